@@ -1,0 +1,92 @@
+"""pandas and GeoPandas with CARTO: frames into tables and back, exactly and at wire speed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from cartoframes_lite._client import Client
+from cartoframes_lite.accessor import CartoAccessor
+from cartoframes_lite.credentials import Credentials, set_default_credentials
+from cartoframes_lite.dataset import Dataset
+from cartoframes_lite.errors import (
+    APIError,
+    AuthenticationError,
+    CartoError,
+    CartoWarning,
+    ConnectionFailed,
+    ConversionError,
+    ConversionWarning,
+    CredentialsError,
+    ImportFailed,
+    JobError,
+    JobTimeout,
+    NonPublicAPIWarning,
+    NotFound,
+    PermissionDenied,
+    QueryTimeout,
+    RateLimited,
+    ServerError,
+    SQLError,
+    TableExistsError,
+    TableNotFoundError,
+)
+from cartoframes_lite.read import read_carto
+from cartoframes_lite.tables import (
+    copy_table,
+    create_table_from_query,
+    delete_table,
+    describe_table,
+    has_table,
+    list_tables,
+    rename_table,
+    update_privacy_table,
+)
+from cartoframes_lite.write import to_carto
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "CartoAccessor",
+    "CartoError",
+    "CartoWarning",
+    "Client",
+    "ConnectionFailed",
+    "ConversionError",
+    "ConversionWarning",
+    "Credentials",
+    "CredentialsError",
+    "Dataset",
+    "ImportFailed",
+    "JobError",
+    "JobTimeout",
+    "NonPublicAPIWarning",
+    "NotFound",
+    "PermissionDenied",
+    "QueryTimeout",
+    "RateLimited",
+    "SQLError",
+    "ServerError",
+    "TableExistsError",
+    "TableNotFoundError",
+    "copy_table",
+    "create_table_from_query",
+    "delete_table",
+    "describe_table",
+    "has_table",
+    "list_tables",
+    "read_carto",
+    "rename_table",
+    "set_default_credentials",
+    "to_carto",
+    "update_privacy_table",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import the embedded server only when it is used, for its packages are optional."""
+    if name == "local":
+        return import_module("cartoframes_lite.local")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

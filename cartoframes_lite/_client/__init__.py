@@ -1,0 +1,43 @@
+"""What the service understands, one module for each of its APIs; knows no frames."""
+
+from __future__ import annotations
+
+from cartoframes_lite._client.sql import SQL
+from cartoframes_lite._client.sql_batch import Batch
+from cartoframes_lite._client.sql_copy import Copy
+from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._client.visualizations import Visualizations
+from cartoframes_lite.credentials import Credentials, resolve
+
+
+class Client:
+    """The services of an account.
+
+    Parameters
+    ----------
+    credentials : Credentials, optional
+        Default: those of ``set_default_credentials``, else of the environment, else of the file.
+
+    Attributes
+    ----------
+    credentials : Credentials
+    sql : SQL
+        Queries with small answers.
+    copy : Copy
+        Streams of rows in and out.
+    batch : Batch
+        Queries that may take hours.
+    visualizations : Visualizations
+        Datasets and their privacy.
+    """
+
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self.credentials = resolve(credentials)
+        transport = Transport(self.credentials)
+        self.sql = SQL(transport)
+        self.copy = Copy(transport)
+        self.batch = Batch(transport)
+        self.visualizations = Visualizations(transport)
+
+    def __repr__(self) -> str:
+        return f"Client({self.credentials!r})"

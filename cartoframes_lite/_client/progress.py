@@ -1,0 +1,52 @@
+"""A progress bar for what takes longer than two seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from tqdm.auto import tqdm
+
+_DELAY_S = 2.0
+
+
+class Progress:
+    """Bytes in a bar, rows beside it.
+
+    Parameters
+    ----------
+    title : str
+    show : bool or None
+        None: after two seconds; True: at once; False: never.
+    """
+
+    def __init__(self, title: str, show: bool | None) -> None:
+        self._rows = 0
+        self._bar: Any = tqdm(
+            desc=title,
+            unit="B",
+            unit_scale=True,
+            delay=0 if show else _DELAY_S,
+            disable=show is False,
+            leave=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def count_bytes(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """Count the bytes that pass through."""
+        for block in blocks:
+            self._bar.update(len(block))
+            yield block
+
+    def count_rows(self, rows: int) -> None:
+        """Count rows."""
+        self._rows += rows
+        self._bar.set_postfix_str(f"{self._rows:,} rows", refresh=False)

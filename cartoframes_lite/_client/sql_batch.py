@@ -1,0 +1,85 @@
+"""The Batch API: queries that may take hours; for the master key only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cartoframes_lite._client import jobs
+from cartoframes_lite._client.sql import PATH
+from cartoframes_lite._client.transport import Transport
+from cartoframes_lite.errors import JobError
+
+_MAX_PAYLOAD_BYTES = 16_384
+_FINAL = ("done", "failed", "cancelled", "canceled", "unknown")  # the documentation spells it with one l
+
+
+class Batch:
+    """``client.batch``.
+
+    Parameters
+    ----------
+    transport : Transport
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(self, query: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+        """Queue a job.
+
+        Parameters
+        ----------
+        query : str, list of str, or dict
+            Statements; a list runs one by one and stops at the first failure; a dict is CARTO's form with
+            ``query``, ``onsuccess`` and ``onerror``.
+
+        Returns
+        -------
+        dict
+            The job: ``job_id``, ``status``, ``query``, ``created_at`` ...
+
+        Raises
+        ------
+        ValueError
+            If it is longer than the 16 KB that the API takes.
+        PermissionDenied
+            If the key is not the master key.
+        """
+        body = {"query": query if isinstance(query, str | Mapping) else list(query)}
+        size = len(json.dumps(body).encode())
+        if size > _MAX_PAYLOAD_BYTES:
+            raise ValueError(f"the job is {size} bytes long, and the Batch API takes {_MAX_PAYLOAD_BYTES}")
+        job: dict[str, Any] = self._transport.json("POST", f"{PATH}/job", idempotent=False, json_body=body)
+        return job
+
+    def read(self, job_id: str) -> dict[str, Any]:
+        """Ask for the state of a job."""
+        job: dict[str, Any] = self._transport.json("GET", f"{PATH}/job/{job_id}", idempotent=True)
+        return job
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        """Cancel a job that is not finished."""
+        job: dict[str, Any] = self._transport.json("DELETE", f"{PATH}/job/{job_id}", idempotent=True)
+        return job
+
+    def wait(self, job_id: str, *, timeout_s: float = 600.0) -> dict[str, Any]:
+        """Wait until a job is done.
+
+        Raises
+        ------
+        JobError
+            If it failed or was cancelled; the message has the reason.
+        JobTimeout
+            If it is not finished in time.
+        """
+        job = jobs.wait(
+            lambda: self.read(job_id),
+            done=lambda job: job["status"] in _FINAL,
+            timeout_s=timeout_s,
+            what=f"batch job {job_id}",
+        )
+        if job["status"] != "done":
+            raise JobError(f"batch job {job_id} {job['status']}: {job.get('failed_reason', 'no reason is given')}")
+        return job

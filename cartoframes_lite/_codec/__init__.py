@@ -1,0 +1,1 @@
+"""Pure conversions between frames, Arrow and PostgreSQL: no network, no files, no clock."""

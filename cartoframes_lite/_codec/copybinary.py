@@ -1,0 +1,243 @@
+"""Arrow to PostgreSQL's binary COPY format and back.
+
+A binary row is an ``int16`` number of fields, then for each field an ``int32`` length (-1 for NULL) and the
+bytes. Rows have no marks of their own, so that they have to be walked one by one, which Python is too slow
+for. The client writes the SELECT list, though, and puts a random constant of 8 bytes, the *sync*, in front of
+every row: all rows of a block are found at once, and each column is then decoded for all rows at once.
+
+Nothing is taken on trust: each row must end where the next begins, and the stream must end with the trailer.
+A sync that turns up inside a value, a cut, or an error message behind the data cannot pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pgpq import ArrowToPostgresBinaryEncoder
+
+SYNC_BYTES = 8
+BLOCK_BYTES = 1 << 20  # decoding is fastest while a block and its columns stay in the processor's cache
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+_PADDING = bytes(8)  # a NULL at the very end may be gathered as if it were 8 bytes wide
+
+_EPOCH_DAYS = 10_957  # from 1970-01-01 to PostgreSQL's 2000-01-01
+_EPOCH_US = _EPOCH_DAYS * 86_400_000_000
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+class BrokenStream(ValueError):
+    """The bytes are not a complete binary COPY; ``rest`` holds what could not be decoded."""
+
+    def __init__(self, message: str, rest: bytes = b"") -> None:
+        super().__init__(message)
+        self.rest = rest
+
+
+@dataclass(slots=True)
+class Decoder:
+    """Decode a binary COPY stream that arrives in pieces of any size.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        The columns after the sync. Known types: int16/32/64, float32/64, bool, date32, time64[us],
+        timestamp[us] with or without time zone, large_string, large_binary.
+    sync : bytes
+        The 8 bytes that every row carries as its first column.
+
+    Attributes
+    ----------
+    infinite : set of str
+        Columns in which an infinite (or not representable) date or timestamp became null.
+    """
+
+    schema: pa.Schema
+    sync: bytes
+    infinite: set[str] = field(default_factory=set)
+    _rest: bytes = b""
+    _header_seen: bool = False
+
+    def feed(self, block: bytes) -> pa.RecordBatch | None:
+        """Decode the rows that are complete and proved; the last one waits until its end is known."""
+        self._rest += block
+        if not self._strip_header():
+            return None
+        data = self._rest + _PADDING
+        starts = self._row_starts(data)
+        if len(starts) < 2:
+            return None
+        batch = self._decode(data, starts[:-1], starts[1:])
+        self._rest = self._rest[starts[-1] :]
+        return batch
+
+    def finish(self) -> pa.RecordBatch:
+        """Decode what is left, and prove that the stream ended with its trailer.
+
+        Raises
+        ------
+        BrokenStream
+            If anything but complete rows and the trailer is there.
+        """
+        if not self._strip_header() or not self._rest.endswith(_TRAILER):
+            raise BrokenStream("the stream ended before its trailer", self._rest)
+        end = len(self._rest) - len(_TRAILER)
+        data = self._rest + _PADDING
+        starts = self._row_starts(data)
+        if len(starts) == 0 and end:
+            raise BrokenStream("bytes that are not a row precede the trailer", self._rest)
+        return self._decode(data, starts, np.append(starts[1:], end))
+
+    def _strip_header(self) -> bool:
+        if not self._header_seen:
+            if not self._rest.startswith(_HEADER[: len(self._rest)]):
+                raise BrokenStream("the stream does not begin as a binary COPY", self._rest)
+            if len(self._rest) >= len(_HEADER):
+                self._rest, self._header_seen = self._rest[len(_HEADER) :], True
+        return self._header_seen
+
+    def _row_starts(self, data: bytes) -> Ints:
+        """Find all rows: the places of the sync behind its field count and its length."""
+        mark = (len(self.schema) + 1).to_bytes(2, "big") + SYNC_BYTES.to_bytes(4, "big")
+        (sync,) = np.frombuffer(self.sync, np.uint64)
+        found = []
+        for shift in range(8):  # aligned views make this eight fast passes instead of one slow one
+            words = np.frombuffer(data, np.uint64, (len(data) - shift) // 8, shift)
+            found.append(np.flatnonzero(words == sync) * 8 + shift)
+        starts = np.sort(np.concatenate(found)) - len(mark)
+        starts = starts[starts >= 0]
+        marks = np.ndarray((len(data) - 5,), "V6", data, strides=(1,))
+        starts = starts[marks[starts] == np.void(mark)]
+        if len(starts) and starts[0] != 0:
+            raise BrokenStream("a row does not begin where the one before it ended", data[: starts[0]])
+        return starts
+
+    def _decode(self, data: bytes, starts: Ints, ends: Ints) -> pa.RecordBatch:
+        """Decode each column for all rows at once and check that each row ends where it must."""
+        at = starts + (2 + 4 + SYNC_BYTES)
+        arrays = []
+        for column in self.schema:
+            lengths = self._lengths(data, at)
+            valid = lengths >= 0
+            arrays.append(self._column(column, data, at + 4, lengths, valid))
+            at = at + 4 + np.where(valid, lengths, 0)
+        if not np.array_equal(at, ends):
+            raise BrokenStream("a row does not end where the next one begins", data)
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    @staticmethod
+    def _lengths(data: bytes, at: Ints) -> Ints:
+        view = np.ndarray((len(data) - 3,), ">i4", data, strides=(1,))
+        if len(at) and at.max() >= len(view):
+            raise BrokenStream("a field begins behind the end of the data", data)
+        lengths = view[at].astype(np.int64)
+        if len(at) and (lengths.min() < -1 or (at + lengths).max() > len(data) - 4 - len(_PADDING)):
+            raise BrokenStream("a field is longer than the data", data)
+        return lengths
+
+    def _column(self, column: pa.Field, data: bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
+        if pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type):
+            return _ragged(column.type, data, at, lengths, valid)
+        wire = _WIRE[column.type.id]
+        view = np.ndarray((len(data) - wire.itemsize + 1,), wire, data, strides=(1,))
+        if np.any((lengths != wire.itemsize) & valid):
+            raise BrokenStream(f"a field of column {column.name!r} is not {wire.itemsize} bytes long", data)
+        values: npt.NDArray[Any] = view[at].astype(wire.newbyteorder("="))
+        if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+            finite = _to_unix_epoch(values)
+            if np.any(valid & ~finite):
+                self.infinite.add(column.name)
+                valid = valid & finite
+        if pa.types.is_boolean(column.type):
+            values = np.packbits(values != 0, bitorder="little")
+        buffers = [_bitmap(valid), pa.py_buffer(values)]
+        return pa.Array.from_buffers(column.type, len(valid), buffers)
+
+
+_WIRE = {
+    pa.int16().id: np.dtype(">i2"),
+    pa.int32().id: np.dtype(">i4"),
+    pa.int64().id: np.dtype(">i8"),
+    pa.float32().id: np.dtype(">f4"),
+    pa.float64().id: np.dtype(">f8"),
+    pa.bool_().id: np.dtype("u1"),
+    pa.date32().id: np.dtype(">i4"),
+    pa.time64("us").id: np.dtype(">i8"),
+    pa.timestamp("us").id: np.dtype(">i8"),
+}
+
+
+def _bitmap(valid: Bools) -> pa.Buffer | None:
+    return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+
+
+def _to_unix_epoch(values: npt.NDArray[Any]) -> Bools:
+    """Move dates (days) or timestamps (microseconds) to 1970 in place; say which are finite and fit."""
+    shift = _EPOCH_DAYS if values.dtype.itemsize == 4 else _EPOCH_US
+    limits = np.iinfo(values.dtype)
+    finite: Bools = (values != limits.min) & (values <= limits.max - shift)
+    values[finite] += values.dtype.type(shift)
+    return finite
+
+
+def _ragged(kind: pa.DataType, data: bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
+    """Gather values of various lengths.
+
+    The block itself is seen as an array that alternates between values and the bytes between them; Arrow
+    takes every second one.
+    """
+    count = len(at)
+    if count == 0:
+        return pa.array([], kind)
+    bounds = np.empty(2 * count, np.int64)
+    bounds[0::2] = at
+    bounds[1::2] = at + np.where(valid, lengths, 0)
+    whole = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), 2 * count - 1, [None, pa.py_buffer(bounds), pa.py_buffer(data)]
+    )
+    values = whole.take(pa.array(np.arange(0, 2 * count, 2)))
+    _, offsets, content = values.buffers()
+    values = pa.LargeBinaryArray.from_buffers(pa.large_binary(), count, [_bitmap(valid), offsets, content])
+    try:
+        return values if kind == pa.large_binary() else values.cast(kind)
+    except pa.ArrowInvalid as error:
+        raise BrokenStream(f"text that is not UTF-8: {error}", data) from error
+
+
+def decode(blocks: Iterable[bytes], decoder: Decoder) -> Iterator[pa.RecordBatch]:
+    """Decode a stream block by block; the last batch comes only after the trailer is proved."""
+    pending: list[bytes] = []
+    size, wanted = 0, BLOCK_BYTES
+    for block in blocks:
+        pending.append(block)
+        size += len(block)
+        if size >= wanted:
+            batch = decoder.feed(b"".join(pending))
+            pending.clear()
+            size = 0
+            if batch is None:  # a row larger than a block: look again after as much more has come
+                wanted *= 2
+            else:
+                wanted = BLOCK_BYTES
+                yield batch
+    if pending:
+        batch = decoder.feed(b"".join(pending))
+        if batch is not None:
+            yield batch
+    yield decoder.finish()
+
+
+def encode(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[bytes]:
+    """Encode record batches, one piece for each; at least the header and the trailer are sent."""
+    encoder = ArrowToPostgresBinaryEncoder(schema)
+    yield encoder.write_header()
+    for batch in batches:
+        yield encoder.write_batch(batch)
+    yield encoder.finish()

@@ -1,0 +1,210 @@
+"""Geometries: EWKB to shapely and back, any CRS to EPSG:4326, EPSG:4326 to web mercator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import shapely
+from pyproj import CRS
+
+from cartoframes_lite.errors import ConversionError
+
+LON_LAT = CRS.from_epsg(4326)
+_EARTH_RADIUS_M = 6_378_137.0
+# What web mercator can show; CARTO cuts geometries off here before it transforms them.
+_VALID_EXTENT = (-180.0, -89.0, 180.0, 89.0)
+_POINT_TYPE = 0
+_POINT_BYTES = 25  # byte order, type, SRID, x and y
+
+Geometries = npt.NDArray[np.object_]
+Coordinates = npt.NDArray[np.float64]
+
+
+def check(series: gpd.GeoSeries, name: str) -> bool:
+    """Check a geometry column before anything is sent; return whether it has Z values.
+
+    Raises
+    ------
+    ConversionError
+        If it has no CRS, several SRIDs, 2-D beside 3-D geometries, or M values.
+    """
+    if series.crs is None:
+        raise ConversionError(
+            f"geometry column {name!r} has no CRS; if it holds longitudes and latitudes, say so: "
+            f"gdf[{name!r}] = gdf[{name!r}].set_crs(4326)"
+        )
+    geometries = np.asarray(series.array)
+    present = geometries[~(shapely.is_missing(geometries) | shapely.is_empty(geometries))]
+    srids = np.unique(shapely.get_srid(present))
+    if np.count_nonzero(srids) > 1:
+        raise ConversionError(
+            f"geometry column {name!r} mixes coordinate systems (SRIDs {', '.join(map(str, srids[srids > 0]))}): "
+            "reproject its parts to one CRS and clear the marks with shapely.set_srid(geometries, 0)"
+        )
+    if shapely.has_m(present).any():
+        raise ConversionError(f"geometry column {name!r} has M values: drop them, e.g. with shapely.force_2d")
+    has_z = shapely.has_z(present)
+    if has_z.any() and not has_z.all():
+        raise ConversionError(
+            f"geometry column {name!r} mixes 2-D and 3-D geometries, and a PostGIS column holds one kind: "
+            "use shapely.force_2d or shapely.force_3d"
+        )
+    return bool(has_z.any())
+
+
+def to_lon_lat(series: gpd.GeoSeries, name: str, has_z: bool) -> Geometries:
+    """Reproject to EPSG:4326 (x is the longitude); empty geometries get the dimension of the column.
+
+    Raises
+    ------
+    ConversionError
+        If a coordinate cannot be reprojected.
+    """
+    if not series.crs.equals(LON_LAT, ignore_axis_order=True):
+        before = shapely.get_coordinates(np.asarray(series.array))
+        series = series.to_crs(LON_LAT)
+        after = shapely.get_coordinates(np.asarray(series.array))
+        if (np.isfinite(before).all(axis=1) & ~np.isfinite(after).all(axis=1)).any():
+            raise ConversionError(f"geometry column {name!r} has coordinates that its CRS cannot hold: check the CRS")
+    geometries: Geometries = np.asarray(series.array)
+    if has_z:
+        flat = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
+        if flat.any():
+            geometries = geometries.copy()
+            geometries[flat] = shapely.force_3d(geometries[flat])
+    return geometries
+
+
+def to_ewkb(geometries: Geometries, srid: int) -> pa.Array:
+    """Encode as EWKB with the SRID in each value; missing geometries are null."""
+    coordinates = _points(geometries)
+    if coordinates is None:
+        marked = shapely.set_srid(geometries, srid)
+        values = shapely.to_wkb(marked, include_srid=True, flavor="extended", byte_order=1)
+        return pa.array(values, pa.large_binary())
+    return _point_ewkb(coordinates, ~shapely.is_missing(geometries), srid)
+
+
+def to_web_mercator_ewkb(geometries: Geometries) -> pa.Array:
+    """Encode longitudes and latitudes as EWKB in EPSG:3857, cut off as CARTO does; null if nothing is left."""
+    coordinates = _points(geometries)
+    if coordinates is None:
+        return to_ewkb(_transform(_clip(geometries)), 3857)
+    west, south, east, north = _VALID_EXTENT
+    x, y = coordinates.T
+    inside = (x >= west) & (x <= east) & (y >= south) & (y <= north)
+    present = ~shapely.is_missing(geometries)
+    present[present] = inside
+    return _point_ewkb(_to_metres(coordinates[inside]), present, 3857)
+
+
+def _points(geometries: Geometries) -> Coordinates | None:
+    """Give the (n, 2) coordinates of the geometries that are not missing, if all are 2-D points."""
+    present = geometries[~shapely.is_missing(geometries)]
+    plain = (shapely.get_type_id(present) == _POINT_TYPE) & ~shapely.is_empty(present) & ~shapely.has_z(present)
+    return shapely.get_coordinates(present) if plain.all() else None
+
+
+def _point_ewkb(coordinates: Coordinates, present: npt.NDArray[np.bool_], srid: int) -> pa.Array:
+    """Encode (n, 2) coordinates as points, and what is not present as null."""
+    wkb = np.empty((len(coordinates), _POINT_BYTES), np.uint8)
+    wkb[:, :9] = np.frombuffer(_point_header(srid), np.uint8)
+    wkb[:, 9:] = coordinates.astype("<f8").view(np.uint8).reshape(-1, 16)
+    offsets = np.zeros(len(present) + 1, np.int64)
+    np.cumsum(present * _POINT_BYTES, out=offsets[1:])
+    valid = pa.py_buffer(np.packbits(present, bitorder="little"))
+    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(wkb)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(present), buffers)
+
+
+def _point_header(srid: int) -> bytes:
+    return b"\x01" + (0x20000001).to_bytes(4, "little") + srid.to_bytes(4, "little")
+
+
+def _to_metres(lon_lat: Coordinates) -> Coordinates:
+    """Project degrees to web mercator metres, column by column."""
+    radians = np.radians(lon_lat[:, :2])
+    metres = lon_lat.copy()
+    metres[:, 0] = _EARTH_RADIUS_M * radians[:, 0]
+    metres[:, 1] = _EARTH_RADIUS_M * np.arctanh(np.sin(radians[:, 1]))
+    return metres
+
+
+def _transform(geometries: Geometries) -> Geometries:
+    result: Geometries = shapely.transform(geometries, _to_metres, include_z=None)
+    return result
+
+
+def _clip(geometries: Geometries) -> Geometries:
+    """Cut off what web mercator cannot show."""
+    west, south, east, north = _VALID_EXTENT
+    bounds = shapely.bounds(geometries)
+    outside = (bounds[:, :2] < (west, south)).any(axis=1) | (bounds[:, 2:] > (east, north)).any(axis=1)
+    if not outside.any():
+        return geometries
+    clipped = geometries.copy()
+    clipped[outside] = shapely.intersection(shapely.make_valid(geometries[outside]), shapely.box(*_VALID_EXTENT))
+    clipped[outside & shapely.is_empty(clipped)] = None
+    return clipped
+
+
+def from_ewkb(column: pa.ChunkedArray, name: str) -> tuple[Geometries, int | None]:
+    """Decode EWKB; return the geometries and their SRID, None if no value has one.
+
+    Raises
+    ------
+    ConversionError
+        If the SRIDs differ, or a geometry has a type that shapely does not know.
+    """
+    parts, srids = [], set[int]()
+    for chunk in column.chunks:
+        points = _decode_points(chunk)
+        if points is None:
+            values = _parse(chunk, name)
+            present = values[~shapely.is_missing(values)]
+            srids.update(np.unique(shapely.get_srid(present)).tolist())
+        else:
+            values, srid = points
+            srids.add(srid)
+        parts.append(values)
+    srids.discard(0)
+    if len(srids) > 1:
+        raise ConversionError(
+            f"geometry column {name!r} mixes the SRIDs {sorted(srids)}: "
+            f"select ST_Transform({name}, 4326) AS {name} to read it in one CRS"
+        )
+    geometries: Geometries = np.concatenate(parts) if parts else np.empty(0, object)
+    return geometries, next(iter(srids), None)
+
+
+def _parse(chunk: pa.LargeBinaryArray, name: str) -> Geometries:
+    try:
+        result: Geometries = shapely.from_wkb(chunk.to_numpy(zero_copy_only=False))
+    except (shapely.GEOSException, NotImplementedError) as error:
+        raise ConversionError(
+            f"geometry column {name!r}: {error}; select ST_CurveToLine({name}) AS {name}, or pass decode_geom=False"
+        ) from error
+    return result
+
+
+def _decode_points(chunk: pa.LargeBinaryArray) -> tuple[Geometries, int] | None:
+    """Decode a chunk without nulls that holds only 2-D points of one SRID, the most common kind by far."""
+    _, offsets, content = chunk.buffers()
+    if len(chunk) == 0 or chunk.null_count or chunk.offset or content.size < _POINT_BYTES:
+        return None
+    bounds = np.frombuffer(offsets, np.int64, len(chunk) + 1)
+    if not (np.diff(bounds) == _POINT_BYTES).all():
+        return None
+    wkb = np.frombuffer(content, np.uint8, len(chunk) * _POINT_BYTES, bounds[0]).reshape(-1, _POINT_BYTES)
+    srid = int.from_bytes(wkb[0, 5:9].tobytes(), "little")
+    if not (wkb[:, :9] == np.frombuffer(_point_header(srid), np.uint8)).all():
+        return None
+    coordinates: Coordinates = np.ascontiguousarray(wkb[:, 9:]).view("<f8")
+    if np.isnan(coordinates).any():  # an empty point
+        return None
+    points: Any = shapely.points(coordinates)
+    return points, srid

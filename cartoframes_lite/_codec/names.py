@@ -1,0 +1,86 @@
+"""Names of tables and columns: normalised as CARTO users know them, and quoted for SQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+
+from unidecode import unidecode
+
+from cartoframes_lite.errors import ConversionError
+
+MAX_BYTES = 63  # PostgreSQL cuts longer identifiers off, and would so reach another object
+
+# PostgreSQL's reserved words and system columns, and the three names that CARTO's own tables reserve.
+_RESERVED_WORDS = """
+    all analyse analyze and any array as asc asymmetric authorization between binary both case cast check
+    collate column constraint create cross current_date current_role current_time current_timestamp
+    current_user default deferrable desc distinct do else end except false for foreign freeze from full grant
+    group having ilike in initially inner intersect into is isnull join leading left like limit localtime
+    localtimestamp natural new not notnull null off offset old on only or order outer overlaps placing primary
+    references right select session_user similar some symmetric table then to trailing true union unique user
+    using verbose when where cmin cmax ctid tableoid xmin xmax action controller format
+"""
+RESERVED = frozenset(_RESERVED_WORDS.split())
+
+
+def normalise(name: Hashable) -> str:
+    """Turn a label into a name that needs no quotes: lower case ASCII letters, digits and underscores."""
+    text = unidecode(str(name)).lower()
+    text = re.sub(r"<[^>]+>", "", text)
+    text = re.sub(r"&.+?;", "-", text)
+    text = re.sub(r"[^a-z0-9 _-]", "-", text).strip()
+    text = re.sub(r"[\s-]+", "-", text).replace("-", "_")
+    if text in RESERVED or not re.fullmatch(r"[a-z_][a-z0-9_]*", text):
+        text = f"_{text}"
+    return text[:MAX_BYTES]
+
+
+def normalise_columns(labels: Sequence[Hashable]) -> list[str]:
+    """Normalise the labels of a frame.
+
+    Raises
+    ------
+    ConversionError
+        If two labels become the same name, or a label is a tuple (several levels of columns).
+    """
+    first: dict[str, Hashable] = {}
+    names = []
+    for label in labels:
+        if isinstance(label, tuple):
+            raise ConversionError(f"column {label!r} has several levels: flatten the columns of the frame first")
+        name = normalise(label)
+        if name in first:
+            raise ConversionError(
+                f"columns {first[name]!r} and {label!r} would both be named {name!r} in the table: rename one of them"
+            )
+        first[name] = label
+        names.append(name)
+    return names
+
+
+def quote(name: str) -> str:
+    """Quote one identifier for SQL.
+
+    Raises
+    ------
+    ValueError
+        If PostgreSQL could not hold the name as it is.
+    """
+    if not name or "\0" in name:
+        raise ValueError(f"{name!r} cannot be the name of a table or column")
+    if len(name.encode()) > MAX_BYTES:
+        raise ValueError(f"the name {name!r} is longer than {MAX_BYTES} bytes: PostgreSQL would cut it off")
+    return '"' + name.replace('"', '""') + '"'
+
+
+def qualify(schema: str | None, table: str) -> str:
+    """Quote a table name, with its schema if there is one."""
+    return quote(table) if schema is None else f"{quote(schema)}.{quote(table)}"
+
+
+def literal(text: str) -> str:
+    """Quote a string for SQL; the E'' form does not depend on standard_conforming_strings."""
+    if "\0" in text:
+        raise ValueError("PostgreSQL text cannot hold the character U+0000")
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

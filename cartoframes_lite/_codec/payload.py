@@ -1,0 +1,299 @@
+"""A frame ready to be sent: checked, named, converted to Arrow, and cut into record batches."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+
+from cartoframes_lite._codec import geometry
+from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR, is_geometry
+from cartoframes_lite._codec.from_series import from_series
+from cartoframes_lite._codec.names import normalise_columns
+from cartoframes_lite._codec.pgtypes import checked_type, family
+from cartoframes_lite.errors import ConversionError
+
+CARTODB_ID = "cartodb_id"
+_BATCH_BYTES = 2 << 20  # large enough for few calls, small enough that encoding and sending overlap
+_BATCH_ROWS = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadColumn:
+    """A column of a payload.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the table.
+    values : pyarrow.ChunkedArray or numpy.ndarray
+        Arrow values, or shapely geometries in EPSG:4326.
+    sql_type : str
+        The PostgreSQL type that holds every value.
+    staged_as : str or None
+        The type that receives the values, if the server has to convert them to ``sql_type``.
+    wanted : str or None
+        The type that the user asked for.
+    """
+
+    name: str
+    values: Any
+    sql_type: str
+    staged_as: str | None = None
+    wanted: str | None = None
+
+    @property
+    def is_geometry(self) -> bool:
+        """Whether the values are shapely geometries, which become EWKB batch by batch."""
+        return isinstance(self.values, np.ndarray)
+
+    @property
+    def size_bytes(self) -> int:
+        """About how many bytes the values take."""
+        if self.is_geometry:
+            return 16 * int(shapely.get_num_coordinates(self.values).sum())
+        return int(self.values.nbytes)
+
+    @property
+    def staged_type(self) -> str:
+        """The type of the column in the staging table."""
+        return self.staged_as or self.sql_type
+
+    @property
+    def final_type(self) -> str:
+        """The type of the column in a new table."""
+        return self.wanted or self.sql_type
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The rows of one frame."""
+
+    columns: tuple[PayloadColumn, ...]
+    rows: int
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, in order."""
+        return [column.name for column in self.columns]
+
+    def column(self, name: str) -> PayloadColumn | None:
+        """Find a column by its name in the table."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    def schema(self) -> pa.Schema:
+        """Give the Arrow schema of the batches."""
+        return pa.schema(
+            [
+                pa.field(column.name, pa.large_binary() if column.is_geometry else column.values.type)
+                for column in self.columns
+            ]
+        )
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Cut the rows into batches; geometries are encoded only now, so that they are never held twice."""
+        schema, step = self.schema(), self._batch_rows()
+        for start in range(0, self.rows, step):
+            arrays = [_slice(column, start, step) for column in self.columns]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the rows take, and how much is sent."""
+        return sum(column.size_bytes for column in self.columns)
+
+    def _batch_rows(self) -> int:
+        return max(1, min(_BATCH_ROWS, _BATCH_BYTES * self.rows // max(self.size_bytes, 1)))
+
+
+def _slice(column: PayloadColumn, start: int, step: int) -> pa.Array:
+    values = column.values[start : start + step]
+    if not column.is_geometry:
+        return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if column.name == WEB_MERCATOR:
+        return geometry.to_web_mercator_ewkb(values)
+    return geometry.to_ewkb(values, 4326)
+
+
+def prepare(
+    frame: pd.DataFrame,
+    *,
+    geom_col: Hashable | None = None,
+    index: bool = False,
+    index_label: Hashable | Sequence[Hashable] | None = None,
+    dtype: Mapping[Any, str] | None = None,
+) -> Payload:
+    """Check a frame completely and convert it; nothing is sent.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame or geopandas.GeoDataFrame
+    geom_col : label, optional
+        The geometry that becomes ``the_geom``; default the active one.
+    index : bool
+        Send the index, too.
+    index_label : label or sequence of labels, optional
+        What to call it.
+    dtype : mapping, optional
+        PostgreSQL types by column label.
+
+    Raises
+    ------
+    ConversionError
+        If names collide, or a column has a type or value that PostgreSQL cannot hold.
+    TypeError, ValueError
+        If the arguments do not fit the frame.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"expected a DataFrame or GeoDataFrame, got {type(frame).__name__}")
+    active = _active_geometry(frame, geom_col)
+    if index:
+        frame = _with_index(frame, index_label)
+    # What CARTO computes is not sent, so that a frame read with that column can be written back.
+    kept = [item for item in frame.items() if not (item[0] == WEB_MERCATOR and is_geometry(item[1]))]
+    labels = [THE_GEOM if is_active(label, active) else label for label, _ in kept]
+    names = normalise_columns(labels)
+    if WEB_MERCATOR in names:
+        label = kept[names.index(WEB_MERCATOR)][0]
+        raise ConversionError(f"column {label!r} has a name that CARTO computes itself: rename or drop it")
+    wanted = _wanted_types(dtype or {}, [label for label, _ in kept], names)
+    columns = [_column(series, name, wanted.get(name)) for (_, series), name in zip(kept, names, strict=True)]
+    return Payload(tuple(columns), len(frame))
+
+
+def is_active(label: Hashable, active: Hashable | None) -> bool:
+    """Say whether a label is that of the active geometry; None is no label here."""
+    return active is not None and label == active
+
+
+def _active_geometry(frame: pd.DataFrame, geom_col: Hashable | None) -> Hashable | None:
+    """Find the label of the column that becomes the_geom."""
+    geometries = [label for label, series in frame.items() if is_geometry(series)]
+    if geom_col is not None:
+        if geom_col not in frame.columns:
+            raise ValueError(f"geom_col={geom_col!r} is no column of the frame, which has {list(frame.columns)}")
+        if geom_col not in geometries:
+            raise ConversionError(
+                f"column {geom_col!r} is no geometry yet; make it one and say its CRS, e.g. "
+                f"geopandas.GeoDataFrame(df, geometry=geopandas.GeoSeries.from_wkt(df[{geom_col!r}]), crs=4326)"
+            )
+        return geom_col
+    if isinstance(frame, gpd.GeoDataFrame) and frame.active_geometry_name is not None:
+        return frame.active_geometry_name
+    if len(geometries) > 1 and THE_GEOM not in geometries:
+        raise ValueError(f"the frame has the geometries {geometries}: say with geom_col which becomes {THE_GEOM}")
+    return THE_GEOM if THE_GEOM in geometries else next(iter(geometries), None)
+
+
+def _with_index(frame: pd.DataFrame, label: Hashable | Sequence[Hashable] | None) -> pd.DataFrame:
+    """Make columns of the index, in front of the others."""
+    try:
+        return frame.reset_index(names=label)  # type: ignore[arg-type]  # a str is a sequence to the stubs
+    except ValueError as error:
+        raise ConversionError(f"the index cannot become a column: {error}; give it a name with index_label") from error
+
+
+def _wanted_types(dtype: Mapping[Any, str], labels: list[Hashable], names: list[str]) -> dict[str, str]:
+    """Check the types that the user asks for and key them by the names in the table."""
+    known = {**dict(zip(labels, names, strict=True)), **{name: name for name in names}}
+    unknown = [key for key in dtype if key not in known]
+    if unknown:
+        raise ValueError(f"dtype names {unknown}, which are no columns of the frame: {labels}")
+    return {known[key]: checked_type(sql_type) for key, sql_type in dtype.items()}
+
+
+def _column(series: pd.Series[Any], name: str, wanted: str | None) -> PayloadColumn:
+    """Convert one column and check that it can become what is wanted."""
+    if is_geometry(series):
+        return _geometry_column(gpd.GeoSeries(series), name, wanted)
+    keep_nan = wanted is not None and wanted.lower() in ("real", "double precision", "float4", "float8", "float")
+    sent = from_series(series, name, keep_nan=keep_nan)
+    if name == CARTODB_ID:
+        _check_ids(sent.values)
+    if wanted is not None and family(wanted) == family(sent.sql_type):
+        wanted = None if wanted.lower() == sent.sql_type else wanted
+    return PayloadColumn(name, sent.values, sent.sql_type, sent.staged_as, wanted)
+
+
+def _geometry_column(series: gpd.GeoSeries, name: str, wanted: str | None = None) -> PayloadColumn:
+    has_z = geometry.check(series, name)
+    sql_type = geometry_type(4326, has_z=has_z)
+    return PayloadColumn(name, geometry.to_lon_lat(series, name, has_z), sql_type, wanted=wanted)
+
+
+def geometry_type(srid: int, *, has_z: bool) -> str:
+    """Write the type of a column for geometries of any shape."""
+    return f"geometry(GeometryZ,{srid})" if has_z else f"geometry(Geometry,{srid})"
+
+
+def _check_ids(values: pa.ChunkedArray) -> None:
+    """Refuse ids that cannot be the key of a CARTO table."""
+    if not pa.types.is_integer(values.type) or values.null_count or pc.count_distinct(values).as_py() < len(values):
+        raise ConversionError(
+            f"column {CARTODB_ID!r} must hold whole numbers, each once and none missing: "
+            "drop it to get new ids, or rename it"
+        )
+
+
+def with_carto_columns(payload: Payload, first_id: int) -> Payload:
+    """Add the columns of a CARTO table that are missing, in CARTO's order.
+
+    Parameters
+    ----------
+    payload : Payload
+    first_id : int
+        The ``cartodb_id`` of the first row, if the frame has none of its own.
+    """
+    ids = payload.column(CARTODB_ID)
+    if ids is None:
+        numbers = pa.chunked_array([pa.array(np.arange(first_id, first_id + payload.rows))])
+        ids = PayloadColumn(CARTODB_ID, numbers, "bigint")
+    elif ids.final_type != "bigint":
+        ids = replace(ids, values=ids.values.cast(pa.int64()), sql_type="bigint", wanted=None)
+    shape = payload.column(THE_GEOM)
+    if shape is None:
+        missing = np.full(payload.rows, None, object)
+        shape = PayloadColumn(THE_GEOM, missing, geometry_type(4326, has_z=False))
+    rest = [column for column in payload.columns if column.name not in (CARTODB_ID, THE_GEOM)]
+    return Payload((ids, shape, web_mercator(shape), *rest), payload.rows)
+
+
+def web_mercator(shape: PayloadColumn) -> PayloadColumn:
+    """Give the column that is computed from the_geom."""
+    return PayloadColumn(WEB_MERCATOR, shape.values, shape.sql_type.replace("4326", "3857"))
+
+
+def conform(payload: Payload, first: Payload) -> Payload:
+    """Bring a later frame of an iterator to the types of the first.
+
+    Raises
+    ------
+    ConversionError
+        If it has other columns, or values that do not fit.
+    """
+    if payload.names != first.names:
+        raise ConversionError(f"a later frame has the columns {payload.names}, the first has {first.names}")
+    columns = [_conform(column, model) for column, model in zip(payload.columns, first.columns, strict=True)]
+    return Payload(tuple(columns), payload.rows)
+
+
+def _conform(column: PayloadColumn, model: PayloadColumn) -> PayloadColumn:
+    same = column.is_geometry == model.is_geometry and column.sql_type == model.sql_type
+    if same and (column.is_geometry or column.values.type == model.values.type):
+        return column
+    try:
+        if column.is_geometry or model.is_geometry or family(column.sql_type) != family(model.sql_type):
+            empty = not column.is_geometry and not model.is_geometry and column.values.null_count == len(column.values)
+            if not empty:
+                raise pa.ArrowInvalid(f"{column.sql_type} is not {model.sql_type}")
+            return replace(model, values=pa.chunked_array([pa.nulls(len(column.values), model.values.type)]))
+        return replace(model, values=column.values.cast(model.values.type))
+    except pa.ArrowInvalid as error:
+        raise ConversionError(f"column {column.name!r} of a later frame does not fit the first: {error}") from error

@@ -1,0 +1,136 @@
+"""The SQL that reads, stages and publishes: composed of quoted identifiers, pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
+from cartoframes_lite._codec.names import literal, qualify, quote
+from cartoframes_lite._codec.payload import CARTODB_ID, PayloadColumn
+from cartoframes_lite._codec.pgtypes import SourceColumn
+
+CARTO_COLUMNS = (CARTODB_ID, THE_GEOM, WEB_MERCATOR)
+
+
+def copy_out(source: str, columns: Iterable[SourceColumn], sync: bytes, limit: int | None) -> str:
+    """Compose the COPY that reads columns of ``source`` (a table, or a query in parentheses with an alias)."""
+    selected = [f"'\\x{sync.hex()}'::bytea", *(column.rule.select.format(quote(column.name)) for column in columns)]
+    query = f"SELECT {', '.join(selected)} FROM {source}"
+    if limit is not None:
+        query += f" LIMIT {limit:d}"
+    return f"COPY ({query}) TO STDOUT WITH (FORMAT binary)"
+
+
+def copy_in(staging: str) -> str:
+    """Compose the COPY into a staging table; without a list of columns, for it has to fit into a URL."""
+    return f"COPY {staging} FROM STDIN WITH (FORMAT binary)"
+
+
+def create_staging(staging: str, columns: Sequence[PayloadColumn], *, keyed: bool) -> str:
+    """Compose the staging table; ``keyed`` gives it the key of a CARTO table."""
+    definitions = [
+        f"{quote(column.name)} bigserial PRIMARY KEY"
+        if keyed and column.name == CARTODB_ID
+        else f"{quote(column.name)} {column.staged_type}"
+        for column in columns
+    ]
+    return f"CREATE TABLE IF NOT EXISTS {staging} ({', '.join(definitions)})"
+
+
+def publish_new(schema: str, staging: str, table: str, columns: Sequence[PayloadColumn], *, cartodbfy: bool) -> str:
+    """Compose the transaction that makes a staging table the new table.
+
+    The statements of one request are one transaction.
+    """
+    target = qualify(schema, table)
+    statements = [f"ALTER TABLE {qualify(schema, staging)} RENAME TO {quote(table)}"]
+    changes = [
+        f"ALTER COLUMN {quote(column.name)} TYPE {column.final_type} USING {quote(column.name)}::{column.final_type}"
+        for column in columns
+        if column.final_type != column.staged_type
+    ]
+    if changes:
+        statements.append(f"ALTER TABLE {target} {', '.join(changes)}")
+    if cartodbfy:
+        statements += [
+            _rename_belongings(schema, staging, table),
+            set_sequence(schema, table),
+            f"SELECT CDB_CartodbfyTable({literal(schema)}, {literal(target)}::regclass)",
+        ]
+    return ";\n".join(statements)
+
+
+def _rename_belongings(schema: str, staging: str, table: str) -> str:
+    """Name key and sequence after the table, unless something has the name, as after a rename."""
+    steps = "".join(
+        f"IF to_regclass({literal(qualify(schema, new))}) IS NULL THEN"
+        f" ALTER {kind} {qualify(schema, old)} RENAME TO {quote(new)}; END IF; "
+        for kind, old, new in (
+            ("INDEX", f"{staging}_pkey", _belonging(table, "_pkey")),
+            ("SEQUENCE", f"{staging}_{CARTODB_ID}_seq", _belonging(table, f"_{CARTODB_ID}_seq")),
+        )
+    )
+    return f"DO {_dollar_quoted(f'BEGIN {steps}END')}"
+
+
+def _dollar_quoted(text: str) -> str:
+    """Quote a block of code; names can contain a dollar tag, too."""
+    tag = "$publish$"
+    while tag in text:
+        tag = f"{tag[:-1]}_$"
+    return f"{tag}{text}{tag}"
+
+
+def _belonging(table: str, suffix: str) -> str:
+    return table[: 63 - len(suffix)] + suffix
+
+
+def set_sequence(schema: str, table: str) -> str:
+    """Let the sequence of the ids go on behind the largest; not every key may do so."""
+    target = qualify(schema, table)
+    sequence = f"pg_get_serial_sequence({literal(target)}, {literal(CARTODB_ID)})"
+    return (
+        f"SELECT CASE WHEN has_sequence_privilege({sequence}, 'UPDATE') THEN"
+        f" setval({sequence}, greatest((SELECT max({quote(CARTODB_ID)}) FROM {target}), 1)) END"
+    )
+
+
+def publish_into(
+    schema: str,
+    staging: str,
+    table: str,
+    columns: Sequence[PayloadColumn],
+    *,
+    replace: bool,
+    drop: Sequence[str] = (),
+    add: Sequence[PayloadColumn] = (),
+    cartodbfy: bool = False,
+) -> str:
+    """Compose the transaction that adds the rows of a staging table to the target, or replaces its rows by them.
+
+    DELETE, not TRUNCATE: a reader whose snapshot is older goes on seeing the old rows. The lock lets readers
+    through and makes writers wait for each other.
+    """
+    target, source = qualify(schema, table), qualify(schema, staging)
+    statements = []
+    if replace:
+        statements += [f"LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE", f"DELETE FROM {target}"]
+    changes = [f"DROP COLUMN {quote(name)}" for name in drop]
+    changes += [f"ADD COLUMN {quote(column.name)} {column.final_type}" for column in add]
+    if changes:
+        statements.append(f"ALTER TABLE {target} {', '.join(changes)}")
+    names = ", ".join(quote(column.name) for column in columns)
+    values = ", ".join(_cast(column) for column in columns)
+    statements.append(f"INSERT INTO {target} ({names}) SELECT {values} FROM {source}")
+    statements.append(f"DROP TABLE {source}")
+    if any(column.name == CARTODB_ID for column in columns):
+        statements.append(set_sequence(schema, table))
+    if cartodbfy:
+        statements.append(f"SELECT CDB_CartodbfyTable({literal(schema)}, {literal(target)}::regclass)")
+    return ";\n".join(statements)
+
+
+def _cast(column: PayloadColumn) -> str:
+    """Select a staged column in the type of the target."""
+    name = quote(column.name)
+    return name if column.is_geometry or column.final_type == column.staged_type else f"{name}::{column.final_type}"

@@ -1,0 +1,311 @@
+"""Stage, COPY, publish: how rows get into a table all at once and exactly once.
+
+Rows go into a staging table first. One transaction then makes it the new table, or moves its rows into the
+target, and the staging table is gone when that transaction has happened. So a lost answer can be cleared up:
+while the staging table is there, nothing has been published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.progress import Progress
+from cartoframes_lite._client.transaction import run
+from cartoframes_lite._codec.copybinary import encode
+from cartoframes_lite._codec.names import literal, qualify
+from cartoframes_lite._codec.payload import Payload, PayloadColumn
+from cartoframes_lite._codec.statements import copy_in, create_staging
+from cartoframes_lite.errors import (
+    CartoError,
+    ConnectionFailed,
+    PermissionDenied,
+    ServerError,
+    SQLError,
+)
+
+PREFIX = "cfl_staging_"
+# The API takes 2 GB in one COPY, counted as sent; encoded bytes are never fewer than those.
+PIECE_BYTES = 1_900_000_000
+_ATTEMPTS = 3
+_ABANDONED_S = 24 * 3600  # a staging table of another machine is taken for abandoned after this time
+_PAUSE_S = 1.0
+
+Compression = Literal["auto", "gzip"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where tables are written, as the server said at the beginning of the write."""
+
+    client: Client
+    schema: str
+    table: str
+    exists: bool
+    leftovers: tuple[str, ...]
+
+
+def look_up(client: Client, table: str) -> Account:
+    """Ask, in one request, for the schema of the account, the target, and the staging tables that are there."""
+    name = literal(qualify(None, table))
+    (row,) = client.sql.rows(
+        "SELECT current_schema() AS schema,"
+        f" to_regclass(quote_ident(current_schema()) || '.' || {name}) IS NOT NULL AS exists,"
+        " (SELECT array_agg(name) FROM CDB_UserTables() AS tables(name)"
+        f" WHERE name::text LIKE {literal(PREFIX.replace('_', '$_') + '%')} ESCAPE '$') AS leftovers"
+    )
+    return Account(client, row["schema"], table, row["exists"], tuple(row["leftovers"] or ()))
+
+
+def staging_name(now_s: float) -> str:
+    """Draw a name that tells whose table it is: machine, process, time, and something random."""
+    return f"{PREFIX}{_machine()}_{os.getpid():x}_{int(now_s):x}_{secrets.token_hex(4)}"
+
+
+def _machine() -> str:
+    """Name this machine, or rather this space of process ids (a container has its own)."""
+    try:
+        processes = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        processes = ""
+    return hashlib.blake2s(f"{platform.node()} {uuid.getnode()} {processes}".encode(), digest_size=4).hexdigest()
+
+
+def is_abandoned(name: str, now_s: float) -> bool:
+    """Say whether the process that made a staging table is gone, as far as can be known."""
+    found = re.fullmatch(rf"{PREFIX}([0-9a-f]{{8}})_([0-9a-f]+)_([0-9a-f]+)_[0-9a-f]{{8}}", name)
+    if found is None:
+        return False
+    machine, process, started = found.groups()
+    if machine == _machine():
+        return not _is_alive(int(process, 16))
+    return now_s - int(started, 16) > _ABANDONED_S
+
+
+def _is_alive(process: int) -> bool:
+    if process == os.getpid():
+        return True
+    if platform.system() == "Windows":  # os.kill would end the process there
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Say whether it is a killed child that its parent has not waited for; it writes nothing any more."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state == "Z"
+
+
+def sweep(account: Account) -> None:
+    """Drop the staging tables that killed processes left behind."""
+    now_s = time.time()
+    for name in account.leftovers:
+        if is_abandoned(name, now_s):
+            try:
+                _drop(account.client, account.schema, name)
+            except (PermissionDenied, SQLError):
+                continue  # another key's table: its own next write drops it
+
+
+def _drop(client: Client, schema: str, staging: str) -> None:
+    client.sql.send(f"DROP TABLE IF EXISTS {qualify(schema, staging)}", idempotent=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The rows of one write, as often as they are asked for.
+
+    Attributes
+    ----------
+    columns : tuple of PayloadColumn
+        The columns of the staging table, in the order of the stream.
+    payloads : callable
+        Gives the payloads from the beginning. May raise if they are gone.
+    keyed : bool
+        Give the staging table the key of a CARTO table.
+    """
+
+    columns: tuple[PayloadColumn, ...]
+    schema: pa.Schema
+    payloads: Callable[[], Iterator[Payload]]
+    keyed: bool
+
+
+def stage_and_publish(
+    account: Account,
+    upload: Upload,
+    publish: Callable[[str], str],
+    *,
+    compression: Compression,
+    progress: bool | None,
+) -> None:
+    """Send the rows into a staging table and publish it in one transaction.
+
+    Parameters
+    ----------
+    account : Account
+    upload : Upload
+    publish : callable
+        Composes the publishing transaction, given the name of the staging table.
+    compression : {"auto", "gzip"} or None
+    progress : bool or None
+
+    Raises
+    ------
+    CartoError
+        In every case but a lost answer that cannot be cleared up, the target is as it was.
+    """
+    staging = _stage(account, upload, compression, progress)
+    try:
+        _publish(account, staging, publish(staging))
+    except PublishUnknown:
+        raise
+    except BaseException:
+        _clean_up(account, staging)
+        raise
+
+
+class PublishUnknown(ConnectionFailed):
+    """The answer of the publishing transaction was lost, and the server cannot be asked what happened."""
+
+
+def _stage(account: Account, upload: Upload, compression: Compression, progress: bool | None) -> str:
+    """Fill a staging table; a try that breaks off is followed by one with a table of its own."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        staging = staging_name(time.time())
+        try:
+            _fill(account, upload, staging, compression, progress)
+        except (ConnectionFailed, ServerError):
+            _clean_up(account, staging)
+            if attempt == _ATTEMPTS:
+                raise
+            time.sleep(_PAUSE_S * attempt)
+        except BaseException:
+            _clean_up(account, staging)
+            raise
+        else:
+            return staging
+    raise AssertionError("unreachable")
+
+
+def _fill(account: Account, upload: Upload, staging: str, compression: Compression, progress: bool | None) -> None:
+    place = qualify(account.schema, staging)
+    account.client.sql.send(create_staging(place, upload.columns, keyed=upload.keyed), idempotent=True)
+    with Progress("writing", progress) as bar:
+        pieces = _Pieces(upload, bar)
+        while pieces.begin():
+            stored = account.client.copy.copy_from(copy_in(place), pieces.body, compress=compression)
+            if stored != pieces.rows:
+                raise CartoError(
+                    f"the server stored {stored} of {pieces.rows} rows; the table {account.table!r} was not changed"
+                )
+
+
+class _Pieces:
+    """Cut the rows into request bodies that the COPY API takes.
+
+    A body is a factory, so that a request that the server turned away (too many at once) can be sent again; the
+    rows then start again from the beginning, which only the first body can do.
+    """
+
+    def __init__(self, upload: Upload, bar: Progress) -> None:
+        self._upload, self._bar = upload, bar
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._next: pa.RecordBatch | None = None
+        self._piece = 0
+        self._started = False
+        self.rows = 0
+
+    def begin(self) -> bool:
+        """Get ready for the next body; False if no rows are left (an empty COPY would be an error)."""
+        self._piece += 1
+        if self._piece == 1:
+            self._restart()
+        self._started = False
+        self.rows = 0
+        return self._next is not None
+
+    def _restart(self) -> None:
+        self._batches = (batch for payload in self._upload.payloads() for batch in payload.batches() if batch.num_rows)
+        self._next = next(self._batches, None)
+
+    def body(self) -> Iterator[bytes]:
+        """Encode the rows of this piece."""
+        if self._started:
+            if self._piece > 1:
+                raise ConnectionFailed("the rows of this piece are gone and cannot be sent a second time")
+            self._restart()
+        self._started, self.rows = True, 0
+        return self._bar.count_bytes(encode(self._take(), self._upload.schema))
+
+    def _take(self) -> Iterator[pa.RecordBatch]:
+        size = 0
+        while self._next is not None and size < PIECE_BYTES:
+            batch, self._next = self._next, None
+            # A field of a row has a length of 4 bytes on top of what Arrow holds.
+            size += batch.nbytes + 4 * batch.num_rows * batch.num_columns
+            self.rows += batch.num_rows
+            self._bar.count_rows(batch.num_rows)
+            yield batch
+            self._next = next(self._batches, None)
+
+
+def _publish(account: Account, staging: str, transaction: str) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            run(account.client.sql, account.client.batch, transaction, what=f"publishing {account.table!r}")
+        except (ConnectionFailed, ServerError) as error:
+            if _is_published(account, staging, error):
+                return
+            if attempt == _ATTEMPTS:
+                raise
+            time.sleep(_PAUSE_S * attempt)
+        except SQLError as error:
+            # The try before this one may have gone through after the question whether it had.
+            if attempt > 1 and _is_published(account, staging, error):
+                return
+            raise
+        else:
+            return
+
+
+def _is_published(account: Account, staging: str, lost: CartoError) -> bool:
+    """Ask whether the staging table is gone."""
+    place = literal(qualify(account.schema, staging))
+    try:
+        (row,) = account.client.sql.rows(f"SELECT to_regclass({place}) IS NULL AS gone")
+    except (ConnectionFailed, ServerError) as error:
+        raise PublishUnknown(
+            f"the connection broke while {account.table!r} was published, and the server does not say whether it was: "
+            f"if the table {staging!r} is gone, it was; else nothing was changed, and the next write drops it"
+        ) from error
+    return bool(row["gone"])
+
+
+def _clean_up(account: Account, staging: str) -> None:
+    """Drop a staging table if the server can be reached; else the next write does it."""
+    try:
+        _drop(account.client, account.schema, staging)
+    except (CartoError, OSError):
+        return

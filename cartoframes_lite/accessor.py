@@ -1,0 +1,81 @@
+"""DataFrame.carto: delegates, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cartoframes_lite._staging import Compression
+from cartoframes_lite.credentials import Credentials, last_used
+from cartoframes_lite.dataset import Dataset
+from cartoframes_lite.errors import CartoError
+from cartoframes_lite.write import IfExists, Privacy, to_carto
+
+
+@pd.api.extensions.register_dataframe_accessor("carto")
+class CartoAccessor:
+    """``df.carto``: a frame and its table.
+
+    Parameters
+    ----------
+    frame : DataFrame or GeoDataFrame
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def to_table(
+        self,
+        name: str,
+        credentials: Credentials | None = None,
+        *,
+        if_exists: IfExists = "fail",
+        geom_col: Hashable | None = None,
+        index: bool = False,
+        index_label: Hashable | Sequence[Hashable] | None = None,
+        dtype: Mapping[Any, str] | None = None,
+        cartodbfy: bool = True,
+        privacy: Privacy | None = None,
+        compression: Compression = "auto",
+        progress: bool | None = None,
+    ) -> Dataset:
+        table = to_carto(
+            self._frame,
+            name,
+            credentials,
+            if_exists=if_exists,
+            geom_col=geom_col,
+            index=index,
+            index_label=index_label,
+            dtype=dtype,
+            cartodbfy=cartodbfy,
+            privacy=privacy,
+            compression=compression,
+            progress=progress,
+        )
+        return Dataset(table, credentials)
+
+    to_table.__doc__ = (to_carto.__doc__ or "").replace(
+        "    str\n        The name of the table.", "    Dataset\n        The table."
+    )
+
+    @property
+    def dataset(self) -> Dataset:
+        """The Dataset that this frame was read from or written to.
+
+        Raises
+        ------
+        CartoError
+            If the frame comes from a query, or from somewhere else.
+        """
+        origin = self._frame.attrs.get("carto", {})
+        if "table" not in origin:
+            raise CartoError(
+                "this frame was not read from a table and not written to one: write it with "
+                "df.carto.to_table(name), or use cartoframes_lite.Dataset(name)"
+            )
+        schema = origin.get("schema")
+        del schema
+        return Dataset(origin["table"], last_used(origin["base_url"]))

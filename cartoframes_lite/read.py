@@ -1,0 +1,282 @@
+"""read_carto: a table or a query of a CARTO account as a DataFrame."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import pandas as pd
+import pyarrow as pa
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.progress import Progress
+from cartoframes_lite._codec.copybinary import SYNC_BYTES, BrokenStream, Decoder, decode
+from cartoframes_lite._codec.frame import WEB_MERCATOR, arrow_schema, from_arrow
+from cartoframes_lite._codec.names import qualify
+from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite._codec.statements import copy_out
+from cartoframes_lite._codec.to_series import Backend
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, error_from_response
+
+# A query begins with one of these; anything else is the name of a table.
+_QUERY = re.compile(
+    r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:select|with|values|table)\b\s*\S", re.IGNORECASE | re.DOTALL
+)
+
+
+@overload
+def read_carto(
+    source: str,
+    credentials: Credentials | None = ...,
+    *,
+    columns: Sequence[str] | None = ...,
+    limit: int | None = ...,
+    schema: str | None = ...,
+    index_col: Hashable | Sequence[Hashable] | None = ...,
+    decode_geom: bool = ...,
+    coerce_float: bool = ...,
+    dtype_backend: Backend | None = ...,
+    chunksize: None = ...,
+    progress: bool | None = ...,
+) -> pd.DataFrame: ...
+@overload
+def read_carto(
+    source: str,
+    credentials: Credentials | None = ...,
+    *,
+    columns: Sequence[str] | None = ...,
+    limit: int | None = ...,
+    schema: str | None = ...,
+    index_col: Hashable | Sequence[Hashable] | None = ...,
+    decode_geom: bool = ...,
+    coerce_float: bool = ...,
+    dtype_backend: Backend | None = ...,
+    chunksize: int,
+    progress: bool | None = ...,
+) -> Iterator[pd.DataFrame]: ...
+def read_carto(
+    source: str,
+    credentials: Credentials | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    limit: int | None = None,
+    schema: str | None = None,
+    index_col: Hashable | Sequence[Hashable] | None = None,
+    decode_geom: bool = True,
+    coerce_float: bool = True,
+    dtype_backend: Backend | None = None,
+    chunksize: int | None = None,
+    progress: bool | None = None,
+) -> pd.DataFrame | Iterator[pd.DataFrame]:
+    """Read a table or the rows of a query.
+
+    The rows come as one binary ``COPY``, a statement of its own and so one snapshot of the data. Each row is
+    proved to be whole, and so is the end of the stream: a connection that breaks, or an error of the server
+    after the first rows, raises; a part of the rows is never returned.
+
+    Parameters
+    ----------
+    source : str
+        Name of a table, with or without its schema, or any SQL that returns rows: ``SELECT``, ``WITH``,
+        ``VALUES`` or ``TABLE``, with comments and in parentheses if you like.
+    credentials : Credentials, optional
+        Default: those of ``set_default_credentials``, else of the environment, else of the file.
+    columns : sequence of str, optional
+        Columns to read, in this order. Default: all but ``the_geom_webmercator``.
+    limit : int, optional
+        Largest number of rows. None: all.
+    schema : str, optional
+        Schema of the table. None: the one of the account. Not for a query.
+    index_col : label or sequence of labels, optional
+        Columns to make the index.
+    decode_geom : bool, default True
+        Make geometries; False leaves them as EWKB ``bytes`` in a plain DataFrame.
+    coerce_float : bool, default True
+        Read ``numeric`` as float64; False gives ``decimal.Decimal``.
+    dtype_backend : {"numpy_nullable", "pyarrow"}, optional
+        As in ``pandas.read_sql``.
+    chunksize : int, optional
+        Return an iterator of frames with this number of rows (the last has fewer), in bounded memory. Integer
+        and boolean columns are nullable in those chunks that have a NULL. An error at the end of the stream is
+        raised when the iterator gets there.
+    progress : bool, optional
+        A progress bar: None shows one after two seconds, False never, True at once.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame, pandas.DataFrame, or an iterator of them
+        A GeoDataFrame if there is a geometry: ``the_geom`` is the active one, else the first; its CRS is the SRID
+        of the column, EPSG:4326 (x is the longitude) for every CARTO table. Rows come in the order of the query;
+        a table has no order. ``attrs["carto"]`` tells where the frame comes from.
+
+    Raises
+    ------
+    TableNotFoundError
+        If there is no such table.
+    PermissionDenied
+        If the key may not read it.
+    SQLError, QueryTimeout
+        If the query is wrong, or takes longer than the account allows.
+    ConnectionFailed
+        If the server cannot be reached, or the stream breaks.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> gdf = cfl.read_carto("SELECT * FROM stations WHERE year > 2020")  # doctest: +SKIP
+    """
+    _check(source, columns, limit, chunksize, dtype_backend)
+    client = Client(credentials)
+    origin = _origin(source, schema)
+    found = _probe(client, origin)
+    selected = _select(found, columns, source)
+    _check_index(selected, index_col)
+    stream = _Stream(client, origin.sql, selected, limit, progress)
+    note = origin.note(client.credentials)
+
+    def finish(batches: Sequence[pa.RecordBatch]) -> pd.DataFrame:
+        frame = from_arrow(batches, selected, decode_geom=decode_geom, coerce_float=coerce_float, backend=dtype_backend)
+        if index_col is not None:
+            frame = frame.set_index(index_col)  # type: ignore[arg-type]  # a label may be any hashable
+        frame.attrs["carto"] = note
+        return frame
+
+    if chunksize is None:
+        return finish(list(stream.batches()))
+    return (finish(batches) for batches in _rechunk(stream.batches(), chunksize))
+
+
+def _check(source: object, columns: object, limit: object, chunksize: object, backend: object) -> None:
+    if not isinstance(source, str) or not source.strip():
+        raise TypeError(f"source must be the name of a table or a query, not {source!r}")
+    if isinstance(columns, str):
+        raise TypeError(f"columns must be a sequence of names, not the text {columns!r}")
+    for name, value, least in (("limit", limit, 0), ("chunksize", chunksize, 1)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}")
+    if backend not in (None, "numpy_nullable", "pyarrow"):
+        raise ValueError(f'dtype_backend must be "numpy_nullable" or "pyarrow", not {backend!r}')
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where rows come from: a table (``table`` is its name) or a query; ``sql`` stands behind FROM."""
+
+    sql: str
+    table: str | None = None
+    schema: str | None = None
+    query: str | None = None
+
+    def note(self, credentials: Credentials) -> dict[str, Any]:
+        """Say it for ``attrs``; the key is no part of it."""
+        account = {"base_url": credentials.base_url, "username": credentials.username}
+        place = {"query": self.query} if self.table is None else {"table": self.table, "schema": self.schema}
+        return {**account, **place}
+
+
+def _origin(source: str, schema: str | None) -> _Origin:
+    if _QUERY.match(source):
+        if schema is not None:
+            raise ValueError("schema goes with the name of a table; in a query, write the schema there")
+        query = source.strip().rstrip(";").rstrip()
+        # The line break ends a comment at the end of the query.
+        return _Origin(f"(\n{query}\n) AS _query", query=source)
+    table = source.strip()
+    if schema is None and "." in table:
+        schema, table = table.split(".", 1)
+    return _Origin(qualify(schema, table), table=table, schema=schema)
+
+
+def _probe(client: Client, origin: _Origin) -> list[SourceColumn]:
+    """Ask for the columns and their types, without rows."""
+    try:
+        return client.sql.columns(origin.sql)
+    except SQLError:
+        if origin.table is not None:
+            client.sql.require_table(origin.schema, origin.table)
+        raise
+
+
+def _select(found: list[SourceColumn], columns: Sequence[str] | None, source: str) -> list[SourceColumn]:
+    if columns is None:
+        return [column for column in found if column.name != WEB_MERCATOR]
+    by_name = {column.name: column for column in found}
+    unknown = [name for name in columns if name not in by_name]
+    if unknown:
+        raise ValueError(f"{source!r} has no columns {unknown}; it has {list(by_name)}")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"columns names a column twice: {list(columns)}")
+    return [by_name[name] for name in columns]
+
+
+def _check_index(selected: list[SourceColumn], index_col: Hashable | Sequence[Hashable] | None) -> None:
+    wanted = index_col if isinstance(index_col, list | tuple) else [] if index_col is None else [index_col]
+    names = [column.name for column in selected]
+    unknown = [label for label in wanted if label not in names]
+    if unknown:
+        raise ValueError(f"index_col names {unknown}, which are not among the columns {names}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """The rows on their way."""
+
+    client: Client
+    source: str
+    columns: list[SourceColumn]
+    limit: int | None
+    progress: bool | None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Download and decode; ends only when the trailer has been proved."""
+        sync = os.urandom(SYNC_BYTES)
+        decoder = Decoder(arrow_schema(self.columns), sync)
+        query = copy_out(self.source, self.columns, sync, self.limit)
+        with self.client.copy.copy_to(query) as stream, Progress("reading", self.progress) as bar:
+            try:
+                for batch in decode(bar.count_bytes(stream), decoder):
+                    bar.count_rows(batch.num_rows)
+                    yield batch
+            except BrokenStream as error:
+                raise _explain(error) from error
+        if decoder.infinite:
+            warnings.warn(
+                f"columns {sorted(decoder.infinite)} have infinite dates, or dates that pandas cannot hold: "
+                "they are missing values in the frame",
+                ConversionWarning,
+                stacklevel=4,
+            )
+
+
+def _explain(error: BrokenStream) -> Exception:
+    """Tell an error that the server sent behind the data, with status 200, from a stream that broke."""
+    at = error.rest.rfind(b'{"error":')
+    if at >= 0:
+        try:
+            json.loads(error.rest[at:])
+        except ValueError:
+            pass
+        else:
+            return error_from_response("POST", "sql/copyto", 400, {}, error.rest[at:])
+    return ConnectionFailed(f"the rows did not arrive completely ({error}); nothing is returned, read again")
+
+
+def _rechunk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[list[pa.RecordBatch]]:
+    """Regroup batches to a number of rows; at least one group, for the columns of an empty result."""
+    group: list[pa.RecordBatch] = []
+    wanted, any_yet = rows, False
+    for batch in batches:
+        while batch.num_rows >= wanted:
+            yield [*group, batch.slice(0, wanted)]
+            batch, group, wanted, any_yet = batch.slice(wanted), [], rows, True
+        if batch.num_rows:
+            group.append(batch)
+            wanted -= batch.num_rows
+    if group or not any_yet:
+        yield group

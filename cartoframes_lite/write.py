@@ -1,0 +1,223 @@
+"""to_carto: a DataFrame into a table of a CARTO account, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._codec.fit import fit_wanted
+from cartoframes_lite._codec.merge import addition, replacement
+from cartoframes_lite._codec.names import normalise, qualify
+from cartoframes_lite._codec.payload import Payload, conform, prepare, with_carto_columns
+from cartoframes_lite._codec.statements import CARTO_COLUMNS, publish_into, publish_new
+from cartoframes_lite._staging import Account, Compression, Upload, look_up, stage_and_publish, sweep
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import ConnectionFailed, TableExistsError
+
+IfExists = Literal["fail", "replace", "append"]
+Privacy = Literal["public", "private", "link"]
+
+# Payloads of an iterator that are kept for a second try. A server that turns a request away does so at once.
+_KEPT_BYTES = 256 << 20
+
+
+def to_carto(
+    dataframe: pd.DataFrame | Iterable[pd.DataFrame],
+    table_name: str,
+    credentials: Credentials | None = None,
+    *,
+    if_exists: IfExists = "fail",
+    geom_col: Hashable | None = None,
+    index: bool = False,
+    index_label: Hashable | Sequence[Hashable] | None = None,
+    dtype: Mapping[Any, str] | None = None,
+    cartodbfy: bool = True,
+    privacy: Privacy | None = None,
+    compression: Compression = "auto",
+    progress: bool | None = None,
+) -> str:
+    """Write a frame to a table.
+
+    The frame is checked completely before the first request. Its rows go into a staging table by a binary
+    ``COPY``, and one transaction then makes that the new table, or adds its rows to the target, or replaces the
+    rows of the target by them. Readers see the old table or the new one. Whatever fails before leaves the target
+    as it was; if the answer to the transaction is lost, the server is asked whether it happened.
+
+    Parameters
+    ----------
+    dataframe : DataFrame, GeoDataFrame, or an iterable of them
+        An iterable is written as one table; its frames have the columns of the first.
+    table_name : str
+        Normalised as column names are: lower case, ASCII letters, digits and underscores.
+    credentials : Credentials, optional
+        Default: those of ``set_default_credentials``, else of the environment, else of the file.
+    if_exists : {"fail", "replace", "append"}
+        What to do if there is such a table. A replaced table keeps its identity: privacy, grants, indexes, and the
+        maps that show it; columns that are not in the frame go, new ones come. Append fills columns that are not
+        in the frame with their defaults.
+    geom_col : label, optional
+        The geometry that becomes ``the_geom``. Default: the active one. All geometries are reprojected to
+        EPSG:4326; Z is kept.
+    index : bool, default False
+        Write the index as columns.
+    index_label : label or sequence of labels, optional
+        Names for them.
+    dtype : mapping of label to str, optional
+        PostgreSQL types, as ``{"price": "numeric(10,2)"}``. A float type keeps NaN as NaN; else it is NULL.
+    cartodbfy : bool, default True
+        Make it a CARTO table, with ``cartodb_id``, ``the_geom`` and ``the_geom_webmercator``, for maps.
+    privacy : {"public", "private", "link"}, optional
+        Set after the table is published. None leaves it as it is; a new table gets the default of the account.
+    compression : {"auto", "gzip"} or None
+        "auto" sends gzip unless the server is on this host.
+    progress : bool, optional
+        A progress bar: None shows one after two seconds, False never, True at once.
+
+    Returns
+    -------
+    str
+        The name of the table.
+
+    Raises
+    ------
+    ConversionError
+        If a column has a type or a value that PostgreSQL cannot hold, names collide, or a geometry has no CRS.
+    TableExistsError
+        If the table exists and ``if_exists`` is "fail".
+    QueryTimeout
+        If publishing takes longer than the account allows and the key may not use the Batch API.
+    ConnectionFailed, PermissionDenied, SQLError
+        If the server cannot be reached or refuses.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> cfl.to_carto(gdf, "stations", if_exists="replace")  # doctest: +SKIP
+    'stations'
+    """
+    _check(table_name, if_exists, privacy, compression)
+    payload_of = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
+    source = _Source.of(dataframe, payload_of)
+    table = normalise(table_name)
+    client = Client(credentials)
+    account = look_up(client, table)
+    if account.exists and if_exists == "fail":
+        raise TableExistsError(f'the table {table!r} exists already: pass if_exists="replace" or "append"')
+    sweep(account)
+    if account.exists:
+        plan = _plan_into(account, source, if_exists, cartodbfy)
+    else:
+        plan = _plan_new(account, source, cartodbfy)
+    stage_and_publish(account, plan.upload, plan.publish, compression=compression, progress=progress)
+    if privacy is not None:
+        client.visualizations.set_privacy(table, privacy)
+    if isinstance(dataframe, pd.DataFrame):
+        dataframe.attrs["carto"] = {
+            "base_url": client.credentials.base_url,
+            "username": client.credentials.username,
+            "table": table,
+            "schema": account.schema,
+        }
+    return table
+
+
+def _check(table_name: object, if_exists: object, privacy: object, compression: object) -> None:
+    if not isinstance(table_name, str) or not table_name.strip():
+        raise TypeError(f"table_name must be a name, not {table_name!r}")
+    for name, value, allowed in (
+        ("if_exists", if_exists, get_args(IfExists)),
+        ("privacy", privacy, (*get_args(Privacy), None)),
+        ("compression", compression, ("auto", "gzip", None)),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+
+
+class _Source:
+    """The payloads of a frame, or of an iterator of frames, from the beginning as often as they are there."""
+
+    def __init__(self, first: Payload, rest: Iterator[Payload]) -> None:
+        self.first = first
+        self._kept, self._rest, self._kept_bytes = [first], rest, 0
+
+    @classmethod
+    def of(cls, frames: pd.DataFrame | Iterable[pd.DataFrame], prepare: Any) -> _Source:
+        """Prepare the first frame; the others are prepared as they are sent."""
+        if isinstance(frames, pd.DataFrame):
+            return cls(prepare(frames), iter(()))
+        if not isinstance(frames, Iterable):
+            raise TypeError(f"expected a DataFrame, a GeoDataFrame or an iterable of them, got {type(frames).__name__}")
+        iterator = iter(frames)
+        frame = next(iterator, None)
+        if frame is None:
+            raise ValueError("the iterable has no frame, so the columns of the table are not known")
+        first = prepare(frame)
+        return cls(first, (conform(prepare(frame), first) for frame in iterator))
+
+    def __iter__(self) -> Iterator[Payload]:
+        if not self._kept:
+            raise ConnectionFailed(
+                "the connection broke, and the frames of an iterator cannot be had a second time: start again"
+            )
+        yield from tuple(self._kept)
+        for payload in self._rest:
+            self._keep(payload)
+            yield payload
+
+    def _keep(self, payload: Payload) -> None:
+        """Keep a payload for a second try, as long as that does not take much memory."""
+        self._kept_bytes += payload.size_bytes
+        if self._kept_bytes > _KEPT_BYTES:
+            self._kept.clear()
+        elif self._kept:
+            self._kept.append(payload)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    upload: Upload
+    publish: Any
+
+
+def _plan_new(account: Account, source: _Source, cartodbfy: bool) -> _Plan:
+    """Stage the table in its final shape, so that publishing is no more than renaming."""
+
+    def payloads() -> Iterator[Payload]:
+        first_id = 1
+        for payload in source:
+            fitted = fit_wanted(payload)
+            yield with_carto_columns(fitted, first_id) if cartodbfy else fitted
+            first_id += payload.rows
+
+    first = fit_wanted(source.first)
+    columns = with_carto_columns(first, 1) if cartodbfy else first
+    return _Plan(
+        Upload(columns.columns, columns.schema(), payloads, keyed=cartodbfy),
+        lambda staging: publish_new(account.schema, staging, account.table, columns.columns, cartodbfy=cartodbfy),
+    )
+
+
+def _plan_into(account: Account, source: _Source, if_exists: IfExists, cartodbfy: bool) -> _Plan:
+    """Stage only the rows; the target keeps its shape, or what of it the new rows have room in."""
+    target = {column.name: column for column in account.client.sql.columns(qualify(account.schema, account.table))}
+    change = replacement(source.first, target) if if_exists == "replace" else addition(source.first, target)
+    first = change.fitted(source.first)
+    complete = set(CARTO_COLUMNS) <= {*target, *first.names}
+    return _Plan(
+        Upload(first.columns, first.schema(), lambda: map(change.fitted, source), keyed=False),
+        lambda staging: publish_into(
+            account.schema,
+            staging,
+            account.table,
+            first.columns,
+            replace=if_exists == "replace",
+            drop=change.drop,
+            add=[column for column in first.columns if column.name in change.add],
+            cartodbfy=if_exists == "replace" and cartodbfy and not complete,
+        ),
+    )
