@@ -76,6 +76,4 @@ class CartoAccessor:
                 "this frame was not read from a table and not written to one: write it with "
                 "df.carto.to_table(name), or use cartoframes_lite.Dataset(name)"
             )
-        schema = origin.get("schema")
-        del schema
         return Dataset(origin["table"], last_used(origin["base_url"]))

@@ -132,8 +132,10 @@ class Credentials:
                 verify=content.get("verify", True),
                 allow_non_secure=content.get("allow_non_secure", False),
             )
-        except (AttributeError, json.JSONDecodeError) as error:
-            raise CredentialsError(f"{found} does not hold credentials as Credentials.save writes them") from error
+        except (AttributeError, json.JSONDecodeError):
+            pass
+        # Not inside `except`: a JSONDecodeError in the context holds the whole file, and the key with it.
+        raise CredentialsError(f"{found} does not hold credentials as Credentials.save writes them")
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write to a file that only its owner may read (mode 0600), replacing it in one step.
@@ -191,7 +193,7 @@ def _normalise(url: str, allow_non_secure: bool) -> tuple[str, str]:
 
 
 _in_context: ContextVar[Credentials | None] = ContextVar("credentials", default=None)
-_in_process: Credentials | None = None
+_in_process: set_default_credentials | None = None
 _used: WeakValueDictionary[str, Credentials] = WeakValueDictionary()
 
 
@@ -218,14 +220,15 @@ class set_default_credentials:  # noqa: N801  # used as a function, and so named
         global _in_process
         _check(credentials)
         self._credentials, self._process_before = credentials, _in_process
+        self._is_block = False
         self._context_before = _in_context.get()
         # What an enclosing block has set would hide the new default.
         _in_context.set(None)
-        _in_process = credentials
+        _in_process = self
 
     def __enter__(self) -> Credentials | None:
-        global _in_process
-        _in_process = self._process_before
+        # A mark instead of putting the one before back: another thread may have set one since.
+        self._is_block = True
         _in_context.set(self._credentials)
         return self._credentials
 
@@ -233,6 +236,14 @@ class set_default_credentials:  # noqa: N801  # used as a function, and so named
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         _in_context.set(self._context_before)
+
+
+def _process_default() -> Credentials | None:
+    """Give what was set last for the whole process; blocks do not count."""
+    setting = _in_process
+    while setting is not None and setting._is_block:
+        setting = setting._process_before
+    return None if setting is None else setting._credentials
 
 
 def _check(credentials: object) -> None:
@@ -249,7 +260,7 @@ def resolve(credentials: Credentials | None) -> Credentials:
         If there are none anywhere.
     """
     _check(credentials)
-    found = credentials or _in_context.get() or _in_process or _from_surroundings()
+    found = credentials or _in_context.get() or _process_default() or _from_surroundings()
     _used[str(found.base_url)] = found
     return found
 

@@ -143,7 +143,7 @@ def read_carto(
     def finish(batches: Sequence[pa.RecordBatch]) -> pd.DataFrame:
         frame = from_arrow(batches, selected, decode_geom=decode_geom, coerce_float=coerce_float, backend=dtype_backend)
         if index_col is not None:
-            frame = frame.set_index(index_col)  # type: ignore[arg-type]  # a label may be any hashable
+            frame = frame.set_index(index_col)
         frame.attrs["carto"] = note
         return frame
 
@@ -263,7 +263,7 @@ def _explain(error: BrokenStream) -> Exception:
         except ValueError:
             pass
         else:
-            return error_from_response("POST", "sql/copyto", 400, {}, error.rest[at:])
+            return error_from_response("POST", "sql/copyto", 200, {}, error.rest[at:])
     return ConnectionFailed(f"the rows did not arrive completely ({error}); nothing is returned, read again")
 
 

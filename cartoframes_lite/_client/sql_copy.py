@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from io import IOBase
 from pathlib import Path
 from typing import IO, Literal
 
@@ -104,7 +105,7 @@ def raise_appended_error(tail: bytes) -> None:
         json.loads(tail[at:])
     except ValueError:
         return
-    raise error_from_response("POST", f"{PATH}/copyto", 400, {}, tail[at:])
+    raise error_from_response("POST", f"{PATH}/copyto", 200, {}, tail[at:])
 
 
 def _factory(source: Source) -> Callable[[], Iterable[bytes]]:
@@ -113,7 +114,7 @@ def _factory(source: Source) -> Callable[[], Iterable[bytes]]:
         return source
     if isinstance(source, str | os.PathLike):
         return lambda: _read_path(source)
-    if hasattr(source, "read"):
+    if isinstance(source, IOBase):
         return lambda: _read_file(source)
     return _Once(source)
 
@@ -123,7 +124,7 @@ def _read_path(path: str | os.PathLike[str]) -> Iterator[bytes]:
         yield from iter(lambda: file.read(_BLOCK_BYTES), b"")
 
 
-def _read_file(file: IO[bytes]) -> Iterator[bytes]:
+def _read_file(file: IOBase) -> Iterator[bytes]:
     if file.seekable():
         file.seek(0)
     yield from iter(lambda: file.read(_BLOCK_BYTES), b"")

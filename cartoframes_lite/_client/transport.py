@@ -21,7 +21,7 @@ import urllib3
 from cartoframes_lite._client.connection import Adapter
 from cartoframes_lite._client.retry import Failure, Outcome, delay_s
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import APIError, ConnectionFailed, QueryTimeout, error_from_response
+from cartoframes_lite.errors import APIError, CartoError, ConnectionFailed, QueryTimeout, error_from_response
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 300.0
@@ -115,7 +115,7 @@ class Transport:
         except ValueError as error:
             raise error_from_response(method, self._place(path), 200, {}, body) from error
         if isinstance(answer, dict) and answer.get("error"):
-            raise error_from_response(method, self._place(path), 400, {}, body)
+            raise error_from_response(method, self._place(path), 200, {}, body)
         return answer
 
     @contextmanager
@@ -156,10 +156,10 @@ class Transport:
         if len(urlencode(query)) > _MAX_URL_BYTES:
             raise ValueError("the COPY statement is too long for a URL (7,000 bytes): leave out the list of columns")
         headers = {"Content-Type": "application/octet-stream", **({"Content-Encoding": "gzip"} if compress else {})}
-        broken: list[OSError] = []
+        broken: list[BaseException] = []
 
         def arguments() -> dict[str, Any]:
-            blocks = _watched(body(), broken)
+            blocks = _watched(body, broken)
             return {
                 "params": query,
                 "data": _gzipped(blocks) if compress else blocks,
@@ -170,11 +170,11 @@ class Transport:
         try:
             with self._send("POST", path, False, arguments) as response:
                 return json.loads(response.content)
-        except ConnectionFailed:
+        except (ConnectionFailed, ValueError, requests.RequestException) as error:
             if broken:
                 raise broken[0] from None
-            raise
-        except (ValueError, requests.RequestException) as error:
+            if isinstance(error, ConnectionFailed):
+                raise
             raise ConnectionFailed(f"{self._place(path)}: the answer did not arrive completely") from error
 
     def _place(self, path: str) -> str:
@@ -203,12 +203,13 @@ class Transport:
             try:
                 response = self._send_once(method, path, arguments())
             except requests.RequestException as error:
-                outcome, failed = _failure(error), self._connection_failed(path, error)
+                outcome = _failure(error)
+                failed: CartoError = self._connection_failed(path, error)
             else:
                 if response.status_code < 300:
                     return response
-                failed = self._answered(method, path, response)
-                outcome = _outcome(failed)
+                refused = self._answered(method, path, response)
+                outcome, failed = _outcome(refused), refused
             delay = delay_s(outcome, idempotent=idempotent, attempt=attempt, waited_s=waited_s, jitter=self._jitter())
             if delay is None:
                 raise failed
@@ -294,7 +295,9 @@ def _without_query(error: requests.RequestException) -> OSError:
 
 def _failure(error: requests.RequestException) -> Outcome:
     kind: Failure = "lost"
-    if isinstance(error, requests.exceptions.ConnectTimeout) or "NewConnectionError" in repr(error):
+    if isinstance(error, requests.exceptions.ConnectTimeout) or any(
+        name in repr(error) for name in ("NewConnectionError", "NameResolutionError")
+    ):
         kind = "not_connected"
     elif isinstance(error, requests.exceptions.ReadTimeout):
         kind = "read_timeout"
@@ -309,11 +312,13 @@ def _outcome(error: APIError) -> Outcome:
     )
 
 
-def _watched(blocks: Iterable[bytes], broken: list[OSError]) -> Iterator[bytes]:
+def _watched(body: Callable[[], Iterable[bytes]], broken: list[BaseException]) -> Iterator[bytes]:
     """Remember an error of the one who makes the body that requests would take for one of the connection."""
     try:
-        yield from blocks
-    except OSError as error:
+        yield from body()
+    except GeneratorExit:  # an early answer: the rest of the body is not wanted
+        raise
+    except BaseException as error:
         broken.append(error)
         raise
 

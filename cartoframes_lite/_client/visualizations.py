@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from cartoframes_lite._client import jobs
 from cartoframes_lite._client.transport import Transport
-from cartoframes_lite.errors import NotFound
+from cartoframes_lite.errors import JobTimeout, NotFound
 
 _PATH = "api/v1/viz"
 _PRIVACIES = ("public", "private", "link")
@@ -47,7 +47,7 @@ class Visualizations:
             found = jobs.wait(
                 poll, done=lambda answer: answer is not None, timeout_s=_REGISTRATION_S, what=f"dataset {name!r}"
             )
-        except jobs.JobTimeout as timeout:
+        except JobTimeout as timeout:
             raise refusals[-1] from timeout
         assert found is not None
         return found

@@ -93,7 +93,7 @@ class Decoder:
         starts = self._row_starts(data)
         if len(starts) == 0 and end:
             raise BrokenStream("bytes that are not a row precede the trailer", self._rest)
-        return self._decode(data, starts, np.append(starts[1:], end))
+        return self._decode(data, starts, np.append(starts, end)[1:])
 
     def _strip_header(self) -> bool:
         if not self._header_seen:
@@ -111,7 +111,7 @@ class Decoder:
         for shift in range(8):  # aligned views make this eight fast passes instead of one slow one
             words = np.frombuffer(data, np.uint64, (len(data) - shift) // 8, shift)
             found.append(np.flatnonzero(words == sync) * 8 + shift)
-        starts = np.sort(np.concatenate(found)) - len(mark)
+        starts: Ints = np.sort(np.concatenate(found)) - len(mark)
         starts = starts[starts >= 0]
         marks = np.ndarray((len(data) - 5,), "V6", data, strides=(1,))
         starts = starts[marks[starts] == np.void(mark)]
@@ -161,7 +161,7 @@ class Decoder:
         return pa.Array.from_buffers(column.type, len(valid), buffers)
 
 
-_WIRE = {
+_WIRE: dict[int, np.dtype[Any]] = {
     pa.int16().id: np.dtype(">i2"),
     pa.int32().id: np.dtype(">i4"),
     pa.int64().id: np.dtype(">i8"),

@@ -64,7 +64,8 @@ def from_arrow(
     names = [column.name for column in columns if column.rule.kind is Kind.GEOMETRY and decode_geom]
     if not names:
         return frame
-    return gpd.GeoDataFrame(frame, geometry=THE_GEOM if THE_GEOM in names else names[0])
+    result: pd.DataFrame = gpd.GeoDataFrame(frame, geometry=THE_GEOM if THE_GEOM in names else names[0])
+    return result
 
 
 def _geometries(values: pa.ChunkedArray, column: SourceColumn) -> Any:

@@ -135,7 +135,7 @@ def _to_metres(lon_lat: Coordinates) -> Coordinates:
 
 
 def _transform(geometries: Geometries) -> Geometries:
-    result: Geometries = shapely.transform(geometries, _to_metres, include_z=None)
+    result: Geometries = shapely.transform(geometries, _to_metres, include_z=None)  # type: ignore[call-overload]  # None is newer than the stubs
     return result
 
 

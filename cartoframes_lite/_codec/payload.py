@@ -186,7 +186,8 @@ def _active_geometry(frame: pd.DataFrame, geom_col: Hashable | None) -> Hashable
             )
         return geom_col
     if isinstance(frame, gpd.GeoDataFrame) and frame.active_geometry_name is not None:
-        return frame.active_geometry_name
+        active: Hashable = frame.active_geometry_name
+        return active
     if len(geometries) > 1 and THE_GEOM not in geometries:
         raise ValueError(f"the frame has the geometries {geometries}: say with geom_col which becomes {THE_GEOM}")
     return THE_GEOM if THE_GEOM in geometries else next(iter(geometries), None)
@@ -195,14 +196,14 @@ def _active_geometry(frame: pd.DataFrame, geom_col: Hashable | None) -> Hashable
 def _with_index(frame: pd.DataFrame, label: Hashable | Sequence[Hashable] | None) -> pd.DataFrame:
     """Make columns of the index, in front of the others."""
     try:
-        return frame.reset_index(names=label)  # type: ignore[arg-type]  # a str is a sequence to the stubs
+        return frame.reset_index(names=label)
     except ValueError as error:
         raise ConversionError(f"the index cannot become a column: {error}; give it a name with index_label") from error
 
 
 def _wanted_types(dtype: Mapping[Any, str], labels: list[Hashable], names: list[str]) -> dict[str, str]:
     """Check the types that the user asks for and key them by the names in the table."""
-    known = {**dict(zip(labels, names, strict=True)), **{name: name for name in names}}
+    known: dict[Any, str] = {**dict(zip(labels, names, strict=True)), **{name: name for name in names}}
     unknown = [key for key in dtype if key not in known]
     if unknown:
         raise ValueError(f"dtype names {unknown}, which are no columns of the frame: {labels}")

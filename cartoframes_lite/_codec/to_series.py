@@ -18,7 +18,7 @@ from cartoframes_lite.errors import ConversionError
 
 Backend = Literal["numpy_nullable", "pyarrow"]
 
-_TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
+_TEXT: Any = pd.StringDtype("pyarrow", na_value=np.nan)
 _NULLABLE: dict[pa.DataType, Any] = {
     pa.int16(): pd.Int16Dtype(),
     pa.int32(): pd.Int32Dtype(),
@@ -65,7 +65,7 @@ def _plain(values: pa.ChunkedArray, name: str, backend: Backend | None) -> Any:
     if pa.types.is_time(kind) and pc.any(pc.equal(values.cast(pa.int64()), _END_OF_DAY_US)).as_py():
         raise ConversionError(f"column {name!r} has the time 24:00:00, which Python cannot hold: select {name}::text")
     if backend == "pyarrow" or pa.types.is_date(kind) or pa.types.is_time(kind):
-        return pd.arrays.ArrowExtensionArray(values)  # type: ignore[attr-defined]  # missing from pandas-stubs
+        return pd.arrays.ArrowExtensionArray(values)
     if pa.types.is_timestamp(kind):
         return _timestamps(values)
     if pa.types.is_large_binary(kind):

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import logging
+import pickle
+import socket
+import struct
+import time
+import traceback
+import zlib
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from cartoframes_lite import errors
+from cartoframes_lite._client.transport import Transport
+from cartoframes_lite.credentials import Credentials
+
+from .conftest import KEY, Wire, read_chunked, read_head, response
+
+OK = response("200 OK", b'{"rows": []}')
+LIMITED = response("429 Too Many", b'{"error":["slow"],"context":"limit","detail":"rate-limit"}', "Retry-After: 3")
+TOO_LONG = response("429 Too Many", b'{"error":["t"],"context":"limit","detail":"datasource"}')
+BUSY = response("503 Busy", b"<html>busy</html>")
+BASIC = base64.b64encode(f"ann:{KEY}".encode())
+
+
+def cut(connection: socket.socket) -> None:
+    """Read the request, and reset the connection."""
+    read_head(connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_the_key_is_in_the_basic_header_alone(wire: Wire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login other password wrong\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    transport = wire.play(OK)
+    transport.json("POST", "api/v2/sql", form={"q": "select 1"}, idempotent=True)
+    wire.close()
+    (head,) = wire.heads
+    assert b"Authorization: Basic " + BASIC in head
+    assert head.startswith(b"POST /user/ann/api/v2/sql HTTP/1.1")
+    assert b"User-Agent: cartoframes_lite" in head
+    assert KEY.encode() not in head
+
+
+def test_a_rate_limit_is_waited_for_even_on_a_write(wire: Wire) -> None:
+    transport = wire.play(LIMITED, OK)
+    assert transport.json("POST", "x", idempotent=False) == {"rows": []}
+    assert wire.slept == [3.0]
+
+
+def test_a_statement_timeout_is_not_tried_again(wire: Wire) -> None:
+    with pytest.raises(errors.QueryTimeout):
+        wire.play(TOO_LONG).json("GET", "x", idempotent=True)
+    assert wire.slept == []
+
+
+@pytest.mark.parametrize("first", [BUSY, cut], ids=["503", "lost"])
+def test_what_may_be_done_twice_is(wire: Wire, first: bytes) -> None:
+    assert wire.play(first, OK).json("POST", "x", idempotent=True) == {"rows": []}
+    assert len(wire.slept) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "error"), [(BUSY, errors.ServerError), (cut, errors.ConnectionFailed)], ids=["503", "lost"]
+)
+def test_what_may_not_be_done_twice_is_not(wire: Wire, first: bytes, error: type[errors.CartoError]) -> None:
+    with pytest.raises(error):
+        wire.play(first).json("POST", "x", idempotent=False)
+    assert wire.slept == []
+
+
+def test_an_error_inside_a_success_is_raised(wire: Wire) -> None:
+    body = b'{"rows":[{"a":1}],"total_rows":1,"error":["division by zero"]}'
+    with pytest.raises(errors.SQLError, match="division by zero"):
+        wire.play(response("200 OK", body)).json("POST", "x", idempotent=True)
+
+
+def test_a_page_of_a_proxy_is_explained(wire: Wire) -> None:
+    with pytest.raises(errors.APIError, match="base_url"):
+        wire.play(response("200 OK", b"<html>log in</html>")).json("POST", "x", idempotent=False)
+
+
+def test_a_redirect_is_not_followed(wire: Wire) -> None:
+    transport = wire.play(response("302 Found", b"", "Location: https://elsewhere.org/login?next=x"))
+    with pytest.raises(errors.APIError, match=r"https://elsewhere\.org") as caught:
+        transport.json("GET", "x", idempotent=True)
+    assert caught.value.status == 302
+
+
+def test_a_short_body_is_not_an_answer(wire: Wire) -> None:
+    raw = b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\n{"rows": []}'
+    with pytest.raises(errors.ConnectionFailed):
+        wire.play(raw, raw, raw, raw).json("POST", "x", idempotent=False)
+
+
+def test_a_stream_arrives_whole(wire: Wire) -> None:
+    data = bytes(range(256)) * 4096
+    transport = wire.play(response("200 OK", data))
+    with transport.stream("POST", "x", form={"q": "COPY"}) as blocks:
+        assert b"".join(blocks) == data
+
+
+def test_a_compressed_stream_is_unpacked(wire: Wire) -> None:
+    data = b"carto" * 100_000
+    transport = wire.play(response("200 OK", gzip.compress(data), "Content-Encoding: gzip"))
+    with transport.stream("POST", "x", form={"q": "COPY"}) as blocks:
+        assert b"".join(blocks) == data
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhello",
+        pytest.param(
+            response("200 OK", gzip.compress(b"x" * 999)[:20], "Content-Encoding: gzip"),
+            marks=pytest.mark.xfail(reason="urllib3 does not notice that gzip data end too early"),
+        ),
+    ],
+    ids=["no last chunk", "half a chunk", "short", "half a gzip"],
+)
+def test_a_stream_that_is_cut_raises(wire: Wire, raw: bytes) -> None:
+    transport = wire.play(raw)
+    with transport.stream("POST", "x", form={"q": "COPY"}) as blocks, pytest.raises(errors.ConnectionFailed):
+        b"".join(blocks)
+    assert wire.slept == []
+
+
+def test_an_upload_is_chunked_and_begins_anew_after_a_rate_limit(wire: Wire) -> None:
+    made: list[int] = []
+
+    def body() -> Iterator[bytes]:
+        made.append(1)
+        yield b"one,"
+        yield b"two"
+
+    transport = wire.play(LIMITED, response("200 OK", b'{"total_rows": 2}'))
+    answer = transport.upload("copyfrom", query={"q": "COPY t"}, body=body, compress=False)
+    wire.close()
+    assert answer == {"total_rows": 2}
+    assert len(made) == 2
+    assert b"4\r\none,\r\n3\r\ntwo\r\n0\r\n\r\n" in wire.heads[1]
+
+
+def test_an_upload_is_compressed_on_the_way(wire: Wire) -> None:
+    transport = wire.play(response("200 OK", b'{"total_rows": 1}'))
+    transport.upload("copyfrom", query={"q": "COPY t"}, body=lambda: iter([b"a" * 9999]), compress=True)
+    wire.close()
+    head, _, chunks = wire.heads[0].partition(b"\r\n\r\n")
+    assert b"Content-Encoding: gzip" in head
+    packed = b""
+    while (size := int(chunks.partition(b"\r\n")[0], 16)) > 0:
+        start = chunks.index(b"\r\n") + 2
+        packed, chunks = packed + chunks[start : start + size], chunks[start + size + 2 :]
+    assert zlib.decompress(packed, 31) == b"a" * 9999
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_an_early_refusal_of_an_upload_is_the_error(wire: Wire, reset: bool) -> None:
+    def refuse(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(response("400 Bad Request", b'{"error":["invalid input syntax"]}'))
+        if not reset:
+            connection.shutdown(socket.SHUT_WR)
+            read_chunked(connection, b"")
+        else:
+            time.sleep(0.3)  # the answer is there before the connection is reset
+
+    def body() -> Iterator[bytes]:
+        for _ in range(200):
+            yield b"x" * 65536
+            time.sleep(0.01)
+
+    with pytest.raises(errors.SQLError, match="invalid input syntax"):
+        wire.play(refuse).upload("copyfrom", query={"q": "COPY t"}, body=body, compress=False)
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), OSError("mine"), KeyboardInterrupt("mine")], ids=repr)
+def test_an_error_of_the_body_comes_through_and_ends_the_request(wire: Wire, error: BaseException) -> None:
+    seen: list[bytes] = []
+
+    def listen(connection: socket.socket) -> None:
+        seen.append(read_chunked(connection, read_head(connection)))
+
+    def body() -> Iterator[bytes]:
+        yield b"first"
+        raise error
+
+    transport = wire.play(listen)
+    with pytest.raises(type(error), match="mine") as caught:
+        transport.upload("copyfrom", query={"q": "COPY t"}, body=body, compress=False)
+    assert caught.value is error
+    del transport
+    wire._thread.join(timeout=5)
+    assert seen, "the connection is still open"
+    assert not seen[0].endswith(b"0\r\n\r\n")
+
+
+def test_an_upload_whose_answer_is_lost_is_not_sent_again(wire: Wire) -> None:
+    def vanish(connection: socket.socket) -> None:
+        read_chunked(connection, read_head(connection))
+
+    with pytest.raises(errors.ConnectionFailed):
+        wire.play(vanish).upload("copyfrom", query={"q": "COPY t"}, body=lambda: iter([b"x"]), compress=False)
+    assert wire.slept == []
+
+
+def test_a_statement_too_long_for_a_url_is_refused_here(wire: Wire) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        wire.play().upload("copyfrom", query={"q": "COPY " + "x" * 8000}, body=lambda: iter([]), compress=False)
+
+
+@pytest.mark.parametrize(("resolves", "word"), [(True, "running"), (False, "base_url")], ids=["refused", "dns"])
+def test_no_connection_says_what_to_do(monkeypatch: pytest.MonkeyPatch, resolves: bool, word: str) -> None:
+    if not resolves:
+
+        def unknown(*_: object, **__: object) -> None:
+            raise socket.gaierror(-2, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    found = Credentials("ann", KEY, base_url="http://127.0.0.1:1/user/ann")
+    waits: list[float] = []
+    with pytest.raises(errors.ConnectionFailed, match=word) as caught:
+        Transport(found, sleep=waits.append).json("POST", "x", idempotent=False)
+    assert len(waits) == 1
+    pickle.dumps(caught.value)
+
+
+def secrets(text: str) -> list[str]:
+    return [secret for secret in (KEY, BASIC.decode()) if secret in text]
+
+
+@pytest.mark.parametrize(
+    "first", [cut, BUSY, response("401 No", b'{"error":["Unauthorized"]}'), TOO_LONG], ids=["cut", "503", "401", "429"]
+)
+def test_no_error_and_no_log_has_the_key(
+    wire: Wire, first: bytes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    transport = wire.play(first)
+    with pytest.raises(errors.CartoError) as caught:
+        transport.json("POST", "x", query={"api_key": KEY}, idempotent=False)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(transport) + repr(vars(caught.value))
+    link: BaseException | None = caught.value
+    while link is not None:
+        shown += str(link) + repr(link) + repr(vars(link))
+        link = link.__cause__ or link.__context__
+    assert secrets(shown) == []
+
+
+def test_the_log_of_the_wire_has_no_key(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    wire.play(LIMITED, OK).json("POST", "x", form={"q": "select 1"}, idempotent=False)
+    assert caplog.records
+    assert secrets(caplog.text) == []
+    assert HTTPConnection.debuglevel == 0

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from cartoframes_lite._codec.from_series import from_series
+from cartoframes_lite.errors import ConversionError, ConversionWarning
+
+MADRID = "Europe/Madrid"
+
+
+@pytest.mark.parametrize(
+    ("series", "sql_type", "values"),
+    [
+        (pd.Series([1, 2], dtype="int8"), "smallint", [1, 2]),
+        (pd.Series([1], dtype="uint16"), "integer", [1]),
+        (pd.Series([2**32 - 1], dtype="uint32"), "bigint", [2**32 - 1]),
+        (pd.Series([2**64 - 1], dtype="uint64"), "numeric", [2**64 - 1]),
+        (pd.Series([1, None], dtype="Int64"), "bigint", [1, None]),
+        (pd.Series([1.5, np.nan], dtype="float16"), "real", [1.5, None]),
+        (pd.Series([1.5, np.nan]), "double precision", [1.5, None]),
+        (pd.Series([1.5, None], dtype="Float32"), "real", [1.5, None]),
+        (pd.Series([True, None], dtype="boolean"), "boolean", [True, None]),
+        (pd.Series([True, None], dtype=object), "boolean", [True, None]),
+        (pd.Series(["a", None, ""]), "text", ["a", None, ""]),
+        (pd.Series(["a", np.nan, pd.NA, None], dtype=object), "text", ["a", None, None, None]),
+        (pd.Series(["a", None], dtype="category"), "text", ["a", None]),
+        (pd.Series([1, None], dtype="Int64").astype("category"), "bigint", [1, None]),
+        (pd.Series([None, None], dtype=object), "text", [None, None]),
+        (pd.Series([dt.date(1, 1, 1), None]), "date", [dt.date(1, 1, 1), None]),
+        (pd.Series([dt.time(1, 2, 3, 4)]), "time", [dt.time(1, 2, 3, 4)]),
+        (pd.Series(pd.to_datetime(["2020-01-02 03:04:05.000006", None])), "timestamp", None),
+        (pd.Series([dt.datetime(1, 1, 1), None], dtype=object), "timestamp", [dt.datetime(1, 1, 1), None]),
+        (pd.Series(pd.to_datetime(["2020-01-01"]).tz_localize(MADRID)), "timestamptz", None),
+        (pd.Series(pd.to_timedelta([1], unit="D")), "interval", [dt.timedelta(1)]),
+        (pd.Series([Decimal("1.50"), None]), "numeric", [Decimal("1.50"), None]),
+        (pd.Series([b"\0", None]), "bytea", [b"\0", None]),
+        (pd.Series([[1, None], None, []]), "bigint[]", [[1, None], None, []]),
+        (pd.Series([["a"], ("b", None)]), "text[]", [["a"], ["b", None]]),
+        (pd.Series([np.array([1.5])]), "double precision[]", [[1.5]]),
+        (pd.Series([1, None], dtype=pd.ArrowDtype(pa.int32())), "integer", [1, None]),
+        (pd.Series(["a"], dtype=pd.ArrowDtype(pa.string())), "text", ["a"]),
+    ],
+)
+def test_types(series, sql_type, values):
+    sent = from_series(series, "x")
+    assert sent.sql_type == sql_type
+    assert sent.staged_as is None
+    assert values is None or sent.values.to_pylist() == values
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([{"a": [1, None, "ü"]}, None], ['{"a": [1, null, "ü"]}', None]),
+        ([[1, "a"]], ['[1, "a"]']),
+        ([[[1], [2]]], ["[[1], [2]]"]),
+        ([{"n": np.int64(1), "d": dt.date(2020, 1, 1)}], ['{"n": 1, "d": "2020-01-01"}']),
+    ],
+)
+def test_json_is_sent_in_the_binary_form_of_jsonb(values, text):
+    sent = from_series(pd.Series(values, dtype=object), "x")
+    assert sent.sql_type == "jsonb"
+    assert sent.values.to_pylist() == [None if item is None else b"\x01" + item.encode() for item in text]
+
+
+def test_uuids_are_sent_as_their_bytes():
+    value = uuid.UUID(int=1)
+    sent = from_series(pd.Series([value, None], dtype=object), "x")
+    assert (sent.sql_type, sent.values.to_pylist()) == ("uuid", [value.bytes, None])
+
+
+@pytest.mark.parametrize("value", [2**70, Decimal("1" * 50 + ".5")])
+def test_numbers_of_any_length_go_as_text(value):
+    sent = from_series(pd.Series([value, None], dtype=object), "x")
+    assert (sent.sql_type, sent.staged_as, sent.values.to_pylist()) == ("numeric", "text", [str(value), None])
+
+
+def test_time_zones_in_arrays_survive():
+    moment = dt.datetime(2020, 1, 1, 12, tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    sent = from_series(pd.Series([[moment, None], None], dtype=object), "x")
+    assert (sent.sql_type, sent.staged_as) == ("timestamptz[]", "text[]")
+    assert sent.values.to_pylist() == [["2020-01-01T10:00:00.000000Z", None], None]
+
+
+def test_nan_can_be_kept():
+    assert np.isnan(from_series(pd.Series([np.nan]), "x", keep_nan=True).values.to_pylist()[0])
+
+
+def test_nanoseconds_are_cut_off_with_a_warning():
+    series = pd.Series(np.array(["2020-01-01T00:00:00.000000001"], "M8[ns]"))
+    with pytest.warns(ConversionWarning, match="'x' has nanoseconds"):
+        sent = from_series(series, "x")
+    assert sent.values.to_pylist() == [dt.datetime(2020, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("series", "message"),
+    [
+        (pd.Series(["a\0b"]), "'x' has text with the character U\\+0000"),
+        (pd.Series([["a\0"]]), "U\\+0000"),
+        (pd.Series([{"a": "\0"}]), "U\\+0000"),
+        (pd.Series(["\ud800"], dtype=object), "surrogate"),
+        (pd.Series([1, "a"], dtype=object), "'x' has values of the type int, str"),
+        (pd.Series([object()]), "'x' has values of the type object"),
+        (pd.Series([1 + 2j]), "'x'"),
+        (pd.Series(pd.period_range("2020", periods=1)), "'x'"),
+        (pd.Series(pd.interval_range(0, 1)), "'x'"),
+        (pd.Series([{"a": float("nan")}]), "no JSON"),
+        (pd.Series([{"a": object()}]), "no JSON"),
+        (pd.Series(np.array([-(10**14)], "M8[s]")), "'x'"),
+        (pd.Series([dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)], dtype=object), "time zone"),
+    ],
+)
+def test_what_postgresql_cannot_hold_is_refused_with_the_name_of_the_column(series, message):
+    with pytest.raises(ConversionError, match=message):
+        from_series(series, "x")
+
+
+def test_a_backslash_before_u0000_is_text():
+    assert from_series(pd.Series([{"a": "\\u0000"}]), "x").sql_type == "jsonb"

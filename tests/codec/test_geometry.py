@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from pyproj import Transformer
+from shapely import wkt
+
+from cartoframes_lite._codec import geometry
+from cartoframes_lite.errors import ConversionError
+
+SHAPES = [
+    "POINT (1 2)",
+    "POINT EMPTY",
+    "LINESTRING (0 0, 1 1)",
+    "POLYGON ((0 0, 1 0, 1 1, 0 0), (0.2 0.1, 0.4 0.1, 0.4 0.2, 0.2 0.1))",
+    "MULTIPOINT (1 2, 3 4)",
+    "MULTIPOLYGON EMPTY",
+    "GEOMETRYCOLLECTION (POINT (1 2), LINESTRING (0 0, 1 1))",
+]
+
+
+def array_of(*texts: str | None) -> np.ndarray:
+    return np.array([None if text is None else wkt.loads(text) for text in texts], object)
+
+
+def chunks(*arrays: pa.Array) -> pa.ChunkedArray:
+    return pa.chunked_array(list(arrays), pa.large_binary())
+
+
+@pytest.mark.parametrize("texts", [SHAPES, ["POINT (1 2)", "POINT (-180 90)"], ["POINT (1 2)", None], [None]])
+def test_ewkb_there_and_back(texts):
+    shapes = array_of(*texts)
+    back, srid = geometry.from_ewkb(chunks(geometry.to_ewkb(shapes, 4326)), "g")
+    assert shapely.to_wkt(back).tolist() == shapely.to_wkt(shapes).tolist()
+    assert srid == (None if texts == [None] else 4326)
+
+
+def test_points_are_encoded_as_shapely_does():
+    points = array_of("POINT (1.5 -2.25)", "POINT (180 0)")
+    expected = shapely.to_wkb(shapely.set_srid(points, 4326), include_srid=True, flavor="extended", byte_order=1)
+    assert geometry.to_ewkb(points, 4326).to_pylist() == expected.tolist()
+
+
+@given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-89, 89)), min_size=1, max_size=20))
+def test_web_mercator_agrees_with_proj(lon_lat):
+    points = shapely.points(lon_lat)
+    metres, srid = geometry.from_ewkb(chunks(geometry.to_web_mercator_ewkb(points)), "g")
+    proj = Transformer.from_crs(4326, 3857, always_xy=True)
+    expected = np.array([proj.transform(*pair) for pair in lon_lat])
+    np.testing.assert_allclose(shapely.get_coordinates(metres), expected, rtol=1e-12, atol=1e-6)
+    assert srid == 3857
+
+
+def test_web_mercator_is_cut_off_where_it_has_no_end():
+    world = array_of("POLYGON ((-180 -90, 180 -90, 180 90, -180 90, -180 -90))", "POINT (0 89.5)", "POINT (0 0)")
+    metres, _ = geometry.from_ewkb(chunks(geometry.to_web_mercator_ewkb(world)), "g")
+    assert np.isfinite(metres[0].bounds).all()
+    assert metres[0].bounds[3] == pytest.approx(30240971.96, abs=0.01)
+    assert metres[1] is None
+    assert metres[2].equals(shapely.Point(0, 0))
+
+
+def test_points_outside_are_missing_and_the_others_stay_in_their_rows():
+    points = array_of("POINT (0 89.5)", None, "POINT (0 0)")
+    metres, _ = geometry.from_ewkb(chunks(geometry.to_web_mercator_ewkb(points)), "g")
+    assert [shape is None for shape in metres] == [True, True, False]
+
+
+def test_z_is_kept_in_web_mercator():
+    line = array_of("LINESTRING Z (0 0 5, 1 1 6)")
+    metres, _ = geometry.from_ewkb(chunks(geometry.to_web_mercator_ewkb(line)), "g")
+    assert shapely.get_coordinates(metres, include_z=True)[:, 2].tolist() == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("series", "message"),
+    [
+        (gpd.GeoSeries([shapely.Point(0, 0)]), "no CRS.*set_crs"),
+        (gpd.GeoSeries(array_of("POINT (0 0)", "POINT Z (0 0 0)"), crs=4326), "2-D and 3-D"),
+        (gpd.GeoSeries(array_of("POINT M (0 0 1)"), crs=4326), "M values"),
+        (
+            gpd.GeoSeries(shapely.set_srid(array_of("POINT (0 0)", "POINT (1 1)"), [4326, 3857]), crs=4326),
+            "mixes coordinate systems .SRIDs 3857, 4326",
+        ),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(series, message):
+    with pytest.raises(ConversionError, match=message):
+        geometry.check(series, "g")
+
+
+def test_reprojection():
+    series = gpd.GeoSeries([shapely.Point(500_000, 0), None], crs=32631)
+    moved = geometry.to_lon_lat(series, "g", has_z=False)
+    assert moved[0].equals_exact(shapely.Point(3, 0), 1e-9)
+    assert moved[1] is None
+
+
+def test_coordinates_that_the_crs_cannot_hold_are_refused():
+    series = gpd.GeoSeries([shapely.Point(1e30, 1e30)], crs=32631)
+    with pytest.raises(ConversionError, match="check the CRS"):
+        geometry.to_lon_lat(series, "g", has_z=False)
+
+
+def test_empty_geometries_get_the_dimension_of_the_others():
+    series = gpd.GeoSeries(array_of("POINT Z (0 0 1)", "POINT EMPTY"), crs=4326)
+    assert geometry.check(series, "g")
+    assert shapely.has_z(geometry.to_lon_lat(series, "g", has_z=True)).tolist() == [True, True]
+
+
+def test_several_srids_cannot_be_read_as_one_column():
+    column = chunks(geometry.to_ewkb(array_of("POINT (0 0)"), 4326), geometry.to_ewkb(array_of("POINT (0 0)"), 3857))
+    with pytest.raises(ConversionError, match=r"ST_Transform\(g, 4326\)"):
+        geometry.from_ewkb(column, "g")
+
+
+def test_curves_are_refused_with_what_to_do():
+    curve = bytes.fromhex("0108000020E61000000300000000000000000000000000000000000000") + bytes(32)
+    with pytest.raises(ConversionError, match="ST_CurveToLine"):
+        geometry.from_ewkb(chunks(pa.array([curve], pa.large_binary())), "g")

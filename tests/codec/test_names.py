@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartoframes_lite._codec.names import literal, normalise, normalise_columns, qualify, quote
+from cartoframes_lite.errors import ConversionError
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("name", "name"),
+        ("A b", "a_b"),
+        ("a-b", "a_b"),
+        ("Año", "ano"),
+        ("Straße", "strasse"),
+        ("2020", "_2020"),
+        (5, "_5"),
+        ("select", "_select"),
+        ("FORMAT", "_format"),
+        ("xmin", "_xmin"),
+        ("<b>bold</b>", "bold"),
+        ("a &amp; b", "a_b"),
+        ("50% (est.)", "_50_est_"),
+        ("", "_"),
+        ("x" * 70, "x" * 63),
+    ],
+)
+def test_normalised_as_cartoframes_does(label, name):
+    assert normalise(label) == name
+
+
+@given(st.text())
+def test_a_normalised_name_needs_no_quotes_and_stays_as_it_is(label):
+    name = normalise(label)
+    assert quote(name) == f'"{name}"'
+    assert len(name.encode()) <= 63
+    assert normalise(name) == name
+
+
+def test_a_collision_names_both():
+    with pytest.raises(ConversionError, match=r"'A b' and 'a-b' would both be named 'a_b'"):
+        normalise_columns(["A b", "c", "a-b"])
+
+
+def test_levels_of_columns_are_refused():
+    with pytest.raises(ConversionError, match="levels"):
+        normalise_columns([("a", "b")])
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "é" * 32])
+def test_names_that_postgresql_would_change_are_refused(name):
+    with pytest.raises(ValueError, match="name"):
+        quote(name)
+
+
+def test_quotes_are_doubled():
+    assert qualify('s"', 't"; DROP TABLE x; --') == '"s"""."t""; DROP TABLE x; --"'
+    assert literal("it's \\ here") == "E'it''s \\\\ here'"

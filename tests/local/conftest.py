@@ -1,0 +1,89 @@
+"""Fixtures for tests of the server's own rooms, below HTTP."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+
+from cartoframes_lite.local import LocalCarto
+from cartoframes_lite.local.postgres import Cluster, open_cluster
+from cartoframes_lite.local.state import State
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Start a private PostgreSQL that the tests of this directory share."""
+    started = open_cluster()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_state(cluster: Cluster) -> Iterator[State]:
+    """Prepare an account in it."""
+    opened = State(cluster, "tester", api_key="master-key")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def state(shared_state: State) -> State:
+    """Give the shared account, emptied."""
+    shared_state.reset()
+    return shared_state
+
+
+@pytest.fixture
+def connect(state: State) -> Iterator[Callable[[str | None], psycopg.Connection[Any]]]:
+    """Log in as the role of a key."""
+    opened: list[psycopg.Connection[Any]] = []
+
+    def log_in(token: str | None) -> psycopg.Connection[Any]:
+        key = state.key(token)
+        assert key is not None
+        opened.append(psycopg.connect(state.conninfo(key.role), autocommit=True))
+        return opened[-1]
+
+    yield log_in
+    for connection in opened:
+        connection.close()
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@pytest.fixture
+def call(carto: LocalCarto) -> Callable[..., Answer]:
+    """Send a request to the server, with the master key unless told otherwise."""
+
+    def send(
+        method: str, path: str, body: object = None, *, key: str | None = carto.credentials.api_key, **query: str
+    ) -> Answer:
+        if key is not None:
+            query["api_key"] = key
+        url = f"{carto.base_url}{path}?{urllib.parse.urlencode(query)}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return Answer(response.status, response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.read())
+
+    return send

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import inspect
+import json
+import pickle
+
+import pytest
+
+from cartoframes_lite import errors
+
+URL = "http://127.0.0.1:1/user/ann/api/v2/sql"
+
+
+def answer(**body: object) -> bytes:
+    return json.dumps(body).encode()
+
+
+def made(status: int, body: bytes, **keywords: object) -> errors.APIError:
+    headers = keywords.pop("headers", {})
+    return errors.error_from_response("POST", URL, status, headers, body, **keywords)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "expected"),
+    [
+        (200, None, errors.SQLError),
+        (200, "datasource", errors.QueryTimeout),
+        (302, None, errors.APIError),
+        (400, None, errors.SQLError),
+        (400, "Key (id)=(1) already exists.", errors.SQLError),
+        (401, None, errors.AuthenticationError),
+        (403, None, errors.PermissionDenied),
+        (404, None, errors.NotFound),
+        (409, None, errors.APIError),
+        (429, None, errors.RateLimited),
+        (429, "rate-limit", errors.RateLimited),
+        (429, "datasource", errors.QueryTimeout),
+        (429, "render", errors.QueryTimeout),
+        (500, None, errors.ServerError),
+        (503, None, errors.ServerError),
+    ],
+)
+def test_status_and_detail_decide_the_class(status: int, detail: str | None, expected: type[errors.APIError]) -> None:
+    body = answer(error=["no"]) if detail is None else answer(error=["no"], detail=detail)
+    assert type(made(status, body)) is expected
+
+
+def test_the_message_has_no_say_in_the_class() -> None:
+    assert type(made(400, answer(error=["permission denied; rate-limit; Unauthorized"]))) is errors.SQLError
+
+
+def test_maps_api_errors_are_told_apart_by_subtype() -> None:
+    body = answer(errors=["over limits"], errors_with_context=[{"type": "limit", "subtype": "render"}])
+    assert type(made(429, body)) is errors.QueryTimeout
+
+
+def test_import_api_errors_are_readable() -> None:
+    assert "imports: Unknown value" in str(made(400, answer(errors={"imports": "Unknown value"})))
+
+
+def test_attributes() -> None:
+    error = errors.error_from_response(
+        "GET", "https://u:secret@h.org/api?q=1&api_key=secret", 400, {}, answer(error=["bad"], hint="do", detail="d")
+    )
+    assert (error.status, error.method, error.url) == (400, "GET", "https://h.org/api")
+    assert (error.detail, error.hint) == ("d", "do")
+    assert "Hint: do" in str(error)
+    assert "Detail: d" in str(error)
+    assert "secret" not in str(error) + repr(error) + repr(vars(error))
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("", None), ("soon", None), ("-1", None), ("²", None)])
+def test_retry_after_tolerates_garbage(value: str, seconds: float | None) -> None:
+    assert made(429, answer(error=["slow"]), headers={"retry-after": value}).retry_after_s == seconds
+
+
+def test_every_api_error_can_be_asked_for_retry_after() -> None:
+    assert made(400, answer(error=["no"])).retry_after_s is None
+
+
+def test_an_html_page_is_one_short_sentence() -> None:
+    error = made(404, b"<!DOCTYPE html><html>" + b"x" * 10_000)
+    assert len(str(error)) < 250
+    assert "base_url" in str(error)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\x00", b"[1]", b"null", b'{"rows": []}', b"{"])
+def test_any_body_is_survived(body: bytes) -> None:
+    assert made(502, body).status == 502
+
+
+def test_unknown_user_keeps_the_text_of_the_server() -> None:
+    said = "Sorry, we can't find CARTO user 'x'. Please check that you have entered the correct domain."
+    assert said in str(made(404, answer(error=[said])))
+
+
+@pytest.mark.parametrize(("public", "word"), [(True, "default_public"), (False, "lacks a grant")])
+def test_a_refusal_says_which_key(public: bool, word: str) -> None:
+    assert word in str(made(403, answer(error=["permission denied for table t"]), public_key=public))
+
+
+def test_a_timeout_says_not_to_retry() -> None:
+    assert "Batch API" in str(made(429, answer(error=["timeout"], context="limit", detail="datasource")))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.CartoError("a"),
+        errors.ConnectionFailed("a"),
+        errors.ImportFailed("a", code=2003, source="user"),
+        errors.JobTimeout("a", job={"job_id": "1"}),
+        errors.RateLimited("a", status=429, method="GET", url=URL),
+        errors.SQLError("a", status=400, method="GET", url=URL, detail="d", hint="h"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_pickle(error: errors.CartoError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+@pytest.mark.parametrize(
+    ("cls", "builtin"),
+    [
+        (errors.CredentialsError, ValueError),
+        (errors.TableExistsError, ValueError),
+        (errors.TableNotFoundError, LookupError),
+        (errors.ConversionError, ValueError),
+        (errors.ConnectionFailed, ConnectionError),
+        (errors.JobTimeout, TimeoutError),
+    ],
+)
+def test_builtin_parents(cls: type[Exception], builtin: type[Exception]) -> None:
+    assert issubclass(cls, builtin)
+    assert issubclass(cls, errors.CartoError)
+
+
+def test_the_tree_is_complete() -> None:
+    classes = {
+        name
+        for name, item in vars(errors).items()
+        if inspect.isclass(item) and issubclass(item, Exception) and item.__module__ == errors.__name__
+    }
+    assert classes == set(errors.__all__)
+    assert errors.__doc__ is not None
+    assert all(name in errors.__doc__ for name in classes)
