@@ -1,0 +1,194 @@
+"""An embedded CARTO server for tests and work without an account.
+
+It speaks CARTO's SQL API over a real PostgreSQL with PostGIS, on loopback only::
+
+    with cartoframes_lite.local.start() as carto:
+        cartoframes_lite.to_carto(frame, "places", carto.credentials)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from .errors import LocalServerError
+
+if TYPE_CHECKING:
+    from cartoframes_lite.credentials import Credentials
+
+    from .postgres import Cluster
+    from .server import Server
+    from .state import State
+
+__all__ = ["LocalCarto", "LocalServerError", "start"]
+
+
+class LocalCarto:
+    """A running embedded server, made by `start`. A context manager that stops it.
+
+    Attributes
+    ----------
+    base_url : str
+        ``http://127.0.0.1:PORT/user/USER``, without a slash at its end.
+    dsn : str
+        libpq connection string of a superuser of the account's database: for looking at what the SQL API
+        does not show. Tables made over it belong to that user, though the account may read and write them.
+    credentials : Credentials
+        Of the account's owner, with the master key.
+    """
+
+    def __init__(self, cluster: Cluster, state: State, server: Server) -> None:
+        self._cluster = cluster
+        self._state = state
+        self._server = server
+        self._stopped = False
+        self.base_url = f"{server.url}/user/{state.user}"
+        self.dsn = cluster.dsn
+
+    def __repr__(self) -> str:
+        return f"<LocalCarto {self.base_url}{' (stopped)' if self._stopped else ''}>"
+
+    @property
+    def credentials(self) -> Credentials:
+        """Credentials of the account's owner."""
+        from cartoframes_lite.credentials import Credentials
+
+        return Credentials(self._state.user, self._state.master_key.token, base_url=self.base_url)
+
+    def reset(self) -> None:
+        """Empty the account.
+
+        Ends what is running and drops all tables, types, functions and schemas, all keys but the master key,
+        and all jobs. Meant to be called before each test.
+        """
+        self._state.reset()
+
+    def stop(self) -> None:
+        """Stop the server and its private PostgreSQL, and remove a temporary data directory.
+
+        A second call does nothing.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        try:
+            self._server.stop()
+            self._state.close()
+        finally:
+            self._cluster.stop()
+
+    def __enter__(self) -> LocalCarto:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def start(
+    *,
+    dsn: str | None = None,
+    user: str = "local",
+    api_key: str | None = None,
+    port: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
+    rate_limit: tuple[float, int] | None = None,
+    statement_timeout_s: float | None = None,
+) -> LocalCarto:
+    """Start an embedded CARTO server.
+
+    Parameters
+    ----------
+    dsn : str, optional
+        libpq connection string of an existing database to use, of a user who may create roles and, unless
+        the database has PostGIS, extensions. The schemas ``cartodb`` and ``cartodb_local`` and the roles of
+        the keys are created there. None starts a private PostgreSQL.
+    user : str
+        Name of the account.
+    api_key : str, optional
+        Master key. None keeps the one that the database remembers from an earlier start, or draws one.
+    port : int
+        TCP port on 127.0.0.1. 0 takes a free one.
+    data_dir : path, optional
+        Directory of the private PostgreSQL, created if missing; start with it again to find everything as it
+        was. None uses a temporary one, which is removed in the end. Cannot be given together with ``dsn``.
+    rate_limit : tuple of (float, int), optional
+        Requests per second and burst allowed for each kind of endpoint. None means unlimited.
+    statement_timeout_s : float, optional
+        Longest time of a statement over the SQL API, in seconds; COPY and jobs are exempt. None means
+        unlimited.
+
+    Returns
+    -------
+    LocalCarto
+        Ready to answer.
+
+    Raises
+    ------
+    ImportError
+        If the extra ``local`` is not installed.
+    LocalServerError
+        If PostgreSQL or PostGIS is not installed, the database or the port cannot be used, or the data
+        directory is in use.
+    ValueError
+        If the arguments make no sense.
+
+    Examples
+    --------
+    >>> with start(user="tester") as carto:  # doctest: +SKIP
+    ...     carto.base_url
+    'http://127.0.0.1:40123/user/tester'
+    """
+    _check(dsn, user, api_key, data_dir, rate_limit, statement_timeout_s)
+    try:
+        from .app import create_app
+        from .postgres import open_cluster
+        from .server import Server
+        from .state import State
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == "cartoframes_lite":
+            raise
+        raise ImportError(
+            f'the embedded server needs {missing}: pip install "cartoframes_lite[local]"', name=missing
+        ) from error
+    cluster = open_cluster(dsn, None if data_dir is None else Path(data_dir))
+    try:
+        state = State(cluster, user, api_key=api_key, rate_limit=rate_limit, statement_timeout_s=statement_timeout_s)
+        try:
+            server = Server(create_app(state), port)
+        except BaseException:
+            state.close()
+            raise
+    except BaseException:  # also KeyboardInterrupt: no PostgreSQL may be left running
+        cluster.stop()
+        raise
+    return LocalCarto(cluster, state, server)
+
+
+def _check(
+    dsn: str | None,
+    user: str,
+    api_key: str | None,
+    data_dir: str | os.PathLike[str] | None,
+    rate_limit: tuple[float, int] | None,
+    statement_timeout_s: float | None,
+) -> None:
+    """Refuse arguments that make no sense, before anything is started."""
+    if dsn is not None and data_dir is not None:
+        raise ValueError("give dsn or data_dir, not both: a data directory is that of a private PostgreSQL")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", user):
+        raise ValueError(f"user is part of URLs: letters, digits, '-', '_' and '.', not {user!r}")
+    if api_key is not None and (not api_key or api_key == "default_public"):
+        raise ValueError("api_key is the master key: it cannot be empty or default_public")
+    if rate_limit is not None and (rate_limit[0] <= 0 or rate_limit[1] < 0):
+        raise ValueError(f"rate_limit is (requests per second > 0, burst >= 0), not {rate_limit}")
+    if statement_timeout_s is not None and statement_timeout_s <= 0:
+        raise ValueError(f"statement_timeout_s must be positive, not {statement_timeout_s}")

@@ -1,0 +1,186 @@
+"""Who asks and for what: parameters of a request, and which api key it stands on."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from .answers import RATE_LIMIT_MESSAGE, RequestError
+from .limits import RateLimits
+from .state import Key, State
+
+Parameters = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Caller:
+    """A request that has been let in.
+
+    Attributes
+    ----------
+    key : Key
+        The key whose role the request runs as.
+    parameters : dict
+        Those of the query string and the body; the body's win. A repeated one is a list.
+    query, body : dict
+        The two apart.
+    headers : dict
+        Rate limit headers for the response.
+    """
+
+    key: Key
+    parameters: Parameters
+    query: Parameters
+    body: Parameters
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class RefusedError(Exception):
+    """The request was not let in.
+
+    Attributes
+    ----------
+    reason : RequestError
+    headers : dict
+        Rate limit headers for the response.
+    """
+
+    def __init__(self, reason: RequestError, headers: dict[str, str]) -> None:
+        super().__init__(reason.message)
+        self.reason, self.headers = reason, headers
+
+
+class Door:
+    """Lets requests in: the rate limit first, then the key.
+
+    Parameters
+    ----------
+    state : State
+        Knows the keys.
+    limits : RateLimits
+    """
+
+    def __init__(self, state: State, limits: RateLimits) -> None:
+        self._state, self._limits = state, limits
+
+    def let_in(
+        self, request: Request, kind: str, *, body: Parameters | None = None, master: bool = False
+    ) -> Caller:
+        """Count and authenticate a request.
+
+        Parameters
+        ----------
+        request : Request
+        kind : str
+            Kind of endpoint, for the rate limit.
+        body : dict, optional
+            Parameters of the body, if the endpoint takes any.
+        master : bool
+            Whether only the master key will do.
+
+        Raises
+        ------
+        RefusedError
+            429 over the limit, 401 for an unknown key, 403 for one that may not.
+        """
+        verdict = self._limits.take(kind)
+        if not verdict.allowed:
+            reason = RequestError(RATE_LIMIT_MESSAGE, status=429, context="limit", detail="rate-limit")
+            raise RefusedError(reason, verdict.headers)
+        query = query_parameters(request)
+        try:
+            key = self._authenticate(request, query, body or {}, master=master)
+        except RequestError as reason:
+            raise RefusedError(reason, verdict.headers) from None
+        headers = {**verdict.headers, "Vary": "Authorization"}
+        return Caller(key, {**query, **(body or {})}, query, body or {}, headers)
+
+    def _authenticate(self, request: Request, query: Parameters, body: Parameters, *, master: bool) -> Key:
+        """Return the key of a request.
+
+        The first token found decides the role. When the query string or the body name a key beside the
+        header, that one has to be good, too.
+        """
+        basic = basic_credentials(request.headers.get("authorization", ""))
+        if basic and basic[0] != self._state.user:
+            raise RequestError("permission denied", status=403)
+        candidates = [basic[1]] if basic else []
+        candidates += [
+            str(source[name]) for source in (query, body) for name in ("api_key", "map_key") if source.get(name)
+        ]
+        token = candidates[0] if candidates else None
+        also = body.get("api_key", query.get("api_key", token))
+        key, named = self._state.key(token), self._state.key(None if also is None else str(also))
+        if key is None or named is None:
+            raise RequestError("Unauthorized", status=401)
+        if "sql" not in key.apis or "sql" not in named.apis:
+            raise RequestError("forbidden", status=403)
+        if master and not key.kind == named.kind == "master":
+            raise RequestError("permission denied", status=403)
+        return key
+
+
+def basic_credentials(header: str) -> tuple[str, str] | None:
+    """Return user and password of a Basic ``Authorization`` header, None if it is another or broken."""
+    scheme, _, encoded = header.strip().partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return (user, password) if colon else None
+
+
+def query_parameters(request: Request) -> Parameters:
+    """Return the parameters of the query string; a repeated one is a list."""
+    return _collect(request.query_params.multi_items())
+
+
+async def body_parameters(request: Request) -> Parameters:
+    """Return the parameters of a JSON, form or multipart body.
+
+    Raises
+    ------
+    RequestError
+        If a JSON body is not an object in JSON.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        async with request.form() as form:
+            items = [(name, value) for name, value in form.multi_items() if not isinstance(value, UploadFile)]
+        return _collect(items)
+    body = await request.body()
+    if content_type != "application/json" or not body.strip():
+        return {}
+    try:
+        content = json.loads(body)
+    except UnicodeDecodeError:
+        raise RequestError("Unexpected token in JSON at position 0") from None
+    except json.JSONDecodeError as error:
+        rest = error.doc[error.pos :].strip()
+        message = f"Unexpected token {rest[0]} in JSON at position {error.pos}" if rest else ""
+        raise RequestError(message or "Unexpected end of JSON input") from None
+    if not isinstance(content, Mapping):
+        raise RequestError("Unexpected JSON: the body must be an object")
+    return dict(content)
+
+
+def _collect(items: list[tuple[str, Any]]) -> Parameters:
+    """Make a dictionary of pairs; repeated names get a list."""
+    collected: Parameters = {}
+    for name, value in items:
+        if name not in collected:
+            collected[name] = value
+        elif isinstance(collected[name], list):
+            collected[name].append(value)
+        else:
+            collected[name] = [collected[name], value]
+    return collected

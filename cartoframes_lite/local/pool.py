@@ -1,0 +1,114 @@
+"""Sessions kept ready for the next request of the same role."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from .session import Session, SQLError
+from .state import State
+
+# What the answers of the SQL API are written in; a query may change it for itself.
+SETTINGS = "-c TimeZone=UTC -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c extra_float_digits=1"
+IDLE_PER_ROLE = 4  # a new session costs some 5 ms, more with its first geometry: PostGIS is loaded then
+COPY_TIMEOUT_S = 5 * 3600.0
+BATCH_TIMEOUT_S = 12 * 3600.0
+
+
+class Sessions:
+    """Lends sessions of roles; each request gets a clean one.
+
+    Parameters
+    ----------
+    state : State
+        Says how to log in as a role, and how long a statement may take.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._idle: dict[str, deque[Session]] = defaultdict(deque)
+        self._lent: set[Session] = set()
+        self._types: dict[int, str] | None = None
+        state.on_reset.append(self.forget)
+
+    @asynccontextmanager
+    async def open(self, role: str, *, timeout_s: float | None = None) -> AsyncIterator[Session]:
+        """Lend a session of a role.
+
+        Parameters
+        ----------
+        role : str
+            Database role of an api key.
+        timeout_s : float, optional
+            Longest time of a statement, in seconds, in place of the account's statement timeout.
+
+        Raises
+        ------
+        SQLError
+            If PostgreSQL cannot be reached.
+        """
+        session = self._take(role) or await Session.connect(self._conninfo(role))
+        self._lent.add(session)
+        healthy = False
+        try:
+            if timeout_s is not None:
+                await session.execute(f"SET statement_timeout = {round(timeout_s * 1000)}")
+            yield session
+            healthy = await session.clean()
+        except SQLError:
+            healthy = await session.clean()
+            raise
+        finally:
+            self._lent.discard(session)
+            if healthy and len(self._idle[role]) < IDLE_PER_ROLE:
+                self._idle[role].append(session)
+            else:
+                session.close()
+
+    async def type_names(self, session: Session) -> dict[int, str]:
+        """Return the names of the types that CARTO knows, by oid: PostgreSQL's own and those of PostGIS."""
+        if self._types is None:
+            result = await session.execute(
+                "SELECT oid, typname FROM pg_catalog.pg_type"
+                " WHERE oid < 10000 OR typname IN ('geometry', 'geography', 'raster')"
+            )
+            rows = ((result.get_value(row, 0), result.get_value(row, 1)) for row in range(result.ntuples))
+            self._types = {int(oid or 0): (name or b"").decode() for oid, name in rows}
+        return self._types
+
+    def forget(self) -> None:
+        """Close the idle sessions. Safe to call from any thread."""
+        self._types = None
+        for idle in list(self._idle.values()):
+            while idle:
+                try:
+                    idle.popleft().close()
+                except IndexError:  # a request took the last one in this moment
+                    break
+
+    def close(self) -> None:
+        """Close all sessions; what runs in them is stopped."""
+        self.forget()
+        for session in list(self._lent):
+            session.close()
+
+    def _take(self, role: str) -> Session | None:
+        """Return an idle session that still lives."""
+        idle = self._idle[role]
+        while idle:
+            session = idle.pop()
+            if not session.is_lost():
+                return session
+            session.close()
+        return None
+
+    def _conninfo(self, role: str) -> str:
+        """Return the connection string of a role with the settings of this server."""
+        conninfo = self._state.conninfo(role)
+        options = f"{conninfo_to_dict(conninfo).get('options') or ''} {SETTINGS}"
+        if self._state.statement_timeout_s is not None:
+            options += f" -c statement_timeout={round(self._state.statement_timeout_s * 1000)}"
+        return make_conninfo(conninfo, options=options.strip())

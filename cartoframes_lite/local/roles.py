@@ -1,0 +1,223 @@
+"""Database roles: one for the account's owner, one for requests without a key, one for each regular key.
+
+No role of a key is a superuser or may become another key's role, so that PostgreSQL itself keeps a request
+from reading files of the machine, running programs, or seeing what its key was not granted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import psycopg
+from psycopg import sql
+
+from .errors import LocalServerError
+from .logins import Connection, Login, find_login, set_password
+
+PUBLIC_ROLE = "publicuser"
+# Any number, the same for all servers: two of them that prepare one database take turns.
+_PREPARE_LOCK = 0x0CA270DB
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the database remembers of its account, and how its roles log in."""
+
+    owner_role: str
+    login: Login
+
+
+def prepare(connection: Connection, dsn: str, user: str, *, private: bool) -> Account:
+    """Create what the account needs in its database and does not have yet.
+
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        Superuser, or a user that may create roles and extensions; in autocommit mode.
+    dsn : str
+        Connection string that it was opened with.
+    user : str
+        Name of the account, part of the name of a new owner role.
+    private : bool
+        Whether the cluster is the server's own, where every role may log in.
+
+    Returns
+    -------
+    Account
+
+    Raises
+    ------
+    LocalServerError
+        If the connection's user lacks rights or the database server lacks PostGIS.
+    """
+    try:
+        with connection.transaction():
+            connection.execute("SET LOCAL client_min_messages = error")
+            connection.execute("SET LOCAL search_path TO DEFAULT")
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PREPARE_LOCK,))
+            connection.execute("CREATE EXTENSION IF NOT EXISTS postgis")
+            _run_script(connection, "state.sql")
+            owner_role = _owner_role(connection, user)
+            _create_role(connection, PUBLIC_ROLE)
+            _create_role(connection, owner_role)
+            _set_search_path(connection)
+            _run_script(connection, "cartodb.sql")
+            _run_script(connection, "cartodbfy.sql")
+            grant_built_in(connection, owner_role)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise LocalServerError(
+            f"the user of the DSN may not prepare the database: {error.diag.message_primary};"
+            " give the DSN of a superuser"
+        ) from error
+    except psycopg.errors.FeatureNotSupported as error:
+        raise LocalServerError(
+            f"the server of the DSN has no PostGIS: {error.diag.message_primary}; install it there"
+        ) from error
+    return Account(owner_role, Login(dsn) if private else find_login(connection, dsn, (owner_role, PUBLIC_ROLE)))
+
+
+def grant_built_in(connection: Connection, owner_role: str) -> None:
+    """Give the owner and the public role their rights on the database and its schemas."""
+    owner, public = sql.Identifier(owner_role), sql.Identifier(PUBLIC_ROLE)
+    database, postgis = sql.Identifier(connection.info.dbname), sql.Identifier(_postgis_schema(connection))
+    for statement in (
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        "GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {database} TO {owner}",
+        "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {public}",
+        "GRANT USAGE, CREATE ON SCHEMA public TO {owner} WITH GRANT OPTION",
+        "GRANT USAGE ON SCHEMA public, cartodb, {postgis} TO {public}",
+        "GRANT USAGE ON SCHEMA cartodb, {postgis} TO {owner}",
+        "GRANT EXECUTE ON FUNCTION cartodb.cdb_setuserquotainbytes(bigint) TO {owner}",
+        # A table made over the DSN by its user is the account's as well.
+        "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {owner} WITH GRANT OPTION",
+        "ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO {owner} WITH GRANT OPTION",
+    ):
+        connection.execute(sql.SQL(statement).format(owner=owner, public=public, database=database, postgis=postgis))
+
+
+def create_key_role(connection: Connection, owner_role: str, role: str, login: Login) -> None:
+    """Create the role of a regular key.
+
+    It may read what everybody may, and the owner is a member of it, so that tables made with the key are the
+    owner's as well.
+    """
+    _create_role(connection, role)
+    set_password(connection, role, login)
+    identifier = sql.Identifier(role)
+    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(PUBLIC_ROLE), identifier))
+    connection.execute(sql.SQL("GRANT {} TO {}").format(identifier, sql.Identifier(owner_role)))
+
+
+def drop_key_role(connection: Connection, owner_role: str, role: str) -> None:
+    """Drop the role of a regular key; what it owns becomes the owner's."""
+    _end_sessions(connection, [role], idle=True)
+    identifier = sql.Identifier(role)
+    connection.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(identifier, sql.Identifier(owner_role)))
+    connection.execute(sql.SQL("DROP OWNED BY {}").format(identifier))
+    # That leaves what the owner granted on things that are not his own: the schema public, tables of the DSN's user.
+    granted = connection.execute(
+        "SELECT CASE classid WHEN 'pg_namespace'::regclass THEN 'SCHEMA ' || objid::regnamespace"
+        " ELSE CASE (SELECT relkind FROM pg_class c WHERE c.oid = objid) WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END"
+        " || objid::regclass END AS object"
+        " FROM pg_shdepend WHERE deptype = 'a' AND refclassid = 'pg_authid'::regclass AND refobjid = %s::regrole"
+        " AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        (identifier.as_string(connection),),
+    ).fetchall()
+    connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner_role)))
+    for row in granted:
+        connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(sql.SQL(row["object"]), identifier))
+    connection.execute("SET LOCAL ROLE NONE")
+    connection.execute(sql.SQL("DROP ROLE {}").format(identifier))
+
+
+def empty(connection: Connection, owner_role: str, created: Sequence[str]) -> None:
+    """Drop everything in the database that is neither the server's nor an extension's, and created roles."""
+    _end_sessions(connection, [owner_role, PUBLIC_ROLE], idle=False)
+    _end_sessions(connection, created, idle=True)
+    connection.execute("SET LOCAL client_min_messages = error")
+    # Not of the public role: that would take its rights on other databases of the cluster away.
+    owners = sql.SQL(", ").join(map(sql.Identifier, [owner_role, *created]))
+    connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(owners))
+    connection.execute("SELECT cartodb_local.drop_user_objects()")
+    connection.execute("DELETE FROM cartodb.cdb_tablemetadata")
+    for role in created:
+        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+    grant_built_in(connection, owner_role)
+    changed = connection.execute(
+        "SELECT rolname FROM pg_db_role_setting JOIN pg_roles r ON r.oid = setrole WHERE rolname = ANY(%s)",
+        ([owner_role, PUBLIC_ROLE],),
+    ).fetchall()
+    for row in changed:  # a key may have said ALTER ROLE CURRENT_USER SET ...
+        for scope in ("", " IN DATABASE {database}"):
+            connection.execute(
+                sql.SQL("ALTER ROLE {role}" + scope + " RESET ALL").format(
+                    role=sql.Identifier(row["rolname"]), database=sql.Identifier(connection.info.dbname)
+                )
+            )
+
+
+def _run_script(connection: Connection, name: str) -> None:
+    """Run a file of SQL statements that belongs to the package."""
+    script = resources.files(__package__).joinpath(name).read_bytes()
+    connection.execute(script, prepare=False)
+
+
+def _owner_role(connection: Connection, user: str) -> str:
+    """Return the name of the owner role that the database remembers, or remember a new one."""
+    database = connection.info.dbname
+    readable = re.sub(r"[^a-z0-9_]", "_", user.lower())[:24]
+    digest = hashlib.sha256(f"{user}/{database}".encode()).hexdigest()[:8]
+    row = connection.execute(
+        "INSERT INTO cartodb_local.account AS kept (owner_role) VALUES (%s)"
+        " ON CONFLICT (is_the_one) DO UPDATE SET owner_role = kept.owner_role RETURNING owner_role",
+        (f"carto_{readable}_{digest}",),
+    ).fetchone()
+    assert row is not None  # the statement always returns its row
+    return str(row["owner_role"])
+
+
+def _create_role(connection: Connection, role: str) -> None:
+    """Create a role without rights that may log in, unless there is one of this name."""
+    statement = sql.SQL(
+        "DO $do$ BEGIN CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION;"
+        " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $do$"
+    )
+    connection.execute(statement.format(sql.Identifier(role)))
+
+
+def _set_search_path(connection: Connection) -> None:
+    """Let every session of the database find PostGIS and the schema ``cartodb`` without naming them."""
+    row = connection.execute(
+        "SELECT current_setting('search_path') AS path, current_schemas(false)::text[] AS found"
+    ).fetchone()
+    assert row is not None  # a SELECT without FROM returns one row
+    missing = [name for name in (_postgis_schema(connection), "cartodb") if name not in row["found"]]
+    if missing:
+        kept = [sql.SQL(row["path"])] if row["path"] else []
+        path = sql.SQL(", ").join([*kept, *map(sql.Identifier, missing)])
+        connection.execute(
+            sql.SQL("ALTER DATABASE {} SET search_path = {}").format(sql.Identifier(connection.info.dbname), path)
+        )
+        connection.execute(sql.SQL("SET LOCAL search_path = {}").format(path))
+
+
+def _postgis_schema(connection: Connection) -> str:
+    """Return the schema that PostGIS was created in."""
+    row = connection.execute(
+        "SELECT nspname FROM pg_namespace n JOIN pg_extension e ON n.oid = extnamespace WHERE extname = 'postgis'"
+    ).fetchone()
+    assert row is not None  # created by `prepare`
+    return str(row["nspname"])
+
+
+def _end_sessions(connection: Connection, roles: Sequence[str], *, idle: bool) -> None:
+    """End sessions of roles in this database; those that do nothing and hold nothing only if asked."""
+    connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND usename = ANY(%s) AND (%s OR state <> 'idle')",
+        (list(roles), idle),
+    )

@@ -1,0 +1,183 @@
+"""``/api/v3/api_keys``: make keys that may do less than the master key, see and delete them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import psycopg
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..grants import NotGrantedError
+from ..rails import Call, RefusedError, answer, route
+from ..state import DEFAULT_NAME, MASTER_NAME, Key, KeyExistsError, State
+
+_PER_PAGE = 20
+# What each type of section of the grants may list, by member; empty means any text.
+_ALLOWED: dict[str, dict[str, frozenset[str]]] = {
+    "apis": {"apis": frozenset({"sql", "maps", "do"})},
+    "database": {"table_metadata": frozenset()},
+    "dataservices": {"services": frozenset({"geocoding", "routing", "isolines", "observatory"})},
+    "data-observatory": {"datasets": frozenset()},
+    "user": {"data": frozenset({"profile", "email"})},
+}
+_TABLE_PERMISSIONS = frozenset({"select", "insert", "update", "delete"})
+_SCHEMA_PERMISSIONS = frozenset({"create"})
+
+
+def routes(state: State) -> list[Route]:
+    """Return the routes, below the user's path."""
+
+    def find(call: Call) -> Key:
+        name, keys = call.request.path_params["name"], state.keys()
+        for key in keys:
+            if key.name == name and (call.key.kind == "master" or key == call.key):
+                return key
+        raise RefusedError(404, f"API key not found: {name}")
+
+    def index(call: Call) -> Response:
+        call.require_any_key()
+        types = [text.strip() for text in str(call.parameters.get("type", "")).split(",") if text.strip()]
+        if not {"master", "default", "regular"}.issuperset(types):
+            raise RefusedError(400, "Wrong 'type' parameter value. Valid values are one of master, default, regular")
+        seen = state.keys() if call.key.kind == "master" else [call.key]
+        return answer(_page(call, [key for key in seen if not types or key.kind in types], state))
+
+    def create(call: Call) -> Response:
+        call.require_master()
+        name, grants = call.parameters.get("name"), call.parameters.get("grants")
+        _check(name, grants)
+        try:
+            key = state.create_key(str(name), grants or [])
+        except KeyExistsError as error:
+            raise RefusedError(422, "Validation failed: Name has already been taken") from error
+        except NotGrantedError as error:
+            raise RefusedError(422, f"can only grant permissions over owned tables: {error}") from error
+        except psycopg.Error as error:
+            raise RefusedError(422, error.diag.message_primary or "Unexpected error") from error
+        return answer(_present(key, state), 201)
+
+    def show(call: Call) -> Response:
+        call.require_any_key()
+        return answer(_present(find(call), state))
+
+    def delete(call: Call) -> Response:
+        call.require_master()
+        key = find(call)
+        if key.kind != "regular":
+            raise RefusedError(403, f"The key {key.name} cannot be deleted")
+        state.delete_key(key.name)
+        return Response(status_code=204)
+
+    def regenerate(call: Call) -> Response:
+        call.require_master()
+        key = find(call)
+        if key.kind == "default":
+            raise RefusedError(403, f"The token of the key {key.name} cannot be changed")
+        return answer(_present(state.regenerate_key(key.name), state))
+
+    return [
+        *route(state, "/api/v3/api_keys", GET=index, POST=create),
+        *route(state, "/api/v3/api_keys/{name}", GET=show, DELETE=delete),
+        *route(state, "/api/v3/api_keys/{name}/token/regenerate", POST=regenerate),
+    ]
+
+
+def _present(key: Key, state: State) -> dict[str, Any]:
+    """Return a key as the API shows it."""
+    return {
+        "name": key.name,
+        "user": {"username": state.user},
+        "type": key.kind,
+        "token": key.token,
+        "grants": list(key.grants),
+        "created_at": key.created_at.isoformat(timespec="seconds"),
+        "updated_at": key.updated_at.isoformat(timespec="seconds"),
+    }
+
+
+def _page(call: Call, keys: Sequence[Key], state: State) -> dict[str, Any]:
+    """Return one page of a list of keys."""
+    page, per_page = _positive(call, "page", 1), _positive(call, "per_page", _PER_PAGE)
+    base = str(call.request.url.replace(query="")).rstrip("/")
+    last = max(1, -(-len(keys) // per_page))
+
+    def link(number: int) -> dict[str, str]:
+        return {"href": f"{base}?{urlencode({'page': number, 'per_page': per_page})}"}
+
+    links = {"first": link(1), "last": link(last)}
+    if page > 1:
+        links["prev"] = link(page - 1)
+    if page < last:
+        links["next"] = link(page + 1)
+    shown = [
+        {**_present(key, state), "_links": {"self": f"{base}/{quote(key.name, safe='')}"}}
+        for key in keys[(page - 1) * per_page : page * per_page]
+    ]
+    return {"total": len(keys), "count": len(shown), "result": shown, "_links": links}
+
+
+def _positive(call: Call, name: str, default: int) -> int:
+    """Return a parameter that counts from 1."""
+    try:
+        number = int(call.parameters.get(name, default))
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1:
+        raise RefusedError(400, f"Wrong '{name}' parameter value: a positive number is needed")
+    return number
+
+
+def _check(name: Any, grants: Any) -> None:
+    """Refuse what is not a name, or not grants."""
+    if not isinstance(name, str) or not name.strip():
+        raise _invalid("Name can't be blank")
+    if name in (MASTER_NAME, DEFAULT_NAME):
+        raise _invalid(f"Name api_key name cannot be {MASTER_NAME} nor {DEFAULT_NAME}")
+    if not isinstance(grants, list):
+        raise _invalid("Grants has to be an array")
+    for section in grants:
+        if not isinstance(section, Mapping) or section.get("type") not in _ALLOWED:
+            raise _invalid(f"Grants each section needs a type, one of {', '.join(_ALLOWED)}")
+        _check_section(section)
+    types = [section["type"] for section in grants]
+    if types.count("apis") != 1:
+        raise _invalid("Grants only one apis section is allowed")
+    if types.count("database") > 1:
+        raise _invalid("Grants only one database section is allowed")
+
+
+def _check_section(section: Mapping[str, Any]) -> None:
+    """Refuse a section of the grants that lists what there is not."""
+    kind = section["type"]
+    for member, allowed in _ALLOWED[kind].items():
+        words = section.get(member, [] if kind == "database" else None)
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise _invalid(f"Grants {member} array is needed for type '{kind}'")
+        if allowed and not allowed.issuperset(words):
+            raise _invalid(f"Grants {member} of type '{kind}' are some of {', '.join(sorted(allowed))}")
+    if kind == "database":
+        _check_permissions(section, "tables", ("schema", "name"), _TABLE_PERMISSIONS)
+        _check_permissions(section, "schemas", ("name",), _SCHEMA_PERMISSIONS)
+
+
+def _check_permissions(section: Mapping[str, Any], member: str, names: Sequence[str], allowed: frozenset[str]) -> None:
+    """Refuse entries of a database section that lack their names or list other permissions."""
+    entries = section.get(member, [])
+    if not isinstance(entries, list):
+        raise _invalid(f"Grants {member} has to be an array")
+    for entry in entries:
+        if not isinstance(entry, Mapping) or not all(isinstance(entry.get(name), str) for name in names):
+            raise _invalid(f"Grants each of {member} needs {' and '.join(names)}")
+        permissions = entry.get("permissions", [])
+        if not isinstance(permissions, list) or not all(isinstance(word, str) for word in permissions):
+            raise _invalid(f"Grants permissions of {member} have to be an array of strings")
+        if not allowed.issuperset(word.lower() for word in permissions):
+            raise _invalid(f"Grants permissions of {member} are some of {', '.join(sorted(allowed))}")
+
+
+def _invalid(message: str) -> RefusedError:
+    """Return the error for a key that cannot be made."""
+    return RefusedError(422, f"Validation failed: {message}")

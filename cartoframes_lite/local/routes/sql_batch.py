@@ -1,0 +1,334 @@
+"""``/sql/job``: queries that are run one after the other, however long they take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg.pq import ExecStatus
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..access import Caller, Door, RefusedError, body_parameters
+from ..answers import RequestError, failure, json_answer
+from ..pool import BATCH_TIMEOUT_S, Sessions
+from ..session import Session, SQLError
+from ..state import State
+
+_PATH = "/api/{version:str}/sql/job"
+_MAX_PAYLOAD_BYTES = 16_384
+_MAX_QUEUED = 64
+_KEPT = 1000  # finished jobs that can still be read
+_FINAL = ("done", "failed", "cancelled", "unknown")
+
+
+def routes(door: Door, jobs: Jobs) -> list[Route]:
+    """Return the routes of the Batch API."""
+
+    async def create(request: Request) -> Response:
+        try:
+            body = await body_parameters(request)
+            caller = door.let_in(request, "job_create", body=body, master=True)
+        except RefusedError as refused:
+            return failure(refused.reason, headers=refused.headers)
+        except RequestError as error:
+            return failure(error)
+        try:
+            job = jobs.add(_plan(caller))
+        except RequestError as error:
+            return failure(error, headers=caller.headers)
+        return json_answer(job.as_json(jobs.user), status=201, headers=caller.headers)
+
+    async def one(request: Request) -> Response:
+        kind = "job_delete" if request.method == "DELETE" else "job_get"
+        try:
+            caller = door.let_in(request, kind, master=True)
+        except RefusedError as refused:
+            return failure(refused.reason, headers=refused.headers)
+        try:
+            job = jobs.find(request.path_params["job_id"])
+            if request.method == "DELETE":
+                jobs.cancel(job)
+        except RequestError as error:
+            return failure(error, headers=caller.headers)
+        return json_answer(job.as_json(jobs.user), headers=caller.headers)
+
+    return [
+        Route(_PATH, create, methods=["POST"]),
+        Route(f"{_PATH}/{{job_id:str}}", one, methods=["GET", "DELETE"]),
+    ]
+
+
+@dataclass(slots=True)
+class Step:
+    """One query of a job, with what follows its success or failure."""
+
+    query: str
+    onsuccess: str | None = None
+    onerror: str | None = None
+    timeout_s: float = BATCH_TIMEOUT_S
+    status: str = "pending"
+    fallback_status: str | None = None
+    failed_reason: str | None = None
+
+
+@dataclass(slots=True)
+class Job:
+    """A job; ``form`` says in which of the three ways its query was written."""
+
+    steps: list[Step]
+    form: str
+    onsuccess: str | None = None
+    onerror: str | None = None
+    job_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    status: str = "pending"
+    fallback_status: str | None = None
+    failed_reason: str | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def as_json(self, user: str) -> dict[str, Any]:
+        """Describe the job as the API does."""
+        members = {
+            "user": user,
+            "status": self.status,
+            "query": self._query(),
+            "created_at": _time(self.created_at),
+            "updated_at": _time(self.updated_at),
+            "failed_reason": self.failed_reason,
+            "fallback_status": self.fallback_status,
+            "job_id": self.job_id,
+        }
+        return _present(members)
+
+    def _query(self) -> Any:
+        if self.form == "text":
+            return self.steps[0].query
+        steps = [
+            _present(
+                {
+                    "query": step.query,
+                    "onsuccess": step.onsuccess,
+                    "onerror": step.onerror,
+                    "status": step.status,
+                    "fallback_status": step.fallback_status,
+                    "failed_reason": step.failed_reason,
+                }
+            )
+            for step in self.steps
+        ]
+        if self.form == "list":
+            return steps
+        return _present({"query": steps, "onsuccess": self.onsuccess, "onerror": self.onerror})
+
+
+def _present(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _plan(caller: Caller) -> Job:
+    """Make a job of the body; raise RequestError if it is none."""
+    size = len(json.dumps(caller.body, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > _MAX_PAYLOAD_BYTES:
+        raise RequestError(
+            f"Your payload is too large: {size} bytes. Max size allowed is {_MAX_PAYLOAD_BYTES} bytes (16kb)."
+            " Are you trying to import data?. Please, check out import api"
+            " http://docs.cartodb.com/cartodb-platform/import-api/"
+        )
+    match caller.parameters.get("query"):
+        case str(query) if query.strip():
+            return Job([Step(query)], "text")
+        case [_, *_] as queries if all(isinstance(query, str) and query.strip() for query in queries):
+            return Job([Step(query) for query in queries], "list")
+        case {"query": [_, *_] as queries, **rest}:
+            onsuccess, onerror = _fallback(rest, "onsuccess"), _fallback(rest, "onerror")
+            job = Job([_step(query) for query in queries], "fallback", onsuccess, onerror)
+            if onsuccess or onerror:
+                job.fallback_status = "pending"
+            return job
+    raise RequestError("You must indicate a valid SQL")
+
+
+def _step(member: Any) -> Step:
+    query = member.get("query") if isinstance(member, Mapping) else None
+    if not isinstance(query, str) or not query.strip():
+        raise RequestError("You must indicate a valid SQL")
+    step = Step(query, _fallback(member, "onsuccess"), _fallback(member, "onerror"))
+    timeout_ms = member.get("timeout")
+    if isinstance(timeout_ms, int | float) and timeout_ms > 0:
+        step.timeout_s = min(timeout_ms / 1000, BATCH_TIMEOUT_S)
+    if step.onsuccess or step.onerror:
+        step.fallback_status = "pending"
+    return step
+
+
+def _fallback(members: Mapping[str, Any], name: str) -> str | None:
+    query = members.get(name)
+    if query is not None and not isinstance(query, str):
+        raise RequestError("You must indicate a valid SQL")
+    return query
+
+
+class Jobs:
+    """The queue of the account and the one that works it off.
+
+    Parameters
+    ----------
+    state : State
+        Knows the role of the master key.
+    sessions : Sessions
+    """
+
+    def __init__(self, state: State, sessions: Sessions) -> None:
+        self.user = state.user
+        self._state, self._sessions = state, sessions
+        self._jobs: dict[str, Job] = {}
+        self._queue: deque[Job] = deque()
+        self._more = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: tuple[Job, Session] | None = None
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Work the queue off as long as the context lasts."""
+        self._loop = asyncio.get_running_loop()
+        worker = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
+
+    def add(self, job: Job) -> Job:
+        """Queue a job; raise RequestError if too many wait."""
+        if len(self._queue) >= _MAX_QUEUED:
+            raise RequestError(f"Failed to create job. Max number of jobs ({_MAX_QUEUED}) queued reached")
+        while len(self._jobs) >= _KEPT:
+            oldest = next((job_id for job_id, old in self._jobs.items() if old.status in _FINAL), None)
+            if oldest is None:
+                break
+            del self._jobs[oldest]
+        self._jobs[job.job_id] = job
+        self._queue.append(job)
+        self._more.set()
+        return job
+
+    def find(self, job_id: str) -> Job:
+        """Find a job; raise RequestError if there is none."""
+        if job_id not in self._jobs:
+            raise RequestError(f"Job with id {job_id} not found")
+        return self._jobs[job_id]
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job that waits or runs; raise RequestError if it is over."""
+        if job.status in _FINAL:
+            raise RequestError(f"Cannot set status from {job.status} to cancelled")
+        _set(job, "cancelled")
+        if job in self._queue:
+            self._queue.remove(job)
+        for step in job.steps:
+            # A job that waits is cancelled whole; of one that runs, only the query that runs just now.
+            if step.status == "running" or (step.status == "pending" and self._running is None):
+                step.status = "cancelled"
+                break
+        if self._running is not None and self._running[0] is job:
+            self._running[1].cancel()
+
+    def forget(self) -> None:
+        """Drop all jobs and stop the one that runs. Safe to call from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self._forget(), self._loop).result(timeout=10)
+
+    async def _forget(self) -> None:
+        self._queue.clear()
+        self._jobs.clear()
+        if self._running is not None:
+            _set(self._running[0], "cancelled")
+            self._running[1].cancel()
+        while self._running is not None:
+            await asyncio.sleep(0.005)
+
+    async def _work(self) -> None:
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._queue:
+                await self._run(self._queue.popleft())
+
+    async def _run(self, job: Job) -> None:
+        """Run the queries of a job up to the first that fails."""
+        _set(job, "running")
+        for step in job.steps:
+            if job.status == "cancelled":
+                break
+            step.status = "running"
+            error = await self._execute(job, step.query, step.timeout_s)
+            if job.status == "cancelled":
+                step.status = "cancelled"
+                break
+            if error is not None:
+                step.status, step.failed_reason, job.failed_reason = "failed", error, error
+                await self._follow(job, step, error)
+                break
+            step.status = "done"
+            await self._follow(job, step, None)
+        self._skip_rest(job)
+        if job.status == "running":
+            _set(job, "failed" if job.failed_reason else "done")
+        await self._follow(job, job, job.failed_reason)
+
+    @staticmethod
+    def _skip_rest(job: Job) -> None:
+        if job.form == "fallback":
+            for step in job.steps:
+                if step.status == "pending":
+                    step.status = "skipped"
+                    if step.fallback_status is not None:
+                        step.fallback_status = "skipped"
+
+    async def _follow(self, job: Job, part: Job | Step, error: str | None) -> None:
+        """Run what is to follow the success or the failure of a query, or of the whole job."""
+        if part.fallback_status is None:
+            return
+        query = part.onsuccess if error is None else part.onerror
+        if query is None or part.status == "cancelled":
+            part.fallback_status = "skipped"
+            return
+        query = query.replace("<%= job_id %>", job.job_id)
+        if error is not None:
+            query = query.replace("<%= error_message %>", error.replace("'", "''"))
+        part.fallback_status = "running"
+        part.fallback_status = "done" if await self._execute(job, query, BATCH_TIMEOUT_S) is None else "failed"
+
+    async def _execute(self, job: Job, query: str, timeout_s: float) -> str | None:
+        """Run a query; return the reason if it fails."""
+        try:
+            async with self._sessions.open(self._state.master_key.role, timeout_s=timeout_s) as session:
+                self._running = (job, session)
+                reason = None
+                async for results in session.results(query.encode()):
+                    for result in results:
+                        if result.status in (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE):
+                            reason = SQLError.of(result).message
+                return reason
+        except SQLError as error:
+            return error.message
+        finally:
+            self._running = None
+
+
+def _set(job: Job, status: str) -> None:
+    job.status, job.updated_at = status, datetime.now(UTC)

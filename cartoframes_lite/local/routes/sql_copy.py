@@ -1,0 +1,155 @@
+"""``/sql/copyfrom`` and ``/sql/copyto``: rows streamed into tables and out of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..access import Caller, Door, RefusedError, body_parameters
+from ..answers import RequestError, Streamed, explain, failure, json_answer
+from ..pool import COPY_TIMEOUT_S, Sessions
+from ..session import Session, SQLError, UnexpectedCopyError
+
+_PATH = "/api/{version:str}/sql"
+_MAX_WIRE_BYTES = 2 * 1024**3
+_GZIP = 31  # zlib's window bits for a gzip header
+
+
+def routes(door: Door, sessions: Sessions) -> list[Route]:
+    """Return the routes of COPY."""
+
+    async def copy_from(request: Request) -> Response:
+        try:
+            caller = door.let_in(request, "copyfrom")
+        except RefusedError as refused:
+            return failure(refused.reason, headers=refused.headers)
+        try:
+            return await _copy_from(request, caller, sessions)
+        except (SQLError, RequestError) as error:
+            return failure(error, headers=caller.headers)
+        except UnexpectedCopyError:
+            return failure(RequestError("Connection terminated"), headers=caller.headers)
+
+    async def copy_to(request: Request) -> Response:
+        try:
+            caller = door.let_in(request, "copyto", body=await body_parameters(request))
+            query = _copy_statement(caller)
+        except RefusedError as refused:
+            return failure(refused.reason, headers=refused.headers)
+        except RequestError as error:
+            return failure(error)
+        name = re.sub(r"[^\w.-]", "_", str(caller.parameters.get("filename") or "carto-sql-copyto.dmp"))
+        headers = {
+            **caller.headers,
+            "Content-Type": "application/octet-stream",
+            "Content-Disposition": f"attachment; filename={name}",
+        }
+        return Streamed(_copy_to(caller, query, sessions), headers=headers)
+
+    return [
+        Route(f"{_PATH}/copyfrom", copy_from, methods=["POST"]),
+        Route(f"{_PATH}/copyto", copy_to, methods=["GET", "POST"]),
+    ]
+
+
+def _copy_statement(caller: Caller) -> bytes:
+    """Return the statement; raise RequestError if it is none."""
+    query = caller.parameters.get("q")
+    if not isinstance(query, str) or not query:
+        raise RequestError("SQL is missing")
+    if not query.upper().startswith("COPY "):
+        raise RequestError("SQL must start with COPY")
+    return query.encode()
+
+
+async def _copy_to(caller: Caller, query: bytes, sessions: Sessions) -> AsyncGenerator[bytes, None]:
+    """Stream the data; an error after the first block is written behind it."""
+    begun = False
+    try:
+        async with sessions.open(caller.key.role, timeout_s=COPY_TIMEOUT_S) as session:
+            async for block in session.copy_out(query):
+                begun = True
+                yield block
+    except UnexpectedCopyError:
+        raise RequestError("Connection terminated") from None
+    except SQLError as error:
+        if not begun:
+            raise
+        yield json.dumps(explain(error)[1], ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def _copy_from(request: Request, caller: Caller, sessions: Sessions) -> Response:
+    """Stream the body into the table; whatever goes wrong, nothing of it is committed."""
+    started = time.monotonic()
+    query = _copy_statement(caller)
+    async with sessions.open(caller.key.role, timeout_s=COPY_TIMEOUT_S) as session:
+        left = await _quota_left(session)
+        await session.start_copy_in(query)
+        try:
+            await _send_body(request, session, left)
+        except (RequestError, ClientDisconnect) as error:
+            try:
+                await session.end_copy_in("the upload was given up")
+            except SQLError:
+                pass  # it is what was asked for
+            if isinstance(error, ClientDisconnect):
+                return Response(status_code=499)  # nobody is there to read it
+            raise
+        rows = await session.end_copy_in()
+    if rows == 0:
+        raise RequestError("No rows copied")
+    return json_answer({"time": round(time.monotonic() - started, 3), "total_rows": rows}, headers=caller.headers)
+
+
+async def _quota_left(session: Session) -> int:
+    result = await session.execute(
+        "SELECT cartodb._CDB_UserQuotaInBytes() - cartodb.CDB_UserDataSize(current_schema()::text)"
+    )
+    return int(result.get_value(0, 0) or 0)
+
+
+async def _send_body(request: Request, session: Session, quota_left: int) -> None:
+    """Hand the blocks on as the database takes them; stop as soon as it refuses."""
+    size = 0
+    async for block in _blocks(request):
+        size += len(block)
+        if size > quota_left:
+            raise RequestError("DB Quota exceeded")
+        if not await session.copy_in(block):
+            return  # the error comes with the end of the COPY
+
+
+async def _blocks(request: Request) -> AsyncIterator[bytes]:
+    """Yield the body, unpacked if it is gzip."""
+    unpacker = zlib.decompressobj(_GZIP) if request.headers.get("content-encoding") == "gzip" else None
+    wire = 0
+    async for block in request.stream():
+        wire += len(block)
+        if wire > _MAX_WIRE_BYTES:
+            raise RequestError("COPY FROM maximum POST size of 2 GB exceeded")
+        if unpacker is None:
+            if block:
+                yield block
+            continue
+        while block:  # one block can unpack to a thousand times its size, so it is done piece by piece
+            unpacked = _unpack(unpacker, block)
+            if unpacked:
+                yield unpacked
+            block = unpacker.unconsumed_tail
+    if unpacker is not None and not unpacker.eof:
+        raise RequestError("Error while gunzipping: unexpected end of file")
+
+
+def _unpack(unpacker: zlib._Decompress, block: bytes) -> bytes:
+    try:
+        return unpacker.decompress(block, 1 << 20)
+    except zlib.error as error:
+        reason = str(error).rpartition(": ")[2]
+        raise RequestError(f"Error while gunzipping: {reason}") from None

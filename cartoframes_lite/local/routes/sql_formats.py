@@ -1,0 +1,213 @@
+"""The formats of ``/sql`` other than JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
+
+from ..answers import JSON_TYPE, explain
+from ..pool import Sessions
+from ..session import Session, SQLError
+from . import sql_gdal
+from .json_values import Rows
+from .sql_gdal import Export, columns, quoted
+
+_SVG_WIDTH, _SVG_HEIGHT, _SVG_MARGIN, _SVG_RADIUS = 1024, 768, 6, 5  # pixels
+_SPOOL_BYTES = 4_000_000  # of a result that is finished before it is sent; the rest goes to a file
+_BLOCK = 65_536
+
+Blocks = AsyncGenerator[bytes, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a format is written.
+
+    Attributes
+    ----------
+    content_type, extension : str
+    blocks : callable
+        Takes sessions, role and export and yields the body.
+    """
+
+    content_type: str
+    extension: str
+    blocks: Callable[[Sessions, str, Export], Blocks]
+
+
+async def geojson(sessions: Sessions, role: str, export: Export) -> Blocks:
+    """Write a FeatureCollection; an error after the first row becomes its last member."""
+    async with sessions.open(role) as session:
+        text, separator, failed = f"{export.callback}(" if export.callback else "", "", None
+        text += '{"type": "FeatureCollection", "features": ['
+        query = f'SELECT *, ST_AsGeoJSON("the_geom", {export.decimals}) AS the_geom FROM ({export.sql}\n) AS foo'
+        rows: Rows | None = None
+        async for results in session.results(query.encode()):
+            for result in results:
+                if result.status == ExecStatus.SINGLE_TUPLE:
+                    if rows is None:
+                        rows = Rows(result, export.skip | {"the_geom", "the_geom_webmercator"}, finite=True)
+                    geometry = (result.get_value(0, result.nfields - 1) or b"null").decode()
+                    properties = rows.object(result)
+                    text += f'{separator}{{"type":"Feature","geometry":{geometry},"properties":{properties}}}'
+                    separator = ","
+                elif result.status == ExecStatus.FATAL_ERROR:
+                    failed = SQLError.of(result)
+            if separator and len(text) > _BLOCK:
+                yield text.encode()
+                text = ""
+        if failed:
+            if not separator:
+                raise failed
+            text += f'],"error":{json.dumps(explain(failed)[1]["error"])}}}'
+        else:
+            text += "]}"
+        yield (text + (")" if export.callback else "")).encode()
+
+
+async def csv(sessions: Sessions, role: str, export: Export) -> Blocks:
+    """Write CSV with the_geom first and lines that end in CR LF.
+
+    It is finished before the first byte goes out, so that every error has a proper status.
+    """
+    async with sessions.open(role) as session:
+        names = [column.name for column in await columns(session, export)]
+        listed = ", ".join(f"{quoted(name)}::text" for name in names)
+        query = f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"
+        with SpooledTemporaryFile(_SPOOL_BYTES) as file:
+            file.write(_csv_line(names))
+            async for result in _rows(session, query):
+                file.write(_csv_line(_texts(result)))
+            file.seek(0)
+            while block := file.read(_BLOCK):
+                yield block
+
+
+async def svg(sessions: Sessions, role: str, export: Export) -> Blocks:
+    """Draw the geometries, scaled to 1024 by 768 pixels, points below lines below areas."""
+    async with sessions.open(role) as session:
+        text, started = "", False
+        async for result in _rows(session, _svg_query(export)):
+            box, dimension, path = _texts(result)
+            if not path:
+                continue
+            if not started:
+                text, started = _svg_head(box), True
+            shape = f'<circle r="{_SVG_RADIUS}" {path} />' if dimension == "0" else f'<path d="{path}" />'
+            text += shape + "\n"
+            if len(text) > _BLOCK:
+                yield text.encode()
+                text = ""
+        yield ((text if started else _svg_head("")) + "</svg>\n").encode()
+
+
+async def topojson(sessions: Sessions, role: str, export: Export) -> Blocks:
+    """Write a TopoJSON topology whose arcs are not shared: one object for each row."""
+    topology: dict[str, Any] = {"type": "Topology", "objects": {}, "arcs": []}
+    async with sessions.open(role) as session:
+        query = f'SELECT *, ST_AsGeoJSON("the_geom", {export.decimals}) AS the_geom FROM ({export.sql}\n) AS foo'
+        rows: Rows | None = None
+        async for result in _rows(session, query):
+            if rows is None:
+                rows = Rows(result, export.skip | {"the_geom", "the_geom_webmercator"}, finite=True)
+            geometry = json.loads(result.get_value(0, result.nfields - 1) or b"null")
+            entry = _topology_object(geometry, topology["arcs"])
+            entry["properties"] = json.loads(rows.object(result))
+            topology["objects"][str(len(topology["objects"]))] = entry
+    yield json.dumps(topology, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def _rows(session: Session, query: str) -> AsyncGenerator[PGresult, None]:
+    """Yield the rows of a query; raise its error."""
+    failed = None
+    async for results in session.results(query.encode()):
+        for result in results:
+            if result.status == ExecStatus.SINGLE_TUPLE:
+                yield result
+            elif result.status == ExecStatus.FATAL_ERROR:
+                failed = SQLError.of(result)
+    if failed:
+        raise failed
+
+
+def _texts(result: PGresult) -> list[str]:
+    """Return the values of a row; NULL is an empty text."""
+    return [(result.get_value(0, column) or b"").decode() for column in range(result.nfields)]
+
+
+def _csv_line(values: list[str]) -> bytes:
+    """Write a line of CSV; quoted is only what needs it."""
+    cells = ['"' + value.replace('"', '""') + '"' if re.search('[",;\t\r\n]', value) else value for value in values]
+    if cells == [""]:
+        cells = ['""']  # an empty line would not count as a row
+    return (",".join(cells) + "\r\n").encode()
+
+
+def _svg_query(export: Export) -> str:
+    """Select the extent, the dimension and the path of each geometry, in pixels from the upper left corner."""
+    ratio = _SVG_WIDTH / _SVG_HEIGHT
+    return f"""
+        WITH source AS ({export.sql}\n),
+        extent AS (SELECT ST_Extent("the_geom") AS box FROM source),
+        sides AS (SELECT box, ST_XMax(box) - ST_XMin(box) AS w, ST_YMax(box) - ST_YMin(box) AS h FROM extent),
+        scaled AS (SELECT box, CASE WHEN h = 0 THEN {_SVG_WIDTH} / COALESCE(NULLIF(w, 0), {_SVG_WIDTH})
+                   WHEN w / h >= {ratio} THEN {_SVG_WIDTH} / w ELSE {_SVG_HEIGHT} / h END AS scale FROM sides)
+        SELECT ST_TransScale(box::geometry, -ST_XMin(box), -ST_YMax(box), scale, scale)::box2d,
+               ST_Dimension("the_geom"),
+               ST_AsSVG(ST_TransScale("the_geom", -ST_XMin(box), -ST_YMax(box), scale, scale), 0, {export.decimals})
+        FROM source, scaled ORDER BY 2"""
+
+
+def _svg_head(box: str) -> str:
+    """Open the drawing for an extent, as ``BOX(x y,X Y)``."""
+    view = ""
+    if corners := [float(number) for number in re.findall(r"-?[\d.]+(?:e[+-]?\d+)?", box)]:
+        left, bottom, right, top = corners
+        width, height = right - left + 2 * _SVG_MARGIN, top - bottom + 2 * _SVG_MARGIN
+        view = f'viewBox="{left - _SVG_MARGIN:g} {-top - _SVG_MARGIN:g} {width:g} {height:g}" '
+    return (
+        '<?xml version="1.0" standalone="no"?>\n'
+        '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">\n'
+        f'<svg {view}style="fill-opacity:0.5; stroke:black; stroke-width:1; fill:none"'
+        ' xmlns="http://www.w3.org/2000/svg" version="1.1">\n'
+    )
+
+
+def _topology_object(geometry: dict[str, Any] | None, arcs: list[Any]) -> dict[str, Any]:
+    """Turn a GeoJSON geometry into one of a topology; its lines are added to the arcs."""
+    if geometry is None:
+        return {"type": None}
+    kind = geometry["type"]
+    if kind == "GeometryCollection":
+        return {"type": kind, "geometries": [_topology_object(part, arcs) for part in geometry["geometries"]]}
+    coordinates = geometry["coordinates"]
+    if kind in ("Point", "MultiPoint"):
+        return {"type": kind, "coordinates": coordinates}
+
+    def indexed(lines: Any, depth: int) -> list[Any]:
+        if depth:
+            return [indexed(line, depth - 1) for line in lines]
+        arcs.append(lines)
+        return [len(arcs) - 1]
+
+    depth = {"LineString": 0, "MultiLineString": 1, "Polygon": 1, "MultiPolygon": 2}[kind]
+    return {"type": kind, "arcs": indexed(coordinates, depth)}
+
+
+FORMATS = {
+    "geojson": Format(JSON_TYPE, "geojson", geojson),
+    "csv": Format("text/csv; charset=utf-8; header=present", "csv", csv),
+    "svg": Format("image/svg+xml; charset=utf-8", "svg", svg),
+    "topojson": Format(JSON_TYPE, "topojson", topojson),
+    "shp": Format("application/zip; charset=utf-8", "zip", sql_gdal.shp),
+    "kml": Format("application/kml; charset=utf-8", "kml", sql_gdal.kml),
+    "gpkg": Format("application/x-sqlite3; charset=utf-8", "gpkg", sql_gdal.gpkg),
+    "spatialite": Format("application/x-sqlite3; charset=utf-8", "sqlite", sql_gdal.spatialite),
+}

@@ -1,0 +1,339 @@
+"""Connections to PostgreSQL as the role of an api key, driven by the event loop.
+
+This sits on libpq's non-blocking calls and not on psycopg's cursors, because the SQL API hands on what the
+simple query protocol gives: several statements in one string, values as text, notices, rows before an error.
+Rows and blocks of COPY are handled in the bunches in which they arrive, without a thread or an ``await`` for
+each: 300,000 rows of a binary COPY leave the server about as fast as ``psql`` writes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import AsyncIterator, Sequence
+
+import psycopg
+from psycopg import pq
+from psycopg.pq import DiagnosticField, ExecStatus, PollingStatus, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+BLOCK_BYTES = 262_144  # one hand-over between database and socket; larger ones gained nothing
+_FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
+
+
+class SQLError(Exception):
+    """PostgreSQL refused a statement, or stopped it.
+
+    Attributes
+    ----------
+    message, detail, hint : str
+        As PostgreSQL words them; ``detail`` and ``hint`` may be empty.
+    sqlstate : str
+        Code of five characters, empty if the connection was lost.
+    """
+
+    def __init__(self, message: str, *, sqlstate: str = "", detail: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message, self.sqlstate, self.detail, self.hint = message, sqlstate, detail, hint
+
+    @classmethod
+    def of(cls, result: PGresult) -> SQLError:
+        """Read the error of a failed result."""
+
+        def field(which: DiagnosticField) -> str:
+            return (result.error_field(which) or b"").decode("utf-8", "replace")
+
+        return cls(
+            field(DiagnosticField.MESSAGE_PRIMARY) or result.error_message.decode("utf-8", "replace").strip(),
+            sqlstate=field(DiagnosticField.SQLSTATE),
+            detail=field(DiagnosticField.MESSAGE_DETAIL),
+            hint=field(DiagnosticField.MESSAGE_HINT),
+        )
+
+
+class UnexpectedCopyError(Exception):
+    """The statement copies in the other direction, or does not copy at all."""
+
+
+class Session:
+    """One connection; one statement string at a time.
+
+    Attributes
+    ----------
+    notices : list of (str, str)
+        Severity and message of what the statements of this request raised, in order.
+    """
+
+    def __init__(self, pgconn: PGconn) -> None:
+        self.pgconn = pgconn
+        self.notices: list[tuple[str, str]] = []
+        pgconn.notice_handler = self._keep_notice
+
+    @classmethod
+    async def connect(cls, conninfo: str) -> Session:
+        """Open a connection.
+
+        Raises
+        ------
+        SQLError
+            If PostgreSQL cannot be reached or refuses.
+        """
+        pgconn = pq.PGconn.connect_start(conninfo.encode())
+        session = cls(pgconn)
+        try:
+            while (status := pgconn.connect_poll()) is not PollingStatus.OK:
+                if status is PollingStatus.FAILED:
+                    raise SQLError(pgconn.get_error_message().strip())
+                await session._wait(write=status is PollingStatus.WRITING)
+        except BaseException:  # also when the request is given up meanwhile
+            pgconn.finish()
+            raise
+        pgconn.nonblocking = 1
+        return session
+
+    async def execute(self, query: str, parameters: Sequence[str | None] = ()) -> PGresult:
+        """Run one statement and return its result; raise SQLError if it fails."""
+        values = [value if value is None else value.encode() for value in parameters]
+        self.pgconn.send_query_params(query.encode(), values)
+        await self._flush()
+        result = await self._result()
+        while last := await self._result():
+            result = last
+        assert result is not None  # a statement has at least one
+        if result.status in _FAILED:
+            raise SQLError.of(result)
+        return result
+
+    async def results(self, query: bytes) -> AsyncIterator[list[PGresult]]:
+        """Run statements; yield lists of results as they arrive.
+
+        Yields
+        ------
+        list of PGresult
+            ``SINGLE_TUPLE`` for each row, then one result for each statement. A failure is the last result
+            and is not raised. Data of a ``COPY`` is refused (in) or thrown away (out).
+        """
+        pgconn = self.pgconn
+        pgconn.send_query(query)
+        pgconn.set_single_row_mode()
+        await self._flush()
+        arrived: list[PGresult] = []
+        while True:
+            while not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    if arrived:
+                        yield arrived
+                    return
+                if result.status == ExecStatus.COPY_IN:
+                    pgconn.put_copy_end(b"No source stream defined")
+                    await self._flush()
+                elif result.status == ExecStatus.COPY_OUT:
+                    await self._drain_copy()
+                else:
+                    arrived.append(result)
+            if arrived:
+                yield arrived
+                arrived = []
+            pgconn.consume_input()
+            if pgconn.is_busy():
+                await self._wait()
+                pgconn.consume_input()
+
+    async def copy_out(self, query: bytes) -> AsyncIterator[bytes]:
+        """Run a COPY TO STDOUT and yield its data in blocks of about ``BLOCK_BYTES``.
+
+        Raises
+        ------
+        SQLError
+            As soon as PostgreSQL reports it; what had arrived before is yielded first.
+        UnexpectedCopyError
+            If the statement is another one.
+        """
+        await self._start_copy(query, ExecStatus.COPY_OUT)
+        parts: list[bytes | memoryview] = []
+        size = 0
+        while True:
+            length, data = self.pgconn.get_copy_data(1)
+            if length > 0:
+                parts.append(data)
+                size += length
+                if size >= BLOCK_BYTES:
+                    yield b"".join(parts)
+                    parts, size = [], 0
+                    await asyncio.sleep(0)  # a fast reader must not keep other requests waiting
+            elif length == 0:
+                self.pgconn.consume_input()
+                length, data = self.pgconn.get_copy_data(1)
+                if length > 0:
+                    parts.append(data)
+                    size += length
+                elif length == 0:
+                    await self._wait()
+                    self.pgconn.consume_input()
+                else:
+                    break
+            else:
+                break
+        if parts:
+            yield b"".join(parts)
+        await self._finish_copy()
+
+    async def start_copy_in(self, query: bytes) -> None:
+        """Run a COPY FROM STDIN up to where it waits for data."""
+        await self._start_copy(query, ExecStatus.COPY_IN)
+
+    async def copy_in(self, data: bytes) -> bool:
+        """Send a block of data; return False if PostgreSQL has already refused what came before."""
+        self.pgconn.put_copy_data(data)
+        while not self._refused():
+            if self.pgconn.flush() == 0:
+                return True
+            await self._wait(write=True)
+        return False
+
+    async def end_copy_in(self, error: str | None = None) -> int:
+        """End a COPY FROM STDIN, or give it up with an error.
+
+        Returns
+        -------
+        int
+            Number of rows.
+
+        Raises
+        ------
+        SQLError
+            If PostgreSQL refused the data, or ``error`` was given.
+        """
+        self.pgconn.put_copy_end(None if error is None else error.encode())
+        await self._flush()
+        return await self._finish_copy()
+
+    def cancel(self) -> None:
+        """Ask PostgreSQL to stop the running statement."""
+        try:
+            self.pgconn.get_cancel().cancel()
+        except psycopg.OperationalError:
+            pass  # the backend is gone already
+
+    def close(self) -> None:
+        """Close the connection, after stopping what still runs in it."""
+        if self.pgconn.status == pq.ConnStatus.OK:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.cancel()
+            self.pgconn.finish()
+
+    def is_lost(self) -> bool:
+        """Say whether an idle connection was closed by PostgreSQL: it would have sent word of it."""
+        if self.pgconn.status != pq.ConnStatus.OK:
+            return True
+        return bool(select.select([self.pgconn.socket], [], [], 0)[0])
+
+    async def clean(self) -> bool:
+        """Forget all that a request left in the session; return False if that is not possible."""
+        self.notices.clear()
+        status = self.pgconn.transaction_status
+        try:
+            if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+                await self.execute("ROLLBACK")
+            elif status != TransactionStatus.IDLE:
+                return False
+            await self.execute("DISCARD ALL")
+        except (SQLError, psycopg.OperationalError):
+            return False
+        self.notices.clear()
+        return True
+
+    # libpq
+
+    def _keep_notice(self, result: PGresult) -> None:
+        """Keep a notice."""
+        severity = result.error_field(DiagnosticField.SEVERITY_NONLOCALIZED) or b"NOTICE"
+        message = result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b""
+        self.notices.append((severity.decode(), message.decode("utf-8", "replace")))
+
+    async def _wait(self, *, write: bool = False) -> None:
+        """Wait until the socket can be read, or also written."""
+        loop, descriptor = asyncio.get_running_loop(), self.pgconn.socket
+        ready: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        loop.add_reader(descriptor, wake)
+        if write:
+            loop.add_writer(descriptor, wake)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(descriptor)
+            if write:
+                loop.remove_writer(descriptor)
+
+    async def _flush(self) -> None:
+        """Send what libpq has buffered."""
+        while self.pgconn.flush():
+            await self._wait(write=True)
+            self.pgconn.consume_input()
+
+    async def _result(self) -> PGresult | None:
+        """Return the next result, None after the last."""
+        while self.pgconn.is_busy():
+            await self._wait()
+            self.pgconn.consume_input()
+        return self.pgconn.get_result()
+
+    async def _drain_copy(self) -> None:
+        """Throw the data of a COPY TO STDOUT away."""
+        while (length := self.pgconn.get_copy_data(1)[0]) >= 0:
+            if length == 0:
+                await self._wait()
+                self.pgconn.consume_input()
+
+    async def _start_copy(self, query: bytes, wanted: ExecStatus) -> None:
+        """Run statements up to the COPY."""
+        self.pgconn.send_query(query)
+        await self._flush()
+        while (result := await self._result()) is not None:
+            if result.status in _FAILED:
+                while await self._result():
+                    pass
+                raise SQLError.of(result)
+            if result.status == wanted:
+                return
+            if result.status in (ExecStatus.COPY_IN, ExecStatus.COPY_OUT):
+                self.close()
+                raise UnexpectedCopyError
+        raise UnexpectedCopyError
+
+    async def _finish_copy(self) -> int:
+        """Read the results after the data; return the number of rows copied."""
+        rows, failure = 0, None
+        while (result := await self._result()) is not None:
+            if result.status in _FAILED:
+                failure = failure or SQLError.of(result)
+            elif (result.command_status or b"").startswith(b"COPY"):
+                rows = result.command_tuples or 0
+        if failure:
+            raise failure
+        return rows
+
+    def _refused(self) -> bool:
+        """Say whether an error waits to be read while data is still being sent.
+
+        libpq does not look at it before the end of the data, so the first byte of what waits is peeked at.
+        """
+        if self.pgconn.ssl_in_use:
+            return False  # the bytes say nothing; the error is read at the end of the data
+        with socket.fromfd(self.pgconn.socket, socket.AF_UNIX, socket.SOCK_STREAM) as peeking:
+            try:
+                waiting = peeking.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+        if waiting == b"N":  # a notice of a trigger, for instance
+            self.pgconn.consume_input()
+            self.pgconn.is_busy()
+            return False
+        return True

@@ -1,0 +1,69 @@
+-- What the server itself remembers of the account. No role of an api key may look into this schema.
+CREATE SCHEMA IF NOT EXISTS cartodb_local;
+REVOKE ALL ON SCHEMA cartodb_local FROM PUBLIC;
+
+CREATE TABLE IF NOT EXISTS cartodb_local.account (
+    is_the_one  boolean PRIMARY KEY DEFAULT true CHECK (is_the_one),
+    owner_role  name NOT NULL,
+    quota_bytes bigint NOT NULL DEFAULT 1099511627776
+);
+
+CREATE TABLE IF NOT EXISTS cartodb_local.api_keys (
+    name       text PRIMARY KEY,
+    token      text NOT NULL UNIQUE,
+    kind       text NOT NULL CHECK (kind IN ('master', 'default', 'regular')),
+    role       name NOT NULL,
+    grants     jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+-- Public tables that are not to be listed (privacy "link").
+CREATE TABLE IF NOT EXISTS cartodb_local.links (table_oid oid PRIMARY KEY);
+
+REVOKE ALL ON ALL TABLES IN SCHEMA cartodb_local FROM PUBLIC;
+
+-- Drop what is left in the database after the account's roles have lost what they own: things that were made
+-- over the DSN, and large objects. What an extension brought, and the server's own schemas, stay.
+CREATE OR REPLACE FUNCTION cartodb_local.drop_user_objects() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_namespace n
+        WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public', 'cartodb', 'cartodb_local')
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass
+                          AND d.objid = n.oid AND d.deptype = 'e')
+          AND NOT EXISTS (SELECT FROM pg_extension e WHERE e.extnamespace = n.oid)
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+    -- Each name is looked up again just before its turn: a CASCADE may have taken it along.
+    FOR statement IN
+        SELECT format('DROP %s IF EXISTS public.%I CASCADE', CASE relkind WHEN 'v' THEN 'VIEW'
+                      WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE'
+                      ELSE 'TABLE' END, relname)
+        FROM pg_class c
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                          AND d.objid = c.oid AND d.deptype = 'e')
+        UNION ALL
+        SELECT format('DROP TYPE IF EXISTS public.%I CASCADE', typname) FROM pg_type t
+        WHERE typnamespace = 'public'::regnamespace AND typcategory <> 'A' AND (typtype IN ('b', 'd', 'e', 'r')
+               OR typtype = 'c' AND (SELECT relkind = 'c' FROM pg_class WHERE oid = typrelid))
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass
+                          AND d.objid = t.oid AND d.deptype IN ('e', 'i'))
+        UNION ALL
+        SELECT format('DROP ROUTINE IF EXISTS public.%I(%s) CASCADE', proname,
+                      pg_get_function_identity_arguments(p.oid))
+        FROM pg_proc p
+        WHERE pronamespace = 'public'::regnamespace
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
+                          AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+    PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+END
+$$;
+REVOKE ALL ON FUNCTION cartodb_local.drop_user_objects() FROM PUBLIC;

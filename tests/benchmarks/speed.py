@@ -1,0 +1,128 @@
+"""Reading and writing 300,000 rows against the limits of the wire, and against geopandas on the same PostgreSQL.
+
+    python tests/benchmarks/speed.py [--rows 300000] [--repeat 5]
+
+Each figure is the best of the repeats, all in one run; take the ratios, not the seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import sqlalchemy
+from server import server
+
+import cartoframes_lite as cfl
+from cartoframes_lite._codec.copybinary import encode
+from cartoframes_lite._codec.payload import prepare, with_carto_columns
+from cartoframes_lite._codec.statements import copy_in, create_staging, publish_new
+from cartoframes_lite.credentials import Credentials
+
+
+def frame_of(rows: int) -> gpd.GeoDataFrame:
+    """Make the frame of the measurements: bigint, text, 2 x float8, bool, timestamp, text, point."""
+    rng = np.random.default_rng(1)
+    return gpd.GeoDataFrame(
+        {
+            "id": np.arange(rows),
+            "name": pd.Series([f"place number {i}" for i in range(rows)], dtype="str"),
+            "height": rng.normal(500, 200, rows),
+            "weight": rng.normal(size=rows),
+            "active": rng.random(rows) > 0.5,
+            "seen": np.datetime64("2020-01-01", "us") + rng.integers(0, 10**14, rows).astype("m8[us]"),
+            "note": pd.Series(["lorem ipsum dolor"[: i % 18] for i in range(rows)], dtype="str"),
+        },
+        geometry=gpd.points_from_xy(rng.uniform(-180, 180, rows), rng.uniform(-80, 80, rows)),
+        crs=4326,
+    )
+
+
+def best(function: Callable[[], Any], repeat: int) -> float:
+    """Give the shortest time in seconds."""
+    times = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+class Measurement:
+    """What is measured, on one server."""
+
+    def __init__(self, credentials: Credentials, dsn: str, rows: int) -> None:
+        self.frame, self.credentials = frame_of(rows), credentials
+        self.client = cfl.Client(credentials)
+        import psycopg
+
+        self.engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
+        self.payload = with_carto_columns(prepare(self.frame), 1)
+        self.binary = list(encode(self.payload.batches(), self.payload.schema()))
+
+    def drain(self) -> None:
+        """Fetch the same binary COPY and throw it away."""
+        with self.client.copy.copy_to(self._copy) as blocks:
+            self.size = sum(map(len, blocks))
+
+    @property
+    def _copy(self) -> str:
+        return (
+            "COPY (SELECT '\\x0011223344556677'::bytea, cartodb_id, the_geom, id, name, height, weight, active, seen,"
+            " note FROM ours) TO STDOUT WITH (FORMAT binary)"
+        )
+
+    def read(self) -> None:
+        """read_carto."""
+        cfl.read_carto("ours", self.credentials, progress=False)
+
+    def read_postgis(self) -> None:
+        """Geopandas, straight to PostgreSQL."""
+        query = "SELECT cartodb_id, the_geom, id, name, height, weight, active, seen, note FROM ours"
+        gpd.read_postgis(query, self.engine, geom_col="the_geom")
+
+    def post(self) -> None:
+        """POST ready-made bytes, and publish."""
+        self.client.sql.send("DROP TABLE IF EXISTS posted")
+        self.client.sql.send(create_staging('"stage"', self.payload.columns, keyed=True))
+        self.client.copy.copy_from(copy_in('"stage"'), lambda: iter(self.binary))
+        self.client.sql.send(publish_new("public", "stage", "posted", self.payload.columns, cartodbfy=True))
+
+    def write(self) -> None:
+        """to_carto."""
+        self.client.sql.send("DROP TABLE IF EXISTS ours")
+        cfl.to_carto(self.frame, "ours", self.credentials, progress=False)
+
+    def to_postgis(self) -> None:
+        """Geopandas, straight to PostgreSQL."""
+        self.frame.to_postgis("theirs", self.engine, if_exists="replace")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=300_000)
+    parser.add_argument("--repeat", type=int, default=5)
+    options = parser.parse_args()
+    with server() as (credentials, dsn):
+        run = Measurement(credentials, dsn, options.rows)
+        post, write = best(run.post, options.repeat), best(run.write, options.repeat)
+        drain, read = best(run.drain, options.repeat), best(run.read, options.repeat)
+        to_postgis, read_postgis = best(run.to_postgis, 1), best(run.read_postgis, 1)
+        run.engine.dispose()
+    print(f"{options.rows:,} rows, {run.size / 1e6:.0f} MB of binary COPY")
+    print(f"drain {drain:.2f} s, read_carto {read:.2f} s, geopandas.read_postgis {read_postgis:.2f} s")
+    print(f"POST + publish {post:.2f} s, to_carto {write:.2f} s, geopandas.to_postgis {to_postgis:.2f} s")
+    print(f"read_carto / drain = {read / drain:.2f} (at most 1.5)")
+    print(f"read_postgis / read_carto = {read_postgis / read:.1f} (at least 5)")
+    print(f"to_carto / (POST + publish) = {write / post:.2f} (at most 2)")
+    print(f"to_postgis / to_carto = {to_postgis / write:.1f} (at least 5)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import inspect
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+
+import cartoframes_lite as cfl
+
+
+def test_to_table_gives_a_dataset(credentials):
+    frame = pd.DataFrame({"n": [1, 2]})
+    dataset = frame.carto.to_table("Numbers", credentials)
+    assert dataset == cfl.Dataset("numbers", credentials)
+    assert frame.carto.dataset == dataset
+
+
+def test_geodataframes_have_it_too(credentials):
+    frame = gpd.GeoDataFrame({"n": [1]}, geometry=gpd.points_from_xy([0], [0]), crs=4326)
+    frame.carto.to_table("places", credentials, if_exists="replace")
+    back = cfl.read_carto("places", credentials)
+    assert back.carto.dataset.columns()["n"] == "int8"
+    assert back[back["n"] > 0].carto.dataset.name == "places"
+
+
+def test_default_credentials(credentials):
+    with cfl.set_default_credentials(credentials):
+        dataset = pd.DataFrame({"n": [1]}).carto.to_table("t")
+        assert len(dataset.read()) == 1
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame(), gpd.GeoDataFrame()])
+def test_a_frame_from_elsewhere_has_no_dataset(frame):
+    with pytest.raises(cfl.CartoError, match="to_table"):
+        frame.carto.dataset  # noqa: B018  # the property raises
+
+
+def test_a_frame_from_a_query_has_no_dataset(credentials):
+    frame = cfl.read_carto("SELECT 1 AS a", credentials)
+    with pytest.raises(cfl.CartoError, match="not read from a table"):
+        frame.carto.dataset  # noqa: B018  # the property raises
+
+
+def test_to_table_takes_what_to_carto_takes():
+    ours = list(inspect.signature(cfl.CartoAccessor.to_table).parameters.values())[1:]
+    theirs = list(inspect.signature(cfl.to_carto).parameters.values())[1:]
+    assert [(p.name, p.default) for p in ours[1:]] == [(p.name, p.default) for p in theirs[1:]]
+    assert "Parameters" in (cfl.CartoAccessor.to_table.__doc__ or "")

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import cartoframes_lite as cfl
+
+
+@pytest.fixture
+def dataset(credentials):
+    cfl.to_carto(pd.DataFrame({"n": [1, 2]}), "numbers", credentials)
+    return cfl.Dataset("numbers", credentials)
+
+
+def test_it_asks_nothing_before_it_is_used():
+    assert cfl.Dataset("t", cfl.Credentials("ann", "key")).name == "t"
+
+
+def test_no_repr_shows_the_key(dataset, credentials):
+    assert credentials.api_key not in repr(dataset)
+
+
+def test_columns(dataset):
+    assert dataset.columns() == {
+        "cartodb_id": "int8",
+        "the_geom": "geometry",
+        "the_geom_webmercator": "geometry",
+        "n": "int8",
+    }
+
+
+def test_read_and_append(dataset):
+    dataset.append(pd.DataFrame({"n": [3]}))
+    assert sorted(dataset.read(columns=["n"])["n"]) == [1, 2, 3]
+
+
+def test_rename_and_delete(dataset, credentials):
+    renamed = dataset.rename("Digits")
+    assert renamed == cfl.Dataset("digits", credentials)
+    renamed.delete()
+    assert cfl.list_tables(credentials) == []
+
+
+def test_privacy(dataset):
+    assert dataset.privacy == "private"
+    dataset.privacy = "public"
+    assert dataset.privacy == "public"
+
+
+@pytest.mark.parametrize(
+    "use", [lambda d: d.read(), lambda d: d.columns(), lambda d: d.delete(), lambda d: d.append(pd.DataFrame({"a": [1]}))]
+)
+def test_a_dataset_that_is_not_there(use, credentials):
+    with pytest.raises(cfl.TableNotFoundError, match="'nope'"):
+        use(cfl.Dataset("nope", credentials))
+    assert cfl.list_tables(credentials) == []

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import ModuleType
+
+import cartoframes_lite as cfl
+
+
+def test_all_public_names_are_listed():
+    public = {name for name, value in vars(cfl).items() if not name.startswith("_") and not isinstance(value, ModuleType)}
+    public -= {"annotations", "import_module"}
+    assert public == set(cfl.__all__)
+    assert cfl.__all__ == sorted(cfl.__all__)
+
+
+def test_importing_does_nothing_else():
+    script = (
+        "import sys, socket, logging\n"
+        "socket.socket.connect = lambda *_: sys.exit('it connects')\n"
+        "import pandas, cartoframes_lite\n"
+        "assert not logging.getLogger('cartoframes_lite').handlers\n"
+        "assert 'cartoframes_lite.local' not in sys.modules\n"
+        "assert hasattr(pandas.DataFrame, 'carto')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_embedded_server_is_there_when_it_is_used():
+    assert callable(cfl.local.start)

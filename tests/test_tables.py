@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+
+import cartoframes_lite as cfl
+
+
+@pytest.fixture
+def table(credentials):
+    frame = gpd.GeoDataFrame({"n": [1, 2]}, geometry=gpd.points_from_xy([0, 1], [3, 4]), crs=4326)
+    return cfl.to_carto(frame, "places", credentials)
+
+
+def test_list_and_has(table, credentials):
+    assert cfl.list_tables(credentials) == ["places"]
+    assert cfl.has_table("places", credentials)
+    assert cfl.has_table("places", credentials, schema="public")
+    assert not cfl.has_table("nope", credentials)
+
+
+def test_delete(table, credentials):
+    assert cfl.delete_table("places", credentials)
+    assert not cfl.delete_table("places", credentials)
+    assert cfl.list_tables(credentials) == []
+
+
+def test_rename(table, credentials):
+    assert cfl.rename_table("places", "New Places", credentials) == "new_places"
+    assert cfl.list_tables(credentials) == ["new_places"]
+    with pytest.raises(cfl.TableNotFoundError, match="'places'"):
+        cfl.rename_table("places", "other", credentials)
+
+
+def test_rename_to_a_name_that_is_taken(table, credentials):
+    cfl.to_carto(pd.DataFrame({"a": [1]}), "other", credentials)
+    with pytest.raises(cfl.TableExistsError, match="'other' exists"):
+        cfl.rename_table("places", "other", credentials)
+    cfl.rename_table("places", "other", credentials, if_exists="replace")
+    assert cfl.list_tables(credentials) == ["other"]
+    assert "n" in cfl.read_carto("other", credentials)
+    with pytest.raises(ValueError, match="already"):
+        cfl.rename_table("other", "other", credentials)
+
+
+@pytest.mark.parametrize("cartodbfy", [True, False])
+def test_copy(cartodbfy, table, credentials):
+    assert cfl.copy_table("places", "copy", credentials, cartodbfy=cartodbfy) == "copy"
+    pd.testing.assert_frame_equal(cfl.read_carto("copy", credentials), cfl.read_carto("places", credentials))
+    with pytest.raises(cfl.TableExistsError):
+        cfl.copy_table("places", "copy", credentials)
+    cfl.copy_table("places", "copy", credentials, if_exists="replace")
+    with pytest.raises(ValueError, match="if_exists"):
+        cfl.copy_table("places", "copy", credentials, if_exists="append")
+
+
+def test_create_from_query(table, credentials):
+    query = "SELECT n * 10 AS tens, the_geom FROM places -- a comment"
+    assert cfl.create_table_from_query(query, "tens", credentials) == "tens"
+    frame = cfl.read_carto("tens", credentials)
+    assert sorted(frame["tens"]) == [10, 20]
+    assert "cartodb_id" in frame
+
+
+def test_a_query_that_fails_replaces_nothing(table, credentials):
+    with pytest.raises(cfl.SQLError, match="division by zero"):
+        cfl.create_table_from_query("SELECT 1/0 AS a", "places", credentials, if_exists="replace")
+    assert len(cfl.read_carto("places", credentials)) == 2
+
+
+def test_describe(table, credentials):
+    described = cfl.describe_table("places", credentials)
+    assert described == {"privacy": "private", "num_rows": 2, "geom_type": "point"}
+    with pytest.raises(cfl.TableNotFoundError):
+        cfl.describe_table("nope", credentials)
+
+
+def test_privacy(table, credentials):
+    cfl.update_privacy_table("places", "public", credentials)
+    assert cfl.describe_table("places", credentials)["privacy"] == "public"
+    with pytest.raises(ValueError, match="privacy must be one of"):
+        cfl.update_privacy_table("places", "secret", credentials)
+    with pytest.raises(cfl.TableNotFoundError):
+        cfl.update_privacy_table("nope", "public", credentials)
