@@ -64,7 +64,7 @@ def _report(joined: gpd.GeoDataFrame, countries: gpd.GeoDataFrame, places: gpd.G
     print(table.to_string(index=False, formatters={"pop_est": "{:,.0f}".format}))
     here = places.sjoin(countries, predicate="within").groupby("name_right").size()
     there = joined.set_index("name")["cities"]
-    agrees = there[there > 0].sort_index().to_dict() == here.sort_index().to_dict()
+    agrees: bool = there[there > 0].sort_index().to_dict() == here.sort_index().to_dict()
     print(f"\n{there.sum()} cities in the database, {here.sum()} by GeoPandas' own join here: ", end="")
     print("the numbers agree." if agrees else "the numbers DIFFER.")
     return agrees

@@ -91,15 +91,12 @@ class SQL:
             A quoted table, or a query in parentheses with an alias.
         """
         fields = self.send(f"SELECT * FROM {source} LIMIT 0", idempotent=True)["fields"]
-        names = self._user_types([field.get("pgtype", "") for field in fields.values()])
+        # Geometries have no pgtype; neither have types that the API does not know, as "unknown(16421)".
+        pgtypes = {name: field.get("pgtype") or field["type"] for name, field in fields.items()}
+        names = self._user_types(list(pgtypes.values()))
         return [
-            SourceColumn(
-                name,
-                names.get(field.get("pgtype", ""), field.get("pgtype") or field["type"]),
-                field.get("srid", 0),
-                field.get("dims", 4),
-            )
-            for name, field in fields.items()
+            SourceColumn(name, names.get(pgtype, pgtype), fields[name].get("srid", 0), fields[name].get("dims", 4))
+            for name, pgtype in pgtypes.items()
         ]
 
     def _user_types(self, pgtypes: list[str]) -> dict[str, str]:

@@ -54,7 +54,7 @@ def explain(error: Exception) -> tuple[int, dict[str, Any]]:
         case SQLError():
             # CARTO tells by the text: "must be owner of table x" has the same code and is a 400.
             status = 403 if "permission denied" in error.message else 400
-            members = {"error": [error.message], "detail": error.detail, "hint": error.hint}
+            members: dict[str, Any] = {"error": [error.message], "detail": error.detail, "hint": error.hint}
         case RequestError():
             status = error.status
             members = {"error": [error.message], "context": error.context, "detail": error.detail}

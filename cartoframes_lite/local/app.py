@@ -89,7 +89,9 @@ class Entrance:
         # Another name for this host is a page in a browser that was made to resolve to it.
         if host and _without_port(host) not in _HOSTS:
             return failure(RequestError(f"this server answers to localhost only, not to {host!r}", status=403))
-        head = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) + 4 for k, v in scope["headers"])
+        head = (
+            len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) + 4 for k, v in scope["headers"])
+        )
         if head > _MAX_HEAD_BYTES:
             return Response(status_code=431)
         user = _user(scope["path"])

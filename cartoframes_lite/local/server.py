@@ -44,7 +44,7 @@ class Server:
         config = uvicorn.Config(
             app,
             log_config=None,
-            log_level="error",
+            log_level="critical",  # a request cut off by stop() is no error
             access_log=False,
             server_header=False,
             proxy_headers=False,

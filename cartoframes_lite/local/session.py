@@ -12,6 +12,7 @@ import asyncio
 import select
 import socket
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import psycopg
 from psycopg import pq
@@ -82,10 +83,10 @@ class Session:
         pgconn = pq.PGconn.connect_start(conninfo.encode())
         session = cls(pgconn)
         try:
-            while (status := pgconn.connect_poll()) is not PollingStatus.OK:
-                if status is PollingStatus.FAILED:
+            while (status := pgconn.connect_poll()) != PollingStatus.OK:
+                if status == PollingStatus.FAILED:
                     raise SQLError(pgconn.get_error_message().strip())
-                await session._wait(write=status is PollingStatus.WRITING)
+                await session._wait(write=status == PollingStatus.WRITING)
         except BaseException:  # also when the request is given up meanwhile
             pgconn.finish()
             raise
@@ -212,10 +213,8 @@ class Session:
 
     def cancel(self) -> None:
         """Ask PostgreSQL to stop the running statement."""
-        try:
+        with suppress(psycopg.OperationalError):  # the backend may be gone already
             self.pgconn.get_cancel().cancel()
-        except psycopg.OperationalError:
-            pass  # the backend is gone already
 
     def close(self) -> None:
         """Close the connection, after stopping what still runs in it."""

@@ -18,10 +18,7 @@ from psycopg.pq.abc import PGresult
 
 Converter = Callable[[str], str]
 
-_WKB_TYPES = (
-    "Unknown Point LineString Polygon MultiPoint MultiLineString MultiPolygon GeometryCollection CircularString"
-    " CompoundCurve CurvePolygon MultiCurve MultiSurface PolyhedralSurface Triangle Tin"
-).split()
+_WKB_TYPES = ["Unknown", "Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection", "CircularString", "CompoundCurve", "CurvePolygon", "MultiCurve", "MultiSurface", "PolyhedralSurface", "Triangle", "Tin"]
 _TIMESTAMP = re.compile(
     r"(\d+)-(\d\d)-(\d\d)(?: (\d\d):(\d\d):(\d\d)(?:\.\d+)?)?(?:([+-])(\d\d)(?::?(\d\d))?(?::?\d\d)?)?( BC)?"
 )

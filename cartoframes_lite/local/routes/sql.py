@@ -21,7 +21,8 @@ from ..answers import JSON_TYPE, RequestError, Streamed, explain, failure, safe_
 from ..pool import Sessions
 from ..session import Session, SQLError
 from .json_values import Rows, fields
-from .sql_formats import FORMATS, Export
+from .sql_formats import FORMATS
+from .sql_gdal import Export
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 BLOCK_CHARACTERS = 65_536

@@ -152,7 +152,8 @@ def _plan(caller: Caller) -> Job:
             return Job([Step(query)], "text")
         case [_, *_] as queries if all(isinstance(query, str) and query.strip() for query in queries):
             return Job([Step(query) for query in queries], "list")
-        case {"query": [_, *_] as queries, **rest}:
+        case {"query": [_, *_] as queries, **others}:
+            rest: Mapping[Any, Any] = others
             onsuccess, onerror = _fallback(rest, "onsuccess"), _fallback(rest, "onerror")
             job = Job([_step(query) for query in queries], "fallback", onsuccess, onerror)
             if onsuccess or onerror:
@@ -174,7 +175,7 @@ def _step(member: Any) -> Step:
     return step
 
 
-def _fallback(members: Mapping[str, Any], name: str) -> str | None:
+def _fallback(members: Mapping[Any, Any], name: str) -> str | None:
     query = members.get(name)
     if query is not None and not isinstance(query, str):
         raise RequestError("You must indicate a valid SQL")

@@ -7,6 +7,7 @@ import re
 import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -95,10 +96,8 @@ async def _copy_from(request: Request, caller: Caller, sessions: Sessions) -> Re
         try:
             await _send_body(request, session, left)
         except (RequestError, ClientDisconnect) as error:
-            try:
+            with suppress(SQLError):  # it is what is asked for
                 await session.end_copy_in("the upload was given up")
-            except SQLError:
-                pass  # it is what was asked for
             if isinstance(error, ClientDisconnect):
                 return Response(status_code=499)  # nobody is there to read it
             raise
