@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
+import importlib
+import types
 
 from cartoframes_lite._client import Client
 from cartoframes_lite.accessor import CartoAccessor
@@ -85,8 +85,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> types.ModuleType:
     """Import the embedded server only when it is used, for its packages are optional."""
     if name == "local":
-        return import_module("cartoframes_lite.local")
+        return importlib.import_module("cartoframes_lite.local")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

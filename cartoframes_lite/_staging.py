@@ -63,7 +63,7 @@ def look_up(client: Client, table: str) -> Account:
     (row,) = client.sql.rows(
         "SELECT current_schema() AS schema,"
         f" to_regclass(quote_ident(current_schema()) || '.' || {name}) IS NOT NULL AS exists,"
-        " (SELECT array_agg(name) FROM CDB_UserTables() AS tables(name)"
+        " (SELECT array_agg(name::text) FROM CDB_UserTables() AS tables(name)"
         f" WHERE name::text LIKE {literal(PREFIX.replace('_', '$_') + '%')} ESCAPE '$') AS leftovers"
     )
     return Account(client, row["schema"], table, row["exists"], tuple(row["leftovers"] or ()))

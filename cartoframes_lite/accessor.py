@@ -41,6 +41,7 @@ class CartoAccessor:
         compression: Compression = "auto",
         progress: bool | None = None,
     ) -> Dataset:
+        """Write the frame to a table."""
         table = to_carto(
             self._frame,
             name,

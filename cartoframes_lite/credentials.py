@@ -83,6 +83,10 @@ class Credentials:
         key = DEFAULT_PUBLIC if self.is_public else "***"
         return f"Credentials(username={self.username!r}, api_key={key!r}, base_url={self.base_url!r})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Keep IPython, and what prints values like it, from listing the fields of a dataclass."""
+        printer.text(repr(self))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickle, (self.username, self.api_key, self.base_url, self.verify, self.allow_non_secure)
 

@@ -17,7 +17,7 @@ from cartoframes_lite.tables import delete_table, rename_table
 from cartoframes_lite.write import to_carto
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen, for privacy can be set
 class Dataset:
     """A table of an account; nothing is asked of the server before it is used.
 

@@ -207,7 +207,7 @@ def _plan_into(account: Account, source: _Source, if_exists: IfExists, cartodbfy
     target = {column.name: column for column in account.client.sql.columns(qualify(account.schema, account.table))}
     change = replacement(source.first, target) if if_exists == "replace" else addition(source.first, target)
     first = change.fitted(source.first)
-    complete = set(CARTO_COLUMNS) <= {*target, *first.names}
+    complete = set(CARTO_COLUMNS) <= set(target) - set(change.drop)
     return _Plan(
         Upload(first.columns, first.schema(), lambda: map(change.fitted, source), keyed=False),
         lambda staging: publish_into(

@@ -48,7 +48,8 @@ def test_privacy(dataset):
 
 
 @pytest.mark.parametrize(
-    "use", [lambda d: d.read(), lambda d: d.columns(), lambda d: d.delete(), lambda d: d.append(pd.DataFrame({"a": [1]}))]
+    "use",
+    [lambda d: d.read(), lambda d: d.columns(), lambda d: d.delete(), lambda d: d.append(pd.DataFrame({"a": [1]}))],
 )
 def test_a_dataset_that_is_not_there(use, credentials):
     with pytest.raises(cfl.TableNotFoundError, match="'nope'"):

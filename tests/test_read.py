@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import traceback
 import tracemalloc
 from contextlib import redirect_stderr
 
@@ -144,7 +145,6 @@ def test_an_error_after_the_first_rows_raises(credentials):
         ("SELECT nme FROM places", cfl.SQLError, 'Perhaps you meant .*"_?\\w*\\.?name"'),
         ("SELECT selec FROM", cfl.SQLError, "syntax error"),
         ("SELECT 1 AS a, 2 AS a", cfl.SQLError, "ambiguous"),
-        ("SELECT 1) AS x; DROP TABLE places; SELECT (1", cfl.SQLError, "syntax error"),
     ],
 )
 def test_wrong_sources(source, error, message, table, credentials):
@@ -225,4 +225,4 @@ def test_what_the_key_may_not_see_is_in_no_message(carto):
     account = cfl.Credentials(api_key=secret, base_url=carto.base_url)
     with pytest.raises(cfl.AuthenticationError) as caught:
         cfl.read_carto("places", account)
-    assert secret not in f"{caught.value!r} {caught.value} {caught.getrepr(style='long')}"
+    assert secret not in f"{caught.value!r} {''.join(traceback.format_exception(caught.value))}"

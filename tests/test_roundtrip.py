@@ -73,25 +73,25 @@ def test_integers_that_postgresql_does_not_have_are_widened(dtype, read, credent
     assert_round_trip([limits.min, limits.max], dtype, credentials, read)
 
 
-@given(st.lists(st.none() | TEXT | EDGES, min_size=1, max_size=20))
+@given(values=st.lists(st.none() | TEXT | EDGES, min_size=1, max_size=20))
 @ROUND_TRIP
 def test_text(values, credentials):
     assert_round_trip(values, "str", credentials)
 
 
-@given(st.lists(st.none() | st.dates(), min_size=1, max_size=20))
+@given(values=st.lists(st.none() | st.dates(), min_size=1, max_size=20))
 @ROUND_TRIP
 def test_dates(values, credentials):
     assert_round_trip([*values, dt.date.min, dt.date.max], "date32[day][pyarrow]", credentials)
 
 
-@given(st.lists(st.none() | st.times(), min_size=1, max_size=20))
+@given(values=st.lists(st.none() | st.times(), min_size=1, max_size=20))
 @ROUND_TRIP
 def test_times(values, credentials):
     assert_round_trip([*values, dt.time.max], "time64[us][pyarrow]", credentials)
 
 
-@given(st.lists(st.none() | st.datetimes(), min_size=1, max_size=20))
+@given(values=st.lists(st.none() | st.datetimes(), min_size=1, max_size=20))
 @ROUND_TRIP
 def test_timestamps(values, credentials):
     moments = np.array([*values, dt.datetime.min, dt.datetime.max], "M8[us]")
@@ -103,7 +103,7 @@ def test_timestamps_of_other_units_become_microseconds(unit, credentials):
     assert_round_trip(np.array(["1969-12-31T23:59:59", "NaT"], f"M8[{unit}]"), None, credentials, "datetime64[us]")
 
 
-@given(st.lists(st.none() | st.datetimes(), min_size=1, max_size=20))
+@given(values=st.lists(st.none() | st.datetimes(), min_size=1, max_size=20))
 @ROUND_TRIP
 def test_instants(values, credentials):
     index = pd.DatetimeIndex(np.array(values, "M8[us]")).tz_localize("UTC")
@@ -125,7 +125,7 @@ def test_infinite_timestamps_are_missing_with_a_warning(credentials):
 DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**28), max_value=10**28)
 
 
-@given(st.lists(st.none() | DECIMALS, min_size=1, max_size=20))
+@given(values=st.lists(st.none() | DECIMALS, min_size=1, max_size=20))
 @ROUND_TRIP
 def test_decimals(values, credentials):
     assert_round_trip([*values, Decimal("1" * 60 + "." + "2" * 30)], object, credentials, coerce_float=False)
@@ -143,7 +143,7 @@ def test_uint64_becomes_numeric(credentials):
     assert there_and_back(frame, credentials, coerce_float=False)["x"].tolist() == [Decimal(0), Decimal(2**64 - 1)]
 
 
-@given(st.lists(st.none() | st.binary(max_size=50), min_size=1, max_size=20))
+@given(values=st.lists(st.none() | st.binary(max_size=50), min_size=1, max_size=20))
 @ROUND_TRIP
 def test_bytes(values, credentials):
     assert_round_trip([*values, b"\0", bytes(range(256))], object, credentials)
@@ -156,7 +156,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.lists(st.none() | st.dictionaries(TEXT, JSON, max_size=4), min_size=1, max_size=10))
+@given(values=st.lists(st.none() | st.dictionaries(TEXT, JSON, max_size=4), min_size=1, max_size=10))
 @ROUND_TRIP
 def test_json(values, credentials):
     assert_round_trip([*values, {"one": [1, "a", None]}], object, credentials)
@@ -216,7 +216,10 @@ def test_geometries(has_z, shapes, credentials):
 def test_dtype_backend(backend, credentials):
     frame = pd.DataFrame({"i": [1, 2], "f": [1.5, None], "b": [True, False], "s": ["a", None]})
     back = there_and_back(frame, credentials, dtype_backend=backend)
-    pd.testing.assert_frame_equal(back, frame.convert_dtypes(dtype_backend=backend, convert_integer=False))
+    kinds = {"i": "Int64", "f": "Float64", "b": "boolean", "s": pd.StringDtype("pyarrow", na_value=pd.NA)}
+    if backend == "pyarrow":
+        kinds = {"i": "int64[pyarrow]", "f": "double[pyarrow]", "b": "bool[pyarrow]", "s": "large_string[pyarrow]"}
+    pd.testing.assert_frame_equal(back, frame.astype(kinds))
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_replace_with_other_columns(gdf, credentials, sql):
     new = gdf.assign(n=["x", "y", "z"], extra=[1.5, 2.5, None]).drop(columns="name")
     cfl.to_carto(new, "t", credentials, if_exists="replace")
     back = cfl.read_carto("SELECT * FROM t ORDER BY n", credentials)
-    assert set(back.columns) == {"cartodb_id", "the_geom", "the_geom_webmercator", "n", "extra"}
+    assert set(back.columns) == {"cartodb_id", "the_geom", "n", "extra"}
     assert back["n"].tolist() == ["x", "y", "z"]
     assert sql.rows("SELECT count(the_geom_webmercator)::int4 AS n FROM t") == [{"n": 3}]
 
@@ -193,9 +193,7 @@ def test_a_frame_that_was_read_can_replace_its_table(gdf, credentials):
     back["n"] += 1
     cfl.to_carto(back.iloc[::-1], "t", credentials, if_exists="replace")
     again = cfl.read_carto("SELECT * FROM t ORDER BY cartodb_id", credentials)
-    pd.testing.assert_frame_equal(
-        again.drop(columns="the_geom_webmercator"), back.sort_values("cartodb_id", ignore_index=True)
-    )
+    pd.testing.assert_frame_equal(again, back.sort_values("cartodb_id", ignore_index=True))
 
 
 def test_geometries_are_reprojected(credentials):
@@ -219,6 +217,23 @@ def test_z_is_kept_and_a_flat_column_refuses_it(gdf, credentials):
     cfl.to_carto(gdf, "flat", credentials)
     with pytest.raises(cfl.ConversionError, match="3-D in the frame and 2-D in the table"):
         cfl.to_carto(solid, "flat", credentials, if_exists="append")
+
+
+def test_replace_can_change_the_dimension(gdf, credentials, sql):
+    cfl.to_carto(gdf, "t", credentials)
+    solid = gdf.set_geometry(shapely.force_3d(gdf.geometry.array, 5), crs=4326)
+    cfl.to_carto(solid, "t", credentials, if_exists="replace")
+    assert cfl.read_carto("t", credentials).has_z.all()
+    sql.send("INSERT INTO t (the_geom) VALUES (ST_SetSRID(ST_MakePoint(1, 2, 3), 4326))")
+    assert sql.rows("SELECT count(the_geom_webmercator)::int4 AS n FROM t") == [{"n": 4}]
+
+
+def test_empty_geometries_fit_any_dimension(gdf, credentials):
+    solid = gdf.set_geometry(shapely.force_3d(gdf.geometry.array, 5), crs=4326)
+    empty = gdf.set_geometry(gpd.GeoSeries([shapely.Point(), None, shapely.Polygon()], crs=4326))
+    cfl.to_carto(iter([solid, empty]), "t", credentials)
+    cfl.to_carto(empty, "t", credentials, if_exists="append")
+    assert len(cfl.read_carto("t", credentials)) == 9
 
 
 def test_duplicate_labels_of_the_index_do_no_harm(credentials):

@@ -18,6 +18,7 @@ _EARTH_RADIUS_M = 6_378_137.0
 # What web mercator can show; CARTO cuts geometries off here before it transforms them.
 _VALID_EXTENT = (-180.0, -89.0, 180.0, 89.0)
 _POINT_TYPE = 0
+_Z_FLAG = 0x80  # in the last byte of the type
 _POINT_BYTES = 25  # byte order, type, SRID, x and y
 
 Geometries = npt.NDArray[np.object_]
@@ -53,7 +54,25 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
             f"geometry column {name!r} mixes 2-D and 3-D geometries, and a PostGIS column holds one kind: "
             "use shapely.force_2d or shapely.force_3d"
         )
-    return bool(has_z.any())
+    # Without any coordinate, the empty ones say what is meant.
+    return bool(has_z.any() if len(present) else shapely.has_z(geometries).any())
+
+
+def with_dimension(geometries: Geometries, name: str, *, has_z: bool) -> Geometries:
+    """Give geometries that have no coordinates the dimension of a column.
+
+    Raises
+    ------
+    ConversionError
+        If there is a coordinate that this would change.
+    """
+    if shapely.get_num_coordinates(geometries).any():
+        have, want = (2, 3) if has_z else (3, 2)
+        raise ConversionError(
+            f"geometry column {name!r} is {have}-D in the frame and {want}-D in the table: use shapely.force_{want}d"
+        )
+    result: Geometries = shapely.force_3d(geometries) if has_z else shapely.force_2d(geometries)
+    return result
 
 
 def to_lon_lat(series: gpd.GeoSeries, name: str, has_z: bool) -> Geometries:
@@ -79,21 +98,27 @@ def to_lon_lat(series: gpd.GeoSeries, name: str, has_z: bool) -> Geometries:
     return geometries
 
 
-def to_ewkb(geometries: Geometries, srid: int) -> pa.Array:
-    """Encode as EWKB with the SRID in each value; missing geometries are null."""
+def to_ewkb(geometries: Geometries, srid: int, *, has_z: bool = False) -> pa.Array:
+    """Encode as EWKB with the SRID in each value; missing geometries are null.
+
+    With ``has_z``, empty geometries that cannot have Z in GEOS are marked as if they had.
+    """
     coordinates = _points(geometries)
     if coordinates is None:
         marked = shapely.set_srid(geometries, srid)
         values = shapely.to_wkb(marked, include_srid=True, flavor="extended", byte_order=1)
+        if has_z:
+            flat = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
+            values[flat] = [wkb[:4] + bytes([wkb[4] | _Z_FLAG]) + wkb[5:] for wkb in values[flat]]
         return pa.array(values, pa.large_binary())
     return _point_ewkb(coordinates, ~shapely.is_missing(geometries), srid)
 
 
-def to_web_mercator_ewkb(geometries: Geometries) -> pa.Array:
+def to_web_mercator_ewkb(geometries: Geometries, *, has_z: bool = False) -> pa.Array:
     """Encode longitudes and latitudes as EWKB in EPSG:3857, cut off as CARTO does; null if nothing is left."""
     coordinates = _points(geometries)
     if coordinates is None:
-        return to_ewkb(_transform(_clip(geometries)), 3857)
+        return to_ewkb(_transform(_clip(geometries)), 3857, has_z=has_z)
     west, south, east, north = _VALID_EXTENT
     x, y = coordinates.T
     inside = (x >= west) & (x <= east) & (y >= south) & (y <= north)

@@ -62,6 +62,16 @@ class PayloadColumn:
         return int(self.values.nbytes)
 
     @property
+    def has_z(self) -> bool:
+        """Whether it is a column of 3-D geometries."""
+        return self.sql_type.startswith("geometry(GeometryZ")
+
+    def with_dimension(self, *, has_z: bool) -> PayloadColumn:
+        """Give a column of geometries another dimension, if that changes no coordinate."""
+        values = geometry.with_dimension(self.values, self.name, has_z=has_z)
+        return replace(self, values=values, sql_type=geometry_type(4326, has_z=has_z))
+
+    @property
     def staged_type(self) -> str:
         """The type of the column in the staging table."""
         return self.staged_as or self.sql_type
@@ -118,8 +128,8 @@ def _slice(column: PayloadColumn, start: int, step: int) -> pa.Array:
     if not column.is_geometry:
         return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if column.name == WEB_MERCATOR:
-        return geometry.to_web_mercator_ewkb(values)
-    return geometry.to_ewkb(values, 4326)
+        return geometry.to_web_mercator_ewkb(values, has_z=column.has_z)
+    return geometry.to_ewkb(values, 4326, has_z=column.has_z)
 
 
 def prepare(
@@ -286,8 +296,9 @@ def conform(payload: Payload, first: Payload) -> Payload:
 
 
 def _conform(column: PayloadColumn, model: PayloadColumn) -> PayloadColumn:
-    same = column.is_geometry == model.is_geometry and column.sql_type == model.sql_type
-    if same and (column.is_geometry or column.values.type == model.values.type):
+    if column.is_geometry and model.is_geometry:
+        return column if column.has_z == model.has_z else column.with_dimension(has_z=model.has_z)
+    if not column.is_geometry and column.sql_type == model.sql_type and column.values.type == model.values.type:
         return column
     try:
         if column.is_geometry or model.is_geometry or family(column.sql_type) != family(model.sql_type):

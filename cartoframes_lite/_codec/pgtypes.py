@@ -59,6 +59,7 @@ _INCOMING = {
     "bytea": Incoming(pa.large_binary(), "{}::bytea"),
     # A cast to text would strip the blanks that pad char(n); its own output function keeps them.
     "bpchar": Incoming(pa.large_string(), "textin(bpcharout({}))"),
+    "inet": Incoming(pa.large_string(), "textin(inet_out({}))"),  # a cast adds the /32 of a host
     "numeric": Incoming(pa.large_string(), "{}::text", Kind.NUMERIC),
     "json": Incoming(pa.large_string(), "{}::text", Kind.JSON),
     "jsonb": Incoming(pa.large_string(), "{}::text", Kind.JSON),

@@ -115,6 +115,8 @@ def publish_into(
     statements = []
     if replace:
         statements += [f"LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE", f"DELETE FROM {target}"]
+    if THE_GEOM in drop:  # made again by CDB_CartodbfyTable
+        statements.append(f"DROP TRIGGER IF EXISTS update_the_geom_webmercator_trigger ON {target}")
     changes = [f"DROP COLUMN {quote(name)}" for name in drop]
     changes += [f"ADD COLUMN {quote(column.name)} {column.final_type}" for column in add]
     if changes:

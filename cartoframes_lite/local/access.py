@@ -70,9 +70,7 @@ class Door:
     def __init__(self, state: State, limits: RateLimits) -> None:
         self._state, self._limits = state, limits
 
-    def let_in(
-        self, request: Request, kind: str, *, body: Parameters | None = None, master: bool = False
-    ) -> Caller:
+    def let_in(self, request: Request, kind: str, *, body: Parameters | None = None, master: bool = False) -> Caller:
         """Count and authenticate a request.
 
         Parameters

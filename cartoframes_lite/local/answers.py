@@ -103,15 +103,11 @@ class Streamed(Response):
         JSONP callback of the error response.
     """
 
-    def __init__(
-        self, blocks: AsyncGenerator[bytes, None], *, headers: Mapping[str, str], callback: str = ""
-    ) -> None:
+    def __init__(self, blocks: AsyncGenerator[bytes, None], *, headers: Mapping[str, str], callback: str = "") -> None:
         super().__init__(None, 200, headers)
         del self.headers["content-length"]  # of the empty body that Response assumes
         self._blocks, self._callback = blocks, callback
-        self._kept = {
-            name: value for name, value in headers.items() if not name.lower().startswith("content-")
-        }
+        self._kept = {name: value for name, value in headers.items() if not name.lower().startswith("content-")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the blocks until the end or until the client has gone."""

@@ -38,9 +38,7 @@ class RateLimits:
         Seconds that only grow.
     """
 
-    def __init__(
-        self, rate_limit: tuple[float, int] | None, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, rate_limit: tuple[float, int] | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         if rate_limit is not None and not (rate_limit[0] > 0 and rate_limit[1] >= 0):
             raise ValueError(f"rate_limit must be (per second > 0, burst >= 0), not {rate_limit!r}")
         self._rate_limit = rate_limit

@@ -16,7 +16,8 @@ import cartoframes_lite as cfl
 
 _QUERY = """
 SELECT n AS id, 'place number ' || n AS name, n / 7.0::float8 AS height, n % 2 = 0 AS active,
-       timestamp '2020-01-01' + n * interval '1 second' AS seen, ST_SetSRID(ST_MakePoint(n % 180, n % 90), 4326) AS the_geom
+       timestamp '2020-01-01' + n * interval '1 second' AS seen,
+       ST_SetSRID(ST_MakePoint(n % 180, n % 90), 4326) AS the_geom
   FROM generate_series(1, {rows}) n
 """
 
@@ -35,9 +36,7 @@ def main() -> None:
     with server() as (credentials, _):
         start = peak_mb()
         for rows in (options.rows // 10, options.rows):
-            chunks = cfl.read_carto(
-                _QUERY.format(rows=rows), credentials, chunksize=options.chunksize, progress=False
-            )
+            chunks = cfl.read_carto(_QUERY.format(rows=rows), credentials, chunksize=options.chunksize, progress=False)
             assert sum(len(chunk) for chunk in chunks) == rows
             print(f"{rows:>10,} rows in chunks of {options.chunksize:,}: {peak_mb() - start:.0f} MB above the start")
 

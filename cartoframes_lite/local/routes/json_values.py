@@ -18,7 +18,24 @@ from psycopg.pq.abc import PGresult
 
 Converter = Callable[[str], str]
 
-_WKB_TYPES = ["Unknown", "Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection", "CircularString", "CompoundCurve", "CurvePolygon", "MultiCurve", "MultiSurface", "PolyhedralSurface", "Triangle", "Tin"]
+_WKB_TYPES = [
+    "Unknown",
+    "Point",
+    "LineString",
+    "Polygon",
+    "MultiPoint",
+    "MultiLineString",
+    "MultiPolygon",
+    "GeometryCollection",
+    "CircularString",
+    "CompoundCurve",
+    "CurvePolygon",
+    "MultiCurve",
+    "MultiSurface",
+    "PolyhedralSurface",
+    "Triangle",
+    "Tin",
+]
 _TIMESTAMP = re.compile(
     r"(\d+)-(\d\d)-(\d\d)(?: (\d\d):(\d\d):(\d\d)(?:\.\d+)?)?(?:([+-])(\d\d)(?::?(\d\d))?(?::?\d\d)?)?( BC)?"
 )
@@ -46,11 +63,8 @@ def field(type_name: str | None, oid: int, modifier: int) -> dict[str, Any]:
         return {"type": f"unknown({oid})"}
     name = "JSON" if type_name == "json" else type_name
     kinds = (("bool", "boolean"), ("int|float|numeric", "number"), ("text|char|unknown", "string"))
-    for pattern, kind in (*kinds, ("date|time", "date")):
-        if re.search(pattern, name):
-            break
-    else:
-        kind = name
+    patterns = (*kinds, ("date|time", "date"))
+    kind = next((kind for pattern, kind in patterns if re.search(pattern, name)), name)
     return {"type": kind + "[]" * name.startswith("_"), "pgtype": name}
 
 

@@ -90,9 +90,7 @@ class Query:
         disposition = "inline" if self.inline else "attachment"
         return {
             "Content-Type": content_type,
-            "Content-Disposition": (
-                f'{disposition}; filename={self.filename}.{extension}; modification-date="{now}";'
-            ),
+            "Content-Disposition": (f'{disposition}; filename={self.filename}.{extension}; modification-date="{now}";'),
             "Cache-Control": "no-cache,max-age=0,must-revalidate,public",
         }
 
@@ -167,9 +165,7 @@ def _answer(caller: Caller, asked: Query, sessions: Sessions) -> Response:
         headers = asked.headers(JSON_TYPE, "json")
     else:
         chosen = FORMATS[asked.format]
-        export = Export(
-            without_semicolon(asked.sql), asked.skip, asked.decimals, asked.filename, asked.callback
-        )
+        export = Export(without_semicolon(asked.sql), asked.skip, asked.decimals, asked.filename, asked.callback)
         blocks = chosen.blocks(sessions, caller.key.role, export)
         headers = asked.headers(chosen.content_type, chosen.extension)
     return Streamed(blocks, headers={**caller.headers, **headers}, callback=asked.callback)
