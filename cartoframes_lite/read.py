@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.prefetch import prefetched
 from cartoframes_lite._client.progress import Progress
 from cartoframes_lite._codec.copybinary import SYNC_BYTES, BrokenStream, Decoder, decode
 from cartoframes_lite._codec.frame import WEB_MERCATOR, arrow_schema, from_arrow
@@ -140,7 +141,7 @@ def read_carto(
     stream = _Stream(client, origin.sql, selected, limit, progress)
     note = origin.note(client.credentials)
 
-    def finish(batches: Sequence[pa.RecordBatch]) -> pd.DataFrame:
+    def finish(batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
         frame = from_arrow(batches, selected, decode_geom=decode_geom, coerce_float=coerce_float, backend=dtype_backend)
         if index_col is not None:
             frame = frame.set_index(index_col)
@@ -148,7 +149,7 @@ def read_carto(
         return frame
 
     if chunksize is None:
-        return finish(list(stream.batches()))
+        return finish(stream.batches())
     return (finish(batches) for batches in _rechunk(stream.batches(), chunksize))
 
 
@@ -238,7 +239,11 @@ class _Stream:
         sync = os.urandom(SYNC_BYTES)
         decoder = Decoder(arrow_schema(self.columns), sync)
         query = copy_out(self.source, self.columns, sync, self.limit)
-        with self.client.copy.copy_to(query) as stream, Progress("reading", self.progress) as bar:
+        with (
+            self.client.copy.copy_to(query) as arriving,
+            prefetched(arriving) as stream,
+            Progress("reading", self.progress) as bar,
+        ):
             try:
                 for batch in decode(bar.count_bytes(stream), decoder):
                     bar.count_rows(batch.num_rows)

@@ -65,17 +65,15 @@ class Decoder:
     _rest: bytes = b""
     _header_seen: bool = False
 
-    def feed(self, block: bytes) -> pa.RecordBatch | None:
+    def feed(self, *blocks: bytes) -> pa.RecordBatch | None:
         """Decode the rows that are complete and proved; the last one waits until its end is known."""
-        self._rest += block
-        if not self._strip_header():
-            return None
-        data = self._rest + _PADDING
-        starts = self._row_starts(data)
+        data = self._joined(blocks)
+        starts = self._row_starts(data) if self._header_seen else np.empty(0, np.int64)
         if len(starts) < 2:
+            self._rest = data[: -len(_PADDING)]
             return None
         batch = self._decode(data, starts[:-1], starts[1:])
-        self._rest = self._rest[starts[-1] :]
+        self._rest = data[starts[-1] : -len(_PADDING)]
         return batch
 
     def finish(self) -> pa.RecordBatch:
@@ -86,22 +84,24 @@ class Decoder:
         BrokenStream
             If anything but complete rows and the trailer is there.
         """
-        if not self._strip_header() or not self._rest.endswith(_TRAILER):
+        data = self._joined(())
+        end = len(data) - len(_PADDING) - len(_TRAILER)
+        if not self._header_seen or end < 0 or data[end : end + len(_TRAILER)] != _TRAILER:
             raise BrokenStream("the stream ended before its trailer", self._rest)
-        end = len(self._rest) - len(_TRAILER)
-        data = self._rest + _PADDING
         starts = self._row_starts(data)
         if len(starts) == 0 and end:
             raise BrokenStream("bytes that are not a row precede the trailer", self._rest)
         return self._decode(data, starts, np.append(starts, end)[1:])
 
-    def _strip_header(self) -> bool:
+    def _joined(self, blocks: tuple[bytes, ...]) -> bytes:
+        """Put what is left and what has come together, without the header, and pad it."""
         if not self._header_seen:
+            self._rest, blocks = b"".join((self._rest, *blocks)), ()
             if not self._rest.startswith(_HEADER[: len(self._rest)]):
                 raise BrokenStream("the stream does not begin as a binary COPY", self._rest)
             if len(self._rest) >= len(_HEADER):
                 self._rest, self._header_seen = self._rest[len(_HEADER) :], True
-        return self._header_seen
+        return b"".join((self._rest, *blocks, _PADDING))
 
     def _row_starts(self, data: bytes) -> Ints:
         """Find all rows: the places of the sync behind its field count and its length."""
@@ -219,7 +219,7 @@ def decode(blocks: Iterable[bytes], decoder: Decoder) -> Iterator[pa.RecordBatch
         pending.append(block)
         size += len(block)
         if size >= wanted:
-            batch = decoder.feed(b"".join(pending))
+            batch = decoder.feed(*pending)
             pending.clear()
             size = 0
             if batch is None:  # a row larger than a block: look again after as much more has come
@@ -228,7 +228,7 @@ def decode(blocks: Iterable[bytes], decoder: Decoder) -> Iterator[pa.RecordBatch
                 wanted = BLOCK_BYTES
                 yield batch
     if pending:
-        batch = decoder.feed(b"".join(pending))
+        batch = decoder.feed(*pending)
         if batch is not None:
             yield batch
     yield decoder.finish()

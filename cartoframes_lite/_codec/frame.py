@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyproj import CRS
@@ -27,18 +28,18 @@ def arrow_schema(columns: Sequence[SourceColumn]) -> pa.Schema:
 
 
 def from_arrow(
-    batches: Sequence[pa.RecordBatch],
+    batches: Iterable[pa.RecordBatch],
     columns: Sequence[SourceColumn],
     *,
     decode_geom: bool = True,
     coerce_float: bool = True,
     backend: Backend | None = None,
 ) -> pd.DataFrame:
-    """Make a frame of decoded batches.
+    """Make a frame of decoded batches; geometries are made as the batches come.
 
     Parameters
     ----------
-    batches : sequence of pyarrow.RecordBatch
+    batches : iterable of pyarrow.RecordBatch
         Of the schema that ``arrow_schema`` gives.
     columns : sequence of SourceColumn
     decode_geom : bool
@@ -51,29 +52,55 @@ def from_arrow(
     pandas.DataFrame or geopandas.GeoDataFrame
         A GeoDataFrame if there is a geometry; ``the_geom`` is the active one, else the first.
     """
-    table = pa.Table.from_batches(batches, arrow_schema(columns))
+    shapes = {
+        column.name: _Shapes(column) for column in columns if decode_geom and column.rule.kind is Kind.GEOMETRY
+    }
+    parts: dict[str, list[pa.Array]] = {column.name: [] for column in columns if column.name not in shapes}
+    rows = 0
+    for batch in batches:
+        rows += batch.num_rows
+        for name, values in zip(batch.schema.names, batch.columns, strict=True):
+            if name in shapes:
+                shapes[name].add(values)
+            else:
+                parts[name].append(values)
     data: dict[str, Any] = {}
     for column in columns:
-        values = table.column(column.name)
-        if column.rule.kind is Kind.GEOMETRY and decode_geom:
-            data[column.name] = _geometries(values, column)
-        else:
-            rule = column.rule if decode_geom or column.rule.kind is not Kind.GEOMETRY else incoming("bytea")
-            data[column.name] = to_series(values, rule, column.name, coerce_float=coerce_float, backend=backend)
-    frame = pd.DataFrame(data, index=pd.RangeIndex(table.num_rows), copy=False)
-    names = [column.name for column in columns if column.rule.kind is Kind.GEOMETRY and decode_geom]
-    if not names:
+        if column.name in shapes:
+            data[column.name] = shapes[column.name].array()
+            continue
+        rule = incoming("bytea") if column.rule.kind is Kind.GEOMETRY else column.rule
+        whole = pa.chunked_array(parts[column.name], rule.arrow)
+        data[column.name] = to_series(whole, rule, column.name, coerce_float=coerce_float, backend=backend)
+    frame = pd.DataFrame(data, index=pd.RangeIndex(rows), copy=False)
+    if not shapes:
         return frame
-    result: pd.DataFrame = gpd.GeoDataFrame(frame, geometry=THE_GEOM if THE_GEOM in names else names[0])
+    active = THE_GEOM if THE_GEOM in shapes else next(iter(shapes))
+    result: pd.DataFrame = gpd.GeoDataFrame(frame, geometry=active, copy=False)
     return result
 
 
-def _geometries(values: pa.ChunkedArray, column: SourceColumn) -> Any:
-    geometries, found = geometry.from_ewkb(values, column.name)
-    srid = found if found is not None else column.srid if column.srid > 0 else None
-    if srid is None and column.name == THE_GEOM:
-        srid = 4326
-    return gpd.array.GeometryArray(geometries, crs=_crs(srid, column.name))
+class _Shapes:
+    """A geometry column that grows batch by batch."""
+
+    def __init__(self, column: SourceColumn) -> None:
+        self._column = column
+        self._parts: list[geometry.Geometries] = []
+        self._srids: set[int] = set()
+
+    def add(self, values: pa.LargeBinaryArray) -> None:
+        geometries, srids = geometry.from_ewkb(values, self._column.name)
+        self._parts.append(geometries)
+        self._srids |= srids
+
+    def array(self) -> Any:
+        """Give GeoPandas' array; the declared SRID counts where no value has one."""
+        name = self._column.name
+        srid = geometry.one_srid(self._srids, name) or (self._column.srid if self._column.srid > 0 else None)
+        if srid is None and name == THE_GEOM:
+            srid = 4326
+        values = np.concatenate(self._parts) if self._parts else np.empty(0, object)
+        return gpd.array.GeometryArray(values, crs=_crs(srid, name))
 
 
 def _crs(srid: int | None, name: str) -> CRS | None:

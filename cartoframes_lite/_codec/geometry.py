@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import geopandas as gpd
@@ -177,33 +180,52 @@ def _clip(geometries: Geometries) -> Geometries:
     return clipped
 
 
-def from_ewkb(column: pa.ChunkedArray, name: str) -> tuple[Geometries, int | None]:
-    """Decode EWKB; return the geometries and their SRID, None if no value has one.
+def from_ewkb(values: pa.LargeBinaryArray, name: str) -> tuple[Geometries, set[int]]:
+    """Decode EWKB; return the geometries and the SRIDs that they have.
 
     Raises
     ------
     ConversionError
-        If the SRIDs differ, or a geometry has a type that shapely does not know.
+        If a geometry has a type that shapely does not know.
     """
-    parts, srids = [], set[int]()
-    for chunk in column.chunks:
-        points = _decode_points(chunk)
-        if points is None:
-            values = _parse(chunk, name)
-            present = values[~shapely.is_missing(values)]
-            srids.update(np.unique(shapely.get_srid(present)).tolist())
-        else:
-            values, srid = points
-            srids.add(srid)
-        parts.append(values)
-    srids.discard(0)
+    points = _decode_points(values)
+    if points is not None:
+        return points
+    with _without_collector():
+        geometries = _parse(values, name)
+    present = geometries[~shapely.is_missing(geometries)]
+    return geometries, set(np.unique(shapely.get_srid(present)).tolist()) - {0}
+
+
+def one_srid(srids: set[int], name: str) -> int | None:
+    """Give the SRID of a column, None if no value has one.
+
+    Raises
+    ------
+    ConversionError
+        If there are several.
+    """
     if len(srids) > 1:
         raise ConversionError(
             f"geometry column {name!r} mixes the SRIDs {sorted(srids)}: "
             f"select ST_Transform({name}, 4326) AS {name} to read it in one CRS"
         )
-    geometries: Geometries = np.concatenate(parts) if parts else np.empty(0, object)
-    return geometries, next(iter(srids), None)
+    return next(iter(srids), None)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the garbage collector from running.
+
+    It would be started again and again by the many new objects, find nothing, and take twice the time of the work.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _parse(chunk: pa.LargeBinaryArray, name: str) -> Geometries:
@@ -216,7 +238,7 @@ def _parse(chunk: pa.LargeBinaryArray, name: str) -> Geometries:
     return result
 
 
-def _decode_points(chunk: pa.LargeBinaryArray) -> tuple[Geometries, int] | None:
+def _decode_points(chunk: pa.LargeBinaryArray) -> tuple[Geometries, set[int]] | None:
     """Decode a chunk without nulls that holds only 2-D points of one SRID, the most common kind by far."""
     _, offsets, content = chunk.buffers()
     if len(chunk) == 0 or chunk.null_count or chunk.offset or content.size < _POINT_BYTES:
@@ -231,5 +253,6 @@ def _decode_points(chunk: pa.LargeBinaryArray) -> tuple[Geometries, int] | None:
     coordinates: Coordinates = np.ascontiguousarray(wkb[:, 9:]).view("<f8")
     if np.isnan(coordinates).any():  # an empty point
         return None
-    points: Any = shapely.points(coordinates)
-    return points, srid
+    with _without_collector():
+        points: Any = shapely.points(coordinates)
+    return points, {srid} - {0}

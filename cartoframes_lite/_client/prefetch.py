@@ -1,0 +1,50 @@
+"""Receive while the rows before are being decoded."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_BLOCKS = 64  # of some 256 KB: enough for both sides to keep busy, and a bound for memory
+
+
+@contextmanager
+def prefetched(blocks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+    """Run through blocks in a thread, a bounded number of them ahead.
+
+    An error of ``blocks`` is raised where the block would have come. Leaving the context stops the thread at its
+    next block; whoever gives the blocks has to see to it that it does not wait for ever.
+    """
+    ahead: queue.Queue[bytes | BaseException | None] = queue.Queue(_BLOCKS)
+    stopped = threading.Event()
+
+    def fetch() -> None:
+        try:
+            for block in blocks:
+                ahead.put(block)
+                if stopped.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001  # raised in the other thread
+            ahead.put(error)
+        else:
+            ahead.put(None)
+
+    def received() -> Iterator[bytes]:
+        while (item := ahead.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    thread = threading.Thread(target=fetch, name="carto-prefetch", daemon=True)
+    thread.start()
+    try:
+        yield received()
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            try:
+                ahead.get_nowait()
+            except queue.Empty:
+                thread.join(0.01)
