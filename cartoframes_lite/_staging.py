@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -194,81 +195,95 @@ def _stage(account: Account, upload: Upload, compression: Compression, progress:
     """Fill a staging table; a try that breaks off is followed by one with a table of its own."""
     for attempt in range(1, _ATTEMPTS + 1):
         staging = staging_name(time.time())
-        try:
-            _fill(account, upload, staging, compression, progress)
-        except (ConnectionFailed, ServerError):
-            _clean_up(account, staging)
-            if attempt == _ATTEMPTS:
+        with Progress("writing", progress) as bar:
+            pieces = _Pieces(upload, bar)
+            try:
+                _fill(account, upload, pieces, staging, compression)
+            except (ConnectionFailed, ServerError):
+                _clean_up(account, staging)
+                if attempt == _ATTEMPTS or pieces.source_failed:
+                    raise
+                time.sleep(_PAUSE_S * attempt)
+            except BaseException:
+                _clean_up(account, staging)
                 raise
-            time.sleep(_PAUSE_S * attempt)
-        except BaseException:
-            _clean_up(account, staging)
-            raise
-        else:
-            return staging
+            else:
+                return staging
     raise AssertionError("unreachable")
 
 
-def _fill(account: Account, upload: Upload, staging: str, compression: Compression, progress: bool | None) -> None:
+def _fill(account: Account, upload: Upload, pieces: _Pieces, staging: str, compression: Compression) -> None:
     place = qualify(account.schema, staging)
     account.client.sql.send(create_staging(place, upload.columns, keyed=upload.keyed), idempotent=True)
-    with Progress("writing", progress) as bar:
-        pieces = _Pieces(upload, bar)
-        while pieces.begin():
-            stored = account.client.copy.copy_from(copy_in(place), pieces.body, compress=compression)
-            if stored != pieces.rows:
-                raise CartoError(
-                    f"the server stored {stored} of {pieces.rows} rows; the table {account.table!r} was not changed"
-                )
+    while pieces.begin():
+        stored = account.client.copy.copy_from(copy_in(place), pieces.body, compress=compression)
+        if stored != pieces.rows:
+            raise CartoError(
+                f"the server stored {stored} of {pieces.rows} rows; the table {account.table!r} was not changed"
+            )
 
 
 class _Pieces:
     """Cut the rows into request bodies that the COPY API takes.
 
-    A body is a factory, so that a request that the server turned away (too many at once) can be sent again; the
-    rows then start again from the beginning, which only the first body can do.
+    A body is a factory: a request that the server turned away, for too many came at once, is sent again from the
+    beginning of its piece.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the piece, as far as it has been sent.
+    source_failed : bool
+        Whether it was the source of the rows that raised: then another try would not have them all.
     """
 
     def __init__(self, upload: Upload, bar: Progress) -> None:
         self._upload, self._bar = upload, bar
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._next: pa.RecordBatch | None = None
-        self._piece = 0
-        self._started = False
+        self._begun = False
+        self._before = self._taken = 0  # batches of the pieces before, and of this one
         self.rows = 0
+        self.source_failed = False
 
     def begin(self) -> bool:
         """Get ready for the next body; False if no rows are left (an empty COPY would be an error)."""
-        self._piece += 1
-        if self._piece == 1:
+        self._before += self._taken
+        if self._before == 0:
             self._restart()
-        self._started = False
-        self.rows = 0
+        self._begun, self._taken, self.rows = False, 0, 0
         return self._next is not None
-
-    def _restart(self) -> None:
-        self._batches = (batch for payload in self._upload.payloads() for batch in payload.batches() if batch.num_rows)
-        self._next = next(self._batches, None)
 
     def body(self) -> Iterator[bytes]:
         """Encode the rows of this piece."""
-        if self._started:
-            if self._piece > 1:
-                raise ConnectionFailed("the rows of this piece are gone and cannot be sent a second time")
+        if self._begun:
             self._restart()
-        self._started, self.rows = True, 0
+        self._begun, self._taken, self.rows = True, 0, 0
         return self._bar.count_bytes(encode(self._take(), self._upload.schema))
+
+    def _restart(self) -> None:
+        batches = (batch for payload in self._upload.payloads() for batch in payload.batches() if batch.num_rows)
+        self._batches = islice(batches, self._before, None)
+        self._advance()
+
+    def _advance(self) -> None:
+        try:
+            self._next = next(self._batches, None)
+        except BaseException:
+            self.source_failed = True
+            raise
 
     def _take(self) -> Iterator[pa.RecordBatch]:
         size = 0
         while self._next is not None and size < PIECE_BYTES:
-            batch, self._next = self._next, None
+            batch = self._next
             # A field of a row has a length of 4 bytes on top of what Arrow holds.
             size += batch.nbytes + 4 * batch.num_rows * batch.num_columns
             self.rows += batch.num_rows
+            self._taken += 1
             self._bar.count_rows(batch.num_rows)
             yield batch
-            self._next = next(self._batches, None)
+            self._advance()
 
 
 def _publish(account: Account, staging: str, transaction: str) -> None:

@@ -304,6 +304,29 @@ def test_an_iterator_that_fails_leaves_nothing(gdf, credentials, sql):
     assert leftovers(sql) == []
 
 
+@pytest.mark.parametrize("error", [cfl.ConnectionFailed("the other account"), OSError("the disk")])
+def test_a_source_that_breaks_off_is_never_taken_for_its_end(error, gdf, credentials, sql):
+    def frames():
+        yield gdf
+        yield gdf
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        cfl.to_carto(frames(), "t", credentials)
+    assert not cfl.has_table("t", credentials)
+    assert leftovers(sql) == []
+
+
+def test_every_piece_is_sent_again_when_it_is_turned_away(gdf, monkeypatch):
+    monkeypatch.setattr(_staging, "PIECE_BYTES", 100)
+    monkeypatch.setattr("cartoframes_lite._codec.payload._BATCH_ROWS", 2)
+    with cfl.local.start(rate_limit=(2, 1)) as limited:
+        cfl.to_carto(pd.concat([gdf] * 4), "t", limited.credentials)
+        back = cfl.read_carto("SELECT * FROM t ORDER BY cartodb_id", limited.credentials)
+    assert back["cartodb_id"].tolist() == list(range(1, 13))
+    assert back["n"].tolist() == [1, 2, 3] * 4
+
+
 def test_rows_are_sent_in_several_pieces_when_one_would_be_too_large(gdf, credentials, monkeypatch):
     monkeypatch.setattr(_staging, "PIECE_BYTES", 100)
     monkeypatch.setattr("cartoframes_lite._codec.payload._BATCH_ROWS", 2)

@@ -18,15 +18,24 @@ _SEND_TIMEOUT_S = 900.0
 
 
 class _PatientConnection(HTTPConnection):
+    _body_cut = False
+
     def connect(self) -> None:
         super().connect()
         self.sock.settimeout(_SEND_TIMEOUT_S)
+        self._body_cut = False
 
     def send(self, data: Any) -> None:
         # urllib3 takes a broken pipe for what it is here: an answer that came before the body was sent.
         if self.sock is not None and wait_for_read(self.sock, timeout=0):
+            self._body_cut = True
             raise BrokenPipeError("the server has answered already")
         super().send(data)
+
+    @property
+    def is_connected(self) -> bool:
+        """Keep the pool from using it again: the server still waits for the rest of the body."""
+        return super().is_connected and not self._body_cut
 
 
 class _PatientTLSConnection(HTTPSConnection):
