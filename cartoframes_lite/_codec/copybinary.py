@@ -29,6 +29,7 @@ _PADDING = bytes(8)  # a NULL at the very end may be gathered as if it were 8 by
 _EPOCH_DAYS = 10_957  # from 1970-01-01 to PostgreSQL's 2000-01-01
 _EPOCH_US = _EPOCH_DAYS * 86_400_000_000
 
+Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
@@ -64,16 +65,17 @@ class Decoder:
     infinite: set[str] = field(default_factory=set)
     _rest: bytes = b""
     _header_seen: bool = False
+    _buffer: Bytes = field(default_factory=lambda: np.empty(0, np.uint8), repr=False)
 
     def feed(self, *blocks: bytes) -> pa.RecordBatch | None:
         """Decode the rows that are complete and proved; the last one waits until its end is known."""
         data = self._joined(blocks)
         starts = self._row_starts(data) if self._header_seen else np.empty(0, np.int64)
         if len(starts) < 2:
-            self._rest = data[: -len(_PADDING)]
+            self._rest = data[: -len(_PADDING)].tobytes()
             return None
         batch = self._decode(data, starts[:-1], starts[1:])
-        self._rest = data[starts[-1] : -len(_PADDING)]
+        self._rest = data[starts[-1] : -len(_PADDING)].tobytes()
         return batch
 
     def finish(self) -> pa.RecordBatch:
@@ -86,24 +88,35 @@ class Decoder:
         """
         data = self._joined(())
         end = len(data) - len(_PADDING) - len(_TRAILER)
-        if not self._header_seen or end < 0 or data[end : end + len(_TRAILER)] != _TRAILER:
+        if not self._header_seen or end < 0 or data[end : end + len(_TRAILER)].tobytes() != _TRAILER:
             raise BrokenStream("the stream ended before its trailer", self._rest)
         starts = self._row_starts(data)
         if len(starts) == 0 and end:
             raise BrokenStream("bytes that are not a row precede the trailer", self._rest)
         return self._decode(data, starts, np.append(starts, end)[1:])
 
-    def _joined(self, blocks: tuple[bytes, ...]) -> bytes:
-        """Put what is left and what has come together, without the header, and pad it."""
+    def _joined(self, blocks: tuple[bytes, ...]) -> Bytes:
+        """Put what is left and what has come together, without the header, and pad it.
+
+        It is the same piece of memory each time, for the pages of a new one would cost more than the copy.
+        """
         if not self._header_seen:
             self._rest, blocks = b"".join((self._rest, *blocks)), ()
             if not self._rest.startswith(_HEADER[: len(self._rest)]):
                 raise BrokenStream("the stream does not begin as a binary COPY", self._rest)
             if len(self._rest) >= len(_HEADER):
                 self._rest, self._header_seen = self._rest[len(_HEADER) :], True
-        return b"".join((self._rest, *blocks, _PADDING))
+        parts = (self._rest, *blocks, _PADDING)
+        size = sum(map(len, parts))
+        if size > len(self._buffer):
+            self._buffer = np.empty(2 * size, np.uint8)
+        at = 0
+        for part in parts:
+            self._buffer[at : at + len(part)] = np.frombuffer(part, np.uint8)
+            at += len(part)
+        return self._buffer[:size]
 
-    def _row_starts(self, data: bytes) -> Ints:
+    def _row_starts(self, data: Bytes) -> Ints:
         """Find all rows: the places of the sync behind its field count and its length."""
         mark = (len(self.schema) + 1).to_bytes(2, "big") + SYNC_BYTES.to_bytes(4, "big")
         (sync,) = np.frombuffer(self.sync, np.uint64)
@@ -116,10 +129,10 @@ class Decoder:
         marks = np.ndarray((len(data) - 5,), "V6", data, strides=(1,))
         starts = starts[marks[starts] == np.void(mark)]
         if len(starts) and starts[0] != 0:
-            raise BrokenStream("a row does not begin where the one before it ended", data[: starts[0]])
+            raise BrokenStream("a row does not begin where the one before it ended", self._rest)
         return starts
 
-    def _decode(self, data: bytes, starts: Ints, ends: Ints) -> pa.RecordBatch:
+    def _decode(self, data: Bytes, starts: Ints, ends: Ints) -> pa.RecordBatch:
         """Decode each column for all rows at once and check that each row ends where it must."""
         at = starts + (2 + 4 + SYNC_BYTES)
         arrays = []
@@ -129,26 +142,26 @@ class Decoder:
             arrays.append(self._column(column, data, at + 4, lengths, valid))
             at = at + 4 + np.where(valid, lengths, 0)
         if not np.array_equal(at, ends):
-            raise BrokenStream("a row does not end where the next one begins", data)
+            raise BrokenStream("a row does not end where the next one begins", data.tobytes())
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     @staticmethod
-    def _lengths(data: bytes, at: Ints) -> Ints:
+    def _lengths(data: Bytes, at: Ints) -> Ints:
         view = np.ndarray((len(data) - 3,), ">i4", data, strides=(1,))
         if len(at) and at.max() >= len(view):
-            raise BrokenStream("a field begins behind the end of the data", data)
+            raise BrokenStream("a field begins behind the end of the data", data.tobytes())
         lengths = view[at].astype(np.int64)
         if len(at) and (lengths.min() < -1 or (at + lengths).max() > len(data) - 4 - len(_PADDING)):
-            raise BrokenStream("a field is longer than the data", data)
+            raise BrokenStream("a field is longer than the data", data.tobytes())
         return lengths
 
-    def _column(self, column: pa.Field, data: bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
+    def _column(self, column: pa.Field, data: Bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
         if pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type):
             return _ragged(column.type, data, at, lengths, valid)
         wire = _WIRE[column.type.id]
         view = np.ndarray((len(data) - wire.itemsize + 1,), wire, data, strides=(1,))
         if np.any((lengths != wire.itemsize) & valid):
-            raise BrokenStream(f"a field of column {column.name!r} is not {wire.itemsize} bytes long", data)
+            raise BrokenStream(f"a field of column {column.name!r} is not {wire.itemsize} bytes long", data.tobytes())
         values: npt.NDArray[Any] = view[at].astype(wire.newbyteorder("="))
         if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
             finite = _to_unix_epoch(values)
@@ -187,7 +200,7 @@ def _to_unix_epoch(values: npt.NDArray[Any]) -> Bools:
     return finite
 
 
-def _ragged(kind: pa.DataType, data: bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
+def _ragged(kind: pa.DataType, data: Bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
     """Gather values of various lengths.
 
     The block itself is seen as an array that alternates between values and the bytes between them; Arrow
@@ -208,7 +221,7 @@ def _ragged(kind: pa.DataType, data: bytes, at: Ints, lengths: Ints, valid: Bool
     try:
         return values if kind == pa.large_binary() else values.cast(kind)
     except pa.ArrowInvalid as error:
-        raise BrokenStream(f"text that is not UTF-8: {error}", data) from error
+        raise BrokenStream(f"text that is not UTF-8: {error}", data.tobytes()) from error
 
 
 def decode(blocks: Iterable[bytes], decoder: Decoder) -> Iterator[pa.RecordBatch]:
