@@ -28,6 +28,7 @@ READ_TIMEOUT_S = 300.0
 COPY_TIMEOUT_S = 3600.0  # copyfrom answers only when the database has everything
 _BLOCK_BYTES = 1 << 18
 _MAX_URL_BYTES = 7_000  # servers take 8 KB for the URL and all headers
+_GZIP = 31  # zlib's window bits for a gzip header
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 _log = logging.getLogger("cartoframes_lite")
@@ -131,8 +132,10 @@ class Transport:
 
     def _blocks(self, response: requests.Response, path: str) -> Iterator[bytes]:
         try:
-            yield from response.raw.stream(_BLOCK_BYTES, decode_content=True)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+            blocks = response.raw.stream(_BLOCK_BYTES, decode_content=False)
+            packed = response.headers.get("Content-Encoding", "").lower() == "gzip"
+            yield from _unpacked(blocks) if packed else blocks
+        except (urllib3.exceptions.HTTPError, OSError, EOFError, zlib.error) as error:
             raise ConnectionFailed(
                 f"{self._place(path)}: the connection broke during the answer; nothing is returned, try again"
             ) from error
@@ -323,9 +326,18 @@ def _watched(body: Callable[[], Iterable[bytes]], broken: list[BaseException]) -
         raise
 
 
+def _unpacked(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Unpack gzip; unlike urllib3, notice if it ends too early."""
+    unpacker = zlib.decompressobj(wbits=_GZIP)
+    for block in blocks:
+        yield unpacker.decompress(block)
+    if not unpacker.eof:
+        raise EOFError("the gzip stream is not complete")
+
+
 def _gzipped(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Compress on the way; level 1, for the network is faster than better levels."""
-    packer = zlib.compressobj(level=1, wbits=31)
+    packer = zlib.compressobj(level=1, wbits=_GZIP)
     for block in blocks:
         packed = packer.compress(block)
         if packed:

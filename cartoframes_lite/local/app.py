@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
-from starlette.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .access import Door
@@ -17,6 +20,7 @@ from .pool import Sessions
 from .routes import api_keys, sql, sql_batch, sql_copy, visualizations
 from .state import State
 
+_LOG = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 8192  # of URL and headers, as Node.js allows
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -54,9 +58,24 @@ def create_app(state: State) -> Starlette:
             *visualizations.routes(state),
         ],
         lifespan=lifespan,
+        exception_handlers={HTTPException: _unroutable, Exception: _unexpected},
     )
     app.add_middleware(Entrance, user=state.user)
     return app
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """Answer what is a mistake of this server, and log it: the path alone, since a key may be in the query."""
+    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return failure(RequestError("Internal server error", status=500))
+
+
+async def _unroutable(request: Request, error: Exception) -> Response:
+    """Answer what Starlette refuses. A path without this method is one that does not exist, for CARTO."""
+    assert isinstance(error, HTTPException)  # what it is registered for
+    if error.status_code in (404, 405):
+        return PlainTextResponse(f"Cannot {request.method} {request.url.path}\n", 404)
+    return failure(RequestError(error.detail, status=error.status_code))
 
 
 class Entrance:
@@ -77,42 +96,32 @@ class Entrance:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
-        if refusal is not None:
-            await refusal(scope, receive, send)
-            return
-        await self._app(self._without_user(scope), receive, send)
+        user, raw_path = _split(scope["raw_path"])
+        answer = self._refusal(scope, user)
+        if answer is not None:
+            await answer(scope, receive, send)
+        else:
+            await self._app({**scope, "path": unquote(raw_path), "raw_path": raw_path.encode()}, receive, send)
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1")
+    def _refusal(self, scope: Scope, user: str | None) -> Response | None:
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         # Another name for this host is a page in a browser that was made to resolve to it.
         if host and _without_port(host) not in _HOSTS:
             return failure(RequestError(f"this server answers to localhost only, not to {host!r}", status=403))
-        head = (
-            len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(k) + len(v) + 4 for k, v in scope["headers"])
-        )
-        if head > _MAX_HEAD_BYTES:
+        fields = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+        if len(scope["raw_path"]) + len(scope["query_string"]) + fields > _MAX_HEAD_BYTES:
             return Response(status_code=431)
-        user = _user(scope["path"])
         if user is not None and user != self._user:
-            message = (
-                f"Sorry, we can't find CARTO user '{user}'. Please check that you have entered the correct domain."
-            )
+            message = f"Sorry, we can't find CARTO user '{user}'. Please check that you have entered the correct domain."
             return failure(RequestError(message, status=404))
         return None
 
-    def _without_user(self, scope: Scope) -> Scope:
-        if _user(scope["path"]) is None:
-            return scope
-        path = "/" + scope["path"].split("/", 3)[3]
-        return {**scope, "path": path, "raw_path": path.encode()}
 
-
-def _user(path: str) -> str | None:
-    """Find the user in ``/user/NAME/...``, or in ``/u/NAME/...`` as CARTO's Rails application takes it."""
+def _split(raw_path: bytes) -> tuple[str | None, str]:
+    """Take the user off ``/user/NAME/...``, or ``/u/NAME/...`` as CARTO's Rails application has it."""
+    path = raw_path.decode("latin-1")
     parts = path.split("/", 3)
-    return unquote(parts[2]) if len(parts) == 4 and parts[1] in ("user", "u") else None
+    return (unquote(parts[2]), f"/{parts[3]}") if len(parts) == 4 and parts[1] in ("user", "u") else (None, path)
 
 
 def _without_port(host: str) -> str:

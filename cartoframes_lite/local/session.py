@@ -20,6 +20,7 @@ from psycopg.pq import DiagnosticField, ExecStatus, PollingStatus, TransactionSt
 from psycopg.pq.abc import PGconn, PGresult
 
 BLOCK_BYTES = 262_144  # one hand-over between database and socket; larger ones gained nothing
+_UNTRANSLATABLE = "22021"
 _FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
@@ -96,7 +97,7 @@ class Session:
     async def execute(self, query: str, parameters: Sequence[str | None] = ()) -> PGresult:
         """Run one statement and return its result; raise SQLError if it fails."""
         values = [value if value is None else value.encode() for value in parameters]
-        self.pgconn.send_query_params(query.encode(), values)
+        self.pgconn.send_query_params(_encoded(query), values)
         await self._flush()
         result = await self._result()
         while last := await self._result():
@@ -106,7 +107,7 @@ class Session:
             raise SQLError.of(result)
         return result
 
-    async def results(self, query: bytes) -> AsyncIterator[list[PGresult]]:
+    async def results(self, query: str) -> AsyncIterator[list[PGresult]]:
         """Run statements; yield lists of results as they arrive.
 
         Yields
@@ -116,7 +117,7 @@ class Session:
             and is not raised. Data of a ``COPY`` is refused (in) or thrown away (out).
         """
         pgconn = self.pgconn
-        pgconn.send_query(query)
+        pgconn.send_query(_encoded(query))
         pgconn.set_single_row_mode()
         await self._flush()
         arrived: list[PGresult] = []
@@ -142,7 +143,7 @@ class Session:
                 await self._wait()
                 pgconn.consume_input()
 
-    async def copy_out(self, query: bytes) -> AsyncIterator[bytes]:
+    async def copy_out(self, query: str) -> AsyncIterator[bytes]:
         """Run a COPY TO STDOUT and yield its data in blocks of about ``BLOCK_BYTES``.
 
         Raises
@@ -181,7 +182,7 @@ class Session:
             yield b"".join(parts)
         await self._finish_copy()
 
-    async def start_copy_in(self, query: bytes) -> None:
+    async def start_copy_in(self, query: str) -> None:
         """Run a COPY FROM STDIN up to where it waits for data."""
         await self._start_copy(query, ExecStatus.COPY_IN)
 
@@ -291,9 +292,9 @@ class Session:
                 await self._wait()
                 self.pgconn.consume_input()
 
-    async def _start_copy(self, query: bytes, wanted: ExecStatus) -> None:
+    async def _start_copy(self, query: str, wanted: ExecStatus) -> None:
         """Run statements up to the COPY."""
-        self.pgconn.send_query(query)
+        self.pgconn.send_query(_encoded(query))
         await self._flush()
         while (result := await self._result()) is not None:
             if result.status in _FAILED:
@@ -331,8 +332,20 @@ class Session:
                 waiting = peeking.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return False
-        if waiting == b"N":  # a notice of a trigger, for instance
+        if waiting in (b"N", b"S", b"A"):  # a notice of a trigger, for instance
             self.pgconn.consume_input()
             self.pgconn.is_busy()
             return False
         return True
+
+
+def _encoded(query: str) -> bytes:
+    """Encode statements; raise SQLError for what PostgreSQL cannot take, where libpq would cut the text off."""
+    try:
+        encoded = query.encode()
+    except UnicodeEncodeError as error:
+        message = f"invalid character in the query: {query[error.start]!r}"
+        raise SQLError(message, sqlstate=_UNTRANSLATABLE) from None
+    if b"\0" in encoded:
+        raise SQLError('invalid byte sequence for encoding "UTF8": 0x00', sqlstate=_UNTRANSLATABLE)
+    return encoded

@@ -178,7 +178,7 @@ async def _json_blocks(caller: Caller, asked: Query, sessions: Sessions) -> Asyn
         type_names = await sessions.type_names(session)
         outcome = _Outcome(asked)
         if asked.sql.strip():
-            async for results in session.results(asked.sql.encode()):
+            async for results in session.results(asked.sql):
                 for result in results:
                     outcome.add(result)
                 if len(outcome.text) > BLOCK_CHARACTERS:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from psycopg.pq import ExecStatus
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,6 +30,7 @@ _PATH = "/api/{version:str}/sql/job"
 _MAX_PAYLOAD_BYTES = 16_384
 _MAX_QUEUED = 64
 _KEPT = 1000  # finished jobs that can still be read
+_FORGET_TIMEOUT_S = 10.0
 _FINAL = ("done", "failed", "cancelled", "unknown")
 
 
@@ -79,8 +83,30 @@ class Step:
     fallback_status: str | None = None
     failed_reason: str | None = None
 
+    def follower(self, job_id: str) -> str | None:
+        """Return what is to follow the end of the query, with its templates filled in."""
+        query = self.onsuccess if self.status == "done" else self.onerror
+        if self.fallback_status is None:
+            return None
+        if query is None:
+            self.fallback_status = "skipped"
+            return None
+        # As it is, without any quoting: CARTO leaves that to the one who writes the template.
+        query = re.sub(r"<%=\s*job_id\s*%>", job_id, query)
+        if self.status == "failed":
+            reason = self.failed_reason or ""
+            query = re.sub(r"<%=\s*error_message\s*%>", lambda _: reason, query)
+        return query
 
-@dataclass(slots=True)
+    def skip(self) -> None:
+        """Leave out the query and what was to follow it, unless they are over."""
+        if self.status == "pending":
+            self.status = "skipped"
+        if self.fallback_status == "pending":
+            self.fallback_status = "skipped"
+
+
+@dataclass(slots=True, eq=False)
 class Job:
     """A job; ``form`` says in which of the three ways its query was written."""
 
@@ -94,6 +120,37 @@ class Job:
     failed_reason: str | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    forgotten: Future[None] | None = None  # set by a reset that waits for the end of this job
+
+    def set_status(self, status: str) -> None:
+        """Go on to another status."""
+        self.status, self.updated_at = status, datetime.now(UTC)
+
+    def cancel(self) -> None:
+        """Mark as cancelled, as CARTO does: the query that is running, or the first, of all that wait."""
+        step = next((step for step in self.steps if step.status in ("pending", "running")), None)
+        if step is not None:
+            step.status = "cancelled"
+        for other in self.steps:
+            if other.fallback_status == "running":
+                other.fallback_status = "cancelled"
+        self.skip_rest()
+        self.set_status("cancelled")
+        if self.fallback_status is not None:
+            self.fallback_status = "skipped"
+
+    def skip_rest(self) -> None:
+        """Leave out the queries that wait; those of a list stay as they are."""
+        if self.form == "fallback":
+            for step in self.steps:
+                step.skip()
+
+    def follower(self) -> str | None:
+        """Return what is to follow the end of the job; it has no templates."""
+        query = self.onsuccess if self.status == "done" else self.onerror
+        if query is None and self.fallback_status is not None:
+            self.fallback_status = "skipped"
+        return query
 
     def as_json(self, user: str) -> dict[str, Any]:
         """Describe the job as the API does."""
@@ -199,7 +256,9 @@ class Jobs:
         self._queue: deque[Job] = deque()
         self._more = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: tuple[Job, Session] | None = None
+        self._ended: Future[None] = Future()
+        self._current: Job | None = None
+        self._session: Session | None = None
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
@@ -212,6 +271,8 @@ class Jobs:
             worker.cancel()
             with suppress(asyncio.CancelledError):
                 await worker
+            self._loop = None
+            self._ended.set_result(None)
 
     def add(self, job: Job) -> Job:
         """Queue a job; raise RequestError if too many wait."""
@@ -237,99 +298,89 @@ class Jobs:
         """Stop a job that waits or runs; raise RequestError if it is over."""
         if job.status in _FINAL:
             raise RequestError(f"Cannot set status from {job.status} to cancelled")
-        _set(job, "cancelled")
+        job.cancel()
         if job in self._queue:
             self._queue.remove(job)
-        for step in job.steps:
-            # A job that waits is cancelled whole; of one that runs, only the query that runs just now.
-            if step.status == "running" or (step.status == "pending" and self._running is None):
-                step.status = "cancelled"
-                break
-        if self._running is not None and self._running[0] is job:
-            self._running[1].cancel()
+        if job is self._current and self._session is not None:
+            self._session.cancel()
 
     def forget(self) -> None:
-        """Drop all jobs and stop the one that runs. Safe to call from any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(self._forget(), self._loop).result(timeout=10)
+        """Drop all jobs and stop the one that runs. Safe to call from any thread but the event loop's."""
+        loop, forgotten = self._loop, Future[None]()
+        if loop is None:
+            return
 
-    async def _forget(self) -> None:
-        self._queue.clear()
-        self._jobs.clear()
-        if self._running is not None:
-            _set(self._running[0], "cancelled")
-            self._running[1].cancel()
-        while self._running is not None:
-            await asyncio.sleep(0.005)
+        def begin() -> None:
+            self._jobs.clear()
+            self._queue.clear()
+            if self._current is None:
+                forgotten.set_result(None)
+                return
+            self._current.forgotten = forgotten
+            if self._current.status not in _FINAL:
+                self.cancel(self._current)
+
+        with suppress(RuntimeError):  # the loop has been closed in this moment
+            loop.call_soon_threadsafe(begin)
+            wait((forgotten, self._ended), timeout=_FORGET_TIMEOUT_S, return_when=FIRST_COMPLETED)
 
     async def _work(self) -> None:
         while True:
             await self._more.wait()
             self._more.clear()
             while self._queue:
-                await self._run(self._queue.popleft())
+                self._current = job = self._queue.popleft()
+                await self._run(job)
+                self._current = None
+                if job.forgotten is not None:
+                    job.forgotten.set_result(None)
 
     async def _run(self, job: Job) -> None:
         """Run the queries of a job up to the first that fails."""
-        _set(job, "running")
+        job.set_status("running")
         for step in job.steps:
-            if job.status == "cancelled":
-                break
             step.status = "running"
             error = await self._execute(job, step.query, step.timeout_s)
             if job.status == "cancelled":
-                step.status = "cancelled"
-                break
+                return
+            step.status, step.failed_reason = ("done", None) if error is None else ("failed", error)
+            query = step.follower(job.job_id)
+            if query is None:
+                job.failed_reason = error
+            else:
+                step.fallback_status = "running"
+                failed = await self._execute(job, query, BATCH_TIMEOUT_S)
+                if job.status == "cancelled":
+                    return
+                step.fallback_status = "done" if failed is None else "failed"
+                step.failed_reason = failed or step.failed_reason
             if error is not None:
-                step.status, step.failed_reason, job.failed_reason = "failed", error, error
-                await self._follow(job, step, error)
+                job.skip_rest()
+                job.set_status("failed")
                 break
-            step.status = "done"
-            await self._follow(job, step, None)
-        self._skip_rest(job)
-        if job.status == "running":
-            _set(job, "failed" if job.failed_reason else "done")
-        await self._follow(job, job, job.failed_reason)
-
-    @staticmethod
-    def _skip_rest(job: Job) -> None:
-        if job.form == "fallback":
-            for step in job.steps:
-                if step.status == "pending":
-                    step.status = "skipped"
-                    if step.fallback_status is not None:
-                        step.fallback_status = "skipped"
-
-    async def _follow(self, job: Job, part: Job | Step, error: str | None) -> None:
-        """Run what is to follow the success or the failure of a query, or of the whole job."""
-        if part.fallback_status is None:
-            return
-        query = part.onsuccess if error is None else part.onerror
-        if query is None or part.status == "cancelled":
-            part.fallback_status = "skipped"
-            return
-        query = query.replace("<%= job_id %>", job.job_id)
-        if error is not None:
-            query = query.replace("<%= error_message %>", error.replace("'", "''"))
-        part.fallback_status = "running"
-        part.fallback_status = "done" if await self._execute(job, query, BATCH_TIMEOUT_S) is None else "failed"
+        else:
+            job.set_status("done")
+        query = job.follower()
+        if query is not None:
+            job.fallback_status = "running"
+            job.fallback_status = "done" if await self._execute(job, query, BATCH_TIMEOUT_S) is None else "failed"
 
     async def _execute(self, job: Job, query: str, timeout_s: float) -> str | None:
         """Run a query; return the reason if it fails."""
         try:
             async with self._sessions.open(self._state.master_key.role, timeout_s=timeout_s) as session:
-                self._running = (job, session)
+                if job.status == "cancelled" or job.forgotten is not None:  # while the session was opened
+                    return "cancelled"
+                self._session = session
                 reason = None
-                async for results in session.results(query.encode()):
+                async for results in session.results(query):
                     for result in results:
                         if result.status in (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE):
                             reason = SQLError.of(result).message
                 return reason
         except SQLError as error:
             return error.message
+        except psycopg.OperationalError as error:  # the connection was lost
+            return str(error).strip()
         finally:
-            self._running = None
-
-
-def _set(job: Job, status: str) -> None:
-    job.status, job.updated_at = status, datetime.now(UTC)
+            self._session = None

@@ -6,7 +6,7 @@ import json
 import re
 import time
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
@@ -21,6 +21,8 @@ from ..session import Session, SQLError, UnexpectedCopyError
 _PATH = "/api/{version:str}/sql"
 _MAX_WIRE_BYTES = 2 * 1024**3
 _GZIP = 31  # zlib's window bits for a gzip header
+_GZIP_FIRST_BYTE = 0x1F
+_GIVEN_UP = "the upload was given up"
 
 
 def routes(door: Door, sessions: Sessions) -> list[Route]:
@@ -41,12 +43,16 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
     async def copy_to(request: Request) -> Response:
         try:
             caller = door.let_in(request, "copyto", body=await body_parameters(request))
-            query = _copy_statement(caller)
         except RefusedError as refused:
             return failure(refused.reason, headers=refused.headers)
         except RequestError as error:
             return failure(error)
-        name = re.sub(r"[^\w.-]", "_", str(caller.parameters.get("filename") or "carto-sql-copyto.dmp"))
+        try:
+            query = _copy_statement(caller)
+        except RequestError as error:
+            return failure(error, headers=caller.headers)
+        filename = str(caller.parameters.get("filename") or "carto-sql-copyto.dmp")
+        name = re.sub(r"[^\w.-]", "_", filename, flags=re.ASCII)
         headers = {
             **caller.headers,
             "Content-Type": "application/octet-stream",
@@ -60,17 +66,17 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
     ]
 
 
-def _copy_statement(caller: Caller) -> bytes:
+def _copy_statement(caller: Caller) -> str:
     """Return the statement; raise RequestError if it is none."""
     query = caller.parameters.get("q")
     if not isinstance(query, str) or not query:
         raise RequestError("SQL is missing")
     if not query.upper().startswith("COPY "):
         raise RequestError("SQL must start with COPY")
-    return query.encode()
+    return query
 
 
-async def _copy_to(caller: Caller, query: bytes, sessions: Sessions) -> AsyncGenerator[bytes, None]:
+async def _copy_to(caller: Caller, query: str, sessions: Sessions) -> AsyncGenerator[bytes, None]:
     """Stream the data; an error after the first block is written behind it."""
     begun = False
     try:
@@ -94,14 +100,14 @@ async def _copy_from(request: Request, caller: Caller, sessions: Sessions) -> Re
         left = await _quota_left(session)
         await session.start_copy_in(query)
         try:
-            await _send_body(request, session, left)
+            complete = await _send_body(request, session, left)
         except (RequestError, ClientDisconnect) as error:
             with suppress(SQLError):  # it is what is asked for
-                await session.end_copy_in("the upload was given up")
+                await session.end_copy_in(_GIVEN_UP)
             if isinstance(error, ClientDisconnect):
                 return Response(status_code=499)  # nobody is there to read it
             raise
-        rows = await session.end_copy_in()
+        rows = await session.end_copy_in(None if complete else _GIVEN_UP)
     if rows == 0:
         raise RequestError("No rows copied")
     return json_answer({"time": round(time.monotonic() - started, 3), "total_rows": rows}, headers=caller.headers)
@@ -114,41 +120,60 @@ async def _quota_left(session: Session) -> int:
     return int(result.get_value(0, 0) or 0)
 
 
-async def _send_body(request: Request, session: Session, quota_left: int) -> None:
-    """Hand the blocks on as the database takes them; stop as soon as it refuses."""
+async def _send_body(request: Request, session: Session, quota_left: int) -> bool:
+    """Hand the blocks on as the database takes them; return False if it refuses before the end."""
     size = 0
     async for block in _blocks(request):
         size += len(block)
         if size > quota_left:
             raise RequestError("DB Quota exceeded")
         if not await session.copy_in(block):
-            return  # the error comes with the end of the COPY
+            return False
+    return True
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:
     """Yield the body, unpacked if it is gzip."""
-    unpacker = zlib.decompressobj(_GZIP) if request.headers.get("content-encoding") == "gzip" else None
+    unpacker = _Gunzip() if request.headers.get("content-encoding") == "gzip" else None
     wire = 0
     async for block in request.stream():
         wire += len(block)
         if wire > _MAX_WIRE_BYTES:
             raise RequestError("COPY FROM maximum POST size of 2 GB exceeded")
-        if unpacker is None:
-            if block:
-                yield block
-            continue
-        while block:  # one block can unpack to a thousand times its size, so it is done piece by piece
-            unpacked = _unpack(unpacker, block)
-            if unpacked:
+        if unpacker is not None:
+            for unpacked in unpacker.blocks(block):
                 yield unpacked
-            block = unpacker.unconsumed_tail
-    if unpacker is not None and not unpacker.eof:
+        elif block:
+            yield block
+    if unpacker is not None and not unpacker.complete:
         raise RequestError("Error while gunzipping: unexpected end of file")
 
 
-def _unpack(unpacker: zlib._Decompress, block: bytes) -> bytes:
-    try:
-        return unpacker.decompress(block, 1 << 20)
-    except zlib.error as error:
-        reason = str(error).rpartition(": ")[2]
-        raise RequestError(f"Error while gunzipping: {reason}") from None
+class _Gunzip:
+    """Unpacks gzip, one member or several; what follows the last is left out."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+        self._over = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last member has come to its end."""
+        return self._member.eof
+
+    def blocks(self, packed: bytes) -> Iterator[bytes]:
+        """Unpack piece by piece: a block can grow to a thousand times its size."""
+        while packed and not self._over:
+            if self._member.eof:
+                if packed[0] != _GZIP_FIRST_BYTE:
+                    self._over = True
+                    return
+                self._member = zlib.decompressobj(_GZIP)
+            try:
+                unpacked = self._member.decompress(packed, 1 << 20)
+            except zlib.error as error:
+                reason = str(error).rpartition(": ")[2]
+                raise RequestError(f"Error while gunzipping: {reason}") from None
+            if unpacked:
+                yield unpacked
+            packed = self._member.unused_data if self._member.eof else self._member.unconsumed_tail

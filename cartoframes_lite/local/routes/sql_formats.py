@@ -49,7 +49,7 @@ async def geojson(sessions: Sessions, role: str, export: Export) -> Blocks:
         text += '{"type": "FeatureCollection", "features": ['
         query = f'SELECT *, ST_AsGeoJSON("the_geom", {export.decimals}) AS the_geom FROM ({export.sql}\n) AS foo'
         rows: Rows | None = None
-        async for results in session.results(query.encode()):
+        async for results in session.results(query):
             for result in results:
                 if result.status == ExecStatus.SINGLE_TUPLE:
                     if rows is None:
@@ -127,7 +127,7 @@ async def topojson(sessions: Sessions, role: str, export: Export) -> Blocks:
 async def _rows(session: Session, query: str) -> AsyncGenerator[PGresult, None]:
     """Yield the rows of a query; raise its error."""
     failed = None
-    async for results in session.results(query.encode()):
+    async for results in session.results(query):
         for result in results:
             if result.status == ExecStatus.SINGLE_TUPLE:
                 yield result

@@ -223,7 +223,7 @@ async def _fetch(session: Session, export: Export, found: list[Column]) -> pa.Ta
     values: list[list[str | None]] = [[] for _ in found]
     failed = None
     query = f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"
-    async for results in session.results(query.encode()):
+    async for results in session.results(query):
         for result in results:
             if result.status == ExecStatus.SINGLE_TUPLE:
                 for at, column in enumerate(values):
