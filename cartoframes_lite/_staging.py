@@ -28,7 +28,7 @@ from cartoframes_lite._client.transaction import run
 from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite._codec.names import literal, qualify
 from cartoframes_lite._codec.payload import Payload, PayloadColumn
-from cartoframes_lite._codec.statements import copy_in, create_staging
+from cartoframes_lite._codec.statements import copy_in, create_staging, is_gone
 from cartoframes_lite.errors import (
     CartoError,
     ConnectionFailed,
@@ -43,6 +43,7 @@ PIECE_BYTES = 1_900_000_000
 _ATTEMPTS = 3
 _ABANDONED_S = 24 * 3600  # a staging table of another machine is taken for abandoned after this time
 _PAUSE_S = 1.0
+_NAME = re.compile(rf"{PREFIX}([0-9a-f]{{8}})_([0-9a-f]+)_([0-9a-f]+)_[0-9a-f]{{8}}")
 
 Compression = Literal["auto", "gzip"] | None
 
@@ -84,9 +85,14 @@ def _machine() -> str:
     return hashlib.blake2s(f"{platform.node()} {uuid.getnode()} {processes}".encode(), digest_size=4).hexdigest()
 
 
+def is_staging(name: str) -> bool:
+    """Say whether a table is one that a write is filling, or has left behind."""
+    return _NAME.fullmatch(name) is not None
+
+
 def is_abandoned(name: str, now_s: float) -> bool:
     """Say whether the process that made a staging table is gone, as far as can be known."""
-    found = re.fullmatch(rf"{PREFIX}([0-9a-f]{{8}})_([0-9a-f]+)_([0-9a-f]+)_[0-9a-f]{{8}}", name)
+    found = _NAME.fullmatch(name)
     if found is None:
         return False
     machine, process, started = found.groups()
@@ -287,30 +293,29 @@ class _Pieces:
 
 
 def _publish(account: Account, staging: str, transaction: str) -> None:
+    """Run the transaction until it is known to have happened, or to be refused.
+
+    After any error the server is asked, for even a refusal can be that of a second try whose first went through,
+    and an answer that was cut off can look like a refusal.
+    """
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             run(account.client.sql, account.client.batch, transaction, what=f"publishing {account.table!r}")
-        except (ConnectionFailed, ServerError) as error:
+        except CartoError as error:
             if _is_published(account, staging, error):
                 return
-            if attempt == _ATTEMPTS:
+            if attempt == _ATTEMPTS or not isinstance(error, ConnectionFailed | ServerError):
                 raise
             time.sleep(_PAUSE_S * attempt)
-        except SQLError as error:
-            # The try before this one may have gone through after the question whether it had.
-            if attempt > 1 and _is_published(account, staging, error):
-                return
-            raise
         else:
             return
 
 
 def _is_published(account: Account, staging: str, lost: CartoError) -> bool:
-    """Ask whether the staging table is gone."""
-    place = literal(qualify(account.schema, staging))
+    """Ask whether the staging table is gone, and wait first for a publish that is still at work on it."""
     try:
-        (row,) = account.client.sql.rows(f"SELECT to_regclass({place}) IS NULL AS gone")
-    except (ConnectionFailed, ServerError) as error:
+        (row,) = account.client.sql.rows(is_gone(account.schema, staging))
+    except CartoError as error:
         raise PublishUnknown(
             f"the connection broke while {account.table!r} was published, and the server does not say whether it was: "
             f"if the table {staging!r} is gone, it was; else nothing was changed, and the next write drops it"

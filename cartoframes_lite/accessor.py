@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from cartoframes_lite._staging import Compression
-from cartoframes_lite.credentials import Credentials, last_used
+from cartoframes_lite.credentials import Credentials, last_used, resolve
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import CartoError
 from cartoframes_lite.write import IfExists, Privacy, to_carto
@@ -69,7 +69,8 @@ class CartoAccessor:
         Raises
         ------
         CartoError
-            If the frame comes from a query, or from somewhere else.
+            If the frame comes from a query, or from somewhere else; or from an account whose credentials are
+            neither in use any more nor the default.
         """
         origin = self._frame.attrs.get("carto", {})
         if "table" not in origin:
@@ -77,4 +78,11 @@ class CartoAccessor:
                 "this frame was not read from a table and not written to one: write it with "
                 "df.carto.to_table(name), or use cartoframes_lite.Dataset(name)"
             )
-        return Dataset(origin["table"], last_used(origin["base_url"]))
+        name = origin["table"] if origin["schema"] is None else f"{origin['schema']}.{origin['table']}"
+        credentials = last_used(origin["base_url"]) or resolve(None)
+        if credentials.base_url != origin["base_url"]:  # a table of that name in another account is not meant
+            raise CartoError(
+                f"this frame is of {origin['base_url']}, whose credentials are gone: "
+                f"use cartoframes_lite.Dataset({name!r}, credentials)"
+            )
+        return Dataset(name, credentials)

@@ -30,6 +30,12 @@ _QUERY = re.compile(
     r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:select|with|values|table)\b\s*\S", re.IGNORECASE | re.DOTALL
 )
 
+# Comments, strings, quoted names, words and single characters, as far as a semicolon in them means nothing.
+_LEXEME = re.compile(
+    r"""--[^\n]*|/\*.*?\*/|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|\w+|\s+|.""",
+    re.DOTALL,
+)
+
 
 @overload
 def read_carto(
@@ -185,13 +191,23 @@ def _origin(source: str, schema: str | None) -> _Origin:
     if _QUERY.match(source):
         if schema is not None:
             raise ValueError("schema goes with the name of a table; in a query, write the schema there")
-        query = source.strip().rstrip(";").rstrip()
         # The line break ends a comment at the end of the query.
-        return _Origin(f"(\n{query}\n) AS _query", query=source)
+        return _Origin(f"(\n{_without_end(source)}\n) AS _query", query=source)
     table = source.strip()
     if schema is None and "." in table:
         schema, table = table.split(".", 1)
     return _Origin(qualify(schema, table), table=table, schema=schema)
+
+
+def _without_end(query: str) -> str:
+    """Cut off the semicolon that ends a query, also if only comments follow it."""
+    end = len(query)
+    for lexeme in reversed(list(_LEXEME.finditer(query))):
+        if lexeme[0] == ";":
+            end = lexeme.start()
+        elif not lexeme[0].isspace() and not lexeme[0].startswith(("--", "/*")):
+            break
+    return query[:end]
 
 
 def _probe(client: Client, origin: _Origin) -> list[SourceColumn]:
@@ -241,7 +257,7 @@ class _Stream:
         query = copy_out(self.source, self.columns, sync, self.limit)
         with (
             self.client.copy.copy_to(query) as arriving,
-            prefetched(arriving) as stream,
+            prefetched(arriving, arriving.stop) as stream,
             Progress("reading", self.progress) as bar,
         ):
             try:

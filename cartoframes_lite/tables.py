@@ -8,6 +8,7 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._codec.frame import THE_GEOM
 from cartoframes_lite._codec.names import literal, normalise, qualify, quote
+from cartoframes_lite._staging import is_staging
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import TableExistsError
 
@@ -28,7 +29,7 @@ def list_tables(credentials: Credentials | None = None) -> list[str]:
     list of str
         In alphabetical order; without those that a write is filling just now.
     """
-    return Client(credentials).sql.tables()
+    return [name for name in Client(credentials).sql.tables() if not is_staging(name)]
 
 
 def has_table(table_name: str, credentials: Credentials | None = None, *, schema: str | None = None) -> bool:

@@ -13,17 +13,26 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._codec.fit import fit_wanted
 from cartoframes_lite._codec.merge import addition, replacement
 from cartoframes_lite._codec.names import normalise, qualify
-from cartoframes_lite._codec.payload import Payload, conform, prepare, with_carto_columns
+from cartoframes_lite._codec.payload import (
+    Payload,
+    conform,
+    prepare,
+    require_geometry,
+    with_any_digits,
+    with_carto_columns,
+)
+from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite._codec.statements import CARTO_COLUMNS, publish_into, publish_new
 from cartoframes_lite._staging import Account, Compression, Upload, look_up, stage_and_publish, sweep
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import ConnectionFailed, TableExistsError
+from cartoframes_lite.errors import ConnectionFailed, ConversionError, SQLError, TableExistsError
 
 IfExists = Literal["fail", "replace", "append"]
 Privacy = Literal["public", "private", "link"]
 
 # Payloads of an iterator that are kept for a second try. A server that turns a request away does so at once.
 _KEPT_BYTES = 256 << 20
+_PLANS = 5  # a table that changes more often while it is written is somebody's mistake
 
 
 def to_carto(
@@ -72,7 +81,8 @@ def to_carto(
     cartodbfy : bool, default True
         Make it a CARTO table, with ``cartodb_id``, ``the_geom`` and ``the_geom_webmercator``, for maps.
     privacy : {"public", "private", "link"}, optional
-        Set after the table is published. None leaves it as it is; a new table gets the default of the account.
+        Set after the table is published; takes the master key. None leaves it as it is; a new table gets the
+        default of the account.
     compression : {"auto", "gzip"} or None
         "auto" sends gzip unless the server is on this host.
     progress : bool, optional
@@ -101,19 +111,15 @@ def to_carto(
     'stations'
     """
     _check(table_name, if_exists, privacy, compression)
+    table = _table(table_name)
     payload_of = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
     source = _Source.of(dataframe, payload_of)
-    table = normalise(table_name)
+    if cartodbfy:
+        require_geometry(source.first)
     client = Client(credentials)
-    account = look_up(client, table)
-    if account.exists and if_exists == "fail":
-        raise TableExistsError(f'the table {table!r} exists already: pass if_exists="replace" or "append"')
-    sweep(account)
-    if account.exists:
-        plan = _plan_into(account, source, if_exists, cartodbfy)
-    else:
-        plan = _plan_new(account, source, cartodbfy)
-    stage_and_publish(account, plan.upload, plan.publish, compression=compression, progress=progress)
+    if privacy is not None:
+        client.visualizations.require_master("setting the privacy of a dataset")
+    _write(client, table, source, if_exists, cartodbfy, compression, progress)
     if privacy is not None:
         client.visualizations.set_privacy(table, privacy)
     if isinstance(dataframe, pd.DataFrame):
@@ -121,7 +127,7 @@ def to_carto(
             "base_url": client.credentials.base_url,
             "username": client.credentials.username,
             "table": table,
-            "schema": account.schema,
+            "schema": None,  # as read_carto has it for a table of the account
         }
     return table
 
@@ -136,6 +142,56 @@ def _check(table_name: object, if_exists: object, privacy: object, compression: 
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+
+
+def _table(name: str) -> str:
+    """Normalise the name of the table."""
+    table = normalise(name)
+    if table.startswith("pg_"):
+        raise ValueError(
+            f"{table!r} begins as PostgreSQL's own tables do, which would be found in its place: rename it"
+        )
+    return table
+
+
+def _write(
+    client: Client,
+    table: str,
+    source: _Source,
+    if_exists: IfExists,
+    cartodbfy: bool,
+    compression: Compression,
+    progress: bool | None,
+) -> None:
+    """Plan and write; plan again if somebody else has made, dropped or changed the table in the meantime."""
+    swept = False
+    for plans_left in reversed(range(_PLANS)):
+        account = look_up(client, table)
+        if account.exists and if_exists == "fail":
+            raise TableExistsError(f'the table {table!r} exists already: pass if_exists="replace" or "append"')
+        if not swept:
+            sweep(account)
+            swept = True
+        target = _columns(account)
+        if target is None:
+            plan = _plan_new(account, source, cartodbfy)
+        else:
+            plan = _plan_into(account, source, target, if_exists, cartodbfy)
+        try:
+            stage_and_publish(account, plan.upload, plan.publish, compression=compression, progress=progress)
+        except SQLError:
+            if not plans_left or _columns(look_up(client, table)) == target:
+                raise
+        else:
+            return
+
+
+def _columns(account: Account) -> dict[str, SourceColumn] | None:
+    """Ask for the columns of the target; None if there is no such table."""
+    if not account.exists:
+        return None
+    place = qualify(account.schema, account.table)
+    return {column.name: column for column in account.client.sql.columns(place)}
 
 
 class _Source:
@@ -156,13 +212,13 @@ class _Source:
         frame = next(iterator, None)
         if frame is None:
             raise ValueError("the iterable has no frame, so the columns of the table are not known")
-        first = prepare(frame)
+        first = with_any_digits(prepare(frame))
         return cls(first, (conform(prepare(frame), first) for frame in iterator))
 
     def __iter__(self) -> Iterator[Payload]:
         if not self._kept:
             raise ConnectionFailed(
-                "the connection broke, and the frames of an iterator cannot be had a second time: start again"
+                "the rows have to be sent again, and the frames of an iterator cannot be had a second time: start again"
             )
         yield from tuple(self._kept)
         for payload in self._rest:
@@ -202,9 +258,12 @@ def _plan_new(account: Account, source: _Source, cartodbfy: bool) -> _Plan:
     )
 
 
-def _plan_into(account: Account, source: _Source, if_exists: IfExists, cartodbfy: bool) -> _Plan:
+def _plan_into(
+    account: Account, source: _Source, target: Mapping[str, SourceColumn], if_exists: IfExists, cartodbfy: bool
+) -> _Plan:
     """Stage only the rows; the target keeps its shape, or what of it the new rows have room in."""
-    target = {column.name: column for column in account.client.sql.columns(qualify(account.schema, account.table))}
+    if not source.first.columns:
+        raise ConversionError(f"the frame has no columns, so there is nothing to {if_exists} in {account.table!r}")
     change = replacement(source.first, target) if if_exists == "replace" else addition(source.first, target)
     first = change.fitted(source.first)
     complete = set(CARTO_COLUMNS) <= set(target) - set(change.drop)

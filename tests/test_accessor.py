@@ -47,3 +47,24 @@ def test_to_table_takes_what_to_carto_takes():
     theirs = list(inspect.signature(cfl.to_carto).parameters.values())[1:]
     assert [(p.name, p.default) for p in ours[1:]] == [(p.name, p.default) for p in theirs[1:]]
     assert "Parameters" in (cfl.CartoAccessor.to_table.__doc__ or "")
+
+
+def test_a_table_of_another_schema_is_not_taken_for_one_of_the_account(credentials):
+    cfl.Client(credentials).sql.send("CREATE SCHEMA IF NOT EXISTS other; CREATE TABLE other.t AS SELECT 1 AS a")
+    cfl.to_carto(pd.DataFrame({"b": [1, 2]}), "t", credentials)
+    dataset = cfl.read_carto("t", credentials, schema="other").carto.dataset
+    assert dataset.read()["a"].tolist() == [1]
+    with pytest.raises(cfl.TableNotFoundError):
+        dataset.delete()
+    assert cfl.read_carto("t", credentials).carto.dataset == cfl.Dataset("t", credentials)
+    cfl.Client(credentials).sql.send("DROP SCHEMA other CASCADE")
+
+
+def test_the_default_account_is_not_taken_for_one_that_is_gone(credentials):
+    frame = cfl.read_carto("SELECT 1 AS a", credentials)
+    frame.attrs["carto"] = {"base_url": "https://gone.carto.com", "username": "gone", "table": "t", "schema": None}
+    with (
+        cfl.set_default_credentials(credentials),
+        pytest.raises(cfl.CartoError, match=r"https://gone\.carto\.com, whose credentials are gone"),
+    ):
+        frame.carto.dataset  # noqa: B018  # the property raises

@@ -43,6 +43,9 @@ def test_a_table_is_a_geodataframe(table, credentials):
         "select name, n from places order by n;",
         "  \n-- a comment\nSELECT name, n FROM places ORDER BY n -- and one more",
         "/* a comment; */ WITH p AS (SELECT * FROM places) SELECT name, n FROM p ORDER BY n;  ",
+        "SELECT name, n FROM places ORDER BY n; -- the end; really",
+        "SELECT name, n FROM places WHERE name <> '; -- no end' ORDER BY n /* ; */ ;\n/* bye */ ; ",
+        "SELECT name, n FROM places WHERE name <> $$; --$$ AND name <> E'\\'; --' ORDER BY n",
         "(SELECT name, n FROM places ORDER BY n)",
         "VALUES ('a', 1), ('b', 2), ('c', 3)",
         "(VALUES ('a', 1), ('b', 2), ('c', 3))",
@@ -117,7 +120,8 @@ def test_memory_of_chunks_does_not_grow_with_the_table(credentials):
         tracemalloc.stop()
         return most
 
-    assert peak(400_000) < 1.5 * peak(100_000)
+    # At most 16 MB are received ahead, however fast the server is; the rows are 100 MB.
+    assert peak(800_000) < 32e6
 
 
 def test_a_chunked_read_can_be_given_up(table, credentials):

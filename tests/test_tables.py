@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import cartoframes_lite as cfl
+from cartoframes_lite._staging import staging_name
 
 
 @pytest.fixture
@@ -83,3 +84,9 @@ def test_privacy(table, credentials):
         cfl.update_privacy_table("places", "secret", credentials)
     with pytest.raises(cfl.TableNotFoundError):
         cfl.update_privacy_table("nope", "public", credentials)
+
+
+def test_tables_that_a_write_is_filling_are_not_listed(credentials):
+    sql = cfl.Client(credentials).sql
+    sql.send(f'CREATE TABLE "{staging_name(1.0)}" (a int); CREATE TABLE cfl_staging_of_mine (a int)')
+    assert cfl.list_tables(credentials) == ["cfl_staging_of_mine"]

@@ -4,6 +4,7 @@ import datetime as dt
 import subprocess
 import sys
 import threading
+from decimal import Decimal
 
 import geopandas as gpd
 import numpy as np
@@ -366,6 +367,7 @@ def test_privacy(privacy, gdf, credentials):
         (pd.DataFrame({"cartodb_id": [1, 1]}), {}, cfl.ConversionError, "each once"),
         (pd.DataFrame({"cartodb_id": ["a"]}), {}, cfl.ConversionError, "whole numbers"),
         (pd.DataFrame({"c": [1j]}), {}, cfl.ConversionError, "'c'"),
+        (pd.DataFrame({"the_geom": ["POINT (0 0)"]}), {}, cfl.ConversionError, "not a geometry"),
         (pd.DataFrame({"s": ["\0"]}), {}, cfl.ConversionError, r"U\+0000"),
     ],
 )
@@ -456,3 +458,32 @@ def test_two_replaces_at_once_leave_one_of_them(credentials):
     back = cfl.read_carto("t", credentials)
     assert len(back) == 2000
     assert back["version"].nunique() == 1
+
+
+def test_the_name_of_a_system_table_is_refused():
+    with pytest.raises(ValueError, match="'pg_class' begins as"):
+        cfl.to_carto(pd.DataFrame({"a": [1]}), "pg_class", cfl.Credentials("ann", "key"))
+
+
+@pytest.mark.parametrize("if_exists", ["append", "replace"])
+def test_a_frame_without_columns_cannot_go_into_a_table(if_exists, gdf, credentials, sql):
+    cfl.to_carto(gdf, "t", credentials)
+    with pytest.raises(cfl.ConversionError, match="no columns"):
+        cfl.to_carto(pd.DataFrame(index=range(3)), "t", credentials, if_exists=if_exists)
+    assert len(cfl.read_carto("t", credentials)) == 3
+    assert leftovers(sql) == []
+
+
+def test_names_of_63_bytes_can_do_everything(gdf, credentials):
+    name = cfl.to_carto(gdf, "x" * 80, credentials)
+    assert name == "x" * 63
+    cfl.to_carto(gdf, name, credentials, if_exists="append")
+    cfl.to_carto(gdf.assign(z=1), name, credentials, if_exists="replace")
+    assert len(cfl.read_carto(name, credentials)) == 3
+
+
+def test_frames_with_decimals_of_growing_length(credentials):
+    frames = [pd.DataFrame({"a": [Decimal(text)]}) for text in ("1.5", "100000.12345", "1E-12")]
+    cfl.to_carto(iter(frames), "t", credentials)
+    back = cfl.read_carto("SELECT a FROM t ORDER BY cartodb_id", credentials, coerce_float=False)
+    assert back["a"].tolist() == [Decimal("1.5"), Decimal("100000.12345"), Decimal("1E-12")]

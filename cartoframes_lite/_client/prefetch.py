@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _BLOCKS = 64  # of some 256 KB: enough for both sides to keep busy, and a bound for memory
 
 
 @contextmanager
-def prefetched(blocks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
+def prefetched(blocks: Iterator[bytes], stop: Callable[[], None]) -> Iterator[Iterator[bytes]]:
     """Run through blocks in a thread, a bounded number of them ahead.
 
-    An error of ``blocks`` is raised where the block would have come. Leaving the context stops the thread at its
-    next block; whoever gives the blocks has to see to it that it does not wait for ever.
+    An error of ``blocks`` is raised where the block would have come. Leaving the context ends the thread; ``stop``
+    is called for that, and has to wake the thread up if it waits for a block.
     """
     ahead: queue.Queue[bytes | BaseException | None] = queue.Queue(_BLOCKS)
     stopped = threading.Event()
@@ -43,6 +43,8 @@ def prefetched(blocks: Iterator[bytes]) -> Iterator[Iterator[bytes]]:
         yield received()
     finally:
         stopped.set()
+        if thread.is_alive():
+            stop()
         while thread.is_alive():
             try:
                 ahead.get_nowait()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from cartoframes_lite._client.sql import PATH
-from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._client.transport import Stream, Transport
 from cartoframes_lite.errors import ConnectionFailed, error_from_response
 
 _BLOCK_BYTES = 1 << 18
@@ -53,7 +53,7 @@ class Copy:
         answer = self._transport.upload(f"{PATH}/copyfrom", query={"q": query}, body=_factory(source), compress=gzip)
         return int(answer["total_rows"])
 
-    def copy_to(self, query: str) -> AbstractContextManager[Iterator[bytes]]:
+    def copy_to(self, query: str) -> AbstractContextManager[Stream]:
         """Fetch rows: ``COPY table TO STDOUT ...``.
 
         An error after the first rows comes as JSON behind the data, with status 200; whoever reads the stream
@@ -62,7 +62,7 @@ class Copy:
         Returns
         -------
         context manager
-            Of an iterator of blocks of bytes.
+            Of an iterator of blocks of bytes; its ``stop()``, from another thread, ends the waiting for a block.
         """
         return self._transport.stream("POST", f"{PATH}/copyto", form={"q": query})
 

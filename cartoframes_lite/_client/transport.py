@@ -10,7 +10,8 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -111,6 +112,8 @@ class Transport:
         Parameters are those of ``request``.
         """
         body = self.request(method, path, idempotent=idempotent, **arguments)
+        if not body:  # also what is left of an answer that was cut off in its headers
+            raise ConnectionFailed(f"{self._place(path)}: the answer is empty")
         try:
             answer = json.loads(body)
         except ValueError as error:
@@ -120,7 +123,7 @@ class Transport:
         return answer
 
     @contextmanager
-    def stream(self, method: str, path: str, *, form: Mapping[str, Any]) -> Iterator[Iterator[bytes]]:
+    def stream(self, method: str, path: str, *, form: Mapping[str, Any]) -> Iterator[Stream]:
         """Send a request and give the body of the answer as it arrives, in blocks.
 
         It is sent again only as long as nothing of the answer has come. Leaving the context closes the
@@ -128,7 +131,7 @@ class Transport:
         """
         arguments = {"data": form, "stream": True, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)}
         with self._send(method, path, True, lambda: arguments) as response:
-            yield self._blocks(response, path)
+            yield Stream(self._blocks(response, path), partial(_shut_down, response))
 
     def _blocks(self, response: requests.Response, path: str) -> Iterator[bytes]:
         try:
@@ -289,6 +292,24 @@ class _Key(requests.auth.AuthBase):
             pair = f"{self._credentials.username}:{self._credentials.api_key}".encode()
             request.headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         return request
+
+
+class Stream(Iterator[bytes]):
+    """The blocks of an answer as they arrive."""
+
+    def __init__(self, blocks: Iterator[bytes], stop: Callable[[], None]) -> None:
+        self._blocks = blocks
+        self.stop = stop
+
+    def __next__(self) -> bytes:
+        return next(self._blocks)
+
+
+def _shut_down(response: requests.Response) -> None:
+    """Wake up the thread that waits for the next block; to close the connection would not."""
+    # It may be that the last block has come in this moment, and the connection has gone back to its pool.
+    with suppress(OSError, ValueError, RuntimeError):
+        response.raw.shutdown()
 
 
 def _without_query(error: requests.RequestException) -> OSError:

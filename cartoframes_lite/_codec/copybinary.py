@@ -28,6 +28,7 @@ _PADDING = bytes(8)  # a NULL at the very end may be gathered as if it were 8 by
 
 _EPOCH_DAYS = 10_957  # from 1970-01-01 to PostgreSQL's 2000-01-01
 _EPOCH_US = _EPOCH_DAYS * 86_400_000_000
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31 in days from 1970-01-01
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -193,9 +194,13 @@ def _bitmap(valid: Bools) -> pa.Buffer | None:
 
 def _to_unix_epoch(values: npt.NDArray[Any]) -> Bools:
     """Move dates (days) or timestamps (microseconds) to 1970 in place; say which are finite and fit."""
-    shift = _EPOCH_DAYS if values.dtype.itemsize == 4 else _EPOCH_US
-    limits = np.iinfo(values.dtype)
-    finite: Bools = (values != limits.min) & (values <= limits.max - shift)
+    if values.dtype.itemsize == 4:  # pandas shows Arrow's dates as Python's, which know the years 1 to 9999
+        shift = _EPOCH_DAYS
+        finite: Bools = (values >= _FIRST_DAY - shift) & (values <= _LAST_DAY - shift)
+    else:
+        shift = _EPOCH_US
+        limits = np.iinfo(values.dtype)
+        finite = (values != limits.min) & (values <= limits.max - shift)
     values[finite] += values.dtype.type(shift)
     return finite
 

@@ -52,9 +52,7 @@ def from_arrow(
     pandas.DataFrame or geopandas.GeoDataFrame
         A GeoDataFrame if there is a geometry; ``the_geom`` is the active one, else the first.
     """
-    shapes = {
-        column.name: _Shapes(column) for column in columns if decode_geom and column.rule.kind is Kind.GEOMETRY
-    }
+    shapes = {column.name: _Shapes(column) for column in columns if decode_geom and column.rule.kind is Kind.GEOMETRY}
     parts: dict[str, list[pa.Array]] = {column.name: [] for column in columns if column.name not in shapes}
     rows = 0
     for batch in batches:

@@ -7,7 +7,7 @@ import json
 import re
 import warnings
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
@@ -62,11 +62,13 @@ def from_series(series: pd.Series[Any], name: str, *, keep_nan: bool = False) ->
     ConversionError
         If the column has a type or a value that PostgreSQL cannot hold.
     """
+    if isinstance(series.dtype, pd.SparseDtype):
+        series = series.astype(series.dtype.subtype)
     try:
         if series.dtype == object or _has_object_categories(series):
             return _from_objects(series.astype(object), name)
         return _send(_chunked(pa.array(series, from_pandas=not keep_nan)), name, keep_nan=keep_nan)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, InvalidOperation) as error:
         raise ConversionError(f"column {name!r} ({series.dtype}) cannot be sent: {error}") from error
     except UnicodeEncodeError as error:
         raise ConversionError(
@@ -98,6 +100,8 @@ def _send(values: pa.ChunkedArray, name: str, *, keep_nan: bool = False) -> Outg
         text = pc.strftime(pc.list_flatten(values), format="%Y-%m-%dT%H:%M:%SZ")
         values = _relist(values, text)
         return Outgoing(values, "timestamptz[]", "text[]")
+    if pa.types.is_decimal256(values.type):  # the encoder knows decimal128 only
+        return Outgoing(values.cast(pa.large_string()), "numeric", "text")
     sql_type = outgoing(values.type)
     if sql_type is None:
         raise ConversionError(
@@ -190,16 +194,25 @@ def _check_range(values: pa.ChunkedArray, number: pa.DataType, first: int, last:
 
 def _from_objects(series: pd.Series[Any], name: str) -> Outgoing:
     """Convert a column of Python objects by what they are."""
-    values = series.to_numpy()
+    # One mark for all that is missing: NaT beside text, for example, would make the column a mixed one.
+    values = series.to_numpy(copy=True)
+    values[series.isna().to_numpy()] = None
     kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind == "date" and any(isinstance(value, datetime.datetime) for value in values):
+        kind = "datetime"  # as dates they would lose their time
+    if kind == "time" and any(value is not None and value.tzinfo is not None for value in values):
+        raise ConversionError(
+            f"column {name!r} has times of day with a time zone, which would be lost: make them text, "
+            f"e.g. with df[{name!r}].astype(str), and pass dtype={{{name!r}: 'timetz'}}"
+        )
     if kind in ("decimal", "integer"):
         return _from_numbers(values, name)
     if kind == "mixed-integer-float":
         return _send(_chunked(pa.array(values, pa.float64(), from_pandas=True)), name)
     if kind in ("datetime", "datetime64"):
-        return _from_datetimes(series, name)
+        return _from_datetimes(pd.Series(values), name)
     if kind in ("timedelta", "timedelta64"):
-        return _send(_chunked(pa.array(pd.to_timedelta(series), from_pandas=True)), name)
+        return _send(_chunked(pa.array(pd.to_timedelta(pd.Series(values)), from_pandas=True)), name)
     if kind in ("empty", "string", "bytes", "boolean", "floating", "date", "time"):
         return _send(_chunked(pa.array(values, _OBJECT_TYPES.get(kind), from_pandas=True)), name)
     return _from_mixed(values, name)
@@ -223,19 +236,20 @@ def _from_numbers(values: Any, name: str) -> Outgoing:
     """Convert integers to bigint while they fit, and the rest and decimals to numeric."""
     try:
         return _send(_chunked(pa.array(values, from_pandas=True)), name)
-    except (pa.ArrowInvalid, OverflowError, ConversionError):
+    except (pa.ArrowInvalid, OverflowError, TypeError):  # TypeError: an infinite Decimal
         # More digits than decimal128 has: PostgreSQL reads numbers of any length from text.
         text = [
-            None if pd.isna(value) else format(value, "f" if isinstance(value, Decimal) else "d") for value in values
+            None if value is None else format(value, "f" if isinstance(value, Decimal) else "d") for value in values
         ]
         return Outgoing(_chunked(pa.array(text, pa.large_string())), "numeric", "text")
 
 
 def _from_mixed(values: Any, name: str) -> Outgoing:
-    present = [value for value in values if not _is_missing(value)]
-    types = {type(value) for value in present}
+    types = {type(value) for value in values if value is not None}
+    if types <= {Decimal, int}:
+        return _from_numbers(values, name)
     if all(issubclass(kind, UUID) for kind in types):
-        content = [None if _is_missing(value) else value.bytes for value in values]
+        content = [None if value is None else value.bytes for value in values]
         return Outgoing(_chunked(pa.array(content, pa.large_binary())), "uuid")
     if all(issubclass(kind, dict | list | tuple | np.ndarray) for kind in types):
         return _from_lists(values, types, name)
@@ -251,13 +265,9 @@ def _from_mixed(values: Any, name: str) -> Outgoing:
     )
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
-
-
 def _from_lists(values: Any, types: set[type], name: str) -> Outgoing:
     """Convert lists of one scalar type to an array, everything else to jsonb."""
-    content = [None if _is_missing(value) else _plain(value) for value in values]
+    content = [None if value is None else _plain(value) for value in values]
     if not any(issubclass(kind, dict) for kind in types):
         try:
             lists = _chunked(pa.array(content))
@@ -269,7 +279,11 @@ def _from_lists(values: Any, types: set[type], name: str) -> Outgoing:
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else list(value) if isinstance(value, tuple) else value
+    """Make a Python list of an array or tuple."""
+    if isinstance(value, np.ndarray):
+        # tolist() would give nanoseconds as integers.
+        return (value.astype(f"{value.dtype.kind}8[us]") if value.dtype.kind in "mM" else value).tolist()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _send_json(values: list[Any], name: str) -> Outgoing:
@@ -289,10 +303,10 @@ def _send_json(values: list[Any], name: str) -> Outgoing:
 
 def _json_default(value: Any) -> Any:
     """Let NumPy's numbers and arrays, and dates, stand in JSON as pandas' own to_json has them."""
+    if value is pd.NA or value is pd.NaT:
+        return None
     if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+        return _plain(np.asarray(value))
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
-    if value is pd.NA:
-        return None
     raise TypeError(f"{type(value).__name__} is not JSON")

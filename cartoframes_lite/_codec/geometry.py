@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 from pyproj import CRS
+from pyproj.exceptions import ProjError
 
 from cartoframes_lite.errors import ConversionError
 
@@ -88,7 +89,12 @@ def to_lon_lat(series: gpd.GeoSeries, name: str, has_z: bool) -> Geometries:
     """
     if not series.crs.equals(LON_LAT, ignore_axis_order=True):
         before = shapely.get_coordinates(np.asarray(series.array))
-        series = series.to_crs(LON_LAT)
+        try:
+            series = series.to_crs(LON_LAT)
+        except ProjError as error:
+            raise ConversionError(
+                f"geometry column {name!r} cannot be reprojected from its CRS to EPSG:4326: {error}"
+            ) from error
         after = shapely.get_coordinates(np.asarray(series.array))
         if (np.isfinite(before).all(axis=1) & ~np.isfinite(after).all(axis=1)).any():
             raise ConversionError(f"geometry column {name!r} has coordinates that its CRS cannot hold: check the CRS")

@@ -169,6 +169,11 @@ def prepare(
     # What CARTO computes is not sent, so that a frame read with that column can be written back.
     kept = [item for item in frame.items() if not (item[0] == WEB_MERCATOR and is_geometry(item[1]))]
     labels = [THE_GEOM if is_active(label, active) else label for label, _ in kept]
+    if not is_active(THE_GEOM, active) and labels.count(THE_GEOM) > 1:
+        raise ConversionError(
+            f"columns {active!r} (the geometry) and {THE_GEOM!r} would both be named {THE_GEOM!r} in the table: "
+            "rename or drop the second"
+        )
     names = normalise_columns(labels)
     if WEB_MERCATOR in names:
         label = kept[names.index(WEB_MERCATOR)][0]
@@ -207,6 +212,10 @@ def _with_index(frame: pd.DataFrame, label: Hashable | Sequence[Hashable] | None
     """Make columns of the index, in front of the others."""
     try:
         return frame.reset_index(names=label)
+    except IndexError as error:
+        raise ConversionError(
+            f"index_label={label!r} has fewer names than the index has levels ({frame.index.nlevels})"
+        ) from error
     except ValueError as error:
         raise ConversionError(f"the index cannot become a column: {error}; give it a name with index_label") from error
 
@@ -281,6 +290,33 @@ def web_mercator(shape: PayloadColumn) -> PayloadColumn:
     return PayloadColumn(WEB_MERCATOR, shape.values, shape.sql_type.replace("4326", "3857"))
 
 
+def require_geometry(payload: Payload) -> None:
+    """Refuse a the_geom that is none; a CARTO table has no other.
+
+    Raises
+    ------
+    ConversionError
+        If it is text, for example.
+    """
+    shape = payload.column(THE_GEOM)
+    if shape is not None and not shape.is_geometry:
+        raise ConversionError(
+            f"column {THE_GEOM!r} is {shape.sql_type} and not a geometry: rename it, or make it one, e.g. with "
+            f"geopandas.GeoSeries.from_wkt(df[{THE_GEOM!r}], crs=4326), or pass cartodbfy=False"
+        )
+
+
+def with_any_digits(payload: Payload) -> Payload:
+    """Send decimals as text, for the frames that follow may have numbers with more digits."""
+    columns = [
+        replace(column, values=column.values.cast(pa.large_string()), staged_as="text")
+        if not column.is_geometry and pa.types.is_decimal(column.values.type)
+        else column
+        for column in payload.columns
+    ]
+    return Payload(tuple(columns), payload.rows)
+
+
 def conform(payload: Payload, first: Payload) -> Payload:
     """Bring a later frame of an iterator to the types of the first.
 
@@ -289,9 +325,10 @@ def conform(payload: Payload, first: Payload) -> Payload:
     ConversionError
         If it has other columns, or values that do not fit.
     """
-    if payload.names != first.names:
+    if sorted(payload.names) != sorted(first.names):
         raise ConversionError(f"a later frame has the columns {payload.names}, the first has {first.names}")
-    columns = [_conform(column, model) for column, model in zip(payload.columns, first.columns, strict=True)]
+    by_name = {column.name: column for column in payload.columns}
+    columns = [_conform(by_name[model.name], model) for model in first.columns]
     return Payload(tuple(columns), payload.rows)
 
 

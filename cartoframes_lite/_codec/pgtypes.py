@@ -75,9 +75,12 @@ def incoming(pgtype: str) -> Incoming:
     Parameters
     ----------
     pgtype : str
-        A name of ``pg_type``, as ``int4`` or ``_text`` (an array), in any case.
+        A name of ``pg_type``, as ``int4`` or ``_text`` (an array), in any case; ``mood[]`` for an array of a type
+        that is not built in.
     """
     name = pgtype.lower()
+    if name.endswith("[]"):
+        return Incoming(pa.large_string(), "to_json({}::text[])::text", Kind.ARRAY, element="text")
     if name.startswith("_"):
         return Incoming(pa.large_string(), "to_json({})::text", Kind.ARRAY, element=name[1:])
     return _INCOMING.get(name, _TEXT)

@@ -112,7 +112,8 @@ def publish_into(
     through and makes writers wait for each other.
     """
     target, source = qualify(schema, table), qualify(schema, staging)
-    statements = []
+    # A second try, sent while the first is still at work, waits here and then finds the staging table gone.
+    statements = [f"LOCK TABLE {source} IN ACCESS EXCLUSIVE MODE"]
     if replace:
         statements += [f"LOCK TABLE {target} IN SHARE ROW EXCLUSIVE MODE", f"DELETE FROM {target}"]
     if THE_GEOM in drop:  # made again by CDB_CartodbfyTable
@@ -130,6 +131,16 @@ def publish_into(
     if cartodbfy:
         statements.append(f"SELECT CDB_CartodbfyTable({literal(schema)}, {literal(target)}::regclass)")
     return ";\n".join(statements)
+
+
+def is_gone(schema: str, staging: str) -> str:
+    """Compose the question whether a staging table has been published.
+
+    The lock waits for a transaction that holds the table; it fails if there is none any more.
+    """
+    place = qualify(schema, staging)
+    wait = f"BEGIN LOCK TABLE {place} IN ACCESS SHARE MODE; EXCEPTION WHEN undefined_table THEN NULL; END"
+    return f"DO {_dollar_quoted(wait)};\nSELECT to_regclass({literal(place)}) IS NULL AS gone"
 
 
 def _cast(column: PayloadColumn) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import warnings
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cartoframes_lite._codec.pgtypes import Incoming, Kind
-from cartoframes_lite.errors import ConversionError
+from cartoframes_lite.errors import ConversionError, ConversionWarning
 
 Backend = Literal["numpy_nullable", "pyarrow"]
 
@@ -56,7 +57,7 @@ def to_series(
     elif rule.kind is Kind.JSON:
         return _objects(values, json.loads)
     elif rule.kind is Kind.ARRAY:
-        return _objects(values, _array_parser(str(rule.element), coerce_float=coerce_float))
+        return _arrays(values, str(rule.element), name, coerce_float=coerce_float)
     return _plain(values, name, backend)
 
 
@@ -90,6 +91,22 @@ def _objects(values: pa.ChunkedArray, convert: Callable[[Any], Any] | None) -> A
     items = values.to_pylist()
     result[:] = items if convert is None else [None if item is None else convert(item) for item in items]
     return result
+
+
+def _arrays(values: pa.ChunkedArray, element: str, name: str, *, coerce_float: bool) -> Any:
+    """Make lists; an infinite date in them is None."""
+    if element in _DATES and pc.any(pc.match_substring(values, 'infinity"')).as_py():
+        warnings.warn(
+            f"column {name!r} has infinite dates in its arrays: they are None in the frame",
+            ConversionWarning,
+            stacklevel=2,
+        )
+    try:
+        return _objects(values, _array_parser(element, coerce_float=coerce_float))
+    except ValueError as error:  # the year 10000, 44 BC, 24:00
+        raise ConversionError(
+            f"column {name!r} has an array with a value that Python cannot hold ({error}): select {name}::text"
+        ) from error
 
 
 def _array_parser(element: str, *, coerce_float: bool) -> Callable[[str], Any]:
@@ -138,3 +155,4 @@ _ELEMENTS: dict[str, Callable[[Any], Any]] = {
     "timestamptz": _utc,
     "bytea": _bytes,
 }
+_DATES = ("date", "timestamp", "timestamptz")

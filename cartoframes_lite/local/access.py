@@ -160,7 +160,7 @@ async def body_parameters(request: Request) -> Parameters:
         return {}
     try:
         content = json.loads(body)
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, RecursionError):
         raise RequestError("Unexpected token in JSON at position 0") from None
     except json.JSONDecodeError as error:
         rest = error.doc[error.pos :].strip()

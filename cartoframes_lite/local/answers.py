@@ -47,7 +47,8 @@ class RequestError(Exception):
 def explain(error: Exception) -> tuple[int, dict[str, Any]]:
     """Translate an error into HTTP status and error object: the only place that does."""
     match error:
-        case SQLError(sqlstate=code) if code == QUERY_CANCELED:
+        # A COPY that was given up has the same code.
+        case SQLError(sqlstate=code, message=text) if code == QUERY_CANCELED and text.startswith("canceling"):
             return 429, {"error": [TIMEOUT_MESSAGE], "context": "limit", "detail": "datasource"}
         case SQLError(sqlstate=""):  # no connection
             return 503, {"error": [error.message]}
@@ -70,17 +71,21 @@ def failure(error: Exception, *, headers: Mapping[str, str] | None = None, callb
     status, members = explain(error)
     body = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
     all_headers = {**(headers or {}), "Content-Disposition": "inline"}
-    if callback:
-        name = safe_callback(callback)
+    if name := safe_callback(callback):
         body = f"/**/ typeof {name} === 'function' && {name}({body});"
-        return Response(body, 200, {**all_headers, "Content-Type": "text/javascript; charset=utf-8"})
-    return Response(body, status, {**all_headers, "Content-Type": JSON_TYPE})
+        return Response(_encoded(body), 200, {**all_headers, "Content-Type": "text/javascript; charset=utf-8"})
+    return Response(_encoded(body), status, {**all_headers, "Content-Type": JSON_TYPE})
 
 
 def json_answer(members: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Build a JSON response."""
     body = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
-    return Response(body, status, {**(headers or {}), "Content-Type": JSON_TYPE})
+    return Response(_encoded(body), status, {**(headers or {}), "Content-Type": JSON_TYPE})
+
+
+def _encoded(text: str) -> bytes:
+    """Encode what may repeat half a character of the request."""
+    return text.encode("utf-8", "replace")
 
 
 def safe_callback(name: str) -> str:
@@ -91,8 +96,8 @@ def safe_callback(name: str) -> str:
 class Streamed(Response):
     """A response whose body is produced while it is sent, and no longer than the client listens.
 
-    An error before the first block becomes an error response; the producer itself has to write a later one
-    into the body, because the status has gone out by then.
+    An error before the first block becomes an error response. The status has gone out when a later one comes:
+    the producer writes it into the body, or the body ends without its end.
 
     Parameters
     ----------
@@ -138,9 +143,11 @@ class Streamed(Response):
             }
             await send(start)
             await send({"type": "http.response.body", "body": first, "more_body": True})
-            async for block in blocks:
-                await send({"type": "http.response.body", "body": block, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            # An error that the producer leaves to us cuts the body off: the last, empty block is never sent.
+            with suppress(SQLError, RequestError, psycopg.OperationalError):
+                async for block in blocks:
+                    await send({"type": "http.response.body", "body": block, "more_body": True})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

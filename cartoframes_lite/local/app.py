@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .access import Door
 from .answers import RequestError, failure
+from .jobs import Jobs
 from .limits import RateLimits
 from .pool import Sessions
 from .routes import api_keys, sql, sql_batch, sql_copy, visualizations
@@ -22,6 +23,7 @@ from .state import State
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 8192  # of URL and headers, as Node.js allows
+_UNKNOWN_USER_ADVICE = "Please check that you have entered the correct domain."
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -40,7 +42,7 @@ def create_app(state: State) -> Starlette:
     """
     limits, sessions = RateLimits(state.rate_limit), Sessions(state)
     door = Door(state, limits)
-    jobs = sql_batch.Jobs(state, sessions)
+    jobs = Jobs(state, sessions)
     state.on_reset += [limits.forget, jobs.forget]
 
     @asynccontextmanager
@@ -101,7 +103,7 @@ class Entrance:
         if answer is not None:
             await answer(scope, receive, send)
         else:
-            await self._app({**scope, "path": unquote(raw_path), "raw_path": raw_path.encode()}, receive, send)
+            await self._app({**scope, "path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}, receive, send)
 
     def _refusal(self, scope: Scope, user: str | None) -> Response | None:
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
@@ -112,7 +114,7 @@ class Entrance:
         if len(scope["raw_path"]) + len(scope["query_string"]) + fields > _MAX_HEAD_BYTES:
             return Response(status_code=431)
         if user is not None and user != self._user:
-            message = f"Sorry, we can't find CARTO user '{user}'. Please check that you have entered the correct domain."
+            message = f"Sorry, we can't find CARTO user '{user}'. {_UNKNOWN_USER_ADVICE}"
             return failure(RequestError(message, status=404))
         return None
 

@@ -55,7 +55,7 @@ class Sessions:
         healthy = False
         try:
             if timeout_s is not None:
-                await session.execute(f"SET statement_timeout = {round(timeout_s * 1000)}")
+                await session.execute(f"SET statement_timeout = {_milliseconds(timeout_s)}")
             yield session
             healthy = await session.clean()
         except SQLError:
@@ -110,5 +110,10 @@ class Sessions:
         conninfo = self._state.conninfo(role)
         options = f"{conninfo_to_dict(conninfo).get('options') or ''} {SETTINGS}"
         if self._state.statement_timeout_s is not None:
-            options += f" -c statement_timeout={round(self._state.statement_timeout_s * 1000)}"
+            options += f" -c statement_timeout={_milliseconds(self._state.statement_timeout_s)}"
         return make_conninfo(conninfo, options=options.strip())
+
+
+def _milliseconds(seconds: float) -> int:
+    """Convert a timeout; 0 would mean none."""
+    return max(1, round(seconds * 1000))

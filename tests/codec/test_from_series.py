@@ -30,6 +30,17 @@ MADRID = "Europe/Madrid"
         (pd.Series([True, None], dtype=object), "boolean", [True, None]),
         (pd.Series(["a", None, ""]), "text", ["a", None, ""]),
         (pd.Series(["a", np.nan, pd.NA, None], dtype=object), "text", ["a", None, None, None]),
+        (pd.Series(["a", pd.NaT, None], dtype=object), "text", ["a", None, None]),
+        (pd.Series([1, pd.NaT], dtype=object), "bigint", [1, None]),
+        (pd.Series(pd.arrays.SparseArray([0, 1])), "bigint", [0, 1]),
+        (pd.Series(pd.arrays.SparseArray([np.nan, 1.5])), "double precision", [None, 1.5]),
+        (pd.Series([Decimal("1.5"), 2], dtype=object), "numeric", [Decimal("1.5"), Decimal("2.0")]),
+        (pd.Series([np.array(["2020-01-01", "NaT"], "M8[ns]")]), "timestamp[]", [[dt.datetime(2020, 1, 1), None]]),
+        (
+            pd.Series([dt.date(2020, 1, 1), dt.datetime(2020, 1, 1, 5)], dtype=object),
+            "timestamp",
+            [dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, 5)],
+        ),
         (pd.Series(["a", None], dtype="category"), "text", ["a", None]),
         (pd.Series([1, None], dtype="Int64").astype("category"), "bigint", [1, None]),
         (pd.Series([None, None], dtype=object), "text", [None, None]),
@@ -62,6 +73,7 @@ def test_types(series, sql_type, values):
         ([[1, "a"]], ['[1, "a"]']),
         ([[[1], [2]]], ["[[1], [2]]"]),
         ([{"n": np.int64(1), "d": dt.date(2020, 1, 1)}], ['{"n": 1, "d": "2020-01-01"}']),
+        ([{"t": np.datetime64("2020-01-01", "ns"), "no": pd.NaT}], ['{"t": "2020-01-01T00:00:00", "no": null}']),
     ],
 )
 def test_json_is_sent_in_the_binary_form_of_jsonb(values, text):
@@ -80,6 +92,17 @@ def test_uuids_are_sent_as_their_bytes():
 def test_numbers_of_any_length_go_as_text(value):
     sent = from_series(pd.Series([value, None], dtype=object), "x")
     assert (sent.sql_type, sent.staged_as, sent.values.to_pylist()) == ("numeric", "text", [str(value), None])
+
+
+def test_infinite_decimals_go_as_text():
+    sent = from_series(pd.Series([Decimal("Infinity"), None], dtype=object), "x")
+    assert (sent.sql_type, sent.staged_as, sent.values.to_pylist()) == ("numeric", "text", ["Infinity", None])
+
+
+def test_decimals_of_76_digits_go_as_text():
+    series = pd.Series([Decimal(10) ** 60, None], dtype=pd.ArrowDtype(pa.decimal256(76, 1)))
+    sent = from_series(series, "x")
+    assert (sent.sql_type, sent.staged_as, sent.values.to_pylist()) == ("numeric", "text", [f"1{'0' * 60}.0", None])
 
 
 def test_time_zones_in_arrays_survive():
@@ -114,6 +137,8 @@ def test_nanoseconds_are_cut_off_with_a_warning():
         (pd.Series(pd.interval_range(0, 1)), "'x'"),
         (pd.Series([{"a": float("nan")}]), "no JSON"),
         (pd.Series([{"a": object()}]), "no JSON"),
+        (pd.Series([dt.time(1, tzinfo=dt.UTC)]), "times of day with a time zone"),
+        (pd.Series([Decimal("sNaN")], dtype=object), "'x'"),
         (pd.Series(np.array([-(10**14)], "M8[s]")), "'x'"),
         (pd.Series([dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)], dtype=object), "time zone"),
     ],

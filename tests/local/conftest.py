@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sql_client import SQLClient
 
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.local.postgres import Cluster, open_cluster
@@ -87,3 +88,11 @@ def call(carto: LocalCarto) -> Callable[..., Answer]:
                 return Answer(error.code, error.read())
 
     return send
+
+
+@pytest.fixture
+def sql(carto: LocalCarto) -> SQLClient:
+    """Send SQL to the server with the master key."""
+    key = carto.credentials.api_key
+    assert key is not None
+    return SQLClient(carto.base_url, key)

@@ -185,7 +185,7 @@ def interval(text: str) -> str:
 
 def document(text: str) -> str:
     """Write json or jsonb as JavaScript would read and write it again."""
-    content = json.loads(text, parse_int=lambda digits: _Number(big_integer(digits)), parse_float=_exact)
+    content = json.loads(text, parse_int=_exact, parse_float=_exact)
     return "".join(_encode(content))
 
 

@@ -262,6 +262,6 @@ def _integer(value: Any) -> int | None:
 
 def _filename(value: Any) -> str:
     """Return the name of the file without directory, extension and what a header cannot hold."""
-    name = str(value or "cartodb-query").replace("\\", "/").rsplit("/", 1)[-1]
-    stem = name[: name.rindex(".")] if "." in name[1:] else name
+    name = str(value or "").replace("\\", "/").rsplit("/", 1)[-1].lstrip(".")
+    stem = name.rpartition(".")[0] or name or "cartodb-query"
     return re.sub(r"[;()\[\]<>'\"\s]|[^\x20-\x7e]", "_", stem)

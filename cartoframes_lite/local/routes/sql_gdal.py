@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -52,6 +52,22 @@ _WKB_NAMES = {
     6: "MultiPolygon",
     7: "GeometryCollection",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    """A driver of GDAL and how it is used."""
+
+    name: str
+    extension: str
+    layer_options: dict[str, str] = field(default_factory=dict)
+    dataset_options: dict[str, str] = field(default_factory=dict)
+
+
+_SHAPEFILE = _Driver("ESRI Shapefile", "shp", layer_options={"ENCODING": "UTF-8"})
+_KML = _Driver("KML", "kml")
+_GEOPACKAGE = _Driver("GPKG", "gpkg", layer_options={"GEOMETRY_NAME": _GEOMETRY})
+_SPATIALITE = _Driver("SQLite", "sqlite", {"GEOMETRY_NAME": _GEOMETRY}, {"SPATIALITE": "YES"})
 # GDAL's Python warnings are silenced process-wide while it writes.
 _WRITING = threading.Lock()
 
@@ -121,95 +137,93 @@ async def columns(session: Session, export: Export) -> list[Column]:
 
 async def shp(sessions: Sessions, role: str, export: Export) -> AsyncGenerator[bytes, None]:
     """Write a zip archive of a shapefile."""
-    async with _written(sessions, role, export, "ESRI Shapefile", "shp", {"ENCODING": "UTF-8"}) as directory:
-        archive = directory / "archive.zip"
+    async with _written(sessions, role, export, _SHAPEFILE) as path, _working_directory() as elsewhere:
+        archive = elsewhere / "archive.zip"
         with ZipFile(archive, "w", ZIP_DEFLATED) as zipped:
-            for part in sorted(directory.iterdir()):
-                if part != archive:
-                    await asyncio.to_thread(zipped.write, part, part.name)
+            for part in sorted(path.parent.iterdir()):
+                await asyncio.to_thread(zipped.write, part, part.name)
         for block in _file_blocks(archive):
             yield block
 
 
 async def kml(sessions: Sessions, role: str, export: Export) -> AsyncGenerator[bytes, None]:
     """Write KML."""
-    async for block in _single_file(sessions, role, export, "KML", "kml", {}):
-        yield block
+    async with _written(sessions, role, export, _KML) as path:
+        for block in _file_blocks(path):
+            yield block
 
 
 async def gpkg(sessions: Sessions, role: str, export: Export) -> AsyncGenerator[bytes, None]:
     """Write a GeoPackage."""
-    async for block in _single_file(sessions, role, export, "GPKG", "gpkg", {}):
-        yield block
-
-
-async def spatialite(sessions: Sessions, role: str, export: Export) -> AsyncGenerator[bytes, None]:
-    """Write a SpatiaLite database, or plain SQLite where GDAL was built without it."""
-    async for block in _single_file(sessions, role, export, "SQLite", "sqlite", {}):
-        yield block
-
-
-async def _single_file(
-    sessions: Sessions, role: str, export: Export, driver: str, extension: str, options: dict[str, str]
-) -> AsyncGenerator[bytes, None]:
-    async with _written(sessions, role, export, driver, extension, options) as directory:
-        for block in _file_blocks(directory / f"{export.filename}.{extension}"):
+    async with _written(sessions, role, export, _GEOPACKAGE) as path:
+        for block in _file_blocks(path):
             yield block
 
 
+async def spatialite(sessions: Sessions, role: str, export: Export) -> AsyncGenerator[bytes, None]:
+    """Write a SpatiaLite database; a GDAL without it says so, and writes plain SQLite."""
+    async with _written(sessions, role, export, _SPATIALITE) as path:
+        for block in _file_blocks(path):
+            yield block
+
+
+@asynccontextmanager
+async def _working_directory() -> AsyncIterator[Path]:
+    """Make a directory that goes when the context ends."""
+    with TemporaryDirectory(prefix="carto-export-") as name:
+        yield Path(name)
+
+
 def _file_blocks(path: Path) -> Iterator[bytes]:
+    """Read a file."""
     with path.open("rb") as file:
         yield from iter(lambda: file.read(_BLOCK), b"")
 
 
 @asynccontextmanager
-async def _written(
-    sessions: Sessions, role: str, export: Export, driver: str, extension: str, options: dict[str, str]
-) -> AsyncIterator[Path]:
-    """Write the file into a directory that goes when the context ends.
+async def _written(sessions: Sessions, role: str, export: Export, driver: _Driver) -> AsyncIterator[Path]:
+    """Write the file, alone in a directory that goes when the context ends.
 
     The rows are held in memory until GDAL has them, as some formats know their columns only at the end.
     """
     async with sessions.open(role, timeout_s=EXPORT_TIMEOUT_S) as session:
-        found = await columns(session, export)
-        table = await _fetch(session, export, found)
-    with TemporaryDirectory(prefix="carto-export-") as name:
-        directory = Path(name)
+        table = await _fetch(session, export, await columns(session, export))
+    async with _working_directory() as directory:
+        path = directory / f"{export.filename}.{driver.extension}"
         try:
-            await asyncio.to_thread(
-                _write, table, found, directory / f"{export.filename}.{extension}", driver, export.filename, options
-            )
+            await asyncio.to_thread(_write, table, path, driver)
         except _GDAL_ERRORS as error:
             # The text of GDAL may tell where the file was to be.
             raise RequestError(str(error).replace(str(directory), "")) from None
-        yield directory
+        yield path
 
 
-def _write(table: pa.Table, found: list[Column], path: Path, driver: str, layer: str, options: dict[str, str]) -> None:
+def _write(table: pa.Table, path: Path, driver: _Driver) -> None:
     """Hand a table to GDAL."""
-    has_geometry = any(column.name == _GEOMETRY for column in found)
-    wkb = table.column(_GEOMETRY).to_pylist() if has_geometry else []
-    kinds = {_shape(value) for value in wkb if value is not None}
-    kind = next(iter(kinds)) if len(kinds) == 1 else "Unknown"
+    geometry: dict[str, str] = {}
+    if _GEOMETRY in table.column_names:
+        kinds = {_shape(value.as_py()) for value in table.column(_GEOMETRY) if value.is_valid}
+        kind = kinds.pop() if len(kinds) == 1 else "Unknown"
+        geometry = {"geometry_name": _GEOMETRY, "geometry_type": kind, "crs": "EPSG:4326"}
     # GDAL's warnings, as of names that a format shortens, go to Python's, and nobody is there to see them.
     with _WRITING, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pyogrio.write_arrow(
             table,
             path,
-            layer=layer,
-            driver=driver,
-            geometry_name=_GEOMETRY if has_geometry else None,
-            geometry_type=kind if has_geometry else None,
-            crs="EPSG:4326" if has_geometry else None,
-            layer_options=options,
+            layer=path.stem,
+            driver=driver.name,
+            layer_options=driver.layer_options,
+            dataset_options=driver.dataset_options,
+            **geometry,
         )
 
 
 def _shape(wkb: bytes) -> str:
-    """Name the type of a WKB value."""
-    kind = int.from_bytes(wkb[1:5], "little" if wkb[0] else "big")
-    return f"{_WKB_NAMES.get(kind % 1000, 'Unknown')}{' Z' if kind >= 1000 else ''}"
+    """Name the type of an ISO WKB value, as pyogrio knows it."""
+    dimensions, kind = divmod(int.from_bytes(wkb[1:5], "little" if wkb[0] else "big"), 1000)
+    suffix = {0: "", 1: " Z"}.get(dimensions)
+    return "Unknown" if suffix is None or kind not in _WKB_NAMES else _WKB_NAMES[kind] + suffix
 
 
 async def _fetch(session: Session, export: Export, found: list[Column]) -> pa.Table:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cartoframes_lite._client.sql import SQL
+from cartoframes_lite._client.sql_batch import Batch
+from cartoframes_lite._client.transaction import run
+from cartoframes_lite.errors import JobError, QueryTimeout, SQLError
+
+from .conftest import Wire, response
+
+TOO_LONG = response("429 Too Many Requests", b'{"error":["timeout"],"context":"limit","detail":"datasource"}')
+OK = response("200 OK", b'{"rows":[],"total_rows":3}')
+DENIED = response("403 Forbidden", b'{"error":["permission denied"]}')
+
+
+def job(status: str) -> bytes:
+    return response("200 OK", json.dumps({"job_id": "1", "status": status, "failed_reason": "no room"}).encode())
+
+
+def tried(wire: Wire, *answers: bytes, statements: str = "SELECT 1") -> object:
+    transport = wire.play(*answers)
+    return run(SQL(transport), Batch(transport), statements, what="publishing 't'")
+
+
+def test_what_is_done_in_time_is_no_job(wire: Wire) -> None:
+    assert tried(wire, OK) == {"rows": [], "total_rows": 3}
+
+
+def test_what_takes_too_long_becomes_a_job_of_the_same_statements(wire: Wire) -> None:
+    tried(wire, TOO_LONG, job("pending"), job("done"), statements="BEGIN; COMMIT")
+    wire.close()
+    assert json.loads(wire.heads[1].partition(b"\r\n\r\n")[2]) == {"query": "BEGIN; COMMIT"}
+
+
+def test_a_job_that_fails_says_why(wire: Wire) -> None:
+    with pytest.raises(JobError, match="no room"):
+        tried(wire, TOO_LONG, job("pending"), job("failed"))
+
+
+def test_another_key_is_told_to_use_the_master_key(wire: Wire) -> None:
+    with pytest.raises(QueryTimeout, match=r"publishing 't' takes longer.*nothing was changed") as caught:
+        tried(wire, TOO_LONG, DENIED)
+    assert "master key" in str(caught.value.hint)
+
+
+def test_statements_that_are_too_long_for_a_job(wire: Wire) -> None:
+    with pytest.raises(QueryTimeout, match="smaller parts"):
+        tried(wire, TOO_LONG, statements="SELECT " + "1" * 20_000)
+
+
+def test_an_error_of_the_statements_is_no_reason_for_a_job(wire: Wire) -> None:
+    with pytest.raises(SQLError, match="syntax"):
+        tried(wire, response("400 Bad Request", b'{"error":["syntax error"]}'))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import shapely
+
+from cartoframes_lite._codec import payload as module
+from cartoframes_lite._codec.payload import (
+    Payload,
+    conform,
+    prepare,
+    require_geometry,
+    with_any_digits,
+    with_carto_columns,
+)
+from cartoframes_lite.errors import ConversionError
+
+POINTS = gpd.GeoSeries([shapely.Point(1, 2), None], crs=4326)
+
+
+def rows(payload: Payload) -> list[dict[str, object]]:
+    return [row for batch in payload.batches() for row in batch.to_pylist()]
+
+
+def test_columns_are_named_typed_and_in_order():
+    frame = gpd.GeoDataFrame({"B b": [1, 2], "a": ["x", None]}, geometry=POINTS)
+    payload = prepare(frame)
+    assert [(column.name, column.final_type) for column in payload.columns] == [
+        ("b_b", "bigint"),
+        ("a", "text"),
+        ("the_geom", "geometry(Geometry,4326)"),
+    ]
+    assert payload.rows == 2
+
+
+def test_carto_columns_come_first_and_are_computed():
+    payload = with_carto_columns(prepare(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS)), 11)
+    assert payload.names == ["cartodb_id", "the_geom", "the_geom_webmercator", "a"]
+    first, second = rows(payload)
+    assert (first["cartodb_id"], second["cartodb_id"]) == (11, 12)
+    metres = shapely.from_wkb(first["the_geom_webmercator"])
+    assert shapely.get_srid(metres) == 3857
+    assert metres.x == pytest.approx(111_319.49079)
+    assert second["the_geom"] is None
+    assert second["the_geom_webmercator"] is None
+
+
+def test_ids_of_the_frame_are_kept_as_bigint():
+    payload = with_carto_columns(prepare(pd.DataFrame({"cartodb_id": np.array([7, 5], "int16")})), 1)
+    assert payload.columns[0].final_type == "bigint"
+    assert [row["cartodb_id"] for row in rows(payload)] == [7, 5]
+
+
+@pytest.mark.parametrize(("large", "batches"), [(2, 5), (100, 1)])
+def test_batches_have_a_bounded_number_of_rows(large, batches, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH_ROWS", large)
+    payload = prepare(pd.DataFrame({"a": range(10)}))
+    assert len(list(payload.batches())) == batches
+    assert [row["a"] for row in rows(payload)] == list(range(10))
+
+
+def test_repeated_index_labels_do_not_mix_rows():
+    assert rows(prepare(pd.DataFrame({"a": [1, 2, 3]}, index=[0, 0, 1]))) == [{"a": 1}, {"a": 2}, {"a": 3}]
+
+
+def test_fewer_names_than_levels_of_the_index():
+    frame = pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_tuples([(1, 2)]))
+    with pytest.raises(ConversionError, match=r"fewer names than the index has levels \(2\)"):
+        prepare(frame, index=True, index_label="x")
+
+
+def test_the_geometry_and_another_column_named_the_geom():
+    frame = gpd.GeoDataFrame({"the_geom": [1, 2]}, geometry=POINTS)
+    with pytest.raises(ConversionError, match=r"'geometry' \(the geometry\) and 'the_geom'"):
+        prepare(frame)
+
+
+def test_the_geom_of_a_carto_table_is_a_geometry():
+    with pytest.raises(ConversionError, match="'the_geom' is text and not a geometry"):
+        require_geometry(prepare(pd.DataFrame({"the_geom": ["POINT (0 0)"]})))
+    require_geometry(prepare(pd.DataFrame({"a": [1]})))
+    require_geometry(prepare(gpd.GeoDataFrame(geometry=POINTS)))
+
+
+def test_a_crs_without_a_way_to_longitudes():
+    local = POINTS.set_crs('LOCAL_CS["x",UNIT["m",1]]', allow_override=True)
+    with pytest.raises(ConversionError, match="cannot be reprojected"):
+        prepare(gpd.GeoDataFrame(geometry=local))
+
+
+def test_a_later_frame_may_have_its_columns_in_another_order():
+    first = prepare(pd.DataFrame({"a": [1], "b": ["x"]}))
+    assert rows(conform(prepare(pd.DataFrame({"b": ["y"], "a": [2]})), first)) == [{"a": 2, "b": "y"}]
+
+
+def test_a_later_frame_may_have_decimals_with_more_digits():
+    first = with_any_digits(prepare(pd.DataFrame({"a": [Decimal("1.5")]})))
+    later = conform(prepare(pd.DataFrame({"a": [Decimal("100000.12345")]})), first)
+    assert (first.columns[0].staged_type, first.columns[0].final_type) == ("text", "numeric")
+    assert rows(first) + rows(later) == [{"a": "1.5"}, {"a": "100000.12345"}]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "values"),
+    [([1], [2.0, None], [2, None]), ([1.5], [2], [2.0]), (["x"], [None], [None]), ([[1]], [None], [None])],
+)
+def test_what_fits_the_first_frame(first, later, values):
+    model = prepare(pd.DataFrame({"a": first}))
+    assert [row["a"] for row in rows(conform(prepare(pd.DataFrame({"a": later})), model))] == values
+
+
+@pytest.mark.parametrize(("first", "later"), [([1], [1.5]), ([1], ["x"]), (["x"], [1]), ([1], [[1]])])
+def test_what_does_not_fit_the_first_frame(first, later):
+    model = prepare(pd.DataFrame({"a": first}))
+    with pytest.raises(ConversionError, match="column 'a' of a later frame"):
+        conform(prepare(pd.DataFrame({"a": later})), model)
+
+
+def test_the_schema_has_binary_geometries():
+    schema = prepare(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS)).schema()
+    assert schema.types == [pa.int64(), pa.large_binary()]

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from cartoframes_lite._codec.pgtypes import incoming
+from cartoframes_lite._codec.to_series import to_series
+from cartoframes_lite.errors import ConversionError, ConversionWarning
+
+
+def read(pgtype: str, values: list[object], **arguments) -> pd.Series:
+    rule = incoming(pgtype)
+    return pd.Series(to_series(pa.chunked_array([pa.array(values, rule.arrow)]), rule, "x", **arguments))
+
+
+@pytest.mark.parametrize(
+    ("pgtype", "values", "dtype"),
+    [
+        ("int2", [1], "int16"),
+        ("int4", [1, None], "Int32"),
+        ("int8", [2**63 - 1, None], "Int64"),
+        ("float4", [1.5, None], "float32"),
+        ("float8", [1.5, None], "float64"),
+        ("bool", [True], "bool"),
+        ("bool", [True, None], "boolean"),
+        ("text", ["", None], "str"),
+        ("date", [dt.date(2020, 1, 1), None], "date32[day][pyarrow]"),
+        ("time", [dt.time(1), None], "time64[us][pyarrow]"),
+        ("timestamp", [dt.datetime(1, 1, 1), None], "datetime64[us]"),
+        ("timestamptz", [dt.datetime(9999, 12, 31, tzinfo=dt.UTC), None], "datetime64[us, UTC]"),
+        ("bytea", [b"", None], "object"),
+        ("numeric", ["1.5", "NaN", None], "float64"),
+    ],
+)
+def test_dtypes(pgtype, values, dtype):
+    series = read(pgtype, values)
+    assert series.dtype == dtype
+    assert series.isna().tolist() == [value in (None, "NaN") for value in values]
+
+
+def test_numbers_are_exact_on_request():
+    assert read("numeric", ["1.50", None, "1E+400"], coerce_float=False).tolist() == [
+        Decimal("1.50"),
+        None,
+        Decimal("1E+400"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pgtype", "text", "value"),
+    [
+        ("_int8", "[9007199254740993,null]", [9007199254740993, None]),
+        ("_float8", '["NaN","-Infinity",1.5]', [np.nan, -np.inf, 1.5]),
+        ("_numeric", '[1.5,"NaN"]', [1.5, np.nan]),
+        ("_text", "[]", []),
+        ("_int4", "[[1,2],[3,4]]", [[1, 2], [3, 4]]),
+        ("_date", '["0001-01-01"]', [dt.date(1, 1, 1)]),
+        ("_time", '["23:59:59.999999"]', [dt.time(23, 59, 59, 999_999)]),
+        ("_timestamptz", '["2020-01-01T02:00:00+02:00"]', [dt.datetime(2020, 1, 1, tzinfo=dt.UTC)]),
+        ("_bytea", '["\\\\xdead"]', [b"\xde\xad"]),
+        ("mood[]", '["sad",null]', ["sad", None]),
+        ("jsonb", '{"a": [1, null]}', {"a": [1, None]}),
+    ],
+)
+def test_lists_and_objects(pgtype, text, value):
+    (first, second) = read(pgtype, [text, None])
+    np.testing.assert_equal(first, value)
+    assert second is None
+
+
+def test_infinite_dates_in_arrays_are_told():
+    with pytest.warns(ConversionWarning, match="'x' has infinite dates"):
+        assert read("_timestamp", ['["infinity","2020-01-01T00:00:00"]'])[0] == [None, dt.datetime(2020, 1, 1)]
+
+
+def test_a_text_that_says_infinity_is_text(recwarn):
+    assert read("_text", ['["infinity"]'])[0] == ["infinity"]
+
+
+@pytest.mark.parametrize(
+    ("pgtype", "text"),
+    [("_date", '["0044-03-15 BC"]'), ("_timestamp", '["12020-01-01T00:00:00"]'), ("_time", '["24:00:00"]')],
+)
+def test_what_python_cannot_hold_names_the_column(pgtype, text):
+    with pytest.raises(ConversionError, match=r"'x' has an array .*select x::text"):
+        read(pgtype, [text])
+
+
+def test_the_end_of_the_day():
+    with pytest.raises(ConversionError, match="24:00:00"):
+        to_series(pa.chunked_array([pa.array([86_400_000_000]).view(pa.time64("us"))]), incoming("time"), "x")

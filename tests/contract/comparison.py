@@ -1,0 +1,116 @@
+"""How far an answer may be from the recorded one.
+
+What changes from run to run is replaced on both sides: durations and times, UUIDs, hosts. What is left must
+be equal, up to the level that the case asks for: ``status`` (and whether the body is an error object),
+``headers``, ``shape`` (also keys and types of the JSON), or everything.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from base64 import b64encode
+from collections.abc import Callable
+from gzip import decompress
+from typing import Any
+from xml.etree import ElementTree
+
+from recorded import Answer, Case
+
+_HEADERS = ("content-type", "content-disposition", "content-encoding", "retry-after")
+_VOLATILE = {"time", "created_at", "updated_at"}
+_UUID = re.compile(r"\b(?!0{8})[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+_HOST = re.compile(r"https?://[^/\s\"]+")
+_JSONP = re.compile(r"(?:/\*\*/ typeof \w+ === 'function' && )?(\w+)\((.*)\);?", re.DOTALL)
+_EXCERPT = 100  # characters at both ends of a long text
+
+
+def comparable(case: Case, answer: Answer, recorded: Case) -> tuple[Any, Any]:
+    """Return what is to be equal: that of the answer and that of the recording."""
+    level, ignored = case.get("compare", "full"), frozenset(case.get("ignore", ()))
+    got: dict[str, Any] = {"status": answer.status}
+    wanted: dict[str, Any] = {"status": recorded["status"]}
+    body = decompress(answer.body) if answer.headers.get("content-encoding") == "gzip" else answer.body
+    if level in ("status", "headers"):
+        got["is an error"] = "error" in _read_object(body)
+        wanted["is an error"] = "error" in recorded["body"].get("json", {})
+    else:
+        for kind, content in recorded["body"].items():
+            if kind not in ignored:
+                got[kind], wanted[kind] = _steady(_READERS[kind](body), ignored), _steady(content, ignored)
+                if level == "shape":
+                    got[kind], wanted[kind] = _shape(got[kind]), _shape(wanted[kind])
+    if level != "status":
+        got["headers"], wanted["headers"] = _headers(answer.headers, ignored), _headers(recorded["headers"], ignored)
+    return got, wanted
+
+
+def _headers(headers: dict[str, str], ignored: frozenset[str]) -> dict[str, str]:
+    """Pick the headers that count, without the time in the name of a file."""
+    return {
+        name: re.sub(r' modification-date="[^"]*";', "", value)
+        for name, value in headers.items()
+        if (name in _HEADERS or name.startswith("carto-rate-limit-")) and name not in ignored
+    }
+
+
+def _steady(value: Any, ignored: frozenset[str]) -> Any:
+    """Replace what changes from run to run; numbers are doubles, and no boolean is a number."""
+    if isinstance(value, dict):
+        return {
+            key: _mask(item) if key in _VOLATILE else _steady(item, ignored)
+            for key, item in value.items()
+            if key not in ignored
+        }
+    if isinstance(value, list):
+        return [_steady(item, ignored) for item in value]
+    if isinstance(value, bool):
+        return f"it is {value}"
+    if isinstance(value, str):
+        return _HOST.sub("<host>", _UUID.sub("<uuid>", value))
+    return float(value) if isinstance(value, int) else value
+
+
+def _mask(value: Any) -> str:
+    """Name the type of a time or a duration; the recording has that name already."""
+    if isinstance(value, str):
+        return value if value in ("<number>", "<string>") else "<string>"
+    return "<number>"
+
+
+def _shape(value: Any) -> Any:
+    """Keep keys and types; of a list, those of its first item."""
+    if isinstance(value, dict):
+        return {key: _shape(item) for key, item in value.items()}
+    return [_shape(item) for item in value[:1]] if isinstance(value, list) else type(value).__name__
+
+
+def _read_object(body: bytes) -> dict[str, Any]:
+    """Read a JSON object; empty if it is something else."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _read_jsonp(body: bytes) -> Any:
+    found = _JSONP.fullmatch(body.decode())
+    assert found is not None, body
+    return {found[1]: json.loads(found[2])}
+
+
+_READERS: dict[str, Callable[[bytes], Any]] = {
+    "json": json.loads,
+    "jsonp": _read_jsonp,
+    "text": bytes.decode,
+    "base64": lambda body: b64encode(body).decode(),
+    "length": lambda body: len(body.decode()),
+    "head": lambda body: body.decode()[:_EXCERPT],
+    "tail": lambda body: body.decode()[-_EXCERPT:],
+    "zip": lambda body: sorted(zipfile.ZipFile(io.BytesIO(body)).namelist()),
+    "xml": lambda body: ElementTree.fromstring(body).tag,
+    "sqlite": lambda body: "valid" if body.startswith(b"SQLite format 3\0") else "broken",
+}

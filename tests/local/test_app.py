@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import asyncio
+import http.client
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+import requests
+from sql_client import SQLClient, error_of
+
+from cartoframes_lite.local import LocalCarto
+from cartoframes_lite.local.answers import Streamed
+from cartoframes_lite.local.routes import sql as sql_routes
+from cartoframes_lite.local.session import SQLError
+
+QUERY = {"q": "SELECT 1 AS a"}
+
+
+def test_one_user_answers_at_three_places(carto: LocalCarto) -> None:
+    root, _, user = carto.base_url.partition("/user/")
+    for prefix in (f"/user/{user}", f"/u/{user}", ""):
+        for version in ("v1", "v2"):
+            answer = requests.get(f"{root}{prefix}/api/{version}/sql", QUERY, timeout=10)
+            assert answer.json()["rows"] == [{"a": 1}]
+
+
+def test_an_unknown_user_is_named(carto: LocalCarto) -> None:
+    root = carto.base_url.partition("/user/")[0]
+    answer = requests.get(f"{root}/user/some%20body/api/v2/sql", QUERY, timeout=10)
+    assert answer.status_code == 404
+    assert error_of(answer) == (
+        "Sorry, we can't find CARTO user 'some body'. Please check that you have entered the correct domain."
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("localhost:8080", 200),
+        ("LocalHost", 200),
+        ("[::1]:80", 200),
+        ("evil.example", 403),
+        ("evil.example:80", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("localhost@evil.example", 403),
+    ],
+)
+def test_only_names_of_this_host_are_answered(carto: LocalCarto, host: str, status: int) -> None:
+    answer = requests.get(f"{carto.base_url}/api/v2/sql", QUERY, headers={"Host": host}, timeout=10)
+    assert answer.status_code == status
+    if status == 403:
+        assert error_of(answer) == f"this server answers to localhost only, not to '{host}'"
+
+
+def test_a_request_without_a_host_is_an_old_one(carto: LocalCarto) -> None:
+    connection = http.client.HTTPConnection(carto.base_url.split("/")[2], timeout=10)
+    connection._http_vsn, connection._http_vsn_str = 10, "HTTP/1.0"  # type: ignore[attr-defined]
+    connection.putrequest("GET", "/api/v2/sql?q=SELECT%201", skip_host=True)
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 200
+    answer.read()
+    connection.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/api", "/api/v2/nope", "/user", "/user/tester", "/user/tester/api/v2/sql/x"])
+def test_other_paths_do_not_exist(carto: LocalCarto, path: str) -> None:
+    root = carto.base_url.partition("/user/")[0]
+    assert requests.get(root + path, timeout=10).status_code == 404
+
+
+def test_version_and_health(carto: LocalCarto) -> None:
+    assert requests.get(f"{carto.base_url}/api/v2/version", timeout=10).json() == {"cartodb_sql_api": "6.0.0"}
+    assert requests.get(f"{carto.base_url}/api/v1/health", timeout=10).json()["ok"] is True
+
+
+@pytest.mark.parametrize("where", ["header", "query", "form", "json"])
+def test_a_key_may_stand_in_four_places(carto: LocalCarto, sql: SQLClient, where: str) -> None:
+    sql.run("CREATE TABLE secret (a int)")
+    query = {"q": "SELECT * FROM secret"}
+    named = {**query, "api_key": sql.key}
+    answer = {
+        "header": lambda: requests.get(sql.url, query, auth=("tester", sql.key or ""), timeout=10),
+        "query": lambda: requests.get(sql.url, named, timeout=10),
+        "form": lambda: requests.post(sql.url, named, timeout=10),
+        "json": lambda: requests.post(sql.url, json=named, timeout=10),
+    }[where]()
+    assert answer.status_code == 200
+
+
+def test_a_mistake_of_the_server_is_told_without_its_cause_and_logged_without_keys(
+    sql: SQLClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("broken")
+
+    monkeypatch.setattr(sql_routes, "_answer", broken)
+    with caplog.at_level(logging.ERROR, logger="cartoframes_lite.local"):
+        answer = sql.get("SELECT 1")
+    assert (answer.status_code, error_of(answer)) == (500, "Internal server error")
+    [record] = [record for record in caplog.records if record.name.startswith("cartoframes_lite.local")]
+    assert record.getMessage() == "GET /user/tester/api/v2/sql failed"
+    assert record.exc_info is not None
+    assert sql.key is not None
+    assert sql.key not in caplog.text
+
+
+def test_a_multipart_body_that_is_none_is_refused(sql: SQLClient) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = requests.post(sql.url, b"--x\r\nnonsense", headers=headers, timeout=10)
+    assert answer.status_code == 400
+    assert error_of(answer)
+    form = requests.post(sql.url, files={"q": (None, "SELECT 1 AS a"), "file": ("x", b"y")}, timeout=10)
+    assert form.json()["rows"] == [{"a": 1}]
+
+
+def test_a_body_that_fails_on_its_way_has_no_end() -> None:
+    sent: list[Any] = []
+
+    async def blocks() -> AsyncGenerator[bytes, None]:
+        yield b"begun"
+        raise SQLError("division by zero", sqlstate="22012")
+
+    async def receive() -> dict[str, str]:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(Streamed(blocks(), headers={})({"type": "http"}, receive, send))
+    assert [message.get("status") for message in sent] == [200, None]
+    assert sent[-1]["more_body"] is True  # uvicorn closes the connection then, and the client sees a cut body

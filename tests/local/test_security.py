@@ -1,0 +1,166 @@
+"""What no key may do, whichever it is: leave its role, touch the machine, look at others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+import requests
+from sql_client import SQLClient, error_of
+
+REFUSED = re.compile("permission denied|must be superuser")  # as the versions of PostgreSQL say it
+KINDS = ["public", "regular", "master"]
+
+
+@pytest.fixture
+def using(sql: SQLClient) -> Callable[[str], SQLClient]:
+    def choose(kind: str) -> SQLClient:
+        sql.run("CREATE TABLE granted (a int)")
+        made = {"public": lambda: sql.with_key(None), "master": lambda: sql}
+        return made.get(kind, lambda: sql.regular("granted", permissions=("select", "insert"), create=True))()
+
+    return choose
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TEMP TABLE x (line text); COPY x FROM '/etc/passwd'",
+        "CREATE TEMP TABLE x (line text); COPY x FROM PROGRAM 'id'",
+        "COPY (SELECT 1) TO '/tmp/carto-test'",
+        "COPY (SELECT 1) TO PROGRAM 'cat'",
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT pg_read_binary_file('/etc/passwd')",
+        "SELECT pg_ls_dir('/')",
+        "SELECT pg_stat_file('/etc/passwd')",
+        "SELECT lo_import('/etc/passwd')",
+        "SELECT lo_export(1, '/tmp/carto-test')",
+        "SELECT pg_reload_conf()",
+        "ALTER SYSTEM SET log_statement = 'all'",
+        "CREATE EXTENSION file_fdw",
+        "CREATE EXTENSION dblink",
+        "CREATE EXTENSION plpython3u",
+        "CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'x'",
+        "CREATE ROLE intruder",
+        "CREATE DATABASE intruder",
+        "ALTER ROLE CURRENT_USER SUPERUSER",
+        "SET ROLE postgres",
+        "SET SESSION AUTHORIZATION postgres",
+        "SET session_replication_role = replica",
+        "SELECT * FROM cartodb_local.api_keys",
+        "SELECT * FROM cartodb_local.account",
+        "SELECT * FROM pg_authid",
+        "SELECT * FROM pg_hba_file_rules",
+    ],
+)
+def test_it_is_refused(using: Callable[[str], SQLClient], kind: str, statement: str) -> None:
+    answer = using(kind).send(statement)
+    assert answer.status_code in (400, 403), answer.text
+    assert "rows" not in answer.json()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_cannot_be_had_through_the_endpoints_of_copy(using: Callable[[str], SQLClient], kind: str) -> None:
+    client = using(kind)
+    for answer in (
+        client.copy_from("COPY granted FROM '/etc/passwd'", b"1\n"),
+        client.copy_from("COPY granted FROM PROGRAM 'id'", b"1\n"),
+        client.copy_to("COPY (SELECT 1) TO '/tmp/carto-test'"),
+        client.copy_to("COPY (SELECT 1) TO PROGRAM 'cat'"),
+        client.copy_to("COPY (SELECT pg_read_file('/etc/passwd')) TO STDOUT"),
+    ):
+        assert answer.status_code in (400, 403), answer.text
+        assert REFUSED.search(error_of(answer))
+
+
+def test_a_job_has_no_other_rights(sql: SQLClient) -> None:
+    for query in ("COPY (SELECT 1) TO PROGRAM 'cat'", "SELECT pg_read_file('/etc/passwd')"):
+        job = sql.job_in(sql.start_job(query)["job_id"], "failed", "done")
+        assert REFUSED.search(job["failed_reason"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "change",
+    ["RESET ROLE", "SET ROLE NONE", "RESET SESSION AUTHORIZATION", "SET SESSION AUTHORIZATION DEFAULT", "DISCARD ALL"],
+)
+def test_a_role_stays_what_it_is(using: Callable[[str], SQLClient], kind: str, change: str) -> None:
+    client = using(kind)
+    assert client.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False
+    answer = client.send(
+        f"{change}; SELECT current_user = session_user AND NOT rolsuper AS ok FROM pg_roles"
+        " WHERE rolname = session_user"
+    )
+    assert answer.status_code == 400 or answer.json()["rows"] == [{"ok": True}]
+
+
+@pytest.mark.parametrize("kind", ["public", "regular"])
+def test_the_owners_role_is_out_of_reach(sql: SQLClient, using: Callable[[str], SQLClient], kind: str) -> None:
+    client, owner = using(kind), sql.value("SELECT current_user")
+    for statement in (
+        f'SET ROLE "{owner}"',
+        f'SET SESSION AUTHORIZATION "{owner}"',
+        f'GRANT "{owner}" TO CURRENT_USER',
+    ):
+        assert client.send(statement).status_code in (400, 403)
+
+
+@pytest.mark.parametrize("kind", ["public", "regular"])
+def test_tables_of_others_are_closed(sql: SQLClient, using: Callable[[str], SQLClient], kind: str) -> None:
+    client = using(kind)
+    sql.run("CREATE TABLE secret (a int); INSERT INTO secret VALUES (1)")
+    other = sql.regular(create=True)
+    other.run("CREATE TABLE others (a int)")
+    for table in ("secret", "others"):
+        for statement in (
+            f"SELECT * FROM {table}",
+            f"INSERT INTO {table} VALUES (1)",
+            f"TRUNCATE {table}",
+            f"DROP TABLE {table}",
+            f"ALTER TABLE {table} ADD COLUMN b int",
+            f"GRANT SELECT ON {table} TO PUBLIC",
+            f"CREATE POLICY x ON {table}",
+        ):
+            answer = client.send(statement)
+            assert answer.status_code in (400, 403), statement
+        assert client.copy_from(f"COPY {table} FROM STDIN", b"1\n").status_code == 403
+        assert client.copy_to(f"COPY {table} TO STDOUT").status_code == 403
+    assert sql.value("SELECT count(*) FROM others") == 0  # the owner sees everything of the account
+
+
+@pytest.mark.parametrize("kind", ["public", "regular"])
+def test_queries_of_others_are_not_shown(sql: SQLClient, using: Callable[[str], SQLClient], kind: str) -> None:
+    client = using(kind)
+    sql.run("SELECT 'a password' AS x")
+    shown = client.run("SELECT query FROM pg_stat_activity WHERE usename <> current_user AND query <> ''")["rows"]
+    assert {row["query"] for row in shown} == {"<insufficient privilege>"}
+
+
+def test_queries_of_the_server_itself_are_not_shown_to_the_owner(sql: SQLClient) -> None:
+    shown = sql.run("SELECT query FROM pg_stat_activity a JOIN pg_roles ON rolname = usename WHERE rolsuper")["rows"]
+    assert {row["query"] for row in shown} == {"<insufficient privilege>"}
+
+
+@pytest.mark.parametrize("kind", ["public", "regular"])
+def test_queries_of_others_are_not_stopped(sql: SQLClient, using: Callable[[str], SQLClient], kind: str) -> None:
+    client = using(kind)
+    pids = client.run("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename <> current_user")[
+        "rows"
+    ]
+    assert pids
+    for row in pids:
+        assert client.send(f"SELECT pg_terminate_backend({row['pid']})").status_code in (400, 403)
+
+
+def test_a_key_that_was_deleted_opens_nothing(sql: SQLClient) -> None:
+    regular = sql.regular()
+    name = requests.get(f"{sql.base_url}/api/v3/api_keys", {"api_key": sql.key or ""}, timeout=10).json()["result"][-1][
+        "name"
+    ]
+    regular.run("SELECT 1 AS a")
+    deleted = requests.delete(f"{sql.base_url}/api/v3/api_keys/{name}", params={"api_key": sql.key}, timeout=10)
+    assert deleted.status_code in (200, 204)
+    answer = regular.send("SELECT 1 AS a")
+    assert (answer.status_code, error_of(answer)) == (401, "Unauthorized")
