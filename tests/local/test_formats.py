@@ -116,7 +116,7 @@ def test_svg_draws_every_geometry(sql: SQLClient) -> None:
         " 'POLYGON((0 0,1 0,1 1,0 0))', NULL]) t"
     )
     root = ET.fromstring(download(sql, "svg", shapes).content)
-    assert [element.tag.rpartition("}")[2] for element in root] == ["circle", "path", "path"]
+    assert [element.tag.rpartition("}")[2] for element in root] == ["path", "path", "circle"]
     assert root.get("viewBox") == "-6 -6 1036 524"
     assert len(ET.fromstring(download(sql, "svg", "SELECT NULL::geometry AS the_geom").content)) == 0
 

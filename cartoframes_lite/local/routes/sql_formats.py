@@ -19,7 +19,8 @@ from . import sql_gdal
 from .json_values import Rows
 from .sql_gdal import Export, columns, quoted
 
-_SVG_WIDTH, _SVG_HEIGHT, _SVG_MARGIN, _SVG_RADIUS = 1024, 768, 6, 5  # pixels
+_SVG_WIDTH = 800  # pixels
+_NO_FILL = 'fill="none" '
 _SPOOL_BYTES = 4_000_000  # of a result that is finished before it is sent; the rest goes to a file
 _BLOCK = 65_536
 
@@ -91,21 +92,66 @@ async def csv(sessions: Sessions, role: str, export: Export) -> Blocks:
 
 
 async def svg(sessions: Sessions, role: str, export: Export) -> Blocks:
-    """Draw the geometries, scaled to 1024 by 768 pixels, points below lines below areas."""
+    """Draw the geometries in their own coordinates, with the latitude upwards; areas first, points last."""
     async with sessions.open(role) as session:
-        text, started = "", False
-        async for result in _rows(session, _svg_query(export)):
-            box, dimension, path = _texts(result)
-            if not path:
-                continue
-            if not started:
-                text, started = _svg_head(box), True
-            shape = f'<circle r="{_SVG_RADIUS}" {path} />' if dimension == "0" else f'<path d="{path}" />'
-            text += shape + "\n"
+        box = await session.execute(
+            "SELECT ST_XMin(box), ST_YMin(box), ST_XMax(box), ST_YMax(box)"
+            f' FROM (SELECT ST_Extent("the_geom") AS box FROM ({export.sql}\n) AS source) AS extent'
+        )
+        frame = _Frame.of(_texts(box))
+        yield frame.opening().encode()
+        shapes = (
+            f'SELECT ST_Dimension("the_geom"), ST_AsSVG("the_geom", 0, {export.decimals})'
+            f" FROM ({export.sql}\n) AS source"
+            ' WHERE NOT ST_IsEmpty("the_geom") ORDER BY 1 DESC'
+        )
+        text = ""
+        async for result in _rows(session, shapes):
+            text += frame.shape(*_texts(result))
             if len(text) > _BLOCK:
                 yield text.encode()
                 text = ""
-        yield ((text if started else _svg_head("")) + "</svg>\n").encode()
+        yield f"{text}</svg>\n".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The part of the plane that a drawing shows, in the units of the coordinates."""
+
+    west: float = 0.0
+    south: float = 0.0
+    width: float = 1.0
+    height: float = 1.0
+
+    @classmethod
+    def of(cls, corners: list[str]) -> _Frame:
+        """Take the extent, or a unit square if there is none."""
+        if not all(corners):
+            return cls()
+        west, south, east, north = map(float, corners)
+        return cls(west, south, east - west, north - south)
+
+    @property
+    def side(self) -> float:
+        """The longer side; a single point gets one, too."""
+        return max(self.width, self.height) or 1.0
+
+    def opening(self) -> str:
+        """Begin the drawing, with a margin of a fortieth."""
+        margin = self.side / 40
+        left, top = self.west - margin, -(self.south + self.height) - margin  # SVG counts downwards
+        view = f"{left:g} {top:g} {self.width + 2 * margin:g} {self.height + 2 * margin:g}"
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SVG_WIDTH}" viewBox="{view}"'
+            f' fill="#4c78a8" fill-opacity="0.4" stroke="#1f3b5c" stroke-width="{self.side / 1000:g}">\n'
+        )
+
+    def shape(self, dimension: str, path: str) -> str:
+        """Draw one geometry."""
+        if dimension == "0":
+            # ST_AsSVG gives a point as the attributes of a circle's centre, several of them with commas.
+            return "".join(f'<circle r="{self.side / 200:g}" {centre} />\n' for centre in path.split(","))
+        return f'<path {_NO_FILL if dimension == "1" else ""}d="{path}" />\n'
 
 
 async def topojson(sessions: Sessions, role: str, export: Export) -> Blocks:
@@ -148,36 +194,6 @@ def _csv_line(values: list[str]) -> bytes:
     if cells == [""]:
         cells = ['""']  # an empty line would not count as a row
     return (",".join(cells) + "\r\n").encode()
-
-
-def _svg_query(export: Export) -> str:
-    """Select the extent, the dimension and the path of each geometry, in pixels from the upper left corner."""
-    ratio = _SVG_WIDTH / _SVG_HEIGHT
-    return f"""
-        WITH source AS ({export.sql}\n),
-        extent AS (SELECT ST_Extent("the_geom") AS box FROM source),
-        sides AS (SELECT box, ST_XMax(box) - ST_XMin(box) AS w, ST_YMax(box) - ST_YMin(box) AS h FROM extent),
-        scaled AS (SELECT box, CASE WHEN h = 0 THEN {_SVG_WIDTH} / COALESCE(NULLIF(w, 0), {_SVG_WIDTH})
-                   WHEN w / h >= {ratio} THEN {_SVG_WIDTH} / w ELSE {_SVG_HEIGHT} / h END AS scale FROM sides)
-        SELECT ST_TransScale(box::geometry, -ST_XMin(box), -ST_YMax(box), scale, scale)::box2d,
-               ST_Dimension("the_geom"),
-               ST_AsSVG(ST_TransScale("the_geom", -ST_XMin(box), -ST_YMax(box), scale, scale), 0, {export.decimals})
-        FROM source, scaled ORDER BY 2"""
-
-
-def _svg_head(box: str) -> str:
-    """Open the drawing for an extent, as ``BOX(x y,X Y)``."""
-    view = ""
-    if corners := [float(number) for number in re.findall(r"-?[\d.]+(?:e[+-]?\d+)?", box)]:
-        left, bottom, right, top = corners
-        width, height = right - left + 2 * _SVG_MARGIN, top - bottom + 2 * _SVG_MARGIN
-        view = f'viewBox="{left - _SVG_MARGIN:g} {-top - _SVG_MARGIN:g} {width:g} {height:g}" '
-    return (
-        '<?xml version="1.0" standalone="no"?>\n'
-        '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/Graphics/SVG/1.1/DTD/svg11.dtd">\n'
-        f'<svg {view}style="fill-opacity:0.5; stroke:black; stroke-width:1; fill:none"'
-        ' xmlns="http://www.w3.org/2000/svg" version="1.1">\n'
-    )
 
 
 def _topology_object(geometry: dict[str, Any] | None, arcs: list[Any]) -> dict[str, Any]:
