@@ -117,7 +117,7 @@ def test_svg_draws_every_geometry(sql: SQLClient) -> None:
     )
     root = ET.fromstring(download(sql, "svg", shapes).content)
     assert [element.tag.rpartition("}")[2] for element in root] == ["path", "path", "circle"]
-    assert root.get("viewBox") == "-6 -6 1036 524"
+    assert root.get("viewBox") == "-0.05 -1.05 2.1 1.1"
     assert len(ET.fromstring(download(sql, "svg", "SELECT NULL::geometry AS the_geom").content)) == 0
 
 
