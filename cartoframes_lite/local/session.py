@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import select
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
@@ -186,14 +185,10 @@ class Session:
         """Run a COPY FROM STDIN up to where it waits for data."""
         await self._start_copy(query, ExecStatus.COPY_IN)
 
-    async def copy_in(self, data: bytes) -> bool:
-        """Send a block of data; return False if PostgreSQL has already refused what came before."""
+    async def copy_in(self, data: bytes) -> None:
+        """Send a block of data as PostgreSQL takes it; libpq tells of an error only after the end of the COPY."""
         self.pgconn.put_copy_data(data)
-        while not self._refused():
-            if self.pgconn.flush() == 0:
-                return True
-            await self._wait(write=True)
-        return False
+        await self._flush()
 
     async def end_copy_in(self, error: str | None = None) -> int:
         """End a COPY FROM STDIN, or give it up with an error.
@@ -319,24 +314,6 @@ class Session:
         if failure:
             raise failure
         return rows
-
-    def _refused(self) -> bool:
-        """Say whether an error waits to be read while data is still being sent.
-
-        libpq does not look at it before the end of the data, so the first byte of what waits is peeked at.
-        """
-        if self.pgconn.ssl_in_use:
-            return False  # the bytes say nothing; the error is read at the end of the data
-        with socket.fromfd(self.pgconn.socket, socket.AF_UNIX, socket.SOCK_STREAM) as peeking:
-            try:
-                waiting = peeking.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return False
-        if waiting in (b"N", b"S", b"A"):  # a notice of a trigger, for instance
-            self.pgconn.consume_input()
-            self.pgconn.is_busy()
-            return False
-        return True
 
 
 def _encoded(query: str) -> bytes:

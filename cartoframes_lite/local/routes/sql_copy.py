@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
@@ -22,6 +23,9 @@ _PATH = "/api/{version:str}/sql"
 _MAX_WIRE_BYTES = 2 * 1024**3
 _GZIP = 31  # zlib's window bits for a gzip header
 _GZIP_FIRST_BYTE = 0x1F
+_WATCH_S = 0.1
+# Of a backend whose COPY has failed: libpq does not say so before the last of the data has been sent.
+_IDLE = (b"idle", b"idle in transaction (aborted)", b"gone")
 _GIVEN_UP = "the upload was given up"
 
 
@@ -100,7 +104,7 @@ async def _copy_from(request: Request, caller: Caller, sessions: Sessions) -> Re
         left = await _quota_left(session)
         await session.start_copy_in(query)
         try:
-            complete = await _send_body(request, session, left)
+            complete = await _send_unless_refused(request, session, left, _refused(session, sessions, caller.key.role))
         except (RequestError, ClientDisconnect) as error:
             with suppress(SQLError):  # it is what is asked for
                 await session.end_copy_in(_GIVEN_UP)
@@ -120,16 +124,48 @@ async def _quota_left(session: Session) -> int:
     return int(result.get_value(0, 0) or 0)
 
 
-async def _send_body(request: Request, session: Session, quota_left: int) -> bool:
-    """Hand the blocks on as the database takes them; return False if it refuses before the end."""
+async def _send_unless_refused(
+    request: Request, session: Session, quota_left: int, refused: Coroutine[None, None, None]
+) -> bool:
+    """Send the body; return False if the database refuses it before its end."""
+    sending = asyncio.ensure_future(_send_body(request, session, quota_left))
+    watching = asyncio.ensure_future(refused)
+    try:
+        await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not sending.done():
+            return False
+        await sending
+    finally:
+        sending.cancel()
+        watching.cancel()
+        await asyncio.gather(sending, watching, return_exceptions=True)
+    return True
+
+
+async def _refused(session: Session, sessions: Sessions, role: str) -> None:
+    """Return when the database does not work on the COPY any more; never, if that cannot be known."""
+    await asyncio.sleep(_WATCH_S)
+    with suppress(SQLError):
+        async with sessions.open(role) as watching:
+            while await _state(watching, session.pgconn.backend_pid) not in _IDLE:
+                await asyncio.sleep(_WATCH_S)
+        return
+    await asyncio.get_running_loop().create_future()
+
+
+async def _state(watching: Session, process: int) -> bytes | None:
+    result = await watching.execute("SELECT state FROM pg_catalog.pg_stat_activity WHERE pid = $1", [str(process)])
+    return result.get_value(0, 0) if result.ntuples else b"gone"
+
+
+async def _send_body(request: Request, session: Session, quota_left: int) -> None:
+    """Hand the blocks on as the database takes them."""
     size = 0
     async for block in _blocks(request):
         size += len(block)
         if size > quota_left:
             raise RequestError("DB Quota exceeded")
-        if not await session.copy_in(block):
-            return False
-    return True
+        await session.copy_in(block)
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:
