@@ -79,9 +79,7 @@ def _draw(joined: gpd.GeoDataFrame, places: gpd.GeoDataFrame, picture: Path) -> 
 
     figure, axes = plt.subplots(figsize=(11, 5.6), layout="constrained")
     legend = {"label": "cities", "shrink": 0.6}
-    joined.plot(
-        "cities", ax=axes, cmap="YlGnBu", edgecolor="white", linewidth=0.3, legend=True, legend_kwds=legend, vmax=10
-    )
+    joined.plot("cities", ax=axes, cmap="YlGnBu", edgecolor="white", linewidth=0.3, legend=True, legend_kwds=legend)
     places.plot(ax=axes, color="#d7301f", markersize=5)
     axes.set_axis_off()
     axes.set_title("Cities in each country: joined by PostGIS, read with read_carto")

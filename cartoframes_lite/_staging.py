@@ -302,7 +302,7 @@ def _publish(account: Account, staging: str, transaction: str) -> None:
         try:
             run(account.client.sql, account.client.batch, transaction, what=f"publishing {account.table!r}")
         except CartoError as error:
-            if _is_published(account, staging, error):
+            if _is_published(account, staging):
                 return
             if attempt == _ATTEMPTS or not isinstance(error, ConnectionFailed | ServerError):
                 raise
@@ -311,7 +311,7 @@ def _publish(account: Account, staging: str, transaction: str) -> None:
             return
 
 
-def _is_published(account: Account, staging: str, lost: CartoError) -> bool:
+def _is_published(account: Account, staging: str) -> bool:
     """Ask whether the staging table is gone, and wait first for a publish that is still at work on it."""
     try:
         (row,) = account.client.sql.rows(is_gone(account.schema, staging))

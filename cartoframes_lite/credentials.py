@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PUBLIC = "default_public"
 _FILE_NAME = "creds.json"
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -181,7 +181,7 @@ def _normalise(url: str, allow_non_secure: bool) -> tuple[str, str]:
     host = parts.hostname
     if parts.scheme not in ("https", "http") or not host:
         raise ValueError(f"base_url {url!r} must begin with https:// and the name of a host")
-    if parts.scheme == "http" and host not in _LOOPBACK and not allow_non_secure:
+    if parts.scheme == "http" and host not in LOOPBACK and not allow_non_secure:
         raise ValueError(
             f"base_url {url!r} would send the key in clear text: use https, or pass allow_non_secure=True if you must"
         )
@@ -191,7 +191,7 @@ def _normalise(url: str, allow_non_secure: bool) -> tuple[str, str]:
     if parts.path.strip("/") and not parts.path.startswith("/dashboard"):
         raise ValueError(f"base_url {url!r} must end in /user/NAME, or name the user as https://NAME.carto.com does")
     labels = host.removeprefix("www.").split(".")
-    if len(labels) < 3 or host in _LOOPBACK or re.fullmatch(r"[\d.]+", host):
+    if len(labels) < 3 or host in LOOPBACK or re.fullmatch(r"[\d.]+", host):
         raise ValueError(f"base_url {url!r} does not name a user: use {parts.scheme}://{parts.netloc}/user/NAME")
     return f"{parts.scheme}://{parts.netloc}", labels[0]
 

@@ -21,7 +21,7 @@ import urllib3
 
 from cartoframes_lite._client.connection import Adapter
 from cartoframes_lite._client.retry import Failure, Outcome, delay_s
-from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.credentials import LOOPBACK, Credentials
 from cartoframes_lite.errors import APIError, CartoError, ConnectionFailed, QueryTimeout, error_from_response
 
 CONNECT_TIMEOUT_S = 10.0
@@ -30,7 +30,6 @@ COPY_TIMEOUT_S = 3600.0  # copyfrom answers only when the database has everythin
 _BLOCK_BYTES = 1 << 18
 _MAX_URL_BYTES = 7_000  # servers take 8 KB for the URL and all headers
 _GZIP = 31  # zlib's window bits for a gzip header
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 _log = logging.getLogger("cartoframes_lite")
 
@@ -66,7 +65,7 @@ class Transport:
         self._base_url = str(credentials.base_url)
         self._sleep, self._jitter = sleep, jitter
         self._local = threading.local()
-        self.is_local = urlsplit(self._base_url).hostname in _LOOPBACK
+        self.is_local = urlsplit(self._base_url).hostname in LOOPBACK
 
     def __repr__(self) -> str:
         return f"Transport({self._base_url!r})"
