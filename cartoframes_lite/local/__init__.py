@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from .errors import LocalServerError
+from .plan import Plan
 
 if TYPE_CHECKING:
     from cartoframes_lite.credentials import Credentials
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .server import Server
     from .state import State
 
-__all__ = ["LocalCarto", "LocalServerError", "start"]
+__all__ = ["LocalCarto", "LocalServerError", "Plan", "start"]
 
 
 class LocalCarto:
@@ -62,9 +63,19 @@ class LocalCarto:
         """Empty the account.
 
         Ends what is running and drops all tables, types, functions and schemas, all keys but the master key,
-        and all jobs. Meant to be called before each test.
+        all jobs, imports and synchronizations. Meant to be called before each test.
         """
         self._state.reset()
+
+    def advance_clock(self, seconds: float) -> None:
+        """Move the server's time forward: synchronizations that become due run at once.
+
+        Parameters
+        ----------
+        seconds : float
+            Not negative. `reset` goes back to the time of the machine.
+        """
+        self._state.clock.advance(seconds)
 
     def stop(self) -> None:
         """Stop the server and its private PostgreSQL, and remove a temporary data directory.
@@ -101,6 +112,7 @@ def start(
     data_dir: str | os.PathLike[str] | None = None,
     rate_limit: tuple[float, int] | None = None,
     statement_timeout_s: float | None = None,
+    plan: Plan | None = None,
 ) -> LocalCarto:
     """Start an embedded CARTO server.
 
@@ -124,6 +136,8 @@ def start(
     statement_timeout_s : float, optional
         Longest time of a statement over the SQL API, in seconds; COPY and jobs are exempt. None means
         unlimited.
+    plan : Plan, optional
+        Limits of the account, of imports above all. None takes those of CARTO's largest plan.
 
     Returns
     -------
@@ -161,7 +175,14 @@ def start(
         ) from error
     cluster = open_cluster(dsn, None if data_dir is None else Path(data_dir))
     try:
-        state = State(cluster, user, api_key=api_key, rate_limit=rate_limit, statement_timeout_s=statement_timeout_s)
+        state = State(
+            cluster,
+            user,
+            api_key=api_key,
+            rate_limit=rate_limit,
+            statement_timeout_s=statement_timeout_s,
+            plan=plan,
+        )
         try:
             server = Server(create_app(state), port)
         except BaseException:

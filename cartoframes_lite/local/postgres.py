@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Protocol
@@ -72,6 +73,8 @@ class Cluster(Protocol):
         libpq connection string of a user who may create roles and extensions.
     private : bool
         Whether the cluster is the server's own.
+    directory : Path
+        For the server's files; goes with the cluster.
     """
 
     @property
@@ -81,6 +84,10 @@ class Cluster(Protocol):
     @property
     def private(self) -> bool:
         """Whether the cluster is the server's own."""
+
+    @property
+    def directory(self) -> Path:
+        """Directory for the server's files."""
 
     def stop(self) -> None:
         """Let go of the database; a private cluster is shut down."""
@@ -118,9 +125,12 @@ class GivenDatabase:
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
+        self._directory = tempfile.TemporaryDirectory(prefix="cartoframes_lite-")
+        self.directory = Path(self._directory.name)
 
     def stop(self) -> None:
-        """Do nothing: the database is not ours to stop."""
+        """Remove the server's files; the database is not ours to stop."""
+        self._directory.cleanup()
 
 
 class PrivateCluster:
@@ -144,6 +154,7 @@ class PrivateCluster:
         self._bin = find_binaries(version)
         self._user = find_os_user(given)
         self._home = self._user.make_directory()
+        self.directory = self._home
         self._data = given or self._home / "data"
         self._log = (given or self._home) / "server.log"
         self.dsn = make_conninfo(host=str(self._home), port=_PORT, user=SUPERUSER, dbname=DATABASE)

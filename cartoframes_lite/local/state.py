@@ -20,7 +20,9 @@ from psycopg.types.json import Jsonb
 
 from . import grants as key_grants
 from . import roles
+from .clock import Clock
 from .logins import Connection
+from .plan import Plan
 
 if TYPE_CHECKING:
     from .postgres import Cluster
@@ -84,6 +86,14 @@ class State:
         Requests per second and burst, for each kind of endpoint. None means unlimited.
     statement_timeout_s : float, optional
         Longest time of a statement over the SQL API, in seconds. None means unlimited.
+    plan : Plan, optional
+        Limits of the account.
+
+    Attributes
+    ----------
+    clock : Clock
+    directory : Path
+        For files on their way in or out; gone when the server is.
     """
 
     def __init__(
@@ -94,8 +104,12 @@ class State:
         api_key: str | None = None,
         rate_limit: tuple[float, int] | None = None,
         statement_timeout_s: float | None = None,
+        plan: Plan | None = None,
     ) -> None:
         self.user = user
+        self.plan = plan or Plan()
+        self.clock = Clock()
+        self.directory = cluster.directory
         self.rate_limit = rate_limit
         self.statement_timeout_s = statement_timeout_s
         self.on_reset: list[Callable[[], None]] = []
@@ -233,15 +247,16 @@ class State:
         """Empty the account.
 
         Ends what is running, and drops all tables, types, functions and schemas of the database, all
-        created keys and jobs. The master key and the quota stay.
+        created keys and jobs, imports and synchronizations. The master key and the quota stay, and the clock
+        goes back to the time of the machine.
         """
         for forget in self.on_reset:
             forget()
+        self.clock.reset()
         with self.admin() as connection:
             created = [key.role for key in self._by_token.values() if key.kind == "regular"]
             with connection.transaction():
-                connection.execute("DELETE FROM cartodb_local.links")
-                connection.execute("DELETE FROM cartodb_local.api_keys WHERE kind = 'regular'")
+                connection.execute("SELECT cartodb_local.forget()")
                 roles.empty(connection, self.owner_role, created)
             self._load()
 

@@ -22,6 +22,20 @@ CREATE TABLE IF NOT EXISTS cartodb_local.links (table_oid oid PRIMARY KEY);
 
 REVOKE ALL ON ALL TABLES IN SCHEMA cartodb_local FROM PUBLIC;
 
+-- Empty all of this schema but the account, the master key and the default key.
+CREATE OR REPLACE FUNCTION cartodb_local.forget() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+    tables text;
+BEGIN
+    DELETE FROM cartodb_local.api_keys WHERE kind = 'regular';
+    SELECT string_agg(format('cartodb_local.%I', relname), ', ') INTO tables FROM pg_class
+    WHERE relnamespace = 'cartodb_local'::regnamespace AND relkind = 'r' AND relname NOT IN ('account', 'api_keys');
+    EXECUTE 'TRUNCATE ' || tables;
+END
+$$;
+REVOKE ALL ON FUNCTION cartodb_local.forget() FROM PUBLIC;
+
 -- Drop what is left in the database after the account's roles have lost what they own: things that were made
 -- over the DSN, and large objects. What an extension brought, and the server's own schemas, stay.
 CREATE OR REPLACE FUNCTION cartodb_local.drop_user_objects() RETURNS void
