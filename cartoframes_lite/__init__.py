@@ -6,7 +6,11 @@ import importlib
 import types
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.api_keys import APIKey
+from cartoframes_lite._client.users import Account, User
+from cartoframes_lite._client.visualizations import Permission
 from cartoframes_lite.accessor import CartoAccessor
+from cartoframes_lite.account import list_datasets, list_imports, list_syncs, list_visualizations
 from cartoframes_lite.credentials import Credentials, set_default_credentials
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import (
@@ -31,7 +35,9 @@ from cartoframes_lite.errors import (
     TableExistsError,
     TableNotFoundError,
 )
+from cartoframes_lite.imports import ImportJob
 from cartoframes_lite.read import read_carto
+from cartoframes_lite.syncs import Sync
 from cartoframes_lite.tables import (
     copy_table,
     create_table_from_query,
@@ -42,12 +48,15 @@ from cartoframes_lite.tables import (
     rename_table,
     update_privacy_table,
 )
+from cartoframes_lite.visualizations import Visualization
 from cartoframes_lite.write import to_carto
 
 __version__ = "0.1.0"
 
 __all__ = [
     "APIError",
+    "APIKey",
+    "Account",
     "AuthenticationError",
     "CartoAccessor",
     "CartoError",
@@ -60,23 +69,32 @@ __all__ = [
     "CredentialsError",
     "Dataset",
     "ImportFailed",
+    "ImportJob",
     "JobError",
     "JobTimeout",
     "NonPublicAPIWarning",
     "NotFound",
+    "Permission",
     "PermissionDenied",
     "QueryTimeout",
     "RateLimited",
     "SQLError",
     "ServerError",
+    "Sync",
     "TableExistsError",
     "TableNotFoundError",
+    "User",
+    "Visualization",
     "copy_table",
     "create_table_from_query",
     "delete_table",
     "describe_table",
     "has_table",
+    "list_datasets",
+    "list_imports",
+    "list_syncs",
     "list_tables",
+    "list_visualizations",
     "read_carto",
     "rename_table",
     "set_default_credentials",

@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._staging import Compression
 from cartoframes_lite.credentials import Credentials, last_used, resolve
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import CartoError
-from cartoframes_lite.write import IfExists, Privacy, to_carto
+from cartoframes_lite.syncs import Sync
+from cartoframes_lite.write import IfExists, to_carto
 
 
 @pd.api.extensions.register_dataframe_accessor("carto")
@@ -86,3 +88,17 @@ class CartoAccessor:
                 f"use cartoframes_lite.Dataset({name!r}, credentials)"
             )
         return Dataset(name, credentials)
+
+    @property
+    def privacy(self) -> Privacy:
+        """Who may see the table of this frame: "public", "private" or "link"; can be set. See ``Dataset.privacy``."""
+        return self.dataset.privacy
+
+    @privacy.setter
+    def privacy(self, privacy: Privacy) -> None:
+        self.dataset.privacy = privacy
+
+    @property
+    def sync(self) -> Sync | None:
+        """The synchronization that fills the table of this frame, None if there is none."""
+        return self.dataset.sync

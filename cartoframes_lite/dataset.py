@@ -1,24 +1,44 @@
-"""Dataset: a table of an account, to read, extend, rename and delete."""
+"""Dataset: a table of an account, and what can be done with it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from html import escape
+from pathlib import Path
+from typing import cast, get_args
 
 import pandas as pd
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.imports import Privacy
+from cartoframes_lite._client.sql import Format
+from cartoframes_lite._client.visualizations import Access, Entry, Permission
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.to_series import Backend
-from cartoframes_lite.credentials import Credentials
+from cartoframes_lite._imported import Imported
+from cartoframes_lite.errors import CartoError, PermissionDenied
 from cartoframes_lite.read import read_carto
+from cartoframes_lite.syncs import Sync
 from cartoframes_lite.tables import delete_table, rename_table
+from cartoframes_lite.visualizations import Visualization
 from cartoframes_lite.write import to_carto
 
+_FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".geojson": "geojson",
+    ".json": "geojson",
+    ".gpkg": "gpkg",
+    ".zip": "shp",
+    ".shp": "shp",
+    ".kml": "kml",
+    ".svg": "svg",
+    ".sqlite": "spatialite",
+}
+_ALL_DIGITS = 15  # decimals of degrees that a double can have
 
-@dataclass(slots=True, unsafe_hash=True)  # not frozen, for privacy can be set
-class Dataset:
+
+class Dataset(Imported):
     """A table of an account; nothing is asked of the server before it is used.
 
     Parameters
@@ -32,10 +52,47 @@ class Dataset:
     >>> import cartoframes_lite as cfl
     >>> cfl.Dataset("stations").columns()  # doctest: +SKIP
     {'cartodb_id': 'int8', 'the_geom': 'geometry', 'name': 'text'}
+
+    Notes
+    -----
+    ``from_file``, ``from_url``, ``from_query``, ``from_table`` and ``from_connector`` import something and make it a
+    dataset. They take the same keywords:
+
+    name : str, optional
+        Of the table; normalised by the server. None: after the file.
+    privacy : {"public", "private", "link"}, optional
+        None: the default of the account, which on a free plan is public.
+    collision_strategy : {"skip", "overwrite"}, optional
+        What to do if there is a table of this name: leave it as it is, or replace its rows if the columns agree.
+        None: the new one gets a number, as ``stations_1``.
+    type_guessing : bool, default True
+        Guess the types of columns that have none, as those of CSV; else they are text.
+    quoted_fields_guessing : bool, default True
+        Guess the types of quoted CSV fields, too.
+    content_guessing : bool, default False
+        Look for columns that name places, such as countries, and turn them into geometries.
+    create_map : bool, default False
+        Make a map of the new dataset as well.
+    wait : bool, default True
+        Wait until it is done; else an ``ImportJob`` is returned.
+    timeout_s : float, default 600
+        Longest time to wait, in seconds.
+    progress : bool, optional
+        A progress bar: None shows one after two seconds, False never, True at once.
+
+    And they raise
+
+    ImportFailed
+        If it failed; ``code`` and ``title`` say why, ``source`` who can mend it. Nothing is left of it then.
+    JobTimeout
+        If it is not done in time; it goes on on the server.
+    PermissionDenied
+        If the key is not the master key, the only one that may import.
+    RateLimited
+        If more imports are running than the account allows.
     """
 
-    name: str
-    credentials: Credentials | None = None
+    __slots__ = ()
 
     def read(
         self,
@@ -109,25 +166,201 @@ class Dataset:
         """
         return Dataset(rename_table(self.name, new_name, self.credentials), self.credentials)
 
-    def delete(self) -> None:
+    def delete(self, *, force: bool = False) -> None:
         """Delete the table.
+
+        Parameters
+        ----------
+        force : bool, default False
+            Delete it even if maps show it; they lose their data. Without it the master key is needed, for no other
+            key is shown the maps.
 
         Raises
         ------
         TableNotFoundError
             If there is none.
+        CartoError
+            If maps depend on it; nothing is deleted then.
+        SQLError
+            If a view depends on it.
         """
-        Client(self.credentials).sql.require_table(None, self.name)
+        client = Client(self.credentials)
+        client.sql.require_table(None, self.name)
+        if not force:
+            _require_no_maps(client, self.name)
         delete_table(self.name, self.credentials)
 
-    @property
-    def privacy(self) -> Literal["public", "private", "link"]:
-        """Who may see the table; can be set, with the master key."""
-        privacy: Literal["public", "private", "link"] = (
-            Client(self.credentials).visualizations.get(self.name)["privacy"].lower()
+    def info(self) -> Visualization:
+        """Ask what CARTO's catalogue says of it: size, description, tags, who may see it, which maps show it.
+
+        Raises
+        ------
+        NotFound
+            If there is no such dataset.
+        PermissionDenied
+            If it is private and the key is not the master key.
+        """
+        client = Client(self.credentials)
+        return Visualization.of_entry(client.visualizations.get(self.name), client.credentials)
+
+    def update(
+        self,
+        *,
+        title: str | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+        attributions: str | None = None,
+        license: str | None = None,
+        source: str | None = None,
+        locked: bool | None = None,
+    ) -> Visualization:
+        """Change what the catalogue says of it; what is not given stays.
+
+        Parameters
+        ----------
+        title, description, attributions, license, source : str, optional
+            "" empties them.
+        tags : sequence of str, optional
+        locked : bool, optional
+            Protect it against changes on its page.
+
+        Returns
+        -------
+        Visualization
+            As ``info`` gives it.
+        """
+        return self.info().update(
+            title=title,
+            description=description,
+            tags=tags,
+            attributions=attributions,
+            license=license,
+            source=source,
+            locked=locked,
         )
-        return privacy
+
+    @property
+    def privacy(self) -> Privacy:
+        """Who may see the table: "public", "private" or "link"; can be set, with the master key."""
+        return cast(Privacy, Client(self.credentials).visualizations.get(self.name).privacy)
 
     @privacy.setter
-    def privacy(self, privacy: Literal["public", "private", "link"]) -> None:
+    def privacy(self, privacy: Privacy) -> None:
         Client(self.credentials).visualizations.set_privacy(self.name, privacy)
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        """Who may see or change it beside its owner."""
+        return self.info().permissions
+
+    def share(self, user_or_org: str, access: Access | None = "r") -> tuple[Permission, ...]:
+        """Let a user of the organization, or all of it, read the dataset, or change it, too.
+
+        Parameters
+        ----------
+        user_or_org : str
+            Name of a user, or of the organization.
+        access : {"r", "rw"} or None
+            "r" to read, "rw" also to write; None takes it back.
+
+        Returns
+        -------
+        tuple of Permission
+            Who may see or change it now.
+
+        Raises
+        ------
+        CartoError
+            If the account is in no organization, or there is no such user in it.
+        """
+        if access is not None and access not in get_args(Access):
+            raise ValueError(f"access must be one of {get_args(Access)} or None, not {access!r}")
+        client = Client(self.credentials)
+        kind, entity_id = _entity(client, user_or_org)
+        client.visualizations.share(client.visualizations.get(self.name), kind, entity_id, access)
+        return self.permissions
+
+    @property
+    def sync(self) -> Sync | None:
+        """The synchronization that fills it, None if there is none."""
+        client = Client(self.credentials)
+        for found in client.syncs.list():
+            if found.name == self.name:
+                return Sync.of_synchronization(found, client.credentials)
+        return None
+
+    def to_file(self, path: str | os.PathLike[str], format: Format | None = None) -> Path:
+        """Write the table to a file, which appears when it is complete.
+
+        The server makes it, within its time limit for queries. ``read().to_file`` has no such limit.
+
+        Parameters
+        ----------
+        path : path
+        format : {"csv", "geojson", "gpkg", "shp", "kml", "svg", "spatialite"}, optional
+            None: by the ending of the path; .zip is a shapefile, .sqlite spatialite. A shapefile is always a zip.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        TableNotFoundError
+            If there is no such table.
+        ValueError
+            If the ending says no format.
+        """
+        target = Path(path)
+        chosen = format or _FORMATS.get(target.suffix.lower())
+        if chosen is None or chosen not in _FORMATS.values():
+            known = sorted(set(_FORMATS.values()))
+            raise ValueError(f"no format for {target.name!r}: give format= as one of {known}, not {format!r}")
+        sql = Client(self.credentials).sql
+        sql.require_table(None, self.name)
+        query = f"SELECT * FROM {qualify(None, self.name)}"
+        sql.send_to_file(query, target, format=chosen, dp=_ALL_DIGITS, filename=self.name)
+        return target
+
+    def _repr_html_(self) -> str:
+        """Show what the catalogue says, if there is an answer."""
+        try:
+            client = Client(self.credentials)
+            entry = client.visualizations.find(self.name)
+        except CartoError:
+            entry = None
+        if entry is None:
+            return f"<code>{escape(repr(self))}</code>"
+        return Visualization.of_entry(entry, client.credentials)._repr_html_()
+
+
+def _require_no_maps(client: Client, name: str) -> None:
+    """Raise if maps show a dataset, or if that cannot be known."""
+    entry: Entry | None = client.visualizations.find(name)
+    if entry is None or entry.dependent_count is None:
+        try:
+            client.visualizations.require_master(f"asking which maps show {name!r}")
+        except PermissionDenied as error:
+            error.hint = "delete(force=True) does not ask"
+            raise
+        return  # not in the catalogue yet, so on no map
+    if entry.dependent_count:
+        maps = ", ".join(entry.dependents)
+        raise CartoError(f"{entry.dependent_count} maps show {name!r} ({maps}): delete them first, or pass force=True")
+
+
+def _entity(client: Client, user_or_org: str) -> tuple[str, str]:
+    """Find the kind and id of somebody to share with."""
+    organization = client.users.me().organization
+    if organization is None:
+        raise CartoError("the account belongs to no organization, so there is nobody to share with")
+    if user_or_org == organization.name:
+        return "org", organization.id
+    users = {user.username: user.id for user in client.users.of_organization(organization.name)}
+    entity_id = users.get(user_or_org)
+    if entity_id is None:
+        raise CartoError(
+            f"{user_or_org!r} is neither the organization {organization.name!r} nor one of its users: {sorted(users)}"
+        )
+    return "user", entity_id

@@ -94,7 +94,7 @@ def rename_table(
     """
     client = Client(credentials)
     client.sql.require_table(None, table_name)
-    new = _free_name(client, table_name, new_table_name, if_exists)
+    new = free_name(client, table_name, new_table_name, if_exists)
     client.sql.send(_dropping(new, if_exists) + f"ALTER TABLE {quote(table_name)} RENAME TO {quote(new)}")
     return new
 
@@ -129,7 +129,7 @@ def copy_table(
     """
     client = Client(credentials)
     client.sql.require_table(None, table_name)
-    new = _free_name(client, table_name, new_table_name, if_exists)
+    new = free_name(client, table_name, new_table_name, if_exists)
     return _create(client, f"SELECT * FROM {quote(table_name)}", new, if_exists, cartodbfy)
 
 
@@ -159,7 +159,7 @@ def create_table_from_query(
         The name of the table.
     """
     client = Client(credentials)
-    new = _free_name(client, None, new_table_name, if_exists)
+    new = free_name(client, None, new_table_name, if_exists)
     return _create(client, query.strip().rstrip(";"), new, if_exists, cartodbfy)
 
 
@@ -189,7 +189,7 @@ def describe_table(
             " WHERE the_geom IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
         )
         kind = kinds[0]["kind"] if kinds else None
-    privacy = client.visualizations.get(table_name)["privacy"].lower()
+    privacy = client.visualizations.get(table_name).privacy
     return {"privacy": privacy, "num_rows": count["num_rows"], "geom_type": _SHAPES.get(kind or "", kind)}
 
 
@@ -215,7 +215,7 @@ def update_privacy_table(
     client.visualizations.set_privacy(table_name, privacy)
 
 
-def _free_name(client: Client, old: str | None, name: str, if_exists: str) -> str:
+def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str:
     """Normalise a new name and check that it may be taken."""
     if if_exists not in ("fail", "replace"):
         raise ValueError(f'if_exists must be "fail" or "replace", not {if_exists!r}')

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._codec.fit import fit_wanted
 from cartoframes_lite._codec.merge import addition, replacement
 from cartoframes_lite._codec.names import normalise, qualify
@@ -28,7 +29,6 @@ from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ConnectionFailed, ConversionError, SQLError, TableExistsError
 
 IfExists = Literal["fail", "replace", "append"]
-Privacy = Literal["public", "private", "link"]
 
 # Payloads of an iterator that are kept for a second try. A server that turns a request away does so at once.
 _KEPT_BYTES = 256 << 20
@@ -118,7 +118,7 @@ def to_carto(
         require_geometry(source.first)
     client = Client(credentials)
     if privacy is not None:
-        client.visualizations.require_master("setting the privacy of a dataset")
+        client.visualizations.require_settable()
     _write(client, table, source, if_exists, cartodbfy, compression, progress)
     if privacy is not None:
         client.visualizations.set_privacy(table, privacy)

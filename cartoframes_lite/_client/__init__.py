@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from cartoframes_lite._client.api_keys import APIKeys
+from cartoframes_lite._client.exports import Exports
+from cartoframes_lite._client.imports import Imports
 from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_batch import Batch
 from cartoframes_lite._client.sql_copy import Copy
+from cartoframes_lite._client.syncs import Syncs
 from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._client.users import Users
 from cartoframes_lite._client.visualizations import Visualizations
 from cartoframes_lite.credentials import Credentials, resolve
 
@@ -27,8 +32,18 @@ class Client:
         Streams of rows in and out.
     batch : Batch
         Queries that may take hours.
+    imports : Imports
+        Files, URLs and other databases into tables.
+    syncs : Syncs
+        Tables that the server fills again and again.
     visualizations : Visualizations
-        Datasets and their privacy.
+        Datasets and maps: privacy, descriptions, sharing.
+    exports : Exports
+        Datasets and maps into .carto files.
+    users : Users
+        The account, its quotas, and the users of its organization.
+    api_keys : APIKeys
+        Keys that may do less than the master key.
     """
 
     def __init__(self, credentials: Credentials | None = None) -> None:
@@ -37,7 +52,12 @@ class Client:
         self.sql = SQL(transport)
         self.copy = Copy(transport)
         self.batch = Batch(transport)
+        self.imports = Imports(transport)
+        self.syncs = Syncs(transport)
         self.visualizations = Visualizations(transport)
+        self.exports = Exports(transport)
+        self.users = Users(transport)
+        self.api_keys = APIKeys(transport, self.sql)
 
     def __repr__(self) -> str:
         return f"Client({self.credentials!r})"

@@ -50,3 +50,36 @@ class Progress:
         """Count rows."""
         self._rows += rows
         self._bar.set_postfix_str(f"{self._rows:,} rows", refresh=False)
+
+
+class Waiting:
+    """What a remote job is doing, and for how long.
+
+    Parameters
+    ----------
+    title : str
+    show : bool or None
+        As for `Progress`.
+    """
+
+    def __init__(self, title: str, show: bool | None) -> None:
+        self._bar: Any = tqdm(
+            desc=title,
+            bar_format="{desc}{postfix} [{elapsed}]",
+            delay=0 if show else _DELAY_S,
+            disable=show is False,
+            leave=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def say(self, state: str) -> None:
+        """Show the state."""
+        self._bar.set_postfix_str(state, refresh=False)
+        self._bar.update()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import re
+from functools import partial
 from typing import Any, Literal
 
+from cartoframes_lite._client.files import write_blocks
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite._codec.names import literal, qualify
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite.errors import TableNotFoundError
+from cartoframes_lite.errors import TableNotFoundError, error_from_response
 
 PATH = "api/v2/sql"
 _MAX_QUERY_BYTES = 1_000_000  # the API takes bodies of 1 MB
@@ -77,6 +81,35 @@ class SQL:
             return self._transport.json(method, PATH, idempotent=idempotent, **arguments)
         return self._transport.request(method, PATH, idempotent=idempotent, **arguments)
 
+    def send_to_file(
+        self,
+        query: str,
+        path: str | os.PathLike[str],
+        *,
+        format: Format,
+        dp: int | None = None,
+        filename: str | None = None,
+    ) -> int:
+        """Run a query and write its rows to a file, which appears only when it is complete.
+
+        Parameters are those of ``send``, the format without JSON.
+
+        Returns
+        -------
+        int
+            Size of the file in bytes.
+
+        Raises
+        ------
+        SQLError
+            If the query failed, also after the first rows.
+        """
+        parameters = {"q": query, "format": format, "dp": dp, "filename": filename}
+        form = {name: value for name, value in parameters.items() if value is not None}
+        check = partial(raise_appended_error, path=PATH, opening=b',"error":' if format == "geojson" else None)
+        with self._transport.stream("POST", PATH, form=form) as blocks:
+            return write_blocks(path, blocks, check=check)
+
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Run a query that only reads and give its rows, as JSON has them."""
         rows: list[dict[str, Any]] = self.send(query, idempotent=True)["rows"]
@@ -128,3 +161,27 @@ class SQL:
         if re.search(r"\s", table):
             advice = "a query begins with SELECT, WITH, VALUES or TABLE"
         raise TableNotFoundError(f"there is no table {table!r}: {advice}")
+
+
+def raise_appended_error(tail: bytes, *, path: str, opening: bytes | None = b'{"error":') -> None:
+    """Raise the error that the server wrote behind the data, if the end of the data is one.
+
+    Parameters
+    ----------
+    tail : bytes
+        End of the data.
+    path : str
+        What the message says was asked for.
+    opening : bytes, optional
+        What such an error begins with: a JSON object of its own, or a member of the object that the data are.
+        None if there is never one.
+    """
+    at = -1 if opening is None else tail.rfind(opening)
+    if at < 0:
+        return
+    error = b"{" + tail[at + 1 :]
+    try:
+        json.loads(error)
+    except ValueError:
+        return
+    raise error_from_response("POST", path, 200, {}, error)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from io import IOBase
-from pathlib import Path
 from typing import IO, Literal
 
-from cartoframes_lite._client.sql import PATH
+from cartoframes_lite._client.files import write_blocks
+from cartoframes_lite._client.sql import PATH, raise_appended_error
 from cartoframes_lite._client.transport import Stream, Transport
-from cartoframes_lite.errors import ConnectionFailed, error_from_response
+from cartoframes_lite.errors import ConnectionFailed
 
 _BLOCK_BYTES = 1 << 18
-_TAIL_BYTES = 1 << 16
 
 Source = str | os.PathLike[str] | IO[bytes] | Iterable[bytes] | Callable[[], Iterable[bytes]]
 
@@ -79,33 +77,9 @@ class Copy:
         SQLError
             If the query failed, also after the first rows.
         """
-        target = Path(path)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                size, tail = 0, b""
-                with self.copy_to(query) as blocks:
-                    for block in blocks:
-                        size += file.write(block)
-                        tail = (tail + block)[-_TAIL_BYTES:]
-            raise_appended_error(tail)
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        return size
-
-
-def raise_appended_error(tail: bytes) -> None:
-    """Raise the error that the server wrote behind the data, if the end of the data is one."""
-    at = tail.rfind(b'{"error":')
-    if at < 0:
-        return
-    try:
-        json.loads(tail[at:])
-    except ValueError:
-        return
-    raise error_from_response("POST", f"{PATH}/copyto", 200, {}, tail[at:])
+        with self.copy_to(query) as blocks:
+            check = partial(raise_appended_error, path=f"{PATH}/copyto")
+            return write_blocks(path, blocks, check=check)
 
 
 def _factory(source: Source) -> Callable[[], Iterable[bytes]]:

@@ -19,17 +19,24 @@ from urllib.parse import urlencode, urlsplit
 import requests
 import urllib3
 
+from cartoframes_lite._client.bodies import Sized, gzipped, unpacked, watched
 from cartoframes_lite._client.connection import Adapter
 from cartoframes_lite._client.retry import Failure, Outcome, delay_s
 from cartoframes_lite.credentials import LOOPBACK, Credentials
-from cartoframes_lite.errors import APIError, CartoError, ConnectionFailed, QueryTimeout, error_from_response
+from cartoframes_lite.errors import (
+    APIError,
+    CartoError,
+    ConnectionFailed,
+    QueryTimeout,
+    bare_url,
+    error_from_response,
+)
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 300.0
 COPY_TIMEOUT_S = 3600.0  # copyfrom answers only when the database has everything
 _BLOCK_BYTES = 1 << 18
 _MAX_URL_BYTES = 7_000  # servers take 8 KB for the URL and all headers
-_GZIP = 31  # zlib's window bits for a gzip header
 
 _log = logging.getLogger("cartoframes_lite")
 
@@ -130,20 +137,50 @@ class Transport:
         """
         arguments = {"data": form, "stream": True, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)}
         with self._send(method, path, True, lambda: arguments) as response:
-            yield Stream(self._blocks(response, path), partial(_shut_down, response))
+            yield Stream(self._blocks(response, self._place(path)), partial(_shut_down, response))
 
-    def _blocks(self, response: requests.Response, path: str) -> Iterator[bytes]:
+    @contextmanager
+    def fetch(self, url: str) -> Iterator[Iterator[bytes]]:
+        """GET a file that an answer has named, in blocks; without the key, for it may be anywhere.
+
+        Parameters
+        ----------
+        url : str
+            Absolute, http or https.
+        """
+        place = bare_url(url)
+        timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+        try:
+            # No session: its headers and cookies are meant for the account.
+            response = requests.get(
+                url, stream=True, timeout=timeout, auth=_no_auth, headers={"User-Agent": _user_agent()}
+            )
+        except requests.RequestException as error:
+            raise ConnectionFailed(f"{place}: the file cannot be fetched") from _without_query(error)
+        with response:
+            if response.status_code >= 300:
+                raise error_from_response("GET", place, response.status_code, response.headers, b"")
+            yield self._blocks(response, place)
+
+    def _blocks(self, response: requests.Response, place: str) -> Iterator[bytes]:
         try:
             blocks = response.raw.stream(_BLOCK_BYTES, decode_content=False)
             packed = response.headers.get("Content-Encoding", "").lower() == "gzip"
-            yield from _unpacked(blocks) if packed else blocks
+            yield from unpacked(blocks) if packed else blocks
         except (urllib3.exceptions.HTTPError, OSError, EOFError, zlib.error) as error:
             raise ConnectionFailed(
-                f"{self._place(path)}: the connection broke during the answer; nothing is returned, try again"
+                f"{place}: the connection broke during the answer; nothing is returned, try again"
             ) from error
 
     def upload(
-        self, path: str, *, query: Mapping[str, str], body: Callable[[], Iterable[bytes]], compress: bool
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str],
+        body: Callable[[], Iterable[bytes]],
+        compress: bool = False,
+        content_type: str = "application/octet-stream",
+        size_bytes: int | None = None,
     ) -> Any:
         """POST a body that is made while it is sent, and decode the JSON of the answer.
 
@@ -157,17 +194,21 @@ class Transport:
             nothing is committed, and comes through as it is.
         compress : bool
             Send gzip.
+        content_type : str
+        size_bytes : int, optional
+            Length of a body that is not compressed. None sends it in chunks.
         """
         if len(urlencode(query)) > _MAX_URL_BYTES:
             raise ValueError("the COPY statement is too long for a URL (7,000 bytes): leave out the list of columns")
-        headers = {"Content-Type": "application/octet-stream", **({"Content-Encoding": "gzip"} if compress else {})}
+        headers = {"Content-Type": content_type, **({"Content-Encoding": "gzip"} if compress else {})}
         broken: list[BaseException] = []
 
         def arguments() -> dict[str, Any]:
-            blocks = _watched(body, broken)
+            blocks = watched(body, broken)
+            plain = blocks if size_bytes is None else Sized(blocks, size_bytes)
             return {
                 "params": query,
-                "data": _gzipped(blocks) if compress else blocks,
+                "data": gzipped(blocks) if compress else plain,
                 "headers": headers,
                 "timeout": (CONNECT_TIMEOUT_S, COPY_TIMEOUT_S),
             }
@@ -311,6 +352,11 @@ def _shut_down(response: requests.Response) -> None:
         response.raw.shutdown()
 
 
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keep requests from looking into .netrc."""
+    return request
+
+
 def _without_query(error: requests.RequestException) -> OSError:
     """Keep the kind of a failure, and not the request with its headers that requests hangs on it."""
     return OSError(type(error).__name__)
@@ -333,33 +379,3 @@ def _outcome(error: APIError) -> Outcome:
         statement_timeout=isinstance(error, QueryTimeout),
         retry_after_s=error.retry_after_s,
     )
-
-
-def _watched(body: Callable[[], Iterable[bytes]], broken: list[BaseException]) -> Iterator[bytes]:
-    """Remember an error of the one who makes the body that requests would take for one of the connection."""
-    try:
-        yield from body()
-    except GeneratorExit:  # an early answer: the rest of the body is not wanted
-        raise
-    except BaseException as error:
-        broken.append(error)
-        raise
-
-
-def _unpacked(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack gzip; unlike urllib3, notice if it ends too early."""
-    unpacker = zlib.decompressobj(wbits=_GZIP)
-    for block in blocks:
-        yield unpacker.decompress(block)
-    if not unpacker.eof:
-        raise EOFError("the gzip stream is not complete")
-
-
-def _gzipped(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Compress on the way; level 1, for the network is faster than better levels."""
-    packer = zlib.compressobj(level=1, wbits=_GZIP)
-    for block in blocks:
-        packed = packer.compress(block)
-        if packed:
-            yield packed
-    yield packer.flush()

@@ -1,22 +1,144 @@
-"""Datasets as CARTO's catalogue knows them: their privacy."""
+"""Datasets and maps as CARTO's catalogue knows them: privacy, descriptions, sharing, what depends on what."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
 from urllib.parse import quote
 
-from cartoframes_lite._client import jobs
+from cartoframes_lite._client import jobs, nonpublic
+from cartoframes_lite._client.answers import given, integer, moment, text
+from cartoframes_lite._client.imports import Privacy
+from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._client.transport import Transport
-from cartoframes_lite.errors import JobTimeout, NotFound, PermissionDenied
+from cartoframes_lite.errors import APIError, JobTimeout, NotFound, PermissionDenied
 
-_PATH = "api/v1/viz"
-_KEYS_PATH = "api/v3/api_keys"
-_PRIVACIES = ("public", "private", "link")
+PATH = "api/v1/viz"
+_PERMISSIONS = "api/v1/perm"
 _REGISTRATION_S = 30.0  # a table made by SQL appears in the catalogue within seconds
+_PAGE = 500
+_READINGS = 5
+_DEPENDENTS = 100  # that are named; all are counted
+
+Kind = Literal["table", "derived"]
+Access = Literal["r", "rw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """What somebody may do with a dataset or map beside its owner.
+
+    Attributes
+    ----------
+    kind : str
+        "user", "org" or "group".
+    id : str
+    name : str or None
+        Of the user or organization.
+    access : str
+        "r" to read, "rw" also to write.
+    """
+
+    kind: str
+    id: str
+    name: str | None
+    access: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A dataset or map, as the server described it.
+
+    Attributes
+    ----------
+    id : str
+    kind : str
+        "table" for a dataset, "derived" for a map.
+    name : str
+        Of a dataset, the name of its table.
+    privacy : str
+        "public", "private", "link" or "password".
+    url : str or None
+        Its page.
+    title, description, attributions, license, source : str or None
+    tags : tuple of str
+    locked : bool
+        Whether it is protected against changes on the page.
+    owner : str or None
+        Username.
+    permission_id : str or None
+    permissions : tuple of Permission
+    created_at, updated_at : datetime or None
+        With time zone.
+    row_count : int or None
+        PostgreSQL's estimate.
+    size_bytes : int or None
+        Of the table with its indexes.
+    geometry_types : tuple of str
+        As "ST_Point".
+    dependents : tuple of str
+        Names of maps that show the dataset, 100 at most.
+    dependent_count : int or None
+        How many there are; None if the server does not say.
+    """
+
+    id: str
+    kind: str
+    name: str
+    privacy: str
+    url: str | None
+    title: str | None
+    description: str | None
+    attributions: str | None
+    license: str | None
+    source: str | None
+    tags: tuple[str, ...]
+    locked: bool
+    owner: str | None
+    permission_id: str | None
+    permissions: tuple[Permission, ...]
+    created_at: datetime | None
+    updated_at: datetime | None
+    row_count: int | None
+    size_bytes: int | None
+    geometry_types: tuple[str, ...]
+    dependents: tuple[str, ...]
+    dependent_count: int | None
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Entry:
+        """Read an answer of the API."""
+        table, permission = answer.get("table") or {}, answer.get("permission") or {}
+        return cls(
+            id=str(answer["id"]),
+            kind=str(answer["type"]),
+            name=str(answer["name"]),
+            privacy=str(answer["privacy"]).lower(),
+            url=text(answer, "url"),
+            title=text(answer, "title"),
+            description=text(answer, "description"),
+            attributions=text(answer, "attributions"),
+            license=text(answer, "license"),
+            source=text(answer, "source"),
+            tags=tuple(answer.get("tags") or ()),
+            locked=bool(answer.get("locked")),
+            owner=text(permission.get("owner") or {}, "username"),
+            permission_id=text(permission, "id"),
+            permissions=tuple(_permission(item) for item in permission.get("acl") or ()),
+            created_at=moment(answer.get("created_at")),
+            updated_at=moment(answer.get("updated_at")),
+            row_count=integer(table.get("row_count")),
+            size_bytes=integer(table.get("size")),
+            geometry_types=tuple(table.get("geometry_types") or ()),
+            dependents=tuple(str(item["name"]) for item in answer.get("dependent_visualizations") or ()),
+            dependent_count=integer(answer.get("dependent_visualizations_count")),
+        )
 
 
 class Visualizations:
-    """``client.visualizations``.
+    """``client.visualizations``. CARTO does not document this API.
 
     Parameters
     ----------
@@ -24,10 +146,20 @@ class Visualizations:
     """
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+        self._platform = Platform(transport)
 
-    def get(self, name: str) -> dict[str, Any]:
-        """Ask for a dataset by its name or id; a table that is not registered yet is waited for.
+    def find(self, name: str) -> Entry | None:
+        """Ask for a dataset or map by its id, or a dataset by its name; None if none is shown to this key."""
+        nonpublic.warn(PATH)
+        query = {"with_dependent_visualizations": _DEPENDENTS, "show_permission": "true"}
+        try:
+            found = self._platform.json("GET", _place(name), what=f"asking for {name!r}", query=query)
+        except NotFound:
+            return None
+        return Entry.of(found)
+
+    def get(self, name: str) -> Entry:
+        """Ask as ``find`` does; a table that is not registered yet is waited for.
 
         Raises
         ------
@@ -36,54 +168,194 @@ class Visualizations:
         PermissionDenied
             If it is not shown because the key is not the master key.
         """
-        refusals: list[NotFound] = []
+        asked = 0
 
-        def poll() -> dict[str, Any] | None:
-            try:
-                found: dict[str, Any] = self._transport.json("GET", f"{_PATH}/{quote(name)}", idempotent=True)
-            except NotFound as error:
-                if not refusals:  # other keys are shown public datasets only, however long they wait
-                    self.require_master(f"asking for the dataset {name!r}")
-                refusals.append(error)
-                return None
+        def poll() -> Entry | None:
+            nonlocal asked
+            found, asked = self.find(name), asked + 1
+            if found is None and asked == 1:  # other keys are shown public ones only, however long they wait
+                self.require_master(f"asking for the dataset {name!r}")
             return found
 
         try:
-            found = jobs.wait(
-                poll, done=lambda answer: answer is not None, timeout_s=_REGISTRATION_S, what=f"dataset {name!r}"
-            )
+            found = jobs.wait(poll, done=bool, timeout_s=_REGISTRATION_S, what=f"dataset {name!r}")
         except JobTimeout as timeout:
-            raise refusals[-1] from timeout
-        assert found is not None
+            message = f"there is no dataset or map {name!r}"
+            raise NotFound(message, status=404, method="GET", url=_place(name)) from timeout
+        assert found is not None  # `done` is true only then
         return found
 
-    def require_master(self, what: str) -> None:
-        """Raise PermissionDenied if the key is not the master key, the only one that the catalogue heeds.
+    def list(
+        self,
+        kind: Kind,
+        *,
+        search: str | None = None,
+        tags: Sequence[str] = (),
+        privacy: Privacy | None = None,
+        shared: bool = False,
+        locked: bool | None = None,
+    ) -> list[Entry]:
+        """List datasets or maps, by name.
+
+        What others add, rename and delete in the meantime does not make the list miss one that was there all the
+        time: of several pages, two readings have to agree.
 
         Parameters
         ----------
-        what : str
-            What the message says that the key may not do.
+        kind : {"table", "derived"}
+            Datasets or maps.
+        search : str, optional
+            Words in name, description or tags.
+        tags : sequence of str
+            Any of them.
+        privacy : {"public", "private", "link"}, optional
+        shared : bool, default False
+            Also what others share with this account.
+        locked : bool, optional
         """
-        try:
-            answer = self._transport.json("GET", _KEYS_PATH, idempotent=True, query={"type": "master"})
-        except NotFound:  # an older installation, without this API: what follows will tell
-            return
-        if not answer.get("result"):
-            raise PermissionDenied(
-                f"{what} takes the master key: pass Credentials with it", status=403, method="GET", url=_KEYS_PATH
-            )
+        nonpublic.warn(PATH)
+        check_privacy(privacy)
+        query = given(
+            types=kind,
+            q=search,
+            tags=",".join(tags) or None,
+            privacy=privacy,
+            exclude_shared=str(not shared).lower(),
+            locked=None if locked is None else str(locked).lower(),
+            with_dependent_visualizations=_DEPENDENTS,
+            show_permission="true",
+            order="name",
+            order_direction="asc",
+            per_page=_PAGE,
+        )
+        before: list[Entry] | None = None
+        for _ in range(_READINGS):
+            entries = list(self._pages(query))
+            if len(entries) <= _PAGE or (before is not None and _ids(before) == _ids(entries)):
+                break
+            before = entries
+        return list({entry.id: entry for entry in entries}.values())
 
-    def set_privacy(self, name: str, privacy: str) -> None:
-        """Set the privacy of a dataset.
+    def _pages(self, query: Mapping[str, Any]) -> Iterator[Entry]:
+        page = 0
+        while True:
+            page += 1
+            answer = self._platform.json("GET", PATH, what="listing datasets", query={**query, "page": page})
+            entries = [Entry.of(found) for found in answer["visualizations"]]
+            yield from entries
+            if len(entries) < _PAGE:
+                return
+
+    def update(self, name: str, **changes: Any) -> Entry:
+        """Change members of a dataset or map.
 
         Parameters
         ----------
         name : str
+            Its id, or the name of a dataset.
+        **changes
+            As the API has them: name, display_name, title, description, tags, privacy, license, attributions, source,
+            locked.
+
+        Raises
+        ------
+        APIError
+            If the server has silently kept the old name.
+        """
+        nonpublic.warn(PATH)
+        check_privacy(changes.get("privacy"))
+        entry = self.get(name)
+        body = {"id": entry.id, **changes}
+        changed = Entry.of(
+            self._platform.json("PUT", _place(entry.id), what=f"changing the dataset {name!r}", json_body=body)
+        )
+        if "name" in changes and changed.name != changes["name"]:
+            message = f"the server has kept the name {changed.name!r}: {changes['name']!r} is taken, or cannot be used"
+            raise APIError(message, status=200, method="PUT", url=_place(entry.id))
+        return changed
+
+    def set_privacy(self, name: str, privacy: Privacy) -> None:
+        """Set who may see a dataset or map.
+
+        Parameters
+        ----------
+        name : str
+            Its id, or the name of a dataset.
         privacy : {"public", "private", "link"}
         """
-        if privacy not in _PRIVACIES:
-            raise ValueError(f"privacy must be one of {_PRIVACIES}, not {privacy!r}")
-        dataset = self.get(name)
-        body = {"id": dataset["id"], "privacy": privacy}
-        self._transport.json("PUT", f"{_PATH}/{dataset['id']}", idempotent=True, json_body=body)
+        check_privacy(privacy)
+        self.update(name, privacy=privacy)
+
+    def require_settable(self) -> None:
+        """Raise PermissionDenied if this key cannot set a privacy."""
+        nonpublic.warn(PATH)
+        self.require_master("setting the privacy of a dataset")
+
+    def require_master(self, what: str) -> None:
+        """Raise PermissionDenied if the key is not the master key."""
+        self._platform.require_master(what)
+
+    def create_map(self, tables: Sequence[str], *, name: str | None = None) -> Entry:
+        """Make a map of datasets.
+
+        Parameters
+        ----------
+        tables : sequence of str
+            Their names.
+        name : str, optional
+            None: the server chooses one.
+        """
+        nonpublic.warn(PATH)
+        body = given(tables=list(tables), name=name)
+        return Entry.of(self._platform.json("POST", PATH, what="creating a map", json_body=body))
+
+    def delete(self, visualization_id: str) -> None:
+        """Delete a map; or a dataset with its table and the maps that depend on it."""
+        nonpublic.warn(PATH)
+        self._platform.json("DELETE", _place(visualization_id), what="deleting a map or dataset")
+
+    def share(self, entry: Entry, kind: str, entity_id: str, access: Access | None) -> None:
+        """Let a user or organization see a dataset or map, or no longer.
+
+        Parameters
+        ----------
+        entry : Entry
+            As the server describes it now: what others may do is sent along.
+        kind : {"user", "org", "group"}
+        entity_id : str
+        access : {"r", "rw"} or None
+            None takes it back.
+        """
+        if access is not None and access not in get_args(Access):
+            raise ValueError(f"access must be one of {get_args(Access)} or None, not {access!r}")
+        nonpublic.warn(_PERMISSIONS)
+        if entry.permission_id is None:
+            raise PermissionDenied(
+                f"who may see {entry.name!r} is not shown to this key", status=403, method="PUT", url=_PERMISSIONS
+            )
+        others = [item for item in entry.permissions if (item.kind, item.id) != (kind, entity_id)]
+        acl = [{"type": item.kind, "entity": {"id": item.id}, "access": item.access} for item in others]
+        if access is not None:
+            acl.append({"type": kind, "entity": {"id": entity_id}, "access": access})
+        path = f"{_PERMISSIONS}/{entry.permission_id}"
+        self._platform.json("PUT", path, what=f"sharing {entry.name!r}", json_body={"acl": acl})
+
+
+def check_privacy(privacy: object) -> None:
+    """Raise ValueError for a privacy that there is not."""
+    if privacy is not None and privacy not in get_args(Privacy):
+        raise ValueError(f"privacy must be one of {get_args(Privacy)}, not {privacy!r}")
+
+
+def _place(name: str) -> str:
+    return f"{PATH}/{quote(name, safe='')}"
+
+
+def _ids(entries: Sequence[Entry]) -> list[str]:
+    return [entry.id for entry in entries]
+
+
+def _permission(item: Mapping[str, Any]) -> Permission:
+    entity = item.get("entity") or {}
+    name = text(entity, "username") or text(entity, "name")
+    return Permission(str(item["type"]), str(entity.get("id")), name, str(item["access"]))

@@ -1,0 +1,51 @@
+"""Bodies of requests and answers as iterators of blocks."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+
+_GZIP = 31  # zlib's window bits for a gzip header
+
+
+class Sized:
+    """Blocks whose length is known beforehand, so that they need not be sent in chunks."""
+
+    def __init__(self, blocks: Iterable[bytes], size_bytes: int) -> None:
+        self._blocks, self._size_bytes = blocks, size_bytes
+
+    def __len__(self) -> int:
+        return self._size_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._blocks)
+
+
+def watched(body: Callable[[], Iterable[bytes]], broken: list[BaseException]) -> Iterator[bytes]:
+    """Remember an error of the one who makes the body that requests would take for one of the connection."""
+    try:
+        yield from body()
+    except GeneratorExit:  # an early answer: the rest of the body is not wanted
+        raise
+    except BaseException as error:
+        broken.append(error)
+        raise
+
+
+def unpacked(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Unpack gzip; unlike urllib3, notice if it ends too early."""
+    unpacker = zlib.decompressobj(wbits=_GZIP)
+    for block in blocks:
+        yield unpacker.decompress(block)
+    if not unpacker.eof:
+        raise EOFError("the gzip stream is not complete")
+
+
+def gzipped(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Compress on the way; level 1, for the network is faster than better levels."""
+    packer = zlib.compressobj(level=1, wbits=_GZIP)
+    for block in blocks:
+        packed = packer.compress(block)
+        if packed:
+            yield packed
+    yield packer.flush()

@@ -1,0 +1,102 @@
+"""Exports of maps and datasets as .carto files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cartoframes_lite._client import jobs, nonpublic
+from cartoframes_lite._client.answers import text
+from cartoframes_lite._client.files import write_blocks
+from cartoframes_lite._client.platform import Platform
+from cartoframes_lite._client.progress import Progress, Waiting
+from cartoframes_lite._client.transport import Transport
+from cartoframes_lite.errors import ConnectionFailed, JobError
+
+PATH = "api/v3/visualization_exports"
+_FINAL = ("complete", "failure")
+_ZIP = b"PK\x05\x06"  # begins the end of every zip file
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """An export job, as the server described it.
+
+    Attributes
+    ----------
+    id : str
+    state : str
+        "pending", "exporting" or "uploading", and in the end "complete" or "failure".
+    url : str or None
+        Where the file is, once it is complete.
+    """
+
+    id: str
+    state: str
+    url: str | None
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Export:
+        """Read an answer of the API."""
+        return cls(id=str(answer["id"]), state=str(answer["state"]), url=text(answer, "url"))
+
+
+class Exports:
+    """``client.exports``. CARTO does not document this API.
+
+    Parameters
+    ----------
+    transport : Transport
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._platform = Platform(transport)
+
+    def create(self, visualization_id: str) -> Export:
+        """Begin the export of a visualization with its data."""
+        nonpublic.warn(PATH)
+        body = {"visualization_id": visualization_id}
+        return Export.of(self._platform.json("POST", PATH, what="exporting", json_body=body))
+
+    def read(self, export_id: str) -> Export:
+        """Ask for the state of an export."""
+        nonpublic.warn(PATH)
+        return Export.of(self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export"))
+
+    def wait(self, export_id: str, *, timeout_s: float = 600.0, progress: bool | None = None) -> Export:
+        """Wait until the file is there.
+
+        Raises
+        ------
+        JobError
+            If the export failed.
+        JobTimeout
+            If it is not done in time; it goes on on the server.
+        """
+        with Waiting("exporting", progress) as shown:
+
+            def poll() -> Export:
+                export = self.read(export_id)
+                shown.say(export.state)
+                return export
+
+            export = jobs.wait(
+                poll, done=lambda export: export.state in _FINAL, timeout_s=timeout_s, what=f"export {export_id}"
+            )
+        if export.state != "complete" or export.url is None:
+            raise JobError(f"export {export_id} failed on the server: try again, or read the tables with read_carto")
+        return export
+
+    def download(self, export: Export, path: str | os.PathLike[str], *, progress: bool | None = None) -> int:
+        """Fetch the file of an export, which appears only when it is complete; return its size in bytes."""
+        assert export.url is not None  # that of a complete one
+        with self._platform.transport.fetch(export.url) as blocks, Progress(f"{path}", progress) as shown:
+            return write_blocks(path, shown.count_bytes(blocks), check=_require_end)
+
+
+def _require_end(tail: bytes) -> None:
+    """Raise if the end of a zip file is missing."""
+    if _ZIP not in tail:
+        raise ConnectionFailed("what came is not a complete .carto file: try again")

@@ -1,0 +1,339 @@
+"""The Import API: files, URLs, queries, tables and other databases become tables."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, get_args
+
+from requests_toolbelt import MultipartEncoder
+
+from cartoframes_lite._client import jobs
+from cartoframes_lite._client.answers import given, integer, text
+from cartoframes_lite._client.import_codes import ALL_SKIPPED, title
+from cartoframes_lite._client.platform import Platform
+from cartoframes_lite._client.progress import Progress, Waiting
+from cartoframes_lite._client.transport import Transport
+from cartoframes_lite.errors import CartoError, ImportFailed
+
+PATH = "api/v1/imports"
+_FINAL = ("complete", "failure", "stuck")
+_BLOCK_BYTES = 1 << 18
+
+CollisionStrategy = Literal["skip", "overwrite"]
+Privacy = Literal["public", "private", "link"]
+File = str | os.PathLike[str] | BinaryIO
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """How something is imported.
+
+    Parameters
+    ----------
+    privacy : {"public", "private", "link"}, optional
+        None: the default of the account, which on a free plan is public.
+    collision_strategy : {"skip", "overwrite"}, optional
+        What to do if there is a table of this name. None: the new one gets a number, as ``stations_1``.
+    type_guessing : bool, default True
+        Guess the types of columns that have none, as those of CSV; else they are text.
+    quoted_fields_guessing : bool, default True
+        Guess the type of quoted CSV fields, too.
+    content_guessing : bool, default False
+        Look for columns that name places, such as countries, and turn them into geometries.
+    create_map : bool, default False
+        Make a map of the new dataset as well.
+    """
+
+    privacy: Privacy | None = None
+    collision_strategy: CollisionStrategy | None = None
+    type_guessing: bool = True
+    quoted_fields_guessing: bool = True
+    content_guessing: bool = False
+    create_map: bool = False
+
+    def __post_init__(self) -> None:
+        if self.privacy is not None and self.privacy not in get_args(Privacy):
+            raise ValueError(f"privacy must be one of {get_args(Privacy)}, not {self.privacy!r}")
+        if self.collision_strategy is not None and self.collision_strategy not in get_args(CollisionStrategy):
+            raise ValueError(
+                f"collision_strategy must be one of {get_args(CollisionStrategy)}, not {self.collision_strategy!r}"
+            )
+
+    def members(self) -> dict[str, Any]:
+        """Give the parameters of the API."""
+        return given(
+            privacy=self.privacy,
+            collision_strategy=self.collision_strategy,
+            type_guessing=self.type_guessing,
+            quoted_fields_guessing=self.quoted_fields_guessing,
+            content_guessing=self.content_guessing,
+            create_vis=self.create_map,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """An import job, as the server described it.
+
+    Attributes
+    ----------
+    id : str
+    state : str
+        "enqueued", "pending", "uploading", "unpacking", "importing" or "guessing", and in the end "complete",
+        "failure" or "stuck".
+    data_type : str or None
+        "file", "url", "query", "table", "external_table" or "datasource".
+    display_name : str or None
+        What is imported.
+    table_name : str or None
+        The table that was made; of several, one.
+    tables_created : int or None
+        How many tables were made.
+    error_code : int or None
+        Why it failed, or 1022: all tables were skipped.
+    error : ImportFailed or None
+        Why it failed.
+    warnings : str or None
+    visualization_id : str or None
+        The map that was made along with it.
+    synchronization_id : str or None
+        The synchronization that it belongs to.
+    """
+
+    id: str
+    state: str
+    data_type: str | None
+    display_name: str | None
+    table_name: str | None
+    tables_created: int | None
+    error_code: int | None
+    error: ImportFailed | None
+    warnings: str | None
+    visualization_id: str | None
+    synchronization_id: str | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, well or badly."""
+        return self.state in _FINAL
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Import:
+        """Read an answer of the API."""
+        failed = answer["state"] in ("failure", "stuck")
+        return cls(
+            id=str(answer["id"]),
+            state=str(answer["state"]),
+            data_type=text(answer, "data_type"),
+            display_name=text(answer, "display_name"),
+            table_name=text(answer, "table_name"),
+            tables_created=integer(answer.get("tables_created_count")),
+            error_code=integer(answer.get("error_code")),
+            error=_failure(answer) if failed else None,
+            warnings=text(answer, "warnings"),
+            visualization_id=text(answer, "visualization_id"),
+            synchronization_id=text(answer, "synchronization_id"),
+        )
+
+    @property
+    def skipped(self) -> bool:
+        """Whether there were such tables, and ``collision_strategy="skip"`` left them alone."""
+        return self.error_code == ALL_SKIPPED
+
+
+class Imports:
+    """``client.imports``.
+
+    Parameters
+    ----------
+    transport : Transport
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._platform = Platform(transport)
+
+    def create_from_file(
+        self,
+        file: File,
+        options: ImportOptions,
+        *,
+        name: str | None = None,
+        progress: bool | None = None,
+    ) -> str:
+        """Send a file, block by block.
+
+        Parameters
+        ----------
+        file : path or binary file
+            A file object is sent from its beginning.
+        options : ImportOptions
+        name : str, optional
+            Name for the table. A file object without a name needs one with an ending, as "stations.csv".
+        progress : bool, optional
+            As in ``to_carto``.
+
+        Returns
+        -------
+        str
+            The id of the job.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        # Text, and in lower case: the server takes "False" for true.
+        query = {member: str(value).lower() for member, value in options.members().items()}
+        open_file, file_name = _opener(file, name)
+        with open_file() as opened:
+            outline = _multipart(file_name, opened)
+
+        def body() -> Iterator[bytes]:
+            with open_file() as opened, Progress(file_name, progress) as shown:
+                parts = _multipart(file_name, opened, outline.boundary_value)
+                yield from shown.count_bytes(iter(lambda: parts.read(_BLOCK_BYTES), b""))
+
+        answer = self._platform.upload(
+            PATH, what="importing", query=query, body=body, content_type=outline.content_type, size_bytes=outline.len
+        )
+        return str(answer["item_queue_id"])
+
+    def create_from_url(self, url: str, options: ImportOptions) -> str:
+        """Let the server fetch a file; return the id of the job."""
+        return self._create({"url": url}, options)
+
+    def create_from_query(self, query: str, name: str, options: ImportOptions) -> str:
+        """Make a table of the rows of a query; return the id of the job."""
+        return self._create({"sql": query, "table_name": name}, options)
+
+    def create_from_table(self, table: str, name: str | None, options: ImportOptions) -> str:
+        """Copy a table of the account; return the id of the job."""
+        return self._create(given(table_copy=table, table_name=name), options)
+
+    def create_from_connector(self, connector: Mapping[str, Any], options: ImportOptions) -> str:
+        """Fetch a table of another database; return the id of the job.
+
+        Parameters
+        ----------
+        connector : mapping
+            As in ``Dataset.from_connector``.
+        options : ImportOptions
+        """
+        with without_passwords(connector):
+            return self._create(wrapped(connector), options)
+
+    def read(self, import_id: str) -> Import:
+        """Ask for the state of a job."""
+        return Import.of(self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import"))
+
+    def list(self) -> list[str]:
+        """List the ids of the jobs that the server remembers."""
+        answer = self._platform.json("GET", PATH, what="listing imports")
+        return [str(import_id) for import_id in answer["imports"]]
+
+    def wait(self, import_id: str, *, timeout_s: float = 600.0, progress: bool | None = None) -> Import:
+        """Wait until a job has ended well.
+
+        Parameters
+        ----------
+        import_id : str
+        timeout_s : float, default 600
+            Longest time to wait, in seconds.
+        progress : bool, optional
+            As in ``to_carto``; shows the state.
+
+        Raises
+        ------
+        ImportFailed
+            If it failed.
+        JobTimeout
+            If it has not ended in time; it goes on on the server.
+        """
+        with Waiting("importing", progress) as shown:
+
+            def poll() -> Import:
+                job = self.read(import_id)
+                shown.say(job.state)
+                return job
+
+            job = jobs.wait(poll, done=lambda job: job.done, timeout_s=timeout_s, what=f"import {import_id}")
+        if job.error is not None:
+            raise job.error
+        return job
+
+    def _create(self, source: Mapping[str, Any], options: ImportOptions) -> str:
+        body = {**options.members(), **source}
+        answer = self._platform.json("POST", PATH, what="importing", json_body=body)
+        return str(answer["item_queue_id"])
+
+
+def wrapped(connector: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a connector into the member that the API wants it in, with what the documentation has beside it."""
+    inner = connector.get("connector", {})
+    return {"connector": {**inner, **{name: value for name, value in connector.items() if name != "connector"}}}
+
+
+@contextmanager
+def without_passwords(connector: Mapping[str, Any]) -> Iterator[None]:
+    """Take the password of a connector out of errors, should the server have repeated it."""
+    connection = wrapped(connector)["connector"].get("connection", {})
+    secrets = [str(value) for name, value in connection.items() if "pass" in name.lower() and value]
+    try:
+        yield
+    except CartoError as error:
+        for secret in secrets:
+            error.args = tuple(str(argument).replace(secret, "***") for argument in error.args)
+        raise
+
+
+def _multipart(file_name: str, file: BinaryIO, boundary: str | None = None) -> MultipartEncoder:
+    return MultipartEncoder({"file": (file_name, file, "application/octet-stream")}, boundary=boundary)
+
+
+def _failure(answer: Mapping[str, Any]) -> ImportFailed:
+    """Make the error of a job that failed."""
+    told = answer.get("get_error_text")
+    told = told if isinstance(told, Mapping) else {}
+    code = integer(answer.get("error_code"))
+    name = str(told.get("title") or title(code))
+    what_about = text(told, "what_about")
+    what = text(answer, "display_name") or f"import {answer['id']}"
+    lines = [f"{what}: {name} (code {code})", *([what_about] if what_about else [])]
+    if warnings := text(answer, "warnings"):
+        lines.append(warnings)
+    return ImportFailed("\n".join(lines), code=code, title=name, what_about=what_about, source=text(told, "source"))
+
+
+def _opener(file: File, name: str | None) -> tuple[Callable[[], AbstractContextManager[BinaryIO]], str]:
+    """Make a function that opens the file, and find the name to send it under."""
+    if isinstance(file, str | os.PathLike):
+        path = Path(file)
+        path.open("rb").close()  # an error of the file system comes before anything is sent
+        return (lambda: path.open("rb")), path.name if name is None else _named(name, path.name)
+    if isinstance(file, io.TextIOBase) or not hasattr(file, "read"):
+        raise TypeError(f"expected a path or a file opened in binary mode, got {type(file).__name__}")
+    own = getattr(file, "name", None)
+    own_name = Path(own).name if isinstance(own, str) else ""
+    sent = own_name if name is None else _named(name, own_name)
+    if not Path(sent).suffix:
+        raise ValueError(f"a file object needs a name with an ending that says its type, as 'x.csv', not {sent!r}")
+    return (lambda: _rewound(file)), sent
+
+
+@contextmanager
+def _rewound(file: BinaryIO) -> Iterator[BinaryIO]:
+    """Give a file of the caller's from its beginning, and leave it open."""
+    file.seek(0)
+    yield file
+
+
+def _named(name: str, file_name: str) -> str:
+    """Put the ending of a file behind the name of a table, unless it has one."""
+    endings = Path(file_name).suffixes[-2:]
+    ending = "".join(endings) if endings[:1] == [".tar"] else "".join(endings[-1:])
+    return name if Path(name).suffix in endings or not ending else f"{name}{ending}"

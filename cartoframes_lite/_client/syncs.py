@@ -1,0 +1,160 @@
+"""Synchronizations: tables that the server fills again and again from a URL or another database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cartoframes_lite._client.answers import given, integer, moment, text
+from cartoframes_lite._client.import_codes import title
+from cartoframes_lite._client.imports import ImportOptions, wrapped
+from cartoframes_lite._client.platform import Platform
+from cartoframes_lite._client.transport import Transport
+from cartoframes_lite.errors import ImportFailed
+
+PATH = "api/v1/synchronizations"
+SHORTEST_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Synchronization:
+    """A synchronization, as the server described it.
+
+    Attributes
+    ----------
+    id : str
+    name : str or None
+        The table; None until the first import has made it.
+    state : str
+        "created", "queued", "syncing", "success" or "failure".
+    interval_s : int
+        Seconds from one run to the next.
+    url : str or None
+        None for a connector.
+    ran_at, run_at : datetime or None
+        When it ran last (at first: when it was created), and when it will run next. With time zone.
+    retried_times : int
+        How often it has failed since it last succeeded.
+    error : ImportFailed or None
+        Why the last run failed. The table has the data of the last good one.
+    """
+
+    id: str
+    name: str | None
+    state: str
+    interval_s: int
+    url: str | None
+    ran_at: datetime | None
+    run_at: datetime | None
+    retried_times: int
+    error: ImportFailed | None
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Synchronization:
+        """Read an answer of the API."""
+        return cls(
+            id=str(answer["id"]),
+            name=text(answer, "name"),
+            state=str(answer["state"]),
+            interval_s=int(answer["interval"]),
+            url=text(answer, "url"),
+            ran_at=moment(answer.get("ran_at")),
+            run_at=moment(answer.get("run_at")),
+            retried_times=integer(answer.get("retried_times")) or 0,
+            error=_failure(answer) if answer["state"] == "failure" else None,
+        )
+
+
+class Syncs:
+    """``client.syncs``.
+
+    Parameters
+    ----------
+    transport : Transport
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._platform = Platform(transport)
+
+    def create(
+        self, source: str | Mapping[str, Any], interval_s: int, options: ImportOptions
+    ) -> tuple[Synchronization, str]:
+        """Import something now, and again at each interval.
+
+        Parameters
+        ----------
+        source : str or mapping
+            A URL, or a connector as in ``Dataset.from_connector``.
+        interval_s : int
+            At least 900 seconds.
+        options : ImportOptions
+            Without privacy and collision_strategy, which the API does not take here.
+
+        Returns
+        -------
+        tuple of (Synchronization, str)
+            The synchronization, and the id of its first import.
+
+        Raises
+        ------
+        ValueError
+            If the interval is too short.
+        """
+        body = {
+            **options.members(),
+            **({"url": source} if isinstance(source, str) else wrapped(source)),
+            "interval": checked_interval(interval_s),
+        }
+        answer = self._platform.json("POST", PATH, what="synchronizing", json_body=body)
+        return Synchronization.of(answer), str(answer["data_import"]["item_queue_id"])
+
+    def list(self) -> list[Synchronization]:
+        """List all synchronizations of the account."""
+        answer = self._platform.json("GET", PATH, what="listing synchronizations")
+        return [Synchronization.of(found) for found in answer["synchronizations"]]
+
+    def read(self, sync_id: str) -> Synchronization:
+        """Ask for the state of a synchronization."""
+        answer = self._platform.json("GET", f"{PATH}/{sync_id}", what="reading a synchronization")
+        return Synchronization.of(answer)
+
+    def update(self, sync_id: str, *, interval_s: int) -> Synchronization:
+        """Change the interval.
+
+        Raises
+        ------
+        ValueError
+            If it is shorter than 900 seconds. The server would not refuse that.
+        """
+        body = given(id=sync_id, interval=checked_interval(interval_s))
+        self._platform.json("PUT", f"{PATH}/{sync_id}", what="changing a synchronization", json_body=body)
+        return self.read(sync_id)
+
+    def force(self, sync_id: str) -> bool:
+        """Ask for a run now; False if the server refuses, as it does for 900 seconds after a run."""
+        what = "forcing a synchronization"
+        answer = self._platform.json("PUT", f"{PATH}/{sync_id}/sync_now", what=what, idempotent=False, json_body={})
+        return bool(answer["enqueued"])
+
+    def delete(self, sync_id: str) -> None:
+        """Stop a synchronization; its table stays."""
+        self._platform.json("DELETE", f"{PATH}/{sync_id}", what="stopping a synchronization")
+
+
+def checked_interval(interval_s: int) -> int:
+    """Return an interval; ValueError if it is too short, TypeError if it is not a whole number."""
+    if isinstance(interval_s, bool) or not isinstance(interval_s, int):
+        raise TypeError(f"the interval is a whole number of seconds, not {interval_s!r}")
+    if interval_s < SHORTEST_S:
+        raise ValueError(f"the shortest interval is {SHORTEST_S} s (15 minutes), not {interval_s} s")
+    return interval_s
+
+
+def _failure(answer: Mapping[str, Any]) -> ImportFailed:
+    """Make the error of a synchronization that failed."""
+    code = integer(answer.get("error_code"))
+    name = text(answer, "error_message") or title(code)
+    what = text(answer, "name") or text(answer, "url") or f"synchronization {answer['id']}"
+    return ImportFailed(f"{what}: {name} (code {code})", code=code, title=title(code))

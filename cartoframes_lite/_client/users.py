@@ -1,0 +1,187 @@
+"""The user, quotas, and the other users of the organization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from cartoframes_lite._client import nonpublic
+from cartoframes_lite._client.answers import given, integer, text
+from cartoframes_lite._client.platform import Platform
+from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._html import amount, figures
+from cartoframes_lite.errors import PermissionDenied
+
+ME, USERS, ORGANIZATION = "api/v3/me", "api/v1/users", "api/v1/organization"
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """An organization.
+
+    Attributes
+    ----------
+    id, name : str
+    """
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user, as the server described him; what the key may not know is None.
+
+    Attributes
+    ----------
+    id : str or None
+    username : str
+    email : str or None
+    quota_bytes, used_bytes : int or None
+        Storage: all of it, and what is used. In bytes.
+    table_count : int or None
+    """
+
+    id: str | None
+    username: str
+    email: str | None
+    quota_bytes: int | None
+    used_bytes: int | None
+    table_count: int | None
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> User:
+        """Read an answer of the API."""
+        return cls(
+            id=text(answer, "id"),
+            username=str(answer["username"]),
+            email=text(answer, "email"),
+            quota_bytes=integer(answer.get("quota_in_bytes")),
+            used_bytes=integer(answer.get("db_size_in_bytes")),
+            table_count=integer(answer.get("table_count")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Account(User):
+    """The account of the credentials.
+
+    Attributes
+    ----------
+    remaining_bytes : int or None
+        Storage that is left, in bytes.
+    remaining_tables : int or None
+        How many more datasets the plan allows; None: any number.
+    plan : str or None
+        CARTO's name for the type of the account.
+    organization : Organization or None
+    """
+
+    remaining_bytes: int | None
+    remaining_tables: int | None
+    plan: str | None
+    organization: Organization | None
+
+    def _repr_html_(self) -> str:
+        """Show the quota in a notebook."""
+        rows = {
+            "plan": self.plan,
+            "organization": self.organization and self.organization.name,
+            "storage": f"{amount(self.used_bytes)} of {amount(self.quota_bytes)}",
+            "tables": self.table_count,
+            "tables left": self.remaining_tables,
+        }
+        used = None
+        if self.quota_bytes and self.used_bytes is not None:
+            used = self.used_bytes / self.quota_bytes
+        return figures(f"Account {self.username}", rows, share=used)
+
+
+class Users:
+    """``client.users``. CARTO does not document these APIs.
+
+    Parameters
+    ----------
+    transport : Transport
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._platform = Platform(transport)
+
+    def me(self) -> Account:
+        """Ask for the account of the credentials, with its quotas.
+
+        The master key that the server sends along is dropped.
+
+        Raises
+        ------
+        PermissionDenied
+            If the key is not the master key.
+        """
+        nonpublic.warn(ME)
+        what = "reading the account"
+        answer = self._platform.json("GET", ME, what=what).get("user_data")
+        if not answer:  # how the server treats somebody it takes for nobody
+            self._platform.require_master(what)
+            raise PermissionDenied(f"{what} was refused", status=200, method="GET", url=ME)
+        told = answer.get("organization")
+        user = User.of(answer)
+        return Account(
+            user.id,
+            user.username,
+            user.email,
+            user.quota_bytes,
+            user.used_bytes,
+            user.table_count,
+            remaining_bytes=integer(answer.get("remaining_byte_quota")),
+            remaining_tables=integer(answer.get("remaining_table_quota")),
+            plan=text(answer, "account_type"),
+            organization=Organization(str(told["id"]), str(told["name"])) if told else None,
+        )
+
+    def get(self, user: str) -> User:
+        """Ask for a user by id or name."""
+        nonpublic.warn(USERS)
+        return User.of(self._platform.json("GET", f"{USERS}/{quote(user, safe='')}", what="reading a user"))
+
+    def of_organization(self, organization: str) -> list[User]:
+        """List the users of an organization.
+
+        Parameters
+        ----------
+        organization : str
+            Its name.
+        """
+        nonpublic.warn(ORGANIZATION)
+        answer = self._platform.json("GET", _users_of(organization), what="listing the users of the organization")
+        return [User.of(found) for found in (answer["users"] if isinstance(answer, Mapping) else answer)]
+
+    def add_to_organization(
+        self, organization: str, *, username: str, email: str, password: str, quota_bytes: int | None = None
+    ) -> User:
+        """Create a user of an organization; for its administrators.
+
+        Parameters
+        ----------
+        organization : str
+            Its name.
+        username, email, password : str
+        quota_bytes : int, optional
+            Storage, in bytes. None: what the organization gives by default.
+        """
+        nonpublic.warn(ORGANIZATION)
+        body = given(username=username, email=email, password=password, quota_in_bytes=quota_bytes)
+        what = "creating a user of the organization"
+        return User.of(self._platform.json("POST", _users_of(organization), what=what, json_body=body))
+
+    def remove_from_organization(self, organization: str, username: str) -> None:
+        """Delete a user of an organization; for its administrators."""
+        nonpublic.warn(ORGANIZATION)
+        path = f"{_users_of(organization)}/{quote(username, safe='')}"
+        self._platform.json("DELETE", path, what="deleting a user of the organization")
+
+
+def _users_of(organization: str) -> str:
+    return f"{ORGANIZATION}/{quote(organization, safe='')}/users"

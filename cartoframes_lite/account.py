@@ -1,0 +1,103 @@
+"""What there is in an account: datasets, maps, imports, synchronizations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.imports import Privacy
+from cartoframes_lite._staging import is_staging
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.dataset import Dataset
+from cartoframes_lite.imports import ImportJob
+from cartoframes_lite.syncs import Sync
+from cartoframes_lite.visualizations import Visualization
+
+
+def list_datasets(
+    credentials: Credentials | None = None,
+    *,
+    search: str | None = None,
+    tags: Sequence[str] = (),
+    privacy: Privacy | None = None,
+    shared: bool = False,
+    locked: bool | None = None,
+) -> list[Dataset]:
+    """List the datasets of the account, by name.
+
+    Parameters
+    ----------
+    credentials : Credentials, optional
+        Other keys than the master key are shown public datasets only.
+    search : str, optional
+        Words in name, description or tags.
+    tags : sequence of str
+        Any of them.
+    privacy : {"public", "private", "link"}, optional
+    shared : bool, default False
+        Also those that others share with this account.
+    locked : bool, optional
+
+    Returns
+    -------
+    list of Dataset
+        ``Client(credentials).visualizations.list("table")`` gives their sizes and descriptions along.
+    """
+    client = Client(credentials)
+    found = client.visualizations.list("table", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked)
+    return [Dataset(entry.name, client.credentials) for entry in found if not is_staging(entry.name)]
+
+
+def list_visualizations(
+    credentials: Credentials | None = None,
+    *,
+    search: str | None = None,
+    tags: Sequence[str] = (),
+    privacy: Privacy | None = None,
+    shared: bool = False,
+    locked: bool | None = None,
+) -> list[Visualization]:
+    """List the maps of the account, by name; parameters are those of ``list_datasets``.
+
+    Returns
+    -------
+    list of Visualization
+    """
+    client = Client(credentials)
+    found = client.visualizations.list(
+        "derived", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked
+    )
+    return [Visualization.of_entry(entry, client.credentials) for entry in found]
+
+
+def list_imports(credentials: Credentials | None = None) -> list[ImportJob]:
+    """List the imports that the server remembers; one request for each.
+
+    Parameters
+    ----------
+    credentials : Credentials, optional
+        With the master key.
+
+    Returns
+    -------
+    list of ImportJob
+    """
+    client = Client(credentials)
+    found = map(client.imports.read, client.imports.list())
+    return [ImportJob.of_import(job, client.credentials, Dataset) for job in found]
+
+
+def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
+    """List the synchronizations of the account.
+
+    Parameters
+    ----------
+    credentials : Credentials, optional
+        With the master key.
+
+    Returns
+    -------
+    list of Sync
+    """
+    client = Client(credentials)
+    return [Sync.of_synchronization(found, client.credentials) for found in client.syncs.list()]
