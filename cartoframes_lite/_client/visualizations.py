@@ -246,12 +246,12 @@ class Visualizations:
             if len(entries) < _PAGE:
                 return
 
-    def update(self, name: str, **changes: Any) -> Entry:
+    def update(self, which: str, /, **changes: Any) -> Entry:
         """Change members of a dataset or map.
 
         Parameters
         ----------
-        name : str
+        which : str
             Its id, or the name of a dataset.
         **changes
             As the API has them: name, display_name, title, description, tags, privacy, license, attributions, source,
@@ -264,10 +264,10 @@ class Visualizations:
         """
         nonpublic.warn(PATH)
         check_privacy(changes.get("privacy"))
-        entry = self.get(name)
+        entry = self.get(which)
         body = {"id": entry.id, **changes}
         changed = Entry.of(
-            self._platform.json("PUT", _place(entry.id), what=f"changing the dataset {name!r}", json_body=body)
+            self._platform.json("PUT", _place(entry.id), what=f"changing the dataset {which!r}", json_body=body)
         )
         if "name" in changes and changed.name != changes["name"]:
             message = f"the server has kept the name {changed.name!r}: {changes['name']!r} is taken, or cannot be used"

@@ -4,31 +4,45 @@ import json
 
 import pytest
 
-from cartoframes_lite._client.visualizations import Visualizations
-from cartoframes_lite.errors import NotFound, PermissionDenied
+from cartoframes_lite._client import visualizations
+from cartoframes_lite._client.visualizations import Permission, Visualizations
+from cartoframes_lite.errors import APIError, NotFound, PermissionDenied
 
 from .conftest import Wire, response
 
 MASTER = response("200 OK", b'{"result": [{"name": "Master"}]}')
+NO_MASTER = response("200 OK", b'{"result": []}')
+
+
+def dataset(**members: object) -> bytes:
+    members = {"id": "7", "name": "t", "type": "table", "privacy": "PRIVATE", **members}
+    return response("200 OK", json.dumps(members).encode())
+
+
+def page(*names: str) -> bytes:
+    entries = [{"id": name, "name": name, "type": "table", "privacy": "PUBLIC"} for name in names]
+    return response("200 OK", json.dumps({"visualizations": entries, "total_entries": 99}).encode())
+
+
+def body(head: bytes) -> object:
+    return json.loads(head.partition(b"\r\n\r\n")[2])
 
 
 def test_a_table_that_is_not_registered_yet_is_waited_for(wire: Wire) -> None:
-    found = response("200 OK", b'{"id": "7", "name": "t"}')
-    service = Visualizations(wire.play(response("404 Not Found"), MASTER, found, found))
+    service = Visualizations(wire.play(response("404 Not Found"), MASTER, dataset(), dataset(privacy="LINK")))
     service.set_privacy("t", "link")
     wire.close()
-    head, _, body = wire.heads[3].partition(b"\r\n\r\n")
-    assert head.startswith(b"PUT /user/ann/api/v1/viz/7 ")
-    assert json.loads(body) == {"id": "7", "privacy": "link"}
+    assert wire.heads[3].startswith(b"PUT /user/ann/api/v1/viz/7 ")
+    assert body(wire.heads[3]) == {"id": "7", "privacy": "link"}
 
 
 def test_an_unknown_privacy_is_refused_here(wire: Wire) -> None:
     with pytest.raises(ValueError, match="secret"):
-        Visualizations(wire.play()).set_privacy("t", "secret")
+        Visualizations(wire.play()).set_privacy("t", "secret")  # type: ignore[arg-type]  # what is tested
 
 
 def test_another_key_does_not_wait_for_what_it_will_not_be_shown(wire: Wire) -> None:
-    service = Visualizations(wire.play(response("404 Not Found"), response("200 OK", b'{"result": []}')))
+    service = Visualizations(wire.play(response("404 Not Found"), NO_MASTER))
     with pytest.raises(PermissionDenied, match="asking for the dataset 't' takes the master key"):
         service.get("t")
 
@@ -38,6 +52,69 @@ def test_a_server_without_the_api_of_keys_is_not_taken_for_a_refusal(wire: Wire)
 
 
 def test_a_dataset_that_never_comes(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_S", 0.0)
-    with pytest.raises(NotFound):
+    monkeypatch.setattr(visualizations, "_REGISTRATION_S", 0.0)
+    with pytest.raises(NotFound, match="'t'"):
         Visualizations(wire.play(response("404 Not Found"), MASTER)).get("t")
+
+
+def test_a_rename_that_the_server_undoes_silently_is_noticed(wire: Wire) -> None:
+    with pytest.raises(APIError, match="kept the name 't': 'u' is taken"):
+        Visualizations(wire.play(dataset(), dataset())).update("t", name="u")
+
+
+def test_names_cannot_leave_their_place_in_the_path(wire: Wire) -> None:
+    Visualizations(wire.play(dataset())).find("../sql?q=1")
+    wire.close()
+    assert wire.heads[0].startswith(b"GET /user/ann/api/v1/viz/..%2Fsql%3Fq%3D1?with")
+
+
+def test_the_refusal_of_another_key_says_what_it_needs(wire: Wire) -> None:
+    with pytest.raises(PermissionDenied, match="changing the dataset 't' takes the master key"):
+        Visualizations(wire.play(dataset(), response("401 Unauthorized"), NO_MASTER)).update("t", tags=[])
+
+
+def test_pages_are_read_until_two_readings_agree(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visualizations, "_PAGE", 2)
+    # "a" goes after the first page, and "e" comes: "c" moves to the page that has been read already.
+    torn = [page("a", "b"), page("d", "e"), page()]
+    whole = [page("b", "c"), page("d", "e"), page()]
+    found = Visualizations(wire.play(*torn, *whole, *whole)).list("table")
+    wire.close()
+    assert [entry.name for entry in found] == ["b", "c", "d", "e"]
+    assert b"order=name" in wire.heads[0]
+
+
+def test_one_page_is_read_once(wire: Wire) -> None:
+    found = Visualizations(wire.play(page("a", "b"))).list("derived", tags=["x", "y"], locked=True)
+    wire.close()
+    assert [entry.name for entry in found] == ["a", "b"]
+    query = wire.heads[0].partition(b" HTTP")[0]
+    assert b"types=derived" in query
+    assert b"tags=x%2Cy" in query
+    assert b"locked=true" in query
+    assert b"exclude_shared=true" in query
+
+
+def test_sharing_keeps_what_others_may(wire: Wire) -> None:
+    others = [
+        {"type": "user", "entity": {"id": "1", "username": "bob"}, "access": "r"},
+        {"type": "org", "entity": {"id": "2", "name": "acme"}, "access": "r"},
+    ]
+    service = Visualizations(wire.play(dataset(permission={"id": "p", "acl": others}), response("200 OK", b"{}")))
+    entry = service.get("t")
+    assert entry.permissions == (Permission("user", "1", "bob", "r"), Permission("org", "2", "acme", "r"))
+    service.share(entry, "user", "1", "rw")
+    wire.close()
+    assert wire.heads[1].startswith(b"PUT /user/ann/api/v1/perm/p ")
+    assert body(wire.heads[1]) == {
+        "acl": [
+            {"type": "org", "entity": {"id": "2"}, "access": "r"},
+            {"type": "user", "entity": {"id": "1"}, "access": "rw"},
+        ]
+    }
+
+
+def test_unknown_access_is_refused_here(wire: Wire) -> None:
+    service = Visualizations(wire.play(dataset(permission={"id": "p"})))
+    with pytest.raises(ValueError, match="'x'"):
+        service.share(service.get("t"), "user", "1", "x")  # type: ignore[arg-type]  # what is tested

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+import socket
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from cartoframes_lite._client.import_codes import TITLES
+from cartoframes_lite._client.imports import Import, ImportOptions, Imports
+from cartoframes_lite.errors import ImportFailed, JobTimeout, PermissionDenied, RateLimited, SQLError
+
+from .conftest import Wire, read_head, response
+
+STARTED = response("200 OK", b'{"item_queue_id": "1f", "success": true}')
+
+
+def job(state: str, **members: object) -> bytes:
+    return response("200 OK", json.dumps({"id": "1f", "state": state, **members}).encode())
+
+
+def test_booleans_of_a_file_are_texts_in_lower_case(wire: Wire, tmp_path: Path) -> None:
+    path = tmp_path / "My File.CSV"
+    path.write_bytes(b"a,b\n1,2\n")
+    options = ImportOptions("link", "skip", type_guessing=False, content_guessing=True, create_map=True)
+    assert Imports(wire.play(STARTED)).create_from_file(path, options) == "1f"
+    wire.close()
+    head, _, body = wire.heads[0].partition(b"\r\n\r\n")
+    line = head.split(b"\r\n")[0].decode()
+    for parameter in (
+        "type_guessing=false",
+        "quoted_fields_guessing=true",
+        "content_guessing=true",
+        "create_vis=true",
+        "privacy=link",
+        "collision_strategy=skip",
+    ):
+        assert parameter in line
+    assert b'filename="My File.CSV"' in body
+    assert b"a,b\n1,2\n" in body
+    assert b"transfer-encoding" not in head.lower()
+    assert int(re.search(rb"(?i)content-length: (\d+)", head)[1]) == len(body)  # type: ignore[index]  # it is there
+
+
+def test_booleans_of_a_url_are_those_of_json(wire: Wire) -> None:
+    Imports(wire.play(STARTED)).create_from_url("https://example.com/Data.CSV?Token=aB", ImportOptions())
+    wire.close()
+    assert json.loads(wire.heads[0].partition(b"\r\n\r\n")[2]) == {
+        "url": "https://example.com/Data.CSV?Token=aB",
+        "type_guessing": True,
+        "quoted_fields_guessing": True,
+        "content_guessing": False,
+        "create_vis": False,
+    }
+
+
+def test_a_large_file_is_not_read_into_memory(wire: Wire, tmp_path: Path) -> None:
+    size = 200 << 20
+    path = tmp_path / "large.csv"
+    with path.open("wb") as file:
+        file.truncate(size)
+    received = []
+
+    def swallow(connection: socket.socket) -> None:
+        got = read_head(connection)
+        missing = int(re.search(rb"(?i)content-length: (\d+)", got)[1])  # type: ignore[index]  # it is there
+        missing -= len(got.partition(b"\r\n\r\n")[2])
+        received.append(missing)
+        while missing > 0:
+            missing -= len(connection.recv(1 << 20))
+        connection.sendall(STARTED)
+
+    service = Imports(wire.play(swallow))
+    tracemalloc.start()
+    try:
+        service.create_from_file(path, ImportOptions(), progress=False)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert received[0] > size - (1 << 20)
+    assert peak < 16 << 20
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "sent"),
+    [
+        (None, "x.csv", "x.csv"),
+        ("Stations", "x.csv", "Stations.csv"),
+        ("Stations.csv", "x.csv", "Stations.csv"),
+        ("stations", "x.y.tar.gz", "stations.tar.gz"),
+        ("v1.2", "x.csv", "v1.2.csv"),
+    ],
+)
+def test_the_name_of_a_table_gets_the_ending_of_the_file(
+    name: str | None, own: str, sent: str, wire: Wire, tmp_path: Path
+) -> None:
+    (tmp_path / own).write_bytes(b"a\n1\n")
+    Imports(wire.play(STARTED)).create_from_file(tmp_path / own, ImportOptions(), name=name)
+    wire.close()
+    assert f'filename="{sent}"'.encode() in wire.heads[0]
+
+
+def test_a_file_object_is_sent_from_its_beginning_and_left_open(wire: Wire) -> None:
+    file = io.BytesIO(b"a\n1\n")
+    file.read()
+    Imports(wire.play(STARTED)).create_from_file(file, ImportOptions(), name="x.csv")
+    wire.close()
+    assert b"a\n1\n" in wire.heads[0]
+    assert not file.closed
+
+
+def test_what_cannot_be_sent_is_refused_before_any_request(wire: Wire, tmp_path: Path) -> None:
+    service = Imports(wire.play())
+    with pytest.raises(FileNotFoundError):
+        service.create_from_file(tmp_path / "nope.csv", ImportOptions())
+    with pytest.raises(IsADirectoryError):
+        service.create_from_file(tmp_path, ImportOptions())
+    with pytest.raises(ValueError, match="ending"):
+        service.create_from_file(io.BytesIO(b"a"), ImportOptions())
+    with pytest.raises(TypeError, match="binary"):
+        service.create_from_file(io.StringIO("a"), ImportOptions(), name="x.csv")  # type: ignore[arg-type]  # tested
+
+
+def test_unknown_options_are_refused_here() -> None:
+    with pytest.raises(ValueError, match="'secret'"):
+        ImportOptions(privacy="secret")  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(ValueError, match="'replace'"):
+        ImportOptions(collision_strategy="replace")  # type: ignore[arg-type]  # what is tested
+
+
+def test_a_turned_away_upload_is_sent_again_from_the_beginning(wire: Wire, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"a\n1\n")
+    busy = response("429 Too Many Requests", b'{"errors": {"imports": "slots"}}')
+    Imports(wire.play(busy, STARTED)).create_from_file(path, ImportOptions())
+    wire.close()
+    assert b"a\n1\n" in wire.heads[1]
+    assert len(wire.slept) == 1
+
+
+def test_all_slots_taken_for_long(wire: Wire) -> None:
+    busy = response("429 Too Many Requests", b'{"errors": {"imports": "your allowed 3 import slots"}}')
+    with pytest.raises(RateLimited, match="your allowed 3 import slots"):
+        Imports(wire.play(*[busy] * 50)).create_from_url("http://x", ImportOptions())
+
+
+def test_a_refused_parameter(wire: Wire) -> None:
+    refused = response("400 Bad Request", b'{"errors": {"imports": "Unknown value"}}')
+    with pytest.raises(SQLError, match="imports: Unknown value"):
+        Imports(wire.play(refused)).create_from_url("http://x", ImportOptions())
+
+
+def test_another_key_is_told_what_it_needs(wire: Wire) -> None:
+    service = Imports(wire.play(response("401 Unauthorized"), response("200 OK", b'{"result": []}')))
+    with pytest.raises(PermissionDenied, match="importing takes the master key"):
+        service.create_from_url("http://x", ImportOptions())
+
+
+def test_waiting_goes_on_through_states_that_are_not_final(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cartoframes_lite._client.jobs._FIRST_S", 0.0)
+    states = [job("enqueued"), job("guessing"), job("a new state"), job("complete", table_name="t", success=True)]
+    done = Imports(wire.play(*states)).wait("1f", progress=False)
+    assert (done.state, done.table_name, done.done, done.error) == ("complete", "t", True, None)
+
+
+@pytest.mark.parametrize("state", ["failure", "stuck"])
+def test_a_failure_has_the_words_of_the_server(state: str, wire: Wire) -> None:
+    told = {"title": "Empty file", "what_about": "There is nothing in it.", "source": "user"}
+    answer = job(state, error_code=1005, get_error_text=told, display_name="x.csv")
+    with pytest.raises(ImportFailed, match=r"x\.csv: Empty file \(code 1005\)\nThere is nothing") as caught:
+        Imports(wire.play(answer)).wait("1f")
+    error = caught.value
+    assert (error.code, error.title, error.what_about, error.source) == (1005, "Empty file", told["what_about"], "user")
+
+
+def test_a_failure_that_the_server_does_not_explain_has_its_title(wire: Wire) -> None:
+    with pytest.raises(ImportFailed) as caught:
+        Imports(wire.play(job("failure", error_code=6668, get_error_text="n/a"))).wait("1f")
+    assert caught.value.title == TITLES[6668] == "Too many table rows"
+
+
+def test_not_done_in_time(wire: Wire) -> None:
+    with pytest.raises(JobTimeout, match=r"import 1f is not done after 0 s; it goes on on the server"):
+        Imports(wire.play(job("importing"))).wait("1f", timeout_s=0)
+
+
+def test_a_password_that_the_server_repeats_is_taken_out(wire: Wire) -> None:
+    from cartoframes_lite._client.imports import without_passwords
+
+    refused = response("400 Bad Request", b'{"errors": {"imports": "cannot log in with pa55"}}')
+    connector = {"connector": {"provider": "postgres", "connection": {"password": "pa55"}}, "table": "t"}
+    service = Imports(wire.play(refused))
+    with pytest.raises(SQLError, match=r"log in with \*\*\*") as caught, without_passwords(connector):
+        service.create_from_connector(connector, ImportOptions())
+    assert "pa55" not in repr(caught.value)
+    wire.close()
+    sent = json.loads(wire.heads[0].partition(b"\r\n\r\n")[2])
+    assert sent["connector"] == {"provider": "postgres", "connection": {"password": "pa55"}, "table": "t"}
+
+
+def test_every_code_of_the_table_has_a_title() -> None:
+    assert len(TITLES) == 67
+    assert all(TITLES.values())
+
+
+def test_members_that_are_missing_are_none() -> None:
+    found = Import.of({"id": "1", "state": "pending"})
+    assert (found.table_name, found.error_code, found.done) == (None, None, False)

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from cartoframes_lite._client import nonpublic
+from cartoframes_lite.errors import NonPublicAPIWarning
+
+
+def test_once_for_each_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nonpublic, "_said", set())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for api in ("api/v1/viz", "api/v1/viz", "api/v3/me"):
+            nonpublic.warn(api)
+    assert [str(warning.message).split()[0] for warning in caught] == ["api/v1/viz", "api/v3/me"]
+    assert {warning.category for warning in caught} == {NonPublicAPIWarning}

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from cartoframes_lite._client.imports import ImportOptions
+from cartoframes_lite._client.syncs import Synchronization, Syncs
+
+from .conftest import Wire, response
+
+ANSWER = {
+    "id": "5c",
+    "name": "t",
+    "state": "success",
+    "interval": "900",
+    "url": "http://x/y.csv",
+    "ran_at": "2026-01-02T03:04:05+00:00",
+    "run_at": "2026-01-02T03:19:05Z",
+    "retried_times": 0,
+    "error_code": None,
+    "error_message": None,
+}
+
+
+def answer(**members: object) -> bytes:
+    return response("200 OK", json.dumps({**ANSWER, **members}).encode())
+
+
+def test_create(wire: Wire) -> None:
+    service = Syncs(wire.play(answer(data_import={"item_queue_id": "1f"})))
+    sync, import_id = service.create("http://x/y.csv", 900, ImportOptions(type_guessing=False))
+    wire.close()
+    assert import_id == "1f"
+    assert (sync.interval_s, sync.run_at) == (900, datetime(2026, 1, 2, 3, 19, 5, tzinfo=UTC))
+    sent = json.loads(wire.heads[0].partition(b"\r\n\r\n")[2])
+    assert (sent["url"], sent["interval"], sent["type_guessing"]) == ("http://x/y.csv", 900, False)
+
+
+@pytest.mark.parametrize(("interval_s", "error"), [(899, ValueError), (900.0, TypeError), (True, TypeError)])
+def test_an_interval_is_checked_on_create_and_on_update(interval_s: int, error: type[Exception], wire: Wire) -> None:
+    service = Syncs(wire.play())
+    with pytest.raises(error, match="interval"):
+        service.create("http://x", interval_s, ImportOptions())
+    with pytest.raises(error, match="interval"):
+        service.update("5c", interval_s=interval_s)
+
+
+def test_update_asks_what_has_become_of_it(wire: Wire) -> None:
+    changed = Syncs(wire.play(response("200 OK", b"{}"), answer(interval=1800))).update("5c", interval_s=1800)
+    assert changed.interval_s == 1800
+
+
+@pytest.mark.parametrize("enqueued", [True, False])
+def test_force(enqueued: bool, wire: Wire) -> None:
+    service = Syncs(wire.play(response("200 OK", json.dumps({"enqueued": enqueued}).encode())))
+    assert service.force("5c") is enqueued
+    wire.close()
+    assert wire.heads[0].startswith(b"PUT /user/ann/api/v1/synchronizations/5c/sync_now ")
+
+
+def test_a_failure_has_its_title() -> None:
+    sync = Synchronization.of({**ANSWER, "state": "failure", "error_code": 1100})
+    assert sync.error is not None
+    assert (sync.error.code, sync.error.title) == (1100, "Download file not found")
+    assert Synchronization.of(ANSWER).error is None
+
+
+def test_delete(wire: Wire) -> None:
+    Syncs(wire.play(response("204 No Content"))).delete("5c")
