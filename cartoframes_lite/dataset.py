@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import FrozenInstanceError
 from html import escape
 from pathlib import Path
 from typing import cast, get_args
@@ -93,6 +94,12 @@ class Dataset(Imported):
     """
 
     __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set the privacy; all else is frozen."""
+        if name != "privacy":
+            raise FrozenInstanceError(f"cannot assign to {name!r}: only privacy can be set")
+        object.__setattr__(self, name, value)
 
     def read(
         self,

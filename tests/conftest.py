@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from file_server import FileServer
 
 import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto
@@ -44,3 +45,11 @@ def carto(carto_server: LocalCarto) -> LocalCarto:
 def credentials(carto: LocalCarto) -> Credentials:
     """Give the credentials of the owner of an empty account."""
     return carto.credentials
+
+
+@pytest.fixture
+def file_server() -> Iterator[FileServer]:
+    """Start a web server without files."""
+    server = FileServer()
+    yield server
+    server.close()

@@ -67,11 +67,14 @@ class Platform:
         what : str
             What the message says that the key may not do.
         """
+        refusal = PermissionDenied(
+            f"{what} takes the master key: pass Credentials with it", status=403, method="GET", url=_KEYS
+        )
+        if self.transport.is_public:
+            raise refusal
         try:
             answer = self.transport.json("GET", _KEYS, idempotent=True, query={"type": "master"})
         except NotFound:  # an older installation, without this API: what follows will tell
             return
         if not answer.get("result"):
-            raise PermissionDenied(
-                f"{what} takes the master key: pass Credentials with it", status=403, method="GET", url=_KEYS
-            )
+            raise refusal

@@ -73,6 +73,7 @@ class Transport:
         self._sleep, self._jitter = sleep, jitter
         self._local = threading.local()
         self.is_local = urlsplit(self._base_url).hostname in LOOPBACK
+        self.is_public = credentials.is_public
 
     def __repr__(self) -> str:
         return f"Transport({self._base_url!r})"
@@ -296,7 +297,7 @@ class Transport:
                 response.status_code,
                 response.headers,
                 body,
-                public_key=self._credentials.is_public,
+                public_key=self.is_public,
             )
 
     def _connection_failed(self, path: str, error: requests.RequestException) -> ConnectionFailed:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -15,11 +16,30 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .access import Door
 from .answers import RequestError, failure
+from .catalogue import Catalogue
+from .exports import Exports
+from .imports import Imports
 from .jobs import Jobs
 from .limits import RateLimits
+from .members import Members
 from .pool import Sessions
-from .routes import api_keys, sql, sql_batch, sql_copy, visualizations
+from .routes import (
+    api_keys,
+    datasets,
+    organization,
+    permissions,
+    sql,
+    sql_batch,
+    sql_copy,
+    synchronizations,
+    tables,
+    users,
+    visualizations,
+)
+from .routes import exports as export_routes
+from .routes import imports as import_routes
 from .state import State
+from .syncs import Syncs
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 8192  # of URL and headers, as Node.js allows
@@ -43,12 +63,20 @@ def create_app(state: State) -> Starlette:
     limits, sessions = RateLimits(state.rate_limit), Sessions(state)
     door = Door(state, limits)
     jobs = Jobs(state, sessions)
-    state.on_reset += [limits.forget, jobs.forget]
+    catalogue, members = Catalogue(state), Members(state)
+    exports = Exports(state, catalogue)
+    imports = Imports(state, catalogue)
+    syncs = Syncs(state, imports)
+    state.on_reset += [limits.forget, jobs.forget, imports.forget, syncs.forget, exports.forget]
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        syncs.start()
         async with jobs.working():
             yield
+        await run_in_threadpool(syncs.close)
+        await run_in_threadpool(imports.close)
+        await run_in_threadpool(exports.close)
         sessions.close()
 
     app = Starlette(
@@ -57,7 +85,15 @@ def create_app(state: State) -> Starlette:
             *sql_batch.routes(door, jobs),
             *sql.routes(door, sessions),
             *api_keys.routes(state),
-            *visualizations.routes(state),
+            *import_routes.routes(state, imports),
+            *synchronizations.routes(state, syncs),
+            *visualizations.routes(state, catalogue, members),
+            *tables.routes(state, catalogue, members),
+            *permissions.routes(state, catalogue, members),
+            *datasets.routes(state, catalogue),
+            *users.routes(state, catalogue),
+            *organization.routes(state, catalogue, members),
+            *export_routes.routes(state, catalogue, exports),
         ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _unroutable, Exception: _unexpected},

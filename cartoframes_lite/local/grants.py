@@ -61,6 +61,17 @@ def granted_apis(grants: Iterable[Mapping[str, Any]]) -> list[str]:
     return [api for section in grants if section["type"] == "apis" for api in section["apis"]]
 
 
+def owned_sequences(connection: Connection, table: sql.Identifier) -> list[sql.Identifier]:
+    """Return the sequences behind the columns of a table."""
+    rows = connection.execute(
+        "SELECT n.nspname, c.relname FROM pg_depend d JOIN pg_class c ON c.oid = d.objid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE d.refobjid = %s::regclass"
+        " AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND c.relkind = 'S'",
+        (table.as_string(connection),),
+    ).fetchall()
+    return [sql.Identifier(row["nspname"], row["relname"]) for row in rows]
+
+
 def _grant_table(connection: Connection, grantee: sql.Identifier, table: Mapping[str, Any]) -> None:
     """Grant permissions on one table, and the use of its schema and sequences."""
     permissions = _permissions(table)
@@ -77,14 +88,7 @@ def _grant_table(connection: Connection, grantee: sql.Identifier, table: Mapping
     if table["schema"] != "public":  # everybody may look there
         _grant_schema(connection, grantee, table["schema"], ("USAGE",))
     if permissions & {"insert", "update"}:
-        sequences = connection.execute(
-            "SELECT n.nspname, c.relname FROM pg_depend d JOIN pg_class c ON c.oid = d.objid"
-            " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE d.refobjid = %s::regclass"
-            " AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND c.relkind = 'S'",
-            (name.as_string(connection),),
-        ).fetchall()
-        for row in sequences:
-            sequence = sql.Identifier(row["nspname"], row["relname"])
+        for sequence in owned_sequences(connection, name):
             connection.execute(sql.SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(sequence, grantee))
 
 

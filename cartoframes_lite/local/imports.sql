@@ -1,0 +1,57 @@
+-- Import jobs and synchronizations. Times are those of the server's own clock, never now().
+CREATE TABLE IF NOT EXISTS cartodb_local.imports (
+    id                     uuid PRIMARY KEY,
+    data_type              text NOT NULL,
+    display_name           text NOT NULL,
+    original_url           text,
+    table_id               text,
+    table_name             text,
+    state                  text NOT NULL DEFAULT 'enqueued' CHECK (state IN
+                           ('enqueued', 'pending', 'uploading', 'unpacking', 'importing', 'complete', 'failure')),
+    success                boolean,
+    error_code             int,
+    warnings               text,
+    tables_created_count   int,
+    synchronization_id     uuid,
+    type_guessing          boolean NOT NULL,
+    quoted_fields_guessing boolean NOT NULL,
+    content_guessing       boolean NOT NULL,
+    create_visualization   boolean NOT NULL,
+    visualization_id       text,
+    user_defined_limits    text NOT NULL,
+    http_response_code     int,
+    created_at             timestamptz NOT NULL,
+    updated_at             timestamptz NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS cartodb_local.synchronizations (
+    id                     uuid PRIMARY KEY,
+    name                   text,
+    table_oid              oid,
+    interval_s             int NOT NULL,
+    url                    text,
+    connector              jsonb,
+    state                  text NOT NULL DEFAULT 'created' CHECK (state IN
+                           ('created', 'queued', 'syncing', 'success', 'failure')),
+    created_at             timestamptz NOT NULL,
+    updated_at             timestamptz NOT NULL,
+    run_at                 timestamptz NOT NULL,
+    ran_at                 timestamptz NOT NULL,
+    modified_at            timestamptz,
+    etag                   text,
+    modified               text,
+    checksum               text NOT NULL DEFAULT '',
+    log_id                 uuid NOT NULL,
+    error_code             int,
+    error_message          text,
+    retried_times          int NOT NULL DEFAULT 0,
+    service_name           text,
+    service_item_id        text,
+    type_guessing          boolean NOT NULL,
+    quoted_fields_guessing boolean NOT NULL,
+    content_guessing       boolean NOT NULL,
+    visualization_id       text,
+    from_external_source   boolean NOT NULL DEFAULT false
+);
+
+REVOKE ALL ON ALL TABLES IN SCHEMA cartodb_local FROM PUBLIC;

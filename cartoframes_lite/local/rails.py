@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -15,13 +16,23 @@ from .access import Parameters, basic_credentials, body_parameters, query_parame
 from .answers import JSON_TYPE, RequestError
 from .state import Key, State
 
+_MOST = 2**31 - 1
+
 
 class RefusedError(Exception):
-    """The request is refused with a status and, where CARTO gives one, a message."""
+    """The request is refused with a status and, where CARTO gives one, a message.
 
-    def __init__(self, status: int, message: str | list[str] | None = None) -> None:
+    Parameters
+    ----------
+    status : int
+    message : str or list of str, optional
+    name : str
+        Member of the answer that holds the message: "errors", or "error" where CARTO has that.
+    """
+
+    def __init__(self, status: int, message: str | list[str] | None = None, *, name: str = "errors") -> None:
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message, self.name = status, message, name
 
 
 class Call:
@@ -83,7 +94,7 @@ def route(state: State, path: str, **handlers: Callable[[Call], Response]) -> li
         except RefusedError as error:
             if error.message is None:
                 return Response(status_code=error.status)
-            return answer({"errors": error.message}, error.status)
+            return answer({error.name: error.message}, error.status)
 
     return [Route(path + end, endpoint, methods=list(handlers)) for end in ("", "/")]
 
@@ -92,3 +103,41 @@ def answer(content: Any, status: int = 200) -> Response:
     """Build a JSON response."""
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return Response(body, status, {"Content-Type": JSON_TYPE})
+
+
+def positive(call: Call, parameter: str, default: int, *, name: str = "errors") -> int:
+    """Return a parameter that counts from 1; ``name`` as in `RefusedError`."""
+    try:
+        number = int(call.parameters.get(parameter, default))
+    except (TypeError, ValueError):
+        number = 0
+    if not 1 <= number <= _MOST:
+        raise RefusedError(400, f"Wrong '{parameter}' parameter value: a positive number is needed", name=name)
+    return number
+
+
+def page_of(call: Call, items: Sequence[dict[str, Any]], per_page: int) -> dict[str, Any]:
+    """Return the page of a list that a request asks for, with links to others.
+
+    Parameters
+    ----------
+    call : Call
+    items : sequence of dict
+        The whole list.
+    per_page : int
+        Unless the request says otherwise.
+    """
+    page, per_page = positive(call, "page", 1), positive(call, "per_page", per_page)
+    base = str(call.request.url.replace(query="")).rstrip("/")
+    last = max(1, -(-len(items) // per_page))
+
+    def link(number: int) -> dict[str, str]:
+        return {"href": f"{base}?{urlencode({'page': number, 'per_page': per_page})}"}
+
+    links = {"first": link(1), "last": link(last)}
+    if page > 1:
+        links["prev"] = link(page - 1)
+    if page < last:
+        links["next"] = link(page + 1)
+    shown = items[(page - 1) * per_page : page * per_page]
+    return {"total": len(items), "count": len(shown), "result": shown, "_links": links}

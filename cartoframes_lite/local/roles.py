@@ -1,4 +1,4 @@
-"""Database roles: one for the account's owner, one for requests without a key, one for each regular key.
+"""Database roles: of the account's owner, of requests without a key, of each regular key, of the organization.
 
 No role of a key is a superuser or may become another key's role, so that PostgreSQL itself keeps a request
 from reading files of the machine, running programs, or seeing what its key was not granted.
@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 
 import psycopg
 from psycopg import sql
@@ -113,8 +114,40 @@ def create_key_role(connection: Connection, owner_role: str, role: str, login: L
     connection.execute(sql.SQL("GRANT {} TO {}").format(identifier, sql.Identifier(owner_role)))
 
 
+def member_role(owner_role: str, suffix: str) -> str:
+    """Return the name of the role of a member of the account's organization."""
+    return f"{owner_role}_member_{suffix}"
+
+
+def organization_role(owner_role: str) -> str:
+    """Return the name of the role that all members are in."""
+    return f"{owner_role}_organization"
+
+
+def create_member_role(connection: Connection, owner_role: str, role: str) -> None:
+    """Create the role of a member, which may do what all members may. Nobody can log in as it."""
+    everybody = organization_role(owner_role)
+    for name in (everybody, role):
+        _create_role(connection, name)
+        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)))
+    identifiers = [sql.Identifier(name) for name in (PUBLIC_ROLE, everybody, role)]
+    for granted, grantee in pairwise(identifiers):
+        connection.execute(sql.SQL("GRANT {} TO {}").format(granted, grantee))
+
+
+def created_roles(connection: Connection, owner_role: str) -> list[str]:
+    """Return the roles of regular keys, of members and of the organization."""
+    rows = connection.execute(
+        "SELECT role FROM cartodb_local.api_keys WHERE kind = 'regular'"
+        " UNION SELECT role FROM cartodb_local.members"
+        " UNION SELECT rolname FROM pg_roles WHERE rolname = %s",
+        (organization_role(owner_role),),
+    ).fetchall()
+    return [str(row["role"]) for row in rows]
+
+
 def drop_key_role(connection: Connection, owner_role: str, role: str) -> None:
-    """Drop the role of a regular key; what it owns becomes the owner's."""
+    """Drop the role of a regular key or a member; what it owns becomes the owner's."""
     _end_sessions(connection, [role], idle=True)
     identifier = sql.Identifier(role)
     connection.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(identifier, sql.Identifier(owner_role)))

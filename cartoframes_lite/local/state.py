@@ -247,15 +247,15 @@ class State:
         """Empty the account.
 
         Ends what is running, and drops all tables, types, functions and schemas of the database, all
-        created keys and jobs, imports and synchronizations. The master key and the quota stay, and the clock
+        created keys, members, jobs, imports and synchronizations. The master key and the quota stay, and the clock
         goes back to the time of the machine.
         """
         for forget in self.on_reset:
             forget()
         self.clock.reset()
         with self.admin() as connection:
-            created = [key.role for key in self._by_token.values() if key.kind == "regular"]
             with connection.transaction():
+                created = roles.created_roles(connection, self.owner_role)
                 connection.execute("SELECT cartodb_local.forget()")
                 roles.empty(connection, self.owner_role, created)
             self._load()

@@ -17,8 +17,6 @@ CREATE TABLE IF NOT EXISTS cartodb_local.api_keys (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
 );
--- Public tables that are not to be listed (privacy "link").
-CREATE TABLE IF NOT EXISTS cartodb_local.links (table_oid oid PRIMARY KEY);
 
 REVOKE ALL ON ALL TABLES IN SCHEMA cartodb_local FROM PUBLIC;
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import psycopg
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ..grants import NotGrantedError
-from ..rails import Call, RefusedError, answer, route
+from ..rails import Call, RefusedError, answer, page_of, route
 from ..state import DEFAULT_NAME, MASTER_NAME, Key, KeyExistsError, State
 
 _PER_PAGE = 20
@@ -43,7 +43,8 @@ def routes(state: State) -> list[Route]:
         if not {"master", "default", "regular"}.issuperset(types):
             raise RefusedError(400, "Wrong 'type' parameter value. Valid values are one of master, default, regular")
         seen = state.keys() if call.key.kind == "master" else [call.key]
-        return answer(_page(call, [key for key in seen if not types or key.kind in types], state))
+        keys = [_listed(call, key, state) for key in seen if not types or key.kind in types]
+        return answer(page_of(call, keys, _PER_PAGE))
 
     def create(call: Call) -> Response:
         call.require_master()
@@ -98,36 +99,10 @@ def _present(key: Key, state: State) -> dict[str, Any]:
     }
 
 
-def _page(call: Call, keys: Sequence[Key], state: State) -> dict[str, Any]:
-    """Return one page of a list of keys."""
-    page, per_page = _positive(call, "page", 1), _positive(call, "per_page", _PER_PAGE)
+def _listed(call: Call, key: Key, state: State) -> dict[str, Any]:
+    """Return a key as a list of keys shows it."""
     base = str(call.request.url.replace(query="")).rstrip("/")
-    last = max(1, -(-len(keys) // per_page))
-
-    def link(number: int) -> dict[str, str]:
-        return {"href": f"{base}?{urlencode({'page': number, 'per_page': per_page})}"}
-
-    links = {"first": link(1), "last": link(last)}
-    if page > 1:
-        links["prev"] = link(page - 1)
-    if page < last:
-        links["next"] = link(page + 1)
-    shown = [
-        {**_present(key, state), "_links": {"self": f"{base}/{quote(key.name, safe='')}"}}
-        for key in keys[(page - 1) * per_page : page * per_page]
-    ]
-    return {"total": len(keys), "count": len(shown), "result": shown, "_links": links}
-
-
-def _positive(call: Call, name: str, default: int) -> int:
-    """Return a parameter that counts from 1."""
-    try:
-        number = int(call.parameters.get(name, default))
-    except (TypeError, ValueError):
-        number = 0
-    if number < 1:
-        raise RefusedError(400, f"Wrong '{name}' parameter value: a positive number is needed")
-    return number
+    return {**_present(key, state), "_links": {"self": f"{base}/{quote(key.name, safe='')}"}}
 
 
 def _check(name: Any, grants: Any) -> None:

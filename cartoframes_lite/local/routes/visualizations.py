@@ -1,111 +1,199 @@
-"""``/api/v1/viz``: the tables of the account as CARTO's dashboard sees them, and who may read them."""
+"""``/api/v1/viz``: the account's datasets and maps as CARTO's dashboard sees them, and who may read them."""
 
 from __future__ import annotations
 
-import re
-import uuid
 from typing import Any
 
-from psycopg import sql
+import psycopg
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..logins import Connection
-from ..rails import Call, RefusedError, answer, route
-from ..roles import PUBLIC_ROLE
+from ..catalogue import MAP_PRIVACIES, Catalogue, Visualization
+from ..changing import ForbiddenError, InvalidError, change, check_privacy
+from ..listing import ORDERS, Search, search
+from ..members import Members
+from ..rails import Call, RefusedError, answer, positive, route
 from ..state import State
+from .presented import Presenter
 
-_PRIVACIES = frozenset({"public", "private", "link"})
-# Ids are derived from those of the tables: the same at each start, and different in each account.
-_NAMESPACE = uuid.UUID("9a3c4f8e-6a0b-5d52-8d3e-3f2c1b7a9e04")
-
-# Row counts are PostgreSQL's estimates, as CARTO's are.
-_TABLES = """
-SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name,
-       pg_total_relation_size(c.oid) AS size, greatest(c.reltuples, 0)::bigint AS row_count,
-       has_table_privilege(%(public)s, c.oid, 'SELECT') AS is_public,
-       EXISTS (SELECT FROM cartodb_local.links l WHERE l.table_oid = c.oid) AS is_link,
-       m.updated_at
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN cartodb.cdb_tablemetadata m ON m.tabname = c.oid
-WHERE c.relkind = 'r' AND n.nspname !~ '^pg_'
-  AND n.nspname NOT IN ('information_schema', 'cartodb', 'cartodb_local')
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                  AND d.objid = c.oid AND d.deptype = 'e')
-"""
+_TYPES = ("table", "derived", "remote", "slide", "kuviz")
+_PER_PAGE = 20
+_DEPENDENTS = 10
+_PARTS = (
+    "table",
+    "table_size_and_row_count",
+    "stats",
+    "likes",
+    "liked",
+    "permission",
+    "synchronization",
+    "uses_builder_features",
+    "auth_tokens",
+)
 
 
-def routes(state: State) -> list[Route]:
+def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
     """Return the routes, below the user's path."""
 
-    def show(call: Call) -> Response:
-        with state.admin() as connection:
-            table = _find(connection, state, call.request.path_params["id"])
-        if call.key.kind != "master" and not table["is_public"]:
+    def presenter(call: Call) -> Presenter:
+        return Presenter(state, catalogue, members, call.request, owner=call.key.kind == "master")
+
+    def find(call: Call) -> Visualization:
+        try:
+            found = catalogue.find(call.request.path_params["id"])
+        except LookupError:
+            raise RefusedError(404) from None
+        if call.key.kind != "master" and found.privacy not in ("public", "link"):
             raise RefusedError(404)
-        return answer(_present(table, state))
+        return found
+
+    def index(call: Call) -> Response:
+        wanted, master = _search(call), call.key.kind == "master"
+        dependents = _whole(call, "with_dependent_visualizations", _DEPENDENTS)
+        hidden = frozenset(part for part in _PARTS if _said(call, f"show_{part}") == "false")
+        if _nobody_has(call):
+            return answer({"visualizations": [], "total_entries": 0, **(_totals(0, 0) if master else {})})
+        found = search(state, catalogue, wanted)
+        shown = presenter(call).all(found.visualizations, hidden=hidden, dependents=dependents)
+        totals = _totals(found.all, found.locked) if master and _said(call, "load_totals") != "false" else {}
+        return answer({"visualizations": shown, "total_entries": found.total, **totals})
+
+    def create(call: Call) -> Response:
+        call.require_master()
+        name, tables, privacy = _new_map(call, state)
+        try:
+            found = catalogue.find(catalogue.create_map(name, tables, "private" if privacy == "password" else privacy))
+            return answer(presenter(call).one(_changed(call, found)))
+        except LookupError as error:
+            raise RefusedError(400, [f"there is no table {error.args[0]!r}"]) from None
+
+    def show(call: Call) -> Response:
+        return answer(presenter(call).one(find(call)))
 
     def update(call: Call) -> Response:
         call.require_master()
-        with state.admin() as connection:
-            table = _find(connection, state, call.request.path_params["id"])
-            if call.body.get("id") != table["id"]:
-                raise RefusedError(403)
-            if "privacy" in call.body:
-                _set_privacy(connection, table, str(call.body["privacy"]).lower())
-            return answer(_present(_find(connection, state, table["id"]), state))
+        found = find(call)
+        if call.body.get("id") != found.id:
+            raise RefusedError(403)
+        return answer(presenter(call).one(_changed(call, found)))
 
-    return route(state, "/api/v1/viz/{id}", GET=show, PUT=update)
+    def delete(call: Call) -> Response:
+        call.require_master()
+        try:
+            catalogue.delete(find(call))
+        except psycopg.Error as error:
+            raise RefusedError(400, [error.diag.message_primary or "the table cannot be dropped"]) from error
+        return Response(status_code=204)
 
+    def _changed(call: Call, found: Visualization) -> Visualization:
+        try:
+            return change(state, catalogue, found, call.body)
+        except LookupError:
+            raise RefusedError(404) from None
+        except ForbiddenError as error:
+            raise RefusedError(403, [str(error)]) from error
+        except InvalidError as error:
+            raise RefusedError(400, list(error.args)) from error
 
-def _find(connection: Connection, state: State, which: str) -> dict[str, Any]:
-    """Return the row of a table, by id, name or schema.name."""
-    parameters: dict[str, Any] = {"public": PUBLIC_ROLE}
-    if re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", which):
-        query = _TABLES
-    else:
-        query = _TABLES + " AND %(name)s::text IN (c.relname::text, n.nspname || '.' || c.relname)"
-        parameters["name"] = which
-    rows = connection.execute(query + " ORDER BY n.nspname <> 'public'", parameters).fetchall()
-    for row in rows:
-        row["id"] = str(uuid.uuid5(_NAMESPACE, f"{state.owner_role}/{row['oid']}"))
-        if "name" in parameters or row["id"] == which:
-            return row
-    raise RefusedError(404)
-
-
-def _set_privacy(connection: Connection, table: dict[str, Any], privacy: str) -> None:
-    """Let everybody read a table, or only the account's owner."""
-    if privacy not in _PRIVACIES:
-        raise RefusedError(400, [f"privacy is one of {', '.join(sorted(_PRIVACIES))}, not {privacy!r}"])
-    verb = "REVOKE SELECT ON {} FROM PUBLIC, {}" if privacy == "private" else "GRANT SELECT ON {} TO {}"
-    name = sql.Identifier(table["schema"], table["name"])
-    with connection.transaction():
-        connection.execute(sql.SQL(verb).format(name, sql.Identifier(PUBLIC_ROLE)))
-        connection.execute("DELETE FROM cartodb_local.links WHERE table_oid = %s::oid", (table["oid"],))
-        if privacy == "link":
-            connection.execute("INSERT INTO cartodb_local.links VALUES (%s::oid)", (table["oid"],))
+    return [
+        *route(state, "/api/v1/viz", GET=index, POST=create),
+        *route(state, "/api/v1/viz/{id}", GET=show, PUT=update, DELETE=delete),
+    ]
 
 
-def _present(table: dict[str, Any], state: State) -> dict[str, Any]:
-    """Return a table as the API shows it."""
-    privacy = ("LINK" if table["is_link"] else "PUBLIC") if table["is_public"] else "PRIVATE"
-    updated_at = table["updated_at"].isoformat(timespec="seconds") if table["updated_at"] else None
-    return {
-        "id": table["id"],
-        "name": table["name"],
-        "type": "table",
-        "kind": "geom",
-        "privacy": privacy,
-        "locked": False,
-        "updated_at": updated_at,
-        "permission": {"owner": {"username": state.user}},
-        "table": {
-            "name": table["name"] if table["schema"] == "public" else f"{table['schema']}.{table['name']}",
-            "privacy": privacy,
-            "size": table["size"],
-            "row_count": table["row_count"],
-            "updated_at": updated_at,
-        },
-    }
+def _new_map(call: Call, state: State) -> tuple[str, list[str], str]:
+    """Return name, tables and privacy of a map that is to be made."""
+    tables, privacy = call.body.get("tables", []), call.body.get("privacy")
+    if call.body.get("type", "derived") != "derived":
+        raise RefusedError(400, ["only maps can be made here: type is derived"])
+    if not isinstance(tables, list) or not all(isinstance(table, str) for table in tables):
+        raise RefusedError(400, ["tables is a list of names"])
+    name = call.body.get("name") or (tables[0] if tables else "untitled map")
+    if privacy is None:
+        privacy = "private" if state.plan.private_datasets else "public"
+    try:
+        return str(name), tables, check_privacy(state, None, privacy)
+    except ForbiddenError as error:
+        raise RefusedError(403, [str(error)]) from error
+    except InvalidError as error:
+        raise RefusedError(400, list(error.args)) from error
+
+
+def _search(call: Call) -> Search:
+    """Read what is searched for."""
+    types = _list(call, "types") or _list(call, "type") or ("derived",)
+    if not set(types) <= set(_TYPES):
+        raise RefusedError(400, f"Wrong 'type' parameter value. Valid values are {', '.join(_TYPES)}", name="error")
+    privacy, locked, master = _said(call, "privacy") or None, _said(call, "locked"), call.key.kind == "master"
+    if privacy not in (None, *MAP_PRIVACIES):
+        raise RefusedError(400, f"Wrong 'privacy' parameter value: {privacy}", name="error")
+    return Search(
+        types,
+        page=positive(call, "page", 1, name="error"),
+        per_page=positive(call, "per_page", _PER_PAGE, name="error"),
+        order=_order(call),
+        words=tuple(str(call.parameters.get("q", "")).split()),
+        tags=_list(call, "tags", lower=False),
+        privacy=privacy,
+        locked={"true": True, "false": False}.get(locked),
+        published=_said(call, "only_published") == "true",
+        listed=not master,
+        bbox=_bbox(call),
+    )
+
+
+def _order(call: Call) -> tuple[tuple[str, str], ...]:
+    """Read by what is ordered. CARTO takes several, and goes down unless told otherwise."""
+    names, directions = _list(call, "order") or ("updated_at",), _list(call, "order_direction") or ("desc",)
+    if not set(names) <= set(ORDERS):
+        raise RefusedError(400, f"Wrong 'order' parameter value. Valid values are {', '.join(ORDERS)}", name="error")
+    if not set(directions) <= {"asc", "desc"} or len(directions) not in (1, len(names)):
+        message = "Wrong 'order_direction' parameter value. Valid values are asc, desc"
+        raise RefusedError(400, message, name="error")
+    return tuple(zip(names, directions * len(names) if len(directions) == 1 else directions, strict=True))
+
+
+def _bbox(call: Call) -> tuple[float, float, float, float] | None:
+    """Read a box: west, south, east, north."""
+    text = _said(call, "bbox")
+    if not text:
+        return None
+    try:
+        west, south, east, north = map(float, text.split(","))
+    except ValueError:
+        raise RefusedError(400, "Wrong 'bbox' parameter value: west,south,east,north", name="error") from None
+    return west, south, east, north
+
+
+def _nobody_has(call: Call) -> bool:
+    """Tell whether what is asked for does not exist here: likes, and what others share with the account."""
+    return (
+        _said(call, "only_liked") == "true" or _said(call, "only_shared") == "true" or _said(call, "shared") == "only"
+    )
+
+
+def _totals(everything: int, locked: int) -> dict[str, Any]:
+    """Return the numbers beside a page."""
+    return {"total_user_entries": everything, "total_locked": locked, "total_likes": 0, "total_shared": 0}
+
+
+def _whole(call: Call, name: str, default: int) -> int:
+    """Read a number; what is not one is 0, as for CARTO."""
+    try:
+        return max(0, int(call.parameters.get(name, default)))
+    except (TypeError, ValueError):
+        return 0
+
+
+def _said(call: Call, name: str) -> str:
+    """Read a word in lower case; empty if it is missing."""
+    value = call.parameters.get(name, "")
+    return str(value).strip().lower()
+
+
+def _list(call: Call, name: str, *, lower: bool = True) -> tuple[str, ...]:
+    """Read words with commas between them, or a repeated parameter."""
+    value = call.parameters.get(name, "")
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    words = (word.strip() for word in (text.lower() if lower else text).split(","))
+    return tuple(word for word in words if word)

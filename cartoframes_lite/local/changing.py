@@ -1,0 +1,109 @@
+"""Changing datasets and maps as a request says: all of it is checked before any of it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from . import datasets
+from .catalogue import DATASET_PRIVACIES, DETAILS, MAP_PRIVACIES, Catalogue, MissingPasswordError, Visualization
+from .passwords import hashed
+from .state import State
+
+
+class ForbiddenError(ValueError):
+    """The account's plan does not allow this."""
+
+
+class InvalidError(ValueError):
+    """The changes make no sense. Each argument is a reason."""
+
+
+def change(
+    state: State, catalogue: Catalogue, visualization: Visualization, changes: Mapping[str, Any]
+) -> Visualization:
+    """Change a dataset or map.
+
+    Parameters
+    ----------
+    state : State
+    catalogue : Catalogue
+    visualization : Visualization
+    changes : mapping
+        ``name``, ``privacy``, ``password`` and what is in `catalogue.DETAILS`; anything else is ignored. A name
+        that a table cannot have is ignored, too, as CARTO does.
+
+    Returns
+    -------
+    Visualization
+        As it is now.
+
+    Raises
+    ------
+    ForbiddenError, InvalidError
+        Nothing has been changed then.
+    """
+    privacy = None if changes.get("privacy") is None else check_privacy(state, visualization, changes["privacy"])
+    details = _checked(visualization, changes)
+    if details:
+        catalogue.describe(visualization.id, details)
+    if privacy is not None:
+        try:
+            catalogue.set_privacy(visualization.id, privacy)
+        except MissingPasswordError as error:
+            raise InvalidError(str(error)) from error
+    name = changes.get("name")
+    if visualization.is_dataset and name and name != visualization.name:
+        with suppress(datasets.InvalidNameError, psycopg.Error):
+            datasets.rename(state, *visualization.table, name)
+    return catalogue.find(visualization.id)
+
+
+def check_privacy(state: State, visualization: Visualization | None, privacy: object) -> str:
+    """Return a privacy in lower case, if a dataset or map (None stands for a new map) can have it.
+
+    Raises
+    ------
+    ForbiddenError, InvalidError
+    """
+    wanted = str(privacy).lower()
+    allowed = DATASET_PRIVACIES if visualization is not None and visualization.is_dataset else MAP_PRIVACIES
+    if wanted not in allowed:
+        raise InvalidError(f"privacy is one of {', '.join(sorted(allowed))}, not {wanted!r}")
+    if wanted == "private" and not state.plan.private_datasets:
+        raise ForbiddenError("the account's plan does not allow private datasets and maps")
+    return wanted
+
+
+def _checked(visualization: Visualization, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be stored of some changes; InvalidError if a value has the wrong type."""
+    reasons = []
+    details = {name: changes[name] for name in DETAILS if name in changes}
+    for name, value in details.items():
+        good = {
+            "tags": isinstance(value, list) and all(isinstance(tag, str) for tag in value),
+            "locked": isinstance(value, bool),
+            "kind": isinstance(value, str) and bool(value),
+            "transition_options": isinstance(value, Mapping),
+        }.get(name, value is None or isinstance(value, str))
+        if not good:
+            reasons.append(f"{name} cannot be {value!r}")
+    name = changes.get("name")
+    if name is not None and not (isinstance(name, str) and name.strip()):
+        reasons.append("name can't be blank")
+    elif name is not None and not visualization.is_dataset:
+        details["name"] = name
+    password = changes.get("password")
+    if password is not None and not visualization.is_dataset:
+        if isinstance(password, str) and password:
+            details["password_hash"] = hashed(password)
+        else:
+            reasons.append("password can't be blank")
+    if any("\x00" in str(value) for value in details.values()):
+        reasons.append("a text cannot hold the character NUL")
+    if reasons:
+        raise InvalidError(*reasons)
+    return details

@@ -1,0 +1,239 @@
+"""Archives: what is in them is taken out, counted while it comes, and put under names of our own.
+
+No name of a member reaches the file system, so that none can lead out of the directory.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from .codes import ImportRefused
+
+_Stream = BufferedIOBase | IO[bytes]
+_BLOCK = 1 << 20
+_DEPTH = 2  # an archive, and archives in it
+_MOST_MEMBERS = 10_000
+_ENCRYPTED = 0x1
+_COMPRESSED: dict[bytes, Callable[[Path], _Stream]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+_ARCHIVE_SUFFIXES = (".zip", ".kmz", ".carto", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".tar")
+_SHEET_SUFFIXES = (".xlsx", ".xlsm", ".ods")
+_BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file to import.
+
+    Attributes
+    ----------
+    path : Path
+        Where it is, with a lower case extension. Files that belong together differ in their extensions only.
+    name : str
+        What its owner calls it, without directories.
+    """
+
+    path: Path
+    name: str
+
+    @property
+    def suffix(self) -> str:
+        """The extension of the owner's name, in lower case."""
+        return PurePosixPath(self.name).suffix.lower()
+
+
+def unpack(path: Path, file_name: str, directory: Path, *, limit_bytes: int) -> list[SourceFile]:
+    """Take the files out of an archive, and out of archives in it.
+
+    Parameters
+    ----------
+    path : Path
+        The archive, or any other file, which is then the only one returned.
+    file_name : str
+        What its owner calls it.
+    directory : Path
+        Empty, for the files.
+    limit_bytes : int
+        Most bytes of the file, and of all that is packed in it.
+
+    Raises
+    ------
+    ImportRefused
+        1003 if an archive is broken, 1005 if there is nothing in it, 1018 if it is encrypted, 6666 if there is more
+        in it than allowed, 1004 if a spreadsheet, which is an archive as well, is broken.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise ImportRefused(1005)
+    if size > limit_bytes:
+        raise ImportRefused(6666, f"{size} bytes, and {limit_bytes} are allowed")
+    unpacker = _Unpacker(directory, limit_bytes)
+    file = unpacker.place(PurePosixPath(file_name.replace("\\", "/")), 0)
+    file.path.symlink_to(path.resolve())
+    found = unpacker.open(file, 1)
+    if not found:
+        raise ImportRefused(1005, "there is no file in the archive")
+    return found
+
+
+class _Unpacker:
+    """Unpacks into numbered directories, as long as the limit is kept."""
+
+    def __init__(self, directory: Path, limit_bytes: int) -> None:
+        self._directory = directory
+        self._limit_bytes = self._left_bytes = limit_bytes
+        self._folders: dict[tuple[int, str], Path] = {}
+        self._stems: dict[tuple[Path, str], int] = {}
+        self._archives = self._members = 0
+
+    def place(self, name: PurePosixPath, archive: int) -> SourceFile:
+        """Find a place for a member: one folder for each of the archive's, one stem for files of the same stem."""
+        folder = self._folders.get((archive, str(name.parent)))
+        if folder is None:
+            folder = self._directory / f"folder_{len(self._folders)}"
+            folder.mkdir()
+            self._folders[archive, str(name.parent)] = folder
+        key = (folder, name.stem.casefold())
+        number = self._stems.setdefault(key, len(self._stems))
+        suffix = name.suffix.lower()
+        plain = suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) < 16 else ""
+        path = folder / f"file_{number}{plain}"
+        copy = 0
+        while path.exists():  # names that differ in their case only
+            copy += 1
+            path = folder / f"file_{number}_{copy}{plain}"
+        return SourceFile(path, name.name)
+
+    def open(self, file: SourceFile, depth: int) -> list[SourceFile]:
+        """Return the file itself, or what is in it."""
+        try:
+            return self._open(file, depth)
+        except _BROKEN as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the file system, not of a decompressor
+                raise ImportRefused(1000, error.strerror or "") from None
+            raise ImportRefused(1004 if file.suffix in _SHEET_SUFFIXES else 1003, type(error).__name__) from None
+
+    def _open(self, file: SourceFile, depth: int) -> list[SourceFile]:
+        with file.path.open("rb") as opened:
+            head = opened.read(512)
+        opener = next((opener for magic, opener in _COMPRESSED.items() if head.startswith(magic)), None)
+        is_zip = head.startswith((b"PK\3\4", b"PK\5\6"))
+        is_tar = head[257:262] == b"ustar"
+        if is_zip and _is_sheet(file.path):
+            self._measure(file.path)
+            return [file]
+        if opener is None and not is_zip and not is_tar:
+            if file.suffix in _ARCHIVE_SUFFIXES:
+                raise zipfile.BadZipFile
+            if file.suffix in _SHEET_SUFFIXES and not head.startswith(b"\xd0\xcf\x11\xe0"):
+                raise zipfile.BadZipFile
+            return [file]
+        if depth > _DEPTH:
+            return []
+        self._archives += 1
+        if opener is not None:
+            return self._decompress(file, opener, depth)
+        members = list(self._unzip(file) if is_zip else self._untar(file))
+        found = [inner for member in members for inner in self.open(member, depth + 1)]
+        if file.suffix == ".kmz" and sum(inner.suffix == ".kml" for inner in found) == 1:
+            # The document of a KMZ is called doc.kml as a rule.
+            return [SourceFile(one.path, f"{file.name[:-4]}.kml") for one in found if one.suffix == ".kml"]
+        return found
+
+    def _decompress(self, file: SourceFile, opener: Callable[[Path], _Stream], depth: int) -> list[SourceFile]:
+        """Unpack a single compressed file, which may be a tar archive."""
+        name = file.name
+        if file.suffix in (".tgz", ".tbz2", ".txz"):
+            name = f"{name[: -len(file.suffix)]}.tar"
+        elif file.suffix in _ARCHIVE_SUFFIXES:
+            name = name[: -len(file.suffix)]
+        inner = self.place(PurePosixPath(name), self._archives)
+        with opener(file.path) as source:
+            self._copy(source, inner.path)
+        if inner.path.stat().st_size == 0:
+            raise ImportRefused(1005)
+        if tarfile.is_tarfile(inner.path):
+            return self._open(inner, depth)
+        return self.open(inner, depth + 1)
+
+    def _unzip(self, file: SourceFile) -> Iterator[SourceFile]:
+        archive = self._archives
+        with zipfile.ZipFile(file.path) as packed:
+            for member in packed.infolist():
+                mode = member.external_attr >> 16
+                if member.is_dir() or (stat.S_IFMT(mode) and not stat.S_ISREG(mode)):
+                    continue
+                if member.flag_bits & _ENCRYPTED:
+                    raise ImportRefused(1018)
+                placed = self._placed(member.filename, archive)
+                if placed is not None:
+                    with packed.open(member) as source:
+                        self._copy(source, placed.path)
+                    yield placed
+
+    def _untar(self, file: SourceFile) -> Iterator[SourceFile]:
+        archive = self._archives
+        with tarfile.open(file.path, "r:") as packed:
+            for member in packed:
+                source = packed.extractfile(member) if member.isreg() else None
+                placed = self._placed(member.name, archive) if source is not None else None
+                if source is not None and placed is not None:
+                    self._copy(source, placed.path)
+                    yield placed
+
+    def _placed(self, member: str, archive: int) -> SourceFile | None:
+        """Find a place for a member, unless it points out of the archive or is the packer's own."""
+        self._members += 1
+        if self._members > _MOST_MEMBERS:
+            raise ImportRefused(1019, f"more than {_MOST_MEMBERS} files in the archive")
+        name = PurePosixPath(member.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts or "__MACOSX" in name.parts or name.name.startswith("."):
+            return None
+        return self.place(name, archive) if name.name else None
+
+    def _copy(self, source: _Stream, path: Path) -> None:
+        with path.open("wb") as target:
+            while block := source.read(_BLOCK):
+                self._spend(len(block))
+                target.write(block)
+
+    def _measure(self, path: Path) -> None:
+        """Unpack a spreadsheet into nothing: headers can lie about sizes."""
+        with zipfile.ZipFile(path) as packed:
+            for member in packed.infolist():
+                if member.flag_bits & _ENCRYPTED:
+                    raise ImportRefused(1018)
+                with packed.open(member) as source:
+                    while block := source.read(_BLOCK):
+                        self._spend(len(block))
+
+    def _spend(self, size_bytes: int) -> None:
+        self._left_bytes -= size_bytes
+        if self._left_bytes < 0:
+            raise ImportRefused(6666, f"more than {self._limit_bytes} bytes unpacked")
+
+
+def _is_sheet(path: Path) -> bool:
+    """Tell whether a zip archive is a spreadsheet of Excel or OpenDocument."""
+    with zipfile.ZipFile(path) as packed:
+        names = packed.namelist()
+        if "xl/workbook.xml" in names:
+            return True
+        if "mimetype" not in names or "content.xml" not in names:
+            return False
+        with packed.open("mimetype") as mimetype:
+            return mimetype.read(128).startswith(b"application/vnd.oasis.opendocument.spreadsheet")

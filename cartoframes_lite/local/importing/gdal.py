@@ -1,0 +1,183 @@
+"""Files to layers through GDAL, which runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyogrio
+
+from ..plan import Plan
+from .archives import SourceFile
+from .codes import ImportRefused
+from .formats import SHAPEFILE, Format
+from .layers import Geometry, Layer
+from .names import normalise_columns, stem
+
+_READER = Path(__file__).with_name("reader.py")
+_GDAL_VARIABLES = ("GDAL", "OGR", "CPL", "VSI", "AWS", "PROJ", "GML", "XLSX", "ODS")
+
+
+def read_layers(
+    file: SourceFile, format_: Format, directory: Path, *, plan: Plan, type_guessing: bool = True
+) -> list[Layer]:
+    """Read all layers of a file.
+
+    Parameters
+    ----------
+    file : SourceFile
+    format_ : Format
+        Its format.
+    directory : Path
+        Empty, for the rows; must last as long as the layers.
+    plan : Plan
+    type_guessing : bool
+        Whether the cells of spreadsheets have types.
+
+    Returns
+    -------
+    list of Layer
+        Those with rows; an empty one only if there is no other.
+
+    Raises
+    ------
+    ImportRefused
+        The format's code if the file is broken or empty, 1019, 2004 or 6668 if there is more in it than the plan
+        allows, 6667 if it takes too long, 3101 and 3008 if a shapefile has no, or no good, projection.
+    """
+    options = dict(format_.options)
+    if not type_guessing and format_.drivers[0] in ("XLSX", "ODS"):
+        options["FIELD_TYPES"] = "STRING"
+    if format_ is SHAPEFILE:
+        _check_parts(file)
+    asked = {
+        "options": options,
+        "ignored": sorted(format_.ignored),
+        "most_rows": plan.rows,
+        "most_layers": plan.layers,
+        "most_columns": plan.columns,
+    }
+    found = _run(file, format_, directory, asked, plan.import_timeout_s)
+    if "code" in found:
+        raise ImportRefused(found["code"], file.name)
+    if "error" in found:
+        raise ImportRefused(format_.broken, _without_paths(found["error"], file, directory))
+    described = [one for one in found["layers"] if one["rows"]] or found["layers"][:1]
+    if not described or (format_.empty is not None and not described[0]["rows"]):
+        raise ImportRefused(format_.empty or format_.broken, f"{file.name} has no rows")
+    if len(described) > plan.layers:
+        raise ImportRefused(1019, f"{plan.layers} are allowed")
+    if any(one["rows"] > plan.rows for one in described):
+        raise ImportRefused(6668, f"{plan.rows} are allowed")
+    return [_layer(file, format_, one, directory, alone=len(described) == 1) for one in described]
+
+
+def _run(file: SourceFile, format_: Format, directory: Path, asked: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    """Let the other process read; a crash is as good as an error."""
+    command = [sys.executable, "-P", str(_READER), str(file.path), str(directory), json.dumps(asked)]
+    try:
+        # No standard input: GDAL reads from it if told so by a file name.
+        done = subprocess.run(
+            command,
+            env=_environment(format_.drivers),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ImportRefused(6667) from None
+    if done.returncode != 0:
+        return {"error": f"{file.name} cannot be read"}
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def _environment(drivers: tuple[str, ...]) -> dict[str, str]:
+    """Return the environment in which GDAL has these drivers only, and no network."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_GDAL_VARIABLES)}
+    others = ",".join(sorted(_all_drivers() - set(drivers)))
+    return {**kept, "GDAL_SKIP": others, "OGR_SKIP": others, "PROJ_NETWORK": "OFF", "CPL_VSIL_CURL_USE_HEAD": "NO"}
+
+
+@cache
+def _all_drivers() -> frozenset[str]:
+    return frozenset(pyogrio.list_drivers())
+
+
+def _check_parts(file: SourceFile) -> None:
+    """Refuse a shapefile that lacks a part; GDAL would make up what it can."""
+    for suffix in (".shx", ".dbf"):
+        if not file.path.with_suffix(suffix).exists():
+            raise ImportRefused(1006, f"{stem(file.name)}{suffix} is missing")
+    if not file.path.with_suffix(".prj").exists():
+        raise ImportRefused(3101, f"{stem(file.name)}.prj is missing")
+
+
+def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Path, *, alone: bool) -> Layer:
+    """Make a layer of what the other process has told about it."""
+    if format_ is SHAPEFILE and one["geometry"] is not None and one["crs"] is None:
+        raise ImportRefused(3008, f"{stem(file.name)}.prj")
+    path = directory / one["file"]
+    with pa.ipc.open_stream(path) as reader:
+        fields = list(reader.schema)
+    places = [at for at, field in enumerate(fields) if field.name == one["column"]]
+    geometry_at = places[-1] if places else None  # the last: GDAL puts it behind the fields
+    names = normalise_columns(field.name for at, field in enumerate(fields) if at != geometry_at)
+    geometry = None
+    if geometry_at is not None:
+        column = "wkb of " + path.stem  # no name of a field has spaces
+        names.insert(geometry_at, column)
+        geometry = Geometry(column, one["crs"], _has_z(one["geometry"]))
+    schema = pa.schema([pa.field(name, _plain(field.type)) for name, field in zip(names, fields, strict=True)])
+    name = stem(file.name)
+    if not alone and one["name"].casefold() != name.casefold():
+        name = f"{name}_{one['name']}"
+    return Layer(name, schema, partial(_batches, path, schema), geometry)
+
+
+def _has_z(kind: str) -> bool | None:
+    """Read GDAL's name of a geometry type: only one of a certain kind says what all rows have."""
+    if kind.startswith("Unknown") or kind.endswith("M"):
+        return None
+    return kind.endswith(" Z") or kind.startswith("2.5D")
+
+
+def _plain(arrow: pa.DataType) -> pa.DataType:
+    """Return the type of plain values for one of Arrow's extensions, as of JSON, and for coded values."""
+    if pa.types.is_dictionary(arrow):
+        return arrow.value_type
+    return arrow.storage_type if isinstance(arrow, pa.BaseExtensionType) else arrow
+
+
+def _plain_values(column: pa.Array) -> pa.Array:
+    """Return plain values; refuse text that GDAL has passed on in another encoding than it should."""
+    if pa.types.is_dictionary(column.type):
+        return column.dictionary_decode()
+    values = column.storage if isinstance(column, pa.ExtensionArray) else column
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        raise ImportRefused(2006) from None
+    return values
+
+
+def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
+        for batch in reader:
+            columns = [_plain_values(column) for column in batch.columns]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _without_paths(text: str, file: SourceFile, directory: Path) -> str:
+    """Cut the server's paths out of a message of GDAL."""
+    for part, plain in ((str(file.path), file.name), (str(file.path.parent), ""), (str(directory.parent), "")):
+        text = text.replace(part, plain)
+    return text

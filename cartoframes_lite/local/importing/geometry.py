@@ -1,0 +1,187 @@
+"""Geometry arrays: text and WKB read, reprojected to EPSG:4326, and written as EWKB.
+
+Arrays of shapely's geometries, with None for NULL; longitude before latitude.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import shapely
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
+
+from .codes import ImportRefused
+
+WGS84 = 4326
+Geometries = npt.NDArray[np.object_]
+_EWKT = re.compile(r"\s*SRID=(\d+);", re.IGNORECASE)
+_HEX = re.compile(r"\s*0[01][0-9A-Fa-f]+\s*")
+_KINDS = (
+    "Point",
+    "LineString",
+    "LinearRing",
+    "Polygon",
+    "MultiPoint",
+    "MultiLineString",
+    "MultiPolygon",
+    "GeometryCollection",
+)
+_WKT = re.compile(rf"\s*(?:{'|'.join(_KINDS)})\s*(?:Z|M|ZM)?\s*(?:\(|EMPTY)", re.IGNORECASE)
+
+
+def from_wkb(values: pa.Array) -> Geometries:
+    """Read WKB.
+
+    Raises
+    ------
+    ValueError
+        If one of them cannot be read, or repaired by closing its rings.
+    """
+    texts = values.to_numpy(zero_copy_only=False)
+    return _all_read(texts, shapely.from_wkb(texts, on_invalid="fix"))
+
+
+def from_text(values: pa.Array) -> Geometries:
+    """Read WKT, EWKT, hexadecimal WKB or EWKB, and geometries of GeoJSON.
+
+    Raises
+    ------
+    ValueError
+        If one of them is none of these.
+    """
+    texts = values.to_numpy(zero_copy_only=False)
+    result = np.full(len(texts), None, object)
+    for way, read in (("hex", _from_hex), ("json", _from_geojson), ("wkt", _from_wkt)):
+        chosen = np.array([text is not None and _way(text) == way for text in texts], bool)
+        if chosen.any():
+            result[chosen] = read(texts[chosen])
+    return _all_read(texts, result)
+
+
+def points(longitudes: pa.Array, latitudes: pa.Array) -> Geometries:
+    """Make points, none where a coordinate is NULL."""
+    x, y = (np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False)) for values in (longitudes, latitudes))
+    result = np.full(len(x), None, object)
+    known = np.isfinite(x) & np.isfinite(y)
+    result[known] = shapely.points(x[known], y[known])
+    return result
+
+
+def to_wgs84(geometries: Geometries, crs: str | None) -> Geometries:
+    """Reproject to EPSG:4326; Z stays as it is.
+
+    Parameters
+    ----------
+    geometries : array
+        One that has an SRID of its own is reprojected from that.
+    crs : str, optional
+        Coordinate system of the others. None means EPSG:4326.
+
+    Raises
+    ------
+    ImportRefused
+        3008 if a coordinate system is not known, 2014 if it does not reach as far as a geometry.
+    """
+    result = geometries.copy()
+    srids = shapely.get_srid(geometries)
+    for srid in np.unique(srids[srids >= 0]):
+        transform = _transformer(crs if srid == 0 else f"EPSG:{srid}")
+        if transform is None:
+            continue
+        for has_z in (False, True):
+            chosen = (srids == srid) & (shapely.has_z(geometries) == has_z)
+            if chosen.any():
+                result[chosen] = _reprojected(geometries[chosen], transform, has_z=has_z)
+    return result
+
+
+def to_ewkb(geometries: Geometries, *, has_z: bool) -> pa.Array:
+    """Write EWKB with SRID 4326, all with or all without Z; M is dropped."""
+    flat = shapely.force_3d(_without_m(geometries)) if has_z else shapely.force_2d(geometries)
+    wkb = shapely.to_wkb(
+        shapely.set_srid(flat, WGS84), output_dimension=3 if has_z else 2, include_srid=True, flavor="extended"
+    )
+    return pa.array(wkb, pa.large_binary())
+
+
+def rises(geometries: Geometries) -> bool:
+    """Tell whether a Z says something: KML writes 0 where there is none."""
+    with_z = geometries[shapely.has_z(geometries)]
+    return bool(len(with_z)) and bool(np.any(shapely.get_coordinates(with_z, include_z=True)[:, 2] != 0))
+
+
+def _way(text: str) -> str | None:
+    """Tell how a geometry is written."""
+    if text.lstrip().startswith("{"):
+        return "json"
+    if _HEX.fullmatch(text):
+        return "hex"
+    return "wkt" if _WKT.match(_EWKT.sub("", text, count=1)) else None
+
+
+def _all_read(texts: npt.NDArray[Any], geometries: Geometries) -> Geometries:
+    unread = np.flatnonzero(shapely.is_missing(geometries) & np.array([text is not None for text in texts], bool))
+    if len(unread):
+        raise ValueError(f"row {unread[0] + 1}")
+    return geometries
+
+
+def _from_hex(texts: npt.NDArray[Any]) -> Geometries:
+    read: Geometries = shapely.from_wkb(np.array([text.strip() for text in texts], object), on_invalid="fix")
+    return read
+
+
+def _from_geojson(texts: npt.NDArray[Any]) -> Geometries:
+    read: Geometries = shapely.from_geojson(texts, on_invalid="ignore")
+    return read
+
+
+def _from_wkt(texts: npt.NDArray[Any]) -> Geometries:
+    found = [_EWKT.match(text) for text in texts]
+    bare = np.array([text[match.end() :] if match else text for text, match in zip(texts, found, strict=True)], object)
+    read = shapely.from_wkt(bare, on_invalid="fix")
+    srids = np.array([int(match[1]) if match else 0 for match in found], np.int32)
+    result: Geometries = shapely.set_srid(read, srids)
+    return result
+
+
+@cache
+def _transformer(crs: str | None) -> Transformer | None:
+    """Return what reprojects, None if there is nothing to do."""
+    if crs is None:
+        return None
+    try:
+        known = CRS.from_user_input(crs)
+        if known.to_epsg() == WGS84 or known == CRS.from_user_input("OGC:CRS84"):
+            return None
+        return Transformer.from_crs(known, WGS84, always_xy=True)
+    except ProjError:
+        raise ImportRefused(3008, " ".join(crs.split())[:100]) from None
+
+
+def _reprojected(geometries: Geometries, transformer: Transformer, *, has_z: bool) -> Geometries:
+    def move(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        x, y = transformer.transform(coordinates[:, 0], coordinates[:, 1])
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            raise ImportRefused(2014, "coordinates that their coordinate system does not know")
+        return np.column_stack((x, y, coordinates[:, 2:]))
+
+    result: Geometries = shapely.transform(geometries, move, include_z=has_z)
+    return result
+
+
+def _without_m(geometries: Geometries) -> Geometries:
+    with_m = shapely.has_m(geometries)
+    if not with_m.any():
+        return geometries
+    result = geometries.copy()
+    wkb = shapely.to_wkb(geometries[with_m], output_dimension=3, flavor="iso")
+    z = shapely.has_z(geometries[with_m])
+    result[with_m] = np.where(z, shapely.from_wkb(wkb), shapely.force_2d(geometries[with_m]))
+    return result

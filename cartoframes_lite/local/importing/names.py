@@ -1,0 +1,187 @@
+"""Names of tables and columns that need no quotes in SQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from pathlib import PurePosixPath
+
+from unidecode import unidecode
+
+MAX_BYTES = 63  # PostgreSQL cuts off the rest
+UNTITLED = "untitled_table"
+
+# PostgreSQL's reserved words and the system columns of its tables.
+_RESERVED = frozenset(
+    [
+        "all",
+        "analyse",
+        "analyze",
+        "and",
+        "any",
+        "array",
+        "as",
+        "asc",
+        "asymmetric",
+        "authorization",
+        "between",
+        "binary",
+        "both",
+        "case",
+        "cast",
+        "check",
+        "collate",
+        "collation",
+        "column",
+        "concurrently",
+        "constraint",
+        "create",
+        "cross",
+        "current_catalog",
+        "current_date",
+        "current_role",
+        "current_schema",
+        "current_time",
+        "current_timestamp",
+        "current_user",
+        "default",
+        "deferrable",
+        "desc",
+        "distinct",
+        "do",
+        "else",
+        "end",
+        "except",
+        "false",
+        "fetch",
+        "for",
+        "foreign",
+        "freeze",
+        "from",
+        "full",
+        "grant",
+        "group",
+        "having",
+        "ilike",
+        "in",
+        "initially",
+        "inner",
+        "intersect",
+        "into",
+        "is",
+        "isnull",
+        "join",
+        "lateral",
+        "leading",
+        "left",
+        "like",
+        "limit",
+        "localtime",
+        "localtimestamp",
+        "natural",
+        "not",
+        "notnull",
+        "null",
+        "offset",
+        "on",
+        "only",
+        "or",
+        "order",
+        "outer",
+        "overlaps",
+        "placing",
+        "primary",
+        "references",
+        "returning",
+        "right",
+        "select",
+        "session_user",
+        "similar",
+        "some",
+        "symmetric",
+        "system_user",
+        "table",
+        "tablesample",
+        "then",
+        "to",
+        "trailing",
+        "true",
+        "union",
+        "unique",
+        "user",
+        "using",
+        "variadic",
+        "verbose",
+        "when",
+        "where",
+        "window",
+        "with",
+        "cmin",
+        "cmax",
+        "ctid",
+        "tableoid",
+        "xmin",
+        "xmax",
+        "oid",
+    ]
+)
+
+
+def normalise(name: str) -> str:
+    """Turn a text into the name of a table.
+
+    Parameters
+    ----------
+    name : str
+        Without the extension of a file.
+
+    Returns
+    -------
+    str
+        Lower case letters of ASCII, digits and underscores, at most 63 of them.
+    """
+    text = _plain(name) or UNTITLED
+    if text[0].isdigit():
+        text = f"table_{text}"
+    return _unreserved(text)[:MAX_BYTES]
+
+
+def normalise_columns(names: Iterable[str]) -> list[str]:
+    """Turn texts into names of the columns of one table, all different.
+
+    Columns without a name are called ``field_1`` and so on, by their place.
+    """
+    result: list[str] = []
+    for place, name in enumerate(names, 1):
+        text = _plain(name) or f"field_{place}"
+        if text[0].isdigit():
+            text = f"_{text}"
+        result.append(unique(_unreserved(text)[:MAX_BYTES], result))
+    return result
+
+
+def unique(name: str, taken: Collection[str]) -> str:
+    """Add ``_1``, ``_2`` and so on to a name until it is not taken."""
+    found, number = name, 0
+    while found in taken:
+        number += 1
+        suffix = f"_{number}"
+        found = name[: MAX_BYTES - len(suffix)] + suffix
+    return found
+
+
+def stem(file_name: str) -> str:
+    """Return the name of a file without directories and extension."""
+    name = PurePosixPath(file_name.replace("\\", "/")).name
+    return name.rpartition(".")[0] or name
+
+
+def _plain(name: str) -> str:
+    """Transliterate; runs of other characters become one underscore, none at the ends but what was there first."""
+    text = re.sub(r"[^a-z0-9_]+|_{2,}", "_", unidecode(name).strip().lower())
+    text = re.sub(r"_{2,}", "_", text).rstrip("_")
+    return text if name.startswith("_") else text.lstrip("_")
+
+
+def _unreserved(text: str) -> str:
+    return f"_{text}" if text in _RESERVED else text

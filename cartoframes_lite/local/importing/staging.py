@@ -1,0 +1,183 @@
+"""Files and queries to staged tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from psycopg import sql
+
+from ..plan import Plan
+from .archives import SourceFile, unpack
+from .codes import ImportRefused
+from .delimited import read_delimited
+from .formats import COMPANIONS, DELIMITED, GEOJSON, Format, recognise
+from .gdal import read_layers
+from .layers import Layer
+from .loading import load
+from .names import normalise, unique
+from .tables import Connection, Staged, cartodbfy, public, refusals, scalar, staging_name
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is to be found out about the values.
+
+    Attributes
+    ----------
+    type_guessing : bool
+        Types of columns in delimited text and spreadsheets; all are text without.
+    quoted_fields_guessing : bool
+        Also of columns with quoted values in delimited text.
+    content_guessing : bool
+        Geometry of names of countries, where there is no other.
+    """
+
+    type_guessing: bool = True
+    quoted_fields_guessing: bool = True
+    content_guessing: bool = False
+
+
+def stage_file(
+    connection: Connection, path: Path, *, file_name: str, options: Options, plan: Plan, directory: Path
+) -> list[Staged]:
+    """Load the tables that a file holds.
+
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        The owner's, in a transaction that the caller ends; it must be rolled back after an error.
+    path : Path
+        The file.
+    file_name : str
+        What its owner calls it; decides about its format as far as the content does not, and about the name.
+    options : Options
+    plan : Plan
+        Limits.
+    directory : Path
+        For temporary files; there are none left afterwards.
+
+    Returns
+    -------
+    list of Staged
+        At least one; their names differ.
+
+    Raises
+    ------
+    ImportRefused
+        If it cannot be imported.
+    """
+    with TemporaryDirectory(prefix="import-", dir=directory) as name:
+        work = Path(name)
+        unpacked = _subdirectory(work, "unpacked")
+        files = _recognised(unpack(path, file_name, unpacked, limit_bytes=plan.file_bytes))
+        layers: list[Layer] = []
+        for number, (file, format_) in zip(count(), files, strict=False):
+            layers += _layers(file, format_, _subdirectory(work, f"layers_{number}"), options, plan)
+            if len(layers) > plan.layers:
+                raise ImportRefused(1019, f"{plan.layers} are allowed")
+        staged: list[Staged] = []
+        for layer in layers:
+            table, rows = load(connection, layer, content_guessing=options.content_guessing, plan=plan)
+            wanted = unique(normalise(layer.name), [other.name for other in staged])
+            staged.append(Staged(table, wanted, rows))
+        return staged
+
+
+def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) -> Staged:
+    """Create a table of the rows of a query.
+
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        The owner's, in a transaction that the caller ends; it must be rolled back after an error.
+    query : str
+        One SELECT.
+    name : str
+        What the table is to be called.
+    plan : Plan
+        Limits.
+
+    Raises
+    ------
+    ImportRefused
+        8003 if the query fails, 2004 or 6668 if there are too many columns or rows, 2011 for a bad cartodb_id, 8001
+        if the quota is exceeded.
+    """
+    table = staging_name()
+    # A prepared statement cannot be several: the query cannot end the transaction.
+    statement = sql.SQL("CREATE TABLE {} AS\n{}").format(public(table), sql.SQL(query))
+    with refusals(8003):
+        connection.execute(statement.as_string(connection).encode(), prepare=True)
+    columns = scalar(
+        connection,
+        sql.SQL("SELECT count(*) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"),
+        (public(table).as_string(connection),),
+    )
+    if columns > plan.columns:
+        raise ImportRefused(2004, f"{columns} columns, and {plan.columns} are allowed")
+    rows = scalar(connection, sql.SQL("SELECT count(*) FROM {}").format(public(table)))
+    if rows > plan.rows:
+        raise ImportRefused(6668, f"{rows} rows, and {plan.rows} are allowed")
+    cartodbfy(connection, table)
+    connection.execute(sql.SQL("ANALYZE {}").format(public(table)))
+    return Staged(table, normalise(name), rows)
+
+
+def _recognised(files: list[SourceFile]) -> list[tuple[SourceFile, Format]]:
+    """Choose the files to read: of an archive those that can be, but texts only if there is nothing else."""
+    if len(files) == 1:
+        return [(files[0], recognise(files[0]))]
+    found = []
+    for file in files:
+        if not _is_companion(file, files) and not file.name.endswith(".carto.json"):
+            try:
+                found.append((file, recognise(file)))
+            except ImportRefused as refused:
+                if refused.code not in (1002, 1005):
+                    raise
+    plain = [(file, format_) for file, format_ in found if file.suffix not in (".txt", "")]
+    if any(format_ is not GEOJSON or file.suffix == ".geojson" for file, format_ in plain):
+        plain = [(file, format_) for file, format_ in plain if format_ is not GEOJSON or _is_geojson(file)]
+    chosen = plain or found
+    if not chosen:
+        raise ImportRefused(1002, "nothing in the archive can be imported")
+    return chosen
+
+
+def _is_companion(file: SourceFile, files: list[SourceFile]) -> bool:
+    """Tell whether a file is a part of another one."""
+    if file.suffix not in COMPANIONS:
+        return False
+    main = {other.path.with_suffix("") for other in files if other.suffix in (".shp", ".tab", ".mif")}
+    return file.suffix not in (".dat", ".xml") or file.path.with_suffix("") in main or file.name.endswith(".shp.xml")
+
+
+def _is_geojson(file: SourceFile) -> bool:
+    """Tell whether a JSON file beside others is data, and not about data."""
+    with file.path.open("rb") as opened:
+        head = opened.read(4096)
+    return file.suffix == ".geojson" or b'"FeatureCollection"' in head or b'"Topology"' in head
+
+
+def _layers(file: SourceFile, format_: Format, directory: Path, options: Options, plan: Plan) -> list[Layer]:
+    """Read a file."""
+    if format_ is DELIMITED:
+        return [
+            read_delimited(
+                file,
+                directory,
+                plan=plan,
+                type_guessing=options.type_guessing,
+                quoted_fields_guessing=options.quoted_fields_guessing,
+            )
+        ]
+    return read_layers(file, format_, directory, plan=plan, type_guessing=options.type_guessing)
+
+
+def _subdirectory(directory: Path, name: str) -> Path:
+    path = directory / name
+    path.mkdir()
+    return path

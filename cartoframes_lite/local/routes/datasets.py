@@ -1,0 +1,59 @@
+"""``/api/v4/datasets``: the tables of the account, for keys that may only know which there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..catalogue import Catalogue, Visualization
+from ..listing import Search, search
+from ..rails import Call, RefusedError, answer, page_of, route
+from ..state import Key, State
+from .presented import moment
+
+_PER_PAGE = 20
+_EVERYTHING = 2**31 - 1
+
+
+def routes(state: State, catalogue: Catalogue) -> list[Route]:
+    """Return the routes, below the user's path."""
+
+    def index(call: Call) -> Response:
+        # CARTO looks for the key in the parameter alone.
+        key = state.key(str(call.parameters.get("api_key", "")))
+        if key is None or not call.parameters.get("api_key"):
+            raise RefusedError(401)
+        if key.kind != "master" and not _may_look(key):
+            raise RefusedError(403, "the api key has no grant table_metadata")
+        direction = str(call.parameters.get("order_direction", "asc")).lower()
+        if call.parameters.get("order", "name") != "name" or direction not in ("asc", "desc"):
+            raise RefusedError(400, "datasets are ordered by name, asc or desc")
+        wanted = Search(("table",), per_page=_EVERYTHING, order=(("name", direction),))
+        found = search(state, catalogue, wanted).visualizations
+        with state.admin() as connection:
+            rows = connection.execute(
+                "SELECT tgrelid::bigint AS oid FROM pg_trigger WHERE tgname = 'track_updates' AND NOT tgisinternal"
+            ).fetchall()
+        cartodbfied = {row["oid"] for row in rows}
+        return answer(page_of(call, [_present(one, one.table_oid in cartodbfied) for one in found], _PER_PAGE))
+
+    return route(state, "/api/v4/datasets", GET=index)
+
+
+def _may_look(key: Key) -> bool:
+    """Tell whether a regular key was granted the names of the tables."""
+    return any(section["type"] == "database" and "table_metadata" in section for section in key.grants)
+
+
+def _present(dataset: Visualization, cartodbfied: bool) -> dict[str, Any]:
+    """Return a dataset as this API shows it."""
+    schema, name = dataset.table
+    return {
+        "name": name,
+        "table_schema": schema,
+        "privacy": dataset.privacy,
+        "cartodbfied": cartodbfied,
+        "updated_at": moment(dataset.updated_at),
+    }

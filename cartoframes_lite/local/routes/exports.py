@@ -1,0 +1,67 @@
+"""``/api/v3/visualization_exports``: datasets and maps as ``.carto`` files, and where these are fetched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from ..catalogue import Catalogue
+from ..exports import Export, Exports
+from ..import_records import user_id
+from ..rails import Call, RefusedError, answer, route
+from ..state import State
+from .presented import base_url, moment
+
+
+def routes(state: State, catalogue: Catalogue, exports: Exports) -> list[Route]:
+    """Return the routes, below the user's path."""
+
+    def create(call: Call) -> Response:
+        call.require_master()
+        wanted, tables = call.parameters.get("visualization_id"), call.parameters.get("user_tables_ids")
+        if isinstance(tables, str):
+            tables = tables.split(",")
+        if tables is not None and not (isinstance(tables, list) and all(isinstance(one, str) for one in tables)):
+            raise RefusedError(400, "user_tables_ids is a list of ids")
+        try:
+            visualization = catalogue.find(str(wanted or ""))
+        except LookupError:
+            raise RefusedError(404, f"Visualization not found: {wanted}") from None
+        return answer(_present(state, call.request, exports.create(visualization, tables)), 201)
+
+    def show(call: Call) -> Response:
+        call.require_master()
+        try:
+            return answer(_present(state, call.request, exports.find(call.request.path_params["id"])))
+        except LookupError:
+            raise RefusedError(404, "Visualization export not found") from None
+
+    def download(request: Request) -> Response:
+        try:
+            path = exports.file(request.path_params["token"], request.path_params["name"])
+        except LookupError:
+            return Response(status_code=404)
+        return FileResponse(path, media_type="application/zip", filename=path.name)
+
+    return [
+        *route(state, "/api/v3/visualization_exports", POST=create),
+        *route(state, "/api/v3/visualization_exports/{id}", GET=show),
+        Route("/uploads/exports/{token}/{name}", download, methods=["GET"]),
+    ]
+
+
+def _present(state: State, request: Request, export: Export) -> dict[str, Any]:
+    """Return an export as the API shows it; it has a URL once there is a file."""
+    url = f"{base_url(state, request)}/uploads/exports/{export.token}/{export.file_name}"
+    return {
+        "id": export.id,
+        "visualization_id": export.visualization_id,
+        "user_id": user_id(state),
+        "state": export.state,
+        "url": url if export.state == "complete" else None,
+        "created_at": moment(export.created_at),
+        "updated_at": moment(export.updated_at),
+    }

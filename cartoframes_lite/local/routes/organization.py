@@ -1,0 +1,143 @@
+"""``/api/v1/organization/local/users``: the members of the organization, the account among them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..account import email
+from ..catalogue import Catalogue
+from ..members import ORGANIZATION, Member, MemberExistsError, Members
+from ..rails import Call, RefusedError, answer, route
+from ..state import State
+from .presented import moment, organization
+from .users import account
+
+_DEFAULT_QUOTA_BYTES = 100 << 20
+_MAX_QUOTA_BYTES = 2**63 - 1
+_SHORTEST_PASSWORD = 6
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "email": (
+        lambda value: isinstance(value, str) and re.fullmatch(r"[^@\s]+@[^@\s]+", value) is not None,
+        "is invalid",
+    ),
+    "quota_in_bytes": (
+        lambda value: type(value) is int and 0 < value <= _MAX_QUOTA_BYTES,
+        "must be a positive number",
+    ),
+    "name": (lambda value: value is None or isinstance(value, str), "must be a text"),
+    "last_name": (lambda value: value is None or isinstance(value, str), "must be a text"),
+    "viewer": (lambda value: isinstance(value, bool), "must be true or false"),
+    "org_admin": (lambda value: isinstance(value, bool), "must be true or false"),
+    "password": (
+        lambda value: isinstance(value, str) and len(value) >= _SHORTEST_PASSWORD,
+        f"must be at least {_SHORTEST_PASSWORD} characters long",
+    ),
+}
+
+
+def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
+    """Return the routes, below the user's path."""
+
+    def enter(call: Call) -> None:
+        call.require_master()
+        if call.request.path_params["organization"] != ORGANIZATION:
+            raise RefusedError(404, ["there is no such organization"])
+
+    def find(call: Call) -> Member:
+        enter(call)
+        name = call.request.path_params["username"]
+        if name == state.user:
+            raise RefusedError(403, ["the owner of the organization cannot be changed here"])
+        try:
+            return members.find(name)
+        except LookupError:
+            raise RefusedError(404, [f"no user {name!r} in the organization"]) from None
+
+    def index(call: Call) -> Response:
+        enter(call)
+        found = [_present(member, call.request) for member in members.all()]
+        users = [account(state, catalogue, call.request), *found]
+        return answer({"users": users, "total_entries": len(users), "total_user_entries": len(users)})
+
+    def create(call: Call) -> Response:
+        enter(call)
+        values = {"quota_in_bytes": _DEFAULT_QUOTA_BYTES, **call.body}
+        _check({"email": None, "password": None, **values})
+        username = values.get("username")
+        if not isinstance(username, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", username):
+            raise RefusedError(422, ["username is made of lower case letters, digits and '-'"])
+        if values["email"] == email(state):
+            raise RefusedError(422, ["email has already been taken"])
+        try:
+            return answer(_present(members.create(values, values["password"]), call.request), 201)
+        except MemberExistsError as error:
+            raise RefusedError(422, [str(error)]) from error
+
+    def show(call: Call) -> Response:
+        if call.request.path_params["username"] == state.user:
+            enter(call)
+            return answer(account(state, catalogue, call.request))
+        return answer(_present(find(call), call.request))
+
+    def update(call: Call) -> Response:
+        member = find(call)
+        _check(call.body)
+        try:
+            return answer(_present(members.update(member, call.body, call.body.get("password")), call.request))
+        except MemberExistsError as error:
+            raise RefusedError(422, [str(error)]) from error
+
+    def delete(call: Call) -> Response:
+        members.delete(find(call))
+        return Response(status_code=204)
+
+    return [
+        made
+        for version in ("v1", "v2")
+        for path in (f"/api/{version}/organization/{{organization}}/users",)
+        for made in (
+            *route(state, path, GET=index, POST=create),
+            *route(state, path + "/{username}", GET=show, PUT=update, DELETE=delete),
+        )
+    ]
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Refuse attributes of a user that make no sense; say all that do not."""
+    reasons = [
+        f"{name} {reason}"
+        for name, (is_good, reason) in _CHECKS.items()
+        if name in values and not is_good(values[name])
+    ]
+    if reasons:
+        raise RefusedError(422, reasons)
+
+
+def _present(member: Member, request: Request) -> dict[str, Any]:
+    """Return a member as the API shows it. Members have no tables of their own here."""
+    return {
+        "id": member.id,
+        "username": member.username,
+        "email": member.email,
+        "name": member.name,
+        "last_name": member.last_name,
+        "avatar_url": None,
+        "base_url": f"{request.base_url}user/{member.username}",
+        "quota_in_bytes": member.quota_in_bytes,
+        "db_size_in_bytes": 0,
+        "table_count": 0,
+        "public_visualization_count": 0,
+        "all_visualization_count": 0,
+        "org_admin": member.org_admin,
+        "org_user": True,
+        "viewer": member.viewer,
+        "organization": organization(),
+        "created_at": moment(member.created_at),
+        "updated_at": moment(member.updated_at),
+    }

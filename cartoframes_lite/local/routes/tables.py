@@ -1,0 +1,83 @@
+"""``/api/v1/tables``: the tables behind datasets. CARTO has no list of them here."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from .. import datasets
+from ..catalogue import Catalogue, Visualization
+from ..changing import ForbiddenError, InvalidError, change, check_privacy
+from ..importing import normalise
+from ..members import Members
+from ..rails import Call, RefusedError, answer, route
+from ..state import State
+from .presented import Presenter
+
+# Types of columns as CARTO's dashboard calls them; others keep PostgreSQL's names.
+_TYPES = {
+    **dict.fromkeys(("smallint", "integer", "bigint", "numeric", "real", "double precision"), "number"),
+    **dict.fromkeys(("text", "character varying", "character"), "string"),
+    **dict.fromkeys(("date", "timestamp without time zone", "timestamp with time zone"), "date"),
+}
+
+
+def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
+    """Return the routes, below the user's path."""
+
+    def find(call: Call) -> Visualization:
+        call.require_master()
+        try:
+            return catalogue.of_table(call.request.path_params["id"])
+        except LookupError:
+            raise RefusedError(404) from None
+
+    def presented(call: Call, dataset: Visualization) -> Response:
+        presenter = Presenter(state, catalogue, members, call.request, owner=True)
+        return answer(presenter.table(dataset, datasets.count_rows(state, *dataset.table)))
+
+    def changed(call: Call, dataset: Visualization) -> Visualization:
+        wanted = {name: call.body[name] for name in ("name", "description", "privacy") if name in call.body}
+        try:
+            return change(state, catalogue, dataset, wanted)
+        except LookupError:
+            raise RefusedError(404) from None
+        except ForbiddenError as error:
+            raise RefusedError(403, [str(error)]) from error
+        except InvalidError as error:
+            raise RefusedError(400, list(error.args)) from error
+
+    def create(call: Call) -> Response:
+        call.require_master()
+        name = call.parameters.get("name") or "untitled_table"
+        if not isinstance(name, str):
+            raise RefusedError(400, ["name is a text"])
+        details = {key: call.body[key] for key in ("description", "privacy") if call.body.get(key) is not None}
+        try:
+            if "privacy" in details:
+                check_privacy(state, None, details["privacy"])
+            dataset = catalogue.of_table(datasets.create_empty(state, normalise(name)))
+            return presented(call, change(state, catalogue, dataset, details))
+        except ForbiddenError as error:
+            raise RefusedError(403, [str(error)]) from error
+        except (InvalidError, datasets.InvalidNameError) as error:
+            raise RefusedError(400, list(error.args)) from error
+
+    def show(call: Call) -> Response:
+        return presented(call, find(call))
+
+    def update(call: Call) -> Response:
+        return presented(call, changed(call, find(call)))
+
+    def columns(call: Call) -> Response:
+        dataset = find(call)
+        assert dataset.table_oid is not None  # that of a dataset
+        with state.admin() as connection:
+            found = datasets.columns(connection, dataset.table_oid)
+        return answer([[name, _TYPES.get(kind, kind)] for name, kind in found])
+
+    return [
+        *route(state, "/api/v1/tables", POST=create),
+        *route(state, "/api/v1/tables/{id}", GET=show, PUT=update),
+        *route(state, "/api/v1/tables/{id}/columns", GET=columns),
+    ]

@@ -1,0 +1,92 @@
+"""``/api/v3/me`` and ``/api/v1/users``: the account as its clients see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..account import ACCOUNT_TYPE, email, usage
+from ..catalogue import Catalogue
+from ..import_records import user_id
+from ..rails import Call, RefusedError, answer, route
+from ..state import State
+from .presented import base_url, organization
+
+
+def routes(state: State, catalogue: Catalogue) -> list[Route]:
+    """Return the routes, below the user's path and at the root."""
+
+    def me(call: Call) -> Response:
+        config = _config(state, call.request)
+        if call.key.kind != "master":
+            return answer({"config": config})
+        full = {**account(state, catalogue, call.request), "api_key": call.key.token}
+        return answer({"user_data": full, "config": config})
+
+    def public_me(call: Call) -> Response:
+        return answer({"user_data": _public(state, call.request), "config": _config(state, call.request)})
+
+    def show(call: Call) -> Response:
+        call.require_master()
+        if call.request.path_params["id"] not in (state.user, user_id(state)):
+            raise RefusedError(404)
+        return answer(account(state, catalogue, call.request))
+
+    return [
+        *route(state, "/api/v3/me", GET=me),
+        *route(state, "/api/v4/me", GET=public_me),
+        *route(state, "/api/v1/users/{id}", GET=show),
+    ]
+
+
+def account(state: State, catalogue: Catalogue, request: Request) -> dict[str, Any]:
+    """Return all that the account's owner is told of it, but the key."""
+    used = usage(catalogue)
+    return {
+        **_public(state, request),
+        "email": email(state),
+        "account_type": ACCOUNT_TYPE,
+        "quota_in_bytes": used.quota_bytes,
+        "db_size_in_bytes": used.data_bytes,
+        "remaining_byte_quota": max(0, used.quota_bytes - used.data_bytes),
+        "table_quota": state.plan.tables,
+        "table_count": used.tables,
+        "remaining_table_quota": max(0, state.plan.tables - used.tables),
+        "public_visualization_count": used.public,
+        "all_visualization_count": used.tables + used.maps,
+        "max_layers": state.plan.layers,
+        "private_tables": state.plan.private_datasets,
+        "concurrent_imports": state.plan.concurrent_imports,
+        "org_admin": True,
+        "org_user": True,
+        "viewer": False,
+        "groups": [],
+    }
+
+
+def _public(state: State, request: Request) -> dict[str, Any]:
+    """Return what everybody may know of the account."""
+    unknown = ("name", "last_name", "avatar_url", "website", "description", "location", "twitter_username")
+    return {
+        "id": user_id(state),
+        "username": state.user,
+        "base_url": base_url(state, request),
+        "organization": organization(),
+        **dict.fromkeys(unknown),
+    }
+
+
+def _config(state: State, request: Request) -> dict[str, Any]:
+    """Return what a client needs to know of the server."""
+    root = str(request.base_url).rstrip("/")
+    template = f"{root}/user/{{user}}"
+    return {
+        "user_name": state.user,
+        "base_url": base_url(state, request),
+        "sql_api_template": template,
+        "maps_api_template": template,
+        "organization_name": organization()["name"],
+    }

@@ -1,0 +1,162 @@
+"""What the server remembers of synchronizations, as rows of ``cartodb_local.synchronizations``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from . import connectors, fetching
+from .import_records import user_id
+from .importing import Options
+from .orders import Order
+from .state import State
+
+_MAX_RETRIES = 10
+_HIDDEN = ("table_oid", "connector", "modified", "interval_s")
+_DUE = "(retried_times < %(retries)s OR state = 'queued') AND NOT id::text = ANY(%(running)s)"
+
+
+class SyncRecords:
+    """The records of the account's synchronizations.
+
+    Parameters
+    ----------
+    state : State
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def create(self, identity: str, order: Order, interval_s: int, log_id: str) -> None:
+        """Remember a new synchronization."""
+        now = self._state.clock.now()
+        connector = order.connector
+        values = {
+            "id": identity,
+            "interval_s": interval_s,
+            "url": order.url,
+            "connector": None if connector is None else Jsonb(dict(connector)),
+            "service_name": None if connector is None else "connector",
+            "service_item_id": None if connector is None else json.dumps(connectors.redacted(connector)),
+            "log_id": log_id,
+            "created_at": now,
+            "updated_at": now,
+            "ran_at": now,
+            "run_at": now + timedelta(seconds=interval_s),
+            "type_guessing": order.options.type_guessing,
+            "quoted_fields_guessing": order.options.quoted_fields_guessing,
+            "content_guessing": order.options.content_guessing,
+        }
+        statement = sql.SQL("INSERT INTO cartodb_local.synchronizations ({}) VALUES ({})").format(
+            sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join(sql.Placeholder() * len(values))
+        )
+        with self._state.admin() as connection:
+            connection.execute(statement, list(values.values()))
+
+    def update(self, identity: str, **values: Any) -> None:
+        """Change what is remembered of a synchronization; nothing happens if it has been deleted."""
+        values["updated_at"] = self._state.clock.now()
+        changes = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values)
+        statement = sql.SQL("UPDATE cartodb_local.synchronizations SET {} WHERE id::text = %s").format(changes)
+        with self._state.admin() as connection:
+            connection.execute(statement, [*values.values(), identity])
+
+    def delete(self, identity: str) -> None:
+        """Forget a synchronization."""
+        with self._state.admin() as connection:
+            connection.execute("DELETE FROM cartodb_local.synchronizations WHERE id::text = %s", (identity,))
+
+    def resume(self) -> None:
+        """Have what an earlier run of the server has left undone run at once."""
+        with self._state.admin() as connection:
+            connection.execute(
+                "UPDATE cartodb_local.synchronizations SET state = 'queued', run_at = least(run_at, %s)"
+                " WHERE state IN ('created', 'queued', 'syncing')",
+                (self._state.clock.now(),),
+            )
+
+    def due(self, running: Collection[str]) -> list[dict[str, Any]]:
+        """Return the rows of what is to run now, but for those that do."""
+        statement = f"SELECT * FROM cartodb_local.synchronizations WHERE run_at <= %(now)s AND {_DUE} ORDER BY run_at"
+        values = {"now": self._state.clock.now(), "retries": _MAX_RETRIES, "running": list(running)}
+        with self._state.admin() as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def next_run(self, running: Collection[str]) -> datetime | None:
+        """Return when the next one has to run, but for those that do; None if there is none."""
+        statement = f"SELECT min(run_at) AS next FROM cartodb_local.synchronizations WHERE {_DUE}"
+        with self._state.admin() as connection:
+            row = connection.execute(statement, {"retries": _MAX_RETRIES, "running": list(running)}).fetchone()
+        return None if row is None else row["next"]
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return all rows, in the order of their creation."""
+        with self._state.admin() as connection:
+            return connection.execute("SELECT * FROM cartodb_local.synchronizations ORDER BY created_at, id").fetchall()
+
+    def find(self, identity: str) -> dict[str, Any]:
+        """Return the row of a synchronization; LookupError if there is none."""
+        with self._state.admin() as connection:
+            row = connection.execute(
+                "SELECT * FROM cartodb_local.synchronizations WHERE id::text = %s", (identity,)
+            ).fetchone()
+        if row is None:
+            raise LookupError(identity)
+        return row
+
+    def table_of(self, row: dict[str, Any]) -> tuple[str, int] | None:
+        """Find the table of a synchronization, also if it was renamed, or made again under its name.
+
+        Returns
+        -------
+        (str, int) or None
+            Name and oid; None if the table was dropped.
+        """
+        with self._state.admin() as connection:
+            found = connection.execute(
+                "SELECT relname, oid::bigint FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+                " AND relkind IN ('r', 'p') AND (oid = %(oid)s OR relname = %(name)s)"
+                " ORDER BY oid <> coalesce(%(oid)s, 0::oid) LIMIT 1",
+                {"oid": row["table_oid"], "name": row["name"]},
+            ).fetchone()
+        return None if found is None else (found["relname"], found["oid"])
+
+
+def present(row: dict[str, Any], state: State) -> dict[str, Any]:
+    """Return a synchronization as the API shows it: without passwords."""
+    shown = {
+        "id": str(row["id"]),
+        "name": row["name"],
+        "interval": row["interval_s"],
+        "url": None if row["url"] is None else fetching.redacted(row["url"]),
+        "user_id": user_id(state),
+        "log_id": str(row["log_id"]),
+    }
+    rest = {name: value for name, value in row.items() if name not in _HIDDEN and name not in shown}
+    times = {
+        name: value.astimezone(UTC).isoformat(timespec="seconds")
+        for name, value in rest.items()
+        if isinstance(value, datetime)
+    }
+    return {**shown, **rest, **times}
+
+
+def order_of(row: Mapping[str, Any]) -> Order:
+    """Return what a synchronization imports."""
+    options = Options(
+        type_guessing=row["type_guessing"],
+        quoted_fields_guessing=row["quoted_fields_guessing"],
+        content_guessing=row["content_guessing"],
+    )
+    return Order(
+        data_type="url" if row["connector"] is None else "datasource",
+        url=row["url"],
+        connector=row["connector"],
+        options=options,
+        synchronization_id=str(row["id"]),
+    )

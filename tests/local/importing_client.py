@@ -1,0 +1,77 @@
+"""What a user of the Import API does: post, poll, and look at the tables."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import requests
+
+from cartoframes_lite.local import LocalCarto
+
+FINAL = ("complete", "failure")
+
+
+class Importer:
+    """Sends requests to ``/api/v1/imports`` and ``/api/v1/synchronizations`` with the master key."""
+
+    def __init__(self, carto: LocalCarto) -> None:
+        assert carto.credentials.api_key is not None
+        self.carto, self.key = carto, carto.credentials.api_key
+
+    def send(self, method: str, path: str, *, key: str | None = "", **arguments: Any) -> requests.Response:
+        """Send a request; without ``key`` with the master key, with None without any."""
+        parameters = dict(arguments.pop("params", {}))
+        if key is not None:
+            parameters["api_key"] = key or self.key
+        url = f"{self.carto.base_url}/api/v1/{path}"
+        return requests.request(method, url, params=parameters, timeout=20, **arguments)
+
+    def post(self, **arguments: Any) -> str:
+        """Start an import; return its id."""
+        answer = self.send("POST", "imports", **arguments)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["success"] is True
+        return str(answer.json()["item_queue_id"])
+
+    def wait(self, identity: str) -> dict[str, Any]:
+        """Wait for the end of an import."""
+        for job in self._polled(f"imports/{identity}"):
+            if job["state"] in FINAL:
+                return job
+        raise AssertionError(f"the import {identity} does not end")
+
+    def run(self, **arguments: Any) -> dict[str, Any]:
+        """Import, and wait for the end."""
+        return self.wait(self.post(**arguments))
+
+    def csv(self, name: str, content: str, **parameters: str) -> dict[str, Any]:
+        """Import a CSV file."""
+        return self.run(files={"file": (name, content.encode())}, params=parameters)
+
+    def sync(self, identity: str, *states: str) -> dict[str, Any]:
+        """Wait until a synchronization is in one of some states, ``success`` and ``failure`` if none is given."""
+        for found in self._polled(f"synchronizations/{identity}"):
+            if found["state"] in (states or ("success", "failure")):
+                return found
+        raise AssertionError(f"the synchronization {identity} does not end")
+
+    def rows(self, query: str, *, key: str | None = "") -> Any:
+        """Return the rows of a query, or the status of its error."""
+        url = f"{self.carto.base_url}/api/v2/sql"
+        parameters = {"q": query} | ({} if key is None else {"api_key": key or self.key})
+        answer = requests.get(url, params=parameters, timeout=20)
+        return answer.json()["rows"] if answer.status_code == 200 else answer.status_code
+
+    def tables(self) -> list[str]:
+        """Return the names of the account's tables."""
+        query = "SELECT tablename AS t FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+        return [row["t"] for row in self.rows(query) if row["t"] != "spatial_ref_sys"]
+
+    def _polled(self, path: str) -> Any:
+        give_up = time.monotonic() + 15
+        while time.monotonic() < give_up:
+            answer = self.send("GET", path)
+            assert answer.status_code == 200, answer.text
+            yield answer.json()
+            time.sleep(0.02)

@@ -1,0 +1,195 @@
+"""Files, URLs, queries, tables and other databases become datasets, on the embedded server."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+
+import cartoframes_lite as cfl
+import cartoframes_lite.local
+
+CSV = b"name,people,latitude,longitude\nA,1,10.5,20\nB,2,-10,30\n"
+FRAME = gpd.GeoDataFrame({"name": ["A", "B"]}, geometry=gpd.points_from_xy([20, 30], [10.5, -10]), crs=4326)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "My Stations.CSV").write_bytes(CSV)
+    return tmp_path
+
+
+def places(dataset):
+    frame = dataset.read()
+    return dict(zip(frame["name"], frame.geometry.to_wkt(), strict=True))
+
+
+def test_a_file_becomes_a_dataset(folder, credentials):
+    dataset = cfl.Dataset.from_file(folder / "My Stations.CSV", credentials)
+    assert dataset == cfl.Dataset("my_stations", credentials)
+    frame = dataset.read()
+    assert frame["people"].tolist() == [1, 2]
+    assert frame.crs == 4326
+    assert places(dataset) == {"A": "POINT (20 10.5)", "B": "POINT (30 -10)"}
+    assert dataset.privacy == "private"
+    assert list(folder.iterdir()) == [folder / "My Stations.CSV"]
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".geojson", ".kml", ".zip"])
+def test_formats_of_gdal(ending, tmp_path, credentials):
+    path = tmp_path / f"places{ending}"
+    if ending == ".zip":
+        FRAME.to_crs(3857).to_file(tmp_path / "places.shp")
+        with zipfile.ZipFile(path, "w") as archive:
+            for part in tmp_path.glob("places.*"):
+                if part != path:
+                    archive.write(part, part.name)
+    else:
+        FRAME.to_file(path, driver="KML" if ending == ".kml" else None)
+    dataset = cfl.Dataset.from_file(path, credentials)
+    found = dataset.read().set_index("name").geometry
+    assert found["A"].distance(FRAME.geometry[0]) < 1e-8
+    assert found["B"].distance(FRAME.geometry[1]) < 1e-8
+
+
+def test_keywords(folder, credentials):
+    path = folder / "My Stations.CSV"
+    dataset = cfl.Dataset.from_file(
+        path, credentials, name="Towns", privacy="link", type_guessing=False, create_map=True
+    )
+    assert dataset.name == "towns"
+    assert dataset.privacy == "link"
+    assert dataset.columns()["people"] == "text"
+    assert len(cfl.list_visualizations(credentials)) == 1
+
+
+def test_collisions(folder, credentials):
+    path = folder / "My Stations.CSV"
+    first = cfl.Dataset.from_file(path, credentials)
+    assert cfl.Dataset.from_file(path, credentials).name == "my_stations_1"
+    path.write_bytes(CSV + b"C,3,0,0\n")
+    assert cfl.Dataset.from_file(path, credentials, collision_strategy="skip") == first
+    assert len(first.read()) == 2
+    assert cfl.Dataset.from_file(path, credentials, collision_strategy="overwrite") == first
+    assert len(first.read()) == 3
+    assert cfl.list_tables(credentials) == ["my_stations", "my_stations_1"]
+
+
+def test_a_file_object(credentials):
+    dataset = cfl.Dataset.from_file(io.BytesIO(gzip.compress(CSV)), credentials, name="towns.csv.gz")
+    assert places(dataset)["A"] == "POINT (20 10.5)"
+
+
+def test_without_waiting(folder, credentials):
+    job = cfl.Dataset.from_file(folder / "My Stations.CSV", credentials, wait=False)
+    assert isinstance(job, cfl.ImportJob)
+    done = job.wait()
+    assert (done.state, done.tables_created, done.error) == ("complete", 1, None)
+    assert job.dataset == done.dataset == cfl.Dataset("my_stations", credentials)
+    assert job.refresh() == done
+    assert [found.id for found in cfl.list_imports(credentials)] == [job.id]
+    assert str(credentials.api_key) not in repr(job) + job._repr_html_()
+    assert "my_stations" in done._repr_html_()
+
+
+def test_a_failure_leaves_nothing(tmp_path, credentials):
+    path = tmp_path / "broken.zip"
+    path.write_bytes(b"PK\x03\x04 this is no zip")
+    with pytest.raises(cfl.ImportFailed, match=r"broken\.zip: Decompression error \(code 1003\)") as caught:
+        cfl.Dataset.from_file(path, credentials)
+    assert (caught.value.code, caught.value.source) == (1003, "user")
+    job = cfl.list_imports(credentials)[0]
+    assert job.error.code == 1003
+    assert job.dataset is None
+    assert cfl.list_tables(credentials) == []
+
+
+def test_a_url(file_server, credentials):
+    file_server.files["/Data/Towns.csv"] = CSV
+    dataset = cfl.Dataset.from_url(f"{file_server.url}/Data/Towns.csv", credentials, privacy="public")
+    assert (dataset.name, dataset.privacy, dataset.sync) == ("towns", "public", None)
+    named = cfl.Dataset.from_url(f"{file_server.url}/Data/Towns.csv", credentials, name="Second")
+    assert named.name == "second"
+    assert cfl.list_tables(credentials) == ["second", "towns"]
+    with pytest.raises(cfl.TableExistsError):
+        cfl.Dataset.from_url(f"{file_server.url}/Data/Towns.csv", credentials, name="towns")
+    with pytest.raises(cfl.ImportFailed) as caught:
+        cfl.Dataset.from_url(f"{file_server.url}/data/towns.csv", credentials)
+    assert caught.value.code == 1100
+    with pytest.raises(ValueError, match="wait=True"):
+        cfl.Dataset.from_url("http://x", credentials, name="t", wait=False)
+
+
+def test_a_query_and_a_copy(credentials):
+    cfl.to_carto(FRAME, "places", credentials)
+    south = cfl.Dataset.from_query("SELECT * FROM places WHERE ST_Y(the_geom) < 0;", credentials, name="South")
+    assert places(south) == {"B": "POINT (30 -10)"}
+    copied = cfl.Dataset.from_table("places", credentials)
+    assert copied.name == "places_copy"
+    assert places(copied) == {"A": "POINT (20 10.5)", "B": "POINT (30 -10)"}
+    with pytest.raises(cfl.ImportFailed) as caught:
+        cfl.Dataset.from_query("SELECT nope", credentials, name="t")
+    assert caught.value.code == 8003
+    with pytest.raises(cfl.TableNotFoundError):
+        cfl.Dataset.from_table("nope", credentials)
+
+
+def test_another_database(credentials):
+    with cartoframes_lite.local.start(user="other") as other:
+        cfl.to_carto(FRAME.assign(n=[1, 2]), "places", other.credentials)
+        server = dict(part.split("=", 1) for part in other.dsn.split())
+        connector = {
+            "provider": "postgres",
+            "connection": {
+                "server": server["host"],
+                "port": server["port"],
+                "database": server["dbname"],
+                "username": server["user"],
+                "password": "not-needed",
+            },
+        }
+        dataset = cfl.Dataset.from_connector({**connector, "schema": "public", "table": "places"}, credentials)
+        assert places(dataset) == {"A": "POINT (20 10.5)", "B": "POINT (30 -10)"}
+        query = {**connector, "sql_query": "SELECT name, n FROM places WHERE n = 2", "import_as": "second"}
+        assert cfl.Dataset.from_connector({"connector": query}, credentials).read()["name"].tolist() == ["B"]
+        with pytest.raises(cfl.ImportFailed) as caught:
+            cfl.Dataset.from_connector({**connector, "table": "nope"}, credentials)
+        assert caught.value.code == 1500
+        assert "not-needed" not in str(caught.value)
+    with pytest.raises(cfl.ImportFailed) as caught:
+        cfl.Dataset.from_connector({"provider": "abacus", "connection": {}}, credentials)
+    assert caught.value.code == 1502
+
+
+def test_only_the_master_key_imports(folder, credentials):
+    key = cfl.Client(credentials).api_keys.create("other")
+    other = cfl.Credentials("tester", key.token, base_url=credentials.base_url)
+    for credentials_ in (other, cfl.Credentials("tester", base_url=credentials.base_url)):
+        with pytest.raises(cfl.PermissionDenied, match="takes the master key"):
+            cfl.Dataset.from_file(folder / "My Stations.CSV", credentials_)
+    wrong = cfl.Credentials("tester", "wrong", base_url=credentials.base_url)
+    with pytest.raises(cfl.AuthenticationError):
+        cfl.Dataset.from_file(folder / "My Stations.CSV", wrong)
+
+
+def test_the_slots_are_taken(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(CSV)
+    plan = cartoframes_lite.local.Plan(private_datasets=False)
+    with cartoframes_lite.local.start(plan=plan) as server:
+        assert cfl.Dataset.from_file(path, server.credentials).privacy == "public"
+        with pytest.raises(cfl.SQLError, match="private"):
+            cfl.Dataset.from_file(path, server.credentials, privacy="private")
+        assert cfl.list_tables(server.credentials) == ["x"]
+
+
+def test_a_frame_of_an_import_knows_its_dataset(folder, credentials):
+    frame = cfl.Dataset.from_file(folder / "My Stations.CSV", credentials).read()
+    frame.carto.privacy = "public"
+    assert frame.carto.privacy == "public"
+    assert frame.carto.sync is None
+    pd.testing.assert_frame_equal(cfl.read_carto("my_stations", credentials), frame)
