@@ -146,7 +146,7 @@ class Catalogue:
     @contextmanager
     def up_to_date(self) -> Iterator[Connection]:
         """Lend the connection with all rights, in a transaction, after the tables that are new were registered."""
-        with self._state.admin() as connection, connection.transaction():
+        with self._changing() as connection:
             self._register(connection)
             yield connection
 
@@ -252,7 +252,7 @@ class Catalogue:
             If the map has no password.
         """
         changed = self.find(visualization_id)
-        with self._state.admin() as connection, connection.transaction():
+        with self._changing() as connection:
             if changed.is_dataset:
                 _grant_to_public(connection, changed.table, public=privacy != "private")
             elif privacy == "password" and not _has_password(connection, changed.id):
@@ -291,7 +291,7 @@ class Catalogue:
         acl : sequence of dict
             As in `sharing.store`.
         """
-        with self._state.admin() as connection, connection.transaction():
+        with self._changing() as connection:
             sharing.store(connection, visualization.id, acl)
             if visualization.is_dataset:
                 sharing.grant(connection, self._state.owner_role, *visualization.table, acl)
@@ -310,6 +310,13 @@ class Catalogue:
                 return
         with self._state.admin() as connection:
             connection.execute("DELETE FROM cartodb_local.visualizations WHERE id = %s", (visualization.id,))
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        """Lend the connection with all rights, in a transaction. Others wait for it: it must not wait for long."""
+        with self._state.admin() as connection, connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = '2s'")  # GRANT waits for who alters the table
+            yield connection
 
     def _register(self, connection: Connection) -> None:
         """Bring the datasets up to date with the tables."""

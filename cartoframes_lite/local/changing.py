@@ -47,7 +47,7 @@ def change(
         Nothing has been changed then.
     """
     privacy = None if changes.get("privacy") is None else check_privacy(state, visualization, changes["privacy"])
-    details = _checked(visualization, changes)
+    details = check_details(visualization, changes)
     if details:
         catalogue.describe(visualization.id, details)
     if privacy is not None:
@@ -78,8 +78,15 @@ def check_privacy(state: State, visualization: Visualization | None, privacy: ob
     return wanted
 
 
-def _checked(visualization: Visualization, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is to be stored of some changes; InvalidError if a value has the wrong type."""
+def check_details(visualization: Visualization | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be stored of some changes to a dataset or map (None stands for a new map).
+
+    Raises
+    ------
+    InvalidError
+        If a value has the wrong type.
+    """
+    is_map = visualization is None or not visualization.is_dataset
     reasons = []
     details = {name: changes[name] for name in DETAILS if name in changes}
     for name, value in details.items():
@@ -91,13 +98,13 @@ def _checked(visualization: Visualization, changes: Mapping[str, Any]) -> dict[s
         }.get(name, value is None or isinstance(value, str))
         if not good:
             reasons.append(f"{name} cannot be {value!r}")
-    name = changes.get("name")
-    if name is not None and not (isinstance(name, str) and name.strip()):
+    wanted = changes.get("name")
+    if wanted is not None and not (isinstance(wanted, str) and wanted.strip()):
         reasons.append("name can't be blank")
-    elif name is not None and not visualization.is_dataset:
-        details["name"] = name
+    elif wanted is not None and is_map:
+        details["name"] = wanted
     password = changes.get("password")
-    if password is not None and not visualization.is_dataset:
+    if password is not None and is_map:
         if isinstance(password, str) and password:
             details["password_hash"] = hashed(password)
         else:

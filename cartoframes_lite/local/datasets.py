@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -192,7 +192,7 @@ def with_rows_in(state: State, tables: Sequence[GeometryTable], bbox: tuple[floa
 
 def _look(
     state: State, query: LiteralString, tables: Sequence[GeometryTable], **values: sql.Composable
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Run a query for each of some tables, all at once. Nothing is found if one of them is locked."""
     if not tables:
         return []

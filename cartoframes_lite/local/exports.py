@@ -138,14 +138,16 @@ class Exports:
     def _run(self, export: Export, tables: Sequence[str] | None) -> None:
         """Do an export."""
         self._enter(export, "exporting")
+        ending = "failure"
         try:
             self._write(export, tables)
+            ending = "complete"
         except _FAILURES as error:
             _LOG.info("the export %s failed: %s", export.id, error)
-            self._enter(export, "failure")
-            shutil.rmtree(self._directory / export.token, ignore_errors=True)
-        else:
-            self._enter(export, "complete")
+        finally:
+            if ending == "failure":
+                shutil.rmtree(self._directory / export.token, ignore_errors=True)
+            self._enter(export, ending)
 
     def _write(self, export: Export, wanted: Sequence[str] | None) -> None:
         """Write the file of an export."""

@@ -46,8 +46,8 @@ class Imported:
     ----------
     tables : sequence of str
         Names of the tables; empty if all were skipped.
-    table_id : str, optional
-        Of the first table in the catalogue.
+    table_id, dataset_id : str, optional
+        Of the first table in the catalogue, and of its dataset.
     visualization_id : str, optional
         Of the map, if one was asked for.
     fetched : Fetched, optional
@@ -56,6 +56,7 @@ class Imported:
 
     tables: Sequence[str]
     table_id: str | None = None
+    dataset_id: str | None = None
     visualization_id: str | None = None
     fetched: Fetched | None = None
 
@@ -173,7 +174,7 @@ class Imports:
     def _register(self, order: Order, tables: Sequence[str], new: frozenset[str], fetched: Fetched | None) -> Imported:
         """Enter new tables into the catalogue, and make the map."""
         default = "private" if self._state.plan.private_datasets else "public"
-        table_id = None
+        first = None
         for table in tables:
             try:
                 dataset = self._catalogue.of_table(table)
@@ -181,12 +182,14 @@ class Imports:
                     self._catalogue.set_privacy(dataset.id, order.privacy or default)
             except LookupError:  # somebody has dropped it in this moment
                 continue
-            table_id = table_id or dataset.table_id
+            first = first or dataset
         visualization_id = None
         if order.create_vis and tables:
             with suppress(LookupError):
                 visualization_id = self._catalogue.create_map(tables[0], tables, order.privacy or default)
-        return Imported(tables, table_id, visualization_id, fetched)
+        if first is None:
+            return Imported(tables, visualization_id=visualization_id, fetched=fetched)
+        return Imported(tables, first.table_id, first.id, visualization_id, fetched)
 
     def _ended(self, identity: str, order: Order, result: Imported | ImportRefused) -> None:
         """Remember how an import has ended, and tell who waits for it."""

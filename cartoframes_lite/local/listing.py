@@ -140,7 +140,7 @@ def _values(state: State, catalogue: Catalogue, wanted: Search) -> dict[str, Any
     }
 
 
-def _count(connection: Connection, query: sql.Composable, values: dict[str, Any]) -> int:
+def _count(connection: Connection, query: sql.SQL | sql.Composed, values: dict[str, Any]) -> int:
     """Return the number that a query counts."""
     row = connection.execute(query, values).fetchone()
     assert row is not None  # an aggregate returns its row

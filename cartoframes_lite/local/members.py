@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from . import roles
+from .account import email
 from .logins import Connection
 from .passwords import hashed
 from .state import State
@@ -101,6 +102,7 @@ class Members:
         given = {"username": values["username"], **_chosen(values), "role": role, "password_hash": hashed(password)}
         if given["username"] == self._state.user:
             raise MemberExistsError("username has already been taken")
+        self._check_address(values)
         with self._state.admin() as connection, connection.transaction():
             _run(
                 connection,
@@ -120,6 +122,7 @@ class Members:
         MemberExistsError
             If the address is taken.
         """
+        self._check_address(values)
         changes = _chosen(values) | ({} if password is None else {"password_hash": hashed(password)})
         assignments = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes]
         with self._state.admin() as connection:
@@ -143,6 +146,11 @@ class Members:
                 {"id": member.id},
             )
             roles.drop_key_role(connection, self._state.owner_role, member.role)
+
+    def _check_address(self, values: Mapping[str, Any]) -> None:
+        """Refuse the address of the organization's owner."""
+        if values.get("email") == email(self._state):
+            raise MemberExistsError("email has already been taken")
 
 
 def _members(connection: Connection) -> list[Member]:

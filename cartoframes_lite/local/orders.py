@@ -111,13 +111,11 @@ def stage(
     ----------
     connection : psycopg.Connection
         Of the owner, in a transaction.
-    order : Order
+    order, plan, cancellation
     document : Document, optional
         The file, for an upload or a URL.
-    plan : Plan
     directory : Path
         For temporary files; the caller removes it.
-    cancellation : Cancellation
 
     Raises
     ------

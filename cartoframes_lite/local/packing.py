@@ -120,41 +120,34 @@ def write_table(
 
     Raises
     ------
-    psycopg.Error
-        If the table cannot be read.
+    psycopg.Error, pyarrow.ArrowException, pyogrio.errors.DataSourceError
+        If the table cannot be read; the first one before, the others after the writing has begun.
     """
     spatial = any(table.table_oid == one.oid for one in geometry)
     assert table.table_oid is not None  # that of a dataset
     found = [(name, kind) for name, kind in columns(connection, table.table_oid) if name != _DERIVED]
     if not found:
         raise psycopg.errors.UndefinedTable(f"there is no table {table.name}")
-    path = directory / f"{layer_name(table)}.gpkg"
-    failures: list[psycopg.Error] = []
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from _batches(connection, table.table, found, schema, check)
-        except psycopg.Error as error:  # would come back as a GDAL error
-            failures.append(error)
-            raise
-
     schema = pa.schema([_field(name, kind, spatial) for name, kind in found])
-    number = len([name for name, _ in found if name.lower().startswith("fid")])
-    shape = {"geometry_name": _GEOMETRY, "geometry_type": "Unknown", "crs": "EPSG:4326"} if spatial else {}
-    try:
-        pyogrio.write_arrow(
-            pa.RecordBatchReader.from_batches(schema, batches()),
-            path,
-            layer=layer_name(table),
-            driver="GPKG",
-            # A column of this name would take the place of the file's own row numbers.
-            layer_options={"FID": f"fid_{number}" if number else "fid"},
-            **shape,
-        )
-    finally:
-        if failures:
-            raise failures[0]
+    path = directory / f"{layer_name(table)}.gpkg"
+    rows = pa.RecordBatchReader.from_batches(schema, _batches(connection, table.table, found, schema, check))
+    _write(rows, path, spatial)
     return path
+
+
+def _write(rows: pa.RecordBatchReader, path: Path, spatial: bool) -> None:
+    """Write a GeoPackage."""
+    number = sum(name.lower().startswith("fid") for name in rows.schema.names)
+    shape = {"geometry_name": _GEOMETRY, "geometry_type": "Unknown", "crs": "EPSG:4326"} if spatial else {}
+    pyogrio.write_arrow(
+        rows,
+        path,
+        layer=path.stem,
+        driver="GPKG",
+        # A column of this name would take the place of the file's own row numbers.
+        layer_options={"FID": f"fid_{number}" if number else "fid", "GEOMETRY_NAME": _GEOMETRY},
+        **shape,
+    )
 
 
 def write_archive(path: Path, visualization_id: str, described: dict[str, Any], files: Sequence[Path]) -> None:

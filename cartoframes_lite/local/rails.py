@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+import psycopg
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -91,6 +92,8 @@ def route(state: State, path: str, **handlers: Callable[[Call], Response]) -> li
             return await run_in_threadpool(handler, call)
         except RequestError as error:
             return answer({"errors": error.message}, error.status)
+        except psycopg.OperationalError as error:  # no connection, or a lock that somebody else keeps
+            return answer({"errors": str(error).strip()}, 503)
         except RefusedError as error:
             if error.message is None:
                 return Response(status_code=error.status)

@@ -21,56 +21,16 @@ from .workers import Cancellation
 
 _FAILED, _INVALID, _TOO_MANY_COLUMNS, _TOO_MANY_ROWS = 1500, 1502, 2004, 6668
 _CONNECT_TIMEOUT_S = 15
+# How values are written is up to the other database; these are what every PostgreSQL reads.
+_SETTINGS = "SET datestyle = ISO; SET intervalstyle = postgres; SET extra_float_digits = 3; SET bytea_output = hex"
 _NO_FILE = f"{os.devnull}/none"  # libpq warns of one that is there and no file
-# Types that every PostgreSQL has and reads from the text that another one writes. Others become text.
-_KEPT_TYPES = [
-    "bool",
-    "int2",
-    "int4",
-    "int8",
-    "float4",
-    "float8",
-    "numeric",
-    "money",
-    "text",
-    "varchar",
-    "bpchar",
-    "bytea",
-    "date",
-    "time",
-    "timetz",
-    "timestamp",
-    "timestamptz",
-    "interval",
-    "uuid",
-    "json",
-    "jsonb",
-    "xml",
-    "inet",
-    "cidr",
-    "macaddr",
-    "macaddr8",
-    "bit",
-    "varbit",
-    "point",
-    "line",
-    "lseg",
-    "box",
-    "path",
-    "polygon",
-    "circle",
-    "tsvector",
-    "tsquery",
-    "int4range",
-    "int8range",
-    "numrange",
-    "daterange",
-    "tsrange",
-    "tstzrange",
-]
+# Types that are kept are those that every PostgreSQL has, and reads from the text that another one writes.
 _DESCRIBE_TYPE = """
 SELECT t.typname AS name, n.nspname AS schema, format_type(t.oid, %(modifier)s) AS declared,
-       n.nspname = 'pg_catalog' AND coalesce(e.typname, t.typname) = ANY(%(kept)s) AS is_kept
+       n.nspname = 'pg_catalog' AND coalesce(e.typname, t.typname) = ANY('{
+           bool,int2,int4,int8,float4,float8,numeric,text,varchar,bpchar,bytea,bit,varbit,uuid,json,jsonb,xml,
+           date,time,timetz,timestamp,timestamptz,interval,inet,cidr,macaddr,macaddr8,point,line,lseg,box,path,
+           polygon,circle,tsvector,tsquery,int4range,int8range,numrange,daterange,tsrange,tstzrange}') AS is_kept
 FROM pg_type t
 JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
@@ -149,6 +109,8 @@ def copy(
             return table, _copy(remote, connection, query, columns, table, plan.rows)
     except _RemoteError as error:
         raise ImportRefused(_FAILED, str(error)) from error
+    except psycopg.DataError as error:  # from the account's database
+        raise ImportRefused(_FAILED, f"unreadable value: {error.diag.message_primary}") from error
 
 
 @contextmanager
@@ -174,6 +136,8 @@ def _connect(server: Server, own: psycopg.Connection[Any], plan: Plan) -> Iterat
         )
     with remote:
         remote.read_only = True
+        with _remote_errors():
+            remote.execute(_SETTINGS)
         yield remote
 
 
@@ -185,9 +149,9 @@ def _shut(remote: Remote) -> None:
 
 def _refuse_own(host: str, own: psycopg.Connection[Any]) -> None:
     """Refuse the socket of the account's own database: it may let anybody in, as anybody."""
-    own_host = own.info.host
-    if own_host.startswith(("/", "@")) and os.path.realpath(host) == os.path.realpath(own_host):
-        raise ImportRefused(_INVALID, "this is the account's own database: import with sql instead")
+    with suppress(OSError):  # one of them is no directory
+        if os.path.samefile(host, own.info.host):
+            raise ImportRefused(_INVALID, "this is the account's own database: import with sql instead")
 
 
 @contextmanager
@@ -225,8 +189,7 @@ def _columns(remote: Remote, query: sql.Composable) -> list[_Column]:
 def _type(remote: Remote, oid: int, modifier: int) -> dict[str, Any]:
     """Describe a type of the other database."""
     with _remote_errors():
-        values = {"oid": oid, "modifier": modifier, "kept": list(_KEPT_TYPES)}
-        row = remote.execute(_DESCRIBE_TYPE, values).fetchone()
+        row = remote.execute(_DESCRIBE_TYPE, {"oid": oid, "modifier": modifier}).fetchone()
     if row is None:
         raise _RemoteError(f"the type {oid} of a column is unknown")
     return row
@@ -249,13 +212,13 @@ def _copy(
     ]
     into = sql.Identifier("public", table)
     connection.execute(sql.SQL("CREATE TABLE {} ({})").format(into, sql.SQL(", ").join(fields)))
-    read = sql.SQL("COPY (SELECT {} FROM {} AS source ({})) TO STDOUT").format(
+    read = sql.SQL("COPY (SELECT {} FROM {} AS source ({})) TO STDOUT (ENCODING 'UTF8')").format(
         sql.SQL(", ").join(column.value for _, column in kept),
         query,
         sql.SQL(", ").join(sql.Identifier(f"c{place}") for place in range(len(columns))),
     )
     rows = 0
-    write = sql.SQL("COPY {} FROM STDIN").format(into)
+    write = sql.SQL("COPY {} FROM STDIN (ENCODING 'UTF8')").format(into)
     with closing(_blocks(remote, read)) as blocks, connection.cursor().copy(write) as target:
         for block in blocks:
             rows += bytes(block).count(b"\n")  # those in values are written as \n, in two characters

@@ -6,6 +6,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -191,32 +192,33 @@ class Syncs:
         if isinstance(result, ImportRefused):
             self._ended(identity, result)
             return
-        table, map_id = result.tables[0], result.visualization_id
+        table = result.tables[0]
         _, oid = self._records.table_of({"table_oid": None, "name": table}) or (table, None)
-        if map_id is not None:
-            self._records.update(identity, visualization_id=map_id)
+        self._records.update(identity, visualization_id=result.visualization_id or result.dataset_id)
         self._ended(identity, Reloaded(table, oid or 0, result.fetched))
 
     def _ended(self, identity: str, result: Reloaded | ImportRefused) -> None:
         """Remember how a run has ended, and when the next one is."""
         try:
-            row = self._records.find(identity)
-        except LookupError:  # deleted while it ran
+            with suppress(LookupError):  # deleted while it ran
+                self._remember(identity, result)
+        finally:
             self._running.discard(identity)
-            return
+            self._wake.set()
+
+    def _remember(self, identity: str, result: Reloaded | ImportRefused) -> None:
+        """Store how a run has ended; LookupError if the synchronization has been deleted."""
+        row = self._records.find(identity)
         now = self._state.clock.now()
         values: dict[str, Any] = {"ran_at": now, "run_at": now + timedelta(seconds=max(row["interval_s"], 1))}
         if isinstance(result, ImportRefused):
             message = ": ".join(filter(None, (CODES[result.code].title, result.detail)))
-            retried = row["retried_times"] + 1
             values |= {"state": "failure", "error_code": result.code, "error_message": message}
-            values["retried_times"] = retried
+            values["retried_times"] = row["retried_times"] + 1
         else:
             values |= {"state": "success", "error_code": None, "error_message": None, "retried_times": 0}
             values |= {"name": result.table, "table_oid": result.oid, **_source(result.fetched)}
         self._records.update(identity, **values)
-        self._running.discard(identity)
-        self._wake.set()
 
 
 def _source(fetched: Fetched | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -116,6 +117,26 @@ def test_rows_of_a_query(owner: psycopg.Connection[Any], connection: dict[str, A
     assert rows(owner, staged, "i")[0] == (1,)
 
 
+def test_other_database_may_write_in_its_own_ways(
+    owner: psycopg.Connection[Any], connection: dict[str, Any], other: Cluster
+) -> None:
+    with psycopg.connect(other.dsn, autocommit=True) as there:
+        there.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+        for setting in ("datestyle = 'SQL, DMY'", "intervalstyle = iso_8601", "extra_float_digits = 0"):
+            there.execute(f"ALTER DATABASE latin SET {setting}".encode())
+        there.execute("ALTER DATABASE latin SET bytea_output = escape")
+    query = (
+        "SELECT 'café {} %s' AS t, date '2020-02-03' AS d, timestamptz '2020-02-03 04:05+06' AS tz,"
+        " interval '1 mon -2 days' AS i, 0.1::float8 + 0.2 AS f, '\\x00ff'::bytea AS b, '1.5'::numeric::money AS m"
+    )
+    there_too = {**connection, "database": "latin"}
+    connector = {"provider": "postgres", "connection": there_too, "sql_query": query, "import_as": "x"}
+    staged = stage_connector(owner, connector, plan=PLAN)
+    assert rows(owner, staged, "t, d::text, tz = '2020-02-03 04:05+06', i = '1 mon -2 days', f, b, m") == [
+        ("café {} %s", "2020-02-03", True, True, 0.1 + 0.2, b"\x00\xff", "$1.50")
+    ]
+
+
 def test_query_may_only_read(owner: psycopg.Connection[Any], connection: dict[str, Any], other: Cluster) -> None:
     base = {"provider": "postgres", "connection": connection, "import_as": "x"}
     for query in (
@@ -185,10 +206,12 @@ def test_private_addresses_are_refused(owner: psycopg.Connection[Any], connectio
 
 
 def test_own_database_is_refused_since_its_socket_lets_everybody_in(
-    owner: psycopg.Connection[Any], cluster: Cluster
+    owner: psycopg.Connection[Any], cluster: Cluster, tmp_path: Path
 ) -> None:
     own = conninfo_to_dict(cluster.dsn)
-    for server in (own["host"], f"{own['host']}/../{str(own['host']).rpartition('/')[2]}/"):
+    link = tmp_path / "link"
+    link.symlink_to(str(own["host"]))
+    for server in (own["host"], f"{own['host']}/../{str(own['host']).rpartition('/')[2]}/", str(link)):
         there = {"server": server, "database": own["dbname"], "username": "postgres"}
         query = {"sql_query": "SELECT pg_read_file('/etc/hostname')", "import_as": "x"}
         assert refused(owner, {"provider": "postgres", "connection": there, **query}).code == 1502

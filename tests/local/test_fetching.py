@@ -3,7 +3,10 @@ from __future__ import annotations
 import base64
 import gzip
 import http.server
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -270,6 +273,35 @@ def test_passwords_do_not_show(source: Source, tmp_path: Path) -> None:
         assert "secret" not in str(error)
     assert redacted("https://user:secret@host/x@y:z@w") == "https://user:***@host/x@y:z@w"
     assert redacted("https://host/x?a=b:c@d") == "https://host/x?a=b:c@d"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a certificate for 127.0.0.1 that nobody trusts."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    options = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    options += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(path) + ".public"]
+    subprocess.run([openssl, "req", "-x509", *options], check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.public").read_text())
+    return path
+
+
+def test_https_needs_a_certificate_of_the_host_that_is_trusted(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with Source(context).serving() as source:
+        url = source.put("/t.csv", b"a\n1\n")
+        assert refused(url, tmp_path).code == 1001
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert fetched(url, tmp_path).path.read_bytes() == b"a\n1\n"
+        assert refused(url.replace("127.0.0.1", "localhost"), tmp_path).code == 1001
+        hanging = source.hang("/h.csv", HEAD + b"\r\na\n")
+        assert refused(hanging, tmp_path, replace(PLAN, download_timeout_s=0.4)).code == 1020
 
 
 def test_proxies_of_the_environment_are_left_alone(

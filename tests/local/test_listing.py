@@ -169,7 +169,6 @@ def test_others_see_what_is_public_and_nothing_else(abc: Call) -> None:
     change(abc, "a", privacy="public")
     change(abc, "b", privacy="link")
     abc("POST", "/api/v1/viz", {"tables": ["a"], "name": "m", "privacy": "private"})
-    abc("PUT", "/api/v1/viz/a", {})
     grants = [{"type": "apis", "apis": ["sql"]}]
     token = abc("POST", "/api/v3/api_keys", {"name": "k", "grants": grants}).json["token"]
     for key in (None, token):

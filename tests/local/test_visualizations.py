@@ -13,6 +13,16 @@ import requests
 from cartoframes_lite.local import LocalCarto, Plan, start
 
 Call = Callable[..., Any]
+MEMBERS = """
+active_child active_layer_id attributions auth_tokens children connector created_at dependent_visualizations
+dependent_visualizations_count description display_name external_source id kind license liked likes locked map_id name
+next_id parent_id permission prev_id privacy related_tables source stats synchronization table tags title
+transition_options type updated_at url user uses_builder_features version
+"""
+TABLE_MEMBERS = """
+description geometry_types id map_id name permission privacy row_count rows_counted schema size synchronization
+table_size table_visualization updated_at
+"""
 
 
 def query(call: Call, q: str, **arguments: Any) -> Any:
@@ -92,18 +102,9 @@ def test_everything_that_the_sdk_reads_is_there(call: Call) -> None:
     query(call, "CREATE TABLE t AS SELECT 1 AS i, 'SRID=4326;POINT(1 2)'::geometry AS the_geom")
     query(call, "SELECT CDB_CartodbfyTable('t')")
     shown = call("GET", "/api/v1/viz/t").json
-    for name in (
-        "active_child active_layer_id attributions auth_tokens children connector created_at"
-        " dependent_visualizations dependent_visualizations_count description display_name external_source id kind"
-        " license liked likes locked map_id name next_id parent_id permission prev_id privacy source stats"
-        " synchronization table tags title transition_options type updated_at url uses_builder_features user version"
-        " related_tables"
-    ).split():
+    for name in MEMBERS.split():
         assert name in shown, name
-    for name in (
-        "id name privacy permission schema updated_at rows_counted row_count size table_size map_id description"
-        " geometry_types table_visualization synchronization"
-    ).split():
+    for name in TABLE_MEMBERS.split():
         assert name in shown["table"], name
     assert shown["url"].endswith("/user/tester/dataset/t")
     assert shown["table"]["geometry_types"] == ["ST_Point"]
@@ -229,7 +230,12 @@ def test_a_table_that_a_view_needs_is_not_deleted(call: Call) -> None:
 def test_maps_are_made_changed_and_deleted(call: Call) -> None:
     make(call, "t")
     made = call("POST", "/api/v1/viz", {"type": "derived", "tables": ["t"], "name": "My map", "privacy": "PUBLIC"})
-    assert (made.status, made.json["type"], made.json["privacy"], made.json["table"]) == (200, "derived", "PUBLIC", None)
+    assert (made.status, made.json["type"], made.json["privacy"], made.json["table"]) == (
+        200,
+        "derived",
+        "PUBLIC",
+        None,
+    )
     assert made.json["url"].endswith(f"/user/tester/map/{made.json['id']}")
     assert [table["name"] for table in made.json["related_tables"]] == ["t"]
     changed = put(call, made.json, name="Other", tags=["x"], privacy="link").json
@@ -289,3 +295,33 @@ def test_a_plan_without_private_datasets_has_none() -> None:
         assert send("PUT", f"/api/v1/viz/{one['id']}", id=one["id"], privacy="private").status_code == 403
         assert send("POST", "/api/v1/viz", tables=["t"], privacy="private").status_code == 403
         assert send("POST", "/api/v1/viz", tables=["t"]).json()["privacy"] == "PUBLIC"
+
+
+def test_a_table_that_somebody_alters_is_not_waited_for_long(call: Call, carto: LocalCarto) -> None:
+    one = make(call, "t")
+    with psycopg.connect(carto.dsn) as connection:
+        connection.execute("ALTER TABLE t ADD j int")
+        refused = put(call, one, privacy="public")
+        assert refused.status == 503
+    assert put(call, one, privacy="public").json["privacy"] == "PUBLIC"
+
+
+def test_a_synchronized_table_tells_of_it(call: Call, carto: LocalCarto) -> None:
+    one = make(call, "t")
+    assert one["synchronization"] is None
+    with psycopg.connect(carto.dsn) as connection:
+        connection.execute(
+            "INSERT INTO cartodb_local.synchronizations (id, name, table_oid, interval_s, url, state, created_at,"
+            " updated_at, run_at, ran_at, log_id, type_guessing, quoted_fields_guessing, content_guessing)"
+            " SELECT gen_random_uuid(), 't', 't'::regclass, 3600, 'http://ann:secret@localhost/t.csv', 'success',"
+            " now(), now(), now() + interval '1h', now(), gen_random_uuid(), true, true, false"
+        )
+    shown = call("GET", "/api/v1/viz/t")
+    assert b"secret" not in shown.body
+    for synchronization in (shown.json["synchronization"], shown.json["table"]["synchronization"]):
+        assert (synchronization["name"], synchronization["interval"], synchronization["state"]) == (
+            "t",
+            3600,
+            "success",
+        )
+    assert call("GET", "/api/v1/tables/t").json["synchronization"] == shown.json["synchronization"]

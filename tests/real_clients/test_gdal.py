@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -40,8 +41,9 @@ def test_it_lists_and_reads_layers(gdal: Callable[..., str], credentials: cfl.Cr
     told = gdal("ogrinfo", "-al", "Carto:tester", "places")
     assert "Feature Count: 2" in told
     assert "POINT (2 4)" in told
+    # Not -sql: GDAL 3.6 gives the first row of its result twice.
     found = gdal("ogr2ogr", "-f", "CSV", "/vsistdout/", "Carto:tester", "places", "-select", "name,n")
-    assert found.split() == ["name,n", "a,1", "b,2"]  # not -sql: GDAL 3.6 gives its first row twice
+    assert list(csv.reader(found.splitlines())) == [["name", "n"], ["a", "1"], ["b", "2"]]
 
 
 def test_it_writes_a_layer(gdal: Callable[..., str], credentials: cfl.Credentials, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,19 @@ from .formats import SHAPEFILE, Format
 from .layers import Geometry, Layer
 from .names import normalise_columns, stem
 
+_HEARTBEAT_S = 0.25
 _READER = Path(__file__).with_name("reader.py")
 _GDAL_VARIABLES = ("GDAL", "OGR", "CPL", "VSI", "AWS", "PROJ", "GML", "XLSX", "ODS")
 
 
 def read_layers(
-    file: SourceFile, format_: Format, directory: Path, *, plan: Plan, type_guessing: bool = True
+    file: SourceFile,
+    format_: Format,
+    directory: Path,
+    *,
+    plan: Plan,
+    still_wanted: Callable[[], object],
+    type_guessing: bool = True,
 ) -> list[Layer]:
     """Read all layers of a file.
 
@@ -38,6 +46,8 @@ def read_layers(
     directory : Path
         Empty, for the rows; must last as long as the layers.
     plan : Plan
+    still_wanted : callable
+        Called a few times a second; what it raises ends the reading.
     type_guessing : bool
         Whether the cells of spreadsheets have types.
 
@@ -63,8 +73,16 @@ def read_layers(
         "most_rows": plan.rows,
         "most_layers": plan.layers,
         "most_columns": plan.columns,
+        "timeout_s": plan.import_timeout_s,
     }
-    found = _run(file, format_, directory, asked, plan.import_timeout_s)
+    described = _checked(_run(file, format_, directory, asked, still_wanted), file, format_, directory, plan)
+    return [_layer(file, format_, one, directory, alone=len(described) == 1) for one in described]
+
+
+def _checked(
+    found: dict[str, Any], file: SourceFile, format_: Format, directory: Path, plan: Plan
+) -> list[dict[str, Any]]:
+    """Return the layers that are to be loaded, or raise ImportRefused for what was found."""
     if "code" in found:
         raise ImportRefused(found["code"], file.name)
     if "error" in found:
@@ -76,28 +94,41 @@ def read_layers(
         raise ImportRefused(1019, f"{plan.layers} are allowed")
     if any(one["rows"] > plan.rows for one in described):
         raise ImportRefused(6668, f"{plan.rows} are allowed")
-    return [_layer(file, format_, one, directory, alone=len(described) == 1) for one in described]
+    return described
 
 
-def _run(file: SourceFile, format_: Format, directory: Path, asked: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+def _run(
+    file: SourceFile, format_: Format, directory: Path, asked: dict[str, Any], still_wanted: Callable[[], object]
+) -> dict[str, Any]:
     """Let the other process read; a crash is as good as an error."""
     command = [sys.executable, "-P", str(_READER), str(file.path), str(directory), json.dumps(asked)]
-    try:
-        # No standard input: GDAL reads from it if told so by a file name.
-        done = subprocess.run(
-            command,
-            env=_environment(format_.drivers),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ImportRefused(6667) from None
-    if done.returncode != 0:
+    with subprocess.Popen(
+        command,
+        env=_environment(format_.drivers),
+        stdin=subprocess.DEVNULL,  # GDAL reads from it if told so by a file name
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            output = _output(process, asked["timeout_s"], still_wanted)
+        finally:
+            process.kill()  # does nothing to one that has ended
+    if process.returncode != 0:
         return {"error": f"{file.name} cannot be read"}
-    result: dict[str, Any] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(output)
     return result
+
+
+def _output(process: subprocess.Popen[bytes], timeout_s: float, still_wanted: Callable[[], object]) -> bytes:
+    """Wait for what the other process prints."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return process.communicate(timeout=max(0.0, min(_HEARTBEAT_S, deadline - time.monotonic())))[0]
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= deadline:
+                raise ImportRefused(6667) from None
+            still_wanted()
 
 
 def _environment(drivers: tuple[str, ...]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,7 +76,7 @@ def stage_file(
         files = _recognised(unpack(path, file_name, unpacked, limit_bytes=plan.file_bytes))
         layers: list[Layer] = []
         for number, (file, format_) in zip(count(), files, strict=False):
-            layers += _layers(file, format_, _subdirectory(work, f"layers_{number}"), options, plan)
+            layers += _layers(connection, file, format_, _subdirectory(work, f"layers_{number}"), options, plan)
             if len(layers) > plan.layers:
                 raise ImportRefused(1019, f"{plan.layers} are allowed")
         staged: list[Staged] = []
@@ -162,8 +163,10 @@ def _is_geojson(file: SourceFile) -> bool:
     return file.suffix == ".geojson" or b'"FeatureCollection"' in head or b'"Topology"' in head
 
 
-def _layers(file: SourceFile, format_: Format, directory: Path, options: Options, plan: Plan) -> list[Layer]:
-    """Read a file."""
+def _layers(
+    connection: Connection, file: SourceFile, format_: Format, directory: Path, options: Options, plan: Plan
+) -> list[Layer]:
+    """Read a file; who ends the session meanwhile ends that, too."""
     if format_ is DELIMITED:
         return [
             read_delimited(
@@ -174,7 +177,14 @@ def _layers(file: SourceFile, format_: Format, directory: Path, options: Options
                 quoted_fields_guessing=options.quoted_fields_guessing,
             )
         ]
-    return read_layers(file, format_, directory, plan=plan, type_guessing=options.type_guessing)
+    return read_layers(
+        file,
+        format_,
+        directory,
+        plan=plan,
+        still_wanted=partial(connection.execute, "SELECT 1"),
+        type_guessing=options.type_guessing,
+    )
 
 
 def _subdirectory(directory: Path, name: str) -> Path:

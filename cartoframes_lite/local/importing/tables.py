@@ -13,6 +13,8 @@ from psycopg import sql
 
 from .codes import ImportRefused
 
+# Lost connections, deadlocks, locks that were not given, and statements that somebody has cancelled.
+_NOT_OURS = ("08", "40", "55P03", "57")
 Connection = psycopg.Connection[Any]
 
 
@@ -70,8 +72,8 @@ def refusals(code: int, **codes: int) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        if (error.sqlstate or "57").startswith("57"):
-            raise  # the connection is lost, or somebody has cancelled the statement
+        if error.sqlstate is None or error.sqlstate.startswith(_NOT_OURS):
+            raise
         message = error.diag.message_primary or ""
         if "Quota exceeded" in message:
             raise ImportRefused(8001, message) from None

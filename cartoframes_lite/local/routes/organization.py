@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..account import email
 from ..catalogue import Catalogue
 from ..members import ORGANIZATION, Member, MemberExistsError, Members
 from ..rails import Call, RefusedError, answer, route
@@ -67,13 +66,7 @@ def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
 
     def create(call: Call) -> Response:
         enter(call)
-        values = {"quota_in_bytes": _DEFAULT_QUOTA_BYTES, **call.body}
-        _check({"email": None, "password": None, **values})
-        username = values.get("username")
-        if not isinstance(username, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", username):
-            raise RefusedError(422, ["username is made of lower case letters, digits and '-'"])
-        if values["email"] == email(state):
-            raise RefusedError(422, ["email has already been taken"])
+        values = _new_member(call.body)
         try:
             return answer(_present(members.create(values, values["password"]), call.request), 201)
         except MemberExistsError as error:
@@ -97,15 +90,22 @@ def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
         members.delete(find(call))
         return Response(status_code=204)
 
-    return [
-        made
-        for version in ("v1", "v2")
-        for path in (f"/api/{version}/organization/{{organization}}/users",)
-        for made in (
-            *route(state, path, GET=index, POST=create),
-            *route(state, path + "/{username}", GET=show, PUT=update, DELETE=delete),
-        )
-    ]
+    found = []
+    for version in ("v1", "v2"):
+        path = f"/api/{version}/organization/{{organization}}/users"
+        found += route(state, path, GET=index, POST=create)
+        found += route(state, path + "/{username}", GET=show, PUT=update, DELETE=delete)
+    return found
+
+
+def _new_member(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a user that is to be made."""
+    values = {"quota_in_bytes": _DEFAULT_QUOTA_BYTES, **body}
+    _check({"email": None, "password": None, **values})
+    username = values.get("username")
+    if not isinstance(username, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", username):
+        raise RefusedError(422, ["username is made of lower case letters, digits and '-'"])
+    return values
 
 
 def _check(values: Mapping[str, Any]) -> None:

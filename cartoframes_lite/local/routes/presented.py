@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -150,7 +150,7 @@ class Presenter:
         """Show all of a dataset or map but what is hidden."""
         related = self._visible(around.datasets.get(one.id, []))
         maps = self._visible(around.maps.get(one.id, []))
-        parts = {
+        parts: dict[str, Callable[[], Any]] = {
             "table": lambda: self._table(one, around, hidden) if one.is_dataset else None,
             "permission": lambda: self._permission(one, around.members),
             "synchronization": lambda: self._synchronization(one, around),
@@ -205,7 +205,7 @@ class Presenter:
     def _table(self, dataset: Visualization, around: Around, hidden: frozenset[str]) -> dict[str, Any]:
         """Show the table of a dataset."""
         schema, name = dataset.table
-        shown = {
+        shown: dict[str, Any] = {
             "id": dataset.table_id,
             "name": name if schema == "public" else f"{schema}.{name}",
             "schema": schema,

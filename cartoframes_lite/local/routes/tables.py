@@ -7,12 +7,13 @@ from starlette.routing import Route
 
 from .. import datasets
 from ..catalogue import Catalogue, Visualization
-from ..changing import ForbiddenError, InvalidError, change, check_privacy
+from ..changing import change, check_details, check_privacy
 from ..importing import normalise
 from ..members import Members
 from ..rails import Call, RefusedError, answer, route
 from ..state import State
 from .presented import Presenter
+from .refusals import refusals
 
 # Types of columns as CARTO's dashboard calls them; others keep PostgreSQL's names.
 _TYPES = {
@@ -20,6 +21,7 @@ _TYPES = {
     **dict.fromkeys(("text", "character varying", "character"), "string"),
     **dict.fromkeys(("date", "timestamp without time zone", "timestamp with time zone"), "date"),
 }
+_CHANGEABLE: tuple[str, ...] = ("name", "description", "privacy")
 
 
 def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
@@ -27,25 +29,12 @@ def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
 
     def find(call: Call) -> Visualization:
         call.require_master()
-        try:
+        with refusals():
             return catalogue.of_table(call.request.path_params["id"])
-        except LookupError:
-            raise RefusedError(404) from None
 
     def presented(call: Call, dataset: Visualization) -> Response:
         presenter = Presenter(state, catalogue, members, call.request, owner=True)
         return answer(presenter.table(dataset, datasets.count_rows(state, *dataset.table)))
-
-    def changed(call: Call, dataset: Visualization) -> Visualization:
-        wanted = {name: call.body[name] for name in ("name", "description", "privacy") if name in call.body}
-        try:
-            return change(state, catalogue, dataset, wanted)
-        except LookupError:
-            raise RefusedError(404) from None
-        except ForbiddenError as error:
-            raise RefusedError(403, [str(error)]) from error
-        except InvalidError as error:
-            raise RefusedError(400, list(error.args)) from error
 
     def create(call: Call) -> Response:
         call.require_master()
@@ -53,21 +42,21 @@ def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
         if not isinstance(name, str):
             raise RefusedError(400, ["name is a text"])
         details = {key: call.body[key] for key in ("description", "privacy") if call.body.get(key) is not None}
-        try:
+        with refusals():
+            check_details(None, details)
             if "privacy" in details:
                 check_privacy(state, None, details["privacy"])
             dataset = catalogue.of_table(datasets.create_empty(state, normalise(name)))
             return presented(call, change(state, catalogue, dataset, details))
-        except ForbiddenError as error:
-            raise RefusedError(403, [str(error)]) from error
-        except (InvalidError, datasets.InvalidNameError) as error:
-            raise RefusedError(400, list(error.args)) from error
 
     def show(call: Call) -> Response:
         return presented(call, find(call))
 
     def update(call: Call) -> Response:
-        return presented(call, changed(call, find(call)))
+        dataset = find(call)
+        wanted = {name: call.body[name] for name in _CHANGEABLE if name in call.body}
+        with refusals():
+            return presented(call, change(state, catalogue, dataset, wanted))
 
     def columns(call: Call) -> Response:
         dataset = find(call)

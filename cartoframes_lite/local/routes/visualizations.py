@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ..catalogue import MAP_PRIVACIES, Catalogue, Visualization
-from ..changing import ForbiddenError, InvalidError, change, check_privacy
+from ..changing import InvalidError, change, check_details, check_privacy
 from ..listing import ORDERS, Search, search
 from ..members import Members
 from ..rails import Call, RefusedError, answer, positive, route
 from ..state import State
 from .presented import Presenter
+from .refusals import refusals
 
 _TYPES = ("table", "derived", "remote", "slide", "kuviz")
 _PER_PAGE = 20
@@ -39,10 +39,8 @@ def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
         return Presenter(state, catalogue, members, call.request, owner=call.key.kind == "master")
 
     def find(call: Call) -> Visualization:
-        try:
+        with refusals():
             found = catalogue.find(call.request.path_params["id"])
-        except LookupError:
-            raise RefusedError(404) from None
         if call.key.kind != "master" and found.privacy not in ("public", "link"):
             raise RefusedError(404)
         return found
@@ -60,12 +58,9 @@ def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
 
     def create(call: Call) -> Response:
         call.require_master()
-        name, tables, privacy = _new_map(call, state)
-        try:
-            found = catalogue.find(catalogue.create_map(name, tables, "private" if privacy == "password" else privacy))
-            return answer(presenter(call).one(_changed(call, found)))
-        except LookupError as error:
-            raise RefusedError(400, [f"there is no table {error.args[0]!r}"]) from None
+        with refusals():
+            made = _new_map(call, state, catalogue)
+            return answer(presenter(call).one(change(state, catalogue, made, call.body)))
 
     def show(call: Call) -> Response:
         return answer(presenter(call).one(find(call)))
@@ -75,25 +70,14 @@ def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
         found = find(call)
         if call.body.get("id") != found.id:
             raise RefusedError(403)
-        return answer(presenter(call).one(_changed(call, found)))
+        with refusals():
+            return answer(presenter(call).one(change(state, catalogue, found, call.body)))
 
     def delete(call: Call) -> Response:
         call.require_master()
-        try:
+        with refusals():
             catalogue.delete(find(call))
-        except psycopg.Error as error:
-            raise RefusedError(400, [error.diag.message_primary or "the table cannot be dropped"]) from error
         return Response(status_code=204)
-
-    def _changed(call: Call, found: Visualization) -> Visualization:
-        try:
-            return change(state, catalogue, found, call.body)
-        except LookupError:
-            raise RefusedError(404) from None
-        except ForbiddenError as error:
-            raise RefusedError(403, [str(error)]) from error
-        except InvalidError as error:
-            raise RefusedError(400, list(error.args)) from error
 
     return [
         *route(state, "/api/v1/viz", GET=index, POST=create),
@@ -101,22 +85,23 @@ def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
     ]
 
 
-def _new_map(call: Call, state: State) -> tuple[str, list[str], str]:
-    """Return name, tables and privacy of a map that is to be made."""
+def _new_map(call: Call, state: State, catalogue: Catalogue) -> Visualization:
+    """Make a map of the tables and the name that a request says; what else it says comes next."""
     tables, privacy = call.body.get("tables", []), call.body.get("privacy")
     if call.body.get("type", "derived") != "derived":
-        raise RefusedError(400, ["only maps can be made here: type is derived"])
+        raise InvalidError("only maps can be made here: type is derived")
     if not isinstance(tables, list) or not all(isinstance(table, str) for table in tables):
-        raise RefusedError(400, ["tables is a list of names"])
-    name = call.body.get("name") or (tables[0] if tables else "untitled map")
+        raise InvalidError("tables is a list of names")
     if privacy is None:
         privacy = "private" if state.plan.private_datasets else "public"
+    checked = check_privacy(state, None, privacy)
+    check_details(None, call.body)
+    name = call.body.get("name") or (tables[0] if tables else "untitled map")
     try:
-        return str(name), tables, check_privacy(state, None, privacy)
-    except ForbiddenError as error:
-        raise RefusedError(403, [str(error)]) from error
-    except InvalidError as error:
-        raise RefusedError(400, list(error.args)) from error
+        map_id = catalogue.create_map(name, tables, "private" if checked == "password" else checked)
+    except LookupError as error:
+        raise InvalidError(f"there is no table {error.args[0]!r}") from None
+    return catalogue.find(map_id)
 
 
 def _search(call: Call) -> Search:

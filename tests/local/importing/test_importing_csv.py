@@ -174,12 +174,14 @@ from cartoframes_lite.local.plan import Plan
 
 for path in sys.argv[2:]:
     with psycopg.connect(sys.argv[1]) as connection:
-        stage_file(connection, Path(path), file_name="t.csv", options=Options(), plan=Plan(), directory=Path(path).parent)
+        directory = Path(path).parent
+        stage_file(connection, Path(path), file_name="t.csv", options=Options(), plan=Plan(), directory=directory)
         connection.rollback()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(importer: Importer, state: State) -> None:
     row = "some text," * 30 + "1,2\n"
     header = ",".join(f"c{number}" for number in range(30)) + ",lat,lon\n"

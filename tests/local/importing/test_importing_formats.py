@@ -19,6 +19,11 @@ import pytest
 import shapely
 from conftest import Importer
 
+from cartoframes_lite.local.importing.archives import SourceFile
+from cartoframes_lite.local.importing.formats import recognise
+from cartoframes_lite.local.importing.gdal import read_layers
+from cartoframes_lite.local.plan import Plan
+
 GEOJSON = {
     "type": "FeatureCollection",
     "features": [
@@ -247,3 +252,14 @@ def test_large_integers_of_json_keep_their_digits(importer: Importer) -> None:
     collection["features"][0]["properties"]["n"] = 9007199254740993
     importer.run(importer.write("t.geojson", json.dumps(collection)))
     assert importer.rows("t", "n") == [(9007199254740993,), (None,)]
+
+
+def test_reading_ends_when_nobody_wants_it_any_more(importer: Importer) -> None:
+    path = write(frame(), importer.directory / "t.gpkg", "GPKG")
+    file = SourceFile(path, path.name)
+
+    def unwanted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read_layers(file, recognise(file), importer.temporary, plan=Plan(), still_wanted=unwanted)
