@@ -208,7 +208,7 @@ def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 
 def _without_paths(text: str, file: SourceFile, directory: Path) -> str:
-    """Cut the server's paths out of a message of GDAL."""
+    """Cut the server's paths, and advice to programmers, out of a message of GDAL."""
     for part, plain in ((str(file.path), file.name), (str(file.path.parent), ""), (str(directory.parent), "")):
         text = text.replace(part, plain)
-    return text
+    return text.partition("; It might help")[0]  # to call GDAL in another way
