@@ -16,12 +16,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .access import Door
 from .answers import RequestError, failure
-from .catalogue import Catalogue
-from .exports import Exports
-from .imports import Imports
+from .catalogue.entries import Catalogue
+from .catalogue.exports import Exports
+from .catalogue.members import Members
+from .imports.queue import Imports
 from .jobs import Jobs
 from .limits import RateLimits
-from .members import Members
 from .pool import Sessions
 from .routes import (
     api_keys,
@@ -39,7 +39,7 @@ from .routes import (
 from .routes import exports as export_routes
 from .routes import imports as import_routes
 from .state import State
-from .syncs import Syncs
+from .syncs.schedule import Syncs
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 8192  # of URL and headers, as Node.js allows

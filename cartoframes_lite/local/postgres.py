@@ -125,12 +125,19 @@ class GivenDatabase:
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
-        self._directory = tempfile.TemporaryDirectory(prefix="cartoframes_lite-")
-        self.directory = Path(self._directory.name)
+        self._directory: Path | None = None
+
+    @property
+    def directory(self) -> Path:
+        """Directory for the server's files, made when it is first needed."""
+        if self._directory is None:
+            self._directory = Path(tempfile.mkdtemp(prefix="cartoframes_lite-"))
+        return self._directory
 
     def stop(self) -> None:
         """Remove the server's files; the database is not ours to stop."""
-        self._directory.cleanup()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class PrivateCluster:

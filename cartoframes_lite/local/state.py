@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import secrets
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
@@ -27,6 +29,7 @@ from .plan import Plan
 if TYPE_CHECKING:
     from .postgres import Cluster
 
+_NAMESPACE = uuid.UUID("4b1d6a52-8f0e-5b8b-9d9b-5c3f0a7be6d1")
 DEFAULT_PUBLIC = "default_public"
 MASTER_NAME = "Master"
 DEFAULT_NAME = "Default public"
@@ -92,8 +95,10 @@ class State:
     Attributes
     ----------
     clock : Clock
-    directory : Path
-        For files on their way in or out; gone when the server is.
+    owner_role : str
+        Role of the account's owner, and of the master key.
+    user_id : str
+        A UUID, derived from that: the same at each start, and different in each account.
     """
 
     def __init__(
@@ -109,7 +114,7 @@ class State:
         self.user = user
         self.plan = plan or Plan()
         self.clock = Clock()
-        self.directory = cluster.directory
+        self._cluster = cluster
         self.rate_limit = rate_limit
         self.statement_timeout_s = statement_timeout_s
         self.on_reset: list[Callable[[], None]] = []
@@ -120,6 +125,7 @@ class State:
         try:
             account = roles.prepare(self._connection, self._dsn, user, private=cluster.private)
             self.owner_role = account.owner_role
+            self.user_id = str(uuid.uuid5(_NAMESPACE, account.owner_role))
             self._login = account.login
             self._keep_built_in_keys(api_key)
         except BaseException:  # also KeyboardInterrupt: nobody else could close it
@@ -225,7 +231,12 @@ class State:
             self._load()
             return self._named(name)
 
-    # Database
+    # Database and files
+
+    @property
+    def directory(self) -> Path:
+        """Directory for files on their way in or out; gone when the server is."""
+        return self._cluster.directory
 
     def conninfo(self, role: str) -> str:
         """Return the libpq connection string whose sessions are those of a role."""

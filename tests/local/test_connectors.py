@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cartoframes_lite.local.connectors import parameters, redacted, stage_connector
-from cartoframes_lite.local.importing import ImportRefused, Staged
+from cartoframes_lite.local.imports.connectors import parameters, redacted, stage_connector
+from cartoframes_lite.local.imports.files import ImportRefused, Staged
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.postgres import Cluster, open_cluster
 from cartoframes_lite.local.state import State

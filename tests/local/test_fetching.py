@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from sources import Source
 
-from cartoframes_lite.local.addresses import allowed, resolve
-from cartoframes_lite.local.fetching import Fetched, NotModified, fetch, redacted
-from cartoframes_lite.local.importing import ImportRefused
+from cartoframes_lite.local.imports.addresses import allowed, resolve
+from cartoframes_lite.local.imports.fetching import Fetched, NotModified, fetch, redacted
+from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
-from cartoframes_lite.local.workers import Cancellation
 
 PLAN = Plan(download_timeout_s=20)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n"

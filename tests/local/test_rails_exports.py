@@ -14,8 +14,8 @@ import pyogrio
 import pytest
 
 from cartoframes_lite.local import LocalCarto
-from cartoframes_lite.local.catalogue import Catalogue
-from cartoframes_lite.local.exports import Exports
+from cartoframes_lite.local.catalogue.entries import Catalogue
+from cartoframes_lite.local.catalogue.exports import Exports
 from cartoframes_lite.local.state import State
 
 Call = Callable[..., Any]

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..catalogue import Catalogue, Visualization
-from ..listing import Search, search
+from ..catalogue.entries import Catalogue, Visualization
+from ..catalogue.listing import Search, search
 from ..rails import Call, RefusedError, answer, page_of, route
 from ..state import Key, State
 from .presented import moment

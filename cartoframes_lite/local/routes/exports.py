@@ -8,9 +8,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from ..catalogue import Catalogue
-from ..exports import Export, Exports
-from ..import_records import user_id
+from ..catalogue.entries import Catalogue
+from ..catalogue.exports import Export, Exports
 from ..rails import Call, RefusedError, answer, route
 from ..state import State
 from .presented import base_url, moment
@@ -59,7 +58,7 @@ def _present(state: State, request: Request, export: Export) -> dict[str, Any]:
     return {
         "id": export.id,
         "visualization_id": export.visualization_id,
-        "user_id": user_id(state),
+        "user_id": state.user_id,
         "state": export.state,
         "url": url if export.state == "complete" else None,
         "created_at": moment(export.created_at),

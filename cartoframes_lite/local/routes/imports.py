@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .. import connectors
 from ..answers import RequestError
-from ..importing import ImportRefused, Options
-from ..imports import Imports, TooManyImportsError
-from ..orders import NOTHING, Document, Order
+from ..imports import connectors
+from ..imports.files import ImportRefused, Options
+from ..imports.orders import NOTHING, Document, Order
+from ..imports.queue import Imports, TooManyImportsError
+from ..imports.receiving import Received, receive
 from ..plan import Plan
 from ..rails import Call, RefusedError, answer, route
-from ..receiving import Received, receive
 from ..state import State
 
 _PATH = "/api/v1/imports"

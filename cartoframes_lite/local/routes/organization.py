@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..catalogue import Catalogue
-from ..members import ORGANIZATION, Member, MemberExistsError, Members
+from ..catalogue.entries import Catalogue
+from ..catalogue.members import ORGANIZATION, Member, MemberExistsError, Members
 from ..rails import Call, RefusedError, answer, route
 from ..state import State
 from .presented import moment, organization

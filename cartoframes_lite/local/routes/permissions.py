@@ -8,11 +8,10 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..catalogue import Catalogue, Visualization
-from ..import_records import user_id
-from ..members import Members
+from ..catalogue.entries import Catalogue, Visualization
+from ..catalogue.members import Members
+from ..catalogue.sharing import ACCESSES
 from ..rails import Call, RefusedError, answer, route
-from ..sharing import ACCESSES
 from ..state import State
 from .presented import ORGANIZATION_ID, Presenter
 
@@ -38,7 +37,7 @@ def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
 
     def update(call: Call) -> Response:
         found = find(call)
-        catalogue.share(found, _acl(call.body.get("acl"), members, user_id(state)))
+        catalogue.share(found, _acl(call.body.get("acl"), members, state.user_id))
         return presented(call, find(call))
 
     return route(state, "/api/v1/perm/{id}", GET=show, PUT=update)

@@ -9,12 +9,12 @@ from typing import Any
 
 from starlette.requests import Request
 
-from .. import datasets, sync_records
-from ..account import email
-from ..catalogue import Catalogue, Visualization
-from ..import_records import user_id
-from ..members import ORGANIZATION, Member, Members
+from ..catalogue import datasets
+from ..catalogue.account import email
+from ..catalogue.entries import Catalogue, Visualization
+from ..catalogue.members import ORGANIZATION, Member, Members
 from ..state import State
+from ..syncs import records as sync_records
 
 ORGANIZATION_ID = "00000000-0000-4000-8000-000000000001"  # there is one
 _ALL_DEPENDENTS = 10**9
@@ -111,7 +111,7 @@ class Presenter:
     def user(self) -> dict[str, Any]:
         """Show the account in few words."""
         shown = {
-            "id": user_id(self._state),
+            "id": self._state.user_id,
             "username": self._state.user,
             "avatar_url": None,
             "base_url": self._base_url,

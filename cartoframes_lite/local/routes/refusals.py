@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import psycopg
 
-from ..changing import ForbiddenError, InvalidError
-from ..datasets import InvalidNameError
+from ..catalogue.changing import ForbiddenError, InvalidError
+from ..catalogue.datasets import InvalidNameError
 from ..rails import RefusedError
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..imports import TooManyImportsError
+from ..imports.queue import TooManyImportsError
 from ..rails import Call, RefusedError, answer, route
 from ..state import State
-from ..syncs import MIN_INTERVAL_S, Syncs
+from ..syncs.schedule import MIN_INTERVAL_S, Syncs
 from .imports import read_options, read_order, too_many
 
 _PATH = "/api/v1/synchronizations"

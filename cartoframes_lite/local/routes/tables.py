@@ -5,11 +5,11 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .. import datasets
-from ..catalogue import Catalogue, Visualization
-from ..changing import change, check_details, check_privacy
-from ..importing import normalise
-from ..members import Members
+from ..catalogue import datasets
+from ..catalogue.changing import change, check_details, check_privacy
+from ..catalogue.entries import Catalogue, Visualization
+from ..catalogue.members import Members
+from ..imports.files import normalise
 from ..rails import Call, RefusedError, answer, route
 from ..state import State
 from .presented import Presenter

@@ -8,9 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..account import ACCOUNT_TYPE, email, usage
-from ..catalogue import Catalogue
-from ..import_records import user_id
+from ..catalogue.account import ACCOUNT_TYPE, email, usage
+from ..catalogue.entries import Catalogue
 from ..rails import Call, RefusedError, answer, route
 from ..state import State
 from .presented import base_url, organization
@@ -31,7 +30,7 @@ def routes(state: State, catalogue: Catalogue) -> list[Route]:
 
     def show(call: Call) -> Response:
         call.require_master()
-        if call.request.path_params["id"] not in (state.user, user_id(state)):
+        if call.request.path_params["id"] not in (state.user, state.user_id):
             raise RefusedError(404)
         return answer(account(state, catalogue, call.request))
 
@@ -71,7 +70,7 @@ def _public(state: State, request: Request) -> dict[str, Any]:
     """Return what everybody may know of the account."""
     unknown = ("name", "last_name", "avatar_url", "website", "description", "location", "twitter_username")
     return {
-        "id": user_id(state),
+        "id": state.user_id,
         "username": state.user,
         "base_url": base_url(state, request),
         "organization": organization(),

@@ -7,10 +7,10 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..catalogue import MAP_PRIVACIES, Catalogue, Visualization
-from ..changing import InvalidError, change, check_details, check_privacy
-from ..listing import ORDERS, Search, search
-from ..members import Members
+from ..catalogue.changing import InvalidError, change, check_details, check_privacy
+from ..catalogue.entries import MAP_PRIVACIES, Catalogue, Visualization
+from ..catalogue.listing import ORDERS, Search, search
+from ..catalogue.members import Members
 from ..rails import Call, RefusedError, answer, positive, route
 from ..state import State
 from .presented import Presenter

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cartoframes_lite.local.importing import ImportRefused, Options, Staged, publish, stage_file
+from cartoframes_lite.local.imports.files import ImportRefused, Options, Staged, publish, stage_file
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 

@@ -12,7 +12,7 @@ import shapely
 from conftest import Importer
 from test_importing_formats import CSV, frame, packed, shapefile, write
 
-from cartoframes_lite.local.importing import CODES
+from cartoframes_lite.local.imports.files import CODES
 from cartoframes_lite.local.plan import Plan
 
 

@@ -169,7 +169,7 @@ _MEASURE = """
 import resource, sys
 from pathlib import Path
 import psycopg
-from cartoframes_lite.local.importing import Options, stage_file
+from cartoframes_lite.local.imports.files import Options, stage_file
 from cartoframes_lite.local.plan import Plan
 
 for path in sys.argv[2:]:

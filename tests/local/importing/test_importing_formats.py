@@ -19,9 +19,9 @@ import pytest
 import shapely
 from conftest import Importer
 
-from cartoframes_lite.local.importing.archives import SourceFile
-from cartoframes_lite.local.importing.formats import recognise
-from cartoframes_lite.local.importing.gdal import read_layers
+from cartoframes_lite.local.imports.files.archives import SourceFile
+from cartoframes_lite.local.imports.files.formats import recognise
+from cartoframes_lite.local.imports.files.gdal import read_layers
 from cartoframes_lite.local.plan import Plan
 
 GEOJSON = {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartoframes_lite.local.importing import normalise, normalise_columns
+from cartoframes_lite.local.imports.files import normalise, normalise_columns
 
 
 @pytest.mark.parametrize(

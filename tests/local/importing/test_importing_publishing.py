@@ -7,7 +7,7 @@ import pytest
 from conftest import Importer
 from psycopg import sql
 
-from cartoframes_lite.local.importing import ImportRefused, Options, publish, replace, stage_file, stage_query
+from cartoframes_lite.local.imports.files import ImportRefused, Options, publish, replace, stage_file, stage_query
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 

@@ -11,10 +11,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from ..plan import Plan
+from ..state import State
 from .connectors import stage_connector
-from .importing import ImportRefused, Options, Staged, normalise, stage_file, stage_query
-from .plan import Plan
-from .state import State
+from .files import ImportRefused, Options, Staged, normalise, stage_file, stage_query
 from .workers import Cancellation
 
 # A request with nothing to import makes a job, too: one that fails.

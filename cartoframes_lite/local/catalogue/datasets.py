@@ -12,8 +12,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from .logins import Connection
-from .state import State
+from ..logins import Connection
+from ..state import State
 
 LOOK_TIMEOUT = "200ms"  # of looks at tables, which somebody may have locked
 _CHANGE_TIMEOUT = "10s"

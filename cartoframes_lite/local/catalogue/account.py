@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .catalogue import Catalogue
-from .state import State
+from ..state import State
+from .entries import Catalogue
 
 ACCOUNT_TYPE = "ENTERPRISE"
 

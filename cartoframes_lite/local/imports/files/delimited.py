@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from ..plan import Plan
+from ...plan import Plan
 from .archives import SourceFile
 from .codes import ImportRefused
 from .encoding import as_utf8

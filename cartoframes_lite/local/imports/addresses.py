@@ -10,8 +10,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from .importing import ImportRefused
-from .plan import Plan
+from ..plan import Plan
+from .files import ImportRefused
 
 _UNKNOWN_SERVER = 1102
 _FORBIDDEN = 1101

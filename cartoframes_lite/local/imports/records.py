@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from psycopg import sql
 
+from ..state import State
 from .fetching import DownloadRefused, reason, redacted
-from .importing import CODES, ImportRefused
+from .files import CODES, ImportRefused
 from .orders import Order
-from .state import State
 from .workers import STUCK
 
 _LISTED = timedelta(days=1)
 _HIDDEN = ("http_response_code", "created_at", "updated_at")
-# Ids of accounts are derived from their roles: the same at each start, and different in each account.
-_NAMESPACE = uuid.UUID("4b1d6a52-8f0e-5b8b-9d9b-5c3f0a7be6d1")
 
 
 class ImportRecords:
@@ -94,7 +91,7 @@ class ImportRecords:
             **shown,
             "id": str(row["id"]),
             "synchronization_id": row["synchronization_id"] and str(row["synchronization_id"]),
-            "user_id": user_id(self._state),
+            "user_id": self._state.user_id,
             "queue_id": str(row["id"]),
             "derived_visualization_id": row["visualization_id"],
             "get_error_text": error_text(row["error_code"]),
@@ -119,11 +116,6 @@ def error_text(code: int | None) -> dict[str, str] | None:
         return None
     known = CODES[code]
     return {"title": known.title, "what_about": known.what_about, "source": known.source}
-
-
-def user_id(state: State) -> str:
-    """Return the id of the account."""
-    return str(uuid.uuid5(_NAMESPACE, state.owner_role))
 
 
 def _display_name(order: Order) -> str | None:

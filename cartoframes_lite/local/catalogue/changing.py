@@ -8,10 +8,10 @@ from typing import Any
 
 import psycopg
 
+from ..state import State
 from . import datasets
-from .catalogue import DATASET_PRIVACIES, DETAILS, MAP_PRIVACIES, Catalogue, MissingPasswordError, Visualization
+from .entries import DATASET_PRIVACIES, DETAILS, MAP_PRIVACIES, Catalogue, MissingPasswordError, Visualization
 from .passwords import hashed
-from .state import State
 
 
 class ForbiddenError(ValueError):

@@ -15,11 +15,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from . import roles
+from .. import roles
+from ..logins import Connection
+from ..state import State
 from .account import email
-from .logins import Connection
 from .passwords import hashed
-from .state import State
 
 ORGANIZATION = "local"
 _CHANGEABLE = ("email", "quota_in_bytes", "name", "last_name", "viewer", "org_admin")

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyogrio
 from psycopg import sql
 
-from .catalogue import Visualization
 from .datasets import GeometryTable, columns
+from .entries import Visualization
 
 FORMAT_VERSION = "2.1.3"
 _BATCH_ROWS = 10_000

@@ -15,14 +15,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from .fetching import Fetched, NotModified, fetch
-from .importing import ImportRefused, Staged, publish, replace
-from .imports import TIMED_OUT
-from .orders import Document, owner_session, stage
-from .plan import Plan
-from .state import State
-from .sync_records import SyncRecords, order_of
-from .workers import Cancellation
+from ..imports.fetching import Fetched, NotModified, fetch
+from ..imports.files import ImportRefused, Staged, publish, replace
+from ..imports.orders import Document, owner_session, stage
+from ..imports.queue import TIMED_OUT
+from ..imports.workers import Cancellation
+from ..plan import Plan
+from ..state import State
+from .records import SyncRecords, order_of
 
 _INCOMPATIBLE, _TABLE_GONE = 2012, 2013
 

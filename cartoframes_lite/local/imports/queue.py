@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from ..state import State
 from .fetching import Fetched, fetch
-from .import_records import ImportRecords
-from .importing import ImportRefused, publish
+from .files import ImportRefused, publish
 from .orders import Document, Order, owner_session, stage
-from .state import State
+from .records import ImportRecords
 from .workers import Cancellation, Workers
 
 if TYPE_CHECKING:
-    from .catalogue import Catalogue
+    from ..catalogue.entries import Catalogue
 
 TIMED_OUT = 6667
 _ALL_SKIPPED = 1022

@@ -14,14 +14,14 @@ from typing import Any
 
 import psycopg
 
-from .fetching import Fetched
-from .importing import CODES, ImportRefused
-from .imports import RESET_TIMEOUT_S, Imported, Imports, TooManyImportsError
-from .orders import Order
+from ..imports.fetching import Fetched
+from ..imports.files import CODES, ImportRefused
+from ..imports.orders import Order
+from ..imports.queue import RESET_TIMEOUT_S, Imported, Imports, TooManyImportsError
+from ..imports.workers import Workers
+from ..state import State
+from .records import SyncRecords, order_of, present
 from .reloading import Reloaded, run_again
-from .state import State
-from .sync_records import SyncRecords, order_of, present
-from .workers import Workers
 
 _LOG = logging.getLogger(__name__)
 MIN_INTERVAL_S = 900

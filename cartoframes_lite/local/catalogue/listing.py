@@ -7,11 +7,11 @@ from typing import Any
 
 from psycopg import sql
 
+from ..logins import Connection
+from ..roles import PUBLIC_ROLE
+from ..state import State
 from . import datasets
-from .catalogue import CATALOGUE, Catalogue, Visualization
-from .logins import Connection
-from .roles import PUBLIC_ROLE
-from .state import State
+from .entries import CATALOGUE, Catalogue, Visualization
 
 # What can be ordered by. Nobody counts views and likes here.
 ORDERS = {

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from . import roles
-from .grants import owned_sequences
-from .logins import Connection
+from .. import roles
+from ..grants import owned_sequences
+from ..logins import Connection
 
 ACCESSES = {"r": "SELECT", "rw": "SELECT, INSERT, UPDATE, DELETE"}
 

@@ -14,9 +14,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from ..plan import Plan
 from .addresses import resolve
-from .importing import ImportRefused, normalise_columns
-from .plan import Plan
+from .files import ImportRefused, normalise_columns
 from .workers import Cancellation
 
 _FAILED, _INVALID, _TOO_MANY_COLUMNS, _TOO_MANY_ROWS = 1500, 1502, 2004, 6668

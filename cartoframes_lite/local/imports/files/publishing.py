@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ..plan import Plan
+from ...plan import Plan
 from .codes import ImportRefused
 from .names import unique
 from .tables import Connection, Staged, public, refusals, regclass, scalar

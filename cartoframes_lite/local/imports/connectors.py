@@ -8,9 +8,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from ..plan import Plan
 from . import remote_postgres
-from .importing import ImportRefused, Staged, cartodbfy, normalise
-from .plan import Plan
+from .files import ImportRefused, Staged, cartodbfy, normalise
 from .workers import Cancellation
 
 _INVALID = 1502

@@ -6,7 +6,7 @@ import http.client
 import zlib
 from collections.abc import Iterator
 
-from .importing import ImportRefused
+from .files import ImportRefused
 
 _BLOCK_BYTES = 1 << 16
 _GZIP = 31  # zlib's window bits for a gzip header

@@ -10,11 +10,10 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from . import connectors, fetching
-from .import_records import user_id
-from .importing import Options
-from .orders import Order
-from .state import State
+from ..imports import connectors, fetching
+from ..imports.files import Options
+from ..imports.orders import Order
+from ..state import State
 
 _MAX_RETRIES = 10
 _HIDDEN = ("table_oid", "connector", "modified", "interval_s")
@@ -134,7 +133,7 @@ def present(row: dict[str, Any], state: State) -> dict[str, Any]:
         "name": row["name"],
         "interval": row["interval_s"],
         "url": None if row["url"] is None else fetching.redacted(row["url"]),
-        "user_id": user_id(state),
+        "user_id": state.user_id,
         "log_id": str(row["log_id"]),
     }
     rest = {name: value for name, value in row.items() if name not in _HIDDEN and name not in shown}

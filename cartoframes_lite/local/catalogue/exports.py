@@ -21,9 +21,9 @@ import psycopg
 import pyarrow as pa
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
+from ..state import State
 from . import datasets, packing
-from .catalogue import Catalogue, Visualization
-from .state import State
+from .entries import Catalogue, Visualization
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 100

@@ -17,10 +17,10 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from ..logins import Connection
+from ..roles import PUBLIC_ROLE
+from ..state import State
 from . import datasets, sharing
-from .logins import Connection
-from .roles import PUBLIC_ROLE
-from .state import State
 
 DATASET_PRIVACIES = frozenset({"public", "private", "link"})
 MAP_PRIVACIES = DATASET_PRIVACIES | {"password"}
@@ -297,19 +297,19 @@ class Catalogue:
                 sharing.grant(connection, self._state.owner_role, *visualization.table, acl)
 
     def delete(self, visualization: Visualization) -> None:
-        """Delete a map, or a dataset with its table and the maps that show nothing else.
+        """Delete a map, or a dataset with its table and all maps that show it.
 
         Raises
         ------
         psycopg.Error
             If PostgreSQL refuses to drop the table.
         """
+        gone = [visualization.id]
         if visualization.is_dataset:
+            gone += [shown.id for shown in self.maps_of(gone)[visualization.id]]
             datasets.drop(self._state, *visualization.table)
-            with self.up_to_date():
-                return
         with self._state.admin() as connection:
-            connection.execute("DELETE FROM cartodb_local.visualizations WHERE id = %s", (visualization.id,))
+            connection.execute("DELETE FROM cartodb_local.visualizations WHERE id = ANY(%s::uuid[])", (gone,))
 
     @contextmanager
     def _changing(self) -> Iterator[Connection]:

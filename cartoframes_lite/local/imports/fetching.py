@@ -22,11 +22,11 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from ..plan import Plan
 from .addresses import resolve
 from .downloads import Body
 from .file_names import header_text, name_of
-from .importing import ImportRefused
-from .plan import Plan
+from .files import ImportRefused
 from .workers import Cancellation
 
 FAILED, TIMEOUT, NOT_FOUND, FORBIDDEN, UNKNOWN_URL, PARTIAL = 1001, 1020, 1100, 1101, 1102, 1103

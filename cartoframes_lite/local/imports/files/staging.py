@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from psycopg import sql
 
-from ..plan import Plan
+from ...plan import Plan
 from .archives import SourceFile, unpack
 from .codes import ImportRefused
 from .delimited import read_delimited

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyogrio
 
-from ..plan import Plan
+from ...plan import Plan
 from .archives import SourceFile
 from .codes import ImportRefused
 from .formats import SHAPEFILE, Format

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
-from ..plan import Plan
+from ...plan import Plan
 from .codes import ImportRefused
 from .countries import countries
 from .finders import Finder, finders

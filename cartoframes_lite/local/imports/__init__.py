@@ -1,0 +1,1 @@
+"""Imports: what users bring in, from the request to the table. Files become tables in `files`."""

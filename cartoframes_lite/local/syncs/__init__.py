@@ -1,0 +1,1 @@
+"""Synchronizations: imports that are done again at intervals."""
