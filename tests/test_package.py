@@ -16,7 +16,7 @@ def test_all_public_names_are_listed():
     assert cfl.__all__ == sorted(cfl.__all__)
 
 
-def test_importing_does_nothing_else():
+def test_files_does_nothing_else():
     script = (
         "import sys, socket, logging\n"
         "socket.socket.connect = lambda *_: sys.exit('it connects')\n"

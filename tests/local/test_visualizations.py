@@ -200,7 +200,7 @@ def test_tables_that_swap_their_names_keep_their_ids(call: Call) -> None:
     assert call("GET", "/api/v1/viz/b").json["id"] == a["id"]
 
 
-def test_delete_drops_the_table_and_the_maps_that_need_it(call: Call) -> None:
+def test_delete_drops_the_table_and_all_maps_that_show_it(call: Call) -> None:
     one, _ = make(call, "t"), make(call, "u")
     alone = call("POST", "/api/v1/viz", {"tables": ["t"], "name": "alone"}).json
     both = call("POST", "/api/v1/viz", {"tables": ["t", "u"], "name": "both"}).json
@@ -211,11 +211,18 @@ def test_delete_drops_the_table_and_the_maps_that_need_it(call: Call) -> None:
     assert (gone.status, gone.body) == (204, b"")
     assert query(call, "SELECT * FROM t").status == 400
     assert call("GET", f"/api/v1/viz/{alone['id']}").status == 404
+    assert call("GET", f"/api/v1/viz/{both['id']}").status == 404
+    assert call("DELETE", f"/api/v1/viz/{one['id']}").status == 404
+
+
+def test_a_map_loses_a_table_that_sql_drops_and_goes_with_the_last_one(call: Call) -> None:
+    make(call, "t"), make(call, "u")
+    both = call("POST", "/api/v1/viz", {"tables": ["t", "u"], "name": "both"}).json
+    query(call, "DROP TABLE t")
     left = call("GET", f"/api/v1/viz/{both['id']}").json["related_tables"]
     assert [table["name"] for table in left] == ["u"]
     query(call, "DROP TABLE u")
     assert call("GET", f"/api/v1/viz/{both['id']}").status == 404
-    assert call("DELETE", f"/api/v1/viz/{one['id']}").status == 404
 
 
 def test_a_table_that_a_view_needs_is_not_deleted(call: Call) -> None:

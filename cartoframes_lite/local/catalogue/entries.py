@@ -306,7 +306,7 @@ class Catalogue:
         """
         gone = [visualization.id]
         if visualization.is_dataset:
-            gone += [shown.id for shown in self.maps_of(gone)[visualization.id]]
+            gone += [shown.id for shown in self.maps_of(gone).get(visualization.id, [])]
             datasets.drop(self._state, *visualization.table)
         with self._state.admin() as connection:
             connection.execute("DELETE FROM cartodb_local.visualizations WHERE id = ANY(%s::uuid[])", (gone,))

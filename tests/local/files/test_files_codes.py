@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import shapely
 from conftest import Importer
-from test_importing_formats import CSV, frame, packed, shapefile, write
+from test_files_formats import CSV, frame, packed, shapefile, write
 
 from cartoframes_lite.local.imports.files import CODES
 from cartoframes_lite.local.plan import Plan
