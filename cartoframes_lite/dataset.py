@@ -17,7 +17,7 @@ from cartoframes_lite._client.sql import Format
 from cartoframes_lite._client.visualizations import Access, Entry, Permission
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.to_series import Backend
-from cartoframes_lite._imported import Imported
+from cartoframes_lite._synced import Synced
 from cartoframes_lite.errors import CartoError, PermissionDenied
 from cartoframes_lite.read import read_carto
 from cartoframes_lite.syncs import Sync
@@ -39,7 +39,7 @@ _FORMATS: dict[str, Format] = {
 _ALL_DIGITS = 15  # decimals of degrees that a double can have
 
 
-class Dataset(Imported):
+class Dataset(Synced):
     """A table of an account; nothing is asked of the server before it is used.
 
     Parameters

@@ -78,32 +78,7 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """An import job, as the server described it.
-
-    Attributes
-    ----------
-    id : str
-    state : str
-        "enqueued", "pending", "uploading", "unpacking", "importing" or "guessing", and in the end "complete",
-        "failure" or "stuck".
-    data_type : str or None
-        "file", "url", "query", "table", "external_table" or "datasource".
-    display_name : str or None
-        What is imported.
-    table_name : str or None
-        The table that was made; of several, one.
-    tables_created : int or None
-        How many tables were made.
-    error_code : int or None
-        Why it failed, or 1022: all tables were skipped.
-    error : ImportFailed or None
-        Why it failed.
-    warnings : str or None
-    visualization_id : str or None
-        The map that was made along with it.
-    synchronization_id : str or None
-        The synchronization that it belongs to.
-    """
+    """An import job, as the server described it; ``cartoframes_lite.ImportJob`` tells what the fields are."""
 
     id: str
     state: str

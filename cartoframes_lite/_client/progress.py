@@ -11,7 +11,21 @@ from tqdm.auto import tqdm
 _DELAY_S = 2.0
 
 
-class Progress:
+class _Bar:
+    """A bar that goes when the context is left."""
+
+    _bar: Any
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+
+class Progress(_Bar):
     """Bytes in a bar, rows beside it.
 
     Parameters
@@ -23,7 +37,7 @@ class Progress:
 
     def __init__(self, title: str, show: bool | None) -> None:
         self._rows = 0
-        self._bar: Any = tqdm(
+        self._bar = tqdm(
             desc=title,
             unit="B",
             unit_scale=True,
@@ -31,14 +45,6 @@ class Progress:
             disable=show is False,
             leave=False,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.close()
 
     def count_bytes(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         """Count the bytes that pass through."""
@@ -52,7 +58,7 @@ class Progress:
         self._bar.set_postfix_str(f"{self._rows:,} rows", refresh=False)
 
 
-class Waiting:
+class Waiting(_Bar):
     """What a remote job is doing, and for how long.
 
     Parameters
@@ -63,21 +69,13 @@ class Waiting:
     """
 
     def __init__(self, title: str, show: bool | None) -> None:
-        self._bar: Any = tqdm(
+        self._bar = tqdm(
             desc=title,
             bar_format="{desc}{postfix} [{elapsed}]",
             delay=0 if show else _DELAY_S,
             disable=show is False,
             leave=False,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.close()
 
     def say(self, state: str) -> None:
         """Show the state."""

@@ -20,26 +20,7 @@ SHORTEST_S = 900
 
 @dataclass(frozen=True, slots=True)
 class Synchronization:
-    """A synchronization, as the server described it.
-
-    Attributes
-    ----------
-    id : str
-    name : str or None
-        The table; None until the first import has made it.
-    state : str
-        "created", "queued", "syncing", "success" or "failure".
-    interval_s : int
-        Seconds from one run to the next.
-    url : str or None
-        None for a connector.
-    ran_at, run_at : datetime or None
-        When it ran last (at first: when it was created), and when it will run next. With time zone.
-    retried_times : int
-        How often it has failed since it last succeeded.
-    error : ImportFailed or None
-        Why the last run failed. The table has the data of the last good one.
-    """
+    """A synchronization, as the server described it; ``cartoframes_lite.Sync`` tells what the fields are."""
 
     id: str
     name: str | None

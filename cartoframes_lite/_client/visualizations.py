@@ -49,40 +49,7 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A dataset or map, as the server described it.
-
-    Attributes
-    ----------
-    id : str
-    kind : str
-        "table" for a dataset, "derived" for a map.
-    name : str
-        Of a dataset, the name of its table.
-    privacy : str
-        "public", "private", "link" or "password".
-    url : str or None
-        Its page.
-    title, description, attributions, license, source : str or None
-    tags : tuple of str
-    locked : bool
-        Whether it is protected against changes on the page.
-    owner : str or None
-        Username.
-    permission_id : str or None
-    permissions : tuple of Permission
-    created_at, updated_at : datetime or None
-        With time zone.
-    row_count : int or None
-        PostgreSQL's estimate.
-    size_bytes : int or None
-        Of the table with its indexes.
-    geometry_types : tuple of str
-        As "ST_Point".
-    dependents : tuple of str
-        Names of maps that show the dataset, 100 at most.
-    dependent_count : int or None
-        How many there are; None if the server does not say.
-    """
+    """A dataset or map, as the server described it; ``cartoframes_lite.Visualization`` tells what the fields are."""
 
     id: str
     kind: str
