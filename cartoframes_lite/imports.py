@@ -101,6 +101,6 @@ class ImportJob(Import):
             "table": self.table_name,
             "tables": self.tables_created,
             "error": self.error,
-            "warnings": self.warnings,
+            "warnings": None if self.error else self.warnings,
         }
         return figures(f"Import {self.id}", rows)

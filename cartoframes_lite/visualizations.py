@@ -49,6 +49,8 @@ class Visualization(Entry):
         Of a dataset with its indexes, in bytes.
     geometry_types : tuple of str
         As "ST_Point".
+    tables : tuple of str
+        Names of the tables that a map shows.
     dependents : tuple of str
         Names of the maps that show a dataset, 100 at most.
     dependent_count : int or None
@@ -176,6 +178,7 @@ class Visualization(Entry):
             "description": self.description,
             "tags": self.tags,
             "shared with": [f"{item.name} ({item.access})" for item in self.permissions],
+            "shows": self.tables,
             "shown on maps": self.dependents,
             "updated": self.updated_at,
             "page": self.url,

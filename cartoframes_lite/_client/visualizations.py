@@ -71,6 +71,7 @@ class Entry:
     row_count: int | None
     size_bytes: int | None
     geometry_types: tuple[str, ...]
+    tables: tuple[str, ...]
     dependents: tuple[str, ...]
     dependent_count: int | None
 
@@ -99,6 +100,7 @@ class Entry:
             row_count=integer(table.get("row_count")),
             size_bytes=integer(table.get("size")),
             geometry_types=tuple(table.get("geometry_types") or ()),
+            tables=tuple(str(item["name"]) for item in answer.get("related_tables") or ()),
             dependents=tuple(str(item["name"]) for item in answer.get("dependent_visualizations") or ()),
             dependent_count=integer(answer.get("dependent_visualizations_count")),
         )

@@ -125,7 +125,7 @@ class _Unpacker:
         except _BROKEN as error:
             if isinstance(error, OSError) and error.errno is not None:  # of the file system, not of a decompressor
                 raise ImportRefused(1000, error.strerror or "") from None
-            raise ImportRefused(1004 if file.suffix in _SHEET_SUFFIXES else 1003, type(error).__name__) from None
+            raise ImportRefused(1004 if file.suffix in _SHEET_SUFFIXES else 1003, str(error)) from None
 
     def _open(self, file: SourceFile, depth: int) -> list[SourceFile]:
         with file.path.open("rb") as opened:
@@ -138,9 +138,9 @@ class _Unpacker:
             return [file]
         if opener is None and not is_zip and not is_tar:
             if file.suffix in _ARCHIVE_SUFFIXES:
-                raise zipfile.BadZipFile
+                raise zipfile.BadZipFile("it does not begin as an archive")
             if file.suffix in _SHEET_SUFFIXES and not head.startswith(b"\xd0\xcf\x11\xe0"):
-                raise zipfile.BadZipFile
+                raise zipfile.BadZipFile("it does not begin as a spreadsheet")
             return [file]
         if depth > _DEPTH:
             return []
