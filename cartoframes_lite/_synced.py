@@ -11,6 +11,7 @@ from cartoframes_lite._client.imports import CollisionStrategy, ImportOptions, P
 from cartoframes_lite._client.syncs import checked_interval
 from cartoframes_lite._imported import Imported, Options
 from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import ImportFailed
 from cartoframes_lite.imports import ImportJob
 from cartoframes_lite.tables import free_name, rename_table
 
@@ -96,16 +97,11 @@ wait, timeout_s, progress
             raise ValueError("name= takes wait=True and no collision_strategy: the table is renamed after the import")
         client = Client(credentials)
         new = None if name is None else free_name(client, None, name, "fail")
-        if sync_interval_s is None:
-            import_id = client.imports.create_from_url(url, options)
-        else:
-            _, import_id = client.syncs.create(url, sync_interval_s, replace(options, privacy=None))
+        if sync_interval_s is not None:
+            return cls._synchronized(client, url, sync_interval_s, options, wait, timeout_s, progress)
+        import_id = client.imports.create_from_url(url, options)
         made = cls._made(client, import_id, url, wait, timeout_s, progress)
-        if isinstance(made, ImportJob):
-            return made
-        if sync_interval_s is not None and privacy is not None:
-            client.visualizations.set_privacy(made.name, privacy)
-        if new is None or new == made.name:
+        if isinstance(made, ImportJob) or new is None or new == made.name:
             return made
         return cls(rename_table(made.name, new, client.credentials), client.credentials)
 
@@ -183,13 +179,31 @@ wait, timeout_s, progress
         source = {**connector, **({} if name is None else {"import_as": name})}
         client = Client(credentials)
         with without_passwords(source):
-            if sync_interval_s is None:
-                import_id = client.imports.create_from_connector(source, options)
-            else:
-                _, import_id = client.syncs.create(source, sync_interval_s, replace(options, privacy=None))
-            made = cls._made(client, import_id, name or "connector", wait, timeout_s, progress)
-        if not isinstance(made, ImportJob) and sync_interval_s is not None and privacy is not None:
-            client.visualizations.set_privacy(made.name, privacy)
+            if sync_interval_s is not None:
+                return cls._synchronized(client, source, sync_interval_s, options, wait, timeout_s, progress)
+            import_id = client.imports.create_from_connector(source, options)
+            return cls._made(client, import_id, name or "connector", wait, timeout_s, progress)
+
+    @classmethod
+    def _synchronized(
+        cls,
+        client: Client,
+        source: str | Mapping[str, Any],
+        interval_s: int,
+        options: ImportOptions,
+        wait: bool,
+        timeout_s: float,
+        progress: bool | None,
+    ) -> Self | ImportJob:
+        """Begin a synchronization; if its first import fails, there is to be none."""
+        sync, import_id = client.syncs.create(source, interval_s, replace(options, privacy=None))
+        try:
+            made = cls._made(client, import_id, sync.id, wait, timeout_s, progress)
+        except ImportFailed:
+            client.syncs.delete(sync.id)
+            raise
+        if not isinstance(made, ImportJob) and options.privacy is not None:
+            client.visualizations.set_privacy(made.name, options.privacy)
         return made
 
 

@@ -136,3 +136,4 @@ def test_a_first_import_that_fails(file_server, credentials):
     with pytest.raises(cfl.ImportFailed):
         cfl.Dataset.from_url(f"{file_server.url}/nope.csv", credentials, sync_interval_s=900)
     assert cfl.list_tables(credentials) == []
+    assert cfl.list_syncs(credentials) == []
