@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from html import escape
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def amount(size_bytes: int | None) -> str:
