@@ -136,14 +136,16 @@ def test_unchanged_source_is_not_loaded_again(importer: Importer, source: Source
     assert names(importer) == ["Bergen"]
 
 
-def test_changed_columns_make_another_table_of_the_same_name_and_privacy(importer: Importer, source: Source) -> None:
+def test_changed_columns_change_those_of_the_table(importer: Importer, source: Source) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name,old\nOslo,1\n"))
     importer.rows("GRANT SELECT ON t TO publicuser")
+    before = importer.rows("SELECT 't'::regclass::oid AS oid")
     source.put("/t.csv", b"name,new\nRome,x\n")
     assert run_again(importer, sync)["state"] == "success"
     assert importer.rows("SELECT cartodb_id, name, new FROM t", key=None) == [
         {"cartodb_id": 1, "name": "Rome", "new": "x"}
     ]
+    assert importer.rows("SELECT 't'::regclass::oid AS oid") == before
     assert importer.tables() == ["t"]
     source.put("/t.csv", b"name,new\nParis,y\n")
     assert run_again(importer, sync)["state"] == "success"
@@ -192,19 +194,45 @@ def test_failed_first_import_is_tried_again(importer: Importer, source: Source) 
     assert names(importer) == ["Oslo"]
 
 
-def test_renamed_table_is_followed_and_a_dropped_one_is_an_error(importer: Importer, source: Source) -> None:
+def test_renamed_table_is_followed(importer: Importer, source: Source) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     importer.rows("ALTER TABLE t RENAME TO u")
+    assert importer.send("GET", f"synchronizations/{sync['id']}").json()["name"] == "u"
     source.put("/t.csv", b"name\nRome\n")
     after = run_again(importer, sync)
     assert (after["state"], after["name"]) == ("success", "u")
     assert importer.rows("SELECT name FROM u") == [{"name": "Rome"}]
     assert importer.tables() == ["u"]
-    importer.rows("DROP TABLE u")
+
+
+@pytest.mark.parametrize("how", ["sql", "viz"])
+def test_a_deleted_table_takes_its_synchronization_along(how: str, importer: Importer, source: Source) -> None:
+    sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
+    if how == "sql":
+        importer.rows("DROP TABLE t")
+    else:
+        identity = importer.send("GET", "viz/t").json()["id"]
+        assert importer.send("DELETE", f"viz/{identity}").status_code == 204
+    importer.rows("CREATE TABLE t AS SELECT 'mine' AS precious")
+    assert importer.send("GET", f"synchronizations/{sync['id']}").status_code == 404
+    importer.carto.advance_clock(2 * HOUR)
+    time.sleep(0.2)
+    assert len(source.requests) == 1
+    assert importer.rows("SELECT precious FROM t") == [{"precious": "mine"}]
+
+
+def test_the_wanted_name_survives_a_failed_first_import(importer: Importer, source: Source) -> None:
+    sync = synchronized(importer, source.put("/t.csv", b"", status=500), table_name="wanted", create_vis=True)
+    source.put("/t.csv", b"name\nOslo\n")
     after = run_again(importer, sync)
-    assert (after["state"], after["error_code"]) == ("failure", 2013)
-    assert "does not exist any more" in after["error_message"]
-    assert importer.tables() == []
+    assert (after["state"], after["name"]) == ("success", "wanted")
+    assert importer.send("GET", f"viz/{after['visualization_id']}").json()["type"] == "derived"
+
+
+@pytest.mark.parametrize("interval", [900.7, True, "x", -1])
+def test_an_interval_is_a_whole_number(interval: object, importer: Importer) -> None:
+    refused = importer.send("POST", "synchronizations", json={"url": "http://127.0.0.1:1/x.csv", "interval": interval})
+    assert refused.status_code == 400
 
 
 def test_force(importer: Importer, source: Source) -> None:

@@ -310,6 +310,7 @@ class Catalogue:
             datasets.drop(self._state, *visualization.table)
         with self._state.admin() as connection:
             connection.execute("DELETE FROM cartodb_local.visualizations WHERE id = ANY(%s::uuid[])", (gone,))
+            connection.execute("SELECT cartodb_local.follow_tables()")  # its synchronization goes, too
 
     @contextmanager
     def _changing(self) -> Iterator[Connection]:

@@ -46,6 +46,8 @@ class Imported:
     ----------
     tables : sequence of str
         Names of the tables; empty if all were skipped.
+    skipped : str, optional
+        The table that was there already, if all were skipped.
     table_id, dataset_id : str, optional
         Of the first table in the catalogue, and of its dataset.
     visualization_id : str, optional
@@ -59,6 +61,7 @@ class Imported:
     dataset_id: str | None = None
     visualization_id: str | None = None
     fetched: Fetched | None = None
+    skipped: str | None = None
 
 
 class Imports:
@@ -157,6 +160,8 @@ class Imports:
                 before = _tables(connection)
                 tables = publish(connection, staged, collision_strategy=order.collision_strategy, plan=self._state.plan)
         new = frozenset(tables) - before
+        if not tables:
+            return Imported(tables, fetched=fetched, skipped=staged[0].name)
         return self._register(order, tables, new, fetched)
 
     def _obtain(
@@ -210,7 +215,7 @@ class Imports:
             if order.url is None:
                 values["display_name"] = result.tables[0]
         else:
-            values["error_code"] = _ALL_SKIPPED
+            values |= {"error_code": _ALL_SKIPPED, "table_name": result.skipped}
         self._records.update(identity, **values, table_id=result.table_id, visualization_id=result.visualization_id)
 
 

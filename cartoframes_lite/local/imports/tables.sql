@@ -50,8 +50,19 @@ CREATE TABLE IF NOT EXISTS cartodb_local.synchronizations (
     type_guessing          boolean NOT NULL,
     quoted_fields_guessing boolean NOT NULL,
     content_guessing       boolean NOT NULL,
+    table_name             text, -- wanted for the table, until there is one
+    create_vis             boolean NOT NULL,
     visualization_id       text,
     from_external_source   boolean NOT NULL DEFAULT false
 );
 
+-- Bring synchronizations up to date with their tables: they take a new name of theirs along, and go with them.
+CREATE OR REPLACE FUNCTION cartodb_local.follow_tables() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog AS $$
+    UPDATE cartodb_local.synchronizations s SET name = c.relname FROM pg_class c
+    WHERE c.oid = s.table_oid AND s.name <> c.relname;
+    DELETE FROM cartodb_local.synchronizations s
+    WHERE table_oid IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.table_oid);
+$$;
+REVOKE ALL ON FUNCTION cartodb_local.follow_tables() FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA cartodb_local FROM PUBLIC;

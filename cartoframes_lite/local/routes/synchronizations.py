@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -98,10 +99,10 @@ def _changes(body: Mapping[str, Any]) -> dict[str, Any]:
 def _interval(parameters: Mapping[str, Any], default: int) -> int:
     """Return the parameter ``interval``, a number or its text."""
     given = parameters.get("interval")
-    try:
-        interval_s = default if given is None else int(given)
-    except (TypeError, ValueError):
-        interval_s = -1
+    interval_s = default if given is None else -1
+    if isinstance(given, str | int) and not isinstance(given, bool):
+        with suppress(ValueError):
+            interval_s = int(given)
     if not 0 <= interval_s <= _MAX_INTERVAL_S:
         raise RefusedError(400, f"interval is a number of seconds, not {given!r}")
     return interval_s

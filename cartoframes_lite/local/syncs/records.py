@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,10 +14,11 @@ from psycopg.types.json import Jsonb
 from ..imports import connectors, fetching
 from ..imports.files import Options
 from ..imports.orders import Order
+from ..logins import Connection
 from ..state import State
 
 _MAX_RETRIES = 10
-_HIDDEN = ("table_oid", "connector", "modified", "interval_s")
+_HIDDEN = ("table_oid", "table_name", "create_vis", "connector", "modified", "interval_s")
 _DUE = "(retried_times < %(retries)s OR state = 'queued') AND NOT id::text = ANY(%(running)s)"
 
 
@@ -50,6 +52,8 @@ class SyncRecords:
             "type_guessing": order.options.type_guessing,
             "quoted_fields_guessing": order.options.quoted_fields_guessing,
             "content_guessing": order.options.content_guessing,
+            "table_name": order.table_name,
+            "create_vis": order.create_vis,
         }
         statement = sql.SQL("INSERT INTO cartodb_local.synchronizations ({}) VALUES ({})").format(
             sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join(sql.Placeholder() * len(values))
@@ -83,7 +87,7 @@ class SyncRecords:
         """Return the rows of what is to run now, but for those that do."""
         statement = f"SELECT * FROM cartodb_local.synchronizations WHERE run_at <= %(now)s AND {_DUE} ORDER BY run_at"
         values = {"now": self._state.clock.now(), "retries": _MAX_RETRIES, "running": list(running)}
-        with self._state.admin() as connection:
+        with self._up_to_date() as connection:
             return connection.execute(statement, values).fetchall()
 
     def next_run(self, running: Collection[str]) -> datetime | None:
@@ -95,12 +99,12 @@ class SyncRecords:
 
     def all(self) -> list[dict[str, Any]]:
         """Return all rows, in the order of their creation."""
-        with self._state.admin() as connection:
+        with self._up_to_date() as connection:
             return connection.execute("SELECT * FROM cartodb_local.synchronizations ORDER BY created_at, id").fetchall()
 
     def find(self, identity: str) -> dict[str, Any]:
         """Return the row of a synchronization; LookupError if there is none."""
-        with self._state.admin() as connection:
+        with self._up_to_date() as connection:
             row = connection.execute(
                 "SELECT * FROM cartodb_local.synchronizations WHERE id::text = %s", (identity,)
             ).fetchone()
@@ -108,22 +112,22 @@ class SyncRecords:
             raise LookupError(identity)
         return row
 
-    def table_of(self, row: dict[str, Any]) -> tuple[str, int] | None:
-        """Find the table of a synchronization, also if it was renamed, or made again under its name.
-
-        Returns
-        -------
-        (str, int) or None
-            Name and oid; None if the table was dropped.
-        """
+    def oid_of(self, table: str) -> int | None:
+        """Return the oid of a table in the schema ``public``; None if there is none."""
         with self._state.admin() as connection:
             found = connection.execute(
-                "SELECT relname, oid::bigint FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-                " AND relkind IN ('r', 'p') AND (oid = %(oid)s OR relname = %(name)s)"
-                " ORDER BY oid <> coalesce(%(oid)s, 0::oid) LIMIT 1",
-                {"oid": row["table_oid"], "name": row["name"]},
+                "SELECT oid::bigint AS oid FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+                " AND relkind IN ('r', 'p') AND relname = %s",
+                (table,),
             ).fetchone()
-        return None if found is None else (found["relname"], found["oid"])
+        return None if found is None else int(found["oid"])
+
+    @contextmanager
+    def _up_to_date(self) -> Iterator[Connection]:
+        """Lend the connection with all rights, after the synchronizations of dropped tables are gone."""
+        with self._state.admin() as connection:
+            connection.execute("SELECT cartodb_local.follow_tables()")
+            yield connection
 
 
 def present(row: dict[str, Any], state: State) -> dict[str, Any]:
@@ -156,6 +160,8 @@ def order_of(row: Mapping[str, Any]) -> Order:
         data_type="url" if row["connector"] is None else "datasource",
         url=row["url"],
         connector=row["connector"],
+        table_name=row["table_name"],
+        create_vis=row["create_vis"],
         options=options,
         synchronization_id=str(row["id"]),
     )

@@ -1,13 +1,12 @@
 """A run of a synchronization: new rows for a table that is there.
 
-The table itself stays, with its grants, views and indexes, unless its columns have changed.
+The table itself stays, with its grants, views and indexes, also if the columns of its source have changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from dataclasses import replace as with_changes
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from ..imports.fetching import Fetched, NotModified, fetch
-from ..imports.files import ImportRefused, Staged, publish, replace
+from ..imports.files import ImportRefused, Staged, replace
 from ..imports.orders import Document, owner_session, stage
 from ..imports.queue import TIMED_OUT
 from ..imports.workers import Cancellation
@@ -25,6 +24,7 @@ from ..state import State
 from .records import SyncRecords, order_of
 
 _INCOMPATIBLE, _TABLE_GONE = 2012, 2013
+_CARTO_COLUMNS = ("cartodb_id", "the_geom", "the_geom_webmercator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,9 @@ def run_again(state: State, records: SyncRecords, identity: str, cancellation: C
     ImportRefused
         The table is as it was, then; 2013 if there is none any more.
     """
-    try:
-        row = records.find(identity)
-    except LookupError:
-        raise ImportRefused(_TABLE_GONE, "the synchronization was deleted") from None
-    found = records.table_of(row)
-    if found is None:
-        raise ImportRefused(_TABLE_GONE, f"the table {row['name']!r} does not exist any more")
+    row = _find(records, identity)
     records.update(identity, state="syncing")
-    name, oid = found
+    name, oid = row["name"], row["table_oid"]
     with TemporaryDirectory(dir=state.directory, prefix="sync_") as directory:
         fetched = None if row["url"] is None else _fetch(row, Path(directory), state.plan, cancellation)
         if isinstance(fetched, NotModified):
@@ -87,8 +81,9 @@ def run_again(state: State, records: SyncRecords, identity: str, cancellation: C
                 directory=Path(directory),
                 cancellation=cancellation,
             )
-            _reload(connection, staged, name, state.plan)
-    _, oid = records.table_of({"table_oid": None, "name": name}) or found
+            _reload(connection, staged, name)
+            _require(connection, name, oid)
+            _find(records, identity)  # again: it may have been deleted while it ran
     return Reloaded(name, oid, fetched)
 
 
@@ -97,8 +92,24 @@ def _fetch(row: Mapping[str, Any], directory: Path, plan: Plan, cancellation: Ca
     return fetch(row["url"], directory, plan, etag=row["etag"], modified=row["modified"], cancellation=cancellation)
 
 
-def _reload(connection: psycopg.Connection[Any], staged: Sequence[Staged], table: str, plan: Plan) -> None:
-    """Put the first of some staged tables in the place of a table, and drop the others."""
+def _find(records: SyncRecords, identity: str) -> dict[str, Any]:
+    """Return the row of a synchronization."""
+    try:
+        return records.find(identity)
+    except LookupError:
+        raise ImportRefused(_TABLE_GONE, "the synchronization was deleted") from None
+
+
+def _require(connection: psycopg.Connection[Any], table: str, oid: int) -> None:
+    """Refuse to commit if the name has become another table's."""
+    place = sql.Identifier("public", table).as_string(connection)
+    found = connection.execute("SELECT to_regclass(%s)::oid = %s::oid", (place, oid)).fetchone()
+    if found is None or not found[0]:
+        raise ImportRefused(_TABLE_GONE, f"{table!r} is not the table any more that is synchronized")
+
+
+def _reload(connection: psycopg.Connection[Any], staged: Sequence[Staged], table: str) -> None:
+    """Put the rows of the first of some staged tables in the place of those of a table, and drop the others."""
     first, *others = staged
     for other in others:
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("public", other.table)))
@@ -108,31 +119,21 @@ def _reload(connection: psycopg.Connection[Any], staged: Sequence[Staged], table
     except ImportRefused as refusal:
         if refusal.code != _INCOMPATIBLE:
             raise
-        _swap(connection, first, table, plan)
+        _drop_columns(connection, table, other_than=first.table)
+        replace(connection, first, table)
 
 
-def _swap(connection: psycopg.Connection[Any], staged: Staged, table: str, plan: Plan) -> None:
-    """Drop a table and give the staged one its name and its privileges."""
-    granted = connection.execute(
-        "SELECT pg_get_userbyid(a.grantee), a.grantee = 0, a.privilege_type, a.is_grantable"
-        " FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a"
-        " WHERE c.oid = %s::regclass AND a.grantee <> c.relowner",
-        (sql.Identifier("public", table).as_string(connection),),
-    ).fetchall()
-    name = sql.Identifier("public", table)
+def _drop_columns(connection: psycopg.Connection[Any], table: str, *, other_than: str) -> None:
+    """Drop the columns of a table that another one lacks, or has with another type."""
+    columns = "SELECT attname, atttypid, atttypmod FROM pg_catalog.pg_attribute WHERE attrelid = %s::regclass"
+    columns += " AND attnum > 0 AND NOT attisdropped"
+    places = [sql.Identifier("public", name).as_string(connection) for name in (table, other_than)]
+    names = connection.execute(f"SELECT attname FROM ({columns} EXCEPT {columns}) AS other", places).fetchall()
     try:
-        connection.execute(sql.SQL("DROP TABLE {}").format(name))
+        for (name,) in names:
+            if name not in _CARTO_COLUMNS:
+                drop = sql.SQL("ALTER TABLE {} DROP COLUMN {}")
+                connection.execute(drop.format(sql.Identifier("public", table), sql.Identifier(name)))
     except psycopg.errors.DependentObjectsStillExist as error:
-        detail = f"the columns have changed, and other things depend on the table: {error.diag.message_detail}"
+        detail = f"the columns have changed, and other things depend on them: {error.diag.message_detail}"
         raise ImportRefused(_INCOMPATIBLE, detail) from error
-    if publish(connection, [with_changes(staged, name=table)], collision_strategy=None, plan=plan) != [table]:
-        raise ImportRefused(_INCOMPATIBLE, f"the columns have changed, and {table!r} is no name for a new table")
-    for role, everybody, privilege, grantable in granted:
-        connection.execute(
-            sql.SQL("GRANT {} ON {} TO {}{}").format(
-                sql.SQL(privilege),
-                name,
-                sql.SQL("PUBLIC") if everybody else sql.Identifier(role),
-                sql.SQL(" WITH GRANT OPTION" if grantable else ""),
-            )
-        )

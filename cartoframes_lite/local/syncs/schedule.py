@@ -193,15 +193,16 @@ class Syncs:
             self._ended(identity, result)
             return
         table = result.tables[0]
-        _, oid = self._records.table_of({"table_oid": None, "name": table}) or (table, None)
         self._records.update(identity, visualization_id=result.visualization_id or result.dataset_id)
-        self._ended(identity, Reloaded(table, oid or 0, result.fetched))
+        self._ended(identity, Reloaded(table, self._records.oid_of(table) or 0, result.fetched))
 
     def _ended(self, identity: str, result: Reloaded | ImportRefused) -> None:
         """Remember how a run has ended, and when the next one is."""
         try:
-            with suppress(LookupError):  # deleted while it ran
-                self._remember(identity, result)
+            # What ends with the server is done again at its next start.
+            if not self._stopping:
+                with suppress(LookupError):  # deleted while it ran
+                    self._remember(identity, result)
         finally:
             self._running.discard(identity)
             self._wake.set()
