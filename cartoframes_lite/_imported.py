@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypedDict, Unpack, cast, overload
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.imports import CollisionStrategy, File, ImportOptions, Privacy
-from cartoframes_lite._codec.names import normalise
+from cartoframes_lite._client.import_codes import title
+from cartoframes_lite._client.imports import CollisionStrategy, ImportOptions, Privacy
+from cartoframes_lite._client.uploads import File
 from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import ImportFailed
 from cartoframes_lite.imports import ImportJob
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Options(TypedDict, total=False):
     quoted_fields_guessing: bool
     content_guessing: bool
     create_map: bool
-    timeout_s: float
+    timeout_s: float | None
     progress: bool | None
 
 
@@ -74,7 +74,7 @@ class Imported(Named):
         content_guessing: bool = False,
         create_map: bool = False,
         wait: bool = True,
-        timeout_s: float = 600.0,
+        timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Self | ImportJob:
         """Import a file of any kind that CARTO reads: CSV, XLSX, GeoJSON, GPKG, KML, GPX, a zipped shapefile ...
@@ -110,8 +110,7 @@ wait, timeout_s, progress
         )
         client = Client(credentials)
         import_id = client.imports.create_from_file(file, options, name=name, progress=progress)
-        source = name or str(file if isinstance(file, str | os.PathLike) else file.name)
-        return cls._made(client, import_id, Path(source).stem, wait, timeout_s, progress)
+        return cls._made(client, import_id, wait, timeout_s, progress)
 
     @overload
     @classmethod
@@ -142,7 +141,7 @@ wait, timeout_s, progress
         content_guessing: bool = False,
         create_map: bool = False,
         wait: bool = True,
-        timeout_s: float = 600.0,
+        timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Self | ImportJob:
         """Make a dataset of the rows of a query; they do not pass through this machine.
@@ -167,10 +166,12 @@ wait, timeout_s, progress
         options = ImportOptions(
             privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
         )
+        statement = query.strip().rstrip(";")
+        if not statement:
+            raise ValueError("the query is empty")
         client = Client(credentials)
-        table = name or "query"
-        import_id = client.imports.create_from_query(query.strip().rstrip(";"), table, options)
-        return cls._made(client, import_id, table, wait, timeout_s, progress)
+        import_id = client.imports.create_from_query(statement, name or "query", options)
+        return cls._made(client, import_id, wait, timeout_s, progress)
 
     @overload
     @classmethod
@@ -201,7 +202,7 @@ wait, timeout_s, progress
         content_guessing: bool = False,
         create_map: bool = False,
         wait: bool = True,
-        timeout_s: float = 600.0,
+        timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Self | ImportJob:
         """Copy a dataset of the account; the rows do not pass through this machine.
@@ -230,18 +231,23 @@ wait, timeout_s, progress
         )
         client = Client(credentials)
         client.sql.require_table(None, table)
-        new = name or f"{table}_copy"
-        import_id = client.imports.create_from_table(table, new, options)
-        return cls._made(client, import_id, new, wait, timeout_s, progress)
+        import_id = client.imports.create_from_table(table, name or f"{table}_copy", options)
+        return cls._made(client, import_id, wait, timeout_s, progress)
 
     @classmethod
     def _made(
-        cls, client: Client, import_id: str, source: str, wait: bool, timeout_s: float, progress: bool | None
+        cls, client: Client, import_id: str, wait: bool, timeout_s: float | None, progress: bool | None
     ) -> Self | ImportJob:
         """Wait for the dataset of an import, or give the job."""
         if not wait:
             opener = cast("Callable[[str, Credentials], Dataset]", cls)
             return ImportJob.of_import(client.imports.read(import_id), client.credentials, opener)
         job = client.imports.wait(import_id, timeout_s=timeout_s, progress=progress)
-        # Of tables that were skipped, the name is what the server would have made of that of the source.
-        return cls(job.table_name or normalise(source), client.credentials)
+        if job.table_name is None:
+            raise ImportFailed(
+                f"{job.display_name}: {title(job.error_code)} (code {job.error_code}), and the server does not say "
+                "which tables those are: use Dataset(name)",
+                code=job.error_code,
+                title=title(job.error_code),
+            )
+        return cls(job.table_name, client.credentials)

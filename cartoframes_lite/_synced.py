@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal, Self, Unpack, overload
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.imports import CollisionStrategy, ImportOptions, Privacy, without_passwords
+from cartoframes_lite._client.imports import CollisionStrategy, ImportOptions, Privacy, without_passwords, wrapped
 from cartoframes_lite._client.syncs import checked_interval
 from cartoframes_lite._imported import Imported, Options
 from cartoframes_lite.credentials import Credentials
@@ -58,7 +58,7 @@ class Synced(Imported):
         content_guessing: bool = False,
         create_map: bool = False,
         wait: bool = True,
-        timeout_s: float = 600.0,
+        timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Self | ImportJob:
         """Let the server fetch a file, once or again and again.
@@ -70,10 +70,11 @@ class Synced(Imported):
         credentials : Credentials, optional
         sync_interval_s : int, optional
             Fetch it again at this interval, in seconds, at least 900; ``dataset.sync`` tells how it goes. The API
-            takes neither ``collision_strategy`` nor ``name`` then, and the privacy is set afterwards.
+            takes neither ``collision_strategy`` nor ``name`` then, and the privacy is set after the first import.
         name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
 wait, timeout_s, progress
-            See ``help(Dataset)``. The table is renamed to ``name`` afterwards, so it takes ``wait=True``.
+            See ``help(Dataset)``. The API takes no ``name``: the table is renamed after the import, which takes
+            ``wait=True`` and no ``collision_strategy``.
 
         Returns
         -------
@@ -95,12 +96,14 @@ wait, timeout_s, progress
             _check_sync(sync_interval_s, name, options, wait)
         if name is not None and (not wait or collision_strategy is not None):
             raise ValueError("name= takes wait=True and no collision_strategy: the table is renamed after the import")
+        if not isinstance(url, str) or not url.strip():
+            raise ValueError(f"url must be the address of a file, not {url!r}")
         client = Client(credentials)
         new = None if name is None else free_name(client, None, name, "fail")
         if sync_interval_s is not None:
             return cls._synchronized(client, url, sync_interval_s, options, wait, timeout_s, progress)
         import_id = client.imports.create_from_url(url, options)
-        made = cls._made(client, import_id, url, wait, timeout_s, progress)
+        made = cls._made(client, import_id, wait, timeout_s, progress)
         if isinstance(made, ImportJob) or new is None or new == made.name:
             return made
         return cls(rename_table(made.name, new, client.credentials), client.credentials)
@@ -142,7 +145,7 @@ wait, timeout_s, progress
         content_guessing: bool = False,
         create_map: bool = False,
         wait: bool = True,
-        timeout_s: float = 600.0,
+        timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Self | ImportJob:
         """Let the server fetch a table or the rows of a query of another database, once or again and again.
@@ -152,7 +155,8 @@ wait, timeout_s, progress
         connector : mapping
             ``provider`` ("postgres", "mysql", "sqlserver", "hive" ...), ``connection`` (a mapping with ``server``,
             ``port``, ``database``, ``username``, ``password`` ...), and ``schema`` with ``table``, or ``sql_query``
-            with ``import_as``. It may be wrapped in a member ``connector``. The password is in no repr and no log.
+            with ``import_as``. It may be wrapped in a member ``connector``, with ``interval`` and others beside it. The
+            password is in no repr and no log.
         credentials : Credentials, optional
         sync_interval_s : int, optional
             Fetch it again at this interval, in seconds, at least 900; as in ``from_url``.
@@ -174,15 +178,16 @@ wait, timeout_s, progress
         options = ImportOptions(
             privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
         )
-        if sync_interval_s is not None:
-            _check_sync(sync_interval_s, None, options, wait)
-        source = {**connector, **({} if name is None else {"import_as": name})}
+        source = _checked(connector, name)
+        interval_s = source.pop("interval", None) if sync_interval_s is None else sync_interval_s
+        if interval_s is not None:
+            _check_sync(interval_s, None, options, wait)
         client = Client(credentials)
         with without_passwords(source):
-            if sync_interval_s is not None:
-                return cls._synchronized(client, source, sync_interval_s, options, wait, timeout_s, progress)
+            if interval_s is not None:
+                return cls._synchronized(client, source, interval_s, options, wait, timeout_s, progress)
             import_id = client.imports.create_from_connector(source, options)
-            return cls._made(client, import_id, name or "connector", wait, timeout_s, progress)
+            return cls._made(client, import_id, wait, timeout_s, progress)
 
     @classmethod
     def _synchronized(
@@ -192,13 +197,15 @@ wait, timeout_s, progress
         interval_s: int,
         options: ImportOptions,
         wait: bool,
-        timeout_s: float,
+        timeout_s: float | None,
         progress: bool | None,
     ) -> Self | ImportJob:
         """Begin a synchronization; if its first import fails, there is to be none."""
+        if options.privacy is not None:
+            client.visualizations.require_settable()
         sync, import_id = client.syncs.create(source, interval_s, replace(options, privacy=None))
         try:
-            made = cls._made(client, import_id, sync.id, wait, timeout_s, progress)
+            made = cls._made(client, import_id, wait, timeout_s, progress)
         except ImportFailed:
             client.syncs.delete(sync.id)
             raise
@@ -214,3 +221,11 @@ def _check_sync(interval_s: int, name: str | None, options: ImportOptions, wait:
         raise ValueError("a synchronization takes neither name nor collision_strategy")
     if options.privacy is not None and not wait:
         raise ValueError("privacy= of a synchronization takes wait=True: it is set after the first import")
+
+
+def _checked(connector: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """Unwrap a connector; refuse one that says neither what nor where."""
+    found: dict[str, Any] = wrapped(connector)["connector"]
+    if not found.get("provider") or not isinstance(found.get("connection"), Mapping):
+        raise ValueError("a connector needs a provider, and a connection that is a mapping")
+    return found if name is None else {**found, "import_as": name}

@@ -44,10 +44,11 @@ class CartoAccessor:
         progress: bool | None = None,
     ) -> Dataset:
         """Write the frame to a table."""
+        account = resolve(credentials)  # the table stays there, whatever the default will be
         table = to_carto(
             self._frame,
             name,
-            credentials,
+            account,
             if_exists=if_exists,
             geom_col=geom_col,
             index=index,
@@ -58,7 +59,7 @@ class CartoAccessor:
             compression=compression,
             progress=progress,
         )
-        return Dataset(table, credentials)
+        return Dataset(table, account)
 
     to_table.__doc__ = (to_carto.__doc__ or "").replace(
         "    str\n        The name of the table.", "    Dataset\n        The table."

@@ -13,12 +13,14 @@ import pandas as pd
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
-from cartoframes_lite._client.sql import Format
-from cartoframes_lite._client.visualizations import Access, Entry, Permission
-from cartoframes_lite._codec.names import qualify
+from cartoframes_lite._client.sql import SQL, Format
+from cartoframes_lite._client.visualizations import Access, Entry, Permission, check_privacy
+from cartoframes_lite._codec.frame import WEB_MERCATOR
+from cartoframes_lite._codec.names import normalise, qualify, quote
+from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite._synced import Synced
-from cartoframes_lite.errors import CartoError, PermissionDenied
+from cartoframes_lite.errors import CartoError, PermissionDenied, TableNotFoundError
 from cartoframes_lite.read import read_carto
 from cartoframes_lite.syncs import Sync
 from cartoframes_lite.tables import delete_table, rename_table
@@ -31,7 +33,6 @@ _FORMATS: dict[str, Format] = {
     ".json": "geojson",
     ".gpkg": "gpkg",
     ".zip": "shp",
-    ".shp": "shp",
     ".kml": "kml",
     ".svg": "svg",
     ".sqlite": "spatialite",
@@ -77,7 +78,7 @@ class Dataset(Synced):
     wait : bool, default True
         Wait until it is done; else an ``ImportJob`` is returned.
     timeout_s : float, default 600
-        Longest time to wait, in seconds.
+        Longest time to wait, in seconds; None: for ever.
     progress : bool, optional
         A progress bar: None shows one after two seconds, False never, True at once.
 
@@ -139,9 +140,14 @@ class Dataset(Synced):
             If the table does not exist.
         ConversionError
             If a column does not fit the table.
+        ValueError
+            If the name of the table has to be quoted in SQL.
         """
-        Client(self.credentials).sql.require_table(None, self.name)
-        to_carto(dataframe, self.name, self.credentials, if_exists="append", progress=progress)
+        client = Client(self.credentials)
+        table = self._own_table(client)
+        if normalise(table) != table:
+            raise ValueError(f"to_carto writes to normalised names, {normalise(table)!r}: rename {table!r} first")
+        to_carto(dataframe, table, client.credentials, if_exists="append", progress=progress)
 
     def columns(self) -> dict[str, str]:
         """Give the columns and their types.
@@ -155,9 +161,7 @@ class Dataset(Synced):
         ------
         TableNotFoundError
         """
-        sql = Client(self.credentials).sql
-        sql.require_table(None, self.name)
-        return {column.name: column.pgtype for column in sql.columns(qualify(None, self.name))}
+        return {column.name: column.pgtype for column in self._columns(Client(self.credentials).sql)}
 
     def rename(self, new_name: str) -> Dataset:
         """Rename the table; this object goes on meaning the old name.
@@ -171,7 +175,9 @@ class Dataset(Synced):
         ------
         TableNotFoundError, TableExistsError
         """
-        return Dataset(rename_table(self.name, new_name, self.credentials), self.credentials)
+        client = Client(self.credentials)
+        new = rename_table(self._own_table(client), new_name, client.credentials)
+        return Dataset(new, client.credentials)
 
     def delete(self, *, force: bool = False) -> None:
         """Delete the table.
@@ -192,22 +198,23 @@ class Dataset(Synced):
             If a view depends on it.
         """
         client = Client(self.credentials)
-        client.sql.require_table(None, self.name)
+        table = self._own_table(client)
         if not force:
-            _require_no_maps(client, self.name)
-        delete_table(self.name, self.credentials)
+            _require_no_maps(client, table)
+        delete_table(table, client.credentials)
 
     def info(self) -> Visualization:
         """Ask what CARTO's catalogue says of it: size, description, tags, who may see it, which maps show it.
 
         Raises
         ------
-        NotFound
-            If there is no such dataset.
+        TableNotFoundError
+            If there is no such table.
         PermissionDenied
             If it is private and the key is not the master key.
         """
         client = Client(self.credentials)
+        client.sql.require_table(*self._place)
         return Visualization.of_entry(client.visualizations.get(self.name), client.credentials)
 
     def update(
@@ -249,11 +256,14 @@ class Dataset(Synced):
     @property
     def privacy(self) -> Privacy:
         """Who may see the table: "public", "private" or "link"; can be set, with the master key."""
-        return cast(Privacy, Client(self.credentials).visualizations.get(self.name).privacy)
+        return cast(Privacy, self.info().privacy)
 
     @privacy.setter
     def privacy(self, privacy: Privacy) -> None:
-        Client(self.credentials).visualizations.set_privacy(self.name, privacy)
+        client = Client(self.credentials)
+        check_privacy(privacy)
+        client.sql.require_table(*self._place)
+        client.visualizations.set_privacy(self.name, privacy)
 
     @property
     def permissions(self) -> tuple[Permission, ...]:
@@ -283,7 +293,7 @@ class Dataset(Synced):
         if access is not None and access not in get_args(Access):
             raise ValueError(f"access must be one of {get_args(Access)} or None, not {access!r}")
         client = Client(self.credentials)
-        kind, entity_id = _entity(client, user_or_org)
+        kind, entity_id = client.users.find_entity(user_or_org)
         client.visualizations.share(client.visualizations.get(self.name), kind, entity_id, access)
         return self.permissions
 
@@ -291,8 +301,9 @@ class Dataset(Synced):
     def sync(self) -> Sync | None:
         """The synchronization that fills it, None if there is none."""
         client = Client(self.credentials)
+        _, table = self._place
         for found in client.syncs.list():
-            if found.name == self.name:
+            if found.name == table:
                 return Sync.of_synchronization(found, client.credentials)
         return None
 
@@ -305,7 +316,8 @@ class Dataset(Synced):
         ----------
         path : path
         format : {"csv", "geojson", "gpkg", "shp", "kml", "svg", "spatialite"}, optional
-            None: by the ending of the path; .zip is a shapefile, .sqlite spatialite. A shapefile is always a zip.
+            None: by the ending of the path; .zip is a shapefile, .sqlite spatialite. A shapefile is several files, and
+            so always a zip.
 
         Returns
         -------
@@ -323,12 +335,35 @@ class Dataset(Synced):
         chosen = format or _FORMATS.get(target.suffix.lower())
         if chosen is None or chosen not in _FORMATS.values():
             known = sorted(set(_FORMATS.values()))
-            raise ValueError(f"no format for {target.name!r}: give format= as one of {known}, not {format!r}")
+            raise ValueError(
+                f"no format for {target.name!r}: give format= as one of {known}, not {format!r}"
+                + (" (a shapefile is a .zip)" if target.suffix.lower() == ".shp" else "")
+            )
         sql = Client(self.credentials).sql
-        sql.require_table(None, self.name)
-        query = f"SELECT * FROM {qualify(None, self.name)}"
-        sql.send_to_file(query, target, format=chosen, dp=_ALL_DIGITS, filename=self.name)
+        schema, table = self._place
+        names = [column.name for column in self._columns(sql) if column.name != WEB_MERCATOR]
+        query = f"SELECT {', '.join(map(quote, names))} FROM {qualify(schema, table)}"
+        sql.send_to_file(query, target, format=chosen, dp=_ALL_DIGITS, filename=table)
         return target
+
+    @property
+    def _place(self) -> tuple[str | None, str]:
+        """The schema, None for that of the account, and the table."""
+        schema, _, table = self.name.rpartition(".")
+        return schema or None, table
+
+    def _columns(self, sql: SQL) -> list[SourceColumn]:
+        """Ask for the columns; TableNotFoundError if there is no such table."""
+        sql.require_table(*self._place)
+        return sql.columns(qualify(*self._place))
+
+    def _own_table(self, client: Client) -> str:
+        """Return the name of the table if it is there, and in the schema of the account."""
+        schema, table = self._place
+        client.sql.require_table(schema, table)
+        if schema is not None and schema != client.sql.schema():
+            raise TableNotFoundError(f"{self.name!r} is not in the schema of this account, and can only be read")
+        return table
 
     def _repr_html_(self) -> str:
         """Show what the catalogue says, if there is an answer."""
@@ -355,19 +390,3 @@ def _require_no_maps(client: Client, name: str) -> None:
     if entry.dependent_count:
         maps = ", ".join(entry.dependents)
         raise CartoError(f"{entry.dependent_count} maps show {name!r} ({maps}): delete them first, or pass force=True")
-
-
-def _entity(client: Client, user_or_org: str) -> tuple[str, str]:
-    """Find the kind and id of somebody to share with."""
-    organization = client.users.me().organization
-    if organization is None:
-        raise CartoError("the account belongs to no organization, so there is nobody to share with")
-    if user_or_org == organization.name:
-        return "org", organization.id
-    users = {user.username: user.id for user in client.users.of_organization(organization.name)}
-    entity_id = users.get(user_or_org)
-    if entity_id is None:
-        raise CartoError(
-            f"{user_or_org!r} is neither the organization {organization.name!r} nor one of its users: {sorted(users)}"
-        )
-    return "user", entity_id

@@ -61,13 +61,13 @@ class ImportJob(Import):
         """Ask the server again."""
         return self.of_import(Client(self.credentials).imports.read(self.id), self.credentials, self.open_dataset)
 
-    def wait(self, *, timeout_s: float = 600.0, progress: bool | None = None) -> ImportJob:
+    def wait(self, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> ImportJob:
         """Wait until the import has ended well.
 
         Parameters
         ----------
         timeout_s : float, default 600
-            Longest time to wait, in seconds.
+            Longest time to wait, in seconds; None: for ever.
         progress : bool, optional
             Show the state: None after two seconds, False never, True at once.
 

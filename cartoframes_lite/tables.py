@@ -223,7 +223,9 @@ def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str
     if new == old:
         raise ValueError(f"the table is named {new!r} already")
     if if_exists == "fail" and client.sql.has_table(None, new):
-        raise TableExistsError(f'the table {new!r} exists already: pass if_exists="replace"')
+        raise TableExistsError(
+            f'the table {new!r} exists already: choose another name, or replace it with if_exists="replace"'
+        )
     return new
 
 

@@ -14,6 +14,7 @@ from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.visualizations import Entry
 from cartoframes_lite._html import amount, figures
 from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,10 @@ class Visualization(Entry):
         NotFound
             If it is gone.
         """
-        return self.of_entry(Client(self.credentials).visualizations.get(self.id), self.credentials)
+        entry = Client(self.credentials).visualizations.find(self.id)
+        if entry is None:
+            raise NotFound(f"{self.name!r} is gone", status=404, method="GET", url=self.url or "")
+        return self.of_entry(entry, self.credentials)
 
     def update(
         self,
@@ -113,7 +117,7 @@ class Visualization(Entry):
             "name": name,
             "title": title,
             "description": description,
-            "tags": None if tags is None else list(tags),
+            "tags": tags if tags is None or isinstance(tags, str) else list(tags),
             "attributions": attributions,
             "license": license,
             "source": source,
@@ -124,7 +128,11 @@ class Visualization(Entry):
         return self.of_entry(Client(self.credentials).visualizations.update(self.id, **given), self.credentials)
 
     def export(
-        self, path: str | os.PathLike[str] | None = None, *, timeout_s: float = 600.0, progress: bool | None = None
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        timeout_s: float | None = 600.0,
+        progress: bool | None = None,
     ) -> Path:
         """Write a .carto file: the map, or the dataset, with its data.
 

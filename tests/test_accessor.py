@@ -16,6 +16,25 @@ def test_to_table_gives_a_dataset(credentials):
     assert frame.carto.dataset == dataset
 
 
+def test_the_dataset_stays_that_of_its_account(credentials):
+    with cfl.set_default_credentials(credentials):
+        dataset = pd.DataFrame({"n": [1]}).carto.to_table("t")
+        renamed = cfl.Dataset("t").rename("u")
+    assert dataset.credentials == renamed.credentials == credentials
+    assert len(renamed.read()) == 1
+
+
+def test_a_schema_that_is_the_accounts_own(credentials, tmp_path):
+    cfl.to_carto(pd.DataFrame({"n": [1]}), "t", credentials)
+    dataset = cfl.read_carto("t", credentials, schema="public").carto.dataset
+    dataset.append(pd.DataFrame({"n": [2]}))
+    assert dataset.columns()["n"] == "int8"
+    assert pd.read_csv(dataset.to_file(tmp_path / "t.csv"))["n"].tolist() == [1, 2]
+    assert dataset.rename("u").name == "u"
+    cfl.Dataset("public.u", credentials).delete()
+    assert cfl.list_tables(credentials) == []
+
+
 def test_geodataframes_have_it_too(credentials):
     frame = gpd.GeoDataFrame({"n": [1]}, geometry=gpd.points_from_xy([0], [0]), crs=4326)
     frame.carto.to_table("places", credentials, if_exists="replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 import zipfile
 
 import geopandas as gpd
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 import cartoframes_lite as cfl
+from cartoframes_lite._client import nonpublic
 
 FRAME = gpd.GeoDataFrame({"name": ["A", "B"]}, geometry=gpd.points_from_xy([20, 30], [10.5, -10]), crs=4326)
 
@@ -34,6 +36,26 @@ def test_fields_are_frozen_and_privacy_is_not(dataset):
 def test_privacy_right_after_writing(credentials):
     dataset = FRAME.carto.to_table("fresh", credentials, privacy="public")
     assert dataset.privacy == "public"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda url, account: FRAME.carto.to_table("t", account, privacy="link"),
+        lambda url, account: cfl.Dataset.from_url(url, account, sync_interval_s=900, privacy="link"),
+        lambda url, account: setattr(cfl.Dataset("places", account), "privacy", "link"),
+    ],
+)
+def test_the_warning_comes_before_anything_is_written(write, dataset, credentials, file_server, monkeypatch):
+    file_server.files["/t.csv"] = b"a\n1\n"
+    monkeypatch.setattr(nonpublic, "_said", set())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", cfl.NonPublicAPIWarning)
+        with pytest.raises(cfl.NonPublicAPIWarning):
+            write(f"{file_server.url}/t.csv", credentials)
+    assert cfl.list_tables(credentials) == ["places"]
+    assert cfl.list_syncs(credentials) == []
+    assert dataset.privacy == "private"
 
 
 def test_info_and_update(dataset):
@@ -181,7 +203,9 @@ def test_to_file(ending, dataset, tmp_path):
     path = dataset.to_file(tmp_path / f"places{ending}")
     assert list(tmp_path.iterdir()) == [path]
     if ending == ".csv":
-        assert pd.read_csv(path)["name"].tolist() == ["A", "B"]
+        back = pd.read_csv(path)
+        assert back["name"].tolist() == ["A", "B"]
+        assert "the_geom_webmercator" not in back
     elif ending == ".svg":
         assert b"<svg" in path.read_bytes()
     else:
@@ -204,8 +228,9 @@ def test_a_file_that_fails_half_way_is_not_there(credentials, tmp_path):
 
 
 def test_to_file_without_a_format(dataset, tmp_path):
-    with pytest.raises(ValueError, match=r"places\.xyz"):
-        dataset.to_file(tmp_path / "places.xyz")
+    for ending in ("xyz", "shp"):
+        with pytest.raises(ValueError, match=rf"places\.{ending}"):
+            dataset.to_file(tmp_path / f"places.{ending}")
     assert dataset.to_file(tmp_path / "places.xyz", format="csv").exists()
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pandas as pd
 import pytest
 
@@ -32,6 +34,21 @@ def test_columns(dataset):
 def test_read_and_append(dataset):
     dataset.append(pd.DataFrame({"n": [3]}))
     assert sorted(dataset.read(columns=["n"])["n"]) == [1, 2, 3]
+
+
+def test_append_to_a_name_that_to_carto_cannot_have(credentials):
+    cfl.Client(credentials).sql.send('CREATE TABLE "Big" (a bigint)')
+    with pytest.raises(ValueError, match="'big': rename 'Big' first"):
+        cfl.Dataset("Big", credentials).append(pd.DataFrame({"a": [1]}))
+    assert cfl.list_tables(credentials) == ["Big"]
+
+
+def test_a_typo_is_not_waited_for(credentials):
+    begun = time.monotonic()
+    for use in (lambda d: d.privacy, lambda d: d.info(), lambda d: setattr(d, "privacy", "public")):
+        with pytest.raises(cfl.TableNotFoundError):
+            use(cfl.Dataset("typo", credentials))
+    assert time.monotonic() - begun < 5
 
 
 def test_rename_and_delete(dataset, credentials):

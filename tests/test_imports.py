@@ -79,6 +79,41 @@ def test_collisions(folder, credentials):
     assert cfl.list_tables(credentials) == ["my_stations", "my_stations_1"]
 
 
+def test_the_name_of_an_archive_is_that_of_its_table(tmp_path, credentials):
+    cfl.Dataset.from_file(io.BytesIO(CSV), credentials, name="payroll.csv")
+    path = tmp_path / "upload.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("payroll.csv", CSV + b"C,3,0,0\n")
+    for strategy, rows in ((None, 3), ("skip", 3), ("overwrite", 3)):
+        dataset = cfl.Dataset.from_file(path, credentials, name="brand.new", collision_strategy=strategy)
+        assert (dataset.name, len(dataset.read())) == ("brand_new", rows)
+    assert len(cfl.Dataset("payroll", credentials).read()) == 2
+
+
+def test_skipped_tables_have_the_name_that_the_server_tells(file_server, credentials):
+    file_server.files["/Some%20File.csv?token=AbC"] = CSV
+    for make in (
+        lambda **k: cfl.Dataset.from_url(f"{file_server.url}/Some%20File.csv?token=AbC", credentials, **k),
+        lambda **k: cfl.Dataset.from_query("SELECT 1 AS a", credentials, name="1st", **k),
+        lambda **k: cfl.Dataset.from_file(io.BytesIO(CSV), credentials, name="v1.2.csv", **k),
+    ):
+        assert make(collision_strategy="skip") == make(collision_strategy="skip")
+    assert cfl.list_tables(credentials) == ["some_file", "table_1st", "v1_2"]
+
+
+def test_what_is_no_source_is_refused_before_any_request(credentials):
+    for make in (
+        lambda: cfl.Dataset.from_query(" ; ", credentials),
+        lambda: cfl.Dataset.from_url("", credentials),
+        lambda: cfl.Dataset.from_url(None, credentials, sync_interval_s=900),
+        lambda: cfl.Dataset.from_connector({}, credentials),
+        lambda: cfl.Dataset.from_connector({"provider": "postgres", "connection": "x"}, credentials),
+    ):
+        with pytest.raises(ValueError, match=r"query|url|connector"):
+            make()
+    assert cfl.list_imports(credentials) == []
+
+
 def test_a_file_object(credentials):
     dataset = cfl.Dataset.from_file(io.BytesIO(gzip.compress(CSV)), credentials, name="towns.csv.gz")
     assert places(dataset)["A"] == "POINT (20 10.5)"
@@ -154,6 +189,8 @@ def test_another_database(credentials):
         }
         dataset = cfl.Dataset.from_connector({**connector, "schema": "public", "table": "places"}, credentials)
         assert places(dataset) == {"A": "POINT (20 10.5)", "B": "POINT (30 -10)"}
+        synced = {"connector": {**connector, "table": "places"}, "interval": 900}
+        assert cfl.Dataset.from_connector(synced, credentials).sync.interval_s == 900
         query = {**connector, "sql_query": "SELECT name, n FROM places WHERE n = 2", "import_as": "second"}
         assert cfl.Dataset.from_connector({"connector": query}, credentials).read()["name"].tolist() == ["B"]
         with pytest.raises(cfl.ImportFailed) as caught:
@@ -161,7 +198,7 @@ def test_another_database(credentials):
         assert caught.value.code == 1500
         assert "not-needed" not in str(caught.value)
     with pytest.raises(cfl.ImportFailed) as caught:
-        cfl.Dataset.from_connector({"provider": "abacus", "connection": {}}, credentials)
+        cfl.Dataset.from_connector({"provider": "abacus", "connection": {"server": "x"}}, credentials)
     assert caught.value.code == 1502
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pandas as pd
 import pytest
 
 import cartoframes_lite as cfl
@@ -103,6 +104,21 @@ def test_stop(dataset, carto, file_server):
     assert numbers(dataset) == [1]
     with pytest.raises(cfl.NotFound):
         sync.refresh()
+
+
+def test_a_deleted_dataset_takes_its_synchronization_along(dataset, carto, file_server, credentials):
+    dataset.delete()
+    assert cfl.list_syncs(credentials) == []
+    dataset = pd.DataFrame({"n": [7]}).carto.to_table("source", credentials)
+    file_server.files[URL] = b"name,n\na,1\nb,2\n"
+    carto.advance_clock(2000)
+    assert dataset.sync is None
+    assert numbers(dataset) == [7]
+
+
+def test_a_renamed_dataset_keeps_its_synchronization(dataset):
+    assert dataset.rename("other").sync.name == "other"
+    assert dataset.sync is None
 
 
 def test_the_accessor(dataset, credentials):

@@ -139,7 +139,8 @@ class APIKeys:
         tables : mapping of str to permissions, optional
             By table, or ``"schema.table"``: "r", "rw", or some of "select", "insert", "update", "delete".
         create_tables : bool, default False
-            Whether it may create tables, as ``to_carto`` does, also to replace or extend those it may write to.
+            Whether it may create tables, as ``to_carto`` also does to extend or replace those it may write to. Only
+            the key that made a table, and the master key, can give it other columns.
         list_tables : bool, default False
             Whether it may list the datasets of the account.
         apis : sequence of {"sql", "maps"}
@@ -161,7 +162,7 @@ class APIKeys:
         permissions = {table: _permissions(asked) for table, asked in (tables or {}).items()}
         grants: list[dict[str, Any]] = [{"type": "apis", "apis": list(apis)}]
         if permissions or create_tables or list_tables:
-            schema = self._schema() if create_tables or any("." not in table for table in permissions) else ""
+            schema = self._sql.schema() if create_tables or any("." not in table for table in permissions) else ""
             grants.append(_database(permissions, schema, create_tables, list_tables))
         if services:
             grants.append({"type": "dataservices", "services": list(services)})
@@ -179,10 +180,6 @@ class APIKeys:
     def delete(self, name: str) -> None:
         """Delete a key; the tables that it made stay."""
         self._platform.json("DELETE", _place(name), what="deleting API keys")
-
-    def _schema(self) -> str:
-        (row,) = self._sql.rows("SELECT current_schema() AS name")
-        return str(row["name"])
 
 
 def _place(name: str) -> str:

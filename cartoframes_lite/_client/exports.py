@@ -65,7 +65,7 @@ class Exports:
         nonpublic.warn(PATH)
         return Export.of(self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export"))
 
-    def wait(self, export_id: str, *, timeout_s: float = 600.0, progress: bool | None = None) -> Export:
+    def wait(self, export_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Export:
         """Wait until the file is there.
 
         Raises

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, Literal, get_args
 
 from requests_toolbelt import MultipartEncoder
 
@@ -18,15 +15,17 @@ from cartoframes_lite._client.import_codes import ALL_SKIPPED, title
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._client.progress import Progress, Waiting
 from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._client.uploads import File, Measured, Source
 from cartoframes_lite.errors import CartoError, ImportFailed
 
 PATH = "api/v1/imports"
 _FINAL = ("complete", "failure", "stuck")
 _BLOCK_BYTES = 1 << 18
+# Of a connection; whatever else is in it may be a secret.
+_NO_SECRETS = frozenset({"server", "port", "database", "username", "sslmode", "schema", "warehouse", "encoding"})
 
 CollisionStrategy = Literal["skip", "overwrite"]
 Privacy = Literal["public", "private", "link"]
-File = str | os.PathLike[str] | BinaryIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,8 @@ class Imports:
             A file object is sent from its beginning.
         options : ImportOptions
         name : str, optional
-            Name for the table. A file object without a name needs one with an ending, as "stations.csv".
+            Name for the table; of an archive with several tables, of no effect. A file object without a name needs
+            one with an ending, as "stations.csv".
         progress : bool, optional
             As in ``to_carto``.
 
@@ -161,15 +161,19 @@ class Imports:
         ------
         OSError
             If the file cannot be read.
+        ValueError
+            If a file object cannot be rewound, or nothing says what type it has.
         """
+        source = Source.of(file, name)
         # Text, and in lower case: the server takes "False" for true.
         query = {member: str(value).lower() for member, value in options.members().items()}
-        open_file, file_name = _opener(file, name)
-        with open_file() as opened:
+        query |= given(table_name=source.table_name)
+        file_name = source.file_name
+        with source.open() as opened:
             outline = _multipart(file_name, opened)
 
         def body() -> Iterator[bytes]:
-            with open_file() as opened, Progress(file_name, progress) as shown:
+            with source.open() as opened, Progress(file_name, progress, total_bytes=outline.len) as shown:
                 parts = _multipart(file_name, opened, outline.boundary_value)
                 yield from shown.count_bytes(iter(lambda: parts.read(_BLOCK_BYTES), b""))
 
@@ -211,14 +215,14 @@ class Imports:
         answer = self._platform.json("GET", PATH, what="listing imports")
         return [str(import_id) for import_id in answer["imports"]]
 
-    def wait(self, import_id: str, *, timeout_s: float = 600.0, progress: bool | None = None) -> Import:
+    def wait(self, import_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Import:
         """Wait until a job has ended well.
 
         Parameters
         ----------
         import_id : str
         timeout_s : float, default 600
-            Longest time to wait, in seconds.
+            Longest time to wait, in seconds; None: for ever.
         progress : bool, optional
             As in ``to_carto``; shows the state.
 
@@ -255,18 +259,25 @@ def wrapped(connector: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def without_passwords(connector: Mapping[str, Any]) -> Iterator[None]:
-    """Take the password of a connector out of errors, should the server have repeated it."""
+    """Take the secrets of a connector out of errors, should the server have repeated them."""
     connection = wrapped(connector)["connector"].get("connection", {})
-    secrets = [str(value) for name, value in connection.items() if "pass" in name.lower() and value]
+    secrets = [str(value) for name, value in connection.items() if name not in _NO_SECRETS and value]
+
+    def clean(text: Any) -> Any:
+        for secret in secrets:
+            text = text.replace(secret, "***") if isinstance(text, str) else text
+        return text
+
     try:
         yield
     except CartoError as error:
-        for secret in secrets:
-            error.args = tuple(str(argument).replace(secret, "***") for argument in error.args)
+        error.args = tuple(map(clean, error.args))
+        for name, value in vars(error).items():
+            setattr(error, name, clean(value))
         raise
 
 
-def _multipart(file_name: str, file: BinaryIO, boundary: str | None = None) -> MultipartEncoder:
+def _multipart(file_name: str, file: Measured, boundary: str | None = None) -> MultipartEncoder:
     return MultipartEncoder({"file": (file_name, file, "application/octet-stream")}, boundary=boundary)
 
 
@@ -282,33 +293,3 @@ def _failure(answer: Mapping[str, Any]) -> ImportFailed:
     if warnings := text(answer, "warnings"):
         lines.append(warnings)
     return ImportFailed("\n".join(lines), code=code, title=name, what_about=what_about, source=text(told, "source"))
-
-
-def _opener(file: File, name: str | None) -> tuple[Callable[[], AbstractContextManager[BinaryIO]], str]:
-    """Make a function that opens the file, and find the name to send it under."""
-    if isinstance(file, str | os.PathLike):
-        path = Path(file)
-        path.open("rb").close()  # an error of the file system comes before anything is sent
-        return (lambda: path.open("rb")), path.name if name is None else _named(name, path.name)
-    if isinstance(file, io.TextIOBase) or not hasattr(file, "read"):
-        raise TypeError(f"expected a path or a file opened in binary mode, got {type(file).__name__}")
-    own = getattr(file, "name", None)
-    own_name = Path(own).name if isinstance(own, str) else ""
-    sent = own_name if name is None else _named(name, own_name)
-    if not Path(sent).suffix:
-        raise ValueError(f"a file object needs a name with an ending that says its type, as 'x.csv', not {sent!r}")
-    return (lambda: _rewound(file)), sent
-
-
-@contextmanager
-def _rewound(file: BinaryIO) -> Iterator[BinaryIO]:
-    """Give a file of the caller's from its beginning, and leave it open."""
-    file.seek(0)
-    yield file
-
-
-def _named(name: str, file_name: str) -> str:
-    """Put the ending of a file behind the name of a table, unless it has one."""
-    endings = Path(file_name).suffixes[-2:]
-    ending = "".join(endings) if endings[:1] == [".tar"] else "".join(endings[-1:])
-    return name if Path(name).suffix in endings or not ending else f"{name}{ending}"

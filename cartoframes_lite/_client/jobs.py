@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,7 +18,7 @@ def wait(
     poll: Callable[[], T],
     *,
     done: Callable[[T], bool],
-    timeout_s: float,
+    timeout_s: float | None,
     what: str,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
@@ -30,8 +31,8 @@ def wait(
         Asks the server.
     done : callable
         Says of an answer whether it is the last.
-    timeout_s : float
-        Longest time to wait, in seconds.
+    timeout_s : float or None
+        Longest time to wait, in seconds; None: for ever.
     what : str
         What the message calls it.
     sleep, clock : callable
@@ -42,7 +43,7 @@ def wait(
     JobTimeout
         If it is not done in time; it goes on on the server.
     """
-    deadline, pause = clock() + timeout_s, _FIRST_S
+    deadline, pause = clock() + (math.inf if timeout_s is None else timeout_s), _FIRST_S
     while True:
         state = poll()
         if done(state):

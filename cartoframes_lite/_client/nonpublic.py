@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 from cartoframes_lite.errors import NonPublicAPIWarning
 
+_PACKAGE = "cartoframes_lite."
 _said: set[str] = set()
 
 
@@ -24,4 +26,12 @@ def warn(api: str) -> None:
         f"{api} is not a documented API of CARTO and may change without notice; to silence this: "
         "warnings.simplefilter('ignore', cartoframes_lite.NonPublicAPIWarning)"
     )
-    warnings.warn(message, NonPublicAPIWarning, stacklevel=2)
+    warnings.warn(message, NonPublicAPIWarning, stacklevel=_users_level())
+
+
+def _users_level() -> int:
+    """Count the calls up to the line of the user's that began it."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -33,12 +33,15 @@ class Progress(_Bar):
     title : str
     show : bool or None
         None: after two seconds; True: at once; False: never.
+    total_bytes : int, optional
+        How many there will be, if that is known.
     """
 
-    def __init__(self, title: str, show: bool | None) -> None:
+    def __init__(self, title: str, show: bool | None, *, total_bytes: int | None = None) -> None:
         self._rows = 0
         self._bar = tqdm(
             desc=title,
+            total=total_bytes,
             unit="B",
             unit_scale=True,
             delay=0 if show else _DELAY_S,

@@ -140,6 +140,11 @@ class SQL:
         (row,) = self.rows("SELECT " + ", ".join(f'{oid}::regtype::text AS "{oid}"' for oid in unknown.values()))
         return {text: row[oid] for text, oid in unknown.items()}
 
+    def schema(self) -> str:
+        """Ask for the schema of the account."""
+        (row,) = self.rows("SELECT current_schema() AS name")
+        return str(row["name"])
+
     def tables(self) -> list[str]:
         """List the tables of the account that the key can see, by name."""
         return sorted(row["name"] for row in self.rows("SELECT name FROM CDB_UserTables() AS tables(name)"))

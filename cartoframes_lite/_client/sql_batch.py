@@ -64,7 +64,7 @@ class Batch:
         job: dict[str, Any] = self._transport.json("DELETE", f"{PATH}/job/{job_id}", idempotent=True)
         return job
 
-    def wait(self, job_id: str, *, timeout_s: float = 600.0) -> dict[str, Any]:
+    def wait(self, job_id: str, *, timeout_s: float | None = 600.0) -> dict[str, Any]:
         """Wait until a job is done.
 
         Raises

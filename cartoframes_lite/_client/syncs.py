@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import index
 from typing import Any
 
 from cartoframes_lite._client.answers import given, integer, moment, text
@@ -126,8 +127,9 @@ class Syncs:
 
 def checked_interval(interval_s: int) -> int:
     """Return an interval; ValueError if it is too short, TypeError if it is not a whole number."""
-    if isinstance(interval_s, bool) or not isinstance(interval_s, int):
+    if isinstance(interval_s, bool) or not hasattr(interval_s, "__index__"):
         raise TypeError(f"the interval is a whole number of seconds, not {interval_s!r}")
+    interval_s = index(interval_s)
     if interval_s < SHORTEST_S:
         raise ValueError(f"the shortest interval is {SHORTEST_S} s (15 minutes), not {interval_s} s")
     return interval_s

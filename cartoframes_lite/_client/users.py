@@ -12,7 +12,7 @@ from cartoframes_lite._client.answers import given, integer, text
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite._html import amount, figures
-from cartoframes_lite.errors import PermissionDenied
+from cartoframes_lite.errors import CartoError, PermissionDenied
 
 ME, USERS, ORGANIZATION = "api/v3/me", "api/v1/users", "api/v1/organization"
 
@@ -157,6 +157,32 @@ class Users:
         nonpublic.warn(ORGANIZATION)
         answer = self._platform.json("GET", _users_of(organization), what="listing the users of the organization")
         return [User.of(found) for found in (answer["users"] if isinstance(answer, Mapping) else answer)]
+
+    def find_entity(self, user_or_org: str) -> tuple[str, str]:
+        """Find somebody to share with: the account's organization, or a user of it, by name.
+
+        Returns
+        -------
+        tuple of (str, str)
+            "org" or "user", and the id.
+
+        Raises
+        ------
+        CartoError
+            If the account is in no organization, or there is no such user in it.
+        """
+        organization = self.me().organization
+        if organization is None:
+            raise CartoError("the account belongs to no organization, so there is nobody to share with")
+        if user_or_org == organization.name:
+            return "org", organization.id
+        users = {user.username: user.id for user in self.of_organization(organization.name)}
+        entity_id = users.get(user_or_org)
+        if entity_id is None:
+            raise CartoError(
+                f"{user_or_org!r} is neither the organization {organization.name!r} nor a user of it: {sorted(users)}"
+            )
+        return "user", entity_id
 
     def add_to_organization(
         self, organization: str, *, username: str, email: str, password: str, quota_bytes: int | None = None

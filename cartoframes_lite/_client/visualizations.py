@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Any, Literal, get_args
 from urllib.parse import quote
 
@@ -167,7 +168,8 @@ class Visualizations:
         """List datasets or maps, by name.
 
         What others add, rename and delete in the meantime does not make the list miss one that was there all the
-        time: of several pages, two readings have to agree.
+        time: if there are several pages, they are read until two readings agree. Should five not do, all that was
+        seen is returned.
 
         Parameters
         ----------
@@ -184,6 +186,8 @@ class Visualizations:
         """
         nonpublic.warn(PATH)
         check_privacy(privacy)
+        if isinstance(tags, str):
+            raise TypeError(f"tags is a list of words, not the text {tags!r}")
         query = given(
             types=kind,
             q=search,
@@ -197,21 +201,22 @@ class Visualizations:
             order_direction="asc",
             per_page=_PAGE,
         )
-        before: list[Entry] | None = None
+        seen: dict[str, Entry] = {}
+        before: list[str] = []
         for _ in range(_READINGS):
-            entries = list(self._pages(query))
-            if len(entries) <= _PAGE or (before is not None and _ids(before) == _ids(entries)):
-                break
-            before = entries
-        return list({entry.id: entry for entry in entries}.values())
+            pages = list(self._pages(query))
+            found = {entry.id: entry for page in pages for entry in page}
+            if len(pages) == 1 or list(found) == before:
+                return list(found.values())
+            seen |= found
+            before = list(found)
+        return sorted(seen.values(), key=lambda entry: entry.name)
 
-    def _pages(self, query: Mapping[str, Any]) -> Iterator[Entry]:
-        page = 0
-        while True:
-            page += 1
+    def _pages(self, query: Mapping[str, Any]) -> Iterator[Sequence[Entry]]:
+        for page in count(1):
             answer = self._platform.json("GET", PATH, what="listing datasets", query={**query, "page": page})
             entries = [Entry.of(found) for found in answer["visualizations"]]
-            yield from entries
+            yield entries
             if len(entries) < _PAGE:
                 return
 
@@ -232,7 +237,11 @@ class Visualizations:
             If the server has silently kept the old name.
         """
         nonpublic.warn(PATH)
+        if "privacy" in changes and changes["privacy"] is None:
+            raise ValueError(f"privacy must be one of {get_args(Privacy)}, not None")
         check_privacy(changes.get("privacy"))
+        if isinstance(changes.get("tags"), str):
+            raise TypeError(f"tags is a list of words, not the text {changes['tags']!r}")
         entry = self.get(which)
         body = {"id": entry.id, **changes}
         changed = Entry.of(
@@ -252,7 +261,6 @@ class Visualizations:
             Its id, or the name of a dataset.
         privacy : {"public", "private", "link"}
         """
-        check_privacy(privacy)
         self.update(name, privacy=privacy)
 
     def require_settable(self) -> None:
@@ -318,10 +326,6 @@ def check_privacy(privacy: object) -> None:
 
 def _place(name: str) -> str:
     return f"{PATH}/{quote(name, safe='')}"
-
-
-def _ids(entries: Sequence[Entry]) -> list[str]:
-    return [entry.id for entry in entries]
 
 
 def _permission(item: Mapping[str, Any]) -> Permission:

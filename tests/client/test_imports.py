@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
 import re
 import socket
 import tracemalloc
+import zipfile
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -85,22 +89,38 @@ def test_a_large_file_is_not_read_into_memory(wire: Wire, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "own", "sent"),
-    [
-        (None, "x.csv", "x.csv"),
-        ("Stations", "x.csv", "Stations.csv"),
-        ("Stations.csv", "x.csv", "Stations.csv"),
-        ("stations", "x.y.tar.gz", "stations.tar.gz"),
-        ("v1.2", "x.csv", "v1.2.csv"),
-    ],
+    ("name", "table_name"),
+    [(None, None), ("Stations", "Stations"), ("Stations.CSV", "Stations"), ("v1.2", "v1.2")],
 )
-def test_the_name_of_a_table_gets_the_ending_of_the_file(
-    name: str | None, own: str, sent: str, wire: Wire, tmp_path: Path
+def test_a_name_for_the_table_leaves_that_of_the_file(
+    name: str | None, table_name: str | None, wire: Wire, tmp_path: Path
 ) -> None:
-    (tmp_path / own).write_bytes(b"a\n1\n")
-    Imports(wire.play(STARTED)).create_from_file(tmp_path / own, ImportOptions(), name=name)
+    (tmp_path / "X y.csv").write_bytes(b"a\n1\n")
+    Imports(wire.play(STARTED)).create_from_file(tmp_path / "X y.csv", ImportOptions(), name=name)
     wire.close()
-    assert f'filename="{sent}"'.encode() in wire.heads[0]
+    assert b'filename="X y.csv"' in wire.heads[0]
+    query = parse_qs(urlsplit(wire.heads[0].split(b" ")[1].decode()).query)
+    assert query.get("table_name") == (None if table_name is None else [table_name])
+
+
+def test_files_whose_descriptor_is_that_of_another(wire: Wire, tmp_path: Path) -> None:
+    content = b"a,b\n" + b"1,2\n" * 1000
+    (tmp_path / "x.gz").write_bytes(gzip.compress(content))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.csv", content)
+    service = Imports(wire.play(*[STARTED] * 3))
+    with gzip.open(tmp_path / "x.gz") as packed, zipfile.ZipFile(tmp_path / "x.zip").open("x.csv") as member:
+        for file in (packed, member, io.BufferedReader(io.BytesIO(content))):  # type: ignore[arg-type]  # BytesIO is raw
+            service.create_from_file(file, ImportOptions(), name="x.csv")  # type: ignore[arg-type]  # GzipFile reads
+    wire.close()
+    assert all(content in head for head in wire.heads)
+
+
+def test_a_pipe_cannot_be_sent(wire: Wire) -> None:
+    read, write = os.pipe()
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe, pytest.raises(ValueError, match="rewound"):
+        Imports(wire.play()).create_from_file(pipe, ImportOptions(), name="x.csv")
 
 
 def test_a_file_object_is_sent_from_its_beginning_and_left_open(wire: Wire) -> None:
@@ -199,6 +219,17 @@ def test_a_password_that_the_server_repeats_is_taken_out(wire: Wire) -> None:
     wire.close()
     sent = json.loads(wire.heads[0].partition(b"\r\n\r\n")[2])
     assert sent["connector"] == {"provider": "postgres", "connection": {"password": "pa55"}, "table": "t"}
+
+
+def test_secrets_are_taken_out_of_all_of_an_error() -> None:
+    from cartoframes_lite._client.imports import without_passwords
+
+    connector = {"connector": {"provider": "x", "connection": {"server": "host", "token": "t0k"}}}
+    error = ImportFailed("t0k at host", code=1, title="t0k", what_about="not t0k")
+    with pytest.raises(ImportFailed) as caught, without_passwords(connector):
+        raise error
+    assert str(caught.value) == "*** at host"
+    assert (caught.value.code, caught.value.title, caught.value.what_about) == (1, "***", "not ***")
 
 
 def test_every_code_of_the_table_has_a_title() -> None:

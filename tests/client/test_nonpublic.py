@@ -16,3 +16,4 @@ def test_once_for_each_api(monkeypatch: pytest.MonkeyPatch) -> None:
             nonpublic.warn(api)
     assert [str(warning.message).split()[0] for warning in caught] == ["api/v1/viz", "api/v3/me"]
     assert {warning.category for warning in caught} == {NonPublicAPIWarning}
+    assert {warning.filename for warning in caught} == {__file__}

@@ -84,6 +84,31 @@ def test_pages_are_read_until_two_readings_agree(wire: Wire, monkeypatch: pytest
     assert b"order=name" in wire.heads[0]
 
 
+def test_a_list_that_never_comes_to_rest_has_all_that_was_seen(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visualizations, "_PAGE", 2)
+    monkeypatch.setattr(visualizations, "_READINGS", 2)
+    readings = [page("a", "b"), page("d"), page("b", "c"), page("d")]  # "c" is missed once, "a" goes
+    found = Visualizations(wire.play(*readings)).list("table")
+    assert [entry.name for entry in found] == ["a", "b", "c", "d"]
+
+
+def test_two_pages_are_not_taken_for_one(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visualizations, "_PAGE", 2)
+    torn, whole = [page("a", "b"), page()], [page("b", "c"), page()]  # "a" goes, and "c" moves to the first page
+    found = Visualizations(wire.play(*torn, *whole, *whole)).list("table")
+    assert [entry.name for entry in found] == ["b", "c"]
+
+
+def test_tags_are_not_one_text(wire: Wire) -> None:
+    service = Visualizations(wire.play())
+    with pytest.raises(TypeError, match="'rail'"):
+        service.list("table", tags="rail")
+    with pytest.raises(TypeError, match="'rail'"):
+        service.update("t", tags="rail")
+    with pytest.raises(ValueError, match="None"):
+        service.update("t", privacy=None)
+
+
 def test_one_page_is_read_once(wire: Wire) -> None:
     found = Visualizations(wire.play(page("a", "b"))).list("derived", tags=["x", "y"], locked=True)
     wire.close()
