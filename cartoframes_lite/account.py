@@ -28,7 +28,7 @@ def list_datasets(
     Parameters
     ----------
     credentials : Credentials, optional
-        Other keys than the master key are shown public datasets only.
+        Other keys than the master key are shown public datasets only; ``list_tables`` shows all that they may read.
     search : str, optional
         Words in name, description or tags.
     tags : sequence of str
