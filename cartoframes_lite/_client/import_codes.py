@@ -73,8 +73,6 @@ TITLES = {
     99999: "Unknown",
 }
 
-ALL_SKIPPED = 1022
-
 
 def title(code: int | None) -> str:
     """Return the title of a code, "Unknown" for one that is not in the table."""

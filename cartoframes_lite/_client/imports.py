@@ -11,12 +11,12 @@ from requests_toolbelt import MultipartEncoder
 
 from cartoframes_lite._client import jobs
 from cartoframes_lite._client.answers import given, integer, text
-from cartoframes_lite._client.import_codes import ALL_SKIPPED, title
+from cartoframes_lite._client.import_codes import title
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._client.progress import Progress, Waiting
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite._client.uploads import File, Measured, Source
-from cartoframes_lite.errors import CartoError, ImportFailed
+from cartoframes_lite.errors import CartoError, ImportFailed, JobError
 
 PATH = "api/v1/imports"
 _FINAL = ("complete", "failure", "stuck")
@@ -114,11 +114,6 @@ class Import:
             synchronization_id=text(answer, "synchronization_id"),
         )
 
-    @property
-    def skipped(self) -> bool:
-        """Whether there were such tables, and ``collision_strategy="skip"`` left them alone."""
-        return self.error_code == ALL_SKIPPED
-
 
 class Imports:
     """``client.imports``.
@@ -180,7 +175,7 @@ class Imports:
         answer = self._platform.upload(
             PATH, what="importing", query=query, body=body, content_type=outline.content_type, size_bytes=outline.len
         )
-        return str(answer["item_queue_id"])
+        return _queued(answer)
 
     def create_from_url(self, url: str, options: ImportOptions) -> str:
         """Let the server fetch a file; return the id of the job."""
@@ -248,7 +243,7 @@ class Imports:
     def _create(self, source: Mapping[str, Any], options: ImportOptions) -> str:
         body = {**options.members(), **source}
         answer = self._platform.json("POST", PATH, what="importing", json_body=body)
-        return str(answer["item_queue_id"])
+        return _queued(answer)
 
 
 def wrapped(connector: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,6 +274,13 @@ def without_passwords(connector: Mapping[str, Any]) -> Iterator[None]:
 
 def _multipart(file_name: str, file: Measured, boundary: str | None = None) -> MultipartEncoder:
     return MultipartEncoder({"file": (file_name, file, "application/octet-stream")}, boundary=boundary)
+
+
+def _queued(answer: Mapping[str, Any]) -> str:
+    """Return the id of the job that an answer tells of."""
+    if not answer.get("item_queue_id"):
+        raise JobError("the server has not begun the import, and does not say why: try again", job=dict(answer))
+    return str(answer["item_queue_id"])
 
 
 def _failure(answer: Mapping[str, Any]) -> ImportFailed:

@@ -15,7 +15,7 @@ import pytest
 
 from cartoframes_lite._client.import_codes import TITLES
 from cartoframes_lite._client.imports import Import, ImportOptions, Imports
-from cartoframes_lite.errors import ImportFailed, JobTimeout, PermissionDenied, RateLimited, SQLError
+from cartoframes_lite.errors import ImportFailed, JobError, JobTimeout, PermissionDenied, RateLimited, SQLError
 
 from .conftest import Wire, read_head, response
 
@@ -171,6 +171,11 @@ def test_a_refused_parameter(wire: Wire) -> None:
     refused = response("400 Bad Request", b'{"errors": {"imports": "Unknown value"}}')
     with pytest.raises(SQLError, match="imports: Unknown value"):
         Imports(wire.play(refused)).create_from_url("http://x", ImportOptions())
+
+
+def test_an_answer_without_a_job(wire: Wire) -> None:
+    with pytest.raises(JobError, match="not begun"):
+        Imports(wire.play(response("200 OK", b'{"success": false}'))).create_from_url("http://x", ImportOptions())
 
 
 def test_another_key_is_told_what_it_needs(wire: Wire) -> None:
