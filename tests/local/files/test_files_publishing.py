@@ -154,3 +154,61 @@ def test_two_imports_do_not_get_one_name(importer: Importer, state: State) -> No
             publish(importer.connection, staged, collision_strategy=None, plan=Plan())
         other.commit()
         assert publish(importer.connection, staged, collision_strategy=None, plan=Plan()) == ["t_1"]
+
+
+@pytest.mark.parametrize(("old", "new"), [("bigint", "integer"), ("integer", "bigint"), ("smallint", "integer")])
+def test_types_of_ids_may_differ(importer: Importer, old: str, new: str) -> None:
+    query(importer, f"SELECT 1::{old} AS cartodb_id, 'x' AS a")
+    importer.connection.execute(f"ALTER TABLE t ALTER cartodb_id TYPE {old}")
+    assert query(
+        importer, f"SELECT n::{new} AS cartodb_id, 'y' AS a FROM generate_series(5, 6) n", strategy="overwrite"
+    )
+    assert importer.rows("t", "cartodb_id") == [(5,), (6,)]
+    assert importer.columns("t")["cartodb_id"] == old
+
+
+def test_ids_that_do_not_fit_are_given_anew(importer: Importer) -> None:
+    importer.run(importer.write("t.csv", "cartodb_id,a\n7,x\n"))
+    importer.run(importer.write("t.csv", "cartodb_id,a\n30000000000,x\n20000000000,y\n"), strategy="overwrite")
+    assert importer.rows("t", "cartodb_id", "a") == [(1, "y"), (2, "x")]
+    importer.connection.execute("INSERT INTO t (a) VALUES ('z')")
+    assert importer.rows("t", "cartodb_id") == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("bigint", "integer"), ("double precision", "integer"), ("double precision", "bigint"), ("numeric", "bigint")],
+)
+def test_narrower_types_go_into_wider_ones_only(importer: Importer, old: str, new: str) -> None:
+    query(importer, f"SELECT 1::{old} AS a")
+    assert query(importer, f"SELECT 2::{new} AS a", strategy="overwrite") == ["t"]
+    assert importer.rows("t", "a") == [(2,)]
+    assert importer.own_columns("t") == {"a": old}
+    query(importer, f"SELECT 1::{new} AS a", name="u")
+    with pytest.raises(ImportRefused, match="2012"):
+        query(importer, f"SELECT 2::{old} AS a", name="u", strategy="overwrite")
+
+
+def test_a_name_that_somebody_else_is_about_to_use(importer: Importer, state: State) -> None:
+    path = importer.write("t.csv", "a\n1\n")
+    with psycopg.connect(state.conninfo(state.owner_role)) as other:
+        other.execute("CREATE TABLE t (a integer)")
+        assert importer.run(path) == ["t_1"]
+        assert importer.code(path, strategy="overwrite") == 2013
+        other.rollback()
+    assert one(importer.connection, "SHOW lock_timeout") == "0"
+
+
+def test_a_name_that_only_a_type_has(importer: Importer) -> None:
+    importer.connection.execute("CREATE TYPE t AS ENUM ('x')")
+    importer.connection.execute("CREATE TABLE u (a integer)")
+    importer.connection.execute("CREATE INDEX t_1 ON u (a)")
+    assert importer.run(importer.write("t.csv", "a\n1\n")) == ["t_2"]
+
+
+def test_a_percent_sign_in_a_name(importer: Importer) -> None:
+    staged = stage_query(importer.connection, "SELECT 1 AS a", name="x", plan=Plan())
+    importer.connection.execute(f'ALTER TABLE public."{staged.table}" RENAME TO "100%s"')
+    other = stage_query(importer.connection, "SELECT 2 AS a", name="x", plan=Plan())
+    replace(importer.connection, other, "100%s")
+    assert importer.rows("100%s", "a") == [(2,)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import re
 from pathlib import Path
 
 from charset_normalizer import from_bytes
 
+from .alphabets import likely_encodings
 from .codes import ImportRefused
 
 _BLOCK = 1 << 20
@@ -19,11 +19,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_WESTERN = "cp1252"
-# Any bytes are letters in these; nobody sends them.
-_MAINFRAMES = ["cp037", "cp1026", "cp1140", "cp273", "cp424", "cp500", "cp875"]
-_WORD = re.compile(r"[^\W\d_]+")
-_SIGN_IN_WORD = re.compile(r"[A-Za-zÀ-ÿ][¡-¶\xb8-¿][A-Za-zÀ-ÿ]")
+# Characters of two bytes and more, which letters of other encodings seldom happen to be.
+_EAST_ASIAN = ["shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"]
+_CHAOS = 0.1  # of what is no text, more than of what is
 
 
 def as_utf8(path: Path, target: Path) -> Path:
@@ -71,26 +69,17 @@ def _encoding(path: Path) -> str:
     telling = b"\n".join(line for line in sample.splitlines() if not line.isascii())
     if b"\0" in sample:
         raise ImportRefused(2003, "NUL characters in the text")
-    if _is_western(telling):
-        return _WESTERN
-    best = from_bytes(telling, cp_exclusion=_MAINFRAMES).best()
-    if best is None:
-        raise ImportRefused(2002)
-    return best.encoding
+    found = likely_encodings(telling) or _east_asian(telling)
+    if len(found) != 1:
+        raise ImportRefused(2002, f"it may be any of {', '.join(found)}: save it as UTF-8" if found else "")
+    return found[0]
 
 
-def _is_western(sample: bytes) -> bool:
-    """Tell whether text reads like one of western Europe: accents on some letters, and no signs in the middle of words.
-
-    Statistics of whole languages, as of charset-normalizer, are of no use for columns of names.
-    """
-    try:
-        text = sample.decode(_WESTERN)
-    except UnicodeDecodeError:
-        return False
-    words = [word for word in _WORD.findall(text) if not word.isascii()]
-    accented = sum(not letter.isascii() for word in words for letter in word)
-    return accented <= sum(map(len, words)) / 2 and not _SIGN_IN_WORD.search(text)
+def _east_asian(sample: bytes) -> list[str]:
+    """Return the encodings of eastern Asia in which bytes are text, one of each that make the same text."""
+    matches = list(from_bytes(sample, cp_isolation=_EAST_ASIAN))
+    least = min((match.chaos for match in matches), default=0.0)
+    return [match.encoding for match in matches if match.chaos < least + _CHAOS]
 
 
 def _first_foreign(path: Path) -> int | None:

@@ -40,6 +40,7 @@ _HEAD = 65_536
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_OLE = "EncryptedPackage".encode("utf-16-le")
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_BRACKETED = re.compile(rb"<[^<>?!\r\n][^<>\r\n]*> *(?:[,;|\t]|[\r\n]+(?!\s*<)|\Z)")
 _ROOT = re.compile(rb"<(?![?!])(?:[\w.-]+:)?([\w.-]+)")
 
 
@@ -73,9 +74,9 @@ SHAPEFILE = Format(("ESRI Shapefile",), broken=1006)
 XLSX = Format(("XLSX",), broken=1004)
 ODS = Format(("ODS",), broken=1004)
 GEOJSON = Format(("GeoJSON", "ESRIJSON", "TopoJSON"), broken=3007)
-_GEOJSON_LINES = Format(("GeoJSONSeq",), broken=3007)
-_GEOPACKAGE = Format(("GPKG",))
-_SQLITE = Format(("SQLite",))
+GEOJSON_LINES = Format(("GeoJSONSeq",), broken=3007)
+GEOPACKAGE = Format(("GPKG",))
+SQLITE = Format(("SQLite",))
 _FLATGEOBUF = Format(("FlatGeobuf",))
 _MAPINFO = Format(("MapInfo File",))
 _OSM = Format(("OSM",), empty=1005)
@@ -118,7 +119,7 @@ def _by_magic(file: SourceFile, head: bytes) -> Format | None:
     if head.startswith(b"PK\3\4"):  # archives have been unpacked: what is left is a spreadsheet or too deep
         return {".xlsx": XLSX, ".xlsm": XLSX, ".ods": ODS}.get(file.suffix)
     if head.startswith(b"SQLite format 3\0"):
-        return _GEOPACKAGE if head[68:72] in (b"GPKG", b"GP10", b"GP11") else _SQLITE
+        return GEOPACKAGE if head[68:72] in (b"GPKG", b"GP10", b"GP11") else SQLITE
     if head.startswith(b"fgb\x03fgb"):
         return _FLATGEOBUF
     if file.suffix == ".shp":
@@ -139,10 +140,11 @@ def _by_text(file: SourceFile, head: bytes) -> Format | None:
     if text.startswith(b"<"):
         root = _ROOT.search(re.sub(rb"<!--.*?-->|<!DOCTYPE[^>]*>", b"", text, flags=re.DOTALL))
         name = root[1].lower() if root else b""
-        if name in _ROOTS or name == b"html" or file.suffix not in DELIMITED_SUFFIXES:
+        # A header may be written in such brackets, but has a delimiter behind them, or nothing.
+        if name and (name in _ROOTS or file.suffix not in DELIMITED_SUFFIXES or not _BRACKETED.match(text)):
             return _ROOTS.get(name)
     if file.suffix in _LINE_SUFFIXES:
-        return _GEOJSON_LINES
+        return GEOJSON_LINES
     if file.suffix in _JSON_SUFFIXES or (not file.suffix and text.startswith(b"{")):
         return GEOJSON
     return DELIMITED if file.suffix in DELIMITED_SUFFIXES else None

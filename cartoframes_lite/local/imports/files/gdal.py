@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,13 +20,27 @@ import pyogrio
 from ...plan import Plan
 from .archives import SourceFile
 from .codes import ImportRefused
-from .formats import SHAPEFILE, Format
+from .databases import check_database
+from .formats import GEOJSON, GEOJSON_LINES, GEOPACKAGE, ODS, SHAPEFILE, SQLITE, XLSX, Format
+from .guessing import TIMESTAMP, convert
 from .layers import Geometry, Layer
 from .names import normalise_columns, stem
 
 _HEARTBEAT_S = 0.25
 _READER = Path(__file__).with_name("reader.py")
-_GDAL_VARIABLES = ("GDAL", "OGR", "CPL", "VSI", "AWS", "PROJ", "GML", "XLSX", "ODS")
+_CONFINED = Path(__file__).with_name("confined.py")
+_GDAL_VARIABLES = ("GDAL", "OGR", "CPL", "VSI", "AWS", "PROJ", "GML", "XLSX", "ODS", "SPATIALITE", "CURL", "SSL")
+_NOWHERE = "http://127.0.0.1:1"
+# Where the kernel does not do it. And schemas may call no functions but those that only compute.
+_RESTRICTIONS = {
+    "GDAL_HTTP_PROXY": _NOWHERE,
+    "GDAL_HTTPS_PROXY": _NOWHERE,
+    "GDAL_HTTP_TIMEOUT": "1",
+    "PROJ_NETWORK": "OFF",
+    "OGR_SQLITE_PRAGMA": "trusted_schema=OFF",
+    "OGR_SQLITE_LIST_VIRTUAL_OGR": "NO",
+}
+_LINKED_CRS = re.compile(rb'"crs"\s*:\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)?"type"\s*:\s*"(?:link|url)"', re.IGNORECASE)
 
 
 def read_layers(
@@ -63,12 +79,13 @@ def read_layers(
         allows, 6667 if it takes too long, 3101 and 3008 if a shapefile has no, or no good, projection.
     """
     options = dict(format_.options)
-    if not type_guessing and format_.drivers[0] in ("XLSX", "ODS"):
+    is_sheet = format_ in (XLSX, ODS)
+    if is_sheet and not type_guessing:
         options["FIELD_TYPES"] = "STRING"
-    if format_ is SHAPEFILE:
-        _check_parts(file)
+    _check(file, format_)
     asked = {
         "options": options,
+        "headers": is_sheet,
         "ignored": sorted(format_.ignored),
         "most_rows": plan.rows,
         "most_layers": plan.layers,
@@ -101,7 +118,7 @@ def _run(
     file: SourceFile, format_: Format, directory: Path, asked: dict[str, Any], still_wanted: Callable[[], object]
 ) -> dict[str, Any]:
     """Let the other process read; a crash is as good as an error."""
-    command = [sys.executable, "-P", str(_READER), str(file.path), str(directory), json.dumps(asked)]
+    command = [sys.executable, "-P", str(_CONFINED), str(_READER), str(file.path), str(directory), json.dumps(asked)]
     with subprocess.Popen(
         command,
         env=_environment(format_.drivers),
@@ -133,14 +150,34 @@ def _output(process: subprocess.Popen[bytes], timeout_s: float, still_wanted: Ca
 
 def _environment(drivers: tuple[str, ...]) -> dict[str, str]:
     """Return the environment in which GDAL has these drivers only, and no network."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_GDAL_VARIABLES)}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_GDAL_VARIABLES) and not name.lower().endswith("_proxy")
+    }
     others = ",".join(sorted(_all_drivers() - set(drivers)))
-    return {**kept, "GDAL_SKIP": others, "OGR_SKIP": others, "PROJ_NETWORK": "OFF", "CPL_VSIL_CURL_USE_HEAD": "NO"}
+    return {**kept, **_RESTRICTIONS, "GDAL_SKIP": others, "OGR_SKIP": others}
 
 
 @cache
 def _all_drivers() -> frozenset[str]:
     return frozenset(pyogrio.list_drivers())
+
+
+def _check(file: SourceFile, format_: Format) -> None:
+    """Refuse what GDAL should not even open."""
+    if format_ is SHAPEFILE:
+        _check_parts(file)
+    elif format_ in (GEOPACKAGE, SQLITE):
+        check_database(file.path)
+    elif format_ in (GEOJSON, GEOJSON_LINES) and _links_its_crs(file.path):
+        raise ImportRefused(3008, "the file names a server for its coordinate system")
+
+
+def _links_its_crs(path: Path) -> bool:
+    """Tell whether a file of GeoJSON wants its coordinate system to be fetched from somewhere."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _LINKED_CRS.search(content) is not None
 
 
 def _check_parts(file: SourceFile) -> None:
@@ -167,7 +204,7 @@ def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Pa
         column = "wkb of " + path.stem  # no name of a field has spaces
         names.insert(geometry_at, column)
         geometry = Geometry(column, one["crs"], _has_z(one["geometry"]))
-    schema = pa.schema([pa.field(name, _plain(field.type)) for name, field in zip(names, fields, strict=True)])
+    schema = pa.schema([pa.field(name, _plain(field)) for name, field in zip(names, fields, strict=True)])
     name = stem(file.name)
     if not alone and one["name"].casefold() != name.casefold():
         name = f"{name}_{one['name']}"
@@ -181,14 +218,22 @@ def _has_z(kind: str) -> bool | None:
     return kind.endswith(" Z") or kind.startswith("2.5D")
 
 
-def _plain(arrow: pa.DataType) -> pa.DataType:
+def _is_time(field: pa.Field) -> bool:
+    """Tell whether text is a time as GDAL writes it."""
+    return (field.metadata or {}).get(b"GDAL:OGR:type") == b"DateTime"
+
+
+def _plain(field: pa.Field) -> pa.DataType:
     """Return the type of plain values for one of Arrow's extensions, as of JSON, and for coded values."""
+    arrow = field.type
+    if _is_time(field):
+        return TIMESTAMP.arrow
     if pa.types.is_dictionary(arrow):
         return arrow.value_type
     return arrow.storage_type if isinstance(arrow, pa.BaseExtensionType) else arrow
 
 
-def _plain_values(column: pa.Array) -> pa.Array:
+def _plain_values(column: pa.Array, field: pa.Field) -> pa.Array:
     """Return plain values; refuse text that GDAL has passed on in another encoding than it should."""
     if pa.types.is_dictionary(column.type):
         return column.dictionary_decode()
@@ -197,13 +242,18 @@ def _plain_values(column: pa.Array) -> pa.Array:
         values.validate(full=True)
     except pa.ArrowInvalid:
         raise ImportRefused(2006) from None
-    return values
+    if not _is_time(field):
+        return values
+    try:
+        return convert(values, TIMESTAMP)
+    except pa.ArrowInvalid:
+        raise ImportRefused(2001, f"not all of {field.name} are times") from None
 
 
 def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
         for batch in reader:
-            columns = [_plain_values(column) for column in batch.columns]
+            columns = [_plain_values(*pair) for pair in zip(batch.columns, reader.schema, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

@@ -41,10 +41,13 @@ def from_wkb(values: pa.Array) -> Geometries:
     Raises
     ------
     ValueError
-        If one of them cannot be read, or repaired by closing its rings.
+        If one of them cannot be read, or repaired by closing its rings, or is made of curves.
     """
     texts = values.to_numpy(zero_copy_only=False)
-    return _all_read(texts, shapely.from_wkb(texts, on_invalid="fix"))
+    try:
+        return _all_read(texts, shapely.from_wkb(texts, on_invalid="fix"))
+    except NotImplementedError:
+        raise ValueError("curves, surfaces and triangles: write them as lines and polygons") from None
 
 
 def from_text(values: pa.Array) -> Geometries:
@@ -133,7 +136,10 @@ def _all_read(texts: npt.NDArray[Any], geometries: Geometries) -> Geometries:
 
 
 def _from_hex(texts: npt.NDArray[Any]) -> Geometries:
-    read: Geometries = shapely.from_wkb(np.array([text.strip() for text in texts], object), on_invalid="fix")
+    try:
+        read: Geometries = shapely.from_wkb(np.array([text.strip() for text in texts], object), on_invalid="fix")
+    except NotImplementedError:
+        raise ValueError("curves") from None
     return read
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,26 @@ from .tables import Connection, Staged, public, refusals, regclass, scalar
 
 # Any number, the same for all imports: two of them that look for a free name take turns.
 _NAMES_LOCK = 0x0CA27AB1
+# Others create tables as well; whose transaction is still open may keep a name for as long as it likes.
+_PATIENCE = "200ms"
+_MOST_TRIES = 10
+_CONFLICTS = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.LockNotAvailable,
+)
+_INTEGERS = tuple(psycopg.postgres.types[name].oid for name in ("int2", "int4", "int8"))  # by their width
+_FLOATS = tuple(psycopg.postgres.types[name].oid for name in ("float4", "float8"))
+_NUMERIC = psycopg.postgres.types["numeric"].oid
+_ID = "cartodb_id"
+_RENUMBERED = sql.SQL("row_number() OVER (ORDER BY cartodb_id)")
+# What goes into a column of another type as the same numbers.
+_NARROWER = {
+    **{oid: frozenset(_INTEGERS[:at]) for at, oid in enumerate(_INTEGERS)},
+    _FLOATS[1]: frozenset({*_INTEGERS, _FLOATS[0]}),
+    _NUMERIC: frozenset(_INTEGERS),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +83,7 @@ def publish(
     published = []
     for one in staged:
         if one.name not in taken or collision_strategy is None:
-            name = unique(one.name, taken)
-            _rename(connection, one.table, name)
-            taken.add(name)
-            published.append(name)
+            published.append(_name(connection, one, taken, tries=_MOST_TRIES if collision_strategy is None else 1))
         elif collision_strategy == "skip":
             connection.execute(sql.SQL("DROP TABLE {}").format(public(one.table)))
         else:
@@ -79,7 +97,7 @@ def replace(connection: Connection, staged: Staged, table: str) -> None:
     """Put the rows of a staged table in the place of those of another one, and drop it.
 
     The table itself stays, with its grants, indexes, and what hangs on it. Its columns must be in the staged one
-    with the same types; it gets the columns that are new.
+    with the same types, or narrower ones; it gets the columns that are new.
 
     Parameters
     ----------
@@ -113,9 +131,15 @@ def replace(connection: Connection, staged: Staged, table: str) -> None:
                 connection.execute(added + sql.SQL(column.type_name))
         connection.execute(sql.SQL("DELETE FROM {}").format(public(table)))
         names = sql.SQL(", ").join(map(sql.Identifier, new))
+        values = sql.SQL(", ").join(
+            _RENUMBERED
+            if name == _ID in old and not _ids_fit(connection, staged.table, old[_ID])
+            else sql.Identifier(name)
+            for name in new
+        )
         connection.execute(
             sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ORDER BY cartodb_id").format(
-                public(table), names, names, public(staged.table)
+                public(table), names, values, public(staged.table)
             )
         )
         _continue_ids(connection, table)
@@ -132,6 +156,25 @@ def _taken_names(connection: Connection) -> set[str]:
         " UNION SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typcategory <> 'A'",
     )
     return {row[0] for row in rows}
+
+
+def _name(connection: Connection, staged: Staged, taken: set[str], *, tries: int) -> str:
+    """Give a staged table a free name, which is taken then; so are those that others are about to use."""
+    before = scalar(connection, sql.SQL("SELECT current_setting('lock_timeout')"))
+    for _ in range(tries):
+        name = unique(staged.name, taken)
+        taken.add(name)
+        with suppress(*_CONFLICTS), connection.transaction():
+            _set_lock_timeout(connection, _PATIENCE)
+            _rename(connection, staged.table, name)
+            _set_lock_timeout(connection, before)
+            return name
+    raise ImportRefused(2013, f"somebody else is about to create a table {staged.name}")
+
+
+def _set_lock_timeout(connection: Connection, timeout: str) -> None:
+    """Let statements wait so long for locks, until the transaction ends."""
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", (timeout,))
 
 
 def _rename(connection: Connection, table: str, name: str) -> None:
@@ -180,8 +223,19 @@ def _check_columns(old: dict[str, _Column], new: dict[str, _Column]) -> None:
     for name, column in old.items():
         if name not in new:
             raise ImportRefused(2012, f"there is no column {name}")
-        if column.type_oid != new[name].type_oid:
+        accepted = frozenset(_INTEGERS) if name == _ID else _NARROWER.get(column.type_oid, frozenset())
+        if new[name].type_oid != column.type_oid and new[name].type_oid not in accepted:
             raise ImportRefused(2012, f"column {name} is {new[name].type_name} and was {column.type_name}")
+
+
+def _ids_fit(connection: Connection, table: str, column: _Column) -> bool:
+    """Tell whether the ids of a table are within the limits of the type of another column."""
+    if column.type_oid not in _INTEGERS:
+        return True
+    limit = 2 ** (16 << _INTEGERS.index(column.type_oid)) // 2
+    query = sql.SQL("SELECT coalesce(max(cartodb_id), 0), coalesce(min(cartodb_id), 0) FROM {}").format(public(table))
+    ((most, least),) = _rows(connection, query)
+    return bool(-limit <= least and most < limit - 1)  # there must be a next one
 
 
 def _continue_ids(connection: Connection, table: str) -> None:
@@ -190,15 +244,14 @@ def _continue_ids(connection: Connection, table: str) -> None:
         connection, sql.SQL("SELECT pg_get_serial_sequence(%s, 'cartodb_id')"), (regclass(connection, table),)
     )
     if sequence is not None:
-        connection.execute(
-            sql.SQL("SELECT setval(%s::regclass, greatest(coalesce(max(cartodb_id), 0), 0) + 1, false) FROM {}").format(
-                public(table)
-            ),
-            (sequence,),
-        )
+        next_id = sql.SQL("SELECT greatest(coalesce(max(cartodb_id), 0), 0) + 1 FROM {}").format(public(table))
+        # Two queries: a name with a percent sign is no place for a parameter.
+        connection.execute("SELECT setval(%s::regclass, %s, false)", (sequence, scalar(connection, next_id)))
 
 
-def _rows(connection: Connection, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+def _rows(
+    connection: Connection, query: str | sql.Composed, parameters: dict[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
     """Return the rows of a query as tuples, whatever rows of the connection look like."""
     with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
         return cursor.execute(query, parameters).fetchall()

@@ -10,6 +10,7 @@ stream format; what they are is printed as JSON.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -20,6 +21,7 @@ import pyogrio
 from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
 _BATCH_ROWS = 4096
+_NUMBER = re.compile(r"\s*-?\d+([.,]\d*)?\s*")  # as in delimited text
 _ERRORS = (
     DataLayerError,
     DataSourceError,
@@ -33,15 +35,31 @@ _ERRORS = (
 )
 
 
-def describe(path: str, layer: str, options: dict[str, str]) -> dict[str, Any]:
+class TooManyColumns(Exception):
+    """A layer has more columns than allowed."""
+
+
+def describe(path: str, layer: str, asked: dict[str, Any]) -> dict[str, Any]:
     """Describe a layer; geometry is None if it has none, else the name of its type."""
+    options: dict[str, str] = asked["options"]
+    if asked["headers"]:
+        options = {**options, "HEADERS": "FORCE" if has_header(path, layer) else "DISABLE"}
     info = pyogrio.read_info(path, layer=layer, **options)
     return {
         "name": layer,
         "fields": [str(name) for name in info["fields"]],
         "crs": info["crs"],
         "geometry": info["geometry_type"],
+        "rows": info["features"],  # -1 if only reading tells
+        "options": options,
     }
+
+
+def has_header(path: str, sheet: str) -> bool:
+    """Tell whether the first row of a sheet is a header, which it is unless there are nothing but numbers in it."""
+    _, table = pyogrio.read_arrow(path, layer=sheet, max_features=1, HEADERS="DISABLE", FIELD_TYPES="STRING")
+    cells = [cell for row in table.to_pylist() for cell in row.values() if cell]
+    return not cells or not all(_NUMBER.fullmatch(cell) for cell in cells)
 
 
 def copy(path: str, layer: dict[str, Any], target: Path, asked: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +67,13 @@ def copy(path: str, layer: dict[str, Any], target: Path, asked: dict[str, Any]) 
     fields = [name for name in layer["fields"] if name not in asked["ignored"]]
     rows, column = 0, None
     with pyogrio.open_arrow(
-        path, layer=layer["name"], columns=fields, batch_size=_BATCH_ROWS, use_pyarrow=True, **asked["options"]
+        path,
+        layer=layer["name"],
+        columns=fields,
+        batch_size=_BATCH_ROWS,
+        use_pyarrow=True,
+        datetime_as_string=True,  # GDAL's own times lose their zones
+        **layer["options"],
     ) as (meta, reader):
         if layer["geometry"] is not None:
             column = meta["geometry_name"] or "wkb_geometry"
@@ -62,20 +86,37 @@ def copy(path: str, layer: dict[str, Any], target: Path, asked: dict[str, Any]) 
     return {**layer, "rows": rows, "column": column, "file": target.name}
 
 
+def copies(path: str, directory: Path, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write the layers with rows, at most one more than allowed; one without only if there is no other."""
+    copied: list[dict[str, Any]] = []
+    empty = None
+    for at, (name, _) in enumerate(pyogrio.list_layers(path)):
+        layer = describe(path, str(name), asked)
+        if not layer["fields"] and layer["geometry"] is None:
+            continue
+        if len(layer["fields"]) > asked["most_columns"]:
+            raise TooManyColumns
+        if layer["rows"] != 0:
+            layer = copy(path, layer, directory / f"{at}.arrow", asked)
+        if layer["rows"]:
+            copied.append(layer)
+        elif empty is None:
+            empty = layer if "file" in layer else copy(path, layer, directory / f"{at}.arrow", asked)
+        if len(copied) > asked["most_layers"]:
+            break
+    return copied or ([] if empty is None else [empty])
+
+
 def read(path: str, directory: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Write all layers; tell what they are, or what went wrong."""
+    """Write the layers; tell what they are, or what went wrong."""
     try:
-        names = [str(name) for name, _ in pyogrio.list_layers(path)]
-        described = [describe(path, name, asked["options"]) for name in names[: asked["most_layers"] + 1]]
-        usable = [layer for layer in described if layer["fields"] or layer["geometry"] is not None]
-        if any(len(layer["fields"]) > asked["most_columns"] for layer in usable):
-            return {"code": 2004}
-        layers = [copy(path, layer, directory / f"{at}.arrow", asked) for at, layer in enumerate(usable)]
+        return {"layers": copies(path, directory, asked)}
+    except TooManyColumns:
+        return {"code": 2004}
     except CRSError:
         return {"code": 3008}
     except _ERRORS as error:
         return {"error": str(error)}
-    return {"layers": layers}
 
 
 def main() -> None:

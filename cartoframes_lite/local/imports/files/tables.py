@@ -51,7 +51,7 @@ def regclass(connection: Connection, table: str) -> str:
     return public(table).as_string(connection)
 
 
-def scalar(connection: Connection, query: sql.SQL | sql.Composed, parameters: tuple[object, ...] = ()) -> Any:
+def scalar(connection: Connection, query: sql.SQL | sql.Composed, parameters: tuple[object, ...] | None = None) -> Any:
     """Return the only value of a query, whatever rows of the connection look like."""
     with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
         row = cursor.execute(query, parameters).fetchone()

@@ -1,0 +1,139 @@
+"""Files that want more than to be read."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Importer
+from test_files_formats import GEOJSON, POINTS, ROWS, frame, write
+
+from cartoframes_lite.local.imports.files import ImportRefused, confined
+from cartoframes_lite.local.imports.files.databases import check_database
+
+CREATE = "CREATE VIRTUAL TABLE v USING VirtualText('{}', 'UTF-8', 0, POINT, NONE, ',')"
+SPELLINGS = {
+    CREATE: "v",
+    CREATE.replace("VIRTUAL", "/* */virtual--\n").replace(" v ", ' "using" '): "using",
+    CREATE.replace(" v ", " IF NOT EXISTS v "): "v",
+    CREATE.replace(" v ", " [a b] ").replace("VirtualText", '"VirtualText"'): "a b",
+    CREATE.replace("VirtualText", "`virtualtext`"): "v",
+    CREATE.replace(" v ", " v\xa0USING\xa0rtree "): "v\xa0USING\xa0rtree",  # one name to SQLite
+}
+
+
+def database(importer: Importer, driver: str, statement: str, name: str = "v") -> Path:
+    """Write a database whose schema says that there is another table, which was never created."""
+    path = write(frame(), importer.directory / f"t.{driver.lower()}", driver)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("INSERT INTO sqlite_master VALUES ('table', ?, ?, 0, ?)", (name, name, statement))
+        if driver == "GPKG":
+            connection.execute("INSERT INTO gpkg_contents (table_name, data_type) VALUES (?, 'attributes')", (name,))
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize("driver", ["SQLite", "GPKG"])
+def test_tables_that_are_other_files(importer: Importer, driver: str) -> None:
+    secret = importer.write("secret.csv", "secret,1\n")
+    assert importer.code(database(importer, driver, CREATE.format(secret))) == 2001
+
+
+@pytest.mark.parametrize("statement", SPELLINGS)
+def test_however_they_are_written(importer: Importer, statement: str) -> None:
+    with pytest.raises(ImportRefused, match="virtual table"):
+        check_database(database(importer, "SQLite", statement, SPELLINGS[statement]))
+
+
+def test_indexes_of_spatialite_are_harmless(importer: Importer) -> None:
+    modules = ("VirtualSpatialIndex", "VirtualElementary", "VirtualKNN2", "rtree")
+    for number, module in enumerate(modules):
+        (importer.directory / "t.sqlite").unlink(missing_ok=True)
+        check_database(database(importer, "SQLite", f"CREATE VIRTUAL TABLE v{number} USING {module}()", f"v{number}"))
+    importer.run(write(frame(), importer.directory / "s.sqlite", "SQLite", SPATIALITE="YES"))
+    assert importer.rows("s", "name", "n") == ROWS
+    assert importer.points("s") == POINTS
+
+
+def test_views_that_compute_are_layers(importer: Importer) -> None:
+    path = write(frame(), importer.directory / "t.gpkg", "GPKG")
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE VIEW v AS SELECT fid AS fid, ST_MinX(geom) AS x, upper(name) AS upper FROM t")
+        connection.execute("INSERT INTO gpkg_contents (table_name, data_type) VALUES ('v', 'attributes')")
+    connection.close()
+    assert importer.run(path) == ["t", "t_v"]
+    assert importer.rows("t_v", "x") == [("2.0",), ("-3.5",)]
+
+
+def test_databases_that_are_broken(importer: Importer) -> None:
+    assert importer.code(database(importer, "SQLite", "CREATE nonsense")) == 2001
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+    """Listen; nobody should connect."""
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    with socket.create_server((request.param, 0), family=family) as server:
+        server.settimeout(0.0)
+        yield server
+
+
+def url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/crs" if ":" in host else f"http://{host}:{port}/crs"
+
+
+def assert_nobody_came(listener: socket.socket) -> None:
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+@pytest.mark.parametrize("kind", ["link", "URL", "url", "name"])
+def test_coordinate_systems_are_not_fetched(importer: Importer, listener: socket.socket, kind: str) -> None:
+    properties = {"href": url(listener), "url": url(listener), "name": url(listener), "type": "ogcwkt"}
+    for crs in ({"type": kind, "properties": properties}, {"properties": properties, "type": kind}):
+        path = importer.write("t.geojson", json.dumps({"crs": crs, **GEOJSON}))
+        if kind == "name":
+            importer.stage(path)
+        else:
+            assert importer.code(path) == 3008
+    assert_nobody_came(listener)
+
+
+def test_a_disguised_link_is_not_followed_either(importer: Importer, listener: socket.socket) -> None:
+    crs = {"type": "link", "properties": {"href": url(listener), "type": "ogcwkt"}}
+    text = json.dumps({"crs": crs, **GEOJSON}).replace('"crs"', '"cr\\u0073"')
+    importer.stage(importer.write("t.geojson", text))
+    assert_nobody_came(listener)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only the kernel of Linux can be asked")
+def test_what_is_confined_has_no_sockets(tmp_path: Path, listener: socket.socket) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import socket, sys\n"
+        "try:\n    socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "except PermissionError:\n    print('refused')\n"
+    )
+    host, port = listener.getsockname()[:2]
+    command = [sys.executable, str(confined.__file__), str(script), host, str(port)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "refused\n"
+    assert_nobody_came(listener)
+
+
+@pytest.mark.parametrize("text", ["<OGRVRTDataSource><OGRVRTLayer/></OGRVRTDataSource>", "<?xml version='1.0'?>\n<a/>"])
+@pytest.mark.parametrize("name", ["t.csv", "t.txt", "t"])
+def test_other_xml_is_no_delimited_text(importer: Importer, name: str, text: str) -> None:
+    assert importer.code(importer.write(name, text)) == 1002
+
+
+def test_headers_in_brackets_are_delimited_text(importer: Importer) -> None:
+    importer.run(importer.write("t.csv", "<id>,<name>\n1,x\n"))
+    assert importer.rows("t", "id", "name") == [(1, "x")]
