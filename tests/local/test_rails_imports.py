@@ -271,7 +271,7 @@ def test_collision_strategies(importer: Importer) -> None:
     assert importer.csv("t.csv", "name,n\nRome,3\n")["table_name"] == "t_1"
     skipped = importer.csv("t.csv", "name,n\nRome,3\n", collision_strategy="skip")
     assert (skipped["state"], skipped["success"], skipped["error_code"]) == ("complete", True, 1022)
-    assert (skipped["tables_created_count"], skipped["table_name"]) == (0, None)
+    assert (skipped["tables_created_count"], skipped["table_name"]) == (0, "t")
     assert len(importer.rows("SELECT 1 FROM t")) == 2
     replaced = importer.csv("t.csv", "name,n\nRome,3\n", collision_strategy="overwrite")
     assert (replaced["state"], replaced["table_name"]) == ("complete", "t")

@@ -21,6 +21,7 @@ _BOMS = (
 )
 # Characters of two bytes and more, which letters of other encodings seldom happen to be.
 _EAST_ASIAN = ["shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"]
+_USUAL = "cp1252"
 _CHAOS = 0.1  # of what is no text, more than of what is
 
 
@@ -70,7 +71,8 @@ def _encoding(path: Path) -> str:
     if b"\0" in sample:
         raise ImportRefused(2003, "NUL characters in the text")
     found = likely_encodings(telling) or _east_asian(telling)
-    if len(found) != 1:
+    # A word or two may be of several languages; what most files have is taken, if it is also the most likely.
+    if len(found) != 1 and found[:1] != [_USUAL]:
         raise ImportRefused(2002, f"it may be any of {', '.join(found)}: save it as UTF-8" if found else "")
     return found[0]
 
