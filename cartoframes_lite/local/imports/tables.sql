@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS cartodb_local.synchronizations (
     quoted_fields_guessing boolean NOT NULL,
     content_guessing       boolean NOT NULL,
     table_name             text, -- wanted for the table, until there is one
-    create_vis             boolean NOT NULL,
+    create_vis             boolean NOT NULL DEFAULT false,
     visualization_id       text,
     from_external_source   boolean NOT NULL DEFAULT false
 );
