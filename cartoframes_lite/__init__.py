@@ -36,6 +36,7 @@ from cartoframes_lite.errors import (
     TableNotFoundError,
 )
 from cartoframes_lite.imports import ImportJob
+from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, NamedMap
 from cartoframes_lite.read import read_carto
 from cartoframes_lite.syncs import Sync
 from cartoframes_lite.tables import (
@@ -57,6 +58,7 @@ __all__ = [
     "APIError",
     "APIKey",
     "Account",
+    "AnonymousMap",
     "AuthenticationError",
     "CartoAccessor",
     "CartoError",
@@ -70,8 +72,10 @@ __all__ = [
     "Dataset",
     "ImportFailed",
     "ImportJob",
+    "InstantiatedMap",
     "JobError",
     "JobTimeout",
+    "NamedMap",
     "NonPublicAPIWarning",
     "NotFound",
     "Permission",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cartoframes_lite._client.api_keys import APIKeys
 from cartoframes_lite._client.exports import Exports
 from cartoframes_lite._client.imports import Imports
+from cartoframes_lite._client.maps import Maps
 from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_batch import Batch
 from cartoframes_lite._client.sql_copy import Copy
@@ -40,6 +41,8 @@ class Client:
         Datasets and maps: privacy, descriptions, sharing.
     exports : Exports
         Datasets and maps into .carto files.
+    maps : Maps
+        Anonymous and named maps.
     users : Users
         The account, its quotas, and the users of its organization.
     api_keys : APIKeys
@@ -56,6 +59,7 @@ class Client:
         self.syncs = Syncs(transport)
         self.visualizations = Visualizations(transport)
         self.exports = Exports(transport)
+        self.maps = Maps(transport)
         self.users = Users(transport)
         self.api_keys = APIKeys(transport, self.sql)
 

@@ -1,0 +1,152 @@
+"""The Maps API: configurations and templates become tiles, pictures, attributes and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from cartoframes_lite._client.answers import given, moment
+from cartoframes_lite._client.transport import Transport
+
+PATH = "api/v1/map"
+
+
+@dataclass(frozen=True, slots=True)
+class Layergroup:
+    """An instantiated map, as the server described it.
+
+    Attributes
+    ----------
+    id : str
+        Names the map in the URLs of its tiles.
+    metadata : mapping
+        As the API has it: layers, dataviews, templates of URLs.
+    cdn_templates : mapping
+        By scheme, ``{"url": ..., "subdomains": [...]}``: where tiles may be fetched from in place of the server
+        itself. Empty if there is nothing of that kind.
+    last_updated : datetime or None
+        When its data last changed; with time zone.
+    """
+
+    id: str
+    metadata: Mapping[str, Any]
+    cdn_templates: Mapping[str, Any]
+    last_updated: datetime | None
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Layergroup:
+        """Read an answer of the API."""
+        return cls(
+            id=str(answer["layergroupid"]),
+            metadata=answer.get("metadata") or {},
+            cdn_templates=(answer.get("cdn_url") or {}).get("templates") or {},
+            last_updated=moment(answer.get("last_updated")),
+        )
+
+
+class Maps:
+    """``client.maps``.
+
+    Parameters
+    ----------
+    transport : Transport
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def instantiate(self, config: Mapping[str, Any]) -> Layergroup:
+        """Instantiate an anonymous map; the same configuration gives the same map.
+
+        Parameters
+        ----------
+        config : mapping
+            A MapConfig: ``version``, ``layers``, ``dataviews`` ...
+        """
+        return Layergroup.of(self._transport.json("POST", PATH, idempotent=True, json_body=dict(config)))
+
+    def instantiate_named(
+        self, name: str, params: Mapping[str, Any] | None = None, *, auth_token: str | None = None
+    ) -> Layergroup:
+        """Instantiate a named map.
+
+        Parameters
+        ----------
+        name : str
+        params : mapping, optional
+            Values for the placeholders; None takes their defaults.
+        auth_token : str, optional
+            One of the tokens of the map, if it wants one.
+        """
+        answer = self._transport.json(
+            "POST",
+            _template(name),
+            idempotent=True,
+            query=given(auth_token=auth_token),
+            json_body=dict(params or {}),
+        )
+        return Layergroup.of(answer)
+
+    def create_template(self, template: Mapping[str, Any]) -> str:
+        """Create a named map; return its name."""
+        answer = self._transport.json("POST", f"{PATH}/named", idempotent=False, json_body=dict(template))
+        return str(answer["template_id"])
+
+    def read_template(self, name: str) -> dict[str, Any]:
+        """Ask for the template of a named map."""
+        answer = self._transport.json("GET", _template(name), idempotent=True)
+        template: dict[str, Any] = answer["template"]
+        return template
+
+    def list_templates(self) -> list[str]:
+        """List the names of the named maps."""
+        answer = self._transport.json("GET", f"{PATH}/named", idempotent=True)
+        return [str(name) for name in answer["template_ids"]]
+
+    def update_template(self, name: str, template: Mapping[str, Any]) -> None:
+        """Replace the template of a named map."""
+        self._transport.json("PUT", _template(name), idempotent=True, json_body=dict(template))
+
+    def delete_template(self, name: str) -> None:
+        """Delete a named map."""
+        self._transport.request("DELETE", _template(name), idempotent=True)
+
+    def fetch(self, path: str, query: Mapping[str, Any]) -> bytes:
+        """Fetch a tile or picture.
+
+        Parameters
+        ----------
+        path : str
+            Below that of all maps, as ``"static/center/..."``.
+        query : mapping
+        """
+        return self._transport.request("GET", f"{PATH}/{path}", idempotent=True, query=query)
+
+    def read(self, path: str, query: Mapping[str, Any]) -> Any:
+        """Ask for attributes or for a dataview; parameters are those of ``fetch``."""
+        return self._transport.json("GET", f"{PATH}/{path}", idempotent=True, query=query)
+
+
+def address(base_url: str, path: str, query: Mapping[str, str], *, quoted: Callable[[str], str] = quote) -> str:
+    """Write the URL of something that others fetch, such as tiles; braces of templates stay.
+
+    Parameters
+    ----------
+    base_url : str
+        Of the account, or of a CDN.
+    path : str
+        Below that of all maps.
+    query : mapping
+        May hold a key or a token: whoever has the URL has it.
+    quoted : callable
+        Replaced for templates of URLs.
+    """
+    place = f"{base_url.rstrip('/')}/{PATH}/{quoted(path)}"
+    return f"{place}?{urlencode(query)}" if query else place
+
+
+def _template(name: str) -> str:
+    return f"{PATH}/named/{quote(name, safe='')}"
