@@ -168,9 +168,13 @@ class APIError(CartoError):
     ----------
     retry_after_s : float or None
         Seconds after which the server will accept the next request, if it said so.
+    contexts : tuple of dict
+        Of an error of the Maps API: for each cause its ``type``, ``message``, and the ``layer`` with its ``id`` and
+        ``index``, as far as the server tells.
     """
 
     retry_after_s: float | None = None
+    contexts: tuple[dict[str, Any], ...] = ()
 
     def __init__(
         self,
@@ -295,6 +299,12 @@ def error_detail(answer: Mapping[str, Any]) -> str | None:
     return None if detail is None else str(detail)
 
 
+def _contexts(answer: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
+    """Return the causes that an error of the Maps API tells."""
+    told = answer.get("errors_with_context") if answer else None
+    return tuple(dict(cause) for cause in told if isinstance(cause, Mapping)) if isinstance(told, list) else ()
+
+
 def _sentences(value: object) -> str:
     """Join the messages of an error object, whatever shape it has."""
     if isinstance(value, Mapping):
@@ -364,4 +374,5 @@ def error_from_response(
         lines.append(_ADVICE[cls])
     error = cls("\n".join(lines), status=status, method=method, url=url, detail=detail, hint=hint)
     error.retry_after_s = retry_after_s(headers)
+    error.contexts = _contexts(answer)
     return error

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from xyzservices import TileProvider
+
+import cartoframes_lite as cfl
+from cartoframes_lite._client.maps import Maps
+from cartoframes_lite.errors import NotFound, PermissionDenied, SQLError
+from cartoframes_lite.maps import AnonymousMap, NamedMap
+
+from .conftest import KEY, Wire, response
+
+LAYER = {"type": "cartodb", "options": {"sql": "SELECT 1"}}
+GONE = b'{"errors": ["Invalid or nonexistent map configuration token"], "errors_with_context": []}'
+FORMULA = b'{"type": "formula", "operation": "count", "result": 7, "nulls": 0}'
+
+
+def group(identity: str = "abc:1") -> bytes:
+    answer = {"layergroupid": identity, "metadata": {"layers": []}, "last_updated": "2026-01-02T03:04:05.000Z"}
+    return response("200 OK", json.dumps(answer).encode())
+
+
+def account(wire: Wire, key: str | None = KEY) -> cfl.Credentials:
+    return cfl.Credentials("ann", key, base_url=wire.base_url)
+
+
+def lines(wire: Wire) -> list[str]:
+    wire.close()
+    return [head.split(b"\r\n")[0].decode() for head in wire.heads]
+
+
+def test_a_map_is_instantiated_when_it_is_first_used_and_once(wire: Wire) -> None:
+    wire.play(group())
+    shown = AnonymousMap([LAYER], account(wire))
+    assert shown.layergroup_id == "abc:1"
+    assert shown.metadata == {"layers": []}
+    assert lines(wire) == ["POST /user/ann/api/v1/map HTTP/1.1"]
+    sent = json.loads(wire.heads[0].partition(b"\r\n\r\n")[2])
+    assert sent["layers"] == [LAYER]
+    assert KEY.encode() not in wire.heads[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({}, "abc:1/{z}/{x}/{y}.png"),
+        ({"retina": True}, "abc:1/{z}/{x}/{y}@2x.png"),
+        ({"layer": 0, "format": "mvt", "retina": True}, "abc:1/0/{z}/{x}/{y}.mvt"),
+        ({"layer": [0, 2]}, "abc:1/0,2/{z}/{x}/{y}.png"),
+    ],
+)
+def test_urls_of_tiles(arguments: dict[str, object], path: str, wire: Wire) -> None:
+    wire.play(group())
+    url = AnonymousMap([LAYER], account(wire)).tile_url(**arguments)  # type: ignore[arg-type]  # of several types
+    assert url == f"{wire.base_url}/api/v1/map/{path}?api_key={KEY}"
+
+
+def test_a_public_map_has_no_key_in_its_urls(wire: Wire) -> None:
+    wire.play(group())
+    provider = AnonymousMap([LAYER], account(wire, None)).tile_provider()
+    assert isinstance(provider, TileProvider)
+    assert provider.build_url(x=1, y=2, z=3) == f"{wire.base_url}/api/v1/map/abc:1/3/1/2.png"
+    assert "CARTO" in provider.attribution
+
+
+def test_the_token_of_a_named_map_is_in_its_urls_and_the_key_is_not(wire: Wire) -> None:
+    wire.play(group("ann@t@abc:1"))
+    shown = NamedMap("t", account(wire)).instantiate({"color": "red"}, "to ken")
+    assert shown.tile_url() == f"{wire.base_url}/api/v1/map/ann@t@abc:1/{{z}}/{{x}}/{{y}}.png?auth_token=to+ken"
+    assert lines(wire) == ["POST /user/ann/api/v1/map/named/t?auth_token=to+ken HTTP/1.1"]
+    assert json.loads(wire.heads[0].partition(b"\r\n\r\n")[2]) == {"color": "red"}
+
+
+def test_a_map_that_the_server_has_forgotten_is_told_once_more(wire: Wire) -> None:
+    wire.play(group(), response("400 Bad Request", GONE), group("abc:2"), response("200 OK", FORMULA))
+    assert AnonymousMap([LAYER], account(wire)).dataview("count", bbox=(-10, -20, 10, 20)) == 7
+    first, _, _, last = lines(wire)
+    assert first.startswith("POST")
+    assert last.startswith("GET /user/ann/api/v1/map/abc:2/dataview/count?")
+    assert "bbox=-10%2C-20%2C10%2C20" in last
+
+
+def test_only_once(wire: Wire) -> None:
+    wire.play(group(), response("404 Not Found", GONE), group(), response("404 Not Found", GONE))
+    with pytest.raises(NotFound, match="nonexistent map"):
+        AnonymousMap([LAYER], account(wire)).attributes(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "rows"),
+    [
+        ({"type": "aggregation", "categories": [{"category": "a", "value": 2}]}, [{"category": "a", "value": 2}]),
+        ({"type": "histogram", "bins": [{"bin": 0, "freq": 3}]}, [{"bin": 0, "freq": 3}]),
+        ({"type": "search", "categories": []}, []),
+    ],
+)
+def test_figures_are_frames(answer: dict[str, object], rows: list[object], wire: Wire) -> None:
+    wire.play(group(), response("200 OK", json.dumps(answer).encode()))
+    frame = AnonymousMap([LAYER], account(wire)).dataview("d")
+    assert frame.to_dict("records") == rows  # type: ignore[union-attr]  # it is a frame
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({"center": (2.35, 48.85), "zoom": 5}, "static/center/abc:1/5/48.85/2.35/200/100.png"),
+        ({"bbox": (-10, -20.5, 10, 20), "format": "jpg"}, "static/bbox/abc:1/-10,-20.5,10,20/200/100.jpg"),
+    ],
+)
+def test_pictures(arguments: dict[str, object], path: str, wire: Wire) -> None:
+    wire.play(group(), response("200 OK", b"picture"))
+    shown = AnonymousMap([LAYER], account(wire))
+    assert shown.static_image(200, 100, **arguments) == b"picture"  # type: ignore[arg-type]  # of several types
+    assert lines(wire)[1].startswith(f"GET /user/ann/api/v1/map/{path}?")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"zoom": 1}, {"center": (1, 2)}, {"bbox": (1, 2, 3, 4), "center": (1, 2)}])
+def test_a_picture_needs_a_place(arguments: dict[str, object], wire: Wire) -> None:
+    wire.play()
+    with pytest.raises(ValueError, match="center and zoom, or bbox"):
+        AnonymousMap([LAYER], account(wire)).static_image(1, 1, **arguments)  # type: ignore[arg-type]  # tested
+
+
+def test_templates(wire: Wire) -> None:
+    template = {"version": "0.0.1", "name": "t", "layergroup": {"layers": []}, "view": {"zoom": 1}}
+    kept = response("200 OK", json.dumps({"template": template}).encode())
+    wire.play(
+        response("200 OK", b'{"template_id": "t"}'),
+        kept,
+        kept,
+        response("200 OK", b'{"template_id": "t"}'),
+        response("200 OK", b'{"template_ids": ["u", "t"]}'),
+        response("204 No Content"),
+    )
+    named = NamedMap.create(template, account(wire))
+    assert NamedMap.get("t", account(wire)) == named
+    named.update(view=None)
+    assert [found.name for found in NamedMap.list(account(wire))] == ["t", "u"]
+    named.delete()
+    wire.close()
+    assert json.loads(wire.heads[3].partition(b"\r\n\r\n")[2]) == {**template, "view": None}
+    assert wire.heads[5].startswith(b"DELETE /user/ann/api/v1/map/named/t ")
+    assert KEY not in repr(named)
+
+
+@pytest.mark.parametrize(("status", "error"), [("400 Bad Request", SQLError), ("403 Forbidden", PermissionDenied)])
+def test_errors_are_typed(status: str, error: type[Exception], wire: Wire) -> None:
+    body = {"errors": ["no"], "errors_with_context": [{"type": "layer", "message": "no", "layer": {"id": "x"}}]}
+    service = Maps(wire.play(response(status, json.dumps(body).encode())))
+    with pytest.raises(error, match="no") as caught:
+        service.instantiate({"layers": []})
+    assert caught.value.contexts == tuple(body["errors_with_context"])  # type: ignore[attr-defined]  # an APIError
