@@ -15,22 +15,31 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .access import Door
-from .answers import RequestError, failure
+from .answers import RequestError, failure, json_answer
 from .catalogue.entries import Catalogue
 from .catalogue.exports import Exports
 from .catalogue.members import Members
 from .imports.queue import Imports
 from .jobs import Jobs
 from .limits import RateLimits
+from .maps.entrance import MapsDoor
+from .maps.layergroups import Layergroups
+from .maps.refusals import explain
+from .maps.templates import Templates
+from .maps.tiles import Tiles
 from .pool import Sessions
 from .routes import (
     api_keys,
     datasets,
+    map_tiles,
+    maps,
+    named_maps,
     organization,
     permissions,
     sql,
     sql_batch,
     sql_copy,
+    static_maps,
     synchronizations,
     tables,
     users,
@@ -43,6 +52,8 @@ from .syncs.schedule import Syncs
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 8192  # of URL and headers, as Node.js allows
+_MAPS_PATH = "/api/v1/map"
+_UNKNOWN_TO_MAPS = "DB host or name not found in redis (try CARTODB/script/restore_redis)"
 _UNKNOWN_USER_ADVICE = "Please check that you have entered the correct domain."
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -67,6 +78,10 @@ def create_app(state: State) -> Starlette:
     exports = Exports(state, catalogue)
     imports = Imports(state, catalogue)
     syncs = Syncs(state, imports)
+    reading = Sessions(state, read_only=True)
+    layergroups, templates, tiles = Layergroups(state, reading), Templates(state), Tiles(reading)
+    maps_door = MapsDoor(state, limits, layergroups)
+    state.on_reset += [layergroups.forget, tiles.forget]
     state.on_reset += [limits.forget, jobs.forget, imports.forget, syncs.forget, exports.forget]
 
     @asynccontextmanager
@@ -78,6 +93,7 @@ def create_app(state: State) -> Starlette:
         await run_in_threadpool(imports.close)
         await run_in_threadpool(exports.close)
         sessions.close()
+        reading.close()
 
     app = Starlette(
         routes=[
@@ -94,6 +110,10 @@ def create_app(state: State) -> Starlette:
             *users.routes(state, catalogue),
             *organization.routes(state, catalogue, members),
             *export_routes.routes(state, catalogue, exports),
+            *named_maps.routes(state, maps_door, layergroups, templates, tiles),
+            *static_maps.routes(state, maps_door, layergroups, templates, reading),
+            *maps.routes(state, maps_door, layergroups, reading),
+            *map_tiles.routes(maps_door, tiles),
         ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _unroutable, Exception: _unexpected},
@@ -105,7 +125,7 @@ def create_app(state: State) -> Starlette:
 async def _unexpected(request: Request, error: Exception) -> Response:
     """Answer what is a mistake of this server, and log it: the path alone, since a key may be in the query."""
     _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return failure(RequestError("Internal server error", status=500))
+    return _failure(request.url.path, RequestError("Internal server error", status=500))
 
 
 async def _unroutable(request: Request, error: Exception) -> Response:
@@ -113,7 +133,15 @@ async def _unroutable(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # what it is registered for
     if error.status_code in (404, 405):
         return PlainTextResponse(f"Cannot {request.method} {request.url.path}\n", 404)
-    return failure(RequestError(error.detail, status=error.status_code))
+    return _failure(request.url.path, RequestError(error.detail, status=error.status_code))
+
+
+def _failure(path: str, error: RequestError) -> Response:
+    """Build the response to an error in the shape of the API that a path belongs to."""
+    if not path.startswith(_MAPS_PATH):
+        return failure(error)
+    status, members = explain(error)
+    return json_answer(members, status=status)
 
 
 class Entrance:
@@ -135,23 +163,25 @@ class Entrance:
             await self._app(scope, receive, send)
             return
         user, raw_path = _split(scope["raw_path"])
-        answer = self._refusal(scope, user)
+        answer = self._refusal(scope, user, raw_path)
         if answer is not None:
             await answer(scope, receive, send)
         else:
             await self._app({**scope, "path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}, receive, send)
 
-    def _refusal(self, scope: Scope, user: str | None) -> Response | None:
+    def _refusal(self, scope: Scope, user: str | None, path: str) -> Response | None:
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         # Another name for this host is a page in a browser that was made to resolve to it.
         if host and _without_port(host) not in _HOSTS:
-            return failure(RequestError(f"this server answers to localhost only, not to {host!r}", status=403))
+            return _failure(path, RequestError(f"this server answers to localhost only, not to {host!r}", status=403))
         fields = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         if len(scope["raw_path"]) + len(scope["query_string"]) + fields > _MAX_HEAD_BYTES:
             return Response(status_code=431)
         if user is not None and user != self._user:
             message = f"Sorry, we can't find CARTO user '{user}'. {_UNKNOWN_USER_ADVICE}"
-            return failure(RequestError(message, status=404))
+            if path.startswith(_MAPS_PATH):
+                message = _UNKNOWN_TO_MAPS
+            return _failure(path, RequestError(message, status=404))
         return None
 
 

@@ -25,10 +25,13 @@ class Sessions:
     ----------
     state : State
         Says how to log in as a role, and how long a statement may take.
+    read_only : bool
+        Whether statements may change nothing.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, read_only: bool = False) -> None:
         self._state = state
+        self._settings = f"{SETTINGS} -c default_transaction_read_only=on" if read_only else SETTINGS
         self._idle: dict[str, deque[Session]] = defaultdict(deque)
         self._lent: set[Session] = set()
         self._types: dict[int, str] | None = None
@@ -108,7 +111,7 @@ class Sessions:
     def _conninfo(self, role: str) -> str:
         """Return the connection string of a role with the settings of this server."""
         conninfo = self._state.conninfo(role)
-        options = f"{conninfo_to_dict(conninfo).get('options') or ''} {SETTINGS}"
+        options = f"{conninfo_to_dict(conninfo).get('options') or ''} {self._settings}"
         if self._state.statement_timeout_s is not None:
             options += f" -c statement_timeout={_milliseconds(self._state.statement_timeout_s)}"
         return make_conninfo(conninfo, options=options.strip())

@@ -61,7 +61,7 @@ def prepare(connection: Connection, dsn: str, user: str, *, private: bool) -> Ac
             connection.execute("SET LOCAL search_path TO DEFAULT")
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PREPARE_LOCK,))
             connection.execute("CREATE EXTENSION IF NOT EXISTS postgis")
-            for script in ("state.sql", "catalogue/tables.sql", "imports/tables.sql"):
+            for script in ("state.sql", "catalogue/tables.sql", "imports/tables.sql", "maps/tables.sql"):
                 _run_script(connection, script)
             owner_role = _owner_role(connection, user)
             _create_role(connection, PUBLIC_ROLE)

@@ -93,10 +93,10 @@ class Session:
         pgconn.nonblocking = 1
         return session
 
-    async def execute(self, query: str, parameters: Sequence[str | None] = ()) -> PGresult:
-        """Run one statement and return its result; raise SQLError if it fails."""
+    async def execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
+        """Run one statement and return its result, as text or binary; raise SQLError if it fails."""
         values = [value if value is None else value.encode() for value in parameters]
-        self.pgconn.send_query_params(_encoded(query), values)
+        self.pgconn.send_query_params(_encoded(query), values, result_format=int(binary))
         await self._flush()
         result = await self._result()
         while last := await self._result():

@@ -11,15 +11,19 @@ from recorded import Replay, load
 import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto
 
-FILES = ["sql", "errors", "auth", "formats", "copyfrom", "copyto", "batch"]
-MAPS = "the Maps API is not offered yet"
-DIFFERING = {
-    "unknown_user_maps": MAPS,
-    "rate_tile_map": MAPS,
-    "rate_tile_1": MAPS,
-    "rate_tile_2": MAPS,
-    "rate_tile_3": MAPS,
-}
+FILES = [
+    "sql",
+    "errors",
+    "auth",
+    "formats",
+    "copyfrom",
+    "copyto",
+    "batch",
+    "maps_anonymous",
+    "maps_tiles",
+    "maps_named",
+]
+DIFFERING: dict[str, str] = {}
 
 
 def parameters(files: list[str]) -> list[object]:

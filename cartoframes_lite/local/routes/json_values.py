@@ -104,11 +104,11 @@ class Rows:
             for place, (name, column) in enumerate(columns.items())
         ]
 
-    def object(self, result: PGresult) -> str:
-        """Return the row of a result as a JSON object."""
+    def object(self, result: PGresult, row: int = 0) -> str:
+        """Return a row of a result as a JSON object."""
         parts = ["{"]
         for column, label, convert in self._columns:
-            value = result.get_value(0, column)
+            value = result.get_value(row, column)
             parts.append(label)
             parts.append("null" if value is None else convert(value.decode()))
         parts.append("}")

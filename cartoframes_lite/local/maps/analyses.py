@@ -1,0 +1,143 @@
+"""Analysis nodes of a map: of CARTO's analyses the one that every map needs, ``source``, with its filters."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from psycopg import sql
+
+from .queries import statement
+from .refusals import MapError
+
+
+class _Dataview(Protocol):
+    """What a filter has to know of its dataview."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A query with a name.
+
+    Attributes
+    ----------
+    name : str
+    text : str
+        The query without filters.
+    filters : mapping of str to Composable
+        Conditions that dataviews set, by the name of the dataview.
+    """
+
+    name: str
+    text: str
+    filters: Mapping[str, tuple[str, sql.Composable]]
+
+    @property
+    def id(self) -> str:
+        """What URLs call it."""
+        return hashlib.sha1(self.query().encode(), usedforsecurity=False).hexdigest()
+
+    def query(self, *, without: Collection[str] = ()) -> str:
+        """Return the query with the filters of all dataviews but some."""
+        text = self.text
+        for name, (template, condition) in self.filters.items():
+            if name not in without:
+                text = template.format(re.sub(r";\s*$", "", text), condition.as_string())
+        return text
+
+
+# As CARTO words them: the query of a node is in the answer to an instantiation.
+_CATEGORY = "SELECT *\nFROM ({}) _camshaft_category_filter\nWHERE {}"
+_RANGE = "SELECT * FROM ({}) _camshaft_range_filter WHERE {}"
+
+
+def read_nodes(items: Any, dataviews: Iterable[_Dataview], filters: Mapping[str, Any]) -> dict[str, Node]:
+    """Read the analyses of a map.
+
+    Parameters
+    ----------
+    items : object
+        Member ``analyses`` of the MapConfig.
+    dataviews : iterable of Dataview
+    filters : mapping
+        What dataviews let through, by their name.
+
+    Raises
+    ------
+    MapError
+        For analyses other than ``source``, and filters that make no sense.
+    """
+    if not isinstance(items, list):
+        raise MapError("`analyses` must be an array", kind="analysis")
+    chosen: dict[str, dict[str, tuple[str, sql.Composable]]] = {}
+    for dataview in dataviews:
+        if isinstance(content := filters.get(dataview.name), Mapping):
+            chosen.setdefault(dataview.source, {})[dataview.name] = _filter(dataview, content)
+    nodes: dict[str, Node] = {}
+    for item in items:
+        if not isinstance(item, Mapping) or not item.get("id"):
+            raise MapError("Missing or invalid `id` of an analysis", kind="analysis")
+        if item.get("type") != "source":
+            raise MapError(f'Unknown analysis type "{item.get("type")}"', kind="analysis")
+        query = item["params"].get("query") if isinstance(item.get("params"), Mapping) else None
+        if not isinstance(query, str) or not query.strip():
+            raise MapError('Missing required param "query"', kind="analysis")
+        name = str(item["id"])
+        nodes[name] = Node(name, query, chosen.get(name, {}))
+    return nodes
+
+
+def _filter(dataview: _Dataview, content: Mapping[str, Any]) -> tuple[str, sql.Composable]:
+    """Read the filter of a dataview: the query around it and its condition."""
+    # Unquoted as CARTO has it, where the name needs no quotes.
+    column = _identifier(str(dataview.options.get("column")))
+    if dataview.type == "histogram":
+        bounds = [(word, content.get(word)) for word in ("min", "max")]
+        signs = {"min": ">=", "max": "<="}
+        numbers = [(signs[word], value) for word, value in bounds if _is_number(value)]
+        if not numbers:
+            raise MapError("Range filter expect to have at least one value in min or max numeric params")
+        if len(numbers) == 2:
+            between = sql.SQL("{} BETWEEN {} AND {}").format(column, *(sql.Literal(value) for _, value in numbers))
+            return _RANGE, between
+        [(sign, value)] = numbers
+        return _RANGE, sql.SQL("{} {} {}").format(column, statement(sign), sql.Literal(value))
+    accepted, rejected = content.get("accept"), content.get("reject")
+    if not isinstance(accepted, list) and not isinstance(rejected, list):
+        raise MapError("Category filter expects at least one array in accept or reject params")
+    conditions: list[sql.Composable] = []
+    for values, word, none in ((accepted, "IN", "0 = 1"), (rejected, "NOT IN", "1 = 1")):
+        if isinstance(values, list):
+            listed = sql.SQL(",").join(_value(place, value) for place, value in enumerate(values))
+            condition = sql.SQL("{} {} ({})").format(column, statement(word), listed)
+            conditions.append(condition if values else statement(none))
+    return _CATEGORY, sql.SQL(" AND ").join(conditions)
+
+
+def _identifier(name: str) -> sql.Composable:
+    return statement(name) if name.isidentifier() and name.isascii() and name.islower() else sql.Identifier(name)
+
+
+def _value(place: int, value: Any) -> sql.Composable:
+    """Write a category; text between dollars, as CARTO does, unless it has the same in it."""
+    if _is_number(value):
+        return sql.Literal(value)
+    quote, text = f"$escape_{place}$", str(value)
+    return statement(f"{quote}{text}{quote}") if "$" not in text else sql.Literal(text)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,60 @@
+"""The rows that an aggregated point stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import sql
+
+from ..session import Session
+from .layergroups import Layergroup
+from .queries import GEOMETRY_COLUMN, HALF_WORLD, names, rows, subquery
+from .refusals import MapError
+
+_MOST = 10_000
+
+
+async def read_cluster(
+    session: Session, group: Layergroup, layer_name: str, zoom: str, feature: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows in the cell of the aggregated row with a ``cartodb_id``.
+
+    Raises
+    ------
+    MapError
+    """
+    shown = next((one for one in group.shown if layer_name in (one.layer.id, str(one.layer.index))), None)
+    if shown is None or shown.layer.aggregation is None or shown.layer.sql is None:
+        message = f"Map {group.id} has no aggregation defined for layer {layer_name}"
+        raise MapError(message, status=400, kind="layer", subtype="aggregation")
+    if not zoom.isdecimal() or not feature.isdecimal() or int(zoom) > 30:
+        raise MapError("Invalid zoom or id of a cluster", status=400)
+    cell = 2 * HALF_WORLD / 2 ** int(zoom) / 256 * shown.layer.aggregation.resolution
+    shown_names = [column.name for column in shown.columns if column.name not in ("the_geom", GEOMETRY_COLUMN)]
+    cells = [
+        sql.SQL("floor({axis}({side}.{geometry}) / {cell})").format(
+            axis=sql.SQL("ST_X" if axis == "x" else "ST_Y"),
+            side=sql.SQL("cdbq" if side == "all" else "cdb_one"),
+            geometry=sql.Identifier(GEOMETRY_COLUMN),
+            cell=sql.Literal(cell),
+        )
+        for axis in "xy"
+        for side in ("all", "one")
+    ]
+    query = sql.SQL(
+        "SELECT {columns} FROM (SELECT cdbq.* FROM {source} AS cdbq, {source} AS cdb_one"
+        " WHERE cdb_one.cartodb_id = {feature} AND cdbq.{geometry} && ST_Expand(cdb_one.{geometry}, {cell})"
+        " AND {x} = {of_x} AND {y} = {of_y} LIMIT {most}) AS cdb_cluster"
+    ).format(
+        columns=names(shown_names),
+        source=subquery(shown.layer.sql),
+        feature=sql.Literal(int(feature)),
+        geometry=sql.Identifier(GEOMETRY_COLUMN),
+        cell=sql.Literal(cell),
+        x=cells[0],
+        of_x=cells[1],
+        y=cells[2],
+        of_y=cells[3],
+        most=sql.Literal(_MOST),
+    )
+    return {"rows": await rows(session, query)}

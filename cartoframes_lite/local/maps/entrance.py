@@ -1,0 +1,127 @@
+"""Who asks the Maps API: the key first, then the rate limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from ..access import Parameters, basic_credentials
+from ..answers import RATE_LIMIT_MESSAGE
+from ..limits import RateLimits
+from ..state import Key, State
+from .layergroups import Layergroup, Layergroups
+from .refusals import MapError
+from .templates import is_authorized
+
+
+@dataclass(slots=True)
+class Visit:
+    """A request to the Maps API.
+
+    Attributes
+    ----------
+    request : Request
+    query : dict
+        Parameters of the query string; a repeated one is a list.
+    body : object
+        The decoded JSON body, None if there is none.
+    key : Key, optional
+        The key that the request names.
+    headers : dict
+        For the response.
+    """
+
+    request: Request
+    query: Parameters
+    body: Any = None
+    key: Key | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def auth_tokens(self) -> Any:
+        """The tokens for templates."""
+        return self.query.get("auth_token", self.query.get("auth_token[]"))
+
+    def text(self, name: str) -> str:
+        """Return a parameter of the path."""
+        return str(self.request.path_params[name])
+
+
+class MapsDoor:
+    """Lets requests in.
+
+    Parameters
+    ----------
+    state : State
+        Knows the keys.
+    limits : RateLimits
+    layergroups : Layergroups
+    """
+
+    def __init__(self, state: State, limits: RateLimits, layergroups: Layergroups) -> None:
+        self._state, self._limits, self._layergroups = state, limits, layergroups
+
+    def authenticate(self, visit: Visit) -> None:
+        """Find the key of a request; raise MapError if it names one that does not open the Maps API.
+
+        Of a Basic header only the password counts, whatever the user's name: CARTO does the same.
+        """
+        basic = basic_credentials(visit.request.headers.get("authorization", ""))
+        body = visit.body if isinstance(visit.body, dict) else {}
+        tokens = [basic[1]] if basic else []
+        tokens += [str(source.get(name) or "") for source in (visit.query, body) for name in ("api_key", "map_key")]
+        token = next(filter(None, tokens), None)
+        if token is None:
+            return
+        visit.key = self._state.key(token)
+        if visit.key is None:
+            raise MapError("Unauthorized", status=401, kind="auth", subtype="api-key-not-found")
+        if "maps" not in visit.key.apis:
+            raise _forbidden()
+
+    def count(self, visit: Visit, kind: str) -> None:
+        """Count a request of a kind of endpoint; raise MapError over the limit."""
+        verdict = self._limits.take(kind)
+        visit.headers.update(verdict.headers)
+        if not verdict.allowed:
+            raise MapError(RATE_LIMIT_MESSAGE, status=429, kind="limit", subtype="rate-limit")
+
+    def require_master(self, visit: Visit, action: str) -> None:
+        """Refuse what only the owner may do with templates."""
+        if visit.key is None:
+            raise MapError(f"Only authenticated users can {action} templated maps", status=403)
+        if visit.key.kind != "master":
+            raise _forbidden()
+
+    def role_of(self, visit: Visit) -> str:
+        """Return the role of a request that has nothing but its key."""
+        key = visit.key or self._state.key(None)
+        assert key is not None  # there always is a default key
+        return key.role
+
+    def open(self, visit: Visit) -> tuple[Layergroup, str]:
+        """Return the map that a request names in its path, and the role that it is seen with.
+
+        A key counts more than what a template allows, as with CARTO.
+        """
+        identity, signed = self._parse(visit.text("token"))
+        if visit.key is not None or not signed:
+            return self._layergroups.find(identity), self.role_of(visit)
+        group = self._layergroups.find(identity)
+        if group.auth is None or not is_authorized(group.auth, visit.auth_tokens):
+            raise MapError("Sorry, you are unauthorized (permission denied)", status=403)
+        return group, self._state.owner_role
+
+    def _parse(self, token: str) -> tuple[str, bool]:
+        """Split ``[user@[template@]]id[:time]`` into the id and whether there is a user."""
+        parts = token.partition(":")[0].split("@")
+        if len(parts) > 1 and parts[0] not in ("", self._state.user):
+            message = f'Cannot use map signature of user "{parts[0]}" on db of user "{self._state.user}"'
+            raise MapError(message, status=403)
+        return parts[-1], len(parts) > 1
+
+
+def _forbidden() -> MapError:
+    return MapError("Forbidden", status=403, kind="auth", subtype="api-key-does-not-grant-access")

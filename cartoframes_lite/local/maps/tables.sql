@@ -1,0 +1,8 @@
+-- Templates of named maps. As json, not jsonb: the order of the members is given back.
+CREATE TABLE IF NOT EXISTS cartodb_local.map_templates (
+    name       text PRIMARY KEY,
+    template   json NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+REVOKE ALL ON cartodb_local.map_templates FROM PUBLIC;

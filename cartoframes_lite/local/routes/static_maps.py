@@ -1,0 +1,137 @@
+"""``/api/v1/map/static``: pictures of maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..maps import config
+from ..maps.config import Layer
+from ..maps.entrance import MapsDoor, Visit
+from ..maps.layergroups import Layergroup, Layergroups
+from ..maps.queries import Box
+from ..maps.refusals import MapError
+from ..maps.templates import Template, Templates
+from ..maps.tiles import check_drawable, draw
+from ..maps.views import View, of_box, of_center
+from ..pool import Sessions
+from ..state import State
+from .map_tiles import pick_layers
+from .map_visits import MapRoutes
+from .named_maps import open_template
+
+_MOST_PIXELS = 8192
+_FORMATS = {"png": "png", "jpg": "jpeg"}
+
+
+def routes(
+    state: State, door: MapsDoor, layergroups: Layergroups, templates: Templates, sessions: Sessions
+) -> list[Route]:
+    """Return the routes of pictures; ``sessions`` only read."""
+    make = MapRoutes(door)
+
+    async def answer(visit: Visit, group: Layergroup, role: str, layers: Sequence[Layer], view: View) -> Response:
+        kind = _format(visit)
+        check_drawable(group, layers, kind)
+        async with sessions.open(role) as session:
+            picture = await draw(session, group, layers, view, kind=kind)
+        return Response(picture, 200, {"Content-Type": f"image/{kind}"})
+
+    async def show_center(visit: Visit) -> Response:
+        group, role = door.open(visit)
+        zoom, latitude, longitude = (_number(visit.text(name)) for name in ("z", "lat", "lng"))
+        view = of_center(longitude, latitude, zoom, _size(visit))
+        return await answer(visit, group, role, _layers(visit, group), view)
+
+    async def show_box(visit: Visit) -> Response:
+        group, role = door.open(visit)
+        view = of_box(_box(visit.text("bbox")), _size(visit))
+        return await answer(visit, group, role, _layers(visit, group), view)
+
+    async def show_named(visit: Visit) -> Response:
+        template = await open_template(state, templates, visit)
+        content = template.instance({})
+        group, _ = await layergroups.instantiate(content, config.read(content), state.owner_role, auth=template.auth)
+        layers = _layers(visit, group) if "layer" in visit.query else _preview_layers(template, group)
+        return await answer(visit, group, state.owner_role, layers, _view(visit, template))
+
+    return [
+        make.route("/static/center/{token}/{z}/{lat}/{lng}/{width}/{file}", GET=("static", show_center)),
+        make.route("/static/bbox/{token}/{bbox}/{width}/{file}", GET=("static", show_box)),
+        make.route("/static/named/{template}/{width}/{file}", GET=("static_named", show_named)),
+    ]
+
+
+def _format(visit: Visit) -> str:
+    """Return the format of the picture."""
+    suffix = visit.text("file").partition(".")[2]
+    if suffix not in _FORMATS:
+        raise MapError(f'Unsupported image format "{suffix}"')
+    return _FORMATS[suffix]
+
+
+def _size(visit: Visit) -> tuple[int, int]:
+    """Return width and height of the picture in pixels."""
+    texts = visit.text("width"), visit.text("file").partition(".")[0]
+    sizes = [int(text) if text.isdecimal() else 0 for text in texts]
+    if not all(0 < size <= _MOST_PIXELS for size in sizes):
+        raise MapError(f"Invalid size of a picture: {'x'.join(texts)}, both from 1 to {_MOST_PIXELS}")
+    return sizes[0], sizes[1]
+
+
+def _number(text: Any) -> float:
+    """Read a number."""
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise MapError(f"Invalid number: {text}")
+    return value
+
+
+def _box(text: str) -> Box:
+    """Read a box in degrees."""
+    parts = [_number(part) for part in text.split(",")]
+    if len(parts) != 4:
+        raise MapError('Invalid bbox, expected format="west,south,east,north"')
+    return parts[0], parts[1], parts[2], parts[3]
+
+
+def _layers(visit: Visit, group: Layergroup) -> Sequence[Layer]:
+    """Return the layers to draw: those that the request names, or all."""
+    return pick_layers(group, str(visit.query.get("layer") or "all"))
+
+
+def _preview_layers(template: Template, group: Layergroup) -> Sequence[Layer]:
+    """Return the layers that a template wants to be seen in pictures."""
+    view = template.content.get("view")
+    wanted = view.get("preview_layers") if isinstance(view, Mapping) else None
+    if not isinstance(wanted, Mapping):
+        return group.config.layers
+    hidden = {str(name) for name, visible in wanted.items() if visible is False}
+    seen = [layer for layer in group.config.layers if not {layer.id, str(layer.index)} & hidden]
+    return seen or group.config.layers
+
+
+def _view(visit: Visit, template: Template) -> View:
+    """Return what part of a named map to draw: that of the request, or that of the template."""
+    size, query = _size(visit), visit.query
+    if all(name in query for name in ("zoom", "lon", "lat")):
+        return of_center(_number(query["lon"]), _number(query["lat"]), _number(query["zoom"]), size)
+    if "bbox" in query:
+        return of_box(_box(str(query["bbox"])), size)
+    view = template.content.get("view")
+    view = view if isinstance(view, Mapping) else {}
+    center, bounds = view.get("center"), view.get("bounds")
+    if isinstance(center, Mapping) and "zoom" in view:
+        zoom = query.get("zoom", view["zoom"])
+        return of_center(_number(center.get("lng")), _number(center.get("lat")), _number(zoom), size)
+    if isinstance(bounds, Mapping):
+        sides = [_number(bounds.get(name)) for name in ("west", "south", "east", "north")]
+        return of_box((sides[0], sides[1], sides[2], sides[3]), size)
+    return of_center(0.0, 0.0, 1.0, size)
