@@ -1,0 +1,205 @@
+"""The text of CartoCSS as a tree of blocks: selectors and declarations with their positions, nothing evaluated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from .style import StyleError
+
+_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*.*?\*/)+", re.DOTALL)
+_NAME = re.compile(r"(@[\w-]+|(?:[a-z][-a-z_0-9]*/)?\*?-?[-a-z_0-9]+)\s*:(?!:)")
+_VALUE = re.compile(r"((?:\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|[^;{}\"'])+?)\s*(?:;|(?=\}))")
+_ELEMENT = re.compile(r"[.#][\w-]+|\*|Map\b")
+_ATTACHMENT = re.compile(r"::([\w-]+(?:/[\w-]+)*)")
+_FILTER = re.compile(
+    r"""\[\s*(?P<key>"[^"\n]*"|'[^'\n]*'|\[[^\]\n]+\]|@?[\w-]+)\s*
+    (?P<operator>=~|!=|<=|>=|=|<|>)\s*
+    (?P<value>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|@[\w-]+|\[[^\]\n]+\]|-?\d*\.?\d+(?:[eE][-+]?\d+)?|[A-Za-z-][\w.-]*)
+    \s*\]""",
+    re.VERBOSE,
+)
+_LAYER = re.compile(r"#[\w-]+(?=(?:[^;{}\"']|\"[^\"\n]*\"|'[^'\n]*')*\{)")
+_BRACES = re.compile(r"url\([^)\n]*\)|//[^\n]*|/\*.*?\*/|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|([{}])", re.DOTALL)
+_INVALID = re.compile(r"[^;\n}]*[;\n]?")
+
+# A block in a block costs a call of Python's: far below its limit, far above what people nest.
+_DEEPEST: Final = 50
+_UNCLOSED: Final = "missing closing `}`"
+_UNOPENED: Final = "missing opening `{`"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The text of a style sheet.
+
+    Attributes
+    ----------
+    name : str
+        What the sheet is called in refusals (`style0`).
+    """
+
+    name: str
+    text: str
+
+    def refusal(self, position: int, message: str) -> StyleError:
+        """Return the refusal of what stands at a position."""
+        before = self.text[:position]
+        return StyleError(f"{self.name}:{before.count(chr(10)) + 1}:{position - before.rfind(chr(10)) - 1} {message}")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A comparison in brackets: `[population > 1000]`."""
+
+    key: str
+    operator: str
+    value: str
+    position: int
+    value_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """What a block is for."""
+
+    elements: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    attachment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A property or a variable, with its value as it is written and where that begins."""
+
+    name: str
+    value: str
+    position: int
+    value_position: int
+
+
+@dataclass(slots=True)
+class Block:
+    """Declarations and further blocks between braces; the whole sheet is one without selectors."""
+
+    selectors: tuple[Selector, ...] = ()
+    declarations: list[Declaration] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+
+
+def read(text: str, *, name: str, layer: str) -> tuple[Source, Block]:
+    """Return the tree of a text in which any `#name` stands for one layer.
+
+    Raises
+    ------
+    StyleError
+        The text is not CartoCSS.
+    """
+    if not text.strip():
+        raise StyleError(f"{name}: CartoCSS is empty")
+    source = Source(name, _LAYER.sub("#" + layer, text.replace("\r\n", "\n")))
+    _check_braces(source)
+    return source, _Reader(source).block()
+
+
+def _check_braces(source: Source) -> None:
+    """Refuse a text with another number of opening than of closing braces."""
+    braces = [brace for brace in _BRACES.findall(source.text) if brace]
+    surplus = braces.count("{") - braces.count("}")
+    if surplus:
+        end = len(source.text)
+        raise source.refusal(end, _UNCLOSED) if surplus > 0 else source.refusal(end - 1, _UNOPENED)
+
+
+class _Reader:
+    """Goes through a text once, from left to right."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._at = 0
+
+    def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """Step over what is next, if it is of a kind, and over the space behind it."""
+        found = pattern.match(self._source.text, self._at)
+        if found:
+            self._at = found.end()
+            self._skip_space()
+        return found
+
+    def _skip_space(self) -> None:
+        space = _SPACE.match(self._source.text, self._at)
+        self._at = space.end() if space else self._at
+
+    def block(self, selectors: tuple[Selector, ...] = (), depth: int = 0) -> Block:
+        """Read declarations and blocks up to a closing brace or the end."""
+        if depth > _DEEPEST:
+            raise self._source.refusal(self._at, f"Blocks are nested deeper than {_DEEPEST} levels.")
+        read = Block(selectors)
+        self._skip_space()
+        while self._at < len(self._source.text) and self._source.text[self._at] != "}":
+            declaration = self._declaration()
+            if declaration:
+                read.declarations.append(declaration)
+                continue
+            start = self._at
+            inner = self._selectors()
+            if not inner or self._source.text[self._at : self._at + 1] != "{":
+                found = _INVALID.match(self._source.text, start)
+                raise self._source.refusal(start, f"Invalid code: {found.group() if found else ''}")
+            self._at += 1
+            read.blocks.append(self.block(inner, depth + 1))
+            self._close()
+        if not depth and self._at < len(self._source.text):
+            raise self._source.refusal(self._at, _UNOPENED)
+        return read
+
+    def _close(self) -> None:
+        """Step over the brace that ends a block."""
+        if self._source.text[self._at : self._at + 1] != "}":
+            raise self._source.refusal(self._at, _UNCLOSED)
+        self._at += 1
+        self._skip_space()
+
+    def _declaration(self) -> Declaration | None:
+        """Read `name: value;`, if it is next."""
+        start = self._at
+        name = self._take(_NAME)
+        value_position = self._at
+        value = self._take(_VALUE) if name else None
+        if name and value:
+            return Declaration(name.group(1), value.group(1), start, value_position)
+        self._at = start
+        return None
+
+    def _selectors(self) -> tuple[Selector, ...]:
+        """Read selectors, separated by commas."""
+        found = []
+        while selector := self._selector():
+            found.append(selector)
+            if self._source.text[self._at : self._at + 1] != ",":
+                break
+            self._at += 1
+            self._skip_space()
+        return tuple(found)
+
+    def _selector(self) -> Selector | None:
+        """Read elements, conditions and the name of an attachment in any order."""
+        start = self._at
+        elements: list[str] = []
+        conditions: list[Condition] = []
+        attachment = ""
+        while True:
+            position = self._at
+            if element := self._take(_ELEMENT):
+                elements.append(element.group())
+            elif condition := self._take(_FILTER):
+                key, sign, value = condition.group("key", "operator", "value")
+                conditions.append(Condition(key, sign, value, position, condition.start("value")))
+            elif name := self._take(_ATTACHMENT):
+                if attachment:
+                    raise self._source.refusal(self._at - 1, "Encountered second attachment name.")
+                attachment = name.group(1)
+            else:
+                break
+        return Selector(tuple(elements), tuple(conditions), attachment) if self._at > start else None

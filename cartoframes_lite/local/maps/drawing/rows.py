@@ -1,0 +1,153 @@
+"""Rows of a layer as Mapnik's features, sorted into the cases that a style tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from ..cartocss import COLOUR, Definition, Style, fields
+from ..mapnik_library import expression, mapnik
+from .mapnik_xml import CASE
+
+Box = tuple[float, float, float, float]
+"""West, south, east, north."""
+
+Row = tuple[bytes | None, Mapping[str, object]]
+"""A geometry as WKB in EPSG:3857 (without the SRID of EWKB) and the attributes."""
+
+_LONGEST: Final = 2**63
+_UNSEEN: Final = "rgba(0, 0, 0, 0)"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A layer to draw.
+
+    Attributes
+    ----------
+    style : Style
+        What it looks like.
+    rows : callable
+        Gives the rows that touch a box in EPSG:3857, with at least the attributes in `style.columns`.
+    """
+
+    style: Style
+    rows: Callable[[Box], Iterable[Row]]
+
+
+@dataclass(slots=True)
+class Sorted:
+    """Features, and the definitions of each case."""
+
+    source: mapnik.MemoryDatasource = field(default_factory=mapnik.MemoryDatasource)
+    cases: list[tuple[Definition, ...]] = field(default_factory=list)
+    attributes: dict[int, Mapping[str, object]] = field(default_factory=dict)
+
+
+def sort_rows(style: Style, rows: Iterable[Row], *, key: str | None = None) -> Sorted:
+    """Make features of rows; those that nothing is drawn for are left out, and so are those without geometry.
+
+    Parameters
+    ----------
+    style : Style
+        At one zoom.
+    rows : iterable of Row
+    key : str, optional
+        The attribute that numbers the features and by which their attributes are kept.
+    """
+    names = sorted(style.attributes)
+    context = mapnik.Context()
+    for name in (*names, CASE):
+        context.push(name)
+    sorted_ = Sorted()
+    finder = _Cases(style.definitions, sorted_.cases)
+    for number, (wkb, attributes) in enumerate(rows, 1):
+        geometry = _geometry(wkb)
+        if geometry is None:
+            continue
+        identifier = attributes.get(key) if key else number
+        feature = mapnik.Feature(context, identifier if isinstance(identifier, int) else number)
+        feature.geometry = geometry
+        for name in names:
+            feature[name] = _attribute(attributes, name)
+        case = finder.of(feature)
+        if case is None:
+            continue
+        feature[CASE] = case
+        sorted_.source.add_feature(feature)
+        if key:
+            sorted_.attributes[feature.id()] = attributes
+    return sorted_
+
+
+class _Cases:
+    """Finds which definitions apply to a feature, and numbers the combinations that occur."""
+
+    def __init__(self, definitions: Sequence[Definition], cases: list[tuple[Definition, ...]]) -> None:
+        self._definitions = definitions
+        self._cases = cases
+        self._filters = [
+            expression(" and ".join(f"({text})" for text in one.filters)) for one in definitions if one.filters
+        ]
+        texts = [text for one in definitions for text in one.filters]
+        self._columns = sorted({name for text in texts for name in fields(text)})
+        self._by_geometry = any("mapnik::" in text for text in texts)
+        self._known: dict[tuple[object, ...], int | None] = {}
+
+    def of(self, feature: mapnik.Feature) -> int | None:
+        """Return the number of a feature's case, None if nothing applies to it."""
+        # 1, 1.0 and True are one key of a dictionary, but not one value to Mapnik.
+        values = [feature[name] for name in self._columns]
+        key = (*values, *map(type, values), feature.geometry.type() if self._by_geometry else None)
+        if key not in self._known:
+            self._known[key] = self._number(feature)
+        return self._known[key]
+
+    def _number(self, feature: mapnik.Feature) -> int | None:
+        filters = iter(self._filters)
+        applying = tuple(one for one in self._definitions if not one.filters or bool(next(filters).evaluate(feature)))
+        if not applying:
+            return None
+        if applying not in self._cases:
+            self._cases.append(applying)
+        return self._cases.index(applying)
+
+
+def _geometry(wkb: bytes | None) -> mapnik.Geometry | None:
+    """Return a geometry, None if there is none or it cannot be read."""
+    if wkb is None:
+        return None
+    try:
+        geometry = mapnik.Geometry.from_wkb(wkb)
+    except RuntimeError:
+        return None
+    return None if geometry.is_empty() else geometry
+
+
+def _attribute(attributes: Mapping[str, object], name: str) -> str | float | None:
+    """Return the value of an attribute of a style."""
+    if not name.startswith(COLOUR):
+        return _plain(attributes.get(name))
+    colour = str(attributes.get(name.removeprefix(COLOUR)))
+    return colour if _is_colour(colour) else _UNSEEN
+
+
+@lru_cache(maxsize=1024)
+def _is_colour(text: str) -> bool:
+    """Whether Mapnik can read a text as a colour."""
+    try:
+        mapnik.Color(text)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _plain(value: object) -> str | float | None:
+    """Return a value as one of the types that Mapnik computes with."""
+    if value is None or isinstance(value, str | bool | float):
+        return value
+    if isinstance(value, int):
+        return value if -_LONGEST <= value < _LONGEST else float(value)
+    return str(value) if not hasattr(value, "as_integer_ratio") else float(str(value))
