@@ -63,10 +63,10 @@ def draw(
     own = (layer.style.background for layer in layers if layer.style.background)
     behind = background or next(own, None) or ("white" if format != "png" else None)
     drawn = prepared(layers, box, width, height, scale=scale, zoom=zoom, buffer=buffer)[0]
-    if behind:
-        drawn.background = mapnik.Color(behind)
     image = mapnik.Image(drawn.width, drawn.height)
     try:
+        if behind:
+            drawn.background = mapnik.Color(behind)
         mapnik.render(drawn, image, scale)
     except RuntimeError as error:
         raise DrawingError(str(error)) from error
