@@ -19,7 +19,6 @@ from .views import mercator
 _OPERATIONS = ("count", "avg", "sum", "min", "max")
 _CATEGORIES = 6
 _FLOAT_OIDS = (700, 701)
-_NOT_FINITE = "'{NaN,Infinity,-Infinity}'::float8[]"
 
 
 async def answer(session: Session, config: MapConfig, name: str, query: Parameters) -> dict[str, Any]:
@@ -159,8 +158,9 @@ async def _aggregation(
     limit = int(wanted) if wanted > 0 else _CATEGORIES
     is_float = function != "count" and await _is_float(session, source, aggregated)
     value: sql.Composable = sql.SQL("1") if function == "count" else sql.Identifier(aggregated)
-    call = _call(function, _finite(value) if is_float else value)
-    kept = sql.SQL("{} IS NOT NULL").format(sql.Identifier(column) if function == "count" else value)
+    finite = _finite(value) if is_float else value
+    call = _call(function, finite)
+    kept = sql.SQL("{} IS NOT NULL").format(sql.Identifier(column) if function == "count" else finite)
     statement = sql.SQL(
         "WITH cdb_rows AS (SELECT * FROM {source} AS cdbq),"
         " cdb_categories AS (SELECT {column} AS category, {call} AS value,"
@@ -234,7 +234,7 @@ def _call(function: str, value: sql.Composable) -> sql.Composed:
 
 def _finite(value: sql.Composable) -> sql.Composed:
     """Return a value as NULL if it is no number."""
-    return sql.SQL("CASE WHEN {value} <> ALL (" + _NOT_FINITE + ") THEN {value} END").format(value=value)
+    return sql.SQL("CASE WHEN {value} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {value} END").format(value=value)
 
 
 def _counts() -> str:

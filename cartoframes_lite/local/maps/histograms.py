@@ -183,7 +183,10 @@ async def _of_times(
 
 async def _fitting_unit(session: Session, times: sql.Composable, inside: sql.Composable) -> str:
     """Return the unit that gives most bins without giving too many."""
-    span = sql.SQL("SELECT extract(epoch FROM max(instant) - min(instant))::float8 AS span FROM {} AS t WHERE {}")
+    span = sql.SQL(
+        "SELECT extract(epoch FROM max(instant) - min(instant))::float8 AS span"
+        " FROM {} AS t WHERE isfinite(instant) AND {}"
+    )
     [found] = await rows(session, span.format(times, inside))
     if not found["span"]:
         return "day"

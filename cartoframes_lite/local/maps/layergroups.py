@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,12 +16,13 @@ from ..pool import Sessions
 from ..session import Session
 from ..state import State
 from . import aggregation
-from .config import Layer, MapConfig
+from .config import Layer, MapConfig, read
 from .queries import GEOMETRY_COLUMN, Box, Column, columns_of, estimated_rows, names, rows, subquery, tables_of
 from .refusals import MapError
 from .styles import Style, parse_style
 
 _LIFETIME = timedelta(hours=2)
+_FRESH = timedelta(minutes=1)
 _MOST = 10_000
 _NEVER = datetime.fromtimestamp(0, UTC)
 
@@ -80,7 +81,7 @@ class Layergroup:
         Those that it reads, as schema.name.
     auth : mapping, optional
         Of the template, if the map is an instance of one: it is seen with the owner's rights then.
-    expires : datetime
+    made, expires : datetime
     """
 
     id: str
@@ -88,7 +89,8 @@ class Layergroup:
     shown: tuple[Shown, ...]
     tables: tuple[str, ...]
     auth: Mapping[str, Any] | None = None
-    expires: datetime = field(default=_NEVER)
+    made: datetime = _NEVER
+    expires: datetime = _NEVER
 
 
 class Layergroups:
@@ -126,8 +128,7 @@ class Layergroups:
         last_updated : datetime
             When a table of the map was changed last; 1970 if that is not known.
         """
-        description = json.dumps([content, config.nodes_as_text(), auth], separators=(",", ":"))
-        identity = hashlib.md5(description.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+        identity = _identity(content, config, auth)
         shown: list[Shown] = []
         tables: set[str] = set()
         async with self._sessions.open(role) as session:
@@ -138,10 +139,19 @@ class Layergroups:
                 await columns_of(session, node.query())
                 tables.update(await tables_of(session, node.query()))
             updated = await _last_updated(session, sorted(tables))
-        group = Layergroup(identity, config, tuple(shown), tuple(sorted(tables)), auth)
+        group = Layergroup(identity, config, tuple(shown), tuple(sorted(tables)), auth, self._state.clock.now())
         self._known[identity] = group
         self._renew(group)
         return group, updated
+
+    async def instance(self, content: Any, role: str, *, auth: Mapping[str, Any]) -> Layergroup:
+        """Return the map of a template without parameters; it is looked at again once a minute."""
+        config = read(content)
+        known = self._known.get(_identity(content, config, auth))
+        if known is not None and self._state.clock.now() - known.made < _FRESH:
+            return known
+        group, _ = await self.instantiate(content, config, role, auth=auth)
+        return group
 
     def find(self, identity: str) -> Layergroup:
         """Return the map of an id, which lives longer for it; raise MapError if there is none."""
@@ -164,6 +174,12 @@ class Layergroups:
             self._known.popitem(last=False)
 
 
+def _identity(content: Any, config: MapConfig, auth: Mapping[str, Any] | None) -> str:
+    """Return the id of a map: the same for the same description."""
+    description = json.dumps([content, config.nodes_as_text(), auth], separators=(",", ":"))
+    return hashlib.md5(description.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+
+
 async def _look_at(session: Session, layer: Layer) -> Shown:
     """Find out about the query of a layer."""
     text = layer.sql or ""
@@ -177,7 +193,9 @@ async def _look_at(session: Session, layer: Layer) -> Shown:
     if style:
         wanted += sorted(style.columns)
     row_count = await estimated_rows(session, text)
-    aggregated = layer.aggregation is not None and await _is_aggregated(session, layer.aggregation, text, row_count)
+    aggregated = False
+    if layer.aggregation is not None and any(column.name == "cartodb_id" for column in columns):
+        aggregated = await _is_aggregated(session, layer.aggregation, text, row_count)
     shown = Shown(layer, tuple(columns), row_count, aggregated, style)
     known = {column.name for column in columns} | {column.name for column in shown.shown_columns()}
     for name in wanted:

@@ -53,6 +53,8 @@ def explain(error: Exception) -> tuple[int, dict[str, Any]]:
             error = MapError(error.message, status=error.status)
         case psycopg.OperationalError():
             error = MapError(str(error).strip(), status=503)
+        case psycopg.DataError() | UnicodeError():  # NUL or half a character in a value
+            error = MapError(f"invalid character in a value: {error}", status=400)
         case MapError():
             pass
         case _:

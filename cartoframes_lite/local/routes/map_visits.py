@@ -34,7 +34,7 @@ _OPEN = {
     "Vary": "Authorization",
     "Cache-Control": "no-cache",
 }
-_REFUSALS = (MapError, SQLError, RequestError, psycopg.OperationalError)
+_REFUSALS = (MapError, SQLError, RequestError, psycopg.OperationalError, psycopg.DataError, UnicodeError)
 
 Handler = Callable[[Visit], Awaitable[Response]]
 

@@ -70,8 +70,7 @@ def routes(state: State, door: MapsDoor, layergroups: Layergroups, templates: Te
 
     async def show_tile(visit: Visit) -> Response:
         template = await open_template(state, templates, visit)
-        content = template.instance({})
-        group, _ = await layergroups.instantiate(content, config.read(content), state.owner_role, auth=template.auth)
+        group = await layergroups.instance(template.instance({}), state.owner_role, auth=template.auth)
         return await answer_tile(visit, tiles, group, state.owner_role, visit.text("layers"))
 
     return [

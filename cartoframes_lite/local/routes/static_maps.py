@@ -9,7 +9,6 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..maps import config
 from ..maps.config import Layer
 from ..maps.entrance import MapsDoor, Visit
 from ..maps.layergroups import Layergroup, Layergroups
@@ -54,8 +53,7 @@ def routes(
 
     async def show_named(visit: Visit) -> Response:
         template = await open_template(state, templates, visit)
-        content = template.instance({})
-        group, _ = await layergroups.instantiate(content, config.read(content), state.owner_role, auth=template.auth)
+        group = await layergroups.instance(template.instance({}), state.owner_role, auth=template.auth)
         layers = _layers(visit, group) if "layer" in visit.query else _preview_layers(template, group)
         return await answer(visit, group, state.owner_role, layers, _view(visit, template))
 

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import pytest
+import requests
+from maps_client import PUBLIC, TOWNS, Call, described, instantiate, mapnik, refusal, size_of
+from sql_client import SQLClient
+from vector_tiles import read_tile
+
+import cartoframes_lite.local
+from cartoframes_lite.local.maps.error_tile import error_tile
+from cartoframes_lite.local.maps.tile_cache import TileCache
+
+STYLED = {"cartocss": "#l { marker-width: 10; }", "cartocss_version": "2.3.0"}
+
+
+@pytest.fixture(autouse=True)
+def towns(sql: SQLClient) -> None:
+    sql.run(TOWNS)
+
+
+def names(call: Call, path: str, **options: object) -> list[str]:
+    answer = call("GET", path, **options)
+    if answer.status == 204:
+        return []
+    assert answer.status == 200, answer.body
+    return [feature["name"] for layer in read_tile(answer.body).values() for feature in layer]
+
+
+def test_a_tile_has_what_is_in_it(call: Call) -> None:
+    path = instantiate(call, described(mapnik()))
+    assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["North", "South", "West"]
+    assert [names(call, f"{path}/1/{x}/{y}.mvt") for x in (0, 1) for y in (0, 1)] == [
+        ["West"],
+        [],
+        ["North"],
+        ["South"],
+    ]
+
+
+def test_a_feature_has_the_columns_as_numbers_and_text(call: Call) -> None:
+    path = instantiate(call, described(mapnik("SELECT * FROM towns WHERE name = 'South'")))
+    [feature] = read_tile(call("GET", f"{path}/1/1/1.mvt").body)["layer0"]
+    assert {name: feature[name] for name in ("cartodb_id", "name", "people", "height")} == {
+        "cartodb_id": 2,
+        "name": "South",
+        "people": 20,
+        "height": 2.5,
+    }
+    assert not {"the_geom", "the_geom_webmercator"} & feature.keys()
+
+
+@pytest.mark.parametrize("place", ["0/0/1", "0/0/-1", "31/0/0", "-1/0/0", "x/0/0"])
+def test_there_are_no_tiles_outside_of_the_world(call: Call, place: str) -> None:
+    path = instantiate(call, described(mapnik()))
+    status, message = refusal(call("GET", f"{path}/{place}.mvt"))
+    assert (status, message.startswith("Invalid tile")) == (400, True)
+
+
+def test_layers_are_picked_by_id_or_index(call: Call) -> None:
+    layers = [{"id": name, **mapnik()} for name in ("a", "b", "c")]
+    path = instantiate(call, described(*layers))
+    found = {chosen: list(read_tile(call("GET", f"{path}/{chosen}/0/0/0.mvt").body)) for chosen in ("all", "1", "c,a")}
+    assert found == {"all": ["a", "b", "c"], "1": ["b"], "c,a": ["a", "c"]}
+    assert refusal(call("GET", f"{path}/d/0/0/0.mvt")) == (400, "Layer 'd' not found in layergroup")
+
+
+def test_a_changed_table_gives_new_tiles(call: Call, sql: SQLClient) -> None:
+    path = instantiate(call, described(mapnik("SELECT * FROM towns WHERE people > 15")))
+    assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["South", "West"]
+    sql.run("UPDATE towns SET people = 11 WHERE name = 'West'")
+    assert names(call, f"{path}/0/0/0.mvt") == ["South"]
+
+
+def test_a_tile_made_for_one_key_is_not_given_to_another(call: Call, sql: SQLClient) -> None:
+    sql.run(PUBLIC)
+    path = instantiate(call, described(mapnik()))
+    assert names(call, f"{path}/0/0/0.mvt", key=None)
+    sql.run("REVOKE SELECT ON towns FROM publicuser")
+    assert names(call, f"{path}/0/0/0.mvt")
+    assert refusal(call("GET", f"{path}/0/0/0.mvt", key=None)) == (403, "permission denied for table towns")
+
+
+def test_a_dropped_table_has_no_tiles(call: Call, sql: SQLClient) -> None:
+    path = instantiate(call, described(mapnik()))
+    assert names(call, f"{path}/0/0/0.mvt")
+    sql.run("DROP TABLE towns")
+    assert refusal(call("GET", f"{path}/0/0/0.mvt")) == (404, 'relation "towns" does not exist')
+
+
+@pytest.mark.parametrize(("suffix", "size"), [(".png", 256), ("@2x.png", 512), (".png32", 256)])
+def test_a_tile_can_be_a_picture(call: Call, suffix: str, size: int) -> None:
+    path = instantiate(call, described(mapnik(**STYLED)))
+    answer = call("GET", f"{path}/1/1/0{suffix}")
+    assert (answer.status, size_of(answer.body)) == (200, (size, size))
+    empty = call("GET", f"{path}/5/31/31{suffix}")
+    assert (size_of(empty.body), len(empty.body) < len(answer.body)) == ((size, size), True)
+
+
+def test_a_plain_layer_covers_what_is_below(call: Call) -> None:
+    plain = {"type": "plain", "options": {"color": "#ff0000"}}
+    above = call("GET", f"{instantiate(call, described(mapnik(**STYLED), plain))}/0/0/0.png")
+    alone = call("GET", f"{instantiate(call, described(plain))}/0/0/0.png")
+    below = call("GET", f"{instantiate(call, described(plain, mapnik(**STYLED)))}/0/0/0.png")
+    assert above.body == alone.body != below.body
+
+
+def test_a_grid_has_the_features_under_its_cells(call: Call) -> None:
+    path = instantiate(call, described(mapnik(interactivity=["name"], **STYLED)))
+    grid = call("GET", f"{path}/0/1/1/0.grid.json").json
+    assert len(grid["grid"]) == 64
+    assert grid["keys"] == ["", "1"]
+    assert grid["data"]["1"]["name"] == "North"
+
+
+def test_a_layer_without_interactivity_has_no_grid(call: Call) -> None:
+    path = instantiate(call, described(mapnik(**STYLED)))
+    assert refusal(call("GET", f"{path}/0/1/1/0.grid.json")) == (400, "Tileset has no interactivity")
+
+
+def test_points_are_taken_together(call: Call, sql: SQLClient) -> None:
+    sql.run("""
+        CREATE TABLE crowd AS SELECT i % 3 AS kind, i AS weight,
+            ST_SetSRID(ST_MakePoint(10 + i * 1e-6, 20), 4326) AS the_geom FROM generate_series(1, 9) i;
+        SELECT CDB_CartodbfyTable('crowd');
+        ANALYZE crowd;""")
+    heavy = {"total": {"aggregate_function": "sum", "aggregated_column": "weight"}}
+
+    def features(**aggregation: object) -> list[dict[str, object]]:
+        layer = mapnik("SELECT * FROM crowd", aggregation={"threshold": 1, **aggregation})
+        answer = call("GET", f"{instantiate(call, described(layer))}/3/4/3.mvt")
+        return read_tile(answer.body)["layer0"]
+
+    [sample] = features()
+    assert (sample["_cdb_feature_count"], sample["weight"]) == (9, sample["cartodb_id"])
+    for placement in ("centroid", "point-grid", "point-sample"):
+        [cell] = features(placement=placement, columns=heavy)
+        assert cell == {"cartodb_id": 1, "_cdb_feature_count": 9, "total": 45}
+    kinds = features(dimensions={"kind": "kind"}, columns=heavy, placement="centroid")
+    assert sorted((cell["kind"], cell["total"]) for cell in kinds) == [(0, 18), (1, 12), (2, 15)]
+    filtered = features(columns=heavy, dimensions={"kind": "kind"}, filters={"total": [{"greater_than": 14}]})
+    assert sorted(cell["total"] for cell in filtered) == [15, 18]
+    assert features(threshold=10) != [sample]
+
+
+def test_attributes_of_a_feature(call: Call) -> None:
+    attributes = {"id": "cartodb_id", "columns": ["name", "height", "seen"]}
+    path = instantiate(call, described(mapnik(attributes=attributes), mapnik()))
+    found = call("GET", f"{path}/0/attributes/1").json
+    assert found == {"name": "North", "height": 1.5, "seen": "2024-01-01T00:00:00Z"}
+    assert refusal(call("GET", f"{path}/1/attributes/1")) == (400, "Layer 1 has no exposed attributes")
+    assert refusal(call("GET", f"{path}/0/attributes/x"))[0] == 400
+
+
+def test_the_tile_of_an_error_is_a_tile() -> None:
+    assert {name: len(layer) for name, layer in read_tile(error_tile()).items()} == {
+        "errorTileSquareLayer": 1,
+        "errorTileStripesLayer": 1,
+    }
+
+
+def test_the_cache_forgets_what_was_used_longest_ago() -> None:
+    cache = TileCache()
+    tile = bytes(20 * 1024 * 1024)
+    for key in "abc":
+        cache.put(key, tile)
+    cache.get("a")
+    cache.put("d", tile)
+    assert [key for key in "abcd" if cache.get(key) is not None] == ["a", "c", "d"]
+
+
+def test_a_value_that_postgresql_cannot_take(call: Call) -> None:
+    attributes = {"id": "name", "columns": ["name"]}
+    path = instantiate(call, described(mapnik(attributes=attributes)))
+    assert refusal(call("GET", f"{path}/0/attributes/a%00b"))[0] == 404
+    aggregation = {"threshold": 1, "dimensions": {"name": "name"}, "filters": {"name": [{"equal": "\0"}]}}
+    assert refusal(call("POST", "/api/v1/map", described(mapnik(aggregation=aggregation))))[0] == 400
+    aggregation["filters"] = {"name": [{"equal": "\ud800"}]}
+    assert refusal(call("POST", "/api/v1/map", described(mapnik(aggregation=aggregation))))[0] == 400
+
+
+def test_a_tile_that_takes_too_long_is_told_as_a_tile() -> None:
+    with cartoframes_lite.local.start(user="tester", statement_timeout_s=0.3) as server:
+        key = server.credentials.api_key
+        place = "SELECT * FROM (VALUES (ST_SetSRID(ST_MakePoint(0, 0), 3857))) v (the_geom_webmercator), pg_sleep(1)"
+        config = described(mapnik(place))
+        made = requests.post(f"{server.base_url}/api/v1/map", params={"api_key": key}, json=config, timeout=10)
+        assert made.status_code == 200, made.text
+        url = f"{server.base_url}/api/v1/map/{made.json()['layergroupid']}/0/0/0"
+        late = requests.get(f"{url}.mvt", timeout=10)
+        assert (late.status_code, late.headers["content-type"]) == (429, "application/x-protobuf")
+        assert set(read_tile(late.content)) == {"errorTileSquareLayer", "errorTileStripesLayer"}
