@@ -18,7 +18,7 @@ def drawn(text: str, zoom: float = 5) -> list[tuple[str, dict[str, str]]]:
 
 def value(text: str) -> str:
     """The only value of a style with one property."""
-    ((_, attributes),) = drawn("#layer { %s }" % text)
+    ((_, attributes),) = drawn(f"#layer {{ {text} }}")
     (found,) = attributes.values()
     return found
 
@@ -78,7 +78,7 @@ def test_invalid_cartocss_is_refused_as_a_real_server_does(text: str) -> None:
 
 
 def test_columns_are_counted_as_if_the_layer_had_its_own_name() -> None:
-    with pytest.raises(StyleError, match="^style1:1:10 "):
+    with pytest.raises(StyleError, match=r"^style1:1:10 "):
         parse("#l { marker-wid: 20; }", name="style1", layer="layer1")
 
 
@@ -154,7 +154,6 @@ def test_numbers_and_expressions(text: str, found: str) -> None:
 
 
 def test_variables_are_those_of_the_sheet_the_first_of_a_name() -> None:
-    assert value("line-width: @b * 2;".replace("@b", "4")) == "8"
     assert drawn("@a: @b; @b: 4; @b: 5; #l { line-width: @a * 2; }") == [("line", {"stroke-width": "8"})]
 
 
@@ -190,7 +189,7 @@ def test_comments_say_nothing() -> None:
     ],
 )
 def test_filters_on_attributes(text: str, filters: tuple[str, ...]) -> None:
-    (one,) = read("#l%s { line-width: 1 }" % text).definitions
+    (one,) = read(f"#l{text} {{ line-width: 1 }}").definitions
     assert one.filters == filters
 
 
@@ -204,7 +203,7 @@ def test_filters_take_variables() -> None:
     [("[zoom=3]", {3}), ("[zoom>3][zoom<=5]", {4, 5}), ("[zoom>=3][zoom<5]", {3, 4}), ("[zoom<1]", {0})],
 )
 def test_filters_on_zoom(text: str, zooms: set[int]) -> None:
-    style = read("#l%s { line-width: 1 }" % text)
+    style = read(f"#l{text} {{ line-width: 1 }}")
     assert {zoom for zoom in range(26) if style.at(zoom).definitions} == zooms
 
 
