@@ -36,6 +36,7 @@ from cartoframes_lite.errors import (
     TableNotFoundError,
 )
 from cartoframes_lite.imports import ImportJob
+from cartoframes_lite.layers import Layer, LegendItem
 from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, NamedMap
 from cartoframes_lite.read import read_carto
 from cartoframes_lite.syncs import Sync
@@ -75,6 +76,8 @@ __all__ = [
     "InstantiatedMap",
     "JobError",
     "JobTimeout",
+    "Layer",
+    "LegendItem",
     "NamedMap",
     "NonPublicAPIWarning",
     "NotFound",

@@ -15,6 +15,7 @@ from cartoframes_lite._client.answers import given
 from cartoframes_lite._client.maps import Layergroup, address
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError
+from cartoframes_lite.layers import Layer, LegendItem
 
 TileFormat = Literal["png", "mvt"]
 PictureFormat = Literal["png", "jpg"]
@@ -255,8 +256,8 @@ class AnonymousMap(InstantiatedMap):
 
     Parameters
     ----------
-    layers_or_config : list or mapping
-        Layers, or a whole MapConfig with ``layers``, ``dataviews`` ...
+    layers_or_config : Layer, list of Layer or mapping, or mapping
+        Layers, the lowest first, also as the API has them; or a whole MapConfig with ``layers``, ``dataviews`` ...
     credentials : Credentials, optional
         Default: those of ``set_default_credentials``, else of the environment, else of the file.
 
@@ -268,14 +269,31 @@ class AnonymousMap(InstantiatedMap):
     """
 
     def __init__(
-        self, layers_or_config: Sequence[Mapping[str, Any]] | Mapping[str, Any], credentials: Credentials | None = None
+        self,
+        layers_or_config: Layer | Sequence[Layer | Mapping[str, Any]] | Mapping[str, Any],
+        credentials: Credentials | None = None,
     ) -> None:
         client = Client(credentials)
-        if isinstance(layers_or_config, Mapping):
-            config = {"version": _VERSION, **layers_or_config}
-        else:
-            config = {"version": _VERSION, "layers": [dict(layer) for layer in layers_or_config]}
-        super().__init__(client.credentials, lambda: client.maps.instantiate(config), needs_key=True)
+        self.legend: list[LegendItem] = []
+
+        def instantiate() -> Layergroup:
+            return client.maps.instantiate(self._config(client, layers_or_config))
+
+        super().__init__(client.credentials, instantiate, needs_key=True)
+
+    def _config(
+        self, client: Client, given_: Layer | Sequence[Layer | Mapping[str, Any]] | Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Write the MapConfig, and note what the colours mean."""
+        if isinstance(given_, Mapping):
+            return {"version": _VERSION, **given_}
+        layers, self.legend = [], []
+        for layer in [given_] if isinstance(given_, Layer) else given_:
+            if isinstance(layer, Layer):
+                layer, legend = layer.config(client)
+                self.legend += legend
+            layers.append(dict(layer))
+        return {"version": _VERSION, "layers": layers}
 
 
 @dataclass(frozen=True, slots=True)

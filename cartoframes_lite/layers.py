@@ -1,0 +1,171 @@
+"""Layer: rows of a table or query and how they are drawn, in the words of people rather than of CartoCSS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._codec.names import qualify, quote
+
+CARTOCSS_VERSION = "2.3.0"
+_CLASSES = 5
+_MOST_CATEGORIES = 8
+_WIDTHS = (6.0, 30.0)  # of markers, in pixels: the least value and the greatest
+_PLAIN, _OTHER = "#2a6f97", "#9aa5b1"
+# Colour-blind safe: from light to dark for quantities, told apart for categories.
+_SEQUENCE = ("#d0e8e4", "#92c9c4", "#4fa3a5", "#21788a", "#0b4a66")
+_CATEGORIES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e08214", "#5e4fa2")
+_STYLES = {
+    "point": "marker-width: 8; marker-fill: {color}; marker-fill-opacity: 0.9; marker-line-color: #ffffff;"
+    " marker-line-width: 1; marker-allow-overlap: true;",
+    "line": "line-color: {color}; line-width: 2; line-opacity: 0.9;",
+    "polygon": "polygon-fill: {color}; polygon-opacity: 0.85; line-color: #ffffff; line-width: 0.7;",
+}
+_FILLS = {"point": "marker-fill", "line": "line-color", "polygon": "polygon-fill"}
+
+
+class Named(Protocol):
+    """Something that is called like a table: a Dataset."""
+
+    @property
+    def name(self) -> str:
+        """The table, with its schema if that is not the account's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegendItem:
+    """A colour and what it means."""
+
+    color: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Rows and how they are drawn.
+
+    Parameters
+    ----------
+    source : Dataset or str
+        A dataset, the name of a table, or SQL that returns ``the_geom_webmercator``.
+    cartocss : str, optional
+        How to draw it. None: by the type of the geometry, and the columns below.
+    color_by : str, optional
+        A column: numbers make five classes of about as many rows each, other values a colour for each of the eight
+        most frequent.
+    size_by : str, optional
+        A column of numbers: how large points are; their area grows with the value.
+    interactivity : sequence of str
+        Columns that a click on the map shows.
+    """
+
+    source: Named | str
+    cartocss: str | None = None
+    color_by: str | None = None
+    size_by: str | None = None
+    interactivity: Sequence[str] = ()
+
+    @property
+    def sql(self) -> str:
+        """The query that the layer shows."""
+        name = self.source if isinstance(self.source, str) else self.source.name
+        if any(character.isspace() for character in name.strip()):
+            return name.strip().rstrip(";")
+        schema, _, table = name.rpartition(".")
+        return f"SELECT * FROM {qualify(schema or None, table)}"
+
+    def config(self, client: Client) -> tuple[dict[str, Any], list[LegendItem]]:
+        """Write the layer as the Maps API has it, with what its colours mean.
+
+        Parameters
+        ----------
+        client : Client
+            Asked for the type of the geometry, and for the values of the columns.
+        """
+        legend: list[LegendItem] = []
+        cartocss = self.cartocss
+        if cartocss is None:
+            kind = self._kind(client)
+            rules = [_STYLES[kind].format(color=_PLAIN)]
+            if self.color_by is not None:
+                colors, legend = self._colors(client, _FILLS[kind])
+                rules += colors
+            if self.size_by is not None:
+                rules += self._sizes(client, kind)
+            cartocss = "#layer {\n  " + "\n  ".join(rules) + "\n}"
+        options: dict[str, Any] = {"sql": self.sql, "cartocss": cartocss, "cartocss_version": CARTOCSS_VERSION}
+        if self.interactivity:
+            options["interactivity"] = ["cartodb_id", *self.interactivity]
+            options["attributes"] = {"id": "cartodb_id", "columns": list(self.interactivity)}
+        return {"type": "cartodb", "options": options}, legend
+
+    def _kind(self, client: Client) -> str:
+        """Ask for the type of the geometry: that of the first row that has any."""
+        found = client.sql.rows(
+            f"SELECT ST_Dimension(the_geom_webmercator) AS d FROM ({self.sql}\n) AS source"
+            " WHERE the_geom_webmercator IS NOT NULL LIMIT 1"
+        )
+        return ("point", "line", "polygon")[found[0]["d"]] if found else "point"
+
+    def _colors(self, client: Client, fill: str) -> tuple[list[str], list[LegendItem]]:
+        """Write the rules of colours by a column."""
+        assert self.color_by is not None  # the caller has looked
+        column = quote(self.color_by)
+        field = client.sql.send(f"SELECT {column} FROM ({self.sql}\n) AS source LIMIT 0", idempotent=True)["fields"]
+        if field[self.color_by]["type"] == "number":
+            return self._classes(client, column, fill)
+        rows = client.sql.rows(
+            f"SELECT {column}::text AS value FROM ({self.sql}\n) AS source WHERE {column} IS NOT NULL"
+            f" GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {_MOST_CATEGORIES}"
+        )
+        values = [str(row["value"]) for row in rows]
+        rules = [f"{fill}: {_OTHER};"]
+        legend = [LegendItem(color, value) for color, value in zip(_CATEGORIES, values, strict=False)]
+        rules += [f"[{self.color_by} = {_quoted(item.label)}] {{ {fill}: {item.color}; }}" for item in legend]
+        return rules, legend
+
+    def _classes(self, client: Client, column: str, fill: str) -> tuple[list[str], list[LegendItem]]:
+        """Write the rules of classes of numbers with about as many rows each."""
+        shares = ", ".join(f"{part / _CLASSES:.2f}" for part in range(_CLASSES + 1))
+        (row,) = client.sql.rows(
+            f"SELECT percentile_disc(ARRAY[{shares}]) WITHIN GROUP (ORDER BY {column}::float8) AS ends"
+            f" FROM ({self.sql}\n) AS source WHERE {column}::float8 <> 'NaN'"
+        )
+        ends = list(dict.fromkeys(row["ends"] or []))
+        rules, legend, bottom = [f"{fill}: {_OTHER};"], [], ends[:1]
+        tops = ends[1:] or ends
+        colors = _SEQUENCE[-len(tops) :]
+        for top, color in zip(tops, colors, strict=True):
+            legend.append(LegendItem(color, f"{_number(bottom[0])} to {_number(top)}"))
+            bottom = [top]
+        # The last rule that holds for a row wins.
+        for top, item in reversed(list(zip(tops, legend, strict=True))):
+            rules.append(f"[{self.color_by} <= {top!r}] {{ {fill}: {item.color}; }}")
+        return rules, legend
+
+    def _sizes(self, client: Client, kind: str) -> list[str]:
+        """Write the rules of sizes by a column."""
+        assert self.size_by is not None  # the caller has looked
+        if kind != "point":
+            raise ValueError(f"size_by is for points, and {self.sql!r} has geometry of type {kind}")
+        column = quote(self.size_by)
+        (row,) = client.sql.rows(f"SELECT max({column})::float8 AS most FROM ({self.sql}\n) AS source")
+        most = float(row["most"] or 0)
+        least_px, most_px = _WIDTHS
+        steps = range(int(most_px), int(least_px), -3)
+        rules = [f"marker-width: {most_px:g};"]
+        for width in steps:
+            rules.append(f"[{self.size_by} <= {most * (width / most_px) ** 2!r}] {{ marker-width: {width}; }}")
+        return rules
+
+
+def _number(value: float) -> str:
+    """Write a number for people."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+
+
+def _quoted(value: str) -> str:
+    """Write a value of a filter in CartoCSS."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
