@@ -180,15 +180,7 @@ async def _aggregation(
     )
     categories = await rows(session, statement)
     infinities = sql.SQL(_counts() if is_float else "0 AS nans, 0 AS infinities").format(value=value)
-    summary = sql.SQL(
-        "SELECT count(*) AS count, count(*) FILTER (WHERE {column} IS NULL) AS nulls, {infinities},"
-        " count(DISTINCT {column}) + coalesce(max(({column} IS NULL)::int), 0) AS categories FROM {source} AS cdbq"
-    ).format(column=sql.Identifier(column), infinities=infinities, source=source)
-    extremes = sql.SQL(
-        "SELECT min(value) AS min, max(value) AS max FROM (SELECT {call} AS value FROM {source} AS cdbq WHERE {kept}"
-        " GROUP BY {column}) AS cdb_values"
-    ).format(call=call, source=source, kept=kept, column=sql.Identifier(column))
-    [counted], [extreme] = await rows(session, summary), await rows(session, extremes)
+    counted, extreme = await _summary(session, source, column, call, kept, infinities)
     if not categories:
         counted, extreme = (
             dict.fromkeys(("count", "nulls", "nans", "infinities", "categories"), 0),
@@ -204,6 +196,27 @@ async def _aggregation(
         "categoriesCount": counted["categories"],
         "categories": [{**row, "category": "Other"} if row["agg"] else row for row in categories],
     }
+
+
+async def _summary(
+    session: Session,
+    source: sql.Composable,
+    column: str,
+    call: sql.Composable,
+    kept: sql.Composable,
+    infinities: sql.Composable,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return counts over all rows of an aggregation, and its smallest and largest value."""
+    summary = sql.SQL(
+        "SELECT count(*) AS count, count(*) FILTER (WHERE {column} IS NULL) AS nulls, {infinities},"
+        " count(DISTINCT {column}) + coalesce(max(({column} IS NULL)::int), 0) AS categories FROM {source} AS cdbq"
+    ).format(column=sql.Identifier(column), infinities=infinities, source=source)
+    extremes = sql.SQL(
+        "SELECT min(value) AS min, max(value) AS max FROM (SELECT {call} AS value FROM {source} AS cdbq WHERE {kept}"
+        " GROUP BY {column}) AS cdb_values"
+    ).format(call=call, source=source, kept=kept, column=sql.Identifier(column))
+    [counted], [extreme] = await rows(session, summary), await rows(session, extremes)
+    return counted, extreme
 
 
 def _aggregated(options: Mapping[str, Any]) -> tuple[str, str, str]:

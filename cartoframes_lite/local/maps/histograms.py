@@ -162,6 +162,11 @@ async def _of_times(
     buckets = await rows(session, grouped)
     nulls = sql.SQL("SELECT count(*) AS nulls FROM {} AS t WHERE instant IS NULL").format(times)
     [counted] = await rows(session, nulls)
+    return _presented(unit, offset, counted["nulls"], buckets)
+
+
+def _presented(unit: str, offset: float, nulls: int, buckets: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a histogram of times as CARTO shows it."""
     first = buckets[0] if buckets else None
     return {
         "aggregation": unit,
@@ -169,7 +174,7 @@ async def _of_times(
         **({"timestamp_start": first["timestamp"], "bins_start": first["timestamp"]} if first else {}),
         "bin_width": first["width"] if first else 0,
         "bins_count": first["bins"] if first else 0,
-        "nulls": counted["nulls"],
+        "nulls": nulls,
         "bins": [
             {
                 "bin": bucket["bin"],
