@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from cartoframes_lite.local.maps.cartocss import Style, StyleError, parse, symbolizers
@@ -269,3 +271,20 @@ def test_a_style_may_draw_nothing() -> None:
 def test_an_expression_that_mapnik_cannot_read_is_refused() -> None:
     with pytest.raises(StyleError, match="marker-width"):
         read('#l { marker-width: "[w] +"; }')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#a" * 20000,
+        "#l{" + "".join(f"some-property-{n}: 1;" for n in range(5000)) + "}",
+        "#l[a=1" * 5000,
+        "#l{" + "x" * 50000 + ":1}",
+        "#a,#b{" * 30 + "line-width:1" + "}" * 30,
+    ],
+)
+def test_a_hostile_text_is_refused_at_once(text: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(StyleError):
+        read(text)
+    assert time.monotonic() - began < 2

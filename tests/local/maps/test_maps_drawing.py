@@ -310,11 +310,39 @@ def test_the_grid_says_which_row_is_where() -> None:
     assert isinstance(keys, list)
 
     def key_at(x: int, y: int) -> str:
-        code = (
-            "import os; import cartoframes_lite.local.maps.drawing;"
-            " print('PROJ_LIB' in os.environ, 'GDAL_DATA' in os.environ)"
-        )
+        code = ord(grid[(255 - y) // 4][x // 4])
+        return str(keys[code - 32 - (code > 34) - (code > 92)])
 
+    assert (len(grid), {len(line) for line in grid}) == (64, {64})
+    assert [key_at(*place) for place in ((60, 60), (200, 200), (10, 10))] == ["7", "9", ""]
+    assert found["data"] == {"7": {"name": "Größe"}, "9": {"name": None}}
+
+
+def test_a_grid_of_nothing() -> None:
+    found = drawing.grid(layer("#l { polygon-fill: red; }", []), TILE, zoom=3, fields=["name"])
+    assert (found["keys"], found["data"]) == ([""], {})
+    assert found["grid"] == [" " * 64] * 64
+
+
+def test_several_threads_draw_at_once() -> None:
+    css = (
+        "#l { marker-width: 10; marker-fill: red; text-name: [n]; text-face-name: 'x'; [n>50] { marker-fill: blue; } }"
+    )
+    rows = rows_of(*((Point(n * 7 % 256, n * 13 % 256), {"n": n}) for n in range(100)))
+    shown = layer(css, rows)
+
+    def tile(_: int) -> bytes:
+        return drawing.draw([shown], TILE, 256, 256, zoom=3)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(tile, range(40)))) == 1
+
+
+def test_mapnik_leaves_the_environment_of_other_libraries_alone() -> None:
+    code = (
+        "import os; import cartoframes_lite.local.maps.drawing;"
+        " print('PROJ_LIB' in os.environ, 'GDAL_DATA' in os.environ)"
+    )
     environment = {name: value for name, value in os.environ.items() if name not in {"PROJ_LIB", "GDAL_DATA"}}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert run.stdout.split() == ["False", "False"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from .properties import REQUIRED
@@ -13,6 +14,9 @@ from .syntax import Block, Condition, Declaration, Selector, Source
 from .values import Value, evaluate, quoted
 
 _KEYWORDS: Final = {"true", "false", "null", "point", "linestring", "polygon", "collection"}
+# Selectors in selectors multiply: twenty lines can stand for millions of rules.
+_MOST: Final = 5000
+_ENOUGH: Final = 20
 _NUMERIC: Final = {"<", ">", "<=", ">="}
 
 
@@ -46,7 +50,9 @@ def styled(source: Source, sheet: Block) -> Style:
             raise source.refusal(declaration.position, code)
         variables.setdefault(declaration.name, declaration)
     reading = _Reading(source, variables)
-    flat = [flat for block in sheet.blocks for flat in _flattened(block, Selector((), (), ""))]
+    flat = list(islice((flat for block in sheet.blocks for flat in _flattened(block, Selector((), (), ""))), _MOST + 1))
+    if len(flat) > _MOST:
+        raise StyleError(f"{source.name}: more than {_MOST} rules are not supported by this server")
     background = reading.background(one for one in flat if "Map" in one.selector.elements)
     # No layer of a map has a class, so what is for a class is for none.
     ours = [one for one in flat if not any(element[0] in ".M" for element in one.selector.elements)]
@@ -54,8 +60,7 @@ def styled(source: Source, sheet: Block) -> Style:
     found = (reading.definition(one) for one in ours)
     definitions = tuple(dict.fromkeys(one for one in found if one is not None))
     reading.check_required(definitions)
-    if reading.refusals:
-        raise StyleError("\n".join(str(refusal) for refusal in reading.refusals))
+    reading.stop()
     return Style(definitions, background)
 
 
@@ -79,14 +84,20 @@ class _Reading:
 
     def _refuse(self, refusal: StyleError) -> None:
         self.refusals.setdefault(refusal.message, refusal)
+        if len(self.refusals) == _ENOUGH:
+            self.stop()
+
+    def stop(self) -> None:
+        """Raise what is wrong, if anything is."""
+        if self.refusals:
+            raise StyleError("\n".join(self.refusals))
 
     def background(self, maps: Iterator[_Flat]) -> str | None:
         """Return the colour that `Map` gives."""
         colour = None
         for declaration in (declaration for one in maps for declaration in one.declarations):
             try:
-                value = evaluate(self._source, declaration, self._variables)
-                colour = background_of(self._source, declaration, value)
+                colour = background_of(self._source, declaration, self._value(declaration))
             except StyleError as refusal:
                 self._refuse(refusal)
         return colour

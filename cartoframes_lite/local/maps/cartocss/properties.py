@@ -1,6 +1,7 @@
 """The properties that CartoCSS knows, and how Mapnik calls those that this server draws."""
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 
@@ -207,7 +208,8 @@ REQUIRED: Final = {"text": ("text-name", "text-face-name")}
 def suggestion(name: str) -> str | None:
     """Return the known name that is at most two letters from a wrong one."""
     # A real server also knows a property without a name, which is the nearest to a name of two letters.
-    distance, nearest = min(((_distance(name, known), known) for known in ("", *NAMES)), key=lambda found: found[0])
+    near = [known for known in ("", *NAMES) if abs(len(known) - len(name)) <= 2]
+    distance, nearest = min(((_distance(name, known), known) for known in near), key=itemgetter(0), default=(3, ""))
     return nearest if distance <= 2 else None
 
 

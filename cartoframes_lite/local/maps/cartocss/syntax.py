@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from .style import StyleError
@@ -20,7 +21,8 @@ _FILTER = re.compile(
     \s*\]""",
     re.VERBOSE,
 )
-_LAYER = re.compile(r"#[\w-]+(?=(?:[^;{}\"']|\"[^\"\n]*\"|'[^'\n]*')*\{)")
+_SEGMENT = re.compile(r"((?:[^;{}\"']|\"[^\"\n]*\"|'[^'\n]*'|[\"'])*)([;{}]|$)")
+_LAYER = re.compile(r"#[\w-]+")
 _BRACES = re.compile(r"url\([^)\n]*\)|//[^\n]*|/\*.*?\*/|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|([{}])", re.DOTALL)
 _INVALID = re.compile(r"[^;\n}]*[;\n]?")
 
@@ -98,9 +100,14 @@ def read(text: str, *, name: str, layer: str) -> tuple[Source, Block]:
     """
     if not text.strip():
         raise StyleError(f"{name}: CartoCSS is empty")
-    source = Source(name, _LAYER.sub("#" + layer, text.replace("\r\n", "\n")))
+    source = Source(name, _SEGMENT.sub(partial(_named, "#" + layer), text.replace("\r\n", "\n")))
     _check_braces(source)
     return source, _Reader(source).block()
+
+
+def _named(layer: str, segment: re.Match[str]) -> str:
+    """Return a segment of a text with the layer's name for those in it, if it is the selectors of a block."""
+    return _LAYER.sub(layer, segment.group()) if segment.group(2) == "{" else segment.group()
 
 
 def _check_braces(source: Source) -> None:
