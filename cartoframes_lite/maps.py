@@ -55,10 +55,13 @@ class InstantiatedMap:
         needs_key: bool = False,
     ) -> None:
         self._credentials = credentials
+        self._maps = Client(credentials).maps
         self._instantiate = instantiate
-        self._secrets = {"auth_token": auth_token} if auth_token is not None else {}
-        if needs_key and not credentials.is_public:
-            self._secrets["api_key"] = str(credentials.api_key)
+        # Of requests of our own; they have the key in their header.
+        self._token = given(auth_token=auth_token)
+        self._secrets = self._token | given(
+            api_key=credentials.api_key if needs_key and not credentials.is_public else None
+        )
         self._group: Layergroup | None = None
 
     @property
@@ -152,7 +155,7 @@ class InstantiatedMap:
             assert center is not None  # or the above would have been raised
             place = f"center/{{id}}/{zoom}/{center[1]:.10g}/{center[0]:.10g}"
         path = f"static/{place}/{width}/{height}.{format}"
-        return self._asking(lambda group: self._client.maps.fetch(path.format(id=group.id), self._secrets))
+        return self._asking(lambda group: self._maps.fetch(path.format(id=group.id), self._token))
 
     def attributes(self, layer: int, feature_id: int) -> dict[str, Any]:
         """Ask for the attributes of a feature that the layer offers.
@@ -170,7 +173,7 @@ class InstantiatedMap:
             If there is no such feature.
         """
         path = f"{layer}/attributes/{feature_id}"
-        found: dict[str, Any] = self._asking(lambda group: self._client.maps.read(f"{group.id}/{path}", self._secrets))
+        found: dict[str, Any] = self._asking(lambda group: self._maps.read(f"{group.id}/{path}", self._token))
         return found
 
     def dataview(
@@ -218,7 +221,7 @@ class InstantiatedMap:
         DataFrame, float or None
             A row for each category or bin; of a formula the number.
         """
-        query: dict[str, Any] = {**self._secrets, "own_filter": int(own_filter)}
+        query: dict[str, Any] = {**self._token, "own_filter": int(own_filter)}
         query |= given(bins=bins, start=start, end=end, aggregation=aggregation, offset=offset, categories=categories)
         if bbox is not None:
             query["bbox"] = ",".join(map(str, bbox))
@@ -227,12 +230,8 @@ class InstantiatedMap:
         path = f"dataview/{name}"
         if search is not None:
             path, query["q"] = f"{path}/search", search
-        answer = self._asking(lambda group: self._client.maps.read(f"{group.id}/{path}", query))
+        answer = self._asking(lambda group: self._maps.read(f"{group.id}/{path}", query))
         return _figures(answer)
-
-    @property
-    def _client(self) -> Client:
-        return Client(self._credentials)
 
     @property
     def _instantiated(self) -> Layergroup:

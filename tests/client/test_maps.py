@@ -80,6 +80,7 @@ def test_a_map_that_the_server_has_forgotten_is_told_once_more(wire: Wire) -> No
     assert first.startswith("POST")
     assert last.startswith("GET /user/ann/api/v1/map/abc:2/dataview/count?")
     assert "bbox=-10%2C-20%2C10%2C20" in last
+    assert KEY not in last
 
 
 def test_only_once(wire: Wire) -> None:
@@ -113,7 +114,7 @@ def test_pictures(arguments: dict[str, object], path: str, wire: Wire) -> None:
     wire.play(group(), response("200 OK", b"picture"))
     shown = AnonymousMap([LAYER], account(wire))
     assert shown.static_image(200, 100, **arguments) == b"picture"  # type: ignore[arg-type]  # of several types
-    assert lines(wire)[1].startswith(f"GET /user/ann/api/v1/map/{path}?")
+    assert lines(wire)[1] == f"GET /user/ann/api/v1/map/{path} HTTP/1.1"  # the key is in the header
 
 
 @pytest.mark.parametrize("arguments", [{}, {"zoom": 1}, {"center": (1, 2)}, {"bbox": (1, 2, 3, 4), "center": (1, 2)}])

@@ -18,6 +18,7 @@ from gzip import decompress
 from typing import Any
 from xml.etree import ElementTree
 
+from protobuf_fields import read_fields
 from recorded import Answer, Case
 
 _HEADERS = ("content-type", "content-disposition", "content-encoding", "retry-after")
@@ -117,35 +118,8 @@ def _read_jsonp(body: bytes) -> Any:
 
 def _read_vector_tile(body: bytes) -> dict[str, int]:
     """Count the features of each layer."""
-    layers = [_read_protobuf(value) for number, value in _read_protobuf(body) if number == 3]
+    layers = [read_fields(value) for number, value in read_fields(body) if number == 3]
     return {dict(layer)[1].decode(): sum(number == 2 for number, _ in layer) for layer in layers}
-
-
-def _read_protobuf(data: bytes) -> list[tuple[int, Any]]:
-    """List the fields of a protobuf message: number and value."""
-    fields: list[tuple[int, Any]] = []
-    place = 0
-    while place < len(data):
-        key, place = _read_varint(data, place)
-        size = {1: 8, 5: 4}.get(key & 7, 0)
-        if key & 7 in (0, 2):
-            size, place = _read_varint(data, place)
-        if key & 7 == 0:
-            fields.append((key >> 3, size))
-        else:
-            fields.append((key >> 3, data[place : place + size]))
-            place += size
-    assert place == len(data), "the message is cut off"
-    return fields
-
-
-def _read_varint(data: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value, place, shift = value | (byte & 127) << shift, place + 1, shift + 7
-        if byte < 128:
-            return value, place
 
 
 _READERS: dict[str, Callable[[bytes], Any]] = {
