@@ -6,12 +6,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from xyzservices import TileProvider
 
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._staging import Compression
 from cartoframes_lite.credentials import Credentials, last_used, resolve
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import CartoError
+from cartoframes_lite.maps import AnonymousMap
 from cartoframes_lite.syncs import Sync
 from cartoframes_lite.write import IfExists, to_carto
 
@@ -103,3 +105,20 @@ class CartoAccessor:
     def sync(self) -> Sync | None:
         """The synchronization that fills the table of this frame, None if there is none."""
         return self.dataset.sync
+
+    def map(
+        self,
+        cartocss: str | None = None,
+        *,
+        color_by: str | None = None,
+        size_by: str | None = None,
+        interactivity: Sequence[str] | None = None,
+        bbox: tuple[float, float, float, float] | None = None,
+        basemap: TileProvider | None = None,
+    ) -> AnonymousMap:
+        """Make a map of the table of this frame."""
+        return self.dataset.map(
+            cartocss, color_by=color_by, size_by=size_by, interactivity=interactivity, bbox=bbox, basemap=basemap
+        )
+
+    map.__doc__ = Dataset.map.__doc__

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import FrozenInstanceError
-from html import escape
 from pathlib import Path
-from typing import cast, get_args
 
 import pandas as pd
+from xyzservices import TileProvider
 
+from cartoframes_lite._catalogued import Catalogued
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.sql import SQL, Format
-from cartoframes_lite._client.visualizations import Access, Entry, Permission, check_privacy
+from cartoframes_lite._client.visualizations import Entry
 from cartoframes_lite._codec.frame import WEB_MERCATOR
 from cartoframes_lite._codec.names import normalise, qualify, quote
 from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite._codec.to_series import Backend
-from cartoframes_lite._synced import Synced
 from cartoframes_lite.errors import CartoError, PermissionDenied, TableNotFoundError
+from cartoframes_lite.layers import Layer
+from cartoframes_lite.maps import AnonymousMap
 from cartoframes_lite.read import read_carto
 from cartoframes_lite.syncs import Sync
 from cartoframes_lite.tables import delete_table, rename_table
-from cartoframes_lite.visualizations import Visualization
 from cartoframes_lite.write import to_carto
 
 _FORMATS: dict[str, Format] = {
@@ -37,10 +35,11 @@ _FORMATS: dict[str, Format] = {
     ".svg": "svg",
     ".sqlite": "spatialite",
 }
+_PLACES = ("geometry", "geography", "raster")
 _ALL_DIGITS = 15  # decimals of degrees that a double can have
 
 
-class Dataset(Synced):
+class Dataset(Catalogued):
     """A table of an account; nothing is asked of the server before it is used.
 
     Parameters
@@ -95,12 +94,6 @@ class Dataset(Synced):
     """
 
     __slots__ = ()
-
-    def __setattr__(self, name: str, value: object) -> None:
-        """Set the privacy; all else is frozen."""
-        if name != "privacy":
-            raise FrozenInstanceError(f"cannot assign to {name!r}: only privacy can be set")
-        object.__setattr__(self, name, value)
 
     def read(
         self,
@@ -203,99 +196,38 @@ class Dataset(Synced):
             _require_no_maps(client, table)
         delete_table(table, client.credentials)
 
-    def info(self) -> Visualization:
-        """Ask what CARTO's catalogue says of it: size, description, tags, who may see it, which maps show it.
+    def map(
+        self,
+        cartocss: str | None = None,
+        *,
+        color_by: str | None = None,
+        size_by: str | None = None,
+        interactivity: Sequence[str] | None = None,
+        bbox: tuple[float, float, float, float] | None = None,
+        basemap: TileProvider | None = None,
+    ) -> AnonymousMap:
+        """Make a map of the table, which shows itself in a notebook.
+
+        Parameters
+        ----------
+        cartocss, color_by, size_by
+            How to draw it, as in ``Layer``.
+        interactivity : sequence of str, optional
+            Columns that a click on the map shows. None: all but the geometries.
+        bbox, basemap
+            What it shows first, and what below it, as in ``AnonymousMap``.
 
         Raises
         ------
         TableNotFoundError
             If there is no such table.
-        PermissionDenied
-            If it is private and the key is not the master key.
         """
         client = Client(self.credentials)
-        client.sql.require_table(*self._place)
-        return Visualization.of_entry(client.visualizations.get(self.name), client.credentials)
-
-    def update(
-        self,
-        *,
-        title: str | None = None,
-        description: str | None = None,
-        tags: Sequence[str] | None = None,
-        attributions: str | None = None,
-        license: str | None = None,
-        source: str | None = None,
-        locked: bool | None = None,
-    ) -> Visualization:
-        """Change what the catalogue says of it; what is not given stays.
-
-        Parameters
-        ----------
-        title, description, attributions, license, source : str, optional
-            "" empties them.
-        tags : sequence of str, optional
-        locked : bool, optional
-            Protect it against changes on its page.
-
-        Returns
-        -------
-        Visualization
-            As ``info`` gives it.
-        """
-        return self.info().update(
-            title=title,
-            description=description,
-            tags=tags,
-            attributions=attributions,
-            license=license,
-            source=source,
-            locked=locked,
-        )
-
-    @property
-    def privacy(self) -> Privacy:
-        """Who may see the table: "public", "private" or "link"; can be set, with the master key."""
-        return cast(Privacy, self.info().privacy)
-
-    @privacy.setter
-    def privacy(self, privacy: Privacy) -> None:
-        client = Client(self.credentials)
-        check_privacy(privacy)
-        client.sql.require_table(*self._place)
-        client.visualizations.set_privacy(self.name, privacy)
-
-    @property
-    def permissions(self) -> tuple[Permission, ...]:
-        """Who may see or change it beside its owner."""
-        return self.info().permissions
-
-    def share(self, user_or_org: str, access: Access | None = "r") -> tuple[Permission, ...]:
-        """Let a user of the organization, or all of it, read the dataset, or change it, too.
-
-        Parameters
-        ----------
-        user_or_org : str
-            Name of a user, or of the organization.
-        access : {"r", "rw"} or None
-            "r" to read, "rw" also to write; None takes it back.
-
-        Returns
-        -------
-        tuple of Permission
-            Who may see or change it now.
-
-        Raises
-        ------
-        CartoError
-            If the account is in no organization, or there is no such user in it.
-        """
-        if access is not None and access not in get_args(Access):
-            raise ValueError(f"access must be one of {get_args(Access)} or None, not {access!r}")
-        client = Client(self.credentials)
-        kind, entity_id = client.users.find_entity(user_or_org)
-        client.visualizations.share(client.visualizations.get(self.name), kind, entity_id, access)
-        return self.permissions
+        columns = self._columns(client.sql)
+        if interactivity is None:
+            interactivity = [one.name for one in columns if one.pgtype not in _PLACES and one.name != "cartodb_id"]
+        layer = Layer(self, cartocss, color_by=color_by, size_by=size_by, interactivity=interactivity)
+        return AnonymousMap(layer, client.credentials, bbox=bbox, basemap=basemap)
 
     @property
     def sync(self) -> Sync | None:
@@ -346,12 +278,6 @@ class Dataset(Synced):
         sql.send_to_file(query, target, format=chosen, dp=_ALL_DIGITS, filename=table)
         return target
 
-    @property
-    def _place(self) -> tuple[str | None, str]:
-        """The schema, None for that of the account, and the table."""
-        schema, _, table = self.name.rpartition(".")
-        return schema or None, table
-
     def _columns(self, sql: SQL) -> list[SourceColumn]:
         """Ask for the columns; TableNotFoundError if there is no such table."""
         sql.require_table(*self._place)
@@ -364,17 +290,6 @@ class Dataset(Synced):
         if schema is not None and schema != client.sql.schema():
             raise TableNotFoundError(f"{self.name!r} is not in the schema of this account, and can only be read")
         return table
-
-    def _repr_html_(self) -> str:
-        """Show what the catalogue says, if there is an answer."""
-        try:
-            client = Client(self.credentials)
-            entry = client.visualizations.find(self.name)
-        except CartoError:
-            entry = None
-        if entry is None:
-            return f"<code>{escape(repr(self))}</code>"
-        return Visualization.of_entry(entry, client.credentials)._repr_html_()
 
 
 def _require_no_maps(client: Client, name: str) -> None:

@@ -36,10 +36,21 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LegendItem:
-    """A colour and what it means."""
+    """A colour and what it means.
+
+    Attributes
+    ----------
+    color : str
+        As CSS has it.
+    label : str
+        A value, or a range of them.
+    title : str
+        The column.
+    """
 
     color: str
     label: str
+    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +126,20 @@ class Layer:
         column = quote(self.color_by)
         field = client.sql.send(f"SELECT {column} FROM ({self.sql}\n) AS source LIMIT 0", idempotent=True)["fields"]
         if field[self.color_by]["type"] == "number":
-            return self._classes(client, column, fill)
+            return self._classes(client, self.color_by, fill)
         rows = client.sql.rows(
             f"SELECT {column}::text AS value FROM ({self.sql}\n) AS source WHERE {column} IS NOT NULL"
             f" GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {_MOST_CATEGORIES}"
         )
         values = [str(row["value"]) for row in rows]
         rules = [f"{fill}: {_OTHER};"]
-        legend = [LegendItem(color, value) for color, value in zip(_CATEGORIES, values, strict=False)]
+        legend = [LegendItem(color, value, self.color_by) for color, value in zip(_CATEGORIES, values, strict=False)]
         rules += [f"[{self.color_by} = {_quoted(item.label)}] {{ {fill}: {item.color}; }}" for item in legend]
         return rules, legend
 
-    def _classes(self, client: Client, column: str, fill: str) -> tuple[list[str], list[LegendItem]]:
+    def _classes(self, client: Client, name: str, fill: str) -> tuple[list[str], list[LegendItem]]:
         """Write the rules of classes of numbers with about as many rows each."""
+        column = quote(name)
         shares = ", ".join(f"{part / _CLASSES:.2f}" for part in range(_CLASSES + 1))
         (row,) = client.sql.rows(
             f"SELECT percentile_disc(ARRAY[{shares}]) WITHIN GROUP (ORDER BY {column}::float8) AS ends"
@@ -138,11 +150,11 @@ class Layer:
         tops = ends[1:] or ends
         colors = _SEQUENCE[-len(tops) :]
         for top, color in zip(tops, colors, strict=True):
-            legend.append(LegendItem(color, f"{_number(bottom[0])} to {_number(top)}"))
+            legend.append(LegendItem(color, f"{_number(bottom[0])} to {_number(top)}", name))
             bottom = [top]
         # The last rule that holds for a row wins.
         for top, item in reversed(list(zip(tops, legend, strict=True))):
-            rules.append(f"[{self.color_by} <= {top!r}] {{ {fill}: {item.color}; }}")
+            rules.append(f"[{name} <= {top!r}] {{ {fill}: {item.color}; }}")
         return rules, legend
 
     def _sizes(self, client: Client, kind: str) -> list[str]:

@@ -1,257 +1,136 @@
-"""Maps: anonymous ones and named ones, their tiles, pictures, attributes and figures."""
+"""Maps: anonymous ones and named ones, and how they show themselves."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+import os
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-import pandas as pd
 from xyzservices import TileProvider
 
+from cartoframes_lite import _token_maps
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.answers import given
-from cartoframes_lite._client.maps import Layergroup, address
+from cartoframes_lite._client.files import write_blocks
+from cartoframes_lite._client.maps import Filters, Layergroup
+from cartoframes_lite._map_page import Opening, Page, picture_element
+from cartoframes_lite._map_page.view import HEIGHT_PIXELS, WIDTH_PIXELS, WORLD, View
+from cartoframes_lite._tiled import ATTRIBUTION, Box, Tiled
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import APIError
+from cartoframes_lite.errors import APIError, AuthenticationError, PermissionDenied, SQLError
 from cartoframes_lite.layers import Layer, LegendItem
 
-TileFormat = Literal["png", "mvt"]
-PictureFormat = Literal["png", "jpg"]
-Center = tuple[float, float]
-Box = tuple[float, float, float, float]
-
 _VERSION = "1.8.0"
-_ATTRIBUTION = '<a href="https://carto.com/attributions">CARTO</a>'
-_EXPIRED = "map configuration token"
-_LISTS = {"aggregation": "categories", "search": "categories", "histogram": "bins"}
-
-T = TypeVar("T")
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_MASTER_NEEDED = "This map shows private data, and only the master key can open it for a page: here is a picture."
 
 
-class InstantiatedMap:
-    """A map that the server draws.
+class InstantiatedMap(Tiled):
+    """A map that the server draws; in a notebook it shows itself.
 
     The server forgets maps that nobody looks at after some minutes; it is then told of the map once more.
 
-    Parameters
+    Attributes
     ----------
-    credentials : Credentials
-    instantiate : callable
-        Asks the server for the map.
-    auth_token : str, optional
-        One of the tokens of a named map.
-    needs_key : bool
-        Whether tiles need the key, as those of private tables on anonymous maps do.
+    basemap : TileProvider or None
+        Shown below it, such as ``xyzservices.providers.OpenStreetMap.Mapnik``; its tiles come from the internet. None:
+        nothing is, and the page needs no other server.
+    bbox : tuple of (west, south, east, north) or None
+        What it shows first, in degrees. None: everything.
     """
 
-    def __init__(
-        self,
-        credentials: Credentials,
-        instantiate: Callable[[], Layergroup],
-        *,
-        auth_token: str | None = None,
-        needs_key: bool = False,
-    ) -> None:
-        self._credentials = credentials
-        self._maps = Client(credentials).maps
-        self._instantiate = instantiate
-        # Of requests of our own; they have the key in their header.
-        self._token = given(auth_token=auth_token)
-        self._secrets = self._token | given(
-            api_key=credentials.api_key if needs_key and not credentials.is_public else None
-        )
-        self._group: Layergroup | None = None
+    basemap: TileProvider | None = None
+    bbox: Box | None = None
 
     @property
-    def layergroup_id(self) -> str:
-        """What the server calls the map."""
-        return self._instantiated.id
+    def legend(self) -> Sequence[LegendItem]:
+        """What its colours mean."""
+        return ()
 
-    @property
-    def metadata(self) -> Mapping[str, Any]:
-        """What the server tells of its layers and dataviews."""
-        return self._instantiated.metadata
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the map to a web page of one file, which appears when it is complete.
 
-    def tile_url(
-        self, layer: int | Sequence[int] | None = None, format: TileFormat = "png", *, retina: bool = False
-    ) -> str:
-        """Write the template of the URLs of tiles, with ``{z}``, ``{x}`` and ``{y}``.
-
-        If the map needs a key or a token to be seen, the URL has it: whoever has the URL can see the map.
+        The page shows the data as they are when it is looked at, and where the server cannot be reached, a picture of
+        now. Whoever has the page can see the map: it never holds the key, but if the map needs one, a token for a named
+        map ``cfl_saved_...`` that is created for it. ``NamedMap(name).delete()`` takes the page back.
 
         Parameters
         ----------
-        layer : int or sequence of int, optional
-            Numbers of layers, from 0. None: all of them.
-        format : {"png", "mvt"}
-            Pictures, or vector tiles.
-        retina : bool, default False
-            Pictures of 512 x 512 pixels; vector tiles have no pixels.
-        """
-        if format not in ("png", "mvt"):
-            raise ValueError(f'format must be "png" or "mvt", not {format!r}')
-        layers = "" if layer is None else f"/{_numbers(layer)}"
-        scale = "@2x" if retina and format == "png" else ""
-        path = f"{self.layergroup_id}{layers}/{{z}}/{{x}}/{{y}}{scale}.{format}"
-        return address(str(self._credentials.base_url), path, self._secrets, quoted=str)
-
-    def tile_provider(
-        self, layer: int | Sequence[int] | None = None, *, retina: bool = False, attribution: str = _ATTRIBUTION
-    ) -> TileProvider:
-        """Give the tiles to a map library: ``gdf.explore(tiles=...)``, folium, ipyleaflet, contextily.
-
-        Parameters
-        ----------
-        layer, retina
-            As in ``tile_url``.
-        attribution : str
-            HTML that is shown in a corner of the map.
+        path : path
+            An existing file is replaced.
 
         Returns
         -------
-        xyzservices.TileProvider
-        """
-        url = self.tile_url(layer, retina=retina)
-        plain = attribution.split(">")[1].split("<")[0] if ">" in attribution else attribution
-        return TileProvider(name="CARTO", url=url, attribution=plain, html_attribution=attribution)
-
-    def static_image(
-        self,
-        width: int,
-        height: int,
-        *,
-        center: Center | None = None,
-        zoom: int | None = None,
-        bbox: Box | None = None,
-        format: PictureFormat = "png",
-    ) -> bytes:
-        """Draw a picture.
-
-        Parameters
-        ----------
-        width, height : int
-            In pixels.
-        center : tuple of (float, float), optional
-            Longitude and latitude in degrees; with ``zoom``.
-        zoom : int, optional
-        bbox : tuple of (west, south, east, north), optional
-            In degrees; in the place of ``center`` and ``zoom``.
-        format : {"png", "jpg"}
-
-        Returns
-        -------
-        bytes
+        Path
             The file.
-        """
-        if format not in ("png", "jpg"):
-            raise ValueError(f'format must be "png" or "jpg", not {format!r}')
-        if (bbox is None) == (center is None) or (center is None) != (zoom is None):
-            raise ValueError("give either center and zoom, or bbox")
-        if bbox is not None:
-            place = f"bbox/{{id}}/{','.join(f'{degree:.10g}' for degree in bbox)}"
-        else:
-            assert center is not None  # or the above would have been raised
-            place = f"center/{{id}}/{zoom}/{center[1]:.10g}/{center[0]:.10g}"
-        path = f"static/{place}/{width}/{height}.{format}"
-        return self._asking(lambda group: self._maps.fetch(path.format(id=group.id), self._token))
-
-    def attributes(self, layer: int, feature_id: int) -> dict[str, Any]:
-        """Ask for the attributes of a feature that the layer offers.
-
-        Parameters
-        ----------
-        layer : int
-            Number of the layer, from 0.
-        feature_id : int
-            Its ``cartodb_id``, as a rule.
 
         Raises
         ------
-        NotFound
-            If there is no such feature.
+        PermissionDenied
+            If the map needs a key, and that is not the master key, the only one that creates named maps.
         """
-        path = f"{layer}/attributes/{feature_id}"
-        found: dict[str, Any] = self._asking(lambda group: self._maps.read(f"{group.id}/{path}", self._token))
-        return found
+        page = self._page(self._opened(lasting=True))
+        write_blocks(path, [page.alone().encode()], check=lambda _: None)
+        return Path(path)
 
-    def dataview(
-        self,
-        name: str,
-        *,
-        bbox: Box | None = None,
-        own_filter: bool = True,
-        filters: Mapping[str, Any] | None = None,
-        search: str | None = None,
-        bins: int | None = None,
-        start: float | None = None,
-        end: float | None = None,
-        aggregation: str | None = None,
-        offset: int | None = None,
-        categories: int | None = None,
-    ) -> pd.DataFrame | float | None:
-        """Ask for the figures of a dataview.
+    def _opened(self, *, lasting: bool) -> Opening:
+        """Say how a page gets this map without a key; PermissionDenied if it cannot."""
+        raise NotImplementedError
 
-        Parameters
-        ----------
-        name : str
-            As the configuration has it.
-        bbox : tuple of (west, south, east, north), optional
-            In degrees: only of what is there.
-        own_filter : bool, default True
-            Whether the filter of this dataview itself holds.
-        filters : mapping, optional
-            As the API has them.
-        search : str, optional
-            Words, for the categories of an aggregation.
-        bins : int, optional
-            Number of bins of a histogram.
-        start, end : float, optional
-            Limits of a histogram; of one of times, in seconds since 1970.
-        aggregation : str, optional
-            Unit of a histogram of times: "minute", "hour", "day", "week", "month", "quarter", "year" ...
-        offset : int, optional
-            Time zone of a histogram of times, in seconds east of UTC.
-        categories : int, optional
-            How many categories to tell apart.
+    def _found_view(self) -> View | None:
+        """Return what the map would show first, None if that is not known."""
+        return None
 
-        Returns
-        -------
-        DataFrame, float or None
-            A row for each category or bin; of a formula the number.
-        """
-        query: dict[str, Any] = {**self._token, "own_filter": int(own_filter)}
-        query |= given(bins=bins, start=start, end=end, aggregation=aggregation, offset=offset, categories=categories)
-        if bbox is not None:
-            query["bbox"] = ",".join(map(str, bbox))
-        if filters is not None:
-            query["filters"] = json.dumps(dict(filters))
-        path = f"dataview/{name}"
-        if search is not None:
-            path, query["q"] = f"{path}/search", search
-        answer = self._asking(lambda group: self._maps.read(f"{group.id}/{path}", query))
-        return _figures(answer)
+    def _view(self) -> View:
+        if self.bbox is not None:
+            return View.around(self.bbox)
+        return self._found_view() or View.around(WORLD)
 
-    @property
-    def _instantiated(self) -> Layergroup:
-        if self._group is None:
-            self._group = self._instantiate()
-        return self._group
-
-    def _asking(self, ask: Callable[[Layergroup], T]) -> T:
-        """Ask for something of the map; if the server has forgotten it, tell it of the map once more."""
+    def _picture(self, view: View) -> bytes | None:
+        """Draw what a page shows first; None if the server does not."""
         try:
-            return ask(self._instantiated)
-        except APIError as error:
-            if error.status not in (400, 404) or _EXPIRED not in str(error):
+            return self.static_image(WIDTH_PIXELS, HEIGHT_PIXELS, center=view.center, zoom=view.zoom)
+        except APIError:  # pictures have limits of their own; a map without one is still a map
+            return None
+
+    def _page(self, opening: Opening) -> Page:
+        view = self._view()
+        return Page(
+            base_url=str(self._credentials.base_url),
+            opening=opening,
+            interactive=self._interactive(),
+            view=view,
+            attribution=ATTRIBUTION,
+            legend=self.legend,
+            basemap=self.basemap,
+            picture=self._picture(view),
+        )
+
+    def _repr_html_(self) -> str:
+        return self._repr_mimebundle_()["text/html"]
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Show the map as a page in a frame, and as a picture where that cannot be."""
+        try:
+            page = self._page(self._opened(lasting=False))
+            html, picture = page.framed(), page.picture
+        except PermissionDenied:
+            if not self._needs_key():
                 raise
-        self._group = None
-        return ask(self._instantiated)
+            picture = self._picture(self._view())
+            html = f"<p>{_MASTER_NEEDED}</p>{picture_element(picture) if picture else ''}"
+        shown = {"text/plain": repr(self), "text/html": html}
+        return shown | ({"image/png": b64encode(picture).decode()} if picture else {})
 
 
 class AnonymousMap(InstantiatedMap):
     """A map that is made of a configuration, and forgotten when nobody looks at it any more.
+
+    In a notebook it shows itself. If that needs a key, because a table is private, a named map ``cfl_shown_...`` is
+    created until Python ends, and what the notebook holds is a token for it, never the key.
 
     Parameters
     ----------
@@ -259,6 +138,10 @@ class AnonymousMap(InstantiatedMap):
         Layers, the lowest first, also as the API has them; or a whole MapConfig with ``layers``, ``dataviews`` ...
     credentials : Credentials, optional
         Default: those of ``set_default_credentials``, else of the environment, else of the file.
+    bbox : tuple of (west, south, east, north), optional
+        What it shows first, in degrees. None: everything.
+    basemap : TileProvider, optional
+        Shown below it.
 
     Examples
     --------
@@ -271,28 +154,84 @@ class AnonymousMap(InstantiatedMap):
         self,
         layers_or_config: Layer | Sequence[Layer | Mapping[str, Any]] | Mapping[str, Any],
         credentials: Credentials | None = None,
+        *,
+        bbox: Box | None = None,
+        basemap: TileProvider | None = None,
     ) -> None:
-        client = Client(credentials)
-        self.legend: list[LegendItem] = []
+        self._client = client = Client(credentials)
+        self._given = layers_or_config
+        self._written: tuple[dict[str, Any], list[LegendItem]] | None = None
+        self._private: bool | None = None
+        self.bbox, self.basemap = bbox, basemap
 
-        def instantiate() -> Layergroup:
-            return client.maps.instantiate(self._config(client, layers_or_config))
+        def instantiate(filters: Filters | None) -> Layergroup:
+            return client.maps.instantiate(self._config, filters=filters)
 
-        super().__init__(client.credentials, instantiate, needs_key=True)
+        super().__init__(client.credentials, instantiate)
 
-    def _config(
-        self, client: Client, given_: Layer | Sequence[Layer | Mapping[str, Any]] | Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Write the MapConfig, and note what the colours mean."""
-        if isinstance(given_, Mapping):
-            return {"version": _VERSION, **given_}
-        layers, self.legend = [], []
-        for layer in [given_] if isinstance(given_, Layer) else given_:
-            if isinstance(layer, Layer):
-                layer, legend = layer.config(client)
-                self.legend += legend
-            layers.append(dict(layer))
-        return {"version": _VERSION, "layers": layers}
+    @property
+    def legend(self) -> Sequence[LegendItem]:
+        """What its colours mean, from the lowest layer to the highest."""
+        return self._configured()[1]
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return self._configured()[0]
+
+    def _configured(self) -> tuple[dict[str, Any], list[LegendItem]]:
+        """Return the MapConfig and what its colours mean; it is written when it is first needed."""
+        if self._written is None:
+            config: dict[str, Any] = {"version": _VERSION}
+            legend: list[LegendItem] = []
+            if isinstance(self._given, Mapping):
+                config |= self._given
+            else:
+                layers = [self._given] if isinstance(self._given, Layer) else self._given
+                written = [layer.config(self._client) if isinstance(layer, Layer) else (layer, ()) for layer in layers]
+                config["layers"] = [dict(layer) for layer, _ in written]
+                legend = [item for _, items in written for item in items]
+            self._written = config, legend
+        return self._written
+
+    def _queries(self) -> list[str]:
+        """Return the queries of the layers and analyses."""
+        layers = [layer.get("options", {}).get("sql") for layer in self._config.get("layers", ())]
+        nodes = [node.get("params", {}).get("query") for node in self._config.get("analyses", ())]
+        return [query for query in layers + nodes if query]
+
+    def _needs_key(self) -> bool:
+        """Ask whether everybody may run the queries of this map."""
+        if self._credentials.is_public:
+            return False
+        if self._private is None:
+            everybody = Client(replace(self._credentials, api_key=None)).sql
+            try:
+                for query in self._queries():
+                    everybody.rows(f"SELECT 1 FROM ({query}\n) AS source LIMIT 0")
+            except (SQLError, PermissionDenied, AuthenticationError):
+                self._private = True
+            else:
+                self._private = False
+        return self._private
+
+    def _opened(self, *, lasting: bool) -> Opening:
+        if not self._needs_key():
+            return Opening("", self._config)
+        name, token = _token_maps.create(self._client.maps, self._config, lasting=lasting)
+        return Opening(f"named/{name}", {}, {"auth_token": token})
+
+    def _found_view(self) -> View | None:
+        boxes = " UNION ALL ".join(
+            f"SELECT ST_Extent(the_geom_webmercator) AS box FROM ({query}\n) AS source" for query in self._queries()
+        )
+        place = "ST_Transform(ST_SetSRID(ST_Extent(box)::geometry, 3857), 4326)"
+        sides = ", ".join(f"ST_{side}(place) AS {side}" for side in _SIDES)
+        try:
+            rows = self._client.sql.rows(f"SELECT {sides} FROM (SELECT {place} AS place FROM ({boxes}) AS b) AS p")
+        except APIError:  # no query at all, one that takes too long, or has no such column
+            return None
+        west, south, east, north = (rows[0][side] for side in _SIDES)
+        return None if west is None else View.around((west, south, east, north))
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,24 +309,35 @@ class NamedMap:
         params : mapping, optional
             Values for the placeholders; None takes their defaults.
         auth_token : str, optional
-            One of the tokens of the map, if it wants one. It is part of the URLs of tiles.
+            One of the tokens of the map, if it wants one. It is part of the URLs of tiles, and of what a notebook holds
+            that shows the map.
         """
         client = Client(self.credentials)
-        return InstantiatedMap(
-            client.credentials,
-            lambda: client.maps.instantiate_named(self.name, params, auth_token=auth_token),
-            auth_token=auth_token,
-        )
+        return _Instance(client, self.name, dict(params or {}), auth_token)
 
 
-def _numbers(layer: int | Sequence[int]) -> str:
-    return str(layer) if isinstance(layer, int) else ",".join(map(str, layer))
+class _Instance(InstantiatedMap):
+    """A named map with values for its placeholders."""
 
+    def __init__(self, client: Client, name: str, params: Mapping[str, Any], auth_token: str | None) -> None:
+        def instantiate(filters: Filters | None) -> Layergroup:
+            return client.maps.instantiate_named(name, params, auth_token=auth_token, filters=filters)
 
-def _figures(answer: Mapping[str, Any]) -> pd.DataFrame | float | None:
-    """Make a frame of categories and bins, and a number of a formula."""
-    kind = answer.get("type", "search")
-    if kind == "formula":
-        result: float | None = answer.get("result")
-        return result
-    return pd.DataFrame(list(answer.get(_LISTS.get(kind, "categories")) or ()))
+        super().__init__(client.credentials, instantiate, auth_token=auth_token)
+        self._client, self._name = client, name
+        self._opening = Opening(f"named/{name}", params, given(auth_token=auth_token))
+
+    def _opened(self, *, lasting: bool) -> Opening:
+        return self._opening
+
+    def _found_view(self) -> View | None:
+        """Return what the template says, if this key may look at it."""
+        try:
+            view = self._client.maps.read_template(self._name).get("view") or {}
+        except APIError:
+            return None
+        if bounds := view.get("bounds"):
+            return View.around((bounds["west"], bounds["south"], bounds["east"], bounds["north"]))
+        if center := view.get("center"):
+            return View((center["lng"], center["lat"]), int(view.get("zoom", 0)))
+        return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +14,9 @@ from cartoframes_lite._client.answers import given, moment
 from cartoframes_lite._client.transport import Transport
 
 PATH = "api/v1/map"
+_KEY = re.compile(r"([?&])api_key=[^&\s]*&?")
+
+Filters = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class Layergroup:
     id : str
         Names the map in the URLs of its tiles.
     metadata : mapping
-        As the API has it: layers, dataviews, templates of URLs.
+        As the API has it: layers, dataviews, templates of URLs; without the key, which the API puts into them.
     cdn_templates : mapping
         By scheme, ``{"url": ..., "subdomains": [...]}``: where tiles may be fetched from in place of the server
         itself. Empty if there is nothing of that kind.
@@ -41,7 +46,7 @@ class Layergroup:
         """Read an answer of the API."""
         return cls(
             id=str(answer["layergroupid"]),
-            metadata=answer.get("metadata") or {},
+            metadata=_without_key(answer.get("metadata") or {}),
             cdn_templates=(answer.get("cdn_url") or {}).get("templates") or {},
             last_updated=moment(answer.get("last_updated")),
         )
@@ -58,18 +63,26 @@ class Maps:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def instantiate(self, config: Mapping[str, Any]) -> Layergroup:
+    def instantiate(self, config: Mapping[str, Any], *, filters: Filters | None = None) -> Layergroup:
         """Instantiate an anonymous map; the same configuration gives the same map.
 
         Parameters
         ----------
         config : mapping
             A MapConfig: ``version``, ``layers``, ``dataviews`` ...
+        filters : mapping, optional
+            What dataviews let through, by their name.
         """
-        return Layergroup.of(self._transport.json("POST", PATH, idempotent=True, json_body=dict(config)))
+        answer = self._transport.json("POST", PATH, idempotent=True, query=_filtering(filters), json_body=dict(config))
+        return Layergroup.of(answer)
 
     def instantiate_named(
-        self, name: str, params: Mapping[str, Any] | None = None, *, auth_token: str | None = None
+        self,
+        name: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        auth_token: str | None = None,
+        filters: Filters | None = None,
     ) -> Layergroup:
         """Instantiate a named map.
 
@@ -80,12 +93,14 @@ class Maps:
             Values for the placeholders; None takes their defaults.
         auth_token : str, optional
             One of the tokens of the map, if it wants one.
+        filters : mapping, optional
+            As in ``instantiate``.
         """
         answer = self._transport.json(
             "POST",
             _template(name),
             idempotent=True,
-            query=given(auth_token=auth_token),
+            query=given(auth_token=auth_token) | _filtering(filters),
             json_body=dict(params or {}),
         )
         return Layergroup.of(answer)
@@ -144,8 +159,22 @@ def address(base_url: str, path: str, query: Mapping[str, str], *, quoted: Calla
     quoted : callable
         Replaced for templates of URLs.
     """
-    place = f"{base_url.rstrip('/')}/{PATH}/{quoted(path)}"
+    place = f"{base_url.rstrip('/')}/{PATH}/{quoted(path)}".rstrip("/")
     return f"{place}?{urlencode(query)}" if query else place
+
+
+def _filtering(filters: Filters | None) -> dict[str, str]:
+    """Return the parameter for filters of dataviews."""
+    return {} if not filters else {"filters": json.dumps({"dataviews": filters}, default=dict)}
+
+
+def _without_key(content: Any) -> Any:
+    """Return JSON whose texts have no key in their URLs."""
+    if isinstance(content, str):
+        return _KEY.sub(r"\1", content).rstrip("?&")
+    if isinstance(content, list):
+        return [_without_key(item) for item in content]
+    return {name: _without_key(item) for name, item in content.items()} if isinstance(content, dict) else content
 
 
 def _template(name: str) -> str:

@@ -1,0 +1,105 @@
+"use strict";
+// Shows a map of CARTO; a click asks the server which feature is there.
+const content = JSON.parse(document.getElementById("content").textContent);
+const notice = document.getElementById("notice");
+const TILE_PIXELS = 256;
+const RENEWAL_MS = 30_000;
+
+const map = L.map("map", { center: content.center, zoom: content.zoom, worldCopyJump: true });
+map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>');
+if (content.basemap) {
+  L.tileLayer(content.basemap.url, content.basemap.options).addTo(map);
+}
+
+const tiles = L.tileLayer(L.Browser.retina ? content.tiles.retina : content.tiles.usual, {
+  attribution: content.attribution,
+  maxZoom: 22,
+});
+tiles.on("tileload", () => {
+  document.body.classList.add("drawn");
+  notice.hidden = true;
+});
+
+/** The server forgets maps that nobody looks at: ask for it now, and again when tiles fail. */
+let asked = -Infinity;
+async function open() {
+  asked = performance.now();
+  try {
+    const answer = await fetch(content.opening.url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(content.opening.body),
+    });
+    if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
+    tiles.options.layergroup = (await answer.json()).layergroupid;
+    if (map.hasLayer(tiles)) tiles.redraw();
+    else tiles.addTo(map);
+  } catch (error) {
+    notice.textContent = `This map cannot be had (${error.message})`;
+    if (content.hasPicture) notice.textContent += ": here is a picture of it";
+    notice.hidden = false;
+  }
+}
+tiles.on("tileerror", () => {
+  if (performance.now() - asked > RENEWAL_MS) open();
+});
+open();
+
+if (content.legend.length) {
+  const legend = L.control({ position: "bottomright" });
+  legend.onAdd = () => {
+    const box = L.DomUtil.create("div", "legend");
+    let title = null;
+    for (const item of content.legend) {
+      if (item.title !== title) {
+        title = item.title;
+        L.DomUtil.create("h2", "", box).textContent = title;
+      }
+      const line = L.DomUtil.create("div", "", box);
+      L.DomUtil.create("i", "", line).style.background = item.color;
+      L.DomUtil.create("span", "", line).textContent = item.label;
+    }
+    return box;
+  };
+  legend.addTo(map);
+}
+
+/** The attributes of the feature at a pixel of a UTFGrid, whose characters are numbers of keys; null if none. */
+function featureAt(grid, across, down) {
+  const row = [...grid.grid[Math.floor((down / TILE_PIXELS) * grid.grid.length)]];
+  let code = row[Math.floor((across / TILE_PIXELS) * row.length)].codePointAt(0);
+  if (code >= 93) code--;
+  if (code >= 35) code--;
+  return (grid.data || {})[grid.keys[code - 32]] || null;
+}
+
+/** Ask layer after layer, from the top, for the feature at a place. */
+async function findFeature(place, zoom) {
+  const pixel = map.project(place, zoom);
+  const x = Math.floor(pixel.x / TILE_PIXELS);
+  const y = Math.floor(pixel.y / TILE_PIXELS);
+  const around = 2 ** zoom;
+  const values = { layergroup: tiles.options.layergroup, z: zoom, x: ((x % around) + around) % around, y };
+  for (const template of content.grids) {
+    const answer = await fetch(L.Util.template(template, values));
+    if (!answer.ok) continue;
+    const feature = featureAt(await answer.json(), pixel.x - x * TILE_PIXELS, pixel.y - y * TILE_PIXELS);
+    if (feature) return feature;
+  }
+  return null;
+}
+
+function attributesTable(feature) {
+  const table = L.DomUtil.create("table", "attributes");
+  for (const [name, value] of Object.entries(feature)) {
+    const row = L.DomUtil.create("tr", "", table);
+    L.DomUtil.create("th", "", row).textContent = name;
+    L.DomUtil.create("td", "", row).textContent = value === null ? "–" : value;
+  }
+  return table;
+}
+
+map.on("click", async (event) => {
+  const feature = await findFeature(event.latlng, map.getZoom());
+  if (feature) L.popup({ maxWidth: 320 }).setLatLng(event.latlng).setContent(attributesTable(feature)).openOn(map);
+});

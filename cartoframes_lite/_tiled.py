@@ -1,0 +1,290 @@
+"""What can be asked of an instantiated map: tiles, pictures, attributes and figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar, get_args
+from urllib.parse import quote, urlsplit
+
+import pandas as pd
+from xyzservices import TileProvider
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.answers import given
+from cartoframes_lite._client.maps import Filters, Layergroup, address
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import APIError
+
+TileFormat = Literal["png", "mvt", "grid.json"]
+PictureFormat = Literal["png", "jpg"]
+Center = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+ATTRIBUTION = '<a href="https://carto.com/attributions">CARTO</a>'
+_EXPIRED = "map configuration token"
+_LISTS = {"aggregation": "categories", "search": "categories", "histogram": "bins"}
+
+T = TypeVar("T")
+
+
+class Instantiate(Protocol):
+    """Asks the server for a map, with filters of its dataviews or without."""
+
+    def __call__(self, filters: Filters | None) -> Layergroup:
+        """Return the map."""
+
+
+class Tiled:
+    """A map that the server draws.
+
+    The server forgets maps that nobody looks at after some minutes; it is then told of the map once more.
+
+    Parameters
+    ----------
+    credentials : Credentials
+    instantiate : callable
+        Asks the server for the map.
+    auth_token : str, optional
+        One of the tokens of a named map.
+    """
+
+    def __init__(self, credentials: Credentials, instantiate: Instantiate, *, auth_token: str | None = None) -> None:
+        self._credentials = credentials
+        self._maps = Client(credentials).maps
+        self._instantiate = instantiate
+        # Of requests of our own; they have the key in their header.
+        self._token = given(auth_token=auth_token)
+        self._groups: dict[str, Layergroup] = {}
+
+    @property
+    def layergroup_id(self) -> str:
+        """What the server calls the map."""
+        return self._instantiated().id
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the server tells of its layers and dataviews."""
+        return self._instantiated().metadata
+
+    def tile_url(
+        self, layer: int | Sequence[int] | None = None, format: TileFormat = "png", *, retina: bool = False
+    ) -> str:
+        """Write the template of the URLs of tiles, with ``{z}``, ``{x}`` and ``{y}``.
+
+        If the map needs a key or a token to be seen, the URL has it: whoever has the URL can see the map. An anonymous
+        map needs the key if one of its queries is not allowed without it, a named map needs one of its tokens if it
+        has any.
+
+        Parameters
+        ----------
+        layer : int or sequence of int, optional
+            Numbers of layers, from 0. None: all of them.
+        format : {"png", "mvt", "grid.json"}
+            Pictures, vector tiles, or UTFGrid: which feature of a layer with ``interactivity`` is where.
+        retina : bool, default False
+            Pictures of 512 x 512 pixels; vector tiles have no pixels.
+        """
+        base, subdomains = self._root()
+        return self._template(base.replace("{s}", subdomains[0] if subdomains else ""), layer, format, retina)
+
+    def tile_provider(
+        self, layer: int | Sequence[int] | None = None, *, retina: bool = False, attribution: str = ATTRIBUTION
+    ) -> TileProvider:
+        """Give the tiles to a map library: ``gdf.explore(tiles=...)``, folium, ipyleaflet, contextily.
+
+        Parameters
+        ----------
+        layer, retina
+            As in ``tile_url``.
+        attribution : str
+            HTML that is shown in a corner of the map.
+
+        Returns
+        -------
+        xyzservices.TileProvider
+            Its URL has the key or token that ``tile_url`` says; if the server spreads its tiles over several hosts,
+            ``{s}`` and ``subdomains``.
+        """
+        base, subdomains = self._root()
+        spread = given(subdomains=subdomains or None)
+        url = self._template(base, layer, "png", retina)
+        plain = re.sub("<[^>]*>", "", attribution)
+        return TileProvider(name="CARTO", url=url, attribution=plain, html_attribution=attribution, **spread)
+
+    def static_image(
+        self,
+        width: int,
+        height: int,
+        *,
+        center: Center | None = None,
+        zoom: int | None = None,
+        bbox: Box | None = None,
+        format: PictureFormat = "png",
+    ) -> bytes:
+        """Draw a picture.
+
+        Parameters
+        ----------
+        width, height : int
+            In pixels.
+        center : tuple of (float, float), optional
+            Longitude and latitude in degrees; with ``zoom``.
+        zoom : int, optional
+        bbox : tuple of (west, south, east, north), optional
+            In degrees; in the place of ``center`` and ``zoom``.
+        format : {"png", "jpg"}
+
+        Returns
+        -------
+        bytes
+            The file.
+        """
+        if format not in ("png", "jpg"):
+            raise ValueError(f'format must be "png" or "jpg", not {format!r}')
+        if (bbox is None) == (center is None) or (center is None) != (zoom is None):
+            raise ValueError("give either center and zoom, or bbox")
+        if bbox is not None:
+            place = f"bbox/{{id}}/{','.join(f'{degree:.10g}' for degree in bbox)}"
+        else:
+            assert center is not None  # or the above would have been raised
+            place = f"center/{{id}}/{zoom}/{center[1]:.10g}/{center[0]:.10g}"
+        path = f"static/{place}/{width}/{height}.{format}"
+        return self._asking(lambda group: self._maps.fetch(path.format(id=group.id), self._token))
+
+    def attributes(self, layer: int, feature_id: int) -> dict[str, Any]:
+        """Ask for the attributes of a feature that the layer offers.
+
+        Parameters
+        ----------
+        layer : int
+            Number of the layer, from 0.
+        feature_id : int
+            Its ``cartodb_id``, as a rule.
+
+        Raises
+        ------
+        NotFound
+            If there is no such feature.
+        """
+        path = f"{layer}/attributes/{feature_id}"
+        found: dict[str, Any] = self._asking(lambda group: self._maps.read(f"{group.id}/{path}", self._token))
+        return found
+
+    def dataview(
+        self,
+        name: str,
+        *,
+        bbox: Box | None = None,
+        own_filter: bool = True,
+        filters: Filters | None = None,
+        search: str | None = None,
+        bins: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        aggregation: str | None = None,
+        offset: int | None = None,
+        categories: int | None = None,
+    ) -> pd.DataFrame | float | None:
+        """Ask for the figures of a dataview.
+
+        Parameters
+        ----------
+        name : str
+            As the configuration has it.
+        bbox : tuple of (west, south, east, north), optional
+            In degrees: only of what is there.
+        own_filter : bool, default True
+            Whether the filter of this dataview itself holds.
+        filters : mapping, optional
+            What other dataviews let through, by their name: ``{"names": {"accept": ["west"]}}`` or ``"reject"`` for
+            categories, ``{"sizes": {"min": 1, "max": 9}}`` for histograms. They hold for dataviews of the same
+            ``source``, and this one, unless ``own_filter`` is False.
+        search : str, optional
+            Words, for the categories of an aggregation.
+        bins : int, optional
+            Number of bins of a histogram.
+        start, end : float, optional
+            Limits of a histogram; of one of times, in seconds since 1970.
+        aggregation : str, optional
+            Unit of a histogram of times: "minute", "hour", "day", "week", "month", "quarter", "year" ...
+        offset : int, optional
+            Time zone of a histogram of times, in seconds east of UTC.
+        categories : int, optional
+            How many categories to tell apart.
+
+        Returns
+        -------
+        DataFrame, float or None
+            A row for each category or bin; of a formula the number.
+        """
+        query: dict[str, Any] = {**self._token, "own_filter": int(own_filter)}
+        query |= given(bins=bins, start=start, end=end, aggregation=aggregation, offset=offset, categories=categories)
+        if bbox is not None:
+            query["bbox"] = ",".join(map(str, bbox))
+        path = f"dataview/{quote(name, safe='')}"
+        if search is not None:
+            path, query["q"] = f"{path}/search", search
+        answer = self._asking(lambda group: self._maps.read(f"{group.id}/{path}", query), filters)
+        return _figures(answer)
+
+    def _needs_key(self) -> bool:
+        """Whether others see the map only with the key."""
+        return False
+
+    def _root(self) -> tuple[str, list[str]]:
+        """Return the URL that tiles are below, with ``{s}`` if there are subdomains."""
+        own = str(self._credentials.base_url)
+        spread = self._instantiated().cdn_templates.get(urlsplit(own).scheme)
+        if not spread:
+            return own, []
+        return f"{spread['url'].rstrip('/')}/{self._credentials.username}", list(spread.get("subdomains") or [])
+
+    def _template(self, base: str, layer: int | Sequence[int] | None, format: TileFormat, retina: bool) -> str:
+        """Write the template of the URLs of tiles."""
+        if format not in get_args(TileFormat):
+            raise ValueError(f"format must be one of {get_args(TileFormat)}, not {format!r}")
+        if format == "grid.json" and not isinstance(layer, int):
+            raise ValueError("grid.json is of one layer: give its number")
+        group = self._instantiated()
+        numbers = [layer] if isinstance(layer, int) else list(layer or ())
+        known = len(group.metadata.get("layers", ()))
+        if any(not 0 <= number < known for number in numbers):
+            raise ValueError(f"the map has layers 0 to {known - 1}, not {layer}")
+        layers = f"/{','.join(map(str, numbers))}" if numbers else ""
+        scale = "@2x" if retina and format == "png" else ""
+        secret = self._token | given(api_key=self._credentials.api_key if self._needs_key() else None)
+        return address(base, f"{group.id}{layers}/{{z}}/{{x}}/{{y}}{scale}.{format}", secret, quoted=str)
+
+    def _interactive(self) -> list[int]:
+        """Return the numbers of the layers that tell which feature is where, the highest first."""
+        layers = self._instantiated().metadata.get("layers", ())
+        rasters = [layer.get("tilejson", {}).get("raster", {}) for layer in layers]
+        return [number for number, raster in enumerate(rasters) if raster.get("grids")][::-1]
+
+    def _instantiated(self, filters: Filters | None = None) -> Layergroup:
+        """Return the map with some filters; ask the server for it when it is first needed."""
+        key = json.dumps(filters, sort_keys=True, default=dict)
+        if key not in self._groups:
+            self._groups[key] = self._instantiate(filters)
+        return self._groups[key]
+
+    def _asking(self, ask: Callable[[Layergroup], T], filters: Filters | None = None) -> T:
+        """Ask for something of the map; if the server has forgotten it, tell it of the map once more."""
+        try:
+            return ask(self._instantiated(filters))
+        except APIError as error:
+            if error.status not in (400, 404) or _EXPIRED not in str(error):
+                raise
+        self._groups.clear()
+        return ask(self._instantiated(filters))
+
+
+def _figures(answer: Mapping[str, Any]) -> pd.DataFrame | float | None:
+    """Make a frame of categories and bins, and a number of a formula."""
+    kind = answer.get("type", "search")
+    if kind == "formula":
+        result: float | None = answer.get("result")
+        return result
+    return pd.DataFrame(list(answer.get(_LISTS.get(kind, "categories")) or ()))
