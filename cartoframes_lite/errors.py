@@ -370,7 +370,7 @@ def error_from_response(
         lines.append(f"Detail: {detail}")
     if cls is PermissionDenied:
         lines.append(_DENIED_PUBLIC if public_key else _DENIED)
-    elif cls in _ADVICE and not (answer is None and cls is NotFound):
+    elif cls in _ADVICE and not (cls is NotFound and (answer is None or _contexts(answer))):
         lines.append(_ADVICE[cls])
     error = cls("\n".join(lines), status=status, method=method, url=url, detail=detail, hint=hint)
     error.retry_after_s = retry_after_s(headers)

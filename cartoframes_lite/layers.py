@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._codec.names import qualify, quote
+from cartoframes_lite._codec.sources import is_query, without_end
 
 CARTOCSS_VERSION = "2.3.0"
+_COLOR, _SIZE = "cfl_color_by", "cfl_size_by"
+_NAMEABLE = re.compile(r"(?!zoom$)[a-z]\w*", re.ASCII).fullmatch
 _CLASSES = 5
 _MOST_CATEGORIES = 8
-_WIDTHS = (6.0, 30.0)  # of markers, in pixels: the least value and the greatest
+_WIDTHS = tuple(range(30, 5, -3))  # of markers, in pixels, from that of the greatest value down
 _PLAIN, _OTHER = "#2a6f97", "#9aa5b1"
 # Colour-blind safe: from light to dark for quantities, told apart for categories.
 _SEQUENCE = ("#d0e8e4", "#92c9c4", "#4fa3a5", "#21788a", "#0b4a66")
@@ -36,7 +40,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LegendItem:
-    """A colour and what it means.
+    """A colour or size, and what it means.
 
     Attributes
     ----------
@@ -46,11 +50,14 @@ class LegendItem:
         A value, or a range of them.
     title : str
         The column.
+    size_px : float, optional
+        How wide the marker is that means it.
     """
 
     color: str
     label: str
     title: str
+    size_px: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +85,19 @@ class Layer:
     size_by: str | None = None
     interactivity: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        if self.cartocss is not None and (self.color_by is not None or self.size_by is not None):
+            raise ValueError("cartocss says how to draw the layer: leave color_by and size_by out, or cartocss")
+        if isinstance(self.interactivity, str):
+            raise TypeError(f"interactivity must be a sequence of columns, not the text {self.interactivity!r}")
+
     @property
     def sql(self) -> str:
         """The query that the layer shows."""
         name = self.source if isinstance(self.source, str) else self.source.name
-        if any(character.isspace() for character in name.strip()):
-            return name.strip().rstrip(";")
-        schema, _, table = name.rpartition(".")
+        if isinstance(self.source, str) and is_query(name):
+            return without_end(name).strip()
+        schema, _, table = name.strip().rpartition(".")
         return f"SELECT * FROM {qualify(schema or None, table)}"
 
     def config(self, client: Client) -> tuple[dict[str, Any], list[LegendItem]]:
@@ -104,13 +117,24 @@ class Layer:
                 colors, legend = self._colors(client, _FILLS[kind])
                 rules += colors
             if self.size_by is not None:
-                rules += self._sizes(client, kind)
+                sizes, meanings = self._sizes(client, kind)
+                rules += sizes
+                legend += meanings
             cartocss = "#layer {\n  " + "\n  ".join(rules) + "\n}"
-        options: dict[str, Any] = {"sql": self.sql, "cartocss": cartocss, "cartocss_version": CARTOCSS_VERSION}
+        options: dict[str, Any] = {"sql": self._drawn_sql(), "cartocss": cartocss, "cartocss_version": CARTOCSS_VERSION}
         if self.interactivity:
             options["interactivity"] = ["cartodb_id", *self.interactivity]
             options["attributes"] = {"id": "cartodb_id", "columns": list(self.interactivity)}
         return {"type": "cartodb", "options": options}, legend
+
+    def _drawn_sql(self) -> str:
+        """Return the query with the columns that CartoCSS cannot name under other names."""
+        drawn = {_COLOR: self.color_by, _SIZE: self.size_by}
+        renamed = {alias: name for alias, name in drawn.items() if name is not None and not _NAMEABLE(name)}
+        if not renamed:
+            return self.sql
+        columns = ", ".join(f"{quote(name)} AS {alias}" for alias, name in renamed.items())
+        return f"SELECT *, {columns} FROM ({self.sql}\n) AS source"
 
     def _kind(self, client: Client) -> str:
         """Ask for the type of the geometry: that of the first row that has any."""
@@ -124,8 +148,8 @@ class Layer:
         """Write the rules of colours by a column."""
         assert self.color_by is not None  # the caller has looked
         column = quote(self.color_by)
-        field = client.sql.send(f"SELECT {column} FROM ({self.sql}\n) AS source LIMIT 0", idempotent=True)["fields"]
-        if field[self.color_by]["type"] == "number":
+        fields = client.sql.send(f"SELECT {column} FROM ({self.sql}\n) AS source LIMIT 0", idempotent=True)["fields"]
+        if fields[self.color_by]["type"] == "number":
             return self._classes(client, self.color_by, fill)
         rows = client.sql.rows(
             f"SELECT {column}::text AS value FROM ({self.sql}\n) AS source WHERE {column} IS NOT NULL"
@@ -134,7 +158,9 @@ class Layer:
         values = [str(row["value"]) for row in rows]
         rules = [f"{fill}: {_OTHER};"]
         legend = [LegendItem(color, value, self.color_by) for color, value in zip(_CATEGORIES, values, strict=False)]
-        rules += [f"[{self.color_by} = {_quoted(item.label)}] {{ {fill}: {item.color}; }}" for item in legend]
+        rules += [
+            f"[{_field(self.color_by, _COLOR)} = {_quoted(item.label)}] {{ {fill}: {item.color}; }}" for item in legend
+        ]
         return rules, legend
 
     def _classes(self, client: Client, name: str, fill: str) -> tuple[list[str], list[LegendItem]]:
@@ -154,10 +180,10 @@ class Layer:
             bottom = [top]
         # The last rule that holds for a row wins.
         for top, item in reversed(list(zip(tops, legend, strict=True))):
-            rules.append(f"[{name} <= {top!r}] {{ {fill}: {item.color}; }}")
+            rules.append(f"[{_field(name, _COLOR)} <= {top!r}] {{ {fill}: {item.color}; }}")
         return rules, legend
 
-    def _sizes(self, client: Client, kind: str) -> list[str]:
+    def _sizes(self, client: Client, kind: str) -> tuple[list[str], list[LegendItem]]:
         """Write the rules of sizes by a column."""
         assert self.size_by is not None  # the caller has looked
         if kind != "point":
@@ -165,17 +191,24 @@ class Layer:
         column = quote(self.size_by)
         (row,) = client.sql.rows(f"SELECT max({column})::float8 AS most FROM ({self.sql}\n) AS source")
         most = float(row["most"] or 0)
-        least_px, most_px = _WIDTHS
-        steps = range(int(most_px), int(least_px), -3)
-        rules = [f"marker-width: {most_px:g};"]
-        for width in steps:
-            rules.append(f"[{self.size_by} <= {most * (width / most_px) ** 2!r}] {{ marker-width: {width}; }}")
-        return rules
+        widths = {width: most * (width / _WIDTHS[0]) ** 2 for width in _WIDTHS}
+        rules = [f"marker-width: {_WIDTHS[0]};"]
+        rules += [
+            f"[{_field(self.size_by, _SIZE)} <= {value!r}] {{ marker-width: {width}; }}"
+            for width, value in widths.items()
+        ]
+        legend = [LegendItem(_OTHER, _number(widths[width]), self.size_by, width) for width in _WIDTHS[::3]]
+        return rules, legend
 
 
 def _number(value: float) -> str:
     """Write a number for people."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+
+
+def _field(name: str, alias: str) -> str:
+    """Write a column in a filter of CartoCSS, where only plain names can stand."""
+    return name if _NAMEABLE(name) else alias
 
 
 def _quoted(value: str) -> str:

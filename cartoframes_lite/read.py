@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,23 +19,14 @@ from cartoframes_lite._codec.copybinary import SYNC_BYTES, BrokenStream, Decoder
 from cartoframes_lite._codec.frame import WEB_MERCATOR, arrow_schema, from_arrow
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite._codec.sources import is_query, without_end
 from cartoframes_lite._codec.statements import copy_out
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, error_from_response
 
+
 # A query begins with one of these; anything else is the name of a table.
-_QUERY = re.compile(
-    r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:select|with|values|table)\b\s*\S", re.IGNORECASE | re.DOTALL
-)
-
-# Comments, strings, quoted names, words and single characters, as far as a semicolon in them means nothing.
-_LEXEME = re.compile(
-    r"""--[^\n]*|/\*.*?\*/|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|\w+|\s+|.""",
-    re.DOTALL,
-)
-
-
 @overload
 def read_carto(
     source: str,
@@ -188,26 +178,15 @@ class _Origin:
 
 
 def _origin(source: str, schema: str | None) -> _Origin:
-    if _QUERY.match(source):
+    if is_query(source):
         if schema is not None:
             raise ValueError("schema goes with the name of a table; in a query, write the schema there")
         # The line break ends a comment at the end of the query.
-        return _Origin(f"(\n{_without_end(source)}\n) AS _query", query=source)
+        return _Origin(f"(\n{without_end(source)}\n) AS _query", query=source)
     table = source.strip()
     if schema is None and "." in table:
         schema, table = table.split(".", 1)
     return _Origin(qualify(schema, table), table=table, schema=schema)
-
-
-def _without_end(query: str) -> str:
-    """Cut off the semicolon that ends a query, also if only comments follow it."""
-    end = len(query)
-    for lexeme in reversed(list(_LEXEME.finditer(query))):
-        if lexeme[0] == ";":
-            end = lexeme.start()
-        elif not lexeme[0].isspace() and not lexeme[0].startswith(("--", "/*")):
-            break
-    return query[:end]
 
 
 def _probe(client: Client, origin: _Origin) -> list[SourceColumn]:

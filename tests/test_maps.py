@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import geopandas as gpd
+import numpy as np
 import pytest
 import requests
+from PIL import Image
 from shapely.geometry import box
 
 import cartoframes_lite as cfl
@@ -64,6 +68,70 @@ def test_sizes_are_for_points(squares, credentials):
         cfl.AnonymousMap(cfl.Layer("squares", size_by="n"), credentials).layergroup_id  # noqa: B018  # raises
 
 
+def test_the_legend_of_sizes(credentials):
+    POINTS.carto.to_table("points", credentials)
+    sizes = [item for item in cfl.Dataset("points", credentials).map(color_by="n", size_by="n").legend if item.size_px]
+    assert [(item.label, item.size_px) for item in sizes] == [("9", 30), ("4.41", 21), ("1.44", 12)]
+    assert {item.title for item in sizes} == {"n"}
+
+
+@pytest.mark.parametrize(
+    "name", ["Upper", "two words", "a]b", 'quo"te', "it's", "ünï", "back\\slash", "zoom", "select"]
+)
+def test_columns_of_any_name(name, credentials):
+    client = cfl.Client(credentials)
+    POINTS.carto.to_table("points", credentials)
+    quoted = '"' + name.replace('"', '""') + '"'
+    client.sql.send(f"ALTER TABLE points ADD {quoted} float8, ADD other text DEFAULT 'x'", idempotent=False)
+    client.sql.send(f"UPDATE points SET {quoted} = n", idempotent=False)
+    shown = cfl.Dataset("points", credentials).map(color_by=name, size_by=name)
+    everywhere = {"bbox": (-30, -20, 30, 20)}
+    plain = cfl.Dataset("points", credentials).map(color_by="n", size_by="n")
+    assert shown.static_image(90, 60, **everywhere) == plain.static_image(90, 60, **everywhere)
+    assert name in shown.attributes(0, 1)
+
+
+def test_categories_of_any_text(credentials):
+    values = ["new\nline", 'quo"te', "back\\slash", "</script>", "ünï", "[x = 1]", ""]
+    frame = gpd.GeoDataFrame({"kind": values}, geometry=gpd.points_from_xy(range(0, 70, 10), [0] * 7), crs=4326)
+    frame.carto.to_table("kinds", credentials)
+    shown = cfl.Dataset("kinds", credentials).map(color_by="kind")
+    assert {item.label for item in shown.legend} == set(values)
+    picture = Image.open(io.BytesIO(shown.static_image(256, 256, center=(0, 0), zoom=0))).convert("RGB")
+    colors = {color for _, color in picture.getcolors(100_000)}
+    for item in shown.legend:  # markers let a tenth of what is below through
+        wanted = np.array([int(item.color[i : i + 2], 16) for i in (1, 3, 5)])
+        assert min(np.abs(np.array(color) - wanted).max() for color in colors) < 40
+
+
+def test_columns_that_there_are_not(squares, credentials):
+    for wrong in ({"color_by": "nothing"}, {"interactivity": ["nothing"]}):
+        with pytest.raises(cfl.APIError, match='column "nothing" does not exist'):
+            squares.map(**wrong).layergroup_id  # noqa: B018  # the property raises
+    with pytest.raises(cfl.TableNotFoundError):
+        cfl.Dataset("nowhere", credentials).map()
+
+
+def test_a_layer_of_a_table_of_any_name(squares, credentials):
+    cfl.Client(credentials).sql.send('ALTER TABLE squares RENAME TO "select two"', idempotent=False)
+    shown = cfl.Dataset("select two", credentials).map()
+    assert shown.attributes(0, 1)["name"] == "west"
+    query = "SELECT * FROM \"select two\" WHERE name <> ';' -- all but one\n; -- the end"
+    assert cfl.AnonymousMap(cfl.Layer(query, interactivity=["n"]), credentials).attributes(0, 1) == {"n": 1}
+
+
+def test_maps_of_frames(credentials):
+    SQUARES.carto.to_table("squares", credentials)
+    frame = cfl.read_carto("squares", credentials)
+    shown = frame.carto.map(color_by="n", bbox=(-1, -1, 1, 1))
+    assert shown.static_image(20, 20, center=(0, 0), zoom=2).startswith(PNG)
+    assert shown.attributes(0, 2) == {"name": "east", "n": 100}
+    with pytest.raises(cfl.CartoError, match="not read from a table"):
+        gpd.GeoDataFrame(geometry=[], crs=4326).carto.map()
+    with pytest.raises(ValueError, match="leave color_by"):
+        frame.carto.map("#layer {}", color_by="n")
+
+
 def test_dataviews(squares, credentials):
     config = {
         "layers": [{"id": "squares", "type": "cartodb", "options": {"sql": "SELECT * FROM squares"}}],
@@ -82,6 +150,12 @@ def test_dataviews(squares, credentials):
     assert shown.dataview("count", bbox=(-80, -40, -10, 40)) == 1
     names = shown.dataview("names")
     assert dict(zip(names["category"], names["value"], strict=True)) == {"west": 1, "east": 1}
+    west = {"names": {"accept": ["west"]}}
+    assert shown.dataview("count", filters=west) == 1
+    assert shown.dataview("count") == 101
+    assert list(shown.dataview("names", filters=west)["category"]) == ["west"]
+    assert len(shown.dataview("names", filters=west, own_filter=False)) == 2
+    assert list(shown.dataview("names", search="eas")["category"]) == ["east"]
 
 
 def test_named_maps(squares, credentials):

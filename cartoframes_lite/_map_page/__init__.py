@@ -142,7 +142,7 @@ def _leaflet_layer(provider: TileProvider) -> dict[str, Any]:
     options = {kept[name]: value for name, value in provider.items() if name in kept}
     options["attribution"] = provider.get("html_attribution") or provider.get("attribution", "")
     # Leaflet replaces these itself, {r} by whether the screen is one of double resolution.
-    url = provider.build_url(x="{x}", y="{y}", z="{z}", s="{s}", scale_factor="{r}", fill_subdomain=False)
+    url = provider.build_url(x="{x}", y="{y}", z="{z}", scale_factor="{r}", fill_subdomain=False)
     return {"url": url, "options": options}
 
 

@@ -56,7 +56,9 @@ if (content.legend.length) {
         L.DomUtil.create("h2", "", box).textContent = title;
       }
       const line = L.DomUtil.create("div", "", box);
-      L.DomUtil.create("i", "", line).style.background = item.color;
+      const mark = L.DomUtil.create("i", item.size_px ? "marker" : "", line);
+      mark.style.background = item.color;
+      if (item.size_px) mark.style.width = mark.style.height = `${item.size_px}px`;
       L.DomUtil.create("span", "", line).textContent = item.label;
     }
     return box;

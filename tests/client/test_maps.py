@@ -13,12 +13,15 @@ from cartoframes_lite.maps import AnonymousMap, NamedMap
 from .conftest import KEY, Wire, response
 
 LAYER = {"type": "cartodb", "options": {"sql": "SELECT 1"}}
+METADATA = {"layers": [{"type": "mapnik", "id": name} for name in "abc"]}
+PRIVATE = response("403 Forbidden", b'{"error": ["permission denied for table t"]}')
+PUBLIC = response("200 OK", b'{"rows": []}')
 GONE = b'{"errors": ["Invalid or nonexistent map configuration token"], "errors_with_context": []}'
 FORMULA = b'{"type": "formula", "operation": "count", "result": 7, "nulls": 0}'
 
 
-def group(identity: str = "abc:1") -> bytes:
-    answer = {"layergroupid": identity, "metadata": {"layers": []}, "last_updated": "2026-01-02T03:04:05.000Z"}
+def group(identity: str = "abc:1", **members: object) -> bytes:
+    answer = {"layergroupid": identity, "metadata": METADATA, "last_updated": "2026-01-02T03:04:05.000Z"} | members
     return response("200 OK", json.dumps(answer).encode())
 
 
@@ -35,7 +38,7 @@ def test_a_map_is_instantiated_when_it_is_first_used_and_once(wire: Wire) -> Non
     wire.play(group())
     shown = AnonymousMap([LAYER], account(wire))
     assert shown.layergroup_id == "abc:1"
-    assert shown.metadata == {"layers": []}
+    assert shown.metadata == METADATA
     assert lines(wire) == ["POST /user/ann/api/v1/map HTTP/1.1"]
     sent = json.loads(wire.heads[0].partition(b"\r\n\r\n")[2])
     assert sent["layers"] == [LAYER]
@@ -49,10 +52,11 @@ def test_a_map_is_instantiated_when_it_is_first_used_and_once(wire: Wire) -> Non
         ({"retina": True}, "abc:1/{z}/{x}/{y}@2x.png"),
         ({"layer": 0, "format": "mvt", "retina": True}, "abc:1/0/{z}/{x}/{y}.mvt"),
         ({"layer": [0, 2]}, "abc:1/0,2/{z}/{x}/{y}.png"),
+        ({"layer": 1, "format": "grid.json"}, "abc:1/1/{z}/{x}/{y}.grid.json"),
     ],
 )
 def test_urls_of_tiles(arguments: dict[str, object], path: str, wire: Wire) -> None:
-    wire.play(group())
+    wire.play(group(), PRIVATE)
     url = AnonymousMap([LAYER], account(wire)).tile_url(**arguments)  # type: ignore[arg-type]  # of several types
     assert url == f"{wire.base_url}/api/v1/map/{path}?api_key={KEY}"
 
@@ -63,6 +67,56 @@ def test_a_public_map_has_no_key_in_its_urls(wire: Wire) -> None:
     assert isinstance(provider, TileProvider)
     assert provider.build_url(x=1, y=2, z=3) == f"{wire.base_url}/api/v1/map/abc:1/3/1/2.png"
     assert "CARTO" in provider.attribution
+
+
+def test_what_everybody_may_see_has_no_key_in_its_urls(wire: Wire) -> None:
+    wire.play(group(), PUBLIC)
+    shown = AnonymousMap([LAYER], account(wire))
+    assert KEY not in shown.tile_url()
+    assert KEY not in shown.tile_url(0, "mvt")  # it was asked for once
+    assert "SELECT+1+FROM+%28SELECT+1" in wire.heads[1].decode()
+
+
+def test_subdomains_of_a_content_delivery_network(wire: Wire) -> None:
+    templates = {"http": {"url": "http://{s}.tiles.example", "subdomains": ["a", "b"]}}
+    wire.play(group(cdn_url={"templates": templates}))
+    shown = AnonymousMap([LAYER], account(wire, None))
+    assert shown.tile_url() == "http://a.tiles.example/ann/api/v1/map/abc:1/{z}/{x}/{y}.png"
+    provider = shown.tile_provider()
+    assert provider.url == "http://{s}.tiles.example/ann/api/v1/map/abc:1/{z}/{x}/{y}.png"
+    assert provider.subdomains == ["a", "b"]
+    assert provider.build_url(x=1, y=2, z=3) == "http://a.tiles.example/ann/api/v1/map/abc:1/3/1/2.png"
+
+
+def test_the_key_that_the_server_puts_into_its_urls_is_taken_out(wire: Wire) -> None:
+    url = f"http://x/{{z}}/{{x}}/{{y}}.png?api_key={KEY}"
+    wire.play(group(metadata={"url": {"raster": {"urlTemplate": url}}, "all": [url + "&a=1"]}))
+    metadata = AnonymousMap([LAYER], account(wire)).metadata
+    assert KEY not in str(metadata)
+    assert metadata["all"] == ["http://x/{z}/{x}/{y}.png?a=1"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "format"), [(3, "png"), (-1, "mvt"), ([0, 9], "png"), (None, "grid.json"), (0, "gif")]
+)
+def test_tiles_that_there_are_not(layer: object, format: object, wire: Wire) -> None:
+    wire.play(group())
+    shown = AnonymousMap([LAYER], account(wire, None))
+    with pytest.raises(ValueError, match=r"layer|format"):
+        shown.tile_url(layer, format)  # type: ignore[arg-type]  # the wrong ones
+
+
+def test_filters_make_a_map_of_their_own(wire: Wire) -> None:
+    figures = response("200 OK", FORMULA)
+    wire.play(group(), figures, group("filtered:1"), figures, figures)
+    shown = AnonymousMap([LAYER], account(wire))
+    assert shown.dataview("count") == 7
+    assert shown.dataview("count", filters={"names": {"accept": ["x"]}}) == 7
+    assert shown.dataview("a/b", filters={"names": {"accept": ["x"]}}, own_filter=False) == 7
+    asked = lines(wire)
+    assert "filters=%7B%22dataviews%22%3A+%7B%22names%22%3A+%7B%22accept%22%3A+%5B%22x%22%5D%7D%7D%7D" in asked[2]
+    assert asked[3].startswith("GET /user/ann/api/v1/map/filtered:1/dataview/count?own_filter=1")
+    assert asked[4].startswith("GET /user/ann/api/v1/map/filtered:1/dataview/a%2Fb?own_filter=0")
 
 
 def test_the_token_of_a_named_map_is_in_its_urls_and_the_key_is_not(wire: Wire) -> None:

@@ -1,0 +1,223 @@
+"""Maps as people see them: pages in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+from importlib.metadata import distribution
+from pathlib import Path
+
+import browser
+import geopandas as gpd
+import numpy as np
+import pytest
+import requests
+from PIL import Image, ImageChops
+from shapely.geometry import box
+from xyzservices import TileProvider
+
+import cartoframes_lite as cfl
+from cartoframes_lite import _token_maps
+from cartoframes_lite._map_page.view import View
+
+SEEN = Path(__file__).parent / "data" / "map_page.png"
+PNG = b"\x89PNG"
+SQUARES = gpd.GeoDataFrame(
+    {"name": ["west", "east <b>&</b> more"], "n": [1, 100]},
+    geometry=[box(-90, -45, 0, 45), box(0, -45, 90, 45)],
+    crs=4326,
+)
+WEST, EAST = (150, 150), (250, 150)  # pixels of the page of 400 x 300
+
+
+@pytest.fixture
+def squares(credentials):
+    return SQUARES.carto.to_table("squares", credentials)
+
+
+@pytest.fixture
+def key(credentials):
+    return credentials.api_key
+
+
+def difference(picture: bytes, expected: Path) -> float:
+    """Return the mean difference of two pictures, from 0 to 255, without the corners that have text in them."""
+    found, wanted = (Image.open(source).convert("RGB") for source in (io.BytesIO(picture), expected))
+    middle = (60, 0, found.width - 110, found.height - 20)
+    return float(np.mean(ImageChops.difference(found.crop(middle), wanted.crop(middle))))
+
+
+def opened(page, path):
+    """Open a page and wait for its tiles."""
+    page.goto(path.as_uri())
+    page.wait_for_selector("body.drawn", timeout=20_000)
+    page.wait_for_function("document.querySelectorAll('.leaflet-tile:not(.leaflet-tile-loaded)').length === 0")
+    page.wait_for_timeout(400)  # tiles fade in
+
+
+def popup(page):
+    page.wait_for_selector(".leaflet-popup-content td")
+    cells = page.locator(".leaflet-popup-content td").all_inner_texts()
+    return dict(zip(page.locator(".leaflet-popup-content th").all_inner_texts(), cells, strict=True))
+
+
+def test_a_saved_map_in_a_browser(squares, key, tmp_path):
+    saved = squares.map(color_by="name").save(tmp_path / "map.html")
+    assert key not in saved.read_text()
+    with browser.page() as page:
+        opened(page, saved)
+        assert page.refused == []
+        assert page.locator(".legend span").all_inner_texts() == ["east <b>&</b> more", "west"]
+        assert "CARTO" in page.locator(".leaflet-control-attribution").inner_text()
+        assert not page.locator("#notice").is_visible()
+        assert difference(page.screenshot(), SEEN) < 2
+        page.mouse.click(*WEST)
+        assert popup(page) == {"cartodb_id": "1", "name": "west", "n": "1"}
+        page.keyboard.press("Escape")
+        page.mouse.click(*EAST)
+        page.wait_for_selector("text=east <b>&</b> more >> nth=1")  # as text, the first one is in the legend
+        assert popup(page)["n"] == "100"
+
+
+def test_the_picture_stays_when_the_server_has_gone(squares, tmp_path):
+    saved = squares.map(color_by="name").save(tmp_path / "map.html")
+    [name] = [named.name for named in cfl.NamedMap.list(squares.credentials)]
+    assert name.startswith("cfl_saved_")
+    cfl.NamedMap(name, squares.credentials).delete()
+    with browser.page() as page:
+        page.goto(saved.as_uri())
+        page.wait_for_selector("#notice:visible")
+        assert "here is a picture" in page.locator("#notice").inner_text()
+        assert page.locator("#picture").is_visible()
+        seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        (red, _, blue), (also_red, _, also_blue) = seen.getpixel((100, 100)), seen.getpixel((300, 100))
+        assert red > blue + 50
+        assert also_blue > also_red + 50
+
+
+def test_a_map_that_the_server_has_forgotten_opens_again(squares, carto, tmp_path):
+    squares.privacy = "public"
+    saved = squares.map().save(tmp_path / "map.html")
+    assert cfl.NamedMap.list(squares.credentials) == []  # everybody may see the table
+    config = requests.get(f"{carto.base_url}/api/v1/map", timeout=10)
+    assert config.status_code == 400  # a layergroup is only known after it was asked for
+    with browser.page() as page:
+        opened(page, saved)
+        page.mouse.click(*WEST)
+        assert popup(page)["name"] == "west"
+
+
+def test_a_notebook_holds_a_page_and_a_picture_and_no_key(squares, key, tmp_path):
+    shown = squares.map(color_by="n")
+    bundle = shown._repr_mimebundle_()
+    assert key not in str(bundle)
+    assert base64.b64decode(bundle["image/png"]).startswith(PNG)
+    assert shown._repr_html_().startswith("<div")
+    cell = tmp_path / "cell.html"
+    cell.write_text(f"<body>{bundle['text/html']}</body>")
+    with browser.page(800, 440) as page:
+        page.goto(cell.as_uri())
+        frame = page.frame_locator("iframe")
+        frame.locator("body.drawn").wait_for(timeout=20_000)
+        assert frame.locator(".legend h2").inner_text() == "n"
+        page.mouse.click(350, 210)
+        frame.locator(".leaflet-popup-content td").first.wait_for()
+        assert frame.locator(".leaflet-popup-content td").all_inner_texts() == ["1", "west", "1"]
+
+
+def test_where_frames_are_taken_out_the_picture_is_left(squares):
+    html = squares.map()._repr_html_()
+    before, _, _ = html.partition("<iframe")
+    assert "<img" in before
+    assert "data:image/png;base64," in before
+
+
+def test_the_named_map_of_a_notebook_ends_with_python(squares):
+    squares.map()._repr_html_()
+    [named] = cfl.NamedMap.list(squares.credentials)
+    assert named.name.startswith("cfl_shown_")
+    with pytest.raises(cfl.PermissionDenied):
+        named.instantiate().layergroup_id  # noqa: B018  # the property raises: only the token opens it
+    _token_maps.delete_shown()
+    assert cfl.NamedMap.list(squares.credentials) == []
+
+
+def test_what_a_killed_process_left_is_swept(squares):
+    layers = {"version": "1.8.0", "layers": [{"type": "plain", "options": {"color": "red"}}]}
+    for name in ("cfl_shown_20200101_abc", "cfl_saved_20200101_abc"):
+        cfl.NamedMap.create({"version": "0.0.1", "name": name, "layergroup": layers}, squares.credentials)
+    _token_maps.delete_shown()
+    squares.map()._repr_html_()
+    names = {named.name for named in cfl.NamedMap.list(squares.credentials)}
+    assert "cfl_shown_20200101_abc" not in names
+    assert "cfl_saved_20200101_abc" in names
+
+
+def test_other_keys_show_a_picture_of_private_data(squares, credentials):
+    client = cfl.Client(credentials)
+    regular = client.api_keys.create("reader", tables={"squares": "r"})
+    account = cfl.Credentials("tester", regular.token, base_url=credentials.base_url)
+    shown = cfl.Dataset("squares", account).map()
+    html = shown._repr_html_()
+    assert regular.token not in html
+    assert "<iframe" not in html
+    assert "data:image/png" in html
+    with pytest.raises(cfl.PermissionDenied):
+        shown.save("never.html")
+    assert not Path("never.html").exists()
+
+
+def test_a_named_map_begins_where_its_template_says(squares, credentials):
+    options = {"sql": "SELECT * FROM squares", "cartocss": "#l { polygon-fill: red; }", "cartocss_version": "2.3.0"}
+    template = {
+        "version": "0.0.1",
+        "name": "one",
+        "layergroup": {"version": "1.7.0", "layers": [{"type": "cartodb", "options": options}]},
+        "view": {"zoom": 3, "center": {"lng": 10, "lat": 20}},
+    }
+    named = cfl.NamedMap.create(template, credentials)
+    assert "&quot;center&quot;: [20, 10], &quot;zoom&quot;: 3" in named.instantiate()._repr_html_()
+    named.update(view={"zoom": 1, "bounds": {"west": -20, "south": -10, "east": 20, "north": 10}})
+    assert "&quot;center&quot;: [0.0, 0.0], &quot;zoom&quot;: 4" in named.instantiate()._repr_html_()
+    shown = named.instantiate()
+    shown.bbox = (100, 40, 110, 50)
+    assert "&quot;center&quot;: [45." in shown._repr_html_()
+
+
+def test_text_of_the_data_cannot_end_the_script(credentials, tmp_path):
+    evil = "</script><script>document.title = 'broken'</script>"
+    frame = SQUARES.assign(name=[evil, "x"])
+    saved = frame.carto.to_table("evil", credentials).map(color_by="name").save(tmp_path / "map.html")
+    with browser.page() as page:
+        opened(page, saved)
+        assert page.title() == "Map"
+        assert evil in page.locator(".legend span").all_inner_texts()
+
+
+def test_a_basemap_lies_below(squares, tmp_path):
+    basemap = TileProvider(
+        name="B", url="http://127.0.0.1:9/{s}/{z}/{x}/{y}{r}.png", attribution="B makers", max_zoom=9
+    )
+    saved = squares.map(basemap=basemap).save(tmp_path / "map.html")
+    with browser.page() as page:
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(saved.as_uri())
+        page.wait_for_selector("body.drawn")
+        assert "B makers" in page.locator(".leaflet-control-attribution").inner_text()
+        assert any(url.startswith("http://127.0.0.1:9/a/") for url in asked)
+
+
+@pytest.mark.parametrize(
+    ("bbox", "zoom"),
+    [((-180, -85, 180, 85), 0), ((-90, -45, 0, 45), 2), ((1, 1, 1, 1), 17), ((-180, -90, 180, 90), 0)],
+)
+def test_a_view_has_all_of_a_box(bbox, zoom):
+    view = View.around(bbox)
+    assert view.zoom == zoom
+    assert view.center[0] == (bbox[0] + bbox[2]) / 2
+    assert bbox[1] - 1e-9 <= view.center[1] <= bbox[3] + 1e-9
+
+
+def test_leaflet_is_where_it_is_looked_for():
+    assert distribution("XStatic-Leaflet").locate_file("xstatic/pkg/leaflet/data/leaflet.js").is_file()
