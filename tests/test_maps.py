@@ -85,6 +85,7 @@ def test_columns_of_any_name(name, credentials):
     client.sql.send(f"ALTER TABLE points ADD {quoted} float8, ADD other text DEFAULT 'x'", idempotent=False)
     client.sql.send(f"UPDATE points SET {quoted} = n", idempotent=False)
     shown = cfl.Dataset("points", credentials).map(color_by=name, size_by=name)
+    assert shown.legend[0].title == name
     everywhere = {"bbox": (-30, -20, 30, 20)}
     plain = cfl.Dataset("points", credentials).map(color_by="n", size_by="n")
     assert shown.static_image(90, 60, **everywhere) == plain.static_image(90, 60, **everywhere)
