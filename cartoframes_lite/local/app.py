@@ -96,10 +96,14 @@ def create_app(state: State) -> Starlette:
         reading.close()
 
     app = Starlette(
-        routes=[
+        routes=[  # tried in this order: first what is asked for most
             *sql_copy.routes(door, sessions),
             *sql_batch.routes(door, jobs),
             *sql.routes(door, sessions),
+            *named_maps.routes(state, maps_door, layergroups, templates, tiles),
+            *static_maps.routes(state, maps_door, layergroups, templates, reading),
+            *maps.routes(state, maps_door, layergroups, reading),
+            *map_tiles.routes(maps_door, tiles),
             *api_keys.routes(state),
             *import_routes.routes(state, imports),
             *synchronizations.routes(state, syncs),
@@ -110,10 +114,6 @@ def create_app(state: State) -> Starlette:
             *users.routes(state, catalogue),
             *organization.routes(state, catalogue, members),
             *export_routes.routes(state, catalogue, exports),
-            *named_maps.routes(state, maps_door, layergroups, templates, tiles),
-            *static_maps.routes(state, maps_door, layergroups, templates, reading),
-            *maps.routes(state, maps_door, layergroups, reading),
-            *map_tiles.routes(maps_door, tiles),
         ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _unroutable, Exception: _unexpected},

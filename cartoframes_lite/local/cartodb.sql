@@ -13,11 +13,13 @@ CREATE TABLE IF NOT EXISTS cartodb.cdb_tablemetadata (
 REVOKE ALL ON cartodb.cdb_tablemetadata FROM PUBLIC;
 GRANT SELECT ON cartodb.cdb_tablemetadata TO PUBLIC;
 
+-- A transaction always leaves a version of the row of its own, but one for all of its statements: with it, caches tell
+-- also a transaction that began before the last one that was committed.
 CREATE OR REPLACE FUNCTION cartodb.cdb_tablemetadatatouch(tablename regclass) RETURNS void
 LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO cartodb.cdb_tablemetadata AS known (tabname, updated_at) VALUES (tablename, now())
-    ON CONFLICT (tabname) DO UPDATE SET updated_at = excluded.updated_at
-    WHERE known.updated_at < excluded.updated_at
+    ON CONFLICT (tabname) DO UPDATE SET updated_at = greatest(known.updated_at, excluded.updated_at)
+    WHERE known.xmin <> pg_current_xact_id()::xid
 $$;
 
 CREATE OR REPLACE FUNCTION cartodb.cdb_tablemetadata_trigger() RETURNS trigger

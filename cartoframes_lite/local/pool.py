@@ -53,16 +53,16 @@ class Sessions:
         SQLError
             If PostgreSQL cannot be reached.
         """
-        session = self._take(role) or await Session.connect(self._conninfo(role))
+        session = await self._take(role) or await Session.connect(self._conninfo(role))
         self._lent.add(session)
         healthy = False
         try:
             if timeout_s is not None:
                 await session.execute(f"SET statement_timeout = {_milliseconds(timeout_s)}")
             yield session
-            healthy = await session.clean()
+            healthy = await session.begin_cleaning()
         except SQLError:
-            healthy = await session.clean()
+            healthy = await session.begin_cleaning()
             raise
         finally:
             self._lent.discard(session)
@@ -98,13 +98,17 @@ class Sessions:
         for session in list(self._lent):
             session.close()
 
-    def _take(self, role: str) -> Session | None:
-        """Return an idle session that still lives."""
+    async def _take(self, role: str) -> Session | None:
+        """Return an idle session that still lives, clean."""
         idle = self._idle[role]
         while idle:
             session = idle.pop()
-            if not session.is_lost():
-                return session
+            try:
+                if await session.is_clean():
+                    return session
+            except BaseException:  # the request is given up meanwhile
+                session.close()
+                raise
             session.close()
         return None
 

@@ -69,6 +69,7 @@ class Session:
     def __init__(self, pgconn: PGconn) -> None:
         self.pgconn = pgconn
         self.notices: list[tuple[str, str]] = []
+        self._is_cleaning = False
         pgconn.notice_handler = self._keep_notice
 
     @classmethod
@@ -215,32 +216,49 @@ class Session:
     def close(self) -> None:
         """Close the connection, after stopping what still runs in it."""
         if self.pgconn.status == pq.ConnStatus.OK:
-            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE and not self._is_cleaning:
                 self.cancel()
             self.pgconn.finish()
 
-    def is_lost(self) -> bool:
-        """Say whether an idle connection was closed by PostgreSQL: it would have sent word of it."""
-        if self.pgconn.status != pq.ConnStatus.OK:
-            return True
-        return bool(select.select([self.pgconn.socket], [], [], 0)[0])
+    async def begin_cleaning(self) -> bool:
+        """Tell PostgreSQL to forget all that a request left in the session; return False if that is not possible.
 
-    async def clean(self) -> bool:
-        """Forget all that a request left in the session; return False if that is not possible."""
-        self.notices.clear()
+        What is left of a transaction ends here. The rest takes PostgreSQL as long as the answer takes to reach its
+        client: `is_clean` waits for it, before the next request.
+        """
         status = self.pgconn.transaction_status
         try:
             if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
                 await self.execute("ROLLBACK")
             elif status != TransactionStatus.IDLE:
                 return False
-            await self.execute("DISCARD ALL")
+            self.pgconn.send_query(b"DISCARD ALL")
+            self._is_cleaning = True
+            await self._flush()
         except (SQLError, psycopg.OperationalError):
             return False
-        self.notices.clear()
         return True
 
+    async def is_clean(self) -> bool:
+        """Wait for the end of the cleaning; return False if it failed, or the connection was lost since."""
+        try:
+            self.pgconn.consume_input()  # most often it has ended long ago
+            while (result := await self._result()) is not None:
+                if result.status in _FAILED:
+                    return False
+        except psycopg.OperationalError:
+            return False
+        self._is_cleaning = False
+        self.notices.clear()
+        return not self._is_lost()
+
     # libpq
+
+    def _is_lost(self) -> bool:
+        """Say whether an idle connection was closed by PostgreSQL: it would have sent word of it."""
+        if self.pgconn.status != pq.ConnStatus.OK:
+            return True
+        return bool(select.select([self.pgconn.socket], [], [], 0)[0])
 
     def _keep_notice(self, result: PGresult) -> None:
         """Keep a notice."""

@@ -162,9 +162,9 @@ def test_the_cache_forgets_what_was_used_longest_ago() -> None:
     cache = TileCache()
     tile = bytes(20 * 1024 * 1024)
     for key in "abc":
-        cache.put(key, tile)
+        cache.put(key, tile, "state")
     cache.get("a")
-    cache.put("d", tile)
+    cache.put("d", tile, "state")
     assert [key for key in "abcd" if cache.get(key) is not None] == ["a", "c", "d"]
 
 

@@ -114,6 +114,34 @@ def query(aggregation: Aggregation, text: str, box: Box, resolution: float) -> s
         Metres of a pixel.
     """
     cell = resolution * aggregation.resolution
+    points = sql.SQL(
+        "(SELECT *, ST_X({geometry}) AS cdb_x, ST_Y({geometry}) AS cdb_y,"
+        " floor(ST_X({geometry}) / {cell}) AS cdb_cell_x, floor(ST_Y({geometry}) / {cell}) AS cdb_cell_y"
+        " FROM {source} AS cdb_source WHERE {geometry} && {box}) AS cdb_points"
+    ).format(
+        geometry=sql.Identifier(GEOMETRY_COLUMN),
+        cell=sql.Literal(cell),
+        source=subquery(text, box=box, resolution=resolution),
+        box=envelope(box),
+    )
+    return _sampled(points) if aggregation.is_sample else _grouped(aggregation, points, cell)
+
+
+def _sampled(points: sql.Composable) -> sql.Composed:
+    """Return the query of the first row of each cell.
+
+    The source is read once. Joined with itself it would be read for each cell: PostgreSQL expects few rows in small
+    boxes, where towns have many.
+    """
+    return sql.SQL(
+        "(SELECT * FROM (SELECT *, row_number() OVER (cdb_cell ORDER BY cartodb_id) AS cdb_place,"
+        " count(*) OVER cdb_cell AS {count} FROM {points} WINDOW cdb_cell AS (PARTITION BY cdb_cell_x, cdb_cell_y))"
+        " AS cdb_cells WHERE cdb_place = 1)"
+    ).format(count=sql.Identifier(COUNT_COLUMN), points=points)
+
+
+def _grouped(aggregation: Aggregation, points: sql.Composable, cell: float) -> sql.Composed:
+    """Return the query of the results of each cell."""
     results = {COUNT_COLUMN: sql.SQL("count(*)"), **_results(aggregation)}
     shown = [sql.SQL("{} AS {}").format(value, sql.Identifier(name)) for name, value in results.items()]
     kept = [
@@ -122,44 +150,27 @@ def query(aggregation: Aggregation, text: str, box: Box, resolution: float) -> s
     ]
     groups: list[sql.Composable] = [statement("cdb_cell_x"), statement("cdb_cell_y")]
     groups += [sql.Identifier(column) for column in aggregation.dimensions.values()]
-    grouped = sql.SQL(
-        "SELECT min(cartodb_id) AS cartodb_id, {shown} FROM (SELECT *, ST_X({geometry}) AS cdb_x,"
-        " ST_Y({geometry}) AS cdb_y, floor(ST_X({geometry}) / {cell}) AS cdb_cell_x,"
-        " floor(ST_Y({geometry}) / {cell}) AS cdb_cell_y FROM {source} AS cdb_source"
-        " WHERE {geometry} && {box}) AS cdb_points GROUP BY {groups}{having}"
+    return sql.SQL(
+        "(SELECT min(cartodb_id) AS cartodb_id, {point} AS {geometry}, {shown} FROM {points} GROUP BY {groups}{having})"
     ).format(
-        shown=sql.SQL(", ").join([*_point(aggregation, cell), *shown, *kept]),
+        point=_point(aggregation, cell),
         geometry=sql.Identifier(GEOMETRY_COLUMN),
-        cell=sql.Literal(cell),
-        source=subquery(text, box=box, resolution=resolution),
-        box=envelope(box),
+        shown=sql.SQL(", ").join([*shown, *kept]),
+        points=points,
         groups=sql.SQL(", ").join(groups),
         having=_having(aggregation, results),
     )
-    if aggregation.placement in ("centroid", "point-grid"):
-        return sql.SQL("({})").format(grouped)
-    if aggregation.is_sample:
-        columns, taken = statement("cdb_rows.*"), statement("cdb_cells." + COUNT_COLUMN)
-    else:
-        columns, taken = statement("cdb_rows." + GEOMETRY_COLUMN), statement("cdb_cells.*")
-    return sql.SQL(
-        "(SELECT {columns}, {taken} FROM ({grouped}) AS cdb_cells JOIN {source} AS cdb_rows USING (cartodb_id))"
-    ).format(columns=columns, taken=taken, grouped=grouped, source=subquery(text, box=box, resolution=resolution))
 
 
-def _point(aggregation: Aggregation, cell: float) -> list[sql.Composable]:
-    """Return the point of a cell, if it is not one of its rows."""
-    middle = sql.SQL("(cdb_cell_{axis} + 0.5) * {cell}")
+def _point(aggregation: Aggregation, cell: float) -> sql.Composable:
+    """Return the point of a cell: where one of its rows is unless told otherwise."""
     match aggregation.placement:
         case "centroid":
-            x, y = statement("avg(cdb_x)"), statement("avg(cdb_y)")
-            point = sql.SQL("ST_SetSRID(ST_MakePoint({}, {}), 3857)").format(x, y)
+            return statement("ST_SetSRID(ST_MakePoint(avg(cdb_x), avg(cdb_y)), 3857)")
         case "point-grid":
-            places = [middle.format(axis=statement(axis), cell=sql.Literal(cell)) for axis in "xy"]
-            point = sql.SQL("ST_SetSRID(ST_MakePoint({}, {}), 3857)").format(*places)
-        case _:
-            return []
-    return [sql.SQL("{} AS {}").format(point, sql.Identifier(GEOMETRY_COLUMN))]
+            middle = "ST_SetSRID(ST_MakePoint((cdb_cell_x + 0.5) * {cell}, (cdb_cell_y + 0.5) * {cell}), 3857)"
+            return sql.SQL(middle).format(cell=sql.Literal(cell))
+    return sql.SQL("(array_agg({} ORDER BY cartodb_id))[1]").format(sql.Identifier(GEOMETRY_COLUMN))
 
 
 def _results(aggregation: Aggregation) -> dict[str, sql.Composable]:

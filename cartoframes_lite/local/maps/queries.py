@@ -45,10 +45,18 @@ def subquery(text: str, *, box: Box = WORLD, resolution: float = 2 * HALF_WORLD 
     resolution : float
         Metres of a pixel, for ``!pixel_width!`` and ``!scale_denominator!``.
     """
-    size, denominator = repr(resolution), repr(resolution / _METRES_PER_DOT)
-    tokens = {"pixel_width": size, "pixel_height": size, "scale_denominator": denominator}
-    tokens["bbox"] = envelope(box).as_string()
-    text = re.sub(r"!(\w+)!", lambda found: tokens.get(found[1], found[0]), text)
+
+    def fill_in(token: re.Match[str]) -> str:
+        match token[1]:
+            case "pixel_width" | "pixel_height":
+                return repr(resolution)
+            case "scale_denominator":
+                return repr(resolution / _METRES_PER_DOT)
+            case "bbox":
+                return envelope(box).as_string()
+        return token[0]
+
+    text = re.sub(r"!(\w+)!", fill_in, text)
     return sql.SQL("({}\n)").format(statement(re.sub(r";\s*$", "", text)))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from psycopg import sql
@@ -16,9 +16,9 @@ from ..session import Session
 from . import drawing
 from .config import Layer
 from .layergroups import Layergroup, Shown
-from .queries import GEOMETRY_COLUMN, Box, Column, envelope, tile_box, widened
+from .queries import GEOMETRY_COLUMN, Box, Column, envelope, statement, tile_box, widened
 from .refusals import MapError
-from .tile_cache import TileCache, state_of
+from .tile_cache import TileCache, read_state, state_expression, state_of
 from .views import View
 
 TILE_PIXELS = 256
@@ -29,6 +29,9 @@ _BUFFER_PIXELS = 4.0  # so that lines along an edge are not cut in their width
 _NUMERIC_OID = 1700
 _UNSTYLED = "Unsupported format: 'cartocss' option is missing for {}"
 _GRID_KEY = "cartodb_id"
+
+_Made = tuple[bytes, str | None]
+"""A tile, and the state of its tables in the same snapshot or before: what is newer than its state is made again."""
 
 
 class Tiles:
@@ -58,11 +61,11 @@ class Tiles:
             Whose rights count.
         """
         pixels = group.config.buffer_sizes.get("mvt", _BUFFER_PIXELS)
-        query = _vector_query(layers, tile_box(*place), pixels)
 
-        async def make(session: Session) -> bytes:
+        async def make(session: Session) -> _Made:
+            query = _vector_query(layers, tile_box(*place), pixels, group.tables)
             result = await session.execute(query, binary=True)
-            return result.get_value(0, 0) or b""
+            return result.get_value(0, 0) or b"", read_state(result.get_value(0, 1))
 
         key = ("mvt", group.id, tuple(shown.layer.index for shown in layers), place, role)
         return await self._cached(group, role, key, make) if layers else b""
@@ -73,9 +76,10 @@ class Tiles:
         """Return a tile as PNG, of ``scale`` times the usual pixels."""
         check_drawable(group, layers, "png")
 
-        async def make(session: Session) -> bytes:
+        async def make(session: Session) -> _Made:
+            state = await state_of(session, group.tables)
             view = View(tile_box(*place), place[0], TILE_PIXELS, TILE_PIXELS)
-            return await draw(session, group, layers, view, scale=scale, kind="png")
+            return await draw(session, group, layers, view, scale=scale, kind="png"), state
 
         key = ("png", group.id, tuple(layer.index for layer in layers), place, role, scale)
         return await self._cached(group, role, key, make)
@@ -86,22 +90,23 @@ class Tiles:
         if not layer.interactivity:
             raise MapError("Tileset has no interactivity", status=400)
 
-        async def make(session: Session) -> bytes:
-            return await _draw_grid(session, group, layer, place)
+        async def make(session: Session) -> _Made:
+            state = await state_of(session, group.tables)
+            return await _draw_grid(session, group, layer, place), state
 
         return await self._cached(group, role, ("grid", group.id, layer.index, place, role), make)
 
     async def _cached(
-        self, group: Layergroup, role: str, key: tuple[Any, ...], make: Callable[[Session], Awaitable[bytes]]
+        self, group: Layergroup, role: str, key: Hashable, make: Callable[[Session], Awaitable[_Made]]
     ) -> bytes:
         """Return a tile made before if no table has changed since, or make it."""
         async with self._sessions.open(role) as session:
-            state = await state_of(session, group.tables)
-            tile = None if state is None else self._cache.get((*key, state))
-            if tile is None:
-                tile = await make(session)
-                if state is not None:
-                    self._cache.put((*key, state), tile)
+            kept = self._cache.get(key)
+            if kept is not None and kept.state == await state_of(session, group.tables):
+                return kept.tile
+            tile, state = await make(session)
+            if state is not None:
+                self._cache.put(key, tile, state)
             return tile
 
 
@@ -221,30 +226,37 @@ def _rows_query(shown: Shown, columns: Sequence[str], box: Box, resolution: floa
     )
 
 
-def _vector_query(layers: Sequence[Shown], box: Box, pixels: float) -> str:
-    """Return the one query of a vector tile."""
+def _vector_query(layers: Sequence[Shown], box: Box, pixels: float, tables: tuple[str, ...]) -> str:
+    """Return the one query of a vector tile and, in the same snapshot, of the state of the tables."""
     parts = [_layer_query(shown, box, pixels) for shown in layers]
-    return sql.SQL("SELECT {}").format(sql.SQL(" || ").join(parts)).as_string()
+    tile = sql.SQL(" || ").join(parts)
+    return sql.SQL("SELECT {}, {}").format(tile, state_expression(tables)).as_string()
 
 
 def _layer_query(shown: Shown, box: Box, pixels: float) -> sql.Composed:
     """Return the expression of a layer of a vector tile."""
     geometry = sql.Identifier(GEOMETRY_COLUMN)
-    shape = sql.SQL("ST_AsMVTGeom({}, {}, {}, {}, true) AS {}").format(
-        geometry, envelope(box), sql.Literal(_EXTENT), sql.Literal(round(pixels * _EXTENT / TILE_PIXELS)), geometry
-    )
     return sql.SQL(
-        "(SELECT ST_AsMVT(tile, {name}, {extent}, {column}) FROM (SELECT {shown} FROM {source} AS cdbq"
-        " WHERE {geometry} && {wide}) AS tile)"
+        "(SELECT ST_AsMVT(tile, {name}, {extent}, {column}) FROM (SELECT"
+        " ST_AsMVTGeom({geometry}, {box}, {extent}, {buffer}, true) AS {geometry}{values}"
+        " FROM {source} AS cdbq WHERE {geometry} && {wide}) AS tile)"
     ).format(
         name=sql.Literal(shown.layer.id),
         extent=sql.Literal(_EXTENT),
         column=sql.Literal(GEOMETRY_COLUMN),
-        shown=sql.SQL(", ").join([shape, *map(_value, shown.shown_columns())]),
-        source=shown.source(box, (box[2] - box[0]) / TILE_PIXELS),
+        box=envelope(box),
+        buffer=sql.Literal(round(pixels * _EXTENT / TILE_PIXELS)),
         geometry=geometry,
+        values=_values(tuple(shown.shown_columns())),
+        source=shown.source(box, (box[2] - box[0]) / TILE_PIXELS),
         wide=envelope(widened(box, pixels, TILE_PIXELS)),
     )
+
+
+@lru_cache
+def _values(columns: tuple[Column, ...]) -> sql.SQL:
+    """Return columns for the end of a list."""
+    return statement("".join(f", {_value(column).as_string()}" for column in columns))
 
 
 def _value(column: Column) -> sql.Composable:

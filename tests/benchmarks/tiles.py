@@ -1,0 +1,233 @@
+"""Vector tiles of a million points against the bare ST_AsMVT query, which is asked over one open connection.
+
+    python tests/benchmarks/tiles.py [--points 1000000] [--scale 1]
+
+Each tile is fetched once over one HTTP connection that is kept, and queried once straight from PostgreSQL, in turn and
+in changing order, with the same envelope, margin, columns and role. Take the ratios: both share the machine's noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import math
+import random
+import statistics
+import time
+import urllib.parse
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+from server import server
+
+import cartoframes_lite as cfl
+from cartoframes_lite.credentials import Credentials
+
+# How many tiles of a zoom there are in a sample: those of low zooms take seconds, and there are not many.
+TILES = {0: 1, 2: 6, 3: 10, 6: 60, 9: 120, 12: 120, 14: 120}
+ORDINARY = (6, 9, 12, 14)
+LIMIT = 2.0
+_SEED = 7
+_PARALLEL = 4
+_HALF_WORLD = 20037508.342789244
+_BUFFER = 64  # of 4096: the margin of the server's tiles
+
+# Towns of very different sizes, as people live: the hundredth has a hundredth of the points of the first.
+_POINTS = """
+SELECT setseed(0.5);
+CREATE TABLE crowd AS
+WITH towns AS MATERIALIZED (
+    SELECT t, 360 * random() - 180 AS longitude, degrees(asin(1.7 * random() - 0.75)) AS latitude,
+           0.02 + 0.6 * random() ^ 3 AS size
+      FROM generate_series(1, 500) t)
+SELECT n AS number, 'place number ' || n AS name, (random() * 1000)::integer AS people, random() * 100 AS height,
+       (ARRAY['school', 'shop', 'stop', 'tree'])[1 + n % 4] AS kind, n % 3 = 0 AS active,
+       ST_SetSRID(ST_MakePoint(
+           least(greatest(longitude + size * sqrt(-2 * ln(1 - r1)) * cos(2 * pi() * r2), -180), 180),
+           least(greatest(latitude + size * sqrt(-2 * ln(1 - r1)) * sin(2 * pi() * r2), -85), 85)), 4326) AS the_geom
+  FROM (SELECT n, random() AS r1, random() AS r2, floor(501 ^ random())::integer AS t
+          FROM generate_series(1, {points}) n) points
+  JOIN towns USING (t);
+SELECT cartodb.CDB_CartodbfyTable('crowd');
+GRANT SELECT ON crowd TO publicuser;
+"""
+_TILE = """
+SELECT ST_AsMVT(tile, 'layer0', 4096, 'the_geom_webmercator')
+  FROM (SELECT ST_AsMVTGeom(the_geom_webmercator, ST_TileEnvelope({z}, {x}, {y}), 4096, {buffer}, true)
+                   AS the_geom_webmercator, cartodb_id, number, name, people, height, kind, active
+          FROM crowd
+         WHERE the_geom_webmercator && ST_TileEnvelope({z}, {x}, {y}, margin => {margin})) tile
+"""
+
+Place = tuple[int, int, int]
+
+
+class Bare:
+    """The query alone, over a connection of its own, with the role that the server uses for requests without a key."""
+
+    def __init__(self, dsn: str) -> None:
+        self._connection = psycopg.connect(dsn, user="publicuser", autocommit=True, prepare_threshold=None)
+
+    def get(self, place: Place) -> bytes:
+        z, x, y = place
+        query = _TILE.format(z=z, x=x, y=y, buffer=_BUFFER, margin=_BUFFER / 4096)
+        row = self._connection.execute(query, binary=True).fetchone()
+        assert row is not None
+        return bytes(row[0])
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Served:
+    """Tiles of a map of the embedded server, over one connection that is kept."""
+
+    def __init__(self, credentials: Credentials, *, aggregation: object = False) -> None:
+        url = urllib.parse.urlsplit(credentials.base_url)
+        self._http = http.client.HTTPConnection(url.hostname or "", url.port, timeout=120)
+        layer = {"type": "mapnik", "options": {"sql": "SELECT * FROM crowd", "aggregation": aggregation}}
+        made = self._ask("POST", f"{url.path}/api/v1/map", json.dumps({"version": "1.8.0", "layers": [layer]}))
+        self._path = f"{url.path}/api/v1/map/{json.loads(made)['layergroupid']}"
+
+    def get(self, place: Place) -> bytes:
+        return self._ask("GET", "{}/{}/{}/{}.mvt".format(self._path, *place))
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _ask(self, method: str, path: str, body: str | None = None) -> bytes:
+        self._http.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        answer = self._http.getresponse()
+        content = answer.read()
+        assert answer.status in (200, 204), content
+        return content
+
+
+def timed(function: Callable[[Place], bytes], place: Place) -> tuple[float, bytes]:
+    """Give the time in milliseconds, and the tile."""
+    started = time.perf_counter()
+    tile = function(place)
+    return (time.perf_counter() - started) * 1000, tile
+
+
+def sample(points: Sequence[tuple[float, float]], rng: random.Random, scale: float) -> list[Place]:
+    """Choose tiles, each once: those around points, as people look where something is."""
+    chosen: dict[Place, None] = {}
+    for zoom, count in TILES.items():
+        wanted = len(chosen) + max(1, round(count * (scale if zoom else 1)))
+        for x, y in rng.sample(points, len(points)):
+            if len(chosen) == wanted:
+                break
+            side = 2 * _HALF_WORLD / 2**zoom
+            last = 2**zoom - 1
+            chosen[zoom, min(int((x + _HALF_WORLD) / side), last), min(int((_HALF_WORLD - y) / side), last)] = None
+    return list(chosen)
+
+
+def quantile(times: Iterable[float], share: float) -> float:
+    """Give the time that a share of the times does not exceed."""
+    ordered = sorted(times)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def compare(served: Served, bare: Bare, places: Sequence[Place]) -> dict[int, list[tuple[float, float]]]:
+    """Fetch each tile both ways; give the times in milliseconds by zoom."""
+    times: dict[int, list[tuple[float, float]]] = {}
+    for at, place in enumerate(places):
+        ways = [served.get, bare.get]
+        found = [timed(way, place) for way in (ways if at % 2 else reversed(ways))]
+        (http_ms, http_tile), (bare_ms, bare_tile) = found if at % 2 else reversed(found)
+        assert bare_tile, place
+        del http_tile, bare_tile
+        times.setdefault(place[0], []).append((http_ms, bare_ms))
+    return times
+
+
+def row(name: str, pairs: Sequence[tuple[float, float]]) -> str:
+    """Write a row of the table."""
+    ours, theirs = zip(*pairs, strict=True)
+    cells = [f"{name:>12} {len(pairs):>6}"]
+    for share in (0.5, 0.95):
+        mine, bare = quantile(ours, share), quantile(theirs, share)
+        cells.append(f"{mine:>9.2f} {bare:>9.2f} {mine / bare:>6.2f}")
+    difference = statistics.median(mine - bare for mine, bare in pairs)
+    return "  ".join([*cells, f"{difference:>8.2f}"])
+
+
+def report(title: str, times: dict[int, list[tuple[float, float]]]) -> None:
+    """Print the table of a comparison."""
+    print(f"\n{title}\n{'zoom':>12} {'tiles':>6}  {'p50 ms':>9} {'bare':>9} {'ratio':>6}", end="  ")
+    print(f"{'p95 ms':>9} {'bare':>9} {'ratio':>6}  {'more, ms':>8}")
+    for zoom, pairs in sorted(times.items()):
+        print(row(str(zoom), pairs))
+    print(row("zooms " + "-".join(map(str, (min(ORDINARY), max(ORDINARY)))), [p for z in ORDINARY for p in times[z]]))
+    print(row("all", [pair for pairs in times.values() for pair in pairs]))
+
+
+def report_cached(served: Served, places: Sequence[Place]) -> None:
+    """Print how long tiles take that were made before."""
+    times = [timed(served.get, place)[0] for place in places]
+    print(f"\nfrom the cache: p50 {quantile(times, 0.5):.2f} ms, p95 {quantile(times, 0.95):.2f} ms")
+
+
+def report_parallel(make: Sequence[Callable[[], Served | Bare]], places: Sequence[Place]) -> None:
+    """Print how many tiles a second several connections give."""
+    rates = []
+    for open_connection in make:
+        connections = [open_connection() for _ in range(_PARALLEL)]
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            started = time.perf_counter()
+            shares = [places[at::_PARALLEL] for at in range(_PARALLEL)]
+            list(pool.map(lambda way, share: [way.get(place) for place in share], connections, shares))
+            rates.append(len(places) / (time.perf_counter() - started))
+        for connection in connections:
+            connection.close()
+    print(f"{_PARALLEL} connections: {rates[0]:.0f} tiles/s, bare {rates[1]:.0f}, ratio {rates[1] / rates[0]:.2f}")
+
+
+def report_changed(client: cfl.Client, served: Served, place: Place) -> None:
+    """Print how long the first tile after a change takes, which has to show it."""
+    before = served.get(place)
+    client.sql.send("UPDATE crowd SET kind = 'changed' WHERE number = 1")
+    took_ms, after = timed(served.get, place)
+    assert b"changed" in after
+    assert b"changed" not in before
+    print(f"the tile {place} after a change of the table: {took_ms:.0f} ms, with the change in it")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--points", type=int, default=1_000_000)
+    parser.add_argument("--scale", type=float, default=1, help="of the numbers of tiles")
+    options = parser.parse_args()
+    with server() as (credentials, dsn):
+        client = cfl.Client(credentials)
+        client.sql.send(_POINTS.format(points=options.points))
+        client.sql.send("VACUUM ANALYZE crowd")
+        bare, served = Bare(dsn), Served(credentials)
+        with psycopg.connect(dsn) as connection:
+            query = "SELECT ST_X(p), ST_Y(p) FROM (SELECT the_geom_webmercator p FROM crowd ORDER BY number LIMIT 20000) t"
+            points = [(x, y) for x, y in connection.execute(query)]
+        rng = random.Random(_SEED)
+        places = sample(points, rng, options.scale)
+        for place in places[-20:]:  # both have to have loaded PostGIS
+            bare.get(place)
+        served.get((20, 0, 0))
+        print(f"{options.points:,} points, {len(places)} tiles")
+        report("GET of a tile to the bare query", compare(served, bare, places))
+        report_cached(served, places)
+        known = set(places)
+        fresh = [place for place in sample(points, rng, options.scale) if place not in known and place[0] in ORDINARY]
+        report_parallel([lambda: Served(credentials), lambda: Bare(dsn)], fresh)
+        together = Served(credentials, aggregation=None)
+        report("points taken together, as maps of vector tiles do by default", compare(together, bare, places))
+        report_changed(client, served, (0, 0, 0))
+        for connection in (served, together, bare):
+            connection.close()
+
+
+if __name__ == "__main__":
+    main()
