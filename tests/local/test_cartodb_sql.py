@@ -162,6 +162,24 @@ def test_changes_touch_the_metadata(run: Run) -> None:
     assert after > before
 
 
+def test_each_transaction_leaves_one_version_of_the_metadata(run: Run, connect: Connect) -> None:
+    run(FINAL.format("") + "; SELECT CDB_CartodbfyTable('t')")
+    version = "SELECT ctid::text, xmin::text, updated_at FROM cdb_tablemetadata WHERE tabname = 't'::regclass"
+    early = connect("master-key")
+    early.execute("BEGIN; SELECT now()")
+    run("INSERT INTO t (name) VALUES ('a')")
+    [before] = run(version)
+    versions = []
+    for name in "bc":
+        early.execute("INSERT INTO t (name) VALUES (%s)", (name,))
+        versions += early.execute(version.encode()).fetchall()
+    early.execute("COMMIT")
+    assert versions == run(version) * 2
+    [after] = run(version)
+    assert after[1] != before[1]
+    assert after[2] == before[2]  # never goes back
+
+
 def test_usertables_by_privacy(run: Run, connect: Connect) -> None:
     run("CREATE TABLE a (); CREATE TABLE b (); GRANT SELECT ON b TO publicuser; CREATE VIEW v AS SELECT 1 AS i")
     assert sorted(run("SELECT cdb_usertables()")) == [("a",), ("b",)]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
 import pytest
 import requests
 from maps_client import PUBLIC, TOWNS, Call, described, instantiate, mapnik, refusal, size_of
@@ -7,6 +10,7 @@ from sql_client import SQLClient
 from vector_tiles import read_tile
 
 import cartoframes_lite.local
+from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.local.maps.error_tile import error_tile
 from cartoframes_lite.local.maps.tile_cache import TileCache
 
@@ -69,6 +73,67 @@ def test_a_changed_table_gives_new_tiles(call: Call, sql: SQLClient) -> None:
     assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["South", "West"]
     sql.run("UPDATE towns SET people = 11 WHERE name = 'West'")
     assert names(call, f"{path}/0/0/0.mvt") == ["South"]
+
+
+def test_each_table_of_a_map_gives_new_tiles(call: Call, sql: SQLClient) -> None:
+    sql.run("CREATE TABLE shown (kind text); SELECT CDB_CartodbfyTable('shown')")
+    path = instantiate(call, described(mapnik("SELECT t.* FROM towns t, shown WHERE t.name = shown.kind")))
+    for name in ("North", "South"):
+        sql.run(f"DELETE FROM shown; INSERT INTO shown (kind) VALUES ('{name}')")
+        assert [names(call, f"{path}/0/0/0.mvt") for _ in range(2)] == [[name], [name]]
+
+
+def test_a_transaction_that_began_before_another_ended_gives_new_tiles(
+    call: Call, sql: SQLClient, carto: LocalCarto
+) -> None:
+    path = instantiate(call, described(mapnik("SELECT * FROM towns WHERE people > 15")))
+    with psycopg.connect(carto.dsn) as early:
+        early.execute("SELECT now()")  # the time of all that it does
+        sql.run("UPDATE towns SET people = 11 WHERE name = 'West'")
+        assert names(call, f"{path}/0/0/0.mvt") == ["South"]
+        early.execute("UPDATE towns SET people = 21 WHERE name = 'North'")
+        assert names(call, f"{path}/0/0/0.mvt") == ["South"]
+    assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["North", "South"]
+
+
+def test_an_unchanged_table_gives_the_same_tile(call: Call, sql: SQLClient) -> None:
+    path = instantiate(call, described(mapnik("SELECT *, clock_timestamp()::text AS name_at FROM towns")))
+    made, again = (call("GET", f"{path}/0/0/0.mvt").body for _ in range(2))
+    assert made == again
+    sql.run("UPDATE towns SET people = people")
+    assert call("GET", f"{path}/0/0/0.mvt").body != made
+
+
+def test_a_tile_leaves_nothing_for_the_next(call: Call) -> None:
+    looking = """pg_backend_pid() AS pid, current_setting('search_path') AS path,
+        (SELECT count(*)::int FROM pg_locks l WHERE locktype = 'advisory' AND l.pid = pg_backend_pid()) AS locks"""
+    leaving = """set_config('search_path', 'pg_catalog', false) AS path, pg_advisory_lock(21)::text AS locked,
+        set_config('statement_timeout', '1', false) AS wait"""
+    looks, leaves = (
+        instantiate(call, described(mapnik(f"SELECT *, {what} FROM towns WHERE name = 'West'")))
+        for what in (looking, leaving)
+    )
+
+    def properties(path: str) -> dict[str, object]:
+        [feature] = read_tile(call("GET", f"{path}.mvt").body)["layer0"]
+        return {name: feature[name] for name in feature if name != "cartodb_id"}
+
+    before = properties(f"{looks}/0/0/0")
+    assert properties(f"{leaves}/0/0/0")["path"] == "pg_catalog"
+    after = properties(f"{looks}/1/0/0")
+    assert (after, after["locks"]) == (before, 0)
+
+
+def test_tiles_at_the_same_time(call: Call, sql: SQLClient) -> None:
+    path = instantiate(call, described(mapnik("SELECT *, pg_sleep(0.02)::text AS slept FROM towns")))
+    wanted = {(0, 0): ["West"], (0, 1): [], (1, 0): ["North"], (1, 1): ["South"]}
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(2):
+            places = list(wanted) * 8
+            found = list(pool.map(lambda place: names(call, f"{path}/1/{place[0]}/{place[1]}.mvt"), places))
+            assert found == [wanted[place] for place in places]
+            sql.run("UPDATE towns SET name = upper(name)")
+            wanted = {place: [name.upper() for name in found] for place, found in wanted.items()}
 
 
 def test_a_tile_made_for_one_key_is_not_given_to_another(call: Call, sql: SQLClient) -> None:
