@@ -9,6 +9,7 @@ from typing import cast, get_args
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
+from cartoframes_lite._client.nonpublic import silently
 from cartoframes_lite._client.visualizations import Access, Permission, check_privacy
 from cartoframes_lite._synced import Synced
 from cartoframes_lite.errors import CartoError
@@ -130,7 +131,8 @@ class Catalogued(Synced):
         """Show what the catalogue says, if there is an answer."""
         try:
             client = Client(self.credentials)
-            entry = client.visualizations.find(self.name)
+            with silently():
+                entry = client.visualizations.find(self.name)
         except CartoError:
             entry = None
         if entry is None:

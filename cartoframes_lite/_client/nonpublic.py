@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from cartoframes_lite.errors import NonPublicAPIWarning
 
 _PACKAGE = "cartoframes_lite."
 _said: set[str] = set()
+_is_silent: ContextVar[bool] = ContextVar("is_silent", default=False)
 
 
 def warn(api: str) -> None:
@@ -19,7 +23,7 @@ def warn(api: str) -> None:
     api : str
         Path below the account, as ``"api/v1/viz"``.
     """
-    if api in _said:
+    if api in _said or _is_silent.get():
         return
     _said.add(api)
     message = (
@@ -27,6 +31,16 @@ def warn(api: str) -> None:
         "warnings.simplefilter('ignore', cartoframes_lite.NonPublicAPIWarning)"
     )
     warnings.warn(message, NonPublicAPIWarning, stacklevel=_users_level())
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """Let requests of our own pass, which nobody has written in a program: those of a notebook that shows an object."""
+    token = _is_silent.set(True)
+    try:
+        yield
+    finally:
+        _is_silent.reset(token)
 
 
 def _users_level() -> int:

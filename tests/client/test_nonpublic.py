@@ -17,3 +17,14 @@ def test_once_for_each_api(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [str(warning.message).split()[0] for warning in caught] == ["api/v1/viz", "api/v3/me"]
     assert {warning.category for warning in caught} == {NonPublicAPIWarning}
     assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_what_nobody_has_written_is_not_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nonpublic, "_said", set())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with nonpublic.silently():
+            nonpublic.warn("api/v1/viz")
+        assert caught == []
+        nonpublic.warn("api/v1/viz")
+    assert len(caught) == 1
