@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+import warnings
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from platformdirs import user_config_dir
 
-from cartoframes_lite.errors import CredentialsError
+from cartoframes_lite.errors import CredentialsError, InsecureConnectionWarning
 
 if TYPE_CHECKING:
     import requests
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_PUBLIC = "default_public"
 _FILE_NAME = "creds.json"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -40,7 +42,8 @@ class Credentials:
         ``https://USER.carto.com``, ``https://ORG.carto.com/user/USER``, or ``https://HOST[:PORT]/user/USER``; also as
         pasted from the address bar, with ``/u/USER`` or ``/dashboard``. None: ``https://USERNAME.carto.com``.
     verify : bool or str, default True
-        Whether to check the TLS certificate, or the path of a CA bundle to check it with.
+        Whether to check the TLS certificate, or the path of a CA bundle to check it with. False gives an
+        InsecureConnectionWarning; nothing else can turn it off, also not the session.
     session : requests.Session, optional
         Used for every request, e.g. for proxies. Not kept by pickles and files.
     allow_non_secure : bool, default False
@@ -49,13 +52,14 @@ class Credentials:
     Raises
     ------
     CredentialsError
-        If there is neither a username nor a base_url, or they do not fit together.
+        If there is neither a username nor a base_url, they do not fit together, or ``verify`` is neither.
     ValueError
         If base_url is not one of the forms above, or holds a key.
 
     Notes
     -----
-    The key is sent in the Authorization header only, and no repr shows it.
+    The key is sent in the Authorization header only, and no repr shows it. A pickle holds it, for the workers of
+    Dask and the like need it; so do pickles of what has credentials, such as a Dataset. Those of frames do not.
     """
 
     username: str | None = None
@@ -70,14 +74,29 @@ class Credentials:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value.strip()):
                 raise CredentialsError(f"{name} must be a text that is not empty, or None")
+            if value is not None and _SURROGATE.search(value):  # the error of encoding it would show it
+                raise CredentialsError(f"{name} has a lone surrogate, which is no Unicode")
         if self.username is None and self.base_url is None:
             raise CredentialsError("Credentials need a username or a base_url")
         url, user = _normalise(self.base_url or f"https://{self.username}.carto.com", self.allow_non_secure)
         if self.username is not None and self.username != user:
             raise CredentialsError(f"base_url {url!r} is of the user {user!r}, but username is {self.username!r}")
+        self._check_verify(url)
         object.__setattr__(self, "username", user)
         object.__setattr__(self, "base_url", url)
         object.__setattr__(self, "api_key", self.api_key or DEFAULT_PUBLIC)
+
+    def _check_verify(self, url: str) -> None:
+        """Refuse what would turn the verification off without saying so, and warn of what says so."""
+        if not isinstance(self.verify, bool | str) or self.verify == "":
+            raise CredentialsError(f"verify must be True, False or the path of a CA bundle, not {self.verify!r}")
+        if self.verify is False and url.startswith("https:"):
+            warnings.warn(
+                f"the TLS certificate of {url} is not verified: whoever is in between can read the key; "
+                "pass verify='path of the CA bundle' instead",
+                InsecureConnectionWarning,
+                stacklevel=4,
+            )
 
     def __repr__(self) -> str:
         key = DEFAULT_PUBLIC if self.is_public else "***"
@@ -179,7 +198,8 @@ def _normalise(url: str, allow_non_secure: bool) -> tuple[str, str]:
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("base_url must not have a user, a password, a query or a fragment; the key goes into api_key")
     host = parts.hostname
-    if parts.scheme not in ("https", "http") or not host:
+    # A backslash, for one, ends the name of the host for urllib3, and not for urlsplit.
+    if parts.scheme not in ("https", "http") or not host or not re.fullmatch(r"[\w.:\[\]-]+", parts.netloc):
         raise ValueError(f"base_url {url!r} must begin with https:// and the name of a host")
     if parts.scheme == "http" and host not in LOOPBACK and not allow_non_secure:
         raise ValueError(

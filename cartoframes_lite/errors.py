@@ -24,6 +24,7 @@ The tree, ``*`` marks the classes that an answer of the server becomes::
     UserWarning
     └── CartoWarning
         ├── ConversionWarning           a value could not be kept exactly
+        ├── InsecureConnectionWarning   verify=False: a TLS certificate is not verified
         └── NonPublicAPIWarning         an API that CARTO does not document; once for each
 
 All of them can be pickled, and none holds an API key.
@@ -46,6 +47,7 @@ __all__ = [
     "ConversionWarning",
     "CredentialsError",
     "ImportFailed",
+    "InsecureConnectionWarning",
     "JobError",
     "JobTimeout",
     "NonPublicAPIWarning",
@@ -232,6 +234,10 @@ class CartoWarning(UserWarning):
 
 class ConversionWarning(CartoWarning):
     """A value could not be kept exactly."""
+
+
+class InsecureConnectionWarning(CartoWarning):
+    """``verify=False``: whoever is between this host and the server can read the key and change the data."""
 
 
 class NonPublicAPIWarning(CartoWarning):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._codec.frame import THE_GEOM
-from cartoframes_lite._codec.names import literal, normalise, qualify, quote
+from cartoframes_lite._codec.names import is_cut, literal, normalise, qualify, quote
 from cartoframes_lite._staging import is_staging
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import TableExistsError
@@ -62,7 +62,7 @@ def delete_table(table_name: str, credentials: Credentials | None = None) -> boo
     client = Client(credentials)
     if not client.sql.has_table(None, table_name):
         return False
-    client.sql.send(f"DROP TABLE IF EXISTS {quote(table_name)}", idempotent=True)
+    client.sql.send(f"DROP TABLE IF EXISTS {_own(client, table_name)}", idempotent=True)
     return True
 
 
@@ -95,7 +95,9 @@ def rename_table(
     client = Client(credentials)
     client.sql.require_table(None, table_name)
     new = free_name(client, table_name, new_table_name, if_exists)
-    client.sql.send(_dropping(new, if_exists) + f"ALTER TABLE {quote(table_name)} RENAME TO {quote(new)}")
+    schema = client.sql.schema()
+    renaming = f"ALTER TABLE {qualify(schema, table_name)} RENAME TO {quote(new)}"
+    client.sql.send(_dropping(qualify(schema, new), if_exists) + renaming)
     return new
 
 
@@ -130,7 +132,7 @@ def copy_table(
     client = Client(credentials)
     client.sql.require_table(None, table_name)
     new = free_name(client, table_name, new_table_name, if_exists)
-    return _create(client, f"SELECT * FROM {quote(table_name)}", new, if_exists, cartodbfy)
+    return _create(client, f"SELECT * FROM {_own(client, table_name)}", new, if_exists, cartodbfy)
 
 
 def create_table_from_query(
@@ -222,20 +224,28 @@ def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str
     new = normalise(name)
     if new == old:
         raise ValueError(f"the table is named {new!r} already")
-    if if_exists == "fail" and client.sql.has_table(None, new):
+    if (if_exists == "fail" or is_cut(name)) and client.sql.has_table(None, new):
+        normalised = "" if new == name else f", which is what {name!r} becomes,"
         raise TableExistsError(
-            f'the table {new!r} exists already: choose another name, or replace it with if_exists="replace"'
+            f"the table {new!r}{normalised} exists already: choose another name, or replace {new!r} with"
+            ' if_exists="replace"'
         )
     return new
 
 
-def _dropping(name: str, if_exists: str) -> str:
-    return f"DROP TABLE IF EXISTS {quote(name)};\n" if if_exists == "replace" else ""
+def _own(client: Client, table: str) -> str:
+    """Name a table of the account so that it is not looked for in the other schemas of the search path."""
+    return qualify(client.sql.schema(), table)
+
+
+def _dropping(place: str, if_exists: str) -> str:
+    return f"DROP TABLE IF EXISTS {place};\n" if if_exists == "replace" else ""
 
 
 def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: bool) -> str:
-    statements = _dropping(new, if_exists) + f"CREATE TABLE {quote(new)} AS (\n{query}\n)"
+    place = _own(client, new)
+    statements = _dropping(place, if_exists) + f"CREATE TABLE {place} AS (\n{query}\n)"
     if cartodbfy:
-        statements += f";\nSELECT CDB_CartodbfyTable(current_schema(), {literal(quote(new))}::regclass)"
+        statements += f";\nSELECT CDB_CartodbfyTable(current_schema(), {literal(place)}::regclass)"
     run(client.sql, client.batch, statements, what=f"creating {new!r}")
     return new

@@ -13,7 +13,7 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._codec.fit import fit_wanted
 from cartoframes_lite._codec.merge import addition, replacement
-from cartoframes_lite._codec.names import normalise, qualify
+from cartoframes_lite._codec.names import is_cut, normalise, qualify
 from cartoframes_lite._codec.payload import (
     Payload,
     conform,
@@ -119,7 +119,7 @@ def to_carto(
     client = Client(credentials)
     if privacy is not None:
         client.visualizations.require_settable()
-    _write(client, table, source, if_exists, cartodbfy, compression, progress)
+    _write(client, table_name, source, if_exists, cartodbfy, compression, progress)
     if privacy is not None:
         client.visualizations.set_privacy(table, privacy)
     if isinstance(dataframe, pd.DataFrame):
@@ -156,7 +156,7 @@ def _table(name: str) -> str:
 
 def _write(
     client: Client,
-    table: str,
+    table_name: str,
     source: _Source,
     if_exists: IfExists,
     cartodbfy: bool,
@@ -164,11 +164,11 @@ def _write(
     progress: bool | None,
 ) -> None:
     """Plan and write; plan again if somebody else has made, dropped or changed the table in the meantime."""
-    swept = False
+    table, swept = _table(table_name), False
     for plans_left in reversed(range(_PLANS)):
         account = look_up(client, table)
-        if account.exists and if_exists == "fail":
-            raise TableExistsError(f'the table {table!r} exists already: pass if_exists="replace" or "append"')
+        if account.exists:
+            _check_target(table_name, table, if_exists)
         if not swept:
             sweep(account)
             swept = True
@@ -184,6 +184,15 @@ def _write(
                 raise
         else:
             return
+
+
+def _check_target(given: str, table: str, if_exists: IfExists) -> None:
+    """Refuse a table that is there, if it is not to be written to, or may not be the one that is meant."""
+    normalised = "" if given == table else f", which is what {given!r} becomes,"
+    if if_exists == "fail":
+        raise TableExistsError(f'the table {table!r}{normalised} exists already: pass if_exists="replace" or "append"')
+    if is_cut(given):
+        raise ValueError(f"the table {table!r}{normalised} is there already: if it is the one you mean, give that name")
 
 
 def _columns(account: Account) -> dict[str, SourceColumn] | None:

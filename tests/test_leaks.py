@@ -83,13 +83,10 @@ def test_a_whole_cycle_with_failures_shows_no_key(carto, logged, tmp_path, monke
     values = [account, client, dataset, frame.attrs, table.attrs, FRAME.attrs, frame.carto, vars(table.carto)]
     shown += [repr(values), str(values), repr([str(w.message) for w in warned]), logged.getvalue()]
     shown += [repr(pickle.dumps(table)), repr(pickle.dumps(frame))]
-    assert "Authorization" in printed.getvalue()  # http.client prints the header itself; that is all
+    shown.append(printed.getvalue())  # where http.client would print the header, were it let
+    assert "POST /user/tester/api/v2/sql" in logged.getvalue()
     for text in forms(key, account.username):
         assert all(text not in item for item in shown)
-    urls = [line for line in printed.getvalue().replace("\\r\\n", "\n").splitlines() if "HTTP/1.1" in line]
-    assert urls
-    assert not any(text in url for text in forms(key, account.username) for url in urls)
-    assert key not in printed.getvalue()
     assert warned
 
 

@@ -18,6 +18,7 @@ _SEND_TIMEOUT_S = 900.0
 
 
 class _PatientConnection(HTTPConnection):
+    debuglevel = 0  # whoever sets it for all of http.client would have the key printed, for it prints all headers
     _body_cut = False
 
     def connect(self) -> None:
@@ -40,6 +41,8 @@ class _PatientConnection(HTTPConnection):
 
 class _PatientTLSConnection(HTTPSConnection):
     """Without the look for an early answer: what can be read may be TLS's own."""
+
+    debuglevel = 0  # as above
 
     def connect(self) -> None:
         super().connect()

@@ -26,6 +26,15 @@ RESERVED = frozenset(_RESERVED_WORDS.split())
 
 def normalise(name: Hashable) -> str:
     """Turn a label into a name that needs no quotes: lower case ASCII letters, digits and underscores."""
+    return _whole(name)[:MAX_BYTES]
+
+
+def is_cut(name: Hashable) -> bool:
+    """Say whether a label is too long, so that the end of it is lost when it is normalised."""
+    return len(_whole(name)) > MAX_BYTES
+
+
+def _whole(name: Hashable) -> str:
     text = unidecode(str(name)).lower()
     text = re.sub(r"<[^>]+>", "", text)
     text = re.sub(r"&.+?;", "-", text)
@@ -33,7 +42,7 @@ def normalise(name: Hashable) -> str:
     text = re.sub(r"[\s-]+", "-", text).replace("-", "_")
     if text in RESERVED or not re.fullmatch(r"[a-z_][a-z0-9_]*", text):
         text = f"_{text}"
-    return text[:MAX_BYTES]
+    return text
 
 
 def normalise_columns(labels: Sequence[Hashable]) -> list[str]:

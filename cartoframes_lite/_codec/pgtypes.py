@@ -215,13 +215,15 @@ def holds(column: str, values: str) -> bool:
 
 
 _TYPE_NAME = re.compile(
-    r"""(?:"(?:[^"]|"")+"|[^\W\d]\w*)            # a name, quoted or not
-        (?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*))?      # of a schema
-        (?:\ [^\W\d]\w*)*                          # double precision
-        (?:\ ?\(\ *\w+\ *(?:,\ *\w+\ *)*\))?       # numeric(10, 2)
-        (?:\ [^\W\d]\w*)*                          # timestamp(3) with time zone
+    # Of several words there are only these: others would be constraints of the column, as REFERENCES.
+    r"""(?:double\ precision|(?:(?:national\ )?char(?:acter)?|bit)\ varying|national\ char(?:acter)?
+        |interval(?:\ (?:year|month|day|hour|minute|second|to))+
+        |(?:"(?:[^"]|"")+"|[^\W\d]\w*)           # a name, quoted or not
+         (?:\.(?:"(?:[^"]|"")+"|[^\W\d]\w*))?)   # of a schema
+        (?:\ ?\(\ *\w+\ *(?:,\ *\w+\ *)*\))?     # numeric(10, 2)
+        (?:\ with(?:out)?\ time\ zone)?          # timestamp(3) with time zone
         (?:\[\])*""",
-    re.VERBOSE,
+    re.VERBOSE | re.IGNORECASE,
 )
 
 

@@ -15,17 +15,26 @@ GRANT SELECT ON cartodb.cdb_tablemetadata TO PUBLIC;
 
 -- A transaction always leaves a version of the row of its own, but one for all of its statements: with it, caches tell
 -- also a transaction that began before the last one that was committed.
-CREATE OR REPLACE FUNCTION cartodb.cdb_tablemetadatatouch(tablename regclass) RETURNS void
-LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION cartodb._cdb_touch(tablename regclass) RETURNS void
+LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO cartodb.cdb_tablemetadata AS known (tabname, updated_at) VALUES (tablename, now())
     ON CONFLICT (tabname) DO UPDATE SET updated_at = greatest(known.updated_at, excluded.updated_at)
     WHERE known.xmin <> pg_current_xact_id()::xid
 $$;
+REVOKE ALL ON FUNCTION cartodb._cdb_touch(regclass) FROM PUBLIC;
 
+-- Does nothing for who may not write to the table; session_user, for current_user is the definer.
+CREATE OR REPLACE FUNCTION cartodb.cdb_tablemetadatatouch(tablename regclass) RETURNS void
+LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT cartodb._cdb_touch(tablename)
+    WHERE has_table_privilege(session_user, tablename, 'INSERT, UPDATE, DELETE, TRUNCATE')
+$$;
+
+-- With the definer's rights, for rows may also come through a view, by who may not write to the table itself.
 CREATE OR REPLACE FUNCTION cartodb.cdb_tablemetadata_trigger() RETURNS trigger
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM cartodb.cdb_tablemetadatatouch(TG_RELID);
+    PERFORM cartodb._cdb_touch(TG_RELID);
     RETURN NULL;
 END
 $$;
@@ -129,14 +138,16 @@ DECLARE
 BEGIN
     FOR statement IN SELECT cartodb.cdb_querystatements(query) LOOP
         BEGIN
-            EXECUTE 'EXPLAIN (FORMAT JSON, VERBOSE) ' || statement INTO STRICT plan;
+            -- A loop has a cursor, which takes one statement only, whatever the split above has overlooked.
+            FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON, VERBOSE) ' || statement LOOP
+                found := found || ARRAY(
+                    SELECT quote_ident(node ->> 'Schema') || '.' || quote_ident(node ->> 'Relation Name')
+                    FROM jsonb_path_query(plan, 'strict $.** ? (exists (@."Relation Name"))') node
+                );
+            END LOOP;
         EXCEPTION WHEN syntax_error THEN
             CONTINUE; -- has no plan: DDL, SET, COPY
         END;
-        found := found || ARRAY(
-            SELECT quote_ident(node ->> 'Schema') || '.' || quote_ident(node ->> 'Relation Name')
-            FROM jsonb_path_query(plan, 'strict $.** ? (exists (@."Relation Name"))') node
-        );
     END LOOP;
     RETURN ARRAY(SELECT DISTINCT name COLLATE "C" FROM unnest(found) name ORDER BY 1);
 END

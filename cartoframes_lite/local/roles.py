@@ -70,6 +70,7 @@ def prepare(connection: Connection, dsn: str, user: str, *, private: bool) -> Ac
             _run_script(connection, "cartodb.sql")
             _run_script(connection, "cartodbfy.sql")
             grant_built_in(connection, owner_role)
+            _forget_settings(connection, [PUBLIC_ROLE])
     except psycopg.errors.InsufficientPrivilege as error:
         raise LocalServerError(
             f"the user of the DSN may not prepare the database: {error.diag.message_primary};"
@@ -94,6 +95,9 @@ def grant_built_in(connection: Connection, owner_role: str) -> None:
         "GRANT USAGE ON SCHEMA public, cartodb, {postgis} TO {public}",
         "GRANT USAGE ON SCHEMA cartodb, {postgis} TO {owner}",
         "GRANT EXECUTE ON FUNCTION cartodb.cdb_setuserquotainbytes(bigint) TO {owner}",
+        # Large objects are no table, so that no grant of a key could speak of them.
+        "REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC",
+        "GRANT EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) TO {owner}",
         # A table made over the DSN by its user is the account's as well.
         "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {owner} WITH GRANT OPTION",
         "ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO {owner} WITH GRANT OPTION",
@@ -181,11 +185,16 @@ def empty(connection: Connection, owner_role: str, created: Sequence[str]) -> No
     for role in created:
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
     grant_built_in(connection, owner_role)
+    _forget_settings(connection, [owner_role, PUBLIC_ROLE])
+
+
+def _forget_settings(connection: Connection, roles: Sequence[str]) -> None:
+    """Undo what keys have set for their roles by ALTER ROLE, which PostgreSQL lets every role do to itself."""
     changed = connection.execute(
         "SELECT rolname FROM pg_db_role_setting JOIN pg_roles r ON r.oid = setrole WHERE rolname = ANY(%s)",
-        ([owner_role, PUBLIC_ROLE],),
+        (list(roles),),
     ).fetchall()
-    for row in changed:  # a key may have said ALTER ROLE CURRENT_USER SET ...
+    for row in changed:
         for scope in ("", " IN DATABASE {database}"):
             connection.execute(
                 sql.SQL("ALTER ROLE {role}" + scope + " RESET ALL").format(
