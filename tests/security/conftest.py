@@ -1,0 +1,98 @@
+"""Fixtures: an account with something to protect, and how thoroughly it is attacked."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from doors import Doors
+from everything import Everything
+from recorder import Recorder
+
+from cartoframes_lite.local import LocalCarto
+
+_OBJECTS = """
+    CREATE SCHEMA other;
+    CREATE TABLE other.bystander (a int); INSERT INTO other.bystander VALUES (1);
+    CREATE TABLE bystander (a int PRIMARY KEY, b text, the_geom geometry(Point, 4326));
+    INSERT INTO bystander VALUES (1, 'secret'), (2, 'kept');
+    SELECT CDB_CartodbfyTable('bystander');
+    CREATE TABLE "By""stander; --" (a int); INSERT INTO "By""stander; --" VALUES (1);
+    CREATE VIEW looking AS SELECT a, b FROM bystander;
+    CREATE FUNCTION counting() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM bystander';
+"""
+BYSTANDERS = [
+    ("public", "bystander"),
+    ("other", "bystander"),
+    ("public", 'By"stander; --'),
+    ("cartodb", "cdb_tablemetadata"),
+]
+
+
+@pytest.fixture
+def long(request: pytest.FixtureRequest) -> bool:
+    """Tell whether there is time to be thorough."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def doors(carto: LocalCarto) -> Doors:
+    """Give the ways into an account with objects that nobody but its owner may touch."""
+    doors = Doors.of(carto)
+    doors.run(_OBJECTS)
+    return doors
+
+
+@pytest.fixture
+def everything(carto: LocalCarto, doors: Doors) -> Iterator[Everything]:
+    """Look at all of the account's database."""
+    everything = Everything(carto.dsn, BYSTANDERS)
+    yield everything
+    everything.connection.close()
+
+
+@pytest.fixture
+def recorder() -> Iterator[Callable[..., Recorder]]:
+    """Start web servers that note what they are sent."""
+    started: list[Recorder] = []
+
+    def start(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Recorder:
+        started.append(Recorder(host, tls))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a certificate for this host that nobody trusts, in a file with its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    public = path.with_suffix(".public")
+    options = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    options += [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1,DNS:localhost",
+        "-addext",
+        "keyUsage=critical,digitalSignature,keyCertSign",
+    ]
+    options += ["-keyout", str(path), "-out", str(public)]
+    subprocess.run([openssl, "req", "-x509", *options], check=True, capture_output=True)
+    path.write_text(path.read_text() + public.read_text())
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    """Give that certificate to a server."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context

@@ -1,0 +1,110 @@
+"""The certificate of a server is verified, and nothing turns that off without a warning."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+
+import pytest
+import requests
+import urllib3
+
+import cartoframes_lite as cfl
+
+KEY = "s3cr3t"
+
+
+def ask(base_url: str, **options: object) -> None:
+    cfl.Client(cfl.Credentials(api_key=KEY, base_url=base_url, **options)).sql.send("SELECT 1")
+
+
+def unverified() -> requests.Session:
+    session = requests.Session()
+    session.verify = False
+    return session
+
+
+@pytest.mark.parametrize("session", [None, unverified])
+@pytest.mark.parametrize("variable", [None, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("value", ["", "0", "false"])
+def test_a_certificate_that_nobody_trusts_is_refused(recorder, tls, monkeypatch, session, variable, value):
+    server = recorder(tls=tls)
+    if variable:
+        monkeypatch.setenv(variable, value)
+    with pytest.raises((cfl.ConnectionFailed, OSError)):
+        ask(server.base_url, session=session and session())
+    assert server.requests == []
+
+
+def test_what_to_do_is_said(recorder, tls):
+    with pytest.raises(cfl.ConnectionFailed, match="pass verify='path of the CA bundle'"):
+        ask(recorder(tls=tls).base_url)
+
+
+@pytest.mark.parametrize("session", [None, unverified])
+def test_it_is_accepted_with_its_authority(recorder, tls, certificate, session):
+    server = recorder(tls=tls)
+    ask(server.base_url, verify=str(certificate), session=session and session())
+    assert len(server.requests) == 1
+
+
+def test_an_authority_does_not_vouch_for_other_hosts(recorder, tls, certificate):
+    server = recorder("127.0.0.2", tls)
+    with pytest.raises(cfl.ConnectionFailed, match="cannot be verified"):
+        ask(server.base_url, verify=str(certificate))
+    assert server.requests == []
+
+
+def test_an_authority_of_the_environment_is_one(recorder, tls, certificate, monkeypatch):
+    server = recorder("localhost", tls)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    ask(server.base_url, session=requests.Session())  # of our own sessions none looks there for this host
+    assert len(server.requests) == 1
+
+
+def test_it_is_accepted_without_verification_with_one_warning_that_has_a_name(recorder, tls):
+    server = recorder(tls=tls)
+    with pytest.warns(cfl.InsecureConnectionWarning, match="is not verified") as warned:
+        account = cfl.Credentials(api_key=KEY, base_url=server.base_url, verify=False)
+    assert [warning.filename for warning in warned] == [__file__]
+    client = cfl.Client(account)
+    with warnings.catch_warnings(record=True) as later:
+        warnings.simplefilter("always")
+        client.sql.send("SELECT 1")
+        client.sql.send("SELECT 1")
+    assert len(server.requests) == 2
+    assert all(issubclass(warning.category, urllib3.exceptions.InsecureRequestWarning) for warning in later)
+    assert KEY not in str([warning.message for warning in [*warned, *later]])
+
+
+def test_the_warning_comes_from_wherever_the_setting_does(tmp_path):
+    with pytest.warns(cfl.InsecureConnectionWarning):
+        account = cfl.Credentials("ann", KEY, verify=False)
+    path = account.save(tmp_path / "creds.json")
+    with pytest.warns(cfl.InsecureConnectionWarning):
+        cfl.Credentials.from_file(path)
+    with pytest.warns(cfl.InsecureConnectionWarning):
+        pickle.loads(pickle.dumps(account))
+
+
+@pytest.mark.parametrize("verify", ["", 0, 1, None, (), 0.0])
+def test_what_only_looks_like_false_is_refused(tmp_path, verify):
+    with pytest.raises(cfl.CredentialsError, match="verify must be"):
+        cfl.Credentials("ann", KEY, verify=verify)
+    path = tmp_path / "creds.json"
+    path.write_text(json.dumps({"username": "ann", "api_key": KEY, "verify": verify}))
+    with pytest.raises(cfl.CredentialsError, match="verify must be"):
+        cfl.Credentials.from_file(path)
+
+
+def test_without_tls_there_is_nothing_to_warn_of():
+    cfl.Credentials(api_key=KEY, base_url="http://localhost/user/ann", verify=False)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://ann.carto.com", "http://localhost.carto.com/user/ann", "http://127.0.0.2/user/ann"]
+)
+def test_the_key_is_not_sent_in_clear_text_to_other_hosts(url):
+    with pytest.raises(ValueError, match="clear text"):
+        cfl.Credentials(api_key=KEY, base_url=url)
