@@ -22,14 +22,17 @@ class Sized:
 
 
 def watched(body: Callable[[], Iterable[bytes]], broken: list[BaseException]) -> Iterator[bytes]:
-    """Remember an error of the one who makes the body that requests would take for one of the connection."""
+    """Remember an error of the one who makes the body, and break the connection off.
+
+    The error itself does not go through requests, whose frames would then be in its traceback, and the key in theirs.
+    """
     try:
         yield from body()
     except GeneratorExit:  # an early answer: the rest of the body is not wanted
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  # the sender raises it
         broken.append(error)
-        raise
+        raise ConnectionAbortedError("the body cannot be made") from None
 
 
 def unpacked(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -270,15 +270,21 @@ class Transport:
             "Accept-Encoding": "identity" if self.is_local else "gzip",
             **arguments.pop("headers", {}),
         }
-        return self._session().request(
-            method,
-            self._place(path),
-            headers=headers,
-            auth=_Key(self._credentials),
-            verify=self._credentials.verify,
-            allow_redirects=False,  # the key goes to the host that it is meant for
-            **arguments,
-        )
+        try:
+            return self._session().request(
+                method,
+                self._place(path),
+                headers=headers,
+                auth=_Key(self._credentials),
+                verify=self._credentials.verify,
+                allow_redirects=False,  # the key goes to the host that it is meant for
+                **arguments,
+            )
+        except requests.RequestException:
+            raise
+        except BaseException as error:  # noqa: BLE001  # raised again
+            # Such as Ctrl-C: the frames of requests have the header in their locals.
+            raise error.with_traceback(None) from None
 
     def _answered(self, method: str, path: str, response: requests.Response) -> APIError:
         with response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 EMPTY = b'{"rows":[],"fields":{},"total_rows":0}'
@@ -24,10 +25,13 @@ class Recorder:
         Path and headers, these in lower case.
     status, headers, body
         The answer.
+    delay_s : float
+        How long it takes.
     """
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.delay_s = 0.0
         self.status, self.headers, self.body = 200, dict[str, str](), EMPTY
         recorder = self
 
@@ -36,6 +40,7 @@ class Recorder:
                 recorder.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
                 if length := int(self.headers.get("Content-Length", 0)):
                     self.rfile.read(length)
+                time.sleep(recorder.delay_s)
                 self.send_response(recorder.status)
                 for name, value in {**recorder.headers, "Content-Length": str(len(recorder.body))}.items():
                     self.send_header(name, value)

@@ -7,7 +7,9 @@ import io
 import json
 import logging
 import pickle
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -198,6 +200,30 @@ def _told(call: Callable[[], object]) -> str:
     with pytest.raises((cfl.CartoError, RuntimeError)) as caught:
         call()
     return everything_of(caught.value)
+
+
+def test_who_interrupts_a_request_sees_no_key(recorder):
+    server = recorder()
+    server.delay_s = 1.0
+    account = cfl.Credentials(api_key=SECRET, base_url=server.base_url)
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.2, signal.pthread_kill, [main, signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        cfl.Client(account).sql.send("SELECT 1")
+    assert leaks(account, everything_of(caught.value)) == []
+
+
+def test_the_error_of_a_source_says_where_it_was(recorder):
+    def broken() -> Iterator[bytes]:
+        yield b"1\n"
+        raise RuntimeError("the source broke")
+
+    client = cfl.Client(cfl.Credentials(api_key=SECRET, base_url=recorder().base_url))
+    with pytest.raises(RuntimeError, match="the source broke") as caught:
+        client.copy.copy_from("COPY t FROM STDIN", broken)
+    assert "in broken" in "".join(traceback.format_exception(caught.value))
 
 
 def test_hooks_for_crashes_see_no_key(monkeypatch):
