@@ -215,14 +215,17 @@ def test_who_interrupts_a_request_sees_no_key(recorder):
     assert leaks(account, everything_of(caught.value)) == []
 
 
-def test_the_error_of_a_source_says_where_it_was(recorder):
+def test_the_error_of_a_source_says_where_it_was(credentials):
     def broken() -> Iterator[bytes]:
         yield b"1\n"
         raise RuntimeError("the source broke")
 
-    client = cfl.Client(cfl.Credentials(api_key=SECRET, base_url=recorder().base_url))
+    client = cfl.Client(credentials)
+    client.sql.send("CREATE TABLE t (a int)")
     with pytest.raises(RuntimeError, match="the source broke") as caught:
         client.copy.copy_from("COPY t FROM STDIN", broken)
+    assert leaks(credentials, everything_of(caught.value)) == []
+    assert client.sql.rows("SELECT count(*) FROM t") == [{"count": 0}]
     assert "in broken" in "".join(traceback.format_exception(caught.value))
 
 
