@@ -20,6 +20,13 @@ from .errors import LocalServerError
 from .logins import Connection, Login, find_login, set_password
 
 PUBLIC_ROLE = "publicuser"
+_TELLTALE = (
+    "st_estimatedextent",
+    "_postgis_stats",
+    "_postgis_selectivity",
+    "_postgis_join_selectivity",
+    "_postgis_index_extent",
+)
 # Any number, the same for all servers: two of them that prepare one database take turns.
 _PREPARE_LOCK = 0x0CA270DB
 
@@ -103,6 +110,23 @@ def grant_built_in(connection: Connection, owner_role: str) -> None:
         "ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO {owner} WITH GRANT OPTION",
     ):
         connection.execute(sql.SQL(statement).format(owner=owner, public=public, database=database, postgis=postgis))
+    _close_statistics(connection, owner_role)
+
+
+def _close_statistics(connection: Connection, owner_role: str) -> None:
+    """Leave to the owner what PostGIS tells everybody of the geometries of all tables: extents and histograms."""
+    found = connection.execute(
+        "SELECT n.nspname, proname, pg_get_function_identity_arguments(p.oid) AS arguments"
+        " FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace"
+        " JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'"
+        " JOIN pg_extension e ON e.oid = d.refobjid WHERE extname = 'postgis' AND proname = ANY(%s)",
+        (list(_TELLTALE),),
+    ).fetchall()
+    owner = sql.Identifier(owner_role)
+    for row in found:
+        function = sql.SQL("{}({})").format(sql.Identifier(row["nspname"], row["proname"]), sql.SQL(row["arguments"]))
+        connection.execute(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(function))
+        connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(function, owner))
 
 
 def create_key_role(connection: Connection, owner_role: str, role: str, login: Login) -> None:
