@@ -170,10 +170,11 @@ class Entrance:
             await self._app({**scope, "path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}, receive, send)
 
     def _refusal(self, scope: Scope, user: str | None, path: str) -> Response | None:
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         # Another name for this host is a page in a browser that was made to resolve to it.
-        if host and _without_port(host) not in _HOSTS:
-            return _failure(path, RequestError(f"this server answers to localhost only, not to {host!r}", status=403))
+        for host in (value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"):
+            if host and _without_port(host) not in _HOSTS:
+                message = f"this server answers to localhost only, not to {host!r}"
+                return _failure(path, RequestError(message, status=403))
         fields = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         if len(scope["raw_path"]) + len(scope["query_string"]) + fields > _MAX_HEAD_BYTES:
             return Response(status_code=431)

@@ -27,6 +27,7 @@ _TELLTALE = (
     "_postgis_join_selectivity",
     "_postgis_index_extent",
 )
+_SAFE_PATH = "SET LOCAL search_path = pg_catalog, pg_temp"
 # Any number, the same for all servers: two of them that prepare one database take turns.
 _PREPARE_LOCK = 0x0CA270DB
 
@@ -65,17 +66,17 @@ def prepare(connection: Connection, dsn: str, user: str, *, private: bool) -> Ac
     try:
         with connection.transaction():
             connection.execute("SET LOCAL client_min_messages = error")
-            connection.execute("SET LOCAL search_path TO DEFAULT")
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PREPARE_LOCK,))
-            connection.execute("CREATE EXTENSION IF NOT EXISTS postgis")
+            path = _search_path(connection)
             for script in ("state.sql", "catalogue/tables.sql", "imports/tables.sql", "maps/tables.sql"):
                 _run_script(connection, script)
             owner_role = _owner_role(connection, user)
             _create_role(connection, PUBLIC_ROLE)
             _create_role(connection, owner_role)
-            _set_search_path(connection)
+            connection.execute(sql.SQL("SET LOCAL search_path = {}").format(path))
             _run_script(connection, "cartodb.sql")
             _run_script(connection, "cartodbfy.sql")
+            connection.execute(_SAFE_PATH)
             grant_built_in(connection, owner_role)
             _forget_settings(connection, [PUBLIC_ROLE])
     except psycopg.errors.InsufficientPrivilege as error:
@@ -256,20 +257,30 @@ def _create_role(connection: Connection, role: str) -> None:
     connection.execute(statement.format(sql.Identifier(role)))
 
 
-def _set_search_path(connection: Connection) -> None:
-    """Let every session of the database find PostGIS and the schema ``cartodb`` without naming them."""
+def _search_path(connection: Connection) -> sql.Composable:
+    """Let every session of the database find PostGIS and the schema ``cartodb`` without naming them.
+
+    Returns
+    -------
+    psycopg.sql.Composable
+        The search path of these sessions. Users may have put functions and operators there that suit a call better
+        than PostgreSQL's own: with this path a superuser defines things, and calls nothing.
+    """
+    connection.execute("SET LOCAL search_path TO DEFAULT")
+    connection.execute("CREATE EXTENSION IF NOT EXISTS postgis")
     row = connection.execute(
-        "SELECT current_setting('search_path') AS path, current_schemas(false)::text[] AS found"
+        "SELECT pg_catalog.current_setting('search_path') AS path,"
+        " pg_catalog.current_schemas(false)::pg_catalog.text[] AS found"
     ).fetchone()
+    connection.execute(_SAFE_PATH)
     assert row is not None  # a SELECT without FROM returns one row
     missing = [name for name in (_postgis_schema(connection), "cartodb") if name not in row["found"]]
+    kept = [sql.SQL(row["path"])] if row["path"] else []
+    path = sql.SQL(", ").join([*kept, *map(sql.Identifier, missing)])
     if missing:
-        kept = [sql.SQL(row["path"])] if row["path"] else []
-        path = sql.SQL(", ").join([*kept, *map(sql.Identifier, missing)])
-        connection.execute(
-            sql.SQL("ALTER DATABASE {} SET search_path = {}").format(sql.Identifier(connection.info.dbname), path)
-        )
-        connection.execute(sql.SQL("SET LOCAL search_path = {}").format(path))
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("ALTER DATABASE {} SET search_path = {}").format(database, path))
+    return path
 
 
 def _postgis_schema(connection: Connection) -> str:

@@ -1,0 +1,173 @@
+"""What users put into the database is never run with the rights of the server itself."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+import pytest
+from doors import Doors
+
+import cartoframes_lite.local
+
+# Each fits some call better than PostgreSQL's own does, and says with whose rights it was run.
+_FUNCTIONS = {
+    "quote_ident(name)": "text",
+    "lower(name)": "text",
+    "upper(name)": "text",
+    "format(text, name)": "text",
+    "format(text, name, name)": "text",
+    "to_regclass(name)": "regclass",
+    "left(name, integer)": "text",
+    "substring(name, text)": "text",
+    "coalesce_name(name, name)": "name",
+    "has_table_privilege(name, oid, unknown)": "boolean",
+    "has_table_privilege(text, oid, text)": "boolean",
+    "array_agg(name)": "text",
+    "nextval(text)": "bigint",
+    "jsonb_build_object(text, uuid)": "jsonb",
+    "pg_get_userbyid(bigint)": "name",
+    "current_setting(name)": "text",
+    "pg_advisory_xact_lock(integer)": "boolean",
+}
+_OPERATORS = ["||(text, regclass)", "||(text, regnamespace)", "||(text, name)", "||(name, text)", "=(name, text)",
+              "<>(name, text)", "!~(name, text)", "=(oid, bigint)", "=(oid, regclass)", "~(name, text)"]  # fmt: skip
+
+
+def planted(schema: str) -> str:
+    """Write the statements that plant them, in a schema."""
+    statements = [
+        f"CREATE TABLE {schema}.runs (who text, super boolean)",
+        f"GRANT ALL ON {schema}.runs TO PUBLIC",
+        f"GRANT USAGE ON SCHEMA {schema} TO PUBLIC",
+    ]
+    note = (
+        f"BEGIN INSERT INTO {schema}.runs SELECT pg_catalog.concat(current_user, ' ', session_user), rolsuper"
+        " FROM pg_catalog.pg_roles"
+        " WHERE rolname OPERATOR(pg_catalog.=) session_user OR rolname OPERATOR(pg_catalog.=) current_user;"
+        " RETURN NULL; END"
+    )
+    for signature, result in _FUNCTIONS.items():
+        if "unknown" not in signature:
+            statements.append(f"CREATE FUNCTION {schema}.{signature} RETURNS {result} LANGUAGE plpgsql AS $${note}$$")
+    for number, operator in enumerate(_OPERATORS):
+        symbol, _, types = operator.partition("(")
+        left, right = types.rstrip(")").split(", ")
+        result = "text" if symbol == "||" else "boolean"
+        statements += [
+            f"CREATE FUNCTION {schema}.o{number}({left}, {right}) RETURNS {result} LANGUAGE plpgsql AS $${note}$$",
+            f"CREATE OPERATOR {schema}.{symbol} (LEFTARG = {left}, RIGHTARG = {right}, FUNCTION = {schema}.o{number})",
+        ]
+    return "; ".join(statements)
+
+
+def by_superusers(doors: Doors, schema: str) -> list[object]:
+    return doors.run(f"SELECT DISTINCT who FROM {schema}.runs WHERE super")
+
+
+def everything_the_server_does(doors: Doors) -> None:
+    """Let it work with all the rights it has."""
+    other = doors.regular("bystander", create=True)
+    other.run("CREATE TABLE made_by_key AS SELECT 1 AS a; SELECT CDB_CartodbfyTable('made_by_key')")
+    name = doors.call("GET", "/api/v3/api_keys").json()["result"][-1]["name"]
+    for privacy in ("public", "private", "link"):
+        doors.call("PUT", "/api/v1/viz/bystander", json={"privacy": privacy, "name": "bystander"})
+    for path in ("/api/v1/viz", "/api/v1/tables/bystander", "/api/v1/tables/bystander/columns", "/api/v4/datasets",
+                 "/api/v3/me", "/api/v1/imports", "/api/v1/synchronizations", "/api/v1/map/named"):  # fmt: skip
+        assert doors.call("GET", path).status_code < 500, path
+    doors.imported(json={"sql": "SELECT 1 AS a", "table_name": "made"})  # whose own functions may be in its way
+    doors.call("POST", "/api/v3/visualization_exports", json={"visualization_id": "bystander"})
+    doors.call("DELETE", f"/api/v3/api_keys/{name}")
+    doors.call("PUT", "/api/v1/viz/made", json={"name": "renamed"})
+    doors.call("DELETE", "/api/v1/viz/renamed")
+
+
+@pytest.mark.parametrize("schema", ["public", '"$user"'])
+def test_functions_and_operators_of_users_are_not_run_by_the_server(doors, schema):
+    if schema != "public":
+        schema = doors.run("SELECT quote_ident(current_user) AS role")[0]["role"]
+        doors.run(f"CREATE SCHEMA {schema}")
+    doors.run(planted(schema))
+    assert doors.run(f"SELECT {schema}.quote_ident('a'::name)") == [{"quote_ident": None}]
+    assert by_superusers(doors, schema) == []
+    assert doors.run(f"SELECT count(*) > 0 AS found FROM {schema}.runs") == [{"found": True}]
+    everything_the_server_does(doors)
+    assert by_superusers(doors, schema) == []
+
+
+def test_nor_when_it_starts_again(tmp_path):
+    with cartoframes_lite.local.start(user="tester", data_dir=tmp_path / "data") as carto:
+        doors = Doors.of(carto)
+        doors.run(planted("public"))
+    with cartoframes_lite.local.start(user="tester", data_dir=tmp_path / "data") as carto:
+        doors = Doors.of(carto)
+        assert by_superusers(doors, "public") == []
+        carto.reset()
+        doors.run("SELECT 1")
+
+
+def test_the_functions_with_other_rights_cannot_be_misled(doors):
+    client = doors.regular("bystander", create=True)
+    before = doors.run("SELECT updated_at FROM cartodb.cdb_tablemetadata ORDER BY 1")
+    statement = (
+        "CREATE FUNCTION has_table_privilege(name, regclass, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
+        "CREATE TEMP TABLE cdb_tablemetadata (tabname regclass PRIMARY KEY, updated_at timestamptz);"
+        "CREATE TEMP TABLE account (quota_bytes bigint); INSERT INTO account VALUES (1);"
+        "CREATE TEMP TABLE pg_roles AS SELECT true AS rolsuper;"
+        "SET search_path = pg_temp, public, pg_catalog; SELECT cartodb.cdb_tablemetadatatouch('bystander');"
+        "SELECT cartodb._cdb_userquotainbytes() AS quota"
+    )
+    assert client.run(statement)[-1] == {"quota": 2**40}
+    assert doors.run("SELECT updated_at FROM cartodb.cdb_tablemetadata ORDER BY 1") == before
+    definers = (
+        "SELECT proname FROM pg_proc WHERE prosecdef AND NOT proconfig @> '{\"search_path=pg_catalog, pg_temp\"}'"
+    )
+    own = (
+        "AND pronamespace IN ('cartodb'::regnamespace, (SELECT oid FROM pg_namespace WHERE nspname = 'cartodb_local'))"
+    )
+    assert doors.run(f"{definers} {own}") == []
+
+
+def test_changes_through_a_view_are_noticed_though_the_table_is_closed(doors):
+    doors.run(
+        "CREATE TABLE t (a int); CREATE VIEW v AS SELECT a FROM t; CREATE TRIGGER track_updates AFTER INSERT ON t"
+        " FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_tablemetadata_trigger(); INSERT INTO t VALUES (1)"
+    )
+    client = doors.regular("v", permissions=("select", "insert"))
+    query = "SELECT updated_at AS at FROM cartodb.cdb_tablemetadata WHERE tabname = 't'::regclass"
+    (before,) = doors.run(query)
+    time.sleep(1.1)  # JSON has seconds
+    client.run("INSERT INTO v VALUES (1)")
+    assert doors.run(query) != [before]
+
+
+@pytest.mark.parametrize("query", [
+    "SELECT 1 AS a$b$ ; DROP TABLE bystander CASCADE; SELECT 1 AS c$d$",
+    "SELECT 1 AS a$$ ; DROP TABLE bystander CASCADE; SELECT 1 AS c$$",
+    "SELECT E'\\' ; DROP TABLE bystander CASCADE; --'",
+    "SELECT U&\"\\0061\" FROM bystander; DROP TABLE bystander CASCADE",
+    "SELECT $a$ $b$ ; DROP TABLE bystander CASCADE; SELECT $c$ $a$",
+    "SELECT 1 /* /* */ ; DROP TABLE bystander CASCADE; */",
+])  # fmt: skip
+def test_asking_which_tables_a_query_has_runs_nothing(doors, query):
+    doors.sql(f"SELECT CDB_QueryTablesText($outer${query}$outer$)")
+    doors.map({"type": "mapnik", "options": {"sql": query}})
+    assert doors.run("SELECT count(*) AS n FROM bystander") == [{"n": 2}]
+
+
+def test_what_a_key_sets_for_its_role_is_gone_after_a_start_and_a_reset(tmp_path):
+    spoilt = (
+        "ALTER ROLE CURRENT_USER SET search_path = nowhere; ALTER ROLE CURRENT_USER SET local_preload_libraries = 'x'"
+    )
+    for again in range(2):
+        with cartoframes_lite.local.start(user="tester", data_dir=tmp_path / "data") as carto:
+            public = Doors.of(carto).public()
+            assert public.run("SELECT CDB_LatLng(1.0, 2.0) IS NULL AS a") == [{"a": False}], again
+            public.run(spoilt)
+            with psycopg.connect(carto.dsn) as connection:
+                assert connection.execute("SELECT count(*) FROM pg_db_role_setting WHERE setrole <> 0").fetchone() == (
+                    1,
+                )
+            if again:
+                carto.reset()
+                assert public.run("SELECT CDB_LatLng(1.0, 2.0) IS NULL AS a") == [{"a": False}]
