@@ -28,7 +28,7 @@ from cartoframes_lite._client.transaction import run
 from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite._codec.names import literal, qualify
 from cartoframes_lite._codec.payload import Payload, PayloadColumn
-from cartoframes_lite._codec.statements import copy_in, create_staging, is_gone
+from cartoframes_lite._codec.statements import copy_in, create_staging, is_gone, withdraw
 from cartoframes_lite.errors import (
     CartoError,
     ConnectionFailed,
@@ -43,9 +43,13 @@ PIECE_BYTES = 1_900_000_000
 _ATTEMPTS = 3
 _ABANDONED_S = 24 * 3600  # a staging table of another machine is taken for abandoned after this time
 _PAUSE_S = 1.0
+_QUESTIONS = 5  # whether a table was published: over 15 s, for a database that is just starting again
 _NAME = re.compile(rf"{PREFIX}([0-9a-f]{{8}})_([0-9a-f]+)_([0-9a-f]+)_[0-9a-f]{{8}}")
 
 Compression = Literal["auto", "gzip"] | None
+
+# The staging tables that this process is filling. It has given up the others that have its number.
+_at_work: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +95,17 @@ def is_staging(name: str) -> bool:
 
 
 def is_abandoned(name: str, now_s: float) -> bool:
-    """Say whether the process that made a staging table is gone, as far as can be known."""
+    """Say whether who made a staging table is gone or has given it up, as far as can be known."""
     found = _NAME.fullmatch(name)
     if found is None:
         return False
     machine, process, started = found.groups()
     if machine == _machine():
-        return not _is_alive(int(process, 16))
+        return name not in _at_work if int(process, 16) == os.getpid() else not _is_alive(int(process, 16))
     return now_s - int(started, 16) > _ABANDONED_S
 
 
 def _is_alive(process: int) -> bool:
-    if process == os.getpid():
-        return True
     if platform.system() == "Windows":  # os.kill would end the process there
         return True
     try:
@@ -125,7 +127,7 @@ def _is_zombie(process: int) -> bool:
 
 
 def sweep(account: Account) -> None:
-    """Drop the staging tables that killed processes left behind."""
+    """Drop the staging tables that killed processes, or a broken network, left behind."""
     now_s = time.time()
     for name in account.leftovers:
         if is_abandoned(name, now_s):
@@ -191,6 +193,8 @@ def stage_and_publish(
     except BaseException:
         _clean_up(account, staging)
         raise
+    finally:
+        _at_work.discard(staging)
 
 
 class PublishUnknown(ConnectionFailed):
@@ -201,6 +205,7 @@ def _stage(account: Account, upload: Upload, compression: Compression, progress:
     """Fill a staging table; a try that breaks off is followed by one with a table of its own."""
     for attempt in range(1, _ATTEMPTS + 1):
         staging = staging_name(time.time())
+        _at_work.add(staging)
         with Progress("writing", progress) as bar:
             pieces = _Pieces(upload, bar)
             try:
@@ -302,10 +307,12 @@ def _publish(account: Account, staging: str, transaction: str) -> None:
         try:
             run(account.client.sql, account.client.batch, transaction, what=f"publishing {account.table!r}")
         except CartoError as error:
+            if attempt == _ATTEMPTS or not isinstance(error, ConnectionFailed | ServerError):
+                if _is_published_in_spite(account, staging):
+                    return
+                raise
             if _is_published(account, staging):
                 return
-            if attempt == _ATTEMPTS or not isinstance(error, ConnectionFailed | ServerError):
-                raise
             time.sleep(_PAUSE_S * attempt)
         else:
             return
@@ -313,18 +320,38 @@ def _publish(account: Account, staging: str, transaction: str) -> None:
 
 def _is_published(account: Account, staging: str) -> bool:
     """Ask whether the staging table is gone, and wait first for a publish that is still at work on it."""
-    try:
-        (row,) = account.client.sql.rows(is_gone(account.schema, staging))
-    except CartoError as error:
-        raise PublishUnknown(
-            f"the connection broke while {account.table!r} was published, and the server does not say whether it was: "
-            f"if the table {staging!r} is gone, it was; else nothing was changed, and the next write drops it"
-        ) from error
-    return bool(row["gone"])
+    return _ask(account, is_gone(account.schema, staging), staging)
+
+
+def _is_published_in_spite(account: Account, staging: str) -> bool:
+    """Ask for the last time, and see to it that no publish that is still on its way changes the answer."""
+    withdrawn = staging_name(time.time())
+    if _ask(account, withdraw(account.schema, staging, withdrawn), staging, withdrawn):
+        return True
+    _clean_up(account, withdrawn)
+    return False
+
+
+def _ask(account: Account, question: str, *names: str) -> bool:
+    """Ask until there is an answer, for some time; asking twice does no harm."""
+    for asked in range(1, _QUESTIONS + 1):
+        try:
+            (row,) = account.client.sql.rows(question)
+            return bool(row["gone"])
+        except CartoError as error:
+            if asked == _QUESTIONS:
+                raise PublishUnknown(
+                    f"the connection broke while {account.table!r} was published, and the server does not say whether"
+                    f" it was: if there is no table {' or '.join(map(repr, names))}, it was; else nothing was changed,"
+                    " and the next write drops it"
+                ) from error
+            time.sleep(_PAUSE_S * 2 ** (asked - 1))
+    raise AssertionError("unreachable")
 
 
 def _clean_up(account: Account, staging: str) -> None:
     """Drop a staging table if the server can be reached; else the next write does it."""
+    _at_work.discard(staging)
     try:
         _drop(account.client, account.schema, staging)
     except (CartoError, OSError):

@@ -25,8 +25,9 @@ from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, error_from_response
 
+_READS = 5  # a table whose columns change more often while it is read is somebody's mistake
 
-# A query begins with one of these; anything else is the name of a table.
+
 @overload
 def read_carto(
     source: str,
@@ -75,7 +76,8 @@ def read_carto(
 
     The rows come as one binary ``COPY``, a statement of its own and so one snapshot of the data. Each row is
     proved to be whole, and so is the end of the stream: a connection that breaks, or an error of the server
-    after the first rows, raises; a part of the rows is never returned.
+    after the first rows, raises; a part of the rows is never returned. If the columns were changed meanwhile,
+    everything is read again.
 
     Parameters
     ----------
@@ -101,7 +103,8 @@ def read_carto(
     chunksize : int, optional
         Return an iterator of frames with this number of rows (the last has fewer), in bounded memory. Integer
         and boolean columns are nullable in those chunks that have a NULL. An error at the end of the stream is
-        raised when the iterator gets there.
+        raised when the iterator gets there, also if the columns were changed meanwhile: what has been given
+        before is to be thrown away then.
     progress : bool, optional
         A progress bar: None shows one after two seconds, False never, True at once.
 
@@ -131,22 +134,33 @@ def read_carto(
     _check(source, columns, limit, chunksize, dtype_backend)
     client = Client(credentials)
     origin = _origin(source, schema)
-    found = _probe(client, origin)
-    selected = _select(found, columns, source)
-    _check_index(selected, index_col)
-    stream = _Stream(client, origin.sql, selected, limit, progress)
-    note = origin.note(client.credentials)
 
-    def finish(batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
-        frame = from_arrow(batches, selected, decode_geom=decode_geom, coerce_float=coerce_float, backend=dtype_backend)
+    def begin() -> _Stream:
+        found = _probe(client, origin)
+        selected = _select(found, columns, source)
+        _check_index(selected, index_col)
+        return _Stream(client, origin, found, selected, limit, progress)
+
+    def finish(stream: _Stream, batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
+        frame = from_arrow(
+            batches, stream.columns, decode_geom=decode_geom, coerce_float=coerce_float, backend=dtype_backend
+        )
         if index_col is not None:
             frame = frame.set_index(index_col)
-        frame.attrs["carto"] = note
+        frame.attrs["carto"] = origin.note(client.credentials)
         return frame
 
-    if chunksize is None:
-        return finish(stream.batches())
-    return (finish(batches) for batches in _rechunk(stream.batches(), chunksize))
+    stream = begin()
+    if chunksize is not None:
+        return (finish(stream, batches) for batches in _rechunk(stream.batches(), chunksize))
+    for _ in range(_READS - 1):
+        try:
+            return finish(stream, stream.batches())
+        except (_Unproved, SQLError, ValueError):
+            if not stream.is_outdated():
+                raise
+        stream = begin()
+    return finish(stream, stream.batches())
 
 
 def _check(source: object, columns: object, limit: object, chunksize: object, backend: object) -> None:
@@ -219,21 +233,26 @@ def _check_index(selected: list[SourceColumn], index_col: Hashable | Sequence[Ha
         raise ValueError(f"index_col names {unknown}, which are not among the columns {names}")
 
 
+class _Unproved(ConnectionFailed):
+    """Rows have come, but nothing proves that they are what was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """The rows on their way."""
+    """The rows on their way: ``columns`` of those that were ``found``."""
 
     client: Client
-    source: str
+    origin: _Origin
+    found: list[SourceColumn]
     columns: list[SourceColumn]
     limit: int | None
     progress: bool | None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Download and decode; ends only when the trailer has been proved."""
+        """Download and decode; ends only when the trailer has been proved, and the columns are still those."""
         sync = os.urandom(SYNC_BYTES)
         decoder = Decoder(arrow_schema(self.columns), sync)
-        query = copy_out(self.source, self.columns, sync, self.limit)
+        query = copy_out(self.origin.sql, self.columns, sync, self.limit)
         with (
             self.client.copy.copy_to(query) as arriving,
             prefetched(arriving, arriving.stop) as stream,
@@ -245,6 +264,8 @@ class _Stream:
                     yield batch
             except BrokenStream as error:
                 raise _explain(error) from error
+        if self.is_outdated():
+            raise _Unproved("the columns were changed while they were read; read again")
         if decoder.infinite:
             warnings.warn(
                 f"columns {sorted(decoder.infinite)} have infinite dates, or dates that pandas cannot hold: "
@@ -252,6 +273,14 @@ class _Stream:
                 ConversionWarning,
                 stacklevel=4,
             )
+
+    def is_outdated(self) -> bool:
+        """Ask whether there are other columns by now.
+
+        Between the question for the columns and the COPY a column can have got another type. And a COPY that waited
+        for that change sees the rows before it with the columns after it: NULL in those that are new.
+        """
+        return _probe(self.client, self.origin) != self.found
 
 
 def _explain(error: BrokenStream) -> Exception:
@@ -264,7 +293,7 @@ def _explain(error: BrokenStream) -> Exception:
             pass
         else:
             return error_from_response("POST", "sql/copyto", 200, {}, error.rest[at:])
-    return ConnectionFailed(f"the rows did not arrive completely ({error}); nothing is returned, read again")
+    return _Unproved(f"the rows did not arrive completely ({error}); nothing is returned, read again")
 
 
 def _rechunk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[list[pa.RecordBatch]]:

@@ -15,7 +15,7 @@ import cartoframes_lite as cfl
 from cartoframes_lite import _staging
 
 FRAME = pd.DataFrame({"a": range(100)})
-PUBLISHING = (b"RENAME+TO", b"INSERT+INTO")
+PUBLISHING = (b"RENAME+TO+%22t%22", b"INSERT+INTO")
 ASKING = (b"AS+gone",)
 HTML = b"HTTP/1.1 %s\r\nContent-Length: 13\r\nContent-Type: text/html\r\n\r\n<html></html>"
 
@@ -125,8 +125,8 @@ def test_what_is_never_published_is_an_error_and_leaves_nothing(proxy, through, 
 
 def test_what_nobody_knows_is_said_with_the_name_to_look_for(proxy, through, credentials):
     cfl.to_carto(FRAME, "t", credentials)
-    proxy.fates = [(PUBLISHING, 0), *[(ASKING, LOST)] * 10]
-    with pytest.raises(_staging.PublishUnknown, match=rf"'{_staging.PREFIX}\w+' is gone, it was"):
+    proxy.fates = [(PUBLISHING, 0), *[(ASKING, LOST)] * 50]
+    with pytest.raises(_staging.PublishUnknown, match=rf"no table '{_staging.PREFIX}\w+', it was"):
         cfl.to_carto(FRAME, "t", through, if_exists="append")
     assert len(cfl.read_carto("t", credentials)) == 200
 

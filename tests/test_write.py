@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import subprocess
 import sys
 import threading
@@ -390,14 +391,15 @@ def test_frames_remember_their_table_and_no_key(gdf, credentials):
     assert credentials.api_key not in repr(gdf.attrs)
 
 
-def test_staging_tables_of_killed_processes_are_swept_and_others_are_not(gdf, credentials, sql):
+def test_staging_tables_that_nobody_works_on_are_swept_and_others_are_not(gdf, credentials, sql):
     child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     now = int(dt.datetime.now().timestamp())
     dead = f"{_staging.PREFIX}{_staging._machine()}_{int(child.stdout):x}_{now:x}_00000000"
-    alive = _staging.staging_name(now)
+    alive = f"{_staging.PREFIX}{_staging._machine()}_{os.getppid():x}_{now:x}_00000000"
+    given_up = _staging.staging_name(now)
     elsewhere = f"{_staging.PREFIX}00000000_1_{now:x}_00000000"
     old = f"{_staging.PREFIX}00000000_1_{now - 100_000:x}_00000000"
-    for name in (dead, alive, elsewhere, old):
+    for name in (dead, alive, given_up, elsewhere, old):
         sql.send(f'CREATE TABLE "{name}" (a int)')
     cfl.to_carto(gdf, "t", credentials)
     assert leftovers(sql) == sorted([alive, elsewhere])

@@ -143,6 +143,17 @@ def is_gone(schema: str, staging: str) -> str:
     return f"DO {_dollar_quoted(wait)};\nSELECT to_regclass({literal(place)}) IS NULL AS gone"
 
 
+def withdraw(schema: str, staging: str, withdrawn: str) -> str:
+    """Compose what makes sure that a staging table is not published later on, and the question whether it has been.
+
+    A new name: a transaction that is still on its way does not find the table any more. The same request a second time
+    gets the same answer.
+    """
+    rename = f"ALTER TABLE {qualify(schema, staging)} RENAME TO {quote(withdrawn)}"
+    renamed = f"BEGIN {rename}; EXCEPTION WHEN undefined_table THEN NULL; END"
+    return f"DO {_dollar_quoted(renamed)};\nSELECT to_regclass({literal(qualify(schema, withdrawn))}) IS NULL AS gone"
+
+
 def _cast(column: PayloadColumn) -> str:
     """Select a staged column in the type of the target."""
     name = quote(column.name)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -116,7 +116,7 @@ def create_app(state: State) -> Starlette:
             *export_routes.routes(state, catalogue, exports),
         ],
         lifespan=lifespan,
-        exception_handlers={HTTPException: _unroutable, Exception: _unexpected},
+        exception_handlers={HTTPException: _unroutable, ClientDisconnect: _gone, Exception: _unexpected},
     )
     app.add_middleware(Entrance, user=state.user)
     return app
@@ -126,6 +126,11 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     """Answer what is a mistake of this server, and log it: the path alone, since a key may be in the query."""
     _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _failure(request.url.path, RequestError("Internal server error", status=500))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Give up a request whose client went away before the end of it; nobody is there to read this."""
+    return Response(status_code=499)
 
 
 async def _unroutable(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import suppress
 
+import psycopg
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -39,7 +40,7 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
             return failure(refused.reason, headers=refused.headers)
         try:
             return await _copy_from(request, caller, sessions)
-        except (SQLError, RequestError) as error:
+        except (SQLError, RequestError, psycopg.OperationalError) as error:
             return failure(error, headers=caller.headers)
         except UnexpectedCopyError:
             return failure(RequestError("Connection terminated"), headers=caller.headers)

@@ -1,0 +1,58 @@
+"""Fixtures for tests that break things, and the line that adds up what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fault_proxy import FaultProxy
+from tally import TALLY
+from written_tables import Database
+
+import cartoframes_lite as cfl
+from cartoframes_lite import _staging
+from cartoframes_lite.local import LocalCarto
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if TALLY.faults and not hasattr(config, "workerinput"):
+        writer = config.get_terminal_writer()
+        writer.line(
+            f"{TALLY.survived} of the faults were not noticed by the caller, the others raised errors that were true"
+        )
+        writer.line(TALLY.line())
+
+
+@pytest.fixture
+def is_long(pytestconfig: pytest.Config) -> bool:
+    """Say whether it is the long profile."""
+    return bool(pytestconfig.getoption("--long"))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for milliseconds where the client waits for seconds."""
+    monkeypatch.setattr(_staging, "_PAUSE_S", 0.0005)
+    monkeypatch.setattr("cartoframes_lite._client.retry._FIRST_S", 0.0005)
+
+
+@pytest.fixture
+def proxy(carto: LocalCarto, quick: None) -> Iterator[FaultProxy]:
+    """Stand in front of the server."""
+    proxy = FaultProxy(carto.base_url)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def through(proxy: FaultProxy, carto: LocalCarto) -> cfl.Credentials:
+    """Give credentials that lead through the proxy."""
+    return cfl.Credentials(api_key=carto.credentials.api_key, base_url=proxy.base_url)
+
+
+@pytest.fixture
+def database(carto: LocalCarto) -> Iterator[Database]:
+    """Look at the tables directly."""
+    opened = Database(carto)
+    yield opened
+    opened.close()

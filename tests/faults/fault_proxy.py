@@ -1,0 +1,271 @@
+"""A TCP proxy on loopback that passes on what a client and a server say, and breaks it at a chosen byte."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+BLOCK_BYTES = 1 << 16
+_DRAIN_S = 2.0
+
+Side = Literal["request", "response"]
+Deed = Literal["cut", "hold", "slow", "answer", "late"]
+
+
+def answer(
+    status: str, body: bytes = b"<html><body>Sorry</body></html>", kind: str = "text/html", more: str = ""
+) -> bytes:
+    """Compose a whole answer, as a gateway in front of the server would give it."""
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@dataclass(slots=True)
+class Fault:
+    """What happens to one request, or to its answer.
+
+    Attributes
+    ----------
+    request : int or bytes
+        Number of the request since ``play``, from 0 on; or something that the first block of it contains.
+    side : {"request", "response"}
+    at : int
+        How many bytes of it still pass.
+    deed : str
+        ``cut`` closes the connection, ``hold`` lets the rest wait for ``pause_s``, ``slow`` lets it pass in small pieces
+        with ``pause_s`` between them, ``answer`` gives the client ``instead`` of the rest of the answer, ``late`` closes
+        the connection of the client, and the server gets the request ``pause_s`` later.
+    for_good : bool
+        Nobody gets through from then on, until ``heal``.
+    abrupt : bool
+        Close with a reset.
+    fired : bool
+        Whether it has happened.
+    """
+
+    request: int | bytes
+    side: Side = "request"
+    at: int = 0
+    deed: Deed = "cut"
+    for_good: bool = False
+    abrupt: bool = False
+    pause_s: float = 0.0
+    instead: bytes = b""
+    fired: bool = False
+
+    def meets(self, exchange: Exchange, side: Side) -> bool:
+        """Say whether it is meant for this half of an exchange, and has not happened yet."""
+        if self.fired or side != self.side:
+            return False
+        if isinstance(self.request, bytes):
+            return self.request in exchange.first_block
+        return self.request == exchange.number
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request and its answer, as they have passed so far: the record from which faults are chosen.
+
+    Attributes
+    ----------
+    number : int
+    first_block : bytes
+        What came first of the request.
+    head_bytes : int
+        Length of the head of the request.
+    bytes : dict
+        Of both sides, how many came.
+    """
+
+    number: int
+    first_block: bytes
+    head_bytes: int
+    bytes: dict[Side, int] = field(default_factory=lambda: {"request": 0, "response": 0})
+
+
+def request_steps(exchange: Exchange) -> list[int]:
+    """Name the bytes of a request with which a step ends: nothing, the head, half the body, all of it."""
+    head, all_of_it = exchange.head_bytes, exchange.bytes["request"]
+    return [0, head, (head + all_of_it) // 2, all_of_it]
+
+
+class FaultProxy:
+    """Stands in front of a server; ``base_url`` takes the place of the server's.
+
+    Attributes
+    ----------
+    exchanges : list of Exchange
+        What has passed since the last ``play``.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        parts = urlsplit(base_url)
+        self._there = (parts.hostname, parts.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}{parts.path}"
+        self._lock = threading.Lock()
+        self._faults: tuple[Fault, ...] = ()
+        self.exchanges: list[Exchange] = []
+        self._dead = False
+        self._open: dict[threading.Thread, socket.socket] = {}
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    def play(self, *faults: Fault) -> None:
+        """Begin a new record, with these faults."""
+        with self._lock:
+            self._faults, self.exchanges, self._dead = faults, [], False
+
+    def heal(self) -> None:
+        """Let everything pass again."""
+        self.play()
+
+    def close(self) -> None:
+        """Stop listening, and close what is open."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._accepting.join()
+        for thread, near in list(self._open.items()):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                near.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                near, _ = self._listener.accept()
+                thread = threading.Thread(target=self._serve, args=(near,), daemon=True)
+                self._open[thread] = near
+                thread.start()
+
+    def _serve(self, near: socket.socket) -> None:
+        with near, contextlib.suppress(OSError):  # either side may go at any moment
+            if not self._dead:
+                with socket.create_connection(self._there) as far:
+                    for end in (near, far):
+                        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    _Passage(self, near, far).run()
+        self._open.pop(threading.current_thread())
+
+    def begin(self, block: bytes) -> Exchange:
+        """Note a new request."""
+        with self._lock:
+            exchange = Exchange(len(self.exchanges), block, block.find(b"\r\n\r\n") + 4)
+            self.exchanges.append(exchange)
+            return exchange
+
+    def fault(self, exchange: Exchange, side: Side, size: int) -> Fault | None:
+        """Give the fault that happens when so many bytes more come, and mark it as happened."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.meets(exchange, side) and exchange.bytes[side] + size >= fault.at:
+                    fault.fired = True
+                    self._dead = self._dead or fault.for_good
+                    return fault
+        return None
+
+    def keeps(self, exchange: Exchange) -> bool:
+        """Say whether a request is to come late, so that nothing of it is passed on now."""
+        return any(fault.deed == "late" and fault.meets(exchange, "request") for fault in self._faults)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether nobody gets through."""
+        return self._dead
+
+
+class _Passage:
+    """One connection. A client sends its next request only after the answer to the one before."""
+
+    def __init__(self, proxy: FaultProxy, near: socket.socket, far: socket.socket) -> None:
+        self._proxy, self._near, self._far = proxy, near, far
+        self._exchange: Exchange | None = None
+        self._kept = b""
+
+    def run(self) -> None:
+        """Pass blocks on until one side closes or a fault ends it."""
+        answered = True
+        while True:
+            ready, _, _ = select.select([self._near, self._far], [], [])
+            if self._far in ready:
+                block = self._far.recv(BLOCK_BYTES)
+                if not block or not self._pass(block, "response"):
+                    return
+                answered = True
+            if self._near in ready:
+                block = self._near.recv(BLOCK_BYTES)
+                if not block:
+                    return
+                if answered:
+                    if self._proxy.is_dead:
+                        return
+                    self._exchange, answered = self._proxy.begin(block), False
+                if not self._pass(block, "request"):
+                    return
+
+    def _pass(self, block: bytes, side: Side) -> bool:
+        """Pass a block on, or break it; return whether the connection goes on."""
+        exchange = self._exchange
+        assert exchange is not None  # a server says nothing before it is asked
+        end = self._far if side == "request" else self._near
+        fault = self._proxy.fault(exchange, side, len(block))
+        before = exchange.bytes[side]
+        exchange.bytes[side] += len(block)
+        if fault is None:
+            if side == "request" and self._proxy.keeps(exchange):
+                self._kept += block
+            else:
+                end.sendall(block)
+            return True
+        first, rest = block[: max(fault.at - before, 0)], block[max(fault.at - before, 0) :]
+        if fault.deed == "late":
+            self._deliver_late(self._kept + block, fault.pause_s)
+            return False
+        end.sendall(first)
+        if fault.deed == "cut":
+            self._cut(abrupt=fault.abrupt)
+        elif fault.deed == "answer":
+            self._answer(fault.instead)
+        elif fault.deed == "hold":
+            time.sleep(fault.pause_s)
+            end.sendall(rest)
+        else:
+            _trickle(end, rest, fault.pause_s)
+        return fault.deed in ("hold", "slow")
+
+    def _cut(self, *, abrupt: bool) -> None:
+        for end in (self._near, self._far):
+            if abrupt:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            end.close()
+
+    def _answer(self, instead: bytes) -> None:
+        """Answer in the server's place, and read on: a close with unread bytes would reset the connection."""
+        self._near.sendall(instead)
+        self._near.shutdown(socket.SHUT_WR)
+        self._near.settimeout(_DRAIN_S)
+        while self._near.recv(BLOCK_BYTES):
+            pass
+
+    def _deliver_late(self, request: bytes, pause_s: float) -> None:
+        """Leave the client, and give the server the request afterwards; wait until it has been dealt with."""
+        self._near.close()
+        time.sleep(pause_s)
+        self._far.sendall(request)
+        self._far.recv(BLOCK_BYTES)
+
+
+def _trickle(end: socket.socket, block: bytes, pause_s: float) -> None:
+    step = max(1, len(block) // 8)
+    for start in range(0, len(block), step):
+        time.sleep(pause_s)
+        end.sendall(block[start : start + step])

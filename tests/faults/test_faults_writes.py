@@ -1,0 +1,90 @@
+"""Writes over a network that breaks: at every step of the protocol, and at any byte."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from fault_proxy import Exchange, Fault, FaultProxy, Side, request_steps
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+from written_tables import MODES, Mode, Trial
+
+import cartoframes_lite as cfl
+from cartoframes_lite import _staging
+
+# Of an answer, whose length depends on how long the server took: this much less than recorded is always there.
+_UNSURE_BYTES = 8
+
+
+@pytest.fixture
+def trial(request, database, through, carto, monkeypatch) -> Trial:
+    mode: Mode = request.param
+    if mode.pieces > 1:
+        monkeypatch.setattr(_staging, "PIECE_BYTES", 1)  # each batch of rows is a piece
+    return Trial(mode, database, through, carto.credentials)
+
+
+def every_mode(test):
+    return pytest.mark.parametrize("trial", MODES, indirect=True, ids=str)(test)
+
+
+def record(proxy: FaultProxy, trial: Trial) -> dict[bool, list[Exchange]]:
+    """Write without a fault, to see what passes; with other columns, there and back."""
+    recorded: dict[bool, list[Exchange]] = {}
+    for turned in (trial.turned, not trial.turned):
+        proxy.play()
+        assert trial.run() is None
+        recorded[turned] = proxy.exchanges
+        trial.judge(None)
+    return recorded
+
+
+def suffer(proxy: FaultProxy, trial: Trial, fault: Fault) -> cfl.CartoError | None:
+    """Write with a fault, and look at what has become of the table."""
+    proxy.play(fault)
+    error = trial.run()
+    assert fault.fired, fault
+    proxy.heal()
+    trial.judge(error)
+    return error
+
+
+@every_mode
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for-good"])
+def test_a_cut_at_every_step(for_good, proxy, trial):
+    recorded = record(proxy, trial)
+    assert len(recorded[True]) == len(recorded[False]) >= 4
+    for number in range(len(recorded[True])):
+        for step in range(4):
+            at = request_steps(recorded[trial.turned][number])[step]
+            suffer(proxy, trial, Fault(number, "request", at, for_good=for_good))
+        suffer(proxy, trial, Fault(number, "response", 0, for_good=for_good))
+        at = recorded[trial.turned][number].bytes["response"] // 2
+        suffer(proxy, trial, Fault(number, "response", at, for_good=for_good))
+
+
+@every_mode
+def test_a_cut_at_any_byte(proxy, trial, is_long):
+    recorded = record(proxy, trial)
+    last = len(recorded[True]) - 1
+    cuts = 0
+
+    @settings(
+        max_examples=600 if is_long else 40,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.integers(0, last), st.sampled_from(get_args(Side)), st.floats(0, 1), st.booleans(), st.booleans())
+    def cut(number: int, side: Side, part: float, for_good: bool, abrupt: bool) -> None:
+        nonlocal cuts
+        passed = recorded[trial.turned][number].bytes[side]
+        at = round(part * (passed if side == "request" else passed - _UNSURE_BYTES))
+        note(f"behind {at} of {passed} bytes")
+        suffer(proxy, trial, Fault(number, side, at, for_good=for_good, abrupt=abrupt))
+        cuts += 1
+
+    cut()
+    assert cuts >= (600 if is_long else 40)
