@@ -15,6 +15,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,7 @@ from cartoframes_lite.errors import (
     CartoError,
     ConnectionFailed,
     PermissionDenied,
+    QueryTimeout,
     ServerError,
     SQLError,
 )
@@ -226,12 +228,24 @@ def _stage(account: Account, upload: Upload, compression: Compression, progress:
 def _fill(account: Account, upload: Upload, pieces: _Pieces, staging: str, compression: Compression) -> None:
     place = qualify(account.schema, staging)
     account.client.sql.send(create_staging(place, upload.columns, keyed=upload.keyed), idempotent=True)
+    sent = 0
     while pieces.begin():
         stored = account.client.copy.copy_from(copy_in(place), pieces.body, compress=compression)
         if stored != pieces.rows:
             raise CartoError(
                 f"the server stored {stored} of {pieces.rows} rows; the table {account.table!r} was not changed"
             )
+        sent += stored
+        if pieces.repeated:
+            _require_rows(account.client, place, sent)
+
+
+def _require_rows(client: Client, place: str, rows: int) -> None:
+    """Prove that a request which was said to be turned away, and was sent again, has stored its rows once."""
+    with suppress(QueryTimeout):  # too many to count; then its word is trusted
+        (row,) = client.sql.rows(f"SELECT count(*)::text AS n FROM {place}")
+        if int(row["n"]) != rows:
+            raise ConnectionFailed(f"a request stored its rows though it was answered otherwise: {row['n']} of {rows}")
 
 
 class _Pieces:
@@ -244,6 +258,8 @@ class _Pieces:
     ----------
     rows : int
         Rows of the piece, as far as it has been sent.
+    repeated : bool
+        Whether the piece has been sent more than once.
     source_failed : bool
         Whether it was the source of the rows that raised: then another try would not have them all.
     """
@@ -255,19 +271,20 @@ class _Pieces:
         self._begun = False
         self._before = self._taken = 0  # batches of the pieces before, and of this one
         self.rows = 0
-        self.source_failed = False
+        self.repeated = self.source_failed = False
 
     def begin(self) -> bool:
         """Get ready for the next body; False if no rows are left (an empty COPY would be an error)."""
         self._before += self._taken
         if self._before == 0:
             self._restart()
-        self._begun, self._taken, self.rows = False, 0, 0
+        self._begun, self._taken, self.rows, self.repeated = False, 0, 0, False
         return self._next is not None
 
     def body(self) -> Iterator[bytes]:
         """Encode the rows of this piece."""
         if self._begun:
+            self.repeated = True
             self._restart()
         self._begun, self._taken, self.rows = True, 0, 0
         return self._bar.count_bytes(encode(self._take(), self._upload.schema))

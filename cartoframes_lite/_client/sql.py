@@ -13,7 +13,7 @@ from cartoframes_lite._client.files import write_blocks
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite._codec.names import literal, qualify
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite.errors import TableNotFoundError, error_from_response
+from cartoframes_lite.errors import ConnectionFailed, TableNotFoundError, error_from_response
 
 PATH = "api/v2/sql"
 _MAX_QUERY_BYTES = 1_000_000  # the API takes bodies of 1 MB
@@ -78,7 +78,10 @@ class SQL:
         parameters = {"q": query, "format": format, "dp": dp, "filename": filename}
         arguments = {"form" if method == "POST" else "query": {k: v for k, v in parameters.items() if v is not None}}
         if format in _JSON_FORMATS:
-            return self._transport.json(method, PATH, idempotent=idempotent, **arguments)
+            answer = self._transport.json(method, PATH, idempotent=idempotent, **arguments)
+            if not isinstance(answer, dict) or not {"rows", "features"} & answer.keys():
+                raise ConnectionFailed("the answer is not one of the SQL API: check base_url, and what is on the way")
+            return answer
         return self._transport.request(method, PATH, idempotent=idempotent, **arguments)
 
     def send_to_file(

@@ -49,6 +49,8 @@ class Copy:
         """
         gzip = compress == "gzip" or (compress == "auto" and not self._transport.is_local)
         answer = self._transport.upload(f"{PATH}/copyfrom", query={"q": query}, body=_factory(source), compress=gzip)
+        if not isinstance(answer, dict) or "total_rows" not in answer:
+            raise ConnectionFailed("the answer is not one of the SQL API: check base_url, and what is on the way")
         return int(answer["total_rows"])
 
     def copy_to(self, query: str) -> AbstractContextManager[Stream]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from fault_proxy import FaultProxy
 from tally import TALLY
-from written_tables import Database
+from write_trials import Trial
+from written_tables import Database, Mode
 
 import cartoframes_lite as cfl
 from cartoframes_lite import _staging
@@ -56,3 +57,18 @@ def database(carto: LocalCarto) -> Iterator[Database]:
     opened = Database(carto)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def trial(
+    request: pytest.FixtureRequest,
+    database: Database,
+    through: cfl.Credentials,
+    carto: LocalCarto,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Trial:
+    """Prepare writes of a mode, the parameter of this fixture."""
+    mode: Mode = request.param
+    if mode.pieces > 1:
+        monkeypatch.setattr(_staging, "PIECE_BYTES", 1)  # each batch of rows is a piece
+    return Trial(mode, database, through, carto.credentials)

@@ -41,8 +41,8 @@ class Fault:
     at : int
         How many bytes of it still pass.
     deed : str
-        ``cut`` closes the connection, ``hold`` lets the rest wait for ``pause_s``, ``slow`` lets it pass in small pieces
-        with ``pause_s`` between them, ``answer`` gives the client ``instead`` of the rest of the answer, ``late`` closes
+        ``cut`` closes the connection, ``hold`` lets the rest wait for ``pause_s``, ``slow`` lets it pass in pieces
+        with ``pause_s`` between them, ``answer`` gives the client ``instead`` of the rest, ``late`` closes
         the connection of the client, and the server gets the request ``pause_s`` later.
     for_good : bool
         Nobody gets through from then on, until ``heal``.

@@ -5,49 +5,13 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from fault_proxy import Exchange, Fault, FaultProxy, Side, request_steps
+from fault_proxy import Fault, Side, request_steps
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from written_tables import MODES, Mode, Trial
-
-import cartoframes_lite as cfl
-from cartoframes_lite import _staging
+from write_trials import every_mode, record, suffer
 
 # Of an answer, whose length depends on how long the server took: this much less than recorded is always there.
 _UNSURE_BYTES = 8
-
-
-@pytest.fixture
-def trial(request, database, through, carto, monkeypatch) -> Trial:
-    mode: Mode = request.param
-    if mode.pieces > 1:
-        monkeypatch.setattr(_staging, "PIECE_BYTES", 1)  # each batch of rows is a piece
-    return Trial(mode, database, through, carto.credentials)
-
-
-def every_mode(test):
-    return pytest.mark.parametrize("trial", MODES, indirect=True, ids=str)(test)
-
-
-def record(proxy: FaultProxy, trial: Trial) -> dict[bool, list[Exchange]]:
-    """Write without a fault, to see what passes; with other columns, there and back."""
-    recorded: dict[bool, list[Exchange]] = {}
-    for turned in (trial.turned, not trial.turned):
-        proxy.play()
-        assert trial.run() is None
-        recorded[turned] = proxy.exchanges
-        trial.judge(None)
-    return recorded
-
-
-def suffer(proxy: FaultProxy, trial: Trial, fault: Fault) -> cfl.CartoError | None:
-    """Write with a fault, and look at what has become of the table."""
-    proxy.play(fault)
-    error = trial.run()
-    assert fault.fired, fault
-    proxy.heal()
-    trial.judge(error)
-    return error
 
 
 @every_mode

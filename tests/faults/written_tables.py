@@ -11,13 +11,10 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
-from tally import TALLY
 
-import cartoframes_lite as cfl
 from cartoframes_lite import _staging
 from cartoframes_lite.local import LocalCarto
 
-TABLE = "t"
 ROWS = 60
 _KEPT_OUT = ("cartodb_id", "the_geom_webmercator")
 
@@ -56,9 +53,10 @@ class Mode:
 
     def _frame(self, version: int, turned: bool, numbers: range) -> pd.DataFrame:
         columns: dict[str, Any] = {"number": list(numbers), "version": [version] * len(numbers)}
-        text = [f"row {number} of version {version} {'é' * (number % 40)}" for number in numbers]
+        # All versions have the same length, so that the bytes of one tell where to break another.
+        text = [f"row {number} of version {version:05d} {'é' * (number % 40)}" for number in numbers]
         if turned:
-            columns["version"] = [str(version)] * len(numbers)
+            columns["version"] = [f"{version:05d}"] * len(numbers)
             columns |= {"title": text, "half": [number / 2 for number in numbers]}
         else:
             columns["label"] = text
@@ -129,86 +127,3 @@ class Database:
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
-
-
-class Trial:
-    """One write after the other under faults, each with a version of its own; what follows is looked at each time.
-
-    Attributes
-    ----------
-    turned : bool
-        Whether it is the turn of the other columns.
-    """
-
-    def __init__(self, mode: Mode, database: Database, through: cfl.Credentials, direct: cfl.Credentials) -> None:
-        self._mode, self._database, self._through, self._direct = mode, database, through, direct
-        self._version, self.turned = 0, False
-        self._old: Rows | None = None
-        database.drop()
-        if mode.if_exists != "fail":
-            self._write(direct)
-            self._accept(mode.rows(0))
-        self._seen = database.rows()
-        assert self._seen == self._old
-
-    def _write(self, credentials: cfl.Credentials) -> None:
-        frames = self._mode.frames(self._version, turned=self.turned)
-        source = frames[0] if self._mode.pieces == 1 else iter(frames)
-        cfl.to_carto(source, TABLE, credentials, if_exists=self._mode.if_exists, progress=False)
-
-    def _accept(self, new: Rows) -> None:
-        """Let what was written be what the next write meets."""
-        self._old = new
-        self.turned = self._mode.other_columns and not self.turned
-
-    def run(self) -> cfl.CartoError | None:
-        """Write the next version through the proxy, which knows what is to happen; return how the call ended."""
-        assert self._database.rows() == self._seen  # nothing has come after the last look
-        self._version += 1
-        try:
-            self._write(self._through)
-        except cfl.CartoError as error:  # anything else is no typed error, and fails the test
-            return error
-        return None
-
-    def judge(self, error: cfl.CartoError | None) -> None:
-        """Compare the table with what the end of the call says; then make it the old one of the next write."""
-        self._database.settle()
-        is_open = isinstance(error, _staging.PublishUnknown)
-        if is_open:  # a publish may still come, until the next write
-            self.sweep()
-        new = self._mode.rows(self._version, turned=self.turned)
-        if self._mode.if_exists == "append":
-            new = (self._old or Counter()) + new
-        found = self._database.rows()
-        allowed = [new] if error is None else [self._old, new] if is_open else [self._old]
-        self._count(found, allowed, error)
-        self.sweep()
-        if found == new and self._mode.if_exists == "append":
-            self._database.forget(self._version)
-        elif found == new and self._mode.if_exists == "replace":
-            self._accept(new)
-        elif found == new:
-            self._database.drop()
-        self._seen = self._database.rows()
-        assert self._seen == self._old
-
-    def _count(self, found: Rows | None, allowed: list[Rows | None], error: Exception | None) -> None:
-        TALLY.faults += 1
-        TALLY.survived += error is None
-        if found not in allowed:
-            promised = allowed[0] or Counter()
-            there = found or Counter()
-            lost, doubled = (promised - there).total(), (there - promised).total()
-            TALLY.rows_lost += lost
-            TALLY.rows_doubled += doubled
-            raise AssertionError(f"{lost} rows are missing, {doubled} are too many after {error!r}")
-
-    def sweep(self) -> None:
-        """Prove that the next write, of this process and to any table, removes what has been left behind."""
-        if not self._database.leftovers():
-            return
-        cfl.to_carto(pd.DataFrame({"a": [1]}), "another", self._direct, if_exists="replace", progress=False)
-        left = self._database.leftovers()
-        TALLY.leftovers += len(left)
-        assert left == []

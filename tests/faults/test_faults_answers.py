@@ -1,0 +1,69 @@
+"""Writes that get wrong answers, late ones, slow ones and none: the gateways on the way have their own moods."""
+
+from __future__ import annotations
+
+import pytest
+from fault_proxy import Fault, answer
+from write_trials import every_mode, record, suffer
+
+import cartoframes_lite as cfl
+from cartoframes_lite import _staging
+
+LIMIT = b'{"error":["You are over the limits"],"context":"limit","detail":"rate-limit"}'
+WRONG = {
+    "429": answer("429 Too Many Requests", LIMIT, "application/json", "Retry-After: 0\r\n"),
+    "502": answer("502 Bad Gateway"),
+    "503": answer("503 Service Unavailable"),
+    "504": answer("504 Gateway Timeout"),
+    "page-200": answer("200 OK"),
+    "page-503": answer("503 Service Unavailable", b"<html><body>Back soon</body></html>"),
+    "empty-200": answer("200 OK", b""),
+    "other-json": answer("200 OK", b'{"hello":"world"}', "application/json"),
+    "list": answer("200 OK", b"[]", "application/json"),
+}
+
+
+@every_mode
+def test_an_answer_that_is_not_the_servers(proxy, trial):
+    """Both ways: the server never gets the request, and the server has done what it was asked for."""
+    recorded = record(proxy, trial)
+    for number in range(len(recorded[True])):
+        for instead in WRONG.values():
+            head = recorded[trial.turned][number].head_bytes
+            suffer(proxy, trial, Fault(number, "request", head, "answer", instead=instead))
+            suffer(proxy, trial, Fault(number, "response", 0, "answer", instead=instead))
+
+
+@every_mode
+def test_what_is_slow_or_held_up_arrives(proxy, trial):
+    recorded = record(proxy, trial)
+    for number in range(len(recorded[True])):
+        half = recorded[trial.turned][number].bytes["request"] // 2
+        assert suffer(proxy, trial, Fault(number, "request", half, "hold", pause_s=0.05)) is None
+        assert suffer(proxy, trial, Fault(number, "response", 30, "hold", pause_s=0.05)) is None
+        assert suffer(proxy, trial, Fault(number, "request", 0, "slow", pause_s=0.005)) is None
+        assert suffer(proxy, trial, Fault(number, "response", 0, "slow", pause_s=0.005)) is None
+
+
+@every_mode
+def test_a_request_that_comes_after_the_client_has_given_it_up(proxy, trial):
+    recorded = record(proxy, trial)
+    for number in range(len(recorded[True])):
+        for pause_s in (0.0, 0.01, 0.1):
+            at = recorded[trial.turned][number].bytes["request"]
+            suffer(proxy, trial, Fault(number, "request", at, "late", pause_s=pause_s))
+
+
+def test_what_comes_after_the_last_question_is_not_published(proxy, through, carto, database):
+    """The publish is lost three times, and each of these requests comes when the caller has had its error."""
+    cfl.to_carto(cfl.read_carto("SELECT 1 AS a", carto.credentials), "t", carto.credentials)
+    before = database.rows()
+    proxy.play(*[Fault(b"INSERT+INTO", "request", 600, "late", pause_s=0.5) for _ in range(_staging._ATTEMPTS)])
+    frame = cfl.read_carto("SELECT 2 AS a", carto.credentials)
+    with pytest.raises(cfl.ConnectionFailed, match="connection was lost") as caught:
+        cfl.to_carto(frame, "t", through, if_exists="append")
+    assert not isinstance(caught.value, _staging.PublishUnknown)
+    proxy.close()  # waits for them
+    database.settle()
+    assert database.rows() == before
+    assert database.leftovers() == []

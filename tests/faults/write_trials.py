@@ -1,0 +1,124 @@
+"""Writes under faults, one after the other, and the verdict on each."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+import pytest
+from fault_proxy import Exchange, Fault, FaultProxy
+from tally import TALLY
+from written_tables import MODES, Database, Mode, Rows
+
+import cartoframes_lite as cfl
+from cartoframes_lite import _staging
+
+TABLE = "t"
+
+
+class Trial:
+    """One write after the other under faults, each with a version of its own; what follows is looked at each time.
+
+    Attributes
+    ----------
+    turned : bool
+        Whether it is the turn of the other columns.
+    """
+
+    def __init__(self, mode: Mode, database: Database, through: cfl.Credentials, direct: cfl.Credentials) -> None:
+        self._mode, self._database, self._through, self._direct = mode, database, through, direct
+        self._version, self.turned = 0, False
+        self._old: Rows | None = None
+        database.drop()
+        if mode.if_exists != "fail":
+            self._write(direct)
+            self._accept(mode.rows(0))
+        self._seen = database.rows()
+        assert self._seen == self._old
+
+    def _write(self, credentials: cfl.Credentials) -> None:
+        frames = self._mode.frames(self._version, turned=self.turned)
+        source = frames[0] if self._mode.pieces == 1 else iter(frames)
+        cfl.to_carto(source, TABLE, credentials, if_exists=self._mode.if_exists, progress=False)
+
+    def _accept(self, new: Rows) -> None:
+        """Let what was written be what the next write meets."""
+        self._old = new
+        self.turned = self._mode.other_columns and not self.turned
+
+    def run(self) -> cfl.CartoError | None:
+        """Write the next version through the proxy, which knows what is to happen; return how the call ended."""
+        assert self._database.rows() == self._seen  # nothing has come after the last look
+        self._version += 1
+        try:
+            self._write(self._through)
+        except cfl.CartoError as error:  # anything else is no typed error, and fails the test
+            return error
+        return None
+
+    def judge(self, error: cfl.CartoError | None) -> None:
+        """Compare the table with what the end of the call says; then make it the old one of the next write."""
+        self._database.settle()
+        is_open = isinstance(error, _staging.PublishUnknown)
+        if is_open:  # a publish may still come, until the next write
+            self.sweep()
+        new = self._mode.rows(self._version, turned=self.turned)
+        if self._mode.if_exists == "append":
+            new = (self._old or Counter()) + new
+        found = self._database.rows()
+        allowed = [new] if error is None else [self._old, new] if is_open else [self._old]
+        self._count(found, allowed, error)
+        self.sweep()
+        if found == new and self._mode.if_exists == "append":
+            self._database.forget(self._version)
+        elif found == new and self._mode.if_exists == "replace":
+            self._accept(new)
+        elif found == new:
+            self._database.drop()
+        self._seen = self._database.rows()
+        assert self._seen == self._old
+
+    def _count(self, found: Rows | None, allowed: list[Rows | None], error: Exception | None) -> None:
+        TALLY.faults += 1
+        TALLY.survived += error is None
+        if found not in allowed:
+            promised = allowed[0] or Counter()
+            there = found or Counter()
+            lost, doubled = (promised - there).total(), (there - promised).total()
+            TALLY.rows_lost += lost
+            TALLY.rows_doubled += doubled
+            raise AssertionError(f"{lost} rows are missing, {doubled} are too many after {error!r}")
+
+    def sweep(self) -> None:
+        """Prove that the next write, of this process and to any table, removes what has been left behind."""
+        if not self._database.leftovers():
+            return
+        cfl.to_carto(pd.DataFrame({"a": [1]}), "another", self._direct, if_exists="replace", progress=False)
+        left = self._database.leftovers()
+        TALLY.leftovers += len(left)
+        assert left == []
+
+
+def every_mode(test):
+    return pytest.mark.parametrize("trial", MODES, indirect=True, ids=str)(test)
+
+
+def record(proxy: FaultProxy, trial: Trial) -> dict[bool, list[Exchange]]:
+    """Write without a fault, to see what passes; with other columns, there and back."""
+    recorded: dict[bool, list[Exchange]] = {}
+    for turned in (trial.turned, not trial.turned):
+        proxy.play()
+        assert trial.run() is None
+        recorded[turned] = proxy.exchanges
+        trial.judge(None)
+    return recorded
+
+
+def suffer(proxy: FaultProxy, trial: Trial, fault: Fault) -> cfl.CartoError | None:
+    """Write with a fault, and look at what has become of the table."""
+    proxy.play(fault)
+    error = trial.run()
+    assert fault.fired, fault
+    proxy.heal()
+    trial.judge(error)
+    return error
