@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from typing import get_args
 
-import pytest
-from fault_proxy import Fault, Side, request_steps
+from fault_proxy import Fault, FaultProxy, Side, request_steps
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from write_trials import every_mode, record, suffer
+from write_trials import Trial, every_mode, every_mode_if_long, record, suffer
 
 # Of an answer, whose length depends on how long the server took: this much less than recorded is always there.
 _UNSURE_BYTES = 8
 
 
 @every_mode
-@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for-good"])
-def test_a_cut_at_every_step(for_good, proxy, trial):
+def test_a_cut_at_every_step(proxy, trial):
+    cut_at_every_step(proxy, trial, for_good=False)
+
+
+@every_mode_if_long
+def test_a_network_that_is_gone_from_any_step_on(proxy, trial):
+    cut_at_every_step(proxy, trial, for_good=True)
+
+
+def cut_at_every_step(proxy: FaultProxy, trial: Trial, *, for_good: bool) -> None:
     recorded = record(proxy, trial)
     assert len(recorded[True]) == len(recorded[False]) >= 4
     for number in range(len(recorded[True])):
