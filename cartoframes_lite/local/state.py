@@ -7,6 +7,7 @@ restart on the same data directory or DSN.
 from __future__ import annotations
 
 import secrets
+import select
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -250,7 +251,8 @@ class State:
         statements.
         """
         with self._lock:
-            if self._connection.closed:
+            if self._connection.closed or _is_lost(self._connection):
+                self._connection.close()
                 self._connection = self._connect()
             yield self._connection
 
@@ -304,3 +306,8 @@ class State:
         rows = self._connection.execute("SELECT * FROM cartodb_local.api_keys").fetchall()
         keys = [Key(apis=frozenset(key_grants.granted_apis(row["grants"])), **row) for row in rows]
         self._by_token = {key.token: key for key in keys}
+
+
+def _is_lost(connection: Connection) -> bool:
+    """Say whether an idle connection was closed by PostgreSQL: it would have sent word of it."""
+    return bool(select.select([connection], [], [], 0)[0])

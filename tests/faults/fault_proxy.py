@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 BLOCK_BYTES = 1 << 16
 _DRAIN_S = 2.0
+_OPENING_BYTES = 4096
 
 Side = Literal["request", "response"]
 Deed = Literal["cut", "hold", "slow", "answer", "late"]
@@ -36,7 +37,8 @@ class Fault:
     Attributes
     ----------
     request : int or bytes
-        Number of the request since ``play``, from 0 on; or something that the first block of it contains.
+        Number of the request since ``play``, from 0 on; or something that it contains near its beginning: then it is
+        that one as soon as this has come.
     side : {"request", "response"}
     at : int
         How many bytes of it still pass.
@@ -67,7 +69,7 @@ class Fault:
         if self.fired or side != self.side:
             return False
         if isinstance(self.request, bytes):
-            return self.request in exchange.first_block
+            return self.request in exchange.opening
         return self.request == exchange.number
 
 
@@ -78,8 +80,8 @@ class Exchange:
     Attributes
     ----------
     number : int
-    first_block : bytes
-        What came first of the request.
+    opening : bytes
+        What came first of the request, some thousand bytes.
     head_bytes : int
         Length of the head of the request.
     bytes : dict
@@ -87,7 +89,7 @@ class Exchange:
     """
 
     number: int
-    first_block: bytes
+    opening: bytes
     head_bytes: int
     bytes: dict[Side, int] = field(default_factory=lambda: {"request": 0, "response": 0})
 
@@ -130,7 +132,9 @@ class FaultProxy:
         self.play()
 
     def close(self) -> None:
-        """Stop listening, and close what is open."""
+        """Stop listening, and close what is open. A second call does nothing."""
+        if self._listener.fileno() < 0:
+            return
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._accepting.join()
@@ -163,11 +167,13 @@ class FaultProxy:
             self.exchanges.append(exchange)
             return exchange
 
-    def fault(self, exchange: Exchange, side: Side, size: int) -> Fault | None:
-        """Give the fault that happens when so many bytes more come, and mark it as happened."""
+    def fault(self, exchange: Exchange, side: Side, block: bytes) -> Fault | None:
+        """Give the fault that happens when this block comes, and mark it as happened."""
         with self._lock:
+            if side == "request" and 0 < exchange.bytes[side] < _OPENING_BYTES:
+                exchange.opening += block
             for fault in self._faults:
-                if fault.meets(exchange, side) and exchange.bytes[side] + size >= fault.at:
+                if fault.meets(exchange, side) and exchange.bytes[side] + len(block) >= fault.at:
                     fault.fired = True
                     self._dead = self._dead or fault.for_good
                     return fault
@@ -217,7 +223,7 @@ class _Passage:
         exchange = self._exchange
         assert exchange is not None  # a server says nothing before it is asked
         end = self._far if side == "request" else self._near
-        fault = self._proxy.fault(exchange, side, len(block))
+        fault = self._proxy.fault(exchange, side, block)
         before = exchange.bytes[side]
         exchange.bytes[side] += len(block)
         if fault is None:

@@ -1,0 +1,119 @@
+"""Writers and readers of one table at the same moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pandas as pd
+import psycopg
+import pytest
+from fault_proxy import Fault
+from tally import TALLY
+from written_tables import ROWS, Mode
+
+import cartoframes_lite as cfl
+
+READERS = 20
+SAME, OTHER = Mode("replace", False, True, 1), Mode("replace", True, True, 1)
+
+
+def write(mode: Mode, version: int, turned: bool, if_exists: str, credentials: cfl.Credentials) -> bool:
+    """Write; say whether it succeeded, or another writer was first."""
+    (frame,) = mode.frames(version, turned=turned)
+    try:
+        cfl.to_carto(frame, "t", credentials, if_exists=if_exists, progress=False)
+    except cfl.CartoError:
+        return False
+    return True
+
+
+def shown(frame: pd.DataFrame) -> tuple[int, frozenset[str], frozenset[str]]:
+    """Say what a reader saw: rows, versions, columns without a NULL."""
+    full = frozenset(name for name in frame.columns if frame[name].notna().all())
+    return len(frame), frozenset(map(str, frame["version"])), full
+
+
+@pytest.mark.parametrize("mode", [SAME, OTHER], ids=["same-columns", "other-columns"])
+def test_readers_never_see_an_empty_or_a_mixed_table(mode, credentials, is_long):
+    assert write(mode, 0, False, "fail", credentials)
+    expected = {}
+    for turned in {False, mode.other_columns}:
+        (frame,) = mode.frames(0, turned=turned)
+        expected[str(frame["version"].dtype)] = frozenset(frame.columns) - {"geometry"} | {"cartodb_id", "the_geom"}
+    over = threading.Event()
+
+    def read() -> int:
+        reads = 0
+        while not over.is_set():
+            back = cfl.read_carto("t", credentials, progress=False)
+            rows, versions, full = shown(back)
+            right = (rows, len(versions)) == (ROWS, 1) and full == expected[str(back["version"].dtype)]
+            TALLY.short_reads += not right
+            assert right, (rows, versions, full)
+            reads += 1
+        return reads
+
+    with ThreadPoolExecutor(READERS) as pool:
+        readers = [pool.submit(read) for _ in range(READERS)]
+        try:
+            for version in range(1, 100 if is_long else 15):
+                TALLY.faults += 1
+                TALLY.survived += 1
+                assert write(mode, version, mode.other_columns and version % 2 == 1, "replace", credentials)
+        finally:
+            over.set()
+        assert all(reader.result() > 0 for reader in readers)
+
+
+def test_a_reader_that_waited_for_new_columns_reads_again(credentials, through, proxy, database, carto):
+    """Its snapshot is older than the columns that it finds: the old rows, with nothing in the new column."""
+    cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", credentials)
+    fault = Fault(b"/copyto", "request", 0, "hold", pause_s=0.3)
+    proxy.play(fault)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(carto.dsn) as other:
+        reading = pool.submit(cfl.read_carto, "t", through, progress=False)
+        while not fault.fired:
+            time.sleep(0.001)
+        other.execute("DELETE FROM public.t")
+        other.execute("ALTER TABLE public.t DROP COLUMN a, ADD COLUMN a float8")
+        other.execute("INSERT INTO public.t (a) VALUES (0.5), (1.5), (2.5)")
+        waiting = "SELECT count(*) AS n FROM pg_locks WHERE relation = 'public.t'::regclass AND NOT granted"
+        while database.connection.execute(waiting).fetchall()[0]["n"] == 0:
+            time.sleep(0.001)
+        other.commit()
+        TALLY.faults += 1
+        TALLY.survived += 1
+        assert sorted(reading.result()["a"]) == [0.5, 1.5, 2.5]
+
+
+@pytest.mark.parametrize("first", [SAME, OTHER], ids=["same-columns", "other-columns"])
+@pytest.mark.parametrize("second", ["replace", "append"])
+def test_writers_follow_each_other_or_are_told(second, first, credentials, database, is_long):
+    for round_ in range(50 if is_long else 10):
+        database.drop()
+        assert write(first, 0, False, "fail", credentials)
+        with ThreadPoolExecutor(2) as pool:
+            one = pool.submit(write, first, 1, first.other_columns, "replace", credentials)
+            two = pool.submit(write, first, 2, first.other_columns, second, credentials)
+            ends = one.result(), two.result()
+        (replaced, added) = (first.rows(version, turned=first.other_columns) for version in (1, 2))
+        base = first.rows(0)
+        if second == "replace":
+            allowed = {(True, True): [replaced, added], (True, False): [replaced], (False, True): [added]}
+        else:
+            allowed = {
+                (True, True): [replaced, replaced + added],
+                (True, False): [replaced],
+                (False, True): [base + added],
+            }
+        found = database.rows()
+        TALLY.faults += 1
+        TALLY.survived += all(ends)
+        if found not in allowed.get(ends, [base]):
+            nearest = allowed[ends][0]
+            TALLY.rows_lost += (nearest - (found or nearest)).total()
+            TALLY.rows_doubled += ((found or nearest) - nearest).total()
+            raise AssertionError((round_, ends, found))
+        assert database.leftovers() == []
