@@ -213,7 +213,8 @@ class Dataset(Catalogued):
         cartocss, color_by, size_by
             How to draw it, as in ``Layer``.
         interactivity : sequence of str, optional
-            Columns that a click on the map shows. None: all but the geometries.
+            Columns that a click on the map shows, found by the ``cartodb_id`` of the row. None: all but the geometries,
+            or none if the table has no ``cartodb_id``.
         bbox, basemap
             What it shows first, and what below it, as in ``AnonymousMap``.
 
@@ -225,7 +226,8 @@ class Dataset(Catalogued):
         client = Client(self.credentials)
         columns = self._columns(client.sql)
         if interactivity is None:
-            interactivity = [one.name for one in columns if one.pgtype not in _PLACES and one.name != "cartodb_id"]
+            names = [one.name for one in columns if one.pgtype not in _PLACES]
+            interactivity = [name for name in names if name != "cartodb_id"] if "cartodb_id" in names else ()
         layer = Layer(self, cartocss, color_by=color_by, size_by=size_by, interactivity=interactivity)
         return AnonymousMap(layer, client.credentials, bbox=bbox, basemap=basemap)
 
