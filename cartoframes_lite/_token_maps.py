@@ -19,6 +19,10 @@ _DAY = "%Y%m%d"
 _until_exit: list[tuple[Maps, str]] = []
 
 
+class UnsafeText(ValueError):
+    """A named map would read a text of the map as a placeholder."""
+
+
 def create(maps: Maps, config: Mapping[str, Any], *, lasting: bool) -> tuple[str, str]:
     """Create a named map of a MapConfig.
 
@@ -39,20 +43,20 @@ def create(maps: Maps, config: Mapping[str, Any], *, lasting: bool) -> tuple[str
     ------
     PermissionDenied
         If the key is another one.
-    ValueError
+    UnsafeText
         If the MapConfig has ``<%`` in it, which begins a placeholder in a named map.
     """
     if "<%" in json.dumps(config):
-        raise ValueError('a map of private data with "<%" in its SQL or style cannot be put on a page')
+        raise UnsafeText('a map of private data with "<%" in its SQL or style cannot be put on a page')
     name = f"{_SAVED if lasting else _SHOWN}{datetime.now(UTC):{_DAY}}_{secrets.token_hex(6)}"
     token = secrets.token_urlsafe(24)
     auth = {"method": "token", "valid_tokens": [token]}
     maps.create_template({"version": "0.0.1", "name": name, "auth": auth, "layergroup": dict(config)})
     if not lasting:
-        if not _until_exit:
+        _until_exit.append((maps, name))
+        if len(_until_exit) == 1:
             atexit.register(delete_shown)
             _sweep(maps)
-        _until_exit.append((maps, name))
     return name, token
 
 
@@ -67,7 +71,7 @@ def delete_shown() -> None:
 def _sweep(maps: Maps) -> None:
     """Delete what processes left behind that were killed."""
     oldest = f"{_SHOWN}{datetime.now(UTC) - _FORGOTTEN_AFTER:{_DAY}}"
-    for name in maps.list_templates():
-        if name.startswith(_SHOWN) and name < oldest:
-            with suppress(CartoError):
+    with suppress(CartoError):  # a later process tries again
+        for name in maps.list_templates():
+            if name.startswith(_SHOWN) and name < oldest:
                 maps.delete_template(name)
