@@ -340,7 +340,8 @@ class _Instance(InstantiatedMap):
         def instantiate(filters: Filters | None) -> Layergroup:
             return client.maps.instantiate_named(name, params, auth_token=auth_token, filters=filters)
 
-        super().__init__(client.credentials, instantiate, auth_token=auth_token)
+        # The token opens what the owner may see; a key would count more, and one with fewer rights would be refused.
+        super().__init__(replace(client.credentials, api_key=None), instantiate, auth_token=auth_token)
         self._client, self._name = client, name
         self._opening = Opening(f"{_NAMED}{name}", params, given(auth_token=auth_token))
 
