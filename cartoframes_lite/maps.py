@@ -229,8 +229,9 @@ class AnonymousMap(InstantiatedMap):
     def _opened(self, *, lasting: bool) -> Opening:
         if not self._needs_key():
             return Opening("", self._config)
-        name, token = _token_maps.create(self._client.maps, self._config, lasting=lasting)
-        return Opening(f"{_NAMED}{name}", {}, {"auth_token": token})
+        account = str(self._credentials.base_url)
+        made = _token_maps.create(self._client.maps, account, self._config, lasting=lasting)
+        return Opening(f"{_NAMED}{made.name}", {}, {"auth_token": made.token})
 
     def _close(self, opening: Opening) -> None:
         if opening.path:
