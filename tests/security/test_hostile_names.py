@@ -235,12 +235,12 @@ def test_a_table_that_exists_is_named_with_the_name_that_was_given(credentials):
         cfl.to_carto(PLAIN, "My Täble", credentials)
 
 
-def test_tables_in_other_schemas_of_the_search_path_are_not_replaced(doors, credentials):
+def test_tables_in_other_schemas_of_the_search_path_are_not_replaced(doors, everything, credentials):
     role = doors.run("SELECT current_user AS role")[0]["role"]
-    doors.run(
-        f'ALTER ROLE "{role}" SET search_path = public, other, cartodb; SELECT pg_terminate_backend(pid)'
-        " FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
-    )
+    doors.run(f'ALTER ROLE "{role}" SET search_path = public, other, cartodb')
+    end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s"
+    everything.connection.execute(end, (role,))  # sessions that are kept have the old one
+    assert doors.run("SHOW search_path") == [{"search_path": "public, other, cartodb"}]
     doors.run("CREATE TABLE other.elsewhere AS SELECT 'kept' AS a; CREATE TABLE here AS SELECT 1 AS a")
     for replace in (
         lambda: cfl.copy_table("here", "elsewhere", credentials, if_exists="replace"),
