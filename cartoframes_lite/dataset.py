@@ -16,6 +16,7 @@ from cartoframes_lite._client.visualizations import Entry
 from cartoframes_lite._codec.frame import WEB_MERCATOR
 from cartoframes_lite._codec.names import normalise, qualify, quote
 from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite._codec.sources import is_query
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.errors import CartoError, PermissionDenied, TableNotFoundError
 from cartoframes_lite.layers import Layer
@@ -106,8 +107,9 @@ class Dataset(Catalogued):
         progress: bool | None = None,
     ) -> pd.DataFrame:
         """Read the rows; parameters, result and errors are those of ``read_carto``."""
+        schema, table = self._place
         return read_carto(
-            self.name,
+            f"TABLE {qualify(schema, table)}" if is_query(self.name) else self.name,
             self.credentials,
             columns=columns,
             limit=limit,

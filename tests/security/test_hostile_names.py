@@ -59,6 +59,10 @@ TABLES: dict[str, Call] = {
     "update_privacy_table": lambda n, c: cfl.update_privacy_table(n, "public", c),
     "read_carto schema": lambda n, c: cfl.read_carto("target", c, schema=n),
     "Dataset append": lambda n, c: cfl.Dataset(n, c).append(PLAIN),
+    "Dataset read": lambda n, c: cfl.Dataset(n, c).read(),
+    "Dataset to_file": lambda n, c: cfl.Dataset(n, c).to_file("/dev/null", format="csv"),
+    "Dataset map": lambda n, c: cfl.Dataset(n, c).map().layergroup_id,
+    "Layer": lambda n, c: cfl.AnonymousMap(cfl.Layer(cfl.Dataset(n, c)), c).layergroup_id,
     "Dataset columns": lambda n, c: cfl.Dataset(n, c).columns(),
     "Dataset rename": lambda n, c: cfl.Dataset(n, c).rename("renamed"),
     "Dataset rename to": lambda n, c: cfl.Dataset("target", c).rename(n),
@@ -141,7 +145,14 @@ def test_nothing_else_is_changed(attack, long, kind):
 
 @pytest.mark.parametrize("call", [*TABLES, *COLUMNS])
 def test_each_of_them_takes_hostile_names(attack, call):
-    for name in ('x"; DROP TABLE bystander; --', "x'); DROP TABLE bystander; --", "x\0y"):
+    for name in (
+        'x"; DROP TABLE bystander; --',
+        "x'); DROP TABLE bystander; --",
+        "x\0y",
+        "select 1) AS q; DROP TABLE bystander CASCADE; SELECT (1",
+        "select null::geometry AS the_geom_webmercator) AS q; DROP TABLE bystander CASCADE;"
+        " SELECT 1 AS d FROM (SELECT null::geometry AS the_geom_webmercator",
+    ):
         attack({**TABLES, **COLUMNS}[call], name)
 
 
