@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,9 +32,11 @@ def pg_ctl(data: Path, *arguments: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
+def data() -> Iterator[Path]:
     """Give a data directory: what is committed survives a crash only in one that is to be kept."""
-    return tmp_path_factory.mktemp("shaken") / "data"
+    with tempfile.TemporaryDirectory(prefix="cartoframes_lite-shaken-") as directory:
+        Path(directory).chmod(0o755)  # for the user of PostgreSQL, if this one is root
+        yield Path(directory) / "data"
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +72,7 @@ def when_held(fault: Fault, deed: Callable[[], None]) -> threading.Thread:
             time.sleep(0.002)
         deed()
 
-    thread = threading.Thread(target=wait_and_do)
+    thread = threading.Thread(target=wait_and_do, daemon=True)
     thread.start()
     return thread
 
@@ -133,7 +136,7 @@ def test_a_restart_while_the_database_publishes(restart, shaken):
             time.sleep(0.002)
         restart()
 
-    restarting = threading.Thread(target=restart_it)
+    restarting = threading.Thread(target=restart_it, daemon=True)
     restarting.start()
     error = None
     try:
