@@ -23,7 +23,7 @@ WRONG = {
 }
 
 
-@few_modes_unless_long
+@few_modes_unless_long("replace-other-columns-geometry-3", "append-plain-3")
 def test_an_answer_that_is_not_the_servers(proxy, trial):
     """Both ways: the server never gets the request, and the server has done what it was asked for."""
     recorded = record(proxy, trial)
@@ -34,7 +34,7 @@ def test_an_answer_that_is_not_the_servers(proxy, trial):
             suffer(proxy, trial, Fault(number, "response", 0, "answer", instead=instead))
 
 
-@few_modes_unless_long
+@few_modes_unless_long("replace-other-columns-geometry-3", "append-plain-3")
 def test_what_is_slow_or_held_up_arrives(proxy, trial):
     recorded = record(proxy, trial)
     for number in range(len(recorded[True])):
@@ -45,7 +45,7 @@ def test_what_is_slow_or_held_up_arrives(proxy, trial):
         assert suffer(proxy, trial, Fault(number, "response", 0, "slow", pause_s=0.005)) is None
 
 
-@few_modes_unless_long
+@few_modes_unless_long("replace-other-columns-geometry-3", "append-plain-3")
 def test_a_request_that_comes_after_the_client_has_given_it_up(proxy, trial):
     recorded = record(proxy, trial)
     for number in range(len(recorded[True])):
