@@ -124,6 +124,7 @@ def suffer(proxy: FaultProxy, trial: Trial, fault: Fault) -> cfl.CartoError | No
     proxy.play(fault)
     error = trial.run()
     assert fault.fired, fault
+    proxy.wait_for_late()
     proxy.heal()
     trial.judge(error)
     return error
