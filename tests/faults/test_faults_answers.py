@@ -24,11 +24,12 @@ WRONG = {
 
 
 @few_modes_unless_long("replace-other-columns-geometry-3", "append-plain-3")
-def test_an_answer_that_is_not_the_servers(proxy, trial):
+def test_an_answer_that_is_not_the_servers(proxy, trial, is_long):
     """Both ways: the server never gets the request, and the server has done what it was asked for."""
     recorded = record(proxy, trial)
     for number in range(len(recorded[True])):
-        for instead in WRONG.values():
+        for name in WRONG if is_long else ("429", "504", "page-200", "other-json"):
+            instead = WRONG[name]
             head = recorded[trial.turned][number].head_bytes
             suffer(proxy, trial, Fault(number, "request", head, "answer", instead=instead))
             suffer(proxy, trial, Fault(number, "response", 0, "answer", instead=instead))
