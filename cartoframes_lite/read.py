@@ -132,7 +132,7 @@ def read_carto(
     >>> gdf = cfl.read_carto("SELECT * FROM stations WHERE year > 2020")  # doctest: +SKIP
     """
     _check(source, columns, limit, chunksize, dtype_backend)
-    client = Client(credentials)
+    client = Client(credentials, progress=progress)
     origin = _origin(source, schema)
 
     def begin() -> _Stream:

@@ -116,7 +116,7 @@ def to_carto(
     source = _Source.of(dataframe, payload_of)
     if cartodbfy:
         require_geometry(source.first)
-    client = Client(credentials)
+    client = Client(credentials, progress=progress)
     if privacy is not None:
         client.visualizations.require_settable()
     _write(client, table_name, source, if_exists, cartodbfy, compression, progress)

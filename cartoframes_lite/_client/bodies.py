@@ -8,6 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 _GZIP = 31  # zlib's window bits for a gzip header
 
 
+class Stream(Iterator[bytes]):
+    """The blocks of an answer as they arrive."""
+
+    def __init__(self, blocks: Iterator[bytes], stop: Callable[[], None]) -> None:
+        self._blocks = blocks
+        self.stop = stop
+
+    def __next__(self) -> bytes:
+        return next(self._blocks)
+
+
 class Sized:
     """Blocks whose length is known beforehand, so that they need not be sent in chunks."""
 

@@ -9,9 +9,10 @@ from functools import partial
 from io import IOBase
 from typing import IO, Literal
 
+from cartoframes_lite._client.bodies import Stream
 from cartoframes_lite._client.files import write_blocks
 from cartoframes_lite._client.sql import PATH, raise_appended_error
-from cartoframes_lite._client.transport import Stream, Transport
+from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.errors import ConnectionFailed
 
 _BLOCK_BYTES = 1 << 18

@@ -19,8 +19,11 @@ from urllib.parse import urlencode, urlsplit
 import requests
 import urllib3
 
-from cartoframes_lite._client.bodies import Sized, gzipped, unpacked, watched
+from cartoframes_lite._client import turns
+from cartoframes_lite._client.bodies import Sized, Stream, gzipped, unpacked, watched
+from cartoframes_lite._client.buckets import Told
 from cartoframes_lite._client.connection import Adapter
+from cartoframes_lite._client.progress import Pause
 from cartoframes_lite._client.retry import Failure, Outcome, delay_s
 from cartoframes_lite.credentials import LOOPBACK, Credentials
 from cartoframes_lite.errors import (
@@ -28,6 +31,7 @@ from cartoframes_lite.errors import (
     CartoError,
     ConnectionFailed,
     QueryTimeout,
+    RateLimited,
     bare_url,
     error_from_response,
 )
@@ -57,7 +61,9 @@ class Transport:
     Parameters
     ----------
     credentials : Credentials
-    sleep, jitter : callable
+    progress : bool, optional
+        Whether to show that a request waits for a rate limit: None if it is two seconds or more.
+    sleep, clock, jitter : callable
         Replaced in tests.
     """
 
@@ -65,12 +71,15 @@ class Transport:
         self,
         credentials: Credentials,
         *,
+        progress: bool | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._credentials = credentials
         self._base_url = str(credentials.base_url)
-        self._sleep, self._jitter = sleep, jitter
+        self._progress = progress
+        self._sleep, self._clock, self._jitter = sleep, clock, jitter
         self._local = threading.local()
         self.is_local = urlsplit(self._base_url).hostname in LOOPBACK
         self.is_public = credentials.is_public
@@ -244,25 +253,44 @@ class Transport:
         self, method: str, path: str, idempotent: bool, arguments: Callable[[], dict[str, Any]]
     ) -> AbstractContextManager[requests.Response]:
         """Send until there is an answer, or the rule says that there will be none."""
+        turn = turns.line(self._base_url, method, path).turn(self._clock, self._sleep)
         waited_s, attempt = 0.0, 0
-        while True:
+        while self._comes(turn, method, path):
             attempt += 1
+            told = None
             try:
                 response = self._send_once(method, path, arguments())
             except requests.RequestException as error:
                 outcome = _failure(error)
                 failed: CartoError = self._connection_failed(path, error)
             else:
+                told = Told.of(response.headers)
                 if response.status_code < 300:
+                    turn.passed(told)
                     return response
                 refused = self._answered(method, path, response)
                 outcome, failed = _outcome(refused), refused
-            delay = delay_s(outcome, idempotent=idempotent, attempt=attempt, waited_s=waited_s, jitter=self._jitter())
+            limited = isinstance(failed, RateLimited)
+            waited = turn.stalled_s if limited else waited_s
+            delay = delay_s(outcome, idempotent=idempotent, attempt=attempt, waited_s=waited, jitter=self._jitter())
+            if limited:
+                turn.refused(told, delay or outcome.retry_after_s or 0.0)
+            else:
+                turn.passed(told)
             if delay is None:
-                raise failed
-            _log.info("%s %s: %s; again in %.1f s", method, self._place(path), type(failed).__name__, delay)
-            self._sleep(delay)
-            waited_s += delay
+                break
+            if not limited:
+                _log.info("%s %s: %s; again in %.1f s", method, self._place(path), type(failed).__name__, delay)
+                self._sleep(delay)
+                waited_s += delay
+        if isinstance(failed, RateLimited):
+            failed.hint = turn.excuse(failed.retry_after_s)
+        raise failed
+
+    def _comes(self, turn: turns.Turn, method: str, path: str) -> bool:
+        """Wait until it is the turn of a request, and tell so; False if that would be too long."""
+        with Pause(f"{method} {self._place(path)}", self._progress) as pause:
+            return turn.come(lambda wait: pause.say(wait.seconds, str(wait)))
 
     def _send_once(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
         headers = {
@@ -339,17 +367,6 @@ class _Key(requests.auth.AuthBase):
             pair = f"{self._credentials.username}:{self._credentials.api_key}".encode()
             request.headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         return request
-
-
-class Stream(Iterator[bytes]):
-    """The blocks of an answer as they arrive."""
-
-    def __init__(self, blocks: Iterator[bytes], stop: Callable[[], None]) -> None:
-        self._blocks = blocks
-        self.stop = stop
-
-    def __next__(self) -> bytes:
-        return next(self._blocks)
 
 
 def _shut_down(response: requests.Response) -> None:
