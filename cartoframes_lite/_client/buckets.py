@@ -15,7 +15,7 @@ from typing import Self
 
 _NEVER = -math.inf
 _FIRST_INTERVAL_S = 1 / 32
-_GROWTH, _SHRINKING = 1.5, 0.99
+_GROWTH, _SHRINKING = 1.25, 0.998
 
 
 @dataclass(frozen=True, slots=True)
