@@ -61,6 +61,8 @@ class Bucket:
         When all of ``size`` may be sent again.
     closed_until : float
         Before this time nothing is sent: the server said so.
+    longest_wait_s : float
+        The longest that a refusal asked for. The next place is never further away than one interval.
     grown_at : float
         When the interval has last grown.
     """
@@ -69,6 +71,7 @@ class Bucket:
     interval_s: float = 0.0
     full_at: float = _NEVER
     closed_until: float = _NEVER
+    longest_wait_s: float = 0.0
     grown_at: float = _NEVER
 
     @property
@@ -88,15 +91,16 @@ class Bucket:
 
     def refused(self, told: Told | None, *, sent_at: float, now: float, wait_s: float) -> Bucket:
         """Learn from a refusal: nothing is sent for ``wait_s``."""
-        interval_s, grown_at = self.interval_s, self.grown_at
-        if sent_at > grown_at:  # else it was on its way already when the interval grew
-            interval_s, grown_at = min(wait_s, max(_FIRST_INTERVAL_S, interval_s * _GROWTH)), now
-        learned = replace(self, interval_s=interval_s, grown_at=grown_at)
+        learned = replace(self, longest_wait_s=max(self.longest_wait_s, wait_s))
+        if sent_at > self.grown_at:  # else it was on its way already when the interval grew
+            grown_s = max(_FIRST_INTERVAL_S, self.interval_s * _GROWTH)
+            learned = replace(learned, interval_s=min(grown_s, learned.longest_wait_s), grown_at=now)
         if told is not None:
-            learned = learned._bounded(told, interval_s, sent_at)
+            learned = learned._bounded(told, learned.interval_s, sent_at)
         closed_until = max(self.closed_until, now + wait_s)
-        empty_until = closed_until + learned.interval_s * (learned.size - 1)
-        return replace(learned, closed_until=closed_until, full_at=max(learned.full_at, empty_until))
+        return replace(
+            learned, closed_until=closed_until, full_at=closed_until + learned.interval_s * (learned.size - 1)
+        )
 
     def _bounded(self, told: Told, interval_s: float, sent_at: float) -> Bucket:
         """Take over the size, and keep an interval between its bounds: what is used up resets at this interval."""

@@ -76,6 +76,7 @@ class Wire:
         self.scripts: list[Script] = []
         self.heads: list[bytes] = []
         self.slept: list[float] = []
+        self.progress: bool | None = None
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -84,7 +85,9 @@ class Wire:
         self.scripts = [answering(item) if isinstance(item, bytes) else item for item in scripts]
         self._thread.start()
         credentials = Credentials("ann", KEY, base_url=self.base_url)
-        return Transport(credentials, sleep=self.slept.append, clock=self.clock, jitter=lambda: 0.0)
+        return Transport(
+            credentials, progress=self.progress, sleep=self.slept.append, clock=self.clock, jitter=lambda: 0.0
+        )
 
     def clock(self) -> float:
         """Give a time that only sleeping moves forward."""
