@@ -96,7 +96,7 @@ class Waiting(_Bar):
 
 
 class Pause:
-    """Tells that a request waits for a rate limit: the log, and a line where a bar would be.
+    """Tells that a request waits for a rate limit: the log once, and a line where a bar would be as often as it changes.
 
     Parameters
     ----------
@@ -109,10 +109,13 @@ class Pause:
     def __init__(self, request: str, show: bool | None) -> None:
         self._request, self._show = request, show
         self._line: Any = None
+        self._logged = False
 
     def say(self, seconds: float, text: str) -> None:
         """Tell of a wait, or that it has changed."""
-        _log.info("%s waits for a rate limit: %s", self._request, text)
+        if not self._logged:  # the place in the line changes often
+            _log.info("%s waits for a rate limit: %s", self._request, text)
+            self._logged = True
         if self._show is False or (self._show is None and self._line is None and seconds < _DELAY_S):
             return
         if self._line is None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -40,8 +41,8 @@ class Wait:
     before: int
 
     def __str__(self) -> str:
-        others = f", {self.before} calls go first" if self.before else ""
-        return f"about {self.seconds:,.0f} s{others}"
+        others = f", {self.before} {'call goes' if self.before == 1 else 'calls go'} first" if self.before else ""
+        return f"about {math.ceil(self.seconds):,} s{others}"
 
 
 class Line:

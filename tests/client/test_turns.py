@@ -83,6 +83,7 @@ def test_a_wait_is_told_before_it_begins(fake: Time) -> None:
     assert turn.come(told.append)
     assert (told, fake.slept) == ([Wait(20, 0)], [20])
     assert str(told[0]) == "about 20 s"
+    assert str(Wait(0.2, 1)) == "about 1 s, 1 call goes first"
     assert str(Wait(1000, 3)) == "about 1,000 s, 3 calls go first"
 
 

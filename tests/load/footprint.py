@@ -6,7 +6,7 @@ import ctypes
 import gc
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,9 +30,8 @@ class Footprint:
     staging_tables: int
     tables: int
 
-    def exceeds(self, before: Footprint, *, memory_mb: float, server_memory_mb: float) -> dict[str, str]:
-        """Name what has grown, memory by more than so much."""
-        allowed = {"memory_mb": memory_mb, "server_memory_mb": server_memory_mb}
+    def exceeds(self, before: Footprint, allowed: Mapping[str, float]) -> dict[str, str]:
+        """Name what has grown by more than is allowed, which is nothing unless it is said."""
         pairs = {name: (count, asdict(before)[name]) for name, count in asdict(self).items()}
         return {name: f"{was} -> {count}" for name, (count, was) in pairs.items() if count > was + allowed.get(name, 0)}
 
