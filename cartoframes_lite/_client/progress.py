@@ -96,7 +96,7 @@ class Waiting(_Bar):
 
 
 class Pause:
-    """Tells that a request waits for a rate limit: the log once, and a line where a bar would be as often as it changes.
+    """Tells that a request waits for a rate limit: the log, once, and a line where a bar would be, at each change.
 
     Parameters
     ----------

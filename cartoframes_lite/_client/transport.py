@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -22,7 +21,7 @@ import urllib3
 from cartoframes_lite._client import turns
 from cartoframes_lite._client.bodies import Sized, Stream, gzipped, unpacked, watched
 from cartoframes_lite._client.buckets import Told
-from cartoframes_lite._client.connection import Adapter
+from cartoframes_lite._client.connection import Adapter, user_agent
 from cartoframes_lite._client.progress import Pause
 from cartoframes_lite._client.retry import Failure, Outcome, delay_s
 from cartoframes_lite.credentials import LOOPBACK, Credentials
@@ -43,13 +42,6 @@ _BLOCK_BYTES = 1 << 18
 _MAX_URL_BYTES = 7_000  # servers take 8 KB for the URL and all headers
 
 _log = logging.getLogger("cartoframes_lite")
-
-
-def _user_agent() -> str:
-    try:
-        return f"cartoframes_lite/{version('cartoframes_lite')}"
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "cartoframes_lite"
 
 
 class Transport:
@@ -163,7 +155,7 @@ class Transport:
         try:
             # No session: its headers and cookies are meant for the account.
             response = requests.get(
-                url, stream=True, timeout=timeout, auth=_no_auth, headers={"User-Agent": _user_agent()}
+                url, stream=True, timeout=timeout, auth=_no_auth, headers={"User-Agent": user_agent()}
             )
         except requests.RequestException as error:
             raise ConnectionFailed(f"{place}: the file cannot be fetched") from _without_query(error)
@@ -294,7 +286,7 @@ class Transport:
 
     def _send_once(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
         headers = {
-            "User-Agent": _user_agent(),
+            "User-Agent": user_agent(),
             "Accept-Encoding": "identity" if self.is_local else "gzip",
             **arguments.pop("headers", {}),
         }
