@@ -96,7 +96,7 @@ class Waiting(_Bar):
 
 
 class Pause:
-    """Tells that a request waits for a rate limit: the log, once, and a line where a bar would be, at each change.
+    """Tells that a request waits for a rate limit: once in the log, and in a line where a bar would be.
 
     Parameters
     ----------

@@ -114,8 +114,10 @@ class Recorder:
         except asyncio.CancelledError:  # the recorder stops
             return
         finally:
-            writer.close()
-            there_writer.close()
+            for end in (writer, there_writer):
+                end.close()
+                with suppress(ConnectionError):
+                    await end.wait_closed()
 
 
 async def _pump(
