@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import requests
 
 _GZIP = 31  # zlib's window bits for a gzip header
 
@@ -17,6 +22,13 @@ class Stream(Iterator[bytes]):
 
     def __next__(self) -> bytes:
         return next(self._blocks)
+
+
+def shut_down(response: requests.Response) -> None:
+    """Wake up the thread that waits for the next block; to close the connection would not."""
+    # It may be that the last block has come in this moment, and the connection has gone back to its pool.
+    with suppress(OSError, ValueError, RuntimeError):
+        response.raw.shutdown()
 
 
 class Sized:

@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -19,7 +19,7 @@ import requests
 import urllib3
 
 from cartoframes_lite._client import turns
-from cartoframes_lite._client.bodies import Sized, Stream, gzipped, unpacked, watched
+from cartoframes_lite._client.bodies import Sized, Stream, gzipped, shut_down, unpacked, watched
 from cartoframes_lite._client.buckets import Told
 from cartoframes_lite._client.connection import Adapter, user_agent
 from cartoframes_lite._client.progress import Pause
@@ -139,7 +139,7 @@ class Transport:
         """
         arguments = {"data": form, "stream": True, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)}
         with self._send(method, path, True, lambda: arguments) as response:
-            yield Stream(self._blocks(response, self._place(path)), partial(_shut_down, response))
+            yield Stream(self._blocks(response, self._place(path)), partial(shut_down, response))
 
     @contextmanager
     def fetch(self, url: str) -> Iterator[Iterator[bytes]]:
@@ -220,10 +220,12 @@ class Transport:
                 return json.loads(response.content)
         except (ConnectionFailed, ValueError, requests.RequestException) as error:
             if broken:
-                raise broken[0] from None
+                raise broken.pop() from None
             if isinstance(error, ConnectionFailed):
                 raise
             raise ConnectionFailed(f"{self._place(path)}: the answer did not arrive completely") from error
+        finally:
+            broken.clear()  # as in _send: an error should not hold the frame that holds it
 
     def _place(self, path: str) -> str:
         return f"{self._base_url}/{path}"
@@ -260,8 +262,8 @@ class Transport:
                 if response.status_code < 300:
                     turn.passed(told)
                     return response
-                refused = self._answered(method, path, response)
-                outcome, failed = _outcome(refused), refused
+                failed = self._answered(method, path, response)
+                outcome = _outcome(failed)
             limited = isinstance(failed, RateLimited)
             waited = turn.stalled_s if limited else waited_s
             delay = delay_s(outcome, idempotent=idempotent, attempt=attempt, waited_s=waited, jitter=self._jitter())
@@ -277,7 +279,10 @@ class Transport:
                 waited_s += delay
         if isinstance(failed, RateLimited):
             failed.hint = turn.excuse(failed.retry_after_s)
-        raise failed
+        try:
+            raise failed
+        finally:
+            del failed  # it holds this frame, which would hold it: the connection would wait for the garbage collector
 
     def _comes(self, turn: turns.Turn, method: str, path: str) -> bool:
         """Wait until it is the turn of a request, and tell so; False if that would be too long."""
@@ -361,13 +366,6 @@ class _Key(requests.auth.AuthBase):
         return request
 
 
-def _shut_down(response: requests.Response) -> None:
-    """Wake up the thread that waits for the next block; to close the connection would not."""
-    # It may be that the last block has come in this moment, and the connection has gone back to its pool.
-    with suppress(OSError, ValueError, RuntimeError):
-        response.raw.shutdown()
-
-
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Keep requests from looking into .netrc."""
     return request
@@ -391,7 +389,5 @@ def _failure(error: requests.RequestException) -> Outcome:
 
 def _outcome(error: APIError) -> Outcome:
     return Outcome(
-        status=error.status,
-        statement_timeout=isinstance(error, QueryTimeout),
-        retry_after_s=error.retry_after_s,
+        status=error.status, statement_timeout=isinstance(error, QueryTimeout), retry_after_s=error.retry_after_s
     )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import gc
 import gzip
 import logging
 import pickle
@@ -8,6 +10,7 @@ import socket
 import struct
 import time
 import traceback
+import weakref
 import zlib
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -271,6 +274,28 @@ def test_no_connection_says_what_to_do(monkeypatch: pytest.MonkeyPatch, resolves
         Transport(found, sleep=waits.append).json("POST", "x", idempotent=False)
     assert len(waits) == 1
     pickle.dumps(caught.value)
+
+
+def test_an_error_that_has_been_caught_holds_no_connection(wire: Wire) -> None:
+    def body() -> Iterator[bytes]:
+        yield b"first"
+        raise RuntimeError("mine")
+
+    def listen(connection: socket.socket) -> None:
+        read_chunked(connection, read_head(connection))
+
+    transport = wire.play(response("400 Bad", b'{"error":["no"]}'), listen)
+    gone = weakref.ref(transport)
+    gc.disable()
+    try:
+        with contextlib.suppress(errors.SQLError):
+            transport.json("POST", "x", idempotent=False)
+        with contextlib.suppress(RuntimeError):
+            transport.upload("copyfrom", query={"q": "COPY t"}, body=body)
+        del transport
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def secrets(text: str) -> list[str]:
