@@ -103,7 +103,10 @@ wait, timeout_s, progress
 
         Examples
         --------
-        >>> stations = cfl.Dataset.from_file("stations.gpkg")  # doctest: +SKIP
+        >>> import cartoframes_lite as cfl
+        >>> path = cfl.Dataset("stations").to_file("stations.gpkg")
+        >>> cfl.Dataset.from_file("stations.gpkg", name="again", privacy="private").name
+        'again'
         """
         options = ImportOptions(
             privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map

@@ -52,8 +52,13 @@ class Dataset(Catalogued):
     Examples
     --------
     >>> import cartoframes_lite as cfl
-    >>> cfl.Dataset("stations").columns()  # doctest: +SKIP
-    {'cartodb_id': 'int8', 'the_geom': 'geometry', 'name': 'text'}
+    >>> stations = cfl.Dataset("stations")
+    >>> stations.columns()
+    {'cartodb_id': 'int8', 'the_geom': 'geometry', 'the_geom_webmercator': 'geometry', 'name': 'text', 'year': 'int8'}
+    >>> stations.privacy = "link"
+    >>> stations.read(columns=["name"], limit=1)
+        name
+    0  North
 
     Notes
     -----

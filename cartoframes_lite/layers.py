@@ -43,6 +43,14 @@ class Layer:
         are as small as the smallest.
     interactivity : sequence of str
         Columns that a click on the map shows.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> new = cfl.Layer("SELECT * FROM stations WHERE year > 2000", color_by="name", interactivity=["name", "year"])
+    >>> shown = cfl.AnonymousMap([cfl.Layer("stations"), new])
+    >>> [item.label for item in shown.legend]
+    ['Harbour']
     """
 
     source: Named | str

@@ -158,9 +158,10 @@ class AnonymousMap(InstantiatedMap):
 
     Examples
     --------
-    >>> m = cfl.AnonymousMap([{"type": "cartodb", "options": {  # doctest: +SKIP
-    ...     "sql": "SELECT * FROM stations", "cartocss": "#layer {marker-width: 7}", "cartocss_version": "2.3.0"}}])
-    >>> gdf.explore(tiles=m.tile_provider())  # doctest: +SKIP
+    >>> import cartoframes_lite as cfl
+    >>> shown = cfl.AnonymousMap(cfl.Layer("stations", "#layer { marker-width: 7; }"))
+    >>> tiles = shown.tile_provider()  # for gdf.explore(tiles=tiles), folium, ipyleaflet, contextily
+    >>> picture = shown.static_image(400, 300, center=(2.35, 48.85), zoom=11)
     """
 
     def __init__(
@@ -279,6 +280,24 @@ class NamedMap:
         ------
         SQLError
             If the template is not valid, or there is a map of this name.
+
+        Examples
+        --------
+        >>> import cartoframes_lite as cfl
+        >>> options = {
+        ...     "sql": "SELECT * FROM stations WHERE year > <%= after %>",
+        ...     "cartocss": "#layer { marker-width: 7; }",
+        ...     "cartocss_version": "2.3.0",
+        ... }
+        >>> template = {
+        ...     "version": "0.0.1",
+        ...     "name": "newer_stations",
+        ...     "auth": {"method": "open"},
+        ...     "placeholders": {"after": {"type": "number", "default": 1900}},
+        ...     "layergroup": {"version": "1.8.0", "layers": [{"type": "cartodb", "options": options}]},
+        ... }
+        >>> newer = cfl.NamedMap.create(template)
+        >>> tiles = newer.instantiate({"after": 2000}).tile_url()
         """
         client = Client(credentials)
         return cls(client.maps.create_template(template), client.credentials)

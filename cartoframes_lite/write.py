@@ -107,8 +107,10 @@ def to_carto(
     Examples
     --------
     >>> import cartoframes_lite as cfl
-    >>> cfl.to_carto(gdf, "stations", if_exists="replace")  # doctest: +SKIP
+    >>> cfl.to_carto(gdf, "stations", if_exists="replace")
     'stations'
+    >>> cfl.to_carto(gdf, "Stations in 2026", dtype={"year": "smallint"}, privacy="private")
+    'stations_in_2026'
     """
     _check(table_name, if_exists, privacy, compression)
     table = _table(table_name)

@@ -50,6 +50,15 @@ class Client:
         The account, its quotas, and the users of its organization.
     api_keys : APIKeys
         Keys that may do less than the master key.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> client = cfl.Client()
+    >>> client.sql.rows("SELECT count(*) AS stations FROM stations")
+    [{'stations': 3}]
+    >>> client.users.me().table_count
+    1
     """
 
     def __init__(self, credentials: Credentials | None = None, *, progress: bool | None = None) -> None:

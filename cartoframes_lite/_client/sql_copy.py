@@ -21,11 +21,22 @@ Source = str | os.PathLike[str] | IO[bytes] | Iterable[bytes] | Callable[[], Ite
 
 
 class Copy:
-    """``client.copy``.
+    r"""``client.copy``.
 
     Parameters
     ----------
     transport : Transport
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> client = cfl.Client()
+    >>> rows = [b"East,1900\n", b"West,1905\n"]
+    >>> client.copy.copy_from("COPY stations (name, year) FROM STDIN WITH (FORMAT csv)", rows)
+    2
+    >>> with client.copy.copy_to("COPY (SELECT name FROM stations ORDER BY year) TO STDOUT") as stream:
+    ...     b"".join(stream)
+    b'North\nEast\nWest\nSouth\nHarbour\n'
     """
 
     def __init__(self, transport: Transport) -> None:

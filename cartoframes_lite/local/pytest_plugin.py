@@ -1,8 +1,8 @@
 """Fixtures for pytest: one embedded server for the session, with an empty account for each test.
 
-The wheel has this file a second time, as ``carto_local_pytest``, and the entry point is that one: pytest imports plugins
-in every run, and a module of the package would bring pandas and all with it. So nothing is imported here before a test
-asks for a fixture.
+The wheel has this file a second time, as ``carto_local_pytest``, and the entry point is that one: pytest imports
+plugins in every run, and a module of the package would bring pandas and all with it. So nothing is imported here before
+a test asks for a fixture.
 """
 
 from __future__ import annotations
@@ -38,5 +38,6 @@ def carto_credentials(carto_local: LocalCarto) -> Iterator[Credentials]:
     """Credentials of an empty account of the embedded CARTO server; the default ones during the test."""
     from cartoframes_lite.credentials import set_default_credentials
 
-    with set_default_credentials(carto_local.credentials) as credentials:
+    credentials = carto_local.credentials
+    with set_default_credentials(credentials):
         yield credentials
