@@ -81,8 +81,9 @@ def _run_pytest(block: Block) -> str:
     path.write_text(block.code)
     if path.name == "conftest.py":
         return ""
-    # Where the package is on the path and not installed, its entry point is not there.
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path.name]
+    # By its name, for its entry point is not there where the package is on the path and not installed.
+    plugin = "cartoframes_lite.local.pytest_plugin"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", plugin, "-p", "no:cacheprovider", path.name]
     tests = subprocess.run(command, capture_output=True, text=True)
     assert tests.returncode == 0, f"{block.place}: {tests.stdout}{tests.stderr}"
     return tests.stdout
