@@ -158,4 +158,4 @@ def _is_finite(number: str) -> str:
 
 def _number(value: float) -> str:
     """Write a number for people."""
-    return f"{value:,.0f}" if 1000 <= abs(value) < _MANY_DIGITS else f"{value:g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < _MANY_DIGITS else f"{value:.4g}"

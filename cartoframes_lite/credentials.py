@@ -253,6 +253,9 @@ class set_default_credentials:  # noqa: N801  # used as a function, and so named
         _in_context.set(None)
         _in_process = self
 
+    def __repr__(self) -> str:
+        return f"<default credentials: {self._credentials!r}>"
+
     def __enter__(self) -> Credentials | None:
         # A mark instead of putting the one before back: another thread may have set one since.
         self._is_block = True

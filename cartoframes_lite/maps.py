@@ -121,6 +121,9 @@ class InstantiatedMap(Tiled):
             picture=self._picture(view),
         )
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {self._credentials.base_url}>"
+
     def _repr_html_(self) -> str:
         return self._repr_mimebundle_()["text/html"]
 
@@ -367,6 +370,9 @@ class _Instance(InstantiatedMap):
 
     def _own_place(self) -> tuple[str, dict[str, str]]:
         return f"{_NAMED}{quote(self._name, safe='')}", {"config": json.dumps(dict(self._opening.body))}
+
+    def __repr__(self) -> str:
+        return f"<Instance of {NamedMap(self._name, self._credentials)!r}>"
 
     def _opened(self, *, lasting: bool) -> Opening:
         return self._opening

@@ -20,6 +20,11 @@ _DELAY_S = 2.0
 _log = logging.getLogger("cartoframes_lite")
 
 
+def _shown(show: bool | None) -> dict[str, Any]:
+    """Say when a bar is shown; unless that is said, TQDM_DISABLE in the environment can turn it off."""
+    return {"delay": _DELAY_S} if show is None else {"delay": 0, "disable": not show}
+
+
 class _Bar:
     """A bar that goes when the context is left."""
 
@@ -53,9 +58,8 @@ class Progress(_Bar):
             total=total_bytes,
             unit="B",
             unit_scale=True,
-            delay=0 if show else _DELAY_S,
-            disable=show is False,
             leave=False,
+            **_shown(show),
         )
 
     def count_bytes(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -84,9 +88,8 @@ class Waiting(_Bar):
         self._bar = tqdm(
             desc=title,
             bar_format="{desc}{postfix} [{elapsed}]",
-            delay=0 if show else _DELAY_S,
-            disable=show is False,
             leave=False,
+            **_shown(show),
         )
 
     def say(self, state: str) -> None:
