@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-import matplotlib.font_manager  # noqa: F401  # lists the fonts once, which a kernel would say in red
 import kept_notebooks as notebooks
+import matplotlib.font_manager  # noqa: F401  # lists the fonts once, which a kernel would say in red
 import pytest
 
 NOTEBOOKS = sorted(notebooks.FOLDER.glob("*.ipynb"))
