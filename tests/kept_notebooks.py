@@ -17,7 +17,8 @@ _CELL_TIMEOUT_S = 120
 # Browsers refuse to open port 1, so that a page that is kept never asks whatever listens on the reader's machine.
 _NO_PORT = "127.0.0.1:1"
 _PORT = re.compile(r"127\.0\.0\.1:\d+")
-_CHANGING = re.compile(  # times and ids
+_CHANGING = re.compile(  # times, ids, and names of Dask's tasks
+    r"Expr=\w+\(\w+\)|"
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|datetime\.datetime\([\d, ]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")

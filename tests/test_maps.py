@@ -62,6 +62,22 @@ def test_classes_of_numbers_and_categories(squares, credentials):
     assert {item.label for item in shown.legend} == {"west", "east"}
 
 
+def test_a_legend_is_for_people_and_has_four_digits(credentials):
+    POINTS.iloc[:2].assign(n=[261.2181, 1408.7]).carto.to_table("points", credentials)
+    shown = cfl.Dataset("points", credentials).map(color_by="n")
+    assert [item.label for item in shown.legend] == ["261.2 to 1,409"]
+
+
+def test_a_map_says_of_which_account_it_is(squares, carto):
+    assert repr(squares.map()) == f"<AnonymousMap on {carto.base_url}>"
+    auth = {"method": "token", "valid_tokens": ["secret"]}
+    layer = {"type": "cartodb", "options": {"sql": "SELECT * FROM squares"}}
+    template = {"version": "0.0.1", "name": "mine", "auth": auth, "layergroup": {"version": "1.8.0", "layers": [layer]}}
+    shown = repr(cfl.NamedMap.create(template, carto.credentials).instantiate(auth_token="secret"))
+    assert "'mine'" in shown
+    assert "secret" not in shown
+
+
 def test_sizes_are_for_points(squares, credentials):
     POINTS.carto.to_table("points", credentials)
     shown = cfl.AnonymousMap(cfl.Layer("points", size_by="n"), credentials)
