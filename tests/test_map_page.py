@@ -57,8 +57,9 @@ def opened(page, path):
 
 def popup(page):
     page.wait_for_selector(".leaflet-popup-content td")
-    cells = page.locator(".leaflet-popup-content td").all_inner_texts()
-    return dict(zip(page.locator(".leaflet-popup-content th").all_inner_texts(), cells, strict=True))
+    # At one moment: the popup before this one may just be going.
+    rows = page.locator(".leaflet-popup-content tr")
+    return dict(rows.evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"))
 
 
 def test_a_saved_map_in_a_browser(squares, key, tmp_path):
