@@ -15,7 +15,7 @@ def _tree(cls: type[BaseException], depth: int = 0) -> Iterator[list[str]]:
     """Give a row for a class and for each below it."""
     also = [base.__name__ for base in cls.__bases__ if not issubclass(base, (errors.CartoError, errors.CartoWarning))]
     said = inspect.getdoc(cls) or ""
-    name = "&emsp;" * (2 * depth) + f"{{py:exc}}`~cartoframes_lite.{cls.__name__}`"
+    name = "&nbsp;" * (4 * depth) + f"{{py:exc}}`~cartoframes_lite.{cls.__name__}`"
     builtin = [f"`{base}`" for base in also if base not in ("Exception", "UserWarning")]
     yield [name, ", ".join(builtin), said.partition("\n")[0].replace("``", "`")]
     for below in cls.__subclasses__():

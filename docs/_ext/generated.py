@@ -13,7 +13,11 @@ def directive(write: Callable[[], str]) -> type[SphinxDirective]:
 
     class Generated(SphinxDirective):
         def run(self) -> list[nodes.Node]:
-            return self.parse_text_to_nodes(write())
+            parsed = self.parse_text_to_nodes(write())
+            for made in parsed:
+                if isinstance(made, nodes.table):
+                    made["classes"].append("whole-words")
+            return parsed
 
     return Generated
 
