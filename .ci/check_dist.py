@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 IN_SDIST = ("cartoframes_lite/", "tests/", "docs/", "notebooks/", "README.md", "LICENSE", "pyproject.toml")
-PLUGIN = "carto_local_pytest.py"
+MOVED = {"cartoframes_lite/local/pytest_plugin.py": "carto_local_pytest.py"}  # by pyproject.toml
 NEEDED = (
     *(f"_map_page/page.{ending}" for ending in ("html", "css", "js")),
     *("py.typed", "local/cartodb.sql", "local/cartodbfy.sql", "local/state.sql", "data/countries.geojson"),
@@ -25,7 +25,7 @@ def main(directory: Path) -> int:
     with tarfile.open(sdist) as archive:
         in_sdist = {member.name.partition("/")[2] for member in archive if member.isfile()}
     wrong = [
-        *_differences("wheel", in_wheel, package | {PLUGIN}),
+        *_differences("wheel", in_wheel, {MOVED.get(name, name) for name in package}),
         *_differences("sdist", in_sdist - {"PKG-INFO", ".gitignore"}, {n for n in tracked if n.startswith(IN_SDIST)}),
         *(f"not in the wheel: {name}" for name in NEEDED if f"cartoframes_lite/{name}" not in in_wheel),
     ]

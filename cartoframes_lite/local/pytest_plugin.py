@@ -1,8 +1,7 @@
 """Fixtures for pytest: one embedded server for the session, with an empty account for each test.
 
-The wheel has this file a second time, as ``carto_local_pytest``, and the entry point is that one: pytest imports
-plugins in every run, and a module of the package would bring pandas and all with it. So nothing is imported here before
-a test asks for a fixture.
+In the wheel this file is the module ``carto_local_pytest``, beside the package: pytest imports plugins in every run, and
+a module of the package would bring pandas and all with it. So nothing is imported here before a test asks for a fixture.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def _sample(rule: pgtypes.Incoming) -> Any:
     return _TEXT_OF.get(rule.kind) or _VALUES.get(rule.arrow, 1)
 
 
-def _read(pgtype: str, values: Sequence[Any], coerce_float: bool = True, backend: Backend | None = None) -> str:
+def _read(pgtype: str, values: Sequence[Any], coerce_float: bool, backend: Backend | None = None) -> str:
     """Say what a column with these values becomes."""
     column = pgtypes.SourceColumn("c", pgtype, srid=4326)
     batch = pa.record_batch([pa.array(values, column.rule.arrow)], names=["c"])
@@ -62,18 +62,18 @@ def reading() -> str:
     """Write the table of types that are read, those together that become the same."""
     groups: dict[tuple[str, ...], list[str]] = {}
     known = [(f"`{name}`", name) for name in pgtypes._INCOMING]
-    for shown, pgtype in [*known, *((name, "text") for name in _OTHERS), ("arrays", "_int4")]:
+    exact = "`numeric`, with `coerce_float=False`"
+    for shown, pgtype in [*known, (exact, "numeric"), *((name, "text") for name in _OTHERS), ("arrays", "_int4")]:
         value = _sample(pgtypes.incoming(pgtype))
         cells = [
-            _read(pgtype, [value]),
-            _read(pgtype, [value, None]),
-            _read(pgtype, [value], coerce_float=False),
-            _read(pgtype, [value, None], backend="numpy_nullable"),
-            _read(pgtype, [value, None], backend="pyarrow"),
+            _read(pgtype, [value], shown != exact),
+            _read(pgtype, [value, None], shown != exact),
+            _read(pgtype, [value, None], shown != exact, "numpy_nullable"),
+            _read(pgtype, [value, None], shown != exact, "pyarrow"),
         ]
         cells[1:] = ["" if cell == cells[0] else cell for cell in cells[1:]]
         groups.setdefault(tuple(cells), []).append(shown)
-    head = ["PostgreSQL", "read as", "with NULL", "`coerce_float=False`", '`"numpy_nullable"`', '`"pyarrow"`']
+    head = ["PostgreSQL", "read as", "with NULL", '`"numpy_nullable"`', '`"pyarrow"`']
     return table(head, ([", ".join(names), *cells] for cells, names in groups.items()))
 
 
