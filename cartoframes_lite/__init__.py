@@ -33,6 +33,7 @@ from cartoframes_lite.errors import (
     RateLimited,
     ServerError,
     SQLError,
+    TableChangedError,
     TableExistsError,
     TableNotFoundError,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "SQLError",
     "ServerError",
     "Sync",
+    "TableChangedError",
     "TableExistsError",
     "TableNotFoundError",
     "User",
@@ -113,7 +115,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> types.ModuleType:
-    """Import the embedded server only when it is used, for its packages are optional."""
-    if name == "local":
-        return importlib.import_module("cartoframes_lite.local")
+    """Import what needs packages of an extra only when it is used."""
+    if name in ("dask", "local"):
+        return importlib.import_module(f"cartoframes_lite.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,18 +7,11 @@ while the staging table is there, nothing has been published.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import platform
-import re
-import secrets
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -30,6 +23,7 @@ from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite._codec.names import literal, qualify
 from cartoframes_lite._codec.payload import Payload, PayloadColumn
 from cartoframes_lite._codec.statements import copy_in, create_staging, is_gone, withdraw
+from cartoframes_lite._staging_names import PREFIX, at_work, is_abandoned, part_name, staging_name
 from cartoframes_lite.errors import (
     CartoError,
     ConnectionFailed,
@@ -39,19 +33,13 @@ from cartoframes_lite.errors import (
     SQLError,
 )
 
-PREFIX = "cfl_staging_"
 # The API takes 2 GB in one COPY, counted as sent; encoded bytes are never fewer than those.
 PIECE_BYTES = 1_900_000_000
 _ATTEMPTS = 3
-_ABANDONED_S = 24 * 3600  # a staging table of another machine is taken for abandoned after this time
 _PAUSE_S = 1.0
 _QUESTIONS = 5  # whether a table was published: over 15 s, for a database that is just starting again
-_NAME = re.compile(rf"{PREFIX}([0-9a-f]{{8}})_([0-9a-f]+)_([0-9a-f]+)_[0-9a-f]{{8}}")
 
 Compression = Literal["auto", "gzip"] | None
-
-# The staging tables that this process is filling. It has given up the others that have its number.
-_at_work: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,57 +65,6 @@ def look_up(client: Client, table: str) -> Account:
     return Account(client, row["schema"], table, row["exists"], tuple(row["leftovers"] or ()))
 
 
-def staging_name(now_s: float) -> str:
-    """Draw a name that tells whose table it is: machine, process, time, and something random."""
-    return f"{PREFIX}{_machine()}_{os.getpid():x}_{int(now_s):x}_{secrets.token_hex(4)}"
-
-
-def _machine() -> str:
-    """Name this machine, or rather this space of process ids (a container has its own)."""
-    try:
-        processes = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        processes = ""
-    return hashlib.blake2s(f"{platform.node()} {uuid.getnode()} {processes}".encode(), digest_size=4).hexdigest()
-
-
-def is_staging(name: str) -> bool:
-    """Say whether a table is one that a write is filling, or has left behind."""
-    return _NAME.fullmatch(name) is not None
-
-
-def is_abandoned(name: str, now_s: float) -> bool:
-    """Say whether who made a staging table is gone or has given it up, as far as can be known."""
-    found = _NAME.fullmatch(name)
-    if found is None:
-        return False
-    machine, process, started = found.groups()
-    if machine == _machine():
-        return name not in _at_work if int(process, 16) == os.getpid() else not _is_alive(int(process, 16))
-    return now_s - int(started, 16) > _ABANDONED_S
-
-
-def _is_alive(process: int) -> bool:
-    if platform.system() == "Windows":  # os.kill would end the process there
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_zombie(process)
-
-
-def _is_zombie(process: int) -> bool:
-    """Say whether it is a killed child that its parent has not waited for; it writes nothing any more."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state == "Z"
-
-
 def sweep(account: Account) -> None:
     """Drop the staging tables that killed processes, or a broken network, left behind."""
     now_s = time.time()
@@ -135,8 +72,8 @@ def sweep(account: Account) -> None:
         if is_abandoned(name, now_s):
             try:
                 _drop(account.client, account.schema, name)
-            except (PermissionDenied, SQLError):
-                continue  # another key's table: its own next write drops it
+            except (PermissionDenied, SQLError, QueryTimeout):
+                continue  # another key's table, or one that rows still go into: a later write drops it
 
 
 def _drop(client: Client, schema: str, staging: str) -> None:
@@ -187,7 +124,7 @@ def stage_and_publish(
     CartoError
         In every case but a lost answer that cannot be cleared up, the target is as it was.
     """
-    staging = _stage(account, upload, compression, progress)
+    staging = stage(account, upload, _own_name, compression=compression, progress=progress)
     try:
         _publish(account, staging, publish(staging))
     except PublishUnknown:
@@ -196,18 +133,84 @@ def stage_and_publish(
         _clean_up(account, staging)
         raise
     finally:
-        _at_work.discard(staging)
+        at_work.discard(staging)
+
+
+def _own_name() -> str:
+    name = staging_name(time.time())
+    at_work.add(name)
+    return name
+
+
+@contextmanager
+def parts(account: Account, columns: tuple[PayloadColumn, ...], *, keyed: bool) -> Iterator[str]:
+    """Stand for a write whose parts are staged elsewhere, and drop in the end what is left of them.
+
+    Gives the name of a staging table without rows. It is there until the write is published or given up: then it goes
+    first, so that a part that comes later can tell that it is too late.
+    """
+    whole = _own_name()
+    try:
+        account.client.sql.send(create_staging(qualify(account.schema, whole), columns, keyed=keyed), idempotent=True)
+        yield whole
+    except PublishUnknown:
+        at_work.discard(whole)
+        raise
+    except BaseException:
+        _clean_up_parts(account, whole)
+        raise
+    else:
+        _clean_up_parts(account, whole)
+
+
+def _clean_up_parts(account: Account, whole: str) -> None:
+    _clean_up(account, whole)
+    try:
+        leftovers = look_up(account.client, account.table).leftovers
+    except (CartoError, OSError):
+        return
+    for name in leftovers:
+        if name.startswith(whole):
+            _clean_up(account, name)
+
+
+def stage_part(account: Account, upload: Upload, whole: str, number: int, *, compression: Compression) -> str:
+    """Stage a part of the rows in a table of its own, which is another one at each try.
+
+    So what is still on its way from a worker that was given up reaches a table that nobody asks for.
+
+    Raises
+    ------
+    CartoError
+        If the whole was published or given up in the meantime.
+    """
+    staging = stage(account, upload, lambda: part_name(whole, number), compression=compression, progress=False)
+    if not account.client.sql.has_table(account.schema, whole):
+        _clean_up(account, staging)
+        raise CartoError(f"the write to {account.table!r} is over, and its part {number} comes too late")
+    return staging
+
+
+def publish_parts(account: Account, whole: str, transaction: str) -> None:
+    """Run the transaction that publishes all parts."""
+    _publish(account, whole, transaction)
 
 
 class PublishUnknown(ConnectionFailed):
     """The answer of the publishing transaction was lost, and the server cannot be asked what happened."""
 
 
-def _stage(account: Account, upload: Upload, compression: Compression, progress: bool | None) -> str:
+def stage(
+    account: Account,
+    upload: Upload,
+    new_name: Callable[[], str],
+    *,
+    compression: Compression,
+    progress: bool | None,
+) -> str:
     """Fill a staging table; a try that breaks off is followed by one with a table of its own."""
     for attempt in range(1, _ATTEMPTS + 1):
-        staging = staging_name(time.time())
-        _at_work.add(staging)
+        staging = new_name()
         with Progress("writing", progress) as bar:
             pieces = _Pieces(upload, bar)
             try:
@@ -368,7 +371,7 @@ def _ask(account: Account, question: str, *names: str) -> bool:
 
 def _clean_up(account: Account, staging: str) -> None:
     """Drop a staging table if the server can be reached; else the next write does it."""
-    _at_work.discard(staging)
+    at_work.discard(staging)
     try:
         _drop(account.client, account.schema, staging)
     except (CartoError, OSError):

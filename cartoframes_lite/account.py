@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
-from cartoframes_lite._staging import is_staging
+from cartoframes_lite._staging_names import is_staging
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.imports import ImportJob

@@ -7,6 +7,7 @@ The tree, ``*`` marks the classes that an answer of the server becomes::
         ├── CredentialsError      (also ValueError)       no usable credentials
         ├── TableExistsError      (also ValueError)       if_exists="fail" and it does
         ├── TableNotFoundError    (also LookupError)      no such table
+        ├── TableChangedError                             another table than the parts before were read from
         ├── ConversionError       (also ValueError)       a value or type has no counterpart
         ├── ConnectionFailed      (also ConnectionError)  no answer, or not all of it
         ├── ImportFailed                                  an import job ended in failure
@@ -57,6 +58,7 @@ __all__ = [
     "RateLimited",
     "SQLError",
     "ServerError",
+    "TableChangedError",
     "TableExistsError",
     "TableNotFoundError",
 ]
@@ -87,6 +89,10 @@ class TableExistsError(CartoError, ValueError):
 
 class TableNotFoundError(CartoError, LookupError):
     """The table does not exist, or the key in use may not know of it."""
+
+
+class TableChangedError(CartoError):
+    """The table was changed while its parts were read one by one, which together would be no state of it."""
 
 
 class ConversionError(CartoError, ValueError):

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 import pandas as pd
 import pyarrow as pa
@@ -16,12 +16,11 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.prefetch import prefetched
 from cartoframes_lite._client.progress import Progress
 from cartoframes_lite._codec.copybinary import SYNC_BYTES, BrokenStream, Decoder, decode
-from cartoframes_lite._codec.frame import WEB_MERCATOR, arrow_schema, from_arrow
-from cartoframes_lite._codec.names import qualify
+from cartoframes_lite._codec.frame import arrow_schema, from_arrow
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite._codec.sources import is_query, without_end
 from cartoframes_lite._codec.statements import copy_out
 from cartoframes_lite._codec.to_series import Backend
+from cartoframes_lite._origin import Origin, origin_of, probe, select
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, error_from_response
 
@@ -133,11 +132,11 @@ def read_carto(
     """
     _check(source, columns, limit, chunksize, dtype_backend)
     client = Client(credentials)
-    origin = _origin(source, schema)
+    origin = origin_of(source, schema)
 
     def begin() -> _Stream:
-        found = _probe(client, origin)
-        selected = _select(found, columns, source)
+        found = probe(client, origin)
+        selected = select(found, columns, source)
         _check_index(selected, index_col)
         return _Stream(client, origin, found, selected, limit, progress)
 
@@ -175,56 +174,6 @@ def _check(source: object, columns: object, limit: object, chunksize: object, ba
         raise ValueError(f'dtype_backend must be "numpy_nullable" or "pyarrow", not {backend!r}')
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Where rows come from: a table (``table`` is its name) or a query; ``sql`` stands behind FROM."""
-
-    sql: str
-    table: str | None = None
-    schema: str | None = None
-    query: str | None = None
-
-    def note(self, credentials: Credentials) -> dict[str, Any]:
-        """Say it for ``attrs``; the key is no part of it."""
-        account = {"base_url": credentials.base_url, "username": credentials.username}
-        place = {"query": self.query} if self.table is None else {"table": self.table, "schema": self.schema}
-        return {**account, **place}
-
-
-def _origin(source: str, schema: str | None) -> _Origin:
-    if is_query(source):
-        if schema is not None:
-            raise ValueError("schema goes with the name of a table; in a query, write the schema there")
-        # The line break ends a comment at the end of the query.
-        return _Origin(f"(\n{without_end(source)}\n) AS _query", query=source)
-    table = source.strip()
-    if schema is None and "." in table:
-        schema, table = table.split(".", 1)
-    return _Origin(qualify(schema, table), table=table, schema=schema)
-
-
-def _probe(client: Client, origin: _Origin) -> list[SourceColumn]:
-    """Ask for the columns and their types, without rows."""
-    try:
-        return client.sql.columns(origin.sql)
-    except SQLError:
-        if origin.table is not None:
-            client.sql.require_table(origin.schema, origin.table)
-        raise
-
-
-def _select(found: list[SourceColumn], columns: Sequence[str] | None, source: str) -> list[SourceColumn]:
-    if columns is None:
-        return [column for column in found if column.name != WEB_MERCATOR]
-    by_name = {column.name: column for column in found}
-    unknown = [name for name in columns if name not in by_name]
-    if unknown:
-        raise ValueError(f"{source!r} has no columns {unknown}; it has {list(by_name)}")
-    if len(set(columns)) < len(columns):
-        raise ValueError(f"columns names a column twice: {list(columns)}")
-    return [by_name[name] for name in columns]
-
-
 def _check_index(selected: list[SourceColumn], index_col: Hashable | Sequence[Hashable] | None) -> None:
     wanted = index_col if isinstance(index_col, list | tuple) else [] if index_col is None else [index_col]
     names = [column.name for column in selected]
@@ -242,7 +191,7 @@ class _Stream:
     """The rows on their way: ``columns`` of those that were ``found``."""
 
     client: Client
-    origin: _Origin
+    origin: Origin
     found: list[SourceColumn]
     columns: list[SourceColumn]
     limit: int | None
@@ -280,7 +229,7 @@ class _Stream:
         Between the question for the columns and the COPY a column can have got another type. And a COPY that waited
         for that change sees the rows before it with the columns after it: NULL in those that are new.
         """
-        return _probe(self.client, self.origin) != self.found
+        return probe(self.client, self.origin) != self.found
 
 
 def _explain(error: BrokenStream) -> Exception:

@@ -8,7 +8,7 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._codec.frame import THE_GEOM
 from cartoframes_lite._codec.names import is_cut, literal, normalise, qualify, quote
-from cartoframes_lite._staging import is_staging
+from cartoframes_lite._staging_names import is_staging
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import TableExistsError
 

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pandas as pd
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
-from cartoframes_lite._codec.fit import fit_wanted
-from cartoframes_lite._codec.merge import addition, replacement
 from cartoframes_lite._codec.names import is_cut, normalise, qualify
-from cartoframes_lite._codec.payload import (
-    Payload,
-    conform,
-    prepare,
-    require_geometry,
-    with_any_digits,
-    with_carto_columns,
-)
+from cartoframes_lite._codec.payload import Payload, conform, prepare, require_geometry, with_any_digits
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite._codec.statements import CARTO_COLUMNS, publish_into, publish_new
+from cartoframes_lite._codec.plan import IfExists, Plan, plan_into, plan_new
 from cartoframes_lite._staging import Account, Compression, Upload, look_up, stage_and_publish, sweep
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import ConnectionFailed, ConversionError, SQLError, TableExistsError
-
-IfExists = Literal["fail", "replace", "append"]
+from cartoframes_lite.errors import ConnectionFailed, SQLError, TableExistsError
 
 # Payloads of an iterator that are kept for a second try. A server that turns a request away does so at once.
 _KEPT_BYTES = 256 << 20
@@ -110,8 +98,8 @@ def to_carto(
     >>> cfl.to_carto(gdf, "stations", if_exists="replace")  # doctest: +SKIP
     'stations'
     """
-    _check(table_name, if_exists, privacy, compression)
-    table = _table(table_name)
+    check(table_name, if_exists, privacy, compression)
+    table = table_named(table_name)
     payload_of = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
     source = _Source.of(dataframe, payload_of)
     if cartodbfy:
@@ -132,7 +120,8 @@ def to_carto(
     return table
 
 
-def _check(table_name: object, if_exists: object, privacy: object, compression: object) -> None:
+def check(table_name: object, if_exists: object, privacy: object, compression: object) -> None:
+    """Refuse arguments that cannot be meant, before any request."""
     if not isinstance(table_name, str) or not table_name.strip():
         raise TypeError(f"table_name must be a name, not {table_name!r}")
     for name, value, allowed in (
@@ -144,7 +133,7 @@ def _check(table_name: object, if_exists: object, privacy: object, compression: 
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
 
 
-def _table(name: str) -> str:
+def table_named(name: str) -> str:
     """Normalise the name of the table."""
     table = normalise(name)
     if table.startswith("pg_"):
@@ -164,29 +153,27 @@ def _write(
     progress: bool | None,
 ) -> None:
     """Plan and write; plan again if somebody else has made, dropped or changed the table in the meantime."""
-    table, swept = _table(table_name), False
+    table, swept = table_named(table_name), False
     for plans_left in reversed(range(_PLANS)):
         account = look_up(client, table)
         if account.exists:
-            _check_target(table_name, table, if_exists)
+            check_target(table_name, table, if_exists)
         if not swept:
             sweep(account)
             swept = True
-        target = _columns(account)
-        if target is None:
-            plan = _plan_new(account, source, cartodbfy)
-        else:
-            plan = _plan_into(account, source, target, if_exists, cartodbfy)
+        target = target_columns(account)
+        plan = plan_for(table, source.first, target, if_exists, cartodbfy=cartodbfy)
+        publish = partial(plan.publish, account.schema)
         try:
-            stage_and_publish(account, plan.upload, plan.publish, compression=compression, progress=progress)
+            stage_and_publish(account, _upload(plan, source), publish, compression=compression, progress=progress)
         except SQLError:
-            if not plans_left or _columns(look_up(client, table)) == target:
+            if not plans_left or target_columns(look_up(client, table)) == target:
                 raise
         else:
             return
 
 
-def _check_target(given: str, table: str, if_exists: IfExists) -> None:
+def check_target(given: str, table: str, if_exists: IfExists) -> None:
     """Refuse a table that is there, if it is not to be written to, or may not be the one that is meant."""
     normalised = "" if given == table else f", which is what {given!r} becomes,"
     if if_exists == "fail":
@@ -195,7 +182,16 @@ def _check_target(given: str, table: str, if_exists: IfExists) -> None:
         raise ValueError(f"the table {table!r}{normalised} is there already: if it is the one you mean, give that name")
 
 
-def _columns(account: Account) -> dict[str, SourceColumn] | None:
+def plan_for(
+    table: str, first: Payload, target: dict[str, SourceColumn] | None, if_exists: IfExists, *, cartodbfy: bool
+) -> Plan:
+    """Plan a new table, or to write into the one with the columns of ``target``."""
+    if target is None:
+        return plan_new(table, first, cartodbfy=cartodbfy)
+    return plan_into(table, first, target, if_exists, cartodbfy=cartodbfy)
+
+
+def target_columns(account: Account) -> dict[str, SourceColumn] | None:
     """Ask for the columns of the target; None if there is no such table."""
     if not account.exists:
         return None
@@ -243,49 +239,11 @@ class _Source:
             self._kept.append(payload)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    upload: Upload
-    publish: Any
-
-
-def _plan_new(account: Account, source: _Source, cartodbfy: bool) -> _Plan:
-    """Stage the table in its final shape, so that publishing is no more than renaming."""
-
+def _upload(plan: Plan, source: _Source) -> Upload:
     def payloads() -> Iterator[Payload]:
         first_id = 1
         for payload in source:
-            fitted = fit_wanted(payload)
-            yield with_carto_columns(fitted, first_id) if cartodbfy else fitted
+            yield plan.fitted(payload, first_id)
             first_id += payload.rows
 
-    first = fit_wanted(source.first)
-    columns = with_carto_columns(first, 1) if cartodbfy else first
-    return _Plan(
-        Upload(columns.columns, columns.schema(), payloads, keyed=cartodbfy),
-        lambda staging: publish_new(account.schema, staging, account.table, columns.columns, cartodbfy=cartodbfy),
-    )
-
-
-def _plan_into(
-    account: Account, source: _Source, target: Mapping[str, SourceColumn], if_exists: IfExists, cartodbfy: bool
-) -> _Plan:
-    """Stage only the rows; the target keeps its shape, or what of it the new rows have room in."""
-    if not source.first.columns:
-        raise ConversionError(f"the frame has no columns, so there is nothing to {if_exists} in {account.table!r}")
-    change = replacement(source.first, target) if if_exists == "replace" else addition(source.first, target)
-    first = change.fitted(source.first)
-    complete = set(CARTO_COLUMNS) <= set(target) - set(change.drop)
-    return _Plan(
-        Upload(first.columns, first.schema(), lambda: map(change.fitted, source), keyed=False),
-        lambda staging: publish_into(
-            account.schema,
-            staging,
-            account.table,
-            first.columns,
-            replace=if_exists == "replace",
-            drop=change.drop,
-            add=[column for column in first.columns if column.name in change.add],
-            cartodbfy=if_exists == "replace" and cartodbfy and not complete,
-        ),
-    )
+    return Upload(plan.columns, plan.first.schema(), payloads, keyed=plan.keyed)

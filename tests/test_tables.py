@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import cartoframes_lite as cfl
-from cartoframes_lite._staging import staging_name
+from cartoframes_lite._staging_names import staging_name
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 import shapely
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _staging
+from cartoframes_lite import _staging, _staging_names
 
 
 @pytest.fixture
@@ -394,9 +394,9 @@ def test_frames_remember_their_table_and_no_key(gdf, credentials):
 def test_staging_tables_that_nobody_works_on_are_swept_and_others_are_not(gdf, credentials, sql):
     child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     now = int(dt.datetime.now().timestamp())
-    dead = f"{_staging.PREFIX}{_staging._machine()}_{int(child.stdout):x}_{now:x}_00000000"
-    alive = f"{_staging.PREFIX}{_staging._machine()}_{os.getppid():x}_{now:x}_00000000"
-    given_up = _staging.staging_name(now)
+    dead = f"{_staging.PREFIX}{_staging_names._machine()}_{int(child.stdout):x}_{now:x}_00000000"
+    alive = f"{_staging.PREFIX}{_staging_names._machine()}_{os.getppid():x}_{now:x}_00000000"
+    given_up = _staging_names.staging_name(now)
     elsewhere = f"{_staging.PREFIX}00000000_1_{now:x}_00000000"
     old = f"{_staging.PREFIX}00000000_1_{now - 100_000:x}_00000000"
     for name in (dead, alive, given_up, elsewhere, old):

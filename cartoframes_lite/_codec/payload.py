@@ -71,6 +71,12 @@ class PayloadColumn:
         values = geometry.with_dimension(self.values, self.name, has_z=has_z)
         return replace(self, values=values, sql_type=geometry_type(4326, has_z=has_z))
 
+    def smallest_rows(self) -> list[int]:
+        """Tell a row whose geometry has coordinates, as few as any; none if there is none."""
+        counts = shapely.get_num_coordinates(self.values)
+        filled = np.flatnonzero(counts)
+        return [int(filled[counts[filled].argmin()])] if len(filled) else []
+
     @property
     def staged_type(self) -> str:
         """The type of the column in the staging table."""
@@ -97,6 +103,15 @@ class Payload:
     def column(self, name: str) -> PayloadColumn | None:
         """Find a column by its name in the table."""
         return next((column for column in self.columns if column.name == name), None)
+
+    def taken(self, rows: Sequence[int]) -> Payload:
+        """Keep some rows, by number."""
+        numbers = np.array(rows, np.int64)
+        columns = [
+            replace(column, values=column.values[numbers] if column.is_geometry else column.values.take(numbers))
+            for column in self.columns
+        ]
+        return Payload(tuple(columns), len(rows))
 
     def schema(self) -> pa.Schema:
         """Give the Arrow schema of the batches."""

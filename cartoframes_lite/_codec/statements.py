@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
@@ -37,13 +38,70 @@ def create_staging(staging: str, columns: Sequence[PayloadColumn], *, keyed: boo
     return f"CREATE TABLE IF NOT EXISTS {staging} ({', '.join(definitions)})"
 
 
-def publish_new(schema: str, staging: str, table: str, columns: Sequence[PayloadColumn], *, cartodbfy: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The staging tables of a write in parts, in order; their names begin with that of the whole.
+
+    Attributes
+    ----------
+    suffixes : tuple of str
+    rows : int
+        How many rows they have together.
+    """
+
+    suffixes: tuple[str, ...]
+    rows: int
+
+
+def _gather(
+    schema: str, staging: str, parts: Parts, target: str, columns: Sequence[PayloadColumn], values: Sequence[str]
+) -> str:
+    """Compose the loop that moves the rows of all parts into a table; short, for batch jobs have 16 KB.
+
+    ``$1`` in the values is the number of rows before those of the part.
+    """
+    names = ", ".join(quote(column.name) for column in columns)
+    insert = f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM {quote(schema)}."
+    drop = f"DROP TABLE {quote(schema)}."
+    steps = (
+        "DECLARE suffix text; part text; moved bigint; before bigint := 0; BEGIN"
+        f" FOREACH suffix IN ARRAY string_to_array({literal(','.join(parts.suffixes))}, ',') LOOP"
+        f" part := quote_ident({literal(staging)} || suffix);"
+        f" EXECUTE {literal(insert)} || part USING before;"
+        " GET DIAGNOSTICS moved = ROW_COUNT; before := before + moved;"
+        f" EXECUTE {literal(drop)} || part;"
+        " END LOOP;"
+        f" IF before <> {parts.rows:d} THEN RAISE EXCEPTION 'the parts have % rows, not {parts.rows:d}', before;"
+        " END IF; END"
+    )
+    return f"DO {_dollar_quoted(steps)}"
+
+
+def publish_new(
+    schema: str,
+    staging: str,
+    table: str,
+    columns: Sequence[PayloadColumn],
+    *,
+    cartodbfy: bool,
+    parts: Parts | None = None,
+    numbered: bool = False,
+) -> str:
     """Compose the transaction that makes a staging table the new table.
 
-    The statements of one request are one transaction.
+    The statements of one request are one transaction. The rows of ``parts`` come into the table before; ``numbered``
+    means that the ids of each part begin at 1, and go on behind those of the part before.
     """
-    target = qualify(schema, table)
-    statements = [f"ALTER TABLE {qualify(schema, staging)} RENAME TO {quote(table)}"]
+    target, place = qualify(schema, table), qualify(schema, staging)
+    statements = []
+    if parts is not None:
+        values = [
+            f"{quote(column.name)} + $1" if numbered and column.name == CARTODB_ID else quote(column.name)
+            for column in columns
+        ]
+        statements.append(f"LOCK TABLE {place} IN ACCESS EXCLUSIVE MODE")
+        statements.append(_gather(schema, staging, parts, place, columns, values))
+    statements.append(f"ALTER TABLE {place} RENAME TO {quote(table)}")
     changes = [
         f"ALTER COLUMN {quote(column.name)} TYPE {column.final_type} USING {quote(column.name)}::{column.final_type}"
         for column in columns
@@ -105,8 +163,11 @@ def publish_into(
     drop: Sequence[str] = (),
     add: Sequence[PayloadColumn] = (),
     cartodbfy: bool = False,
+    parts: Parts | None = None,
 ) -> str:
     """Compose the transaction that adds the rows of a staging table to the target, or replaces its rows by them.
+
+    With ``parts`` it is their rows.
 
     DELETE, not TRUNCATE: a reader whose snapshot is older goes on seeing the old rows. The lock lets readers
     through and makes writers wait for each other.
@@ -122,9 +183,12 @@ def publish_into(
     changes += [f"ADD COLUMN {quote(column.name)} {column.final_type}" for column in add]
     if changes:
         statements.append(f"ALTER TABLE {target} {', '.join(changes)}")
-    names = ", ".join(quote(column.name) for column in columns)
-    values = ", ".join(_cast(column) for column in columns)
-    statements.append(f"INSERT INTO {target} ({names}) SELECT {values} FROM {source}")
+    values = [_cast(column) for column in columns]
+    if parts is not None:
+        statements.append(_gather(schema, staging, parts, target, columns, values))
+    else:
+        names = ", ".join(quote(column.name) for column in columns)
+        statements.append(f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM {source}")
     statements.append(f"DROP TABLE {source}")
     if any(column.name == CARTODB_ID for column in columns):
         statements.append(set_sequence(schema, table))

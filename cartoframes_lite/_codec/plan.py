@@ -1,0 +1,118 @@
+"""What a write is going to do: the shape of the staging table, what rows need to fit it, how it is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cartoframes_lite._codec.fit import fit_wanted
+from cartoframes_lite._codec.merge import Change, addition, replacement
+from cartoframes_lite._codec.payload import CARTODB_ID, Payload, PayloadColumn, with_carto_columns
+from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite._codec.statements import CARTO_COLUMNS, Parts, publish_into, publish_new
+from cartoframes_lite.errors import ConversionError
+
+IfExists = Literal["fail", "replace", "append"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How rows come into a table.
+
+    Attributes
+    ----------
+    table : str
+    first : Payload
+        The first rows, as they are staged.
+    change : Change or None
+        What happens to the table that is there; None makes a new one.
+    replace : bool
+        Whether the rows of that table go.
+    cartodbfy : bool
+        Make it a CARTO table.
+    numbered : bool
+        Whether the rows have no ids of their own, and get those from 1 on.
+    """
+
+    table: str
+    first: Payload
+    change: Change | None
+    replace: bool
+    cartodbfy: bool
+    numbered: bool
+
+    @property
+    def columns(self) -> tuple[PayloadColumn, ...]:
+        """The columns of the staging table, in the order of the stream."""
+        return self.first.columns
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the staging table has the key of a CARTO table: it is going to be one."""
+        return self.change is None and self.cartodbfy
+
+    def fitted(self, payload: Payload, first_id: int) -> Payload:
+        """Bring rows into the shape of the staging table.
+
+        Parameters
+        ----------
+        payload : Payload
+        first_id : int
+            The id of the first row, if they get ids here.
+        """
+        if self.change is not None:
+            return self.change.fitted(payload)
+        fitted = fit_wanted(payload)
+        return with_carto_columns(fitted, first_id) if self.cartodbfy else fitted
+
+    def publish(self, schema: str, staging: str, parts: Parts | None = None) -> str:
+        """Compose the transaction that publishes a staging table, or its parts."""
+        if self.change is None:
+            return publish_new(
+                schema,
+                staging,
+                self.table,
+                self.columns,
+                cartodbfy=self.cartodbfy,
+                parts=parts,
+                numbered=self.numbered,
+            )
+        return publish_into(
+            schema,
+            staging,
+            self.table,
+            self.columns,
+            replace=self.replace,
+            drop=self.change.drop,
+            add=[column for column in self.columns if column.name in self.change.add],
+            cartodbfy=self.cartodbfy,
+            parts=parts,
+        )
+
+
+def plan_new(table: str, first: Payload, *, cartodbfy: bool) -> Plan:
+    """Stage the table in its final shape, so that publishing is no more than renaming."""
+    fitted = fit_wanted(first)
+    numbered = cartodbfy and fitted.column(CARTODB_ID) is None
+    shaped = with_carto_columns(fitted, 1) if cartodbfy else fitted
+    return Plan(table, shaped, None, replace=False, cartodbfy=cartodbfy, numbered=numbered)
+
+
+def plan_into(
+    table: str, first: Payload, target: Mapping[str, SourceColumn], if_exists: IfExists, *, cartodbfy: bool
+) -> Plan:
+    """Stage only the rows; the target keeps its shape, or what of it the new rows have room in.
+
+    Raises
+    ------
+    ConversionError
+        If the rows do not fit the table.
+    """
+    if not first.columns:
+        raise ConversionError(f"the frame has no columns, so there is nothing to {if_exists} in {table!r}")
+    replace = if_exists == "replace"
+    change = replacement(first, target) if replace else addition(first, target)
+    complete = set(CARTO_COLUMNS) <= set(target) - set(change.drop)
+    remade = replace and cartodbfy and not complete
+    return Plan(table, change.fitted(first), change, replace=replace, cartodbfy=remade, numbered=False)

@@ -1,0 +1,67 @@
+"""Where rows come from: a table or a query, and the columns it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._codec.frame import WEB_MERCATOR
+from cartoframes_lite._codec.names import qualify
+from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite._codec.sources import is_query, without_end
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import SQLError
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where rows come from: a table (``table`` is its name) or a query; ``sql`` stands behind FROM."""
+
+    sql: str
+    table: str | None = None
+    schema: str | None = None
+    query: str | None = None
+
+    def note(self, credentials: Credentials) -> dict[str, Any]:
+        """Say it for ``attrs``; the key is no part of it."""
+        account = {"base_url": credentials.base_url, "username": credentials.username}
+        place = {"query": self.query} if self.table is None else {"table": self.table, "schema": self.schema}
+        return {**account, **place}
+
+
+def origin_of(source: str, schema: str | None) -> Origin:
+    """Tell the name of a table from a query."""
+    if is_query(source):
+        if schema is not None:
+            raise ValueError("schema goes with the name of a table; in a query, write the schema there")
+        # The line break ends a comment at the end of the query.
+        return Origin(f"(\n{without_end(source)}\n) AS _query", query=source)
+    table = source.strip()
+    if schema is None and "." in table:
+        schema, table = table.split(".", 1)
+    return Origin(qualify(schema, table), table=table, schema=schema)
+
+
+def probe(client: Client, origin: Origin) -> list[SourceColumn]:
+    """Ask for the columns and their types, without rows."""
+    try:
+        return client.sql.columns(origin.sql)
+    except SQLError:
+        if origin.table is not None:
+            client.sql.require_table(origin.schema, origin.table)
+        raise
+
+
+def select(found: list[SourceColumn], columns: Sequence[str] | None, source: str) -> list[SourceColumn]:
+    """Choose columns by name; None is all but the one that CARTO computes."""
+    if columns is None:
+        return [column for column in found if column.name != WEB_MERCATOR]
+    by_name = {column.name: column for column in found}
+    unknown = [name for name in columns if name not in by_name]
+    if unknown:
+        raise ValueError(f"{source!r} has no columns {unknown}; it has {list(by_name)}")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"columns names a column twice: {list(columns)}")
+    return [by_name[name] for name in columns]

@@ -1,0 +1,101 @@
+"""The parts of a write: staged by many workers, and published together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.patience import until_admitted
+from cartoframes_lite._codec.payload import Payload, conform, with_any_digits
+from cartoframes_lite._codec.plan import Plan
+from cartoframes_lite._codec.statements import Parts
+from cartoframes_lite._staging import Account, Compression, Upload, parts, publish_parts, stage_part
+from cartoframes_lite.credentials import Credentials
+
+Prepare = Callable[[pd.DataFrame], Payload]
+Slot = Callable[[], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a worker says of a part that it has staged; an empty part has no table."""
+
+    table: str | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uploader:
+    """Stages one part; sent to the workers, with the key in it, which no repr shows.
+
+    Attributes
+    ----------
+    model : Payload
+        The columns and types that every part has to have.
+    whole : str
+        The staging table that stands for the write.
+    slot : callable
+        Gives a context manager that is held while rows are sent.
+    """
+
+    credentials: Credentials
+    prepare: Prepare
+    model: Payload
+    plan: Plan
+    schema: str
+    whole: str
+    compression: Compression
+    slot: Slot
+
+    def __repr__(self) -> str:
+        return f"Uploader({self.plan.table!r}, {self.credentials!r})"
+
+    def __call__(self, frame: pd.DataFrame, number: int) -> Receipt:
+        """Stage a part.
+
+        Raises
+        ------
+        ConversionError
+            If its columns do not fit those of the model.
+        """
+        payload = self.plan.fitted(conform(with_any_digits(self.prepare(frame)), self.model), 1)
+        if not payload.rows:
+            return Receipt(None, 0)
+        account = Account(Client(self.credentials), self.schema, self.plan.table, True, ())
+        upload = Upload(self.plan.columns, self.plan.first.schema(), lambda: iter([payload]), keyed=False)
+        with self.slot():
+            table = until_admitted(
+                lambda: stage_part(account, upload, self.whole, number, compression=self.compression)
+            )
+        return Receipt(table, payload.rows)
+
+
+def model_of(payload: Payload) -> Payload:
+    """Keep of a payload what others are measured by: its types, and of each geometry column a row that is not empty."""
+    payload = with_any_digits(payload)
+    rows: list[int] = []
+    for column in payload.columns:
+        if column.is_geometry:
+            rows += column.smallest_rows()
+    return payload.taken(rows)
+
+
+def write_parts(account: Account, plan: Plan, upload: Callable[[str], Sequence[Receipt]]) -> None:
+    """Let the parts be staged and publish them in one transaction.
+
+    Parameters
+    ----------
+    account : Account
+    plan : Plan
+    upload : callable
+        Stages all parts, given the name of the staging table that stands for the write.
+    """
+    with parts(account, plan.columns, keyed=plan.keyed) as whole:
+        receipts = upload(whole)
+        suffixes = tuple(receipt.table.removeprefix(whole) for receipt in receipts if receipt.table is not None)
+        staged = Parts(suffixes, sum(receipt.rows for receipt in receipts))
+        publish_parts(account, whole, plan.publish(account.schema, whole, staged))

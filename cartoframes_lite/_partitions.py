@@ -1,0 +1,242 @@
+"""Tables in ranges of a column: where they are cut, how one is read, and whether the table is still the same."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.patience import until_admitted
+from cartoframes_lite._codec.frame import from_arrow
+from cartoframes_lite._codec.names import literal, quote
+from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite._codec.to_series import Backend
+from cartoframes_lite._origin import Origin, probe
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import CartoError, TableChangedError
+from cartoframes_lite.read import read_carto
+
+Bound = int | dt.date | pd.Timestamp
+
+_RANGED = ("int2", "int4", "int8", "date", "timestamp", "timestamptz")
+# A column has one dtype in all partitions, whichever of them has a NULL.
+_NULLABLE = {"int16": "Int16", "int32": "Int32", "int64": "Int64", "bool": "boolean"}
+_UNKNOWN = "it cannot be known whether {what} changes while it is read in parts; consistent=False reads it all the same"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a source was like at a moment: two states are the same if no change was committed between them.
+
+    Attributes
+    ----------
+    tables : str
+        Each table below it, and the transaction that changed its rows last.
+    columns : tuple of SourceColumn
+    """
+
+    tables: str
+    columns: tuple[SourceColumn, ...]
+
+
+def state_of(client: Client, origin: Origin) -> State:
+    """Ask what a source is like.
+
+    CARTO's triggers write the time of a change into ``CDB_TableMetadata``, in the transaction that makes the change.
+    The transaction is told by ``xmin`` of the row; the time would be that of its beginning, and JSON cuts it.
+
+    Raises
+    ------
+    CartoError
+        If CARTO does not follow a table, or the key may not ask.
+    """
+    columns = tuple(probe(client, origin))
+    query = (
+        "SELECT count(*) = count(known.tabname) AS followed,"
+        " string_agg(concat(found.name::regclass::oid, '/', known.xmin), ' ' ORDER BY found.name) AS state"
+        f" FROM unnest(CDB_QueryTablesText({literal(f'SELECT * FROM {origin.sql}')})) AS found(name)"
+        " LEFT JOIN CDB_TableMetadata AS known ON known.tabname = found.name::regclass"
+    )
+    what = repr(origin.table or "the query")
+    try:
+        (row,) = client.sql.rows(query)
+    except CartoError as error:
+        error.add_note(_UNKNOWN.format(what=what))
+        raise
+    if not row["followed"]:
+        raise ValueError(f"{what} has rows of tables that CARTO does not follow: {_UNKNOWN.format(what='that')}")
+    return State(row["state"] or "", columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From the first bound on, up to the last; ``closed`` if the last belongs to it."""
+
+    first: Bound
+    last: Bound
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """A column, and the values where the source is cut: of each range the first, and the last of all."""
+
+    column: SourceColumn
+    bounds: tuple[Bound, ...]
+
+    def __iter__(self) -> Any:
+        last = len(self.bounds) - 2
+        pairs = zip(self.bounds[:-1], self.bounds[1:], strict=True)
+        return (Range(first, end, closed=number == last) for number, (first, end) in enumerate(pairs))
+
+    def condition(self, piece: Range) -> str:
+        """Compose what is true for the rows of a range."""
+        name, end = quote(self.column.name), "<=" if piece.closed else "<"
+        return f"{name} >= {self.literal(piece.first)} AND {name} {end} {self.literal(piece.last)}"
+
+    def literal(self, bound: Bound) -> str:
+        """Write a bound in the type of the column."""
+        text = str(bound) if isinstance(bound, int) else bound.isoformat()
+        return f"{literal(text)}::{self.column.pgtype}"
+
+
+def cut(
+    credentials: Credentials, origin: Origin, column: SourceColumn, *, npartitions: int | None, chunk_rows: int
+) -> Ranges | None:
+    """Find ranges with about the same number of rows, however the values lie; None if there is no row.
+
+    Raises
+    ------
+    ValueError
+        If the column cannot be cut into ranges, or has NULL, which is in none.
+    """
+    if column.pgtype not in _RANGED:
+        raise ValueError(f"index_col {column.name!r} is {column.pgtype}, which has no ranges: one of {_RANGED} has")
+    name = quote(column.name)
+    begins = f"number % {chunk_rows:d} = 0"
+    if npartitions is not None:
+        begins = f"(number = 0 OR number * {npartitions:d} / known <> (number - 1) * {npartitions:d} / known)"
+    # By COPY: no statement timeout, and exact values.
+    query = (
+        f"WITH _size AS (SELECT count(*) AS rows, count({name}) AS known, max({name}) AS last FROM {origin.sql}),"
+        f" _numbered AS (SELECT {name} AS first, row_number() OVER (ORDER BY {name}) - 1 AS number FROM {origin.sql}"
+        f" WHERE {name} IS NOT NULL)"
+        f" SELECT DISTINCT rows, known, first, last FROM _size LEFT JOIN _numbered ON {begins} ORDER BY first"
+    )
+    found = until_admitted(lambda: read_carto(query, credentials, progress=False))
+    rows, known = int(found["rows"].iloc[0]), int(found["known"].iloc[0])
+    if known < rows:
+        raise ValueError(f"index_col {column.name!r} is NULL in {rows - known} rows, which would be in no partition")
+    if not rows:
+        return None
+    bounds = (*found["first"].tolist(), found["last"].tolist()[0])
+    if any(pd.isna(bound) for bound in bounds):
+        raise ValueError(f"index_col {column.name!r} has infinite values, or dates that pandas cannot hold")
+    return Ranges(column, bounds)
+
+
+def boxes(credentials: Credentials, origin: Origin, ranges: Ranges, shape: gpd.GeoSeries) -> gpd.GeoSeries:
+    """Ask for the box of the geometries of each range, in their CRS; empty if there are none."""
+    count = len(ranges.bounds) - 1
+    firsts = ", ".join(ranges.literal(bound) for bound in ranges.bounds[:-1])
+    query = (
+        f"SELECT part, ST_XMin(box) AS a, ST_YMin(box) AS b, ST_XMax(box) AS c, ST_YMax(box) AS d FROM ("
+        f"SELECT width_bucket({quote(ranges.column.name)}, ARRAY[{firsts}]) AS part,"
+        f" ST_Extent({quote(str(shape.name))}) AS box FROM {origin.sql} GROUP BY 1) AS _boxes"
+    )
+    found = until_admitted(lambda: read_carto(query, credentials, progress=False)).dropna()
+    values = np.full(count, shapely.Polygon(), object)
+    inside = found[found["part"].between(1, count)]
+    values[inside["part"].to_numpy() - 1] = shapely.box(
+        inside["a"].to_numpy(), inside["b"].to_numpy(), inside["c"].to_numpy(), inside["d"].to_numpy()
+    )
+    return gpd.GeoSeries(values, crs=shape.crs)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads the rows of one range; sent to the workers, with the key in it, which no repr and no token shows.
+
+    Attributes
+    ----------
+    state : State or None
+        What the source has to be like still; None to read whatever is there.
+    """
+
+    credentials: Credentials
+    origin: Origin
+    ranges: Ranges | None
+    index_col: str
+    columns: tuple[SourceColumn, ...]
+    state: State | None
+    decode_geom: bool
+    coerce_float: bool
+    dtype_backend: Backend | None
+    token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+
+    def __dask_tokenize__(self) -> str:
+        return self.token
+
+    def empty(self) -> pd.DataFrame:
+        """Give a frame without rows, with the dtypes that all partitions have."""
+        frame = from_arrow(
+            [], self.columns, decode_geom=self.decode_geom, coerce_float=self.coerce_float, backend=self.dtype_backend
+        )
+        return self._finished(frame.set_index(self.index_col))
+
+    def __call__(self, piece: Range | None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read a range; None stands for the only one of a source without rows."""
+        if piece is None or self.ranges is None:
+            frame = self.empty()
+            return frame if columns is None else frame[list(columns)]
+        query = f"SELECT * FROM {self.origin.sql} WHERE {self.ranges.condition(piece)}"
+        names = self._needed(columns)
+        frame = until_admitted(
+            lambda: read_carto(
+                query,
+                self.credentials,
+                columns=names,
+                index_col=self.index_col,
+                decode_geom=self.decode_geom,
+                coerce_float=self.coerce_float,
+                dtype_backend=self.dtype_backend,
+                progress=False,
+            )
+        )
+        self._require_state()
+        frame = self._finished(frame if frame.index.is_monotonic_increasing else frame.sort_index(kind="stable"))
+        return frame if columns is None else frame[list(columns)]
+
+    def _needed(self, columns: Sequence[str] | None) -> list[str]:
+        """Name the columns to fetch: those that are asked for, the index, and the geometry that is the active one."""
+        if columns is None:
+            return [column.name for column in self.columns]
+        empty = self.empty()
+        active = [str(empty.geometry.name)] if isinstance(empty[list(columns)], gpd.GeoDataFrame) else []
+        return list(dict.fromkeys([self.index_col, *active, *columns]))
+
+    def _finished(self, frame: pd.DataFrame) -> pd.DataFrame:
+        kinds = {name: str(dtype) for name, dtype in frame.dtypes.items()}
+        frame = frame.astype({name: _NULLABLE[kind] for name, kind in kinds.items() if kind in _NULLABLE})
+        frame.attrs["carto"] = self.origin.note(self.credentials)
+        return frame
+
+    def _require_state(self) -> None:
+        """Refuse rows of another state; asked afterwards, so that nothing can happen before they were read."""
+        if self.state is not None and state_of(Client(self.credentials), self.origin) != self.state:
+            raise TableChangedError(
+                f"{self.origin.table or 'a table of the query'!r} was changed since its partitions were planned: call"
+                " dask.read_carto again, or pass consistent=False if partitions of different moments will do"
+            )
+
+    def with_ranges(self, ranges: Ranges | None) -> Reader:
+        """Give the reader for these ranges."""
+        return replace(self, ranges=ranges)
