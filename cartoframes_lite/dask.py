@@ -279,7 +279,8 @@ def _slots(ddf: dd.DataFrame, whole: str, count: int) -> Iterator[Slot]:
     try:
         yield partial(_cluster_slot, whole, count)
     finally:
-        distributed.Semaphore(count, name=whole, client=cluster).close()
+        with cluster.as_current():
+            distributed.Semaphore(count, name=whole).close()
 
 
 @contextmanager
