@@ -116,30 +116,32 @@ def cut(
     Raises
     ------
     ValueError
-        If the column cannot be cut into ranges, or has NULL, which is in none.
+        If the column cannot be cut into ranges, or has NULL or infinite dates, which are in none.
     """
     if column.pgtype not in _RANGED:
         raise ValueError(f"index_col {column.name!r} is {column.pgtype}, which has no ranges: one of {_RANGED} has")
     name = quote(column.name)
+    is_known = f"{name} IS NOT NULL" if column.pgtype.startswith("int") else f"isfinite({name})"
     begins = f"number % {chunk_rows:d} = 0"
     if npartitions is not None:
         begins = f"(number = 0 OR number * {npartitions:d} / known <> (number - 1) * {npartitions:d} / known)"
     # By COPY: no statement timeout, and exact values.
     query = (
-        f"WITH _size AS (SELECT count(*) AS rows, count({name}) AS known, max({name}) AS last FROM {origin.sql}),"
+        f"WITH _size AS (SELECT count(*) AS rows, count(*) FILTER (WHERE {is_known}) AS known,"
+        f" max({name}) FILTER (WHERE {is_known}) AS last FROM {origin.sql}),"
         f" _numbered AS (SELECT {name} AS first, row_number() OVER (ORDER BY {name}) - 1 AS number FROM {origin.sql}"
-        f" WHERE {name} IS NOT NULL)"
+        f" WHERE {is_known})"
         f" SELECT DISTINCT rows, known, first, last FROM _size LEFT JOIN _numbered ON {begins} ORDER BY first"
     )
     found = until_admitted(lambda: read_carto(query, credentials, progress=False))
     rows, known = int(found["rows"].iloc[0]), int(found["known"].iloc[0])
     if known < rows:
-        raise ValueError(f"index_col {column.name!r} is NULL in {rows - known} rows, which would be in no partition")
+        raise ValueError(
+            f"index_col {column.name!r} is NULL or infinite in {rows - known} rows, which would be in no partition"
+        )
     if not rows:
         return None
     bounds = (*found["first"].tolist(), found["last"].tolist()[0])
-    if any(pd.isna(bound) for bound in bounds):
-        raise ValueError(f"index_col {column.name!r} has infinite values, or dates that pandas cannot hold")
     return Ranges(column, bounds)
 
 
