@@ -103,12 +103,15 @@ wait, timeout_s, progress
 
         Examples
         --------
-        >>> stations = cfl.Dataset.from_file("stations.gpkg")  # doctest: +SKIP
+        >>> import cartoframes_lite as cfl
+        >>> path = cfl.Dataset("stations").to_file("stations.gpkg")
+        >>> cfl.Dataset.from_file("stations.gpkg", name="again", privacy="private").name
+        'again'
         """
         options = ImportOptions(
             privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
         )
-        client = Client(credentials)
+        client = Client(credentials, progress=progress)
         import_id = client.imports.create_from_file(file, options, name=name, progress=progress)
         return cls._made(client, import_id, wait, timeout_s, progress)
 
@@ -169,7 +172,7 @@ wait, timeout_s, progress
         statement = query.strip().rstrip(";")
         if not statement:
             raise ValueError("the query is empty")
-        client = Client(credentials)
+        client = Client(credentials, progress=progress)
         import_id = client.imports.create_from_query(statement, name or "query", options)
         return cls._made(client, import_id, wait, timeout_s, progress)
 
@@ -229,7 +232,7 @@ wait, timeout_s, progress
         options = ImportOptions(
             privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
         )
-        client = Client(credentials)
+        client = Client(credentials, progress=progress)
         client.sql.require_table(None, table)
         import_id = client.imports.create_from_table(table, name or f"{table}_copy", options)
         return cls._made(client, import_id, wait, timeout_s, progress)

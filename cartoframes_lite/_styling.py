@@ -16,7 +16,9 @@ Kind = Literal["point", "line", "polygon"]
 
 _CLASSES = 5
 _MOST_CATEGORIES = 8
-_WIDTHS = tuple(range(30, 5, -3))  # of markers, in pixels, from that of the greatest value down
+_WIDTHS = tuple(range(6, 31, 3))  # of markers, in pixels, up to that of the greatest value
+_NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8")
+_MANY_DIGITS = 1e15
 _PLAIN, _OTHER = "#2a6f97", "#9aa5b1"
 # Colour-blind safe: from light to dark for quantities, told apart for categories.
 _SEQUENCE = ("#d0e8e4", "#92c9c4", "#4fa3a5", "#21788a", "#0b4a66")
@@ -99,20 +101,24 @@ def colored(client: Client, query: str, column: str, kind: Kind) -> Style:
     kind : {"point", "line", "polygon"}
     """
     fields = client.sql.send(f"SELECT {quote(column)} FROM ({query}\n) AS source LIMIT 0", idempotent=True)["fields"]
-    if fields[column]["type"] == "number":
+    if fields[column].get("pgtype") in _NUMBERS:  # not its "type": that of an interval is "number", too
         return _classes(client, query, column, _FILLS[kind])
     return _categories(client, query, column, _FILLS[kind])
 
 
 def sized(client: Client, query: str, column: str) -> Style:
-    """Draw points in sizes: the area of a marker grows with the value."""
-    [row] = client.sql.rows(f"SELECT max({quote(column)})::float8 AS most FROM ({query}\n) AS source")
-    most = float(row["most"] or 0)
-    values = {width: most * (width / _WIDTHS[0]) ** 2 for width in _WIDTHS}
+    """Draw points in sizes: the area of a marker grows with the value, from 0."""
+    number = f"{quote(column)}::float8"
+    [row] = client.sql.rows(f"SELECT max({number}) AS most FROM ({query}\n) AS source WHERE {_is_finite(number)}")
+    most = max(0.0, float(row["most"] or 0))
+    tops = [most * (width / _WIDTHS[-1]) ** 2 for width in _WIDTHS]
     rules = [f"marker-width: {_WIDTHS[0]};"]
-    rules += [f"[{_SIZE} <= {value!r}] {{ marker-width: {width}; }}" for width, value in values.items()]
-    legend = [LegendItem(_OTHER, _number(values[width]), column, width) for width in _WIDTHS[::3]]
-    return Style(rules, [f"{quote(column)}::float8 AS {_SIZE}"], legend)
+    rules += [
+        f"[{_SIZE} > {below!r}] {{ marker-width: {width}; }}" for below, width in zip(tops, _WIDTHS[1:], strict=False)
+    ]
+    shown = list(zip(tops, _WIDTHS, strict=True))[::-3] if most else []
+    legend = [LegendItem(_OTHER, _number(top), column, width) for top, width in shown]
+    return Style(rules, [f"{number} AS {_SIZE}"], legend)
 
 
 def _classes(client: Client, query: str, column: str, fill: str) -> Style:
@@ -120,13 +126,13 @@ def _classes(client: Client, query: str, column: str, fill: str) -> Style:
     number = f"{quote(column)}::float8"
     [row] = client.sql.rows(
         f"SELECT percentile_disc(ARRAY[{shares}]) WITHIN GROUP (ORDER BY {number}) AS ends"
-        f" FROM ({query}\n) AS source WHERE {number} NOT IN ('NaN', 'Infinity', '-Infinity')"
+        f" FROM ({query}\n) AS source WHERE {_is_finite(number)}"
     )
     ends = list(dict.fromkeys(row["ends"] or []))
     tops = ends[1:] or ends
     colors = _SEQUENCE[len(_SEQUENCE) - len(tops) :]
     legend = [
-        LegendItem(color, f"{_number(bottom)} to {_number(top)}", column)
+        LegendItem(color, _number(top) if bottom == top else f"{_number(bottom)} to {_number(top)}", column)
         for color, bottom, top in zip(colors, ends, tops, strict=False)
     ]
     rules = [f"[{_COLOR} <= {top!r}] {{ {fill}: {color}; }}" for color, top in zip(colors, tops, strict=True)]
@@ -146,6 +152,10 @@ def _categories(client: Client, query: str, column: str, fill: str) -> Style:
     return Style([f"{fill}: {_OTHER};", *rules], [f"{number} AS {_COLOR}"], legend)
 
 
+def _is_finite(number: str) -> str:
+    return f"{number} NOT IN ('NaN', 'Infinity', '-Infinity')"
+
+
 def _number(value: float) -> str:
     """Write a number for people."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < _MANY_DIGITS else f"{value:.4g}"

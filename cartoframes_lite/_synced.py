@@ -98,7 +98,7 @@ wait, timeout_s, progress
             raise ValueError("name= takes wait=True and no collision_strategy: the table is renamed after the import")
         if not isinstance(url, str) or not url.strip():
             raise ValueError(f"url must be the address of a file, not {url!r}")
-        client = Client(credentials)
+        client = Client(credentials, progress=progress)
         new = None if name is None else free_name(client, None, name, "fail")
         if sync_interval_s is not None:
             return cls._synchronized(client, url, sync_interval_s, options, wait, timeout_s, progress)
@@ -182,7 +182,7 @@ wait, timeout_s, progress
         interval_s = source.pop("interval", None) if sync_interval_s is None else sync_interval_s
         if interval_s is not None:
             _check_sync(interval_s, None, options, wait)
-        client = Client(credentials)
+        client = Client(credentials, progress=progress)
         with without_passwords(source):
             if interval_s is not None:
                 return cls._synchronized(client, source, interval_s, options, wait, timeout_s, progress)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar, get_args
 from urllib.parse import quote, urlsplit
 
@@ -23,6 +24,7 @@ Center = tuple[float, float]
 Box = tuple[float, float, float, float]
 
 ATTRIBUTION = '<a href="https://carto.com/attributions">CARTO</a>'
+_PLACE_NEEDED = "give either center and zoom, or bbox"
 _EXPIRED = "map configuration token"
 _LISTS = {"aggregation": "categories", "search": "categories", "histogram": "bins"}
 
@@ -133,7 +135,8 @@ class Tiled:
             Longitude and latitude in degrees; with ``zoom``.
         zoom : int, optional
         bbox : tuple of (west, south, east, north), optional
-            In degrees; in the place of ``center`` and ``zoom``.
+            In degrees; in the place of ``center`` and ``zoom``. Of a named map all three may be left out: the picture
+            is that of the ``view`` of its template, with its ``preview_layers``.
         format : {"png", "jpg"}
 
         Returns
@@ -143,15 +146,18 @@ class Tiled:
         """
         if format not in ("png", "jpg"):
             raise ValueError(f'format must be "png" or "jpg", not {format!r}')
-        if (bbox is None) == (center is None) or (center is None) != (zoom is None):
-            raise ValueError("give either center and zoom, or bbox")
+        if (bbox is not None and center is not None) or (center is None) != (zoom is None):
+            raise ValueError(_PLACE_NEEDED)
+        query = self._token
         if bbox is not None:
-            place = f"bbox/{{id}}/{','.join(f'{degree:.10g}' for degree in bbox)}"
-        else:
-            assert center is not None  # or the above would have been raised
+            place = f"bbox/{{id}}/{_sides(bbox)}"
+        elif center is not None:
             place = f"center/{{id}}/{zoom}/{center[1]:.10g}/{center[0]:.10g}"
+        else:
+            place, parameters = self._own_place()
+            query = query | parameters
         path = f"static/{place}/{width}/{height}.{format}"
-        return self._asking(lambda group: self._maps.fetch(path.format(id=group.id), self._token))
+        return self._asking(lambda group: self._maps.fetch(path.format(id=group.id), query))
 
     def attributes(self, layer: int, feature_id: int) -> dict[str, Any]:
         """Ask for the attributes of a feature that the layer offers.
@@ -212,22 +218,29 @@ class Tiled:
         offset : int, optional
             Time zone of a histogram of times, in seconds east of UTC.
         categories : int, optional
-            How many categories to tell apart.
+            How many rows of categories; the last one is "Other", of all others together, with True as ``agg``. None:
+            all of them, or six if ``own_filter`` is False. A dataview's own filter decides in its place if it holds.
 
         Returns
         -------
         DataFrame, float or None
             A row for each category or bin; of a formula the number.
         """
+        if categories is not None and name not in (filters or {}):
+            own_filter = False  # with it, the server tells all categories apart, however many are asked for
         query: dict[str, Any] = {**self._token, "own_filter": int(own_filter)}
         query |= given(bins=bins, start=start, end=end, aggregation=aggregation, offset=offset, categories=categories)
         if bbox is not None:
-            query["bbox"] = ",".join(map(str, bbox))
+            query["bbox"] = _sides(bbox)
         path = f"dataview/{quote(name, safe='')}"
         if search is not None:
             path, query["q"] = f"{path}/search", search
         answer = self._asking(lambda group: self._maps.read(f"{group.id}/{path}", query), filters)
         return _figures(answer)
+
+    def _own_place(self) -> tuple[str, dict[str, str]]:
+        """Return path and parameters of pictures of the place that the map names; ValueError if it names none."""
+        raise ValueError(_PLACE_NEEDED)
 
     def _needs_key(self) -> bool:
         """Whether others see the map only with the key."""
@@ -245,10 +258,10 @@ class Tiled:
         """Write the template of the URLs of tiles."""
         if format not in get_args(TileFormat):
             raise ValueError(f"format must be one of {get_args(TileFormat)}, not {format!r}")
-        if format == "grid.json" and not isinstance(layer, int):
+        if format == "grid.json" and (layer is None or isinstance(layer, Iterable)):
             raise ValueError("grid.json is of one layer: give its number")
         group = self._instantiated()
-        numbers = [layer] if isinstance(layer, int) else list(layer or ())
+        numbers = [] if layer is None else list(layer) if isinstance(layer, Iterable) else [layer]
         known = len(group.metadata.get("layers", ()))
         if any(not 0 <= number < known for number in numbers):
             raise ValueError(f"the map has layers 0 to {known - 1}, not {layer}")
@@ -279,6 +292,22 @@ class Tiled:
                 raise
         self._groups.clear()
         return ask(self._instantiated(filters))
+
+
+def checked_box(bbox: Box) -> Box:
+    """Return west, south, east and north as floats; ValueError if they are no box."""
+    sides = [float(side) for side in bbox]
+    if len(sides) != 4 or not all(map(math.isfinite, sides)) or sides[0] > sides[2] or sides[1] > sides[3]:
+        raise ValueError(
+            f"a box is west, south, east and north in degrees, not {bbox!r}; "
+            "across the 180th meridian, east is above 180"
+        )
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _sides(bbox: Box) -> str:
+    """Write a box as the Maps API has it."""
+    return ",".join(f"{degree:.10g}" for degree in checked_box(bbox))
 
 
 def _figures(answer: Mapping[str, Any]) -> pd.DataFrame | float | None:

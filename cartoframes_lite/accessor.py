@@ -26,6 +26,14 @@ class CartoAccessor:
     Parameters
     ----------
     frame : DataFrame or GeoDataFrame
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> gdf.carto.to_table("Stations of Paris", privacy="link").name
+    'stations_of_paris'
+    >>> gdf.carto.privacy
+    'link'
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:

@@ -42,6 +42,13 @@ def list_datasets(
     -------
     list of Dataset
         ``Client(credentials).visualizations.list("table")`` gives their sizes and descriptions along.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> entry = cfl.Dataset("stations").update(tags=["rail"])
+    >>> [dataset.name for dataset in cfl.list_datasets(tags=["rail", "road"])]
+    ['stations']
     """
     client = Client(credentials)
     found = client.visualizations.list("table", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked)
@@ -62,6 +69,13 @@ def list_visualizations(
     Returns
     -------
     list of Visualization
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> entry = cfl.Client().visualizations.create_map(["stations"], name="Where they are")
+    >>> [visualization.name for visualization in cfl.list_visualizations()]
+    ['Where they are']
     """
     client = Client(credentials)
     found = client.visualizations.list(

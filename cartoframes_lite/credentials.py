@@ -235,9 +235,12 @@ class set_default_credentials:  # noqa: N801  # used as a function, and so named
     Examples
     --------
     >>> import cartoframes_lite as cfl
-    >>> cfl.set_default_credentials(cfl.Credentials("ann", "key"))  # doctest: +SKIP
-    >>> with cfl.set_default_credentials(other):  # doctest: +SKIP
-    ...     cfl.read_carto("stations")
+    >>> ann, public = cfl.Credentials("ann", "the-api-key"), cfl.Credentials("ann")
+    >>> default = cfl.set_default_credentials(ann)  # from now on
+    >>> with cfl.set_default_credentials(public):  # in this block
+    ...     client = cfl.Client()
+    >>> client.credentials.api_key, cfl.Client().credentials.api_key
+    ('default_public', 'the-api-key')
     """
 
     def __init__(self, credentials: Credentials | None) -> None:
@@ -249,6 +252,9 @@ class set_default_credentials:  # noqa: N801  # used as a function, and so named
         # What an enclosing block has set would hide the new default.
         _in_context.set(None)
         _in_process = self
+
+    def __repr__(self) -> str:
+        return f"<default credentials: {self._credentials!r}>"
 
     def __enter__(self) -> Credentials | None:
         # A mark instead of putting the one before back: another thread may have set one since.

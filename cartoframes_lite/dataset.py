@@ -16,6 +16,7 @@ from cartoframes_lite._client.visualizations import Entry
 from cartoframes_lite._codec.frame import WEB_MERCATOR
 from cartoframes_lite._codec.names import normalise, qualify, quote
 from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite._codec.sources import is_query
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.errors import CartoError, PermissionDenied, TableNotFoundError
 from cartoframes_lite.layers import Layer
@@ -51,8 +52,13 @@ class Dataset(Catalogued):
     Examples
     --------
     >>> import cartoframes_lite as cfl
-    >>> cfl.Dataset("stations").columns()  # doctest: +SKIP
-    {'cartodb_id': 'int8', 'the_geom': 'geometry', 'name': 'text'}
+    >>> stations = cfl.Dataset("stations")
+    >>> stations.columns()
+    {'cartodb_id': 'int8', 'the_geom': 'geometry', 'the_geom_webmercator': 'geometry', 'name': 'text', 'year': 'int8'}
+    >>> stations.privacy = "link"
+    >>> stations.read(columns=["name"], limit=1)
+        name
+    0  North
 
     Notes
     -----
@@ -106,8 +112,9 @@ class Dataset(Catalogued):
         progress: bool | None = None,
     ) -> pd.DataFrame:
         """Read the rows; parameters, result and errors are those of ``read_carto``."""
+        schema, table = self._place
         return read_carto(
-            self.name,
+            f"TABLE {qualify(schema, table)}" if is_query(self.name) else self.name,
             self.credentials,
             columns=columns,
             limit=limit,
@@ -213,7 +220,8 @@ class Dataset(Catalogued):
         cartocss, color_by, size_by
             How to draw it, as in ``Layer``.
         interactivity : sequence of str, optional
-            Columns that a click on the map shows. None: all but the geometries.
+            Columns that a click on the map shows, found by the ``cartodb_id`` of the row. None: all but the geometries,
+            or none if the table has no ``cartodb_id``.
         bbox, basemap
             What it shows first, and what below it, as in ``AnonymousMap``.
 
@@ -225,7 +233,8 @@ class Dataset(Catalogued):
         client = Client(self.credentials)
         columns = self._columns(client.sql)
         if interactivity is None:
-            interactivity = [one.name for one in columns if one.pgtype not in _PLACES and one.name != "cartodb_id"]
+            names = [one.name for one in columns if one.pgtype not in _PLACES]
+            interactivity = [name for name in names if name != "cartodb_id"] if "cartodb_id" in names else ()
         layer = Layer(self, cartocss, color_by=color_by, size_by=size_by, interactivity=interactivity)
         return AnonymousMap(layer, client.credentials, bbox=bbox, basemap=basemap)
 

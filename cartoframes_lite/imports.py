@@ -83,7 +83,7 @@ class ImportJob(Import):
         JobTimeout
             If it has not ended in time; it goes on on the server.
         """
-        done = Client(self.credentials).imports.wait(self.id, timeout_s=timeout_s, progress=progress)
+        done = Client(self.credentials, progress=progress).imports.wait(self.id, timeout_s=timeout_s, progress=progress)
         return self.of_import(done, self.credentials, self.open_dataset)
 
     @property

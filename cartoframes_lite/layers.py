@@ -39,9 +39,18 @@ class Layer:
         A column: numbers make five classes of about as many rows each, other values a colour for each of the eight
         most frequent.
     size_by : str, optional
-        A column of numbers: how large points are; their area grows with the value.
+        A column of numbers: how large points are; their area grows with the value. NULL, NaN and what is below zero
+        are as small as the smallest.
     interactivity : sequence of str
         Columns that a click on the map shows.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> new = cfl.Layer("SELECT * FROM stations WHERE year > 2000", color_by="name", interactivity=["name", "year"])
+    >>> shown = cfl.AnonymousMap([cfl.Layer("stations"), new])
+    >>> [item.label for item in shown.legend]
+    ['Harbour']
     """
 
     source: Named | str

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from xyzservices import TileProvider
 
@@ -18,14 +22,15 @@ from cartoframes_lite._client.files import write_blocks
 from cartoframes_lite._client.maps import Filters, Layergroup
 from cartoframes_lite._map_page import Opening, Page, picture_element
 from cartoframes_lite._map_page.view import HEIGHT_PIXELS, WIDTH_PIXELS, WORLD, View
-from cartoframes_lite._tiled import ATTRIBUTION, Box, Tiled
+from cartoframes_lite._tiled import ATTRIBUTION, Box, Tiled, checked_box
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import APIError, AuthenticationError, PermissionDenied, SQLError
+from cartoframes_lite.errors import APIError, AuthenticationError, CartoError, NotFound, PermissionDenied, SQLError
 from cartoframes_lite.layers import Layer, LegendItem
 
 _VERSION = "1.8.0"
+_NAMED = "named/"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-_MASTER_NEEDED = "This map shows private data, and only the master key can open it for a page: here is a picture."
+_MASTER_NEEDED = "This map shows private data, and only the master key can open it for a page"
 
 
 class InstantiatedMap(Tiled):
@@ -72,9 +77,16 @@ class InstantiatedMap(Tiled):
         PermissionDenied
             If the map needs a key, and that is not the master key, the only one that creates named maps.
         """
-        page = self._page(self._opened(lasting=True))
-        write_blocks(path, [page.alone().encode()], check=lambda _: None)
+        opening = self._opened(lasting=True)
+        try:
+            write_blocks(path, [self._page(opening).alone().encode()], check=lambda _: None)
+        except BaseException:
+            self._close(opening)
+            raise
         return Path(path)
+
+    def _close(self, opening: Opening) -> None:
+        """Take back what was made for a page that there will not be."""
 
     def _opened(self, *, lasting: bool) -> Opening:
         """Say how a page gets this map without a key; PermissionDenied if it cannot."""
@@ -109,6 +121,9 @@ class InstantiatedMap(Tiled):
             picture=self._picture(view),
         )
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {self._credentials.base_url}>"
+
     def _repr_html_(self) -> str:
         return self._repr_mimebundle_()["text/html"]
 
@@ -117,11 +132,12 @@ class InstantiatedMap(Tiled):
         try:
             page = self._page(self._opened(lasting=False))
             html, picture = page.framed(), page.picture
-        except PermissionDenied:
+        except (PermissionDenied, _token_maps.UnsafeText) as error:
             if not self._needs_key():
                 raise
             picture = self._picture(self._view())
-            html = f"<p>{_MASTER_NEEDED}</p>{picture_element(picture) if picture else ''}"
+            reason = str(error) if isinstance(error, _token_maps.UnsafeText) else _MASTER_NEEDED
+            html = f"<p>{escape(reason)}: here is a picture.</p>{picture_element(picture) if picture else ''}"
         shown = {"text/plain": repr(self), "text/html": html}
         return shown | ({"image/png": b64encode(picture).decode()} if picture else {})
 
@@ -145,9 +161,10 @@ class AnonymousMap(InstantiatedMap):
 
     Examples
     --------
-    >>> m = cfl.AnonymousMap([{"type": "cartodb", "options": {  # doctest: +SKIP
-    ...     "sql": "SELECT * FROM stations", "cartocss": "#layer {marker-width: 7}", "cartocss_version": "2.3.0"}}])
-    >>> gdf.explore(tiles=m.tile_provider())  # doctest: +SKIP
+    >>> import cartoframes_lite as cfl
+    >>> shown = cfl.AnonymousMap(cfl.Layer("stations", "#layer { marker-width: 7; }"))
+    >>> tiles = shown.tile_provider()  # for gdf.explore(tiles=tiles), folium, ipyleaflet, contextily
+    >>> picture = shown.static_image(400, 300, center=(2.35, 48.85), zoom=11)
     """
 
     def __init__(
@@ -162,7 +179,7 @@ class AnonymousMap(InstantiatedMap):
         self._given = layers_or_config
         self._written: tuple[dict[str, Any], list[LegendItem]] | None = None
         self._private: bool | None = None
-        self.bbox, self.basemap = bbox, basemap
+        self.bbox, self.basemap = None if bbox is None else checked_box(bbox), basemap
 
         def instantiate(filters: Filters | None) -> Layergroup:
             return client.maps.instantiate(self._config, filters=filters)
@@ -200,15 +217,14 @@ class AnonymousMap(InstantiatedMap):
         return [query for query in layers + nodes if query]
 
     def _needs_key(self) -> bool:
-        """Ask whether everybody may run the queries of this map."""
+        """Ask whether everybody may see this map."""
         if self._credentials.is_public:
             return False
         if self._private is None:
-            everybody = Client(replace(self._credentials, api_key=None)).sql
+            self._instantiated()  # what is refused now is not refused for want of the key
             try:
-                for query in self._queries():
-                    everybody.rows(f"SELECT 1 FROM ({query}\n) AS source LIMIT 0")
-            except (SQLError, PermissionDenied, AuthenticationError):
+                Client(replace(self._credentials, api_key=None)).maps.instantiate(self._config)
+            except (SQLError, PermissionDenied, AuthenticationError, NotFound):
                 self._private = True
             else:
                 self._private = False
@@ -217,8 +233,14 @@ class AnonymousMap(InstantiatedMap):
     def _opened(self, *, lasting: bool) -> Opening:
         if not self._needs_key():
             return Opening("", self._config)
-        name, token = _token_maps.create(self._client.maps, self._config, lasting=lasting)
-        return Opening(f"named/{name}", {}, {"auth_token": token})
+        account = str(self._credentials.base_url)
+        made = _token_maps.create(self._client.maps, account, self._config, lasting=lasting)
+        return Opening(f"{_NAMED}{made.name}", {}, {"auth_token": made.token})
+
+    def _close(self, opening: Opening) -> None:
+        if opening.path:
+            with suppress(CartoError):  # what went wrong before is what the user has to know
+                NamedMap(opening.path.removeprefix(_NAMED), self._credentials).delete()
 
     def _found_view(self) -> View | None:
         boxes = " UNION ALL ".join(
@@ -261,6 +283,24 @@ class NamedMap:
         ------
         SQLError
             If the template is not valid, or there is a map of this name.
+
+        Examples
+        --------
+        >>> import cartoframes_lite as cfl
+        >>> options = {
+        ...     "sql": "SELECT * FROM stations WHERE year > <%= after %>",
+        ...     "cartocss": "#layer { marker-width: 7; }",
+        ...     "cartocss_version": "2.3.0",
+        ... }
+        >>> template = {
+        ...     "version": "0.0.1",
+        ...     "name": "newer_stations",
+        ...     "auth": {"method": "open"},
+        ...     "placeholders": {"after": {"type": "number", "default": 1900}},
+        ...     "layergroup": {"version": "1.8.0", "layers": [{"type": "cartodb", "options": options}]},
+        ... }
+        >>> newer = cfl.NamedMap.create(template)
+        >>> tiles = newer.instantiate({"after": 2000}).tile_url()
         """
         client = Client(credentials)
         return cls(client.maps.create_template(template), client.credentials)
@@ -295,7 +335,7 @@ class NamedMap:
         """
         client = Client(self.credentials)
         whole = dict(client.maps.read_template(self.name) if template is None else template)
-        client.maps.update_template(self.name, {**whole, **changes, "name": self.name})
+        client.maps.update_template(self.name, {"name": self.name, **whole, **changes})
 
     def delete(self) -> None:
         """Delete it; NotFound if it is gone."""
@@ -323,9 +363,16 @@ class _Instance(InstantiatedMap):
         def instantiate(filters: Filters | None) -> Layergroup:
             return client.maps.instantiate_named(name, params, auth_token=auth_token, filters=filters)
 
-        super().__init__(client.credentials, instantiate, auth_token=auth_token)
+        # The token opens what the owner may see; a key would count more, and one with fewer rights would be refused.
+        super().__init__(replace(client.credentials, api_key=None), instantiate, auth_token=auth_token)
         self._client, self._name = client, name
-        self._opening = Opening(f"named/{name}", params, given(auth_token=auth_token))
+        self._opening = Opening(f"{_NAMED}{name}", params, given(auth_token=auth_token))
+
+    def _own_place(self) -> tuple[str, dict[str, str]]:
+        return f"{_NAMED}{quote(self._name, safe='')}", {"config": json.dumps(dict(self._opening.body))}
+
+    def __repr__(self) -> str:
+        return f"<Instance of {NamedMap(self._name, self._credentials)!r}>"
 
     def _opened(self, *, lasting: bool) -> Opening:
         return self._opening

@@ -128,10 +128,14 @@ def read_carto(
     Examples
     --------
     >>> import cartoframes_lite as cfl
-    >>> gdf = cfl.read_carto("SELECT * FROM stations WHERE year > 2020")  # doctest: +SKIP
+    >>> cfl.read_carto("SELECT name, year, the_geom FROM stations WHERE year > 2000")
+          name  year            the_geom
+    0  Harbour  2021  POINT (2.29 48.86)
+    >>> sum(len(chunk) for chunk in cfl.read_carto("stations", columns=["name"], chunksize=2))
+    3
     """
     _check(source, columns, limit, chunksize, dtype_backend)
-    client = Client(credentials)
+    client = Client(credentials, progress=progress)
     origin = origin_of(source, schema)
 
     def begin() -> _Stream:

@@ -28,6 +28,12 @@ def list_tables(credentials: Credentials | None = None) -> list[str]:
     -------
     list of str
         In alphabetical order; without those that a write is filling just now.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> cfl.list_tables()
+    ['stations']
     """
     return [name for name in Client(credentials).sql.tables() if not is_staging(name)]
 
@@ -42,6 +48,12 @@ def has_table(table_name: str, credentials: Credentials | None = None, *, schema
     credentials : Credentials, optional
     schema : str, optional
         None: the schema of the account.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> cfl.has_table("stations"), cfl.has_table("harbours")
+    (True, False)
     """
     return Client(credentials).sql.has_table(schema, table_name)
 
@@ -58,6 +70,12 @@ def delete_table(table_name: str, credentials: Credentials | None = None) -> boo
     ------
     SQLError
         If a view depends on it.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> cfl.delete_table("stations"), cfl.delete_table("stations")
+    (True, False)
     """
     client = Client(credentials)
     if not client.sql.has_table(None, table_name):
@@ -91,6 +109,12 @@ def rename_table(
     Raises
     ------
     TableNotFoundError, TableExistsError
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> cfl.rename_table("stations", "Old stations")
+    'old_stations'
     """
     client = Client(credentials)
     client.sql.require_table(None, table_name)
@@ -128,6 +152,12 @@ def copy_table(
     Raises
     ------
     TableNotFoundError, TableExistsError
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> cfl.copy_table("stations", "stations_2026")
+    'stations_2026'
     """
     client = Client(credentials)
     client.sql.require_table(None, table_name)
@@ -159,6 +189,12 @@ def create_table_from_query(
     -------
     str
         The name of the table.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> cfl.create_table_from_query("SELECT * FROM stations WHERE year < 1900", "old_stations")
+    'old_stations'
     """
     client = Client(credentials)
     new = free_name(client, None, new_table_name, if_exists)
@@ -179,6 +215,12 @@ def describe_table(
     Raises
     ------
     TableNotFoundError
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> cfl.describe_table("stations")
+    {'privacy': 'private', 'num_rows': 3, 'geom_type': 'point'}
     """
     client = Client(credentials)
     client.sql.require_table(schema, table_name)
@@ -211,6 +253,11 @@ def update_privacy_table(
     Raises
     ------
     TableNotFoundError
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> cfl.update_privacy_table("stations", "public")
     """
     client = Client(credentials)
     client.sql.require_table(None, table_name)

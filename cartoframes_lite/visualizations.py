@@ -157,7 +157,7 @@ class Visualization(Entry):
         JobTimeout
             If it takes longer.
         """
-        exports = Client(self.credentials).exports
+        exports = Client(self.credentials, progress=progress).exports
         target = Path(f"{self.name}.carto".replace("/", "_") if path is None else path)
         done = exports.wait(exports.create(self.id).id, timeout_s=timeout_s, progress=progress)
         exports.download(done, target, progress=progress)

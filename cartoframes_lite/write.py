@@ -95,8 +95,10 @@ def to_carto(
     Examples
     --------
     >>> import cartoframes_lite as cfl
-    >>> cfl.to_carto(gdf, "stations", if_exists="replace")  # doctest: +SKIP
+    >>> cfl.to_carto(gdf, "stations", if_exists="replace")
     'stations'
+    >>> cfl.to_carto(gdf, "Stations in 2026", dtype={"year": "smallint"}, privacy="private")
+    'stations_in_2026'
     """
     check(table_name, if_exists, privacy, compression)
     table = table_named(table_name)
@@ -104,7 +106,7 @@ def to_carto(
     source = _Source.of(dataframe, payload_of)
     if cartodbfy:
         require_geometry(source.first)
-    client = Client(credentials)
+    client = Client(credentials, progress=progress)
     if privacy is not None:
         client.visualizations.require_settable()
     _write(client, table_name, source, if_exists, cartodbfy, compression, progress)

@@ -107,6 +107,16 @@ def test_a_wrong_token(token, account, answer):
     assert requests.get(tile, timeout=10).status_code == 200
 
 
+def test_a_key_with_few_rights_does_not_stand_in_the_way_of_a_token(account):
+    SQUARES.carto.to_table("other", account)
+    cfl.NamedMap.create(TEMPLATE, account)
+    key = cfl.Client(account).api_keys.create("reader", tables={"other": "r"}).token
+    reader = cfl.Credentials("tester", key, base_url=account.base_url)
+    shown = cfl.NamedMap("one", reader).instantiate(auth_token="open sesame")
+    assert shown.static_image(10, 10, center=(0, 0), zoom=0).startswith(b"\x89PNG")
+    assert "image/png" in shown._repr_mimebundle_()
+
+
 def test_a_private_table_with_a_public_key(account, answer):
     config = {"layers": [{"type": "cartodb", "options": {"sql": "SELECT * FROM squares", **STYLED}}]}
     status, body = answer("POST", "", key=None, json=config)

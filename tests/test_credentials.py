@@ -92,6 +92,13 @@ def test_repr_never_shows_the_key() -> None:
     assert "default_public" in repr(Credentials("ann"))
 
 
+def test_what_a_notebook_shows_of_the_default_says_the_account_and_not_the_key() -> None:
+    setting = set_default_credentials(Credentials("ann", KEY))
+    set_default_credentials(None)
+    assert "ann.carto.com" in repr(setting)
+    assert KEY not in repr(setting)
+
+
 def test_frozen() -> None:
     with pytest.raises(AttributeError):
         Credentials("ann").username = "bob"  # type: ignore[misc]

@@ -133,9 +133,13 @@ def test_where_frames_are_taken_out_the_picture_is_left(squares):
 
 
 def test_the_named_map_of_a_notebook_ends_with_python(squares):
-    squares.map()._repr_html_()
+    for _ in range(2):  # the same map twice, as when a cell is run again
+        squares.map()._repr_html_()
     [named] = cfl.NamedMap.list(squares.credentials)
     assert named.name.startswith("cfl_shown_")
+    named.delete()
+    squares.map()._repr_html_()
+    [named] = cfl.NamedMap.list(squares.credentials)
     with pytest.raises(cfl.PermissionDenied):
         named.instantiate().layergroup_id  # noqa: B018  # the property raises: only the token opens it
     _token_maps.delete_shown()
@@ -165,6 +169,42 @@ def test_other_keys_show_a_picture_of_private_data(squares, credentials):
     with pytest.raises(cfl.PermissionDenied):
         shown.save("never.html")
     assert not Path("never.html").exists()
+
+
+def test_a_page_that_there_will_not_be_leaves_nothing_in_the_account(squares, tmp_path):
+    needs_a_token = TileProvider(name="B", url="http://b/{z}/{x}/{y}?{key}", attribution="B", key="<insert your key>")
+    wrong = cfl.AnonymousMap(cfl.Layer("SELECT * FROM nothing", "#l { line-width: 1; }"), squares.credentials)
+    for shown, path, error in (
+        (squares.map(), tmp_path / "nowhere" / "map.html", FileNotFoundError),
+        (squares.map(basemap=needs_a_token), tmp_path / "map.html", ValueError),
+        (wrong, tmp_path / "map.html", cfl.NotFound),
+    ):
+        with pytest.raises(error):
+            shown.save(path)
+    with pytest.raises(cfl.NotFound):
+        wrong._repr_mimebundle_()
+    assert cfl.NamedMap.list(squares.credentials) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_named_map_would_take_for_a_placeholder_is_a_picture(squares, tmp_path):
+    layer = cfl.Layer("SELECT *, '<%= n %>' AS mark FROM squares")
+    shown = cfl.AnonymousMap(layer, squares.credentials)
+    bundle = shown._repr_mimebundle_()
+    assert "<iframe" not in bundle["text/html"]
+    assert "&lt;%" in bundle["text/html"]
+    assert base64.b64decode(bundle["image/png"]).startswith(PNG)
+    with pytest.raises(ValueError, match="<%"):
+        shown.save(tmp_path / "map.html")
+
+
+def test_a_click_shows_objects_as_json(squares, tmp_path):
+    query = "SELECT *, jsonb_build_object('a', jsonb_build_array(n)) AS many, NULL AS none FROM squares"
+    shown = cfl.AnonymousMap(cfl.Layer(query, interactivity=["many", "none"]), squares.credentials)
+    with browser.page() as page:
+        opened(page, shown.save(tmp_path / "map.html"))
+        page.mouse.click(*WEST)
+        assert popup(page) == {"cartodb_id": "1", "many": '{"a":[1]}', "none": "\u2013"}
 
 
 def test_a_named_map_begins_where_its_template_says(squares, credentials):

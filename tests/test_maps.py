@@ -48,6 +48,8 @@ def test_the_key_is_needed_for_private_tables(squares, credentials):
     with pytest.raises(cfl.PermissionDenied):
         cfl.AnonymousMap([layer], anonymous).layergroup_id  # noqa: B018  # the property raises
     squares.privacy = "public"
+    inside = {**layer, "options": {"sql": "SELECT * FROM squares WHERE the_geom_webmercator && !bbox!"}}
+    assert credentials.api_key not in cfl.AnonymousMap([inside], credentials).tile_url(format="mvt")
     assert fetch(cfl.AnonymousMap([layer], anonymous).tile_url(format="mvt")).status_code == 200
 
 
@@ -105,6 +107,47 @@ def test_categories_of_any_text(credentials):
         assert min(np.abs(np.array(color) - wanted).max() for color in colors) < 40
 
 
+@pytest.mark.parametrize("other", ["NULL", "0", "-5", "'NaN'"])
+def test_what_has_no_size_is_as_small_as_the_smallest(other, credentials):
+    POINTS.carto.to_table("points", credentials)
+    pictures, legends = set(), []
+    for value in ("0.0001", other):
+        query = f"SELECT *, CASE n WHEN 1 THEN {value}::float8 ELSE n END AS size FROM points"
+        shown = cfl.AnonymousMap(cfl.Layer(query, size_by="size"), credentials)
+        pictures.add(shown.static_image(90, 60, bbox=(-30, -20, 30, 20)))
+        legends.append([(item.label, item.size_px) for item in shown.legend])
+    assert len(pictures) == 1
+    assert legends[0] == legends[1] == [("9", 30), ("4.41", 21), ("1.44", 12)]
+
+
+def test_columns_without_anything_to_show(credentials):
+    POINTS.carto.to_table("points", credentials)
+    for value in ("NULL::float8", "-n", "0"):
+        layer = cfl.Layer(f"SELECT *, {value} AS size FROM points", size_by="size")
+        shown = cfl.AnonymousMap(layer, credentials)
+        assert fetch(shown.tile_url()).content.startswith(PNG)
+        assert shown.legend == []
+    layer = cfl.Layer("SELECT *, 1e300::float8 AS huge FROM points", color_by="huge", size_by="huge")
+    assert {item.label for item in cfl.AnonymousMap(layer, credentials).legend} >= {"1e+300"}
+
+
+@pytest.mark.parametrize("value", ["interval '1 hour'", "int4range(1, 2)", "true", "jsonb '[1]'", "the_geom"])
+def test_what_is_no_number_is_coloured_by_its_text(value, credentials):
+    POINTS.carto.to_table("points", credentials)
+    shown = cfl.AnonymousMap(cfl.Layer(f"SELECT *, {value} AS kind FROM points", color_by="kind"), credentials)
+    assert fetch(shown.tile_url()).content.startswith(PNG)
+    assert " to " not in shown.legend[0].label
+
+
+def test_a_table_without_an_identifier_is_shown_without_clicks(squares, credentials):
+    query = "CREATE TABLE bare AS SELECT n, the_geom_webmercator FROM squares"
+    cfl.Client(credentials).sql.send(query, idempotent=False)
+    shown = cfl.Dataset("bare", credentials).map()
+    assert fetch(shown.tile_url()).content.startswith(PNG)
+    with pytest.raises(cfl.APIError, match="attributes"):
+        shown.attributes(0, 1)
+
+
 def test_columns_that_there_are_not(squares, credentials):
     for wrong in ({"color_by": "nothing"}, {"interactivity": ["nothing"]}):
         with pytest.raises(cfl.APIError, match='column "nothing" does not exist'):
@@ -156,6 +199,7 @@ def test_dataviews(squares, credentials):
     assert shown.dataview("count") == 101
     assert list(shown.dataview("names", filters=west)["category"]) == ["west"]
     assert len(shown.dataview("names", filters=west, own_filter=False)) == 2
+    assert list(shown.dataview("names", categories=1)["category"]) == ["Other"]
     assert list(shown.dataview("names", search="eas")["category"]) == ["east"]
 
 
@@ -188,6 +232,9 @@ def test_named_maps(squares, credentials):
         named.instantiate().layergroup_id  # noqa: B018  # the property raises
     named.update(auth={"method": "open"})
     assert named.instantiate().static_image(32, 32, bbox=(-90, -45, 90, 45)).startswith(PNG)
+    assert named.instantiate().static_image(30, 20).startswith(PNG)
+    with pytest.raises(cfl.SQLError, match="Cannot update name"):
+        named.update(name="two")
     with pytest.raises(cfl.SQLError, match="already exists"):
         cfl.NamedMap.create(template, credentials)
     named.delete()

@@ -378,6 +378,14 @@ def test_bad_input_is_refused_before_the_first_request(frame, arguments, error, 
         cfl.to_carto(frame, "t", nowhere, **arguments)
 
 
+def test_the_line_that_says_the_crs_can_be_run(credentials):
+    gdf = gpd.GeoDataFrame(geometry=[shapely.Point(0, 0)])
+    with pytest.raises(cfl.ConversionError) as refused:
+        cfl.to_carto(gdf, "t", credentials)
+    exec(str(refused.value).partition("say so: ")[2], {"gdf": gdf})
+    assert cfl.to_carto(gdf, "t", credentials) == "t"
+
+
 def test_a_public_key_may_not_write_and_nothing_is_left(gdf, carto, sql):
     public = cfl.Credentials(base_url=carto.base_url)
     with pytest.raises(cfl.PermissionDenied, match="default_public"):

@@ -23,6 +23,9 @@ class Client:
     ----------
     credentials : Credentials, optional
         Default: those of ``set_default_credentials``, else of the environment, else of the file.
+    progress : bool, optional
+        Whether to show that a request waits for a rate limit: None if it is two seconds or more, False never, True
+        always.
 
     Attributes
     ----------
@@ -47,11 +50,20 @@ class Client:
         The account, its quotas, and the users of its organization.
     api_keys : APIKeys
         Keys that may do less than the master key.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> client = cfl.Client()
+    >>> client.sql.rows("SELECT count(*) AS stations FROM stations")
+    [{'stations': 3}]
+    >>> client.users.me().table_count
+    1
     """
 
-    def __init__(self, credentials: Credentials | None = None) -> None:
+    def __init__(self, credentials: Credentials | None = None, *, progress: bool | None = None) -> None:
         self.credentials = resolve(credentials)
-        transport = Transport(self.credentials)
+        transport = Transport(self.credentials, progress=progress)
         self.sql = SQL(transport)
         self.copy = Copy(transport)
         self.batch = Batch(transport)

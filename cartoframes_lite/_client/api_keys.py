@@ -156,8 +156,10 @@ class APIKeys:
 
         Examples
         --------
-        >>> key = client.api_keys.create("nightly", tables={"stations": "rw"}, create_tables=True)  # doctest: +SKIP
-        >>> writer = cfl.Credentials("ann", key.token)  # doctest: +SKIP
+        >>> import cartoframes_lite as cfl
+        >>> client = cfl.Client()
+        >>> key = client.api_keys.create("nightly", tables={"stations": "rw"}, create_tables=True)
+        >>> nightly = cfl.Credentials("ann", key.token)
         """
         permissions = {table: _permissions(asked) for table, asked in (tables or {}).items()}
         grants: list[dict[str, Any]] = [{"type": "apis", "apis": list(apis)}]

@@ -4,8 +4,31 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import requests
 
 _GZIP = 31  # zlib's window bits for a gzip header
+
+
+class Stream(Iterator[bytes]):
+    """The blocks of an answer as they arrive."""
+
+    def __init__(self, blocks: Iterator[bytes], stop: Callable[[], None]) -> None:
+        self._blocks = blocks
+        self.stop = stop
+
+    def __next__(self) -> bytes:
+        return next(self._blocks)
+
+
+def shut_down(response: requests.Response) -> None:
+    """Wake up the thread that waits for the next block; to close the connection would not."""
+    # It may be that the last block has come in this moment, and the connection has gone back to its pool.
+    with suppress(OSError, ValueError, RuntimeError):
+        response.raw.shutdown()
 
 
 class Sized:

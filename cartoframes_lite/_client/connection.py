@@ -7,6 +7,7 @@ may not even find a reader.
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -64,3 +65,11 @@ class Adapter(HTTPAdapter):
         """Make the pools, with our connections in them."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+
+def user_agent() -> str:
+    """Name this package to the server."""
+    try:
+        return f"cartoframes_lite/{version('cartoframes_lite')}"
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return "cartoframes_lite"

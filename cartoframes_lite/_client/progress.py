@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -15,6 +16,13 @@ with warnings.catch_warnings():
     from tqdm.auto import tqdm
 
 _DELAY_S = 2.0
+
+_log = logging.getLogger("cartoframes_lite")
+
+
+def _shown(show: bool | None) -> dict[str, Any]:
+    """Say when a bar is shown; unless that is said, TQDM_DISABLE in the environment can turn it off."""
+    return {"delay": _DELAY_S} if show is None else {"delay": 0, "disable": not show}
 
 
 class _Bar:
@@ -50,9 +58,8 @@ class Progress(_Bar):
             total=total_bytes,
             unit="B",
             unit_scale=True,
-            delay=0 if show else _DELAY_S,
-            disable=show is False,
             leave=False,
+            **_shown(show),
         )
 
     def count_bytes(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -81,12 +88,48 @@ class Waiting(_Bar):
         self._bar = tqdm(
             desc=title,
             bar_format="{desc}{postfix} [{elapsed}]",
-            delay=0 if show else _DELAY_S,
-            disable=show is False,
             leave=False,
+            **_shown(show),
         )
 
     def say(self, state: str) -> None:
         """Show the state."""
         self._bar.set_postfix_str(state, refresh=False)
         self._bar.update()
+
+
+class Pause:
+    """Tells that a request waits for a rate limit: once in the log, and in a line where a bar would be.
+
+    Parameters
+    ----------
+    request : str
+        What the log calls it.
+    show : bool or None
+        None: a line for waits of two seconds and more; True: for all; False: never.
+    """
+
+    def __init__(self, request: str, show: bool | None) -> None:
+        self._request, self._show = request, show
+        self._line: Any = None
+        self._logged = False
+
+    def say(self, seconds: float, text: str) -> None:
+        """Tell of a wait, or that it has changed."""
+        if not self._logged:  # the place in the line changes often
+            _log.info("%s waits for a rate limit: %s", self._request, text)
+            self._logged = True
+        if self._show is False or (self._show is None and self._line is None and seconds < _DELAY_S):
+            return
+        if self._line is None:
+            self._line = tqdm(bar_format="{desc}", leave=False)
+        self._line.set_description_str(f"waiting for a rate limit: {text}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._line is not None:
+            self._line.close()

@@ -1,7 +1,8 @@
 """When to send a request again, as a pure rule.
 
 - A rate limit (429) turns every request away before it does anything: any method is sent again, after
-  ``Retry-After``. A statement timeout is a 429, too, but the same query would time out again: never.
+  ``Retry-After``, until nothing of its kind has got through for five minutes. A statement timeout is a 429, too, but
+  the same query would time out again: never.
 - 502, 503, 504 and a lost connection leave open what the server has done: only what may be done twice.
 - A connection that was never made has done nothing: any method, but briefly.
 - A timeout while waiting for an answer: only what may be done twice, and once; a write, never.
@@ -11,14 +12,15 @@ Waits grow exponentially up to a cap, with jitter, so that many clients do not c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 Failure = Literal["not_connected", "lost", "read_timeout"]
 
-_ATTEMPTS = {"rate_limit": 50, "unavailable": 4, "lost": 4, "not_connected": 2, "read_timeout": 2}
+_ATTEMPTS = {"unavailable": 4, "lost": 4, "not_connected": 2, "read_timeout": 2}
 _FIRST_S, _LONGEST_S = 0.5, 30.0
-TOTAL_S = 300.0  # a plan that allows one COPY a minute needs some minutes for several
+TOTAL_S = 300.0  # a plan that allows one COPY a minute may have other users, who take some of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +56,15 @@ def delay_s(outcome: Outcome, *, idempotent: bool, attempt: int, waited_s: float
     attempt : int
         How often it has been sent, from 1 on.
     waited_s : float
-        How long has been waited for this request so far.
+        How long has been waited so far; for a rate limit, since any request of this kind got through.
     jitter : float
         A random number from 0 to 1.
     """
     reason = _reason(outcome, idempotent)
-    if reason is None or attempt >= _ATTEMPTS[reason]:
+    if reason is None or attempt >= _ATTEMPTS.get(reason, math.inf):
         return None
     if outcome.retry_after_s is not None:
-        wait = outcome.retry_after_s + 0.2 * jitter
+        wait = max(_FIRST_S, outcome.retry_after_s) + 0.2 * jitter
     else:
         wait = min(_LONGEST_S, _FIRST_S * 2 ** (attempt - 1)) * (0.5 + 0.5 * jitter)
     return wait if waited_s + wait <= TOTAL_S else None

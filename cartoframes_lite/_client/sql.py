@@ -28,6 +28,15 @@ class SQL:
     Parameters
     ----------
     transport : Transport
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> sql = cfl.Client().sql
+    >>> sql.send("UPDATE stations SET year = 2022 WHERE year = 2021")["total_rows"]
+    1
+    >>> sql.rows("SELECT name, year FROM stations ORDER BY year DESC LIMIT 1")
+    [{'name': 'Harbour', 'year': 2022}]
     """
 
     def __init__(self, transport: Transport) -> None:

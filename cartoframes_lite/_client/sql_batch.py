@@ -21,6 +21,14 @@ class Batch:
     Parameters
     ----------
     transport : Transport
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> client = cfl.Client()
+    >>> job = client.batch.create(["UPDATE stations SET year = year + 1", "ANALYZE stations"])
+    >>> client.batch.wait(job["job_id"], timeout_s=3600)["status"]
+    'done'
     """
 
     def __init__(self, transport: Transport) -> None:

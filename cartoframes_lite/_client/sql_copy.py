@@ -9,9 +9,10 @@ from functools import partial
 from io import IOBase
 from typing import IO, Literal
 
+from cartoframes_lite._client.bodies import Stream
 from cartoframes_lite._client.files import write_blocks
 from cartoframes_lite._client.sql import PATH, raise_appended_error
-from cartoframes_lite._client.transport import Stream, Transport
+from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.errors import ConnectionFailed
 
 _BLOCK_BYTES = 1 << 18
@@ -20,11 +21,22 @@ Source = str | os.PathLike[str] | IO[bytes] | Iterable[bytes] | Callable[[], Ite
 
 
 class Copy:
-    """``client.copy``.
+    r"""``client.copy``.
 
     Parameters
     ----------
     transport : Transport
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> client = cfl.Client()
+    >>> rows = [b"East,1900\n", b"West,1905\n"]
+    >>> client.copy.copy_from("COPY stations (name, year) FROM STDIN WITH (FORMAT csv)", rows)
+    2
+    >>> with client.copy.copy_to("COPY (SELECT name FROM stations ORDER BY year) TO STDOUT") as stream:
+    ...     b"".join(stream)
+    b'North\nEast\nWest\nSouth\nHarbour\n'
     """
 
     def __init__(self, transport: Transport) -> None:

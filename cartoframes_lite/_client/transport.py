@@ -10,17 +10,19 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
 import urllib3
 
-from cartoframes_lite._client.bodies import Sized, gzipped, unpacked, watched
-from cartoframes_lite._client.connection import Adapter
+from cartoframes_lite._client import turns
+from cartoframes_lite._client.bodies import Sized, Stream, gzipped, shut_down, unpacked, watched
+from cartoframes_lite._client.buckets import Told
+from cartoframes_lite._client.connection import Adapter, user_agent
+from cartoframes_lite._client.progress import Pause
 from cartoframes_lite._client.retry import Failure, Outcome, delay_s
 from cartoframes_lite.credentials import LOOPBACK, Credentials
 from cartoframes_lite.errors import (
@@ -28,6 +30,7 @@ from cartoframes_lite.errors import (
     CartoError,
     ConnectionFailed,
     QueryTimeout,
+    RateLimited,
     bare_url,
     error_from_response,
 )
@@ -41,13 +44,6 @@ _MAX_URL_BYTES = 7_000  # servers take 8 KB for the URL and all headers
 _log = logging.getLogger("cartoframes_lite")
 
 
-def _user_agent() -> str:
-    try:
-        return f"cartoframes_lite/{version('cartoframes_lite')}"
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "cartoframes_lite"
-
-
 class Transport:
     """Sends requests to one account; safe to share between threads.
 
@@ -57,7 +53,9 @@ class Transport:
     Parameters
     ----------
     credentials : Credentials
-    sleep, jitter : callable
+    progress : bool, optional
+        Whether to show that a request waits for a rate limit: None if it is two seconds or more.
+    sleep, clock, jitter : callable
         Replaced in tests.
     """
 
@@ -65,12 +63,15 @@ class Transport:
         self,
         credentials: Credentials,
         *,
+        progress: bool | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._credentials = credentials
         self._base_url = str(credentials.base_url)
-        self._sleep, self._jitter = sleep, jitter
+        self._progress = progress
+        self._sleep, self._clock, self._jitter = sleep, clock, jitter
         self._local = threading.local()
         self.is_local = urlsplit(self._base_url).hostname in LOOPBACK
         self.is_public = credentials.is_public
@@ -138,7 +139,7 @@ class Transport:
         """
         arguments = {"data": form, "stream": True, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)}
         with self._send(method, path, True, lambda: arguments) as response:
-            yield Stream(self._blocks(response, self._place(path)), partial(_shut_down, response))
+            yield Stream(self._blocks(response, self._place(path)), partial(shut_down, response))
 
     @contextmanager
     def fetch(self, url: str) -> Iterator[Iterator[bytes]]:
@@ -154,7 +155,7 @@ class Transport:
         try:
             # No session: its headers and cookies are meant for the account.
             response = requests.get(
-                url, stream=True, timeout=timeout, auth=_no_auth, headers={"User-Agent": _user_agent()}
+                url, stream=True, timeout=timeout, auth=_no_auth, headers={"User-Agent": user_agent()}
             )
         except requests.RequestException as error:
             raise ConnectionFailed(f"{place}: the file cannot be fetched") from _without_query(error)
@@ -219,10 +220,12 @@ class Transport:
                 return json.loads(response.content)
         except (ConnectionFailed, ValueError, requests.RequestException) as error:
             if broken:
-                raise broken[0] from None
+                raise broken.pop() from None
             if isinstance(error, ConnectionFailed):
                 raise
             raise ConnectionFailed(f"{self._place(path)}: the answer did not arrive completely") from error
+        finally:
+            broken.clear()  # as in _send: an error should not hold the frame that holds it
 
     def _place(self, path: str) -> str:
         return f"{self._base_url}/{path}"
@@ -244,29 +247,51 @@ class Transport:
         self, method: str, path: str, idempotent: bool, arguments: Callable[[], dict[str, Any]]
     ) -> AbstractContextManager[requests.Response]:
         """Send until there is an answer, or the rule says that there will be none."""
+        turn = turns.line(self._base_url, method, path).turn(self._clock, self._sleep)
         waited_s, attempt = 0.0, 0
-        while True:
+        while self._comes(turn, method, path):
             attempt += 1
+            told = None
             try:
                 response = self._send_once(method, path, arguments())
             except requests.RequestException as error:
                 outcome = _failure(error)
                 failed: CartoError = self._connection_failed(path, error)
             else:
+                told = Told.of(response.headers)
                 if response.status_code < 300:
+                    turn.passed(told)
                     return response
-                refused = self._answered(method, path, response)
-                outcome, failed = _outcome(refused), refused
-            delay = delay_s(outcome, idempotent=idempotent, attempt=attempt, waited_s=waited_s, jitter=self._jitter())
+                failed = self._answered(method, path, response)
+                outcome = _outcome(failed)
+            limited = isinstance(failed, RateLimited)
+            waited = turn.stalled_s if limited else waited_s
+            delay = delay_s(outcome, idempotent=idempotent, attempt=attempt, waited_s=waited, jitter=self._jitter())
+            if limited:
+                turn.refused(told, delay or outcome.retry_after_s or 0.0)
+            else:
+                turn.passed(told)
             if delay is None:
-                raise failed
-            _log.info("%s %s: %s; again in %.1f s", method, self._place(path), type(failed).__name__, delay)
-            self._sleep(delay)
-            waited_s += delay
+                break
+            if not limited:
+                _log.info("%s %s: %s; again in %.1f s", method, self._place(path), type(failed).__name__, delay)
+                self._sleep(delay)
+                waited_s += delay
+        if isinstance(failed, RateLimited):
+            failed.hint = turn.excuse(failed.retry_after_s)
+        try:
+            raise failed
+        finally:
+            del failed  # it holds this frame, which would hold it: the connection would wait for the garbage collector
+
+    def _comes(self, turn: turns.Turn, method: str, path: str) -> bool:
+        """Wait until it is the turn of a request, and tell so; False if that would be too long."""
+        with Pause(f"{method} {self._place(path)}", self._progress) as pause:
+            return turn.come(lambda wait: pause.say(wait.seconds, str(wait)))
 
     def _send_once(self, method: str, path: str, arguments: dict[str, Any]) -> requests.Response:
         headers = {
-            "User-Agent": _user_agent(),
+            "User-Agent": user_agent(),
             "Accept-Encoding": "identity" if self.is_local else "gzip",
             **arguments.pop("headers", {}),
         }
@@ -341,24 +366,6 @@ class _Key(requests.auth.AuthBase):
         return request
 
 
-class Stream(Iterator[bytes]):
-    """The blocks of an answer as they arrive."""
-
-    def __init__(self, blocks: Iterator[bytes], stop: Callable[[], None]) -> None:
-        self._blocks = blocks
-        self.stop = stop
-
-    def __next__(self) -> bytes:
-        return next(self._blocks)
-
-
-def _shut_down(response: requests.Response) -> None:
-    """Wake up the thread that waits for the next block; to close the connection would not."""
-    # It may be that the last block has come in this moment, and the connection has gone back to its pool.
-    with suppress(OSError, ValueError, RuntimeError):
-        response.raw.shutdown()
-
-
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Keep requests from looking into .netrc."""
     return request
@@ -382,7 +389,5 @@ def _failure(error: requests.RequestException) -> Outcome:
 
 def _outcome(error: APIError) -> Outcome:
     return Outcome(
-        status=error.status,
-        statement_timeout=isinstance(error, QueryTimeout),
-        retry_after_s=error.retry_after_s,
+        status=error.status, statement_timeout=isinstance(error, QueryTimeout), retry_after_s=error.retry_after_s
     )

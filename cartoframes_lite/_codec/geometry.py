@@ -38,9 +38,10 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
         If it has no CRS, several SRIDs, 2-D beside 3-D geometries, or M values.
     """
     if series.crs is None:
+        label = name if series.name is None else series.name  # what it is called in the frame, not in the table
         raise ConversionError(
-            f"geometry column {name!r} has no CRS; if it holds longitudes and latitudes, say so: "
-            f"gdf[{name!r}] = gdf[{name!r}].set_crs(4326)"
+            f"geometry column {label!r} has no CRS; if it holds longitudes and latitudes, say so: "
+            f"gdf[{label!r}] = gdf[{label!r}].set_crs(4326)"
         )
     geometries = np.asarray(series.array)
     present = geometries[~(shapely.is_missing(geometries) | shapely.is_empty(geometries))]

@@ -96,7 +96,8 @@ function attributesTable(feature) {
   for (const [name, value] of Object.entries(feature)) {
     const row = L.DomUtil.create("tr", "", table);
     L.DomUtil.create("th", "", row).textContent = name;
-    L.DomUtil.create("td", "", row).textContent = value === null ? "–" : value;
+    const text = typeof value === "object" ? JSON.stringify(value) : value;
+    L.DomUtil.create("td", "", row).textContent = value === null ? "–" : text;
   }
   return table;
 }

@@ -156,9 +156,9 @@ def start(
 
     Examples
     --------
-    >>> with start(user="tester") as carto:  # doctest: +SKIP
+    >>> with start(user="tester") as carto:
     ...     carto.base_url
-    'http://127.0.0.1:40123/user/tester'
+    'http://127.0.0.1:.../user/tester'
     """
     _check(dsn, user, api_key, data_dir, rate_limit, statement_timeout_s)
     try:

@@ -71,7 +71,7 @@ def create_app(state: State) -> Starlette:
     Starlette
         Answers ``/user/{user}/api/...`` and, since there is but one user, ``/api/...``.
     """
-    limits, sessions = RateLimits(state.rate_limit), Sessions(state)
+    limits, sessions = RateLimits(state.rate_limit, state.plan.rate_limits), Sessions(state)
     door = Door(state, limits)
     jobs = Jobs(state, sessions)
     catalogue, members = Catalogue(state), Members(state)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+RateLimit = tuple[float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +36,32 @@ class RateLimits:
     ----------
     rate_limit : tuple of (float, int), optional
         Requests per second and burst. None means unlimited.
+    by_kind : mapping of str to tuple of (float, int), optional
+        The same for kinds of endpoints that have a limit of their own.
     clock : callable
         Seconds that only grow.
     """
 
-    def __init__(self, rate_limit: tuple[float, int] | None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        if rate_limit is not None and not (rate_limit[0] > 0 and rate_limit[1] >= 0):
-            raise ValueError(f"rate_limit must be (per second > 0, burst >= 0), not {rate_limit!r}")
-        self._rate_limit = rate_limit
+    def __init__(
+        self,
+        rate_limit: RateLimit | None,
+        by_kind: Mapping[str, RateLimit] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rate_limit, self._by_kind = rate_limit, dict(by_kind or {})
+        for limit in (rate_limit, *self._by_kind.values()):
+            if limit is not None and not (limit[0] > 0 and limit[1] >= 0):
+                raise ValueError(f"rate_limit must be (per second > 0, burst >= 0), not {limit!r}")
         self._clock = clock
         self._full_at: dict[str, float] = {}
 
     def take(self, kind: str) -> Verdict:
         """Count a request of a kind of endpoint: ``query``, ``copyfrom``, ``copyto``, ``job_create`` ..."""
-        if self._rate_limit is None:
+        limit = self._by_kind.get(kind, self._rate_limit)
+        if limit is None:
             return Verdict(True, {})
-        per_second, burst = self._rate_limit
+        per_second, burst = limit
         interval = 1 / per_second
         now = self._clock()
         full_at = max(self._full_at.get(kind, now), now)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,10 @@ class Plan:
         Whether datasets can be private. If not, new ones are public.
     private_addresses : bool
         Whether imports may fetch from, and connect to, private addresses other than loopback.
+    rate_limits : mapping of str to tuple of (float, int)
+        Requests per second, and burst, by kind of endpoint: ``query``, ``copyfrom``, ``copyto``, ``job_create`` ...
+        For other kinds the ``rate_limit`` of ``start`` holds. ``{"query": (15, 15), "copyfrom": (3 / 60, 0)}`` lets
+        through 15 queries a second and 3 COPY a minute, as a plan of CARTO does.
     """
 
     file_bytes: int = 1 << 30
@@ -39,3 +44,4 @@ class Plan:
     download_timeout_s: float = 600.0
     private_datasets: bool = True
     private_addresses: bool = False
+    rate_limits: Mapping[str, tuple[float, int]] = field(default_factory=dict)

@@ -12,7 +12,10 @@ from .session import Session, SQLError
 from .state import State
 
 # What the answers of the SQL API are written in; a query may change it for itself.
-SETTINGS = "-c TimeZone=UTC -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c extra_float_digits=1"
+# Roles may set what their sessions load, for themselves; a library that is not there would be the end of all of them.
+SETTINGS = (
+    "-c TimeZone=UTC -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c extra_float_digits=1 -c local_preload_libraries="
+)
 IDLE_PER_ROLE = 4  # a new session costs some 5 ms, more with its first geometry: PostGIS is loaded then
 COPY_TIMEOUT_S = 5 * 3600.0
 BATCH_TIMEOUT_S = 12 * 3600.0

@@ -6,6 +6,7 @@ import contextlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -75,6 +76,8 @@ class Wire:
         self.scripts: list[Script] = []
         self.heads: list[bytes] = []
         self.slept: list[float] = []
+        self.progress: bool | None = None
+        self._began = time.monotonic()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def play(self, *scripts: Script | bytes) -> Transport:
@@ -82,7 +85,13 @@ class Wire:
         self.scripts = [answering(item) if isinstance(item, bytes) else item for item in scripts]
         self._thread.start()
         credentials = Credentials("ann", KEY, base_url=self.base_url)
-        return Transport(credentials, sleep=self.slept.append, jitter=lambda: 0.0)
+        return Transport(
+            credentials, progress=self.progress, sleep=self.slept.append, clock=self.clock, jitter=lambda: 0.0
+        )
+
+    def clock(self) -> float:
+        """Give a time that only sleeping moves forward."""
+        return self._began + sum(self.slept)
 
     def _serve(self) -> None:
         for script in self.scripts:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from xyzservices import TileProvider
 
@@ -15,7 +16,6 @@ from .conftest import KEY, Wire, response
 LAYER = {"type": "cartodb", "options": {"sql": "SELECT 1"}}
 METADATA = {"layers": [{"type": "mapnik", "id": name} for name in "abc"]}
 PRIVATE = response("403 Forbidden", b'{"error": ["permission denied for table t"]}')
-PUBLIC = response("200 OK", b'{"rows": []}')
 GONE = b'{"errors": ["Invalid or nonexistent map configuration token"], "errors_with_context": []}'
 FORMULA = b'{"type": "formula", "operation": "count", "result": 7, "nulls": 0}'
 
@@ -53,6 +53,8 @@ def test_a_map_is_instantiated_when_it_is_first_used_and_once(wire: Wire) -> Non
         ({"layer": 0, "format": "mvt", "retina": True}, "abc:1/0/{z}/{x}/{y}.mvt"),
         ({"layer": [0, 2]}, "abc:1/0,2/{z}/{x}/{y}.png"),
         ({"layer": 1, "format": "grid.json"}, "abc:1/1/{z}/{x}/{y}.grid.json"),
+        ({"layer": np.int64(0)}, "abc:1/0/{z}/{x}/{y}.png"),
+        ({"layer": np.int64(1), "format": "grid.json"}, "abc:1/1/{z}/{x}/{y}.grid.json"),
     ],
 )
 def test_urls_of_tiles(arguments: dict[str, object], path: str, wire: Wire) -> None:
@@ -70,11 +72,14 @@ def test_a_public_map_has_no_key_in_its_urls(wire: Wire) -> None:
 
 
 def test_what_everybody_may_see_has_no_key_in_its_urls(wire: Wire) -> None:
-    wire.play(group(), PUBLIC)
+    wire.play(group(), group())
     shown = AnonymousMap([LAYER], account(wire))
     assert KEY not in shown.tile_url()
     assert KEY not in shown.tile_url(0, "mvt")  # it was asked for once
-    assert "SELECT+1+FROM+%28SELECT+1" in wire.heads[1].decode()
+    ours, everybodys = wire.heads  # the same question, without the key
+    assert ours.partition(b"\r\n\r\n")[2] == everybodys.partition(b"\r\n\r\n")[2]
+    assert everybodys.startswith(b"POST /user/ann/api/v1/map HTTP/1.1")
+    assert ours.partition(b"uthorization: ")[2] != everybodys.partition(b"uthorization: ")[2]
 
 
 def test_subdomains_of_a_content_delivery_network(wire: Wire) -> None:
@@ -176,6 +181,29 @@ def test_a_picture_needs_a_place(arguments: dict[str, object], wire: Wire) -> No
     wire.play()
     with pytest.raises(ValueError, match="center and zoom, or bbox"):
         AnonymousMap([LAYER], account(wire)).static_image(1, 1, **arguments)  # type: ignore[arg-type]  # tested
+
+
+@pytest.mark.parametrize(
+    "bbox", [(0, 0, 1), (0, 0, 1, float("nan")), (10, 0, 0, 10), (0, 10, 10, 0), (170, 0, -170, 1)]
+)
+def test_what_is_no_box_is_refused_at_once(bbox: tuple[float, float, float, float], wire: Wire) -> None:
+    wire.play()
+    shown = AnonymousMap([LAYER], account(wire))
+    for ask in (
+        lambda: AnonymousMap([LAYER], account(wire), bbox=bbox),
+        lambda: shown.static_image(1, 1, bbox=bbox),
+        lambda: shown.dataview("n", bbox=bbox),
+    ):
+        with pytest.raises(ValueError, match="a box is west, south, east and north"):
+            ask()
+
+
+def test_the_picture_of_a_template(wire: Wire) -> None:
+    wire.play(group(), response("200 OK", b"picture"))
+    shown = NamedMap("a b", account(wire)).instantiate({"k": 1}, "sesame")
+    assert shown.static_image(20, 10) == b"picture"
+    path = "static/named/a%20b/20/10.png?auth_token=sesame&config=%7B%22k%22%3A+1%7D"
+    assert lines(wire)[-1] == f"GET /user/ann/api/v1/map/{path} HTTP/1.1"
 
 
 def test_templates(wire: Wire) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import time
 from contextlib import redirect_stderr
 
@@ -31,3 +33,17 @@ def test_it_appears_after_a_while_with_bytes_and_rows(monkeypatch: pytest.Monkey
     text = shown(None, pause_s=0.3)
     assert "2.00kB" in text
     assert "1,234 rows" in text
+
+
+def test_the_environment_can_turn_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "1")  # tqdm looks at it when it is imported
+    program = """
+from cartoframes_lite._client import progress
+progress._DELAY_S = 0
+for show in (None, True):
+    with progress.Progress(f"shown {show}", show) as bar:
+        list(bar.count_bytes([b"x"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "shown True" in done.stderr
+    assert "shown None" not in done.stderr

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import gc
 import gzip
 import logging
 import pickle
@@ -8,6 +10,7 @@ import socket
 import struct
 import time
 import traceback
+import weakref
 import zlib
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -52,6 +55,48 @@ def test_a_rate_limit_is_waited_for_even_on_a_write(wire: Wire) -> None:
     transport = wire.play(LIMITED, OK)
     assert transport.json("POST", "x", idempotent=False) == {"rows": []}
     assert wire.slept == [3.0]
+
+
+def refused(*headers: str) -> bytes:
+    return response("429 Too Many", b'{"error":["slow"],"context":"limit","detail":"rate-limit"}', *headers)
+
+
+def test_without_retry_after_waits_grow_and_end(wire: Wire) -> None:
+    with pytest.raises(errors.RateLimited, match=r"has waited for 2\d\d s, and the server does not say") as caught:
+        wire.play(*[refused()] * 30).json("POST", "x", idempotent=False)
+    assert wire.slept[:4] == [0.25, 0.5, 1.0, 2.0]
+    assert 250 < sum(wire.slept) <= 300
+    assert caught.value.retry_after_s is None
+
+
+def test_a_huge_retry_after_is_an_error_at_once(wire: Wire) -> None:
+    with pytest.raises(errors.RateLimited, match="asks for 86,400 s more") as caught:
+        wire.play(refused("Retry-After: 86400")).json("POST", "x", idempotent=True)
+    assert wire.slept == []
+    assert caught.value.retry_after_s == 86_400
+
+
+def test_a_retry_after_of_nothing_is_no_reason_to_hurry(wire: Wire) -> None:
+    wire.play(refused("Retry-After: 0"), OK).json("POST", "x", idempotent=False)
+    assert wire.slept == [0.5]
+
+
+@pytest.mark.parametrize("headers", ["Retry-After: 3", "Retry-After: 1"])
+def test_a_wait_is_shown_and_logged(
+    wire: Wire, headers: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cartoframes_lite")
+    wire.play(refused(headers), OK).json("POST", "x", idempotent=False)
+    shown = "waiting for a rate limit: about 3 s" in capsys.readouterr().err
+    assert shown == ("3" in headers)  # a wait of less than two seconds is not worth a line
+    assert f"POST {wire.base_url}/x waits for a rate limit: about {headers[-1]} s" in caplog.messages
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_wait_is_shown_as_progress_says(wire: Wire, progress: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    wire.progress = progress
+    wire.play(refused(f"Retry-After: {1 if progress else 9}"), OK).json("POST", "x", idempotent=False)
+    assert ("waiting for a rate limit" in capsys.readouterr().err) == progress
 
 
 def test_a_statement_timeout_is_not_tried_again(wire: Wire) -> None:
@@ -229,6 +274,28 @@ def test_no_connection_says_what_to_do(monkeypatch: pytest.MonkeyPatch, resolves
         Transport(found, sleep=waits.append).json("POST", "x", idempotent=False)
     assert len(waits) == 1
     pickle.dumps(caught.value)
+
+
+def test_an_error_that_has_been_caught_holds_no_connection(wire: Wire) -> None:
+    def body() -> Iterator[bytes]:
+        yield b"first"
+        raise RuntimeError("mine")
+
+    def listen(connection: socket.socket) -> None:
+        read_chunked(connection, read_head(connection))
+
+    transport = wire.play(response("400 Bad", b'{"error":["no"]}'), listen)
+    gone = weakref.ref(transport)
+    gc.disable()
+    try:
+        with contextlib.suppress(errors.SQLError):
+            transport.json("POST", "x", idempotent=False)
+        with contextlib.suppress(RuntimeError):
+            transport.upload("copyfrom", query={"q": "COPY t"}, body=body)
+        del transport
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def secrets(text: str) -> list[str]:

@@ -15,6 +15,7 @@ from cartoframes_lite._codec.statements import (
     publish_into,
     publish_new,
     set_sequence,
+    withdraw,
 )
 
 HOSTILE = 'a"; DROP TABLE b; --'
@@ -83,3 +84,9 @@ def test_the_question_waits_for_a_transaction_at_work():
     lock, question = is_gone("public", "s").split(";\nSELECT ")
     assert 'LOCK TABLE "public"."s" IN ACCESS SHARE MODE' in lock
     assert question == 'to_regclass(E\'"public"."s"\') IS NULL AS gone'
+
+
+def test_what_is_withdrawn_has_another_name():
+    rename, question = withdraw("public", "s", "w").split(";\nSELECT ")
+    assert 'ALTER TABLE "public"."s" RENAME TO "w"' in rename
+    assert question == 'to_regclass(E\'"public"."w"\') IS NULL AS gone'

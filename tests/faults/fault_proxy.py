@@ -107,6 +107,8 @@ class FaultProxy:
     ----------
     exchanges : list of Exchange
         What has passed since the last ``play``.
+    late : set of socket
+        Connections to the server on which a request is still to come.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -118,6 +120,7 @@ class FaultProxy:
         self._faults: tuple[Fault, ...] = ()
         self.exchanges: list[Exchange] = []
         self._dead = False
+        self.late: set[socket.socket] = set()
         self._open: dict[threading.Thread, socket.socket] = {}
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -130,6 +133,11 @@ class FaultProxy:
     def heal(self) -> None:
         """Let everything pass again."""
         self.play()
+
+    def wait_for_late(self) -> None:
+        """Wait until the requests that come late have been dealt with."""
+        while self.late:
+            time.sleep(0.002)
 
     def close(self) -> None:
         """Stop listening, and close what is open. A second call does nothing."""
@@ -264,10 +272,14 @@ class _Passage:
 
     def _deliver_late(self, request: bytes, pause_s: float) -> None:
         """Leave the client, and give the server the request afterwards; wait until it has been dealt with."""
-        self._near.close()
-        time.sleep(pause_s)
-        self._far.sendall(request)
-        self._far.recv(BLOCK_BYTES)
+        self._proxy.late.add(self._far)
+        try:
+            self._near.close()
+            time.sleep(pause_s)
+            self._far.sendall(request)
+            self._far.recv(BLOCK_BYTES)
+        finally:
+            self._proxy.late.discard(self._far)
 
 
 def _trickle(end: socket.socket, block: bytes, pause_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,15 +13,16 @@ from pathlib import Path
 import pytest
 from fault_proxy import Fault, FaultProxy
 from tally import TALLY
-from written_tables import Database, Mode
+from written_tables import ROWS, Database, Mode
 
 import cartoframes_lite as cfl
 from cartoframes_lite import _staging
 from cartoframes_lite.local import LocalCarto, start
 from cartoframes_lite.local.binaries import find_binaries
 
-HELD_S = 2.0  # some more than a restart takes
-MODES = [Mode("replace", True, False, 3), Mode("append", False, True, 3)]
+HELD_S = 1.5  # some more than a restart takes
+MODES = [Mode("replace", True, False, 3), pytest.param(Mode("append", False, True, 3), marks=pytest.mark.slow)]
+PLAIN = Mode("append", False, False, 1)
 
 
 def pg_ctl(data: Path, *arguments: str) -> None:
@@ -31,9 +33,11 @@ def pg_ctl(data: Path, *arguments: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
+def data() -> Iterator[Path]:
     """Give a data directory: what is committed survives a crash only in one that is to be kept."""
-    return tmp_path_factory.mktemp("shaken") / "data"
+    with tempfile.TemporaryDirectory(prefix="cartoframes_lite-shaken-") as directory:
+        Path(directory).chmod(0o755)  # for the user of PostgreSQL, if this one is root
+        yield Path(directory) / "data"
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,7 @@ def when_held(fault: Fault, deed: Callable[[], None]) -> threading.Thread:
             time.sleep(0.002)
         deed()
 
-    thread = threading.Thread(target=wait_and_do)
+    thread = threading.Thread(target=wait_and_do, daemon=True)
     thread.start()
     return thread
 
@@ -122,7 +126,7 @@ def assert_true(shaken: LocalCarto, error: cfl.CartoError | None, old, new) -> N
 
 def test_a_restart_while_the_database_publishes(restart, shaken):
     shaken.reset()
-    mode = Mode("append", False, True, 1)
+    mode = PLAIN
     cfl.to_carto(mode.frames(0)[0], "t", shaken.credentials, progress=False)
     database = Database(shaken)
     database.connection.execute("BEGIN; LOCK TABLE public.t IN SHARE MODE")  # until the restart
@@ -133,7 +137,7 @@ def test_a_restart_while_the_database_publishes(restart, shaken):
             time.sleep(0.002)
         restart()
 
-    restarting = threading.Thread(target=restart_it)
+    restarting = threading.Thread(target=restart_it, daemon=True)
     restarting.start()
     error = None
     try:
@@ -165,13 +169,13 @@ def test_a_restart_during_a_read(restart, shaken, proxy, through):
 
 def test_the_server_goes_on_after_a_restart_with_all_that_it_has(restart, shaken):
     shaken.reset()
-    cfl.to_carto(MODES[1].frames(0)[0], "t", shaken.credentials, progress=False)
+    cfl.to_carto(PLAIN.frames(0)[0], "t", shaken.credentials, progress=False)
     key = cfl.Client(shaken.credentials).api_keys
     before = key.list()
     restart()
     TALLY.faults += 1
     TALLY.survived += 1
-    assert len(cfl.read_carto("t", shaken.credentials)) == len(MODES[1].frames(0)[0])
+    assert len(cfl.read_carto("t", shaken.credentials)) == ROWS
     assert key.list() == before
     assert [dataset.name for dataset in cfl.list_datasets(shaken.credentials)] == ["t"]
     restart()

@@ -58,7 +58,7 @@ def test_readers_never_see_an_empty_or_a_mixed_table(mode, credentials, is_long)
     with ThreadPoolExecutor(READERS) as pool:
         readers = [pool.submit(read) for _ in range(READERS)]
         try:
-            for version in range(1, 100 if is_long else 15):
+            for version in range(1, 100 if is_long else 7):
                 TALLY.faults += 1
                 TALLY.survived += 1
                 assert write(mode, version, mode.other_columns and version % 2 == 1, "replace", credentials)

@@ -7,7 +7,7 @@ from typing import get_args
 from fault_proxy import Fault, FaultProxy, Side, request_steps
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from write_trials import Trial, every_mode, every_mode_if_long, record, suffer
+from write_trials import Trial, every_mode, few_modes_unless_long, record, suffer
 
 # Of an answer, whose length depends on how long the server took: this much less than recorded is always there.
 _UNSURE_BYTES = 8
@@ -18,7 +18,7 @@ def test_a_cut_at_every_step(proxy, trial):
     cut_at_every_step(proxy, trial, for_good=False)
 
 
-@every_mode_if_long
+@few_modes_unless_long("new-plain-3", "replace-geometry-3", "replace-other-columns-plain-3", "append-geometry-3")
 def test_a_network_that_is_gone_from_any_step_on(proxy, trial):
     cut_at_every_step(proxy, trial, for_good=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -100,20 +99,13 @@ class Trial:
         assert left == []
 
 
-def _slow_unless(mode: Mode, short: bool) -> Any:
-    return pytest.param(mode, id=str(mode), marks=() if short else pytest.mark.slow)
-
-
 every_mode = pytest.mark.parametrize("trial", MODES, indirect=True, ids=str)
-# In the short profile those that send the most requests, or change the most.
-every_mode_if_long = pytest.mark.parametrize(
-    "trial", [_slow_unless(mode, mode.pieces > 1) for mode in MODES], indirect=True
-)
-few_modes_unless_long = pytest.mark.parametrize(
-    "trial",
-    [_slow_unless(mode, mode.pieces > 1 and mode.geometry == mode.other_columns) for mode in MODES],
-    indirect=True,
-)
+
+
+def few_modes_unless_long(*names: str) -> pytest.MarkDecorator:
+    """Run a test with these modes, and in the long profile with all of them."""
+    modes = [pytest.param(mode, id=str(mode), marks=() if str(mode) in names else pytest.mark.slow) for mode in MODES]
+    return pytest.mark.parametrize("trial", modes, indirect=True)
 
 
 def record(proxy: FaultProxy, trial: Trial) -> dict[bool, list[Exchange]]:
@@ -132,6 +124,7 @@ def suffer(proxy: FaultProxy, trial: Trial, fault: Fault) -> cfl.CartoError | No
     proxy.play(fault)
     error = trial.run()
     assert fault.fired, fault
+    proxy.wait_for_late()
     proxy.heal()
     trial.judge(error)
     return error

@@ -49,6 +49,22 @@ def test_each_kind_of_endpoint_has_a_bucket_of_its_own() -> None:
     assert limits.take("copyto").allowed
 
 
+def test_a_kind_of_endpoint_can_have_a_limit_of_its_own() -> None:
+    clock = Clock()
+    limits = RateLimits((1, 1), {"copyfrom": (3 / 60, 0)}, clock=clock)
+    assert [limits.take("query").allowed for _ in range(3)] == [True, True, False]
+    assert [limits.take("copyfrom").allowed for _ in range(2)] == [True, False]
+    assert limits.take("copyfrom").headers["Retry-After"] == "21"
+    clock.now += 20
+    assert limits.take("copyfrom").allowed
+
+
+def test_one_kind_alone_can_be_limited() -> None:
+    limits = RateLimits(None, {"copyto": (1, 0)}, clock=Clock())
+    assert all(limits.take("query").headers == {} for _ in range(100))
+    assert [limits.take("copyto").allowed for _ in range(2)] == [True, False]
+
+
 def test_a_wait_as_long_as_told_is_always_enough() -> None:
     clock = Clock()
     limits = RateLimits((3, 2), clock=clock)
@@ -75,3 +91,5 @@ def test_forgetting_fills_the_buckets() -> None:
 def test_a_limit_that_makes_no_sense_is_refused(rate_limit: tuple[float, int]) -> None:
     with pytest.raises(ValueError, match="rate_limit"):
         RateLimits(rate_limit)
+    with pytest.raises(ValueError, match="rate_limit"):
+        RateLimits(None, {"query": rate_limit})

@@ -134,6 +134,13 @@ def test_tiles_and_pictures_of_a_template_itself(call: Call) -> None:
         assert size_of(picture.body) == (120, 80)
 
 
+def test_a_picture_of_a_template_with_values(call: Call) -> None:
+    call("POST", NAMED, template(view={"zoom": 0, "center": {"lng": 10, "lat": 60}}))
+    path = "/api/v1/map/static/named/towns/120/80.png"
+    assert call("GET", path).body != call("GET", path, config='{"least": 1000000000}').body
+    assert refusal(call("GET", path, config="{")) == (400, "Invalid config parameter, should be a valid JSON")
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [

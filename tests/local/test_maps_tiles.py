@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -254,3 +255,12 @@ def test_a_tile_that_takes_too_long_is_told_as_a_tile() -> None:
         late = requests.get(f"{url}.mvt", timeout=10)
         assert (late.status_code, late.headers["content-type"]) == (429, "application/x-protobuf")
         assert set(read_tile(late.content)) == {"errorTileSquareLayer", "errorTileStripesLayer"}
+
+
+def test_a_label_of_megabytes_keeps_nobody_waiting(call: Call) -> None:
+    sql = "SELECT cartodb_id, repeat('long ', 1000000) AS name, the_geom_webmercator FROM towns WHERE name = 'North'"
+    css = "#l { text-name: [name]; text-face-name: 'DejaVu Sans Book'; text-size: 10; text-allow-overlap: true; }"
+    path = instantiate(call, described(mapnik(sql, cartocss=css, cartocss_version="2.3.0")))
+    began = time.monotonic()
+    assert call("GET", f"{path}/0/0/0.png").status == 200
+    assert time.monotonic() - began < 10

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,14 @@ def test_unchanged_source_is_not_loaded_again(importer: Importer, source: Source
     assert (after["state"], after["etag"]) == ("success", sent.get("ETag"))
     assert len(source.requests) == 2
     assert names(importer) == ["Bergen"]
+
+
+def test_a_change_within_the_second_of_the_one_before_is_loaded(importer: Importer, source: Source) -> None:
+    just_now = formatdate(time.time() + 2, usegmt=True)  # still so when it is fetched
+    sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n", Last_Modified=just_now))
+    source.put("/t.csv", b"name\nRome\n", Last_Modified=just_now)
+    assert run_again(importer, sync)["modified_at"] == parsedate_to_datetime(just_now).isoformat()
+    assert names(importer) == ["Rome"]
 
 
 def test_changed_columns_change_those_of_the_table(importer: Importer, source: Source) -> None:

@@ -59,6 +59,10 @@ TABLES: dict[str, Call] = {
     "update_privacy_table": lambda n, c: cfl.update_privacy_table(n, "public", c),
     "read_carto schema": lambda n, c: cfl.read_carto("target", c, schema=n),
     "Dataset append": lambda n, c: cfl.Dataset(n, c).append(PLAIN),
+    "Dataset read": lambda n, c: cfl.Dataset(n, c).read(),
+    "Dataset to_file": lambda n, c: cfl.Dataset(n, c).to_file("/dev/null", format="csv"),
+    "Dataset map": lambda n, c: cfl.Dataset(n, c).map().layergroup_id,
+    "Layer": lambda n, c: cfl.AnonymousMap(cfl.Layer(cfl.Dataset(n, c)), c).layergroup_id,
     "Dataset columns": lambda n, c: cfl.Dataset(n, c).columns(),
     "Dataset rename": lambda n, c: cfl.Dataset(n, c).rename("renamed"),
     "Dataset rename to": lambda n, c: cfl.Dataset("target", c).rename(n),
@@ -141,7 +145,14 @@ def test_nothing_else_is_changed(attack, long, kind):
 
 @pytest.mark.parametrize("call", [*TABLES, *COLUMNS])
 def test_each_of_them_takes_hostile_names(attack, call):
-    for name in ('x"; DROP TABLE bystander; --', "x'); DROP TABLE bystander; --", "x\0y"):
+    for name in (
+        'x"; DROP TABLE bystander; --',
+        "x'); DROP TABLE bystander; --",
+        "x\0y",
+        "select 1) AS q; DROP TABLE bystander CASCADE; SELECT (1",
+        "select null::geometry AS the_geom_webmercator) AS q; DROP TABLE bystander CASCADE;"
+        " SELECT 1 AS d FROM (SELECT null::geometry AS the_geom_webmercator",
+    ):
         attack({**TABLES, **COLUMNS}[call], name)
 
 
@@ -235,12 +246,12 @@ def test_a_table_that_exists_is_named_with_the_name_that_was_given(credentials):
         cfl.to_carto(PLAIN, "My Täble", credentials)
 
 
-def test_tables_in_other_schemas_of_the_search_path_are_not_replaced(doors, credentials):
+def test_tables_in_other_schemas_of_the_search_path_are_not_replaced(doors, everything, credentials):
     role = doors.run("SELECT current_user AS role")[0]["role"]
-    doors.run(
-        f'ALTER ROLE "{role}" SET search_path = public, other, cartodb; SELECT pg_terminate_backend(pid)'
-        " FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
-    )
+    doors.run(f'ALTER ROLE "{role}" SET search_path = public, other, cartodb')
+    end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s"
+    everything.connection.execute(end, (role,))  # sessions that are kept have the old one
+    assert doors.run("SHOW search_path") == [{"search_path": "public, other, cartodb"}]
     doors.run("CREATE TABLE other.elsewhere AS SELECT 'kept' AS a; CREATE TABLE here AS SELECT 1 AS a")
     for replace in (
         lambda: cfl.copy_table("here", "elsewhere", credentials, if_exists="replace"),

@@ -14,6 +14,8 @@ from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
@@ -62,7 +64,9 @@ class Fetched:
     name : str
         How its server calls it.
     etag, modified : str or None
-        Headers ``ETag`` and ``Last-Modified``, for the next time.
+        Headers ``ETag`` and ``Last-Modified``.
+    since : str or None
+        ``Last-Modified``, if the next request may ask whether the file was modified since.
     checksum : str
         SHA-256 of the content, in hexadecimal digits.
     """
@@ -71,6 +75,7 @@ class Fetched:
     name: str
     etag: str | None
     modified: str | None
+    since: str | None
     checksum: str
 
 
@@ -230,7 +235,16 @@ def _store(response: http.client.HTTPResponse, parts: SplitResult, directory: Pa
     if body.gzipped and name.endswith(".gz"):
         name = name.removesuffix(".gz")  # what the server packed for the way, or so it says
     etag, modified = response.headers["ETag"], response.headers["Last-Modified"]
-    return Fetched(Path(path), name, etag, modified, digest.hexdigest())
+    since = None if _may_change_unseen(modified, response.headers["Date"]) else modified
+    return Fetched(Path(path), name, etag, modified, since, digest.hexdigest())
+
+
+def _may_change_unseen(modified: str | None, sent: str | None) -> bool:
+    """Ask whether a file may yet change without a new time: times are whole seconds (RFC 9110, 8.8.2.2)."""
+    try:
+        return parsedate_to_datetime(sent or "") - parsedate_to_datetime(modified or "") < timedelta(seconds=1)
+    except (TypeError, ValueError):  # there are no two times to compare
+        return False
 
 
 def _refusal(error: OSError | http.client.HTTPException) -> ImportRefused:

@@ -58,11 +58,11 @@ def routes(state: State, door: MapsDoor, layergroups: Layergroups, templates: Te
 
     async def instantiate(visit: Visit) -> Response:
         require_json(visit)
-        parameters = visit.body
+        parameters = visit.body if isinstance(visit.body, Mapping) else {}
         if visit.request.method == "GET":
             parameters = _jsonp_parameters(visit)
         template = await open_template(state, templates, visit)
-        content = template.instance(parameters if isinstance(parameters, Mapping) else {})
+        content = template.instance(parameters)
         read = config.read(content, read_filters(visit))
         group, updated = await layergroups.instantiate(content, read, state.owner_role, auth=template.auth)
         token = f"{state.user}@{template.fingerprint[:8]}@{group.id}:{int(updated.timestamp() * 1000)}"
@@ -98,6 +98,15 @@ async def open_template(state: State, templates: Templates, visit: Visit) -> Tem
     return template
 
 
+def read_parameters(visit: Visit) -> Mapping[str, Any]:
+    """Return the values for placeholders in a query string."""
+    try:
+        found = json.loads(str(visit.query.get("config") or "{}"))
+    except (ValueError, RecursionError):
+        raise MapError("Invalid config parameter, should be a valid JSON") from None
+    return found if isinstance(found, Mapping) else {}
+
+
 def _name(visit: Visit) -> str:
     """Return the name of the template in the path, where the user's may stand before it."""
     return visit.text("template").rpartition("@")[2]
@@ -108,11 +117,8 @@ def _without_key(body: Any) -> Any:
     return {name: item for name, item in body.items() if name != "api_key"} if isinstance(body, dict) else body
 
 
-def _jsonp_parameters(visit: Visit) -> Any:
+def _jsonp_parameters(visit: Visit) -> Mapping[str, Any]:
     """Return the parameters of an instantiation by GET."""
     if not visit.query.get("callback"):
         raise MapError(_CALLBACK)
-    try:
-        return json.loads(str(visit.query.get("config") or "{}"))
-    except (ValueError, RecursionError):
-        raise MapError("Invalid config parameter, should be a valid JSON") from None
+    return read_parameters(visit)

@@ -21,7 +21,7 @@ from ..pool import Sessions
 from ..state import State
 from .map_tiles import pick_layers
 from .map_visits import MapRoutes
-from .named_maps import open_template
+from .named_maps import open_template, read_parameters
 
 _MOST_PIXELS = 8192
 _FORMATS = {"png": "png", "jpg": "jpeg"}
@@ -53,7 +53,8 @@ def routes(
 
     async def show_named(visit: Visit) -> Response:
         template = await open_template(state, templates, visit)
-        group = await layergroups.instance(template.instance({}), state.owner_role, auth=template.auth)
+        content = template.instance(read_parameters(visit))
+        group = await layergroups.instance(content, state.owner_role, auth=template.auth)
         layers = _layers(visit, group) if "layer" in visit.query else _preview_layers(template, group)
         return await answer(visit, group, state.owner_role, layers, _view(visit, template))
 

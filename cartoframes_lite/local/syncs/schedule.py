@@ -226,7 +226,7 @@ def _source(fetched: Fetched | None) -> dict[str, Any]:
     """Return what is remembered of a file, to know it again."""
     if fetched is None:
         return {}
-    values: dict[str, Any] = {"etag": fetched.etag, "modified": fetched.modified, "checksum": fetched.checksum}
+    values: dict[str, Any] = {"etag": fetched.etag, "modified": fetched.since, "checksum": fetched.checksum}
     return {**values, "modified_at": _time(fetched.modified)}
 
 

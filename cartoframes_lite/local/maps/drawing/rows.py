@@ -18,6 +18,7 @@ Row = tuple[bytes | None, Mapping[str, object]]
 """A geometry as WKB in EPSG:3857 (without the SRID of EWKB) and the attributes."""
 
 _LONGEST: Final = 2**63
+_MOST_CHARACTERS: Final = 1000  # of a label: megabytes would keep Mapnik busy for minutes
 _UNSEEN: Final = "rgba(0, 0, 0, 0)"
 
 
@@ -146,7 +147,9 @@ def _is_colour(text: str) -> bool:
 
 def _plain(value: object) -> str | float | None:
     """Return a value as one of the types that Mapnik computes with."""
-    if value is None or isinstance(value, str | bool | float):
+    if isinstance(value, str):
+        return value[:_MOST_CHARACTERS]
+    if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return value if -_LONGEST <= value < _LONGEST else float(value)

@@ -1,0 +1,38 @@
+"""How Sphinx builds these pages: ``sphinx-build -n -W docs build/docs``. It needs no network."""
+
+import sys
+from pathlib import Path
+
+import cartoframes_lite
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+project = "cartoframes_lite"
+author = "the authors of cartoframes_lite"
+release = version = cartoframes_lite.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "notebook_pages", "type_tables", "error_tables"]
+exclude_patterns = ["_ext", "_static", "notebooks/data"]
+
+# Pages are Markdown; links to headings as GitHub has them.
+myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+
+# The outputs of notebooks are those that were committed: the tests run them.
+nb_execution_mode = "off"
+
+# Docstrings say the types in words; signatures are short without them.
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+add_module_names = False
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+html_theme = "furo"
+html_title = f"cartoframes_lite {release}"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+html_copy_source = False
+html_show_sphinx = False
+pygments_style = "friendly"

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from cartoframes_lite._client.buckets import Told
+from cartoframes_lite._client.retry import TOTAL_S
+from cartoframes_lite._client.turns import Line, Turn, Wait, kind, line
+
+
+class Time:
+    """A clock that only sleeping moves forward."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def turn(self, line: Line) -> Turn:
+        return line.turn(self.clock, self.sleep)
+
+
+@pytest.fixture
+def fake() -> Time:
+    return Time()
+
+
+def ignore(wait: Wait) -> None:
+    """Do not tell."""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("GET", "api/v2/sql", "api/v2/sql"),
+        ("POST", "api/v2/sql", "api/v2/sql"),
+        ("POST", "api/v2/sql/copyfrom", "POST api/v2/sql/copyfrom"),
+        ("POST", "api/v2/sql/copyto", "POST api/v2/sql/copyto"),
+        ("POST", "api/v2/sql/job", "POST api/v2/sql/job"),
+        ("GET", "api/v2/sql/job/6f1c", "GET api/v2/sql/job"),
+        ("GET", "api/v1/viz/6f1c", "GET api/v1/viz"),
+        ("PUT", "api/v1/tables/name", "PUT api/v1/tables"),
+        ("POST", "api/v1/map", "POST api/v1/map/"),
+        ("GET", "api/v1/map/6f1c/0/1/2/3.png", "GET api/v1/map/tile"),
+        ("GET", "api/v1/map/6f1c/0/attributes/7", "GET api/v1/map/attributes"),
+        ("GET", "api/v1/map/6f1c/dataview/sums", "GET api/v1/map/dataview"),
+        ("GET", "api/v1/map/6f1c/dataview/sums/search", "GET api/v1/map/search"),
+        ("GET", "api/v1/map/static/center/6f1c/1/2/3/4/5.png", "GET api/v1/map/static"),
+        ("POST", "api/v1/map/named/places", "POST api/v1/map/named"),
+    ],
+)
+def test_requests_that_the_server_counts_together_stand_in_one_line(method: str, path: str, name: str) -> None:
+    assert kind(method, path) == name
+    assert line("https://a", method, path) is line("https://a", method, path)
+    assert line("https://a", method, path) is not line("https://b", method, path)
+
+
+def test_without_a_limit_nobody_waits(fake: Time) -> None:
+    free = Line()
+    for _ in range(100):
+        turn = fake.turn(free)
+        assert turn.come(ignore)
+        turn.passed(None)
+    assert fake.slept == []
+
+
+def test_a_wait_is_told_before_it_begins(fake: Time) -> None:
+    told: list[Wait] = []
+    limited = Line()
+    turn = fake.turn(limited)
+    assert turn.come(told.append)
+    turn.refused(None, 20)
+    assert turn.come(told.append)
+    assert (told, fake.slept) == ([Wait(20, 0)], [20])
+    assert str(told[0]) == "about 20 s"
+    assert str(Wait(0.2, 1)) == "about 1 s, 1 call goes first"
+    assert str(Wait(1000, 3)) == "about 1,000 s, 3 calls go first"
+
+
+def test_another_call_waits_for_what_this_one_was_told(fake: Time) -> None:
+    limited = Line()
+    first, second = fake.turn(limited), fake.turn(limited)
+    first.come(ignore)
+    first.refused(None, 20)
+    assert second.come(ignore)
+    assert fake.slept == [20]
+
+
+def test_a_call_gives_up_when_nothing_gets_through(fake: Time) -> None:
+    limited = Line()
+    turn = fake.turn(limited)
+    while turn.come(ignore):
+        turn.refused(None, 30)
+        assert turn.stalled_s <= TOTAL_S
+    assert fake.now == 1000 + TOTAL_S
+    assert limited.waiting == []
+
+
+def test_a_call_waits_on_as_long_as_others_get_through(fake: Time) -> None:
+    limited = Line()
+    turn, other = fake.turn(limited), fake.turn(limited)
+    for _ in range(100):
+        assert turn.come(ignore)
+        turn.refused(None, 30)
+        other.passed(None)
+    assert fake.now > 1000 + 5 * TOTAL_S
+
+
+def test_too_long_a_wait_is_not_begun_and_the_next_call_asks_for_itself(fake: Time) -> None:
+    limited = Line()
+    turn = fake.turn(limited)
+    turn.come(ignore)
+    turn.refused(None, 86_400)
+    assert not turn.come(ignore)
+    assert fake.turn(limited).come(ignore)
+    assert fake.slept == []
+    assert "86,400 s more" in turn.excuse(86_400)
+
+
+def test_an_interrupted_wait_leaves_the_line(fake: Time) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    limited = Line()
+    turn = limited.turn(fake.clock, interrupt)
+    turn.come(ignore)
+    turn.refused(None, 20)
+    with pytest.raises(KeyboardInterrupt):
+        turn.come(ignore)
+    assert limited.waiting == []
+
+
+def test_first_come_first_served_also_after_a_refusal() -> None:
+    limited, came = Line(), []
+    lock = threading.Lock()
+    turns = [limited.turn(time.monotonic, time.sleep) for _ in range(20)]
+    for turn in turns:  # all are on their way before the first is refused
+        assert turn.come(ignore)
+    for turn in reversed(turns):
+        turn.refused(Told(1, 1, 0), 0.2)
+
+    def again(number: int) -> None:
+        assert turns[number].come(ignore)
+        with lock:
+            came.append(number)
+        turns[number].passed(None)
+
+    threads = [threading.Thread(target=again, args=(number,)) for number in reversed(range(20))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert came == list(range(20))
+
+
+_FORK = """
+import os
+from cartoframes_lite._client.turns import line
+found = line("https://a", "GET", "x")
+found.waiting.append(0)
+child = os.fork()
+if child == 0:
+    os._exit(line("https://a", "GET", "x").waiting != [])
+status = os.waitpid(child, 0)[1]
+assert os.waitstatus_to_exitcode(status) == 0
+assert line("https://a", "GET", "x") is found
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent() -> None:
+    subprocess.run([sys.executable, "-c", _FORK], check=True, timeout=30)

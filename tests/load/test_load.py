@@ -1,0 +1,182 @@
+"""Many threads over one account whose rate limits they exceed: everybody gets through, in time, and only once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import geopandas as gpd
+import psycopg
+import pytest
+from recorder import Exchange, Recorder, recorded
+from server_process import server_process
+
+import cartoframes_lite as cfl
+
+ROWS = 50
+QUERIES_OF_A_WRITE = 6  # at most: look up, sweep, columns, staging table, publish
+THREADS = 50
+
+
+@dataclass(frozen=True)
+class Load:
+    """What 50 threads do, and how fast they may.
+
+    Attributes
+    ----------
+    queries, copies : tuple of (float, int)
+        Per second, and burst.
+    writers, readers : int
+        Threads that call to_carto and read_carto; the others send queries.
+    seconds : float
+        Nothing is begun after this time.
+    """
+
+    queries: tuple[float, int]
+    copies: tuple[float, int]
+    writers: int
+    readers: int
+    seconds: float
+
+    @property
+    def longest_s(self) -> float:
+        """How long a call takes at most if all threads are served in turn: each has the others before it.
+
+        A quarter more, for the client does not know the limits exactly.
+        """
+        queries = QUERIES_OF_A_WRITE * THREADS / min(self.queries[0], self.queries[1] + 1)
+        return 1.25 * (queries + max(self.writers, self.readers) / self.copies[0])
+
+
+LOADS = [
+    pytest.param(Load((15, 15), (1, 0), 7, 7, 5), id="plan, faster"),
+    pytest.param(Load((10, 1), (0.5, 0), 2, 2, 1), id="tight"),
+    pytest.param(Load((15, 15), (3 / 60, 2), 20, 20, 300), id="plan", marks=pytest.mark.slow),
+    pytest.param(Load((2, 0), (1 / 60, 0), 4, 4, 300), id="tight, long", marks=pytest.mark.slow),
+]
+
+
+@dataclass
+class Done:
+    """What came of the calls."""
+
+    took_s: Counter[str] = field(default_factory=Counter)
+    longest_s: Counter[str] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
+    errors: list[BaseException] = field(default_factory=list)
+
+
+def run(load: Load, credentials: cfl.Credentials) -> Done:
+    """Let the threads work."""
+    done, lock, client = Done(), threading.Lock(), cfl.Client(credentials, progress=False)
+    finish = time.monotonic() + load.seconds
+
+    def write(name: str, n: int) -> None:
+        frame = gpd.GeoDataFrame(
+            {"n": range(n * ROWS, (n + 1) * ROWS)}, geometry=gpd.points_from_xy([0] * ROWS, [1] * ROWS), crs=4326
+        )
+        cfl.to_carto(frame, name, credentials, if_exists="append", progress=False)
+
+    def read(name: str, n: int) -> None:
+        frame = cfl.read_carto(
+            f"SELECT i FROM generate_series(1, {ROWS}) i /* {name} {n} */", credentials, progress=False
+        )
+        assert len(frame) == ROWS
+
+    def query(name: str, n: int) -> None:
+        assert client.sql.rows(f"SELECT {n} AS n /* {name} */") == [{"n": n}]
+
+    def work(what: str, call: Callable[[str, int], None], number: int) -> None:
+        n = 0
+        while n == 0 or time.monotonic() < finish:
+            began = time.monotonic()
+            try:
+                call(f"{what}_{number}", n)
+            except BaseException as error:  # noqa: BLE001  # counted, and none of them is expected
+                done.errors.append(error)
+                return
+            took = time.monotonic() - began
+            n += 1
+            with lock:
+                done.calls[what] += 1
+                done.took_s[what] += took
+                done.longest_s[what] = max(done.longest_s[what], took)
+
+    roles = [("write", write)] * load.writers + [("read", read)] * load.readers
+    roles += [("query", query)] * (THREADS - len(roles))
+    threads = [threading.Thread(target=work, args=(*role, number)) for number, role in enumerate(roles)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return done
+
+
+def sent_too_early(exchanges: list[Exchange]) -> list[Exchange]:
+    """Find what was sent again before the time that the server had named."""
+    not_before: dict[tuple[str, str], float] = {}
+    early = []
+    for exchange in sorted(exchanges, key=lambda exchange: exchange.asked_at):
+        request = (exchange.target, exchange.body)
+        if exchange.asked_at < not_before.get(request, 0):
+            early.append(exchange)
+        if exchange.retry_after_s is not None:
+            not_before[request] = exchange.answered_at + exchange.retry_after_s
+    return early
+
+
+def report(load: Load, done: Done, recorder: Recorder) -> str:
+    """Say in figures what happened."""
+    lines = []
+    for what, calls in sorted(done.calls.items()):
+        lines.append(
+            f"{what}: {calls} calls, mean {done.took_s[what] / calls:.1f} s, longest {done.longest_s[what]:.1f} s"
+        )
+    for endpoint in sorted({exchange.endpoint for exchange in recorder.exchanges}):
+        here = [exchange.status for exchange in recorder.exchanges if exchange.endpoint == endpoint]
+        lines.append(f"{endpoint}: {len(here)} requests, {here.count(429)} of them refused")
+    lines.append(f"errors {len(done.errors)}, sent before Retry-After {len(sent_too_early(recorder.exchanges))}")
+    return "\n".join([f"{THREADS} threads, {load.seconds:g} s and what had begun by then", *lines])
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_fifty_threads_share_a_limited_account(load, caplog, capsys):
+    caplog.set_level(logging.INFO, "cartoframes_lite")
+    limits = {"query": load.queries, "copyfrom": load.copies, "copyto": load.copies}
+    with server_process(rate_limits=limits) as server, recorded(server.credentials) as recorder:
+        done = run(load, recorder.credentials)
+        with psycopg.connect(server.dsn) as database:
+            tables = [name for (name,) in database.execute("SELECT cdb_usertables FROM CDB_UserTables()").fetchall()]
+            rows = {}
+            for name in tables:
+                place = psycopg.sql.Identifier(name)
+                found = database.execute(psycopg.sql.SQL("SELECT count(*), count(DISTINCT n) FROM {}").format(place))
+                rows[name] = found.fetchone()
+    with capsys.disabled():
+        print(f"\n{report(load, done, recorder)}")
+    assert done.errors == []
+    assert sent_too_early(recorder.exchanges) == []
+    # Each row once: a request that was turned away has done nothing.
+    assert sorted(rows) == sorted(f"write_{number}" for number in range(load.writers))
+    assert all(stored == different for stored, different in rows.values())
+    assert sum(stored for stored, _ in rows.values()) == ROWS * done.calls["write"]
+    assert all(done.longest_s[what] < load.longest_s for what in done.calls)
+    assert any("waits for a rate limit: about" in message for message in caplog.messages)
+    refused = sum(exchange.status == 429 for exchange in recorder.exchanges)
+    assert 0 < refused < len(recorder.exchanges) / 2
+
+
+def test_a_statement_timeout_is_not_sent_again():
+    with (
+        server_process(statement_timeout_s=0.3, rate_limits={"query": (1, 20)}) as server,
+        recorded(server.credentials) as recorder,
+    ):
+        client = cfl.Client(recorder.credentials)
+        for send in (client.sql.send, client.sql.rows):  # a write, and what might be sent twice
+            with pytest.raises(cfl.QueryTimeout):
+                send("SELECT pg_sleep(20)")
+    assert [(exchange.status, exchange.retry_after_s) for exchange in recorder.exchanges] == [(429, None)] * 2
