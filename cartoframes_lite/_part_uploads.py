@@ -65,7 +65,7 @@ class Uploader:
         payload = self.plan.fitted(conform(with_any_digits(self.prepare(frame)), self.model), 1)
         if not payload.rows:
             return Receipt(None, 0)
-        account = Account(Client(self.credentials), self.schema, self.plan.table, True, ())
+        account = Account(Client(self.credentials, progress=False), self.schema, self.plan.table, True, ())
         upload = Upload(self.plan.columns, self.plan.first.schema(), lambda: iter([payload]), keyed=False)
         with self.slot():
             table = until_admitted(

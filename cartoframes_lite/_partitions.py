@@ -233,7 +233,7 @@ class Reader:
 
     def _require_state(self) -> None:
         """Refuse rows of another state; asked afterwards, so that nothing can happen before they were read."""
-        if self.state is not None and state_of(Client(self.credentials), self.origin) != self.state:
+        if self.state is not None and state_of(Client(self.credentials, progress=False), self.origin) != self.state:
             raise TableChangedError(
                 f"{self.origin.table or 'a table of the query'!r} was changed since its partitions were planned: call"
                 " dask.read_carto again, or pass consistent=False if partitions of different moments will do"

@@ -76,7 +76,9 @@ def main() -> None:
     few = min(options.one_process_rows or rows, rows)
     with (
         server(statement_timeout_s=STATEMENT_TIMEOUT_S) as (credentials, _),
-        LocalCluster(n_workers=options.workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=options.workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster) as client,
     ):
         client.run(frame_of, 0, 10)  # imports
