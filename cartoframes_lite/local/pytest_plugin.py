@@ -1,7 +1,8 @@
 """Fixtures for pytest: one embedded server for the session, with an empty account for each test.
 
-In the wheel this file is the module ``carto_local_pytest``, beside the package: pytest imports plugins in every run, and
-a module of the package would bring pandas and all with it. So nothing is imported here before a test asks for a fixture.
+In the wheel this file is the module ``carto_local_pytest``, beside the package: pytest imports plugins in every run,
+and a module of the package would bring pandas and all with it. So nothing is imported here before a test asks for a
+fixture.
 """
 
 from __future__ import annotations
