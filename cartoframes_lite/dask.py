@@ -110,8 +110,11 @@ def read_carto(
     Examples
     --------
     >>> import cartoframes_lite as cfl
-    >>> ddf = cfl.dask.read_carto("parcels", chunk_rows=500_000)  # doctest: +SKIP
-    >>> ddf.groupby("district").area_m2.sum().compute()  # doctest: +SKIP
+    >>> ddf = cfl.dask.read_carto("stations", npartitions=2)
+    >>> ddf.divisions
+    (1, 3, 3)
+    >>> int(ddf.year.max().compute())
+    2021
     """
     _check_sizes(npartitions, chunk_rows)
     credentials = resolve(credentials)
@@ -206,8 +209,9 @@ def to_carto(
     Examples
     --------
     >>> import cartoframes_lite as cfl
-    >>> cfl.dask.to_carto(ddf, "parcels", if_exists="replace")  # doctest: +SKIP
-    'parcels'
+    >>> ddf = cfl.dask.read_carto("stations", npartitions=2)
+    >>> cfl.dask.to_carto(ddf[ddf.year < 2000], "old_stations")
+    'old_stations'
     """
     check(table_name, if_exists, privacy, compression)
     if not isinstance(ddf, dd.DataFrame):
