@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -48,6 +49,7 @@ def executed(path: Path, folder: Path) -> tuple[NotebookNode, str]:
         notebook,
         timeout=_CELL_TIMEOUT_S,
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
         config=Config({"KernelManager": {"transport": "ipc", "ip": str(folder / ".kernel")}}),
     )
@@ -62,7 +64,7 @@ def executed(path: Path, folder: Path) -> tuple[NotebookNode, str]:
 def save(notebook: NotebookNode, path: Path) -> None:
     """Keep a notebook; outputs that differ from the kept ones by times and ids alone stay as they are."""
     for cell, kept in zip(code_cells(notebook), code_cells(read(path)), strict=True):
-        if _CHANGING.sub("", repr(cell.outputs)) == _CHANGING.sub("", repr(kept.outputs)):
+        if _lasting(cell) == _lasting(kept):
             cell.outputs = kept.outputs
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
@@ -90,6 +92,11 @@ def without_pictures(notebook: NotebookNode) -> str:
         for output in cell.outputs:
             output.get("data", {}).pop("image/png", None)
     return _PICTURE.sub("", nbformat.writes(bare))
+
+
+def _lasting(cell: NotebookNode) -> str:
+    """Write the outputs of a cell without what changes at each run."""
+    return _CHANGING.sub("", json.dumps(cell.outputs, sort_keys=True))
 
 
 def _settled(output: NotebookNode) -> NotebookNode:
