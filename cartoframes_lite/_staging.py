@@ -28,6 +28,7 @@ from cartoframes_lite.errors import (
     CartoError,
     ConnectionFailed,
     PermissionDenied,
+    PublishUnknown,
     QueryTimeout,
     ServerError,
     SQLError,
@@ -194,10 +195,6 @@ def stage_part(account: Account, upload: Upload, whole: str, number: int, *, com
 def publish_parts(account: Account, whole: str, transaction: str) -> None:
     """Run the transaction that publishes all parts."""
     _publish(account, whole, transaction)
-
-
-class PublishUnknown(ConnectionFailed):
-    """The answer of the publishing transaction was lost, and the server cannot be asked what happened."""
 
 
 def stage(

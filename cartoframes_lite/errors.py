@@ -10,6 +10,7 @@ The tree, ``*`` marks the classes that an answer of the server becomes::
         ├── TableChangedError                             another table than the parts before were read from
         ├── ConversionError       (also ValueError)       a value or type has no counterpart
         ├── ConnectionFailed      (also ConnectionError)  no answer, or not all of it
+        │   └── PublishUnknown                            ... when a write was published: it says how to find out
         ├── ImportFailed                                  an import job ended in failure
         ├── JobError                                      a remote job did not succeed
         │   └── JobTimeout        (also TimeoutError)     it was not waited for any longer
@@ -54,6 +55,7 @@ __all__ = [
     "NonPublicAPIWarning",
     "NotFound",
     "PermissionDenied",
+    "PublishUnknown",
     "QueryTimeout",
     "RateLimited",
     "SQLError",
@@ -101,6 +103,10 @@ class ConversionError(CartoError, ValueError):
 
 class ConnectionFailed(CartoError, ConnectionError):
     """There was no answer, or it ended before it was complete."""
+
+
+class PublishUnknown(ConnectionFailed):
+    """The answer of the publishing transaction was lost, and the server cannot be asked what happened."""
 
 
 class ImportFailed(CartoError):

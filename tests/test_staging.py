@@ -126,7 +126,7 @@ def test_what_is_never_published_is_an_error_and_leaves_nothing(proxy, through, 
 def test_what_nobody_knows_is_said_with_the_name_to_look_for(proxy, through, credentials):
     cfl.to_carto(FRAME, "t", credentials)
     proxy.fates = [(PUBLISHING, 0), *[(ASKING, LOST)] * 50]
-    with pytest.raises(_staging.PublishUnknown, match=rf"no table '{_staging.PREFIX}\w+', it was"):
+    with pytest.raises(cfl.PublishUnknown, match=rf"no table '{_staging.PREFIX}\w+', it was"):
         cfl.to_carto(FRAME, "t", through, if_exists="append")
     assert len(cfl.read_carto("t", credentials)) == 200
 

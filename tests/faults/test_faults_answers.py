@@ -63,7 +63,7 @@ def test_what_comes_after_the_last_question_is_not_published(proxy, through, car
     frame = cfl.read_carto("SELECT 2 AS a", carto.credentials)
     with pytest.raises(cfl.ConnectionFailed, match="connection was lost") as caught:
         cfl.to_carto(frame, "t", through, if_exists="append")
-    assert not isinstance(caught.value, _staging.PublishUnknown)
+    assert not isinstance(caught.value, cfl.PublishUnknown)
     proxy.close()  # waits for them
     database.settle()
     assert database.rows() == before

@@ -114,7 +114,7 @@ def assert_true(shaken: LocalCarto, error: cfl.CartoError | None, old, new) -> N
     try:
         found = database.rows()
         promised = new if error is None else old
-        if not (found == promised or (isinstance(error, _staging.PublishUnknown) and found == new)):
+        if not (found == promised or (isinstance(error, cfl.PublishUnknown) and found == new)):
             TALLY.rows_lost += (promised - found).total()
             TALLY.rows_doubled += (found - promised).total()
             raise AssertionError((error, found))

@@ -11,7 +11,6 @@ from tally import TALLY
 from written_tables import MODES, Database, Mode, Rows
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _staging
 
 TABLE = "t"
 
@@ -59,7 +58,7 @@ class Trial:
     def judge(self, error: cfl.CartoError | None) -> None:
         """Compare the table with what the end of the call says; then make it the old one of the next write."""
         self._database.settle()
-        is_open = isinstance(error, _staging.PublishUnknown)
+        is_open = isinstance(error, cfl.PublishUnknown)
         if is_open:  # a publish may still come, until the next write
             self.sweep()
         new = self._mode.rows(self._version, turned=self.turned)
