@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from types import ModuleType
 
 import cartoframes_lite as cfl
@@ -30,3 +32,8 @@ def test_files_does_nothing_else():
 
 def test_the_embedded_server_is_there_when_it_is_used():
     assert callable(cfl.local.start)
+
+
+def test_its_version_is_that_of_the_project():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert cfl.__version__ == project["version"]
