@@ -25,7 +25,7 @@ def seconds(module: str) -> tuple[float, float]:
 def main() -> int:
     """Print the figures; return the exit status."""
     (wall, processor), (_, beneath) = seconds("cartoframes_lite"), seconds("geopandas")
-    print(f"import cartoframes_lite: {wall:.2f} s; of the processor {processor:.2f} s, of them geopandas {beneath:.2f} s")
+    print(f"import cartoframes_lite: {wall:.2f} s; {processor:.2f} s of the processor, geopandas {beneath:.2f} s")
     start = "import cartoframes_lite; cartoframes_lite.local.start()"
     said = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True).stderr
     advises = 'pip install "cartoframes_lite[local]"' in said
