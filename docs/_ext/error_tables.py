@@ -28,6 +28,12 @@ def exceptions() -> str:
     return table(["class", "is also a", "meaning"], _tree(errors.CartoError))
 
 
+def documented() -> str:
+    """Write every class with its docstring."""
+    every = "\n\n".join(f".. autoexception:: cartoframes_lite.{name}()" for name in errors.__all__)
+    return f"```{{eval-rst}}\n{every}\n```"
+
+
 def warnings() -> str:
     """Write the tree of warnings."""
     return table(["class", "is also a", "meaning"], _tree(errors.CartoWarning))
@@ -53,5 +59,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("errors-tree", directive(exceptions))
     app.add_directive("warnings-tree", directive(warnings))
+    app.add_directive("errors-documented", directive(documented))
     app.add_directive("errors-of-answers", directive(statuses))
     return {"parallel_read_safe": True}
