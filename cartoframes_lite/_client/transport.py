@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import random
 import threading
 import time
@@ -234,12 +235,13 @@ class Transport:
         """Give the user's session, or one for this thread."""
         if self._credentials.session is not None:
             return self._credentials.session
-        if not hasattr(self._local, "session"):
+        # A forked process has the connections of its parent: answers would go to the one that looks first.
+        if getattr(self._local, "process", None) != os.getpid():
             session = requests.Session()
             session.trust_env = not self.is_local  # no proxy stands between this host and itself
             session.mount("https://", Adapter())
             session.mount("http://", Adapter())
-            self._local.session = session
+            self._local.session, self._local.process = session, os.getpid()
         found: requests.Session = self._local.session
         return found
 

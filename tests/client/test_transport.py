@@ -8,6 +8,8 @@ import logging
 import pickle
 import socket
 import struct
+import subprocess
+import sys
 import time
 import traceback
 import weakref
@@ -22,7 +24,7 @@ from cartoframes_lite import errors
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.credentials import Credentials
 
-from .conftest import KEY, Wire, read_chunked, read_head, response
+from .conftest import KEY, Wire, answering, read_chunked, read_head, response
 
 OK = response("200 OK", b'{"rows": []}')
 LIMITED = response("429 Too Many", b'{"error":["slow"],"context":"limit","detail":"rate-limit"}', "Retry-After: 3")
@@ -296,6 +298,35 @@ def test_an_error_that_has_been_caught_holds_no_connection(wire: Wire) -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+_FORK = """
+import os, sys
+from cartoframes_lite._client.transport import Transport
+from cartoframes_lite.credentials import Credentials
+transport = Transport(Credentials("ann", "key", base_url=sys.argv[1]))
+assert transport.json("POST", "x", idempotent=False) == {"rows": []}
+child = os.fork()
+assert transport.json("POST", "x", idempotent=False) == {"rows": []} if child == 0 else True
+assert child == 0 or os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_forked_process_has_a_connection_of_its_own(wire: Wire) -> None:
+    """Both would read the answers that come on the one of the parent, each those of the other."""
+    again: list[bytes] = []
+
+    def keep(connection: socket.socket) -> None:
+        answering(OK.replace(b"Connection: close\r\n", b""))(connection)
+        connection.settimeout(1)
+        again.append(read_head(connection))
+
+    wire.play(keep, OK)
+    subprocess.run([sys.executable, "-c", _FORK, wire.base_url], check=True, timeout=30)
+    wire.close()
+    assert again == []  # nothing came within the second
+    assert len(wire.heads) == 2
 
 
 def secrets(text: str) -> list[str]:
