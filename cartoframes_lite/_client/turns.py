@@ -100,9 +100,9 @@ class Turn:
             False if the server has turned this call away already, and would do so for too long.
         """
         line = self._line
-        with line.changed:
-            bisect.insort(line.waiting, self._number)
         try:
+            with line.changed:
+                bisect.insort(line.waiting, self._number)
             while isinstance(answer := self._look(), Wait):
                 tell(answer)
                 if answer.before:
@@ -112,7 +112,8 @@ class Turn:
             return answer
         finally:
             with line.changed:
-                line.waiting.remove(self._number)
+                if self._number in line.waiting:  # not if Ctrl-C came first
+                    line.waiting.remove(self._number)
                 line.changed.notify_all()
 
     def _look(self) -> bool | Wait:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import inspect
 import subprocess
 import sys
 import threading
 import time
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -138,6 +142,32 @@ def test_an_interrupted_wait_leaves_the_line(fake: Time) -> None:
     with pytest.raises(KeyboardInterrupt):
         turn.come(ignore)
     assert limited.waiting == []
+
+
+def test_wherever_a_wait_is_interrupted_it_leaves_the_line(fake: Time) -> None:
+    lines, first = inspect.getsourcelines(Turn.come)
+    body = range(first, first + next(n for n, line in enumerate(lines) if line.strip() == "finally:"))
+    interrupted_at = set()
+    for number in body:
+        limited = Line()
+        turn = fake.turn(limited)
+        turn.refused(None, 20)
+
+        def interrupt(frame: FrameType, event: str, _: object, number: int = number) -> Any:
+            if frame.f_code is Turn.come.__code__ and (event, frame.f_lineno) == ("line", number):
+                interrupted_at.add(number)
+                raise KeyboardInterrupt
+            return interrupt
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                turn.come(ignore)
+        finally:
+            sys.settrace(before)
+        assert limited.waiting == []
+    assert len(interrupted_at) >= 5
 
 
 def test_first_come_first_served_also_after_a_refusal() -> None:
