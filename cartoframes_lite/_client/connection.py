@@ -7,6 +7,7 @@ may not even find a reader.
 
 from __future__ import annotations
 
+import traceback
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -65,6 +66,13 @@ class Adapter(HTTPAdapter):
         """Make the pools, with our connections in them."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+
+def let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error came through: those of urllib3 hold it, and would hold the connection with it."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def user_agent() -> str:

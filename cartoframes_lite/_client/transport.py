@@ -22,7 +22,7 @@ import urllib3
 from cartoframes_lite._client import turns
 from cartoframes_lite._client.bodies import Sized, Stream, gzipped, shut_down, unpacked, watched
 from cartoframes_lite._client.buckets import Told
-from cartoframes_lite._client.connection import Adapter, user_agent
+from cartoframes_lite._client.connection import Adapter, let_go, user_agent
 from cartoframes_lite._client.progress import Pause
 from cartoframes_lite._client.retry import Failure, Outcome, delay_s
 from cartoframes_lite.credentials import LOOPBACK, Credentials
@@ -259,6 +259,7 @@ class Transport:
             except requests.RequestException as error:
                 outcome = _failure(error)
                 failed: CartoError = self._connection_failed(path, error)
+                let_go(error)
             else:
                 told = Told.of(response.headers)
                 if response.status_code < 300:
