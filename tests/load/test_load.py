@@ -53,7 +53,7 @@ class Load:
 
 
 LOADS = [
-    pytest.param(Load((15, 15), (1, 0), 7, 7, 5), id="plan, faster"),
+    pytest.param(Load((15, 15), (1, 0), 7, 7, 25), id="plan, faster"),
     pytest.param(Load((10, 1), (0.5, 0), 2, 2, 1), id="tight"),
     pytest.param(Load((15, 15), (3 / 60, 2), 20, 20, 300), id="plan", marks=pytest.mark.slow),
     pytest.param(Load((2, 0), (1 / 60, 0), 4, 4, 300), id="tight, long", marks=pytest.mark.slow),
