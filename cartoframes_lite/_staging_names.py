@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 
 PREFIX = "cfl_staging_"
+_CLOCK_S = 60  # that clocks may have been set by; later, another process has got the number
 _ABANDONED_S = 24 * 3600  # a staging table of another machine is taken for abandoned after this time
 _WRITE = rf"({PREFIX}([0-9a-f]{{8}})_([0-9a-f]+)_([0-9a-f]+)_[0-9a-f]{{8}})"
 _NAME = re.compile(rf"{_WRITE}(?:_[0-9]+_[0-9a-f]{{6}})?")
@@ -53,11 +54,13 @@ def is_abandoned(name: str, now_s: float) -> bool:
         return False
     write, machine, process, started = found.groups()
     if machine == _machine():
-        return write not in at_work if int(process, 16) == os.getpid() else not _is_alive(int(process, 16))
+        number = int(process, 16)
+        return write not in at_work if number == os.getpid() else not _is_alive(number, int(started, 16))
     return now_s - int(started, 16) > _ABANDONED_S
 
 
-def _is_alive(process: int) -> bool:
+def _is_alive(process: int, when_s: int) -> bool:
+    """Say whether a process is the one that had this number at a time, and still runs."""
     if platform.system() == "Windows":  # os.kill would end the process there
         return True
     try:
@@ -65,14 +68,13 @@ def _is_alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return not _is_zombie(process)
-
-
-def _is_zombie(process: int) -> bool:
-    """Say whether it is a killed child that its parent has not waited for; it writes nothing any more."""
+        pass
     try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        booted = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
     except OSError:
+        return True  # there is no /proc to ask
+    if words[0] == "Z":  # killed, and its parent has not waited for it: it writes nothing any more
         return False
-    return state == "Z"
+    began_s = int(words[19]) / os.sysconf("SC_CLK_TCK")  # since the machine was booted
+    return booted is None or int(booted[1]) + began_s <= when_s + _CLOCK_S

@@ -404,10 +404,11 @@ def test_staging_tables_that_nobody_works_on_are_swept_and_others_are_not(gdf, c
     now = int(dt.datetime.now().timestamp())
     dead = f"{_staging.PREFIX}{_staging_names._machine()}_{int(child.stdout):x}_{now:x}_00000000"
     alive = f"{_staging.PREFIX}{_staging_names._machine()}_{os.getppid():x}_{now:x}_00000000"
+    number_of_another = f"{_staging.PREFIX}{_staging_names._machine()}_{os.getppid():x}_{now - 10**8:x}_00000000"
     given_up = _staging_names.staging_name(now)
     elsewhere = f"{_staging.PREFIX}00000000_1_{now:x}_00000000"
     old = f"{_staging.PREFIX}00000000_1_{now - 100_000:x}_00000000"
-    for name in (dead, alive, given_up, elsewhere, old):
+    for name in (dead, alive, number_of_another, given_up, elsewhere, old):
         sql.send(f'CREATE TABLE "{name}" (a int)')
     cfl.to_carto(gdf, "t", credentials)
     assert leftovers(sql) == sorted([alive, elsewhere])
