@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import geopandas as gpd
 import psycopg
 import pytest
-from recorder import Exchange, Recorder, recorded
+from recorded_exchanges import Exchange, Recorder, recorded
 from server_process import server_process
 
 import cartoframes_lite as cfl
