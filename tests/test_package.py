@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -7,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 import cartoframes_lite as cfl
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_all_public_names_are_listed():
@@ -37,3 +40,9 @@ def test_the_embedded_server_is_there_when_it_is_used():
 def test_its_version_is_that_of_the_project():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert cfl.__version__ == project["version"]
+
+
+def test_all_public_names_are_in_the_pages_of_the_api():
+    pages = "".join(page.read_text() for page in (ROOT / "docs/api").glob("*.md"))
+    described = set(re.findall(r"^\.\. auto\w+:: (?:[\w.]+\.)?(\w+)", pages, re.MULTILINE))
+    assert set(cfl.__all__) - described - set(errors.__all__) == set()  # the page of errors lists all there are
