@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import geopandas as gpd
@@ -26,7 +26,13 @@ from cartoframes_lite.read import read_carto
 
 Bound = int | dt.date | pd.Timestamp
 
-_RANGED = ("int2", "int4", "int8", "date", "timestamp", "timestamptz")
+# Types that have ranges, and what is true for the values that Python can hold: neither NULL nor infinite dates.
+_RANGED = {
+    **dict.fromkeys(("int2", "int4", "int8"), "IS NOT NULL"),
+    **dict.fromkeys(
+        ("date", "timestamp", "timestamptz"), "BETWEEN '0001-01-01 00:00+00' AND '9999-12-31 23:59:59.999999+00'"
+    ),
+}
 # A column has one dtype in all partitions, whichever of them has a NULL.
 _NULLABLE = {"int16": "Int16", "int32": "Int32", "int64": "Int64", "bool": "boolean"}
 _UNKNOWN = "it cannot be known whether {what} changes while it is read in parts; consistent=False reads it all the same"
@@ -116,12 +122,14 @@ def cut(
     Raises
     ------
     ValueError
-        If the column cannot be cut into ranges, or has NULL or infinite dates, which are in none.
+        If the column cannot be cut into ranges, or has NULL or dates that are in none.
     """
     if column.pgtype not in _RANGED:
-        raise ValueError(f"index_col {column.name!r} is {column.pgtype}, which has no ranges: one of {_RANGED} has")
+        raise ValueError(
+            f"index_col {column.name!r} is {column.pgtype}, which has no ranges: one of {tuple(_RANGED)} has"
+        )
     name = quote(column.name)
-    is_known = f"{name} IS NOT NULL" if column.pgtype.startswith("int") else f"isfinite({name})"
+    is_known = f"{name} {_RANGED[column.pgtype]}"
     begins = f"number % {chunk_rows:d} = 0"
     if npartitions is not None:
         begins = f"(number = 0 OR number * {npartitions:d} / known <> (number - 1) * {npartitions:d} / known)"
@@ -137,7 +145,8 @@ def cut(
     rows, known = int(found["rows"].iloc[0]), int(found["known"].iloc[0])
     if known < rows:
         raise ValueError(
-            f"index_col {column.name!r} is NULL or infinite in {rows - known} rows, which would be in no partition"
+            f"index_col {column.name!r} has NULL, or dates that Python cannot hold, in {rows - known} rows, which would"
+            " be in no partition"
         )
     if not rows:
         return None
@@ -238,7 +247,3 @@ class Reader:
                 f"{self.origin.table or 'a table of the query'!r} was changed since its partitions were planned: call"
                 " dask.read_carto again, or pass consistent=False if partitions of different moments will do"
             )
-
-    def with_ranges(self, ranges: Ranges | None) -> Reader:
-        """Give the reader for these ranges."""
-        return replace(self, ranges=ranges)

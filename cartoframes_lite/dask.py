@@ -23,6 +23,8 @@ from cartoframes_lite._origin import origin_of, probe, select
 from cartoframes_lite._part_uploads import Prepare, Receipt, Slot, Uploader, model_of, write_parts
 from cartoframes_lite._staging import Compression, look_up, sweep
 from cartoframes_lite.credentials import Credentials, resolve
+from cartoframes_lite.errors import SQLError
+from cartoframes_lite.read import check_count, check_source
 from cartoframes_lite.write import check, check_target, plan_for, table_named, target_columns
 
 try:
@@ -67,7 +69,8 @@ def read_carto(
     Parameters
     ----------
     source : str
-        Name of a table, or a query; a query runs once for each partition.
+        Name of a table, or a query; a query runs once for each partition, and has to give the same rows each time:
+        ``LIMIT`` without ``ORDER BY``, or ``random()``, does not.
     credentials : Credentials, optional
         Default: those of ``set_default_credentials``, else of the environment, else of the file. They travel to the
         workers, without their session.
@@ -103,7 +106,7 @@ def read_carto(
         If the column cannot be cut into ranges, or ``consistent`` is True and CARTO does not follow the table, for it
         was not made a CARTO table.
     PermissionDenied
-        If the key may not read it; for ``consistent`` it has to be the one of the owner.
+        If the key may not read it or, for ``consistent``, ask when it was changed; the owner's may.
     TableChangedError
         During the computation: see ``consistent``.
 
@@ -116,7 +119,11 @@ def read_carto(
     >>> int(ddf.year.max().compute())
     2021
     """
-    _check_sizes(npartitions, chunk_rows)
+    check_source(source, columns, dtype_backend)
+    check_count("npartitions", npartitions, least=1)
+    check_count("chunk_rows", chunk_rows, least=1)
+    if npartitions is not None and chunk_rows is not None:
+        raise ValueError("npartitions and chunk_rows say the same in two ways: pass one of them")
     credentials = resolve(credentials)
     client, origin = Client(credentials), origin_of(source, schema)
     state = _partitions.state_of(client, origin) if consistent else None
@@ -142,14 +149,6 @@ def read_carto(
             raise ValueError(f"{source!r} has no geometry for spatial_partitions")
         frame.spatial_partitions = _partitions.boxes(credentials, origin, ranges, meta.geometry)
     return frame
-
-
-def _check_sizes(npartitions: object, chunk_rows: object) -> None:
-    if npartitions is not None and chunk_rows is not None:
-        raise ValueError("npartitions and chunk_rows say the same in two ways: pass one of them")
-    for name, value in (("npartitions", npartitions), ("chunk_rows", chunk_rows)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"{name} must be a whole number from 1 on, not {value!r}")
 
 
 def to_carto(
@@ -179,8 +178,8 @@ def to_carto(
     Parameters
     ----------
     ddf : dask.dataframe.DataFrame or dask_geopandas.GeoDataFrame
-        Its first partition that has rows is computed in advance: its types are those of the table, as with the first
-        frame of an iterator in ``cartoframes_lite.to_carto``.
+        Its partitions up to the first that has rows are computed in advance: the types of that one are those of the
+        table, as with the first frame of an iterator in ``cartoframes_lite.to_carto``.
     table_name : str
     credentials : Credentials, optional
         They travel to the workers, without their session.
@@ -204,7 +203,7 @@ def to_carto(
     QueryTimeout
         If publishing takes longer than the account allows and the key may not use the Batch API.
     ConnectionFailed, PermissionDenied, SQLError
-        If the server cannot be reached or refuses, or somebody else changed the table's columns meanwhile.
+        If the server cannot be reached or refuses, or somebody else made the table or changed its columns meanwhile.
 
     Examples
     --------
@@ -239,7 +238,12 @@ def to_carto(
             stage = Uploader(credentials, prepared, model, plan, account.schema, whole, compression, slot)
             return _compute(ddf, stage, whole)
 
-    write_parts(account, plan, upload)
+    try:
+        write_parts(account, plan, upload)
+    except SQLError:
+        if not account.exists and look_up(client, table).exists:
+            check_target(table_name, table, if_exists)  # somebody else was faster
+        raise
     if privacy is not None:
         client.visualizations.set_privacy(table, privacy)
     return table

@@ -134,7 +134,9 @@ def read_carto(
     >>> sum(len(chunk) for chunk in cfl.read_carto("stations", columns=["name"], chunksize=2))
     3
     """
-    _check(source, columns, limit, chunksize, dtype_backend)
+    check_source(source, columns, dtype_backend)
+    check_count("limit", limit, least=0)
+    check_count("chunksize", chunksize, least=1)
     client = Client(credentials, progress=progress)
     origin = origin_of(source, schema)
 
@@ -166,16 +168,20 @@ def read_carto(
     return finish(stream, stream.batches())
 
 
-def _check(source: object, columns: object, limit: object, chunksize: object, backend: object) -> None:
+def check_source(source: object, columns: object, backend: object) -> None:
+    """Refuse arguments that cannot be meant, before any request."""
     if not isinstance(source, str) or not source.strip():
         raise TypeError(f"source must be the name of a table or a query, not {source!r}")
     if isinstance(columns, str):
         raise TypeError(f"columns must be a sequence of names, not the text {columns!r}")
-    for name, value, least in (("limit", limit, 0), ("chunksize", chunksize, 1)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}")
     if backend not in (None, "numpy_nullable", "pyarrow"):
         raise ValueError(f'dtype_backend must be "numpy_nullable" or "pyarrow", not {backend!r}')
+
+
+def check_count(name: str, value: object, *, least: int) -> None:
+    """Refuse what is neither None nor a whole number that is large enough."""
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}")
 
 
 def _check_index(selected: list[SourceColumn], index_col: Hashable | Sequence[Hashable] | None) -> None:

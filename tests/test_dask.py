@@ -13,6 +13,7 @@ import dask_geopandas
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import psycopg
 import pytest
 import shapely
 from dask.base import tokenize
@@ -112,6 +113,13 @@ def test_rows_with_one_value_stay_together(table, credentials):
     assert sum(map(len, parts)) == ROWS
 
 
+def test_dates_far_away(credentials):
+    for pgtype in ("date", "timestamp", "timestamptz"):
+        query = f"SELECT at::{pgtype} FROM unnest(ARRAY['0001-01-01', '2000-01-01', '9999-12-31 23:59']) AS found(at)"
+        ddf = cfl.dask.read_carto(query, credentials, npartitions=3, index_col="at")
+        assert ddf.map_partitions(len).compute().tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize("index_col", ["seen", "n"])
 def test_other_indexes(index_col, table, credentials):
     ddf = cfl.dask.read_carto(table, credentials, npartitions=3, index_col=index_col)
@@ -192,8 +200,6 @@ def test_a_table_of_the_same_name_is_another_one(table, credentials):
 
 
 def test_a_change_that_began_before_the_plan_and_is_committed_after_it(carto, table, credentials, sql):
-    import psycopg
-
     with psycopg.connect(carto.dsn) as connection:
         connection.execute("UPDATE public.t SET n = -1 WHERE cartodb_id = 1")
         ddf = cfl.dask.read_carto(table, credentials, npartitions=2)
@@ -209,6 +215,19 @@ def test_partitions_of_different_moments_on_request(table, credentials, sql):
     assert len(ddf.compute()) == ROWS - 1
 
 
+def test_a_key_that_is_not_the_owners():
+    with cartoframes_lite.local.start() as server:
+        cfl.to_carto(frame_of(), "t", server.credentials, privacy="public", progress=False)
+        public = cfl.Credentials(server.credentials.username, base_url=server.base_url)
+        assert len(cfl.dask.read_carto("t", public, npartitions=2)) == ROWS
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute("REVOKE SELECT ON cartodb.cdb_tablemetadata FROM PUBLIC")
+        with pytest.raises(cfl.PermissionDenied) as caught:
+            cfl.dask.read_carto("t", public)
+        assert "consistent=False reads it all the same" in str(caught.value.__notes__)
+        assert len(cfl.dask.read_carto("t", public, consistent=False)) == ROWS
+
+
 def test_what_cannot_be_read_in_parts(table, credentials, sql):
     sql.send("CREATE TABLE plain AS SELECT 1 AS id, NULL::int AS nothing, 'infinity'::timestamp AS never, 'x' AS text")
     read = cfl.dask.read_carto
@@ -217,6 +236,15 @@ def test_what_cannot_be_read_in_parts(table, credentials, sql):
     for column, message in (("nothing", "in 1 rows"), ("never", "in 1 rows"), ("text", "no ranges"), ("x", "'x'")):
         with pytest.raises(ValueError, match=message):
             read("plain", credentials, index_col=column, consistent=False)
+    for value in (
+        "'0044-03-15 BC'::date",
+        "'10000-01-01'::date",
+        "'10000-01-01'::timestamp",
+        "'0044-03-15 BC'::timestamp",
+        "'-infinity'::timestamptz",
+    ):
+        with pytest.raises(ValueError, match="dates that Python cannot hold, in 1 rows"):
+            read(f"SELECT {value} AS at", credentials, index_col="at")
     with pytest.raises(cfl.TableNotFoundError):
         read("nowhere", credentials)
     with pytest.raises(ValueError, match="pass one of them"):
@@ -224,6 +252,12 @@ def test_what_cannot_be_read_in_parts(table, credentials, sql):
     for size in (0, 1.5, True):
         with pytest.raises(ValueError, match="whole number"):
             read("t", credentials, npartitions=size)
+    with pytest.raises(TypeError, match="name of a table or a query"):
+        read(None, credentials)
+    with pytest.raises(TypeError, match="sequence of names"):
+        read("t", credentials, columns="text")
+    with pytest.raises(ValueError, match="dtype_backend"):
+        read("t", credentials, dtype_backend="arrow")
 
 
 def write(ddf, name, credentials, **arguments):
@@ -376,6 +410,30 @@ def test_misuse(table, credentials):
         write(ddf, "u", credentials, if_exists="maybe")
     with pytest.raises(cfl.ConversionError, match="both be named 'a'"):
         write(dd.from_pandas(pd.DataFrame({"a": [1], "A": [2]}), npartitions=1), "u", credentials)
+
+
+def test_who_comes_second_is_told(credentials, sql):
+    def made_meanwhile(frame: pd.DataFrame) -> pd.DataFrame:
+        if frame.a.max() == 9:
+            cfl.to_carto(frame_of(1), "t", credentials, progress=False)
+        return frame
+
+    ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
+    with pytest.raises(cfl.TableExistsError, match="exists already"):
+        write(ddf.map_partitions(made_meanwhile, meta=ddf._meta), "t", credentials)
+    assert cfl.read_carto("t", credentials, progress=False).n.tolist() == [0]
+    assert leftovers(sql) == []
+
+
+def test_processes(credentials, sql):
+    with dask.config.set(scheduler="processes", num_workers=2):
+        write(dask_geopandas.from_geopandas(frame_of(30)[["n", "geometry"]], npartitions=3), "t", credentials)
+        found = cfl.dask.read_carto("t", credentials, npartitions=2)
+        assert found.n.compute().tolist() == list(range(30))
+        sql.send("UPDATE t SET n = 0")
+        with pytest.raises(cfl.TableChangedError):
+            found.n.compute()
+    assert leftovers(sql) == []
 
 
 def test_privacy(credentials):
