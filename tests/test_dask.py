@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import subprocess
 import sys
 from decimal import Decimal
@@ -23,8 +24,10 @@ import cartoframes_lite as cfl
 import cartoframes_lite.dask
 import cartoframes_lite.local
 from cartoframes_lite import _staging, _staging_names
-from cartoframes_lite._client import retry
+from cartoframes_lite._client import retry, sql_batch
 from cartoframes_lite._client.patience import until_admitted
+from cartoframes_lite._codec.plan import plan_new
+from cartoframes_lite._codec.statements import Parts
 
 ROWS = 1000
 
@@ -434,6 +437,16 @@ def test_processes(credentials, sql):
         with pytest.raises(cfl.TableChangedError):
             found.n.compute()
     assert leftovers(sql) == []
+
+
+def test_a_thousand_parts_are_published_by_one_batch_job():
+    named = {f"column_{number}": [number] for number in range(10)}
+    plan = plan_new("t", _payload(gpd.GeoDataFrame(named, geometry=[shapely.Point(1, 2)], crs=4326)), cartodbfy=True)
+    whole = _staging_names.staging_name(dt.datetime.now().timestamp())
+    names = [_staging_names.part_name(whole, number) for number in range(1000)]
+    suffixes = tuple(name.removeprefix(whole) for name in names)
+    transaction = plan.publish("public", whole, Parts(suffixes, 250_000_000))
+    assert len(json.dumps({"query": transaction})) <= sql_batch._MAX_PAYLOAD_BYTES
 
 
 def test_privacy(credentials):
