@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import cartoframes_lite as cfl
+from cartoframes_lite import errors
 
 ROOT = Path(__file__).parents[1]
 
