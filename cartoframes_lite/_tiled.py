@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import quote, urlsplit
 
 import pandas as pd
@@ -15,7 +15,6 @@ from xyzservices import TileProvider
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.answers import given
 from cartoframes_lite._client.maps import Filters, Layergroup, address
-from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError
 
 TileFormat = Literal["png", "mvt", "grid.json"]
@@ -31,13 +30,6 @@ _LISTS = {"aggregation": "categories", "search": "categories", "histogram": "bin
 T = TypeVar("T")
 
 
-class Instantiate(Protocol):
-    """Asks the server for a map, with filters of its dataviews or without."""
-
-    def __call__(self, filters: Filters | None) -> Layergroup:
-        """Return the map."""
-
-
 class Tiled:
     """A map that the server draws.
 
@@ -45,17 +37,14 @@ class Tiled:
 
     Parameters
     ----------
-    credentials : Credentials
-    instantiate : callable
-        Asks the server for the map.
+    client : Client
+        Asks for what is on the map.
     auth_token : str, optional
         One of the tokens of a named map.
     """
 
-    def __init__(self, credentials: Credentials, instantiate: Instantiate, *, auth_token: str | None = None) -> None:
-        self._credentials = credentials
-        self._maps = Client(credentials).maps
-        self._instantiate = instantiate
+    def __init__(self, client: Client, *, auth_token: str | None = None) -> None:
+        self._client, self._credentials = client, client.credentials
         # Of requests of our own; they have the key in their header.
         self._token = given(auth_token=auth_token)
         self._groups: dict[str, Layergroup] = {}
@@ -76,8 +65,8 @@ class Tiled:
         """Write the template of the URLs of tiles, with ``{z}``, ``{x}`` and ``{y}``.
 
         If the map needs a key or a token to be seen, the URL has it: whoever has the URL can see the map. An anonymous
-        map needs the key if one of its queries is not allowed without it, a named map needs one of its tokens if it
-        has any.
+        map needs the key if the server does not make it without one, a named map needs one of its tokens if it has
+        any.
 
         Parameters
         ----------
@@ -157,7 +146,7 @@ class Tiled:
             place, parameters = self._own_place()
             query = query | parameters
         path = f"static/{place}/{width}/{height}.{format}"
-        return self._asking(lambda group: self._maps.fetch(path.format(id=group.id), query))
+        return self._asking(lambda group: self._client.maps.fetch(path.format(id=group.id), query))
 
     def attributes(self, layer: int, feature_id: int) -> dict[str, Any]:
         """Ask for the attributes of a feature that the layer offers.
@@ -175,7 +164,7 @@ class Tiled:
             If there is no such feature.
         """
         path = f"{layer}/attributes/{feature_id}"
-        found: dict[str, Any] = self._asking(lambda group: self._maps.read(f"{group.id}/{path}", self._token))
+        found: dict[str, Any] = self._asking(lambda group: self._client.maps.read(f"{group.id}/{path}", self._token))
         return found
 
     def dataview(
@@ -235,8 +224,12 @@ class Tiled:
         path = f"dataview/{quote(name, safe='')}"
         if search is not None:
             path, query["q"] = f"{path}/search", search
-        answer = self._asking(lambda group: self._maps.read(f"{group.id}/{path}", query), filters)
+        answer = self._asking(lambda group: self._client.maps.read(f"{group.id}/{path}", query), filters)
         return _figures(answer)
+
+    def _instantiate(self, filters: Filters | None) -> Layergroup:
+        """Ask the server for the map, with filters of its dataviews or without."""
+        raise NotImplementedError
 
     def _own_place(self) -> tuple[str, dict[str, str]]:
         """Return path and parameters of pictures of the place that the map names; ValueError if it names none."""

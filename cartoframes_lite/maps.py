@@ -175,16 +175,14 @@ class AnonymousMap(InstantiatedMap):
         bbox: Box | None = None,
         basemap: TileProvider | None = None,
     ) -> None:
-        self._client = client = Client(credentials)
+        super().__init__(Client(credentials))
         self._given = layers_or_config
         self._written: tuple[dict[str, Any], list[LegendItem]] | None = None
         self._private: bool | None = None
         self.bbox, self.basemap = None if bbox is None else checked_box(bbox), basemap
 
-        def instantiate(filters: Filters | None) -> Layergroup:
-            return client.maps.instantiate(self._config, filters=filters)
-
-        super().__init__(client.credentials, instantiate)
+    def _instantiate(self, filters: Filters | None) -> Layergroup:
+        return self._client.maps.instantiate(self._config, filters=filters)
 
     @property
     def legend(self) -> Sequence[LegendItem]:
@@ -360,13 +358,14 @@ class _Instance(InstantiatedMap):
     """A named map with values for its placeholders."""
 
     def __init__(self, client: Client, name: str, params: Mapping[str, Any], auth_token: str | None) -> None:
-        def instantiate(filters: Filters | None) -> Layergroup:
-            return client.maps.instantiate_named(name, params, auth_token=auth_token, filters=filters)
-
         # The token opens what the owner may see; a key would count more, and one with fewer rights would be refused.
-        super().__init__(replace(client.credentials, api_key=None), instantiate, auth_token=auth_token)
-        self._client, self._name = client, name
+        super().__init__(Client(replace(client.credentials, api_key=None)), auth_token=auth_token)
+        self._named_maps, self._name = client.maps, name
         self._opening = Opening(f"{_NAMED}{name}", params, given(auth_token=auth_token))
+
+    def _instantiate(self, filters: Filters | None) -> Layergroup:
+        token = self._token.get("auth_token")
+        return self._named_maps.instantiate_named(self._name, self._opening.body, auth_token=token, filters=filters)
 
     def _own_place(self) -> tuple[str, dict[str, str]]:
         return f"{_NAMED}{quote(self._name, safe='')}", {"config": json.dumps(dict(self._opening.body))}
@@ -380,7 +379,7 @@ class _Instance(InstantiatedMap):
     def _found_view(self) -> View | None:
         """Return what the template says, if this key may look at it."""
         try:
-            view = self._client.maps.read_template(self._name).get("view") or {}
+            view = self._named_maps.read_template(self._name).get("view") or {}
         except APIError:
             return None
         if bounds := view.get("bounds"):
