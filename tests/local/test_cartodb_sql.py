@@ -399,7 +399,8 @@ def _is_over_quota(run: Run, statement: str) -> bool:
     try:
         run(statement)
     except psycopg.errors.RaiseException as error:
-        assert re.fullmatch(r"Quota exceeded by [0-9.]+KB", error.diag.message_primary or "")
+        if not re.fullmatch(r"Quota exceeded by [0-9.]+KB", error.diag.message_primary or ""):
+            raise
         return True
     return False
 
