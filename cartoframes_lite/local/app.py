@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .access import Door
 from .answers import RequestError, failure, json_answer
@@ -47,6 +47,7 @@ from .routes import (
 )
 from .routes import exports as export_routes
 from .routes import imports as import_routes
+from .server import KEEP_ALIVE_S
 from .state import State
 from .syncs.schedule import Syncs
 
@@ -55,6 +56,7 @@ _MAX_HEAD_BYTES = 8192  # of URL and headers, as Node.js allows
 _MAPS_PATH = "/api/v1/map"
 _UNKNOWN_TO_MAPS = "DB host or name not found in redis (try CARTODB/script/restore_redis)"
 _UNKNOWN_USER_ADVICE = "Please check that you have entered the correct domain."
+_KEEP_ALIVE = ((b"connection", b"keep-alive"), (b"keep-alive", b"timeout=%d" % KEEP_ALIVE_S))
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -97,7 +99,7 @@ def create_app(state: State) -> Starlette:
 
     app = Starlette(
         routes=[  # tried in this order: first what is asked for most
-            *sql_copy.routes(door, sessions),
+            *sql_copy.routes(door, sessions, state),
             *sql_batch.routes(door, jobs),
             *sql.routes(door, sessions),
             *named_maps.routes(state, maps_door, layergroups, templates, tiles),
@@ -149,6 +151,20 @@ def _failure(path: str, error: RequestError) -> Response:
     return json_answer(members, status=status)
 
 
+def _announcing_keep_alive(scope: Scope, send: Send) -> Send:
+    """Return a `send` that tells the client how long its connection is kept, if it is to be kept at all."""
+    asked = b", ".join(value for name, value in scope["headers"] if name == b"connection").lower()
+    if scope["http_version"] == "1.0" or b"close" in asked:
+        return send
+
+    async def announce(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *_KEEP_ALIVE]
+        await send(message)
+
+    return announce
+
+
 class Entrance:
     """Turns away what does not belong here, and takes the user off the path.
 
@@ -169,6 +185,7 @@ class Entrance:
             return
         user, raw_path = _split(scope["raw_path"])
         answer = self._refusal(scope, user, raw_path)
+        send = _announcing_keep_alive(scope, send)
         if answer is not None:
             await answer(scope, receive, send)
         else:

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,7 @@ from ..access import Caller, Door, Parameters, RefusedError, body_parameters
 from ..answers import JSON_TYPE, RequestError, Streamed, explain, failure, safe_callback
 from ..pool import Sessions
 from ..session import Session, SQLError
+from ..system_tables import refuse_system_tables
 from .json_values import Rows, fields
 from .sql_formats import FORMATS
 from .sql_gdal import Export
@@ -36,8 +38,10 @@ class Query:
 
     Attributes
     ----------
+    text : str
+        The parameter ``q``.
     sql : str
-        With order and page applied.
+        The same with order and page applied.
     format : str
     skip : frozenset of str
         Columns to leave out.
@@ -51,6 +55,7 @@ class Query:
         Whether the answer is shown rather than saved.
     """
 
+    text: str
     sql: str
     format: str
     skip: frozenset[str]
@@ -75,6 +80,7 @@ class Query:
         if decimals is None:
             raise RequestError("dp must be a number")
         return cls(
+            text=sql,
             sql=paged(ordered(sql, parameters), parameters),
             format=chosen,
             skip=frozenset(filter(None, skip.split(","))),
@@ -168,7 +174,20 @@ def _answer(caller: Caller, asked: Query, sessions: Sessions) -> Response:
         export = Export(without_semicolon(asked.sql), asked.skip, asked.decimals, asked.filename, asked.callback)
         blocks = chosen.blocks(sessions, caller.key.role, export)
         headers = asked.headers(chosen.content_type, chosen.extension)
+    if caller.key.kind != "master":
+        blocks = _checked(caller, asked, sessions, blocks)
     return Streamed(blocks, headers={**caller.headers, **headers}, callback=asked.callback)
+
+
+async def _checked(
+    caller: Caller, asked: Query, sessions: Sessions, blocks: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the blocks of an answer if the query reads no system tables."""
+    async with aclosing(blocks):
+        async with sessions.open(caller.key.role) as session:
+            await refuse_system_tables(session, asked.text)
+        async for block in blocks:
+            yield block
 
 
 async def _json_blocks(caller: Caller, asked: Query, sessions: Sessions) -> AsyncGenerator[bytes, None]:
