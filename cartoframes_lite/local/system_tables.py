@@ -1,8 +1,8 @@
 """System tables are for the master key alone: the check that the SQL API makes before a query of another key.
 
 It plans each statement that can be a subquery and looks for tables whose names begin with ``pg_``. That keeps nothing
-secret, and is not meant to: a query that cannot be planned on its own, ends in a comment, or calls a function that is not
-inlined passes. PostgreSQL's own rights hold in any case.
+secret, and is not meant to: a query that cannot be planned on its own passes, and so does one that ends in a comment or
+calls a function that is not inlined. PostgreSQL's own rights hold in any case.
 """
 
 from __future__ import annotations

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 import requests
 from sql_client import SQLClient, error_of
 
 import cartoframes_lite.local
+from cartoframes_lite.local import LocalCarto
 
 
 @pytest.mark.parametrize(
@@ -268,11 +270,50 @@ def test_a_statement_timeout_is_a_429_that_is_not_about_rates(hasty: SQLClient, 
     assert "retry-after" not in answer.headers
 
 
+@pytest.mark.parametrize("format", ["json", "geojson"])
+def test_a_statement_timeout_after_the_first_row_comes_with_status_200(hasty: SQLClient, format: str) -> None:
+    answer = hasty.send(
+        "SELECT n, NULL::geometry AS the_geom, CASE WHEN n > 3 THEN pg_sleep(60) END FROM generate_series(1, 5) n",
+        format=format,
+    )
+    body = answer.json()
+    assert (answer.status_code, len(body["rows" if format == "json" else "features"])) == (200, 3)
+    assert error_of(answer).startswith("You are over platform's limits: SQL query timeout error.")
+    assert "detail" not in body
+    assert "context" not in body
+
+
 def test_copy_and_jobs_are_not_under_the_statement_timeout(hasty: SQLClient) -> None:
     assert hasty.copy_to("COPY (SELECT 1 FROM pg_sleep(0.5)) TO STDOUT").content == b"1\n"
     job = hasty.start_job("SELECT pg_sleep(0.5)")
     assert hasty.job_in(job["job_id"], "done", "failed")["status"] == "done"
     assert hasty.send("SELECT pg_sleep(0.5)").status_code == 429  # the session that COPY used is clean again
+
+
+@pytest.mark.parametrize("format", ["json", "geojson", "csv"])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_lost_connection_is_told_by_its_error(carto: LocalCarto, sql: SQLClient, format: str, rows: int) -> None:
+    query = (
+        f"SELECT NULL::geometry AS the_geom, CASE WHEN n > {rows} THEN pg_sleep(60) END FROM generate_series(1, 5) n"
+    )
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(carto.dsn, autocommit=True) as watching:
+        call = pool.submit(sql.send, query, format=format)
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        while not watching.execute(end).fetchall():
+            time.sleep(0.01)
+        answer = call.result()
+    expected = 200 if rows and format != "csv" else 400
+    assert (answer.status_code, error_of(answer)) == (expected, "terminating connection due to administrator command")
+    if expected == 200:
+        assert len(answer.json()["rows" if format == "json" else "features"]) == rows
+
+
+def test_an_idle_connection_is_announced_to_be_closed(carto: LocalCarto, sql: SQLClient) -> None:
+    for path in ("/api/v2/sql?q=SELECT+1", "/api/v2/sql?q=nope", "/api/v1/map/named", "/nowhere"):
+        answer = requests.get(carto.base_url + path, timeout=10)
+        assert (answer.headers["connection"], answer.headers["keep-alive"]) == ("keep-alive", "timeout=5")
+        answer = requests.get(carto.base_url + path, headers={"Connection": "close"}, timeout=10)
+        assert (answer.headers["connection"], answer.headers.get("keep-alive")) == ("close", None)
 
 
 def test_accepting_gzip_is_optional(sql: SQLClient) -> None:

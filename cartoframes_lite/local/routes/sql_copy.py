@@ -84,7 +84,7 @@ def _copy_statement(caller: Caller) -> str:
 
 
 def _encoded_filename(value: Any) -> str:
-    """Return the parameter ``filename`` as JavaScript's encodeURIComponent writes it; raise RequestError if it cannot."""
+    """Encode the parameter ``filename`` as JavaScript's encodeURIComponent does; raise RequestError if it cannot."""
     try:
         return quote(_javascript_text(value or _DEFAULT_FILENAME), safe="!'()*~")
     except UnicodeEncodeError:  # half a character
@@ -199,9 +199,7 @@ async def _send_body(blocks: AsyncIterator[bytes], session: Session, quota_left:
         await session.copy_in(block)
 
 
-async def _blocks(
-    request: Request, first: asyncio.Future[bytes], body: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
+async def _blocks(request: Request, first: asyncio.Future[bytes], body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the body, whose first block is being awaited; unpacked if it is gzip."""
     unpacker = _Gunzip() if request.headers.get("content-encoding") == "gzip" else None
     wire = 0
