@@ -148,9 +148,9 @@ async def body_parameters(request: Request) -> Parameters:
     Raises
     ------
     RequestError
-        If a JSON body is not an object in JSON.
+        If a JSON body is no JSON.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = request.headers.get("content-type", "").partition(";")[0]  # in lower case only, as CARTO reads it
     if content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
         async with request.form() as form:
             items = [(name, value) for name, value in form.multi_items() if not isinstance(value, UploadFile)]
@@ -166,9 +166,7 @@ async def body_parameters(request: Request) -> Parameters:
         rest = error.doc[error.pos :].strip()
         message = f"Unexpected token {rest[0]} in JSON at position {error.pos}" if rest else ""
         raise RequestError(message or "Unexpected end of JSON input") from None
-    if not isinstance(content, Mapping):
-        raise RequestError("Unexpected JSON: the body must be an object")
-    return dict(content)
+    return dict(content) if isinstance(content, Mapping) else {}
 
 
 def _collect(items: list[tuple[str, Any]]) -> Parameters:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import unquote
@@ -11,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .access import Door
@@ -56,6 +58,12 @@ _MAX_HEAD_BYTES = 8192  # of URL and headers, as Node.js allows
 _MAPS_PATH = "/api/v1/map"
 _UNKNOWN_TO_MAPS = "DB host or name not found in redis (try CARTODB/script/restore_redis)"
 _UNKNOWN_USER_ADVICE = "Please check that you have entered the correct domain."
+_SQL_PATH = re.compile("/api/[^/]+/sql/")
+_ORIGINAL_PATH = "cartoframes_lite.original_path"  # in the scope, with the user
+_NOT_FOUND_PAGE = (
+    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
+    "<body>\n<pre>Cannot {method} {path}</pre>\n</body>\n</html>\n"
+)
 _KEEP_ALIVE = ((b"connection", b"keep-alive"), (b"keep-alive", b"timeout=%d" % KEEP_ALIVE_S))
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -139,7 +147,8 @@ async def _unroutable(request: Request, error: Exception) -> Response:
     """Answer what Starlette refuses. A path without this method is one that does not exist, for CARTO."""
     assert isinstance(error, HTTPException)  # what it is registered for
     if error.status_code in (404, 405):
-        return PlainTextResponse(f"Cannot {request.method} {request.url.path}\n", 404)
+        path = html.escape(request.scope[_ORIGINAL_PATH].decode("latin-1"))
+        return HTMLResponse(_NOT_FOUND_PAGE.format(method=request.method, path=path), 404)
     return _failure(request.url.path, RequestError(error.detail, status=error.status_code))
 
 
@@ -184,12 +193,15 @@ class Entrance:
             await self._app(scope, receive, send)
             return
         user, raw_path = _split(scope["raw_path"])
+        if raw_path.endswith("/") and _SQL_PATH.match(raw_path):
+            raw_path = raw_path[:-1]  # the same, for CARTO
         answer = self._refusal(scope, user, raw_path)
         send = _announcing_keep_alive(scope, send)
         if answer is not None:
             await answer(scope, receive, send)
         else:
-            await self._app({**scope, "path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}, receive, send)
+            changed = {"path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}
+            await self._app({**scope, **changed, _ORIGINAL_PATH: scope["raw_path"]}, receive, send)
 
     def _refusal(self, scope: Scope, user: str | None, path: str) -> Response | None:
         # Another name for this host is a page in a browser that was made to resolve to it.

@@ -23,6 +23,7 @@ BLOCK_BYTES = 262_144  # one hand-over between database and socket; larger ones 
 _SEND_BUFFER_BYTES = 8192
 _COPY_DATA_HEAD_BYTES = 5  # of a message that carries a row
 _UNTRANSLATABLE = "22021"
+_PROTOCOL_VIOLATION = "08P01"
 _CONNECTION_FAILURE = "08006"
 _CONNECTION_LOST = "Connection terminated"
 _FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
@@ -363,6 +364,12 @@ class Session:
         while (result := await self._result()) is not None:
             if result.status in _FAILED:
                 failure = failure or SQLError.of(result)
+            elif result.status == ExecStatus.COPY_IN:  # of a second COPY: there is nothing for it
+                with suppress(psycopg.OperationalError):
+                    self.pgconn.put_copy_end(b"one COPY of data at a time")
+                await self._flush()
+            elif result.status == ExecStatus.COPY_OUT:
+                await self._drain_copy()
             elif (result.command_status or b"").startswith(b"COPY"):
                 rows = result.command_tuples or 0
         if failure:
@@ -378,5 +385,5 @@ def _encoded(query: str) -> bytes:
         message = f"invalid character in the query: {query[error.start]!r}"
         raise SQLError(message, sqlstate=_UNTRANSLATABLE) from None
     if b"\0" in encoded:
-        raise SQLError('invalid byte sequence for encoding "UTF8": 0x00', sqlstate=_UNTRANSLATABLE)
+        raise SQLError("invalid message format", sqlstate=_PROTOCOL_VIOLATION)
     return encoded

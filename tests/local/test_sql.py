@@ -316,6 +316,36 @@ def test_an_idle_connection_is_announced_to_be_closed(carto: LocalCarto, sql: SQ
         assert (answer.headers["connection"], answer.headers.get("keep-alive")) == ("close", None)
 
 
+@pytest.mark.parametrize("path", ["", "/", "/copyfrom", "/copyto", "/job", "/job/1", "/nothing"])
+def test_options_are_answered_everywhere(sql: SQLClient, path: str) -> None:
+    answer = requests.options(sql.url + path, timeout=10)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_a_slash_at_the_end_changes_nothing(sql: SQLClient) -> None:
+    key = {"api_key": sql.key or ""}
+    assert requests.get(f"{sql.url}/", {"q": "SELECT 1", **key}, timeout=10).status_code == 200
+    assert requests.get(f"{sql.url}/copyto/", {"q": "COPY (SELECT 1) TO STDOUT"}, timeout=10).content == b"1\n"
+    assert requests.post(f"{sql.url}/job/", params=key, json={"query": "SELECT 1"}, timeout=10).status_code == 201
+
+
+def test_a_path_that_does_not_exist_is_a_page(sql: SQLClient) -> None:
+    answer = requests.put(f"{sql.url}/<nothing>", timeout=10)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<pre>Cannot PUT /user/tester/api/v2/sql/%3Cnothing%3E</pre>" in answer.text
+
+
+def test_a_single_column_of_csv_has_a_comma_behind_its_name(sql: SQLClient) -> None:
+    assert sql.send("SELECT 1 AS a", format="csv").content == b"a,\r\n1\r\n"
+    assert sql.send("SELECT 1 AS a, 2 AS b", format="csv").content == b"a,b\r\n1,2\r\n"
+
+
+def test_a_callback_in_the_body_is_not_that_of_an_error(sql: SQLClient) -> None:
+    assert sql.send("SELECT 1 AS a", callback="f").text.startswith("f({")
+    answer = sql.send("SELECT nope", callback="f")
+    assert (answer.status_code, error_of(answer)) == (400, 'column "nope" does not exist')
+
+
 def test_accepting_gzip_is_optional(sql: SQLClient) -> None:
     answer = requests.get(sql.url, params={"q": "SELECT 1 AS a"}, headers={"Accept-Encoding": "gzip"}, timeout=10)
     body = answer.content

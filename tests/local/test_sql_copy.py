@@ -276,12 +276,31 @@ def test_a_reset_ends_an_abandoned_upload(carto: LocalCarto, sql: SQLClient, hol
         ("copyto", "COPY t FROM STDIN", "Connection terminated"),
         ("copyto", "SELECT 1", "SQL must start with COPY"),
         ("copyfrom", " COPY t FROM STDIN", "SQL must start with COPY"),
-        ("copyto", "", "SQL is missing"),
+        ("copyto", "", "SQL must start with COPY"),
     ],
 )
 def test_a_query_that_does_not_copy_is_refused(sql: SQLClient, path: str, query: str, message: str) -> None:
     answer = requests.post(f"{sql.url}/{path}", b"1,x\n", params={"q": query, "api_key": sql.key}, timeout=10)
     assert (answer.status_code, error_of(answer)) == (400, message)
+
+
+def test_a_copy_without_a_query_is_refused(sql: SQLClient) -> None:
+    for path in ("copyfrom", "copyto"):
+        answer = requests.post(f"{sql.url}/{path}", b"1,x\n", params={"api_key": sql.key}, timeout=10)
+        assert (answer.status_code, error_of(answer)) == (400, "SQL is missing")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [(f"{COPY_IN}; {COPY_IN}", 400), (f"{COPY_IN}; COPY t TO STDOUT", 200), (f"{COPY_IN}; SELECT 1 / 0", 400)],
+)
+def test_a_second_statement_does_not_stop_the_server(sql: SQLClient, query: str, status: int) -> None:
+    assert sql.copy_from(query, ROWS).status_code == status
+    assert count(sql) == (3 if status == 200 else 0)
+
+
+def test_a_second_download_is_left_out(sql: SQLClient) -> None:
+    assert sql.copy_to("COPY (SELECT 1) TO STDOUT; COPY (SELECT 2) TO STDOUT").content == b"1\n"
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "copyfrom"), ("PUT", "copyfrom"), ("DELETE", "copyto")])

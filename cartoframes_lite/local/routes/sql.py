@@ -120,7 +120,10 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
             asked = Query.of(caller.parameters)
         except RequestError as error:
             return failure(error, headers=caller.headers, callback=callback)
-        return _answer(caller, asked, sessions)
+        return _answer(caller, asked, sessions, callback)
+
+    async def options(request: Request) -> Response:
+        return Response()
 
     async def version(request: Request) -> Response:
         return JSONResponse({"cartodb_sql_api": CARTO_VERSION}, headers={"Content-Type": JSON_TYPE})
@@ -131,6 +134,7 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
     return [
         Route(f"{_VERSION}/sql", query, methods=METHODS),
         Route(f"{_VERSION}/sql.{{format:str}}", query, methods=METHODS),
+        Route(f"{_VERSION}/sql/{{rest:path}}", options, methods=["OPTIONS"]),
         Route(f"{_VERSION}/version", version),
         Route(f"{_VERSION}/health", health),
     ]
@@ -164,8 +168,8 @@ def without_semicolon(sql: str) -> str:
     return re.sub(r";\s*$", "", sql)
 
 
-def _answer(caller: Caller, asked: Query, sessions: Sessions) -> Response:
-    """Build the response to a query."""
+def _answer(caller: Caller, asked: Query, sessions: Sessions, error_callback: str) -> Response:
+    """Build the response to a query. Errors take the callback of the query string only."""
     if asked.format == "json":
         blocks = _json_blocks(caller, asked, sessions)
         headers = asked.headers(JSON_TYPE, "json")
@@ -176,7 +180,7 @@ def _answer(caller: Caller, asked: Query, sessions: Sessions) -> Response:
         headers = asked.headers(chosen.content_type, chosen.extension)
     if caller.key.kind != "master":
         blocks = _checked(caller, asked, sessions, blocks)
-    return Streamed(blocks, headers={**caller.headers, **headers}, callback=asked.callback)
+    return Streamed(blocks, headers={**caller.headers, **headers}, callback=error_callback)
 
 
 async def _checked(

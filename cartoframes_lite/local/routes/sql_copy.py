@@ -76,7 +76,7 @@ def routes(door: Door, sessions: Sessions, state: State) -> list[Route]:
 def _copy_statement(caller: Caller) -> str:
     """Return the statement; raise RequestError if it is none."""
     query = caller.parameters.get("q")
-    if not isinstance(query, str) or not query:
+    if not isinstance(query, str):
         raise RequestError("SQL is missing")
     if not query.upper().startswith("COPY "):
         raise RequestError("SQL must start with COPY")
