@@ -166,7 +166,7 @@ def test_the_body_goes_before_the_query_string(sql: SQLClient) -> None:
 
 def test_the_format_may_be_a_suffix(sql: SQLClient) -> None:
     answer = requests.get(f"{sql.url}.csv", params={"q": "SELECT 1 AS a"}, timeout=10)
-    assert answer.text == "a\r\n1\r\n"
+    assert answer.text == "a,\r\n1\r\n"
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,14 @@ def test_an_empty_query_is_no_error(sql: SQLClient) -> None:
     assert sql.run(" ; ")["rows"] == []
 
 
-@pytest.mark.parametrize("body", [b'{"q": ', b"[1]", b'{"q" 1}', b"\xff", b'"x"', b"[" * 50_000])
-def test_a_body_that_is_no_json_object_is_refused(sql: SQLClient, body: bytes) -> None:
+@pytest.mark.parametrize("body", [b"[1]", b'"x"', b"null", b"5", b"", b"{}"])
+def test_a_body_that_is_no_json_object_has_no_parameters(sql: SQLClient, body: bytes) -> None:
+    answer = requests.post(sql.url, body, headers={"Content-Type": "application/json"}, timeout=10)
+    assert (answer.status_code, error_of(answer)) == (400, "You must indicate a sql query")
+
+
+@pytest.mark.parametrize("body", [b'{"q": ', b'{"q" 1}', b"\xff", b"[" * 50_000])
+def test_a_body_that_is_no_json_is_refused(sql: SQLClient, body: bytes) -> None:
     answer = requests.post(sql.url, body, headers={"Content-Type": "application/json"}, timeout=10)
     assert answer.status_code == 400
     assert error_of(answer)
