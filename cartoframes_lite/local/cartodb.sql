@@ -13,9 +13,9 @@ CREATE TABLE IF NOT EXISTS cartodb.cdb_tablemetadata (
 REVOKE ALL ON cartodb.cdb_tablemetadata FROM PUBLIC;
 GRANT SELECT ON cartodb.cdb_tablemetadata TO PUBLIC;
 
--- Rows of tables that are gone are removed on the way. Two transactions that are the first to change a table, at the same
--- time, collide on the key, as on CARTO. A transaction always leaves a version of the row of its own, but one for all of
--- its statements: with it, caches tell also a transaction that began before the last one that was committed.
+-- Rows of tables that are gone are removed on the way. Two transactions that are the first to change a table at the
+-- same time collide on the key, as on CARTO. A transaction always leaves a version of the row of its own, but one for
+-- all of its statements: with it, caches tell also a transaction that began before the last one that was committed.
 CREATE OR REPLACE FUNCTION cartodb._cdb_touch(tablename regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -65,7 +65,7 @@ REVOKE ALL ON FUNCTION cartodb.cdb_setuserquotainbytes(bigint) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION cartodb._cdb_total_relation_size(schema_name text, table_name text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    RETURN coalesce(pg_total_relation_size(format('%I.%I', schema_name, table_name)::regclass), 0);
+    RETURN coalesce(pg_total_relation_size(pg_catalog.format('%I.%I', schema_name, table_name)::regclass), 0);
 EXCEPTION WHEN others THEN
     RAISE NOTICE 'cartodb._CDB_total_relation_size(''%'', ''%'') caught error: % (%)',
         schema_name, table_name, SQLERRM, SQLSTATE;

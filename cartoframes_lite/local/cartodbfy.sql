@@ -1,6 +1,7 @@
 -- CDB_CartodbfyTable: give a table the columns, indexes and triggers that CARTO's maps and clients expect.
 --
--- It decides as CARTO's own function does, also where that loses data: a table that works here works there.
+-- It decides as CARTO's own function does, also where that loses data: a table that works here works there. format() is
+-- called with its schema, since users may have made one that fits better.
 
 -- Functions of earlier versions of this file.
 DROP FUNCTION IF EXISTS cartodb._cdb_has_final_shape(regclass), cartodb._cdb_geometry_column(regclass),
@@ -39,7 +40,7 @@ BEGIN
     first := stem || suffix;
     free := first;
     WHILE free = ANY(taken) LOOP
-        free := first || number;
+        free := first || number::text;
         number := number + 1;
     END LOOP;
     RETURN free;
@@ -57,25 +58,25 @@ DECLARE
     other_key name;
 BEGIN
     SELECT a.attnotnull AND EXISTS (SELECT FROM pg_index i
-                                    WHERE i.indrelid = reloid AND a.attnum = ANY(i.indkey) AND i.indisunique)
+                                    WHERE i.indrelid = reloid::oid AND a.attnum = ANY(i.indkey) AND i.indisunique)
     INTO is_key FROM pg_attribute a
-    WHERE a.attrelid = reloid AND a.attname = 'cartodb_id' AND NOT a.attisdropped;
+    WHERE a.attrelid = reloid::oid AND a.attname = 'cartodb_id' AND NOT a.attisdropped;
     IF FOUND AND is_key THEN
         RETURN true;
     ELSIF NOT FOUND THEN
         SELECT a.attname INTO other_key
         FROM pg_attribute a JOIN pg_index i ON i.indrelid = a.attrelid AND a.attnum = ANY(i.indkey)
-        WHERE a.attrelid = reloid AND i.indisprimary
-          AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+        WHERE a.attrelid = reloid::oid AND i.indisprimary
+          AND a.atttypid IN ('int2'::regtype::oid, 'int4'::regtype::oid, 'int8'::regtype::oid)
         ORDER BY a.attnum LIMIT 1;
         IF FOUND THEN
             PERFORM cartodb._cdb_run(
-                step, format('ALTER TABLE %s RENAME COLUMN %I TO cartodb_id', reloid, other_key)
+                step, pg_catalog.format('ALTER TABLE %s RENAME COLUMN %I TO cartodb_id', reloid, other_key)
             );
         END IF;
         RETURN FOUND;
     END IF;
-    attempt := format(
+    attempt := pg_catalog.format(
         'ALTER TABLE %s ADD CONSTRAINT cartodb_id_pk PRIMARY KEY (cartodb_id),'
         ' ADD CONSTRAINT cartodb_id_integer CHECK (cartodb_id::integer >= 0)', reloid
     );
@@ -87,7 +88,9 @@ BEGIN
         WHEN others THEN
             RAISE EXCEPTION 'CDB(%: %): %', step, SQLERRM, attempt;
     END;
-    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT cartodb_id_pk, DROP CONSTRAINT cartodb_id_integer', reloid);
+    EXECUTE pg_catalog.format(
+        'ALTER TABLE %s DROP CONSTRAINT cartodb_id_pk, DROP CONSTRAINT cartodb_id_integer', reloid
+    );
     RETURN true;
 END
 $$;
@@ -111,7 +114,7 @@ BEGIN
             wanted.name AS wanted_name, wanted.srid AS wanted_srid
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid,
             (VALUES ('the_geom', 4326), ('the_geom_webmercator', 3857)) AS wanted (name, srid)
-        WHERE c.oid = reloid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.oid = reloid::oid AND a.attnum > 0 AND NOT a.attisdropped
           AND postgis_typmod_srid(a.atttypmod) IN (0, 3857, 4326)
         ORDER BY t.oid
     LOOP
@@ -130,7 +133,8 @@ BEGIN
             CONTINUE;
         ELSIF candidate.type IN ('text', 'varchar') THEN
             BEGIN
-                EXECUTE format('SELECT max(ST_SRID(%I::geometry)) FROM %s', candidate.name, reloid) INTO text_srid;
+                EXECUTE pg_catalog.format('SELECT max(ST_SRID(%I::geometry)) FROM %s', candidate.name, reloid)
+                    INTO text_srid;
                 as_text := candidate.name;
                 text_has_srid := text_has_srid AND text_srid IS DISTINCT FROM 0;
                 CONTINUE;
@@ -141,11 +145,12 @@ BEGIN
             END;
         END IF;
         other_name := cartodb._cdb_free_name(
-            candidate.name, '', ARRAY(SELECT attname FROM pg_attribute WHERE attrelid = reloid AND NOT attisdropped)
+            candidate.name, '',
+            ARRAY(SELECT attname FROM pg_attribute WHERE attrelid = reloid::oid AND NOT attisdropped)
         );
         PERFORM cartodb._cdb_run(
             '_CDB_Has_Usable_Geom',
-            format('ALTER TABLE %s RENAME COLUMN %I TO %I', reloid, candidate.name, other_name)
+            pg_catalog.format('ALTER TABLE %s RENAME COLUMN %I TO %I', reloid, candidate.name, other_name)
         );
     END LOOP;
 END
@@ -157,10 +162,10 @@ LANGUAGE plpgsql AS $$
 BEGIN
     IF colname <> wanted THEN
         PERFORM cartodb._cdb_run(
-            '_CDB_Rewrite_Table', format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', reloid, wanted)
+            '_CDB_Rewrite_Table', pg_catalog.format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', reloid, wanted)
         );
         PERFORM cartodb._cdb_run(
-            '_CDB_Rewrite_Table', format('ALTER TABLE %s RENAME COLUMN %I TO %I', reloid, colname, wanted)
+            '_CDB_Rewrite_Table', pg_catalog.format('ALTER TABLE %s RENAME COLUMN %I TO %I', reloid, colname, wanted)
         );
     END IF;
 END
@@ -179,26 +184,31 @@ DECLARE
 BEGIN
     IF as_text IS NOT NULL THEN
         SELECT a.attname INTO source FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-        WHERE a.attrelid = reloid AND a.attname = as_text AND t.typname IN ('text', 'varchar') AND NOT a.attisdropped;
+        WHERE a.attrelid = reloid::oid AND a.attname = as_text AND NOT a.attisdropped
+          AND t.typname IN ('text', 'varchar');
         IF NOT FOUND THEN
             RAISE EXCEPTION 'CDB(_CDB_Rewrite_Table): Text column % is missing!', as_text;
         END IF;
-        value := format(CASE WHEN text_has_srid THEN '%I::geometry' ELSE 'ST_SetSRID(%I::geometry, 4326)' END, source);
+        value := pg_catalog.format(
+            CASE WHEN text_has_srid THEN '%I::geometry' ELSE 'ST_SetSRID(%I::geometry, 4326)' END, source
+        );
     ELSE
         SELECT a.attname, a.atttypmod INTO source, typmod
         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-        WHERE a.attrelid = reloid AND a.attnum > 0 AND NOT a.attisdropped AND t.typname = 'geometry'
+        WHERE a.attrelid = reloid::oid AND a.attnum > 0 AND NOT a.attisdropped AND t.typname = 'geometry'
         ORDER BY a.attnum LIMIT 1;
         IF NOT FOUND THEN
             columns := 'NULL::geometry(Geometry,4326) AS the_geom,'
                        ' NULL::geometry(Geometry,3857) AS the_geom_webmercator';
             RETURN;
         END IF;
-        EXECUTE format('SELECT ST_SRID(%I) FROM %s LIMIT 1', source, reloid) INTO first_srid;
-        value := format(CASE WHEN postgis_typmod_srid(typmod) = 0 AND first_srid = 0 THEN 'ST_SetSRID(%I, 4326)'
-                        ELSE '%I' END, source);
+        EXECUTE pg_catalog.format('SELECT ST_SRID(%I) FROM %s LIMIT 1', source, reloid) INTO first_srid;
+        value := pg_catalog.format(
+            CASE WHEN postgis_typmod_srid(typmod) = 0 AND first_srid = 0 THEN 'ST_SetSRID(%I, 4326)' ELSE '%I' END,
+            source
+        );
     END IF;
-    columns := format(
+    columns := pg_catalog.format(
         'ST_Transform(%1$s, 4326)::geometry(Geometry,4326) AS the_geom,'
         ' cartodb.CDB_TransformToWebmercator(%1$s)::geometry(Geometry,3857) AS the_geom_webmercator', value
     );
@@ -216,22 +226,23 @@ DECLARE
     rest text;
     highest bigint;
 BEGIN
-    SELECT coalesce(string_agg(format(', %I', attname), '' ORDER BY attnum), '') INTO rest
+    SELECT coalesce(string_agg(pg_catalog.format(', %I', attname), '' ORDER BY attnum), '') INTO rest
     FROM pg_attribute
-    WHERE attrelid = reloid AND attnum > 0 AND NOT attisdropped
+    WHERE attrelid = reloid::oid AND attnum > 0 AND NOT attisdropped
       AND attname NOT IN ('cartodb_id', 'the_geom', 'the_geom_webmercator', coalesce(source, ''));
-    PERFORM cartodb._cdb_run(step, format(
+    PERFORM cartodb._cdb_run(step, pg_catalog.format(
         'CREATE TABLE %s AS SELECT %s AS cartodb_id, %s%s FROM %s', copy, key_expression, geometry_columns, rest, reloid
     ));
-    EXECUTE format('SELECT max(cartodb_id) FROM %s', copy) INTO highest;
+    EXECUTE pg_catalog.format('SELECT max(cartodb_id) FROM %s', copy) INTO highest;
     IF highest IS NOT NULL THEN
-        PERFORM cartodb._cdb_run(step, format('SELECT setval(%L, %s)', sequence, highest));
+        PERFORM cartodb._cdb_run(step, pg_catalog.format('SELECT pg_catalog.setval(%L, %s)', sequence, highest));
     END IF;
     PERFORM cartodb._cdb_run(
-        step, format('ALTER TABLE %s ALTER COLUMN cartodb_id SET DEFAULT nextval(%L)', copy, sequence)
+        step,
+        pg_catalog.format('ALTER TABLE %s ALTER COLUMN cartodb_id SET DEFAULT pg_catalog.nextval(%L)', copy, sequence)
     );
-    PERFORM cartodb._cdb_run(step, format('ALTER SEQUENCE %s OWNED BY %s.cartodb_id', sequence, copy));
-    PERFORM cartodb._cdb_run(step, format('DROP TABLE %s', reloid));
+    PERFORM cartodb._cdb_run(step, pg_catalog.format('ALTER SEQUENCE %s OWNED BY %s.cartodb_id', sequence, copy));
+    PERFORM cartodb._cdb_run(step, pg_catalog.format('DROP TABLE %s', reloid));
 END
 $$;
 
@@ -242,8 +253,8 @@ DECLARE
     step CONSTANT text := '_CDB_Rewrite_Table';
     has_key boolean := cartodb._cdb_has_usable_primary_id(reloid);
     old_sequence text := CASE WHEN has_key THEN pg_get_serial_sequence(reloid::text, 'cartodb_id') END;
-    space name;
-    table_name name;
+    space text;
+    table_name text;
     taken name[];
     sequence text;
     copy_name text;
@@ -252,7 +263,7 @@ DECLARE
     geometry_columns text := 'the_geom, the_geom_webmercator';
 BEGIN
     SELECT n.nspname, c.relname INTO space, table_name
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = reloid;
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = reloid::oid;
     found := cartodb._cdb_find_geometries(reloid);
     PERFORM cartodb._cdb_take_name(reloid, found.lonlat, 'the_geom');
     PERFORM cartodb._cdb_take_name(reloid, found.mercator, 'the_geom_webmercator');
@@ -261,28 +272,32 @@ BEGIN
         FROM cartodb._cdb_transformed_geometry(reloid, found.as_text, found.text_has_srid) g;
     ELSIF old_sequence IS NOT NULL THEN
         IF destschema <> space THEN
-            PERFORM cartodb._cdb_run(step, format('ALTER TABLE %s SET SCHEMA %I', reloid, destschema));
+            PERFORM cartodb._cdb_run(step, pg_catalog.format('ALTER TABLE %s SET SCHEMA %I', reloid, destschema));
         END IF;
         RETURN reloid;
     END IF;
 
     sequence := table_name || '_cartodb_id_seq';
-    IF old_sequence = format('%I.%I', destschema, sequence) THEN
-        PERFORM cartodb._cdb_run(step, format('ALTER SEQUENCE %s RENAME TO %I', old_sequence, 'tmp_' || sequence));
+    IF old_sequence = pg_catalog.format('%I.%I', destschema, sequence) THEN
+        PERFORM cartodb._cdb_run(
+            step, pg_catalog.format('ALTER SEQUENCE %s RENAME TO %I', old_sequence, 'tmp_' || sequence)
+        );
     END IF;
-    taken := ARRAY(SELECT relname FROM pg_class WHERE relnamespace = destschema::regnamespace);
-    sequence := format('%I.%I', destschema, cartodb._cdb_free_name(table_name, '_cartodb_id_seq', taken));
-    PERFORM cartodb._cdb_run(step, format('CREATE SEQUENCE %s', sequence));
+    taken := ARRAY(SELECT relname FROM pg_class WHERE relnamespace = destschema::regnamespace::oid);
+    sequence := pg_catalog.format('%I.%I', destschema, cartodb._cdb_free_name(table_name, '_cartodb_id_seq', taken));
+    PERFORM cartodb._cdb_run(step, pg_catalog.format('CREATE SEQUENCE %s', sequence));
     copy_name := CASE WHEN destschema = space THEN cartodb._cdb_free_name(table_name, '', taken) ELSE table_name END;
     PERFORM cartodb._cdb_copy_table(
-        reloid, format('%I.%I', destschema, copy_name), sequence,
-        CASE WHEN has_key THEN 'cartodb_id::integer' ELSE format('nextval(%L)', sequence) END,
+        reloid, pg_catalog.format('%I.%I', destschema, copy_name), sequence,
+        CASE WHEN has_key THEN 'cartodb_id::integer' ELSE pg_catalog.format('pg_catalog.nextval(%L)', sequence) END,
         source, geometry_columns
     );
     IF copy_name <> table_name THEN
-        PERFORM cartodb._cdb_run(step, format('ALTER TABLE %I.%I RENAME TO %I', destschema, copy_name, table_name));
+        PERFORM cartodb._cdb_run(
+            step, pg_catalog.format('ALTER TABLE %I.%I RENAME TO %I', destschema, copy_name, table_name)
+        );
     END IF;
-    RETURN format('%I.%I', destschema, table_name)::regclass;
+    RETURN pg_catalog.format('%I.%I', destschema, table_name)::regclass;
 END
 $$;
 
@@ -297,22 +312,22 @@ BEGIN
     SELECT c.conname AS name, a.attname AS column INTO key
     FROM pg_constraint c LEFT JOIN pg_attribute a
         ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum] AND a.attname = 'cartodb_id'
-    WHERE c.conrelid = reloid AND c.contype = 'p';
+    WHERE c.conrelid = reloid::oid AND c.contype = 'p';
     IF FOUND AND key.column IS NULL THEN
-        PERFORM cartodb._cdb_run(step, format('ALTER TABLE %s DROP CONSTRAINT %I', reloid, key.name));
+        PERFORM cartodb._cdb_run(step, pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', reloid, key.name));
     END IF;
     IF key.column IS NULL THEN
-        PERFORM cartodb._cdb_run(step, format('ALTER TABLE %s ADD PRIMARY KEY (cartodb_id)', reloid));
+        PERFORM cartodb._cdb_run(step, pg_catalog.format('ALTER TABLE %s ADD PRIMARY KEY (cartodb_id)', reloid));
     END IF;
     FOR colname IN
         SELECT a.attname FROM pg_attribute a
-        WHERE a.attrelid = reloid AND a.attname IN ('the_geom', 'the_geom_webmercator') AND NOT a.attisdropped
+        WHERE a.attrelid = reloid::oid AND a.attname IN ('the_geom', 'the_geom_webmercator') AND NOT a.attisdropped
           AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
                           JOIN pg_am m ON m.oid = c.relam
-                          WHERE i.indrelid = reloid AND a.attnum = ANY(i.indkey) AND m.amname = 'gist')
+                          WHERE i.indrelid = reloid::oid AND a.attnum = ANY(i.indkey) AND m.amname = 'gist')
         ORDER BY a.attname
     LOOP
-        PERFORM cartodb._cdb_run(step, format('CREATE INDEX ON %s USING gist (%I)', reloid, colname));
+        PERFORM cartodb._cdb_run(step, pg_catalog.format('CREATE INDEX ON %s USING gist (%I)', reloid, colname));
     END LOOP;
 END
 $$;
@@ -322,14 +337,22 @@ $$;
 CREATE OR REPLACE FUNCTION cartodb._cdb_create_triggers(destschema text, reloid regclass) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE format('CREATE TRIGGER track_updates AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s'
-                   ' FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_tablemetadata_trigger()', reloid);
-    EXECUTE format('CREATE TRIGGER update_the_geom_webmercator_trigger BEFORE INSERT OR UPDATE OF the_geom ON %s'
-                   ' FOR EACH ROW EXECUTE FUNCTION cartodb._cdb_update_the_geom_webmercator()', reloid);
-    EXECUTE format('CREATE TRIGGER test_quota BEFORE INSERT OR UPDATE ON %s'
-                   ' FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_checkquota(0.1, ''-1'', %L)', reloid, destschema);
-    EXECUTE format('CREATE TRIGGER test_quota_per_row BEFORE INSERT OR UPDATE ON %s'
-                   ' FOR EACH ROW EXECUTE FUNCTION cartodb.cdb_checkquota(0.001, ''-1'', %L)', reloid, destschema);
+    EXECUTE pg_catalog.format(
+        'CREATE TRIGGER track_updates AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s'
+        ' FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_tablemetadata_trigger()', reloid
+    );
+    EXECUTE pg_catalog.format(
+        'CREATE TRIGGER update_the_geom_webmercator_trigger BEFORE INSERT OR UPDATE OF the_geom ON %s'
+        ' FOR EACH ROW EXECUTE FUNCTION cartodb._cdb_update_the_geom_webmercator()', reloid
+    );
+    EXECUTE pg_catalog.format(
+        'CREATE TRIGGER test_quota BEFORE INSERT OR UPDATE ON %s'
+        ' FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_checkquota(0.1, ''-1'', %L)', reloid, destschema
+    );
+    EXECUTE pg_catalog.format(
+        'CREATE TRIGGER test_quota_per_row BEFORE INSERT OR UPDATE ON %s'
+        ' FOR EACH ROW EXECUTE FUNCTION cartodb.cdb_checkquota(0.001, ''-1'', %L)', reloid, destschema
+    );
 END
 $$;
 
@@ -346,7 +369,7 @@ BEGIN
     FOREACH trigger_name IN ARRAY
         '{track_updates,update_the_geom_webmercator_trigger,test_quota,test_quota_per_row}'::text[]
     LOOP
-        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', trigger_name, reloid);
+        EXECUTE pg_catalog.format('DROP TRIGGER IF EXISTS %I ON %s', trigger_name, reloid);
     END LOOP;
     result := cartodb._cdb_rewrite_table(reloid, destschema);
     PERFORM cartodb._cdb_add_indexes(result);
