@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from .read_only import ReadOnlySession
+from .roles import PUBLIC_ROLE
 from .session import Session, SQLError
 from .state import State
 
@@ -29,12 +31,12 @@ class Sessions:
     state : State
         Says how to log in as a role, and how long a statement may take.
     read_only : bool
-        Whether statements may change nothing.
+        Whether statements may change nothing, whatever the role. Those of requests without a key never may.
     """
 
     def __init__(self, state: State, *, read_only: bool = False) -> None:
         self._state = state
-        self._settings = f"{SETTINGS} -c default_transaction_read_only=on" if read_only else SETTINGS
+        self._read_only = read_only
         self._idle: dict[str, deque[Session]] = defaultdict(deque)
         self._lent: set[Session] = set()
         self._types: dict[int, str] | None = None
@@ -56,12 +58,13 @@ class Sessions:
         SQLError
             If PostgreSQL cannot be reached.
         """
-        session = await self._take(role) or await Session.connect(self._conninfo(role))
+        session = await self._take(role) or await self._connect(role)
         self._lent.add(session)
         healthy = False
         try:
             if timeout_s is not None:
-                await session.execute(f"SET statement_timeout = {_milliseconds(timeout_s)}")
+                # Not by its own method: that of a read-only session would undo it with the transaction.
+                await Session.execute(session, f"SET statement_timeout = {_milliseconds(timeout_s)}")
             yield session
             healthy = await session.begin_cleaning()
         except SQLError:
@@ -115,10 +118,20 @@ class Sessions:
             session.close()
         return None
 
+    async def _connect(self, role: str) -> Session:
+        """Open a session of a role; while PostgreSQL recovers from a crash, wait for it."""
+        kind = ReadOnlySession if self._is_read_only(role) else Session
+        return await kind.connect(self._conninfo(role))
+
+    def _is_read_only(self, role: str) -> bool:
+        return self._read_only or role == PUBLIC_ROLE
+
     def _conninfo(self, role: str) -> str:
         """Return the connection string of a role with the settings of this server."""
         conninfo = self._state.conninfo(role)
-        options = f"{conninfo_to_dict(conninfo).get('options') or ''} {self._settings}"
+        options = f"{conninfo_to_dict(conninfo).get('options') or ''} {SETTINGS}"
+        if self._is_read_only(role):
+            options += " -c default_transaction_read_only=on"
         if self._state.statement_timeout_s is not None:
             options += f" -c statement_timeout={_milliseconds(self._state.statement_timeout_s)}"
         return make_conninfo(conninfo, options=options.strip())

@@ -12,6 +12,7 @@ import asyncio
 import select
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from typing import Self
 
 import psycopg
 from psycopg import pq
@@ -20,7 +21,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 BLOCK_BYTES = 262_144  # one hand-over between database and socket; larger ones gained nothing
 _UNTRANSLATABLE = "22021"
-_FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
+FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
 class SQLError(Exception):
@@ -73,7 +74,7 @@ class Session:
         pgconn.notice_handler = self._keep_notice
 
     @classmethod
-    async def connect(cls, conninfo: str) -> Session:
+    async def connect(cls, conninfo: str) -> Self:
         """Open a connection.
 
         Raises
@@ -96,14 +97,18 @@ class Session:
 
     async def execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
         """Run one statement and return its result, as text or binary; raise SQLError if it fails."""
+        return await self._execute(query, parameters, binary=binary)
+
+    async def _execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
+        """Run one statement of the server's own, or of a request."""
         values = [value if value is None else value.encode() for value in parameters]
-        self.pgconn.send_query_params(_encoded(query), values, result_format=int(binary))
+        self.pgconn.send_query_params(encoded(query), values, result_format=int(binary))
         await self._flush()
         result = await self._result()
         while last := await self._result():
             result = last
         assert result is not None  # a statement has at least one
-        if result.status in _FAILED:
+        if result.status in FAILED:
             raise SQLError.of(result)
         return result
 
@@ -117,7 +122,7 @@ class Session:
             and is not raised. Data of a ``COPY`` is refused (in) or thrown away (out).
         """
         pgconn = self.pgconn
-        pgconn.send_query(_encoded(query))
+        self._send(query)
         pgconn.set_single_row_mode()
         await self._flush()
         arrived: list[PGresult] = []
@@ -229,7 +234,7 @@ class Session:
         status = self.pgconn.transaction_status
         try:
             if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
-                await self.execute("ROLLBACK")
+                await self._execute("ROLLBACK")
             elif status != TransactionStatus.IDLE:
                 return False
             self.pgconn.send_query(b"DISCARD ALL")
@@ -244,7 +249,7 @@ class Session:
         try:
             self.pgconn.consume_input()  # most often it has ended long ago
             while (result := await self._result()) is not None:
-                if result.status in _FAILED:
+                if result.status in FAILED:
                     return False
         except psycopg.OperationalError:
             return False
@@ -253,6 +258,10 @@ class Session:
         return not self._is_lost()
 
     # libpq
+
+    def _send(self, query: str) -> None:
+        """Hand statements to libpq."""
+        self.pgconn.send_query(encoded(query))
 
     def _is_lost(self) -> bool:
         """Say whether an idle connection was closed by PostgreSQL: it would have sent word of it."""
@@ -307,10 +316,10 @@ class Session:
 
     async def _start_copy(self, query: str, wanted: ExecStatus) -> None:
         """Run statements up to the COPY."""
-        self.pgconn.send_query(_encoded(query))
+        self._send(query)
         await self._flush()
         while (result := await self._result()) is not None:
-            if result.status in _FAILED:
+            if result.status in FAILED:
                 while await self._result():
                     pass
                 raise SQLError.of(result)
@@ -325,7 +334,7 @@ class Session:
         """Read the results after the data; return the number of rows copied."""
         rows, failure = 0, None
         while (result := await self._result()) is not None:
-            if result.status in _FAILED:
+            if result.status in FAILED:
                 failure = failure or SQLError.of(result)
             elif (result.command_status or b"").startswith(b"COPY"):
                 rows = result.command_tuples or 0
@@ -334,7 +343,7 @@ class Session:
         return rows
 
 
-def _encoded(query: str) -> bytes:
+def encoded(query: str) -> bytes:
     """Encode statements; raise SQLError for what PostgreSQL cannot take, where libpq would cut the text off."""
     try:
         encoded = query.encode()
