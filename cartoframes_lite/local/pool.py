@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from .logins import RECOVERY_PAUSE_S, RECOVERY_TIMEOUT_S, is_recovering
 from .read_only import ReadOnlySession
 from .roles import PUBLIC_ROLE
 from .session import Session, SQLError
@@ -121,7 +124,14 @@ class Sessions:
     async def _connect(self, role: str) -> Session:
         """Open a session of a role; while PostgreSQL recovers from a crash, wait for it."""
         kind = ReadOnlySession if self._is_read_only(role) else Session
-        return await kind.connect(self._conninfo(role))
+        give_up = time.monotonic() + RECOVERY_TIMEOUT_S
+        while True:
+            try:
+                return await kind.connect(self._conninfo(role))
+            except SQLError as error:
+                if not is_recovering(error.message) or time.monotonic() > give_up:
+                    raise
+            await asyncio.sleep(RECOVERY_PAUSE_S)
 
     def _is_read_only(self, role: str) -> bool:
         return self._read_only or role == PUBLIC_ROLE

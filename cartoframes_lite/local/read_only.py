@@ -1,9 +1,9 @@
 """Sessions that cannot write: of requests without a key, and of maps.
 
 The setting ``default_transaction_read_only`` is no more than a default, which any statement may change. Here each
-statement of a request is sent alone, by a protocol that takes no second one, and runs in a transaction that is READ ONLY
-and has a snapshot: PostgreSQL lets nothing in it make it READ WRITE. A ``COMMIT`` of the request ends that transaction,
-and the next statement begins another one of the kind.
+statement of a request is sent alone, by a protocol that takes no second one, and runs in a READ ONLY transaction that
+has a snapshot: PostgreSQL lets nothing in it make it READ WRITE. A ``COMMIT`` of the request ends that transaction, and
+the next statement begins another one of the kind.
 """
 
 from __future__ import annotations
