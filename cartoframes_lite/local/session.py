@@ -20,7 +20,7 @@ from psycopg.pq import DiagnosticField, ExecStatus, PollingStatus, TransactionSt
 from psycopg.pq.abc import PGconn, PGresult
 
 BLOCK_BYTES = 262_144  # one hand-over between database and socket; larger ones gained nothing
-_UNTRANSLATABLE = "22021"
+_PROTOCOL_VIOLATION = "08P01"  # what PostgreSQL says to those that send it
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
@@ -345,11 +345,9 @@ class Session:
 
 def encoded(query: str) -> bytes:
     """Encode statements; raise SQLError for what PostgreSQL cannot take, where libpq would cut the text off."""
+    if "\0" in query:
+        raise SQLError("invalid message format", sqlstate=_PROTOCOL_VIOLATION)
     try:
-        encoded = query.encode()
-    except UnicodeEncodeError as error:
-        message = f"invalid character in the query: {query[error.start]!r}"
-        raise SQLError(message, sqlstate=_UNTRANSLATABLE) from None
-    if b"\0" in encoded:
-        raise SQLError('invalid byte sequence for encoding "UTF8": 0x00', sqlstate=_UNTRANSLATABLE)
-    return encoded
+        return query.encode()
+    except UnicodeEncodeError:  # half a character, which is replaced, as by Node.js
+        return query.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

@@ -12,8 +12,8 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from ..access import Parameters, body_parameters
 from ..answers import RequestError
+from ..bodies import Parameters, body_parameters
 from .file_names import name_in
 
 if TYPE_CHECKING:

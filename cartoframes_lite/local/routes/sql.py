@@ -16,10 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..access import Caller, Door, Parameters, RefusedError, body_parameters
+from ..access import Caller, Door, RefusedError
 from ..answers import JSON_TYPE, RequestError, Streamed, explain, failure, safe_callback
+from ..bodies import Parameters, body_parameters
 from ..pool import Sessions
 from ..session import Session, SQLError
+from ..sql_text import first_word, without_semicolon
 from .json_values import Rows, fields
 from .sql_formats import FORMATS
 from .sql_gdal import Export
@@ -28,6 +30,9 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 BLOCK_CHARACTERS = 65_536
 CARTO_VERSION = "6.0.0"  # of the SQL API whose behaviour this server has
 _VERSION = "/api/{version:str}"
+_INTEGER = re.compile(r"\s*([+-]?\d+)", re.ASCII)
+_LONGEST_INTEGER = 308  # digits that fit into a double
+_MOST_DECIMALS = 2**31 - 1  # an integer of PostGIS
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ class Query:
         skip = parameters.get("skipfields") or []
         skip = ",".join(map(str, skip)) if isinstance(skip, list) else str(skip)
         decimals = _integer(parameters.get("dp") or 6)
-        if decimals is None:
+        if decimals is None or abs(decimals) > _MOST_DECIMALS:
             raise RequestError("dp must be a number")
         return cls(
             sql=paged(ordered(sql, parameters), parameters),
@@ -133,10 +138,10 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
 def ordered(sql: str, parameters: Parameters) -> str:
     """Add the ORDER BY of ``order_by`` and ``sort_order`` to a query that returns rows."""
     column = parameters.get("order_by")
-    if not column or not _returns_rows(sql):
+    if not isinstance(column, str) or not column or not _returns_rows(sql):
         return sql
     direction = str(parameters.get("sort_order") or "").upper()
-    quoted = '"' + str(column).replace('"', '""') + '"'
+    quoted = '"' + column.replace('"', '""') + '"'
     return f"{wrapped(sql)} ORDER BY {quoted} {direction if direction in ('ASC', 'DESC') else ''}"
 
 
@@ -151,11 +156,6 @@ def paged(sql: str, parameters: Parameters) -> str:
 def wrapped(sql: str) -> str:
     """Return a query that selects everything from a query."""
     return f"SELECT * FROM ({without_semicolon(sql)}\n) AS cdbq_1"
-
-
-def without_semicolon(sql: str) -> str:
-    """Cut the semicolon at the end of a statement."""
-    return re.sub(r";\s*$", "", sql)
 
 
 def _answer(caller: Caller, asked: Query, sessions: Sessions) -> Response:
@@ -251,13 +251,13 @@ class _Outcome:
 
 def _returns_rows(sql: str) -> bool:
     """Say whether a query can be wrapped into another: SELECT or WITH."""
-    return re.match(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(?:select|with)\b", sql, re.IGNORECASE | re.DOTALL) is not None
+    return first_word(sql) in ("select", "with")
 
 
 def _integer(value: Any) -> int | None:
-    """Read the integer that a parameter starts with."""
-    found = re.match(r"\s*([+-]?\d+)", str(value))
-    return int(found[1]) if found else None
+    """Read the integer that a parameter starts with; None if there is none, or one that JavaScript calls infinite."""
+    found = _INTEGER.match(str(value))
+    return int(found[1]) if found and len(found[1]) <= _LONGEST_INTEGER else None
 
 
 def _filename(value: Any) -> str:

@@ -99,13 +99,12 @@ async def svg(sessions: Sessions, role: str, export: Export) -> Blocks:
             f' FROM (SELECT ST_Extent("the_geom") AS box FROM ({export.sql}\n) AS source) AS extent'
         )
         frame = _Frame.of(_texts(box))
-        yield frame.opening().encode()
         shapes = (
             f'SELECT ST_Dimension("the_geom"), ST_AsSVG("the_geom", 0, {export.decimals})'
             f" FROM ({export.sql}\n) AS source"
             ' WHERE NOT ST_IsEmpty("the_geom") ORDER BY 1 DESC'
         )
-        text = ""
+        text = frame.opening()
         async for result in _rows(session, shapes):
             text += frame.shape(*_texts(result))
             if len(text) > _BLOCK:
