@@ -171,7 +171,7 @@ _FLOATS = {"float4": 4, "real": 4, "float8": 8, "double precision": 8, "float": 
 
 def bare(sql_type: str) -> str:
     """Take the name of a type without its length or precision, in lower case; an array as ``name[]``."""
-    name = re.sub(r"\s+", " ", re.sub(r"\([^)]*\)", "", sql_type)).strip().lower()
+    name = re.sub(r"\s+", " ", re.sub(r"\([^()]*\)", "", sql_type)).strip().lower()
     return f"{name[1:]}[]" if name.startswith("_") else name
 
 

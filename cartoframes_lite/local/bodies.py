@@ -21,7 +21,7 @@ from .answers import RequestError
 
 Parameters = dict[str, Any]
 
-MOST_BYTES = 5 << 20  # of a body that is held in memory: uploads are not
+MOST_BYTES = 10 << 20  # of a body that is held in memory: uploads are not
 _MOST_DEPTH = 100  # of JSON
 _MOST_FIELDS = 1000
 _LONGEST_INTEGER = 308  # digits that surely fit into a double

@@ -22,6 +22,8 @@ SETTINGS = (
     "-c TimeZone=UTC -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c extra_float_digits=1 -c local_preload_libraries="
 )
 IDLE_PER_ROLE = 4  # a new session costs some 5 ms, more with its first geometry: PostGIS is loaded then
+# At a time; others wait. Requests of one role cannot use up the connections that all others need, too.
+MOST_PER_ROLE = 60
 COPY_TIMEOUT_S = 5 * 3600.0
 BATCH_TIMEOUT_S = 12 * 3600.0
 
@@ -42,6 +44,7 @@ class Sessions:
         self._read_only = read_only
         self._idle: dict[str, deque[Session]] = defaultdict(deque)
         self._lent: set[Session] = set()
+        self._turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MOST_PER_ROLE))
         self._types: dict[int, str] | None = None
         state.on_reset.append(self.forget)
 
@@ -61,24 +64,25 @@ class Sessions:
         SQLError
             If PostgreSQL cannot be reached.
         """
-        session = await self._take(role) or await self._connect(role)
-        self._lent.add(session)
-        healthy = False
-        try:
-            if timeout_s is not None:
-                # Not by its own method: that of a read-only session would undo it with the transaction.
-                await Session.execute(session, f"SET statement_timeout = {_milliseconds(timeout_s)}")
-            yield session
-            healthy = await session.begin_cleaning()
-        except SQLError:
-            healthy = await session.begin_cleaning()
-            raise
-        finally:
-            self._lent.discard(session)
-            if healthy and len(self._idle[role]) < IDLE_PER_ROLE:
-                self._idle[role].append(session)
-            else:
-                session.close()
+        async with self._turns[role]:
+            session = await self._take(role) or await self._connect(role)
+            self._lent.add(session)
+            healthy = False
+            try:
+                if timeout_s is not None:
+                    # Not by its own method: that of a read-only session would undo it with the transaction.
+                    await Session.execute(session, f"SET statement_timeout = {_milliseconds(timeout_s)}")
+                yield session
+                healthy = await session.begin_cleaning()
+            except SQLError:
+                healthy = await session.begin_cleaning()
+                raise
+            finally:
+                self._lent.discard(session)
+                if healthy and len(self._idle[role]) < IDLE_PER_ROLE:
+                    self._idle[role].append(session)
+                else:
+                    session.close()
 
     async def type_names(self, session: Session) -> dict[int, str]:
         """Return the names of the types that CARTO knows, by oid: PostgreSQL's own and those of PostGIS."""

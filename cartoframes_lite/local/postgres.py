@@ -36,7 +36,7 @@ _TAKEOVER_S = 3.0
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "max_connections": "200",
+    "max_connections": "300",
     "timezone": "UTC",
     "log_timezone": "UTC",
     # Minimal: COPY into a table of the same transaction skips the log. Still safe against crashes.

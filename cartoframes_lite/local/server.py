@@ -19,6 +19,7 @@ HOST = "127.0.0.1"
 _START_TIMEOUT_S = 10.0
 # Requests that still run when the server stops get this long before they are cancelled.
 _GRACE_S = 0.3
+_MOST_CONNECTIONS = 1000  # more are answered with 503
 _STOP_TIMEOUT_S = 5.0
 
 
@@ -50,6 +51,7 @@ class Server:
             proxy_headers=False,
             ws="none",
             backlog=2048,
+            limit_concurrency=_MOST_CONNECTIONS,
             # Longer than clients keep an idle connection: a POST must not meet one that is being closed.
             timeout_keep_alive=75,
             timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type]  # asyncio takes fractions

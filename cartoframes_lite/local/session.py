@@ -143,6 +143,7 @@ class Session:
             if arrived:
                 yield arrived
                 arrived = []
+                await asyncio.sleep(0)  # rows that come quickly must not keep other requests waiting
             pgconn.consume_input()
             if pgconn.is_busy():
                 await self._wait()

@@ -180,7 +180,7 @@ async def _json_blocks(caller: Caller, asked: Query, sessions: Sessions) -> Asyn
         if asked.sql.strip():
             async for results in session.results(asked.sql):
                 for result in results:
-                    outcome.add(result)
+                    await outcome.add(result)
                 if len(outcome.text) > BLOCK_CHARACTERS:
                     yield outcome.take()
         outcome.finish(session, type_names, time.monotonic() - started)
@@ -200,14 +200,13 @@ class _Outcome:
         self.text = ""
         self._parts = [f"{asked.callback}(" if asked.callback else "", '{"rows":[']
 
-    def add(self, result: PGresult) -> None:
+    async def add(self, result: PGresult) -> None:
         """Take a row, or the end of a statement."""
         status = result.status
         if status == ExecStatus.SINGLE_TUPLE:
             if self._writer is None:
-                self._writer = Rows(result, self._asked.skip)
-                self._columns = result
-            self._parts.append(("," if self._rows else "") + self._writer.object(result))
+                self._writer, self._columns = Rows(result, self._asked.skip), result
+            self._parts.append(("," if self._rows else "") + await self._writer.written(result))
             self._rows += 1
             if len(self._parts) > 500:
                 self._gather()

@@ -20,7 +20,7 @@ from .codes import ImportRefused
 
 WGS84 = 4326
 Geometries = npt.NDArray[np.object_]
-_EWKT = re.compile(r"\s*SRID=(\d+);", re.IGNORECASE)
+_EWKT = re.compile(r"\s*+SRID=(\d{1,9});", re.IGNORECASE | re.ASCII)
 _HEX = re.compile(r"\s*0[01][0-9A-Fa-f]+\s*")
 _KINDS = (
     "Point",
@@ -32,7 +32,7 @@ _KINDS = (
     "MultiPolygon",
     "GeometryCollection",
 )
-_WKT = re.compile(rf"\s*(?:{'|'.join(_KINDS)})\s*(?:Z|M|ZM)?\s*(?:\(|EMPTY)", re.IGNORECASE)
+_WKT = re.compile(rf"\s*(?:{'|'.join(_KINDS)})\s*+(?:ZM?|M)?\s*+(?:\(|EMPTY)", re.IGNORECASE)
 
 
 def from_wkb(values: pa.Array) -> Geometries:
@@ -125,7 +125,8 @@ def _way(text: str) -> str | None:
         return "json"
     if _HEX.fullmatch(text):
         return "hex"
-    return "wkt" if _WKT.match(_EWKT.sub("", text, count=1)) else None
+    srid = _EWKT.match(text)
+    return "wkt" if _WKT.match(text, srid.end() if srid else 0) else None
 
 
 def _all_read(texts: npt.NDArray[Any], geometries: Geometries) -> Geometries:

@@ -1,0 +1,41 @@
+"""No regular expression of the package takes more time than its text is long."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from regex_attacks import LENGTH, Used, attacks, expressions, is_slow
+
+import cartoframes_lite
+
+# What is cut off, or refused, before it comes to an expression: characters.
+SHORT = {"cartoframes_lite._codec.names": 5000}
+
+
+@pytest.mark.parametrize(
+    ("expression", "searching"),
+    [
+        (r"(?:a|a)*b", False),
+        (r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(?:select|with)\b", False),
+        (r"(?:\s+|x)+y", False),
+        (r"\s*Z?\s*\(", False),
+        (r"<[^>]+>", True),
+        (r"&.+?;", True),
+        (r"\([^)]*\)", True),
+        (rb"<!--.*?-->", True),
+    ],
+)
+def test_what_backtracks_is_found(expression: str | bytes, searching: bool) -> None:
+    used = Used("here", re.compile(expression, re.DOTALL), searching)
+    assert any(is_slow(used, text) for text in attacks(used.pattern))
+
+
+def test_no_expression_backtracks() -> None:
+    found = list(expressions(cartoframes_lite))
+    assert len(found) > 60
+    slow = {}
+    for used in found:
+        length = next((most for module, most in SHORT.items() if used.where.startswith(module)), LENGTH)
+        slow |= {str(used): text[:80] for text in attacks(used.pattern, length) if is_slow(used, text)}
+    assert slow == {}
