@@ -303,3 +303,51 @@ RAW = [
     b'--x\r\nContent-Disposition: form-data; name="file"; filename="a\0.csv"\r\n\r\na\n1\n--x--\r\n',
     b"--x\r\nContent-Disposition: form-data; name=\"file\"; filename*=utf-9''%ff\r\n\r\na\n1\r\n--x--\r\n",
 ]
+_QUERY = "SELECT 1 AS a, 2 AS b, ST_SetSRID(ST_MakePoint(1, 2), 4326) AS the_geom"
+# Requests that are answered: method, path, and the members that can be odd.
+GOOD: list[tuple[str, str, dict[str, Any]]] = [
+    *(
+        (
+            "GET",
+            "/api/v2/sql",
+            {"q": _QUERY, "format": kind, "dp": 3, "filename": "f", "skipfields": "b", "callback": "c"},
+        )
+        for kind in ("json", "geojson", "csv", "svg", "topojson", "shp", "kml", "gpkg", "spatialite")
+    ),
+    ("POST", "/api/v2/sql", {"q": _QUERY, "rows_per_page": 1, "page": 0, "order_by": "a", "sort_order": "asc"}),
+    ("GET", "/api/v2/sql/copyto", {"q": "COPY t TO STDOUT", "filename": "f"}),
+    ("POST", "/api/v2/sql/job", {"query": ["SELECT 1"]}),
+    ("POST", "/api/v2/sql/job", {"query": {"query": [{"query": "SELECT 1", "timeout": 9}], "onsuccess": "SELECT 2"}}),
+    (
+        "GET",
+        "/api/v1/viz",
+        {"types": "table", "page": 1, "per_page": 2, "order": "name", "order_direction": "asc", "q": "t"},
+    ),
+    ("GET", "/api/v1/viz", {"type": "table", "bbox": "0,0,1,1", "tags": "a", "privacy": "public", "locked": "false"}),
+    ("GET", "/api/v1/viz", {"type": "table", "with_dependent_visualizations": 3, "show_table": "true", "shared": "no"}),
+    (
+        "POST",
+        "/api/v1/viz",
+        {"tables": ["t"], "name": "m", "privacy": "private", "password": "x", "tags": [], "kind": "geom"},
+    ),
+    ("PUT", "/api/v1/viz/t", {"id": "t", "description": "d", "title": "t", "locked": False, "transition_options": {}}),
+    ("POST", "/api/v1/tables", {"name": "made", "description": "d", "privacy": "private"}),
+    ("PUT", "/api/v1/tables/t", {"name": "t", "description": "d", "privacy": "private"}),
+    ("POST", "/api/v3/api_keys", {"name": "k", "grants": [{"type": "apis", "apis": ["sql"]}]}),
+    ("GET", "/api/v3/api_keys", {"page": 1, "per_page": 2}),
+    ("GET", "/api/v4/datasets", {"page": 1, "per_page": 2, "order": "name", "order_direction": "asc"}),
+    (
+        "POST",
+        "/api/v1/imports",
+        {"sql": "SELECT 1 AS a", "table_name": "i", "privacy": "link", "collision_strategy": "skip"},
+    ),
+    ("POST", "/api/v1/imports", {"url": "http://127.0.0.1:1/x.csv", "type_guessing": False, "user_defined_limits": {}}),
+    ("POST", "/api/v1/imports", {"connector": {"provider": "postgres", "connection": {}, "table": "t"}}),
+    ("POST", "/api/v1/synchronizations", {"url": "http://127.0.0.1:1/x.csv", "interval": 900, "table_name": "s"}),
+    ("POST", "/api/v3/visualization_exports", {"visualization_id": "t", "user_tables_ids": []}),
+    (
+        "POST",
+        "/api/v2/organization/local/users",
+        {"username": "u", "email": "u@x", "password": "secret", "quota_in_bytes": 1},
+    ),
+]
