@@ -16,7 +16,8 @@ from typing import Any
 
 LENGTH = 40_000  # characters: what is quadratic takes a second with them, what is linear some milliseconds
 _CPU_S = 0.25
-_MOST_PUMPED, _MOST_BEGINNINGS = 40, 4
+_MOST_PUMPED, _MOST_BEGINNINGS = 30, 2
+_END = "\n\x01"  # what few expressions end with
 _METHODS = ("match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer")
 _CLASSES = {
     "space": " \t\n",
@@ -64,16 +65,19 @@ def _compiled(module: ModuleType, tree: ast.Module) -> Iterator[Used]:
 
 
 def _inline(module: ModuleType, tree: ast.Module) -> Iterator[Used]:
-    named = {node.value.lineno for node in tree.body if isinstance(node, ast.Assign)}
+    named = {node.value for node in tree.body if isinstance(node, ast.Assign)}  # found by `_compiled`
+    # In tables of the module: matched from where the reader is.
+    tabled = {node for statement in tree.body if isinstance(statement, ast.Assign) for node in ast.walk(statement)}
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=method), args=[expression, *_]) if (
-                method in (*_METHODS, "compile") and node.lineno not in named
+                method in (*_METHODS, "compile") and node not in named
             ):
                 text = _text(expression, module)
                 if text is not None:
                     pattern = re.compile(text, _flags(node))
-                    yield Used(f"{module.__name__}:{node.lineno}", pattern, method not in ("match", "fullmatch"))
+                    searching = method not in ("match", "fullmatch") and node not in tabled
+                    yield Used(f"{module.__name__}:{node.lineno}", pattern, searching)
 
 
 def _text(expression: ast.expr, module: ModuleType) -> Any:
@@ -97,13 +101,13 @@ def attacks(pattern: re.Pattern[Any], length: int = LENGTH) -> Iterator[Any]:
     """Make long texts: each part of an expression, and each two of them, many times, with and without a beginning."""
     tree = _parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG)
     parts = sorted({text for text in _samples(tree) if text})
-    pumped = [*parts, *(first + second for first in parts for second in parts if first != second)][:_MOST_PUMPED]
-    beginnings = ["", *dict.fromkeys(_beginnings(tree))][:_MOST_BEGINNINGS]
-    for beginning in beginnings:
+    beginnings = [text for text in dict.fromkeys(_beginnings(tree)) if text]
+    pairs = (first + second for first in parts for second in parts if first != second)
+    pumped = list(dict.fromkeys((*beginnings, *parts, *pairs)))[:_MOST_PUMPED]
+    for beginning in ("", *beginnings[:_MOST_BEGINNINGS]):
         for pump in pumped:
-            for end in ("", "\n\x01"):
-                text = beginning + pump * (length // len(pump)) + end
-                yield text if isinstance(pattern.pattern, str) else text.encode("utf-8")
+            text = beginning + pump * (length // len(pump)) + _END
+            yield text if isinstance(pattern.pattern, str) else text.encode()
 
 
 def _samples(tree: Any) -> Iterator[str]:
@@ -174,7 +178,7 @@ def _one(tree: Any) -> str:
 def _beginnings(tree: Any) -> Iterator[str]:
     """Yield texts that the first parts of an expression match: one, two and so on."""
     items = list(tree)
-    for end in range(1, min(len(items), _MOST_BEGINNINGS) + 1):
+    for end in range(1, min(len(items), 5) + 1):
         yield _one(items[:end])
 
 
