@@ -9,7 +9,6 @@ from unidecode import unidecode
 
 from cartoframes_lite.errors import ConversionError
 
-_LONGEST = 1000  # characters that are looked at: what is behind them is cut off anyway, and is_cut says so
 MAX_BYTES = 63  # PostgreSQL cuts longer identifiers off, and would so reach another object
 
 # PostgreSQL's reserved words and system columns, and the three names that CARTO's own tables reserve.
@@ -36,7 +35,7 @@ def is_cut(name: Hashable) -> bool:
 
 
 def _whole(name: Hashable) -> str:
-    text = unidecode(str(name)[:_LONGEST]).lower()
+    text = unidecode(str(name)).lower()
     text = re.sub(r"<[^>]+>", "", text)
     text = re.sub(r"&.+?;", "-", text)
     text = re.sub(r"[^a-z0-9 _-]", "-", text).strip()

@@ -9,7 +9,7 @@ from regex_attacks import LENGTH, Used, attacks, expressions, is_slow
 
 import cartoframes_lite
 
-# What is cut off, or refused, before it comes to an expression: characters.
+# Expressions that are given only what they can match, by the code around them: as many characters are tried at once.
 SHORT = {"cartoframes_lite._codec.names": 5000}
 
 
