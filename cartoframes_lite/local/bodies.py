@@ -1,7 +1,6 @@
 """Bodies of requests as parameters: within a limit, and parsed beside the event loop if they are large.
 
-Numbers and characters are read as JavaScript reads them: an integer of 400 digits is infinite, half a character is
-replaced, and what is no object has no parameters.
+Numbers are read as JavaScript reads them: an integer of 400 digits is infinite. What is no object has no parameters.
 """
 
 from __future__ import annotations
@@ -95,7 +94,7 @@ def load_json(text: str) -> Any:
     except json.JSONDecodeError as error:
         raise _unexpected(text, error.pos) from None
     _check_depth(content)
-    return whole_characters(content)
+    return content
 
 
 def whole_characters(value: Any) -> Any:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from .access import basic_credentials, query_parameters
 from .answers import JSON_TYPE, RequestError
-from .bodies import Parameters, body_parameters
+from .bodies import Parameters, body_parameters, whole_characters
 from .state import Key, State
 
 _MOST = 2**31 - 1
@@ -53,8 +53,8 @@ class Call:
 
     def __init__(self, request: Request, body: Parameters, state: State) -> None:
         self.request = request
-        self.body = body
-        self.parameters = {**query_parameters(request), **body}
+        self.body: Parameters = whole_characters(body)
+        self.parameters = {**query_parameters(request), **self.body}
         basic = basic_credentials(request.headers.get("authorization", ""))
         self._token = basic[1] if basic else self.parameters.get("api_key")
         key = state.key(str(self._token or "")) if basic is None or basic[0] == state.user else None

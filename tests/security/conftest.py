@@ -18,7 +18,7 @@ from cartoframes_lite.local import LocalCarto
 _OBJECTS = """
     CREATE SCHEMA other;
     CREATE TABLE other.bystander (a int); INSERT INTO other.bystander VALUES (1);
-    CREATE TABLE bystander (a int PRIMARY KEY, b text, the_geom geometry(Point, 4326));
+    CREATE TABLE bystander (a int UNIQUE, b text, the_geom geometry(Point, 4326));
     INSERT INTO bystander VALUES (1, 'secret'), (2, 'kept');
     SELECT CDB_CartodbfyTable('bystander');
     CREATE TABLE "By""stander; --" (a int); INSERT INTO "By""stander; --" VALUES (1);

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..answers import RequestError
-from ..bodies import load_json
+from ..bodies import load_json, whole_characters
 from ..imports import connectors
 from ..imports.files import ImportRefused, Options
 from ..imports.orders import NOTHING, Document, Order
@@ -177,7 +177,7 @@ def _connector(given: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
         if parameters.get(name)
     }
     try:
-        content = load_json(given) if isinstance(given, str) else given
+        content = whole_characters(load_json(given)) if isinstance(given, str) else given
         return {"connector": {**beside, **connectors.parameters(content)}}
     except RequestError:
         return {"refusal": ImportRefused(1502, "the connector is not JSON")}
