@@ -10,13 +10,14 @@ import pandas as pd
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
-from cartoframes_lite._codec.names import is_cut, normalise, qualify
+from cartoframes_lite._codec.existing import ExistingTable
+from cartoframes_lite._codec.names import is_cut, normalise
 from cartoframes_lite._codec.payload import Payload, conform, prepare, require_geometry, with_any_digits
-from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite._codec.plan import IfExists, Plan, plan_into, plan_new
-from cartoframes_lite._staging import Account, Compression, Upload, look_up, stage_and_publish, sweep
+from cartoframes_lite._staging import Compression, Upload, stage_and_publish
+from cartoframes_lite._target import inspect_target, require_writable, sweep
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import ConnectionFailed, SQLError, TableExistsError
+from cartoframes_lite.errors import ConnectionFailed, SQLError, TableChangedError, TableExistsError
 
 # Payloads of an iterator that are kept for a second try. A server that turns a request away does so at once.
 _KEPT_BYTES = 256 << 20
@@ -157,48 +158,46 @@ def _write(
     """Plan and write; plan again if somebody else has made, dropped or changed the table in the meantime."""
     table, swept = table_named(table_name), False
     for plans_left in reversed(range(_PLANS)):
-        account = look_up(client, table)
-        if account.exists:
-            check_target(table_name, table, if_exists)
+        target = inspect_target(client, table)
+        if target.existing is not None:
+            check_target(table_name, table, target.existing, if_exists)
         if not swept:
-            sweep(account)
+            sweep(target)
             swept = True
-        target = target_columns(account)
-        plan = plan_for(table, source.first, target, if_exists, cartodbfy=cartodbfy)
-        publish = partial(plan.publish, account.schema)
+        plan = plan_for(table, source.first, target.existing, if_exists, cartodbfy=cartodbfy)
         try:
-            stage_and_publish(account, _upload(plan, source), publish, compression=compression, progress=progress)
-        except SQLError:
-            if not plans_left or target_columns(look_up(client, table)) == target:
+            stage_and_publish(
+                target.destination,
+                _upload(plan, source),
+                partial(plan.publish, target.destination.schema),
+                is_new=plan.change is None,
+                compression=compression,
+                progress=progress,
+            )
+        except (SQLError, TableChangedError):
+            if not plans_left or inspect_target(client, table).existing == target.existing:
                 raise
         else:
             return
 
 
-def check_target(given: str, table: str, if_exists: IfExists) -> None:
+def check_target(given: str, table: str, existing: ExistingTable, if_exists: IfExists) -> None:
     """Refuse a table that is there, if it is not to be written to, or may not be the one that is meant."""
     normalised = "" if given == table else f", which is what {given!r} becomes,"
     if if_exists == "fail":
         raise TableExistsError(f'the table {table!r}{normalised} exists already: pass if_exists="replace" or "append"')
     if is_cut(given):
         raise ValueError(f"the table {table!r}{normalised} is there already: if it is the one you mean, give that name")
+    require_writable(table, existing, replace=if_exists == "replace")
 
 
 def plan_for(
-    table: str, first: Payload, target: dict[str, SourceColumn] | None, if_exists: IfExists, *, cartodbfy: bool
+    table: str, first: Payload, existing: ExistingTable | None, if_exists: IfExists, *, cartodbfy: bool
 ) -> Plan:
-    """Plan a new table, or to write into the one with the columns of ``target``."""
-    if target is None:
+    """Plan a new table, or to write into the one that exists."""
+    if existing is None:
         return plan_new(table, first, cartodbfy=cartodbfy)
-    return plan_into(table, first, target, if_exists, cartodbfy=cartodbfy)
-
-
-def target_columns(account: Account) -> dict[str, SourceColumn] | None:
-    """Ask for the columns of the target; None if there is no such table."""
-    if not account.exists:
-        return None
-    place = qualify(account.schema, account.table)
-    return {column.name: column for column in account.client.sql.columns(place)}
+    return plan_into(table, first, existing, if_exists, cartodbfy=cartodbfy)
 
 
 class _Source:

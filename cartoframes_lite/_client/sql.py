@@ -159,7 +159,8 @@ class SQL:
 
     def tables(self) -> list[str]:
         """List the tables of the account that the key can see, by name."""
-        return sorted(row["name"] for row in self.rows("SELECT name FROM CDB_UserTables() AS tables(name)"))
+        # Not FROM CDB_UserTables(): that is inlined, and other keys than the master key may not read pg_class.
+        return sorted(row["name"] for row in self.rows("SELECT CDB_UserTables() AS name"))
 
     def has_table(self, schema: str | None, table: str) -> bool:
         """Say whether there is such a table or view; it need not be readable."""

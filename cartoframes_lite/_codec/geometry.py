@@ -99,13 +99,36 @@ def to_lon_lat(series: gpd.GeoSeries, name: str, has_z: bool) -> Geometries:
         after = shapely.get_coordinates(np.asarray(series.array))
         if (np.isfinite(before).all(axis=1) & ~np.isfinite(after).all(axis=1)).any():
             raise ConversionError(f"geometry column {name!r} has coordinates that its CRS cannot hold: check the CRS")
-    geometries: Geometries = np.asarray(series.array)
+    return with_z_where_empty(np.asarray(series.array), has_z=has_z)
+
+
+def with_z_where_empty(geometries: Geometries, *, has_z: bool) -> Geometries:
+    """Give empty geometries the dimension of their column."""
     if has_z:
         flat = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
         if flat.any():
             geometries = geometries.copy()
             geometries[flat] = shapely.force_3d(geometries[flat])
     return geometries
+
+
+def srid_of(series: gpd.GeoSeries, name: str) -> int:
+    """Name the CRS of a column by its EPSG code.
+
+    Raises
+    ------
+    ConversionError
+        If it has none.
+    """
+    if series.crs.equals(LON_LAT, ignore_axis_order=True):
+        return 4326
+    code = series.crs.to_epsg(min_confidence=100)
+    if code is None:
+        raise ConversionError(
+            f"geometry column {name!r} has a CRS without an EPSG code ({series.crs.name}), which PostGIS cannot keep:"
+            f" reproject it, e.g. with gdf[{name!r}].to_crs(4326)"
+        )
+    return int(code)
 
 
 def to_ewkb(geometries: Geometries, srid: int, *, has_z: bool = False) -> pa.Array:

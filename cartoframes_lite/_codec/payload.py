@@ -21,6 +21,7 @@ from cartoframes_lite._codec.pgtypes import checked_type, family
 from cartoframes_lite.errors import ConversionError
 
 CARTODB_ID = "cartodb_id"
+LON_LAT_SRID = 4326
 _BATCH_BYTES = 2 << 20  # large enough for few calls, small enough that encoding and sending overlap
 _BATCH_ROWS = 1 << 14
 
@@ -41,6 +42,8 @@ class PayloadColumn:
         The type that receives the values, if the server has to convert them to ``sql_type``.
     wanted : str or None
         The type that the user asked for.
+    srid : int
+        Of geometries, their CRS.
     """
 
     name: str
@@ -48,6 +51,7 @@ class PayloadColumn:
     sql_type: str
     staged_as: str | None = None
     wanted: str | None = None
+    srid: int = LON_LAT_SRID
 
     @property
     def is_geometry(self) -> bool:
@@ -66,10 +70,16 @@ class PayloadColumn:
         """Whether it is a column of 3-D geometries."""
         return self.sql_type.startswith("geometry(GeometryZ")
 
+    def has_shape(self, shape: str) -> bool:
+        """Say whether all geometries have a type as PostGIS names it, such as ``PointZ``; ``Geometry`` is any."""
+        kind = shape.removesuffix("M").removesuffix("Z").lower()
+        kinds = np.unique(shapely.get_type_id(self.values[~shapely.is_missing(self.values)]))
+        return kind == "geometry" or all(shapely.GeometryType(number).name.lower() == kind for number in kinds)
+
     def with_dimension(self, *, has_z: bool) -> PayloadColumn:
         """Give a column of geometries another dimension, if that changes no coordinate."""
         values = geometry.with_dimension(self.values, self.name, has_z=has_z)
-        return replace(self, values=values, sql_type=geometry_type(4326, has_z=has_z))
+        return replace(self, values=values, sql_type=geometry_type(self.srid, has_z=has_z))
 
     def smallest_rows(self) -> list[int]:
         """Tell a row whose geometry has coordinates, as few as any; none if there is none."""
@@ -144,7 +154,7 @@ def _slice(column: PayloadColumn, start: int, step: int) -> pa.Array:
         return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if column.name == WEB_MERCATOR:
         return geometry.to_web_mercator_ewkb(values, has_z=column.has_z)
-    return geometry.to_ewkb(values, 4326, has_z=column.has_z)
+    return geometry.to_ewkb(values, column.srid, has_z=column.has_z)
 
 
 def prepare(
@@ -258,9 +268,14 @@ def _column(series: pd.Series[Any], name: str, wanted: str | None) -> PayloadCol
 
 
 def _geometry_column(series: gpd.GeoSeries, name: str, wanted: str | None = None) -> PayloadColumn:
+    """Convert geometries: the_geom to longitudes and latitudes, others stay in their CRS."""
     has_z = geometry.check(series, name)
-    sql_type = geometry_type(4326, has_z=has_z)
-    return PayloadColumn(name, geometry.to_lon_lat(series, name, has_z), sql_type, wanted=wanted)
+    srid = LON_LAT_SRID if name == THE_GEOM else geometry.srid_of(series, name)
+    if srid == LON_LAT_SRID:
+        values = geometry.to_lon_lat(series, name, has_z)
+    else:
+        values = geometry.with_z_where_empty(np.asarray(series.array), has_z=has_z)
+    return PayloadColumn(name, values, geometry_type(srid, has_z=has_z), wanted=wanted, srid=srid)
 
 
 def geometry_type(srid: int, *, has_z: bool) -> str:
@@ -296,13 +311,21 @@ def with_carto_columns(payload: Payload, first_id: int) -> Payload:
     if shape is None:
         missing = np.full(payload.rows, None, object)
         shape = PayloadColumn(THE_GEOM, missing, geometry_type(4326, has_z=False))
-    rest = [column for column in payload.columns if column.name not in (CARTODB_ID, THE_GEOM)]
+    rest = [without_srid(column) for column in payload.columns if column.name not in (CARTODB_ID, THE_GEOM)]
     return Payload((ids, shape, web_mercator(shape), *rest), payload.rows)
+
+
+def without_srid(column: PayloadColumn) -> PayloadColumn:
+    """Leave the SRID of a further geometry to its values.
+
+    CARTO makes the_geom of any column that declares EPSG:4326 when it makes a table one of its own, now or later.
+    """
+    return replace(column, staged_as="geometry", wanted="geometry") if column.is_geometry else column
 
 
 def web_mercator(shape: PayloadColumn) -> PayloadColumn:
     """Give the column that is computed from the_geom."""
-    return PayloadColumn(WEB_MERCATOR, shape.values, shape.sql_type.replace("4326", "3857"))
+    return PayloadColumn(WEB_MERCATOR, shape.values, geometry_type(3857, has_z=shape.has_z), srid=3857)
 
 
 def require_geometry(payload: Payload) -> None:

@@ -148,7 +148,7 @@ def outgoing(arrow: pa.DataType) -> str | None:
 # Families of types between which values may be converted; by the names of pg_type and by those of SQL.
 _FAMILIES = {
     "number": "int2 int4 int8 float4 float8 numeric|smallint|integer|int|bigint|real|double precision|decimal|float",
-    "text": "text varchar bpchar citext name|character varying|character",
+    "text": 'text varchar bpchar citext name "char"|character varying|character',
     "boolean": "bool boolean",
     "date": "date",
     "time": "time|time without time zone",
@@ -166,6 +166,7 @@ _MEMBERS = {
     for member in (members_of.split() if part == 0 else [members_of])
 }
 _INTEGERS = {"int2": 2, "smallint": 2, "int4": 4, "integer": 4, "int": 4, "int8": 8, "bigint": 8}
+_LIMITED = ("name", "character", "char", "bpchar", '"char"', "bit")
 _FLOATS = {"float4": 4, "real": 4, "float8": 8, "double precision": 8, "float": 8}
 
 
@@ -203,15 +204,23 @@ def convertible(have: str, want: str) -> bool:
     return source == target or (source, target) == ("date", "timestamp")
 
 
+def is_limited(sql_type: str) -> bool:
+    """Say whether a type has a length, a precision, or a range of fields, which cut or round values off."""
+    name = bare(sql_type).removesuffix("[]")
+    return "(" in sql_type or name in _LIMITED or name.startswith("interval ")
+
+
 def holds(column: str, values: str) -> bool:
-    """Say whether a column of one type has room for every value of another."""
+    """Say whether a column of one type has room for every value of another; both as they are written in SQL."""
     have, want = bare(values), bare(column)
+    if is_limited(column):
+        return re.sub(r"\s", "", column.lower()) == re.sub(r"\s", "", values.lower())
     if family(have) != family(want):
         return False
     for widths in (_INTEGERS, _FLOATS):
         if have in widths:
             return (want == "numeric" and widths is _INTEGERS) or widths.get(want, 0) >= widths[have]
-    return have == want or family(have) != "number"
+    return have == want or not family(have).startswith("number")
 
 
 _TYPE_NAME = re.compile(

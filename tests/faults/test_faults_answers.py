@@ -7,7 +7,7 @@ from fault_proxy import Fault, answer
 from write_trials import few_modes_unless_long, record, suffer
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _staging
+from cartoframes_lite import _publishing
 
 LIMIT = b'{"error":["You are over the limits"],"context":"limit","detail":"rate-limit"}'
 WRONG = {
@@ -59,7 +59,7 @@ def test_what_comes_after_the_last_question_is_not_published(proxy, through, car
     """The publish is lost three times, and each of these requests comes when the caller has had its error."""
     cfl.to_carto(cfl.read_carto("SELECT 1 AS a", carto.credentials), "t", carto.credentials)
     before = database.rows()
-    proxy.play(*[Fault(b"INSERT+INTO", "request", 600, "late", pause_s=0.5) for _ in range(_staging._ATTEMPTS)])
+    proxy.play(*[Fault(b"INSERT+INTO", "request", 600, "late", pause_s=0.5) for _ in range(_publishing._ATTEMPTS)])
     frame = cfl.read_carto("SELECT 2 AS a", carto.credentials)
     with pytest.raises(cfl.ConnectionFailed, match="connection was lost") as caught:
         cfl.to_carto(frame, "t", through, if_exists="append")
