@@ -26,7 +26,7 @@ from cartoframes_lite._target import inspect_target, sweep
 from cartoframes_lite.credentials import Credentials, resolve
 from cartoframes_lite.errors import SQLError, TableChangedError
 from cartoframes_lite.read import check_count, check_source
-from cartoframes_lite.write import check, check_target, plan_for, table_named
+from cartoframes_lite.write import check, check_target, plan_for, set_privacy, table_named
 
 try:
     import dask
@@ -248,7 +248,7 @@ def to_carto(
             check_target(table_name, table, made, if_exists)  # somebody else was faster
         raise
     if privacy is not None:
-        client.visualizations.set_privacy(table, privacy)
+        set_privacy(client, table, privacy)
     return table
 
 

@@ -7,7 +7,8 @@ The tree, ``*`` marks the classes that an answer of the server becomes::
         ├── CredentialsError      (also ValueError)       no usable credentials
         ├── TableExistsError      (also ValueError)       if_exists="fail" and it does
         ├── TableNotFoundError    (also LookupError)      no such table
-        ├── TableChangedError                             another table than the parts before were read from
+        ├── TableChangedError                             somebody else changed the table meanwhile
+        ├── PrivacyNotSet                                 ... but the rows were written
         ├── ConversionError       (also ValueError)       a value or type has no counterpart
         ├── ConnectionFailed      (also ConnectionError)  no answer, or not all of it
         │   └── PublishUnknown                            ... when a write was published: it says how to find out
@@ -55,6 +56,7 @@ __all__ = [
     "NonPublicAPIWarning",
     "NotFound",
     "PermissionDenied",
+    "PrivacyNotSet",
     "PublishUnknown",
     "QueryTimeout",
     "RateLimited",
@@ -94,7 +96,11 @@ class TableNotFoundError(CartoError, LookupError):
 
 
 class TableChangedError(CartoError):
-    """The table was changed while its parts were read one by one, which together would be no state of it."""
+    """The table was changed while its parts were read one by one, or between the plan of a write and its end."""
+
+
+class PrivacyNotSet(CartoError):
+    """The rows were written, and the privacy of their table could not be set."""
 
 
 class ConversionError(CartoError, ValueError):
@@ -106,7 +112,7 @@ class ConnectionFailed(CartoError, ConnectionError):
 
 
 class PublishUnknown(ConnectionFailed):
-    """The answer of the publishing transaction was lost, and the server cannot be asked what happened."""
+    """The answer of a transaction was lost, and the server does not say whether it happened."""
 
 
 class ImportFailed(CartoError):

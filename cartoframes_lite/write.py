@@ -17,7 +17,14 @@ from cartoframes_lite._codec.plan import IfExists, Plan, plan_into, plan_new
 from cartoframes_lite._staging import Compression, Upload, stage_and_publish
 from cartoframes_lite._target import inspect_target, require_writable, sweep
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import ConnectionFailed, SQLError, TableChangedError, TableExistsError
+from cartoframes_lite.errors import (
+    CartoError,
+    ConnectionFailed,
+    PrivacyNotSet,
+    SQLError,
+    TableChangedError,
+    TableExistsError,
+)
 
 # Payloads of an iterator that are kept for a second try. A server that turns a request away does so at once.
 _KEPT_BYTES = 256 << 20
@@ -90,6 +97,10 @@ def to_carto(
         If the table exists and ``if_exists`` is "fail".
     QueryTimeout
         If publishing takes longer than the account allows and the key may not use the Batch API.
+    PublishUnknown
+        If the connection breaks while the rows are published, and the server does not say whether they were.
+    PrivacyNotSet
+        If the rows were written, and the privacy could not be set.
     ConnectionFailed, PermissionDenied, SQLError
         If the server cannot be reached or refuses.
 
@@ -112,7 +123,7 @@ def to_carto(
         client.visualizations.require_settable()
     _write(client, table_name, source, if_exists, cartodbfy, compression, progress)
     if privacy is not None:
-        client.visualizations.set_privacy(table, privacy)
+        set_privacy(client, table, privacy)
     if isinstance(dataframe, pd.DataFrame):
         dataframe.attrs["carto"] = {
             "base_url": client.credentials.base_url,
@@ -121,6 +132,23 @@ def to_carto(
             "schema": None,  # as read_carto has it for a table of the account
         }
     return table
+
+
+def set_privacy(client: Client, table: str, privacy: Privacy) -> None:
+    """Set the privacy of a table whose rows are published.
+
+    Raises
+    ------
+    PrivacyNotSet
+        If that fails, so that nobody takes it for a write that failed.
+    """
+    try:
+        client.visualizations.set_privacy(table, privacy)
+    except CartoError as error:
+        raise PrivacyNotSet(
+            f"the rows are in {table!r}, and its privacy could not be set to {privacy!r}: do not write them again, but"
+            f" call update_privacy_table({table!r}, {privacy!r})"
+        ) from error
 
 
 def check(table_name: object, if_exists: object, privacy: object, compression: object) -> None:

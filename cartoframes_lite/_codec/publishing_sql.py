@@ -28,7 +28,7 @@ _QUEUE_MS = 4000
 # What locks readers out must not make them wait behind a reader that takes hours.
 _EXCLUSIVE_MS = 2000
 _MAX_ATTRIBUTES = 1600
-_BUSY = (
+BUSY = (
     "EXCEPTION WHEN deadlock_detected OR lock_not_available THEN RAISE EXCEPTION 'CFL01 %', SQLERRM;"
     # Two transactions that are the first to touch a table meet in CARTO's own bookkeeping.
     " WHEN unique_violation THEN GET STACKED DIAGNOSTICS told = TABLE_NAME;"
@@ -88,7 +88,7 @@ def publish_new(
     """
     place, target = qualify(schema, staged.name), qualify(schema, table)
     names = {column.name for column in columns}
-    steps = [_lock_staging(place, staged)]
+    steps = [lock_staging(place, staged)]
     if parts is not None:
         values = [
             f"{quote(column.name)} + $1" if numbered and column.name == CARTODB_ID else quote(column.name)
@@ -110,9 +110,9 @@ def publish_new(
     if changes:
         steps.append(f"ALTER TABLE {target} {', '.join(changes)};")
     if cartodbfy:
-        steps += [_rename_belongings(schema, staged.name, table), set_sequence(schema, table)]
-        steps.append(_cartodbfy(schema, table, in_final_shape=True))
-    return do_block("\n".join(step for step in steps if step) + f"\n{_BUSY}", declare=_DECLARE)
+        steps += [rename_belongings(schema, staged.name, table), set_sequence(schema, table)]
+        steps.append(make_carto_table(schema, table, in_final_shape=True))
+    return do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
 
 
 def publish_into(
@@ -154,7 +154,7 @@ def publish_into(
     place, target = qualify(schema, staged.name), qualify(schema, table)
     new = {column.name for column in add}
     steps = [
-        _lock_staging(place, staged),
+        lock_staging(place, staged),
         f"LOCK TABLE {target} IN {'SHARE ROW EXCLUSIVE' if replace else 'ROW EXCLUSIVE'} MODE;",
         f"place := to_regclass({literal(target)});",
         f"IF place::oid <> {existing.oid:d} OR {signature('place')} <> '{existing.signature}' THEN"
@@ -188,10 +188,10 @@ def publish_into(
     if any(column.name == CARTODB_ID for column in columns):
         steps.append(set_sequence(schema, table))
     if cartodbfy:
-        steps.append(_cartodbfy(schema, table, in_final_shape=False))
+        steps.append(make_carto_table(schema, table, in_final_shape=False))
     # In the end: others may be waiting for this lock, and this transaction waits for nobody any more.
     steps.append(f"TRUNCATE TABLE {place};\nALTER TABLE {place} RENAME TO {quote(staged.name + RECEIPT)};")
-    return do_block("\n".join(step for step in steps if step) + f"\n{_BUSY}", declare=_DECLARE)
+    return do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
 
 
 def set_sequence(schema: str, table: str) -> str:
@@ -204,7 +204,7 @@ def set_sequence(schema: str, table: str) -> str:
     )
 
 
-def _lock_staging(place: str, staged: Staged) -> str:
+def lock_staging(place: str, staged: Staged) -> str:
     """Lock the staging table, and prove that it is the one that was filled.
 
     EXCLUSIVE lets through the sizing of all tables by the quota triggers of other writers, which would wait for
@@ -350,7 +350,7 @@ def _gather(
     )
 
 
-def _rename_belongings(schema: str, staging: str, table: str) -> str:
+def rename_belongings(schema: str, staging: str, table: str) -> str:
     """Name key and sequence after the table, unless something has the name, as after a rename."""
     return "\n".join(
         f"IF to_regclass({literal(qualify(schema, new))}) IS NULL THEN"
@@ -366,11 +366,19 @@ def _belonging(table: str, suffix: str) -> str:
     return table[: 63 - len(suffix)] + suffix
 
 
-def _cartodbfy(schema: str, table: str, *, in_final_shape: bool) -> str:
-    """Make a CARTO table, prove that the_geom holds the same geometries, and tell CARTO that there are new rows.
+def make_carto_table(schema: str, table: str, *, in_final_shape: bool, compare: str | None = None) -> str:
+    """Compose the steps that make a CARTO table, and prove that the_geom holds the same geometries.
 
     CDB_CartodbfyTable looks for the geometry by SRID, not by name. A table in the final shape keeps its columns, which
     can be seen by their numbers; another one is written anew, and its geometries are compared.
+
+    Parameters
+    ----------
+    schema, table : str
+    in_final_shape : bool
+    compare : str, optional
+        The condition that there are geometries to compare; without it, a table that has no the_geom must get an empty
+        one.
     """
     target = qualify(schema, table)
     place = f"to_regclass({literal(target)})"
@@ -388,7 +396,9 @@ def _cartodbfy(schema: str, table: str, *, in_final_shape: bool) -> str:
             f" AND attname = {literal(THE_GEOM)} AND NOT attisdropped)"
         )
         execute = f"EXECUTE {literal(measure)} INTO"
-        before, after = f"shape := '0:0'; IF {has_geometry} THEN {execute} shape; END IF;", f"{execute} told;"
+        nothing = "'0:0'" if compare is None else "NULL"
+        before = f"shape := {nothing}; IF {compare or has_geometry} THEN {execute} shape; END IF;"
+        after = f"{execute} told;"
     return (
         f"{before}\nPERFORM CDB_CartodbfyTable({literal(schema)}, {place});\n{after}\n"
         "IF shape <> told THEN"
