@@ -31,11 +31,12 @@ _BUSY_S = 300.0  # how long a table may be in use by others
 _LONGEST_PAUSE_S = 5.0
 
 BUSY = "CFL01"
+CHANGED = "CFL02"
 _GONE = "CFL03"
 # Errors that the publishing block raises itself, by the code in front of their message.
 REFUSALS: dict[str, type[CartoError]] = {
     BUSY: CartoError,
-    "CFL02": TableChangedError,
+    CHANGED: TableChangedError,
     _GONE: CartoError,
     "CFL04": CartoError,
     "CFL05": CartoError,
@@ -60,7 +61,7 @@ def publish(destination: Destination, staged: Staged, transaction: str, *, leave
     PublishUnknown
         If the server does not say what has become of it.
     TableChangedError
-        If the table is another one than the write was planned for.
+        If the table is another one than the write was planned for. The staging table is still there then.
     ConversionError
         If a value would not survive its type in the table.
     CartoError
@@ -85,6 +86,8 @@ def publish(destination: Destination, staged: Staged, transaction: str, *, leave
                 if state == "pending":
                     time.sleep(_PAUSE_S * lost)
                     continue
+            elif code == CHANGED:
+                state = _ask(destination, staged) if lost else "pending"  # it can be planned again
             else:
                 state = _settle(destination, staged)
             if state == "gone" and lost:

@@ -1,7 +1,4 @@
-"""Stage, COPY, publish: how rows get into a table all at once and exactly once.
-
-Rows go into a staging table first. One transaction then makes it the new table, or moves its rows into the table.
-"""
+"""Staging tables: rows go into one first, and one transaction then publishes all of them."""
 
 from __future__ import annotations
 
@@ -23,7 +20,6 @@ from cartoframes_lite._codec.publishing_sql import Staged
 from cartoframes_lite._codec.staging_sql import create_staging
 from cartoframes_lite._codec.statements import copy_in
 from cartoframes_lite._lease import kept
-from cartoframes_lite._publishing import publish
 from cartoframes_lite._staging_names import at_work, part_name, staging_name
 from cartoframes_lite._target import Destination, drop, inspect_target
 from cartoframes_lite.errors import CartoError, ConnectionFailed, PublishUnknown, QueryTimeout, ServerError
@@ -54,37 +50,6 @@ class Upload:
     schema: pa.Schema
     payloads: Callable[[], Iterator[Payload]]
     keyed: bool
-
-
-def stage_and_publish(
-    destination: Destination,
-    upload: Upload,
-    transaction: Callable[[Staged], str],
-    *,
-    is_new: bool,
-    compression: Compression,
-    progress: bool | None,
-) -> None:
-    """Send the rows into a staging table and publish it in one transaction.
-
-    Parameters
-    ----------
-    destination : Destination
-    upload : Upload
-    transaction : callable
-        Composes the publishing transaction, given the staging table.
-    is_new : bool
-        Whether the staging table becomes the table.
-    compression : {"auto", "gzip"} or None
-    progress : bool or None
-
-    Raises
-    ------
-    CartoError
-        In every case but a lost answer that cannot be cleared up, the target is as it was.
-    """
-    with stage(destination, upload, compression=compression, progress=progress) as staged:
-        publish(destination, staged, transaction(staged), leaves_receipt=not is_new)
 
 
 @contextmanager

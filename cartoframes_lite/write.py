@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, get_args
@@ -14,8 +15,10 @@ from cartoframes_lite._codec.existing import ExistingTable
 from cartoframes_lite._codec.names import is_cut, normalise
 from cartoframes_lite._codec.payload import Payload, conform, prepare, require_geometry, with_any_digits
 from cartoframes_lite._codec.plan import IfExists, Plan, plan_into, plan_new
-from cartoframes_lite._staging import Compression, Upload, stage_and_publish
-from cartoframes_lite._target import inspect_target, require_writable, sweep
+from cartoframes_lite._codec.publishing_sql import Staged
+from cartoframes_lite._publishing import publish
+from cartoframes_lite._staging import Compression, Upload, stage
+from cartoframes_lite._target import Destination, inspect_target, require_writable, sweep
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
@@ -28,7 +31,8 @@ from cartoframes_lite.errors import (
 
 # Payloads of an iterator that are kept for a second try. A server that turns a request away does so at once.
 _KEPT_BYTES = 256 << 20
-_PLANS = 5  # a table that changes more often while it is written is somebody's mistake
+_PLANS = 5  # a table that changes more often while rows are sent is somebody's mistake
+_REPLANNED_S = 300.0  # how long other writers may be faster, once the rows are there
 
 
 def to_carto(
@@ -193,18 +197,35 @@ def _write(
             sweep(target)
             swept = True
         plan = plan_for(table, source.first, target.existing, if_exists, cartodbfy=cartodbfy)
+        upload = _upload(plan, source)
         try:
-            stage_and_publish(
-                target.destination,
-                _upload(plan, source),
-                partial(plan.publish, target.destination.schema),
-                is_new=plan.change is None,
-                compression=compression,
-                progress=progress,
-            )
+            with stage(target.destination, upload, compression=compression, progress=progress) as staged:
+                _publish(target.destination, staged, plan, source.first, if_exists, cartodbfy)
         except (SQLError, TableChangedError):
             if not plans_left or inspect_target(client, table).existing == target.existing:
                 raise
+        else:
+            return
+
+
+def _publish(
+    destination: Destination, staged: Staged, plan: Plan, first: Payload, if_exists: IfExists, cartodbfy: bool
+) -> None:
+    """Publish the staged rows; plan again if the table was changed, as long as they are staged as they have to be."""
+    deadline = time.monotonic() + _REPLANNED_S
+    while True:
+        transaction = plan.publish(destination.schema, staged)
+        try:
+            publish(destination, staged, transaction, leaves_receipt=plan.change is not None)
+        except TableChangedError:
+            existing = inspect_target(destination.client, destination.table).existing
+            if existing is None or time.monotonic() > deadline:
+                raise
+            check_target(destination.table, destination.table, existing, if_exists)
+            again = plan_into(destination.table, first, existing, if_exists, cartodbfy=cartodbfy)
+            if not again.stages_like(plan):
+                raise
+            plan = again
         else:
             return
 

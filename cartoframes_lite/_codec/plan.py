@@ -50,6 +50,11 @@ class Plan:
         """The columns of the staging table, in the order of the stream."""
         return self.first.columns
 
+    def stages_like(self, other: Plan) -> bool:
+        """Say whether rows that were staged for another plan can be published by this one."""
+        mine, theirs = ([(c.name, c.staged_type) for c in plan.columns] for plan in (self, other))
+        return (self.change is None) is (other.change is None) and mine == theirs
+
     @property
     def keyed(self) -> bool:
         """Whether the staging table has the key of a CARTO table: it is going to be one."""
