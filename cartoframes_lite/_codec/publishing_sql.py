@@ -161,7 +161,8 @@ def publish_into(
         f" RAISE EXCEPTION 'CFL02 the table % was changed meanwhile', {literal(table)}; END IF;",
     ]
     steps += [] if parts is not None else [_check_values(literal(place), columns, new)]
-    steps += [_check_srid(target, column) for column in columns if _joins_geometries(column, existing, new)]
+    if not replace:
+        steps += [_check_srid(target, column) for column in columns if _joins_geometries(column, existing, new)]
     if replace:
         steps.append(f"DELETE FROM ONLY {target};")
         if existing.triggers:
@@ -299,7 +300,7 @@ def _change_columns(
         rest = [column for column in add if column.name not in drop]
         free = [name for name in drop if name not in {name for name, _ in by_name}]
         reused = [*by_name, *zip(free, rest, strict=False)]
-        steps += [_reuse_column(target, old, new) for old, new in reused]
+        steps += _reuse_columns(target, reused)
     changes = [f"DROP COLUMN {quote(name)}" for name in drop if name not in {old for old, _ in reused}]
     new_columns = [column for column in add if column.name not in {new.name for _, new in reused}]
     changes += [f"ADD COLUMN {quote(column.name)} {column.final_type}" for column in new_columns]
@@ -308,19 +309,28 @@ def _change_columns(
     return [*steps, "PERFORM set_config('lock_timeout', queue, true);"]
 
 
-def _reuse_column(target: str, old: str, new: PayloadColumn) -> str:
-    """Make a column of one that goes: a table has 1,600 numbers for columns, and those that are dropped keep theirs."""
-    name, final = quote(new.name), new.final_type
-    rename = "" if old == new.name else f"ALTER TABLE {target} RENAME COLUMN {quote(old)} TO {name};\n"
-    number = f"(SELECT attnum FROM pg_attribute WHERE attrelid = place AND attname = {literal(new.name)})"
-    return (
-        f"{rename}FOR told IN SELECT 'ALTER TABLE ' || place || ' DROP CONSTRAINT ' || quote_ident(conname)"
-        f" FROM pg_constraint WHERE conrelid = place AND {number} = ANY (conkey) LOOP EXECUTE told; END LOOP;\n"
-        f"FOR told IN SELECT 'DROP INDEX ' || indexrelid::regclass FROM pg_index WHERE indrelid = place"
-        f" AND {number} = ANY (indkey::int2[]) LOOP EXECUTE told; END LOOP;\n"
-        f"ALTER TABLE {target} ALTER COLUMN {name} DROP DEFAULT, ALTER COLUMN {name} DROP NOT NULL;\n"
-        f"ALTER TABLE {target} ALTER COLUMN {name} TYPE {final} USING NULL::{final};"
+def _reuse_columns(target: str, columns: Sequence[tuple[str, PayloadColumn]]) -> list[str]:
+    """Make new columns of those that go: a table has 1,600 numbers for columns, and what is dropped keeps its own."""
+    names = f"ARRAY[{', '.join(literal(new.name) for _, new in columns)}]"
+    numbers = f"(SELECT array_agg(attnum) FROM pg_attribute WHERE attrelid = place AND attname = ANY ({names}))"
+    changes = ", ".join(
+        f"ALTER COLUMN {quote(new.name)} TYPE {new.final_type} USING NULL::{new.final_type}" for _, new in columns
     )
+    return [
+        *(
+            f"ALTER TABLE {target} RENAME COLUMN {quote(old)} TO {quote(new.name)};"
+            for old, new in columns
+            if old != new.name
+        ),
+        "FOR told IN SELECT 'ALTER TABLE ' || place || ' DROP CONSTRAINT ' || quote_ident(conname) FROM pg_constraint"
+        f" WHERE conrelid = place AND conkey && {numbers} LOOP EXECUTE told; END LOOP;",
+        "FOR told IN SELECT 'DROP INDEX ' || indexrelid::regclass FROM pg_index"
+        f" WHERE indrelid = place AND indkey::int2[] && {numbers} LOOP EXECUTE told; END LOOP;",
+        "FOR told IN SELECT format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %I DROP NOT NULL', place,"
+        f" attname, attname) FROM pg_attribute WHERE attrelid = place AND attname = ANY ({names})"
+        " AND (atthasdef OR attnotnull) LOOP EXECUTE told; END LOOP;",
+        f"ALTER TABLE {target} {changes};",
+    ]
 
 
 def _gather(

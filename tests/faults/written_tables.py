@@ -115,6 +115,11 @@ class Database:
         query = sql.SQL("SELECT relname FROM pg_class WHERE relkind = 'r' AND starts_with(relname, {})")
         return [row["relname"] for row in self.connection.execute(query.format(sql.Literal(_staging_names.PREFIX)))]
 
+    def drop_staging(self) -> None:
+        """Drop all staging tables, as somebody might who cleans up."""
+        for name in self.leftovers():
+            self.connection.execute(sql.SQL("DROP TABLE IF EXISTS public.{}").format(sql.Identifier(name)))
+
     def settle(self) -> None:
         """Wait until no request is at work."""
         query = (
