@@ -39,7 +39,7 @@ def from_datetimes(values: Sequence[Any], name: str) -> pa.Array:
     other = next((at for at, flag in enumerate(aware) if flag is not None and flag is not first), None)
     if other is not None:
         raise BadValue(
-            "mixes times with and without time zone, seen",
+            "times with and without time zone beside each other,",
             other,
             values[other],
             f"give all of them one, e.g. with pd.to_datetime(df[{name!r}], utc=True)",

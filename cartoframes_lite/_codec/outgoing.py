@@ -86,7 +86,7 @@ def send_json(values: list[Any]) -> Outgoing:
             content.append(None if value is None else _JSONB_VERSION + json_text(value).encode())
         except NotJSON as error:
             raise BadValue(
-                "a value that is no JSON", position, value, f"there is {error}; convert it, e.g. to text"
+                "a value that is no JSON", position, value, f"it has {error}; convert it, e.g. to text"
             ) from error
     return Outgoing(chunked(pa.array(content, pa.large_binary())), "jsonb")
 

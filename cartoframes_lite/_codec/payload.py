@@ -14,10 +14,13 @@ import pyarrow.compute as pc
 import shapely
 
 from cartoframes_lite._codec import geometry
+from cartoframes_lite._codec.exact_cast import exact_cast
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR, is_geometry
 from cartoframes_lite._codec.from_series import from_series
 from cartoframes_lite._codec.names import normalise_columns
+from cartoframes_lite._codec.outgoing import chunked
 from cartoframes_lite._codec.pgtypes import checked_type, family
+from cartoframes_lite._codec.refusal import BadValue, shown
 from cartoframes_lite.errors import ConversionError
 
 CARTODB_ID = "cartodb_id"
@@ -323,13 +326,17 @@ def require_geometry(payload: Payload) -> None:
 
 def with_any_digits(payload: Payload) -> Payload:
     """Send decimals as text, for the frames that follow may have numbers with more digits."""
-    columns = [
-        replace(column, values=column.values.cast(pa.large_string()), staged_as="text")
-        if not column.is_geometry and pa.types.is_decimal(column.values.type)
-        else column
-        for column in payload.columns
-    ]
+    columns = [column if column.is_geometry else _with_any_digits(column) for column in payload.columns]
     return Payload(tuple(columns), payload.rows)
+
+
+def _with_any_digits(column: PayloadColumn) -> PayloadColumn:
+    kind = column.values.type
+    if pa.types.is_decimal(kind):
+        return replace(column, values=column.values.cast(pa.large_string()), staged_as="text")
+    if pa.types.is_large_list(kind) and pa.types.is_decimal(kind.value_type):
+        return replace(column, values=column.values.cast(pa.large_list(pa.large_string())), staged_as="text[]")
+    return column
 
 
 def conform(payload: Payload, first: Payload) -> Payload:
@@ -352,12 +359,18 @@ def _conform(column: PayloadColumn, model: PayloadColumn) -> PayloadColumn:
         return column if column.has_z == model.has_z else column.with_dimension(has_z=model.has_z)
     if not column.is_geometry and column.sql_type == model.sql_type and column.values.type == model.values.type:
         return column
+    if not column.is_geometry and column.values.null_count == len(column.values):
+        if model.is_geometry:
+            return replace(model, values=np.full(len(column.values), None, object))
+        return replace(model, values=chunked(pa.nulls(len(column.values), model.values.type)))
+    what = f"column {column.name!r} of a later frame does not fit the first"
+    if column.is_geometry or model.is_geometry or family(column.sql_type) != family(model.sql_type):
+        raise ConversionError(f"{what}: {column.sql_type} is not {model.sql_type}")
     try:
-        if column.is_geometry or model.is_geometry or family(column.sql_type) != family(model.sql_type):
-            empty = not column.is_geometry and not model.is_geometry and column.values.null_count == len(column.values)
-            if not empty:
-                raise pa.ArrowInvalid(f"{column.sql_type} is not {model.sql_type}")
-            return replace(model, values=pa.chunked_array([pa.nulls(len(column.values), model.values.type)]))
-        return replace(model, values=column.values.cast(model.values.type))
-    except pa.ArrowInvalid as error:
-        raise ConversionError(f"column {column.name!r} of a later frame does not fit the first: {error}") from error
+        return replace(model, values=exact_cast(column.values, model.values.type))
+    except BadValue as bad:
+        raise ConversionError(
+            f"{what}: {bad.problem} in row {bad.position} ({shown(bad.value)}); {bad.advice}"
+        ) from bad
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ConversionError(f"{what}: {error}") from error
