@@ -34,8 +34,20 @@ def is_cut(name: Hashable) -> bool:
     return len(_whole(name)) > MAX_BYTES
 
 
+def is_unicode(text: str) -> bool:
+    """Say whether text can be encoded: a lone surrogate cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _whole(name: Hashable) -> str:
-    text = unidecode(str(name)).lower()
+    label = str(name)
+    if not is_unicode(label):
+        raise ConversionError(f"the name {name!r} has a lone surrogate, which is no Unicode: rename it")
+    text = unidecode(label).lower()
     text = re.sub(r"<[^>]+>", "", text)
     text = re.sub(r"&.+?;", "-", text)
     text = re.sub(r"[^a-z0-9 _-]", "-", text).strip()
@@ -76,7 +88,7 @@ def quote(name: str) -> str:
     ValueError
         If PostgreSQL could not hold the name as it is.
     """
-    if not name or "\0" in name:
+    if not name or "\0" in name or not is_unicode(name):
         raise ValueError(f"{name!r} cannot be the name of a table or column")
     if len(name.encode()) > MAX_BYTES:
         raise ValueError(f"the name {name!r} is longer than {MAX_BYTES} bytes: PostgreSQL would cut it off")
@@ -90,6 +102,6 @@ def qualify(schema: str | None, table: str) -> str:
 
 def literal(text: str) -> str:
     """Quote a string for SQL; the E'' form does not depend on standard_conforming_strings."""
-    if "\0" in text:
-        raise ValueError("PostgreSQL text cannot hold the character U+0000")
+    if "\0" in text or not is_unicode(text):
+        raise ValueError(f"{text!r} has the character U+0000 or a lone surrogate, which PostgreSQL text cannot hold")
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -181,7 +181,9 @@ def prepare(
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"expected a DataFrame or GeoDataFrame, got {type(frame).__name__}")
-    active = _active_geometry(frame, geom_col)
+    name = frame.active_geometry_name if isinstance(frame, gpd.GeoDataFrame) else None
+    frame = pd.DataFrame(frame)  # without attrs, which pandas would copy with each column, however deep they are
+    active = _active_geometry(frame, name, geom_col)
     if index:
         frame = _with_index(frame, index_label)
     # What CARTO computes is not sent, so that a frame read with that column can be written back.
@@ -206,8 +208,8 @@ def is_active(label: Hashable, active: Hashable | None) -> bool:
     return active is not None and label == active
 
 
-def _active_geometry(frame: pd.DataFrame, geom_col: Hashable | None) -> Hashable | None:
-    """Find the label of the column that becomes the_geom."""
+def _active_geometry(frame: pd.DataFrame, active: Hashable | None, geom_col: Hashable | None) -> Hashable | None:
+    """Find the label of the column that becomes the_geom; ``active`` is the active geometry of a GeoDataFrame."""
     geometries = [label for label, series in frame.items() if is_geometry(series)]
     if geom_col is not None:
         if geom_col not in frame.columns:
@@ -218,8 +220,7 @@ def _active_geometry(frame: pd.DataFrame, geom_col: Hashable | None) -> Hashable
                 f"geopandas.GeoDataFrame(df, geometry=geopandas.GeoSeries.from_wkt(df[{geom_col!r}]), crs=4326)"
             )
         return geom_col
-    if isinstance(frame, gpd.GeoDataFrame) and frame.active_geometry_name is not None:
-        active: Hashable = frame.active_geometry_name
+    if active is not None:
         return active
     if len(geometries) > 1 and THE_GEOM not in geometries:
         raise ValueError(f"the frame has the geometries {geometries}: say with geom_col which becomes {THE_GEOM}")

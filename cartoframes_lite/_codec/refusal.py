@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cartoframes_lite.errors import ConversionError
@@ -47,7 +48,8 @@ class BadValue(ValueError):
 def row_name(index: pd.Index[Any], position: int) -> str:
     """Name a row by its number from 0, and its label if that is another."""
     label = index[position]
-    return f"row {position}" if label is position or label == position else f"row {position} (label {shown(label)})"
+    is_number = isinstance(label, int | np.integer) and label == position
+    return f"row {position}" if is_number else f"row {position} (label {shown(label)})"
 
 
 def shown(value: object) -> str:
