@@ -144,6 +144,8 @@ class Decoder:
             at = at + 4 + np.where(valid, lengths, 0)
         if not np.array_equal(at, ends):
             raise BrokenStream("a row does not end where the next one begins", data.tobytes())
+        if not arrays:
+            return without_columns(len(starts))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     @staticmethod
@@ -186,6 +188,11 @@ _WIRE: dict[int, np.dtype[Any]] = {
     pa.time64("us").id: np.dtype(">i8"),
     pa.timestamp("us").id: np.dtype(">i8"),
 }
+
+
+def without_columns(rows: int) -> pa.RecordBatch:
+    """Make a batch that has rows, but no columns."""
+    return pa.record_batch([pa.nulls(rows)], names=["none"]).select([])
 
 
 def _bitmap(valid: Bools) -> pa.Buffer | None:
