@@ -24,6 +24,7 @@ SYNC_BYTES = 8
 BLOCK_BYTES = 1 << 20  # decoding is fastest while a block and its columns stay in the processor's cache
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
+_NO_FIELDS = bytes(2)
 _PADDING = bytes(8)  # a NULL at the very end may be gathered as if it were 8 bytes wide
 
 _EPOCH_DAYS = 10_957  # from 1970-01-01 to PostgreSQL's 2000-01-01
@@ -263,6 +264,6 @@ def encode(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[byt
     """Encode record batches, one piece for each; at least the header and the trailer are sent."""
     encoder = ArrowToPostgresBinaryEncoder(schema)
     yield encoder.write_header()
-    for batch in batches:
-        yield encoder.write_batch(batch)
+    for batch in batches:  # the encoder knows no rows without columns
+        yield encoder.write_batch(batch) if batch.num_columns else _NO_FIELDS * batch.num_rows
     yield encoder.finish()

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import shapely
 
 from cartoframes_lite._codec import geometry
+from cartoframes_lite._codec.copybinary import without_columns
 from cartoframes_lite._codec.exact_cast import exact_cast
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR, is_geometry
 from cartoframes_lite._codec.from_series import from_series
@@ -130,7 +131,10 @@ class Payload:
         schema, step = self.schema(), self._batch_rows()
         for start in range(0, self.rows, step):
             arrays = [_slice(column, start, step) for column in self.columns]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            if arrays:
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            else:
+                yield without_columns(min(step, self.rows - start))
 
     @property
     def size_bytes(self) -> int:

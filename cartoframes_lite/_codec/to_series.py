@@ -114,7 +114,7 @@ def _objects(
             except _UNREADABLE as error:
                 raise _unreadable(name, row, what, f" ({error})") from error
         raise
-    return result
+    return pd.Series(result, dtype=object)  # else pandas would make another dtype of objects that are all text
 
 
 _UNREADABLE = (ValueError, ArithmeticError, RecursionError)
