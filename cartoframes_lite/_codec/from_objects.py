@@ -135,7 +135,9 @@ def _as_text(values: Sequence[Any]) -> _Scalars:
 def _digits(number: Decimal, at: int, value: Any) -> str:
     if number.is_snan():
         raise BadValue("a signaling NaN", at, value, "make it NaN, or leave it out")
-    if not number.is_finite():
+    if number.is_nan():  # also -NaN and NaN123, which PostgreSQL does not know
+        return "NaN"
+    if number.is_infinite():
         return str(number)
     exponent = number.as_tuple().exponent
     if number.adjusted() >= _MAX_WHOLE or (isinstance(exponent, int) and exponent < -_MAX_FRACTION):
