@@ -26,7 +26,7 @@ def array_parser(element: str) -> Callable[[bytes], list[Any]]:
         dimensions, has_nulls = _TWO_INTS.unpack_from(value)
         begin = 12 + 8 * dimensions
         if packed is not None and not has_nulls:
-            items = np.frombuffer(value, packed, offset=begin)["value"].tolist()
+            items: list[Any] = np.frombuffer(value, packed, offset=begin)["value"].tolist()
         else:
             items = _items(value, begin, convert)
         for dimension in range(dimensions - 1, 0, -1):

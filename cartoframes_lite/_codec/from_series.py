@@ -6,6 +6,7 @@ import warnings
 from decimal import InvalidOperation
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -54,10 +55,10 @@ def from_series(series: pd.Series[Any], name: str, *, keep_nan: bool = False) ->
 def _converted(series: pd.Series[Any], name: str, *, keep_nan: bool) -> Outgoing:
     if isinstance(series.dtype, pd.SparseDtype):
         series = series.astype(series.dtype.subtype)
-    categories = series.dtype.categories.dtype if isinstance(series.dtype, pd.CategoricalDtype) else None
-    if isinstance(categories, pd.PeriodDtype | pd.IntervalDtype):  # Arrow would make numbers of them
-        series = series.astype(categories)
-    if series.dtype == object or categories == object:
+    values_type = series.dtype.categories.dtype if isinstance(series.dtype, pd.CategoricalDtype) else series.dtype
+    if isinstance(values_type, pd.PeriodDtype | pd.IntervalDtype):  # Arrow would make numbers of such categories
+        series = series.astype(values_type)
+    if values_type == np.dtype(object):
         objects = series.to_numpy(object, copy=True)
         # One mark for all that is missing: NaT beside text, for example, would make the column a mixed one.
         objects[series.isna().to_numpy()] = None

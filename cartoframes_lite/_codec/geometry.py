@@ -96,7 +96,7 @@ def _check_depth(series: gpd.GeoSeries, name: str) -> None:
     """Refuse collections in collections that are deeper than PostGIS reads."""
     parts = np.asarray(series.array)
     rows = np.arange(len(parts))
-    for _ in range(_MAX_DEPTH):
+    for _ in range(_MAX_DEPTH + 1):
         is_collection = shapely.get_type_id(parts) == _COLLECTION_TYPE
         if not is_collection.any():
             return

@@ -47,7 +47,7 @@ def json_text(value: Any) -> str:
 
 
 def _parts(value: Any) -> list[str]:
-    """Write the pieces of the text, with a stack of its own: a list that contains itself ends at the limit of levels."""
+    """Write the pieces of the text; with a stack of its own, so what contains itself ends at the limit of levels."""
     parts: list[str] = []
     levels: list[tuple[Iterator[Any], str]] = [(iter((value,)), "")]
     while levels:

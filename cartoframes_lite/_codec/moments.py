@@ -101,7 +101,7 @@ def _of_unit(scalars: list[Any], unit: np.dtype[Any], places: list[int]) -> tupl
     """Convert scalars of one unit; tell whether something smaller than microseconds was cut off."""
     values = np.array(scalars, unit)
     missing = np.isnat(values)
-    name, step = np.datetime_data(unit)
+    name, _ = np.datetime_data(unit)
     if name == "generic" or (unit.kind == "m" and name in "YM"):
         known = np.flatnonzero(~missing)
         if len(known):
@@ -120,4 +120,4 @@ def _of_unit(scalars: list[Any], unit: np.dtype[Any], places: list[int]) -> tupl
 
 
 def _too_far(at: int, value: Any) -> BadValue:
-    return BadValue("a time that is too far away", at, value, "PostgreSQL cannot hold it; leave it out, or make it text")
+    return BadValue("a time that is too far away", at, value, "leave it out, or make the column text")

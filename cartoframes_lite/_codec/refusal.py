@@ -42,12 +42,13 @@ class BadValue(ValueError):
     def named(self, name: str, index: pd.Index[Any]) -> ConversionError:
         """Make the error for users."""
         where = row_name(index, self.position)
-        return ConversionError(f"column {name!r} has {self.problem} in {where} ({shown(self.value)}): {self.advice}")
+        return ConversionError(f"column {name!r} has {self.problem} in {where}, {shown(self.value)}: {self.advice}")
 
 
 def row_name(index: pd.Index[Any], position: int) -> str:
     """Name a row by its number from 0, and its label if that is another."""
     label = index[position]
+    label = label.item() if isinstance(label, np.generic) else label
     is_number = isinstance(label, int | np.integer) and label == position
     return f"row {position}" if is_number else f"row {position} (label {shown(label)})"
 

@@ -93,9 +93,7 @@ def _timestamps(values: pa.ChunkedArray) -> Any:
     return index.array if values.type.tz is None else index.tz_localize(values.type.tz).array
 
 
-def _objects(
-    values: pa.ChunkedArray, convert: Callable[[Any], Any] | None, name: str, what: str = "a value"
-) -> Any:
+def _objects(values: pa.ChunkedArray, convert: Callable[[Any], Any] | None, name: str, what: str = "a value") -> Any:
     """Make Python objects; null is None.
 
     Raises

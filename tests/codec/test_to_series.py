@@ -82,6 +82,46 @@ def test_a_text_that_says_infinity_is_text(recwarn):
 
 @pytest.mark.parametrize(
     ("pgtype", "text"),
+    [
+        ("json", "[" * 100_000 + "]" * 100_000),
+        ("jsonb", "1" * 5000),
+        ("json", "1e400"),
+        ("json", '{"a": [-1.5e+4000]}'),
+        ("jsonb", "2" * 309 + ".5"),
+        ("numeric", "1" * 400),
+        ("numeric", "-1" + 308 * "0" + "9.5"),
+        ("_numeric", "[" + "1" * 400 + "]"),
+        ("_numeric", "[" + "1" * 400 + ".5]"),
+        ("_numeric", "[" + "1" * 5000 + "]"),
+    ],
+)
+def test_what_python_cannot_hold_names_the_row(pgtype, text):
+    with pytest.raises(ConversionError, match=r"'x' .* row 1\b"):
+        read(pgtype, [None, text])
+
+
+@pytest.mark.parametrize(
+    ("pgtype", "text", "value"),
+    [
+        ("numeric", "1" * 5000, Decimal("1" * 5000)),
+        ("_numeric", f'[{"1" * 5000}, 0.1, "NaN"]', [Decimal("1" * 5000), Decimal("0.1"), Decimal("NaN")]),
+    ],
+)
+def test_any_number_of_digits_is_exact_on_request(pgtype, text, value):
+    assert repr(read(pgtype, [text], coerce_float=False)[0]) == repr(value)
+
+
+def test_infinite_numbers():
+    assert read("numeric", ["Infinity", "-Infinity", None])[:2].tolist() == [np.inf, -np.inf]
+
+
+def test_columns_of_json_text_have_objects():
+    series = read("json", ['"a"', '"\\ud800"'])
+    assert (series.dtype, series.tolist()) == (object, ["a", "\ud800"])
+
+
+@pytest.mark.parametrize(
+    ("pgtype", "text"),
     [("_date", '["0044-03-15 BC"]'), ("_timestamp", '["12020-01-01T00:00:00"]'), ("_time", '["24:00:00"]')],
 )
 def test_what_python_cannot_hold_names_the_column(pgtype, text):
