@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from shapely.geometry.base import BaseGeometry
@@ -42,6 +43,8 @@ _KINDS: tuple[tuple[str, Any], ...] = (
     ("dict", dict),
     ("geometry", BaseGeometry),
 )
+# Others may be NaN, NaT or NA.
+_NEVER_MISSING = {type(None), bool, int, str, bytes, datetime.date, datetime.datetime, datetime.time, list, tuple, dict}
 _IN_JSON = {"boolean", "integer", "float", "text", "list", "dict"}
 
 
@@ -53,15 +56,21 @@ class _Scalars:
     as_text: bool = False
 
 
-def from_objects(values: list[Any], name: str) -> Outgoing:
-    """Convert Python values; None is NULL.
+def from_objects(objects: npt.NDArray[np.object_], name: str) -> Outgoing:
+    """Convert Python values; what pandas counts as missing is NULL.
 
     Raises
     ------
     BadValue
         If a value cannot be sent, or not in one column with those before it.
     """
-    kinds = _kinds(values)
+    values = objects.tolist()
+    types = set(map(type, values))
+    if not types <= _NEVER_MISSING:
+        # One mark for all that is missing: NaT beside text, for example, would make the column a mixed one.
+        values = [None if gone else value for value, gone in zip(values, pd.isna(objects), strict=True)]
+        types = set(map(type, values))
+    kinds = _kinds(types)
     if kinds and kinds <= {"list", "dict"}:
         return _from_lists(values, name) if kinds == {"list"} else send_json(values)
     if kinds == {"uuid"}:
@@ -73,8 +82,8 @@ def from_objects(values: list[Any], name: str) -> Outgoing:
     return Outgoing(chunked(found.values), "numeric", "text") if found.as_text else send(found.values, name)
 
 
-def _kinds(values: Iterable[Any]) -> set[str]:
-    return {_kind(kind) for kind in set(map(type, values))} - {"missing"}
+def _kinds(types: Iterable[type]) -> set[str]:
+    return {_kind(kind) for kind in types} - {"missing"}
 
 
 def _kind(kind: type) -> str:
@@ -236,10 +245,11 @@ def _from_lists(values: list[Any], name: str) -> Outgoing:
 def _from_elements(lists: list[list[Any] | None], name: str) -> _Scalars | None:
     """Convert the elements of all lists; None if they are lists, or of several types that JSON has."""
     flat = list(chain.from_iterable(items for items in lists if items is not None))
-    kinds = _kinds(flat)
+    types = set(map(type, flat))
+    kinds = _kinds(types)
     if kinds & {"list", "dict"}:
         return None
-    if not {type(pd.NA), type(pd.NaT)}.isdisjoint(map(type, flat)):
+    if types & {type(pd.NA), type(pd.NaT)}:
         flat = [None if value is pd.NA or value is pd.NaT else value for value in flat]
     found = None
     if kinds != {"date", "datetime"}:

@@ -59,10 +59,7 @@ def _converted(series: pd.Series[Any], name: str, *, keep_nan: bool) -> Outgoing
     if isinstance(values_type, pd.PeriodDtype | pd.IntervalDtype):  # Arrow would make numbers of such categories
         series = series.astype(values_type)
     if values_type == np.dtype(object):
-        objects = series.to_numpy(object, copy=True)
-        # One mark for all that is missing: NaT beside text, for example, would make the column a mixed one.
-        objects[series.isna().to_numpy()] = None
-        return from_objects(objects.tolist(), name)
+        return from_objects(series.to_numpy(object), name)
     return send(pa.array(series, from_pandas=not keep_nan), name, keep_nan=keep_nan)
 
 
