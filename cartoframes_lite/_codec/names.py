@@ -48,8 +48,11 @@ def _whole(name: Hashable) -> str:
     if not is_unicode(label):
         raise ConversionError(f"the name {name!r} has a lone surrogate, which is no Unicode: rename it")
     text = unidecode(label).lower()
-    text = re.sub(r"<[^>]+>", "", text)
-    text = re.sub(r"&.+?;", "-", text)
+    # Up to the last possible end only, for to look for one behind it from each beginning takes long.
+    tags_end = text.rfind(">") + 1
+    text = re.sub(r"<[^>]+>", "", text[:tags_end]) + text[tags_end:]
+    entities_end = text.rfind(";") + 1
+    text = re.sub(r"&.[^;\n]*+;", "-", text[:entities_end]) + text[entities_end:]
     text = re.sub(r"[^a-z0-9 _-]", "-", text).strip()
     text = re.sub(r"[\s-]+", "-", text).replace("-", "_")
     if text in RESERVED or not re.fullmatch(r"[a-z_][a-z0-9_]*", text):
