@@ -27,6 +27,7 @@ from cartoframes_lite.errors import ConversionError
 CARTODB_ID = "cartodb_id"
 _BATCH_BYTES = 2 << 20  # large enough for few calls, small enough that encoding and sending overlap
 _BATCH_ROWS = 1 << 14
+_LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +279,10 @@ def geometry_type(srid: int, *, has_z: bool) -> str:
 
 def _check_ids(values: pa.ChunkedArray) -> None:
     """Refuse ids that cannot be the key of a CARTO table."""
-    if not pa.types.is_integer(values.type) or values.null_count or pc.count_distinct(values).as_py() < len(values):
+    is_key = (
+        pa.types.is_integer(values.type) and not values.null_count and pc.count_distinct(values).as_py() == len(values)
+    )
+    if not is_key or (pa.types.is_uint64(values.type) and (pc.max(values).as_py() or 0) > _LARGEST_ID):
         raise ConversionError(
             f"column {CARTODB_ID!r} must hold whole numbers, each once and none missing: "
             "drop it to get new ids, or rename it"
@@ -360,15 +364,19 @@ def conform(payload: Payload, first: Payload) -> Payload:
 
 
 def _conform(column: PayloadColumn, model: PayloadColumn) -> PayloadColumn:
+    what = f"column {column.name!r} of a later frame does not fit the first"
     if column.is_geometry and model.is_geometry:
-        return column if column.has_z == model.has_z else column.with_dimension(has_z=model.has_z)
+        if column.has_z != model.has_z:
+            column = column.with_dimension(has_z=model.has_z)
+        if column.sql_type != model.sql_type:
+            raise ConversionError(f"{what}: {column.sql_type} is not {model.sql_type}; use to_crs")
+        return column
     if not column.is_geometry and column.sql_type == model.sql_type and column.values.type == model.values.type:
         return column
     if not column.is_geometry and column.values.null_count == len(column.values):
         if model.is_geometry:
             return replace(model, values=np.full(len(column.values), None, object))
         return replace(model, values=chunked(pa.nulls(len(column.values), model.values.type)))
-    what = f"column {column.name!r} of a later frame does not fit the first"
     if column.is_geometry or model.is_geometry or family(column.sql_type) != family(model.sql_type):
         raise ConversionError(f"{what}: {column.sql_type} is not {model.sql_type}")
     try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 from decimal import Decimal
 
 import geopandas as gpd
@@ -93,6 +94,22 @@ def test_a_crs_without_a_way_to_longitudes():
     local = POINTS.set_crs('LOCAL_CS["x",UNIT["m",1]]', allow_override=True)
     with pytest.raises(ConversionError, match="cannot be reprojected"):
         prepare(gpd.GeoDataFrame(geometry=local))
+
+
+def test_geometries_of_a_later_frame_are_in_the_crs_of_the_first():
+    def frame(crs):
+        return gpd.GeoDataFrame({"other": POINTS.set_crs(crs, allow_override=True)}, geometry=POINTS)
+
+    first = prepare(frame(4326))
+    with suppress(ConversionError):
+        later = conform(prepare(frame(3857)), first)
+        assert [column.sql_type for column in later.columns] == [column.sql_type for column in first.columns]
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64 - 1])
+def test_ids_that_are_no_bigint(value):
+    with pytest.raises(ConversionError, match="must hold whole numbers"):
+        prepare(pd.DataFrame({"cartodb_id": np.array([value], "uint64")}))
 
 
 @pytest.mark.parametrize("loop", [True, False])
