@@ -15,8 +15,8 @@ CARTO_COLUMNS = (CARTODB_ID, THE_GEOM, WEB_MERCATOR)
 
 def copy_out(source: str, columns: Iterable[SourceColumn], sync: bytes, limit: int | None) -> str:
     """Compose the COPY that reads columns of ``source`` (a table, or a query in parentheses with an alias)."""
-    # decode, not a literal: a backslash would be one or not, as standard_conforming_strings says.
-    mark = f"decode({literal(sync.hex())}, 'hex')"
+    # Not '\\x...': a backslash would be one or not, as standard_conforming_strings says.
+    mark = f"decode('{sync.hex()}', 'hex')"
     selected = [mark, *(column.rule.select.format(quote(column.name)) for column in columns)]
     query = f"SELECT {', '.join(selected)} FROM {source}"
     if limit is not None:

@@ -25,7 +25,7 @@ QUOTED = '"a""; DROP TABLE b; --"'
 def test_reading_selects_the_sync_first_and_casts():
     query = copy_out('"t"', [SourceColumn("n", "int4"), SourceColumn(HOSTILE, "mood")], bytes(range(8)), 5)
     assert query == (
-        f"COPY (SELECT decode(E'0001020304050607', 'hex'), \"n\"::int4, {QUOTED}::text FROM \"t\" LIMIT 5)"
+        f"COPY (SELECT decode('0001020304050607', 'hex'), \"n\"::int4, {QUOTED}::text FROM \"t\" LIMIT 5)"
         " TO STDOUT WITH (FORMAT binary)"
     )
 
