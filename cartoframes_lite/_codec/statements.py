@@ -15,7 +15,7 @@ CARTO_COLUMNS = (CARTODB_ID, THE_GEOM, WEB_MERCATOR)
 
 def copy_out(source: str, columns: Iterable[SourceColumn], sync: bytes, limit: int | None) -> str:
     """Compose the COPY that reads columns of ``source`` (a table, or a query in parentheses with an alias)."""
-    # Not '\\x...': a backslash would be one or not, as standard_conforming_strings says.
+    # Not '\x...': a backslash would be one or not, as standard_conforming_strings says.
     mark = f"decode('{sync.hex()}', 'hex')"
     selected = [mark, *(column.rule.select.format(quote(column.name)) for column in columns)]
     query = f"SELECT {', '.join(selected)} FROM {source}"
