@@ -68,6 +68,7 @@ def from_objects(objects: npt.NDArray[np.object_], name: str) -> Outgoing:
     types = set(map(type, values))
     if not types <= _NEVER_MISSING:
         # One mark for all that is missing: NaT beside text, for example, would make the column a mixed one.
+        _refuse_signaling(values, types)
         values = [None if gone else value for value, gone in zip(values, pd.isna(objects), strict=True)]
         types = set(map(type, values))
     kinds = _kinds(types)
@@ -80,6 +81,14 @@ def from_objects(objects: npt.NDArray[np.object_], name: str) -> Outgoing:
     if found is None:
         raise _mixed(values, name, kinds)
     return Outgoing(chunked(found.values), "numeric", "text") if found.as_text else send(found.values, name)
+
+
+def _refuse_signaling(values: list[Any], types: set[type]) -> None:
+    """Refuse what cannot even be asked whether it is NaN."""
+    if any(issubclass(kind, Decimal) for kind in types):
+        for at, value in enumerate(values):
+            if isinstance(value, Decimal) and value.is_snan():
+                raise BadValue("a signaling NaN", at, value, "make it NaN, or leave it out")
 
 
 def _kinds(types: Iterable[type]) -> set[str]:

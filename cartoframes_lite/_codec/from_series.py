@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from decimal import InvalidOperation
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ _REFUSALS = (
     pa.ArrowTypeError,
     pa.ArrowNotImplementedError,
     OverflowError,
-    InvalidOperation,
     RecursionError,
 )
 

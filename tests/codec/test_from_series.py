@@ -213,7 +213,7 @@ def test_nanoseconds_are_cut_off_with_a_warning():
         (pd.Series([{"a": float("nan")}]), "no JSON"),
         (pd.Series([{"a": object()}]), "no JSON"),
         (pd.Series([dt.time(1, tzinfo=dt.UTC)]), "times of day with a time zone"),
-        (pd.Series([Decimal("sNaN")], dtype=object), "'x'"),
+        (pd.Series([Decimal("sNaN")], dtype=object), "'x' has a signaling NaN"),
         (pd.Series(np.array([-(10**14)], "M8[s]")), "'x'"),
         (pd.Series([dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)], dtype=object), "time zone"),
         (pd.Series(pd.period_range("2020", periods=1)).astype("category"), "'x' has the type"),
