@@ -9,6 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from cartoframes_lite._codec.binary_values import BINARY_ELEMENTS
+
 
 class Kind(Enum):
     """How a column becomes pandas values after it has been decoded into Arrow."""
@@ -17,6 +19,8 @@ class Kind(Enum):
     NUMERIC = "text that is a decimal number"
     JSON = "text that is JSON"
     ARRAY = "text that is a JSON array of the elements"
+    BINARY_ARRAY = "an array as array_send gives it"
+    INTERVAL = "an interval as interval_send gives it"
     GEOMETRY = "EWKB"
 
 
@@ -42,6 +46,8 @@ class Incoming:
     element: str | None = None
 
 
+# What comes does not depend on the settings of the role, as DateStyle, IntervalStyle, bytea_output or
+# extra_float_digits: binary where the text would.
 # Every expression casts to the type that was announced: a column that changes its type between the probe and
 # the COPY becomes an error of the server or a right value, never bytes that are read as another type.
 _INCOMING = {
@@ -63,6 +69,7 @@ _INCOMING = {
     "numeric": Incoming(pa.large_string(), "{}::text", Kind.NUMERIC),
     "json": Incoming(pa.large_string(), "{}::text", Kind.JSON),
     "jsonb": Incoming(pa.large_string(), "{}::text", Kind.JSON),
+    "interval": Incoming(pa.large_binary(), "interval_send({}::interval)", Kind.INTERVAL),
     "geometry": Incoming(pa.large_binary(), "{}::geometry", Kind.GEOMETRY),
     "geography": Incoming(pa.large_binary(), "{}::geometry", Kind.GEOMETRY),
 }
@@ -81,6 +88,9 @@ def incoming(pgtype: str) -> Incoming:
     name = pgtype.lower()
     if name.endswith("[]"):
         return Incoming(pa.large_string(), "to_json({}::text[])::text", Kind.ARRAY, element="text")
+    if name.removeprefix("_") in BINARY_ELEMENTS and name.startswith("_"):
+        select = f"array_send({{}}::{name[1:]}[])"
+        return Incoming(pa.large_binary(), select, Kind.BINARY_ARRAY, element=name[1:])
     if name.startswith("_"):
         return Incoming(pa.large_string(), "to_json({})::text", Kind.ARRAY, element=name[1:])
     return _INCOMING.get(name, _TEXT)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 
+# Nothing is tried in two ways (*+ gives nothing back), so that no source takes long.
 _QUERY = re.compile(
-    r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:select|with|values|table)\b\s*\S", re.IGNORECASE | re.DOTALL
+    r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*+(?:select|with|values|table)\b\s*\S", re.IGNORECASE | re.DOTALL
 )
 
-# Comments, strings, quoted names, words and single characters, as far as a semicolon in them means nothing.
+# Comments, strings, quoted names, words and single characters, as far as a semicolon in them means nothing. What is not
+# closed goes on to the end.
 _LEXEME = re.compile(
-    r"""--[^\n]*|/\*.*?\*/|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|\w+|\s+|.""",
-    re.DOTALL,
+    r"""--[^\n]*|/\*.*?(?:\*/|\Z)|[eE]'(?:[^'\\]|\\.|'')*+(?:'|\Z)|'(?:[^']|'')*+(?:'|\Z)|"(?:[^"]|"")*+(?:"|\Z)
+    |\$(\w*)\$.*?(?:\$\1\$|\Z)|\w[\w$]*|\s+|.""",
+    re.DOTALL | re.VERBOSE,
 )
 
 

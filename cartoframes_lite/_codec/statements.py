@@ -15,7 +15,9 @@ CARTO_SRIDS = (4326, 3857)  # of these two geometries; CARTO takes any column th
 
 def copy_out(source: str, columns: Iterable[SourceColumn], sync: bytes, limit: int | None) -> str:
     """Compose the COPY that reads columns of ``source`` (a table, or a query in parentheses with an alias)."""
-    selected = [f"'\\x{sync.hex()}'::bytea", *(column.rule.select.format(quote(column.name)) for column in columns)]
+    # Not '\x...': a backslash would be one or not, as standard_conforming_strings says.
+    mark = f"decode('{sync.hex()}', 'hex')"
+    selected = [mark, *(column.rule.select.format(quote(column.name)) for column in columns)]
     query = f"SELECT {', '.join(selected)} FROM {source}"
     if limit is not None:
         query += f" LIMIT {limit:d}"

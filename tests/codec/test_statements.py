@@ -21,7 +21,7 @@ EXISTING = ExistingTable(16401, "r", {}, (), (), (), False, False, 3, "signature
 def test_reading_selects_the_sync_first_and_casts():
     query = copy_out('"t"', [SourceColumn("n", "int4"), SourceColumn(HOSTILE, "mood")], bytes(range(8)), 5)
     assert query == (
-        f'COPY (SELECT \'\\x0001020304050607\'::bytea, "n"::int4, {QUOTED}::text FROM "t" LIMIT 5)'
+        f"COPY (SELECT decode('0001020304050607', 'hex'), \"n\"::int4, {QUOTED}::text FROM \"t\" LIMIT 5)"
         " TO STDOUT WITH (FORMAT binary)"
     )
 
