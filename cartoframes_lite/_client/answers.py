@@ -36,7 +36,7 @@ def checked(read: Callable[[Any], T], answer: Any, place: str) -> T:
         return read(answer)
     except CartoError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
         raise ConnectionFailed(
             f"{place}: the answer is not one of the API ({reason[:200]}): check base_url, and what is on the way"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cartoframes_lite._client import jobs, nonpublic
-from cartoframes_lite._client.answers import text
+from cartoframes_lite._client.answers import required, text
 from cartoframes_lite._client.files import write_blocks
-from cartoframes_lite._client.platform import Platform
+from cartoframes_lite._client.platform import CREATED, Platform
 from cartoframes_lite._client.progress import Progress, Waiting
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.errors import ConnectionFailed, JobError
@@ -40,7 +40,7 @@ class Export:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Export:
         """Read an answer of the API."""
-        return cls(id=str(answer["id"]), state=str(answer["state"]), url=text(answer, "url"))
+        return cls(id=required(answer, "id"), state=required(answer, "state"), url=text(answer, "url"))
 
 
 class Exports:
@@ -58,12 +58,12 @@ class Exports:
         """Begin the export of a visualization with its data."""
         nonpublic.warn(PATH)
         body = {"visualization_id": visualization_id}
-        return Export.of(self._platform.json("POST", PATH, what="exporting", json_body=body))
+        return self._platform.json("POST", PATH, what="exporting", read=Export.of, json_body=body, expect=CREATED)
 
     def read(self, export_id: str) -> Export:
         """Ask for the state of an export."""
         nonpublic.warn(PATH)
-        return Export.of(self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export"))
+        return self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export", read=Export.of)
 
     def wait(self, export_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Export:
         """Wait until the file is there.
