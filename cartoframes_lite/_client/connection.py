@@ -86,6 +86,7 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
+        self.sock.settimeout(_SEND_TIMEOUT_S)
         self._body_cut = False
 
     def close(self) -> None:
@@ -99,7 +100,7 @@ class _Connection(HTTPConnection):
             return False
         return not _careful.get() or time.monotonic() - self._answered_at < self._open_for_s
 
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:  # type: ignore[override]  # passed on as it is
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
         self._body = body if hasattr(body, "can_be_aborted") else None
         self._head_is_sent, self._is_complete, self._unsent = False, False, memoryview(b"")
         try:

@@ -29,14 +29,12 @@ class Response(HTTPResponse):
     no number for none.
     """
 
-    fp: _Reader | None
-
     def __init__(
         self, sock: socket.socket, debuglevel: int = 0, method: str | None = None, url: str | None = None
     ) -> None:
         super().__init__(sock, debuglevel, method, url)
         assert isinstance(self.fp, io.BufferedReader)
-        self.fp = _Reader(self.fp.detach())
+        self.fp = self._reader = _Reader(self.fp.detach())
         self._sock: socket.socket | None = sock
 
     def begin(self) -> None:
@@ -44,14 +42,13 @@ class Response(HTTPResponse):
         if self.headers is not None:
             return
         super().begin()
-        assert self.fp is not None
-        if self.fp.is_cut:
+        if self._reader.is_cut:
             raise HTTPException("the head of the answer is cut off")
         try:
             assert_header_parsing(self.headers)
         except HeaderParsingError as error:
             raise HTTPException("the head of the answer has lines that are no headers") from error
-        self.fp.in_chunks = self._is_chunked()
+        self._reader.in_chunks = self._is_chunked()
 
     def _is_chunked(self) -> bool:
         """Refuse an answer that says how long it is in a way that is not understood."""
@@ -67,13 +64,12 @@ class Response(HTTPResponse):
 
     def _read_status(self) -> tuple[str, int, str]:
         """Read the status line of the answer itself (called by ``begin``)."""
-        assert self.fp is not None
         for _ in range(_MOST_INTERIM):
             version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed leaves it out
             if not is_interim(status):
                 return version, status, reason
             for _ in range(_MOST_INTERIM_HEADERS):
-                if self.fp.readline(1 << 16).strip() == b"":
+                if self._reader.readline(1 << 16).strip() == b"":
                     break
             else:
                 raise HTTPException("an interim answer has too many headers")
@@ -85,7 +81,7 @@ class Response(HTTPResponse):
         What has come behind the answer would pass for that to the next request.
         """
         sock, self._sock = self._sock, None
-        if sock is not None and self.fp is not None and not self.will_close and self.fp.has_more(sock):
+        if sock is not None and not self.will_close and self._reader.has_more(sock):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)  # the pool does not use it again then
         super()._close_conn()  # type: ignore[misc]  # typeshed leaves it out

@@ -51,6 +51,8 @@ _MAX_URL_BYTES = 7_000  # servers take 8 KB for the URL and all headers
 _MOST_ERROR_BLOCKS = 64  # of an answer that tells of an error; one that goes on and on is not waited for
 _NOT_CONNECTED = {urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError}
 
+_UNKNOWN = Outcome()
+
 T = TypeVar("T")
 Statuses = tuple[int, ...]
 OK: Statuses = (200,)
@@ -161,9 +163,7 @@ class Transport:
         return answers.checked(read, self._send(call, receive), self._place(path))
 
     @contextmanager
-    def stream(
-        self, method: str, path: str, *, form: Mapping[str, Any], proves_end: bool = False
-    ) -> Iterator[Stream]:
+    def stream(self, method: str, path: str, *, form: Mapping[str, Any], proves_end: bool = False) -> Iterator[Stream]:
         """Send a request and give the body of the answer as it arrives, in blocks.
 
         It is sent again only as long as nothing of the answer has come. Leaving the context closes the
@@ -334,8 +334,8 @@ class Transport:
             return _Attempt(failed=failed, outcome=outcome)
         told = Told.of(response.headers)
         if response.status_code not in call.expect:
-            error_ = self._error_of(call, response, self._place(call.path))
-            return _Attempt(failed=error_, outcome=_outcome(error_, response.status_code), told=told)
+            refused = self._error_of(call, response, self._place(call.path))
+            return _Attempt(failed=refused, outcome=_outcome(refused, response.status_code), told=told)
         try:
             return _Attempt(received=receive(response), told=told)
         except (APIError, ConnectionFailed) as error:
@@ -379,7 +379,7 @@ class Transport:
             if status < 300:
                 expected = " or ".join(map(str, call.expect))
                 return ConnectionFailed(
-                    f"{place}: the answer has the status {status}, and {expected} was expected: check what is on the way"
+                    f"{place}: the answer has the status {status} in place of {expected}: check what is on the way"
                 )
             if status < 400:
                 there = response.headers.get("Location", "")
@@ -390,9 +390,7 @@ class Transport:
                 body = b"".join(islice(blocks_of(response, place, proves_end=True), _MOST_ERROR_BLOCKS))
             except ConnectionFailed:
                 body = b""  # the status says enough
-            return error_from_response(
-                call.method, place, status, response.headers, body, public_key=self.is_public
-            )
+            return error_from_response(call.method, place, status, response.headers, body, public_key=self.is_public)
 
     def _connection_failed(self, path: str, error: Exception) -> ConnectionFailed:
         """Say what to do about it; the text of the original error may have the whole URL, so it is not repeated."""
@@ -437,7 +435,7 @@ class _Attempt(Generic[T]):
 
     received: T | None = None
     failed: APIError | ConnectionFailed | None = None
-    outcome: Outcome = Outcome()
+    outcome: Outcome = _UNKNOWN
     told: Told | None = None
 
 

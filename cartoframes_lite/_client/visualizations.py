@@ -102,9 +102,7 @@ class Entry:
             size_bytes=integer(table.get("size")),
             geometry_types=texts(table.get("geometry_types")),
             tables=tuple(required(item, "name") for item in records(answer.get("related_tables"))),
-            dependents=tuple(
-                required(item, "name") for item in records(answer.get("dependent_visualizations"))
-            ),
+            dependents=tuple(required(item, "name") for item in records(answer.get("dependent_visualizations"))),
             dependent_count=integer(answer.get("dependent_visualizations_count")),
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _KEYWORDS = ("select", "with", "values", "table")
 _PAIRS = {"(": ")", "[": "]"}
@@ -146,3 +147,44 @@ def _refusal(query: str, position: int, what: str) -> ValueError:
     """Return the error of what stands at a position."""
     line = query.count("\n", 0, position) + 1
     return ValueError(f"the query has {what}, in line {line}: {query[position : position + _EXCERPT]!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class CopyStatement:
+    """A COPY statement between a table or query and the client.
+
+    Attributes
+    ----------
+    direction : str
+        "FROM" the client or "TO" it.
+    is_binary : bool
+        Whether its format is binary.
+    """
+
+    direction: str
+    is_binary: bool
+
+    @classmethod
+    def of(cls, query: str) -> CopyStatement:
+        """Read a statement; ValueError if it is no COPY, or one with a file of the server."""
+        tokens = [token for token in _tokens(single_statement(query)) if token.kind != "space"]
+        words = _outer_words(tokens)
+        names = [word.text.lower() for word in words]
+        at = next((number for number, name in enumerate(names) if name in ("from", "to")), len(names))
+        # PostgreSQL takes either name for either direction.
+        if names[:1] != ["copy"] or not {*names[at + 1 : at + 2]} & {"stdin", "stdout"}:
+            raise ValueError(f"the query is not COPY ... FROM STDIN or COPY ... TO STDOUT: {query[:_EXCERPT]!r}")
+        options = [token.text.strip("'\"").lower() for token in tokens if token.position > words[at + 1].position]
+        return cls(names[at].upper(), "binary" in names or ("format", "binary") in pairwise(options))
+
+
+def _outer_words(tokens: Sequence[_Token]) -> list[_Token]:
+    """Return the words outside of parentheses that are no part of a qualified name."""
+    words: list[_Token] = []
+    depth, before = 0, ""
+    for token in tokens:
+        depth += (token.text in _PAIRS) - (token.text in _PAIRS.values())
+        if token.kind == "word" and depth == 0 and before != ".":
+            words.append(token)
+        before = token.text
+    return words
