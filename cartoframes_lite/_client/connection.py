@@ -18,7 +18,7 @@ import selectors
 import socket
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
@@ -80,8 +80,7 @@ class _Connection(HTTPConnection):
     _open_for_s = _SURELY_OPEN_S
     _body: Any = None
     _head_is_sent = False
-    _unsent = memoryview(b"")
-    _is_complete = False
+    _out: tuple[memoryview, list[int]] = (memoryview(b""), [])  # what is being sent, and how much of it has been
     _body_cut = False
 
     def connect(self) -> None:
@@ -102,13 +101,13 @@ class _Connection(HTTPConnection):
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
         self._body = body if hasattr(body, "can_be_aborted") else None
-        self._head_is_sent, self._is_complete, self._unsent = False, False, memoryview(b"")
+        self._head_is_sent, self._out = False, (memoryview(b""), [])
         try:
             super().request(method, url, body=body, headers=headers, **options)
         except OSError:
             raise
         except BaseException:
-            if self._body is not None and self._body.can_be_aborted and self._head_is_sent and not self._is_complete:
+            if self._body is not None and self._body.can_be_aborted:
                 self._abort()
             raise
 
@@ -120,12 +119,12 @@ class _Connection(HTTPConnection):
         timeout_s = _SEND_TIMEOUT_S if self._body is None else self._body.timeout_s or _SEND_TIMEOUT_S
         if self.sock.gettimeout() != timeout_s:
             self.sock.settimeout(timeout_s)
-        self._is_complete = data == _LAST_CHUNK
-        self._unsent = memoryview(data)
-        while self._unsent:
+        view, sent = self._out = (memoryview(data), [])
+        while (at := sum(sent)) < len(view):
             self._wait_for_room()
-            sent = self.sock.send(self._unsent[:_PIECE_BYTES])
-            self._unsent = self._unsent[sent:]
+            # In C from the call to the entry in the list, so that no interrupt comes between them: it would not be
+            # known then how much was sent.
+            sent.extend(map(_writer(self.sock), (view[at : at + _PIECE_BYTES],)))
         self._head_is_sent = True
 
     def getresponse(self) -> BaseHTTPResponse:  # type: ignore[override]  # that of urllib3 2.0 on
@@ -148,12 +147,18 @@ class _Connection(HTTPConnection):
 
     def _abort(self) -> None:
         """End an upload that was interrupted while it was sent, so that the server refuses it."""
-        with suppress(OSError):
-            self.sock.settimeout(_INTERRUPTED_TIMEOUT_S)
-            self.sock.sendall(self._unsent)
+        view, sent = self._out
+        if not self._head_is_sent and not sent:
+            return  # nothing of it has been sent
+        rest = view[sum(sent) :].tobytes()
+        if view != _LAST_CHUNK or not sent:
             ending = self._body.ending(_INTERRUPTED_TIMEOUT_S)
-            self.sock.sendall(b"%x\r\n%b\r\n" % (len(ending), ending) + _LAST_CHUNK)
-            self.sock.recv(1)  # then it has been read
+            rest = (b"" if view == _LAST_CHUNK else rest) + b"%x\r\n%b\r\n" % (len(ending), ending) + _LAST_CHUNK
+        if rest:  # else all of it has been sent, and is not broken
+            with suppress(OSError):
+                self.sock.settimeout(_INTERRUPTED_TIMEOUT_S)
+                self.sock.sendall(rest)
+                self.sock.recv(1)  # then it has been read
 
 
 class _PatientConnection(_Connection):
@@ -248,6 +253,12 @@ def new_session(*, trust_env: bool = True, redirects: bool = False) -> requests.
     session.mount("https://", Adapter())
     session.mount("http://", Adapter())
     return session
+
+
+def _writer(sock: Any) -> Callable[[memoryview], int]:
+    """Return what sends some bytes: of a TLS socket what its ``send``, which is not in C, calls."""
+    tls = getattr(sock, "_sslobj", None)
+    return getattr(tls, "write", sock.send)
 
 
 def _may_be_interim(come: bytes) -> bool:
