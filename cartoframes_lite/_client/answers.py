@@ -51,14 +51,12 @@ def record(value: Any) -> dict[str, Any]:
 
 
 def records(value: Any) -> list[dict[str, Any]]:
-    """Read a list of objects; null is an empty one."""
+    """Read a list of objects."""
     return [record(item) for item in items(value)]
 
 
 def items(value: Any) -> list[Any]:
-    """Read a list; null is an empty one."""
-    if value is None:
-        return []
+    """Read a list."""
     if not isinstance(value, list):
         raise TypeError(f"a list is expected, not {_kind(value)}")
     return value
@@ -83,11 +81,12 @@ def required(answer: Mapping[str, Any], name: str) -> str:
 
 
 def texts(value: Any) -> tuple[str, ...]:
-    """Read a list of texts; null is an empty one."""
-    for item in items(value):
+    """Read a list of texts."""
+    found = items(value)
+    for item in found:
         if not isinstance(item, str):
             raise TypeError(f"a list of texts is expected, not one with {_kind(item)}")
-    return tuple(items(value))
+    return tuple(found)
 
 
 def moment(value: Any) -> datetime | None:

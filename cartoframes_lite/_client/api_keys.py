@@ -70,20 +70,20 @@ class APIKey:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> APIKey:
         """Read an answer of the API."""
-        sections = {required(section, "type"): section for section in records(record(answer).get("grants"))}
+        sections = {required(section, "type"): section for section in records(record(answer).get("grants") or [])}
         database = sections.get("database", {})
         return cls(
             name=required(answer, "name"),
             token=required(answer, "token"),
             kind=required(answer, "type"),
-            apis=texts(sections.get("apis", {}).get("apis")),
+            apis=texts(sections.get("apis", {}).get("apis") or []),
             tables=tuple(
                 TableGrant(required(table, "schema"), required(table, "name"), texts(table["permissions"]))
-                for table in records(database.get("tables"))
+                for table in records(database.get("tables") or [])
             ),
             create_in=tuple(
                 required(schema, "name")
-                for schema in records(database.get("schemas"))
+                for schema in records(database.get("schemas") or [])
                 if "create" in texts(schema["permissions"])
             ),
             lists_tables="table_metadata" in database,

@@ -131,10 +131,11 @@ class _Connection(HTTPConnection):
         if self._body is not None and self._body.timeout_s is not None:
             self.timeout = self._body.timeout_s
         self._body = None
+        was_used = self._answers > 0
         try:
             response = super().getresponse()
-        except (http.client.RemoteDisconnected, ConnectionError) as error:
-            if self._answers:
+        except ConnectionError as error:
+            if was_used:
                 raise DroppedError("the connection broke before the answer began") from error
             raise
         self._answers += 1
@@ -258,7 +259,8 @@ def new_session(*, trust_env: bool = True, redirects: bool = False) -> requests.
 def _writer(sock: Any) -> Callable[[memoryview], int]:
     """Return what sends some bytes: of a TLS socket what its ``send``, which is not in C, calls."""
     tls = getattr(sock, "_sslobj", None)
-    return getattr(tls, "write", sock.send)
+    write: Callable[[memoryview], int] = getattr(tls, "write", sock.send)
+    return write
 
 
 def _may_be_interim(come: bytes) -> bool:

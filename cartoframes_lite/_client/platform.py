@@ -103,4 +103,4 @@ class Platform:
 
 
 def _keys(answer: Any) -> list[dict[str, Any]]:
-    return records(record(answer).get("result"))
+    return records(record(answer).get("result") or [])
