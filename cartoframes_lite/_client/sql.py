@@ -174,7 +174,7 @@ class SQL:
 
     def tables(self) -> list[str]:
         """List the tables of the account that the key can see, by name."""
-        # Not in FROM: there it would be inlined, and touch tables of the system, which other keys may not read.
+        # Not FROM CDB_UserTables(): that is inlined, and other keys than the master key may not read pg_class.
         rows = self.rows("SELECT CDB_UserTables() AS name")
         return sorted(checked(lambda _: [required(row, "name") for row in rows], None, PATH))
 
