@@ -134,8 +134,7 @@ def _ask(destination: Destination, staged: Staged, *, withdraw: bool = False) ->
     question = publication_state(destination.schema, staged.name, staged.oid, withdraw=withdraw)
     for asked in range(1, _QUESTIONS + 1):
         try:
-            (row,) = destination.client.sql.rows(question)
-            return str(row["state"])
+            return str(destination.client.sql.row(question, "state")["state"])
         except CartoError as error:
             if asked == _QUESTIONS:
                 raise _unknown(destination, staged) from error

@@ -12,6 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.answers import checked
 from cartoframes_lite._client.progress import Progress
 from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite._codec.names import qualify
@@ -158,10 +159,8 @@ def _fill_one(
 
 def _create(destination: Destination, staging: str, columns: tuple[PayloadColumn, ...], *, keyed: bool) -> Staged:
     """Make a staging table without rows."""
-    answer = destination.client.sql.send(
-        create_staging(destination.schema, staging, columns, keyed=keyed), idempotent=True
-    )
-    return Staged(staging, int(answer["rows"][0]["oid"]), 0)
+    row = destination.client.sql.row(create_staging(destination.schema, staging, columns, keyed=keyed), "oid")
+    return Staged(staging, checked(int, row["oid"], "the staging table"), 0)
 
 
 def _fill(destination: Destination, upload: Upload, pieces: _Pieces, staging: str, compression: Compression) -> Staged:
@@ -184,8 +183,8 @@ def _fill(destination: Destination, upload: Upload, pieces: _Pieces, staging: st
 def _require_rows(client: Client, place: str, rows: int) -> None:
     """Prove that a request which was said to be turned away, and was sent again, has stored its rows once."""
     with suppress(QueryTimeout):  # too many to count here; publishing counts them, too
-        (row,) = client.sql.rows(f"SELECT count(*)::text AS n FROM {place}")
-        if int(row["n"]) != rows:
+        row = client.sql.row(f"SELECT count(*)::text AS n FROM {place}", "n")
+        if row["n"] != str(rows):
             raise ConnectionFailed(f"a request stored its rows though it was answered otherwise: {row['n']} of {rows}")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.answers import checked
 from cartoframes_lite._codec.existing import ExistingTable, inspect
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.staging_sql import drop_staging
@@ -49,11 +51,14 @@ class Target:
 
 def inspect_target(client: Client, table: str) -> Target:
     """Ask, in one request, for the schema of the account, the table, and the staging tables that are there."""
-    (row,) = client.sql.rows(inspect(table, PREFIX))
-    answer = row["answer"]
-    existing = None if answer["oid"] is None else ExistingTable.of(answer)
-    leftovers = tuple((name, has_run_out) for name, has_run_out in answer["leftovers"] or ())
-    return Target(Destination(client, answer["schema"], table), existing, leftovers)
+
+    def read(answer: Any) -> Target:
+        existing = None if answer["oid"] is None else ExistingTable.of(answer)
+        leftovers = tuple((str(name), bool(has_run_out)) for name, has_run_out in answer["leftovers"] or ())
+        return Target(Destination(client, str(answer["schema"]), table), existing, leftovers)
+
+    row = client.sql.row(inspect(table, PREFIX), "answer")
+    return checked(read, row["answer"], f"the table {table!r}")
 
 
 def require_writable(table: str, existing: ExistingTable, *, replace: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ from cartoframes_lite._codec.statements import copy_out
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite._origin import Origin, origin_of, probe, select
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, error_from_response
+from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, decode_error, error_from_response
 
 _MOST_ROWS = 2**63 - 1
 _READS = 5  # a table whose columns change more often while it is read is somebody's mistake
@@ -267,13 +266,8 @@ class _Stream:
 def _explain(error: BrokenStream) -> Exception:
     """Tell an error that the server sent behind the data, with status 200, from a stream that broke."""
     at = error.rest.rfind(b'{"error":')
-    if at >= 0:
-        try:
-            json.loads(error.rest[at:])
-        except ValueError:
-            pass
-        else:
-            return error_from_response("POST", "sql/copyto", 200, {}, error.rest[at:])
+    if at >= 0 and decode_error(error.rest[at:]) is not None:
+        return error_from_response("POST", "sql/copyto", 200, {}, error.rest[at:])
     return _Unproved(f"the rows did not arrive completely ({error}); nothing is returned, read again")
 
 

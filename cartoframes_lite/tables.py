@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.answers import checked
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._codec import tables_sql
 from cartoframes_lite._codec.frame import THE_GEOM
 from cartoframes_lite._codec.names import is_cut, normalise, qualify
 from cartoframes_lite._codec.publishing_sql import Staged
+from cartoframes_lite._codec.sources import single_statement
 from cartoframes_lite._publishing import publish
 from cartoframes_lite._staging_names import at_work, is_staging, staging_name
 from cartoframes_lite._target import Destination, drop
@@ -155,7 +157,7 @@ def rename_table(
 def _is_renamed(client: Client, table: str, oid: int) -> bool:
     """Ask whether a table has another name by now; False if the server does not answer either."""
     try:
-        (row,) = client.sql.rows(tables_sql.name_of(oid))
+        row = client.sql.row(tables_sql.name_of(oid), "name")
     except CartoError:
         return False
     return row["name"] is not None and row["name"].rpartition(".")[2].strip('"') != table
@@ -235,7 +237,7 @@ def create_table_from_query(
     """
     client = Client(credentials)
     new = free_name(client, None, new_table_name, if_exists)
-    return _create(client, query.strip().rstrip(";"), new, if_exists, cartodbfy)
+    return _create(client, single_statement(query), new, if_exists, cartodbfy)
 
 
 def describe_table(
@@ -262,7 +264,7 @@ def describe_table(
     client = Client(credentials)
     client.sql.require_table(schema, table_name)
     place = qualify(schema, table_name)
-    (count,) = client.sql.rows(f"SELECT count(*)::int8 AS num_rows FROM {place}")
+    count = client.sql.row(f"SELECT count(*)::int8 AS num_rows FROM {place}", "num_rows")
     kind = None
     if any(column.name == THE_GEOM for column in client.sql.columns(place)):
         kinds = client.sql.rows(
@@ -319,8 +321,8 @@ def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str
 
 def _find(client: Client, table: str) -> tuple[str, int | None]:
     """Ask for the schema of the account, and for the oid of a table or view in it."""
-    (row,) = client.sql.rows(tables_sql.find_table(table))
-    return row["schema"], None if row["oid"] is None else int(row["oid"])
+    row = client.sql.row(tables_sql.find_table(table), "schema", "oid")
+    return checked(lambda row: (str(row["schema"]), None if row["oid"] is None else int(row["oid"])), row, "the table")
 
 
 def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: bool) -> str:
