@@ -112,6 +112,7 @@ def start(
     data_dir: str | os.PathLike[str] | None = None,
     rate_limit: tuple[float, int] | None = None,
     statement_timeout_s: float | None = None,
+    abandoned_upload_s: float = 5.0,
     plan: Plan | None = None,
 ) -> LocalCarto:
     """Start an embedded CARTO server.
@@ -136,6 +137,9 @@ def start(
     statement_timeout_s : float, optional
         Longest time of a statement over the SQL API, in seconds; COPY and jobs are exempt. None means
         unlimited.
+    abandoned_upload_s : float
+        How long the COPY of an upload whose client went away before the COPY began keeps its lock on the table, in
+        seconds. CARTO keeps it for five hours.
     plan : Plan, optional
         Limits of the account, of imports above all. None takes those of CARTO's largest plan.
 
@@ -160,7 +164,7 @@ def start(
     ...     carto.base_url
     'http://127.0.0.1:.../user/tester'
     """
-    _check(dsn, user, api_key, data_dir, rate_limit, statement_timeout_s)
+    _check(dsn, user, api_key, data_dir, rate_limit, statement_timeout_s, abandoned_upload_s)
     try:
         from .app import create_app
         from .postgres import open_cluster
@@ -181,6 +185,7 @@ def start(
             api_key=api_key,
             rate_limit=rate_limit,
             statement_timeout_s=statement_timeout_s,
+            abandoned_upload_s=abandoned_upload_s,
             plan=plan,
         )
         try:
@@ -201,6 +206,7 @@ def _check(
     data_dir: str | os.PathLike[str] | None,
     rate_limit: tuple[float, int] | None,
     statement_timeout_s: float | None,
+    abandoned_upload_s: float,
 ) -> None:
     """Refuse arguments that make no sense, before anything is started."""
     if dsn is not None and data_dir is not None:
@@ -213,3 +219,5 @@ def _check(
         raise ValueError(f"rate_limit is (requests per second > 0, burst >= 0), not {rate_limit}")
     if statement_timeout_s is not None and statement_timeout_s <= 0:
         raise ValueError(f"statement_timeout_s must be positive, not {statement_timeout_s}")
+    if abandoned_upload_s < 0:
+        raise ValueError(f"abandoned_upload_s must not be negative, not {abandoned_upload_s}")

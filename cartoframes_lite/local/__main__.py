@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             data_dir=options.data_dir,
             rate_limit=options.rate_limit,
             statement_timeout_s=options.statement_timeout,
+            abandoned_upload_s=options.abandoned_upload,
         )
     except (LocalServerError, ImportError, ValueError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
@@ -65,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
         "--rate-limit", type=_rate_limit, metavar="N:BURST", help="requests per second for each kind of endpoint"
     )
     parser.add_argument("--statement-timeout", type=float, metavar="SECONDS", help="longest time of a statement")
+    parser.add_argument(
+        "--abandoned-upload",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long an upload whose client went away at once locks its table (default: 5)",
+    )
     return parser
 
 

@@ -22,7 +22,6 @@ TIMEOUT_MESSAGE = (
 RATE_LIMIT_MESSAGE = "You are over platform's limits. Please contact us to know more details"
 JSON_TYPE = "application/json; charset=utf-8"
 QUERY_CANCELED = "57014"
-_LOST = ("57P01", "57P02", "57P03")  # ended by the administrator or a crash, or PostgreSQL is starting
 
 
 class RequestError(Exception):
@@ -51,8 +50,8 @@ def explain(error: Exception) -> tuple[int, dict[str, Any]]:
         # A COPY that was given up has the same code.
         case SQLError(sqlstate=code, message=text) if code == QUERY_CANCELED and text.startswith("canceling"):
             return 429, {"error": [TIMEOUT_MESSAGE], "context": "limit", "detail": "datasource"}
-        case SQLError(sqlstate=code) if code in ("", *_LOST):  # no connection, or no longer
-            return 503, {"error": [error.message]}
+        case SQLError(sqlstate=""):  # no connection
+            return 500, {"error": ["cannot connect to the database"]}
         case SQLError():
             # CARTO tells by the text: "must be owner of table x" has the same code and is a 400.
             status = 403 if "permission denied" in error.message else 400
@@ -60,8 +59,8 @@ def explain(error: Exception) -> tuple[int, dict[str, Any]]:
         case RequestError():
             status = error.status
             members = {"error": [error.message], "context": error.context, "detail": error.detail}
-        case psycopg.OperationalError():
-            status, members = 503, {"error": [str(error).strip()]}
+        case psycopg.OperationalError():  # the connection was lost
+            status, members = 400, {"error": ["Connection terminated"]}
         case _:
             raise error
     return status, {name: value for name, value in members.items() if value}

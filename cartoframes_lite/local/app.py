@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import unquote
@@ -12,8 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .access import Door
 from .answers import RequestError, failure, json_answer
@@ -48,6 +50,7 @@ from .routes import (
 )
 from .routes import exports as export_routes
 from .routes import imports as import_routes
+from .server import KEEP_ALIVE_S
 from .state import State
 from .syncs.schedule import Syncs
 
@@ -56,6 +59,13 @@ _MAX_HEAD_BYTES = 8192  # of URL and headers, as Node.js allows
 _MAPS_PATH = "/api/v1/map"
 _UNKNOWN_TO_MAPS = "DB host or name not found in redis (try CARTODB/script/restore_redis)"
 _UNKNOWN_USER_ADVICE = "Please check that you have entered the correct domain."
+_SQL_PATH = re.compile("/api/[^/]+/sql/")
+_ORIGINAL_PATH = "cartoframes_lite.original_path"  # in the scope, with the user
+_NOT_FOUND_PAGE = (
+    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
+    "<body>\n<pre>Cannot {method} {path}</pre>\n</body>\n</html>\n"
+)
+_KEEP_ALIVE = ((b"connection", b"keep-alive"), (b"keep-alive", b"timeout=%d" % KEEP_ALIVE_S))
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -98,7 +108,7 @@ def create_app(state: State) -> Starlette:
 
     app = Starlette(
         routes=[  # tried in this order: first what is asked for most
-            *sql_copy.routes(door, sessions),
+            *sql_copy.routes(door, sessions, state),
             *sql_batch.routes(door, jobs),
             *sql.routes(door, sessions),
             *named_maps.routes(state, maps_door, layergroups, templates, tiles),
@@ -140,7 +150,8 @@ async def _unroutable(request: Request, error: Exception) -> Response:
     """Answer what Starlette refuses. A path without this method is one that does not exist, for CARTO."""
     assert isinstance(error, HTTPException)  # what it is registered for
     if error.status_code in (404, 405):
-        return PlainTextResponse(f"Cannot {request.method} {request.url.path}\n", 404)
+        path = html.escape(request.scope[_ORIGINAL_PATH].decode("latin-1"))
+        return HTMLResponse(_NOT_FOUND_PAGE.format(method=request.method, path=path), 404)
     return _failure(request.url.path, RequestError(error.detail, status=error.status_code))
 
 
@@ -150,6 +161,20 @@ def _failure(path: str, error: RequestError) -> Response:
         return failure(error)
     status, members = explain(error)
     return json_answer(members, status=status)
+
+
+def _announcing_keep_alive(scope: Scope, send: Send) -> Send:
+    """Return a `send` that tells the client how long its connection is kept, if it is to be kept at all."""
+    asked = b", ".join(value for name, value in scope["headers"] if name == b"connection").lower()
+    if scope["http_version"] == "1.0" or b"close" in asked:
+        return send
+
+    async def announce(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *_KEEP_ALIVE]
+        await send(message)
+
+    return announce
 
 
 class Entrance:
@@ -171,11 +196,15 @@ class Entrance:
             await self._app(scope, receive, send)
             return
         user, raw_path = _split(scope["raw_path"])
+        if raw_path.endswith("/") and _SQL_PATH.match(raw_path):
+            raw_path = raw_path[:-1]  # the same, for CARTO
         answer = self._refusal(scope, user, raw_path)
+        send = _announcing_keep_alive(scope, send)
         if answer is not None:
             await answer(scope, receive, send)
         else:
-            await self._app({**scope, "path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}, receive, send)
+            changed = {"path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}
+            await self._app({**scope, **changed, _ORIGINAL_PATH: scope["raw_path"]}, receive, send)
 
     def _refusal(self, scope: Scope, user: str | None, path: str) -> Response | None:
         # Another name for this host is a page in a browser that was made to resolve to it.

@@ -51,7 +51,7 @@ async def body_parameters(request: Request) -> Parameters:
     RequestError
         If the body is too large, or is not what its type says.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = request.headers.get("content-type", "").partition(";")[0]  # in lower case only, as CARTO reads it
     body = await read_body(request)
     if content_type == "multipart/form-data":
         return await _multipart(request, body)

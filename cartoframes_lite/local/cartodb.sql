@@ -13,22 +13,26 @@ CREATE TABLE IF NOT EXISTS cartodb.cdb_tablemetadata (
 REVOKE ALL ON cartodb.cdb_tablemetadata FROM PUBLIC;
 GRANT SELECT ON cartodb.cdb_tablemetadata TO PUBLIC;
 
--- A transaction always leaves a version of the row of its own, but one for all of its statements: with it, caches tell
--- also a transaction that began before the last one that was committed.
+-- Rows of tables that are gone are removed on the way. Two transactions that are the first to change a table at the
+-- same time collide on the key, as on CARTO. A transaction always leaves a version of the row of its own, but one for
+-- all of its statements: with it, caches tell also a transaction that began before the last one that was committed.
 CREATE OR REPLACE FUNCTION cartodb._cdb_touch(tablename regclass) RETURNS void
-LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO cartodb.cdb_tablemetadata AS known (tabname, updated_at) VALUES (tablename, now())
-    ON CONFLICT (tabname) DO UPDATE SET updated_at = greatest(known.updated_at, excluded.updated_at)
-    WHERE known.xmin <> pg_current_xact_id()::xid
+LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM cartodb.cdb_tablemetadata m WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = m.tabname);
+    UPDATE cartodb.cdb_tablemetadata SET updated_at = greatest(updated_at, now())
+    WHERE tabname = tablename AND xmin <> pg_current_xact_id()::xid;
+    INSERT INTO cartodb.cdb_tablemetadata (tabname, updated_at)
+    SELECT tablename, now() WHERE NOT EXISTS (SELECT FROM cartodb.cdb_tablemetadata WHERE tabname = tablename);
+END
 $$;
-REVOKE ALL ON FUNCTION cartodb._cdb_touch(regclass) FROM PUBLIC;
 
--- Does nothing for who may not write to the table; session_user, for current_user is the definer.
+-- For the account's owner only, as on CARTO: any other key makes a table's trigger fire, by "DELETE ... WHERE false".
 CREATE OR REPLACE FUNCTION cartodb.cdb_tablemetadatatouch(tablename regclass) RETURNS void
 LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT cartodb._cdb_touch(tablename)
-    WHERE has_table_privilege(session_user, tablename, 'INSERT, UPDATE, DELETE, TRUNCATE')
 $$;
+REVOKE ALL ON FUNCTION cartodb.cdb_tablemetadatatouch(regclass) FROM PUBLIC;
 
 -- With the definer's rights, for rows may also come through a view, by who may not write to the table itself.
 CREATE OR REPLACE FUNCTION cartodb.cdb_tablemetadata_trigger() RETURNS trigger
@@ -49,41 +53,57 @@ $$;
 CREATE OR REPLACE FUNCTION cartodb.cdb_userquotainbytes() RETURNS bigint
 LANGUAGE sql STABLE AS $$ SELECT cartodb._cdb_userquotainbytes() $$;
 
--- Returns the quota that held before. For the account's owner only.
+-- For the account's owner only.
 CREATE OR REPLACE FUNCTION cartodb.cdb_setuserquotainbytes(bytes bigint) RETURNS bigint
 LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE cartodb_local.account a SET quota_bytes = bytes
-    FROM (SELECT quota_bytes FROM cartodb_local.account FOR UPDATE) old RETURNING old.quota_bytes
+    UPDATE cartodb_local.account SET quota_bytes = bytes RETURNING quota_bytes
 $$;
 REVOKE ALL ON FUNCTION cartodb.cdb_setuserquotainbytes(bigint) FROM PUBLIC;
 
--- Half of the bytes on disk: CARTO does not charge for its second geometry column and the indexes.
+-- Waits for whoever has an ACCESS EXCLUSIVE lock on the table. What goes wrong meanwhile, a deadlock above all, is no
+-- more than a notice.
+CREATE OR REPLACE FUNCTION cartodb._cdb_total_relation_size(schema_name text, table_name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN coalesce(pg_total_relation_size(pg_catalog.format('%I.%I', schema_name, table_name)::regclass), 0);
+EXCEPTION WHEN others THEN
+    RAISE NOTICE 'cartodb._CDB_total_relation_size(''%'', ''%'') caught error: % (%)',
+        schema_name, table_name, SQLERRM, SQLSTATE;
+    RETURN 0;
+END
+$$;
+
+-- Half of the bytes on disk: CARTO does not charge for its second geometry column.
 CREATE OR REPLACE FUNCTION cartodb.cdb_userdatasize(schema_name text) RETURNS bigint
-LANGUAGE sql STABLE AS $$
-    SELECT (coalesce(sum(pg_total_relation_size(c.oid)), 0) / 2)::bigint
+LANGUAGE sql VOLATILE AS $$
+    SELECT (coalesce(sum(cartodb._cdb_total_relation_size(n.nspname, c.relname)), 0) / 2)::bigint
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = schema_name AND c.relkind IN ('r', 'm')
+    WHERE n.nspname = schema_name AND c.relkind = 'r' AND c.relname !~ '^analysis_[a-f0-9]{10}_[a-f0-9]{40}$'
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                       AND d.objid = c.oid AND d.deptype = 'e')
 $$;
 
 CREATE OR REPLACE FUNCTION cartodb.cdb_userdatasize() RETURNS bigint
-LANGUAGE sql STABLE AS $$ SELECT cartodb.cdb_userdatasize('public') $$;
+LANGUAGE sql VOLATILE AS $$ SELECT cartodb.cdb_userdatasize('public') $$;
 
--- Measured at each statement, but only if somebody has set a quota below the one of a new account.
+-- Measures the tables of a schema, with some probability; a quota of 0 is none.
 CREATE OR REPLACE FUNCTION cartodb.cdb_checkquota() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE
-    quota bigint := cartodb._cdb_userquotainbytes();
-    over_bytes bigint;
+    quota bigint;
+    used double precision;
 BEGIN
-    IF quota < 1099511627776 THEN
-        over_bytes := cartodb.cdb_userdatasize(TG_TABLE_SCHEMA::text) - quota;
-        IF over_bytes > 0 THEN
-            RAISE EXCEPTION 'Quota exceeded by %KB', ceil(over_bytes / 1024.0);
+    IF random() >= TG_ARGV[0]::double precision THEN
+        RETURN NEW;
+    END IF;
+    quota := cartodb._cdb_userquotainbytes();
+    IF quota <> 0 THEN
+        used := cartodb.cdb_userdatasize(TG_ARGV[2]);
+        IF used > quota THEN
+            RAISE EXCEPTION 'Quota exceeded by %KB', (used - quota) / 1024;
         END IF;
     END IF;
-    RETURN NULL;
+    RETURN NEW;
 END
 $$;
 

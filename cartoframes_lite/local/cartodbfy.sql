@@ -1,190 +1,358 @@
 -- CDB_CartodbfyTable: give a table the columns, indexes and triggers that CARTO's maps and clients expect.
+--
+-- It decides as CARTO's own function does, also where that loses data: a table that works here works there. format() is
+-- called with its schema, since users may have made one that fits better.
 
--- Tell whether a table needs no rewriting: cartodb_id is a unique integer that fills itself, and both geometry
--- columns have their SRID. Types with Z or M, and columns in any order, will do.
-CREATE OR REPLACE FUNCTION cartodb._cdb_has_final_shape(reloid regclass) RETURNS boolean
-LANGUAGE sql STABLE AS $$
-    SELECT count(*) FILTER (
-               WHERE a.attname = 'cartodb_id' AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-                 AND a.attnotnull
-                 AND (a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%')
-                 AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = reloid AND i.indisunique AND i.indisvalid
-                             AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum
-                             AND i.indpred IS NULL AND i.indexprs IS NULL)
-           ) = 1
-       AND count(*) FILTER (WHERE a.attname = 'the_geom' AND format_type(a.atttypid, NULL) = 'geometry'
-                            AND postgis_typmod_srid(a.atttypmod) = 4326) = 1
-       AND count(*) FILTER (WHERE a.attname = 'the_geom_webmercator' AND format_type(a.atttypid, NULL) = 'geometry'
-                            AND postgis_typmod_srid(a.atttypmod) = 3857) = 1
-    FROM pg_attribute a
-    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    WHERE a.attrelid = reloid AND a.attnum > 0 AND NOT a.attisdropped
-$$;
-
--- The expression that fills cartodb_id, a bigint: the column of this name, or the number of the row.
-CREATE OR REPLACE FUNCTION cartodb._cdb_has_usable_primary_id(reloid regclass) RETURNS text
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    usable boolean;
+-- Functions of earlier versions of this file.
+DROP FUNCTION IF EXISTS cartodb._cdb_has_final_shape(regclass), cartodb._cdb_geometry_column(regclass),
+    cartodb._cdb_geometry_expression(regclass, name), cartodb._cdb_rewrite_table(regclass),
+    cartodb._cdb_create_indexes_and_triggers(regclass);
+DO $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM cartodb.cdb_columnnames(reloid) c WHERE c = 'cartodb_id') THEN
-        RETURN 'row_number() OVER ()';
+    IF 'text'::regtype = (SELECT prorettype FROM pg_proc
+                          WHERE oid = to_regprocedure('cartodb._cdb_has_usable_primary_id(regclass)')) THEN
+        DROP FUNCTION cartodb._cdb_has_usable_primary_id(regclass);
     END IF;
-    BEGIN
-        EXECUTE format('SELECT count(cartodb_id) = count(*) AND count(DISTINCT cartodb_id::text::bigint) = count(*)'
-                       ' FROM %s', reloid) INTO usable;
-    EXCEPTION WHEN data_exception THEN
-        usable := false;
-    END;
-    IF NOT usable THEN
-        RAISE EXCEPTION '_CDB_Has_Usable_Primary_ID: Error: invalid cartodb_id';
-    END IF;
-    RETURN 'cartodb_id::text::bigint';
 END
 $$;
 
--- The column that becomes the_geom, or NULL: of this name if it is geometry or text that can be read as such,
--- else the first column of geometry, one with SRID 4326 before others.
-CREATE OR REPLACE FUNCTION cartodb._cdb_geometry_column(reloid regclass) RETURNS name
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-    kind text := cartodb.cdb_columntype(reloid, 'the_geom');
+-- Run a statement of a step; an error names both.
+CREATE OR REPLACE FUNCTION cartodb._cdb_run(step text, statement text) RETURNS void
+LANGUAGE plpgsql AS $$
 BEGIN
-    IF kind = 'geometry' THEN
-        RETURN 'the_geom';
-    ELSIF kind IN ('text', 'character varying', 'character', 'geography', 'bytea') THEN
-        BEGIN
-            EXECUTE format('SELECT count(the_geom::geometry) FROM %s', reloid);
-            RETURN 'the_geom';
-        EXCEPTION WHEN internal_error OR data_exception THEN
-            NULL; -- kept under another name
-        END;
+    EXECUTE statement;
+EXCEPTION WHEN others THEN
+    RAISE EXCEPTION 'CDB(%:%:%): %', step, SQLSTATE, SQLERRM, statement;
+END
+$$;
+
+-- A name made of stem and suffix that is not among some others, with a number behind it if need be.
+CREATE OR REPLACE FUNCTION cartodb._cdb_free_name(stem text, suffix text, taken name[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    number integer := 0;
+    first text;
+    free text;
+BEGIN
+    WHILE octet_length(stem || suffix) > 59 LOOP -- four digits fit behind it
+        stem := left(stem, -1);
+    END LOOP;
+    first := stem || suffix;
+    free := first;
+    WHILE free = ANY(taken) LOOP
+        free := first || number::text;
+        number := number + 1;
+    END LOOP;
+    RETURN free;
+END
+$$;
+
+-- Say whether there is a key to keep: the column cartodb_id, or another integer primary key, which gets this name.
+-- Raises an error if there is a cartodb_id whose values cannot be a key.
+CREATE OR REPLACE FUNCTION cartodb._cdb_has_usable_primary_id(reloid regclass) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    step CONSTANT text := '_CDB_Has_Usable_Primary_ID';
+    attempt text;
+    is_key boolean;
+    other_key name;
+BEGIN
+    SELECT a.attnotnull AND EXISTS (SELECT FROM pg_index i
+                                    WHERE i.indrelid = reloid::oid AND a.attnum = ANY(i.indkey) AND i.indisunique)
+    INTO is_key FROM pg_attribute a
+    WHERE a.attrelid = reloid::oid AND a.attname = 'cartodb_id' AND NOT a.attisdropped;
+    IF FOUND AND is_key THEN
+        RETURN true;
+    ELSIF NOT FOUND THEN
+        SELECT a.attname INTO other_key
+        FROM pg_attribute a JOIN pg_index i ON i.indrelid = a.attrelid AND a.attnum = ANY(i.indkey)
+        WHERE a.attrelid = reloid::oid AND i.indisprimary
+          AND a.atttypid IN ('int2'::regtype::oid, 'int4'::regtype::oid, 'int8'::regtype::oid)
+        ORDER BY a.attnum LIMIT 1;
+        IF FOUND THEN
+            PERFORM cartodb._cdb_run(
+                step, pg_catalog.format('ALTER TABLE %s RENAME COLUMN %I TO cartodb_id', reloid, other_key)
+            );
+        END IF;
+        RETURN FOUND;
     END IF;
-    RETURN (
-        SELECT attname FROM pg_attribute
-        WHERE attrelid = reloid AND attnum > 0 AND NOT attisdropped AND format_type(atttypid, NULL) = 'geometry'
-        ORDER BY postgis_typmod_srid(atttypmod) = 4326 DESC, attname = 'the_geom_webmercator', attnum
-        LIMIT 1
+    attempt := pg_catalog.format(
+        'ALTER TABLE %s ADD CONSTRAINT cartodb_id_pk PRIMARY KEY (cartodb_id),'
+        ' ADD CONSTRAINT cartodb_id_integer CHECK (cartodb_id::integer >= 0)', reloid
     );
+    BEGIN
+        EXECUTE attempt;
+    EXCEPTION
+        WHEN unique_violation OR not_null_violation OR invalid_text_representation THEN
+            RAISE EXCEPTION 'CDB(%: Error: invalid cartodb_id, cartodb_id): %', step, attempt;
+        WHEN others THEN
+            RAISE EXCEPTION 'CDB(%: %): %', step, SQLERRM, attempt;
+    END;
+    EXECUTE pg_catalog.format(
+        'ALTER TABLE %s DROP CONSTRAINT cartodb_id_pk, DROP CONSTRAINT cartodb_id_integer', reloid
+    );
+    RETURN true;
 END
 $$;
 
--- The type of the_geom, and the expression that fills it from a column. A column that has the SRID in its type
--- keeps the type; else its rows say whether they have Z or M.
-CREATE OR REPLACE FUNCTION cartodb._cdb_geometry_expression(
-    reloid regclass, colname name, OUT type text, OUT expression text
+-- The columns to make the geometry columns of: the last one with each SRID in its type, and a text column of one of
+-- the two names, if it can be read as geometry. What else has one of the names and is no geometry gets another name.
+-- PostGIS reads an SRID of 0 from the type modifiers of most other types: a column with another one is overlooked.
+-- The query joins and sorts as CARTO's does: which one of several is the last is up to the sort, which is not stable.
+CREATE OR REPLACE FUNCTION cartodb._cdb_find_geometries(
+    reloid regclass, OUT lonlat name, OUT mercator name, OUT as_text name, OUT text_has_srid boolean
 )
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql AS $$
+DECLARE
+    candidate record;
+    text_srid integer;
+    other_name text;
+BEGIN
+    text_has_srid := true;
+    FOR candidate IN
+        SELECT a.attname AS name, t.typname AS type, postgis_typmod_srid(a.atttypmod) AS srid,
+            wanted.name AS wanted_name, wanted.srid AS wanted_srid
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid,
+            (VALUES ('the_geom', 4326), ('the_geom_webmercator', 3857)) AS wanted (name, srid)
+        WHERE c.oid = reloid::oid AND a.attnum > 0 AND NOT a.attisdropped
+          AND postgis_typmod_srid(a.atttypmod) IN (0, 3857, 4326)
+        ORDER BY t.oid
+    LOOP
+        IF candidate.type = 'geometry' THEN
+            IF candidate.srid = 0 THEN
+                text_has_srid := true;
+            ELSIF candidate.srid <> candidate.wanted_srid THEN
+                NULL; -- there is another row for it
+            ELSIF candidate.srid = 4326 THEN
+                lonlat := candidate.name;
+            ELSE
+                mercator := candidate.name;
+            END IF;
+            CONTINUE;
+        ELSIF candidate.name <> candidate.wanted_name THEN
+            CONTINUE;
+        ELSIF candidate.type IN ('text', 'varchar') THEN
+            BEGIN
+                EXECUTE pg_catalog.format('SELECT max(ST_SRID(%I::geometry)) FROM %s', candidate.name, reloid)
+                    INTO text_srid;
+                as_text := candidate.name;
+                text_has_srid := text_has_srid AND text_srid IS DISTINCT FROM 0;
+                CONTINUE;
+            EXCEPTION WHEN others THEN
+                IF SQLERRM <> 'parse error - invalid geometry' THEN
+                    RAISE EXCEPTION 'CDB(_CDB_Has_Usable_Geom) UNEXPECTED ERROR';
+                END IF;
+            END;
+        END IF;
+        other_name := cartodb._cdb_free_name(
+            candidate.name, '',
+            ARRAY(SELECT attname FROM pg_attribute WHERE attrelid = reloid::oid AND NOT attisdropped)
+        );
+        PERFORM cartodb._cdb_run(
+            '_CDB_Has_Usable_Geom',
+            pg_catalog.format('ALTER TABLE %s RENAME COLUMN %I TO %I', reloid, candidate.name, other_name)
+        );
+    END LOOP;
+END
+$$;
+
+-- Give a column a name; another column of this name is dropped.
+CREATE OR REPLACE FUNCTION cartodb._cdb_take_name(reloid regclass, colname name, wanted name) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF colname <> wanted THEN
+        PERFORM cartodb._cdb_run(
+            '_CDB_Rewrite_Table', pg_catalog.format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', reloid, wanted)
+        );
+        PERFORM cartodb._cdb_run(
+            '_CDB_Rewrite_Table', pg_catalog.format('ALTER TABLE %s RENAME COLUMN %I TO %I', reloid, colname, wanted)
+        );
+    END IF;
+END
+$$;
+
+-- What a rewritten table selects as the_geom and the_geom_webmercator, if it does not have both of them, and the
+-- column that they come from: that with text, else the first one of geometry; the_geom need not be that.
+CREATE OR REPLACE FUNCTION cartodb._cdb_transformed_geometry(
+    reloid regclass, as_text name, text_has_srid boolean, OUT source name, OUT columns text
+)
+LANGUAGE plpgsql AS $$
 DECLARE
     typmod integer;
-    dimensions integer;
+    first_srid integer;
+    value text;
 BEGIN
-    SELECT CASE WHEN format_type(atttypid, NULL) = 'geometry' THEN atttypmod ELSE -1 END INTO typmod
-    FROM pg_attribute WHERE attrelid = reloid AND attname = colname;
-    IF postgis_typmod_srid(typmod) = 4326 THEN
-        type := format('geometry(%s,4326)', postgis_typmod_type(typmod));
-        expression := format('%I', colname);
-        RETURN;
+    IF as_text IS NOT NULL THEN
+        SELECT a.attname INTO source FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = reloid::oid AND a.attname = as_text AND NOT a.attisdropped
+          AND t.typname IN ('text', 'varchar');
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'CDB(_CDB_Rewrite_Table): Text column % is missing!', as_text;
+        END IF;
+        value := pg_catalog.format(
+            CASE WHEN text_has_srid THEN '%I::geometry' ELSE 'ST_SetSRID(%I::geometry, 4326)' END, source
+        );
+    ELSE
+        SELECT a.attname, a.atttypmod INTO source, typmod
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = reloid::oid AND a.attnum > 0 AND NOT a.attisdropped AND t.typname = 'geometry'
+        ORDER BY a.attnum LIMIT 1;
+        IF NOT FOUND THEN
+            columns := 'NULL::geometry(Geometry,4326) AS the_geom,'
+                       ' NULL::geometry(Geometry,3857) AS the_geom_webmercator';
+            RETURN;
+        END IF;
+        EXECUTE pg_catalog.format('SELECT ST_SRID(%I) FROM %s LIMIT 1', source, reloid) INTO first_srid;
+        value := pg_catalog.format(
+            CASE WHEN postgis_typmod_srid(typmod) = 0 AND first_srid = 0 THEN 'ST_SetSRID(%I, 4326)' ELSE '%I' END,
+            source
+        );
     END IF;
-    EXECUTE format('SELECT coalesce(bit_or(ST_Zmflag(%I::geometry)), 0) FROM %s', colname, reloid) INTO dimensions;
-    type := format('geometry(Geometry%s,4326)', (ARRAY['', 'M', 'Z', 'ZM'])[dimensions + 1]);
-    expression := format(
-        '%s(CASE ST_SRID(%2$I::geometry) WHEN 4326 THEN %2$I::geometry'
-        ' WHEN 0 THEN ST_SetSRID(%2$I::geometry, 4326) ELSE ST_Transform(%2$I::geometry, 4326) END)',
-        (ARRAY['ST_Force2D', 'ST_Force3DM', 'ST_Force3DZ', 'ST_Force4D'])[dimensions + 1], colname
+    columns := pg_catalog.format(
+        'ST_Transform(%1$s, 4326)::geometry(Geometry,4326) AS the_geom,'
+        ' cartodb.CDB_TransformToWebmercator(%1$s)::geometry(Geometry,3857) AS the_geom_webmercator', value
     );
 END
 $$;
 
--- Replace a table by one in final shape; return the new one. What hangs on the old one (defaults, constraints,
--- indexes, triggers, grants) is lost, as on CARTO.
-CREATE OR REPLACE FUNCTION cartodb._cdb_rewrite_table(reloid regclass) RETURNS regclass
+-- Fill a new table with the rows of another: key, geometry, then the rest in their order. Defaults, constraints,
+-- indexes, triggers and grants stay behind.
+CREATE OR REPLACE FUNCTION cartodb._cdb_copy_table(
+    reloid regclass, copy text, sequence text, key_expression text, source name, geometry_columns text
+) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    id_expression text := cartodb._cdb_has_usable_primary_id(reloid);
-    geometry_column name := cartodb._cdb_geometry_column(reloid);
-    geometry_type text := 'geometry(Geometry,4326)';
-    geometry_expression text := 'NULL';
-    mercator_expression text;
-    mercator_type text;
+    step CONSTANT text := '_CDB_Rewrite_Table';
     rest text;
-    space name;
-    old_name name;
-    owner name;
-    staging text := 'cdb_rewrite_' || reloid::oid;
-    sequence text;
-    result regclass;
+    highest bigint;
 BEGIN
-    SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner) INTO space, old_name, owner
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = reloid;
-    IF geometry_column IS NOT NULL THEN
-        SELECT g.type, g.expression INTO geometry_type, geometry_expression
-        FROM cartodb._cdb_geometry_expression(reloid, geometry_column) g;
-    END IF;
-    SELECT 'the_geom_webmercator', format_type(atttypid, atttypmod) INTO mercator_expression, mercator_type
+    SELECT coalesce(string_agg(pg_catalog.format(', %I', attname), '' ORDER BY attnum), '') INTO rest
     FROM pg_attribute
-    WHERE attrelid = reloid AND attname = 'the_geom_webmercator' AND attnum > 0 AND NOT attisdropped
-      AND format_type(atttypid, NULL) = 'geometry' AND postgis_typmod_srid(atttypmod) = 3857;
-    IF NOT FOUND THEN
-        mercator_expression :=
-            format('cartodb.cdb_transformtowebmercator((%s)::%s)', geometry_expression, geometry_type);
-        -- Of any kind: clipping makes several polygons of one.
-        mercator_type := format('geometry(Geometry%s,3857)', substring(geometry_type FROM '(ZM|Z|M),'));
+    WHERE attrelid = reloid::oid AND attnum > 0 AND NOT attisdropped
+      AND attname NOT IN ('cartodb_id', 'the_geom', 'the_geom_webmercator', coalesce(source, ''));
+    PERFORM cartodb._cdb_run(step, pg_catalog.format(
+        'CREATE TABLE %s AS SELECT %s AS cartodb_id, %s%s FROM %s', copy, key_expression, geometry_columns, rest, reloid
+    ));
+    EXECUTE pg_catalog.format('SELECT max(cartodb_id) FROM %s', copy) INTO highest;
+    IF highest IS NOT NULL THEN
+        PERFORM cartodb._cdb_run(step, pg_catalog.format('SELECT pg_catalog.setval(%L, %s)', sequence, highest));
     END IF;
-    SELECT coalesce(string_agg(', ' || CASE WHEN attname = 'the_geom' THEN 'the_geom AS invalid_the_geom'
-                               ELSE quote_ident(attname) END, '' ORDER BY attnum), '') INTO rest
-    FROM pg_attribute
-    WHERE attrelid = reloid AND attnum > 0 AND NOT attisdropped
-      AND attname NOT IN ('cartodb_id', 'the_geom_webmercator', coalesce(geometry_column, ''));
-
-    EXECUTE format(
-        'CREATE TABLE %I.%I AS SELECT (%s) AS cartodb_id, (%s)::%s AS the_geom,'
-        ' (%s)::%s AS the_geom_webmercator%s FROM %s',
-        space, staging, id_expression, geometry_expression, geometry_type,
-        mercator_expression, mercator_type, rest, reloid
+    PERFORM cartodb._cdb_run(
+        step,
+        pg_catalog.format('ALTER TABLE %s ALTER COLUMN cartodb_id SET DEFAULT pg_catalog.nextval(%L)', copy, sequence)
     );
-    EXECUTE format('DROP TABLE %s', reloid);
-    EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', space, staging, old_name);
-    result := format('%I.%I', space, old_name)::regclass;
-
-    sequence := left(old_name, 48) || '_cartodb_id_seq';
-    WHILE to_regclass(format('%I.%I', space, sequence)) IS NOT NULL LOOP
-        sequence := left(old_name, 40) || '_' || substr(md5(random()::text), 1, 7) || '_cartodb_id_seq';
-    END LOOP;
-    EXECUTE format('CREATE SEQUENCE %I.%I OWNED BY %s.cartodb_id', space, sequence, result);
-    EXECUTE format('SELECT setval(%L, coalesce(max(cartodb_id), 0) + 1, false) FROM %s',
-                   format('%I.%I', space, sequence), result);
-    EXECUTE format('ALTER TABLE %s ALTER cartodb_id SET DEFAULT nextval(%L), ALTER cartodb_id SET NOT NULL,'
-                   ' ADD PRIMARY KEY (cartodb_id)', result, format('%I.%I', space, sequence));
-    IF owner <> current_user THEN
-        EXECUTE format('ALTER TABLE %s OWNER TO %I', result, owner);
-    END IF;
-    RETURN result;
+    PERFORM cartodb._cdb_run(step, pg_catalog.format('ALTER SEQUENCE %s OWNED BY %s.cartodb_id', sequence, copy));
+    PERFORM cartodb._cdb_run(step, pg_catalog.format('DROP TABLE %s', reloid));
 END
 $$;
 
-CREATE OR REPLACE FUNCTION cartodb._cdb_create_indexes_and_triggers(reloid regclass) RETURNS void
+-- Bring a table into its final shape and place; return it, another one than before if it had to be rewritten.
+CREATE OR REPLACE FUNCTION cartodb._cdb_rewrite_table(reloid regclass, destschema text) RETURNS regclass
 LANGUAGE plpgsql AS $$
 DECLARE
+    step CONSTANT text := '_CDB_Rewrite_Table';
+    has_key boolean := cartodb._cdb_has_usable_primary_id(reloid);
+    old_sequence text := CASE WHEN has_key THEN pg_get_serial_sequence(reloid::text, 'cartodb_id') END;
+    space text;
+    table_name text;
+    taken name[];
+    sequence text;
+    copy_name text;
+    found record;
+    source name;
+    geometry_columns text := 'the_geom, the_geom_webmercator';
+BEGIN
+    SELECT n.nspname, c.relname INTO space, table_name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = reloid::oid;
+    found := cartodb._cdb_find_geometries(reloid);
+    PERFORM cartodb._cdb_take_name(reloid, found.lonlat, 'the_geom');
+    PERFORM cartodb._cdb_take_name(reloid, found.mercator, 'the_geom_webmercator');
+    IF found.lonlat IS NULL OR found.mercator IS NULL THEN
+        SELECT g.source, g.columns INTO source, geometry_columns
+        FROM cartodb._cdb_transformed_geometry(reloid, found.as_text, found.text_has_srid) g;
+    ELSIF old_sequence IS NOT NULL THEN
+        IF destschema <> space THEN
+            PERFORM cartodb._cdb_run(step, pg_catalog.format('ALTER TABLE %s SET SCHEMA %I', reloid, destschema));
+        END IF;
+        RETURN reloid;
+    END IF;
+
+    sequence := table_name || '_cartodb_id_seq';
+    IF old_sequence = pg_catalog.format('%I.%I', destschema, sequence) THEN
+        PERFORM cartodb._cdb_run(
+            step, pg_catalog.format('ALTER SEQUENCE %s RENAME TO %I', old_sequence, 'tmp_' || sequence)
+        );
+    END IF;
+    taken := ARRAY(SELECT relname FROM pg_class WHERE relnamespace = destschema::regnamespace::oid);
+    sequence := pg_catalog.format('%I.%I', destschema, cartodb._cdb_free_name(table_name, '_cartodb_id_seq', taken));
+    PERFORM cartodb._cdb_run(step, pg_catalog.format('CREATE SEQUENCE %s', sequence));
+    copy_name := CASE WHEN destschema = space THEN cartodb._cdb_free_name(table_name, '', taken) ELSE table_name END;
+    PERFORM cartodb._cdb_copy_table(
+        reloid, pg_catalog.format('%I.%I', destschema, copy_name), sequence,
+        CASE WHEN has_key THEN 'cartodb_id::integer' ELSE pg_catalog.format('pg_catalog.nextval(%L)', sequence) END,
+        source, geometry_columns
+    );
+    IF copy_name <> table_name THEN
+        PERFORM cartodb._cdb_run(
+            step, pg_catalog.format('ALTER TABLE %I.%I RENAME TO %I', destschema, copy_name, table_name)
+        );
+    END IF;
+    RETURN pg_catalog.format('%I.%I', destschema, table_name)::regclass;
+END
+$$;
+
+-- Make cartodb_id the primary key, and see to it that both geometry columns have an index of their kind.
+CREATE OR REPLACE FUNCTION cartodb._cdb_add_indexes(reloid regclass) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    step CONSTANT text := '_CDB_Add_Indexes';
+    key record;
     colname name;
 BEGIN
+    SELECT c.conname AS name, a.attname AS column INTO key
+    FROM pg_constraint c LEFT JOIN pg_attribute a
+        ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum] AND a.attname = 'cartodb_id'
+    WHERE c.conrelid = reloid::oid AND c.contype = 'p';
+    IF FOUND AND key.column IS NULL THEN
+        PERFORM cartodb._cdb_run(step, pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I', reloid, key.name));
+    END IF;
+    IF key.column IS NULL THEN
+        PERFORM cartodb._cdb_run(step, pg_catalog.format('ALTER TABLE %s ADD PRIMARY KEY (cartodb_id)', reloid));
+    END IF;
     FOR colname IN
-        SELECT attname FROM pg_attribute a
-        WHERE attrelid = reloid AND attname IN ('the_geom', 'the_geom_webmercator') AND NOT attisdropped
+        SELECT a.attname FROM pg_attribute a
+        WHERE a.attrelid = reloid::oid AND a.attname IN ('the_geom', 'the_geom_webmercator') AND NOT a.attisdropped
           AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
                           JOIN pg_am m ON m.oid = c.relam
-                          WHERE i.indrelid = reloid AND i.indkey[0] = a.attnum AND m.amname = 'gist')
-        ORDER BY attnum
+                          WHERE i.indrelid = reloid::oid AND a.attnum = ANY(i.indkey) AND m.amname = 'gist')
+        ORDER BY a.attname
     LOOP
-        EXECUTE format('CREATE INDEX ON %s USING gist (%I)', reloid, colname);
+        PERFORM cartodb._cdb_run(step, pg_catalog.format('CREATE INDEX ON %s USING gist (%I)', reloid, colname));
     END LOOP;
-    EXECUTE format('CREATE OR REPLACE TRIGGER track_updates AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s'
-                   ' FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_tablemetadata_trigger()', reloid);
-    EXECUTE format('CREATE OR REPLACE TRIGGER update_the_geom_webmercator_trigger'
-                   ' BEFORE INSERT OR UPDATE OF the_geom ON %s'
-                   ' FOR EACH ROW EXECUTE FUNCTION cartodb._cdb_update_the_geom_webmercator()', reloid);
-    EXECUTE format('CREATE OR REPLACE TRIGGER test_quota BEFORE INSERT OR UPDATE ON %s'
-                   ' FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_checkquota()', reloid);
+END
+$$;
+
+-- The quota is checked at one statement of ten, and at one row of a thousand: arguments are the probability, a quota
+-- that is not used, and the schema to measure.
+CREATE OR REPLACE FUNCTION cartodb._cdb_create_triggers(destschema text, reloid regclass) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE pg_catalog.format(
+        'CREATE TRIGGER track_updates AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s'
+        ' FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_tablemetadata_trigger()', reloid
+    );
+    EXECUTE pg_catalog.format(
+        'CREATE TRIGGER update_the_geom_webmercator_trigger BEFORE INSERT OR UPDATE OF the_geom ON %s'
+        ' FOR EACH ROW EXECUTE FUNCTION cartodb._cdb_update_the_geom_webmercator()', reloid
+    );
+    EXECUTE pg_catalog.format(
+        'CREATE TRIGGER test_quota BEFORE INSERT OR UPDATE ON %s'
+        ' FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_checkquota(0.1, ''-1'', %L)', reloid, destschema
+    );
+    EXECUTE pg_catalog.format(
+        'CREATE TRIGGER test_quota_per_row BEFORE INSERT OR UPDATE ON %s'
+        ' FOR EACH ROW EXECUTE FUNCTION cartodb.cdb_checkquota(0.001, ''-1'', %L)', reloid, destschema
+    );
 END
 $$;
 
@@ -192,30 +360,24 @@ $$;
 CREATE OR REPLACE FUNCTION cartodb.cdb_cartodbfytable(destschema text, reloid regclass) RETURNS regclass
 LANGUAGE plpgsql AS $$
 DECLARE
-    kind "char";
-    space name;
-    result regclass := reloid;
+    trigger_name text;
+    result regclass;
 BEGIN
-    SELECT c.relkind, n.nspname INTO kind, space
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = reloid;
-    IF kind IS DISTINCT FROM 'r' THEN
-        RAISE EXCEPTION 'CDB_CartodbfyTable: % is not a table', reloid;
+    IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = destschema) THEN
+        RAISE EXCEPTION 'Invalid schema name "%"', destschema;
     END IF;
-    IF space <> destschema THEN
-        EXECUTE format('ALTER TABLE %s SET SCHEMA %I', reloid, destschema);
-    END IF;
-    IF NOT cartodb._cdb_has_final_shape(reloid) THEN
-        result := cartodb._cdb_rewrite_table(reloid);
-    END IF;
-    PERFORM cartodb._cdb_create_indexes_and_triggers(result);
-    PERFORM cartodb.cdb_tablemetadatatouch(result);
+    FOREACH trigger_name IN ARRAY
+        '{track_updates,update_the_geom_webmercator_trigger,test_quota,test_quota_per_row}'::text[]
+    LOOP
+        EXECUTE pg_catalog.format('DROP TRIGGER IF EXISTS %I ON %s', trigger_name, reloid);
+    END LOOP;
+    result := cartodb._cdb_rewrite_table(reloid, destschema);
+    PERFORM cartodb._cdb_add_indexes(result);
+    PERFORM cartodb._cdb_create_triggers(destschema, result);
     RETURN result;
 END
 $$;
 
--- In the schema where the table is.
+-- A table of another schema is moved.
 CREATE OR REPLACE FUNCTION cartodb.cdb_cartodbfytable(reloid regclass) RETURNS regclass
-LANGUAGE sql AS $$
-    SELECT cartodb.cdb_cartodbfytable(n.nspname::text, c.oid::regclass)
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = reloid
-$$;
+LANGUAGE sql AS $$ SELECT cartodb.cdb_cartodbfytable('public', reloid) $$;

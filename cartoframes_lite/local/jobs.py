@@ -32,15 +32,41 @@ _FINAL = ("done", "failed", "cancelled", "unknown")
 
 @dataclass(slots=True)
 class Step:
-    """One query of a job, with what follows its success or failure."""
+    """One query of a job, with what follows its success or failure.
+
+    ``given`` is what the request had in this place, if it was an object; a ``status`` of None is that of one in a list,
+    which CARTO never runs.
+    """
 
     query: str
     onsuccess: str | None = None
     onerror: str | None = None
     timeout_s: float = BATCH_TIMEOUT_S
-    status: str = "pending"
+    status: str | None = "pending"
     fallback_status: str | None = None
     failed_reason: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def set_status(self, status: str) -> None:
+        """Go on to another status."""
+        self.status = status
+        if status == "running":
+            self.started_at = datetime.now(UTC)
+        elif status in _FINAL:
+            self.ended_at = datetime.now(UTC)
+
+    def as_json(self, *, timed: bool) -> dict[str, Any]:
+        """Describe the query as the API does; only those of jobs with fallbacks have times."""
+        members = {
+            "status": self.status,
+            "fallback_status": self.fallback_status,
+            "started_at": _time(self.started_at) if timed and self.started_at else None,
+            "ended_at": _time(self.ended_at) if timed and self.ended_at else None,
+            "failed_reason": self.failed_reason,
+        }
+        return {"query": self.query, **self.given, **_present(members)}
 
     def follower(self, job_id: str) -> str | None:
         """Return what is to follow the end of the query, with its templates filled in."""
@@ -67,10 +93,11 @@ class Step:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A job; ``form`` says in which of the three ways its query was written."""
+    """A job; ``form`` says in which of the three ways its query was written, ``given`` what the third way had."""
 
     steps: list[Step]
     form: str
+    given: Mapping[str, Any] = field(default_factory=dict)
     onsuccess: str | None = None
     onerror: str | None = None
     job_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -89,7 +116,7 @@ class Job:
         """Mark as cancelled, as CARTO does: the query that is running, or the first, of all that wait."""
         step = next((step for step in self.steps if step.status in ("pending", "running")), None)
         if step is not None:
-            step.status = "cancelled"
+            step.set_status("cancelled")
         for other in self.steps:
             if other.fallback_status == "running":
                 other.fallback_status = "cancelled"
@@ -128,22 +155,8 @@ class Job:
     def _query(self) -> Any:
         if self.form == "text":
             return self.steps[0].query
-        steps = [
-            _present(
-                {
-                    "query": step.query,
-                    "onsuccess": step.onsuccess,
-                    "onerror": step.onerror,
-                    "status": step.status,
-                    "fallback_status": step.fallback_status,
-                    "failed_reason": step.failed_reason,
-                }
-            )
-            for step in self.steps
-        ]
-        if self.form == "list":
-            return steps
-        return _present({"query": steps, "onsuccess": self.onsuccess, "onerror": self.onerror})
+        steps = [step.as_json(timed=self.form == "fallback") for step in self.steps]
+        return steps if self.form == "list" else {**self.given, "query": steps}
 
 
 class Jobs:
@@ -245,14 +258,20 @@ class Jobs:
                     forgotten.set_result(None)
 
     async def _run(self, job: Job) -> None:
-        """Run the queries of a job up to the first that fails."""
+        """Run the queries of a job up to the first that fails. A job without one waits forever, as on CARTO."""
+        steps = [step for step in job.steps if step.status == "pending"]
+        if not steps:
+            return
         job.set_status("running")
-        for step in job.steps:
-            step.status = "running"
+        for step in steps:
+            if not step.query and step is not steps[0]:
+                break  # an empty one is the end of a list
+            step.set_status("running")
             error = await self._execute(job, step.query, step.timeout_s)
             if job.status == "cancelled":
                 return
-            step.status, step.failed_reason = ("done", None) if error is None else ("failed", error)
+            step.set_status("done" if error is None else "failed")
+            step.failed_reason = error
             query = step.follower(job.job_id)
             if query is None:
                 job.failed_reason = error
@@ -265,10 +284,8 @@ class Jobs:
                 step.failed_reason = failed or step.failed_reason
             if error is not None:
                 job.skip_rest()
-                job.set_status("failed")
                 break
-        else:
-            job.set_status("done")
+        job.set_status("failed" if step.status == "failed" else "done")
         query = job.follower()
         if query is not None:
             job.fallback_status = "running"

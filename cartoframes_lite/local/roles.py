@@ -115,6 +115,7 @@ def grant_built_in(connection: Connection, owner_role: str) -> None:
         "GRANT USAGE ON SCHEMA public, cartodb, {postgis} TO {public}",
         "GRANT USAGE ON SCHEMA cartodb, {postgis} TO {owner}",
         "GRANT EXECUTE ON FUNCTION cartodb.cdb_setuserquotainbytes(bigint) TO {owner}",
+        "GRANT EXECUTE ON FUNCTION cartodb.cdb_tablemetadatatouch(regclass) TO {owner}",
         # Large objects are no table, so that no grant of a key could speak of them.
         "REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC",
         "GRANT EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) TO {owner}",

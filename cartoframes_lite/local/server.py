@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 HOST = "127.0.0.1"
+KEEP_ALIVE_S = 5  # of an idle connection, as CARTO's servers have it: clients have to cope with that
 _START_TIMEOUT_S = 10.0
 # Requests that still run when the server stops get this long before they are cancelled.
 _GRACE_S = 0.3
@@ -52,8 +53,7 @@ class Server:
             ws="none",
             backlog=2048,
             limit_concurrency=_MOST_CONNECTIONS,
-            # Longer than clients keep an idle connection: a POST must not meet one that is being closed.
-            timeout_keep_alive=75,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type]  # asyncio takes fractions
             # The application answers a head that is too long; the parser must let it see that.
             h11_max_incomplete_event_size=256 * 1024,

@@ -20,7 +20,12 @@ from psycopg.pq import DiagnosticField, ExecStatus, PollingStatus, TransactionSt
 from psycopg.pq.abc import PGconn, PGresult
 
 BLOCK_BYTES = 262_144  # one hand-over between database and socket; larger ones gained nothing
-_PROTOCOL_VIOLATION = "08P01"  # what PostgreSQL says to those that send it
+# PostgreSQL sends nothing before its buffer is full, or the statement has ended.
+_SEND_BUFFER_BYTES = 8192
+_COPY_DATA_HEAD_BYTES = 5  # of a message that carries a row
+_PROTOCOL_VIOLATION = "08P01"
+_CONNECTION_FAILURE = "08006"
+_CONNECTION_LOST = "Connection terminated"
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
@@ -32,7 +37,7 @@ class SQLError(Exception):
     message, detail, hint : str
         As PostgreSQL words them; ``detail`` and ``hint`` may be empty.
     sqlstate : str
-        Code of five characters, empty if the connection was lost.
+        Code of five characters, empty if there was no connection to begin with.
     """
 
     def __init__(self, message: str, *, sqlstate: str = "", detail: str = "", hint: str = "") -> None:
@@ -46,8 +51,10 @@ class SQLError(Exception):
         def field(which: DiagnosticField) -> str:
             return (result.error_field(which) or b"").decode("utf-8", "replace")
 
+        if result.error_field(DiagnosticField.SQLSTATE) is None:  # it is libpq that says so
+            return cls(_CONNECTION_LOST, sqlstate=_CONNECTION_FAILURE)
         return cls(
-            field(DiagnosticField.MESSAGE_PRIMARY) or result.error_message.decode("utf-8", "replace").strip(),
+            field(DiagnosticField.MESSAGE_PRIMARY),
             sqlstate=field(DiagnosticField.SQLSTATE),
             detail=field(DiagnosticField.MESSAGE_DETAIL),
             hint=field(DiagnosticField.MESSAGE_HINT),
@@ -104,9 +111,10 @@ class Session:
         values = [value if value is None else value.encode() for value in parameters]
         self.pgconn.send_query_params(encoded(query), values, result_format=int(binary))
         await self._flush()
-        result = await self._result()
-        while last := await self._result():
-            result = last
+        result = None
+        while (last := await self._result()) is not None:
+            if result is None or result.status not in FAILED:  # the loss of the connection may follow an error
+                result = last
         assert result is not None  # a statement has at least one
         if result.status in FAILED:
             raise SQLError.of(result)
@@ -126,8 +134,9 @@ class Session:
         pgconn.set_single_row_mode()
         await self._flush()
         arrived: list[PGresult] = []
+        failed = False
         while True:
-            while not pgconn.is_busy():
+            while not self._is_busy():
                 result = pgconn.get_result()
                 if result is None:
                     if arrived:
@@ -138,16 +147,17 @@ class Session:
                     await self._flush()
                 elif result.status == ExecStatus.COPY_OUT:
                     await self._drain_copy()
-                else:
+                elif not failed:  # the loss of the connection may follow an error
                     arrived.append(result)
+                    failed = result.status in FAILED
             if arrived:
                 yield arrived
                 arrived = []
                 await asyncio.sleep(0)  # rows that come quickly must not keep other requests waiting
-            pgconn.consume_input()
-            if pgconn.is_busy():
+            self._read()
+            if self._is_busy():
                 await self._wait()
-                pgconn.consume_input()
+                self._read()
 
     async def copy_out(self, query: str) -> AsyncIterator[bytes]:
         """Run a COPY TO STDOUT and yield its data in blocks of about ``BLOCK_BYTES``.
@@ -155,38 +165,40 @@ class Session:
         Raises
         ------
         SQLError
-            As soon as PostgreSQL reports it; what had arrived before is yielded first.
+            As soon as PostgreSQL reports it; what had been sent before is yielded first. Of a few rows nothing has.
         UnexpectedCopyError
             If the statement is another one.
         """
         await self._start_copy(query, ExecStatus.COPY_OUT)
         parts: list[bytes | memoryview] = []
-        size = 0
+        size = heads = 0
+        flowing = False
         while True:
-            length, data = self.pgconn.get_copy_data(1)
-            if length > 0:
-                parts.append(data)
-                size += length
-                if size >= BLOCK_BYTES:
-                    yield b"".join(parts)
-                    parts, size = [], 0
-                    await asyncio.sleep(0)  # a fast reader must not keep other requests waiting
-            elif length == 0:
-                self.pgconn.consume_input()
-                length, data = self.pgconn.get_copy_data(1)
-                if length > 0:
-                    parts.append(data)
-                    size += length
-                elif length == 0:
-                    await self._wait()
-                    self.pgconn.consume_input()
-                else:
-                    break
-            else:
+            length, data = self._copy_data()
+            if length == 0:
+                self._read()
+                length, data = self._copy_data()
+            if length < 0:
                 break
-        if parts:
-            yield b"".join(parts)
-        await self._finish_copy()
+            if length == 0:
+                await self._wait()
+                self._read()
+                continue
+            parts.append(data)
+            size += length
+            heads += _COPY_DATA_HEAD_BYTES
+            if size >= BLOCK_BYTES:
+                yield b"".join(parts)
+                parts, size, flowing = [], 0, True
+                await asyncio.sleep(0)  # a fast reader must not keep other requests waiting
+        if flowing or size + heads > _SEND_BUFFER_BYTES:
+            if parts:
+                yield b"".join(parts)
+            await self._finish_copy()
+        else:
+            await self._finish_copy()
+            if parts:
+                yield b"".join(parts)
 
     async def start_copy_in(self, query: str) -> None:
         """Run a COPY FROM STDIN up to where it waits for data."""
@@ -194,7 +206,10 @@ class Session:
 
     async def copy_in(self, data: bytes) -> None:
         """Send a block of data as PostgreSQL takes it; libpq tells of an error only after the end of the COPY."""
-        self.pgconn.put_copy_data(data)
+        try:
+            self.pgconn.put_copy_data(data)
+        except psycopg.OperationalError:
+            raise SQLError("write ECONNRESET", sqlstate=_CONNECTION_FAILURE) from None
         await self._flush()
 
     async def end_copy_in(self, error: str | None = None) -> int:
@@ -210,7 +225,8 @@ class Session:
         SQLError
             If PostgreSQL refused the data, or ``error`` was given.
         """
-        self.pgconn.put_copy_end(None if error is None else error.encode())
+        with suppress(psycopg.OperationalError):  # the results tell of a lost connection
+            self.pgconn.put_copy_end(None if error is None else error.encode())
         await self._flush()
         return await self._finish_copy()
 
@@ -295,25 +311,45 @@ class Session:
             if write:
                 loop.remove_writer(descriptor)
 
-    async def _flush(self) -> None:
-        """Send what libpq has buffered."""
-        while self.pgconn.flush():
-            await self._wait(write=True)
+    def _is_busy(self) -> bool:
+        """Say whether the next result has to be waited for; of a lost connection it is that."""
+        return self.pgconn.status == pq.ConnStatus.OK and bool(self.pgconn.is_busy())
+
+    def _read(self) -> None:
+        """Take what has arrived. A lost connection is told by the next result."""
+        with suppress(psycopg.OperationalError):
             self.pgconn.consume_input()
+
+    async def _flush(self) -> None:
+        """Send what libpq has buffered. A lost connection is told by the next result."""
+        with suppress(psycopg.OperationalError):
+            while self.pgconn.flush():
+                await self._wait(write=True)
+                self._read()
 
     async def _result(self) -> PGresult | None:
         """Return the next result, None after the last."""
-        while self.pgconn.is_busy():
+        while self._is_busy():
             await self._wait()
-            self.pgconn.consume_input()
+            self._read()
         return self.pgconn.get_result()
+
+    def _copy_data(self) -> tuple[int, bytes | memoryview]:
+        """Return length and data of a row of a COPY; length 0 if none has arrived, -1 if none will."""
+        try:
+            length, data = self.pgconn.get_copy_data(1)
+        except psycopg.OperationalError:
+            return -1, b""
+        if length == 0 and self.pgconn.status != pq.ConnStatus.OK:
+            return -1, b""
+        return length, data
 
     async def _drain_copy(self) -> None:
         """Throw the data of a COPY TO STDOUT away."""
-        while (length := self.pgconn.get_copy_data(1)[0]) >= 0:
+        while (length := self._copy_data()[0]) >= 0:
             if length == 0:
                 await self._wait()
-                self.pgconn.consume_input()
+                self._read()
 
     async def _start_copy(self, query: str, wanted: ExecStatus) -> None:
         """Run statements up to the COPY."""
@@ -337,6 +373,12 @@ class Session:
         while (result := await self._result()) is not None:
             if result.status in FAILED:
                 failure = failure or SQLError.of(result)
+            elif result.status == ExecStatus.COPY_IN:  # of a second COPY: there is nothing for it
+                with suppress(psycopg.OperationalError):
+                    self.pgconn.put_copy_end(b"one COPY of data at a time")
+                await self._flush()
+            elif result.status == ExecStatus.COPY_OUT:
+                await self._drain_copy()
             elif (result.command_status or b"").startswith(b"COPY"):
                 rows = result.command_tuples or 0
         if failure:

@@ -88,6 +88,8 @@ class State:
         Requests per second and burst, for each kind of endpoint. None means unlimited.
     statement_timeout_s : float, optional
         Longest time of a statement over the SQL API, in seconds. None means unlimited.
+    abandoned_upload_s : float
+        How long the COPY of an upload whose client went away at once stays open, in seconds.
     plan : Plan, optional
         Limits of the account.
 
@@ -108,6 +110,7 @@ class State:
         api_key: str | None = None,
         rate_limit: tuple[float, int] | None = None,
         statement_timeout_s: float | None = None,
+        abandoned_upload_s: float = 5.0,
         plan: Plan | None = None,
     ) -> None:
         self.user = user
@@ -116,6 +119,7 @@ class State:
         self._cluster = cluster
         self.rate_limit = rate_limit
         self.statement_timeout_s = statement_timeout_s
+        self.abandoned_upload_s = abandoned_upload_s
         self.on_reset: list[Callable[[], None]] = []
         self._lock = threading.RLock()
         self._dsn = cluster.dsn

@@ -58,7 +58,9 @@ def test_a_dataset_comes_with_its_rows(call: Call, tmp_path: Path) -> None:
         call,
         "CREATE TABLE t AS SELECT i, 2.5::numeric AS n, i > 1 AS b, 'ä ' || i AS s, date '2020-02-03' AS d,"
         " timestamptz '2020-02-03 04:05:06.789123+00' AS m, 9007199254740993 + i AS big, '\\xff00'::bytea AS y,"
-        " '{1,2}'::int[] AS l, i * 10 AS fid, ('SRID=4326;POINT Z (' || i || ' 2 3)')::geometry AS the_geom"
+        " '{1,2}'::int[] AS l, i * 10 AS fid,"
+        " ('SRID=4326;POINT Z (' || i || ' 2 3)')::geometry(PointZ,4326) AS the_geom,"
+        " NULL::geometry(PointZ,3857) AS the_geom_webmercator"
         " FROM generate_series(1, 3) i",
     )
     query(call, "SELECT CDB_CartodbfyTable('t')")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import cartoframes_lite.local.server as module
 from cartoframes_lite.local.errors import LocalServerError
 from cartoframes_lite.local.server import Server
 
@@ -57,6 +58,22 @@ def test_stop_is_quick_with_open_connections_and_frees_the_port() -> None:
         server.stop()
         assert time.perf_counter() - begin < 1
     Server(hello, server.port).stop()
+
+
+def test_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module.KEEP_ALIVE_S == 5
+    monkeypatch.setattr(module, "KEEP_ALIVE_S", 0.3)
+    server = Server(hello)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            for _ in range(2):
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answer = b""
+                while not answer.endswith(b"hello"):
+                    answer += connection.recv(1000)
+            assert connection.recv(1000) == b""
+    finally:
+        server.stop()
 
 
 def test_taken_port_is_a_clear_error() -> None:

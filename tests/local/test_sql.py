@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 import requests
 from sql_client import SQLClient, error_of
 
 import cartoframes_lite.local
+from cartoframes_lite.local import LocalCarto
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_the_body_goes_before_the_query_string(sql: SQLClient) -> None:
 
 def test_the_format_may_be_a_suffix(sql: SQLClient) -> None:
     answer = requests.get(f"{sql.url}.csv", params={"q": "SELECT 1 AS a"}, timeout=10)
-    assert answer.text == "a\r\n1\r\n"
+    assert answer.text == "a,\r\n1\r\n"
 
 
 @pytest.mark.parametrize(
@@ -185,8 +187,14 @@ def test_an_empty_query_is_no_error(sql: SQLClient) -> None:
     assert sql.run(" ; ")["rows"] == []
 
 
-@pytest.mark.parametrize("body", [b'{"q": ', b"[1]", b'{"q" 1}', b"\xff", b'"x"', b"[" * 50_000])
-def test_a_body_that_is_no_json_object_is_refused(sql: SQLClient, body: bytes) -> None:
+@pytest.mark.parametrize("body", [b"[1]", b'"x"', b"null", b"5", b"", b"{}"])
+def test_a_body_that_is_no_json_object_has_no_parameters(sql: SQLClient, body: bytes) -> None:
+    answer = requests.post(sql.url, body, headers={"Content-Type": "application/json"}, timeout=10)
+    assert (answer.status_code, error_of(answer)) == (400, "You must indicate a sql query")
+
+
+@pytest.mark.parametrize("body", [b'{"q": ', b'{"q" 1}', b"\xff", b"[" * 50_000])
+def test_a_body_that_is_no_json_is_refused(sql: SQLClient, body: bytes) -> None:
     answer = requests.post(sql.url, body, headers={"Content-Type": "application/json"}, timeout=10)
     assert answer.status_code == 400
     assert error_of(answer)
@@ -268,11 +276,80 @@ def test_a_statement_timeout_is_a_429_that_is_not_about_rates(hasty: SQLClient, 
     assert "retry-after" not in answer.headers
 
 
+@pytest.mark.parametrize("format", ["json", "geojson"])
+def test_a_statement_timeout_after_the_first_row_comes_with_status_200(hasty: SQLClient, format: str) -> None:
+    answer = hasty.send(
+        "SELECT n, NULL::geometry AS the_geom, CASE WHEN n > 3 THEN pg_sleep(60) END FROM generate_series(1, 5) n",
+        format=format,
+    )
+    body = answer.json()
+    assert (answer.status_code, len(body["rows" if format == "json" else "features"])) == (200, 3)
+    assert error_of(answer).startswith("You are over platform's limits: SQL query timeout error.")
+    assert "detail" not in body
+    assert "context" not in body
+
+
 def test_copy_and_jobs_are_not_under_the_statement_timeout(hasty: SQLClient) -> None:
     assert hasty.copy_to("COPY (SELECT 1 FROM pg_sleep(0.5)) TO STDOUT").content == b"1\n"
     job = hasty.start_job("SELECT pg_sleep(0.5)")
     assert hasty.job_in(job["job_id"], "done", "failed")["status"] == "done"
     assert hasty.send("SELECT pg_sleep(0.5)").status_code == 429  # the session that COPY used is clean again
+
+
+@pytest.mark.parametrize("format", ["json", "geojson", "csv"])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_lost_connection_is_told_by_its_error(carto: LocalCarto, sql: SQLClient, format: str, rows: int) -> None:
+    query = (
+        f"SELECT NULL::geometry AS the_geom, CASE WHEN n > {rows} THEN pg_sleep(60) END FROM generate_series(1, 5) n"
+    )
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(carto.dsn, autocommit=True) as watching:
+        call = pool.submit(sql.send, query, format=format)
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        while not watching.execute(end).fetchall():
+            time.sleep(0.01)
+        answer = call.result()
+    expected = 200 if rows and format != "csv" else 400
+    assert (answer.status_code, error_of(answer)) == (expected, "terminating connection due to administrator command")
+    if expected == 200:
+        assert len(answer.json()["rows" if format == "json" else "features"]) == rows
+
+
+def test_an_idle_connection_is_announced_to_be_closed(carto: LocalCarto, sql: SQLClient) -> None:
+    for path in ("/api/v2/sql?q=SELECT+1", "/api/v2/sql?q=nope", "/api/v1/map/named", "/nowhere"):
+        answer = requests.get(carto.base_url + path, timeout=10)
+        assert (answer.headers["connection"], answer.headers["keep-alive"]) == ("keep-alive", "timeout=5")
+        answer = requests.get(carto.base_url + path, headers={"Connection": "close"}, timeout=10)
+        assert (answer.headers["connection"], answer.headers.get("keep-alive")) == ("close", None)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/copyfrom", "/copyto", "/job", "/job/1", "/nothing"])
+def test_options_are_answered_everywhere(sql: SQLClient, path: str) -> None:
+    answer = requests.options(sql.url + path, timeout=10)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_a_slash_at_the_end_changes_nothing(sql: SQLClient) -> None:
+    key = {"api_key": sql.key or ""}
+    assert requests.get(f"{sql.url}/", {"q": "SELECT 1", **key}, timeout=10).status_code == 200
+    assert requests.get(f"{sql.url}/copyto/", {"q": "COPY (SELECT 1) TO STDOUT"}, timeout=10).content == b"1\n"
+    assert requests.post(f"{sql.url}/job/", params=key, json={"query": "SELECT 1"}, timeout=10).status_code == 201
+
+
+def test_a_path_that_does_not_exist_is_a_page(sql: SQLClient) -> None:
+    answer = requests.put(f"{sql.url}/<nothing>", timeout=10)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<pre>Cannot PUT /user/tester/api/v2/sql/%3Cnothing%3E</pre>" in answer.text
+
+
+def test_a_single_column_of_csv_has_a_comma_behind_its_name(sql: SQLClient) -> None:
+    assert sql.send("SELECT 1 AS a", format="csv").content == b"a,\r\n1\r\n"
+    assert sql.send("SELECT 1 AS a, 2 AS b", format="csv").content == b"a,b\r\n1,2\r\n"
+
+
+def test_a_callback_in_the_body_is_not_that_of_an_error(sql: SQLClient) -> None:
+    assert sql.send("SELECT 1 AS a", callback="f").text.startswith("f({")
+    answer = sql.send("SELECT nope", callback="f")
+    assert (answer.status_code, error_of(answer)) == (400, 'column "nope" does not exist')
 
 
 def test_accepting_gzip_is_optional(sql: SQLClient) -> None:

@@ -181,29 +181,95 @@ def test_the_shortest_timeout_is_one_of_a_millisecond(sql: SQLClient) -> None:
     assert sql.job_in(sql.start_job(query)["job_id"], *FINAL)["status"] == "failed"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"query": ""},
-        {"query": []},
-        {"query": [""]},
-        {"query": [1]},
-        {"query": {"query": "SELECT 1"}},
-        {"query": {"query": ["SELECT 1"]}},
-        {"query": {"query": [{"onerror": "SELECT 1"}]}},
-        {"query": {"query": [{"query": "SELECT 1", "onerror": 1}]}},
-    ],
-)
-def test_a_body_without_sql_is_refused(sql: SQLClient, body: object) -> None:
+@pytest.mark.parametrize("body", [{}, {"query": ""}, {"query": None}, {"query": 0}])
+def test_a_body_without_a_query_is_refused(sql: SQLClient, body: object) -> None:
     answer = post(sql, body)
     assert (answer.status_code, error_of(answer)) == (400, "You must indicate a valid SQL")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        5,
+        [1],
+        ["SELECT 1", 1],
+        {"query": "SELECT 1"},
+        {"query": ["SELECT 1"]},
+        {"query": [{"onerror": "SELECT 1"}]},
+        {"query": [{"query": ""}]},
+    ],
+)
+def test_a_query_of_no_known_form_is_refused(sql: SQLClient, query: object) -> None:
+    answer = post(sql, {"query": query})
+    assert (answer.status_code, error_of(answer)) == (400, "there is no job class for the provided query")
+
+
+def test_a_fallback_that_is_no_text_is_refused(sql: SQLClient) -> None:
+    answer = post(sql, {"query": {"query": [{"query": "SELECT 1", "onerror": 1}]}})
+    assert (answer.status_code, error_of(answer)) == (400, "onerror must be SQL, not 1")
+
+
+@pytest.mark.parametrize("query", [[], [{"query": "CREATE TABLE never ()"}]])
+def test_a_list_without_a_pending_query_waits_forever(sql: SQLClient, query: list[object]) -> None:
+    job = sql.start_job(query)
+    assert (job["status"], job["query"]) == ("pending", query)
+    sql.job_in(sql.start_job("SELECT 1")["job_id"], "done")  # the next one does not wait for it
+    assert sql.job(job["job_id"]).json() == job
+    assert sql.value("SELECT to_regclass('never')::text") is None
+
+
+def test_an_empty_query_ends_a_list(sql: SQLClient) -> None:
+    assert sql.job_in(sql.start_job("  ")["job_id"], *FINAL)["status"] == "done"
+    job = sql.job_in(sql.start_job(["", write("never")])["job_id"], *FINAL)
+    assert (job["status"], statuses(job)) == ("done", [("done", None), ("done", None)])
+    job = sql.job_in(sql.start_job([write("a"), "", write("b")])["job_id"], *FINAL)
+    assert (job["status"], statuses(job)) == ("done", [("done", None), ("pending", None), ("pending", None)])
+
+
+def test_queries_with_fallbacks_tell_when_they_ran(sql: SQLClient) -> None:
+    query = {
+        "query": [
+            {"query": "SELECT 1", "onsuccess": "SELECT 2", "timeout": 5000, "id": "mine", "more": {"a": 1}},
+            {"query": "SELECT nope", "onerror": "SELECT 3"},
+            {"query": "SELECT 4"},
+        ],
+        "onerror": "SELECT 5",
+        "label": "x",
+    }
+    created = sql.start_job(query)
+    assert created["query"]["query"][0] == {**query["query"][0], "status": "pending", "fallback_status": "pending"}
+    job = sql.job_in(created["job_id"], *FINAL)
+    first, failed, skipped = job["query"]["query"]
+    for step in (first, failed):
+        assert created["created_at"] <= step["started_at"] <= step["ended_at"] <= job["updated_at"]
+    assert (first["timeout"], first["id"], first["more"], job["query"]["label"]) == (5000, "mine", {"a": 1}, "x")
+    assert "started_at" not in skipped
+    assert "ended_at" not in skipped
+    listed = sql.job_in(sql.start_job(["SELECT 1"])["job_id"], *FINAL)
+    assert listed["query"] == [{"query": "SELECT 1", "status": "done"}]
+
+
+def test_a_running_query_has_no_end(sql: SQLClient) -> None:
+    job_id = sql.start_job({"query": [{"query": "SELECT pg_sleep(60)"}, {"query": "SELECT 1"}]})["job_id"]
+    running, waiting = sql.job_in(job_id, "running")["query"]["query"]
+    assert set(running) == {"query", "status", "started_at"}
+    assert set(waiting) == {"query", "status"}
+    cancelled, skipped = sql.job(job_id, cancel=True).json()["query"]["query"]
+    assert set(cancelled) == {"query", "status", "started_at", "ended_at"}
+    assert set(skipped) == {"query", "status"}
 
 
 def test_a_body_of_more_than_16_kb_is_refused(sql: SQLClient) -> None:
     answer = post(sql, {"query": "SELECT 1 --" + "x" * 16_384})
     assert answer.status_code == 400
     assert error_of(answer).startswith("Your payload is too large: 16407 bytes. Max size allowed is 16384 bytes")
+    assert post(sql.with_key("wrong"), {"query": "x" * 16_384}).status_code == 400  # looked at before the key
+
+
+def test_the_size_of_a_body_is_counted_in_characters(sql: SQLClient) -> None:
+    assert post(sql, {"query": "SELECT 1 --" + "é" * 16_000}).status_code == 201
+    assert post(sql, {"query": "SELECT 1 --" + "\U0001f600" * 8_200}).status_code == 400  # two each, for JavaScript
 
 
 def keys(sql: SQLClient) -> Iterator[tuple[SQLClient, int, str]]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -158,8 +160,113 @@ def test_an_error_after_the_first_block_is_written_behind_it(sql: SQLClient) -> 
     answer = sql.copy_to("COPY (SELECT 1 / (30000 - n), 'x' FROM generate_series(1, 40000) n) TO STDOUT")
     assert answer.status_code == 200
     assert answer.content.endswith(b'\n{"error":["division by zero"]}')
-    early = sql.copy_to("COPY (SELECT 1 / 0) TO STDOUT")
-    assert (early.status_code, error_of(early)) == (400, "division by zero")
+
+
+@pytest.mark.parametrize("rows", [0, 3, 500])
+def test_an_error_after_a_few_rows_comes_alone(sql: SQLClient, rows: int) -> None:
+    query = f"COPY (SELECT 1 / ({rows + 1} - n), 'x' FROM generate_series(1, {rows + 5}) n) TO STDOUT"
+    answer = sql.copy_to(query)
+    assert (answer.status_code, error_of(answer)) == (400, "division by zero")
+    assert answer.headers["content-disposition"] == "inline"
+
+
+def test_a_timeout_of_a_copy_is_told_like_one_of_a_query(carto: LocalCarto, sql: SQLClient) -> None:
+    def cancelled(rows: int) -> requests.Response:
+        query = f"COPY (SELECT repeat('x', 100), CASE WHEN n > {rows} THEN pg_sleep(60) END"
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(sql.copy_to, f"{query} FROM generate_series(1, {rows + 1}) n) TO STDOUT")
+            while not in_backends(carto, "pg_cancel_backend", "COPY (SELECT repeat%"):
+                time.sleep(0.01)
+            return answer.result()
+
+    early, late = cancelled(1), cancelled(1000)
+    assert (early.status_code, early.json()["detail"]) == (429, "datasource")
+    assert late.status_code == 200
+    assert json.loads(late.content[late.content.rindex(b'{"error"') :]) == early.json()
+
+
+def in_backends(carto: LocalCarto, function: str, query: str) -> bool:
+    """Call a function with the id of the process that waits in a query; return False if there is none yet."""
+    with psycopg.connect(carto.dsn, autocommit=True) as connection:
+        return bool(
+            connection.execute(
+                f"SELECT {function}(pid) FROM pg_stat_activity WHERE query LIKE %s"
+                " AND state = 'active' AND wait_event IN ('PgSleep', 'ClientRead')",
+                (query,),
+            ).fetchall()
+        )
+
+
+@pytest.mark.parametrize(("rows", "status"), [(1, 400), (1000, 200)])
+def test_a_lost_connection_ends_a_download_with_its_error(
+    carto: LocalCarto, sql: SQLClient, rows: int, status: int
+) -> None:
+    query = f"COPY (SELECT repeat('x', 100), CASE WHEN n > {rows} THEN pg_sleep(60) END"
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(sql.copy_to, f"{query} FROM generate_series(1, {rows + 1}) n) TO STDOUT")
+        while not in_backends(carto, "pg_terminate_backend", "COPY (SELECT repeat%"):
+            time.sleep(0.01)
+        assert answer.result().status_code == status
+        assert answer.result().content.endswith(b'{"error":["terminating connection due to administrator command"]}')
+
+
+def test_a_lost_connection_refuses_an_upload(carto: LocalCarto, sql: SQLClient) -> None:
+    ended = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield ROWS
+        while not in_backends(carto, "pg_terminate_backend", "COPY t %"):
+            time.sleep(0.01)
+        ended.set()
+        for _ in range(50):
+            yield ROWS
+            time.sleep(0.01)
+
+    answer = sql.copy_from(COPY_IN, body())
+    assert ended.is_set()
+    assert (answer.status_code, error_of(answer)) == (400, "terminating connection due to administrator command")
+    assert count(sql) == 0
+
+
+@pytest.fixture
+def hold_s(carto: LocalCarto, request: pytest.FixtureRequest) -> Iterator[float]:
+    """Set how long an abandoned upload holds its table."""
+    before, carto._state.abandoned_upload_s = carto._state.abandoned_upload_s, request.param
+    yield request.param
+    carto._state.abandoned_upload_s = before
+
+
+def abandon_upload(carto: LocalCarto, sql: SQLClient, body: bytes) -> None:
+    """Send an upload whose client is gone before the COPY begins; return when it has begun."""
+    with psycopg.connect(carto.dsn) as connection:
+        connection.execute("LOCK TABLE t IN EXCLUSIVE MODE")  # it may be measured
+        upload(carto, sql, body, missing=1000).close()
+        give_up = time.monotonic() + 10
+        while connection.execute("SELECT FROM pg_locks WHERE relation = 't'::regclass AND NOT granted").rowcount == 0:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("body", [b"", ROWS])
+@pytest.mark.parametrize("hold_s", [1.5], indirect=True)
+def test_an_upload_whose_client_is_gone_at_once_keeps_the_table_for_a_time(
+    carto: LocalCarto, sql: SQLClient, body: bytes, hold_s: float
+) -> None:
+    begun = time.monotonic()
+    abandon_upload(carto, sql, body)
+    blocked = sql.send("SET lock_timeout = '50ms'; DROP TABLE t")
+    assert error_of(blocked) == "canceling statement due to lock timeout"
+    sql.run("DROP TABLE t")
+    assert time.monotonic() - begun > hold_s
+
+
+@pytest.mark.parametrize("hold_s", [60.0], indirect=True)
+def test_a_reset_ends_an_abandoned_upload(carto: LocalCarto, sql: SQLClient, hold_s: float) -> None:
+    abandon_upload(carto, sql, ROWS)
+    begun = time.monotonic()
+    carto.reset()
+    sql.run("CREATE TABLE t ()")
+    assert time.monotonic() - begun < hold_s / 6
 
 
 @pytest.mark.parametrize(
@@ -169,12 +276,31 @@ def test_an_error_after_the_first_block_is_written_behind_it(sql: SQLClient) -> 
         ("copyto", "COPY t FROM STDIN", "Connection terminated"),
         ("copyto", "SELECT 1", "SQL must start with COPY"),
         ("copyfrom", " COPY t FROM STDIN", "SQL must start with COPY"),
-        ("copyto", "", "SQL is missing"),
+        ("copyto", "", "SQL must start with COPY"),
     ],
 )
 def test_a_query_that_does_not_copy_is_refused(sql: SQLClient, path: str, query: str, message: str) -> None:
     answer = requests.post(f"{sql.url}/{path}", b"1,x\n", params={"q": query, "api_key": sql.key}, timeout=10)
     assert (answer.status_code, error_of(answer)) == (400, message)
+
+
+def test_a_copy_without_a_query_is_refused(sql: SQLClient) -> None:
+    for path in ("copyfrom", "copyto"):
+        answer = requests.post(f"{sql.url}/{path}", b"1,x\n", params={"api_key": sql.key}, timeout=10)
+        assert (answer.status_code, error_of(answer)) == (400, "SQL is missing")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [(f"{COPY_IN}; {COPY_IN}", 400), (f"{COPY_IN}; COPY t TO STDOUT", 200), (f"{COPY_IN}; SELECT 1 / 0", 400)],
+)
+def test_a_second_statement_does_not_stop_the_server(sql: SQLClient, query: str, status: int) -> None:
+    assert sql.copy_from(query, ROWS).status_code == status
+    assert count(sql) == (3 if status == 200 else 0)
+
+
+def test_a_second_download_is_left_out(sql: SQLClient) -> None:
+    assert sql.copy_to("COPY (SELECT 1) TO STDOUT; COPY (SELECT 2) TO STDOUT").content == b"1\n"
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "copyfrom"), ("PUT", "copyfrom"), ("DELETE", "copyto")])
@@ -188,11 +314,32 @@ def test_the_key_of_an_upload_is_not_looked_for_in_its_body(sql: SQLClient) -> N
     assert (answer.status_code, error_of(answer)) == (403, "permission denied for table t")
 
 
-def test_a_name_of_a_file_is_one_that_a_header_holds(sql: SQLClient) -> None:
-    answer = requests.get(
-        f"{sql.url}/copyto", {"q": "COPY (SELECT 1) TO STDOUT", "filename": "日 a\r\nb.csv"}, timeout=10
-    )
-    assert answer.headers["content-disposition"] == "attachment; filename=__a__b.csv"
+@pytest.mark.parametrize(
+    ("filename", "encoded"),
+    [
+        ("a b.csv", "a%20b.csv"),
+        ("日 a\r\nb.csv", "%E6%97%A5%20a%0D%0Ab.csv"),
+        (
+            "x!~*'()_-.;,/?:@&=+$#\"%<>{}|^`[]\\",
+            "x!~*'()_-.%3B%2C%2F%3F%3A%40%26%3D%2B%24%23%22%25%3C%3E%7B%7D%7C%5E%60%5B%5D%5C",
+        ),
+        ("", "carto-sql-copyto.dmp"),
+        (0, "carto-sql-copyto.dmp"),
+        (5, "5"),
+        (["a", None, ["b", True]], "a%2C%2Cb%2Ctrue"),
+        ({"a": 1}, "%5Bobject%20Object%5D"),
+    ],
+)
+def test_a_name_of_a_file_is_percent_encoded(sql: SQLClient, filename: object, encoded: str) -> None:
+    query = {"q": "COPY (SELECT 1) TO STDOUT", "filename": filename}
+    answer = requests.post(f"{sql.url}/copyto", json=query, timeout=10)
+    assert answer.headers["content-disposition"] == f"attachment; filename={encoded}"
+
+
+def test_half_a_character_is_no_name_of_a_file(sql: SQLClient) -> None:
+    query = {"q": "COPY (SELECT 1) TO STDOUT", "filename": "\ud800"}
+    answer = requests.post(f"{sql.url}/copyto", json=query, timeout=10)
+    assert (answer.status_code, error_of(answer)) == (400, "URI malformed")
 
 
 def test_the_quota_holds(sql: SQLClient) -> None:

@@ -114,10 +114,10 @@ def test_the_functions_with_other_rights_cannot_be_misled(doors):
         "CREATE TEMP TABLE cdb_tablemetadata (tabname regclass PRIMARY KEY, updated_at timestamptz);"
         "CREATE TEMP TABLE account (quota_bytes bigint); INSERT INTO account VALUES (1);"
         "CREATE TEMP TABLE pg_roles AS SELECT true AS rolsuper;"
-        "SET search_path = pg_temp, public, pg_catalog; SELECT cartodb.cdb_tablemetadatatouch('bystander');"
-        "SELECT cartodb._cdb_userquotainbytes() AS quota"
+        "SET search_path = pg_temp, public, pg_catalog; SELECT cartodb._cdb_userquotainbytes() AS quota"
     )
     assert client.run(statement)[-1] == {"quota": 2**40}
+    assert client.sql("SELECT cartodb.cdb_tablemetadatatouch('bystander')").status_code == 403
     assert doors.run("SELECT updated_at FROM cartodb.cdb_tablemetadata ORDER BY 1") == before
     definers = (
         "SELECT proname FROM pg_proc WHERE prosecdef AND NOT proconfig @> '{\"search_path=pg_catalog, pg_temp\"}'"

@@ -163,7 +163,7 @@ def geometry_types(state: State, tables: Iterable[GeometryTable]) -> dict[int, l
         else:
             unsaid.append(table)
     look = (
-        "SELECT {oid}::bigint AS oid, array_agg(DISTINCT ST_GeometryType(the_geom)) AS types"
+        "SELECT {oid}::bigint AS oid, pg_catalog.array_agg(DISTINCT ST_GeometryType(the_geom)) AS types"
         " FROM (SELECT the_geom FROM {table} LIMIT {rows}) sample WHERE the_geom IS NOT NULL"
     )
     for row in _look(state, look, unsaid, rows=sql.Literal(_SAMPLE_ROWS)):

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,7 @@ from ..bodies import Parameters, body_parameters
 from ..pool import Sessions
 from ..session import Session, SQLError
 from ..sql_text import first_word, without_semicolon
+from ..system_tables import refuse_system_tables
 from .json_values import Rows, fields
 from .sql_formats import FORMATS
 from .sql_gdal import Export
@@ -41,8 +43,10 @@ class Query:
 
     Attributes
     ----------
+    text : str
+        The parameter ``q``.
     sql : str
-        With order and page applied.
+        The same with order and page applied.
     format : str
     skip : frozenset of str
         Columns to leave out.
@@ -56,6 +60,7 @@ class Query:
         Whether the answer is shown rather than saved.
     """
 
+    text: str
     sql: str
     format: str
     skip: frozenset[str]
@@ -80,6 +85,7 @@ class Query:
         if decimals is None or abs(decimals) > _MOST_DECIMALS:
             raise RequestError("dp must be a number")
         return cls(
+            text=sql,
             sql=paged(ordered(sql, parameters), parameters),
             format=chosen,
             skip=frozenset(filter(None, skip.split(","))),
@@ -119,7 +125,10 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
             asked = Query.of(caller.parameters)
         except RequestError as error:
             return failure(error, headers=caller.headers, callback=callback)
-        return _answer(caller, asked, sessions)
+        return _answer(caller, asked, sessions, callback)
+
+    async def options(request: Request) -> Response:
+        return Response()
 
     async def version(request: Request) -> Response:
         return JSONResponse({"cartodb_sql_api": CARTO_VERSION}, headers={"Content-Type": JSON_TYPE})
@@ -130,6 +139,7 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
     return [
         Route(f"{_VERSION}/sql", query, methods=METHODS),
         Route(f"{_VERSION}/sql.{{format:str}}", query, methods=METHODS),
+        Route(f"{_VERSION}/sql/{{rest:path}}", options, methods=["OPTIONS"]),
         Route(f"{_VERSION}/version", version),
         Route(f"{_VERSION}/health", health),
     ]
@@ -158,8 +168,8 @@ def wrapped(sql: str) -> str:
     return f"SELECT * FROM ({without_semicolon(sql)}\n) AS cdbq_1"
 
 
-def _answer(caller: Caller, asked: Query, sessions: Sessions) -> Response:
-    """Build the response to a query."""
+def _answer(caller: Caller, asked: Query, sessions: Sessions, error_callback: str) -> Response:
+    """Build the response to a query. Errors take the callback of the query string only."""
     if asked.format == "json":
         blocks = _json_blocks(caller, asked, sessions)
         headers = asked.headers(JSON_TYPE, "json")
@@ -168,7 +178,20 @@ def _answer(caller: Caller, asked: Query, sessions: Sessions) -> Response:
         export = Export(without_semicolon(asked.sql), asked.skip, asked.decimals, asked.filename, asked.callback)
         blocks = chosen.blocks(sessions, caller.key.role, export)
         headers = asked.headers(chosen.content_type, chosen.extension)
-    return Streamed(blocks, headers={**caller.headers, **headers}, callback=asked.callback)
+    if caller.key.kind != "master":
+        blocks = _checked(caller, asked, sessions, blocks)
+    return Streamed(blocks, headers={**caller.headers, **headers}, callback=error_callback)
+
+
+async def _checked(
+    caller: Caller, asked: Query, sessions: Sessions, blocks: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the blocks of an answer if the query reads no system tables."""
+    async with aclosing(blocks):
+        async with sessions.open(caller.key.role) as session:
+            await refuse_system_tables(session, asked.text)
+        async for block in blocks:
+            yield block
 
 
 async def _json_blocks(caller: Caller, asked: Query, sessions: Sessions) -> AsyncGenerator[bytes, None]:

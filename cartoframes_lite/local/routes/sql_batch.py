@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from ..access import Caller, Door, RefusedError
 from ..answers import RequestError, failure, json_answer
-from ..bodies import body_parameters
+from ..bodies import Parameters, body_parameters
 from ..jobs import Job, Jobs, Step
 from ..pool import BATCH_TIMEOUT_S
 
@@ -26,6 +26,7 @@ def routes(door: Door, jobs: Jobs) -> list[Route]:
     async def create(request: Request) -> Response:
         try:
             body = await body_parameters(request)
+            _check_size(body)
             caller = door.let_in(request, "job_create", body=body, master=True)
         except RefusedError as refused:
             return failure(refused.reason, headers=refused.headers)
@@ -57,35 +58,54 @@ def routes(door: Door, jobs: Jobs) -> list[Route]:
     ]
 
 
-def _plan(caller: Caller) -> Job:
-    """Make a job of the body; raise RequestError if it is none."""
-    size = len(json.dumps(caller.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+def _check_size(body: Parameters) -> None:
+    """Raise RequestError if a body is too large: CARTO counts the characters that JavaScript has of its JSON."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    size = len(text.encode("utf-16-le", "surrogatepass")) // 2
     if size > _MAX_PAYLOAD_BYTES:
         raise RequestError(
             f"Your payload is too large: {size} bytes. Max size allowed is {_MAX_PAYLOAD_BYTES} bytes (16kb)."
             " Are you trying to import data?. Please, check out import api"
             " http://docs.cartodb.com/cartodb-platform/import-api/"
         )
+
+
+def _plan(caller: Caller) -> Job:
+    """Make a job of the body; raise RequestError if it is none."""
     match caller.parameters.get("query"):
-        case str(query) if query.strip():
+        case None | "" | 0:
+            raise RequestError("You must indicate a valid SQL")
+        case str(query):
             return Job([Step(query)], "text")
-        case [_, *_] as queries if all(isinstance(query, str) and query.strip() for query in queries):
-            return Job([Step(query) for query in queries], "list")
-        case {"query": [_, *_] as queries, **others}:
-            rest: Mapping[Any, Any] = others
-            onsuccess, onerror = _fallback(rest, "onsuccess"), _fallback(rest, "onerror")
-            job = Job([_step(query) for query in queries], "fallback", onsuccess, onerror)
+        case [*queries] if all(isinstance(_sql(query), str) for query in queries):
+            return Job([_listed_step(query) for query in queries], "list")
+        case {"query": [_, *_] as queries, **others} if all(isinstance(q, Mapping) and _sql(q) for q in queries):
+            given: Mapping[Any, Any] = others
+            onsuccess, onerror = _fallback(given, "onsuccess"), _fallback(given, "onerror")
+            job = Job([_step(query) for query in queries], "fallback", given, onsuccess, onerror)
             if onsuccess or onerror:
                 job.fallback_status = "pending"
             return job
-    raise RequestError("You must indicate a valid SQL")
+    raise RequestError("there is no job class for the provided query")
 
 
-def _step(member: Any) -> Step:
-    query = member.get("query") if isinstance(member, Mapping) else None
-    if not isinstance(query, str) or not query.strip():
-        raise RequestError("You must indicate a valid SQL")
-    step = Step(query, _fallback(member, "onsuccess"), _fallback(member, "onerror"))
+def _sql(member: Any) -> str | None:
+    """Return the query of a list's member, None if it has none."""
+    query = member.get("query") if isinstance(member, Mapping) else member
+    return query if isinstance(query, str) else None
+
+
+def _listed_step(member: Any) -> Step:
+    """Make a query of a list's member; an object is taken as one that has a status already."""
+    if isinstance(member, str):
+        return Step(member)
+    status = member.get("status")
+    return Step(member["query"], status=status if isinstance(status, str) else None, given=member)
+
+
+def _step(member: Mapping[Any, Any]) -> Step:
+    """Make a query of one with fallbacks."""
+    step = Step(member["query"], _fallback(member, "onsuccess"), _fallback(member, "onerror"), given=member)
     timeout_ms = member.get("timeout")
     if isinstance(timeout_ms, int | float) and timeout_ms > 0:
         step.timeout_s = min(max(timeout_ms, 1) / 1000, BATCH_TIMEOUT_S)
@@ -97,5 +117,5 @@ def _step(member: Any) -> Step:
 def _fallback(members: Mapping[Any, Any], name: str) -> str | None:
     query = members.get(name)
     if query is not None and not isinstance(query, str):
-        raise RequestError("You must indicate a valid SQL")
-    return query
+        raise RequestError(f"{name} must be SQL, not {query!r}")
+    return query or None

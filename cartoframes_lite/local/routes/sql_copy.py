@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from starlette.requests import ClientDisconnect, Request
@@ -20,6 +21,7 @@ from ..answers import RequestError, Streamed, explain, failure, json_answer
 from ..bodies import body_parameters
 from ..pool import COPY_TIMEOUT_S, Sessions
 from ..session import Session, SQLError, UnexpectedCopyError
+from ..state import State
 
 _PATH = "/api/{version:str}/sql"
 _MAX_WIRE_BYTES = 2 * 1024**3
@@ -29,9 +31,10 @@ _WATCH_S = 0.1
 # Of a backend whose COPY has failed: libpq does not say so before the last of the data has been sent.
 _IDLE = (b"idle", b"idle in transaction (aborted)", b"gone")
 _GIVEN_UP = "the upload was given up"
+_DEFAULT_FILENAME = "carto-sql-copyto.dmp"
 
 
-def routes(door: Door, sessions: Sessions) -> list[Route]:
+def routes(door: Door, sessions: Sessions, state: State) -> list[Route]:
     """Return the routes of COPY."""
 
     async def copy_from(request: Request) -> Response:
@@ -40,7 +43,7 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
         except RefusedError as refused:
             return failure(refused.reason, headers=refused.headers)
         try:
-            return await _copy_from(request, caller, sessions)
+            return await _copy_from(request, caller, sessions, state.abandoned_upload_s)
         except (SQLError, RequestError, psycopg.OperationalError) as error:
             return failure(error, headers=caller.headers)
         except UnexpectedCopyError:
@@ -55,14 +58,13 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
             return failure(error)
         try:
             query = _copy_statement(caller)
+            filename = _encoded_filename(caller.parameters.get("filename"))
         except RequestError as error:
             return failure(error, headers=caller.headers)
-        filename = str(caller.parameters.get("filename") or "carto-sql-copyto.dmp")
-        name = re.sub(r"[^\w.-]", "_", filename, flags=re.ASCII)
         headers = {
             **caller.headers,
             "Content-Type": "application/octet-stream",
-            "Content-Disposition": f"attachment; filename={name}",
+            "Content-Disposition": f"attachment; filename={filename}",
         }
         return Streamed(_copy_to(caller, query, sessions), headers=headers)
 
@@ -75,11 +77,28 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
 def _copy_statement(caller: Caller) -> str:
     """Return the statement; raise RequestError if it is none."""
     query = caller.parameters.get("q")
-    if not isinstance(query, str) or not query:
+    if not isinstance(query, str):
         raise RequestError("SQL is missing")
     if not query.upper().startswith("COPY "):
         raise RequestError("SQL must start with COPY")
     return query
+
+
+def _encoded_filename(value: Any) -> str:
+    """Encode the parameter ``filename`` as JavaScript's encodeURIComponent does; raise RequestError if it cannot."""
+    try:
+        return quote(_javascript_text(value or _DEFAULT_FILENAME), safe="!'()*~")
+    except UnicodeEncodeError:  # half a character
+        raise RequestError("URI malformed") from None
+
+
+def _javascript_text(value: Any) -> str:
+    """Convert a value of a request to text as JavaScript does."""
+    if isinstance(value, list):
+        return ",".join("" if item is None else _javascript_text(item) for item in value)
+    if isinstance(value, dict):
+        return "[object Object]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 async def _copy_to(caller: Caller, query: str, sessions: Sessions) -> AsyncGenerator[bytes, None]:
@@ -98,25 +117,38 @@ async def _copy_to(caller: Caller, query: str, sessions: Sessions) -> AsyncGener
         yield json.dumps(explain(error)[1], ensure_ascii=False, separators=(",", ":")).encode()
 
 
-async def _copy_from(request: Request, caller: Caller, sessions: Sessions) -> Response:
+async def _copy_from(request: Request, caller: Caller, sessions: Sessions, abandoned_s: float) -> Response:
     """Stream the body into the table; whatever goes wrong, nothing of it is committed."""
     started = time.monotonic()
     query = _copy_statement(caller)
     async with sessions.open(caller.key.role, timeout_s=COPY_TIMEOUT_S) as session:
         left = await _quota_left(session)
         await session.start_copy_in(query)
+        body = request.stream()
+        first = asyncio.ensure_future(anext(body, b""))
         try:
-            complete = await _send_unless_refused(request, session, left, _refused(session, sessions, caller.key.role))
+            await _hold_if_abandoned(first, abandoned_s)
+            sending = _send_body(_blocks(request, first, body), session, left)
+            complete = await _send_unless_refused(sending, _refused(session, sessions, caller.key.role))
         except (RequestError, ClientDisconnect) as error:
             with suppress(SQLError):  # it is what is asked for
                 await session.end_copy_in(_GIVEN_UP)
             if isinstance(error, ClientDisconnect):
                 return Response(status_code=499)  # nobody is there to read it
             raise
+        finally:
+            first.cancel()
         rows = await session.end_copy_in(None if complete else _GIVEN_UP)
     if rows == 0:
         raise RequestError("No rows copied")
     return json_answer({"time": round(time.monotonic() - started, 3), "total_rows": rows}, headers=caller.headers)
+
+
+async def _hold_if_abandoned(first: asyncio.Future[bytes], hold_s: float) -> None:
+    """Keep the COPY open for a time if the client had gone before it began: CARTO never notices that."""
+    await asyncio.sleep(0)  # what is known already is known then
+    if first.done() and isinstance(first.exception(), ClientDisconnect):
+        await asyncio.sleep(hold_s)
 
 
 async def _quota_left(session: Session) -> int:
@@ -126,11 +158,9 @@ async def _quota_left(session: Session) -> int:
     return int(result.get_value(0, 0) or 0)
 
 
-async def _send_unless_refused(
-    request: Request, session: Session, quota_left: int, refused: Coroutine[None, None, None]
-) -> bool:
+async def _send_unless_refused(body: Coroutine[None, None, None], refused: Coroutine[None, None, None]) -> bool:
     """Send the body; return False if the database refuses it before its end."""
-    sending = asyncio.ensure_future(_send_body(request, session, quota_left))
+    sending = asyncio.ensure_future(body)
     watching = asyncio.ensure_future(refused)
     try:
         await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -160,21 +190,21 @@ async def _state(watching: Session, process: int) -> bytes | None:
     return result.get_value(0, 0) if result.ntuples else b"gone"
 
 
-async def _send_body(request: Request, session: Session, quota_left: int) -> None:
+async def _send_body(blocks: AsyncIterator[bytes], session: Session, quota_left: int) -> None:
     """Hand the blocks on as the database takes them."""
     size = 0
-    async for block in _blocks(request):
+    async for block in blocks:
         size += len(block)
         if size > quota_left:
             raise RequestError("DB Quota exceeded")
         await session.copy_in(block)
 
 
-async def _blocks(request: Request) -> AsyncIterator[bytes]:
-    """Yield the body, unpacked if it is gzip."""
+async def _blocks(request: Request, first: asyncio.Future[bytes], body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the body, whose first block is being awaited; unpacked if it is gzip."""
     unpacker = _Gunzip() if request.headers.get("content-encoding") == "gzip" else None
     wire = 0
-    async for block in request.stream():
+    async for block in _chained(first, body):
         wire += len(block)
         if wire > _MAX_WIRE_BYTES:
             raise RequestError("COPY FROM maximum POST size of 2 GB exceeded")
@@ -185,6 +215,13 @@ async def _blocks(request: Request) -> AsyncIterator[bytes]:
             yield block
     if unpacker is not None and not unpacker.complete:
         raise RequestError("Error while gunzipping: unexpected end of file")
+
+
+async def _chained(first: asyncio.Future[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the first block and the rest."""
+    yield await first
+    async for block in rest:
+        yield block
 
 
 class _Gunzip:

@@ -84,7 +84,8 @@ async def csv(sessions: Sessions, role: str, export: Export) -> Blocks:
         listed = ", ".join(f"{quoted(name)}::text" for name in names)
         query = f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"
         with SpooledTemporaryFile(_SPOOL_BYTES) as file:
-            file.write(_csv_line(names))
+            # GDAL writes a comma behind the name of a single column.
+            file.write(_csv_line(names if len(names) > 1 else [*names, ""]))
             async for result in _rows(session, query):
                 file.write(_csv_line(_texts(result)))
             file.seek(0)

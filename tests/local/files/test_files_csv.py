@@ -39,6 +39,11 @@ def test_types_are_those_of_the_whole_column(importer: Importer) -> None:
     ]  # fmt: skip
 
 
+def test_a_single_column_may_have_a_comma_behind_its_name(importer: Importer) -> None:
+    importer.run(importer.write("t.csv", "a,\r\n1\r\n2\r\n"))
+    assert importer.rows("t", "cartodb_id", "a") == [(1, 1), (2, 2)]
+
+
 def test_a_late_value_decides(importer: Importer) -> None:
     path = importer.write("late.csv", "a\n" + "1\n" * 30_000 + "x\n")
     importer.run(path)

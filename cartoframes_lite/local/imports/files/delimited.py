@@ -54,15 +54,19 @@ def read_delimited(
     path = as_utf8(file.path, directory / "text.csv")
     records, delimiter = _sample(path, "\t" if file.suffix == ".tsv" else ",")
     header = records[0]
+    # GDAL, and so the SQL API, writes a delimiter behind the name of a single column, and none behind its values.
+    alone = len(header) == 2 and not header[1] and {len(record) for record in records[1:]} == {1}
+    if alone:
+        del header[1]
     if len(header) > plan.columns:
         raise ImportRefused(2004, f"{len(header)} columns, and {plan.columns} are allowed")
-    headless = any(header) and all(_NUMBER.fullmatch(field) for field in header if field)
+    headless = not alone and any(header) and all(_NUMBER.fullmatch(field) for field in header if field)
     names = normalise_columns("" if headless else field for field in header)
     schema = pa.schema([pa.field(name, pa.string()) for name in names])
     guessed = set(names) if type_guessing else set()
     if guessed and not quoted_fields_guessing:
         guessed -= {names[at] for at in _quoted(path, delimiter, skip_header=not headless) if at < len(names)}
-    batches = partial(_batches, path, delimiter, schema, skip_header=not headless)
+    batches = partial(_batches, path, delimiter, schema, skip_line=alone, skip_header=not (alone or headless))
     return Layer(stem(file.name), schema, batches, guessed=frozenset(guessed))
 
 
@@ -100,15 +104,17 @@ def _records(text: str, delimiter: str, *, complete: bool) -> list[list[str]]:
     return records if complete or len(records) < 2 else records[:-1]
 
 
-def _batches(path: Path, delimiter: str, schema: pa.Schema, *, skip_header: bool) -> Iterator[pa.RecordBatch]:
-    """Read the rows; empty fields are NULL."""
+def _batches(
+    path: Path, delimiter: str, schema: pa.Schema, *, skip_line: bool, skip_header: bool
+) -> Iterator[pa.RecordBatch]:
+    """Read the rows, all but those of the first line or record; empty fields are NULL."""
     last = ""
     try:
         with pyarrow.csv.open_csv(
             path,
             # Names of our own make the reader count the fields of the header like those of any other line.
             read_options=pyarrow.csv.ReadOptions(
-                column_names=schema.names, block_size=_block_bytes(path), use_threads=False
+                column_names=schema.names, skip_rows=int(skip_line), block_size=_block_bytes(path), use_threads=False
             ),
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(
