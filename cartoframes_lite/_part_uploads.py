@@ -12,8 +12,10 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.patience import until_admitted
 from cartoframes_lite._codec.payload import Payload, conform, with_any_digits
 from cartoframes_lite._codec.plan import Plan
-from cartoframes_lite._codec.statements import Parts
-from cartoframes_lite._staging import Account, Compression, Upload, parts, publish_parts, stage_part
+from cartoframes_lite._codec.publishing_sql import Parts, Staged
+from cartoframes_lite._publishing import publish
+from cartoframes_lite._staging import Compression, Upload, parts, stage_part
+from cartoframes_lite._target import Destination
 from cartoframes_lite.credentials import Credentials
 
 Prepare = Callable[[pd.DataFrame], Payload]
@@ -65,11 +67,11 @@ class Uploader:
         payload = self.plan.fitted(conform(with_any_digits(self.prepare(frame)), self.model), 1)
         if not payload.rows:
             return Receipt(None, 0)
-        account = Account(Client(self.credentials, progress=False), self.schema, self.plan.table, True, ())
+        destination = Destination(Client(self.credentials, progress=False), self.schema, self.plan.table)
         upload = Upload(self.plan.columns, self.plan.first.schema(), lambda: iter([payload]), keyed=False)
         with self.slot():
             table = until_admitted(
-                lambda: stage_part(account, upload, self.whole, number, compression=self.compression)
+                lambda: stage_part(destination, upload, self.whole, number, compression=self.compression)
             )
         return Receipt(table, payload.rows)
 
@@ -84,18 +86,19 @@ def model_of(payload: Payload) -> Payload:
     return payload.taken(rows)
 
 
-def write_parts(account: Account, plan: Plan, upload: Callable[[str], Sequence[Receipt]]) -> None:
+def write_parts(destination: Destination, plan: Plan, upload: Callable[[str], Sequence[Receipt]]) -> None:
     """Let the parts be staged and publish them in one transaction.
 
     Parameters
     ----------
-    account : Account
+    destination : Destination
     plan : Plan
     upload : callable
         Stages all parts, given the name of the staging table that stands for the write.
     """
-    with parts(account, plan.columns, keyed=plan.keyed) as whole:
-        receipts = upload(whole)
-        suffixes = tuple(receipt.table.removeprefix(whole) for receipt in receipts if receipt.table is not None)
-        staged = Parts(suffixes, sum(receipt.rows for receipt in receipts))
-        publish_parts(account, whole, plan.publish(account.schema, whole, staged))
+    with parts(destination, plan.columns, keyed=plan.keyed) as whole:
+        receipts = upload(whole.name)
+        suffixes = tuple(receipt.table.removeprefix(whole.name) for receipt in receipts if receipt.table is not None)
+        staged = Staged(whole.name, whole.oid, sum(receipt.rows for receipt in receipts))
+        transaction = plan.publish(destination.schema, staged, Parts(suffixes))
+        publish(destination, staged, transaction, leaves_receipt=plan.change is not None)

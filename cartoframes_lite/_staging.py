@@ -1,9 +1,4 @@
-"""Stage, COPY, publish: how rows get into a table all at once and exactly once.
-
-Rows go into a staging table first. One transaction then makes it the new table, or moves its rows into the
-target, and the staging table is gone when that transaction has happened. So a lost answer can be cleared up:
-while the staging table is there, nothing has been published.
-"""
+"""Staging tables: rows go into one first, and one transaction then publishes all of them."""
 
 from __future__ import annotations
 
@@ -17,68 +12,25 @@ from typing import Literal
 import pyarrow as pa
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.answers import checked
 from cartoframes_lite._client.progress import Progress
-from cartoframes_lite._client.transaction import run
 from cartoframes_lite._codec.copybinary import encode
-from cartoframes_lite._codec.names import literal, qualify
+from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.payload import Payload, PayloadColumn
-from cartoframes_lite._codec.statements import copy_in, create_staging, is_gone, withdraw
-from cartoframes_lite._staging_names import PREFIX, at_work, is_abandoned, part_name, staging_name
-from cartoframes_lite.errors import (
-    CartoError,
-    ConnectionFailed,
-    PermissionDenied,
-    PublishUnknown,
-    QueryTimeout,
-    ServerError,
-    SQLError,
-)
+from cartoframes_lite._codec.publishing_sql import Staged
+from cartoframes_lite._codec.staging_sql import create_staging
+from cartoframes_lite._codec.statements import copy_in
+from cartoframes_lite._lease import kept
+from cartoframes_lite._staging_names import at_work, part_name, staging_name
+from cartoframes_lite._target import Destination, drop, inspect_target
+from cartoframes_lite.errors import CartoError, ConnectionFailed, PublishUnknown, QueryTimeout, ServerError
 
 # The API takes 2 GB in one COPY, counted as sent; encoded bytes are never fewer than those.
 PIECE_BYTES = 1_900_000_000
 _ATTEMPTS = 3
 _PAUSE_S = 1.0
-_QUESTIONS = 5  # whether a table was published: over 15 s, for a database that is just starting again
 
 Compression = Literal["auto", "gzip"] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Where tables are written, as the server said at the beginning of the write."""
-
-    client: Client
-    schema: str
-    table: str
-    exists: bool
-    leftovers: tuple[str, ...]
-
-
-def look_up(client: Client, table: str) -> Account:
-    """Ask, in one request, for the schema of the account, the target, and the staging tables that are there."""
-    name = literal(qualify(None, table))
-    (row,) = client.sql.rows(
-        "SELECT current_schema() AS schema,"
-        f" to_regclass(quote_ident(current_schema()) || '.' || {name}) IS NOT NULL AS exists,"
-        " (SELECT array_agg(name::text) FROM CDB_UserTables() AS tables(name)"
-        f" WHERE name::text LIKE {literal(PREFIX.replace('_', '$_') + '%')} ESCAPE '$') AS leftovers"
-    )
-    return Account(client, row["schema"], table, row["exists"], tuple(row["leftovers"] or ()))
-
-
-def sweep(account: Account) -> None:
-    """Drop the staging tables that killed processes, or a broken network, left behind."""
-    now_s = time.time()
-    for name in account.leftovers:
-        if is_abandoned(name, now_s):
-            try:
-                _drop(account.client, account.schema, name)
-            except (PermissionDenied, SQLError, QueryTimeout):
-                continue  # another key's table, or one that rows still go into: a later write drops it
-
-
-def _drop(client: Client, schema: str, staging: str) -> None:
-    client.sql.send(f"DROP TABLE IF EXISTS {qualify(schema, staging)}", idempotent=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,81 +53,69 @@ class Upload:
     keyed: bool
 
 
-def stage_and_publish(
-    account: Account,
-    upload: Upload,
-    publish: Callable[[str], str],
-    *,
-    compression: Compression,
-    progress: bool | None,
-) -> None:
-    """Send the rows into a staging table and publish it in one transaction.
+@contextmanager
+def stage(
+    destination: Destination, upload: Upload, *, compression: Compression, progress: bool | None
+) -> Iterator[Staged]:
+    """Fill a staging table, and keep it until the context is left; after an error it is dropped."""
+    staged = _fill_one(destination, upload, _own_name, compression=compression, progress=progress)
+    with _cleaned_up(destination, staged.name), kept(destination.client, destination.schema, staged.name):
+        yield staged
 
-    Parameters
-    ----------
-    account : Account
-    upload : Upload
-    publish : callable
-        Composes the publishing transaction, given the name of the staging table.
-    compression : {"auto", "gzip"} or None
-    progress : bool or None
 
-    Raises
-    ------
-    CartoError
-        In every case but a lost answer that cannot be cleared up, the target is as it was.
-    """
-    staging = stage(account, upload, _own_name, compression=compression, progress=progress)
+@contextmanager
+def _cleaned_up(destination: Destination, staging: str) -> Iterator[None]:
+    """Drop a staging table that is not published, unless it is the only thing that tells whether it was."""
     try:
-        _publish(account, staging, publish(staging))
+        yield
     except PublishUnknown:
         raise
     except BaseException:
-        _clean_up(account, staging)
+        drop(destination, [staging])
         raise
     finally:
         at_work.discard(staging)
 
 
 def _own_name() -> str:
-    name = staging_name(time.time())
+    name = staging_name()
     at_work.add(name)
     return name
 
 
 @contextmanager
-def parts(account: Account, columns: tuple[PayloadColumn, ...], *, keyed: bool) -> Iterator[str]:
+def parts(destination: Destination, columns: tuple[PayloadColumn, ...], *, keyed: bool) -> Iterator[Staged]:
     """Stand for a write whose parts are staged elsewhere, and drop in the end what is left of them.
 
-    Gives the name of a staging table without rows. It is there until the write is published or given up: then it goes
-    first, so that a part that comes later can tell that it is too late.
+    Gives a staging table without rows. It is there until the write is published or given up: then it goes first, so
+    that a part that comes later can tell that it is too late.
     """
-    whole = _own_name()
+    name = _own_name()
     try:
-        account.client.sql.send(create_staging(qualify(account.schema, whole), columns, keyed=keyed), idempotent=True)
-        yield whole
+        whole = _create(destination, name, columns, keyed=keyed)
+        with kept(destination.client, destination.schema, name):
+            yield whole
     except PublishUnknown:
-        at_work.discard(whole)
         raise
     except BaseException:
-        _clean_up_parts(account, whole)
+        _drop_parts(destination, name)
         raise
     else:
-        _clean_up_parts(account, whole)
+        _drop_parts(destination, name)
+    finally:
+        at_work.discard(name)
 
 
-def _clean_up_parts(account: Account, whole: str) -> None:
-    _clean_up(account, whole)
+def _drop_parts(destination: Destination, whole: str) -> None:
+    drop(destination, [whole])
     try:
-        leftovers = look_up(account.client, account.table).leftovers
+        leftovers = inspect_target(destination.client, destination.table).leftovers
     except (CartoError, OSError):
         return
-    for name in leftovers:
-        if name.startswith(whole):
-            _clean_up(account, name)
+    drop(destination, [name for name, _ in leftovers if name.startswith(whole)])
 
 
-def stage_part(account: Account, upload: Upload, whole: str, number: int, *, compression: Compression) -> str:
+def stage_part(destination: Destination, upload: Upload, whole: str, number: int, *, compression: Compression) -> str:
     """Stage a part of the rows in a table of its own, which is another one at each try.
 
     So what is still on its way from a worker that was given up reaches a table that nobody asks for.
@@ -185,66 +125,66 @@ def stage_part(account: Account, upload: Upload, whole: str, number: int, *, com
     CartoError
         If the whole was published or given up in the meantime.
     """
-    staging = stage(account, upload, lambda: part_name(whole, number), compression=compression, progress=False)
-    if not account.client.sql.has_table(account.schema, whole):
-        _clean_up(account, staging)
-        raise CartoError(f"the write to {account.table!r} is over, and its part {number} comes too late")
-    return staging
+    staged = _fill_one(destination, upload, lambda: part_name(whole, number), compression=compression, progress=False)
+    if not destination.client.sql.has_table(destination.schema, whole):
+        drop(destination, [staged.name])
+        raise CartoError(f"partition {number} arrived after the write to {destination.table!r} had ended")
+    return staged.name
 
 
-def publish_parts(account: Account, whole: str, transaction: str) -> None:
-    """Run the transaction that publishes all parts."""
-    _publish(account, whole, transaction)
-
-
-def stage(
-    account: Account,
+def _fill_one(
+    destination: Destination,
     upload: Upload,
     new_name: Callable[[], str],
     *,
     compression: Compression,
     progress: bool | None,
-) -> str:
+) -> Staged:
     """Fill a staging table; a try that breaks off is followed by one with a table of its own."""
     for attempt in range(1, _ATTEMPTS + 1):
         staging = new_name()
         with Progress("writing", progress) as bar:
             pieces = _Pieces(upload, bar)
             try:
-                _fill(account, upload, pieces, staging, compression)
-            except (ConnectionFailed, ServerError):
-                _clean_up(account, staging)
-                if attempt == _ATTEMPTS or pieces.source_failed:
+                return _fill(destination, upload, pieces, staging, compression)
+            except BaseException as error:
+                at_work.discard(staging)
+                drop(destination, [staging])
+                broke = isinstance(error, ConnectionFailed | ServerError) and not pieces.source_failed
+                if not broke or attempt == _ATTEMPTS:
                     raise
-                time.sleep(_PAUSE_S * attempt)
-            except BaseException:
-                _clean_up(account, staging)
-                raise
-            else:
-                return staging
+        time.sleep(_PAUSE_S * attempt)
     raise AssertionError("unreachable")
 
 
-def _fill(account: Account, upload: Upload, pieces: _Pieces, staging: str, compression: Compression) -> None:
-    place = qualify(account.schema, staging)
-    account.client.sql.send(create_staging(place, upload.columns, keyed=upload.keyed), idempotent=True)
+def _create(destination: Destination, staging: str, columns: tuple[PayloadColumn, ...], *, keyed: bool) -> Staged:
+    """Make a staging table without rows."""
+    row = destination.client.sql.row(create_staging(destination.schema, staging, columns, keyed=keyed), "oid")
+    return Staged(staging, checked(int, row["oid"], "the staging table"), 0)
+
+
+def _fill(destination: Destination, upload: Upload, pieces: _Pieces, staging: str, compression: Compression) -> Staged:
+    place = qualify(destination.schema, staging)
+    created = _create(destination, staging, upload.columns, keyed=upload.keyed)
     sent = 0
-    while pieces.begin():
-        stored = account.client.copy.copy_from(copy_in(place), pieces.body, compress=compression)
-        if stored != pieces.rows:
-            raise CartoError(
-                f"the server stored {stored} of {pieces.rows} rows; the table {account.table!r} was not changed"
-            )
-        sent += stored
-        if pieces.repeated:
-            _require_rows(account.client, place, sent)
+    with kept(destination.client, destination.schema, staging):
+        while pieces.begin():
+            stored = destination.client.copy.copy_from(copy_in(place), pieces.body, compress=compression)
+            if stored != pieces.rows:
+                raise CartoError(
+                    f"the server stored {stored} of {pieces.rows} rows; the table {destination.table!r} was not changed"
+                )
+            sent += stored
+            if pieces.repeated:
+                _require_rows(destination.client, place, sent)
+    return Staged(staging, created.oid, sent)
 
 
 def _require_rows(client: Client, place: str, rows: int) -> None:
     """Prove that a request which was said to be turned away, and was sent again, has stored its rows once."""
-    with suppress(QueryTimeout):  # too many to count; then its word is trusted
-        (row,) = client.sql.rows(f"SELECT count(*)::text AS n FROM {place}")
-        if int(row["n"]) != rows:
+    with suppress(QueryTimeout):  # too many to count here; publishing counts them, too
+        row = client.sql.row(f"SELECT count(*)::text AS n FROM {place}", "n")
+        if row["n"] != str(rows):
             raise ConnectionFailed(f"a request stored its rows though it was answered otherwise: {row['n']} of {rows}")
 
 
@@ -312,64 +252,3 @@ class _Pieces:
             self._bar.count_rows(batch.num_rows)
             yield batch
             self._advance()
-
-
-def _publish(account: Account, staging: str, transaction: str) -> None:
-    """Run the transaction until it is known to have happened, or to be refused.
-
-    After any error the server is asked, for even a refusal can be that of a second try whose first went through,
-    and an answer that was cut off can look like a refusal.
-    """
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            run(account.client.sql, account.client.batch, transaction, what=f"publishing {account.table!r}")
-        except CartoError as error:
-            if attempt == _ATTEMPTS or not isinstance(error, ConnectionFailed | ServerError):
-                if _is_published_in_spite(account, staging):
-                    return
-                raise
-            if _is_published(account, staging):
-                return
-            time.sleep(_PAUSE_S * attempt)
-        else:
-            return
-
-
-def _is_published(account: Account, staging: str) -> bool:
-    """Ask whether the staging table is gone, and wait first for a publish that is still at work on it."""
-    return _ask(account, is_gone(account.schema, staging), staging)
-
-
-def _is_published_in_spite(account: Account, staging: str) -> bool:
-    """Ask for the last time, and see to it that no publish that is still on its way changes the answer."""
-    withdrawn = staging_name(time.time())
-    if _ask(account, withdraw(account.schema, staging, withdrawn), staging, withdrawn):
-        return True
-    _clean_up(account, withdrawn)
-    return False
-
-
-def _ask(account: Account, question: str, *names: str) -> bool:
-    """Ask until there is an answer, for some time; asking twice does no harm."""
-    for asked in range(1, _QUESTIONS + 1):
-        try:
-            (row,) = account.client.sql.rows(question)
-            return bool(row["gone"])
-        except CartoError as error:
-            if asked == _QUESTIONS:
-                raise PublishUnknown(
-                    f"the connection broke while {account.table!r} was published, and the server does not say whether"
-                    f" it was: if there is no table {' or '.join(map(repr, names))}, it was; else nothing was changed,"
-                    " and the next write drops it"
-                ) from error
-            time.sleep(_PAUSE_S * 2 ** (asked - 1))
-    raise AssertionError("unreachable")
-
-
-def _clean_up(account: Account, staging: str) -> None:
-    """Drop a staging table if the server can be reached; else the next write does it."""
-    at_work.discard(staging)
-    try:
-        _drop(account.client, account.schema, staging)
-    except (CartoError, OSError):
-        return

@@ -1,28 +1,39 @@
-"""The names of staging tables, which tell whose they are, and so which have been left behind."""
+"""The names of staging tables, and which of these tables no write uses any more.
+
+A name tells the process and the write that it belongs to, both by random numbers: names of hosts, addresses and process
+numbers are not unique (machines are cloned), and clocks are wrong. A process proves that it lives by a lock on a file,
+which the operating system takes away when it ends; other machines, which cannot see that file, go by the lease that
+each write renews in the database.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 import re
 import secrets
-import uuid
+import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
-PREFIX = "cfl_staging_"
-_CLOCK_S = 60  # that clocks may have been set by; later, another process has got the number
-_ABANDONED_S = 24 * 3600  # a staging table of another machine is taken for abandoned after this time
-_WRITE = rf"({PREFIX}([0-9a-f]{{8}})_([0-9a-f]+)_([0-9a-f]+)_[0-9a-f]{{8}})"
-_NAME = re.compile(rf"{_WRITE}(?:_[0-9]+_[0-9a-f]{{6}})?")
+try:
+    import fcntl
+except ImportError:  # Windows: there the lease alone decides
+    fcntl = None  # type: ignore[assignment]  # a module or nothing
 
-# The staging tables that this process is filling. It has given up the others that have its number.
+PREFIX = "cfl_staging_"
+_WRITE = rf"{PREFIX}([0-9a-f]{{8}})_[0-9a-f]{{8}}"
+_NAME = re.compile(rf"({_WRITE})(?:_[0-9]+_[0-9a-f]{{6}}|_published)?")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_STALE_S = 7 * 24 * 3600
+
+# The writes of this process that are going on. It has given up the others that have its number.
 at_work: set[str] = set()
 
 
-def staging_name(now_s: float) -> str:
-    """Draw a name that tells whose table it is: machine, process, time, and something random."""
-    return f"{PREFIX}{_machine()}_{os.getpid():x}_{int(now_s):x}_{secrets.token_hex(4)}"
+def staging_name() -> str:
+    """Draw the name of a staging table of this process."""
+    return f"{PREFIX}{_process()}_{secrets.token_hex(4)}"
 
 
 def part_name(write: str, number: int) -> str:
@@ -33,48 +44,104 @@ def part_name(write: str, number: int) -> str:
     return f"{write}_{number}_{secrets.token_hex(3)}"
 
 
-def _machine() -> str:
-    """Name this machine, or rather this space of process ids (a container has its own)."""
-    try:
-        processes = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        processes = ""
-    return hashlib.blake2s(f"{platform.node()} {uuid.getnode()} {processes}".encode(), digest_size=4).hexdigest()
-
-
 def is_staging(name: str) -> bool:
     """Say whether a table is one that a write is filling, or has left behind."""
     return _NAME.fullmatch(name) is not None
 
 
-def is_abandoned(name: str, now_s: float) -> bool:
-    """Say whether who made a staging table is gone or has given it up, as far as can be known."""
+def is_abandoned(name: str, *, lease_has_run_out: bool) -> bool:
+    """Say whether no write uses a staging table any more, as far as can be known."""
     found = _NAME.fullmatch(name)
     if found is None:
         return False
-    write, machine, process, started = found.groups()
-    if machine == _machine():
-        number = int(process, 16)
-        return write not in at_work if number == os.getpid() else not _is_alive(number, int(started, 16))
-    return now_s - int(started, 16) > _ABANDONED_S
+    write, process = found.groups()
+    if process == _number:
+        return write not in at_work
+    return lease_has_run_out or _has_ended(process)
 
 
-def _is_alive(process: int, when_s: int) -> bool:
-    """Say whether a process is the one that had this number at a time, and still runs."""
-    if platform.system() == "Windows":  # os.kill would end the process there
-        return True
+_number: str | None = None
+_lock: int | None = None  # the open file; it is never closed but by the end of the process
+
+
+def _process() -> str:
+    """Draw the number of this process, and let others on this machine see that it lives."""
+    global _number, _lock
+    if _number is None:
+        _number = secrets.token_hex(4)
+        _lock = _hold_lock(_number)
+    return _number
+
+
+def _forget() -> None:
+    """Become a process of its own after a fork: the tables of the parent are not this one's."""
+    global _number, _lock
+    if _lock is not None:
+        os.close(_lock)  # the parent still holds it
+    _number = _lock = None
+    at_work.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _boot() -> str | None:
+    """Tell this run of the system from all others, of this machine and of its clones."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        booted = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+        return _BOOT_ID.read_text().strip()
     except OSError:
-        return True  # there is no /proc to ask
-    if words[0] == "Z":  # killed, and its parent has not waited for it: it writes nothing any more
+        return None
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"cartoframes_lite-{os.getuid()}"
+
+
+def _hold_lock(number: str) -> int | None:
+    """Lock a file for as long as this process lives; None if the system cannot do it."""
+    boot = _boot()
+    if fcntl is None or boot is None:
+        return None
+    try:
+        folder = _folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_stale(folder)
+        made = folder / f"{number}.new"
+        handle = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(handle, boot.encode())
+        made.rename(folder / f"{number}.lock")  # only now others can see it: it is locked
+    except OSError:
+        return None
+    return handle
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove the files of processes that ended long ago."""
+    for path in folder.glob("*.lock"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE_S and _has_ended(path.stem):
+                path.unlink()
+
+
+def _has_ended(number: str) -> bool:
+    """Say whether a process of this machine has ended; False if it may be one of another machine."""
+    boot = _boot()
+    if fcntl is None or boot is None:
         return False
-    began_s = int(words[19]) / os.sysconf("SC_CLK_TCK")  # since the machine was booted
-    return booted is None or int(booted[1]) + began_s <= when_s + _CLOCK_S
+    try:
+        handle = os.open(_folder() / f"{number}.lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        # A file of another run of the system can have come with a copy of the disk.
+        if os.read(handle, 64).decode(errors="replace") != boot:
+            return False
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(handle)

@@ -21,11 +21,12 @@ from cartoframes_lite._codec.plan import IfExists
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite._origin import origin_of, probe, select
 from cartoframes_lite._part_uploads import Prepare, Receipt, Slot, Uploader, model_of, write_parts
-from cartoframes_lite._staging import Compression, look_up, sweep
+from cartoframes_lite._staging import Compression
+from cartoframes_lite._target import inspect_target, sweep
 from cartoframes_lite.credentials import Credentials, resolve
-from cartoframes_lite.errors import SQLError
+from cartoframes_lite.errors import SQLError, TableChangedError
 from cartoframes_lite.read import check_count, check_source
-from cartoframes_lite.write import check, check_target, plan_for, table_named, target_columns
+from cartoframes_lite.write import check, check_target, plan_for, set_privacy, table_named
 
 try:
     import dask
@@ -224,28 +225,30 @@ def to_carto(
     client = Client(credentials)
     if privacy is not None:
         client.visualizations.require_settable()
-    account = look_up(client, table)
-    if account.exists:
-        check_target(table_name, table, if_exists)
-    sweep(account)
+    target = inspect_target(client, table)
+    destination = target.destination
+    if target.existing is not None:
+        check_target(table_name, table, target.existing, if_exists)
+    sweep(target)
     model = _first_rows(ddf, prepared) or model
     if cartodbfy:
         require_geometry(model)
-    plan = plan_for(table, model, target_columns(account), if_exists, cartodbfy=cartodbfy)
+    plan = plan_for(table, model, target.existing, if_exists, cartodbfy=cartodbfy)
 
     def upload(whole: str) -> Sequence[Receipt]:
         with _slots(ddf, whole, uploads_at_once) as slot:
-            stage = Uploader(credentials, prepared, model, plan, account.schema, whole, compression, slot)
+            stage = Uploader(credentials, prepared, model, plan, destination.schema, whole, compression, slot)
             return _compute(ddf, stage, whole)
 
     try:
-        write_parts(account, plan, upload)
-    except SQLError:
-        if not account.exists and look_up(client, table).exists:
-            check_target(table_name, table, if_exists)  # somebody else was faster
+        write_parts(destination, plan, upload)
+    except (SQLError, TableChangedError):
+        made = inspect_target(client, table).existing if target.existing is None else None
+        if made is not None:
+            check_target(table_name, table, made, if_exists)  # somebody else was faster
         raise
     if privacy is not None:
-        client.visualizations.set_privacy(table, privacy)
+        set_privacy(client, table, privacy)
     return table
 
 

@@ -7,9 +7,10 @@ The tree, ``*`` marks the classes that an answer of the server becomes::
         ├── CredentialsError      (also ValueError)       no usable credentials
         ├── TableExistsError      (also ValueError)       if_exists="fail" and it does
         ├── TableNotFoundError    (also LookupError)      no such table
-        ├── TableChangedError                             another table than the parts before were read from
+        ├── TableChangedError                             somebody else changed the table meanwhile
+        ├── PrivacyNotSet                                 ... but the rows were written
         ├── ConversionError       (also ValueError)       a value or type has no counterpart
-        ├── ConnectionFailed      (also ConnectionError)  no answer, or not all of it
+        ├── ConnectionFailed *    (also ConnectionError)  no answer, not all of it, or not one of the API
         │   └── PublishUnknown                            ... when a write was published: it says how to find out
         ├── ImportFailed                                  an import job ended in failure
         ├── JobError                                      a remote job did not succeed
@@ -20,7 +21,7 @@ The tree, ``*`` marks the classes that an answer of the server becomes::
             ├── PermissionDenied *      403
             ├── NotFound *              404
             ├── RateLimited *           429
-            ├── QueryTimeout *          429 with detail "datasource" or "render"
+            ├── QueryTimeout *          429 with detail "datasource" or "render", or its message without a detail
             └── ServerError *           5xx
 
     UserWarning
@@ -35,6 +36,7 @@ All of them can be pickled, and none holds an API key.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,6 +57,7 @@ __all__ = [
     "NonPublicAPIWarning",
     "NotFound",
     "PermissionDenied",
+    "PrivacyNotSet",
     "PublishUnknown",
     "QueryTimeout",
     "RateLimited",
@@ -94,7 +97,11 @@ class TableNotFoundError(CartoError, LookupError):
 
 
 class TableChangedError(CartoError):
-    """The table was changed while its parts were read one by one, which together would be no state of it."""
+    """The table was changed while its parts were read one by one, or between the plan of a write and its end."""
+
+
+class PrivacyNotSet(CartoError):
+    """The rows were written, and the privacy of their table could not be set."""
 
 
 class ConversionError(CartoError, ValueError):
@@ -102,11 +109,20 @@ class ConversionError(CartoError, ValueError):
 
 
 class ConnectionFailed(CartoError, ConnectionError):
-    """There was no answer, or it ended before it was complete."""
+    """There was no answer, it ended before it was complete, or it is not one of the API.
+
+    Attributes
+    ----------
+    nothing_done : bool
+        True if the server has certainly done nothing, so that any request may be sent again: there was no connection,
+        or the database took none. False if that is not known.
+    """
+
+    nothing_done: bool = False
 
 
 class PublishUnknown(ConnectionFailed):
-    """The answer of the publishing transaction was lost, and the server cannot be asked what happened."""
+    """The answer of a transaction was lost, and the server does not say whether it happened."""
 
 
 class ImportFailed(CartoError):
@@ -256,11 +272,12 @@ class NonPublicAPIWarning(CartoWarning):
     """An API that CARTO does not document is in use; it may change without notice."""
 
 
-# (status, detail) decides, never the text of a message. 200 stands for an error in a body that began well.
+# (status, detail) decides. 200 stands for an error in a body that began well.
 _CLASSES: dict[tuple[int, str | None], type[APIError]] = {
     (200, None): SQLError,
     (200, "datasource"): QueryTimeout,
     (400, None): SQLError,
+    (400, "datasource"): QueryTimeout,
     (401, None): AuthenticationError,
     (403, None): PermissionDenied,
     (404, None): NotFound,
@@ -268,6 +285,39 @@ _CLASSES: dict[tuple[int, str | None], type[APIError]] = {
     (429, "datasource"): QueryTimeout,
     (429, "render"): QueryTimeout,
 }
+
+# The only messages that decide: those of failures for which the server gives nothing else to go by.
+# After the first row the SQL API keeps of an error its message alone, so that the detail "datasource" is missing.
+_TIMEOUT_MESSAGES = frozenset(
+    {
+        "You are over platform's limits: SQL query timeout error",
+        "canceling statement due to statement timeout",
+    }
+)
+# The SQL API answers with status 400 when it loses its database, in the words of node or of PostgreSQL.
+_LOST_DATABASE = re.compile(
+    r"(?:read|write) (?:ECONNRESET|EPIPE|ETIMEDOUT|ECONNABORTED)"
+    r"|Connection terminated(?: unexpectedly| by user| due to connection timeout)?"
+    r"|This socket has been ended by the other party"
+    r"|Client (?:was closed|has encountered a connection error) and is not queryable"
+    r"|terminating connection (?:due to|because of) [a-z -]+"
+    r"|server closed the connection unexpectedly(?:\s.*)?"
+    r"|server conn crashed\?"
+    r"|SSL connection has been closed unexpectedly",
+    re.DOTALL,
+)
+# As above, but said before the statement was given to the database: it has done nothing.
+_NO_DATABASE = re.compile(
+    r"connect (?:ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOENT|EAGAIN)(?: .*)?"
+    r"|getaddrinfo (?:ENOTFOUND|EAI_AGAIN)(?: .*)?"
+    r"|the database system is (?:starting up|shutting down|in recovery mode|not(?: yet)? accepting connections)"
+    r"|sorry, too many clients already"
+    r"|remaining connection slots are reserved for .*"
+    r"|too many connections for (?:role|database) .*"
+    r"|no more connections allowed(?: .*)?"
+    r"|pgbouncer cannot connect to server|query_wait_timeout|server login failed.*",
+    re.DOTALL,
+)
 
 _ADVICE: dict[type[APIError], str] = {
     AuthenticationError: "The server does not know this API key: check the api_key of Credentials.",
@@ -284,6 +334,9 @@ _DENIED_PUBLIC = "The key in use is default_public: pass Credentials with an api
 _NOT_THE_API = "the answer is not from the API ({what}): check base_url and username of Credentials"
 
 
+_LONGEST_WAIT_S = 1e9  # some 30 years: a longer one means the same, and the clocks of some systems cannot hold it
+
+
 def bare_url(url: str) -> str:
     """`url` without user, password, query and fragment, which may hold a key."""
     parts = urlsplit(url)
@@ -295,26 +348,32 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds that the header Retry-After asks for; None if it is missing, a date, or garbage."""
     value = next((v for name, v in headers.items() if name.lower() == "retry-after"), "").strip()
     # A date is as good as missing: the two clocks may differ by more than the wait.
-    return float(value) if value.isascii() and value.isdigit() else None
+    return min(float(value), _LONGEST_WAIT_S) if value.isascii() and value.isdigit() else None
 
 
 def decode_error(body: bytes) -> dict[str, Any] | None:
     """Decode the error object of an answer; None if there is none in it."""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # of an answer that is nested more deeply than any of the API's
         return None
     return answer if isinstance(answer, dict) and ("error" in answer or "errors" in answer) else None
 
 
 def error_detail(answer: Mapping[str, Any]) -> str | None:
-    """Return what tells two errors of one status apart: `detail`, or the subtype of a Maps API error."""
+    """Return what tells two errors of one status apart.
+
+    That is `detail`, or the subtype of a Maps API error; of a statement timeout after the first row, what `detail` is
+    before it.
+    """
     detail = answer.get("detail")
+    if detail is None and _message(answer).partition(".")[0] in _TIMEOUT_MESSAGES:
+        detail = "datasource"
     if detail is None:
         contexts = answer.get("errors_with_context")
         if isinstance(contexts, list) and contexts and isinstance(contexts[0], dict):
             detail = contexts[0].get("subtype")
-    return None if detail is None else str(detail)
+    return None if detail is None else _sentences(detail)
 
 
 def _contexts(answer: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
@@ -323,12 +382,36 @@ def _contexts(answer: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
     return tuple(dict(cause) for cause in told if isinstance(cause, Mapping)) if isinstance(told, list) else ()
 
 
-def _sentences(value: object) -> str:
-    """Join the messages of an error object, whatever shape it has."""
+def _message(answer: Mapping[str, Any]) -> str:
+    """Return the only message of an error of the SQL API, else nothing."""
+    told = answer.get("error")
+    if isinstance(told, list) and len(told) == 1:
+        (told,) = told
+    return told if isinstance(told, str) else ""
+
+
+def _lost_database(method: str, url: str, status: int, answer: Mapping[str, Any]) -> ConnectionFailed | None:
+    """Return the error for a server that has lost its database; None for any other."""
+    message = _message(answer)
+    nothing_done = _NO_DATABASE.fullmatch(message) is not None
+    if not nothing_done and _LOST_DATABASE.fullmatch(message) is None:
+        return None
+    failed = ConnectionFailed(
+        f"the server has no connection to its database: {message} (HTTP {status}, {method} {bare_url(url)})"
+    )
+    # Behind the first rows of an answer the statement was at work.
+    failed.nothing_done = nothing_done and status != 200
+    return failed
+
+
+def _sentences(value: object, depth: int = 5) -> str:
+    """Join the messages of an error object, whatever shape it has, down to some depth."""
+    if depth == 0:
+        return "..."
     if isinstance(value, Mapping):
-        return "; ".join(f"{name}: {_sentences(item)}" for name, item in value.items())
+        return "; ".join(f"{name}: {_sentences(item, depth - 1)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
-        return "; ".join(_sentences(item) for item in value)
+        return "; ".join(_sentences(item, depth - 1) for item in value)
     return str(value)
 
 
@@ -357,7 +440,7 @@ def error_from_response(
     body_bytes: bytes,
     *,
     public_key: bool = False,
-) -> APIError:
+) -> APIError | ConnectionFailed:
     """Make the exception for an answer that tells of an error.
 
     Parameters
@@ -375,12 +458,14 @@ def error_from_response(
 
     Returns
     -------
-    APIError
-        Of the class that status and detail name.
+    APIError or ConnectionFailed
+        Of the class that status and detail name; ConnectionFailed if the server has lost its database.
     """
     answer = decode_error(body_bytes)
+    if answer and (lost := _lost_database(method, url, status, answer)):
+        return lost
     detail = error_detail(answer) if answer else None
-    hint = str(answer["hint"]) if answer and answer.get("hint") is not None else None
+    hint = _sentences(answer["hint"]) if answer and answer.get("hint") is not None else None
     cls = error_class(status, detail)
     said = _sentences(answer.get("error", answer.get("errors"))) if answer else _unknown_body(status, body_bytes)
     lines = [f"{said or 'no message'} (HTTP {status}, {method} {bare_url(url)})"]

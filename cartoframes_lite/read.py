@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -17,13 +17,16 @@ from cartoframes_lite._client.prefetch import prefetched
 from cartoframes_lite._client.progress import Progress
 from cartoframes_lite._codec.copybinary import SYNC_BYTES, BrokenStream, Decoder, decode
 from cartoframes_lite._codec.frame import arrow_schema, from_arrow
+from cartoframes_lite._codec.names import is_unicode
 from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite._codec.refusal import shown
 from cartoframes_lite._codec.statements import copy_out
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite._origin import Origin, origin_of, probe, select
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, error_from_response
+from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, decode_error, error_from_response
 
+_MOST_ROWS = 2**63 - 1
 _READS = 5  # a table whose columns change more often while it is read is somebody's mistake
 
 
@@ -137,6 +140,8 @@ def read_carto(
     check_source(source, columns, dtype_backend)
     check_count("limit", limit, least=0)
     check_count("chunksize", chunksize, least=1)
+    if isinstance(index_col, list | tuple) and not index_col:
+        raise ValueError("index_col names no column: leave it out to get numbers from 0")
     client = Client(credentials, progress=progress)
     origin = origin_of(source, schema)
 
@@ -172,16 +177,32 @@ def check_source(source: object, columns: object, backend: object) -> None:
     """Refuse arguments that cannot be meant, before any request."""
     if not isinstance(source, str) or not source.strip():
         raise TypeError(f"source must be the name of a table or a query, not {source!r}")
-    if isinstance(columns, str):
-        raise TypeError(f"columns must be a sequence of names, not the text {columns!r}")
+    if "\0" in source or not is_unicode(source):
+        raise ValueError(f"source has the character U+0000 or a lone surrogate, which no query can have: {source!r}")
+    if columns is not None:
+        _check_columns(columns)
     if backend not in (None, "numpy_nullable", "pyarrow"):
         raise ValueError(f'dtype_backend must be "numpy_nullable" or "pyarrow", not {backend!r}')
 
 
+def _check_columns(columns: object) -> None:
+    if isinstance(columns, str | bytes) or not isinstance(columns, Collection | pd.Index | np.ndarray):
+        raise TypeError(f"columns must be a sequence of names, not {columns!r}")
+    others = [name for name in columns if not isinstance(name, str)]
+    if others:
+        raise TypeError(f"columns must be names, which {others} are not")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"columns names a column twice: {list(columns)}")
+
+
 def check_count(name: str, value: object, *, least: int) -> None:
-    """Refuse what is neither None nor a whole number that is large enough."""
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-        raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}")
+    """Refuse what is neither None nor a whole number that PostgreSQL has room for."""
+    if value is not None and (
+        not isinstance(value, int | np.integer)
+        or isinstance(value, bool | np.timedelta64)
+        or not least <= value <= _MOST_ROWS
+    ):
+        raise ValueError(f"{name} must be a whole number from {least} to {_MOST_ROWS}, not {shown(value)}")
 
 
 def _check_index(selected: list[SourceColumn], index_col: Hashable | Sequence[Hashable] | None) -> None:
@@ -245,13 +266,8 @@ class _Stream:
 def _explain(error: BrokenStream) -> Exception:
     """Tell an error that the server sent behind the data, with status 200, from a stream that broke."""
     at = error.rest.rfind(b'{"error":')
-    if at >= 0:
-        try:
-            json.loads(error.rest[at:])
-        except ValueError:
-            pass
-        else:
-            return error_from_response("POST", "sql/copyto", 200, {}, error.rest[at:])
+    if at >= 0 and decode_error(error.rest[at:]) is not None:
+        return error_from_response("POST", "sql/copyto", 200, {}, error.rest[at:])
     return _Unproved(f"the rows did not arrive completely ({error}); nothing is returned, read again")
 
 

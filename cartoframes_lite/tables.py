@@ -5,12 +5,25 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.answers import checked
 from cartoframes_lite._client.transaction import run
+from cartoframes_lite._codec import tables_sql
 from cartoframes_lite._codec.frame import THE_GEOM
-from cartoframes_lite._codec.names import is_cut, literal, normalise, qualify, quote
-from cartoframes_lite._staging_names import is_staging
+from cartoframes_lite._codec.names import is_cut, normalise, qualify
+from cartoframes_lite._codec.publishing_sql import Staged
+from cartoframes_lite._codec.sources import single_statement
+from cartoframes_lite._publishing import publish
+from cartoframes_lite._staging_names import at_work, is_staging, staging_name
+from cartoframes_lite._target import Destination, drop
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import TableExistsError
+from cartoframes_lite.errors import (
+    CartoError,
+    ConnectionFailed,
+    PublishUnknown,
+    ServerError,
+    TableExistsError,
+    TableNotFoundError,
+)
 
 IfExists = Literal["fail", "replace"]
 
@@ -61,6 +74,8 @@ def has_table(table_name: str, credentials: Credentials | None = None, *, schema
 def delete_table(table_name: str, credentials: Credentials | None = None) -> bool:
     """Delete a table.
 
+    The very table that has the name now is deleted, however often the request arrives; not one that is made later.
+
     Returns
     -------
     bool
@@ -70,6 +85,8 @@ def delete_table(table_name: str, credentials: Credentials | None = None) -> boo
     ------
     SQLError
         If a view depends on it.
+    ConnectionFailed
+        If the server cannot be reached; the table may still be deleted by a request that is on its way.
 
     Examples
     --------
@@ -78,9 +95,10 @@ def delete_table(table_name: str, credentials: Credentials | None = None) -> boo
     (True, False)
     """
     client = Client(credentials)
-    if not client.sql.has_table(None, table_name):
+    schema, oid = _find(client, table_name)
+    if oid is None:
         return False
-    client.sql.send(f"DROP TABLE IF EXISTS {_own(client, table_name)}", idempotent=True)
+    client.sql.send(tables_sql.drop_table(schema, table_name, oid), idempotent=True)
     return True
 
 
@@ -109,6 +127,8 @@ def rename_table(
     Raises
     ------
     TableNotFoundError, TableExistsError
+    PublishUnknown
+        If the connection broke, and the server does not say whether the table was renamed.
 
     Examples
     --------
@@ -119,10 +139,28 @@ def rename_table(
     client = Client(credentials)
     client.sql.require_table(None, table_name)
     new = free_name(client, table_name, new_table_name, if_exists)
-    schema = client.sql.schema()
-    renaming = f"ALTER TABLE {qualify(schema, table_name)} RENAME TO {quote(new)}"
-    client.sql.send(_dropping(qualify(schema, new), if_exists) + renaming)
+    schema, oid = _find(client, table_name)
+    if oid is None:
+        raise TableNotFoundError(f"the table {table_name!r} was dropped just now")
+    replaced = _find(client, new)[1] if if_exists == "replace" else None
+    try:
+        client.sql.send(tables_sql.rename_table(schema, table_name, oid, new, replaced), idempotent=True)
+    except (ConnectionFailed, ServerError) as error:
+        if not _is_renamed(client, table_name, oid):
+            raise PublishUnknown(
+                f"the connection broke while {table_name!r} was renamed to {new!r}, and a request may still be on its"
+                " way: look which of the two names there is"
+            ) from error
     return new
+
+
+def _is_renamed(client: Client, table: str, oid: int) -> bool:
+    """Ask whether a table has another name by now; False if the server does not answer either."""
+    try:
+        row = client.sql.row(tables_sql.name_of(oid), "name")
+    except CartoError:
+        return False
+    return row["name"] is not None and row["name"].rpartition(".")[2].strip('"') != table
 
 
 def copy_table(
@@ -162,7 +200,8 @@ def copy_table(
     client = Client(credentials)
     client.sql.require_table(None, table_name)
     new = free_name(client, table_name, new_table_name, if_exists)
-    return _create(client, f"SELECT * FROM {_own(client, table_name)}", new, if_exists, cartodbfy)
+    schema, _ = _find(client, table_name)
+    return _create(client, f"SELECT * FROM {qualify(schema, table_name)}", new, if_exists, cartodbfy)
 
 
 def create_table_from_query(
@@ -198,7 +237,7 @@ def create_table_from_query(
     """
     client = Client(credentials)
     new = free_name(client, None, new_table_name, if_exists)
-    return _create(client, query.strip().rstrip(";"), new, if_exists, cartodbfy)
+    return _create(client, single_statement(query), new, if_exists, cartodbfy)
 
 
 def describe_table(
@@ -225,7 +264,7 @@ def describe_table(
     client = Client(credentials)
     client.sql.require_table(schema, table_name)
     place = qualify(schema, table_name)
-    (count,) = client.sql.rows(f"SELECT count(*)::int8 AS num_rows FROM {place}")
+    count = client.sql.row(f"SELECT count(*)::int8 AS num_rows FROM {place}", "num_rows")
     kind = None
     if any(column.name == THE_GEOM for column in client.sql.columns(place)):
         kinds = client.sql.rows(
@@ -280,19 +319,34 @@ def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str
     return new
 
 
-def _own(client: Client, table: str) -> str:
-    """Name a table of the account so that it is not looked for in the other schemas of the search path."""
-    return qualify(client.sql.schema(), table)
-
-
-def _dropping(place: str, if_exists: str) -> str:
-    return f"DROP TABLE IF EXISTS {place};\n" if if_exists == "replace" else ""
+def _find(client: Client, table: str) -> tuple[str, int | None]:
+    """Ask for the schema of the account, and for the oid of a table or view in it."""
+    row = client.sql.row(tables_sql.find_table(table), "schema", "oid")
+    return checked(lambda row: (str(row["schema"]), None if row["oid"] is None else int(row["oid"])), row, "the table")
 
 
 def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: bool) -> str:
-    place = _own(client, new)
-    statements = _dropping(place, if_exists) + f"CREATE TABLE {place} AS (\n{query}\n)"
-    if cartodbfy:
-        statements += f";\nSELECT CDB_CartodbfyTable(current_schema(), {literal(place)}::regclass)"
-    run(client.sql, client.batch, statements, what=f"creating {new!r}")
+    """Fill a staging table with the rows of a query, and give it its name when it is complete."""
+    schema, replaced = _find(client, new)
+    replaced = replaced if if_exists == "replace" else None
+    destination, name = Destination(client, schema, new), staging_name()
+    at_work.add(name)
+    try:
+        staging = tables_sql.stage_query(schema, name, query, make_carto=cartodbfy)
+        run(client.sql, client.batch, staging, what=f"creating {new!r}")
+        oid = _find(client, name)[1]
+        if oid is None:
+            raise CartoError(
+                f"the table {new!r} was not created: somebody else dropped the staging table with its rows"
+            )
+        staged = Staged(name, oid, 0)
+        publishing = tables_sql.publish_copy(schema, staged, new, replaced, make_carto=cartodbfy)
+        publish(destination, staged, publishing, leaves_receipt=False)
+    except PublishUnknown:
+        raise
+    except BaseException:
+        drop(destination, [name])
+        raise
+    finally:
+        at_work.discard(name)
     return new

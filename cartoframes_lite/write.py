@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, get_args
@@ -10,17 +11,28 @@ import pandas as pd
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
-from cartoframes_lite._codec.names import is_cut, normalise, qualify
+from cartoframes_lite._codec.existing import ExistingTable
+from cartoframes_lite._codec.names import is_cut, normalise
 from cartoframes_lite._codec.payload import Payload, conform, prepare, require_geometry, with_any_digits
-from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite._codec.plan import IfExists, Plan, plan_into, plan_new
-from cartoframes_lite._staging import Account, Compression, Upload, look_up, stage_and_publish, sweep
+from cartoframes_lite._codec.publishing_sql import Staged
+from cartoframes_lite._publishing import publish
+from cartoframes_lite._staging import Compression, Upload, stage
+from cartoframes_lite._target import Destination, inspect_target, require_writable, sweep
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import ConnectionFailed, SQLError, TableExistsError
+from cartoframes_lite.errors import (
+    CartoError,
+    ConnectionFailed,
+    PrivacyNotSet,
+    SQLError,
+    TableChangedError,
+    TableExistsError,
+)
 
 # Payloads of an iterator that are kept for a second try. A server that turns a request away does so at once.
 _KEPT_BYTES = 256 << 20
-_PLANS = 5  # a table that changes more often while it is written is somebody's mistake
+_PLANS = 5  # a table that changes more often while rows are sent is somebody's mistake
+_REPLANNED_S = 300.0  # how long other writers may be faster, once the rows are there
 
 
 def to_carto(
@@ -89,6 +101,10 @@ def to_carto(
         If the table exists and ``if_exists`` is "fail".
     QueryTimeout
         If publishing takes longer than the account allows and the key may not use the Batch API.
+    PublishUnknown
+        If the connection breaks while the rows are published, and the server does not say whether they were.
+    PrivacyNotSet
+        If the rows were written, and the privacy could not be set.
     ConnectionFailed, PermissionDenied, SQLError
         If the server cannot be reached or refuses.
 
@@ -111,7 +127,7 @@ def to_carto(
         client.visualizations.require_settable()
     _write(client, table_name, source, if_exists, cartodbfy, compression, progress)
     if privacy is not None:
-        client.visualizations.set_privacy(table, privacy)
+        set_privacy(client, table, privacy)
     if isinstance(dataframe, pd.DataFrame):
         dataframe.attrs["carto"] = {
             "base_url": client.credentials.base_url,
@@ -120,6 +136,23 @@ def to_carto(
             "schema": None,  # as read_carto has it for a table of the account
         }
     return table
+
+
+def set_privacy(client: Client, table: str, privacy: Privacy) -> None:
+    """Set the privacy of a table whose rows are published.
+
+    Raises
+    ------
+    PrivacyNotSet
+        If that fails, so that nobody takes it for a write that failed.
+    """
+    try:
+        client.visualizations.set_privacy(table, privacy)
+    except CartoError as error:
+        raise PrivacyNotSet(
+            f"the rows are in {table!r}, and its privacy could not be set to {privacy!r}: do not write them again, but"
+            f" call update_privacy_table({table!r}, {privacy!r})"
+        ) from error
 
 
 def check(table_name: object, if_exists: object, privacy: object, compression: object) -> None:
@@ -157,48 +190,63 @@ def _write(
     """Plan and write; plan again if somebody else has made, dropped or changed the table in the meantime."""
     table, swept = table_named(table_name), False
     for plans_left in reversed(range(_PLANS)):
-        account = look_up(client, table)
-        if account.exists:
-            check_target(table_name, table, if_exists)
+        target = inspect_target(client, table)
+        if target.existing is not None:
+            check_target(table_name, table, target.existing, if_exists)
         if not swept:
-            sweep(account)
+            sweep(target)
             swept = True
-        target = target_columns(account)
-        plan = plan_for(table, source.first, target, if_exists, cartodbfy=cartodbfy)
-        publish = partial(plan.publish, account.schema)
+        plan = plan_for(table, source.first, target.existing, if_exists, cartodbfy=cartodbfy)
+        upload = _upload(plan, source)
         try:
-            stage_and_publish(account, _upload(plan, source), publish, compression=compression, progress=progress)
-        except SQLError:
-            if not plans_left or target_columns(look_up(client, table)) == target:
+            with stage(target.destination, upload, compression=compression, progress=progress) as staged:
+                _publish(target.destination, staged, plan, source.first, if_exists, cartodbfy)
+        except (SQLError, TableChangedError):
+            if not plans_left or inspect_target(client, table).existing == target.existing:
                 raise
         else:
             return
 
 
-def check_target(given: str, table: str, if_exists: IfExists) -> None:
+def _publish(
+    destination: Destination, staged: Staged, plan: Plan, first: Payload, if_exists: IfExists, cartodbfy: bool
+) -> None:
+    """Publish the staged rows; plan again if the table was changed, as long as they are staged as they have to be."""
+    deadline = time.monotonic() + _REPLANNED_S
+    while True:
+        transaction = plan.publish(destination.schema, staged)
+        try:
+            publish(destination, staged, transaction, leaves_receipt=plan.change is not None)
+        except TableChangedError:
+            existing = inspect_target(destination.client, destination.table).existing
+            if existing is None or time.monotonic() > deadline:
+                raise
+            check_target(destination.table, destination.table, existing, if_exists)
+            again = plan_into(destination.table, first, existing, if_exists, cartodbfy=cartodbfy)
+            if not again.stages_like(plan):
+                raise
+            plan = again
+        else:
+            return
+
+
+def check_target(given: str, table: str, existing: ExistingTable, if_exists: IfExists) -> None:
     """Refuse a table that is there, if it is not to be written to, or may not be the one that is meant."""
     normalised = "" if given == table else f", which is what {given!r} becomes,"
     if if_exists == "fail":
         raise TableExistsError(f'the table {table!r}{normalised} exists already: pass if_exists="replace" or "append"')
     if is_cut(given):
         raise ValueError(f"the table {table!r}{normalised} is there already: if it is the one you mean, give that name")
+    require_writable(table, existing, replace=if_exists == "replace")
 
 
 def plan_for(
-    table: str, first: Payload, target: dict[str, SourceColumn] | None, if_exists: IfExists, *, cartodbfy: bool
+    table: str, first: Payload, existing: ExistingTable | None, if_exists: IfExists, *, cartodbfy: bool
 ) -> Plan:
-    """Plan a new table, or to write into the one with the columns of ``target``."""
-    if target is None:
+    """Plan a new table, or to write into the one that exists."""
+    if existing is None:
         return plan_new(table, first, cartodbfy=cartodbfy)
-    return plan_into(table, first, target, if_exists, cartodbfy=cartodbfy)
-
-
-def target_columns(account: Account) -> dict[str, SourceColumn] | None:
-    """Ask for the columns of the target; None if there is no such table."""
-    if not account.exists:
-        return None
-    place = qualify(account.schema, account.table)
-    return {column.name: column for column in account.client.sql.columns(place)}
+    return plan_into(table, first, existing, if_exists, cartodbfy=cartodbfy)
 
 
 class _Source:

@@ -23,11 +23,11 @@ from geopandas.testing import assert_geodataframe_equal
 import cartoframes_lite as cfl
 import cartoframes_lite.dask
 import cartoframes_lite.local
-from cartoframes_lite import _staging, _staging_names
+from cartoframes_lite import _staging, _staging_names, _target
 from cartoframes_lite._client import retry, sql_batch
 from cartoframes_lite._client.patience import until_admitted
 from cartoframes_lite._codec.plan import plan_new
-from cartoframes_lite._codec.statements import Parts
+from cartoframes_lite._codec.publishing_sql import Parts, Staged
 
 ROWS = 1000
 
@@ -353,8 +353,7 @@ def test_a_partition_that_does_not_fit_is_an_error(credentials, sql):
 
 
 def test_parts_of_others_that_are_at_work_are_not_swept(credentials, sql):
-    now = dt.datetime.now().timestamp()
-    whole = _staging_names.staging_name(now)
+    whole = _staging_names.staging_name()
     part = _staging_names.part_name(whole, 12)
     assert _staging_names.is_staging(part)
     sql.send(f'CREATE TABLE "{part}" (a int)')
@@ -367,15 +366,15 @@ def test_parts_of_others_that_are_at_work_are_not_swept(credentials, sql):
 
 
 def test_a_part_that_comes_too_late_is_dropped(credentials, sql):
-    account = _staging.look_up(cfl.Client(credentials), "t")
+    destination = _target.Destination(cfl.Client(credentials), "public", "t")
     payload = _payload(pd.DataFrame({"a": [1]}))
     upload = _staging.Upload(payload.columns, payload.schema(), lambda: iter([payload]), keyed=False)
-    with _staging.parts(account, payload.columns, keyed=False) as whole:
-        _staging.stage_part(account, upload, whole, 1, compression=None)
+    with _staging.parts(destination, payload.columns, keyed=False) as whole:
+        _staging.stage_part(destination, upload, whole.name, 1, compression=None)
         assert len(leftovers(sql)) == 2
     assert leftovers(sql) == []
-    with pytest.raises(cfl.CartoError, match="its part 2 comes too late"):
-        _staging.stage_part(account, upload, whole, 2, compression=None)
+    with pytest.raises(cfl.CartoError, match="partition 2 arrived after the write"):
+        _staging.stage_part(destination, upload, whole.name, 2, compression=None)
     assert leftovers(sql) == []
 
 
@@ -388,14 +387,14 @@ def _payload(frame):
 def test_a_part_with_other_rows_than_its_receipt_says_is_not_published(credentials, sql, monkeypatch):
     stage_part = _staging.stage_part
 
-    def with_one_more(account, upload, whole, number, **arguments):
-        name = stage_part(account, upload, whole, number, **arguments)
+    def with_one_more(destination, upload, whole, number, **arguments):
+        name = stage_part(destination, upload, whole, number, **arguments)
         sql.send(f'INSERT INTO "{name}" (a) VALUES (0)')
         return name
 
     monkeypatch.setattr("cartoframes_lite._part_uploads.stage_part", with_one_more)
     ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
-    with pytest.raises(cfl.SQLError, match="the parts have 12 rows, not 10"):
+    with pytest.raises(cfl.CartoError, match="12 rows arrived, and 10 were sent"):
         write(ddf, "t", credentials, cartodbfy=False)
     assert not cfl.has_table("t", credentials)
     assert leftovers(sql) == []
@@ -442,10 +441,10 @@ def test_processes(credentials, sql):
 def test_a_thousand_parts_are_published_by_one_batch_job():
     named = {f"column_{number}": [number] for number in range(10)}
     plan = plan_new("t", _payload(gpd.GeoDataFrame(named, geometry=[shapely.Point(1, 2)], crs=4326)), cartodbfy=True)
-    whole = _staging_names.staging_name(dt.datetime.now().timestamp())
+    whole = _staging_names.staging_name()
     names = [_staging_names.part_name(whole, number) for number in range(1000)]
     suffixes = tuple(name.removeprefix(whole) for name in names)
-    transaction = plan.publish("public", whole, Parts(suffixes, 250_000_000))
+    transaction = plan.publish("public", Staged(whole, 4_000_000_000, 250_000_000), Parts(suffixes))
     assert len(json.dumps({"query": transaction})) <= sql_batch._MAX_PAYLOAD_BYTES
 
 

@@ -35,6 +35,7 @@ def made(status: int, body: bytes, **keywords: object) -> errors.APIError:
         (429, None, errors.RateLimited),
         (429, "rate-limit", errors.RateLimited),
         (429, "datasource", errors.QueryTimeout),
+        (400, "datasource", errors.QueryTimeout),
         (429, "render", errors.QueryTimeout),
         (500, None, errors.ServerError),
         (503, None, errors.ServerError),
@@ -43,6 +44,82 @@ def made(status: int, body: bytes, **keywords: object) -> errors.APIError:
 def test_status_and_detail_decide_the_class(status: int, detail: str | None, expected: type[errors.APIError]) -> None:
     body = answer(error=["no"]) if detail is None else answer(error=["no"], detail=detail)
     assert type(made(status, body)) is expected
+
+
+TIMED_OUT = (
+    "You are over platform's limits: SQL query timeout error. Refactor your query before running again or contact"
+    " CARTO support for more details."
+)
+
+
+@pytest.mark.parametrize("status", [200, 400, 429])
+@pytest.mark.parametrize("message", [TIMED_OUT, "canceling statement due to statement timeout"])
+def test_a_timeout_is_known_by_its_message_where_there_is_nothing_else(status: int, message: str) -> None:
+    error = made(status, answer(error=[message]))
+    assert type(error) is errors.QueryTimeout
+    assert error.detail == "datasource"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"column {TIMED_OUT}",
+        "You are over platform's limits: SQL query timeout errors",
+        "You are over platform's limits. Please contact us to know more details",
+        'relation "SQL query timeout error" does not exist',
+    ],
+)
+def test_other_messages_are_no_timeouts(message: str) -> None:
+    assert type(made(200, answer(error=[message]))) is errors.SQLError
+    assert type(made(200, answer(error=[TIMED_OUT, "another"]))) is errors.SQLError
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "write ECONNRESET",
+        "read ECONNRESET",
+        "write EPIPE",
+        "Connection terminated",
+        "Connection terminated unexpectedly",
+        "terminating connection due to administrator command",
+        "terminating connection because of crash of another server process",
+        "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally",
+    ],
+)
+def test_a_lost_database_is_a_failure_of_the_connection(status: int, message: str) -> None:
+    error = made(status, answer(error=[message]))
+    assert type(error) is errors.ConnectionFailed
+    assert message in str(error)
+    assert not error.nothing_done
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "the database system is starting up",
+        "the database system is shutting down",
+        "the database system is in recovery mode",
+        "sorry, too many clients already",
+        "remaining connection slots are reserved for non-replication superuser connections",
+        "connect ECONNREFUSED 127.0.0.1:5432",
+        "getaddrinfo ENOTFOUND db",
+    ],
+)
+def test_a_database_that_takes_no_connection_has_done_nothing(message: str) -> None:
+    error = made(400, answer(error=[message]))
+    assert type(error) is errors.ConnectionFailed
+    assert error.nothing_done
+    assert pickle.loads(pickle.dumps(error)).nothing_done
+    assert not made(200, answer(error=[message])).nothing_done  # behind rows that had come
+
+
+@pytest.mark.parametrize(
+    "message", ['column "Connection terminated" does not exist', "invalid ECONNRESET", "the database system is x"]
+)
+def test_other_messages_are_no_lost_databases(message: str) -> None:
+    assert type(made(400, answer(error=[message]))) is errors.SQLError
 
 
 def test_the_message_has_no_say_in_the_class() -> None:
@@ -69,7 +146,9 @@ def test_attributes() -> None:
     assert "secret" not in str(error) + repr(error) + repr(vars(error))
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("", None), ("soon", None), ("-1", None), ("²", None)])
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7.0), ("", None), ("soon", None), ("-1", None), ("²", None), ("9" * 5000, 1e9)]
+)
 def test_retry_after_tolerates_garbage(value: str, seconds: float | None) -> None:
     assert made(429, answer(error=["slow"]), headers={"retry-after": value}).retry_after_s == seconds
 
@@ -84,7 +163,9 @@ def test_an_html_page_is_one_short_sentence() -> None:
     assert "base_url" in str(error)
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff\x00", b"[1]", b"null", b'{"rows": []}', b"{"])
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff\x00", b"[1]", b"null", b'{"rows": []}', b"{", b"[" * 99_999, b'{"error":' + b"9" * 5000]
+)
 def test_any_body_is_survived(body: bytes) -> None:
     assert made(502, body).status == 502
 

@@ -92,3 +92,14 @@ def test_publishing_beyond_the_statement_timeout():
         assert len(cfl.read_carto("owned", master)) == 2
         cfl.to_carto(many, "owned", master, if_exists="append")  # becomes a batch job
         assert len(cfl.read_carto("owned", master)) == 77
+
+
+def test_a_privacy_that_cannot_be_set_says_that_the_rows_were_written(credentials, monkeypatch):
+    def refuse(self, name, privacy):
+        raise cfl.ConnectionFailed("the connection was lost")
+
+    monkeypatch.setattr("cartoframes_lite._client.visualizations.Visualizations.set_privacy", refuse)
+    frame = pd.DataFrame({"a": [1]})
+    with pytest.raises(cfl.PrivacyNotSet, match=r"the rows are in 't'.*do not write them again"):
+        cfl.to_carto(frame, "t", credentials, privacy="private")
+    assert len(cfl.read_carto("t", credentials)) == 1

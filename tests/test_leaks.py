@@ -20,7 +20,7 @@ import requests
 import responses
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _staging
+from cartoframes_lite import _publishing, _staging
 
 SECRET = "s3cr3t/k+y=%"
 FRAME = gpd.GeoDataFrame({"n": [1, 2]}, geometry=gpd.points_from_xy([0, 1], [2, 3]), crs=4326)
@@ -60,6 +60,7 @@ def test_a_whole_cycle_with_failures_shows_no_key(carto, logged, tmp_path, monke
     printed = io.StringIO()
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     monkeypatch.setattr(_staging, "_ATTEMPTS", 1)
+    monkeypatch.setattr(_publishing, "_ATTEMPTS", 1)
 
     def fails(work) -> None:
         with pytest.raises(Exception) as caught:  # noqa: PT011  # any of them

@@ -6,6 +6,7 @@ import tracemalloc
 from contextlib import redirect_stderr
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pytest
 import responses
@@ -99,6 +100,19 @@ def test_no_rows_are_one_chunk_with_the_columns(table, credentials):
     assert list(chunk) == ["cartodb_id", "the_geom", "name", "n"]
 
 
+def test_rows_without_columns(table, credentials):
+    for source, arguments in (("SELECT FROM places", {}), (table, {"columns": []})):
+        assert cfl.read_carto(source, credentials, **arguments).shape == (3, 0)
+        assert cfl.read_carto(source, credentials, limit=2, **arguments).shape == (2, 0)
+        chunks = cfl.read_carto(source, credentials, chunksize=2, **arguments)
+        assert [chunk.shape for chunk in chunks] == [(2, 0), (1, 0)]
+
+
+def test_numbers_of_numpy_and_columns_of_an_index(table, credentials):
+    frame = cfl.read_carto(table, credentials, columns=pd.Index(["n"]), limit=np.int64(2))
+    assert (list(frame), len(frame)) == (["n"], 2)
+
+
 def test_rechunk_keeps_every_row():
     batches = [pd_batch(range(start, start + rows)) for start, rows in ((0, 3), (3, 0), (3, 7), (10, 1))]
     groups = [[value for batch in group for value in batch.column(0).to_pylist()] for group in _rechunk(batches, 4)]
@@ -163,6 +177,20 @@ def test_wrong_sources(source, error, message, table, credentials):
         ("", {}, TypeError, "source must be"),
         (None, {}, TypeError, "source must be"),
         ("places", {"columns": "n"}, TypeError, "sequence of names"),
+        ("SELECT '\ud800'", {}, ValueError, "lone surrogate"),
+        ("SELECT '\0'", {}, ValueError, r"U\+0000"),
+        ("places", {"columns": 5}, TypeError, "sequence of names"),
+        ("places", {"columns": (name for name in ["n"])}, TypeError, "sequence of names"),
+        ("places", {"columns": ["n", 1]}, TypeError, r"which \[1\] are not"),
+        ("places", {"columns": [["n"]]}, TypeError, "are not"),
+        ("places", {"columns": ["\ud800"]}, ValueError, "has no columns"),
+        ("places", {"limit": True}, ValueError, "limit"),
+        ("places", {"limit": 1.0}, ValueError, "limit"),
+        ("places", {"limit": 2**63}, ValueError, "limit"),
+        ("places", {"limit": 10**5000}, ValueError, "limit"),
+        ("places", {"chunksize": -1}, ValueError, "chunksize"),
+        ("places", {"chunksize": True}, ValueError, "chunksize"),
+        ("places", {"index_col": []}, ValueError, "index_col"),
         ("places", {"limit": -1}, ValueError, "limit"),
         ("places", {"chunksize": 0}, ValueError, "chunksize"),
         ("places", {"dtype_backend": "polars"}, ValueError, "dtype_backend"),

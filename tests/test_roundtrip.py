@@ -188,6 +188,26 @@ def test_intervals_are_read_as_text(credentials):
     assert there_and_back(frame, credentials)["x"].tolist()[0] == "26:03:04.000005"
 
 
+def test_intervals_are_written_as_postgresql_does(credentials):
+    query = (
+        "SELECT i, i::text AS text FROM (SELECT make_interval(0, m, 0, d, 0, 0, s) AS i FROM"
+        " generate_series(-14, 14, 1) m, generate_series(-2, 2) d, unnest(ARRAY[0, 1.5, -1.5, 360000, -59.000001]) s) x"
+    )
+    frame = cfl.read_carto(query, credentials)
+    assert len(frame) == 29 * 5 * 5
+    assert frame["i"].tolist() == frame["text"].tolist()
+
+
+def test_floats_in_json_are_the_same_floats(credentials):
+    numbers = [1e16, 1e22, 1e23, 1.7976931348623157e308, -1e300, 5e-324, 0.1, 2.0]
+    frame = pd.DataFrame({"x": pd.Series([{"all": numbers}], dtype=object)})
+    assert repr(there_and_back(frame, credentials)["x"][0]) == repr({"all": numbers})
+
+
+def test_rows_without_columns(credentials):
+    assert there_and_back(pd.DataFrame(index=range(3)), credentials).shape == (3, 0)
+
+
 COORDINATE = st.floats(-180, 180, allow_subnormal=False)
 LATITUDE = st.floats(-90, 90, allow_subnormal=False)
 SHAPES = st.one_of(

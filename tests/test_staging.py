@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _staging
+from cartoframes_lite import _publishing, _staging, _staging_names, _target
+from cartoframes_lite._codec.publishing_sql import Staged
 
 FRAME = pd.DataFrame({"a": range(100)})
 PUBLISHING = (b"RENAME+TO+%22t%22", b"INSERT+INTO")
-ASKING = (b"AS+gone",)
+ASKING = (b"AS+state",)
 HTML = b"HTTP/1.1 %s\r\nContent-Length: 13\r\nContent-Type: text/html\r\n\r\n<html></html>"
 
 # What becomes of a marked request: it does not arrive; or this instead of its answer, of which it has so much.
@@ -78,6 +79,7 @@ class Proxy:
 @pytest.fixture
 def proxy(carto, monkeypatch) -> Iterator[Proxy]:
     monkeypatch.setattr(_staging, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(_publishing, "_PAUSE_S", 0.01)
     monkeypatch.setattr("cartoframes_lite._client.retry._FIRST_S", 0.01)
     proxy = Proxy(carto.base_url)
     yield proxy
@@ -93,7 +95,7 @@ def through(proxy, credentials) -> cfl.Credentials:
 def written(credentials) -> Callable[[], int]:
     def count() -> int:
         sql = cfl.Client(credentials).sql
-        assert [name for name in sql.tables() if name.startswith(_staging.PREFIX)] == []
+        assert [name for name in sql.tables() if name.startswith(_staging_names.PREFIX)] == []
         return sql.rows("SELECT count(*)::int4 AS n FROM t")[0]["n"] if sql.has_table(None, "t") else 0
 
     return count
@@ -126,7 +128,7 @@ def test_what_is_never_published_is_an_error_and_leaves_nothing(proxy, through, 
 def test_what_nobody_knows_is_said_with_the_name_to_look_for(proxy, through, credentials):
     cfl.to_carto(FRAME, "t", credentials)
     proxy.fates = [(PUBLISHING, 0), *[(ASKING, LOST)] * 50]
-    with pytest.raises(cfl.PublishUnknown, match=rf"no table '{_staging.PREFIX}\w+', it was"):
+    with pytest.raises(cfl.PublishUnknown, match=rf"a table '{_staging_names.PREFIX}\w+', it was not"):
         cfl.to_carto(FRAME, "t", through, if_exists="append")
     assert len(cfl.read_carto("t", credentials)) == 200
 
@@ -149,17 +151,18 @@ def test_the_question_waits_for_a_publish_that_is_still_at_work(credentials, wri
     client = cfl.Client(credentials)
     cfl.to_carto(FRAME, "t", credentials)
     client.sql.send("CREATE TABLE cfl_staging_x AS SELECT a FROM t")
+    (row,) = client.sql.rows("SELECT 'cfl_staging_x'::regclass::oid::int4 AS oid")
     publish = (
-        "LOCK TABLE cfl_staging_x IN ACCESS EXCLUSIVE MODE; INSERT INTO t (a) SELECT a FROM cfl_staging_x;"
-        "SELECT pg_sleep(1); DROP TABLE cfl_staging_x"
+        "LOCK TABLE cfl_staging_x IN EXCLUSIVE MODE; INSERT INTO t (a) SELECT a FROM cfl_staging_x;"
+        "SELECT pg_sleep(1); ALTER TABLE cfl_staging_x RENAME TO x_published"
     )
     at_work = threading.Thread(target=client.sql.send, args=(publish,))
     at_work.start()
     locked = "SELECT count(*)::int4 AS n FROM pg_locks WHERE relation = to_regclass('cfl_staging_x')"
     while client.sql.rows(locked) == [{"n": 0}]:
         pass
-    account = _staging.Account(client, "public", "t", True, ())
-    assert _staging._is_published(account, "cfl_staging_x")
+    destination = _target.Destination(client, "public", "t")
+    assert _publishing._ask(destination, Staged("cfl_staging_x", row["oid"], 100)) == "published"
     at_work.join()
     assert written() == 200
 

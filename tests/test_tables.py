@@ -88,5 +88,5 @@ def test_privacy(table, credentials):
 
 def test_tables_that_a_write_is_filling_are_not_listed(credentials):
     sql = cfl.Client(credentials).sql
-    sql.send(f'CREATE TABLE "{staging_name(1.0)}" (a int); CREATE TABLE cfl_staging_of_mine (a int)')
+    sql.send(f'CREATE TABLE "{staging_name()}" (a int); CREATE TABLE cfl_staging_of_mine (a int)')
     assert cfl.list_tables(credentials) == ["cfl_staging_of_mine"]

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import datetime as dt
-import os
 import subprocess
 import sys
 import threading
+import time
 from decimal import Decimal
 
 import geopandas as gpd
@@ -14,7 +13,8 @@ import pytest
 import shapely
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _staging, _staging_names
+from cartoframes_lite import _lease, _staging, _staging_names, _target
+from cartoframes_lite._codec.staging_sql import renew_lease, set_lease
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def gdf():
 
 
 def leftovers(sql) -> list[str]:
-    return [name for name in sql.tables() if name.startswith(_staging.PREFIX)]
+    return [name for name in sql.tables() if name.startswith(_staging_names.PREFIX)]
 
 
 def test_a_new_table_has_the_shape_of_a_carto_table(gdf, credentials, sql):
@@ -114,7 +114,7 @@ def test_append_refuses_columns_that_the_table_has_not(gdf, credentials, sql):
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [(["x"], "is text in the frame and int"), ([1.5], "does not fit"), ([True], "is boolean in the frame")],
+    [(["x"], "is text in the frame and bigint"), ([1.5], "does not fit"), ([True], "is boolean in the frame")],
 )
 def test_append_refuses_what_the_column_would_change(values, message, credentials):
     cfl.to_carto(pd.DataFrame({"a": [1]}), "t", credentials)
@@ -209,7 +209,8 @@ def test_a_second_geometry_keeps_its_name(gdf, credentials):
     cfl.to_carto(gdf, "t", credentials)
     back = cfl.read_carto("t", credentials)
     assert back.active_geometry_name == "the_geom"
-    assert back["area"].crs == "EPSG:4326"
+    assert back["area"].crs == "EPSG:3857"
+    assert back["area"].geom_equals(gdf["area"]).all()
 
 
 def test_z_is_kept_and_a_flat_column_refuses_it(gdf, credentials):
@@ -399,19 +400,82 @@ def test_frames_remember_their_table_and_no_key(gdf, credentials):
     assert credentials.api_key not in repr(gdf.attrs)
 
 
+_NAME_A_TABLE = "from cartoframes_lite import _staging_names; print(_staging_names.staging_name(), flush=True)"
+
+
+def lease(sql, name: str, hours: int) -> None:
+    """Make a staging table whose lease ends so many hours from now."""
+    sql.send(f'CREATE TABLE "{name}" (a int)')
+    sql.send(set_lease("public", name).join(("DO $$ BEGIN ", " END $$")).replace("interval '24", f"interval '{hours}"))
+
+
 def test_staging_tables_that_nobody_works_on_are_swept_and_others_are_not(gdf, credentials, sql):
-    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    now = int(dt.datetime.now().timestamp())
-    dead = f"{_staging.PREFIX}{_staging_names._machine()}_{int(child.stdout):x}_{now:x}_00000000"
-    alive = f"{_staging.PREFIX}{_staging_names._machine()}_{os.getppid():x}_{now:x}_00000000"
-    number_of_another = f"{_staging.PREFIX}{_staging_names._machine()}_{os.getppid():x}_{now - 10**8:x}_00000000"
-    given_up = _staging_names.staging_name(now)
-    elsewhere = f"{_staging.PREFIX}00000000_1_{now:x}_00000000"
-    old = f"{_staging.PREFIX}00000000_1_{now - 100_000:x}_00000000"
-    for name in (dead, alive, number_of_another, given_up, elsewhere, old):
-        sql.send(f'CREATE TABLE "{name}" (a int)')
-    cfl.to_carto(gdf, "t", credentials)
-    assert leftovers(sql) == sorted([alive, elsewhere])
+    ended = subprocess.run([sys.executable, "-c", _NAME_A_TABLE], capture_output=True, text=True, check=True).stdout
+    script = [sys.executable, "-c", f"{_NAME_A_TABLE}; input()"]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living:
+        alive = living.stdout.readline().strip()
+        given_up = _staging_names.staging_name()
+        going_on = _staging_names.staging_name()
+        elsewhere, old = f"{_staging_names.PREFIX}00000000_00000000", f"{_staging_names.PREFIX}00000000_00000001"
+        for name in (ended.strip(), alive, given_up, going_on, elsewhere):
+            lease(sql, name, 24)
+        lease(sql, old, -1)
+        _staging_names.at_work.add(going_on)
+        cfl.to_carto(gdf, "t", credentials)
+        _staging_names.at_work.discard(going_on)
+        assert leftovers(sql) == sorted([alive, going_on, elsewhere])
+        living.communicate("")
+
+
+def test_a_lease_that_is_renewed_in_the_last_moment_keeps_the_table(credentials, sql):
+    name = f"{_staging_names.PREFIX}00000000_00000000"
+    lease(sql, name, -1)
+    target = _target.inspect_target(cfl.Client(credentials), "t")
+    assert target.leftovers == ((name, True),)
+    sql.send(renew_lease("public", name))
+    _target.sweep(target)
+    assert leftovers(sql) == [name]
+
+
+def test_a_write_renews_its_lease(gdf, credentials, sql, monkeypatch):
+    monkeypatch.setattr(_lease, "RENEW_S", 0.05)
+    seen: list[str] = []
+
+    def frames():
+        for number in range(3):
+            (row,) = sql.rows(f"SELECT obj_description('{leftovers(sql)[0]}'::regclass) AS until") if number else [{}]
+            seen.extend(row.values())
+            time.sleep(1.1)
+            yield gdf
+
+    monkeypatch.setattr(_staging, "PIECE_BYTES", 1)
+    cfl.to_carto(frames(), "t", credentials)
+    assert len(set(seen)) == 2
+
+
+def test_clones_of_a_machine_do_not_sweep_each_other(credentials, sql):
+    script = (
+        "import os, platform, sys, time, uuid\n"
+        "platform.node = lambda: 'clone'; uuid.getnode = lambda: 1; os.getpid = lambda: 7\n"
+        "now = time.time; time.time = lambda: now() + float(sys.argv[3])\n"
+        "import pandas as pd, cartoframes_lite as cfl\n"
+        "def frames():\n"
+        "    yield pd.DataFrame({'a': [1]})\n"
+        "    if sys.argv[4] == 'slow': print('sending', flush=True); input()\n"
+        "    yield pd.DataFrame({'a': [2]})\n"
+        "from cartoframes_lite import _staging; _staging.PIECE_BYTES = 1\n"
+        "cfl.to_carto(frames(), sys.argv[4], cfl.Credentials(api_key=sys.argv[1], base_url=sys.argv[2]))\n"
+    )
+    python = [sys.executable, "-c", script, str(credentials.api_key), str(credentials.base_url)]
+    with subprocess.Popen(
+        [*python, "-90000", "slow"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as slow:
+        assert slow.stdout.readline() == "sending\n"
+        subprocess.run([*python, "90000", "quick"], check=True)
+        cfl.to_carto(pd.DataFrame({"a": [0]}), "another", credentials)
+        slow.communicate("\n")
+        assert slow.returncode == 0
+    assert sorted(cfl.read_carto("slow", credentials)["a"]) == [1, 2]
 
 
 def test_a_writer_that_is_killed_leaves_a_table_that_the_next_write_sweeps(gdf, credentials, sql):

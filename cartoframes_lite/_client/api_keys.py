@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 from urllib.parse import quote
 
-from cartoframes_lite._client.answers import moment
-from cartoframes_lite._client.platform import Platform
+from cartoframes_lite._client.answers import moment, record, records, required, texts
+from cartoframes_lite._client.platform import CREATED, Platform
 from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.transport import Transport
 
@@ -70,19 +70,21 @@ class APIKey:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> APIKey:
         """Read an answer of the API."""
-        sections = {section["type"]: section for section in answer.get("grants") or ()}
+        sections = {required(section, "type"): section for section in records(record(answer).get("grants") or [])}
         database = sections.get("database", {})
         return cls(
-            name=str(answer["name"]),
-            token=str(answer["token"]),
-            kind=str(answer["type"]),
-            apis=tuple(sections.get("apis", {}).get("apis", ())),
+            name=required(answer, "name"),
+            token=required(answer, "token"),
+            kind=required(answer, "type"),
+            apis=texts(sections.get("apis", {}).get("apis") or []),
             tables=tuple(
-                TableGrant(table["schema"], table["name"], tuple(table["permissions"]))
-                for table in database.get("tables") or ()
+                TableGrant(required(table, "schema"), required(table, "name"), texts(table["permissions"]))
+                for table in records(database.get("tables") or [])
             ),
             create_in=tuple(
-                schema["name"] for schema in database.get("schemas") or () if "create" in schema["permissions"]
+                required(schema, "name")
+                for schema in records(database.get("schemas") or [])
+                if "create" in texts(schema["permissions"])
             ),
             lists_tables="table_metadata" in database,
             created_at=moment(answer.get("created_at")),
@@ -111,14 +113,14 @@ class APIKeys:
         while True:
             page += 1
             query = {"page": page, "per_page": _PAGE}
-            answer = self._platform.json("GET", PATH, what="listing API keys", query=query)
-            keys |= {found["name"]: APIKey.of(found) for found in answer["result"]}
-            if len(answer["result"]) < _PAGE:
+            found = self._platform.json("GET", PATH, what="listing API keys", read=_page, query=query)
+            keys |= {key.name: key for key in found}
+            if len(found) < _PAGE:
                 return [*keys.values()]
 
     def get(self, name: str) -> APIKey:
         """Ask for a key by its name."""
-        return APIKey.of(self._platform.json("GET", _place(name), what="reading API keys"))
+        return self._platform.json("GET", _place(name), what="reading API keys", read=APIKey.of)
 
     def create(
         self,
@@ -169,7 +171,8 @@ class APIKeys:
         if services:
             grants.append({"type": "dataservices", "services": list(services)})
         body = {"name": name, "grants": grants}
-        return APIKey.of(self._platform.json("POST", PATH, what="creating API keys", json_body=body))
+        what = "creating API keys"
+        return self._platform.json("POST", PATH, what=what, read=APIKey.of, json_body=body, expect=CREATED)
 
     def regenerate(self, name: str) -> APIKey:
         """Give a key a new token; the old one is unknown from now on.
@@ -177,11 +180,15 @@ class APIKeys:
         That of the master key, too: these credentials do not work any more then.
         """
         what = "regenerating API keys"
-        return APIKey.of(self._platform.json("POST", f"{_place(name)}/token/regenerate", what=what))
+        return self._platform.json("POST", f"{_place(name)}/token/regenerate", what=what, read=APIKey.of)
 
     def delete(self, name: str) -> None:
         """Delete a key; the tables that it made stay."""
-        self._platform.json("DELETE", _place(name), what="deleting API keys")
+        self._platform.delete(_place(name), what="deleting API keys")
+
+
+def _page(answer: Any) -> list[APIKey]:
+    return [APIKey.of(found) for found in records(record(answer)["result"])]
 
 
 def _place(name: str) -> str:

@@ -7,10 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import urllib3
+
+from cartoframes_lite._client.encodings import EncodingError, decoded
+from cartoframes_lite.errors import ConnectionFailed
+
 if TYPE_CHECKING:
     import requests
 
+_BLOCK_BYTES = 1 << 18
+
 _GZIP = 31  # zlib's window bits for a gzip header
+_REFUSED_WITHIN_S = 30.0
+_INTERRUPTED_WITHIN_S = 2.0  # Ctrl-C should not take long
 
 
 class Stream(Iterator[bytes]):
@@ -31,47 +40,121 @@ def shut_down(response: requests.Response) -> None:
         response.raw.shutdown()
 
 
-class Sized:
-    """Blocks whose length is known beforehand, so that they need not be sent in chunks."""
+def blocks_of(response: requests.Response, place: str, *, proves_end: bool = False) -> Iterator[bytes]:
+    """Give the body of an answer as it arrives, decoded.
 
-    def __init__(self, blocks: Iterable[bytes], size_bytes: int) -> None:
-        self._blocks, self._size_bytes = blocks, size_bytes
+    Parameters
+    ----------
+    response : requests.Response
+        Of which nothing has been read.
+    place : str
+        What the message says was asked for.
+    proves_end : bool, default False
+        Whether the caller can tell from the body alone that it is complete, as JSON is when it can be decoded.
 
-    def __len__(self) -> int:
-        return self._size_bytes
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._blocks)
-
-
-def watched(body: Callable[[], Iterable[bytes]], broken: list[BaseException]) -> Iterator[bytes]:
-    """Remember an error of the one who makes the body, and break the connection off.
-
-    The error itself does not go through requests, whose frames would then be in its traceback, and the key in theirs.
+    Raises
+    ------
+    ConnectionFailed
+        If not all of it has come, or if nothing says where its end is.
     """
+    raw = response.raw
+    # A session of the user's may bring answers that came by no connection; they have no version.
+    has_end = raw.chunked or raw.length_remaining is not None or not raw.version
     try:
-        yield from body()
-    except GeneratorExit:  # an early answer: the rest of the body is not wanted
-        raise
-    except BaseException as error:  # noqa: BLE001  # the sender raises it
-        broken.append(error)
-        raise ConnectionAbortedError("the body cannot be made") from None
+        arriving = raw.stream(_BLOCK_BYTES, decode_content=False)
+        yield from decoded(arriving, response.headers.get("Content-Encoding", ""))
+    except EncodingError as error:
+        raise ConnectionFailed(f"{place}: the answer cannot be unpacked: {error}") from error
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise ConnectionFailed(
+            f"{place}: the connection broke during the answer; nothing is returned, try again"
+        ) from error
+    if not has_end and not proves_end:
+        raise ConnectionFailed(
+            f"{place}: the answer does not say how long it is, so that it may be cut off: check what is on the way"
+        )
 
 
-def unpacked(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack gzip; unlike urllib3, notice if it ends too early."""
-    unpacker = zlib.decompressobj(wbits=_GZIP)
-    for block in blocks:
-        yield unpacker.decompress(block)
-    if not unpacker.eof:
-        raise EOFError("the gzip stream is not complete")
+class Body(Iterator[bytes]):
+    """A body that is made while it is sent, and can be ended so that the server refuses it.
 
+    An error of the blocks does not go through requests, whose frames would then be in its traceback, and the key in
+    theirs: the sender raises it when the request is over.
 
-def gzipped(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Compress on the way; level 1, for the network is faster than better levels."""
-    packer = zlib.compressobj(level=1, wbits=_GZIP)
-    for block in blocks:
-        packed = packer.compress(block)
-        if packed:
-            yield packed
-    yield packer.flush()
+    Parameters
+    ----------
+    make : callable
+        Makes the blocks; called when the first one is wanted.
+    compress : bool
+        Send gzip; level 1, for the network is faster than better levels.
+    abort : bytes, optional
+        What makes the server refuse a body that ends with it. None: the connection is closed when the blocks fail.
+    broken : list
+        Is given the error of the blocks.
+    size_bytes : int, optional
+        Length of a body that is not compressed. None sends it in chunks.
+
+    Attributes
+    ----------
+    timeout_s : float or None
+        How long to wait for the server to take and refuse a body that was aborted, in seconds; None if it was not.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Iterable[bytes]],
+        *,
+        compress: bool,
+        abort: bytes | None,
+        broken: list[BaseException],
+        size_bytes: int | None = None,
+    ) -> None:
+        self._make = make
+        self._blocks: Iterator[bytes] | None = None
+        self._packer = zlib.compressobj(level=1, wbits=_GZIP) if compress else None
+        self._abort, self._broken = abort, broken
+        self._is_over = False
+        self.timeout_s: float | None = None
+        if size_bytes is not None:
+            self.len = size_bytes  # the name that requests looks for
+
+    @property
+    def can_be_aborted(self) -> bool:
+        """Whether it can still be ended so that the server refuses it."""
+        return self._abort is not None and self.timeout_s is None
+
+    def __next__(self) -> bytes:
+        if self._is_over:
+            raise StopIteration
+        try:
+            return self._next()
+        except StopIteration:
+            raise
+        except BaseException as error:  # noqa: BLE001  # the sender raises it
+            self._broken.append(error)
+            if self._abort is None:
+                raise ConnectionAbortedError("the body cannot be made") from None
+            return self.ending(_REFUSED_WITHIN_S if isinstance(error, Exception) else _INTERRUPTED_WITHIN_S)
+
+    def ending(self, timeout_s: float) -> bytes:
+        """Give the last bytes of a body that is broken off, wherever that happens."""
+        assert self._abort is not None  # only a body that can be aborted is ended
+        packer = self._packer
+        if packer is not None and self._is_over:  # its gzip stream has ended: another member follows
+            packer = zlib.compressobj(wbits=_GZIP)
+        self._is_over, self.timeout_s = True, timeout_s
+        return self._abort if packer is None else packer.compress(self._abort) + packer.flush()
+
+    def _next(self) -> bytes:
+        if self._blocks is None:
+            self._blocks = iter(self._make())
+        for block in self._blocks:
+            if not isinstance(block, bytes | bytearray | memoryview):
+                raise TypeError(f"a body consists of blocks of bytes, not of {type(block).__name__}")
+            packed = bytes(block) if self._packer is None else self._packer.compress(block)
+            if packed:
+                return packed
+        self._is_over = True
+        if self._packer is None:
+            raise StopIteration
+        return self._packer.flush()

@@ -15,6 +15,7 @@ from typing import Self
 
 _NEVER = -math.inf
 _FIRST_INTERVAL_S = 1 / 32
+_MOST_DIGITS = 9  # longer numbers are not meant
 _GROWTH, _SHRINKING = 1.25, 0.998
 
 
@@ -41,7 +42,7 @@ class Told:
         """Read the headers; None if they are not there, or garbage."""
         found = {name.lower(): value for name, value in headers.items()}
         texts = [found.get(f"carto-rate-limit-{name}", "") for name in ("limit", "remaining", "reset")]
-        if not all(text.isascii() and text.isdigit() for text in texts):
+        if not all(text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS for text in texts):
             return None
         size, remaining, reset_s = map(int, texts)
         return cls(size, size - remaining, reset_s) if 0 <= remaining <= size and size > 0 else None

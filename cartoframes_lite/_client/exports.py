@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cartoframes_lite._client import jobs, nonpublic
-from cartoframes_lite._client.answers import text
-from cartoframes_lite._client.files import write_blocks
-from cartoframes_lite._client.platform import Platform
+from cartoframes_lite._client.answers import required, text
+from cartoframes_lite._client.files import check_zip, write_blocks
+from cartoframes_lite._client.platform import CREATED, Platform
 from cartoframes_lite._client.progress import Progress, Waiting
 from cartoframes_lite._client.transport import Transport
-from cartoframes_lite.errors import ConnectionFailed, JobError
+from cartoframes_lite.errors import JobError
 
 PATH = "api/v3/visualization_exports"
 _FINAL = ("complete", "failure")
-_ZIP = b"PK\x05\x06"  # begins the end of every zip file
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Export:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Export:
         """Read an answer of the API."""
-        return cls(id=str(answer["id"]), state=str(answer["state"]), url=text(answer, "url"))
+        return cls(id=required(answer, "id"), state=required(answer, "state"), url=text(answer, "url"))
 
 
 class Exports:
@@ -58,12 +58,12 @@ class Exports:
         """Begin the export of a visualization with its data."""
         nonpublic.warn(PATH)
         body = {"visualization_id": visualization_id}
-        return Export.of(self._platform.json("POST", PATH, what="exporting", json_body=body))
+        return self._platform.json("POST", PATH, what="exporting", read=Export.of, json_body=body, expect=CREATED)
 
     def read(self, export_id: str) -> Export:
         """Ask for the state of an export."""
         nonpublic.warn(PATH)
-        return Export.of(self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export"))
+        return self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export", read=Export.of)
 
     def wait(self, export_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Export:
         """Wait until the file is there.
@@ -93,10 +93,4 @@ class Exports:
         """Fetch the file of an export, which appears only when it is complete; return its size in bytes."""
         assert export.url is not None  # that of a complete one
         with self._platform.transport.fetch(export.url) as blocks, Progress(f"{path}", progress) as shown:
-            return write_blocks(path, shown.count_bytes(blocks), check=_require_end)
-
-
-def _require_end(tail: bytes) -> None:
-    """Raise if the end of a zip file is missing."""
-    if _ZIP not in tail:
-        raise ConnectionFailed("what came is not a complete .carto file: try again")
+            return write_blocks(path, shown.count_bytes(blocks), check=partial(check_zip, place="the .carto file"))

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from requests_toolbelt import MultipartEncoder
 
 from cartoframes_lite._client import jobs
-from cartoframes_lite._client.answers import given, integer, text
+from cartoframes_lite._client.answers import given, integer, record, required, text, texts
 from cartoframes_lite._client.import_codes import title
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._client.progress import Progress, Waiting
@@ -99,16 +99,16 @@ class Import:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Import:
         """Read an answer of the API."""
-        failed = answer["state"] in ("failure", "stuck")
+        state = required(answer, "state")
         return cls(
-            id=str(answer["id"]),
-            state=str(answer["state"]),
+            id=required(answer, "id"),
+            state=state,
             data_type=text(answer, "data_type"),
             display_name=text(answer, "display_name"),
             table_name=text(answer, "table_name"),
             tables_created=integer(answer.get("tables_created_count")),
             error_code=integer(answer.get("error_code")),
-            error=_failure(answer) if failed else None,
+            error=_failure(answer) if state in ("failure", "stuck") else None,
             warnings=text(answer, "warnings"),
             visualization_id=text(answer, "visualization_id"),
             synchronization_id=text(answer, "synchronization_id"),
@@ -172,10 +172,15 @@ class Imports:
                 parts = _multipart(file_name, opened, outline.boundary_value)
                 yield from shown.count_bytes(iter(lambda: parts.read(_BLOCK_BYTES), b""))
 
-        answer = self._platform.upload(
-            PATH, what="importing", query=query, body=body, content_type=outline.content_type, size_bytes=outline.len
+        return self._platform.upload(
+            PATH,
+            what="importing",
+            query=query,
+            body=body,
+            content_type=outline.content_type,
+            size_bytes=outline.len,
+            read=_queued,
         )
-        return _queued(answer)
 
     def create_from_url(self, url: str, options: ImportOptions) -> str:
         """Let the server fetch a file; return the id of the job."""
@@ -203,12 +208,11 @@ class Imports:
 
     def read(self, import_id: str) -> Import:
         """Ask for the state of a job."""
-        return Import.of(self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import"))
+        return self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import", read=Import.of)
 
     def list(self) -> list[str]:
         """List the ids of the jobs that the server remembers."""
-        answer = self._platform.json("GET", PATH, what="listing imports")
-        return [str(import_id) for import_id in answer["imports"]]
+        return list(self._platform.json("GET", PATH, what="listing imports", read=_ids))
 
     def wait(self, import_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Import:
         """Wait until a job has ended well.
@@ -242,8 +246,7 @@ class Imports:
 
     def _create(self, source: Mapping[str, Any], options: ImportOptions) -> str:
         body = {**options.members(), **source}
-        answer = self._platform.json("POST", PATH, what="importing", json_body=body)
-        return _queued(answer)
+        return self._platform.json("POST", PATH, what="importing", read=_queued, json_body=body)
 
 
 def wrapped(connector: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,11 +279,16 @@ def _multipart(file_name: str, file: Measured, boundary: str | None = None) -> M
     return MultipartEncoder({"file": (file_name, file, "application/octet-stream")}, boundary=boundary)
 
 
-def _queued(answer: Mapping[str, Any]) -> str:
+def _ids(answer: Any) -> tuple[str, ...]:
+    return texts(record(answer)["imports"])
+
+
+def _queued(answer: Any) -> str:
     """Return the id of the job that an answer tells of."""
-    if not answer.get("item_queue_id"):
+    import_id = text(answer, "item_queue_id")
+    if import_id is None:
         raise JobError("the server has not begun the import, and does not say why: try again", job=dict(answer))
-    return str(answer["item_queue_id"])
+    return import_id
 
 
 def _failure(answer: Mapping[str, Any]) -> ImportFailed:

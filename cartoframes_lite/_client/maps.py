@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from cartoframes_lite._client.answers import given, moment
+from cartoframes_lite._client.answers import given, moment, record, required, texts
 from cartoframes_lite._client.transport import Transport
 
 PATH = "api/v1/map"
@@ -45,9 +45,9 @@ class Layergroup:
     def of(cls, answer: Mapping[str, Any]) -> Layergroup:
         """Read an answer of the API."""
         return cls(
-            id=str(answer["layergroupid"]),
-            metadata=_without_key(answer.get("metadata") or {}),
-            cdn_templates=(answer.get("cdn_url") or {}).get("templates") or {},
+            id=required(answer, "layergroupid"),
+            metadata=_without_key(record(answer.get("metadata") or {})),
+            cdn_templates=record(record(answer.get("cdn_url") or {}).get("templates") or {}),
             last_updated=moment(answer.get("last_updated")),
         )
 
@@ -73,8 +73,9 @@ class Maps:
         filters : mapping, optional
             What dataviews let through, by their name.
         """
-        answer = self._transport.json("POST", PATH, idempotent=True, query=_filtering(filters), json_body=dict(config))
-        return Layergroup.of(answer)
+        return self._transport.json(
+            "POST", PATH, idempotent=True, query=_filtering(filters), json_body=dict(config), read=Layergroup.of
+        )
 
     def instantiate_named(
         self,
@@ -96,41 +97,38 @@ class Maps:
         filters : mapping, optional
             As in ``instantiate``.
         """
-        answer = self._transport.json(
+        return self._transport.json(
             "POST",
             _template(name),
             idempotent=True,
             query=given(auth_token=auth_token) | _filtering(filters),
             json_body=dict(params or {}),
+            read=Layergroup.of,
         )
-        return Layergroup.of(answer)
 
     def create_template(self, template: Mapping[str, Any]) -> str:
         """Create a named map; return its name."""
-        answer = self._transport.json("POST", f"{PATH}/named", idempotent=False, json_body=dict(template))
-        return str(answer["template_id"])
+        path = f"{PATH}/named"
+        return self._transport.json("POST", path, idempotent=False, json_body=dict(template), read=_template_id)
 
     def read_template(self, name: str) -> dict[str, Any]:
         """Ask for the template of a named map."""
-        answer = self._transport.json("GET", _template(name), idempotent=True)
-        template: dict[str, Any] = answer["template"]
-        return template
+        return self._transport.json("GET", _template(name), idempotent=True, read=_template_of)
 
     def list_templates(self) -> list[str]:
         """List the names of the named maps."""
-        answer = self._transport.json("GET", f"{PATH}/named", idempotent=True)
-        return [str(name) for name in answer["template_ids"]]
+        return list(self._transport.json("GET", f"{PATH}/named", idempotent=True, read=_template_ids))
 
     def update_template(self, name: str, template: Mapping[str, Any]) -> None:
         """Replace the template of a named map."""
-        self._transport.json("PUT", _template(name), idempotent=True, json_body=dict(template))
+        self._transport.json("PUT", _template(name), idempotent=True, json_body=dict(template), read=record)
 
     def delete_template(self, name: str) -> None:
         """Delete a named map."""
-        self._transport.request("DELETE", _template(name), idempotent=True)
+        self._transport.request("DELETE", _template(name), idempotent=True, expect=(200, 204))
 
     def fetch(self, path: str, query: Mapping[str, Any]) -> bytes:
-        """Fetch a tile or picture.
+        """Fetch a tile or picture; of a tile without features there may be no bytes.
 
         Parameters
         ----------
@@ -138,11 +136,11 @@ class Maps:
             Below that of all maps, as ``"static/center/..."``.
         query : mapping
         """
-        return self._transport.request("GET", f"{PATH}/{path}", idempotent=True, query=query)
+        return self._transport.request("GET", f"{PATH}/{path}", idempotent=True, query=query, expect=(200, 204))
 
     def read(self, path: str, query: Mapping[str, Any]) -> Any:
         """Ask for attributes or for a dataview; parameters are those of ``fetch``."""
-        return self._transport.json("GET", f"{PATH}/{path}", idempotent=True, query=query)
+        return self._transport.json("GET", f"{PATH}/{path}", idempotent=True, query=query, read=record)
 
 
 def address(base_url: str, path: str, query: Mapping[str, str], *, quoted: Callable[[str], str] = quote) -> str:
@@ -175,6 +173,18 @@ def _without_key(content: Any) -> Any:
     if isinstance(content, list):
         return [_without_key(item) for item in content]
     return {name: _without_key(item) for name, item in content.items()} if isinstance(content, dict) else content
+
+
+def _template_id(answer: Any) -> str:
+    return required(answer, "template_id")
+
+
+def _template_of(answer: Any) -> dict[str, Any]:
+    return record(record(answer)["template"])
+
+
+def _template_ids(answer: Any) -> tuple[str, ...]:
+    return texts(record(answer)["template_ids"])
 
 
 def _template(name: str) -> str:

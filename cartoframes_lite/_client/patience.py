@@ -26,6 +26,7 @@ def until_admitted(call: Callable[[], T]) -> T:
         try:
             return call()
         except RateLimited as refusal:
-            if time.monotonic() - began > PATIENCE_S:
+            pause_s = (refusal.retry_after_s or _PAUSE_S) * (1 + random.random() / 4)
+            if time.monotonic() - began + pause_s > PATIENCE_S:
                 raise
-            time.sleep((refusal.retry_after_s or _PAUSE_S) * (1 + random.random() / 4))
+            time.sleep(pause_s)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
-from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._client.answers import record, records
+from cartoframes_lite._client.transport import OK, Statuses, Transport
 from cartoframes_lite.errors import AuthenticationError, NotFound, PermissionDenied
 
 _KEYS = "api/v3/api_keys"
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
+CREATED: Statuses = (200, 201)
+DELETED: Statuses = (200, 204)
+
+T = TypeVar("T")
 
 
 class Platform:
@@ -23,18 +29,28 @@ class Platform:
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
 
-    def json(self, method: Method, path: str, *, what: str, idempotent: bool | None = None, **arguments: Any) -> Any:
-        """Send a request and decode the answer; None if it has no body.
+    def json(
+        self,
+        method: Method,
+        path: str,
+        *,
+        what: str,
+        read: Callable[[Any], T],
+        idempotent: bool | None = None,
+        expect: Statuses = OK,
+        **arguments: Any,
+    ) -> T:
+        """Send a request and read the answer.
 
         Parameters
         ----------
         method, path : str
         what : str
             What a refusal says that the key may not do, as ``"listing imports"``.
+        read, expect, **arguments
+            As in ``Transport.json``.
         idempotent : bool, optional
             Whether it may be done twice. None: all but POST may.
-        **arguments
-            Those of ``Transport.request``.
 
         Raises
         ------
@@ -43,18 +59,23 @@ class Platform:
         """
         again = method != "POST" if idempotent is None else idempotent
         try:
-            if method == "DELETE":
-                self.transport.request(method, path, idempotent=again, **arguments)
-                return None
-            return self.transport.json(method, path, idempotent=again, **arguments)
+            return self.transport.json(method, path, idempotent=again, read=read, expect=expect, **arguments)
         except AuthenticationError:
             self.require_master(what)  # to the platform, other keys are no keys
             raise
 
-    def upload(self, path: str, *, what: str, **arguments: Any) -> Any:
+    def delete(self, path: str, *, what: str) -> None:
+        """Delete something; parameters are those of ``json``."""
+        try:
+            self.transport.request("DELETE", path, idempotent=True, expect=DELETED)
+        except AuthenticationError:
+            self.require_master(what)
+            raise
+
+    def upload(self, path: str, *, what: str, read: Callable[[Any], T], **arguments: Any) -> T:
         """POST a body that is made while it is sent; parameters are those of ``Transport.upload``."""
         try:
-            return self.transport.upload(path, **arguments)
+            return self.transport.upload(path, read=read, **arguments)
         except AuthenticationError:
             self.require_master(what)
             raise
@@ -73,8 +94,13 @@ class Platform:
         if self.transport.is_public:
             raise refusal
         try:
-            answer = self.transport.json("GET", _KEYS, idempotent=True, query={"type": "master"})
+            query = {"type": "master"}
+            keys = self.transport.json("GET", _KEYS, idempotent=True, query=query, read=_keys)
         except NotFound:  # an older installation, without this API: what follows will tell
             return
-        if not answer.get("result"):
+        if not keys:
             raise refusal
+
+
+def _keys(answer: Any) -> list[dict[str, Any]]:
+    return records(record(answer).get("result") or [])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
-from functools import partial
+from dataclasses import replace
 from typing import Any, Literal
 
-from cartoframes_lite._client.files import write_blocks
+from cartoframes_lite._client.answers import checked, integer, record, records, required, text
+from cartoframes_lite._client.files import FORMATS, check_bytes, write_blocks
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite._codec.names import literal, qualify
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite.errors import ConnectionFailed, TableNotFoundError, error_from_response
+from cartoframes_lite.errors import TableNotFoundError
 
 PATH = "api/v2/sql"
 _MAX_QUERY_BYTES = 1_000_000  # the API takes bodies of 1 MB
@@ -81,17 +81,18 @@ class SQL:
             If PostgreSQL refuses it, also after the first rows.
         QueryTimeout
             If it runs longer than the account allows.
+        ConnectionFailed
+            If the answer is not complete, or not one of the SQL API.
         """
         if len(query.encode()) > _MAX_QUERY_BYTES:
             raise ValueError("the query is longer than the 1 MB that the SQL API takes: send data by COPY")
         parameters = {"q": query, "format": format, "dp": dp, "filename": filename}
-        arguments = {"form" if method == "POST" else "query": {k: v for k, v in parameters.items() if v is not None}}
+        given = {name: value for name, value in parameters.items() if value is not None}
+        form, query_ = (given, None) if method == "POST" else (None, given)
         if format in _JSON_FORMATS:
-            answer = self._transport.json(method, PATH, idempotent=idempotent, **arguments)
-            if not isinstance(answer, dict) or not {"rows", "features"} & answer.keys():
-                raise ConnectionFailed("the answer is not one of the SQL API: check base_url, and what is on the way")
-            return answer
-        return self._transport.request(method, PATH, idempotent=idempotent, **arguments)
+            return self._transport.json(method, PATH, idempotent=idempotent, read=_table, form=form, query=query_)
+        content = self._transport.request(method, PATH, idempotent=idempotent, form=form, query=query_)
+        return check_bytes(content, str(format), PATH)
 
     def send_to_file(
         self,
@@ -115,17 +116,35 @@ class SQL:
         ------
         SQLError
             If the query failed, also after the first rows.
+        ConnectionFailed
+            If the file is not complete.
         """
+        if format not in FORMATS:
+            raise ValueError(f"format must be one of {sorted(FORMATS)}, not {format!r}")
         parameters = {"q": query, "format": format, "dp": dp, "filename": filename}
         form = {name: value for name, value in parameters.items() if value is not None}
-        check = partial(raise_appended_error, path=PATH, opening=b',"error":' if format == "geojson" else None)
         with self._transport.stream("POST", PATH, form=form) as blocks:
-            return write_blocks(path, blocks, check=check)
+            return write_blocks(path, blocks, check=lambda file: FORMATS[format](file, PATH))
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Run a query that only reads and give its rows, as JSON has them."""
         rows: list[dict[str, Any]] = self.send(query, idempotent=True)["rows"]
         return rows
+
+    def row(self, query: str, *names: str) -> dict[str, Any]:
+        """Run a query that only reads and gives one row.
+
+        Raises
+        ------
+        ConnectionFailed
+            If the answer has another number of rows, or not all of the columns that are named.
+        """
+
+        def read(answer: Any) -> dict[str, Any]:
+            (row,) = _table(answer)["rows"]
+            return {name: row[name] for name in names}
+
+        return self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=read)
 
     def columns(self, source: str) -> list[SourceColumn]:
         """Ask for the columns of what stands behind FROM, without rows.
@@ -135,39 +154,36 @@ class SQL:
         source : str
             A quoted table, or a query in parentheses with an alias.
         """
-        fields = self.send(f"SELECT * FROM {source} LIMIT 0", idempotent=True)["fields"]
-        # Geometries have no pgtype; neither have types that the API does not know, as "unknown(16421)".
-        pgtypes = {name: field.get("pgtype") or field["type"] for name, field in fields.items()}
-        names = self._user_types(list(pgtypes.values()))
-        return [
-            SourceColumn(name, names.get(pgtype, pgtype), fields[name].get("srid", 0), fields[name].get("dims", 4))
-            for name, pgtype in pgtypes.items()
-        ]
+        query = f"SELECT * FROM {source} LIMIT 0"
+        found = self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=_columns)
+        names = self._user_types([column.pgtype for column in found])
+        return [replace(column, pgtype=names.get(column.pgtype, column.pgtype)) for column in found]
 
     def _user_types(self, pgtypes: list[str]) -> dict[str, str]:
         """Ask for the names of types that the API gives by number only: enums, domains, extensions."""
         unknown = {text: found[1] for text in pgtypes if (found := re.fullmatch(r"unknown\((\d+)\)", text))}
         if not unknown:
             return {}
-        (row,) = self.rows("SELECT " + ", ".join(f'{oid}::regtype::text AS "{oid}"' for oid in unknown.values()))
-        return {text: row[oid] for text, oid in unknown.items()}
+        selected = ", ".join(f'{oid}::regtype::text AS "{oid}"' for oid in unknown.values())
+        row = self.row(f"SELECT {selected}", *unknown.values())
+        return {text: str(row[oid]) for text, oid in unknown.items()}
 
     def schema(self) -> str:
         """Ask for the schema of the account."""
-        (row,) = self.rows("SELECT current_schema() AS name")
-        return str(row["name"])
+        return str(self.row("SELECT current_schema() AS name", "name")["name"])
 
     def tables(self) -> list[str]:
         """List the tables of the account that the key can see, by name."""
-        return sorted(row["name"] for row in self.rows("SELECT name FROM CDB_UserTables() AS tables(name)"))
+        # Not FROM CDB_UserTables(): that is inlined, and other keys than the master key may not read pg_class.
+        rows = self.rows("SELECT CDB_UserTables() AS name")
+        return sorted(checked(lambda _: [required(row, "name") for row in rows], None, PATH))
 
     def has_table(self, schema: str | None, table: str) -> bool:
         """Say whether there is such a table or view; it need not be readable."""
         place = literal(qualify(schema, table))
         if schema is None:
             place = f"quote_ident(current_schema()) || '.' || {place}"
-        (row,) = self.rows(f"SELECT to_regclass({place}) IS NOT NULL AS found")
-        return bool(row["found"])
+        return bool(self.row(f"SELECT to_regclass({place}) IS NOT NULL AS found", "found")["found"])
 
     def require_table(self, schema: str | None, table: str) -> None:
         """Raise TableNotFoundError, with the names that come near, if there is no such table."""
@@ -180,25 +196,29 @@ class SQL:
         raise TableNotFoundError(f"there is no table {table!r}: {advice}")
 
 
-def raise_appended_error(tail: bytes, *, path: str, opening: bytes | None = b'{"error":') -> None:
-    """Raise the error that the server wrote behind the data, if the end of the data is one.
+def _table(answer: Any) -> dict[str, Any]:
+    """Read rows as JSON, or features."""
+    found = record(answer)
+    if "features" in found:
+        records(found["features"])
+        return found
+    if found["rows"] is None:
+        raise TypeError("the rows are null")
+    records(found["rows"])
+    record(found.get("fields") or {})
+    return found
 
-    Parameters
-    ----------
-    tail : bytes
-        End of the data.
-    path : str
-        What the message says was asked for.
-    opening : bytes, optional
-        What such an error begins with: a JSON object of its own, or a member of the object that the data are.
-        None if there is never one.
-    """
-    at = -1 if opening is None else tail.rfind(opening)
-    if at < 0:
-        return
-    error = b"{" + tail[at + 1 :]
-    try:
-        json.loads(error)
-    except ValueError:
-        return
-    raise error_from_response("POST", path, 200, {}, error)
+
+def _columns(answer: Any) -> list[SourceColumn]:
+    """Read the columns of a query."""
+    fields = {name: record(field) for name, field in record(record(answer)["fields"]).items()}
+    return [
+        SourceColumn(
+            name,
+            # Geometries have no pgtype; neither have types that the API does not know, as "unknown(16421)".
+            text(field, "pgtype") or required(field, "type"),
+            integer(field.get("srid")) or 0,
+            integer(field.get("dims", 4)) or 0,
+        )
+        for name, field in fields.items()
+    ]

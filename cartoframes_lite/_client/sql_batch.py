@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cartoframes_lite._client import jobs
+from cartoframes_lite._client.answers import required
 from cartoframes_lite._client.sql import PATH
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.errors import JobError
@@ -59,18 +60,17 @@ class Batch:
         size = len(json.dumps(body).encode())
         if size > _MAX_PAYLOAD_BYTES:
             raise ValueError(f"the job is {size} bytes long, and the Batch API takes {_MAX_PAYLOAD_BYTES}")
-        job: dict[str, Any] = self._transport.json("POST", f"{PATH}/job", idempotent=False, json_body=body)
-        return job
+        return self._transport.json(
+            "POST", f"{PATH}/job", idempotent=False, json_body=body, read=_job, expect=(200, 201)
+        )
 
     def read(self, job_id: str) -> dict[str, Any]:
         """Ask for the state of a job."""
-        job: dict[str, Any] = self._transport.json("GET", f"{PATH}/job/{job_id}", idempotent=True)
-        return job
+        return self._transport.json("GET", f"{PATH}/job/{job_id}", idempotent=True, read=_job)
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Cancel a job that is not finished."""
-        job: dict[str, Any] = self._transport.json("DELETE", f"{PATH}/job/{job_id}", idempotent=True)
-        return job
+        return self._transport.json("DELETE", f"{PATH}/job/{job_id}", idempotent=True, read=_job)
 
     def wait(self, job_id: str, *, timeout_s: float | None = 600.0) -> dict[str, Any]:
         """Wait until a job is done.
@@ -91,3 +91,9 @@ class Batch:
         if job["status"] != "done":
             raise JobError(f"batch job {job_id} {job['status']}: {job.get('failed_reason', 'no reason is given')}")
         return job
+
+
+def _job(answer: Any) -> dict[str, Any]:
+    """Read what the server says of a job; that it has an id and a status is all that is relied upon."""
+    required(answer, "job_id"), required(answer, "status")
+    return dict(answer)

@@ -9,13 +9,19 @@ from functools import partial
 from io import IOBase
 from typing import IO, Literal
 
+from cartoframes_lite._client.answers import required_integer
 from cartoframes_lite._client.bodies import Stream
-from cartoframes_lite._client.files import write_blocks
-from cartoframes_lite._client.sql import PATH, raise_appended_error
+from cartoframes_lite._client.files import check_binary_copy, check_rows, write_blocks
+from cartoframes_lite._client.sql import PATH
 from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._codec.sources import CopyStatement
 from cartoframes_lite.errors import ConnectionFailed
 
 _BLOCK_BYTES = 1 << 18
+# What PostgreSQL refuses behind any part of a COPY. At the beginning of a binary row it is -2 fields; in the middle of
+# a field it completes one of up to 40,000 bytes, and is then a negative length, or it ends too early. Text and CSV
+# must not have the zero byte, in any encoding.
+ABORT = b"\xff\xfe" * 20_000 + b"\0"
 
 Source = str | os.PathLike[str] | IO[bytes] | Iterable[bytes] | Callable[[], Iterable[bytes]]
 
@@ -50,7 +56,8 @@ class Copy:
         query : str
             Must begin with ``COPY``, and travels in the URL: at most some 7,000 bytes.
         source : path, binary file, iterable of bytes, or callable that gives an iterable of bytes
-            A callable, a path or a file that can be rewound lets a request that was turned away be sent again.
+            A callable, a path or a file that can be rewound lets a request that was turned away be sent again. If it
+            breaks off, or is interrupted, the body is ended so that the server refuses it, and its error is raised.
         compress : {"auto", "gzip"} or None
             "auto" is gzip unless the server is on this host.
 
@@ -58,12 +65,22 @@ class Copy:
         -------
         int
             Number of rows that were stored. It is one statement: all of them or none.
+
+        Raises
+        ------
+        ValueError
+            If the query is not ``COPY ... FROM STDIN``.
         """
+        _check(query, "FROM")
         gzip = compress == "gzip" or (compress == "auto" and not self._transport.is_local)
-        answer = self._transport.upload(f"{PATH}/copyfrom", query={"q": query}, body=_factory(source), compress=gzip)
-        if not isinstance(answer, dict) or "total_rows" not in answer:
-            raise ConnectionFailed("the answer is not one of the SQL API: check base_url, and what is on the way")
-        return int(answer["total_rows"])
+        return self._transport.upload(
+            f"{PATH}/copyfrom",
+            query={"q": query},
+            body=_factory(source),
+            compress=gzip,
+            abort=ABORT,
+            read=lambda answer: required_integer(answer, "total_rows"),
+        )
 
     def copy_to(self, query: str) -> AbstractContextManager[Stream]:
         """Fetch rows: ``COPY table TO STDOUT ...``.
@@ -75,8 +92,14 @@ class Copy:
         -------
         context manager
             Of an iterator of blocks of bytes; its ``stop()``, from another thread, ends the waiting for a block.
+
+        Raises
+        ------
+        ValueError
+            If the query is not ``COPY ... TO STDOUT``.
         """
-        return self._transport.stream("POST", f"{PATH}/copyto", form={"q": query})
+        is_binary = _check(query, "TO").is_binary  # then its trailer shows whoever reads it that it is complete
+        return self._transport.stream("POST", f"{PATH}/copyto", form={"q": query}, proves_end=is_binary)
 
     def copy_to_file(self, query: str, path: str | os.PathLike[str]) -> int:
         """Fetch rows into a file, which appears only when it is complete.
@@ -90,10 +113,26 @@ class Copy:
         ------
         SQLError
             If the query failed, also after the first rows.
+        ConnectionFailed
+            If not all rows have come.
+        ValueError
+            If the query is not ``COPY ... TO STDOUT``.
         """
-        with self.copy_to(query) as blocks:
-            check = partial(raise_appended_error, path=f"{PATH}/copyto")
-            return write_blocks(path, blocks, check=check)
+        check = check_binary_copy if _check(query, "TO").is_binary else check_rows
+        place = f"{PATH}/copyto"
+        with self._transport.stream("POST", place, form={"q": query}) as blocks:
+            return write_blocks(path, blocks, check=partial(check, place=place))
+
+
+def _check(query: str, direction: Literal["FROM", "TO"]) -> CopyStatement:
+    """Refuse the wrong direction before it makes both sides wait for each other."""
+    if query[:5].upper() != "COPY ":  # what the API looks for
+        raise ValueError(f"the query must begin with COPY and a blank, not {query[:40]!r}")
+    found = CopyStatement.of(query)
+    if found.direction != direction:
+        wanted, other = ("FROM STDIN", "copy_to") if direction == "FROM" else ("TO STDOUT", "copy_from")
+        raise ValueError(f"expected COPY ... {wanted}, and this copies {found.direction}: {query[:40]!r}; use {other}")
+    return found
 
 
 def _factory(source: Source) -> Callable[[], Iterable[bytes]]:

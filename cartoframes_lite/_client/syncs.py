@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import index
 from typing import Any
 
-from cartoframes_lite._client.answers import given, integer, moment, text
+from cartoframes_lite._client.answers import given, integer, moment, record, records, required, required_integer, text
 from cartoframes_lite._client.import_codes import title
 from cartoframes_lite._client.imports import ImportOptions, wrapped
 from cartoframes_lite._client.platform import Platform
@@ -37,10 +37,10 @@ class Synchronization:
     def of(cls, answer: Mapping[str, Any]) -> Synchronization:
         """Read an answer of the API."""
         return cls(
-            id=str(answer["id"]),
+            id=required(answer, "id"),
             name=text(answer, "name"),
-            state=str(answer["state"]),
-            interval_s=int(answer["interval"]),
+            state=required(answer, "state"),
+            interval_s=required_integer(answer, "interval"),
             url=text(answer, "url"),
             ran_at=moment(answer.get("ran_at")),
             run_at=moment(answer.get("run_at")),
@@ -89,18 +89,16 @@ class Syncs:
             **({"url": source} if isinstance(source, str) else wrapped(source)),
             "interval": checked_interval(interval_s),
         }
-        answer = self._platform.json("POST", PATH, what="synchronizing", json_body=body)
-        return Synchronization.of(answer), str(answer["data_import"]["item_queue_id"])
+        return self._platform.json("POST", PATH, what="synchronizing", read=_created, json_body=body)
 
     def list(self) -> list[Synchronization]:
         """List all synchronizations of the account."""
-        answer = self._platform.json("GET", PATH, what="listing synchronizations")
-        return [Synchronization.of(found) for found in answer["synchronizations"]]
+        return self._platform.json("GET", PATH, what="listing synchronizations", read=_list)
 
     def read(self, sync_id: str) -> Synchronization:
         """Ask for the state of a synchronization."""
-        answer = self._platform.json("GET", f"{PATH}/{sync_id}", what="reading a synchronization")
-        return Synchronization.of(answer)
+        what = "reading a synchronization"
+        return self._platform.json("GET", f"{PATH}/{sync_id}", what=what, read=Synchronization.of)
 
     def update(self, sync_id: str, *, interval_s: int) -> Synchronization:
         """Change the interval.
@@ -111,18 +109,32 @@ class Syncs:
             If it is shorter than 900 seconds. The server would not refuse that.
         """
         body = given(id=sync_id, interval=checked_interval(interval_s))
-        self._platform.json("PUT", f"{PATH}/{sync_id}", what="changing a synchronization", json_body=body)
+        what = "changing a synchronization"
+        self._platform.json("PUT", f"{PATH}/{sync_id}", what=what, read=record, json_body=body)
         return self.read(sync_id)
 
     def force(self, sync_id: str) -> bool:
         """Ask for a run now; False if the server refuses, as it does for 900 seconds after a run."""
         what = "forcing a synchronization"
-        answer = self._platform.json("PUT", f"{PATH}/{sync_id}/sync_now", what=what, idempotent=False, json_body={})
-        return bool(answer["enqueued"])
+        path = f"{PATH}/{sync_id}/sync_now"
+        return self._platform.json("PUT", path, what=what, read=_is_enqueued, idempotent=False, json_body={})
 
     def delete(self, sync_id: str) -> None:
         """Stop a synchronization; its table stays."""
-        self._platform.json("DELETE", f"{PATH}/{sync_id}", what="stopping a synchronization")
+        self._platform.delete(f"{PATH}/{sync_id}", what="stopping a synchronization")
+
+
+def _created(answer: Any) -> tuple[Synchronization, str]:
+    """Read the answer about a new synchronization: with the id of its first import."""
+    return Synchronization.of(answer), required(answer["data_import"], "item_queue_id")
+
+
+def _list(answer: Any) -> list[Synchronization]:
+    return [Synchronization.of(found) for found in records(record(answer)["synchronizations"])]
+
+
+def _is_enqueued(answer: Any) -> bool:
+    return bool(record(answer)["enqueued"])
 
 
 def checked_interval(interval_s: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cartoframes_lite._client import nonpublic
-from cartoframes_lite._client.answers import given, integer, text
+from cartoframes_lite._client.answers import given, integer, record, records, required, text
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite._html import amount, figures
@@ -56,7 +56,7 @@ class User:
         """Read an answer of the API."""
         return cls(
             id=text(answer, "id"),
-            username=str(answer["username"]),
+            username=required(answer, "username"),
             email=text(answer, "email"),
             quota_bytes=integer(answer.get("quota_in_bytes")),
             used_bytes=integer(answer.get("db_size_in_bytes")),
@@ -122,29 +122,16 @@ class Users:
         """
         nonpublic.warn(ME)
         what = "reading the account"
-        answer = self._platform.json("GET", ME, what=what).get("user_data")
-        if not answer:  # how the server treats somebody it takes for nobody
+        account = self._platform.json("GET", ME, what=what, read=_account)
+        if account is None:  # how the server treats somebody it takes for nobody
             self._platform.require_master(what)
             raise PermissionDenied(f"{what} was refused", status=200, method="GET", url=ME)
-        told = answer.get("organization")
-        user = User.of(answer)
-        return Account(
-            user.id,
-            user.username,
-            user.email,
-            user.quota_bytes,
-            user.used_bytes,
-            user.table_count,
-            remaining_bytes=integer(answer.get("remaining_byte_quota")),
-            remaining_tables=integer(answer.get("remaining_table_quota")),
-            plan=text(answer, "account_type"),
-            organization=Organization(str(told["id"]), str(told["name"])) if told else None,
-        )
+        return account
 
     def get(self, user: str) -> User:
         """Ask for a user by id or name."""
         nonpublic.warn(USERS)
-        return User.of(self._platform.json("GET", f"{USERS}/{quote(user, safe='')}", what="reading a user"))
+        return self._platform.json("GET", f"{USERS}/{quote(user, safe='')}", what="reading a user", read=User.of)
 
     def of_organization(self, organization: str) -> list[User]:
         """List the users of an organization.
@@ -155,8 +142,8 @@ class Users:
             Its name.
         """
         nonpublic.warn(ORGANIZATION)
-        answer = self._platform.json("GET", _users_of(organization), what="listing the users of the organization")
-        return [User.of(found) for found in (answer["users"] if isinstance(answer, Mapping) else answer)]
+        what = "listing the users of the organization"
+        return self._platform.json("GET", _users_of(organization), what=what, read=_users)
 
     def find_entity(self, user_or_org: str) -> tuple[str, str]:
         """Find somebody to share with: the account's organization, or a user of it, by name.
@@ -200,13 +187,40 @@ class Users:
         nonpublic.warn(ORGANIZATION)
         body = given(username=username, email=email, password=password, quota_in_bytes=quota_bytes)
         what = "creating a user of the organization"
-        return User.of(self._platform.json("POST", _users_of(organization), what=what, json_body=body))
+        # CARTO's application answers 200 to this.
+        path = _users_of(organization)
+        return self._platform.json("POST", path, what=what, read=User.of, json_body=body, expect=(200, 201))
 
     def remove_from_organization(self, organization: str, username: str) -> None:
         """Delete a user of an organization; for its administrators."""
         nonpublic.warn(ORGANIZATION)
         path = f"{_users_of(organization)}/{quote(username, safe='')}"
-        self._platform.json("DELETE", path, what="deleting a user of the organization")
+        self._platform.delete(path, what="deleting a user of the organization")
+
+
+def _account(answer: Any) -> Account | None:
+    """Read what the server says of the account; None if it says nothing."""
+    found = record(answer).get("user_data")
+    if not found:
+        return None
+    told = found.get("organization")
+    user = User.of(found)
+    return Account(
+        user.id,
+        user.username,
+        user.email,
+        user.quota_bytes,
+        user.used_bytes,
+        user.table_count,
+        remaining_bytes=integer(found.get("remaining_byte_quota")),
+        remaining_tables=integer(found.get("remaining_table_quota")),
+        plan=text(found, "account_type"),
+        organization=Organization(required(told, "id"), required(told, "name")) if told else None,
+    )
+
+
+def _users(answer: Any) -> list[User]:
+    return [User.of(found) for found in records(answer["users"] if isinstance(answer, Mapping) else answer)]
 
 
 def _users_of(organization: str) -> str:

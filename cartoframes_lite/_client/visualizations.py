@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 from cartoframes_lite._client import jobs, nonpublic
-from cartoframes_lite._client.answers import given, integer, moment, text
+from cartoframes_lite._client.answers import given, integer, moment, record, records, required, text, texts
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._client.transport import Transport
@@ -79,30 +79,30 @@ class Entry:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Entry:
         """Read an answer of the API."""
-        table, permission = answer.get("table") or {}, answer.get("permission") or {}
+        table, permission = (record(answer.get(name) or {}) for name in ("table", "permission"))
         return cls(
-            id=str(answer["id"]),
-            kind=str(answer["type"]),
-            name=str(answer["name"]),
-            privacy=str(answer["privacy"]).lower(),
+            id=required(answer, "id"),
+            kind=required(answer, "type"),
+            name=required(answer, "name"),
+            privacy=required(answer, "privacy").lower(),
             url=text(answer, "url"),
             title=text(answer, "title"),
             description=text(answer, "description"),
             attributions=text(answer, "attributions"),
             license=text(answer, "license"),
             source=text(answer, "source"),
-            tags=tuple(answer.get("tags") or ()),
+            tags=texts(answer.get("tags") or []),
             locked=bool(answer.get("locked")),
             owner=text(permission.get("owner") or {}, "username"),
             permission_id=text(permission, "id"),
-            permissions=tuple(_permission(item) for item in permission.get("acl") or ()),
+            permissions=tuple(_permission(item) for item in records(permission.get("acl") or [])),
             created_at=moment(answer.get("created_at")),
             updated_at=moment(answer.get("updated_at")),
             row_count=integer(table.get("row_count")),
             size_bytes=integer(table.get("size")),
-            geometry_types=tuple(table.get("geometry_types") or ()),
-            tables=tuple(str(item["name"]) for item in answer.get("related_tables") or ()),
-            dependents=tuple(str(item["name"]) for item in answer.get("dependent_visualizations") or ()),
+            geometry_types=texts(table.get("geometry_types") or []),
+            tables=tuple(required(item, "name") for item in records(answer.get("related_tables") or [])),
+            dependents=tuple(required(item, "name") for item in records(answer.get("dependent_visualizations") or [])),
             dependent_count=integer(answer.get("dependent_visualizations_count")),
         )
 
@@ -123,10 +123,9 @@ class Visualizations:
         nonpublic.warn(PATH)
         query = {"with_dependent_visualizations": _DEPENDENTS, "show_permission": "true"}
         try:
-            found = self._platform.json("GET", _place(name), what=f"asking for {name!r}", query=query)
+            return self._platform.json("GET", _place(name), what=f"asking for {name!r}", read=Entry.of, query=query)
         except NotFound:
             return None
-        return Entry.of(found)
 
     def get(self, name: str) -> Entry:
         """Ask as ``find`` does; a table that is not registered yet is waited for.
@@ -214,8 +213,8 @@ class Visualizations:
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Sequence[Entry]]:
         for page in count(1):
-            answer = self._platform.json("GET", PATH, what="listing datasets", query={**query, "page": page})
-            entries = [Entry.of(found) for found in answer["visualizations"]]
+            asked = {**query, "page": page}
+            entries = self._platform.json("GET", PATH, what="listing datasets", read=_page, query=asked)
             yield entries
             if len(entries) < _PAGE:
                 return
@@ -244,9 +243,8 @@ class Visualizations:
             raise TypeError(f"tags is a list of words, not the text {changes['tags']!r}")
         entry = self.get(which)
         body = {"id": entry.id, **changes}
-        changed = Entry.of(
-            self._platform.json("PUT", _place(entry.id), what=f"changing the dataset {which!r}", json_body=body)
-        )
+        what = f"changing the dataset {which!r}"
+        changed = self._platform.json("PUT", _place(entry.id), what=what, read=Entry.of, json_body=body)
         if "name" in changes and changed.name != changes["name"]:
             message = f"the server has kept the name {changed.name!r}: {changes['name']!r} is taken, or cannot be used"
             raise APIError(message, status=200, method="PUT", url=_place(entry.id))
@@ -284,12 +282,12 @@ class Visualizations:
         """
         nonpublic.warn(PATH)
         body = given(tables=list(tables), name=name)
-        return Entry.of(self._platform.json("POST", PATH, what="creating a map", json_body=body))
+        return self._platform.json("POST", PATH, what="creating a map", read=Entry.of, json_body=body)
 
     def delete(self, visualization_id: str) -> None:
         """Delete a map; or a dataset with its table and the maps that depend on it."""
         nonpublic.warn(PATH)
-        self._platform.json("DELETE", _place(visualization_id), what="deleting a map or dataset")
+        self._platform.delete(_place(visualization_id), what="deleting a map or dataset")
 
     def share(self, entry: Entry, kind: str, entity_id: str, access: Access | None) -> None:
         """Let a user or organization see a dataset or map, or no longer.
@@ -315,7 +313,7 @@ class Visualizations:
         if access is not None:
             acl.append({"type": kind, "entity": {"id": entity_id}, "access": access})
         path = f"{_PERMISSIONS}/{entry.permission_id}"
-        self._platform.json("PUT", path, what=f"sharing {entry.name!r}", json_body={"acl": acl})
+        self._platform.json("PUT", path, what=f"sharing {entry.name!r}", read=record, json_body={"acl": acl})
 
 
 def check_privacy(privacy: object) -> None:
@@ -324,11 +322,15 @@ def check_privacy(privacy: object) -> None:
         raise ValueError(f"privacy must be one of {get_args(Privacy)}, not {privacy!r}")
 
 
+def _page(answer: Any) -> list[Entry]:
+    return [Entry.of(found) for found in records(record(answer)["visualizations"])]
+
+
 def _place(name: str) -> str:
     return f"{PATH}/{quote(name, safe='')}"
 
 
 def _permission(item: Mapping[str, Any]) -> Permission:
-    entity = item.get("entity") or {}
+    entity = record(item.get("entity") or {})
     name = text(entity, "username") or text(entity, "name")
-    return Permission(str(item["type"]), str(entity.get("id")), name, str(item["access"]))
+    return Permission(required(item, "type"), str(text(entity, "id")), name, required(item, "access"))

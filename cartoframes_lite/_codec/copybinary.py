@@ -24,6 +24,7 @@ SYNC_BYTES = 8
 BLOCK_BYTES = 1 << 20  # decoding is fastest while a block and its columns stay in the processor's cache
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
+_NO_FIELDS = bytes(2)
 _PADDING = bytes(8)  # a NULL at the very end may be gathered as if it were 8 bytes wide
 
 _EPOCH_DAYS = 10_957  # from 1970-01-01 to PostgreSQL's 2000-01-01
@@ -144,6 +145,8 @@ class Decoder:
             at = at + 4 + np.where(valid, lengths, 0)
         if not np.array_equal(at, ends):
             raise BrokenStream("a row does not end where the next one begins", data.tobytes())
+        if not arrays:
+            return without_columns(len(starts))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     @staticmethod
@@ -186,6 +189,11 @@ _WIRE: dict[int, np.dtype[Any]] = {
     pa.time64("us").id: np.dtype(">i8"),
     pa.timestamp("us").id: np.dtype(">i8"),
 }
+
+
+def without_columns(rows: int) -> pa.RecordBatch:
+    """Make a batch that has rows, but no columns."""
+    return pa.record_batch([pa.nulls(rows)], names=["none"]).select([])
 
 
 def _bitmap(valid: Bools) -> pa.Buffer | None:
@@ -256,6 +264,6 @@ def encode(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[byt
     """Encode record batches, one piece for each; at least the header and the trailer are sent."""
     encoder = ArrowToPostgresBinaryEncoder(schema)
     yield encoder.write_header()
-    for batch in batches:
-        yield encoder.write_batch(batch)
+    for batch in batches:  # the encoder knows no rows without columns
+        yield encoder.write_batch(batch) if batch.num_columns else _NO_FIELDS * batch.num_rows
     yield encoder.finish()

@@ -49,8 +49,10 @@ def fit_column(column: PayloadColumn, want: str) -> PayloadColumn:
         if is_integer(want) and not pa.types.is_integer(values.type) and column.staged_as is None:
             return replace(column, values=values.cast(pa.int64()), sql_type="bigint", wanted=want)
         if bare(want) in ("numeric", "decimal") and pa.types.is_floating(values.type):
-            # PostgreSQL's own cast keeps 15 digits; the shortest text that gives the same number keeps all.
-            return replace(column, values=values.cast(pa.large_string()), staged_as="text", wanted=want)
+            # PostgreSQL's own cast keeps 15 digits; the shortest text that gives the same number keeps all. That of a
+            # float32 is another number as soon as it is read as a double.
+            text = values.cast(pa.float64()).cast(pa.large_string())
+            return replace(column, values=text, staged_as="text", wanted=want)
     except pa.ArrowInvalid as error:
         raise ConversionError(f"column {column.name!r} does not fit {want}, its type in the table: {error}") from error
     return replace(column, wanted=want)

@@ -85,9 +85,11 @@ class _Shapes:
         self._column = column
         self._parts: list[geometry.Geometries] = []
         self._srids: set[int] = set()
+        self._rows = 0
 
     def add(self, values: pa.LargeBinaryArray) -> None:
-        geometries, srids = geometry.from_ewkb(values, self._column.name)
+        geometries, srids = geometry.from_ewkb(values, self._column.name, self._rows)
+        self._rows += len(geometries)
         self._parts.append(geometries)
         self._srids |= srids
 

@@ -15,13 +15,15 @@ import shapely
 from pyproj import CRS
 from pyproj.exceptions import ProjError
 
+from cartoframes_lite._codec.refusal import row_name
 from cartoframes_lite.errors import ConversionError
 
 LON_LAT = CRS.from_epsg(4326)
 _EARTH_RADIUS_M = 6_378_137.0
 # What web mercator can show; CARTO cuts geometries off here before it transforms them.
 _VALID_EXTENT = (-180.0, -89.0, 180.0, 89.0)
-_POINT_TYPE = 0
+_POINT_TYPE, _COLLECTION_TYPE = 0, 7
+_MAX_DEPTH = 100  # PostGIS reads no more than some 200
 _Z_FLAG = 0x80  # in the last byte of the type
 _POINT_BYTES = 25  # byte order, type, SRID, x and y
 
@@ -35,7 +37,8 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
     Raises
     ------
     ConversionError
-        If it has no CRS, several SRIDs, 2-D beside 3-D geometries, or M values.
+        If it has no CRS, several SRIDs, 2-D beside 3-D geometries, M values, coordinates that are no numbers, or
+        collections that are too deep.
     """
     if series.crs is None:
         label = name if series.name is None else series.name  # what it is called in the frame, not in the table
@@ -44,23 +47,66 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
             f"gdf[{label!r}] = gdf[{label!r}].set_crs(4326)"
         )
     geometries = np.asarray(series.array)
-    present = geometries[~(shapely.is_missing(geometries) | shapely.is_empty(geometries))]
-    srids = np.unique(shapely.get_srid(present))
-    if np.count_nonzero(srids) > 1:
+    types, coordinates = shapely.get_type_id(geometries), shapely.get_coordinates(geometries)
+    if (types == _POINT_TYPE).all() and len(coordinates) == len(geometries):  # as most are: none missing, none empty
+        has_coordinates = np.ones(len(geometries), np.bool_)
+    else:
+        has_coordinates = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
+        if (types == _COLLECTION_TYPE).any():
+            _check_depth(series, name)
+    present = _chosen(geometries, has_coordinates)
+
+    def row(is_bad: npt.NDArray[np.bool_]) -> str:
+        return row_name(series.index, int(np.flatnonzero(has_coordinates)[is_bad.argmax()]))
+
+    srids = shapely.get_srid(present)
+    if len(srids) and srids.min() != srids.max() and np.count_nonzero(found := np.unique(srids)) > 1:
         raise ConversionError(
-            f"geometry column {name!r} mixes coordinate systems (SRIDs {', '.join(map(str, srids[srids > 0]))}): "
+            f"geometry column {name!r} mixes coordinate systems (SRIDs {', '.join(map(str, found[found > 0]))}): "
             "reproject its parts to one CRS and clear the marks with shapely.set_srid(geometries, 0)"
         )
-    if shapely.has_m(present).any():
-        raise ConversionError(f"geometry column {name!r} has M values: drop them, e.g. with shapely.force_2d")
-    has_z = shapely.has_z(present)
-    if has_z.any() and not has_z.all():
+    if not np.isfinite(coordinates).all():
+        finite = [bool(np.isfinite(shapely.get_coordinates(shape)).all()) for shape in present]
         raise ConversionError(
-            f"geometry column {name!r} mixes 2-D and 3-D geometries, and a PostGIS column holds one kind: "
-            "use shapely.force_2d or shapely.force_3d"
+            f"geometry column {name!r} has coordinates that are NaN or infinite in {row(~np.array(finite))}: "
+            "PostGIS would make an empty point of such a point; make the geometry None"
         )
-    # Without any coordinate, the empty ones say what is meant.
-    return bool(has_z.any() if len(present) else shapely.has_z(geometries).any())
+    if (shapely.get_coordinate_dimension(present) == 2).all():
+        # Without any coordinate, the empty ones say what is meant.
+        return len(present) == 0 and bool(shapely.has_z(geometries).any())
+    has_m, has_z = shapely.has_m(present), shapely.has_z(present)
+    if has_m.any():
+        raise ConversionError(
+            f"geometry column {name!r} has M values in {row(has_m)}: drop them, e.g. with shapely.force_2d"
+        )
+    if not has_z.all():
+        raise ConversionError(
+            f"geometry column {name!r} mixes 2-D and 3-D geometries, first in {row(has_z != has_z[0])}, and a PostGIS "
+            "column holds one kind: use shapely.force_2d or shapely.force_3d"
+        )
+    return True
+
+
+def _chosen(geometries: Geometries, wanted: npt.NDArray[np.bool_]) -> Geometries:
+    """Choose geometries, without a copy if it is all of them."""
+    return geometries if wanted.all() else geometries[wanted]
+
+
+def _check_depth(series: gpd.GeoSeries, name: str) -> None:
+    """Refuse collections in collections that are deeper than PostGIS reads."""
+    parts = np.asarray(series.array)
+    rows = np.arange(len(parts))
+    for _ in range(_MAX_DEPTH + 1):
+        is_collection = shapely.get_type_id(parts) == _COLLECTION_TYPE
+        if not is_collection.any():
+            return
+        parts, parents = shapely.get_parts(parts[is_collection], return_index=True)
+        rows = rows[is_collection][parents]
+    if len(parts):
+        raise ConversionError(
+            f"geometry column {name!r} has collections in each other, more than {_MAX_DEPTH} deep, in "
+            f"{row_name(series.index, int(rows[0]))}: take them apart, e.g. with explode()"
+        )
 
 
 def with_dimension(geometries: Geometries, name: str, *, has_z: bool) -> Geometries:
@@ -99,13 +145,36 @@ def to_lon_lat(series: gpd.GeoSeries, name: str, has_z: bool) -> Geometries:
         after = shapely.get_coordinates(np.asarray(series.array))
         if (np.isfinite(before).all(axis=1) & ~np.isfinite(after).all(axis=1)).any():
             raise ConversionError(f"geometry column {name!r} has coordinates that its CRS cannot hold: check the CRS")
-    geometries: Geometries = np.asarray(series.array)
+    return with_z_where_empty(np.asarray(series.array), has_z=has_z)
+
+
+def with_z_where_empty(geometries: Geometries, *, has_z: bool) -> Geometries:
+    """Give empty geometries the dimension of their column."""
     if has_z:
         flat = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
         if flat.any():
             geometries = geometries.copy()
             geometries[flat] = shapely.force_3d(geometries[flat])
     return geometries
+
+
+def srid_of(series: gpd.GeoSeries, name: str) -> int:
+    """Name the CRS of a column by its EPSG code.
+
+    Raises
+    ------
+    ConversionError
+        If it has none.
+    """
+    if series.crs.equals(LON_LAT, ignore_axis_order=True):
+        return 4326
+    code = series.crs.to_epsg(min_confidence=100)
+    if code is None:
+        raise ConversionError(
+            f"geometry column {name!r} has a CRS without an EPSG code ({series.crs.name}), which PostGIS cannot keep:"
+            f" reproject it, e.g. with gdf[{name!r}].to_crs(4326)"
+        )
+    return int(code)
 
 
 def to_ewkb(geometries: Geometries, srid: int, *, has_z: bool = False) -> pa.Array:
@@ -139,9 +208,11 @@ def to_web_mercator_ewkb(geometries: Geometries, *, has_z: bool = False) -> pa.A
 
 def _points(geometries: Geometries) -> Coordinates | None:
     """Give the (n, 2) coordinates of the geometries that are not missing, if all are 2-D points."""
-    present = geometries[~shapely.is_missing(geometries)]
-    plain = (shapely.get_type_id(present) == _POINT_TYPE) & ~shapely.is_empty(present) & ~shapely.has_z(present)
-    return shapely.get_coordinates(present) if plain.all() else None
+    present = _chosen(geometries, ~shapely.is_missing(geometries))
+    if (shapely.get_type_id(present) != _POINT_TYPE).any() or shapely.has_z(present).any():
+        return None
+    coordinates: Coordinates = shapely.get_coordinates(present)
+    return coordinates if len(coordinates) == len(present) else None  # an empty point has none
 
 
 def _point_ewkb(coordinates: Coordinates, present: npt.NDArray[np.bool_], srid: int) -> pa.Array:
@@ -187,8 +258,10 @@ def _clip(geometries: Geometries) -> Geometries:
     return clipped
 
 
-def from_ewkb(values: pa.LargeBinaryArray, name: str) -> tuple[Geometries, set[int]]:
+def from_ewkb(values: pa.LargeBinaryArray, name: str, first_row: int = 0) -> tuple[Geometries, set[int]]:
     """Decode EWKB; return the geometries and the SRIDs that they have.
+
+    ``first_row`` is the number that messages give the first of them.
 
     Raises
     ------
@@ -199,7 +272,7 @@ def from_ewkb(values: pa.LargeBinaryArray, name: str) -> tuple[Geometries, set[i
     if points is not None:
         return points
     with _without_collector():
-        geometries = _parse(values, name)
+        geometries = _parse(values, name, first_row)
     present = geometries[~shapely.is_missing(geometries)]
     return geometries, set(np.unique(shapely.get_srid(present)).tolist()) - {0}
 
@@ -235,14 +308,24 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _parse(chunk: pa.LargeBinaryArray, name: str) -> Geometries:
+def _parse(chunk: pa.LargeBinaryArray, name: str, first_row: int) -> Geometries:
+    values = chunk.to_numpy(zero_copy_only=False)
     try:
-        result: Geometries = shapely.from_wkb(chunk.to_numpy(zero_copy_only=False))
-    except (shapely.GEOSException, NotImplementedError) as error:
-        raise ConversionError(
-            f"geometry column {name!r}: {error}; select ST_CurveToLine({name}) AS {name}, or pass decode_geom=False"
-        ) from error
+        result: Geometries = shapely.from_wkb(values)
+    except _UNREADABLE:
+        for row, value in enumerate(values, first_row):
+            try:
+                shapely.from_wkb(value)
+            except _UNREADABLE as error:
+                raise ConversionError(
+                    f"geometry column {name!r} has a geometry that shapely cannot hold in row {row} ({error}): "
+                    f"select ST_CurveToLine({name}) AS {name}, or ST_AsText({name}), or pass decode_geom=False"
+                ) from error
+        raise
     return result
+
+
+_UNREADABLE = (shapely.GEOSException, NotImplementedError)
 
 
 def _decode_points(chunk: pa.LargeBinaryArray) -> tuple[Geometries, set[int]] | None:

@@ -34,10 +34,25 @@ def is_cut(name: Hashable) -> bool:
     return len(_whole(name)) > MAX_BYTES
 
 
+def is_unicode(text: str) -> bool:
+    """Say whether text can be encoded: a lone surrogate cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _whole(name: Hashable) -> str:
-    text = unidecode(str(name)).lower()
-    text = re.sub(r"<[^>]+>", "", text)
-    text = re.sub(r"&.+?;", "-", text)
+    label = str(name)
+    if not is_unicode(label):
+        raise ConversionError(f"the name {name!r} has a lone surrogate, which is no Unicode: rename it")
+    text = unidecode(label).lower()
+    # Up to the last possible end only, for to look for one behind it from each beginning takes long.
+    tags_end = text.rfind(">") + 1
+    text = re.sub(r"<[^>]+>", "", text[:tags_end]) + text[tags_end:]
+    entities_end = text.rfind(";") + 1
+    text = re.sub(r"&.[^;\n]*+;", "-", text[:entities_end]) + text[entities_end:]
     text = re.sub(r"[^a-z0-9 _-]", "-", text).strip()
     text = re.sub(r"[\s-]+", "-", text).replace("-", "_")
     if text in RESERVED or not re.fullmatch(r"[a-z_][a-z0-9_]*", text):
@@ -76,7 +91,7 @@ def quote(name: str) -> str:
     ValueError
         If PostgreSQL could not hold the name as it is.
     """
-    if not name or "\0" in name:
+    if not name or "\0" in name or not is_unicode(name):
         raise ValueError(f"{name!r} cannot be the name of a table or column")
     if len(name.encode()) > MAX_BYTES:
         raise ValueError(f"the name {name!r} is longer than {MAX_BYTES} bytes: PostgreSQL would cut it off")
@@ -90,6 +105,6 @@ def qualify(schema: str | None, table: str) -> str:
 
 def literal(text: str) -> str:
     """Quote a string for SQL; the E'' form does not depend on standard_conforming_strings."""
-    if "\0" in text:
-        raise ValueError("PostgreSQL text cannot hold the character U+0000")
+    if "\0" in text or not is_unicode(text):
+        raise ValueError(f"{text!r} has the character U+0000 or a lone surrogate, which PostgreSQL text cannot hold")
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

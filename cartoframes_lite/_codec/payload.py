@@ -14,15 +14,21 @@ import pyarrow.compute as pc
 import shapely
 
 from cartoframes_lite._codec import geometry
+from cartoframes_lite._codec.copybinary import without_columns
+from cartoframes_lite._codec.exact_cast import exact_cast
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR, is_geometry
 from cartoframes_lite._codec.from_series import from_series
 from cartoframes_lite._codec.names import normalise_columns
+from cartoframes_lite._codec.outgoing import chunked
 from cartoframes_lite._codec.pgtypes import checked_type, family
+from cartoframes_lite._codec.refusal import BadValue, shown
 from cartoframes_lite.errors import ConversionError
 
 CARTODB_ID = "cartodb_id"
+LON_LAT_SRID = 4326
 _BATCH_BYTES = 2 << 20  # large enough for few calls, small enough that encoding and sending overlap
 _BATCH_ROWS = 1 << 14
+_LARGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class PayloadColumn:
         The type that receives the values, if the server has to convert them to ``sql_type``.
     wanted : str or None
         The type that the user asked for.
+    srid : int
+        Of geometries, their CRS.
     """
 
     name: str
@@ -48,6 +56,7 @@ class PayloadColumn:
     sql_type: str
     staged_as: str | None = None
     wanted: str | None = None
+    srid: int = LON_LAT_SRID
 
     @property
     def is_geometry(self) -> bool:
@@ -66,10 +75,16 @@ class PayloadColumn:
         """Whether it is a column of 3-D geometries."""
         return self.sql_type.startswith("geometry(GeometryZ")
 
+    def has_shape(self, shape: str) -> bool:
+        """Say whether all geometries have a type as PostGIS names it, such as ``PointZ``; ``Geometry`` is any."""
+        kind = shape.removesuffix("M").removesuffix("Z").lower()
+        kinds = np.unique(shapely.get_type_id(self.values[~shapely.is_missing(self.values)]))
+        return kind == "geometry" or all(shapely.GeometryType(number).name.lower() == kind for number in kinds)
+
     def with_dimension(self, *, has_z: bool) -> PayloadColumn:
         """Give a column of geometries another dimension, if that changes no coordinate."""
         values = geometry.with_dimension(self.values, self.name, has_z=has_z)
-        return replace(self, values=values, sql_type=geometry_type(4326, has_z=has_z))
+        return replace(self, values=values, sql_type=geometry_type(self.srid, has_z=has_z))
 
     def smallest_rows(self) -> list[int]:
         """Tell a row whose geometry has coordinates, as few as any; none if there is none."""
@@ -127,7 +142,10 @@ class Payload:
         schema, step = self.schema(), self._batch_rows()
         for start in range(0, self.rows, step):
             arrays = [_slice(column, start, step) for column in self.columns]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            if arrays:
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            else:
+                yield without_columns(min(step, self.rows - start))
 
     @property
     def size_bytes(self) -> int:
@@ -144,7 +162,7 @@ def _slice(column: PayloadColumn, start: int, step: int) -> pa.Array:
         return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if column.name == WEB_MERCATOR:
         return geometry.to_web_mercator_ewkb(values, has_z=column.has_z)
-    return geometry.to_ewkb(values, 4326, has_z=column.has_z)
+    return geometry.to_ewkb(values, column.srid, has_z=column.has_z)
 
 
 def prepare(
@@ -178,7 +196,9 @@ def prepare(
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"expected a DataFrame or GeoDataFrame, got {type(frame).__name__}")
-    active = _active_geometry(frame, geom_col)
+    name = frame.active_geometry_name if isinstance(frame, gpd.GeoDataFrame) else None
+    frame = pd.DataFrame(frame)  # without attrs, which pandas would copy with each column, however deep they are
+    active = _active_geometry(frame, name, geom_col)
     if index:
         frame = _with_index(frame, index_label)
     # What CARTO computes is not sent, so that a frame read with that column can be written back.
@@ -203,8 +223,8 @@ def is_active(label: Hashable, active: Hashable | None) -> bool:
     return active is not None and label == active
 
 
-def _active_geometry(frame: pd.DataFrame, geom_col: Hashable | None) -> Hashable | None:
-    """Find the label of the column that becomes the_geom."""
+def _active_geometry(frame: pd.DataFrame, active: Hashable | None, geom_col: Hashable | None) -> Hashable | None:
+    """Find the label of the column that becomes the_geom; ``active`` is the active geometry of a GeoDataFrame."""
     geometries = [label for label, series in frame.items() if is_geometry(series)]
     if geom_col is not None:
         if geom_col not in frame.columns:
@@ -215,8 +235,7 @@ def _active_geometry(frame: pd.DataFrame, geom_col: Hashable | None) -> Hashable
                 f"geopandas.GeoDataFrame(df, geometry=geopandas.GeoSeries.from_wkt(df[{geom_col!r}]), crs=4326)"
             )
         return geom_col
-    if isinstance(frame, gpd.GeoDataFrame) and frame.active_geometry_name is not None:
-        active: Hashable = frame.active_geometry_name
+    if active is not None:
         return active
     if len(geometries) > 1 and THE_GEOM not in geometries:
         raise ValueError(f"the frame has the geometries {geometries}: say with geom_col which becomes {THE_GEOM}")
@@ -258,9 +277,14 @@ def _column(series: pd.Series[Any], name: str, wanted: str | None) -> PayloadCol
 
 
 def _geometry_column(series: gpd.GeoSeries, name: str, wanted: str | None = None) -> PayloadColumn:
+    """Convert geometries: the_geom to longitudes and latitudes, others stay in their CRS."""
     has_z = geometry.check(series, name)
-    sql_type = geometry_type(4326, has_z=has_z)
-    return PayloadColumn(name, geometry.to_lon_lat(series, name, has_z), sql_type, wanted=wanted)
+    srid = LON_LAT_SRID if name == THE_GEOM else geometry.srid_of(series, name)
+    if srid == LON_LAT_SRID:
+        values = geometry.to_lon_lat(series, name, has_z)
+    else:
+        values = geometry.with_z_where_empty(np.asarray(series.array), has_z=has_z)
+    return PayloadColumn(name, values, geometry_type(srid, has_z=has_z), wanted=wanted, srid=srid)
 
 
 def geometry_type(srid: int, *, has_z: bool) -> str:
@@ -270,7 +294,10 @@ def geometry_type(srid: int, *, has_z: bool) -> str:
 
 def _check_ids(values: pa.ChunkedArray) -> None:
     """Refuse ids that cannot be the key of a CARTO table."""
-    if not pa.types.is_integer(values.type) or values.null_count or pc.count_distinct(values).as_py() < len(values):
+    is_key = (
+        pa.types.is_integer(values.type) and not values.null_count and pc.count_distinct(values).as_py() == len(values)
+    )
+    if not is_key or (pa.types.is_uint64(values.type) and (pc.max(values).as_py() or 0) > _LARGEST_ID):
         raise ConversionError(
             f"column {CARTODB_ID!r} must hold whole numbers, each once and none missing: "
             "drop it to get new ids, or rename it"
@@ -296,13 +323,21 @@ def with_carto_columns(payload: Payload, first_id: int) -> Payload:
     if shape is None:
         missing = np.full(payload.rows, None, object)
         shape = PayloadColumn(THE_GEOM, missing, geometry_type(4326, has_z=False))
-    rest = [column for column in payload.columns if column.name not in (CARTODB_ID, THE_GEOM)]
+    rest = [without_srid(column) for column in payload.columns if column.name not in (CARTODB_ID, THE_GEOM)]
     return Payload((ids, shape, web_mercator(shape), *rest), payload.rows)
+
+
+def without_srid(column: PayloadColumn) -> PayloadColumn:
+    """Leave the SRID of a further geometry to its values.
+
+    CARTO makes the_geom of any column that declares EPSG:4326 when it makes a table one of its own, now or later.
+    """
+    return replace(column, staged_as="geometry", wanted="geometry") if column.is_geometry else column
 
 
 def web_mercator(shape: PayloadColumn) -> PayloadColumn:
     """Give the column that is computed from the_geom."""
-    return PayloadColumn(WEB_MERCATOR, shape.values, shape.sql_type.replace("4326", "3857"))
+    return PayloadColumn(WEB_MERCATOR, shape.values, geometry_type(3857, has_z=shape.has_z), srid=3857)
 
 
 def require_geometry(payload: Payload) -> None:
@@ -323,13 +358,17 @@ def require_geometry(payload: Payload) -> None:
 
 def with_any_digits(payload: Payload) -> Payload:
     """Send decimals as text, for the frames that follow may have numbers with more digits."""
-    columns = [
-        replace(column, values=column.values.cast(pa.large_string()), staged_as="text")
-        if not column.is_geometry and pa.types.is_decimal(column.values.type)
-        else column
-        for column in payload.columns
-    ]
+    columns = [column if column.is_geometry else _with_any_digits(column) for column in payload.columns]
     return Payload(tuple(columns), payload.rows)
+
+
+def _with_any_digits(column: PayloadColumn) -> PayloadColumn:
+    kind = column.values.type
+    if pa.types.is_decimal(kind):
+        return replace(column, values=column.values.cast(pa.large_string()), staged_as="text")
+    if pa.types.is_large_list(kind) and pa.types.is_decimal(kind.value_type):
+        return replace(column, values=column.values.cast(pa.large_list(pa.large_string())), staged_as="text[]")
+    return column
 
 
 def conform(payload: Payload, first: Payload) -> Payload:
@@ -348,16 +387,26 @@ def conform(payload: Payload, first: Payload) -> Payload:
 
 
 def _conform(column: PayloadColumn, model: PayloadColumn) -> PayloadColumn:
+    what = f"column {column.name!r} of a later frame does not fit the first"
     if column.is_geometry and model.is_geometry:
-        return column if column.has_z == model.has_z else column.with_dimension(has_z=model.has_z)
+        if column.has_z != model.has_z:
+            column = column.with_dimension(has_z=model.has_z)
+        if column.sql_type != model.sql_type:
+            raise ConversionError(f"{what}: {column.sql_type} is not {model.sql_type}; use to_crs")
+        return column
     if not column.is_geometry and column.sql_type == model.sql_type and column.values.type == model.values.type:
         return column
+    if not column.is_geometry and column.values.null_count == len(column.values):
+        if model.is_geometry:
+            return replace(model, values=np.full(len(column.values), None, object))
+        return replace(model, values=chunked(pa.nulls(len(column.values), model.values.type)))
+    if column.is_geometry or model.is_geometry or family(column.sql_type) != family(model.sql_type):
+        raise ConversionError(f"{what}: {column.sql_type} is not {model.sql_type}")
     try:
-        if column.is_geometry or model.is_geometry or family(column.sql_type) != family(model.sql_type):
-            empty = not column.is_geometry and not model.is_geometry and column.values.null_count == len(column.values)
-            if not empty:
-                raise pa.ArrowInvalid(f"{column.sql_type} is not {model.sql_type}")
-            return replace(model, values=pa.chunked_array([pa.nulls(len(column.values), model.values.type)]))
-        return replace(model, values=column.values.cast(model.values.type))
-    except pa.ArrowInvalid as error:
-        raise ConversionError(f"column {column.name!r} of a later frame does not fit the first: {error}") from error
+        return replace(model, values=exact_cast(column.values, model.values.type))
+    except BadValue as bad:
+        raise ConversionError(
+            f"{what}: {bad.problem} in row {bad.position} ({shown(bad.value)}); {bad.advice}"
+        ) from bad
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ConversionError(f"{what}: {error}") from error

@@ -9,6 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from cartoframes_lite._codec.binary_values import BINARY_ELEMENTS
+
 
 class Kind(Enum):
     """How a column becomes pandas values after it has been decoded into Arrow."""
@@ -17,6 +19,8 @@ class Kind(Enum):
     NUMERIC = "text that is a decimal number"
     JSON = "text that is JSON"
     ARRAY = "text that is a JSON array of the elements"
+    BINARY_ARRAY = "an array as array_send gives it"
+    INTERVAL = "an interval as interval_send gives it"
     GEOMETRY = "EWKB"
 
 
@@ -42,6 +46,8 @@ class Incoming:
     element: str | None = None
 
 
+# What comes does not depend on the settings of the role, as DateStyle, IntervalStyle, bytea_output or
+# extra_float_digits: binary where the text would.
 # Every expression casts to the type that was announced: a column that changes its type between the probe and
 # the COPY becomes an error of the server or a right value, never bytes that are read as another type.
 _INCOMING = {
@@ -63,6 +69,7 @@ _INCOMING = {
     "numeric": Incoming(pa.large_string(), "{}::text", Kind.NUMERIC),
     "json": Incoming(pa.large_string(), "{}::text", Kind.JSON),
     "jsonb": Incoming(pa.large_string(), "{}::text", Kind.JSON),
+    "interval": Incoming(pa.large_binary(), "interval_send({}::interval)", Kind.INTERVAL),
     "geometry": Incoming(pa.large_binary(), "{}::geometry", Kind.GEOMETRY),
     "geography": Incoming(pa.large_binary(), "{}::geometry", Kind.GEOMETRY),
 }
@@ -81,6 +88,9 @@ def incoming(pgtype: str) -> Incoming:
     name = pgtype.lower()
     if name.endswith("[]"):
         return Incoming(pa.large_string(), "to_json({}::text[])::text", Kind.ARRAY, element="text")
+    if name.removeprefix("_") in BINARY_ELEMENTS and name.startswith("_"):
+        select = f"array_send({{}}::{name[1:]}[])"
+        return Incoming(pa.large_binary(), select, Kind.BINARY_ARRAY, element=name[1:])
     if name.startswith("_"):
         return Incoming(pa.large_string(), "to_json({})::text", Kind.ARRAY, element=name[1:])
     return _INCOMING.get(name, _TEXT)
@@ -148,7 +158,7 @@ def outgoing(arrow: pa.DataType) -> str | None:
 # Families of types between which values may be converted; by the names of pg_type and by those of SQL.
 _FAMILIES = {
     "number": "int2 int4 int8 float4 float8 numeric|smallint|integer|int|bigint|real|double precision|decimal|float",
-    "text": "text varchar bpchar citext name|character varying|character",
+    "text": 'text varchar bpchar citext name "char"|character varying|character',
     "boolean": "bool boolean",
     "date": "date",
     "time": "time|time without time zone",
@@ -166,12 +176,13 @@ _MEMBERS = {
     for member in (members_of.split() if part == 0 else [members_of])
 }
 _INTEGERS = {"int2": 2, "smallint": 2, "int4": 4, "integer": 4, "int": 4, "int8": 8, "bigint": 8}
+_LIMITED = ("name", "character", "char", "bpchar", '"char"', "bit")
 _FLOATS = {"float4": 4, "real": 4, "float8": 8, "double precision": 8, "float": 8}
 
 
 def bare(sql_type: str) -> str:
     """Take the name of a type without its length or precision, in lower case; an array as ``name[]``."""
-    name = re.sub(r"\s+", " ", re.sub(r"\([^)]*\)", "", sql_type)).strip().lower()
+    name = re.sub(r"\s+", " ", re.sub(r"\([^()]*\)", "", sql_type)).strip().lower()
     return f"{name[1:]}[]" if name.startswith("_") else name
 
 
@@ -203,15 +214,23 @@ def convertible(have: str, want: str) -> bool:
     return source == target or (source, target) == ("date", "timestamp")
 
 
+def is_limited(sql_type: str) -> bool:
+    """Say whether a type has a length, a precision, or a range of fields, which cut or round values off."""
+    name = bare(sql_type).removesuffix("[]")
+    return "(" in sql_type or name in _LIMITED or name.startswith("interval ")
+
+
 def holds(column: str, values: str) -> bool:
-    """Say whether a column of one type has room for every value of another."""
+    """Say whether a column of one type has room for every value of another; both as they are written in SQL."""
     have, want = bare(values), bare(column)
+    if is_limited(column):
+        return re.sub(r"\s", "", column.lower()) == re.sub(r"\s", "", values.lower())
     if family(have) != family(want):
         return False
     for widths in (_INTEGERS, _FLOATS):
         if have in widths:
             return (want == "numeric" and widths is _INTEGERS) or widths.get(want, 0) >= widths[have]
-    return have == want or family(have) != "number"
+    return have == want or not family(have).startswith("number")
 
 
 _TYPE_NAME = re.compile(

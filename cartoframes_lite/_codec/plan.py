@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from cartoframes_lite._codec.existing import ExistingTable
 from cartoframes_lite._codec.fit import fit_wanted
 from cartoframes_lite._codec.merge import Change, addition, replacement
 from cartoframes_lite._codec.payload import CARTODB_ID, Payload, PayloadColumn, with_carto_columns
-from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite._codec.statements import CARTO_COLUMNS, Parts, publish_into, publish_new
+from cartoframes_lite._codec.publishing_sql import Parts, Staged, publish_into, publish_new
+from cartoframes_lite._codec.statements import CARTO_COLUMNS
 from cartoframes_lite.errors import ConversionError
 
 IfExists = Literal["fail", "replace", "append"]
@@ -26,7 +26,9 @@ class Plan:
     first : Payload
         The first rows, as they are staged.
     change : Change or None
-        What happens to the table that is there; None makes a new one.
+        What happens to the table that exists; None makes a new one.
+    existing : ExistingTable or None
+        That table.
     replace : bool
         Whether the rows of that table go.
     cartodbfy : bool
@@ -38,6 +40,7 @@ class Plan:
     table: str
     first: Payload
     change: Change | None
+    existing: ExistingTable | None
     replace: bool
     cartodbfy: bool
     numbered: bool
@@ -46,6 +49,11 @@ class Plan:
     def columns(self) -> tuple[PayloadColumn, ...]:
         """The columns of the staging table, in the order of the stream."""
         return self.first.columns
+
+    def stages_like(self, other: Plan) -> bool:
+        """Say whether rows that were staged for another plan can be published by this one."""
+        mine, theirs = ([(c.name, c.staged_type) for c in plan.columns] for plan in (self, other))
+        return (self.change is None) is (other.change is None) and mine == theirs
 
     @property
     def keyed(self) -> bool:
@@ -66,12 +74,12 @@ class Plan:
         fitted = fit_wanted(payload)
         return with_carto_columns(fitted, first_id) if self.cartodbfy else fitted
 
-    def publish(self, schema: str, staging: str, parts: Parts | None = None) -> str:
+    def publish(self, schema: str, staged: Staged, parts: Parts | None = None) -> str:
         """Compose the transaction that publishes a staging table, or its parts."""
-        if self.change is None:
+        if self.change is None or self.existing is None:
             return publish_new(
                 schema,
-                staging,
+                staged,
                 self.table,
                 self.columns,
                 cartodbfy=self.cartodbfy,
@@ -80,9 +88,10 @@ class Plan:
             )
         return publish_into(
             schema,
-            staging,
+            staged,
             self.table,
             self.columns,
+            self.existing,
             replace=self.replace,
             drop=self.change.drop,
             add=[column for column in self.columns if column.name in self.change.add],
@@ -96,12 +105,10 @@ def plan_new(table: str, first: Payload, *, cartodbfy: bool) -> Plan:
     fitted = fit_wanted(first)
     numbered = cartodbfy and fitted.column(CARTODB_ID) is None
     shaped = with_carto_columns(fitted, 1) if cartodbfy else fitted
-    return Plan(table, shaped, None, replace=False, cartodbfy=cartodbfy, numbered=numbered)
+    return Plan(table, shaped, None, None, replace=False, cartodbfy=cartodbfy, numbered=numbered)
 
 
-def plan_into(
-    table: str, first: Payload, target: Mapping[str, SourceColumn], if_exists: IfExists, *, cartodbfy: bool
-) -> Plan:
+def plan_into(table: str, first: Payload, existing: ExistingTable, if_exists: IfExists, *, cartodbfy: bool) -> Plan:
     """Stage only the rows; the target keeps its shape, or what of it the new rows have room in.
 
     Raises
@@ -112,7 +119,7 @@ def plan_into(
     if not first.columns:
         raise ConversionError(f"the frame has no columns, so there is nothing to {if_exists} in {table!r}")
     replace = if_exists == "replace"
-    change = replacement(first, target) if replace else addition(first, target)
-    complete = set(CARTO_COLUMNS) <= set(target) - set(change.drop)
+    change = replacement(first, existing.columns, cartodbfy=cartodbfy) if replace else addition(first, existing.columns)
+    complete = set(CARTO_COLUMNS) <= set(existing.columns) - set(change.drop)
     remade = replace and cartodbfy and not complete
-    return Plan(table, change.fitted(first), change, replace=replace, cartodbfy=remade, numbered=False)
+    return Plan(table, change.fitted(first), change, existing, replace=replace, cartodbfy=remade, numbered=False)

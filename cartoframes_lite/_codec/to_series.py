@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import warnings
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cartoframes_lite._codec.binary_values import array_parser, interval_texts
 from cartoframes_lite._codec.pgtypes import Incoming, Kind
 from cartoframes_lite.errors import ConversionError, ConversionWarning
 
@@ -52,25 +55,30 @@ def to_series(
     """
     if rule.kind is Kind.NUMERIC:
         if not coerce_float:
-            return _objects(values, Decimal)
-        values = values.cast(pa.float64())
+            return _objects(values, Decimal, name)
+        values = _floats(values, name)
+    elif rule.kind is Kind.INTERVAL:
+        values = interval_texts(values)
     elif rule.kind is Kind.JSON:
-        return _objects(values, json.loads)
+        return _objects(values, _json_parser(values), name)
     elif rule.kind is Kind.ARRAY:
         return _arrays(values, str(rule.element), name, coerce_float=coerce_float)
+    elif rule.kind is Kind.BINARY_ARRAY:
+        return _objects(values, array_parser(str(rule.element)), name)
     return _plain(values, name, backend)
 
 
 def _plain(values: pa.ChunkedArray, name: str, backend: Backend | None) -> Any:
     kind = values.type
     if pa.types.is_time(kind) and pc.any(pc.equal(values.cast(pa.int64()), _END_OF_DAY_US)).as_py():
-        raise ConversionError(f"column {name!r} has the time 24:00:00, which Python cannot hold: select {name}::text")
+        row = pc.index(values.cast(pa.int64()), pa.scalar(_END_OF_DAY_US)).as_py()
+        raise _unreadable(name, row, "a time (24:00:00)")
     if backend == "pyarrow" or pa.types.is_date(kind) or pa.types.is_time(kind):
         return pd.arrays.ArrowExtensionArray(values)
     if pa.types.is_timestamp(kind):
         return _timestamps(values)
     if pa.types.is_large_binary(kind):
-        return _objects(values, None)
+        return _objects(values, None, name)
     if pa.types.is_large_string(kind) and backend is None:
         return _TEXT.__from_arrow__(values)
     if backend == "numpy_nullable" or (values.null_count and not pa.types.is_floating(kind)):
@@ -85,12 +93,69 @@ def _timestamps(values: pa.ChunkedArray) -> Any:
     return index.array if values.type.tz is None else index.tz_localize(values.type.tz).array
 
 
-def _objects(values: pa.ChunkedArray, convert: Callable[[Any], Any] | None) -> Any:
-    """Make Python objects; null is None."""
+def _objects(values: pa.ChunkedArray, convert: Callable[[Any], Any] | None, name: str, what: str = "a value") -> Any:
+    """Make Python objects; null is None.
+
+    Raises
+    ------
+    ConversionError
+        If Python cannot hold one: the year 10000, 44 BC, 24:00, as many levels or digits.
+    """
     result = np.empty(len(values), object)
     items = values.to_pylist()
-    result[:] = items if convert is None else [None if item is None else convert(item) for item in items]
-    return result
+    try:
+        result[:] = items if convert is None else [None if item is None else convert(item) for item in items]
+    except _UNREADABLE:
+        for row, item in enumerate(items):
+            try:
+                _ = item if item is None or convert is None else convert(item)
+            except _UNREADABLE as error:
+                raise _unreadable(name, row, what, f" ({error})") from error
+        raise
+    return pd.Series(result, dtype=object)  # else pandas would make another dtype of objects that are all text
+
+
+_UNREADABLE = (ValueError, ArithmeticError, RecursionError)
+
+
+def _unreadable(name: str, row: int, what: str, why: str = "") -> ConversionError:
+    return ConversionError(
+        f"column {name!r} has {what} that Python cannot hold in row {row}{why}: select {name}::text AS {name}"
+    )
+
+
+def _floats(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Make floats of the text of numbers, the nearest ones; what is too large for them is an error."""
+    floats = values.cast(pa.float64())
+    is_infinite = pc.is_inf(floats)
+    if pc.any(is_infinite).as_py():
+        too_large = pc.and_(is_infinite, pc.invert(pc.is_in(values, pa.array(_INFINITIES, values.type))))
+        if pc.any(too_large).as_py():
+            row = pc.index(too_large, pa.scalar(value=True)).as_py()
+            raise ConversionError(
+                f"column {name!r} has a number in row {row} that is too large for float64: pass coerce_float=False"
+            )
+    return floats
+
+
+_INFINITIES = ["Infinity", "-Infinity"]
+
+
+def _json_parser(values: pa.ChunkedArray) -> Callable[[str], Any]:
+    """Choose the parser: floats are only checked where one can be too large, for that takes time."""
+    if pc.any(pc.match_substring_regex(values, _LARGE_FLOAT)).as_py():
+        return partial(json.loads, parse_float=_finite)
+    return json.loads
+
+
+_LARGE_FLOAT = r"[eE]\+?\d\d\d|\d{309}"
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise OverflowError(f"{text[:20]} is too large for a float")
+    return number
 
 
 def _arrays(values: pa.ChunkedArray, element: str, name: str, *, coerce_float: bool) -> Any:
@@ -101,18 +166,14 @@ def _arrays(values: pa.ChunkedArray, element: str, name: str, *, coerce_float: b
             ConversionWarning,
             stacklevel=2,
         )
-    try:
-        return _objects(values, _array_parser(element, coerce_float=coerce_float))
-    except ValueError as error:  # the year 10000, 44 BC, 24:00
-        raise ConversionError(
-            f"column {name!r} has an array with a value that Python cannot hold ({error}): select {name}::text"
-        ) from error
+    return _objects(values, _array_parser(element, coerce_float=coerce_float), name, "an array with a value")
 
 
 def _array_parser(element: str, *, coerce_float: bool) -> Callable[[str], Any]:
     """Make the function that turns the JSON of an array into a list of Python values."""
     exact = element == "numeric" and not coerce_float
     convert: Callable[[Any], Any] | None = Decimal if exact else _ELEMENTS.get(element)
+    read_float, read_int = (Decimal, Decimal) if exact else (_finite, None)
 
     def convert_all(value: Any) -> Any:
         if isinstance(value, list):
@@ -120,7 +181,7 @@ def _array_parser(element: str, *, coerce_float: bool) -> Callable[[str], Any]:
         return value if value is None or convert is None else convert(value)
 
     def parse(text: str) -> Any:
-        return convert_all(json.loads(text, parse_float=Decimal if exact else None))
+        return convert_all(json.loads(text, parse_float=read_float, parse_int=read_int))
 
     return parse
 
@@ -139,20 +200,12 @@ def _utc(text: str) -> datetime.datetime | None:
     return None if moment is None else moment.astimezone(datetime.UTC)
 
 
-def _bytes(text: str) -> bytes:
-    r"""Decode bytea's hex form, as \\xdead."""
-    return bytes.fromhex(text[2:])
-
-
 # What JSON says with strings. NaN and the infinities are strings in PostgreSQL's JSON, too.
 _ELEMENTS: dict[str, Callable[[Any], Any]] = {
-    "float4": float,
-    "float8": float,
     "numeric": float,
     "date": _date,
     "time": datetime.time.fromisoformat,
     "timestamp": _timestamp,
     "timestamptz": _utc,
-    "bytea": _bytes,
 }
 _DATES = ("date", "timestamp", "timestamptz")

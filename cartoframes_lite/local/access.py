@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from .answers import RATE_LIMIT_MESSAGE, RequestError
+from .bodies import Parameters as Parameters
+from .bodies import collect
 from .limits import RateLimits
 from .state import Key, State
-
-Parameters = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -132,51 +127,11 @@ def basic_credentials(header: str) -> tuple[str, str] | None:
         return None
     try:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no base64, or no text in it
         return None
     return (user, password) if colon else None
 
 
 def query_parameters(request: Request) -> Parameters:
     """Return the parameters of the query string; a repeated one is a list."""
-    return _collect(request.query_params.multi_items())
-
-
-async def body_parameters(request: Request) -> Parameters:
-    """Return the parameters of a JSON, form or multipart body.
-
-    Raises
-    ------
-    RequestError
-        If a JSON body is no JSON.
-    """
-    content_type = request.headers.get("content-type", "").partition(";")[0]  # in lower case only, as CARTO reads it
-    if content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        async with request.form() as form:
-            items = [(name, value) for name, value in form.multi_items() if not isinstance(value, UploadFile)]
-        return _collect(items)
-    body = await request.body()
-    if content_type != "application/json" or not body.strip():
-        return {}
-    try:
-        content = json.loads(body)
-    except (UnicodeDecodeError, RecursionError):
-        raise RequestError("Unexpected token in JSON at position 0") from None
-    except json.JSONDecodeError as error:
-        rest = error.doc[error.pos :].strip()
-        message = f"Unexpected token {rest[0]} in JSON at position {error.pos}" if rest else ""
-        raise RequestError(message or "Unexpected end of JSON input") from None
-    return dict(content) if isinstance(content, Mapping) else {}
-
-
-def _collect(items: list[tuple[str, Any]]) -> Parameters:
-    """Make a dictionary of pairs; repeated names get a list."""
-    collected: Parameters = {}
-    for name, value in items:
-        if name not in collected:
-            collected[name] = value
-        elif isinstance(collected[name], list):
-            collected[name].append(value)
-        else:
-            collected[name] = [collected[name], value]
-    return collected
+    return collect(request.query_params.multi_items())

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -126,8 +127,10 @@ def create_app(state: State) -> Starlette:
             *export_routes.routes(state, catalogue, exports),
         ],
         lifespan=lifespan,
-        exception_handlers={HTTPException: _unroutable, ClientDisconnect: _gone, Exception: _unexpected},
+        exception_handlers={HTTPException: _unroutable, ClientDisconnect: _gone},
     )
+    # Starlette's own handler of such errors lets uvicorn close the connection, which the next request may be using.
+    app.add_middleware(ExceptionMiddleware, handlers={Exception: _unexpected})
     app.add_middleware(Entrance, user=state.user)
     return app
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +12,38 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
 
 Connection = psycopg.Connection[dict[str, Any]]
+
+# A crash of one process of PostgreSQL ends all its sessions; it is back after some tenths of a second.
+RECOVERY_TIMEOUT_S = 10.0
+RECOVERY_PAUSE_S = 0.05
+# As libpq words it: it gives no code. The second one is a session that had begun in the moment of the crash.
+_RECOVERING = ("the database system is ", "server closed the connection unexpectedly")
+
+
+def is_recovering(message: str) -> bool:
+    """Tell whether a session was refused because PostgreSQL recovers from a crash, or starts."""
+    return any(text in message for text in _RECOVERING)
+
+
+def connect(conninfo: str, *, autocommit: bool = False) -> Connection:
+    """Open a connection whose rows are dictionaries; while PostgreSQL recovers from a crash, wait for it.
+
+    Raises
+    ------
+    psycopg.OperationalError
+        If PostgreSQL cannot be reached or refuses.
+    """
+    give_up = time.monotonic() + RECOVERY_TIMEOUT_S
+    while True:
+        try:
+            return psycopg.connect(conninfo, autocommit=autocommit, row_factory=dict_row)
+        except psycopg.OperationalError as error:
+            if not is_recovering(str(error)) or time.monotonic() > give_up:
+                raise
+        time.sleep(RECOVERY_PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)

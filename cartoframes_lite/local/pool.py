@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from .logins import RECOVERY_PAUSE_S, RECOVERY_TIMEOUT_S, is_recovering
+from .read_only import ReadOnlySession
+from .roles import PUBLIC_ROLE
 from .session import Session, SQLError
 from .state import State
 
@@ -17,6 +22,8 @@ SETTINGS = (
     "-c TimeZone=UTC -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c extra_float_digits=1 -c local_preload_libraries="
 )
 IDLE_PER_ROLE = 4  # a new session costs some 5 ms, more with its first geometry: PostGIS is loaded then
+# At a time; others wait. Requests of one role cannot use up the connections that all others need, too.
+MOST_PER_ROLE = 60
 COPY_TIMEOUT_S = 5 * 3600.0
 BATCH_TIMEOUT_S = 12 * 3600.0
 
@@ -29,14 +36,15 @@ class Sessions:
     state : State
         Says how to log in as a role, and how long a statement may take.
     read_only : bool
-        Whether statements may change nothing.
+        Whether statements may change nothing, whatever the role. Those of requests without a key never may.
     """
 
     def __init__(self, state: State, *, read_only: bool = False) -> None:
         self._state = state
-        self._settings = f"{SETTINGS} -c default_transaction_read_only=on" if read_only else SETTINGS
+        self._read_only = read_only
         self._idle: dict[str, deque[Session]] = defaultdict(deque)
         self._lent: set[Session] = set()
+        self._turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MOST_PER_ROLE))
         self._types: dict[int, str] | None = None
         state.on_reset.append(self.forget)
 
@@ -56,23 +64,25 @@ class Sessions:
         SQLError
             If PostgreSQL cannot be reached.
         """
-        session = await self._take(role) or await Session.connect(self._conninfo(role))
-        self._lent.add(session)
-        healthy = False
-        try:
-            if timeout_s is not None:
-                await session.execute(f"SET statement_timeout = {_milliseconds(timeout_s)}")
-            yield session
-            healthy = await session.begin_cleaning()
-        except SQLError:
-            healthy = await session.begin_cleaning()
-            raise
-        finally:
-            self._lent.discard(session)
-            if healthy and len(self._idle[role]) < IDLE_PER_ROLE:
-                self._idle[role].append(session)
-            else:
-                session.close()
+        async with self._turns[role]:
+            session = await self._take(role) or await self._connect(role)
+            self._lent.add(session)
+            healthy = False
+            try:
+                if timeout_s is not None:
+                    # Not by its own method: that of a read-only session would undo it with the transaction.
+                    await Session.execute(session, f"SET statement_timeout = {_milliseconds(timeout_s)}")
+                yield session
+                healthy = await session.begin_cleaning()
+            except SQLError:
+                healthy = await session.begin_cleaning()
+                raise
+            finally:
+                self._lent.discard(session)
+                if healthy and len(self._idle[role]) < IDLE_PER_ROLE:
+                    self._idle[role].append(session)
+                else:
+                    session.close()
 
     async def type_names(self, session: Session) -> dict[int, str]:
         """Return the names of the types that CARTO knows, by oid: PostgreSQL's own and those of PostGIS."""
@@ -115,10 +125,27 @@ class Sessions:
             session.close()
         return None
 
+    async def _connect(self, role: str) -> Session:
+        """Open a session of a role; while PostgreSQL recovers from a crash, wait for it."""
+        kind = ReadOnlySession if self._is_read_only(role) else Session
+        give_up = time.monotonic() + RECOVERY_TIMEOUT_S
+        while True:
+            try:
+                return await kind.connect(self._conninfo(role))
+            except SQLError as error:
+                if not is_recovering(error.message) or time.monotonic() > give_up:
+                    raise
+            await asyncio.sleep(RECOVERY_PAUSE_S)
+
+    def _is_read_only(self, role: str) -> bool:
+        return self._read_only or role == PUBLIC_ROLE
+
     def _conninfo(self, role: str) -> str:
         """Return the connection string of a role with the settings of this server."""
         conninfo = self._state.conninfo(role)
-        options = f"{conninfo_to_dict(conninfo).get('options') or ''} {self._settings}"
+        options = f"{conninfo_to_dict(conninfo).get('options') or ''} {SETTINGS}"
+        if self._is_read_only(role):
+            options += " -c default_transaction_read_only=on"
         if self._state.statement_timeout_s is not None:
             options += f" -c statement_timeout={_milliseconds(self._state.statement_timeout_s)}"
         return make_conninfo(conninfo, options=options.strip())

@@ -13,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .access import Parameters, basic_credentials, body_parameters, query_parameters
+from .access import basic_credentials, query_parameters
 from .answers import JSON_TYPE, RequestError
+from .bodies import Parameters, body_parameters, whole_characters
 from .state import Key, State
 
 _MOST = 2**31 - 1
@@ -52,8 +53,8 @@ class Call:
 
     def __init__(self, request: Request, body: Parameters, state: State) -> None:
         self.request = request
-        self.body = body
-        self.parameters = {**query_parameters(request), **body}
+        self.body: Parameters = whole_characters(body)
+        self.parameters = {**query_parameters(request), **self.body}
         basic = basic_credentials(request.headers.get("authorization", ""))
         self._token = basic[1] if basic else self.parameters.get("api_key")
         key = state.key(str(self._token or "")) if basic is None or basic[0] == state.user else None
@@ -94,6 +95,8 @@ def route(state: State, path: str, **handlers: Callable[[Call], Response]) -> li
             return answer({"errors": error.message}, error.status)
         except psycopg.OperationalError as error:  # no connection, or a lock that somebody else keeps
             return answer({"errors": str(error).strip()}, 503)
+        except psycopg.DataError as error:  # NUL in a text, a number beyond a type
+            return answer({"errors": error.diag.message_primary or str(error)}, 400)
         except RefusedError as error:
             if error.message is None:
                 return Response(status_code=error.status)

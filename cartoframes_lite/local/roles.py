@@ -27,6 +27,17 @@ _TELLTALE = (
     "_postgis_join_selectivity",
     "_postgis_index_extent",
 )
+# What changes something, or stops others, although a transaction is READ ONLY.
+_ADVISORY_LOCKS = "^pg_(try_)?advisory_"
+_FOR_KEYS = (
+    "pg_cancel_backend(integer)",
+    "pg_terminate_backend(integer,bigint)",
+    "pg_logical_emit_message(boolean,text,bytea)",
+    "pg_logical_emit_message(boolean,text,text)",
+    "pg_notify(text,text)",
+    "cartodb.cdb_tablemetadatatouch(regclass)",
+    "cartodb.cdb_tablemetadata_trigger()",
+)
 _SAFE_PATH = "SET LOCAL search_path = pg_catalog, pg_temp"
 # Any number, the same for all servers: two of them that prepare one database take turns.
 _PREPARE_LOCK = 0x0CA270DB
@@ -98,7 +109,8 @@ def grant_built_in(connection: Connection, owner_role: str) -> None:
     for statement in (
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
         "GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {database} TO {owner}",
-        "GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {public}",
+        "GRANT CONNECT ON DATABASE {database} TO {public}",
+        "REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC, {public}",
         "GRANT USAGE, CREATE ON SCHEMA public TO {owner} WITH GRANT OPTION",
         "GRANT USAGE ON SCHEMA public, cartodb, {postgis} TO {public}",
         "GRANT USAGE ON SCHEMA cartodb, {postgis} TO {owner}",
@@ -113,6 +125,23 @@ def grant_built_in(connection: Connection, owner_role: str) -> None:
     ):
         connection.execute(sql.SQL(statement).format(owner=owner, public=public, database=database, postgis=postgis))
     _close_statistics(connection, owner_role)
+    keys = connection.execute("SELECT role FROM cartodb_local.api_keys WHERE kind = 'regular'").fetchall()
+    for role in (owner_role, *(str(row["role"]) for row in keys)):
+        _grant_to_named_keys(connection, role)
+
+
+def _grant_to_named_keys(connection: Connection, role: str) -> None:
+    """Give the role of a key what requests without a key do not have: temporary tables, locks, signs of changes."""
+    found = connection.execute(
+        "SELECT p.oid::regprocedure::text AS function FROM pg_proc p WHERE p.oid::regprocedure::text = ANY(%(named)s)"
+        " OR pronamespace = 'pg_catalog'::regnamespace AND proname ~ %(locks)s",
+        {"named": list(_FOR_KEYS), "locks": _ADVISORY_LOCKS},
+    ).fetchall()
+    grantee, database = sql.Identifier(role), sql.Identifier(connection.info.dbname)
+    functions = sql.SQL(", ").join(sql.SQL(row["function"]) for row in found)
+    connection.execute(sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(database, grantee))
+    connection.execute(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(functions))
+    connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(functions, grantee))
 
 
 def _close_statistics(connection: Connection, owner_role: str) -> None:
@@ -142,6 +171,7 @@ def create_key_role(connection: Connection, owner_role: str, role: str, login: L
     identifier = sql.Identifier(role)
     connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(PUBLIC_ROLE), identifier))
     connection.execute(sql.SQL("GRANT {} TO {}").format(identifier, sql.Identifier(owner_role)))
+    _grant_to_named_keys(connection, role)
 
 
 def member_role(owner_role: str, suffix: str) -> str:

@@ -20,6 +20,7 @@ KEEP_ALIVE_S = 5  # of an idle connection, as CARTO's servers have it: clients h
 _START_TIMEOUT_S = 10.0
 # Requests that still run when the server stops get this long before they are cancelled.
 _GRACE_S = 0.3
+_MOST_CONNECTIONS = 1000  # more are answered with 503
 _STOP_TIMEOUT_S = 5.0
 
 
@@ -51,6 +52,7 @@ class Server:
             proxy_headers=False,
             ws="none",
             backlog=2048,
+            limit_concurrency=_MOST_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type]  # asyncio takes fractions
             # The application answers a head that is too long; the parser must let it see that.

@@ -12,6 +12,7 @@ import asyncio
 import select
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from typing import Self
 
 import psycopg
 from psycopg import pq
@@ -22,11 +23,10 @@ BLOCK_BYTES = 262_144  # one hand-over between database and socket; larger ones 
 # PostgreSQL sends nothing before its buffer is full, or the statement has ended.
 _SEND_BUFFER_BYTES = 8192
 _COPY_DATA_HEAD_BYTES = 5  # of a message that carries a row
-_UNTRANSLATABLE = "22021"
 _PROTOCOL_VIOLATION = "08P01"
 _CONNECTION_FAILURE = "08006"
 _CONNECTION_LOST = "Connection terminated"
-_FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
+FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
 class SQLError(Exception):
@@ -81,7 +81,7 @@ class Session:
         pgconn.notice_handler = self._keep_notice
 
     @classmethod
-    async def connect(cls, conninfo: str) -> Session:
+    async def connect(cls, conninfo: str) -> Self:
         """Open a connection.
 
         Raises
@@ -104,15 +104,19 @@ class Session:
 
     async def execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
         """Run one statement and return its result, as text or binary; raise SQLError if it fails."""
+        return await self._execute(query, parameters, binary=binary)
+
+    async def _execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
+        """Run one statement of the server's own, or of a request."""
         values = [value if value is None else value.encode() for value in parameters]
-        self.pgconn.send_query_params(_encoded(query), values, result_format=int(binary))
+        self.pgconn.send_query_params(encoded(query), values, result_format=int(binary))
         await self._flush()
         result = None
         while (last := await self._result()) is not None:
-            if result is None or result.status not in _FAILED:  # the loss of the connection may follow an error
+            if result is None or result.status not in FAILED:  # the loss of the connection may follow an error
                 result = last
         assert result is not None  # a statement has at least one
-        if result.status in _FAILED:
+        if result.status in FAILED:
             raise SQLError.of(result)
         return result
 
@@ -126,7 +130,7 @@ class Session:
             and is not raised. Data of a ``COPY`` is refused (in) or thrown away (out).
         """
         pgconn = self.pgconn
-        pgconn.send_query(_encoded(query))
+        self._send(query)
         pgconn.set_single_row_mode()
         await self._flush()
         arrived: list[PGresult] = []
@@ -145,10 +149,11 @@ class Session:
                     await self._drain_copy()
                 elif not failed:  # the loss of the connection may follow an error
                     arrived.append(result)
-                    failed = result.status in _FAILED
+                    failed = result.status in FAILED
             if arrived:
                 yield arrived
                 arrived = []
+                await asyncio.sleep(0)  # rows that come quickly must not keep other requests waiting
             self._read()
             if self._is_busy():
                 await self._wait()
@@ -246,7 +251,7 @@ class Session:
         status = self.pgconn.transaction_status
         try:
             if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
-                await self.execute("ROLLBACK")
+                await self._execute("ROLLBACK")
             elif status != TransactionStatus.IDLE:
                 return False
             self.pgconn.send_query(b"DISCARD ALL")
@@ -261,7 +266,7 @@ class Session:
         try:
             self.pgconn.consume_input()  # most often it has ended long ago
             while (result := await self._result()) is not None:
-                if result.status in _FAILED:
+                if result.status in FAILED:
                     return False
         except psycopg.OperationalError:
             return False
@@ -270,6 +275,10 @@ class Session:
         return not self._is_lost()
 
     # libpq
+
+    def _send(self, query: str) -> None:
+        """Hand statements to libpq."""
+        self.pgconn.send_query(encoded(query))
 
     def _is_lost(self) -> bool:
         """Say whether an idle connection was closed by PostgreSQL: it would have sent word of it."""
@@ -344,10 +353,10 @@ class Session:
 
     async def _start_copy(self, query: str, wanted: ExecStatus) -> None:
         """Run statements up to the COPY."""
-        self.pgconn.send_query(_encoded(query))
+        self._send(query)
         await self._flush()
         while (result := await self._result()) is not None:
-            if result.status in _FAILED:
+            if result.status in FAILED:
                 while await self._result():
                     pass
                 raise SQLError.of(result)
@@ -362,7 +371,7 @@ class Session:
         """Read the results after the data; return the number of rows copied."""
         rows, failure = 0, None
         while (result := await self._result()) is not None:
-            if result.status in _FAILED:
+            if result.status in FAILED:
                 failure = failure or SQLError.of(result)
             elif result.status == ExecStatus.COPY_IN:  # of a second COPY: there is nothing for it
                 with suppress(psycopg.OperationalError):
@@ -377,13 +386,11 @@ class Session:
         return rows
 
 
-def _encoded(query: str) -> bytes:
+def encoded(query: str) -> bytes:
     """Encode statements; raise SQLError for what PostgreSQL cannot take, where libpq would cut the text off."""
-    try:
-        encoded = query.encode()
-    except UnicodeEncodeError as error:
-        message = f"invalid character in the query: {query[error.start]!r}"
-        raise SQLError(message, sqlstate=_UNTRANSLATABLE) from None
-    if b"\0" in encoded:
+    if "\0" in query:
         raise SQLError("invalid message format", sqlstate=_PROTOCOL_VIOLATION)
-    return encoded
+    try:
+        return query.encode()
+    except UnicodeEncodeError:  # half a character, which is replaced, as by Node.js
+        return query.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

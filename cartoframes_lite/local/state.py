@@ -17,14 +17,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import psycopg
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from . import grants as key_grants
 from . import roles
 from .clock import Clock
-from .logins import Connection
+from .logins import Connection, connect
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -279,7 +277,7 @@ class State:
 
     def _connect(self) -> Connection:
         """Open a connection with all rights."""
-        connection = psycopg.connect(self._dsn, autocommit=True, row_factory=dict_row)
+        connection = connect(self._dsn, autocommit=True)
         connection.execute("SET search_path = pg_catalog, pg_temp")
         return connection
 

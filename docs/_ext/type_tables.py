@@ -23,7 +23,12 @@ from cartoframes_lite._codec.to_series import Backend
 _POINT = shapely.Point(2.35, 48.85)
 _NOON = datetime.datetime(2026, 11, 21, 12)
 # One value for each kind of text or bytes that is read, and for each Arrow type.
-_TEXT_OF = {pgtypes.Kind.NUMERIC: "1.5", pgtypes.Kind.JSON: '{"a": 1}', pgtypes.Kind.ARRAY: "[1]"}
+_SAMPLES: dict[pgtypes.Kind, Any] = {
+    pgtypes.Kind.NUMERIC: "1.5",
+    pgtypes.Kind.JSON: '{"a": 1}',
+    pgtypes.Kind.ARRAY: "[1]",
+    pgtypes.Kind.INTERVAL: bytes(16),
+}
 _VALUES: dict[pa.DataType, Any] = {
     pa.bool_(): True,
     pa.date32(): _NOON.date(),
@@ -34,13 +39,13 @@ _VALUES: dict[pa.DataType, Any] = {
     pa.large_binary(): b"bytes",
 }
 # What stands for the types that are read as text.
-_OTHERS = ("`text`", "`varchar`", "`uuid`", "`interval`", "`money`", "any other type, such as an enum or a range")
+_OTHERS = ("`text`", "`varchar`", "`uuid`", "`money`", "any other type, such as an enum or a range")
 
 
 def _sample(rule: pgtypes.Incoming) -> Any:
     if rule.kind is pgtypes.Kind.GEOMETRY:
         return shapely.to_wkb(shapely.set_srid(_POINT, 4326), include_srid=True)
-    return _TEXT_OF.get(rule.kind) or _VALUES.get(rule.arrow, 1)
+    return _SAMPLES.get(rule.kind) or _VALUES.get(rule.arrow, 1)
 
 
 def _read(pgtype: str, values: Sequence[Any], coerce_float: bool, backend: Backend | None = None) -> str:

@@ -22,7 +22,9 @@ from server import server
 import cartoframes_lite as cfl
 from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite._codec.payload import prepare, with_carto_columns
-from cartoframes_lite._codec.statements import copy_in, create_staging, publish_new
+from cartoframes_lite._codec.publishing_sql import Staged, publish_new
+from cartoframes_lite._codec.staging_sql import create_staging
+from cartoframes_lite._codec.statements import copy_in
 from cartoframes_lite.credentials import Credentials
 
 
@@ -92,9 +94,11 @@ class Measurement:
     def post(self) -> None:
         """POST ready-made bytes, and publish."""
         self.client.sql.send("DROP TABLE IF EXISTS posted")
-        self.client.sql.send(create_staging('"stage"', self.payload.columns, keyed=True))
+        create = create_staging("public", "stage", self.payload.columns, keyed=True)
+        oid = int(self.client.sql.send(create)["rows"][0]["oid"])
         self.client.copy.copy_from(copy_in('"stage"'), lambda: iter(self.binary))
-        self.client.sql.send(publish_new("public", "stage", "posted", self.payload.columns, cartodbfy=True))
+        staged = Staged("stage", oid, self.payload.rows)
+        self.client.sql.send(publish_new("public", staged, "posted", self.payload.columns, cartodbfy=True))
 
     def write(self) -> None:
         """to_carto."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from cartoframes_lite._client.retry import TOTAL_S, Outcome, delay_s
@@ -23,7 +25,11 @@ TIMED_OUT = Outcome(status=429, statement_timeout=True, retry_after_s=1)
         (Outcome(status=504), True, False),
         (Outcome(failure="lost"), True, False),
         (Outcome(failure="read_timeout"), True, False),
+        (Outcome(failure="dropped"), True, False),
         (Outcome(failure="not_connected"), True, True),
+        (Outcome(failure="not_sent"), True, True),
+        (Outcome(failure="no_database"), True, True),
+        (Outcome(status=206), False, False),
     ],
     ids=str,
 )
@@ -68,3 +74,9 @@ def test_it_ends(outcome: Outcome) -> None:
 def test_a_wait_beyond_the_total_is_not_begun() -> None:
     outcome = Outcome(status=429, retry_after_s=TOTAL_S + 1)
     assert delay_s(outcome, idempotent=True, attempt=1, waited_s=0, jitter=0) is None
+
+
+@pytest.mark.parametrize("failure", ["dropped", "not_sent"])
+def test_an_idle_connection_that_was_closed_is_no_reason_to_wait(failure: Literal["dropped", "not_sent"]) -> None:
+    waits = [delay_s(Outcome(failure=failure), idempotent=True, attempt=n, waited_s=0, jitter=1) for n in range(1, 5)]
+    assert waits == [0.0, 1.0, 2.0, None]

@@ -1,16 +1,28 @@
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable
+import random
+import signal
+import socket
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import psycopg
 import pytest
 
-from cartoframes_lite._client.sql_copy import Copy
+from cartoframes_lite import Client
+from cartoframes_lite._client.sql_copy import ABORT, Copy
 from cartoframes_lite.errors import ConnectionFailed, SQLError
+from cartoframes_lite.local import LocalCarto
 
-from .conftest import Wire, response
+from .conftest import Wire, read_chunked, read_head, response
 
 STORED = response("200 OK", b'{"time": 0.1, "total_rows": 1}')
 LIMITED = response("429 Too Many", b'{"error":["slow"],"detail":"rate-limit"}', "Retry-After: 1")
@@ -61,3 +73,223 @@ def test_a_file_has_what_was_sent(wire: Wire, tmp_path: Path) -> None:
     copy = Copy(wire.play(response("200 OK", b"1\n2\n")))
     assert copy.copy_to_file("COPY t TO STDOUT", tmp_path / "out.csv") == 4
     assert (tmp_path / "out.csv").read_bytes() == b"1\n2\n"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "COPY t TO STDOUT",
+        "COPY (SELECT 'from stdin' FROM t) TO STDOUT WITH (FORMAT csv)",
+        'COPY "from stdin" TO STDOUT',
+        "COPY t -- FROM STDIN\n TO STDOUT",
+        "COPY t /* FROM STDIN */ TO STDOUT",
+        "COPY s.from TO STDOUT",
+        "COPY t TO '/tmp/x'",
+        "COPY t FROM '/tmp/x'",
+        "COPY t FROM PROGRAM 'x'",
+        "COPY t FROM STDIN; DROP TABLE t",
+        " COPY t FROM STDIN",
+        "/**/ COPY t FROM STDIN",
+        "SELECT 1",
+        "",
+    ],
+)
+def test_only_copy_from_stdin_is_sent_rows(wire: Wire, query: str) -> None:
+    with pytest.raises(ValueError, match=r"COPY|second statement"):
+        Copy(wire.play()).copy_from(query, [b"1\n"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "COPY t FROM STDIN",
+        "COPY t (a, \"to stdout\") FROM STDIN WITH (NULL 'to stdout')",
+        "COPY t FROM STDIN -- TO STDOUT",
+        "COPY s.to FROM STDIN",
+        "COPY t FROM $$to stdout$$",
+        "COPY (SELECT 1) TO PROGRAM 'x'",
+        "DROP TABLE t",
+    ],
+)
+def test_only_copy_to_stdout_is_asked_for_rows(wire: Wire, tmp_path: Path, query: str) -> None:
+    copy = Copy(wire.play())
+    with pytest.raises(ValueError, match="COPY"):
+        copy.copy_to_file(query, tmp_path / "x")
+    with pytest.raises(ValueError, match="COPY"):
+        copy.copy_to(query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "COPY t FROM STDIN",
+        "copy t (a) from stdin with (format csv);",
+        'COPY "to stdout" FROM STDIN',
+        "COPY t FROM STDIN WHERE a > 1",
+        "COPY t /* TO STDOUT */ FROM -- TO\n STDIN BINARY",
+        "COPY s.to FROM STDIN",
+    ],
+)
+def test_the_right_way_round(wire: Wire, query: str) -> None:
+    assert Copy(wire.play(STORED)).copy_from(query, [b"1\n"]) == 1
+
+
+def test_the_wrong_way_round_names_the_right_function(wire: Wire) -> None:
+    copy = Copy(wire.play())
+    with pytest.raises(ValueError, match=r"use copy_to$"):
+        copy.copy_from("COPY t TO STDOUT", [])
+    with pytest.raises(ValueError, match=r"use copy_from$"):
+        copy.copy_to("COPY t FROM STDIN")
+
+
+@pytest.mark.parametrize("total", ['"1"', "true", "null", "[1]", "1.5"])
+def test_a_number_of_rows_that_is_none(wire: Wire, total: str) -> None:
+    copy = Copy(wire.play(response("200 OK", f'{{"total_rows": {total}}}'.encode())))
+    if total == '"1"':
+        assert copy.copy_from("COPY t FROM STDIN", [b"1\n"]) == 1
+    else:
+        with pytest.raises(ConnectionFailed, match="not one of the API"):
+            copy.copy_from("COPY t FROM STDIN", [b"1\n"])
+
+
+# What ends a body that breaks off.
+
+REFUSED = response("400 Bad", b'{"error":["row field count is -2, expected 2"]}')
+
+
+def unchunked(chunks: bytes) -> bytes:
+    """Put the chunks of a body together."""
+    body = b""
+    while (size := int(chunks.partition(b"\r\n")[0], 16)) > 0:
+        start = chunks.index(b"\r\n") + 2
+        body, chunks = body + chunks[start : start + size], chunks[start + size + 2 :]
+    assert chunks == b"0\r\n\r\n"
+    return body
+
+
+@pytest.mark.parametrize("answer", [REFUSED, STORED, b"", LIMITED], ids=["refused", "stored", "none", "limited"])
+@pytest.mark.parametrize("compress", [None, "gzip"])
+@pytest.mark.parametrize("error", [OSError("mine"), ValueError("mine"), KeyboardInterrupt("mine")], ids=repr)
+def test_a_body_that_breaks_off_is_ended_so_that_it_is_refused(
+    wire: Wire, error: BaseException, compress: Any, answer: bytes
+) -> None:
+    def source() -> Iterator[bytes]:
+        yield b"first"
+        raise error
+
+    copy = Copy(wire.play(answer))
+    with pytest.raises(type(error), match="mine") as caught:
+        copy.copy_from("COPY t FROM STDIN BINARY", source, compress=compress)
+    assert caught.value is error
+    assert bool(getattr(error, "__notes__", None)) == (answer is STORED)
+    if answer is STORED:
+        error.__notes__.clear()
+    wire.close()
+    (head,) = wire.heads  # it is not sent again
+    body = unchunked(head.partition(b"\r\n\r\n")[2])
+    assert (body if compress is None else zlib.decompress(body, 31)) == b"first" + ABORT
+    assert wire.slept == []
+
+
+@pytest.mark.parametrize("source", [["text"], [None], [b"1\n", 2], 7, lambda: [b"1\n", "2\n"]], ids=repr)
+def test_what_is_not_bytes_breaks_the_body_off(wire: Wire, source: Any) -> None:
+    with pytest.raises(TypeError):
+        Copy(wire.play(REFUSED)).copy_from("COPY t FROM STDIN", source)
+
+
+def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(wire: Wire) -> None:
+    done = threading.Event()
+
+    def silent(connection: socket.socket) -> None:
+        read_chunked(connection, read_head(connection))
+        done.wait(20)
+
+    def source() -> Iterator[bytes]:
+        yield b"first"
+        raise KeyboardInterrupt
+
+    copy, began = Copy(wire.play(silent)), time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        copy.copy_from("COPY t FROM STDIN", source)
+    assert time.monotonic() - began < 15  # it is some two seconds on an idle machine
+    done.set()
+
+
+def fields(*values: bytes | None) -> bytes:
+    """Write a row of a binary COPY."""
+    row = struct.pack(">h", len(values))
+    return row + b"".join(
+        struct.pack(">i", -1) if value is None else struct.pack(">i", len(value)) + value for value in values
+    )
+
+
+BINARY = (
+    b"PGCOPY\n\xff\r\n\0"
+    + bytes(8)
+    + fields(b"\0\0\0\1", b"one")
+    + fields(None, None)
+    + fields(b"\0\0\0\2", b"")
+    + fields(b"\0\0\0\3", b"x" * 300)
+    + b"\xff\xff"
+)
+FORMATS = {
+    "binary": ("FORMAT binary", BINARY),
+    "text": ("FORMAT text", b"1\tone\n2\t\\N\n3\t\\n\\\\\n"),
+    "csv": ("FORMAT csv, HEADER", b'a,b\n1,"o\n""ne"\n2,\n'),
+    "latin1": ("FORMAT csv, ENCODING 'latin1'", "1,ñandú\n2,ÿþ\n".encode("latin-1")),
+    "sjis": ("FORMAT text, ENCODING 'sjis'", "1\tカルト\n".encode("sjis")),
+}
+
+
+@pytest.mark.parametrize(("options", "body"), FORMATS.values(), ids=FORMATS)
+def test_postgresql_refuses_what_ends_so_at_whatever_byte(carto: LocalCarto, options: str, body: bytes) -> None:
+    with psycopg.connect(carto.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TEMPORARY TABLE t (a int, b text)")
+        for cut in range(len(body) + 1):
+            with contextlib.suppress(psycopg.DataError), connection.cursor() as cursor:
+                with cursor.copy(f"COPY t FROM STDIN ({options})".encode()) as copy:
+                    copy.write(body[:cut])
+                    copy.write(ABORT)
+                pytest.fail(f"taken after {cut} bytes")
+        with connection.cursor() as cursor, cursor.copy(f"COPY t FROM STDIN ({options})".encode()) as copy:
+            copy.write(body)  # it is complete, and PostgreSQL takes it
+
+
+class Alarm(BaseException):
+    """An interrupt, as Ctrl-C is one."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers that interrupt")
+@pytest.mark.parametrize("compress", [None, "gzip"])
+def test_an_interrupt_at_any_moment_leaves_nothing_open(carto: LocalCarto, compress: Any) -> None:
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise Alarm
+
+    def rows() -> Iterator[bytes]:
+        for _ in range(40):
+            yield b"1,one\n" * 10_000
+
+    client, chance = Client(carto.credentials), random.Random(11)
+    client.sql.send("CREATE TABLE t (a int, b text)")
+    before = signal.signal(signal.SIGALRM, ring)
+    interrupted = 0
+    try:
+        for _ in range(15):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.001, 0.15))
+                client.copy.copy_from("COPY t FROM STDIN (FORMAT csv)", rows, compress=compress)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Alarm:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
+    client.sql.send("ALTER TABLE t ADD COLUMN c int")  # waits for no COPY
+    with psycopg.connect(carto.dsn) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY t %' AND state = 'active'"
+        )
+        assert found.fetchone() == (0,)
+    (row,) = client.sql.rows("SELECT count(*) AS n FROM t")
+    assert row["n"] % 400_000 == 0

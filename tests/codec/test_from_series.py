@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import uuid
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,27 @@ from cartoframes_lite._codec.from_series import from_series
 from cartoframes_lite.errors import ConversionError, ConversionWarning
 
 MADRID = "Europe/Madrid"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+def in_itself():
+    value = []
+    value.append(value)
+    return value
+
+
+def deep(depth=50_000):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 @pytest.mark.parametrize(
@@ -56,6 +79,22 @@ MADRID = "Europe/Madrid"
         (pd.Series([["a"], ("b", None)]), "text[]", [["a"], ["b", None]]),
         (pd.Series([np.array([1.5])]), "double precision[]", [[1.5]]),
         (pd.Series([1, None], dtype=pd.ArrowDtype(pa.int32())), "integer", [1, None]),
+        (pd.Series([1, 0.5, None], dtype=object), "double precision", [1, 0.5, None]),
+        (pd.Series([np.float32(0.1), 0.1], dtype=object), "double precision", [float(np.float32(0.1)), 0.1]),
+        (pd.Series([[1, float("inf")]]), "double precision[]", [[1.0, float("inf")]]),
+        (pd.Series([np.array([1, 2], "int8"), None]), "bigint[]", [[1, 2], None]),
+        (pd.Series([np.array([0.1], "f4")]), "double precision[]", [[float(np.float32(0.1))]]),
+        (pd.Series([np.ma.array([1, 2], mask=[False, True])]), "bigint[]", [[1, None]]),
+        (pd.Series([[1, pd.NA], [pd.NaT]]), "bigint[]", [[1, None], [None]]),
+        (pd.Series([[Decimal("1.5"), 2]]), "numeric[]", [[Decimal("1.5"), Decimal(2)]]),
+        (pd.Series([Number.ONE, None], dtype=object), "bigint", [1, None]),
+        (pd.Series([np.datetime64("3000", "Y"), None], dtype=object), "timestamp", [dt.datetime(3000, 1, 1), None]),
+        (
+            pd.Series([np.timedelta64(1, "D"), dt.timedelta(-1)], dtype=object),
+            "interval",
+            [dt.timedelta(1), dt.timedelta(-1)],
+        ),
+        (pd.Series([Decimal("NaN"), Decimal(1)], dtype=object), "numeric", [None, Decimal(1)]),
         (pd.Series(["a"], dtype=pd.ArrowDtype(pa.string())), "text", ["a"]),
     ],
 )
@@ -71,6 +110,9 @@ def test_types(series, sql_type, values):
     [
         ([{"a": [1, None, "ü"]}, None], ['{"a": [1, null, "ü"]}', None]),
         ([[1, "a"]], ['[1, "a"]']),
+        ([[True, 1]], ["[true, 1]"]),
+        ([[2**53 + 1, 0.5]], ["[9007199254740993, 0.5]"]),
+        ([[2**70], [1]], [f"[{2**70}]", "[1]"]),
         ([[[1], [2]]], ["[[1], [2]]"]),
         ([{"n": np.int64(1), "d": dt.date(2020, 1, 1)}], ['{"n": 1, "d": "2020-01-01"}']),
         ([{"t": np.datetime64("2020-01-01", "ns"), "no": pd.NaT}], ['{"t": "2020-01-01T00:00:00", "no": null}']),
@@ -97,6 +139,39 @@ def test_numbers_of_any_length_go_as_text(value):
 def test_infinite_decimals_go_as_text():
     sent = from_series(pd.Series([Decimal("Infinity"), None], dtype=object), "x")
     assert (sent.sql_type, sent.staged_as, sent.values.to_pylist()) == ("numeric", "text", ["Infinity", None])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(Decimal("NaN"), "NaN"), (Decimal("-Infinity"), "-Infinity"), (10**50, "1" + 50 * "0")]
+)
+def test_numbers_in_lists_that_only_numeric_holds_go_as_text(value, text):
+    sent = from_series(pd.Series([[value, Decimal(1)], None], dtype=object), "x")
+    assert (sent.sql_type, sent.staged_as, sent.values.to_pylist()) == ("numeric[]", "text[]", [[text, "1"], None])
+
+
+def test_more_digits_than_python_writes():
+    sent = from_series(pd.Series([10**5000], dtype=object), "x")
+    assert sent.values.to_pylist() == ["1" + 5000 * "0"]
+
+
+def test_both_times_of_the_hour_that_comes_twice():
+    zone = ZoneInfo(MADRID)
+    moments = [dt.datetime(2020, 10, 25, 2, 30, tzinfo=zone, fold=fold) for fold in (0, 1)]
+    utc = [dt.datetime(2020, 10, 25, hour, 30, tzinfo=dt.UTC) for hour in (0, 1)]
+    assert from_series(pd.Series(moments, dtype=object), "x").values.to_pylist() == utc
+
+
+def test_several_zones_become_utc():
+    moments = [dt.datetime(2020, 1, 1, 12, tzinfo=zone) for zone in (dt.UTC, dt.timezone(dt.timedelta(hours=2)))]
+    sent = from_series(pd.Series(moments, dtype=object), "x")
+    assert sent.sql_type == "timestamptz"
+    assert sent.values.to_pylist() == moments
+
+
+def test_nanoseconds_in_lists_are_cut_off_with_a_warning():
+    with pytest.warns(ConversionWarning, match="'x' has nanoseconds"):
+        sent = from_series(pd.Series([np.array(["2020-01-01T00:00:00.000000001"], "M8[ns]")]), "x")
+    assert sent.values.to_pylist() == [[dt.datetime(2020, 1, 1)]]
 
 
 def test_decimals_of_76_digits_go_as_text():
@@ -138,13 +213,90 @@ def test_nanoseconds_are_cut_off_with_a_warning():
         (pd.Series([{"a": float("nan")}]), "no JSON"),
         (pd.Series([{"a": object()}]), "no JSON"),
         (pd.Series([dt.time(1, tzinfo=dt.UTC)]), "times of day with a time zone"),
-        (pd.Series([Decimal("sNaN")], dtype=object), "'x'"),
+        (pd.Series([Decimal("sNaN")], dtype=object), "'x' has a signaling NaN"),
         (pd.Series(np.array([-(10**14)], "M8[s]")), "'x'"),
         (pd.Series([dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)], dtype=object), "time zone"),
+        (pd.Series(pd.period_range("2020", periods=1)).astype("category"), "'x' has the type"),
+        (pd.Series(pd.cut([1], [0, 2])), "'x' has the type"),
     ],
 )
 def test_what_postgresql_cannot_hold_is_refused_with_the_name_of_the_column(series, message):
     with pytest.raises(ConversionError, match=message):
+        from_series(series, "x")
+
+
+NAIVE, AWARE = dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ([1], [in_itself()]),
+        ([1], deep()),
+        ({"a": 1}, {"a": deep()}),
+        ([1], (deep(),)),
+        ([1], [np.array([deep()], object)]),
+        ([NAIVE], [dt.date(2020, 1, 1)]),
+        ([NAIVE], [NAIVE, dt.date(2020, 1, 1)]),
+        ([NAIVE], [AWARE]),
+        ([NAIVE], [NAIVE, AWARE]),
+        (NAIVE, AWARE),
+        (dt.date(2020, 1, 1), AWARE),
+        ([dt.time(1)], [dt.time(1, tzinfo=dt.UTC)]),
+        (["a"], ["a", b"b"]),
+        (["a"], [b"b"]),
+        ("a", b"b"),
+        (["a"], [dt.date(2020, 1, 1)]),
+        (["a"], ["\ud800"]),
+        (["a"], ["a\0"]),
+        (NAIVE, np.datetime64("300000", "Y")),
+        ([NAIVE], np.array(["20000-01-01"], "M8[D]")),
+        ([NAIVE], [np.datetime64("-5000", "Y")]),
+        (NAIVE, np.datetime64("-5000", "Y")),
+        ({"a": 1}, {1: "a", "1": "b"}),
+        ({"a": 1}, {"a": float("inf")}),
+        (0.5, 2**53 + 1),
+        (0.5, np.longdouble("0.1")),
+        (True, 1),
+        (Decimal(1), 0.5),
+        (Decimal(1), Decimal("sNaN")),
+        (Decimal(1), Decimal("1E+999999999")),
+        (Decimal(1), Decimal("1E-20000")),
+        (1, 10**140_000),
+        ([1], [10**5000]),
+        (dt.timedelta(1), dt.timedelta.max),
+        (dt.timedelta(1), np.timedelta64(1, "Y")),
+        (1, Color.RED),
+        ([1], [Color.RED]),
+        ([1], [{1}]),
+        ([1], np.array(1)),
+        ([1], [uuid.UUID(int=1)]),
+        (1, bytearray(b"a")),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_message_names_the_row(good, bad):
+    values = np.empty(3, object)
+    values[0], values[1], values[2] = good, None, bad
+    with pytest.raises(ConversionError, match=r"(?s)^column 'x' .* row 2 \(label 'c'\)"):
+        from_series(pd.Series(values, index=list("abc"), dtype=object), "x")
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        pd.Series(["a", "b\0"]),
+        pd.Series(["a", "\ud800"], dtype=pd.StringDtype("python")),
+        pd.Series(np.array(["2020", "400000"], "M8[s]")),
+        pd.Series(np.array(["2020", "-5000"], "M8[s]")),
+        pd.Series(np.array([1, 2**62], "m8[s]")),
+        pd.Series(pd.arrays.ArrowExtensionArray(pa.array([0, -3_000_000], pa.int32()).view(pa.date32()))),
+        pd.Series([{"a": 1.5}, {"a": np.nan}], dtype=pd.ArrowDtype(pa.struct([("a", pa.float64())]))),
+    ],
+    ids=lambda series: str(series.dtype),
+)
+def test_so_does_that_of_other_dtypes(series):
+    with pytest.raises(ConversionError, match=r"column 'x' .*row 1\b"):
         from_series(series, "x")
 
 

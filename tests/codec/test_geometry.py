@@ -95,6 +95,34 @@ def test_what_cannot_be_sent_is_refused(series, message):
         geometry.check(series, "g")
 
 
+def collections_in_each_other(depth):
+    shape = shapely.Point(0, 0)
+    for _ in range(depth):
+        shape = shapely.GeometryCollection([shape])
+    return shape
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("POINT M (0 0 1)", "M values in row 1"),
+        ("POINT Z (0 0 1)", "2-D and 3-D geometries, first in row 1"),
+        ("POINT (NaN NaN)", "NaN or infinite in row 1"),
+        ("LINESTRING (0 0, 1 Inf)", "NaN or infinite in row 1"),
+        (collections_in_each_other(101), "more than 100 deep, in row 1"),
+    ],
+)
+def test_messages_name_the_row(bad, message):
+    shape = wkt.loads(bad) if isinstance(bad, str) else bad
+    series = gpd.GeoSeries(np.array([shapely.Point(0, 0), shape, None], object), crs=4326)
+    with pytest.raises(ConversionError, match=message):
+        geometry.check(series, "g")
+
+
+def test_collections_that_postgis_reads():
+    assert not geometry.check(gpd.GeoSeries([collections_in_each_other(100)], crs=4326), "g")
+
+
 def test_reprojection():
     series = gpd.GeoSeries([shapely.Point(500_000, 0), None], crs=32631)
     moved = geometry.to_lon_lat(series, "g", has_z=False)
@@ -123,5 +151,12 @@ def test_several_srids_cannot_be_read_as_one_column():
 
 def test_curves_are_refused_with_what_to_do():
     curve = bytes.fromhex("0108000020E61000000300000000000000000000000000000000000000") + bytes(32)
-    with pytest.raises(ConversionError, match="ST_CurveToLine"):
-        geometry.from_ewkb(pa.array([curve], pa.large_binary()), "g")
+    point = shapely.to_wkb(shapely.Point(0, 0))
+    with pytest.raises(ConversionError, match=r"in row 11 .*ST_CurveToLine"):
+        geometry.from_ewkb(pa.array([point, curve], pa.large_binary()), "g", 10)
+
+
+@pytest.mark.parametrize("ewkb", [b"", b"\x01", bytes.fromhex("011000000000000000"), bytes.fromhex("0163000000")])
+def test_bytes_that_are_no_geometry(ewkb):
+    with pytest.raises(ConversionError, match=r"'g' .* row 0"):
+        geometry.from_ewkb(pa.array([ewkb], pa.large_binary()), "g")

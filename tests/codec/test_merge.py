@@ -6,20 +6,20 @@ import pandas as pd
 import pytest
 import shapely
 
+from cartoframes_lite._codec.existing import TableColumn
 from cartoframes_lite._codec.merge import addition, replacement
 from cartoframes_lite._codec.payload import prepare
-from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite.errors import ConversionError
 
 CARTO = {
-    "cartodb_id": SourceColumn("cartodb_id", "int8"),
-    "the_geom": SourceColumn("the_geom", "geometry", 4326, 2),
-    "the_geom_webmercator": SourceColumn("the_geom_webmercator", "geometry", 3857, 2),
+    "cartodb_id": TableColumn("cartodb_id", "int8", "bigint"),
+    "the_geom": TableColumn("the_geom", "geometry", "geometry(Geometry,4326)", 4326, 2),
+    "the_geom_webmercator": TableColumn("the_geom_webmercator", "geometry", "geometry(Geometry,3857)", 3857, 2),
 }
 
 
-def table(**types: str) -> dict[str, SourceColumn]:
-    return CARTO | {name: SourceColumn(name, pgtype) for name, pgtype in types.items()}
+def table(**types: str) -> dict[str, TableColumn]:
+    return CARTO | {name: TableColumn(name, pgtype, pgtype) for name, pgtype in types.items()}
 
 
 def points(*coordinates: float) -> gpd.GeoDataFrame:
@@ -54,6 +54,11 @@ def test_append_sends_web_mercator_if_the_table_has_it():
         ("numeric", [1], True),
         ("text", ["x"], True),
         ("text", [1], False),
+        ("varchar(3)", ["x"], False),
+        ("name", ["x"], False),
+        ("numeric(10,2)", [1], False),
+        ("timestamp(0)", pd.to_datetime(["2020-01-01"]), False),
+        ("_int4", [[1]], False),
         ("float8", np.array([1], "float32"), True),
         ("float4", [1.5], False),
         ("timestamptz", pd.to_datetime(["2020-01-01"], utc=True), True),
@@ -61,24 +66,48 @@ def test_append_sends_web_mercator_if_the_table_has_it():
     ],
 )
 def test_a_replaced_column_stays_if_it_has_room(have, new, stays):
-    change = replacement(prepare(pd.DataFrame({"a": new})), table(a=have))
+    change = replacement(prepare(pd.DataFrame({"a": new})), table(a=have), cartodbfy=True)
     assert (change.drop, change.add) == (((), ()) if stays else (("a",), ("a",)))
 
 
 def test_columns_come_and_go_and_those_of_carto_stay():
-    change = replacement(prepare(pd.DataFrame({"b": [1]})), table(a="int8"))
+    change = replacement(prepare(pd.DataFrame({"b": [1]})), table(a="int8"), cartodbfy=True)
     assert (change.drop, change.add) == (("a",), ("b",))
 
 
 def test_another_dimension_renews_both_geometries():
-    change = replacement(prepare(points(1, 2, 3)), CARTO)
+    change = replacement(prepare(points(1, 2, 3)), CARTO, cartodbfy=True)
     assert change.drop == ("the_geom", "the_geom_webmercator")
     assert set(change.add) == {"the_geom", "the_geom_webmercator"}
 
 
 def test_empty_geometries_fit_any_dimension():
     empty = gpd.GeoDataFrame(geometry=[shapely.Point(), None], crs=4326)
-    solid = CARTO | {"the_geom": SourceColumn("the_geom", "geometry", 4326, 3)}
-    change = replacement(prepare(empty), solid)
+    solid = CARTO | {"the_geom": TableColumn("the_geom", "geometry", "geometry(GeometryZ,4326)", 4326, 3, "GeometryZ")}
+    change = replacement(prepare(empty), solid, cartodbfy=True)
     assert change.drop == ()
     assert change.fitted(prepare(empty)).columns[0].has_z
+
+
+def test_a_geometry_column_stays_if_it_has_the_crs_and_the_shape():
+    def kept(column: TableColumn) -> bool:
+        return "the_geom" not in replacement(prepare(points(1, 2)), CARTO | {"the_geom": column}, cartodbfy=True).drop
+
+    assert kept(TableColumn("the_geom", "geometry", "geometry(Point,4326)", 4326, 2, "Point"))
+    assert kept(TableColumn("the_geom", "geometry", "geometry"))
+    assert not kept(TableColumn("the_geom", "geometry", "geometry(Polygon,4326)", 4326, 2, "Polygon"))
+    assert not kept(TableColumn("the_geom", "geometry", "geometry(Geometry,3857)", 3857, 2))
+
+
+def test_append_refuses_geometries_of_another_crs():
+    mercator = CARTO | {"the_geom": TableColumn("the_geom", "geometry", "geometry(Geometry,3857)", 3857, 2)}
+    with pytest.raises(ConversionError, match="'the_geom' is in EPSG:3857 in the table"):
+        addition(prepare(points(1, 2)), mercator)
+
+
+def test_a_further_geometry_declares_no_srid_in_a_carto_table():
+    frame = points(1, 2).assign(area=gpd.GeoSeries([shapely.Point(1, 2).buffer(1)], crs=3857))
+    change = replacement(prepare(frame), CARTO, cartodbfy=True)
+    assert change.fitted(prepare(frame)).column("area").final_type == "geometry"
+    declared = CARTO | {"area": TableColumn("area", "geometry", "geometry(Geometry,3857)", 3857, 2)}
+    assert replacement(prepare(frame), declared, cartodbfy=True).drop == ("area",)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import datetime as dt
+from contextlib import suppress
 from decimal import Decimal
 
 import geopandas as gpd
@@ -10,6 +12,7 @@ import pytest
 import shapely
 
 from cartoframes_lite._codec import payload as module
+from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite._codec.payload import (
     Payload,
     conform,
@@ -93,6 +96,65 @@ def test_a_crs_without_a_way_to_longitudes():
         prepare(gpd.GeoDataFrame(geometry=local))
 
 
+def test_geometries_of_a_later_frame_are_in_the_crs_of_the_first():
+    def frame(crs):
+        return gpd.GeoDataFrame({"other": POINTS.set_crs(crs, allow_override=True)}, geometry=POINTS)
+
+    first = prepare(frame(4326))
+    with suppress(ConversionError):
+        later = conform(prepare(frame(3857)), first)
+        assert [column.sql_type for column in later.columns] == [column.sql_type for column in first.columns]
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64 - 1])
+def test_ids_that_are_no_bigint(value):
+    with pytest.raises(ConversionError, match="must hold whole numbers"):
+        prepare(pd.DataFrame({"cartodb_id": np.array([value], "uint64")}))
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_attrs_may_be_of_any_depth(loop):
+    deep = []
+    for _ in range(10_000):
+        deep = [deep]
+    if loop:
+        deep.append(deep)
+    frame = gpd.GeoDataFrame({"a": [1, 2], "b": pd.Categorical(["x", "y"])}, geometry=POINTS)
+    frame.attrs["deep"] = deep
+    assert prepare(frame, index=True).names == ["index", "a", "b", "the_geom"]
+
+
+@pytest.mark.parametrize("label", ["\ud800", "a\udfff"])
+def test_labels_that_are_no_unicode(label):
+    with pytest.raises(ConversionError, match=r"'.*ud.*' has a lone surrogate"):
+        prepare(pd.DataFrame([[1]], columns=pd.Index([label], dtype=object)))
+
+
+def test_rows_without_columns_are_sent():
+    payload = prepare(pd.DataFrame(index=range(3)))
+    stream = b"".join(encode(payload.batches(), payload.schema()))
+    assert stream[19:] == bytes(2 * 3) + b"\xff\xff"
+
+
+def test_later_decimals_in_lists():
+    first = with_any_digits(prepare(pd.DataFrame({"a": [[Decimal("1.5")]]})))
+    later = conform(prepare(pd.DataFrame({"a": [[Decimal("100.125"), None]]})), first)
+    assert (first.columns[0].staged_type, first.columns[0].final_type) == ("text[]", "numeric[]")
+    assert rows(later) == [{"a": ["100.125", None]}]
+
+
+def test_a_later_float_among_decimals_keeps_all_digits():
+    first = with_any_digits(prepare(pd.DataFrame({"a": [Decimal("1.5")]})))
+    later = conform(prepare(pd.DataFrame({"a": np.array([0.1], "f4")})), first)
+    assert rows(later) == [{"a": "0.10000000149011612"}]
+
+
+def test_a_later_frame_of_another_dimension():
+    first = prepare(gpd.GeoDataFrame(geometry=POINTS))
+    with pytest.raises(ConversionError, match="force_2d"):
+        conform(prepare(gpd.GeoDataFrame(geometry=POINTS.force_3d())), first)
+
+
 def test_a_later_frame_may_have_its_columns_in_another_order():
     first = prepare(pd.DataFrame({"a": [1], "b": ["x"]}))
     assert rows(conform(prepare(pd.DataFrame({"b": ["y"], "a": [2]})), first)) == [{"a": 2, "b": "y"}]
@@ -114,7 +176,36 @@ def test_what_fits_the_first_frame(first, later, values):
     assert [row["a"] for row in rows(conform(prepare(pd.DataFrame({"a": later})), model))] == values
 
 
-@pytest.mark.parametrize(("first", "later"), [([1], [1.5]), ([1], ["x"]), (["x"], [1]), ([1], [[1]])])
+MOMENT = dt.datetime(2020, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ([1], [1.5]),
+        ([1], ["x"]),
+        (["x"], [1]),
+        ([1], [[1]]),
+        ([1], [1e300]),
+        ([1], [True]),
+        (np.array([1], "f4"), [1e300]),
+        (np.array([1], "f4"), [0.1]),
+        (np.array([1], "f2"), [0.1]),
+        ([1.5], [Decimal("0.1")]),
+        ([1.5], [2**53 + 1]),
+        ([1.5], [2**70 + 1]),
+        ([1], [2**70]),
+        ([1], [Decimal("1.5")]),
+        ([[1]], [[1.5]]),
+        ([[0.5]], [[2**53 + 1]]),
+        ([[0.5]], [[Decimal("0.1")]]),
+        ([MOMENT], [MOMENT.replace(tzinfo=dt.UTC)]),
+        ([MOMENT.replace(tzinfo=dt.UTC)], [MOMENT]),
+        ([MOMENT], [MOMENT.date()]),
+        ([{"a": 1}], [[1]]),
+        (["x"], [b"x"]),
+    ],
+)
 def test_what_does_not_fit_the_first_frame(first, later):
     model = prepare(pd.DataFrame({"a": first}))
     with pytest.raises(ConversionError, match="column 'a' of a later frame"):

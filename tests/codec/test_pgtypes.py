@@ -14,7 +14,8 @@ from cartoframes_lite._codec.pgtypes import Kind, checked_type, convertible, fam
         ("geometry", Kind.GEOMETRY, None),
         ("_int4", Kind.ARRAY, "int4"),
         ("unknown(16421)", Kind.PLAIN, None),
-        ("interval", Kind.PLAIN, None),
+        ("interval", Kind.INTERVAL, None),
+        ("_float8", Kind.BINARY_ARRAY, "float8"),
     ],
 )
 def test_incoming(pgtype, kind, element):

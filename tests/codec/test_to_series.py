@@ -55,14 +55,12 @@ def test_numbers_are_exact_on_request():
     ("pgtype", "text", "value"),
     [
         ("_int8", "[9007199254740993,null]", [9007199254740993, None]),
-        ("_float8", '["NaN","-Infinity",1.5]', [np.nan, -np.inf, 1.5]),
         ("_numeric", '[1.5,"NaN"]', [1.5, np.nan]),
         ("_text", "[]", []),
         ("_int4", "[[1,2],[3,4]]", [[1, 2], [3, 4]]),
         ("_date", '["0001-01-01"]', [dt.date(1, 1, 1)]),
         ("_time", '["23:59:59.999999"]', [dt.time(23, 59, 59, 999_999)]),
         ("_timestamptz", '["2020-01-01T02:00:00+02:00"]', [dt.datetime(2020, 1, 1, tzinfo=dt.UTC)]),
-        ("_bytea", '["\\\\xdead"]', [b"\xde\xad"]),
         ("mood[]", '["sad",null]', ["sad", None]),
         ("jsonb", '{"a": [1, null]}', {"a": [1, None]}),
     ],
@@ -80,6 +78,46 @@ def test_infinite_dates_in_arrays_are_told():
 
 def test_a_text_that_says_infinity_is_text(recwarn):
     assert read("_text", ['["infinity"]'])[0] == ["infinity"]
+
+
+@pytest.mark.parametrize(
+    ("pgtype", "text"),
+    [
+        ("json", "[" * 100_000 + "]" * 100_000),
+        ("jsonb", "1" * 5000),
+        ("json", "1e400"),
+        ("json", '{"a": [-1.5e+4000]}'),
+        ("jsonb", "2" * 309 + ".5"),
+        ("numeric", "1" * 400),
+        ("numeric", "-1" + 308 * "0" + "9.5"),
+        ("_numeric", "[" + "1" * 400 + "]"),
+        ("_numeric", "[" + "1" * 400 + ".5]"),
+        ("_numeric", "[" + "1" * 5000 + "]"),
+    ],
+)
+def test_what_python_cannot_hold_names_the_row(pgtype, text):
+    with pytest.raises(ConversionError, match=r"'x' .* row 1\b"):
+        read(pgtype, [None, text])
+
+
+@pytest.mark.parametrize(
+    ("pgtype", "text", "value"),
+    [
+        ("numeric", "1" * 5000, Decimal("1" * 5000)),
+        ("_numeric", f'[{"1" * 5000}, 0.1, "NaN"]', [Decimal("1" * 5000), Decimal("0.1"), Decimal("NaN")]),
+    ],
+)
+def test_any_number_of_digits_is_exact_on_request(pgtype, text, value):
+    assert repr(read(pgtype, [text], coerce_float=False)[0]) == repr(value)
+
+
+def test_infinite_numbers():
+    assert read("numeric", ["Infinity", "-Infinity", None])[:2].tolist() == [np.inf, -np.inf]
+
+
+def test_columns_of_json_text_have_objects():
+    series = read("json", ['"a"', '"\\ud800"'])
+    assert (series.dtype, series.tolist()) == (object, ["a", "\ud800"])
 
 
 @pytest.mark.parametrize(

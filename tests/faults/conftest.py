@@ -11,7 +11,7 @@ from write_trials import Trial
 from written_tables import Database, Mode
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _staging
+from cartoframes_lite import _publishing, _staging
 from cartoframes_lite.local import LocalCarto
 
 
@@ -34,6 +34,7 @@ def is_long(pytestconfig: pytest.Config) -> bool:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for milliseconds where the client waits for seconds."""
     monkeypatch.setattr(_staging, "_PAUSE_S", 0.0005)
+    monkeypatch.setattr(_publishing, "_PAUSE_S", 0.0005)
     monkeypatch.setattr("cartoframes_lite._client.retry._FIRST_S", 0.0005)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -17,7 +19,7 @@ _DRAIN_S = 2.0
 _OPENING_BYTES = 4096
 
 Side = Literal["request", "response"]
-Deed = Literal["cut", "hold", "slow", "answer", "late"]
+Deed = Literal["cut", "hold", "slow", "answer", "late", "twice", "again"]
 
 
 def answer(
@@ -45,11 +47,15 @@ class Fault:
     deed : str
         ``cut`` closes the connection, ``hold`` lets the rest wait for ``pause_s``, ``slow`` lets it pass in pieces
         with ``pause_s`` between them, ``answer`` gives the client ``instead`` of the rest, ``late`` closes
-        the connection of the client, and the server gets the request ``pause_s`` later.
+        the connection of the client, and the server gets the request ``pause_s`` later. ``twice`` sends the request to
+        the server two times, and the client gets the second answer; ``again`` gives it the first, and sends the request
+        once more ``pause_s`` later.
     for_good : bool
         Nobody gets through from then on, until ``heal``.
     abrupt : bool
         Close with a reset.
+    then : callable, optional
+        Called when it happens, before anything passes on.
     fired : bool
         Whether it has happened.
     """
@@ -62,6 +68,7 @@ class Fault:
     abrupt: bool = False
     pause_s: float = 0.0
     instead: bytes = b""
+    then: Callable[[], None] | None = None
     fired: bool = False
 
     def meets(self, exchange: Exchange, side: Side) -> bool:
@@ -92,6 +99,17 @@ class Exchange:
     opening: bytes
     head_bytes: int
     bytes: dict[Side, int] = field(default_factory=lambda: {"request": 0, "response": 0})
+
+
+def is_complete(request: bytes) -> bool:
+    """Say whether a request has come to its end."""
+    head, separator, body = request.partition(b"\r\n\r\n")
+    if not separator:
+        return False
+    length = re.search(rb"(?i)\r\ncontent-length: *([0-9]+)", head)
+    if length:
+        return len(body) >= int(length[1])
+    return b"chunked" not in head.lower() or body.endswith(b"0\r\n\r\n")
 
 
 def request_steps(exchange: Exchange) -> list[int]:
@@ -183,9 +201,36 @@ class FaultProxy:
             for fault in self._faults:
                 if fault.meets(exchange, side) and exchange.bytes[side] + len(block) >= fault.at:
                     fault.fired = True
+                    if fault.then is not None:
+                        fault.then()
                     self._dead = self._dead or fault.for_good
                     return fault
         return None
+
+    def repetition(self, exchange: Exchange) -> Fault | None:
+        """Give the fault that sends this request more than once."""
+        faults = (fault for fault in self._faults if fault.deed in ("twice", "again"))
+        return next((fault for fault in faults if fault.meets(exchange, "request")), None)
+
+    def send_once_more(self, request: bytes) -> None:
+        """Send a whole request on a connection of its own, and wait for the answer."""
+        with socket.create_connection(self._there) as far:
+            far.sendall(request)
+            far.recv(BLOCK_BYTES)
+
+    def again(self, request: bytes, pause_s: float) -> None:
+        """Send a whole request once more, later."""
+        mark = socket.socket()
+        self.late.add(mark)
+
+        def send() -> None:
+            time.sleep(pause_s)
+            with contextlib.suppress(OSError):
+                self.send_once_more(request)
+            mark.close()
+            self.late.discard(mark)
+
+        threading.Thread(target=send, daemon=True).start()
 
     def keeps(self, exchange: Exchange) -> bool:
         """Say whether a request is to come late, so that nothing of it is passed on now."""
@@ -231,6 +276,11 @@ class _Passage:
         exchange = self._exchange
         assert exchange is not None  # a server says nothing before it is asked
         end = self._far if side == "request" else self._near
+        repetition = self._proxy.repetition(exchange) if side == "request" else None
+        if repetition is not None:
+            exchange.bytes[side] += len(block)
+            self._repeat(repetition, block)
+            return True
         fault = self._proxy.fault(exchange, side, block)
         before = exchange.bytes[side]
         exchange.bytes[side] += len(block)
@@ -255,6 +305,18 @@ class _Passage:
         else:
             _trickle(end, rest, fault.pause_s)
         return fault.deed in ("hold", "slow")
+
+    def _repeat(self, fault: Fault, block: bytes) -> None:
+        self._kept += block
+        if not is_complete(self._kept):
+            return
+        request, self._kept = self._kept, b""
+        fault.fired = True
+        if fault.deed == "twice":
+            self._proxy.send_once_more(request)
+        else:
+            self._proxy.again(request, fault.pause_s)
+        self._far.sendall(request)
 
     def _cut(self, *, abrupt: bool) -> None:
         for end in (self._near, self._far):

@@ -7,7 +7,7 @@ from fault_proxy import Fault, answer
 from write_trials import few_modes_unless_long, record, suffer
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _staging
+from cartoframes_lite import _publishing
 
 LIMIT = b'{"error":["You are over the limits"],"context":"limit","detail":"rate-limit"}'
 WRONG = {
@@ -55,11 +55,39 @@ def test_a_request_that_comes_after_the_client_has_given_it_up(proxy, trial):
             suffer(proxy, trial, Fault(number, "request", at, "late", pause_s=pause_s))
 
 
+@few_modes_unless_long("new-geometry-1", "replace-other-columns-plain-3", "append-plain-1")
+def test_a_request_that_something_on_the_way_repeats(proxy, trial):
+    """Gateways send a POST again: at once, and when the write has gone on or is over."""
+    recorded = record(proxy, trial)
+    for number in range(len(recorded[True])):
+        suffer(proxy, trial, Fault(number, "request", deed="twice"))
+        for pause_s in (0.0, 0.02, 0.3):
+            suffer(proxy, trial, Fault(number, "request", deed="again", pause_s=pause_s))
+
+
+@few_modes_unless_long("new-plain-1", "replace-other-columns-geometry-3", "append-plain-3")
+def test_every_request_is_repeated(proxy, trial):
+    recorded = record(proxy, trial)
+    for pause_s in (0.0, 0.05):
+        faults = [Fault(number, "request", deed="again", pause_s=pause_s) for number in range(len(recorded[True]))]
+        suffer(proxy, trial, *faults)
+    suffer(proxy, trial, *[Fault(number, "request", deed="twice") for number in range(len(recorded[True]))])
+
+
+@few_modes_unless_long("new-geometry-1", "replace-other-columns-plain-3", "append-plain-1")
+def test_staging_tables_that_somebody_else_drops(proxy, trial, database):
+    """By hand, or by a clean-up of their own, at every step: nothing is reported as written that was not."""
+    recorded = record(proxy, trial)
+    for number in range(1, len(recorded[True])):
+        drop = Fault(number, "response", 0, "hold", pause_s=0.0, then=database.drop_staging)
+        suffer(proxy, trial, drop)
+
+
 def test_what_comes_after_the_last_question_is_not_published(proxy, through, carto, database):
     """The publish is lost three times, and each of these requests comes when the caller has had its error."""
     cfl.to_carto(cfl.read_carto("SELECT 1 AS a", carto.credentials), "t", carto.credentials)
     before = database.rows()
-    proxy.play(*[Fault(b"INSERT+INTO", "request", 600, "late", pause_s=0.5) for _ in range(_staging._ATTEMPTS)])
+    proxy.play(*[Fault(b"INSERT+INTO", "request", 600, "late", pause_s=0.5) for _ in range(_publishing._ATTEMPTS)])
     frame = cfl.read_carto("SELECT 2 AS a", carto.credentials)
     with pytest.raises(cfl.ConnectionFailed, match="connection was lost") as caught:
         cfl.to_carto(frame, "t", through, if_exists="append")

@@ -90,7 +90,7 @@ def test_a_worker_that_is_killed_while_it_sends_rows(if_exists, client, proxy, t
     writer = threading.Thread(target=write)
     writer.start()
     until(lambda: fault.fired or failed)
-    (part,) = [name for name in database.leftovers() if name.count("_") > 5]
+    (part,) = [name for name in database.leftovers() if name.count("_") == 5]
     number = part.split("_")[-2]
     address = worker_with(client, f"to_carto-{part.rpartition('_')[0].rpartition('_')[0]}-{number}")
     os.kill(pids[address], signal.SIGKILL)

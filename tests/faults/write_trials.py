@@ -118,11 +118,11 @@ def record(proxy: FaultProxy, trial: Trial) -> dict[bool, list[Exchange]]:
     return recorded
 
 
-def suffer(proxy: FaultProxy, trial: Trial, fault: Fault) -> cfl.CartoError | None:
-    """Write with a fault, and look at what has become of the table."""
-    proxy.play(fault)
+def suffer(proxy: FaultProxy, trial: Trial, *faults: Fault) -> cfl.CartoError | None:
+    """Write with faults, and look at what has become of the table."""
+    proxy.play(*faults)
     error = trial.run()
-    assert fault.fired, fault
+    assert faults[0].fired, faults
     proxy.wait_for_late()
     proxy.heal()
     trial.judge(error)

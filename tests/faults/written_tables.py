@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from cartoframes_lite import _staging
+from cartoframes_lite import _staging_names
 from cartoframes_lite.local import LocalCarto
 
 ROWS = 60
@@ -113,7 +113,12 @@ class Database:
     def leftovers(self) -> list[str]:
         """List staging tables."""
         query = sql.SQL("SELECT relname FROM pg_class WHERE relkind = 'r' AND starts_with(relname, {})")
-        return [row["relname"] for row in self.connection.execute(query.format(sql.Literal(_staging.PREFIX)))]
+        return [row["relname"] for row in self.connection.execute(query.format(sql.Literal(_staging_names.PREFIX)))]
+
+    def drop_staging(self) -> None:
+        """Drop all staging tables, as somebody might who cleans up."""
+        for name in self.leftovers():
+            self.connection.execute(sql.SQL("DROP TABLE IF EXISTS public.{}").format(sql.Identifier(name)))
 
     def settle(self) -> None:
         """Wait until no request is at work."""

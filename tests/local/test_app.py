@@ -5,6 +5,7 @@ import http.client
 import logging
 from collections.abc import AsyncGenerator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -102,10 +103,29 @@ def test_a_mistake_of_the_server_is_told_without_its_cause_and_logged_without_ke
         answer = sql.get("SELECT 1")
     assert (answer.status_code, error_of(answer)) == (500, "Internal server error")
     [record] = [record for record in caplog.records if record.name.startswith("cartoframes_lite.local")]
-    assert record.getMessage() == "GET /user/tester/api/v2/sql failed"
+    assert record.getMessage() == "GET /api/v2/sql failed"
     assert record.exc_info is not None
     assert sql.key is not None
     assert sql.key not in caplog.text
+
+
+def test_a_mistake_of_the_server_leaves_the_connection_to_the_next_request(
+    sql: SQLClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = urlsplit(sql.base_url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
+    monkeypatch.setattr(sql_routes, "_answer", lambda *_: 1 / 0)
+    for body in (b"q=SELECT+1", b"q=SELECT+1&x=" + b"x" * 500_000):
+        used = []
+        for _ in range(3):
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            connection.request("POST", f"{address.path}/api/v2/sql", body, headers)
+            used.append(connection.sock)
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()) == (500, b'{"error":["Internal server error"]}')
+        assert len(set(used)) == 1
+        assert None not in used
+    connection.close()
 
 
 def test_a_multipart_body_that_is_none_is_refused(sql: SQLClient) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from cartoframes_lite.local.pool import IDLE_PER_ROLE, Sessions
+from cartoframes_lite.local.pool import IDLE_PER_ROLE, MOST_PER_ROLE, Sessions
+from cartoframes_lite.local.roles import PUBLIC_ROLE
 from cartoframes_lite.local.session import Session, SQLError
 from cartoframes_lite.local.state import State
 
@@ -125,3 +126,32 @@ def test_requests_at_the_same_time_have_sessions_of_their_own(sessions: Sessions
             assert [path for _, path in found] == [f"s{at}" for at in range(many)]
 
     asyncio.run(scenario())
+
+
+def test_one_role_does_not_use_up_the_connections_of_all(sessions: Sessions, state: State) -> None:
+    open_now = most = 0
+
+    async def use(release: asyncio.Event) -> None:
+        nonlocal open_now, most
+        async with sessions.open(PUBLIC_ROLE):
+            open_now += 1
+            most = max(most, open_now)
+            await release.wait()
+            open_now -= 1
+
+    async def scenario() -> None:
+        release = asyncio.Event()
+        using = [asyncio.create_task(use(release)) for _ in range(MOST_PER_ROLE + 20)]
+        while open_now < MOST_PER_ROLE:
+            await asyncio.sleep(0.01)
+        async with sessions.open(state.owner_role) as session:
+            assert await value(session, "SELECT 1") == "1"
+        for task in using[-5:]:
+            task.cancel()  # clients that go away while they wait
+        release.set()
+        await asyncio.gather(*using, return_exceptions=True)
+        async with sessions.open(PUBLIC_ROLE) as session:
+            assert await value(session, "SELECT 1") == "1"
+
+    asyncio.run(scenario())
+    assert most == MOST_PER_ROLE

@@ -22,7 +22,7 @@ import requests
 from test_leaks import everything_of, forms
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _staging
+from cartoframes_lite import _publishing, _staging
 
 SECRET = "s3cr3t/k+y=%"
 FRAME = gpd.GeoDataFrame({"n": [1, 2]}, geometry=gpd.points_from_xy([0, 1], [2, 3]), crs=4326)
@@ -165,6 +165,7 @@ def test_a_key_that_is_no_text_is_not_told(where, monkeypatch, tmp_path):
 def test_errors_of_every_service_show_no_key_with_their_locals(said, recorder, monkeypatch):
     monkeypatch.setattr("cartoframes_lite._client.retry.TOTAL_S", 0.0)
     monkeypatch.setattr(_staging, "_ATTEMPTS", 1)
+    monkeypatch.setattr(_publishing, "_ATTEMPTS", 1)
     server = recorder()
     server.body = f'{{"error":["{SECRET} is no key"]}}'.encode()
     account = cfl.Credentials(api_key=SECRET, base_url=server.base_url)

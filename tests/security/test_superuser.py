@@ -155,19 +155,17 @@ def test_asking_which_tables_a_query_has_runs_nothing(doors, query):
     assert doors.run("SELECT count(*) AS n FROM bystander") == [{"n": 2}]
 
 
-def test_what_a_key_sets_for_its_role_is_gone_after_a_start_and_a_reset(tmp_path):
-    spoilt = (
-        "ALTER ROLE CURRENT_USER SET search_path = nowhere; ALTER ROLE CURRENT_USER SET local_preload_libraries = 'x'"
-    )
+def test_what_is_set_for_the_public_role_is_gone_after_a_start_and_a_reset(tmp_path):
+    spoilt = "ALTER ROLE publicuser SET search_path = nowhere; ALTER ROLE publicuser SET local_preload_libraries = 'x'"
     for again in range(2):
         with cartoframes_lite.local.start(user="tester", data_dir=tmp_path / "data") as carto:
             public = Doors.of(carto).public()
             assert public.run("SELECT CDB_LatLng(1.0, 2.0) IS NULL AS a") == [{"a": False}], again
-            public.run(spoilt)
+            assert public.sql(spoilt.replace("publicuser", "CURRENT_USER")).status_code == 400
             with psycopg.connect(carto.dsn) as connection:
-                assert connection.execute("SELECT count(*) FROM pg_db_role_setting WHERE setrole <> 0").fetchone() == (
-                    1,
-                )
+                settings = "SELECT count(*) FROM pg_db_role_setting WHERE setrole <> 0"
+                assert connection.execute(settings).fetchone() == (0,)
+                connection.execute(spoilt)
             if again:
                 carto.reset()
                 assert public.run("SELECT CDB_LatLng(1.0, 2.0) IS NULL AS a") == [{"a": False}]

@@ -10,9 +10,8 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
-from ..logins import Connection
+from ..logins import Connection, connect
 from ..state import State
 
 LOOK_TIMEOUT = "200ms"  # of looks at tables, which somebody may have locked
@@ -59,7 +58,7 @@ class GeometryTable:
 @contextmanager
 def as_owner(state: State, lock_timeout: str = _CHANGE_TIMEOUT) -> Iterator[Connection]:
     """Open a connection of the owner, in autocommit mode, that waits for locks only so long."""
-    with psycopg.connect(state.conninfo(state.owner_role), autocommit=True, row_factory=dict_row) as connection:
+    with connect(state.conninfo(state.owner_role), autocommit=True) as connection:
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (lock_timeout,))
         yield connection
 

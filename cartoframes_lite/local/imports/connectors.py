@@ -104,7 +104,7 @@ def _check(given: Mapping[str, Any]) -> None:
     if not all(text is None or (isinstance(text, str) and "\0" not in text) for text in texts):
         raise ImportRefused(_INVALID, "all parameters but port have to be text")
     port = str(connection.get("port") or 5432)
-    if not port.isdecimal() or int(port) not in _PORTS:
+    if not port.isdecimal() or len(port) > len(str(_PORTS.stop)) or int(port) not in _PORTS:
         raise ImportRefused(_INVALID, "port has to be a number up to 65535")
     if "," in connection["server"]:
         raise ImportRefused(_INVALID, "server has to be one, not a list")

@@ -149,7 +149,7 @@ def _follow(
         with ExitStack() as stack:
             response = _request(parts, plan, headers, cancellation, stack)
             if response.status in _REDIRECTS and (location := response.headers["Location"]):
-                url = urljoin(url, header_text(location))
+                url = _joined(url, header_text(location))
             elif response.status == HTTPStatus.NOT_MODIFIED and headers:
                 return NotModified()
             elif response.status != HTTPStatus.OK:
@@ -157,6 +157,14 @@ def _follow(
             else:
                 return _store(response, parts, directory, plan.file_bytes)
     raise ImportRefused(FAILED, f"more than {_MAX_REDIRECTS} redirects")
+
+
+def _joined(url: str, location: str) -> str:
+    """Return the URL of a redirect; refuse what is none."""
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise ImportRefused(UNKNOWN_URL, "the redirect leads to no URL") from error
 
 
 def _parts(url: str) -> SplitResult:

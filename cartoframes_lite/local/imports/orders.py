@@ -10,7 +10,9 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import tuple_row
 
+from ..logins import connect
 from ..plan import Plan
 from ..state import State
 from .connectors import stage_connector
@@ -85,7 +87,9 @@ def owner_session(state: State, cancellation: Cancellation) -> Iterator[psycopg.
 
     A cancellation ends the session: that also works between two statements.
     """
-    with psycopg.connect(state.conninfo(state.owner_role)) as connection:
+    opened: psycopg.Connection[Any] = connect(state.conninfo(state.owner_role))
+    opened.row_factory = tuple_row
+    with opened as connection:
         process = connection.info.backend_pid
 
         def terminate() -> None:

@@ -12,14 +12,16 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from ..access import Parameters, body_parameters
 from ..answers import RequestError
+from ..bodies import Parameters, body_parameters
 from .file_names import name_in
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-_MAX_FIELD_BYTES = 1 << 20
+_MAX_FIELDS_BYTES = 1 << 20  # of all parameters beside the file, with their names
+_MAX_HEADER_BYTES = 16_384  # of one part
+_MAX_PARTS = 1000
 
 
 @dataclass(slots=True)
@@ -130,13 +132,14 @@ class _Parts:
         self._name = ""
         self._content = bytearray()
         self._is_file = False
+        self._parts = self._fields_bytes = self._header_bytes = 0
 
     def callbacks(self) -> MultipartCallbacks:
         """Return the callbacks."""
         return {
             "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_field": lambda data, start, end: self._extend(self._header, data[start:end]),
+            "on_header_value": lambda data, start, end: self._extend(self._value, data[start:end]),
             "on_header_end": self._end_header,
             "on_headers_finished": self._end_headers,
             "on_part_data": self._data,
@@ -145,6 +148,16 @@ class _Parts:
 
     def _begin(self) -> None:
         self._disposition, self._content, self._is_file = b"", bytearray(), False
+        self._header_bytes = 0
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise RequestError(f"the multipart body has more than {_MAX_PARTS} parts", status=413)
+
+    def _extend(self, header: bytearray, data: bytes) -> None:
+        self._header_bytes += len(data)
+        if self._header_bytes > _MAX_HEADER_BYTES:
+            raise RequestError(f"the headers of a part have more than {_MAX_HEADER_BYTES} bytes", status=413)
+        header += data
 
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
@@ -165,8 +178,9 @@ class _Parts:
             self._writer.write(data[start:end])
         else:
             self._content += data[start:end]
-            if len(self._content) > _MAX_FIELD_BYTES:
-                raise RequestError(f"the parameter {self._name!r} has more than {_MAX_FIELD_BYTES} bytes", status=413)
+            self._fields_bytes += end - start
+            if self._fields_bytes > _MAX_FIELDS_BYTES:
+                raise RequestError(f"the parameters have more than {_MAX_FIELDS_BYTES} bytes", status=413)
 
     def _end(self) -> None:
         if not self._is_file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -123,5 +124,6 @@ def _display_name(order: Order) -> str | None:
     if order.document is not None:
         return order.document.name
     if order.url is not None and "://" in order.url:
-        return urlsplit(redacted(order.url)).path.rpartition("/")[2] or None
+        with suppress(ValueError):  # the import will say that this is no URL
+            return urlsplit(redacted(order.url)).path.rpartition("/")[2] or None
     return order.table_name or order.table

@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ..answers import RequestError
+from ..bodies import load_json, whole_characters
 from ..imports import connectors
 from ..imports.files import ImportRefused, Options
 from ..imports.orders import NOTHING, Document, Order
@@ -43,6 +45,8 @@ def routes(state: State, imports: Imports) -> list[Route]:
         except RefusedError as error:
             received.discard()
             return refusal(error.status, error.message)
+        except psycopg.DataError as error:  # NUL in a text
+            return refusal(400, str(error))
 
     def index(call: Call) -> Response:
         call.require_master()
@@ -173,9 +177,9 @@ def _connector(given: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
         if parameters.get(name)
     }
     try:
-        content = json.loads(given) if isinstance(given, str) else given
+        content = whole_characters(load_json(given)) if isinstance(given, str) else given
         return {"connector": {**beside, **connectors.parameters(content)}}
-    except ValueError:
+    except RequestError:
         return {"refusal": ImportRefused(1502, "the connector is not JSON")}
     except ImportRefused as refused:
         return {"refusal": refused}

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from json.encoder import encode_basestring as quote
 from typing import Any
 
 from psycopg.pq.abc import PGresult
+from starlette.concurrency import run_in_threadpool
 
 Converter = Callable[[str], str]
 
@@ -45,6 +46,8 @@ _INTERVAL = re.compile(
 )
 _ARRAY_TOKEN = re.compile(r'[{},]|"((?:[^"\\]|\\.)*)"|([^{},"]+)', re.DOTALL)
 _JSON_INTEGER_LIMIT = 2**53
+_PIECE_BYTES = 65_536
+_LARGE_BYTES = 65_536  # of a value: some milliseconds to write
 
 
 def field(type_name: str | None, oid: int, modifier: int) -> dict[str, Any]:
@@ -106,13 +109,28 @@ class Rows:
 
     def object(self, result: PGresult, row: int = 0) -> str:
         """Return a row of a result as a JSON object."""
+        return self.write(self.values(result, row))
+
+    def values(self, result: PGresult, row: int = 0) -> list[bytes | None]:
+        """Return the values of a row that are to be written."""
+        return [result.get_value(row, column) for column, _, _ in self._columns]
+
+    def write(self, values: Sequence[bytes | None]) -> str:
+        """Write values as a JSON object."""
         parts = ["{"]
-        for column, label, convert in self._columns:
-            value = result.get_value(row, column)
+        for value, (_, label, convert) in zip(values, self._columns, strict=True):
             parts.append(label)
             parts.append("null" if value is None else convert(value.decode()))
         parts.append("}")
         return "".join(parts)
+
+    async def written(self, result: PGresult) -> str:
+        """Return the row of a result as a JSON object; a large one is written beside the event loop."""
+        values = self.values(result)
+        for value in values:
+            if value is not None and len(value) > _LARGE_BYTES:
+                return await run_in_threadpool(self.write, values)
+        return self.write(values)
 
 
 def converter(oid: int, *, finite: bool = False) -> Converter:
@@ -184,15 +202,19 @@ def interval(text: str) -> str:
 
 
 def document(text: str) -> str:
-    """Write json or jsonb as JavaScript would read and write it again."""
-    content = json.loads(text, parse_int=_exact, parse_float=_exact)
-    return "".join(_encode(content))
+    """Write json or jsonb as JavaScript would read and write it again; unchanged, if it is nested too deeply."""
+    try:
+        return "".join(_encode(json.loads(text, parse_int=_exact, parse_float=_exact)))
+    except RecursionError:
+        return text
 
 
 def buffer(text: str) -> str:
     """Write bytea in hex as Node writes a Buffer."""
     data = bytes.fromhex(text[2:]) if text.startswith("\\x") else text.encode()
-    return f'{{"type":"Buffer","data":[{",".join(map(str, data))}]}}'
+    # In pieces: a list of all numbers would be many times as large as their text.
+    pieces = (data[start : start + _PIECE_BYTES] for start in range(0, len(data), _PIECE_BYTES))
+    return f'{{"type":"Buffer","data":[{",".join(",".join(map(str, piece)) for piece in pieces)}]}}'
 
 
 def point(text: str) -> str:

@@ -17,10 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..access import Caller, Door, Parameters, RefusedError, body_parameters
+from ..access import Caller, Door, RefusedError
 from ..answers import JSON_TYPE, RequestError, Streamed, explain, failure, safe_callback
+from ..bodies import Parameters, body_parameters
 from ..pool import Sessions
 from ..session import Session, SQLError
+from ..sql_text import first_word, without_semicolon
 from ..system_tables import refuse_system_tables
 from .json_values import Rows, fields
 from .sql_formats import FORMATS
@@ -30,6 +32,9 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 BLOCK_CHARACTERS = 65_536
 CARTO_VERSION = "6.0.0"  # of the SQL API whose behaviour this server has
 _VERSION = "/api/{version:str}"
+_INTEGER = re.compile(r"\s*([+-]?\d+)", re.ASCII)
+_LONGEST_INTEGER = 308  # digits that fit into a double
+_MOST_DECIMALS = 2**31 - 1  # an integer of PostGIS
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Query:
         skip = parameters.get("skipfields") or []
         skip = ",".join(map(str, skip)) if isinstance(skip, list) else str(skip)
         decimals = _integer(parameters.get("dp") or 6)
-        if decimals is None:
+        if decimals is None or abs(decimals) > _MOST_DECIMALS:
             raise RequestError("dp must be a number")
         return cls(
             text=sql,
@@ -143,10 +148,10 @@ def routes(door: Door, sessions: Sessions) -> list[Route]:
 def ordered(sql: str, parameters: Parameters) -> str:
     """Add the ORDER BY of ``order_by`` and ``sort_order`` to a query that returns rows."""
     column = parameters.get("order_by")
-    if not column or not _returns_rows(sql):
+    if not isinstance(column, str) or not column or not _returns_rows(sql):
         return sql
     direction = str(parameters.get("sort_order") or "").upper()
-    quoted = '"' + str(column).replace('"', '""') + '"'
+    quoted = '"' + column.replace('"', '""') + '"'
     return f"{wrapped(sql)} ORDER BY {quoted} {direction if direction in ('ASC', 'DESC') else ''}"
 
 
@@ -161,11 +166,6 @@ def paged(sql: str, parameters: Parameters) -> str:
 def wrapped(sql: str) -> str:
     """Return a query that selects everything from a query."""
     return f"SELECT * FROM ({without_semicolon(sql)}\n) AS cdbq_1"
-
-
-def without_semicolon(sql: str) -> str:
-    """Cut the semicolon at the end of a statement."""
-    return re.sub(r";\s*$", "", sql)
 
 
 def _answer(caller: Caller, asked: Query, sessions: Sessions, error_callback: str) -> Response:
@@ -203,7 +203,7 @@ async def _json_blocks(caller: Caller, asked: Query, sessions: Sessions) -> Asyn
         if asked.sql.strip():
             async for results in session.results(asked.sql):
                 for result in results:
-                    outcome.add(result)
+                    await outcome.add(result)
                 if len(outcome.text) > BLOCK_CHARACTERS:
                     yield outcome.take()
         outcome.finish(session, type_names, time.monotonic() - started)
@@ -223,14 +223,13 @@ class _Outcome:
         self.text = ""
         self._parts = [f"{asked.callback}(" if asked.callback else "", '{"rows":[']
 
-    def add(self, result: PGresult) -> None:
+    async def add(self, result: PGresult) -> None:
         """Take a row, or the end of a statement."""
         status = result.status
         if status == ExecStatus.SINGLE_TUPLE:
             if self._writer is None:
-                self._writer = Rows(result, self._asked.skip)
-                self._columns = result
-            self._parts.append(("," if self._rows else "") + self._writer.object(result))
+                self._writer, self._columns = Rows(result, self._asked.skip), result
+            self._parts.append(("," if self._rows else "") + await self._writer.written(result))
             self._rows += 1
             if len(self._parts) > 500:
                 self._gather()
@@ -274,13 +273,13 @@ class _Outcome:
 
 def _returns_rows(sql: str) -> bool:
     """Say whether a query can be wrapped into another: SELECT or WITH."""
-    return re.match(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(?:select|with)\b", sql, re.IGNORECASE | re.DOTALL) is not None
+    return first_word(sql) in ("select", "with")
 
 
 def _integer(value: Any) -> int | None:
-    """Read the integer that a parameter starts with."""
-    found = re.match(r"\s*([+-]?\d+)", str(value))
-    return int(found[1]) if found else None
+    """Read the integer that a parameter starts with; None if there is none, or one that JavaScript calls infinite."""
+    found = _INTEGER.match(str(value))
+    return int(found[1]) if found and len(found[1]) <= _LONGEST_INTEGER else None
 
 
 def _filename(value: Any) -> str:

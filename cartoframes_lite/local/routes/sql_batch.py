@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..access import Caller, Door, Parameters, RefusedError, body_parameters
+from ..access import Caller, Door, RefusedError
 from ..answers import RequestError, failure, json_answer
+from ..bodies import Parameters, body_parameters
 from ..jobs import Job, Jobs, Step
 from ..pool import BATCH_TIMEOUT_S
 

@@ -16,8 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..access import Caller, Door, RefusedError, body_parameters
+from ..access import Caller, Door, RefusedError
 from ..answers import RequestError, Streamed, explain, failure, json_answer
+from ..bodies import body_parameters
 from ..pool import COPY_TIMEOUT_S, Sessions
 from ..session import Session, SQLError, UnexpectedCopyError
 from ..state import State

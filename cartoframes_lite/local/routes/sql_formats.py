@@ -11,6 +11,7 @@ from typing import Any
 
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
+from starlette.concurrency import run_in_threadpool
 
 from ..answers import JSON_TYPE, explain
 from ..pool import Sessions
@@ -56,7 +57,7 @@ async def geojson(sessions: Sessions, role: str, export: Export) -> Blocks:
                     if rows is None:
                         rows = Rows(result, export.skip | {"the_geom", "the_geom_webmercator"}, finite=True)
                     geometry = (result.get_value(0, result.nfields - 1) or b"null").decode()
-                    properties = rows.object(result)
+                    properties = await rows.written(result)
                     text += f'{separator}{{"type":"Feature","geometry":{geometry},"properties":{properties}}}'
                     separator = ","
                 elif result.status == ExecStatus.FATAL_ERROR:
@@ -99,13 +100,12 @@ async def svg(sessions: Sessions, role: str, export: Export) -> Blocks:
             f' FROM (SELECT ST_Extent("the_geom") AS box FROM ({export.sql}\n) AS source) AS extent'
         )
         frame = _Frame.of(_texts(box))
-        yield frame.opening().encode()
         shapes = (
             f'SELECT ST_Dimension("the_geom"), ST_AsSVG("the_geom", 0, {export.decimals})'
             f" FROM ({export.sql}\n) AS source"
             ' WHERE NOT ST_IsEmpty("the_geom") ORDER BY 1 DESC'
         )
-        text = ""
+        text = frame.opening()
         async for result in _rows(session, shapes):
             text += frame.shape(*_texts(result))
             if len(text) > _BLOCK:
@@ -165,9 +165,9 @@ async def topojson(sessions: Sessions, role: str, export: Export) -> Blocks:
                 rows = Rows(result, export.skip | {"the_geom", "the_geom_webmercator"}, finite=True)
             geometry = json.loads(result.get_value(0, result.nfields - 1) or b"null")
             entry = _topology_object(geometry, topology["arcs"])
-            entry["properties"] = json.loads(rows.object(result))
+            entry["properties"] = json.loads(await rows.written(result))
             topology["objects"][str(len(topology["objects"]))] = entry
-    yield json.dumps(topology, ensure_ascii=False, separators=(",", ":")).encode()
+    yield (await run_in_threadpool(json.dumps, topology, ensure_ascii=False, separators=(",", ":"))).encode()
 
 
 async def _rows(session: Session, query: str) -> AsyncGenerator[PGresult, None]:

@@ -247,7 +247,7 @@ async def _fetch(session: Session, export: Export, found: list[Column]) -> pa.Ta
                 failed = SQLError.of(result)
     if failed:
         raise failed
-    arrays = [_array(column, texts) for column, texts in zip(found, values, strict=True)]
+    arrays = await asyncio.to_thread(lambda: [_array(*pair) for pair in zip(found, values, strict=True)])
     return pa.table(arrays, names=[column.name for column in found])
 
 

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from test_files_formats import GEOJSON, POINTS, ROWS, frame, write
 
 from cartoframes_lite.local.imports.files import ImportRefused, confined
 from cartoframes_lite.local.imports.files.databases import check_database
+from cartoframes_lite.local.imports.files.delimited import _quoted
 
 CREATE = "CREATE VIRTUAL TABLE v USING VirtualText('{}', 'UTF-8', 0, POINT, NONE, ',')"
 SPELLINGS = {
@@ -137,3 +139,78 @@ def test_other_xml_is_no_delimited_text(importer: Importer, name: str, text: str
 def test_headers_in_brackets_are_delimited_text(importer: Importer) -> None:
     importer.run(importer.write("t.csv", "<id>,<name>\n1,x\n"))
     assert importer.rows("t", "id", "name") == [(1, "x")]
+
+
+QUICK_S = 10.0  # of computing, for files of one or two megabytes: what is quadratic takes minutes
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('a,b\n1,"x\n' + "2,y\n" * 400_000, 2003),
+        ("a,b\n" + "2,y\n" * 400_000 + '1,"x\n2,y\n', 2003),
+        ("a,b\n" + '"x"y,"z\n' * 200_000, 2003),
+        ('a,b\n1,"' + "x\n" * 800_000 + '"\n', None),
+        ("a,b\n" + 'x"y,z\n' * 250_000, None),
+        ("a,b\n" + '"",""""\n' * 200_000, None),
+        ('"\n' * 800_000, 2003),
+        ("a" * 1_600_000, 2003),
+        ("\n" * 1_600_000, 1005),
+        ("," * 1_600_000, 2004),
+        ("the_geom,b\nPoint" + " " * 1_000_000 + "x,1\n", None),
+        ("the_geom,b\n" + " " * 1_000_000 + "x,1\n", None),
+        ("the_geom,b\n" + '"SRID=1SRID=1' * 50_000 + '",1\n', None),
+        ("the_geom,b\nSRID=" + "9" * 5000 + ";POINT(1 1),1\n", None),
+        ("a\n" + "9" * 1_000_000 + "\n", None),
+        ("<!--" * 16_000, None),
+        ("<a>" + "\n" * 60_000 + "<", 1002),
+    ],
+    ids=range(17),
+)
+@pytest.mark.parametrize("quoted", [True, False])
+def test_time_grows_with_the_length_of_text_alone(
+    importer: Importer, text: str, code: int | None, quoted: bool
+) -> None:
+    path = importer.write("t.csv", text)
+    begun = time.process_time()
+    if code is None:
+        importer.stage(path, quoted_fields_guessing=quoted)
+    else:
+        assert importer.code(path, quoted_fields_guessing=quoted) == code
+    assert time.process_time() - begun < QUICK_S
+
+
+def test_only_quoted_fields_count_as_quoted(importer: Importer) -> None:
+    text = 'a,b,c,d\n"1",2,"",x"4\n3,"4\n",,5"\n,"",6,"7"",""8"\n'
+    path = importer.write("t.csv", text)
+    assert _quoted(path, ",", skip_header=True) == {0, 1, 3}
+    assert _quoted(importer.write("h.csv", '"a\nb",c\n1,"2"\n'), ",", skip_header=True) == {1}
+
+
+@pytest.mark.parametrize("levels", [150, 50_000])
+@pytest.mark.parametrize(
+    ("opening", "middle", "closing"),
+    [
+        ("GEOMETRYCOLLECTION(", "POINT(1 1)", ")"),
+        ("010700000001000000", "0101000000" + "0" * 32, ""),
+        ("0107000020E610000001000000", "0101000000" + "0" * 32, ""),
+        ("01EF03000001000000", "01E9030000" + "0" * 48, ""),
+        ("000000000700000001", "0000000001" + "0" * 32, ""),
+        ("0107000000020000000101000000" + "0" * 32, "0101000000" + "0" * 32, ""),
+        ("010600000001000000", "0101000000" + "0" * 32, ""),
+        ('{""type"":""GeometryCollection"",""geometries"":[', '{""type"":""Point"",""coordinates"":[1,1]}', "]}"),
+    ],
+    ids=["wkt", "wkb", "ewkb", "wkb z", "big endian", "second member", "multipolygon", "geojson"],
+)
+def test_geometries_that_are_nested_deeply_stay_text(
+    importer: Importer, opening: str, middle: str, closing: str, levels: int
+) -> None:
+    importer.run(importer.write("t.csv", f'geom,b\n"{opening * levels}{middle}{closing * levels}",1\n'))
+    assert importer.rows("t", "the_geom IS NULL", "geom IS NOT NULL") == [(True, True)]
+
+
+def test_geometries_that_are_nested_a_little_are_read(importer: Importer) -> None:
+    lines = ["GEOMETRYCOLLECTION(" * 40 + "POINT(1 1)" + ")" * 40, "MULTIPOLYGON(" + "((0 0,1 0,1 1,0 0))," * 300]
+    text = "geom\n" + "".join(f'"{line.rstrip(",")}{")" * line.startswith("M")}"\n' for line in lines)
+    importer.run(importer.write("t.csv", text))
+    assert importer.rows("t", "ST_NumGeometries(the_geom)") == [(1,), (300,)]

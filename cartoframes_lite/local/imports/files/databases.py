@@ -22,9 +22,9 @@ _MODULES = """
 _HARMLESS = frozenset(_MODULES.split())
 # As SQLite's: anything beyond ASCII, spaces too, is a letter.
 _TOKEN = re.compile(
-    r"""[ \t-\r]+ | --[^\n]* | /\*.*?(?:\*/|\Z)
-    | (?P<token> [A-Za-z0-9_$\u0080-\U0010ffff]+
-      | "(?:[^"]|"")*" | `(?:[^`]|``)*` | '(?:[^']|'')*' | \[[^\]]*\] | . )""",
+    r"""[ \t-\r]++ | --[^\n]*+ | /\*.*?(?:\*/|\Z)
+    | (?P<token> [A-Za-z0-9_$\u0080-\U0010ffff]++
+      | "(?:[^"]|"")*+(?:"|\Z) | `(?:[^`]|``)*+(?:`|\Z) | '(?:[^']|'')*+(?:'|\Z) | \[[^\]]*+(?:\]|\Z) | . )""",
     re.VERBOSE | re.DOTALL,
 )
 _MOST_STEPS = 10_000_000  # of SQLite's machine; a damaged schema may go round in circles

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -75,6 +74,8 @@ def _sample(path: Path, preferred: str) -> tuple[list[list[str]], str]:
     """Return the first records, and the delimiter that cuts them most evenly into the most fields."""
     with path.open(encoding="utf-8", newline="") as file:
         text = file.read(_SAMPLE_CHARACTERS)
+    if not text.strip():
+        raise ImportRefused(1005)
     complete = len(text) < _SAMPLE_CHARACTERS
     best: tuple[tuple[float, int, bool], list[list[str]], str] | None = None
     for delimiter in _DELIMITERS:
@@ -87,7 +88,7 @@ def _sample(path: Path, preferred: str) -> tuple[list[list[str]], str]:
         if best is None or merit > best[0]:
             best = (merit, records, delimiter)
     if best is None:
-        raise ImportRefused(1005)
+        raise ImportRefused(2003, "no line of it ends within the first part of the file")
     return best[1], best[2]
 
 
@@ -159,20 +160,28 @@ def _first_line(error: pa.ArrowInvalid) -> str:
     return found[0] if found else text[:200]
 
 
-def _quoted(path: Path, delimiter: str, *, skip_header: bool) -> Counter[int]:
-    """Count the quoted fields of each column."""
-    field = re.compile(
-        rf'("(?:[^"]|"")*"|[^"{re.escape(delimiter)}]?[^{re.escape(delimiter)}]*)(?:{re.escape(delimiter)}|$)'
-    )
-    found: Counter[int] = Counter()
-    record = ""
+def _quoted(path: Path, delimiter: str, *, skip_header: bool) -> set[int]:
+    """Return the places of the columns in which a field is quoted, and not empty."""
+    found: set[int] = set()
+    place, within = 0, False  # of the field, and whether its quotes are open
     with path.open(encoding="utf-8", newline="") as file:
         for line in file:
-            record += line
-            if record.count('"') % 2:  # goes on in the next line
-                continue
-            if not skip_header and '"' in record:
-                fields = (match[1] for match in field.finditer(record.rstrip("\r\n")))
-                found.update(at for at, text in enumerate(fields) if text.startswith('"') and text != '""')
-            skip_header, record = False, ""
+            at = 0
+            while True:
+                if within:
+                    at = line.find('"', at) + 1  # of two in a row the second opens the field again
+                    if not at:
+                        break  # goes on in the next line
+                    within = False
+                if line.startswith('"', at):
+                    within = True
+                    at += 1
+                    if not line.startswith('"', at) and not skip_header:
+                        found.add(place)
+                    continue
+                at = line.find(delimiter, at) + 1
+                if not at:
+                    place, skip_header = 0, False
+                    break
+                place += 1
     return found

@@ -40,8 +40,9 @@ _HEAD = 65_536
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_OLE = "EncryptedPackage".encode("utf-16-le")
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-_BRACKETED = re.compile(rb"<[^<>?!\r\n][^<>\r\n]*> *(?:[,;|\t]|[\r\n]+(?!\s*<)|\Z)")
-_ROOT = re.compile(rb"<(?![?!])(?:[\w.-]+:)?([\w.-]+)")
+_BRACKETED = re.compile(rb"<[^<>?!\r\n][^<>\r\n]*+> *+(?:[,;|\t]|[\r\n]++(?!\s*+<)|\Z)")
+_ROOT = re.compile(rb"<(?:[\w.-]++:)?+([\w.-]++)")
+_PROLOG = {b"<!--": b"-->", b"<!DO": b">"}  # what may come in front of the root, and where it ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +139,7 @@ def _by_text(file: SourceFile, head: bytes) -> Format | None:
         text = text.removeprefix(bom)
     text = text.lstrip()
     if text.startswith(b"<"):
-        root = _ROOT.search(re.sub(rb"<!--.*?-->|<!DOCTYPE[^>]*>", b"", text, flags=re.DOTALL))
-        name = root[1].lower() if root else b""
+        name = _root(text)
         # A header may be written in such brackets, but has a delimiter behind them, or nothing.
         if name and (name in _ROOTS or file.suffix not in DELIMITED_SUFFIXES or not _BRACKETED.match(text)):
             return _ROOTS.get(name)
@@ -148,6 +148,21 @@ def _by_text(file: SourceFile, head: bytes) -> Format | None:
     if file.suffix in _JSON_SUFFIXES or (not file.suffix and text.startswith(b"{")):
         return GEOJSON
     return DELIMITED if file.suffix in DELIMITED_SUFFIXES else None
+
+
+def _root(text: bytes) -> bytes:
+    """Return the name of the first element of XML in lower case; empty if there is none."""
+    at = text.find(b"<")
+    while at >= 0:
+        if found := _ROOT.match(text, at):
+            return found[1].lower()
+        ending = _PROLOG.get(text[at : at + 4])
+        if ending is not None:
+            at = text.find(ending, at + 4)
+            if at < 0:
+                break
+        at = text.find(b"<", at + 1)
+    return b""
 
 
 def _is_encrypted(file: SourceFile) -> bool:

@@ -17,10 +17,12 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from .codes import ImportRefused
+from .nesting import MOST_LEVELS, is_deep_text, is_deep_wkb
 
 WGS84 = 4326
 Geometries = npt.NDArray[np.object_]
-_EWKT = re.compile(r"\s*SRID=(\d+);", re.IGNORECASE)
+_TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels"
+_EWKT = re.compile(r"\s*+SRID=(\d{1,9});", re.IGNORECASE | re.ASCII)
 _HEX = re.compile(r"\s*0[01][0-9A-Fa-f]+\s*")
 _KINDS = (
     "Point",
@@ -32,7 +34,7 @@ _KINDS = (
     "MultiPolygon",
     "GeometryCollection",
 )
-_WKT = re.compile(rf"\s*(?:{'|'.join(_KINDS)})\s*(?:Z|M|ZM)?\s*(?:\(|EMPTY)", re.IGNORECASE)
+_WKT = re.compile(rf"\s*(?:{'|'.join(_KINDS)})\s*+(?:ZM?|M)?\s*+(?:\(|EMPTY)", re.IGNORECASE)
 
 
 def from_wkb(values: pa.Array) -> Geometries:
@@ -41,13 +43,10 @@ def from_wkb(values: pa.Array) -> Geometries:
     Raises
     ------
     ValueError
-        If one of them cannot be read, or repaired by closing its rings, or is made of curves.
+        If one of them cannot be read, or repaired by closing its rings, or is made of curves, or nested too deeply.
     """
-    texts = values.to_numpy(zero_copy_only=False)
-    try:
-        return _all_read(texts, shapely.from_wkb(texts, on_invalid="fix"))
-    except NotImplementedError:
-        raise ValueError("curves, surfaces and triangles: write them as lines and polygons") from None
+    wkb = values.to_numpy(zero_copy_only=False)
+    return _all_read(wkb, _from_wkb(wkb))
 
 
 def from_text(values: pa.Array) -> Geometries:
@@ -56,9 +55,11 @@ def from_text(values: pa.Array) -> Geometries:
     Raises
     ------
     ValueError
-        If one of them is none of these.
+        If one of them is none of these, or nested too deeply.
     """
     texts = values.to_numpy(zero_copy_only=False)
+    if any(text is not None and is_deep_text(text) for text in texts):
+        raise ValueError(_TOO_DEEP)
     result = np.full(len(texts), None, object)
     for way, read in (("hex", _from_hex), ("json", _from_geojson), ("wkt", _from_wkt)):
         chosen = np.array([text is not None and _way(text) == way for text in texts], bool)
@@ -125,7 +126,8 @@ def _way(text: str) -> str | None:
         return "json"
     if _HEX.fullmatch(text):
         return "hex"
-    return "wkt" if _WKT.match(_EWKT.sub("", text, count=1)) else None
+    srid = _EWKT.match(text)
+    return "wkt" if _WKT.match(text, srid.end() if srid else 0) else None
 
 
 def _all_read(texts: npt.NDArray[Any], geometries: Geometries) -> Geometries:
@@ -137,9 +139,18 @@ def _all_read(texts: npt.NDArray[Any], geometries: Geometries) -> Geometries:
 
 def _from_hex(texts: npt.NDArray[Any]) -> Geometries:
     try:
-        read: Geometries = shapely.from_wkb(np.array([text.strip() for text in texts], object), on_invalid="fix")
+        return _from_wkb(np.array([bytes.fromhex(text) for text in texts], object))
+    except shapely.GEOSException as error:
+        raise ValueError(str(error)) from None
+
+
+def _from_wkb(wkb: npt.NDArray[Any]) -> Geometries:
+    if any(value is not None and is_deep_wkb(value) for value in wkb):
+        raise ValueError(_TOO_DEEP)
+    try:
+        read: Geometries = shapely.from_wkb(wkb, on_invalid="fix")
     except NotImplementedError:
-        raise ValueError("curves") from None
+        raise ValueError("curves, surfaces and triangles: write them as lines and polygons") from None
     return read
 
 

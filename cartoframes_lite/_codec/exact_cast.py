@@ -1,0 +1,84 @@
+"""Casts between Arrow types of numbers that keep every value, or name the first that would change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cartoframes_lite._codec.outgoing import relist
+from cartoframes_lite._codec.refusal import BadValue
+
+_ADVICE = "give all frames one type, e.g. with astype"
+
+
+def exact_cast(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
+    """Cast numbers, or lists of them; text is that of numbers, with any number of digits.
+
+    Raises
+    ------
+    BadValue
+        If a number would be rounded, cut or infinite.
+    ArrowInvalid, ArrowNotImplementedError
+        If there is no such cast.
+    """
+    kind = values.type
+    if kind == target:
+        return values
+    if pa.types.is_large_list(kind) and pa.types.is_large_list(target):
+        try:
+            return relist(values, exact_cast(pc.list_flatten(values), target.value_type))
+        except BadValue as bad:
+            raise bad.at(pc.list_parent_indices(values)[bad.position].as_py()) from bad
+    if pa.types.is_large_string(target):
+        # As text, a float32 would have the few digits that tell it from its neighbours.
+        return (values.cast(pa.float64()) if pa.types.is_floating(kind) else values).cast(target)
+    if pa.types.is_large_string(kind) or pa.types.is_decimal(kind):
+        return _from_decimals(values, target)
+    try:
+        result = values.cast(target)
+    except pa.ArrowInvalid as error:
+        raise _first_bad(values, target) from error
+    changed = pc.fill_null(pc.not_equal(result.cast(kind, safe=False), values), fill_value=False)
+    if pa.types.is_floating(kind):
+        changed = pc.and_(changed, pc.fill_null(pc.is_finite(values), fill_value=False))
+    if pc.any(changed).as_py():
+        at = pc.index(changed, pa.scalar(value=True)).as_py()
+        raise _bad(values[at].as_py(), at, target)
+    return result
+
+
+def _from_decimals(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
+    """Cast decimals, one by one: Arrow would round them."""
+    convert: Callable[[Decimal], Any] = float if pa.types.is_floating(target) else int
+    if pa.types.is_decimal(target):
+        convert = Decimal
+    numbers: list[Any] = []
+    for at, value in enumerate(values.to_pylist()):
+        number = None if value is None else Decimal(value)
+        try:
+            found = None if number is None else convert(number)
+            fits = pa.scalar(found, target).as_py() == number or (number is not None and number.is_nan())
+        except (OverflowError, ValueError, pa.ArrowInvalid):
+            fits = False
+        if not fits:
+            raise _bad(value, at, target)
+        numbers.append(found)
+    return pa.chunked_array([pa.array(numbers, target)])
+
+
+def _first_bad(values: pa.ChunkedArray, target: pa.DataType) -> BadValue:
+    """Find the first value that cannot be cast."""
+    for at in range(len(values)):
+        try:
+            values[at : at + 1].cast(target)
+        except pa.ArrowInvalid:
+            return _bad(values[at].as_py(), at, target)
+    return _bad(None, 0, target)
+
+
+def _bad(value: Any, at: int, target: pa.DataType) -> BadValue:
+    return BadValue(f"a number that {target} cannot hold", at, value, _ADVICE)

@@ -1,0 +1,162 @@
+"""A table that is there already: what a write has to know of it, asked for in one request that any key may send.
+
+The catalogs are read in a block, for the SQL API forbids them in the queries of all keys but the master key, and it
+does not look into blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cartoframes_lite._codec.names import literal, qualify
+from cartoframes_lite._codec.staging_sql import lease_has_run_out
+from cartoframes_lite._codec.statements import do_block
+
+_ANSWER = "cartoframes_lite.answer"  # a setting of the transaction carries the answer out of the block
+
+# What decides how rows get in, and whether replacing them harms anything else. {table} is a regclass.
+_DESCRIPTION = """jsonb_build_object(
+ 'kind', (SELECT relkind FROM pg_class WHERE oid = {table}),
+ 'rules', (SELECT jsonb_agg(rulename ORDER BY rulename) FROM pg_rewrite
+  WHERE ev_class = {table} AND rulename <> '_RETURN'),
+ 'children', (SELECT jsonb_agg(inhrelid::regclass::text ORDER BY 1) FROM pg_inherits WHERE inhparent = {table}),
+ 'dependents', (SELECT jsonb_agg(conrelid::regclass::text ORDER BY 1) FROM pg_constraint
+  WHERE confrelid = {table} AND contype = 'f' AND confdeltype IN ('c', 'n', 'd')),
+ 'row_security', row_security_active({table}),
+ 'triggers', EXISTS (SELECT FROM pg_trigger WHERE tgrelid = {table} AND NOT tgisinternal AND tgname NOT IN
+  ('track_updates', 'test_quota', 'test_quota_per_row', 'update_the_geom_webmercator_trigger')),
+ 'attributes', (SELECT max(attnum) FROM pg_attribute WHERE attrelid = {table}),
+ 'columns', (SELECT jsonb_agg(jsonb_build_array(attname,
+   CASE WHEN base.typnamespace = 'pg_catalog'::regnamespace OR base.typname IN ('geometry', 'geography')
+    THEN base.typname ELSE format_type(base.oid, NULL) END,
+   format_type(base.oid, typmod),
+   CASE WHEN base.typname = 'geometry' THEN postgis_typmod_srid(typmod) ELSE 0 END,
+   CASE WHEN base.typname = 'geometry' AND typmod <> -1 THEN postgis_typmod_dims(typmod) ELSE 4 END,
+   CASE WHEN base.typname = 'geometry' AND typmod <> -1 THEN postgis_typmod_type(typmod) ELSE 'Geometry' END)
+   ORDER BY attnum)
+  FROM pg_attribute JOIN pg_type declared ON declared.oid = atttypid
+  CROSS JOIN LATERAL (SELECT declared.typtype = 'd' AS is_domain) kind
+  JOIN pg_type base ON base.oid = CASE WHEN is_domain THEN declared.typbasetype ELSE declared.oid END
+  CROSS JOIN LATERAL (SELECT CASE WHEN is_domain THEN declared.typtypmod ELSE atttypmod END AS typmod) modifier
+  WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped))"""
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column of a table.
+
+    Attributes
+    ----------
+    name : str
+    pgtype : str
+        The name in ``pg_type``, as ``int4``, ``_int4`` for an array; of a domain, that of its base type.
+    declared : str
+        The type as it is written in SQL, with its length or precision, as ``numeric(10,2)``.
+    srid : int
+        Of a geometry with a declared SRID; else 0.
+    dims : int
+        Of a geometry, the declared number of coordinates of a point; else 4.
+    shape : str
+        Of a geometry, the declared type, as ``PointZ``; ``Geometry`` if there is none.
+    """
+
+    name: str
+    pgtype: str
+    declared: str = ""
+    srid: int = 0
+    dims: int = 4
+    shape: str = "Geometry"
+
+    @property
+    def is_geometry(self) -> bool:
+        """Whether it holds geometries."""
+        return self.pgtype in ("geometry", "geography")
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingTable:
+    """A table that rows can be written to.
+
+    Attributes
+    ----------
+    oid : int
+        Tells it from a table of the same name that is made later.
+    kind : str
+        PostgreSQL's ``relkind``: "r" is a table, "v" a view.
+    columns : mapping of str to TableColumn
+        In the order of the table.
+    rules, children, dependents : tuple of str
+        Its rules; the tables that inherit from it; those whose rows go or change when its rows are deleted.
+    row_security : bool
+        Whether policies hide rows from the key.
+    triggers : bool
+        Whether there are triggers that are not CARTO's.
+    attributes : int
+        How many of the 1,600 attribute numbers are used up, also by columns that are gone.
+    signature : str
+        Of all that; another one means that the table was changed.
+    """
+
+    oid: int
+    kind: str
+    columns: Mapping[str, TableColumn]
+    rules: tuple[str, ...]
+    children: tuple[str, ...]
+    dependents: tuple[str, ...]
+    row_security: bool
+    triggers: bool
+    attributes: int
+    signature: str
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> ExistingTable:
+        """Read the answer of the server."""
+        told = answer["table"]
+        columns = [TableColumn(*column) for column in told["columns"] or ()]
+        return cls(
+            int(answer["oid"]),
+            told["kind"],
+            {column.name: column for column in columns},
+            tuple(told["rules"] or ()),
+            tuple(told["children"] or ()),
+            tuple(told["dependents"] or ()),
+            told["row_security"],
+            told["triggers"],
+            int(told["attributes"] or 0),
+            answer["signature"],
+        )
+
+
+def signature(table: str) -> str:
+    """Compose the expression that gives the signature of a table, a regclass."""
+    return f"md5(({_DESCRIPTION.format(table=table)})::text)"
+
+
+def inspect(table: str, leftovers_of: str) -> str:
+    """Compose the request that describes a table of the account, and lists the staging tables that are there.
+
+    Parameters
+    ----------
+    table : str
+    leftovers_of : str
+        What the names of staging tables begin with.
+    """
+    name = literal(qualify(None, table))
+    leftovers = (
+        f"(SELECT jsonb_agg(jsonb_build_array(relname, {lease_has_run_out('c.oid')}) ORDER BY relname) FROM pg_class c"
+        " WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'"
+        f" AND starts_with(relname::text, {literal(leftovers_of)}) AND pg_has_role(relowner, 'USAGE'))"
+    )
+    body = (
+        f"place := to_regclass(quote_ident(current_schema()) || '.' || {name});\n"
+        "IF place IS NOT NULL THEN\n"
+        f"told := {_DESCRIPTION.format(table='place')};\n"
+        "END IF;\n"
+        f"PERFORM set_config({literal(_ANSWER)}, jsonb_build_object("
+        "'schema', current_schema(), 'oid', place::oid::text,"
+        f" 'table', told, 'signature', md5(told::text), 'leftovers', {leftovers})::text, true);"
+    )
+    block = do_block(body, declare="place regclass; told jsonb;")
+    return f"{block};\nSELECT current_setting({literal(_ANSWER)})::json AS answer"

@@ -1,0 +1,418 @@
+"""The SQL that publishes: one block, so one transaction, that makes staged rows a table or moves them into one.
+
+A block checks what it is about to publish, and renames the staging table: to the name of the new table, or in the end
+to that of a receipt. The new name of that very table, known by its oid, is the proof that the transaction happened; the
+same request a second time finds no such staging table, and changes nothing.
+
+Errors that a block raises itself begin with a code of ``_publishing.REFUSALS``, since no other field of an error passes
+through both the SQL API and the Batch API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+from cartoframes_lite._codec.casts import cast, changed
+from cartoframes_lite._codec.existing import ExistingTable, signature
+from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
+from cartoframes_lite._codec.names import literal, qualify, quote
+from cartoframes_lite._codec.payload import CARTODB_ID, PayloadColumn
+from cartoframes_lite._codec.statements import do_block
+
+RECEIPT = "_published"
+_DECLARE = "n bigint; before bigint; told text; check_ text[]; shape text; place regclass; queue text;"
+# Writers queue for at most this long, or a third of the statement timeout, and then again: waiting for others must not
+# be taken for a statement that takes too long.
+_QUEUE_MS = 4000
+# What locks readers out must not make them wait behind a reader that takes hours.
+_EXCLUSIVE_MS = 2000
+_MAX_ATTRIBUTES = 1600
+BUSY = (
+    "EXCEPTION WHEN deadlock_detected OR lock_not_available THEN RAISE EXCEPTION 'CFL01 %', SQLERRM;"
+    # Two transactions that are the first to touch a table meet in CARTO's own bookkeeping.
+    " WHEN unique_violation THEN GET STACKED DIAGNOSTICS told = TABLE_NAME;"
+    " IF told = 'cdb_tablemetadata' THEN RAISE EXCEPTION 'CFL01 %', SQLERRM; END IF; RAISE;"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A staging table with all its rows.
+
+    Attributes
+    ----------
+    name : str
+    oid : int
+        Tells it from one of the same name, made by a request that arrived twice.
+    rows : int
+        How many were sent.
+    """
+
+    name: str
+    oid: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The staging tables of a write in parts, in order; their names begin with that of the whole."""
+
+    suffixes: tuple[str, ...]
+
+
+def publish_new(
+    schema: str,
+    staged: Staged,
+    table: str,
+    columns: Sequence[PayloadColumn],
+    *,
+    cartodbfy: bool,
+    parts: Parts | None = None,
+    numbered: bool = False,
+) -> str:
+    """Compose the block that makes a staging table the new table.
+
+    Parameters
+    ----------
+    schema : str
+    staged : Staged
+    table : str
+    columns : sequence of PayloadColumn
+        Those of the staging table.
+    cartodbfy : bool
+    parts : Parts, optional
+        Staging tables whose rows come into this one before.
+    numbered : bool
+        The ids of each part begin at 1, and go on behind those of the part before.
+    """
+    place, target = qualify(schema, staged.name), qualify(schema, table)
+    names = {column.name for column in columns}
+    steps = [lock_staging(place, staged)]
+    if parts is not None:
+        values = [
+            f"{quote(column.name)} + $1" if numbered and column.name == CARTODB_ID else quote(column.name)
+            for column in columns
+        ]
+        steps.append(_gather(schema, staged, parts, place, columns, values, names))
+    steps += [
+        f"SELECT count(*) INTO n FROM {place};",
+        _require_rows(staged),
+        "" if parts is not None else _check_values(literal(place), columns, names),
+        f"ALTER TABLE {place} RENAME TO {quote(table)};",
+        f"COMMENT ON TABLE {target} IS NULL;",
+    ]
+    changes = [
+        f"ALTER COLUMN {quote(column.name)} TYPE {column.final_type} USING {cast(column)}"
+        for column in columns
+        if column.final_type != column.staged_type
+    ]
+    if changes:
+        steps.append(f"ALTER TABLE {target} {', '.join(changes)};")
+    if cartodbfy:
+        steps += [rename_belongings(schema, staged.name, table), set_sequence(schema, table)]
+        steps.append(make_carto_table(schema, table, in_final_shape=True))
+    return do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
+
+
+def publish_into(
+    schema: str,
+    staged: Staged,
+    table: str,
+    columns: Sequence[PayloadColumn],
+    existing: ExistingTable,
+    *,
+    replace: bool,
+    drop: Sequence[str] = (),
+    add: Sequence[PayloadColumn] = (),
+    cartodbfy: bool = False,
+    parts: Parts | None = None,
+) -> str:
+    """Compose the block that adds the rows of a staging table to a table, or replaces its rows by them.
+
+    Rows are deleted, and the table is not truncated: a reader whose snapshot is older goes on seeing the old rows. The
+    lock lets readers through and makes writers wait for each other.
+
+    Parameters
+    ----------
+    schema : str
+    staged : Staged
+    table : str
+    columns : sequence of PayloadColumn
+        Those of the staging table.
+    existing : ExistingTable
+        The table as it was when the write was planned; if it is another one by now, nothing happens.
+    replace : bool
+    drop : sequence of str
+    add : sequence of PayloadColumn
+        Columns that go and come.
+    cartodbfy : bool
+        Make it a CARTO table again.
+    parts : Parts, optional
+        Staging tables whose rows are written instead.
+    """
+    place, target = qualify(schema, staged.name), qualify(schema, table)
+    new = {column.name for column in add}
+    steps = [
+        lock_staging(place, staged),
+        f"LOCK TABLE {target} IN {'SHARE ROW EXCLUSIVE' if replace else 'ROW EXCLUSIVE'} MODE;",
+        f"place := to_regclass({literal(target)});",
+        f"IF place::oid <> {existing.oid:d} OR {signature('place')} <> '{existing.signature}' THEN"
+        f" RAISE EXCEPTION 'CFL02 the table % was changed meanwhile', {literal(table)}; END IF;",
+    ]
+    steps += [] if parts is not None else [_check_values(literal(place), columns, new)]
+    if not replace:
+        steps += [_check_srid(target, column) for column in columns if _joins_geometries(column, existing, new)]
+    if replace:
+        steps.append(f"DELETE FROM ONLY {target};")
+        if existing.triggers:
+            steps.append(
+                f"IF EXISTS (SELECT FROM ONLY {target}) THEN"
+                " RAISE EXCEPTION 'CFL05 triggers of the table keep rows from being replaced'; END IF;"
+            )
+    steps += _change_columns(target, existing, drop, add)
+    if existing.triggers:
+        steps.append(f"before := {_net_inserts('place')};")
+    values = [cast(column) for column in columns]
+    if parts is not None:
+        steps.append(_gather(schema, staged, parts, target, columns, values, new))
+    else:
+        names = ", ".join(quote(column.name) for column in columns)
+        steps.append(f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM {place};")
+        steps.append("GET DIAGNOSTICS n = ROW_COUNT;")
+    steps.append(_require_rows(staged))
+    if existing.triggers:
+        steps.append(
+            f"IF current_setting('track_counts')::bool AND {_net_inserts('place')} - before <> {staged.rows:d} THEN"
+            " RAISE EXCEPTION 'CFL05 triggers of the table change the number of rows'; END IF;"
+        )
+    if any(column.name == CARTODB_ID for column in columns):
+        steps.append(set_sequence(schema, table))
+    if cartodbfy:
+        steps.append(make_carto_table(schema, table, in_final_shape=False))
+    # In the end: others may be waiting for this lock, and this transaction waits for nobody any more.
+    steps.append(f"TRUNCATE TABLE {place};\nALTER TABLE {place} RENAME TO {quote(staged.name + RECEIPT)};")
+    return do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
+
+
+def set_sequence(schema: str, table: str) -> str:
+    """Compose the step that lets the sequence of the ids go on behind the largest; not every key may do so."""
+    target = qualify(schema, table)
+    sequence = f"pg_get_serial_sequence({literal(target)}, {literal(CARTODB_ID)})"
+    return (
+        f"IF has_sequence_privilege({sequence}, 'UPDATE') THEN"
+        f" PERFORM setval({sequence}, greatest((SELECT max({quote(CARTODB_ID)}) FROM {target}), 1)); END IF;"
+    )
+
+
+def lock_staging(place: str, staged: Staged) -> str:
+    """Lock the staging table, and prove that it is the one that was filled.
+
+    EXCLUSIVE lets through the sizing of all tables by the quota triggers of other writers, which would wait for
+    ACCESS EXCLUSIVE, and this one for theirs.
+    """
+    return (
+        f"SELECT least({_QUEUE_MS}, coalesce(nullif(setting::int, 0) / 3 + 1, {_QUEUE_MS}))::text INTO queue"
+        " FROM pg_settings WHERE name = 'statement_timeout';\n"
+        "PERFORM set_config('lock_timeout', queue, true);\n"
+        f"IF to_regclass({literal(place)}) IS NOT NULL THEN LOCK TABLE {place} IN EXCLUSIVE MODE; END IF;\n"
+        f"IF to_regclass({literal(place)})::oid IS DISTINCT FROM {staged.oid:d} THEN"
+        " RAISE EXCEPTION 'CFL03 the staging table is not there any more'; END IF;"
+    )
+
+
+def _require_rows(staged: Staged) -> str:
+    """Compare the number of rows, in n, with those that were sent: a request that arrived twice doubles them."""
+    return (
+        f"IF n <> {staged.rows:d} THEN RAISE EXCEPTION"
+        f" 'CFL04 % rows arrived, and {staged.rows:d} were sent: something on the way repeats requests', n; END IF;"
+    )
+
+
+def _check_values(place: str, columns: Sequence[PayloadColumn], new: Container[str]) -> str:
+    """Refuse values that their type in the table would round, cut or pad, by column, row and value.
+
+    ``place`` is an expression whose value is the name of the staging table; ``new`` are the columns whose type is
+    chosen now.
+    """
+    checks = [
+        (column, condition)
+        for column in columns
+        if (condition := changed(column, chosen=column.name in new)) is not None
+    ]
+    if not checks:
+        return ""
+    rows = ", ".join(
+        f"ARRAY[{', '.join(literal(text) for text in (column.name, column.final_type, condition))}]"
+        for column, condition in checks
+    )
+    find = (
+        "SELECT format('column %%L, row %%s: the value %%L does not fit the type %%s', %L, at, left(value, 200), %L)"
+        " FROM (SELECT row_number() OVER (ORDER BY ctid) - 1 AS at, %I::text AS value, %s AS bad FROM %s) s"
+        " WHERE bad LIMIT 1"
+    )
+    count = literal("SELECT count(*) FROM (SELECT FROM %s WHERE %s LIMIT 1) s")
+    return (
+        f"FOREACH check_ SLICE 1 IN ARRAY ARRAY[{rows}] LOOP\n"
+        f"EXECUTE format({count}, {place}, check_[3]) INTO n;\n"
+        "IF n > 0 THEN\n"
+        f"EXECUTE format({literal(find)}, check_[1], check_[2], check_[1], check_[3], {place}) INTO shape;\n"
+        "RAISE EXCEPTION 'CFL06 %', shape;\n"
+        "END IF;\n"
+        "END LOOP;"
+    )
+
+
+def _joins_geometries(column: PayloadColumn, existing: ExistingTable, new: Container[str]) -> bool:
+    """Say whether geometries come to those of a column that declares no SRID."""
+    old = existing.columns.get(column.name)
+    return column.is_geometry and old is not None and old.srid <= 0 and column.name not in new
+
+
+def _check_srid(target: str, column: PayloadColumn) -> str:
+    """Refuse geometries in another CRS than those that the column has: nobody could read both."""
+    name = quote(column.name)
+    return (
+        f"SELECT ST_SRID({name}::geometry) INTO n FROM ONLY {target} WHERE {name} IS NOT NULL LIMIT 1;\n"
+        f"IF n NOT IN (0, {column.srid:d}) THEN RAISE EXCEPTION 'CFL06 column %: the table has geometries in EPSG:%,"
+        f" and the frame in EPSG:{column.srid:d}', {literal(column.name)}, n; END IF;"
+    )
+
+
+def _net_inserts(table: str) -> str:
+    """Count what this transaction has inserted and not deleted; triggers included."""
+    return f"pg_stat_get_xact_tuples_inserted({table}) - pg_stat_get_xact_tuples_deleted({table})"
+
+
+def _change_columns(
+    target: str, existing: ExistingTable, drop: Sequence[str], add: Sequence[PayloadColumn]
+) -> list[str]:
+    """Change the columns of a table whose rows are gone already."""
+    if not drop and not add:
+        return []
+    # A reader that takes hours must not make all that come after it wait behind this one.
+    steps = [f"PERFORM set_config('lock_timeout', least({_EXCLUSIVE_MS}, queue::int)::text, true);"]
+    if THE_GEOM in drop:  # made again by CDB_CartodbfyTable
+        steps.append(f"DROP TRIGGER IF EXISTS update_the_geom_webmercator_trigger ON {target};")
+    reused: list[tuple[str, PayloadColumn]] = []
+    if existing.attributes + len(add) > _MAX_ATTRIBUTES:
+        by_name = [(column.name, column) for column in add if column.name in drop]
+        rest = [column for column in add if column.name not in drop]
+        free = [name for name in drop if name not in {name for name, _ in by_name}]
+        reused = [*by_name, *zip(free, rest, strict=False)]
+        steps += _reuse_columns(target, reused)
+    changes = [f"DROP COLUMN {quote(name)}" for name in drop if name not in {old for old, _ in reused}]
+    new_columns = [column for column in add if column.name not in {new.name for _, new in reused}]
+    changes += [f"ADD COLUMN {quote(column.name)} {column.final_type}" for column in new_columns]
+    if changes:
+        steps.append(f"ALTER TABLE {target} {', '.join(changes)};")
+    return [*steps, "PERFORM set_config('lock_timeout', queue, true);"]
+
+
+def _reuse_columns(target: str, columns: Sequence[tuple[str, PayloadColumn]]) -> list[str]:
+    """Make new columns of those that go: a table has 1,600 numbers for columns, and what is dropped keeps its own."""
+    names = f"ARRAY[{', '.join(literal(new.name) for _, new in columns)}]"
+    numbers = f"(SELECT array_agg(attnum) FROM pg_attribute WHERE attrelid = place AND attname = ANY ({names}))"
+    changes = ", ".join(
+        f"ALTER COLUMN {quote(new.name)} TYPE {new.final_type} USING NULL::{new.final_type}" for _, new in columns
+    )
+    return [
+        *(
+            f"ALTER TABLE {target} RENAME COLUMN {quote(old)} TO {quote(new.name)};"
+            for old, new in columns
+            if old != new.name
+        ),
+        "FOR told IN SELECT 'ALTER TABLE ' || place || ' DROP CONSTRAINT ' || quote_ident(conname) FROM pg_constraint"
+        f" WHERE conrelid = place AND conkey && {numbers} LOOP EXECUTE told; END LOOP;",
+        "FOR told IN SELECT 'DROP INDEX ' || indexrelid::regclass FROM pg_index"
+        f" WHERE indrelid = place AND indkey::int2[] && {numbers} LOOP EXECUTE told; END LOOP;",
+        "FOR told IN SELECT format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %I DROP NOT NULL', place,"
+        f" attname, attname) FROM pg_attribute WHERE attrelid = place AND attname = ANY ({names})"
+        " AND (atthasdef OR attnotnull) LOOP EXECUTE told; END LOOP;",
+        f"ALTER TABLE {target} {changes};",
+    ]
+
+
+def _gather(
+    schema: str,
+    staged: Staged,
+    parts: Parts,
+    target: str,
+    columns: Sequence[PayloadColumn],
+    values: Sequence[str],
+    new: Container[str],
+) -> str:
+    """Move the rows of all parts into a table, and count them in n; short, for batch jobs have 16 KB.
+
+    ``$1`` in the values is the number of rows before those of the part.
+    """
+    names = ", ".join(quote(column.name) for column in columns)
+    insert = f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM "
+    return (
+        "before := 0;\n"
+        f"FOREACH told IN ARRAY string_to_array({literal(','.join(parts.suffixes))}, ',') LOOP\n"
+        f"told := format('%I.%I', {literal(schema)}, {literal(staged.name)} || told);\n"
+        f"{_check_values('told', columns, new)}\n"
+        f"EXECUTE {literal(insert)} || told USING before;\n"
+        "GET DIAGNOSTICS n = ROW_COUNT; before := before + n;\n"
+        "EXECUTE 'DROP TABLE ' || told;\n"
+        "END LOOP;\nn := before;"
+    )
+
+
+def rename_belongings(schema: str, staging: str, table: str) -> str:
+    """Name key and sequence after the table, unless something has the name, as after a rename."""
+    return "\n".join(
+        f"IF to_regclass({literal(qualify(schema, new))}) IS NULL THEN"
+        f" ALTER {kind} {qualify(schema, old)} RENAME TO {quote(new)}; END IF;"
+        for kind, old, new in (
+            ("INDEX", f"{staging}_pkey", _belonging(table, "_pkey")),
+            ("SEQUENCE", f"{staging}_{CARTODB_ID}_seq", _belonging(table, f"_{CARTODB_ID}_seq")),
+        )
+    )
+
+
+def _belonging(table: str, suffix: str) -> str:
+    return table[: 63 - len(suffix)] + suffix
+
+
+def make_carto_table(schema: str, table: str, *, in_final_shape: bool, compare: str | None = None) -> str:
+    """Compose the steps that make a CARTO table, and prove that the_geom holds the same geometries.
+
+    CDB_CartodbfyTable looks for the geometry by SRID, not by name. A table in the final shape keeps its columns, which
+    can be seen by their numbers; another one is written anew, and its geometries are compared.
+
+    Parameters
+    ----------
+    schema, table : str
+    in_final_shape : bool
+    compare : str, optional
+        The condition that there are geometries to compare; without it, a table that has no the_geom must get an empty
+        one.
+    """
+    target = qualify(schema, table)
+    place = f"to_regclass({literal(target)})"
+    if in_final_shape:
+        columns = ", ".join(literal(name) for name in (CARTODB_ID, THE_GEOM, WEB_MERCATOR))
+        measure = (
+            "SELECT string_agg(attrelid || ':' || attnum, ',' ORDER BY attname) FROM pg_attribute"
+            f" WHERE attrelid = {place} AND attname IN ({columns}) INTO"
+        )
+        before, after = f"{measure} shape;", f"{measure} told;"
+    else:
+        measure = f"SELECT count(the_geom) || ':' || coalesce(sum(hashtext(the_geom::text)::bigint), 0) FROM {target}"
+        has_geometry = (
+            f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = {place}"
+            f" AND attname = {literal(THE_GEOM)} AND NOT attisdropped)"
+        )
+        execute = f"EXECUTE {literal(measure)} INTO"
+        nothing = "'0:0'" if compare is None else "NULL"
+        before = f"shape := {nothing}; IF {compare or has_geometry} THEN {execute} shape; END IF;"
+        after = f"{execute} told;"
+    return (
+        f"{before}\nPERFORM CDB_CartodbfyTable({literal(schema)}, {place});\n{after}\n"
+        "IF shape <> told THEN"
+        " RAISE EXCEPTION 'CFL05 CDB_CartodbfyTable would take another column for the_geom'; END IF;\n"
+        # CARTO follows a table from the first time on that this trigger of it fires.
+        f"DELETE FROM {target} WHERE false;"
+    )

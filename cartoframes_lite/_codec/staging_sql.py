@@ -1,0 +1,94 @@
+"""The SQL of staging tables: make, keep, ask what has become of one, drop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cartoframes_lite._codec.names import literal, qualify
+from cartoframes_lite._codec.payload import PayloadColumn
+from cartoframes_lite._codec.statements import column_definitions, do_block
+
+_LEASE_H = 24
+_MARK = "cartoframes_lite: rows on their way into a table, kept until "
+_FORMAT = "YYYY-MM-DD HH24:MI:SS"
+_DROP_WAIT_MS = 500
+
+
+def lease_has_run_out(table: str) -> str:
+    """Compose the condition that the lease of a staging table, an oid, has run out.
+
+    The lease stands in the comment, by the clock of the database: those of the writers may be wrong.
+    """
+    comment = f"obj_description({table}, 'pg_class')"
+    until = f"substring({comment} from {literal(f'^{_MARK}([0-9: -]{{19}}) UTC$')})"
+    return (
+        f"coalesce(to_timestamp({until}, {literal(_FORMAT)})::timestamp < clock_timestamp() AT TIME ZONE 'UTC', true)"
+    )
+
+
+def create_staging(schema: str, staging: str, columns: Sequence[PayloadColumn], *, keyed: bool) -> str:
+    """Compose the request that makes a staging table with a lease, and gives its oid; twice is the same as once."""
+    place = qualify(schema, staging)
+    create = f"CREATE TABLE IF NOT EXISTS {place} ({column_definitions(columns, keyed=keyed)});"
+    block = do_block(f"{create}\n{set_lease(schema, staging)}")
+    return f"{block};\nSELECT to_regclass({literal(place)})::oid::text AS oid"
+
+
+def set_lease(schema: str, table: str) -> str:
+    """Compose the statement, for a block, that gives a staging table a lease from now on."""
+    until = f"to_char((clock_timestamp() AT TIME ZONE 'UTC') + interval '{_LEASE_H} hours', {literal(_FORMAT)})"
+    comment = f"COMMENT ON TABLE {qualify(schema, table)} IS "
+    return f"EXECUTE {literal(comment)} || quote_literal({literal(_MARK)} || {until} || ' UTC');"
+
+
+def renew_lease(schema: str, table: str) -> str:
+    """Compose the request that renews the lease of a staging table, if it is still there."""
+    place = literal(qualify(schema, table))
+    return do_block(f"IF to_regclass({place}) IS NOT NULL THEN {set_lease(schema, table)} END IF;")
+
+
+def drop_staging(schema: str, names: Iterable[str], *, only_expired: bool = False) -> str:
+    """Compose the request that drops staging tables, all but those that somebody uses at this moment.
+
+    Each is tried for half a second: an upload that broke off can hold the lock on its table for hours. With
+    ``only_expired``, a table whose lease has been renewed in the meantime stays.
+    """
+    places = ", ".join(literal(qualify(schema, name)) for name in names)
+    condition = lease_has_run_out("to_regclass(place)") if only_expired else "true"
+    body = (
+        f"PERFORM set_config('lock_timeout', '{_DROP_WAIT_MS}', true);\n"
+        f"FOREACH place IN ARRAY ARRAY[{places}]::text[] LOOP BEGIN\n"
+        "IF to_regclass(place) IS NOT NULL THEN\n"
+        "EXECUTE 'LOCK TABLE ' || place || ' IN ACCESS EXCLUSIVE MODE';\n"
+        f"IF {condition} THEN EXECUTE 'DROP TABLE IF EXISTS ' || place; END IF;\n"
+        "END IF;\n"
+        # It is in use, belongs to somebody else, or has gone: a later write drops it.
+        "EXCEPTION WHEN lock_not_available OR deadlock_detected OR insufficient_privilege OR undefined_table"
+        " OR dependent_objects_still_exist THEN NULL; END; END LOOP;"
+    )
+    return do_block(body, declare="place text;")
+
+
+def publication_state(schema: str, staging: str, oid: int, *, withdraw: bool = False) -> str:
+    """Compose the question what has become of a staging table; it waits for a transaction that is publishing it.
+
+    Publishing is the only thing that renames it: ``published`` means that the table with this oid has another name.
+    ``pending`` is still to be published, ``gone`` is neither. With ``withdraw`` a pending table is dropped, so that no
+    request that is still on its way publishes it; the same request a second time gets the same answer.
+    """
+    place = literal(qualify(schema, staging))
+    steps = (
+        f"IF to_regclass({place})::oid = {oid:d} THEN {f'DROP TABLE {qualify(schema, staging)};' if withdraw else ''}"
+        " END IF;"
+    )
+    body = (
+        # ROW SHARE: it waits for a publish, and not for the sizing of all tables by the quota triggers.
+        f"BEGIN LOCK TABLE {qualify(schema, staging)} IN ROW SHARE MODE; {steps}"
+        " EXCEPTION WHEN undefined_table THEN NULL; END;"
+    )
+    # A regclass whose table is gone is written as its number.
+    return (
+        f"{do_block(body)};\n"
+        f"SELECT CASE WHEN to_regclass({place})::oid = {oid:d} THEN 'pending'"
+        f" WHEN {oid:d}::regclass::text <> '{oid:d}' THEN 'published' ELSE 'gone' END AS state"
+    )

@@ -1,0 +1,93 @@
+"""The SQL that makes, renames and drops whole tables.
+
+Every change is bound to the oid of the table that it is meant for: a request that arrives twice, or late, finds another
+table under that name, and leaves it alone.
+"""
+
+from __future__ import annotations
+
+from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
+from cartoframes_lite._codec.names import literal, qualify, quote
+from cartoframes_lite._codec.publishing_sql import BUSY, Staged, lock_staging, make_carto_table, rename_belongings
+from cartoframes_lite._codec.staging_sql import set_lease
+from cartoframes_lite._codec.statements import CARTO_SRIDS, do_block
+
+
+def find_table(table: str) -> str:
+    """Compose the question for the schema of the account, and for the oid of a table or view in it."""
+    place = f"to_regclass(quote_ident(current_schema()) || '.' || {literal(qualify(None, table))})"
+    return f"SELECT current_schema() AS schema, {place}::oid::text AS oid"
+
+
+def drop_table(schema: str, table: str, oid: int) -> str:
+    """Compose the request that drops a table, once."""
+    place = qualify(schema, table)
+    return do_block(f"IF to_regclass({literal(place)})::oid = {oid:d} THEN DROP TABLE {place}; END IF;")
+
+
+def rename_table(schema: str, table: str, oid: int, new: str, replaced_oid: int | None) -> str:
+    """Compose the request that gives a table another name; the table that has it goes, if it is meant to."""
+    old_place, new_place = qualify(schema, table), qualify(schema, new)
+    steps = f"{_make_room(new_place, replaced_oid)}\nALTER TABLE {old_place} RENAME TO {quote(new)};"
+    return do_block(
+        f"IF to_regclass({literal(old_place)})::oid = {oid:d} THEN\n{steps}\n"
+        f"ELSIF to_regclass({literal(new_place)})::oid IS DISTINCT FROM {oid:d} THEN"
+        f" RAISE EXCEPTION 'the table % was changed or dropped meanwhile', {literal(table)}; END IF;"
+    )
+
+
+def name_of(oid: int) -> str:
+    """Compose the question for the name of a table; NULL if it is gone."""
+    return f"SELECT nullif({oid:d}::regclass::text, '{oid:d}') AS name"
+
+
+def stage_query(schema: str, staging: str, query: str, *, make_carto: bool) -> str:
+    """Compose the request that fills a staging table with the rows of a query, in the shape that they shall have."""
+    place = qualify(schema, staging)
+    steps = ""
+    if make_carto:
+        steps = (
+            f"place := to_regclass({literal(place)});\n{_relax_further_geometries()}\n"
+            f"{make_carto_table(schema, staging, in_final_shape=False, compare=_HAS_THE_GEOM)}\n"
+        )
+    block = do_block(steps + set_lease(schema, staging), declare="place regclass; shape text; told text;")
+    return f"CREATE TABLE {place} AS (\n{query}\n);\n{block}"
+
+
+def publish_copy(schema: str, staged: Staged, table: str, replaced_oid: int | None, *, make_carto: bool) -> str:
+    """Compose the block that makes a staging table, which is complete, the new table."""
+    place, target = qualify(schema, staged.name), qualify(schema, table)
+    steps = [
+        lock_staging(place, staged),
+        _make_room(target, replaced_oid),
+        f"ALTER TABLE {place} RENAME TO {quote(table)};",
+        f"COMMENT ON TABLE {target} IS NULL;",
+    ]
+    if make_carto:
+        steps += [rename_belongings(schema, staged.name, table), f"DELETE FROM {target} WHERE false;"]
+    return do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare="told text; queue text;")
+
+
+# Only this column can be told from what CARTO would make of it: others are reprojected.
+_HAS_THE_GEOM = (
+    f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = place AND attname = {literal(THE_GEOM)} AND NOT attisdropped"
+    " AND atttypid = 'geometry'::regtype AND postgis_typmod_srid(atttypmod) = 4326)"
+)
+
+
+def _relax_further_geometries() -> str:
+    """Take the SRID from the declaration of further geometries, so that CARTO does not make the_geom of one of them."""
+    srids = ", ".join(str(srid) for srid in CARTO_SRIDS)
+    further = (
+        "SELECT format('ALTER TABLE %s ALTER COLUMN %I TYPE geometry', place, attname) FROM pg_attribute"
+        " WHERE attrelid = place AND NOT attisdropped AND atttypid = 'geometry'::regtype"
+        f" AND postgis_typmod_srid(atttypmod) IN ({srids})"
+        f" AND attname NOT IN ({literal(THE_GEOM)}, {literal(WEB_MERCATOR)})"
+    )
+    return f"IF {_HAS_THE_GEOM} THEN FOR told IN {further} LOOP EXECUTE told; END LOOP; END IF;"
+
+
+def _make_room(place: str, replaced_oid: int | None) -> str:
+    if replaced_oid is None:
+        return ""
+    return f"IF to_regclass({literal(place)})::oid = {replaced_oid:d} THEN DROP TABLE {place}; END IF;"

@@ -1,0 +1,150 @@
+"""Publish a staging table exactly once, whatever becomes of requests and answers.
+
+Publishing gives the staging table another name, by which it is known, with its oid, that it happened. As long as the
+answer is not known, the server is asked; a table that is still to be published is published again, which does nothing
+if the first request has gone through in the meantime.
+"""
+
+from __future__ import annotations
+
+import time
+
+from cartoframes_lite._client.transaction import run
+from cartoframes_lite._codec.publishing_sql import RECEIPT, Staged
+from cartoframes_lite._codec.staging_sql import publication_state
+from cartoframes_lite._target import Destination, drop
+from cartoframes_lite.errors import (
+    CartoError,
+    ConnectionFailed,
+    ConversionError,
+    JobError,
+    PublishUnknown,
+    ServerError,
+    SQLError,
+    TableChangedError,
+)
+
+_ATTEMPTS = 3
+_PAUSE_S = 1.0
+_QUESTIONS = 5  # what has become of a publish: over 15 s, for a database that is just starting again
+_BUSY_S = 300.0  # how long a table may be in use by others
+_LONGEST_PAUSE_S = 5.0
+
+BUSY = "CFL01"
+CHANGED = "CFL02"
+_GONE = "CFL03"
+# Errors that the publishing block raises itself, by the code in front of their message.
+REFUSALS: dict[str, type[CartoError]] = {
+    BUSY: CartoError,
+    CHANGED: TableChangedError,
+    _GONE: CartoError,
+    "CFL04": CartoError,
+    "CFL05": CartoError,
+    "CFL06": ConversionError,
+}
+
+
+def publish(destination: Destination, staged: Staged, transaction: str, *, leaves_receipt: bool) -> None:
+    """Run the publishing transaction until it is known to have happened, or to be refused.
+
+    Parameters
+    ----------
+    destination : Destination
+    staged : Staged
+    transaction : str
+        The block.
+    leaves_receipt : bool
+        Whether it renames the staging table to a receipt, and not to the new table.
+
+    Raises
+    ------
+    PublishUnknown
+        If the server does not say what has become of it.
+    TableChangedError
+        If the table is another one than the write was planned for. The staging table is still there then.
+    ConversionError
+        If a value would not survive its type in the table.
+    CartoError
+        If it was refused. Nothing has been written then, and nothing will be.
+    """
+    lost = 0
+    deadline, pause_s = time.monotonic() + _BUSY_S, _PAUSE_S / 4
+    while True:
+        try:
+            run(destination.client.sql, destination.client.batch, transaction, what=f"publishing {destination.table!r}")
+        except CartoError as error:
+            code = refusal_code(error)
+            if code == BUSY and time.monotonic() < deadline:
+                # A deadlock, or a lock that was not to be had, proves that nothing was done.
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            is_lost = isinstance(error, ConnectionFailed | ServerError)
+            lost += is_lost
+            if is_lost and lost < _ATTEMPTS:
+                state = _ask(destination, staged)
+                if state == "pending":
+                    time.sleep(_PAUSE_S * lost)
+                    continue
+            elif code == CHANGED:
+                state = _ask(destination, staged) if lost else "pending"  # it can be planned again
+            else:
+                state = _settle(destination, staged)
+            if state == "gone" and lost:
+                raise _unknown(destination, staged) from error
+            if state != "published":
+                raise _explained(destination, error, code) from error
+        break
+    if leaves_receipt:
+        drop(destination, [staged.name + RECEIPT])
+
+
+def refusal_code(error: CartoError) -> str | None:
+    """Find the code of a publishing block in an error of the SQL API, or of the Batch API."""
+    if not isinstance(error, SQLError | JobError):
+        return None
+    message = str(error)
+    if isinstance(error, JobError):
+        message = str((error.job or {}).get("failed_reason", ""))
+    return message[:5] if message[:5] in REFUSALS else None
+
+
+def _explained(destination: Destination, error: CartoError, code: str | None) -> CartoError:
+    """Give a refusal of the block the class and the words that users know; other errors stay as they are."""
+    if code is None:
+        return error
+    message = str((error.job or {}).get("failed_reason", "")) if isinstance(error, JobError) else str(error)
+    reason = message.removeprefix(code).strip().partition(" (HTTP ")[0]
+    if code == _GONE:
+        reason = "somebody else dropped the staging table with the rows"
+    return REFUSALS[code](f"the table {destination.table!r} was not changed: {reason}")
+
+
+def _settle(destination: Destination, staged: Staged) -> str:
+    """Ask for the last time, and see to it that no request that is still on its way changes the answer."""
+    state = _ask(destination, staged)
+    if state != "pending":
+        return state
+    state = _ask(destination, staged, withdraw=True)
+    return "withdrawn" if state == "gone" else state
+
+
+def _ask(destination: Destination, staged: Staged, *, withdraw: bool = False) -> str:
+    """Ask until there is an answer, for some time; asking twice does no harm."""
+    question = publication_state(destination.schema, staged.name, staged.oid, withdraw=withdraw)
+    for asked in range(1, _QUESTIONS + 1):
+        try:
+            return str(destination.client.sql.row(question, "state")["state"])
+        except CartoError as error:
+            if asked == _QUESTIONS:
+                raise _unknown(destination, staged) from error
+            time.sleep(_PAUSE_S * 2 ** (asked - 1))
+    raise AssertionError("unreachable")
+
+
+def _unknown(destination: Destination, staged: Staged) -> PublishUnknown:
+    return PublishUnknown(
+        f"the connection broke while {destination.table!r} was published, and the server does not say whether it was:"
+        f" if there is a table {staged.name!r}, it was not, and the next write drops that; else look whether"
+        f" {destination.table!r} has the rows"
+    )

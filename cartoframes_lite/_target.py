@@ -1,0 +1,116 @@
+"""The table that a write goes to, as the server describes it, and the staging tables that are there beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.answers import checked
+from cartoframes_lite._codec.existing import ExistingTable, inspect
+from cartoframes_lite._codec.names import qualify
+from cartoframes_lite._codec.staging_sql import drop_staging
+from cartoframes_lite._staging_names import PREFIX, is_abandoned
+from cartoframes_lite.errors import CartoError, ConversionError
+
+_SWEPT = 50  # staging tables that one write drops; the next one goes on
+_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where rows go: a table of the schema of an account."""
+
+    client: Client
+    schema: str
+    table: str
+
+    @property
+    def place(self) -> str:
+        """The quoted name."""
+        return qualify(self.schema, self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the server says at the beginning of a write.
+
+    Attributes
+    ----------
+    destination : Destination
+    existing : ExistingTable or None
+        None if there is no such table.
+    leftovers : tuple of (str, bool)
+        The staging tables, and whether their lease has run out.
+    """
+
+    destination: Destination
+    existing: ExistingTable | None
+    leftovers: tuple[tuple[str, bool], ...]
+
+
+def inspect_target(client: Client, table: str) -> Target:
+    """Ask, in one request, for the schema of the account, the table, and the staging tables that are there."""
+
+    def read(answer: Any) -> Target:
+        existing = None if answer["oid"] is None else ExistingTable.of(answer)
+        leftovers = tuple((str(name), bool(has_run_out)) for name, has_run_out in answer["leftovers"] or ())
+        return Target(Destination(client, str(answer["schema"]), table), existing, leftovers)
+
+    row = client.sql.row(inspect(table, PREFIX), "answer")
+    return checked(read, row["answer"], f"the table {table!r}")
+
+
+def require_writable(table: str, existing: ExistingTable, *, replace: bool) -> None:
+    """Refuse a table whose rows would not be what was written, or whose replacement harms others.
+
+    Raises
+    ------
+    ConversionError
+        If it is a view or something else that is no table; or if it has rules; or, for a replace, if its rows cannot
+        all be deleted, or the rows of other tables would go with them.
+    """
+    verb = "replaced" if replace else "appended to"
+    if existing.kind != "r" and not (existing.kind == "p" and not replace):
+        kind = _KINDS.get(existing.kind, "no table")
+        raise ConversionError(f"{table!r} is {kind}, which cannot be {verb}: write to a table of another name")
+    if existing.rules:
+        raise ConversionError(f"{table!r} has the rules {list(existing.rules)}, which change what is written")
+    if not replace:
+        return
+    if existing.row_security:
+        raise ConversionError(f"{table!r} has row security, which hides rows from this key: use its owner's")
+    if existing.children:
+        raise ConversionError(
+            f"the tables {list(existing.children)} inherit from {table!r}, and their rows would still be read with it"
+        )
+    if existing.dependents:
+        raise ConversionError(
+            f"rows of {list(existing.dependents)} would be deleted or changed with those of {table!r}"
+            " (foreign keys with ON DELETE CASCADE, SET NULL or SET DEFAULT): change these keys first, or append"
+        )
+
+
+def sweep(target: Target) -> None:
+    """Drop the staging tables that no write uses any more; whatever goes wrong, the next write tries again."""
+    destination = target.destination
+    for expired in (False, True):
+        names = [
+            name
+            for name, has_run_out in target.leftovers
+            # Whether the lease is what decides, which is looked at once more then.
+            if is_abandoned(name, lease_has_run_out=False) is not expired
+            and is_abandoned(name, lease_has_run_out=has_run_out)
+        ]
+        drop(destination, names, only_expired=expired)
+
+
+def drop(destination: Destination, names: list[str], *, only_expired: bool = False) -> None:
+    """Drop staging tables if the server can be reached, and nobody uses them; else a later write does it."""
+    if not names:
+        return
+    request = drop_staging(destination.schema, names[:_SWEPT], only_expired=only_expired)
+    try:
+        destination.client.sql.send(request, idempotent=True)
+    except (CartoError, OSError):
+        return

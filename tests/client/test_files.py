@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from cartoframes_lite._client import files
+from cartoframes_lite.errors import ConnectionFailed, QueryTimeout, SQLError
+
+ERROR = b'{"error":["division by zero"]}'
+LONG_ERROR = json.dumps({"error": ["invalid input: " + "x" * 300_000]}).encode()
+TIMEOUT = b'{"error":["You are over platform\'s limits: SQL query timeout error. Refactor your query."]}'
+BINARY = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+FEATURES = b'{"type": "FeatureCollection", "features": [{"type":"Feature","geometry":null,"properties":'
+
+
+def zipped() -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("a.csv", "a\n1\n" * 100)
+        archive.writestr("b.csv", "b\n2\n")
+    return target.getvalue()
+
+
+def database(folder: Path) -> bytes:
+    path = folder / "x.gpkg"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t AS SELECT 1 AS a")
+    connection.commit()
+    connection.close()
+    return path.read_bytes()
+
+
+def check(name: str) -> Callable[[bytes], None]:
+    found: Callable[[BinaryIO, str], None] = getattr(files, name)
+    return lambda content: found(io.BytesIO(content), "here")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("check_rows", b""),
+        ("check_rows", b"1\n2\n"),
+        ("check_rows", b"a\r\n1\r\n"),
+        ("check_rows", b"1\n" + ERROR + b"\n"),
+        ("check_rows", b'"two\n lines"\n'),
+        ("check_binary_copy", BINARY + b"\xff\xff"),
+        ("check_binary_copy", BINARY + b"\0\1\0\0\0\x1e" + ERROR + b"\xff\xff"),
+        ("check_geojson", b'{"type": "FeatureCollection", "features": []}'),
+        ("check_geojson", FEATURES + b'{"j":{"a":[],"error":["x"]}}}]}'),
+        ("check_geojson", FEATURES + b'{"j":"],\\"error\\":[\\"x\\"]}"}}]}\n'),
+        ("check_xml", b"<kml><Document></Document></kml>\n"),
+        ("check_xml", b"<svg></svg>\n"),
+        ("check_object", b'{"type":"Topology","arcs":[undefined]}'),
+        ("check_zip", zipped()),
+        ("check_zip", b"PK\x05\x06" + bytes(18)),
+    ],
+)
+def test_what_is_complete_passes(name: str, content: bytes) -> None:
+    check(name)(content)
+
+
+@pytest.mark.parametrize("error", [ERROR, LONG_ERROR], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("check_rows", b""),
+        ("check_rows", b"1\n2\n"),
+        ("check_rows", b"1\n" + ERROR + b"\n"),
+        ("check_binary_copy", BINARY + b"\0\1\0\0\0\1x"),
+        ("check_binary_copy", BINARY + b"\0\1\0\0\0\x1e" + ERROR),
+    ],
+)
+def test_an_error_behind_the_data_is_raised(name: str, data: bytes, error: bytes) -> None:
+    with pytest.raises(SQLError, match=r"division|invalid"):
+        check(name)(data + error)
+
+
+@pytest.mark.parametrize("error", [ERROR, LONG_ERROR], ids=["short", "long"])
+def test_an_error_behind_the_features_is_raised(error: bytes) -> None:
+    with pytest.raises(SQLError, match=r"division|invalid"):
+        check("check_geojson")(FEATURES + b'{"error":["mine"]}}],' + error[1:])
+
+
+@pytest.mark.parametrize(("name", "data"), [("check_rows", b"1\n"), ("check_geojson", FEATURES + b"{}}],")])
+def test_a_timeout_behind_the_data_is_one(name: str, data: bytes) -> None:
+    with pytest.raises(QueryTimeout):
+        check(name)(data + (TIMEOUT if name == "check_rows" else TIMEOUT[1:]))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("check_rows", b"1\n2"),
+        ("check_rows", b"1\n" + ERROR[:-1]),
+        ("check_binary_copy", b""),
+        ("check_binary_copy", BINARY),
+        ("check_binary_copy", BINARY[3:] + b"\xff\xff"),
+        ("check_binary_copy", BINARY + b"\xff\xff\0"),
+        ("check_geojson", b""),
+        ("check_geojson", FEATURES),
+        ("check_xml", b"<kml><Document></Document></km"),
+        ("check_object", b'{"arcs":['),
+        ("check_zip", b""),
+        ("check_zip", zipped()[:-1]),
+        ("check_zip", zipped()[:-22]),
+        ("check_zip", zipped()[10:]),
+        ("check_zip", zipped() + b"x"),
+        ("check_zip", zipped()[:50] + zipped()[60:]),
+        ("check_zip", b"<html>"),
+        ("check_sqlite", b""),
+        ("check_sqlite", b"SQLite format 3\0"),
+    ],
+)
+def test_what_is_not_complete_is_refused(name: str, content: bytes) -> None:
+    with pytest.raises(ConnectionFailed, match="here"):
+        check(name)(content)
+
+
+def test_a_database_has_all_its_pages(tmp_path: Path) -> None:
+    whole = database(tmp_path)
+    check("check_sqlite")(whole)
+    for cut in (1, 4096):
+        with pytest.raises(ConnectionFailed):
+            check("check_sqlite")(whole[:-cut])
+
+
+def test_a_file_that_was_there_stays_as_it_is(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    target.write_text("old")
+    with pytest.raises(ConnectionFailed):
+        files.write_blocks(target, [b"1\n", b"2"], check=lambda file: files.check_rows(file, "here"))
+    assert [*tmp_path.iterdir()] == [target]
+    assert target.read_text() == "old"

@@ -1,0 +1,83 @@
+"""Tables that are deleted, renamed and copied over a network that loses answers and repeats requests."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from fault_proxy import Fault, answer
+from tally import TALLY
+
+import cartoframes_lite as cfl
+
+FRAME = pd.DataFrame({"a": [1, 2, 3]})
+LOST = {
+    "cut": [Fault(b"DO+", "response", 0)],
+    "for good": [Fault(b"DO+", "response", 0, for_good=True)],
+    "504": [Fault(b"DO+", "response", 0, "answer", instead=answer("504 Gateway Timeout"))],
+    "not sent": [Fault(b"DO+", "request", 0)],
+    "twice": [Fault(b"DO+", "request", deed="twice")],
+}
+
+
+@pytest.fixture(params=LOST)
+def faults(request):
+    return [Fault(fault.request, fault.side, fault.at, fault.deed, fault.for_good, instead=fault.instead)
+            for fault in LOST[request.param]]  # fmt: skip
+
+
+def test_a_delete_that_arrives_late_spares_the_table_that_is_made_since(proxy, through, carto):
+    cfl.to_carto(FRAME, "t", carto.credentials)
+    proxy.play(Fault(b"DROP+TABLE", "request", deed="again", pause_s=0.3))
+    assert cfl.delete_table("t", through)
+    cfl.to_carto(FRAME, "t", carto.credentials)
+    proxy.wait_for_late()
+    TALLY.faults += 1
+    assert len(cfl.read_carto("t", carto.credentials)) == 3
+
+
+def test_a_delete_is_done_or_an_error(proxy, through, carto, faults):
+    cfl.to_carto(FRAME, "t", carto.credentials)
+    proxy.play(*faults)
+    try:
+        assert cfl.delete_table("t", through)
+    except cfl.ConnectionFailed:
+        pass
+    else:
+        assert not cfl.has_table("t", carto.credentials)
+    TALLY.faults += 1
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "replace"])
+def test_a_rename_is_done_once_or_said_to_be_unknown(if_exists, proxy, through, carto, faults, database):
+    cfl.to_carto(FRAME, "t", carto.credentials)
+    if if_exists == "replace":
+        cfl.to_carto(FRAME.assign(b=1), "u", carto.credentials)
+    proxy.play(*faults)
+    try:
+        cfl.rename_table("t", "u", through, if_exists=if_exists)
+    except cfl.PublishUnknown:
+        assert proxy.is_dead
+    else:
+        assert list(cfl.read_carto("u", carto.credentials, columns=["a"])["a"]) == [1, 2, 3]
+        assert not cfl.has_table("t", carto.credentials)
+    TALLY.faults += 1
+
+
+@pytest.mark.parametrize("mark", [b"CREATE+TABLE", b"RENAME+TO"])
+@pytest.mark.parametrize("deed", ["cut", "twice", "again"])
+def test_a_copy_is_there_once_or_not_at_all(mark, deed, proxy, through, carto, database):
+    cfl.to_carto(FRAME, "t", carto.credentials)
+    side = "response" if deed == "cut" else "request"
+    proxy.play(Fault(mark, side, 0, deed, pause_s=0.1))
+    try:
+        cfl.copy_table("t", "u", through)
+    except cfl.CartoError:
+        assert not cfl.has_table("u", carto.credentials)
+    else:
+        assert len(cfl.read_carto("u", carto.credentials)) == 3
+    proxy.wait_for_late()
+    proxy.heal()
+    database.settle()
+    cfl.to_carto(FRAME, "another", carto.credentials)
+    assert database.leftovers() == []
+    TALLY.faults += 1

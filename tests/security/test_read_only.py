@@ -1,0 +1,207 @@
+"""Requests without a key, and maps, write nothing, even where the owner of the account gave rights to everybody."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from doors import Doors
+from everything import Everything, differences
+
+# What an account can do to make writing easy for requests without a key. As functions are made, everybody may run them.
+_GENEROUS = """
+    CREATE TABLE open_to_all (a int); GRANT ALL ON open_to_all TO publicuser;
+    CREATE SEQUENCE counter; GRANT ALL ON SEQUENCE counter TO publicuser;
+    GRANT CREATE ON SCHEMA public TO publicuser;
+    CREATE FUNCTION writing() RETURNS int LANGUAGE sql SECURITY DEFINER
+        AS 'INSERT INTO open_to_all VALUES (1) RETURNING a';
+    CREATE FUNCTION counting_on() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$ SELECT nextval('counter') $$;
+    CREATE PROCEDURE committing() LANGUAGE plpgsql
+        AS 'BEGIN COMMIT; INSERT INTO open_to_all VALUES (1); COMMIT; END';
+    GRANT SELECT ON bystander TO publicuser
+"""
+_INSERT = "INSERT INTO open_to_all VALUES (1)"
+STATEMENTS = [
+    _INSERT,
+    "WITH x AS (INSERT INTO open_to_all VALUES (1) RETURNING a) SELECT * FROM x",
+    "SELECT writing()",
+    "SELECT counting_on()",
+    "SELECT nextval('counter')",
+    "SELECT setval('counter', 99)",
+    "CALL committing()",
+    "CREATE TABLE made (a int)",
+    "CREATE TABLE made AS SELECT nextval('counter') AS a",
+    "CREATE TEMP TABLE made (a int)",
+    "CREATE TEMP TABLE x (a int); CREATE TRIGGER t AFTER INSERT ON x EXECUTE FUNCTION cdb_tablemetadata_trigger();"
+    " INSERT INTO x VALUES (1)",
+    "SELECT a INTO made FROM open_to_all",
+    "TRUNCATE open_to_all",
+    "SELECT lo_create(0)",
+    "ALTER ROLE CURRENT_USER SET search_path = nowhere",
+    "ALTER ROLE CURRENT_USER PASSWORD 'x'",
+    "DROP OWNED BY CURRENT_USER",
+    "SELECT * FROM open_to_all FOR UPDATE",
+    "SELECT pg_advisory_lock(1)",
+    "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
+    "SELECT pg_notify('a', 'b')",
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity",
+    "SELECT cartodb.cdb_tablemetadatatouch('open_to_all')",
+    "SELECT CDB_CartodbfyTable('open_to_all')",
+]
+# The ways to get out of a transaction that cannot write, or to begin another one.
+ESCAPES = [
+    "COMMIT; {}",
+    "ROLLBACK; {}",
+    "END; {}",
+    "ABORT; {}",
+    "COMMIT; SET TRANSACTION READ WRITE; {}",
+    "COMMIT AND CHAIN; SET TRANSACTION READ WRITE; {}",
+    "SET TRANSACTION READ WRITE; {}",
+    "BEGIN READ WRITE; {}; COMMIT",
+    "BEGIN; SET TRANSACTION READ WRITE; {}; COMMIT",
+    "START TRANSACTION READ WRITE; {}; COMMIT",
+    "COMMIT; BEGIN TRANSACTION READ WRITE; {}; COMMIT",
+    "SET default_transaction_read_only = off; COMMIT; BEGIN; {}; COMMIT",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE; COMMIT; {}",
+    "SET transaction_read_only = off; {}",
+    "SELECT set_config('transaction_read_only', 'off', false); {}",
+    "SAVEPOINT s; ROLLBACK TO s; SET TRANSACTION READ WRITE; {}; RELEASE s; COMMIT",
+    "RESET ALL; COMMIT; {}",
+    "DISCARD ALL; {}",
+    "DO $$ BEGIN COMMIT; {}; END $$",
+    "DO $$ BEGIN PERFORM set_config('transaction_read_only', 'off', true); {}; END $$",
+    "DO $$ BEGIN BEGIN RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN {}; END; END $$",
+    "PREPARE p AS {}; COMMIT; EXECUTE p",
+    # What one reader takes for a comment or a string, and another one does not.
+    "--\r{} --\n BEGIN",
+    "/* /* */ BEGIN; */ {}",
+    "SET standard_conforming_strings = off; SELECT '\\' , '; COMMIT; {}; --'",
+    "SELECT E'\\'; COMMIT; {}; --'",
+    "SELECT $a$ $b$; COMMIT; {}; SELECT $c$ $a$",
+    "SELECT 1 AS a$b$; COMMIT; {}; SELECT 1 AS c$d$",
+]
+
+
+@pytest.fixture
+def generous(doors: Doors) -> Doors:
+    """Give an account whose owner has granted too much."""
+    doors.run(_GENEROUS)
+    return doors
+
+
+def sequence_and_settings(doors: Doors) -> object:
+    """Return what a database remembers beside its rows and its catalog."""
+    return (
+        doors.run("SELECT last_value, is_called FROM counter"),
+        doors.run("SELECT count(*) FROM pg_db_role_setting WHERE setrole <> 0"),
+        doors.run("SELECT count(*) FROM pg_largeobject_metadata"),
+    )
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_no_statement_without_a_key_writes(generous: Doors, everything: Everything, statement: str) -> None:
+    before = everything.snapshot(), sequence_and_settings(generous)
+    answer = generous.public().sql(statement)
+    assert answer.status_code in (400, 403), answer.text
+    generous.public().call("GET", "/api/v2/sql/copyto", params={"q": f"COPY ({statement}) TO STDOUT"})
+    assert differences(before[0], everything.snapshot()) == {}
+    assert sequence_and_settings(generous) == before[1]
+
+
+def test_no_way_leads_out_of_a_transaction_that_cannot_write(generous: Doors, everything: Everything) -> None:
+    public, before = generous.public(), (everything.snapshot(), sequence_and_settings(generous))
+    for escape in ESCAPES:
+        for statement in (_INSERT, "SELECT writing()", "SELECT counting_on()"):
+            query = escape.format(statement.replace("SELECT", "PERFORM") if "DO $$" in escape else statement)
+            public.sql(query)
+            for form in ("csv", "geojson", "svg", "topojson", "shp"):
+                public.sql(f"SELECT 1 AS a) AS x; {query}; SELECT * FROM (SELECT 1 AS a", format=form)
+            public.sql(f"SELECT 1 AS a) AS x; {query}; --", order_by="a", rows_per_page=1, page=0)
+            public.call("GET", "/api/v2/sql/copyto", params={"q": f"COPY open_to_all TO STDOUT; {query}"})
+            public.call(
+                "POST", "/api/v2/sql/copyfrom", params={"q": f"COPY open_to_all FROM STDIN; {query}"}, data="1\n"
+            )
+            assert differences(before[0], everything.snapshot()) == {}, query
+    assert sequence_and_settings(generous) == before[1]
+
+
+def test_errors_are_those_of_missing_rights(doors: Doors) -> None:
+    doors.run("GRANT SELECT ON bystander TO publicuser")
+    for statement, status, message in (
+        ("INSERT INTO bystander VALUES (3)", 403, "permission denied for table bystander"),
+        ("UPDATE bystander SET b = ''", 403, "permission denied for table bystander"),
+        ("SELECT * FROM bystander FOR UPDATE", 403, "permission denied for table bystander"),
+        ("CREATE TABLE made (a int)", 403, "permission denied for schema public"),
+        ("TRUNCATE bystander", 403, "permission denied for table bystander"),
+        ("DROP TABLE bystander", 400, "must be owner of table bystander"),
+        ("/* ( */ (SELECT 1 LIMIT 0); DELETE FROM other.bystander", 403, "permission denied for schema other"),
+    ):
+        answer = doors.public().sql(statement)
+        assert (answer.status_code, answer.json()["error"]) == (status, [message])
+
+
+def test_reading_in_transactions_of_ones_own_goes_on(generous: Doors) -> None:
+    public = generous.public()
+    assert public.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 AS a; COMMIT") == [{"a": 1}]
+    assert public.run("SET search_path = other; BEGIN; SHOW search_path; COMMIT; SELECT 2 AS a") == [
+        {"search_path": "other"},
+        {"a": 2},
+    ]
+    assert public.run("SELECT ';' AS a; ; SELECT $$;$$ AS a; -- ; end") == [{"a": ";"}, {"a": ";"}]
+    copied = public.call(
+        "GET", "/api/v2/sql/copyto", params={"q": "COPY (SELECT a FROM bystander ORDER BY a) TO STDOUT;"}
+    )
+    assert copied.text == "1\n2\n"
+    generous.run(_INSERT)
+    assert public.run("SELECT count(*) AS n FROM open_to_all") == [{"n": 1}]
+
+
+def test_queries_of_maps_cannot_write_with_the_rights_of_the_owner(generous: Doors, everything: Everything) -> None:
+    before = everything.snapshot(), sequence_and_settings(generous)
+    point = "ST_SetSRID(ST_MakePoint(0, 0), 3857) AS the_geom_webmercator"
+    off = "set_config('default_transaction_read_only', 'off', false), set_config('transaction_read_only', 'off', true)"
+    for expression in ("writing()", "counting_on()", off):
+        layers = [
+            {"type": "mapnik", "options": {"sql": f"SELECT {value}, 1 AS cartodb_id, {point}"}}
+            for value in (off, expression, "writing()", "counting_on()")
+        ]
+        made = generous.map(*layers)
+        if made.status_code == 200:
+            tile = f"/api/v1/map/{made.json()['layergroupid']}/0/0/0.mvt"
+            assert generous.call("GET", tile).status_code >= 400
+    assert differences(before[0], everything.snapshot()) == {}
+    assert sequence_and_settings(generous) == before[1]
+
+
+def test_what_runs_with_other_rights_for_everybody_only_reads(doors: Doors) -> None:
+    found = doors.run(
+        "SELECT p.oid::regprocedure::text AS function FROM pg_proc p WHERE prosecdef"
+        " AND has_function_privilege('publicuser', p.oid, 'EXECUTE') ORDER BY 1"
+    )
+    assert found == [{"function": "_cdb_userquotainbytes()"}]
+    assert doors.run("SELECT provolatile AS v FROM pg_proc WHERE proname = '_cdb_userquotainbytes'") == [{"v": "s"}]
+
+
+def test_keys_with_grants_keep_what_only_they_may_do(doors: Doors) -> None:
+    client = doors.regular("bystander", permissions=("select", "insert"), create=True)
+    client.run("CREATE TEMP TABLE x (a int); INSERT INTO x VALUES (1)")
+    client.run("SELECT pg_advisory_lock(1), pg_notify('a', 'b')")
+    client.run("CREATE TABLE made (a int); SELECT CDB_CartodbfyTable('made'); INSERT INTO made (a) VALUES (1)")
+
+
+def test_rights_of_an_older_data_directory_are_taken_away(tmp_path) -> None:
+    from cartoframes_lite.local import start
+
+    with start(user="tester", data_dir=tmp_path / "data") as carto:
+        client = Doors.of(carto).regular(create=True)
+        with psycopg.connect(carto.dsn, autocommit=True) as connection:
+            connection.execute("GRANT TEMPORARY ON DATABASE carto TO PUBLIC, publicuser")
+            connection.execute("GRANT EXECUTE ON FUNCTION cartodb.cdb_tablemetadata_trigger() TO PUBLIC")
+    with start(user="tester", data_dir=tmp_path / "data") as carto:
+        with psycopg.connect(carto.dsn) as connection:
+            rights = (
+                "SELECT has_database_privilege('publicuser', 'carto', 'TEMPORARY'),"
+                " has_function_privilege('publicuser', 'cartodb.cdb_tablemetadata_trigger()', 'EXECUTE')"
+            )
+            assert connection.execute(rights).fetchone() == (False, False)
+        again = Doors.of(carto)
+        assert Doors(again.base_url, client.key, again.master).sql("CREATE TEMP TABLE x (a int)").status_code == 200

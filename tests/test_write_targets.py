@@ -1,0 +1,187 @@
+"""Tables that rows cannot simply be written to: views, children, policies, triggers; and tables that change."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pandas as pd
+import psycopg
+import pytest
+
+import cartoframes_lite as cfl
+from cartoframes_lite._codec import publishing_sql
+
+FRAME = pd.DataFrame({"a": [1, 2, 3]})
+
+
+@pytest.fixture
+def sql(credentials):
+    return cfl.Client(credentials).sql
+
+
+@pytest.fixture
+def count(sql):
+    def rows(table: str = "t", only: str = "") -> int:
+        return sql.rows(f"SELECT count(*)::int4 AS n FROM {only} {table}")[0]["n"]
+
+    return rows
+
+
+@pytest.fixture
+def refuse(credentials, sql):
+    """Write, and see that it is refused before anything is left."""
+
+    def write(mode: str, match: str, error: type[Exception] = cfl.ConversionError, table: str = "t") -> None:
+        with pytest.raises(error, match=match):
+            cfl.to_carto(FRAME, table, credentials, if_exists=mode, cartodbfy=False)
+        assert [name for name in sql.tables() if name.startswith("cfl_")] == []
+
+    return write
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+@pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW"])
+def test_views_are_no_tables(kind, mode, sql, refuse, count):
+    sql.send(f"CREATE TABLE base (a bigint); INSERT INTO base VALUES (9); CREATE {kind} t AS SELECT a FROM base")
+    refuse(mode, "'t' is a .*view")
+    assert count("base") == 1
+
+
+def test_a_partitioned_table_can_be_appended_to(sql, refuse, count, credentials):
+    sql.send("CREATE TABLE t (a bigint) PARTITION BY HASH (a)")
+    sql.send("CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+    cfl.to_carto(FRAME, "t", credentials, if_exists="append")
+    refuse("replace", "'t' is a partitioned table")
+    assert count() == 3
+
+
+def test_tables_that_inherit_stay(sql, refuse, count):
+    sql.send("CREATE TABLE t (a bigint); CREATE TABLE child () INHERITS (t); INSERT INTO child VALUES (9)")
+    refuse("replace", r"the tables \['child'\] inherit")
+    assert count("child") == 1
+
+
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "SET DEFAULT"])
+def test_rows_of_other_tables_stay(action, sql, refuse, count):
+    sql.send(
+        "CREATE TABLE t (a bigint PRIMARY KEY); INSERT INTO t VALUES (1);"
+        f"CREATE TABLE other (a bigint REFERENCES t ON DELETE {action}); INSERT INTO other VALUES (1)"
+    )
+    refuse("replace", r"rows of \['other'\] would be deleted or changed")
+    assert (count(), count("other WHERE a = 1")) == (1, 1)
+
+
+def test_rules_are_refused(sql, refuse, count):
+    sql.send("CREATE TABLE t (a bigint); CREATE RULE quiet AS ON INSERT TO t DO INSTEAD NOTHING")
+    refuse("append", r"rules \['quiet'\]")
+    assert count() == 0
+
+
+TRIGGER = """
+CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+CREATE TRIGGER odd {when} ON t FOR EACH {each} EXECUTE FUNCTION odd()
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "body", "when", "each", "match"),
+    [
+        ("append", "IF NEW.a = 2 THEN RETURN NULL; END IF; RETURN NEW;", "BEFORE INSERT", "ROW", "2 rows arrived"),
+        ("append", "DELETE FROM t WHERE a = 2; RETURN NULL;", "AFTER INSERT", "STATEMENT", "number of rows"),
+        ("append", "IF pg_trigger_depth() = 1 THEN INSERT INTO t VALUES (7); END IF; RETURN NULL;", "AFTER INSERT",
+         "STATEMENT", "number of rows"),
+        ("replace", "RETURN NULL;", "BEFORE DELETE", "ROW", "keep rows"),
+    ],
+)  # fmt: skip
+def test_triggers_that_lose_or_add_rows_are_noticed(mode, body, when, each, match, sql, refuse, count):
+    sql.send("CREATE TABLE t (a bigint); INSERT INTO t VALUES (9)")
+    sql.send(TRIGGER.format(body=body, when=when, each=each))
+    refuse(mode, match, cfl.CartoError)
+    assert count() == 1
+
+
+def test_triggers_that_do_no_harm_are_none(sql, credentials, count):
+    sql.send("CREATE TABLE t (a bigint, b text)")
+    sql.send(TRIGGER.format(body="NEW.b := 'set'; RETURN NEW;", when="BEFORE INSERT", each="ROW"))
+    for mode in ("append", "replace"):
+        cfl.to_carto(FRAME.assign(b=None), "t", credentials, if_exists=mode, dtype={"b": "text"}, cartodbfy=False)
+    assert count("t WHERE b = 'set'") == 3
+
+
+def test_row_security_hides_no_rows_from_a_replace(carto, credentials, sql, refuse, count):
+    sql.send("CREATE TABLE t (a bigint); INSERT INTO t VALUES (1), (9)")
+    sql.send("ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY")
+    sql.send("CREATE POLICY p ON t USING (a < 5)")
+    refuse("replace", "row security")
+    with psycopg.connect(carto.dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM public.t").fetchone() == (2,)
+
+
+def test_a_table_that_is_changed_while_rows_are_sent_is_planned_for_again(credentials, sql, count):
+    sql.send("CREATE TABLE t (a bigint)")
+
+    def frames():
+        yield FRAME
+        sql.send("ALTER TABLE t ALTER COLUMN a TYPE numeric(10,2)")
+        yield FRAME
+
+    cfl.to_carto(frames(), "t", credentials, if_exists="append")
+    assert count() == 6
+    assert cfl.read_carto("t", credentials, coerce_float=False)["a"].astype(str).tolist() == 2 * [
+        "1.00",
+        "2.00",
+        "3.00",
+    ]
+
+
+def test_replacing_types_again_and_again_does_not_use_up_the_columns(credentials, sql):
+    """PostgreSQL has 1,600 numbers for the columns of a table, and those that are dropped keep theirs."""
+    names = [f"c{number}" for number in range(40)]
+    sql.send("CREATE TABLE t (gone int)")
+    for _ in range(15):  # use most of them up, as many replaces would
+        come = ", ".join(f"ADD COLUMN x{place} int" for place in range(100))
+        go = ", ".join(f"DROP COLUMN x{place}" for place in range(100))
+        sql.send(f"ALTER TABLE t {come}; ALTER TABLE t {go}")
+    for turn in range(5):
+        value = 1 if turn % 2 else "x"
+        cfl.to_carto(pd.DataFrame({name: [value] for name in names}), "t", credentials, if_exists="replace")
+        if turn == 2:
+            sql.send("CREATE INDEX ON t (c7); ALTER TABLE t ADD UNIQUE (c9), ALTER COLUMN c8 SET DEFAULT 'x'")
+            sql.send("ALTER TABLE t ALTER COLUMN c8 SET NOT NULL, ADD CHECK (c6 <> '')")
+    assert cfl.read_carto("t", credentials, columns=names).iloc[0].tolist() == ["x"] * 40
+    renamed = pd.DataFrame({f"d{number}": [1.5] for number in range(40)})
+    cfl.to_carto(renamed, "t", credentials, if_exists="replace")
+    assert cfl.read_carto("t", credentials, columns=list(renamed)).iloc[0].tolist() == [1.5] * 40
+
+
+def test_a_reader_that_takes_long_does_not_lock_others_out(carto, credentials, monkeypatch):
+    """A replace with other columns waits for the reader, and other readers do not wait behind it."""
+    monkeypatch.setattr(publishing_sql, "_EXCLUSIVE_MS", 200)
+    cfl.to_carto(FRAME, "t", credentials)
+    with psycopg.connect(carto.dsn) as connection:
+        connection.execute("SELECT a FROM public.t").fetchall()  # and the transaction stays open
+        arguments = {"if_exists": "replace", "progress": False}
+        frame = FRAME.rename(columns={"a": "b"})
+        writer = threading.Thread(target=cfl.to_carto, args=(frame, "t", credentials), kwargs=arguments)
+        writer.start()
+        waits = []
+        while len(waits) < 8:
+            began = time.monotonic()
+            assert len(cfl.read_carto("SELECT cartodb_id FROM t", credentials)) == 3
+            waits.append(time.monotonic() - began)
+            time.sleep(0.1)
+        assert writer.is_alive()
+        assert max(waits) < 1.5
+    writer.join()
+    assert "b" in cfl.read_carto("t", credentials)
+
+
+def test_a_new_table_is_followed_by_carto_at_once(carto, credentials):
+    """Caches and maps go by CARTO's table of changes."""
+    changed = "SELECT updated_at FROM cartodb.cdb_tablemetadata WHERE tabname = 'public.t'::regclass"
+    with psycopg.connect(carto.dsn, autocommit=True) as connection:
+        cfl.to_carto(FRAME, "t", credentials)
+        assert len(connection.execute(changed).fetchall()) == 1
+        cfl.copy_table("t", "u", credentials)
+        assert len(connection.execute(changed.replace("public.t", "public.u")).fetchall()) == 1
