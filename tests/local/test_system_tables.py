@@ -88,9 +88,9 @@ def test_the_check_runs_nothing_and_leaves_nothing(sql: SQLClient) -> None:
         "CREATE SEQUENCE s; GRANT USAGE ON SEQUENCE s TO publicuser; CREATE FUNCTION shout() RETURNS int IMMUTABLE"
         " LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''once''; RETURN 1; END'"
     )
-    public = sql.with_key(None)
-    assert public.run("SELECT nextval('s') AS n")["rows"] == [{"n": 1}]
-    assert public.run("SELECT shout()")["notices"] == ["once"]
+    regular = sql.regular()
+    assert regular.run("SELECT nextval('s') AS n")["rows"] == [{"n": 1}]
+    assert regular.run("SELECT shout()")["notices"] == ["once"]
 
 
 @pytest.mark.parametrize(
