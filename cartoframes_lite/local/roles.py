@@ -35,7 +35,6 @@ _FOR_KEYS = (
     "pg_logical_emit_message(boolean,text,bytea)",
     "pg_logical_emit_message(boolean,text,text)",
     "pg_notify(text,text)",
-    "cartodb.cdb_tablemetadatatouch(regclass)",
     "cartodb.cdb_tablemetadata_trigger()",
 )
 _SAFE_PATH = "SET LOCAL search_path = pg_catalog, pg_temp"
