@@ -10,7 +10,7 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._codec.frame import WEB_MERCATOR
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite._codec.sources import is_query, without_end
+from cartoframes_lite._codec.sources import is_query, single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import SQLError
 
@@ -37,7 +37,7 @@ def origin_of(source: str, schema: str | None) -> Origin:
         if schema is not None:
             raise ValueError("schema goes with the name of a table; in a query, write the schema there")
         # The line break ends a comment at the end of the query.
-        return Origin(f"(\n{without_end(source)}\n) AS _query", query=source)
+        return Origin(f"(\n{single_statement(source)}\n) AS _query", query=source)
     table = source.strip()
     if schema is None and "." in table:
         schema, table = table.split(".", 1)

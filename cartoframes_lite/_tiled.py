@@ -6,9 +6,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal, TypeVar, get_args
 from urllib.parse import quote, urlsplit
 
+import numpy as np
 import pandas as pd
 from xyzservices import TileProvider
 
@@ -22,6 +24,8 @@ PictureFormat = Literal["png", "jpg"]
 Center = tuple[float, float]
 Box = tuple[float, float, float, float]
 
+_MOST_PIXELS = 8192  # of a picture, each way
+_MOST_ZOOM = 30
 ATTRIBUTION = '<a href="https://carto.com/attributions">CARTO</a>'
 _PLACE_NEEDED = "give either center and zoom, or bbox"
 _EXPIRED = "map configuration token"
@@ -101,7 +105,7 @@ class Tiled:
         base, subdomains = self._root()
         spread = given(subdomains=subdomains or None)
         url = self._template(base, layer, "png", retina)
-        plain = re.sub("<[^>]*>", "", attribution)
+        plain = re.sub("<[^<>]*>", "", attribution)
         return TileProvider(name="CARTO", url=url, attribution=plain, html_attribution=attribution, **spread)
 
     def static_image(
@@ -119,10 +123,11 @@ class Tiled:
         Parameters
         ----------
         width, height : int
-            In pixels.
+            In pixels, from 1 to 8192.
         center : tuple of (float, float), optional
             Longitude and latitude in degrees; with ``zoom``.
         zoom : int, optional
+            From 0 to 30.
         bbox : tuple of (west, south, east, north), optional
             In degrees; in the place of ``center`` and ``zoom``. Of a named map all three may be left out: the picture
             is that of the ``view`` of its template, with its ``preview_layers``.
@@ -135,17 +140,19 @@ class Tiled:
         """
         if format not in ("png", "jpg"):
             raise ValueError(f'format must be "png" or "jpg", not {format!r}')
+        size = f"{_pixels(width, 'width')}/{_pixels(height, 'height')}"
         if (bbox is not None and center is not None) or (center is None) != (zoom is None):
             raise ValueError(_PLACE_NEEDED)
         query = self._token
         if bbox is not None:
             place = f"bbox/{{id}}/{_sides(bbox)}"
         elif center is not None:
-            place = f"center/{{id}}/{zoom}/{center[1]:.10g}/{center[0]:.10g}"
+            longitude, latitude = checked_center(center)
+            place = f"center/{{id}}/{checked_zoom(zoom)}/{latitude:.10g}/{longitude:.10g}"
         else:
             place, parameters = self._own_place()
             query = query | parameters
-        path = f"static/{place}/{width}/{height}.{format}"
+        path = f"static/{place}/{size}.{format}"
         return self._asking(lambda group: self._client.maps.fetch(path.format(id=group.id), query))
 
     def attributes(self, layer: int, feature_id: int) -> dict[str, Any]:
@@ -287,10 +294,44 @@ class Tiled:
         return ask(self._instantiated(filters))
 
 
-def checked_box(bbox: Box) -> Box:
+def _pixels(size: Any, name: str) -> int:
+    """Return width or height of a picture; ValueError if the server draws none of that size."""
+    if not isinstance(size, Integral) or isinstance(size, bool) or not 1 <= int(size) <= _MOST_PIXELS:
+        raise ValueError(f"{name} must be a whole number of pixels from 1 to {_MOST_PIXELS}, not {size!r}")
+    return int(size)
+
+
+def checked_center(center: Any) -> Center:
+    """Return longitude and latitude as floats; ValueError if they are no place."""
+    degrees = _floats(center)
+    if degrees is None or len(degrees) != 2 or not abs(degrees[1]) <= 90:
+        raise ValueError(f"center must be longitude and latitude in degrees, not {center!r}")
+    return degrees[0], degrees[1]
+
+
+def checked_zoom(zoom: Any) -> int:
+    """Return a zoom; ValueError if there is no such one."""
+    if isinstance(zoom, float | np.floating) and float(zoom).is_integer():
+        zoom = int(zoom)
+    if not isinstance(zoom, Integral) or isinstance(zoom, bool) or not 0 <= int(zoom) <= _MOST_ZOOM:
+        raise ValueError(f"zoom must be a whole number from 0 to {_MOST_ZOOM}, not {zoom!r}")
+    return int(zoom)
+
+
+def _floats(values: Any) -> list[float] | None:
+    """Return finite numbers as floats, None if they are anything else."""
+    try:
+        given_values = list(values)
+        found = [float(value) for value in given_values if not isinstance(value, bool | np.bool_ | str | bytes)]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if len(found) == len(given_values) and all(map(math.isfinite, found)) else None
+
+
+def checked_box(bbox: Any) -> Box:
     """Return west, south, east and north as floats; ValueError if they are no box."""
-    sides = [float(side) for side in bbox]
-    if len(sides) != 4 or not all(map(math.isfinite, sides)) or sides[0] > sides[2] or sides[1] > sides[3]:
+    sides = _floats(bbox)
+    if sides is None or len(sides) != 4 or sides[0] > sides[2] or sides[1] > sides[3]:
         raise ValueError(
             f"a box is west, south, east and north in degrees, not {bbox!r}; "
             "across the 180th meridian, east is above 180"

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._codec.names import qualify
-from cartoframes_lite._codec.sources import is_query, without_end
+from cartoframes_lite._codec.sources import is_query, single_statement
 from cartoframes_lite._styling import Kind, LegendItem, Style, colored, plain, sized
 
 __all__ = ["Layer", "LegendItem", "Named"]
@@ -32,7 +32,7 @@ class Layer:
     Parameters
     ----------
     source : Dataset or str
-        A dataset, the name of a table, or SQL that returns ``the_geom_webmercator``.
+        A dataset, the name of a table, or one SQL statement that returns ``the_geom_webmercator``.
     cartocss : str, optional
         How to draw it. None: by the type of the geometry, and the columns below.
     color_by : str, optional
@@ -43,6 +43,11 @@ class Layer:
         are as small as the smallest.
     interactivity : sequence of str
         Columns that a click on the map shows.
+
+    Raises
+    ------
+    ValueError
+        If the query has more than one statement, or a string, comment or parenthesis in it does not end.
 
     Examples
     --------
@@ -64,13 +69,15 @@ class Layer:
             raise ValueError("cartocss says how to draw the layer: leave color_by and size_by out, or cartocss")
         if isinstance(self.interactivity, str):
             raise TypeError(f"interactivity must be a sequence of columns, not the text {self.interactivity!r}")
+        _ = self.sql  # a query that cannot stand in parentheses is refused here
 
     @property
     def sql(self) -> str:
-        """The query that the layer shows."""
+        """The query that the layer shows; it ends with a line break if its last line may be a comment."""
         name = self.source if isinstance(self.source, str) else self.source.name
         if isinstance(self.source, str) and is_query(name):
-            return without_end(name).strip()
+            # CARTO puts a closing parenthesis right behind it.
+            return f"{single_statement(name).strip()}\n"
         schema, _, table = name.strip().rpartition(".")
         return f"SELECT * FROM {qualify(schema or None, table)}"
 

@@ -20,9 +20,10 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.answers import given
 from cartoframes_lite._client.files import write_blocks
 from cartoframes_lite._client.maps import Filters, Layergroup
-from cartoframes_lite._map_page import Opening, Page, picture_element
+from cartoframes_lite._codec.sources import single_statement
+from cartoframes_lite._map_page import ClickableLayer, Opening, Page, picture_element
 from cartoframes_lite._map_page.view import HEIGHT_PIXELS, WIDTH_PIXELS, WORLD, View
-from cartoframes_lite._tiled import ATTRIBUTION, Box, Tiled, checked_box
+from cartoframes_lite._tiled import ATTRIBUTION, Box, Tiled, checked_box, checked_center, checked_zoom
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, AuthenticationError, CartoError, NotFound, PermissionDenied, SQLError
 from cartoframes_lite.layers import Layer, LegendItem
@@ -96,6 +97,17 @@ class InstantiatedMap(Tiled):
         """Return what the map would show first, None if that is not known."""
         return None
 
+    def _known_layers(self) -> Sequence[Any]:
+        """Return the layers of the MapConfig, as far as it is known."""
+        return ()
+
+    def _clickable(self) -> list[ClickableLayer]:
+        """Return the layers whose features a click on the page shows, the highest first."""
+        layers = self._known_layers()
+        options = [layer.get("options") if isinstance(layer, Mapping) else None for layer in layers]
+        known = dict(enumerate(options))
+        return [ClickableLayer.of(number, known.get(number)) for number in self._interactive()]
+
     def _view(self) -> View:
         if self.bbox is not None:
             return View.around(self.bbox)
@@ -113,7 +125,7 @@ class InstantiatedMap(Tiled):
         return Page(
             base_url=str(self._credentials.base_url),
             opening=opening,
-            interactive=self._interactive(),
+            interactive=self._clickable(),
             view=view,
             attribution=ATTRIBUTION,
             legend=self.legend,
@@ -208,6 +220,10 @@ class AnonymousMap(InstantiatedMap):
             self._written = config, legend
         return self._written
 
+    def _known_layers(self) -> Sequence[Any]:
+        layers: Sequence[Any] = self._config.get("layers") or ()
+        return layers
+
     def _queries(self) -> list[str]:
         """Return the queries of the layers and analyses."""
         layers = [layer.get("options", {}).get("sql") for layer in self._config.get("layers", ())]
@@ -241,8 +257,12 @@ class AnonymousMap(InstantiatedMap):
                 NamedMap(opening.path.removeprefix(_NAMED), self._credentials).delete()
 
     def _found_view(self) -> View | None:
+        try:
+            queries = [single_statement(query) for query in self._queries()]
+        except ValueError:  # what is wrong with a configuration, the server says
+            return None
         boxes = " UNION ALL ".join(
-            f"SELECT ST_Extent(the_geom_webmercator) AS box FROM ({query}\n) AS source" for query in self._queries()
+            f"SELECT ST_Extent(the_geom_webmercator) AS box FROM ({query}\n) AS source" for query in queries
         )
         place = "ST_Transform(ST_SetSRID(ST_Extent(box)::geometry, 3857), 4326)"
         sides = ", ".join(f"ST_{side}(place) AS {side}" for side in _SIDES)
@@ -376,14 +396,27 @@ class _Instance(InstantiatedMap):
     def _opened(self, *, lasting: bool) -> Opening:
         return self._opening
 
+    def _read_template(self) -> Mapping[str, Any]:
+        """Ask for the template; empty if this key may not look at it."""
+        try:
+            return self._named_maps.read_template(self._name)
+        except APIError:
+            return {}
+
+    def _known_layers(self) -> Sequence[Any]:
+        group = self._read_template().get("layergroup")
+        layers = group.get("layers") if isinstance(group, Mapping) else None
+        return layers if isinstance(layers, list) else ()
+
     def _found_view(self) -> View | None:
         """Return what the template says, if this key may look at it."""
+        view = self._read_template().get("view") or {}
         try:
-            view = self._named_maps.read_template(self._name).get("view") or {}
-        except APIError:
+            if bounds := view.get("bounds"):
+                return View.around(checked_box([bounds[side] for side in ("west", "south", "east", "north")]))
+            if center := view.get("center"):
+                checked_center(place := (center["lng"], center["lat"]))
+                return View(place, checked_zoom(view.get("zoom", 0)))
+        except (AttributeError, LookupError, TypeError, ValueError):  # a template can say anything
             return None
-        if bounds := view.get("bounds"):
-            return View.around((bounds["west"], bounds["south"], bounds["east"], bounds["north"]))
-        if center := view.get("center"):
-            return View((center["lng"], center["lat"]), int(view.get("zoom", 0)))
         return None

@@ -8,6 +8,7 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._codec.frame import THE_GEOM
 from cartoframes_lite._codec.names import is_cut, literal, normalise, qualify, quote
+from cartoframes_lite._codec.sources import single_statement
 from cartoframes_lite._staging_names import is_staging
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import TableExistsError
@@ -198,7 +199,7 @@ def create_table_from_query(
     """
     client = Client(credentials)
     new = free_name(client, None, new_table_name, if_exists)
-    return _create(client, query.strip().rstrip(";"), new, if_exists, cartodbfy)
+    return _create(client, single_statement(query), new, if_exists, cartodbfy)
 
 
 def describe_table(

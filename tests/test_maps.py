@@ -78,6 +78,63 @@ def test_a_map_says_of_which_account_it_is(squares, carto):
     assert "secret" not in shown
 
 
+NAN, INFINITY = float("nan"), float("inf")
+NO_CENTERS = [(NAN, 0), (0, INFINITY), (0,), (0, 91), ("0", 0), (0, 0, 0), 5, "00"]
+NO_BOXES = [(0, 0, NAN, 1), (0, 0, 1), (1, 0, 0, 1), 3, ("0", 0, 1, 1), (0, 1, 1, 0), (0, 0, INFINITY, 1)]
+WRONG_PICTURES = [
+    *({"width": wrong} for wrong in (0, -1, 8193, 10.0, 10.5, True, "10", None, NAN)),
+    *({"height": wrong} for wrong in (0, -1, 8193, 10.0, False, "10", INFINITY)),
+    *({"zoom": wrong} for wrong in (NAN, INFINITY, -1, 31, 1.5, True, "1")),
+    *({"center": wrong} for wrong in NO_CENTERS),
+    *({"center": None, "zoom": None, "bbox": wrong} for wrong in NO_BOXES),
+    {"center": None},
+    {"zoom": None},
+    {"bbox": (0, 0, 1, 1)},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_PICTURES, ids=str)
+def test_a_picture_that_cannot_be_is_refused_before_any_request(wrong):
+    nobody = cfl.Credentials("tester", base_url="http://127.0.0.1:9/user/tester")
+    arguments = {"width": 10, "height": 10, "center": (0, 0), "zoom": 0} | wrong
+    with pytest.raises(ValueError, match=r"must be|give either|a box is"):
+        cfl.AnonymousMap(cfl.Layer("squares"), nobody).static_image(**arguments)
+
+
+def test_pictures_of_numpy_numbers_and_of_one_pixel(squares):
+    shown = squares.map()
+    assert shown.static_image(np.int64(1), np.int32(1), center=(np.float64(0), 0), zoom=np.int64(3)).startswith(PNG)
+    assert shown.static_image(9, 9, center=[0, 0], zoom=2.0).startswith(PNG)
+    assert shown.static_image(9, 9, bbox=np.array([-1.0, -1, 1, 1])).startswith(PNG)
+
+
+@pytest.mark.parametrize(
+    "query", ["SELECT * FROM (squares", "SELECT 1; DROP TABLE squares", "SELECT 'a", "SELECT 1 /* a", "SELECT $$1"]
+)
+def test_a_query_that_cannot_stand_in_another_is_refused(query, squares, credentials):
+    with pytest.raises(ValueError, match="the query has"):
+        cfl.Layer(query)
+    with pytest.raises(ValueError, match="the query has"):
+        cfl.read_carto(query, credentials)
+    with pytest.raises(ValueError, match="the query has"):
+        cfl.create_table_from_query(query, "other", credentials)
+    assert cfl.list_tables(credentials) == ["squares"]
+
+
+@pytest.mark.parametrize("end", [" -- the end", ";", "; -- the end", " /* the end */;;"])
+def test_a_query_may_end_in_a_comment_or_a_semicolon(end, squares, credentials):
+    query = f"SELECT * FROM squares{end}"
+    layer = cfl.Layer(query, interactivity=["n"])
+    assert layer.sql.endswith("\n")
+    shown = cfl.AnonymousMap(layer, credentials)
+    assert shown.attributes(0, 1) == {"n": 1}
+    assert fetch(shown.tile_url(0, "mvt")).status_code == 200
+    assert cfl.AnonymousMap(cfl.Layer(query, color_by="n"), credentials).static_image(9, 9, center=(0, 0), zoom=0)
+    assert len(cfl.read_carto(query, credentials)) == 2
+    cfl.create_table_from_query(query, "other", credentials)
+    assert len(cfl.read_carto("other", credentials)) == 2
+
+
 def test_sizes_are_for_points(squares, credentials):
     POINTS.carto.to_table("points", credentials)
     shown = cfl.AnonymousMap(cfl.Layer("points", size_by="n"), credentials)

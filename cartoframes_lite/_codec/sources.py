@@ -3,29 +3,146 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-_QUERY = re.compile(
-    r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*(?:select|with|values|table)\b\s*\S", re.IGNORECASE | re.DOTALL
-)
+_KEYWORDS = ("select", "with", "values", "table")
+_PAIRS = {"(": ")", "[": "]"}
+_EXCERPT = 30  # characters of the query in a message
 
-# Comments, strings, quoted names, words and single characters, as far as a semicolon in them means nothing.
-_LEXEME = re.compile(
-    r"""--[^\n]*|/\*.*?\*/|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|\w+|\s+|.""",
-    re.DOTALL,
+# As PostgreSQL's scanner has it: letters are those of ASCII and everything beyond it, and $ may stand in a name.
+# All repetitions are possessive (++, *+): nothing is tried twice, so the time grows with the length of the query.
+_LETTER = r"A-Za-z_\x80-\U0010ffff"
+_TOKEN = re.compile(
+    rf"""(?P<space>[ \t\n\r\f\v]++|--[^\n\r]*+)
+    |(?P<comment>/\*)
+    |(?P<escaped>[eE]')
+    |(?P<string>')
+    |(?P<name>")
+    |(?P<dollar>\$(?:[{_LETTER}][{_LETTER}0-9]*+)?\$)
+    |(?P<word>[{_LETTER}][{_LETTER}0-9$]*+)
+    |(?P<mark>.)""",
+    re.VERBOSE | re.DOTALL,
 )
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_ENDS = {
+    "escaped": re.compile(r"(?:[^'\\]|\\.|'')*+'", re.DOTALL),
+    "string": re.compile(r"(?:[^']|'')*+'"),
+    "name": re.compile(r'(?:[^"]|"")*+"'),
+}
+# A string that goes on behind a line break has the escapes of its beginning.
+_CONTINUED = re.compile(r"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*+[\n\r])*+'")
+_WHAT = {"comment": "a comment", "escaped": "a string", "string": "a string", "name": "a quoted name"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A piece of a query: ``space`` (also comments), ``word``, ``quoted`` or ``mark``."""
+
+    kind: str
+    text: str
+    position: int
 
 
 def is_query(source: str) -> bool:
     """Say whether a source is a query; else it is the name of a table."""
-    return _QUERY.match(source) is not None
+    tokens = (token for token in _tokens(source) if token.kind != "space" and token.text != "(")
+    try:
+        first = next(tokens, None)
+    except ValueError:  # a comment without an end, a quoted name without one: `single_statement` says which
+        return source.lstrip().startswith("/*")
+    if first is None or first.text.lower() not in _KEYWORDS:
+        return False
+    end = first.position + len(first.text)
+    return not source[end:].isspace() and end < len(source)
 
 
-def without_end(query: str) -> str:
-    """Cut off the semicolon that ends a query, also if only comments follow it."""
-    end = len(query)
-    for lexeme in reversed(list(_LEXEME.finditer(query))):
-        if lexeme[0] == ";":
-            end = lexeme.start()
-        elif not lexeme[0].isspace() and not lexeme[0].startswith(("--", "/*")):
-            break
+def single_statement(query: str) -> str:
+    """Return a query as it can stand in parentheses: without the semicolon that ends it, and what follows.
+
+    A comment may be its last line: a line break belongs between it and a closing parenthesis.
+
+    Raises
+    ------
+    ValueError
+        If a string, a quoted name, a comment or a parenthesis does not end, if a parenthesis is closed that was not
+        opened, or if there is more than one statement, or none.
+    """
+    opened: list[_Token] = []
+    end: int | None = None
+    is_empty = True
+    for token in _tokens(query):
+        if token.kind == "space" or (token.text == ";" and end is not None):
+            continue
+        if end is not None:
+            raise _refusal(query, token.position, "a second statement; give one at a time")
+        if token.kind == "mark":
+            _match(query, token, opened)
+            if token.text == ";":
+                end = token.position
+                continue
+        is_empty = False
+    if opened:
+        raise _refusal(query, opened[-1].position, f"{opened[-1].text!r} that is not closed")
+    if is_empty:
+        raise ValueError(f"the query is empty: {query[:_EXCERPT]!r}")
     return query[:end]
+
+
+def _match(query: str, token: _Token, opened: list[_Token]) -> None:
+    """Keep track of parentheses and brackets."""
+    if token.text in _PAIRS:
+        opened.append(token)
+    elif token.text in _PAIRS.values():
+        if not opened or _PAIRS[opened[-1].text] != token.text:
+            raise _refusal(query, token.position, f"{token.text!r} without its opening counterpart")
+        opened.pop()
+    elif token.text == ";" and opened:
+        raise _refusal(query, opened[-1].position, f"{opened[-1].text!r} that is not closed before a semicolon")
+
+
+def _tokens(query: str) -> Iterator[_Token]:
+    """Yield the tokens of a query; ValueError at one that does not end."""
+    at = 0
+    while found := _TOKEN.match(query, at):
+        kind, start = str(found.lastgroup), at
+        at = found.end()
+        if kind == "comment":
+            kind, at = "space", _end_of_comment(query, start)
+        elif kind == "dollar":
+            end = query.find(found[0], at)
+            if end < 0:
+                raise _refusal(query, start, f"a string between {found[0]} that does not end")
+            kind, at = "quoted", end + len(found[0])
+        elif kind in _ENDS:
+            at = _end_of_quoted(query, kind, start, at)
+            kind = "quoted"
+        yield _Token(kind, query[start:at], start)
+
+
+def _end_of_comment(query: str, start: int) -> int:
+    """Return where a comment ends; one may stand in another."""
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(query, start):
+        depth += 1 if edge[0] == "/*" else -1
+        if not depth:
+            return edge.end()
+    raise _refusal(query, start, "a comment that does not end")
+
+
+def _end_of_quoted(query: str, kind: str, start: int, at: int) -> int:
+    """Return where a string or a quoted name ends that begins at ``start``, its content at ``at``."""
+    while True:
+        found = _ENDS[kind].match(query, at)
+        if found is None:
+            raise _refusal(query, start, f"{_WHAT[kind]} that does not end")
+        more = _CONTINUED.match(query, found.end()) if kind == "escaped" else None
+        if more is None:
+            return found.end()
+        at = more.end()
+
+
+def _refusal(query: str, position: int, what: str) -> ValueError:
+    """Return the error of what stands at a position."""
+    line = query.count("\n", 0, position) + 1
+    return ValueError(f"the query has {what}, in line {line}: {query[position : position + _EXCERPT]!r}")

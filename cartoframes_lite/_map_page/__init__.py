@@ -44,6 +44,44 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class ClickableLayer:
+    """A layer whose features a click shows.
+
+    Attributes
+    ----------
+    index : int
+        Number of the layer, from 0.
+    columns : sequence of str
+        In the order in which they are shown; others follow.
+    id : str
+        The column that identifies a feature.
+    has_attributes : bool or None
+        Whether the server is asked for the attributes of a feature, which have values that grids have not. None: it is,
+        but may know none.
+    """
+
+    index: int
+    columns: Sequence[str] = ()
+    id: str = "cartodb_id"
+    has_attributes: bool | None = None
+
+    @classmethod
+    def of(cls, index: int, options: Any) -> ClickableLayer:
+        """Read the options of a layer in a MapConfig, if they are known."""
+        if not isinstance(options, Mapping):
+            return cls(index)
+        columns = options.get("interactivity") or ()
+        columns = columns.split(",") if isinstance(columns, str) else columns
+        names = [str(name).strip() for name in columns] if isinstance(columns, Sequence) else []
+        attributes = options.get("attributes")
+        if not isinstance(attributes, Mapping) or not isinstance(attributes.get("id"), str):
+            return cls(index, names, has_attributes=False)
+        more = attributes.get("columns")
+        names += [str(name) for name in more if name not in names] if isinstance(more, list) else []
+        return cls(index, names, attributes["id"], has_attributes=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """What a page shows.
 
@@ -52,8 +90,8 @@ class Page:
     base_url : str
         Of the account.
     opening : Opening
-    interactive : sequence of int
-        Numbers of the layers that tell which feature is where, the highest first.
+    interactive : sequence of ClickableLayer
+        The layers that tell which feature is where, the highest first.
     view : View
         What is shown first.
     attribution : str
@@ -67,7 +105,7 @@ class Page:
 
     base_url: str
     opening: Opening
-    interactive: Sequence[int]
+    interactive: Sequence[ClickableLayer]
     view: View
     attribution: str
     legend: Sequence[LegendItem] = ()
@@ -109,18 +147,28 @@ class Page:
     def _content(self) -> dict[str, Any]:
         """Return what the script of the page needs to know."""
         longitude, latitude = self.view.center
-        grids = [self._address(f"{{layergroup}}/{layer}/{_PLACE}.grid.json") for layer in self.interactive]
         return {
             "opening": {"url": self._address(self.opening.path), "body": dict(self.opening.body)},
             "tiles": {"usual": self._address(f"{{layergroup}}/{_PLACE}.png")}
             | {"retina": self._address(f"{{layergroup}}/{_PLACE}@2x.png")},
-            "grids": grids,
+            "interactive": [self._clickable(layer) for layer in self.interactive],
             "attribution": self.attribution,
             "center": [latitude, longitude],
             "zoom": self.view.zoom,
             "legend": [asdict(item) for item in self.legend],
             "basemap": None if self.basemap is None else _leaflet_layer(self.basemap),
             "hasPicture": self.picture is not None,
+        }
+
+    def _clickable(self, layer: ClickableLayer) -> dict[str, Any]:
+        """Return where the script of the page finds the features of a layer."""
+        root = f"{{layergroup}}/{layer.index}"
+        return {
+            "grid": self._address(f"{root}/{_PLACE}.grid.json"),
+            "attributes": None if layer.has_attributes is False else self._address(f"{root}/attributes/{{id}}"),
+            "hasAttributes": layer.has_attributes is True,
+            "id": layer.id,
+            "columns": list(layer.columns),
         }
 
     def _address(self, path: str) -> str:

@@ -66,7 +66,7 @@ if (content.legend.length) {
   legend.addTo(map);
 }
 
-/** The attributes of the feature at a pixel of a UTFGrid, whose characters are numbers of keys; null if none. */
+/** The feature at a pixel of a UTFGrid, whose characters are numbers of keys; null if there is none. */
 function featureAt(grid, across, down) {
   const row = [...grid.grid[Math.floor((down / TILE_PIXELS) * grid.grid.length)]];
   let code = row[Math.floor((across / TILE_PIXELS) * row.length)].codePointAt(0);
@@ -75,25 +75,41 @@ function featureAt(grid, across, down) {
   return (grid.data || {})[grid.keys[code - 32]] || null;
 }
 
-/** Ask layer after layer, from the top, for the feature at a place. */
+async function fetchJSON(template, values) {
+  const answer = await fetch(L.Util.template(template, values));
+  return answer.ok ? answer.json() : null;
+}
+
+/** All that is known of a feature. Grids have null for dates, times and JSON: the attributes of a layer have them. */
+async function describe(layer, feature, values) {
+  const id = feature[layer.id];
+  const found = layer.attributes && id != null && (await fetchJSON(layer.attributes, { ...values, id }));
+  const known = { ...feature, ...found };
+  const names = new Set([...layer.columns.filter((name) => name in known), ...Object.keys(known)]);
+  return [...names].map((name) => {
+    const isUnknown = known[name] === null && layer.hasAttributes && !found;
+    return [name, isUnknown ? "?" : known[name]];
+  });
+}
+
+/** Ask layer after layer, from the top, for the feature at a place; return pairs of columns and values. */
 async function findFeature(place, zoom) {
   const pixel = map.project(place, zoom);
   const x = Math.floor(pixel.x / TILE_PIXELS);
   const y = Math.floor(pixel.y / TILE_PIXELS);
   const around = 2 ** zoom;
   const values = { layergroup: tiles.options.layergroup, z: zoom, x: ((x % around) + around) % around, y };
-  for (const template of content.grids) {
-    const answer = await fetch(L.Util.template(template, values));
-    if (!answer.ok) continue;
-    const feature = featureAt(await answer.json(), pixel.x - x * TILE_PIXELS, pixel.y - y * TILE_PIXELS);
-    if (feature) return feature;
+  for (const layer of content.interactive) {
+    const grid = await fetchJSON(layer.grid, values);
+    const feature = grid && featureAt(grid, pixel.x - x * TILE_PIXELS, pixel.y - y * TILE_PIXELS);
+    if (feature) return describe(layer, feature, values);
   }
   return null;
 }
 
 function attributesTable(feature) {
   const table = L.DomUtil.create("table", "attributes");
-  for (const [name, value] of Object.entries(feature)) {
+  for (const [name, value] of feature) {
     const row = L.DomUtil.create("tr", "", table);
     L.DomUtil.create("th", "", row).textContent = name;
     const text = typeof value === "object" ? JSON.stringify(value) : value;
