@@ -49,9 +49,9 @@ def test_a_feature_has_the_columns_as_numbers_and_text(call: Call) -> None:
         "cartodb_id": 2,
         "name": "South",
         "people": 20,
-        "height": 2.5,
+        "height": "2.5",  # a numeric is text, as PostGIS writes it
     }
-    assert not {"the_geom", "the_geom_webmercator"} & feature.keys()
+    assert not {"the_geom", "the_geom_webmercator", "seen"} & feature.keys()
 
 
 @pytest.mark.parametrize("place", ["0/0/1", "0/0/-1", "31/0/0", "-1/0/0", "x/0/0"])
@@ -212,7 +212,7 @@ def test_attributes_of_a_feature(call: Call) -> None:
     attributes = {"id": "cartodb_id", "columns": ["name", "height", "seen"]}
     path = instantiate(call, described(mapnik(attributes=attributes), mapnik()))
     found = call("GET", f"{path}/0/attributes/1").json
-    assert found == {"name": "North", "height": 1.5, "seen": "2024-01-01T00:00:00Z"}
+    assert found == {"name": "North", "height": 1.5, "seen": "2024-01-01T00:00:00.000Z"}
     assert refusal(call("GET", f"{path}/1/attributes/1")) == (400, "Layer 1 has no exposed attributes")
     assert refusal(call("GET", f"{path}/0/attributes/x"))[0] == 400
 

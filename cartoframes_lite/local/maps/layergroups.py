@@ -5,25 +5,42 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import sql
+from starlette.concurrency import run_in_threadpool
 
 from ..pool import Sessions
-from ..session import Session
+from ..session import Session, SQLError
 from ..state import State
 from . import aggregation
+from .analyses import Node
 from .config import Layer, MapConfig, read
-from .queries import GEOMETRY_COLUMN, Box, Column, columns_of, estimated_rows, names, rows, subquery, tables_of
-from .refusals import MapError
+from .queries import (
+    DRAWABLE_OIDS,
+    GEOMETRY_COLUMN,
+    Box,
+    Column,
+    columns_of,
+    estimated_rows,
+    names,
+    rows,
+    statement,
+    subquery,
+    tables_of,
+)
+from .refusals import MapError, explain
 from .styles import Style, parse_style
+from .templates import Template
 
 _LIFETIME = timedelta(hours=2)
 _FRESH = timedelta(minutes=1)
 _MOST = 10_000
+_MOST_BYTES = 128 * 1024 * 1024
+_BYTES_PER_CHARACTER, _RULE_BYTES = 8, 500  # of a description in JSON, and of a rule or one of its parts
 _NEVER = datetime.fromtimestamp(0, UTC)
 
 
@@ -42,6 +59,8 @@ class Shown:
         Whether the rows are so many points that they are taken together.
     style : Style, optional
         The CartoCSS, parsed.
+    cells : tuple of Column
+        Of the rows that are taken together.
     """
 
     layer: Layer
@@ -49,6 +68,7 @@ class Shown:
     row_count: int
     aggregated: bool
     style: Style | None
+    cells: tuple[Column, ...] = ()
 
     def source(self, box: Box, resolution: float) -> sql.Composable:
         """Return the query for a part of the map at a resolution in metres of a pixel, in parentheses."""
@@ -57,14 +77,11 @@ class Shown:
             return aggregation.query(self.layer.aggregation, text, box, resolution)
         return subquery(text, box=box, resolution=resolution)
 
-    def shown_columns(self) -> list[Column]:
-        """Return the columns other than geometries that tiles have."""
-        wanted = [column for column in self.columns if column.name not in ("the_geom", GEOMETRY_COLUMN)]
-        if not self.aggregated or self.layer.aggregation is None:
-            return wanted
-        if self.layer.aggregation.is_sample:
-            return [*wanted, Column(aggregation.COUNT_COLUMN, 0)]
-        return [Column(name, 0) for name in self.layer.aggregation.column_names]
+    @property
+    def drawable_columns(self) -> list[Column]:
+        """The columns of types that tiles have."""
+        columns = [one for one in self.cells if one.name not in aggregation.OWN_COLUMNS] or self.columns
+        return [one for one in columns if one.type_oid in DRAWABLE_OIDS]
 
 
 @dataclass(slots=True)
@@ -79,18 +96,21 @@ class Layergroup:
     shown : tuple of Shown
     tables : tuple of str
         Those that it reads, as schema.name.
-    auth : mapping, optional
-        Of the template, if the map is an instance of one: it is seen with the owner's rights then.
+    template : Template, optional
+        That the map is an instance of, if it is one: it is seen with the owner's rights then.
     made, expires : datetime
+    size_bytes : int
+        Roughly what it takes of memory.
     """
 
     id: str
     config: MapConfig
     shown: tuple[Shown, ...]
     tables: tuple[str, ...]
-    auth: Mapping[str, Any] | None = None
+    template: Template | None = None
     made: datetime = _NEVER
     expires: datetime = _NEVER
+    size_bytes: int = 0
 
 
 class Layergroups:
@@ -107,9 +127,10 @@ class Layergroups:
     def __init__(self, state: State, sessions: Sessions) -> None:
         self._state, self._sessions = state, sessions
         self._known: OrderedDict[str, Layergroup] = OrderedDict()
+        self._bytes = 0
 
     async def instantiate(
-        self, content: Any, config: MapConfig, role: str, *, auth: Mapping[str, Any] | None = None
+        self, content: Any, config: MapConfig, role: str, *, template: Template | None = None
     ) -> tuple[Layergroup, datetime]:
         """Look at the queries of a map with the rights of a role, and keep the map.
 
@@ -119,8 +140,8 @@ class Layergroups:
             What the configuration was read from; it makes the id.
         config : MapConfig
         role : str
-        auth : mapping, optional
-            Of the template.
+        template : Template, optional
+            That the map is an instance of.
 
         Returns
         -------
@@ -128,65 +149,108 @@ class Layergroups:
         last_updated : datetime
             When a table of the map was changed last; 1970 if that is not known.
         """
-        identity = _identity(content, config, auth)
+        description = _description(content, config, template)
+        styles = await run_in_threadpool(_parse_styles, config)
         shown: list[Shown] = []
         tables: set[str] = set()
         async with self._sessions.open(role) as session:
-            for layer in config.queried:
-                shown.append(await _look_at(session, layer))
-                tables.update(await tables_of(session, layer.sql or ""))
             for node in config.nodes.values():
-                await columns_of(session, node.query())
+                await _check_node(session, node)
                 tables.update(await tables_of(session, node.query()))
+            for layer in config.queried:
+                shown.append(await _look_at(session, layer, styles.get(layer.index)))
+                tables.update(await tables_of(session, layer.sql or ""))
             updated = await _last_updated(session, sorted(tables))
-        group = Layergroup(identity, config, tuple(shown), tuple(sorted(tables)), auth, self._state.clock.now())
-        self._known[identity] = group
-        self._renew(group)
+        group = Layergroup(
+            _identity(description), config, tuple(shown), tuple(sorted(tables)), template, self._state.clock.now()
+        )
+        group.size_bytes = _size_of(description, styles.values())
+        self._keep(group)
         return group, updated
 
-    async def instance(self, content: Any, role: str, *, auth: Mapping[str, Any]) -> Layergroup:
+    async def instance(self, content: Any, role: str, *, template: Template) -> Layergroup:
         """Return the map of a template without parameters; it is looked at again once a minute."""
         config = read(content)
-        known = self._known.get(_identity(content, config, auth))
+        known = self._known.get(_identity(_description(content, config, template)))
         if known is not None and self._state.clock.now() - known.made < _FRESH:
             return known
-        group, _ = await self.instantiate(content, config, role, auth=auth)
+        group, _ = await self.instantiate(content, config, role, template=template)
         return group
 
     def find(self, identity: str) -> Layergroup:
         """Return the map of an id, which lives longer for it; raise MapError if there is none."""
         group = self._known.get(identity)
         if group is None or group.expires <= self._state.clock.now():
-            self._known.pop(identity, None)
-            raise MapError(f"Invalid or nonexistent map configuration token '{identity}'", status=400)
-        self._renew(group)
+            self.drop(identity)
+            raise unknown_map(identity)
+        group.expires = self._state.clock.now() + _LIFETIME
+        self._known.move_to_end(group.id)
         return group
+
+    def drop(self, identity: str) -> None:
+        """Forget a map."""
+        group = self._known.pop(identity, None)
+        self._bytes -= 0 if group is None else group.size_bytes
 
     def forget(self) -> None:
         """Forget all maps."""
         self._known.clear()
+        self._bytes = 0
 
-    def _renew(self, group: Layergroup) -> None:
-        """Put off the end of a map; those that have not been used for longest go if there are too many."""
+    def _keep(self, group: Layergroup) -> None:
+        """Keep a map; those that have not been used for longest go if there are too many, or they are too large."""
+        self.drop(group.id)
         group.expires = self._state.clock.now() + _LIFETIME
-        self._known.move_to_end(group.id)
-        while len(self._known) > _MOST:
-            self._known.popitem(last=False)
+        self._known[group.id] = group
+        self._bytes += group.size_bytes
+        while len(self._known) > _MOST or (self._bytes > _MOST_BYTES and len(self._known) > 1):
+            self.drop(next(iter(self._known)))
 
 
-def _identity(content: Any, config: MapConfig, auth: Mapping[str, Any] | None) -> str:
+def unknown_map(identity: str) -> MapError:
+    """Return the error for a map that is not kept, or not any more: a client instantiates it again."""
+    return MapError(f"Invalid or nonexistent map configuration token '{identity}'", status=400)
+
+
+def _description(content: Any, config: MapConfig, template: Template | None) -> bytes:
+    """Return what makes a map what it is."""
+    instance_of = None if template is None else [template.name, template.auth]
+    text = json.dumps([content, config.nodes_as_text(), instance_of], separators=(",", ":"))
+    return text.encode("utf-8", "replace")
+
+
+def _identity(description: bytes) -> str:
     """Return the id of a map: the same for the same description."""
-    description = json.dumps([content, config.nodes_as_text(), auth], separators=(",", ":"))
-    return hashlib.md5(description.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+    return hashlib.md5(description, usedforsecurity=False).hexdigest()
 
 
-async def _look_at(session: Session, layer: Layer) -> Shown:
+def _size_of(description: bytes, styles: Iterable[Style]) -> int:
+    """Estimate what a map takes of memory."""
+    rules = [rule for style in styles for rule in style.definitions]
+    parts = sum(len(rule.filters) + len(rule.settings) for rule in rules)
+    return _BYTES_PER_CHARACTER * len(description) + _RULE_BYTES * (len(rules) + parts)
+
+
+def _parse_styles(config: MapConfig) -> dict[int, Style]:
+    """Parse the CartoCSS of all layers, by their index."""
+    return {layer.index: parse_style(layer) for layer in config.queried if layer.cartocss is not None}
+
+
+async def _check_node(session: Session, node: Node) -> None:
+    """Look at the query of an analysis, which CARTO runs as it is, with a semicolon at its end."""
+    try:
+        await columns_of(session, sql.SQL("({})").format(statement(node.query())))
+    except SQLError as error:
+        if explain(error)[0] in (429, 503):
+            raise
+        context = {"id": node.name, "node_id": node.name, "type": "source"}
+        raise MapError(error.message, kind="analysis", analysis=context) from None
+
+
+async def _look_at(session: Session, layer: Layer, style: Style | None) -> Shown:
     """Find out about the query of a layer."""
     text = layer.sql or ""
-    style = None
-    if layer.cartocss is not None:
-        style = parse_style(layer)
-    columns = await columns_of(session, text)
+    columns = await columns_of(session, subquery(text))
     wanted = [GEOMETRY_COLUMN, *layer.interactivity]
     if layer.attributes:
         wanted += [layer.attributes.id, *layer.attributes.columns]
@@ -197,12 +261,12 @@ async def _look_at(session: Session, layer: Layer) -> Shown:
     if layer.aggregation is not None and any(column.name == "cartodb_id" for column in columns):
         aggregated = await _is_aggregated(session, layer.aggregation, text, row_count)
     shown = Shown(layer, tuple(columns), row_count, aggregated, style)
-    known = {column.name for column in columns} | {column.name for column in shown.shown_columns()}
+    if aggregated:
+        shown = replace(shown, cells=tuple(await columns_of(session, shown.source((0.0, 0.0, 1.0, 1.0), 1.0))))
+    known = {column.name for column in (*columns, *shown.cells)}
     for name in wanted:
         if name not in known:
             raise MapError(f'column "{name}" does not exist')
-    if aggregated:
-        await rows(session, sql.SQL("SELECT * FROM {} AS cdbq LIMIT 0").format(shown.source((0.0, 0.0, 1.0, 1.0), 1.0)))
     return shown
 
 
