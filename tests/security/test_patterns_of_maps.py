@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -57,6 +58,7 @@ class Used:
         return time.process_time() - begun
 
 
+@cache
 def patterns() -> dict[str, Used]:
     """Return all patterns of these modules: compiled ones, and those that stand in a call of a function of `re`."""
     found: dict[str, Used] = {}

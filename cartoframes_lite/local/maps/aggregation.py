@@ -219,7 +219,7 @@ def _column(item: Any, layer: Mapping[str, Any]) -> tuple[str, str]:
     """Read an aggregated column."""
     item = item if isinstance(item, Mapping) else {}
     function, column = item.get("aggregate_function"), item.get("aggregated_column")
-    if function not in _FUNCTIONS:
+    if not isinstance(function, str) or function not in _FUNCTIONS:
         message = f"Unsupported aggregation function {function}, valid ones: {', '.join(_FUNCTIONS)}"
         raise _refusal(message, layer)
     if not isinstance(column, str) or not column:

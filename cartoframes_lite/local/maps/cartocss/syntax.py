@@ -32,6 +32,7 @@ _MARK = re.compile(r"url\(|//|/\*|[\"'{}]")
 _ENDS = {"url(": re.compile(r"[^)\n]*+\)?"), "//": re.compile(r"[^\n]*+")} | {
     quote: re.compile(rf"(?:[^{quote}\\\n]|\\.)*+{quote}?", re.DOTALL) for quote in "\"'"
 }
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
 _INVALID = re.compile(r"[^;\n}]*+[;\n]?")
 
 # A block in a block costs a call of Python's: far below its limit, far above what people nest.
@@ -108,6 +109,8 @@ def read(text: str, *, name: str, layer: str) -> tuple[Source, Block]:
     """
     if not text.strip():
         raise StyleError(f"{name}: CartoCSS is empty")
+    if _UNWRITABLE.search(text):
+        raise StyleError(f"{name}: CartoCSS has characters that cannot be written")
     source = Source(name, _SEGMENT.sub(partial(_named, "#" + layer), text.replace("\r\n", "\n")))
     _check_braces(source)
     return source, _Reader(source).block()

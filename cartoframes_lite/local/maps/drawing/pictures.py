@@ -62,7 +62,7 @@ def draw(
     image = mapnik.Image(drawn.width, drawn.height)
     try:
         if behind:
-            drawn.background = mapnik.Color(behind)
+            drawn.background = mapnik.Color(behind.encode("ascii", "replace").decode())
         mapnik.render(drawn, image, scale)
     except RuntimeError as error:
         raise DrawingError(str(error)) from error
