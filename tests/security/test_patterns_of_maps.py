@@ -176,7 +176,7 @@ def test_a_pattern_that_backtracks_is_found(pattern: str, is_searched: bool) -> 
 
 def test_the_patterns_are_found() -> None:
     names = patterns()
-    assert "cartoframes_lite.local.maps.templates._MARK" in names
+    assert "cartoframes_lite.local.maps.placeholders._MARK" in names
     assert "cartoframes_lite.local.maps.cartocss.syntax._ENDSurl(" in names
     assert len(names) > 25
     assert sum(used.is_searched for used in names.values()) > 5

@@ -6,34 +6,19 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from psycopg import sql
 from starlette.concurrency import run_in_threadpool
 
 from ..pool import Sessions
-from ..session import Session, SQLError
 from ..state import State
-from . import aggregation
-from .analyses import Node
-from .config import Layer, MapConfig, read
-from .queries import (
-    DRAWABLE_OIDS,
-    GEOMETRY_COLUMN,
-    Box,
-    Column,
-    columns_of,
-    estimated_rows,
-    names,
-    rows,
-    statement,
-    subquery,
-    tables_of,
-)
-from .refusals import MapError, explain
-from .styles import Style, parse_style
+from .config import MapConfig, read
+from .inspection import Shown, check_node, last_updated, look_at, parse_styles
+from .queries import tables_of
+from .refusals import MapError
+from .styles import Style
 from .templates import Template
 
 _LIFETIME = timedelta(hours=2)
@@ -42,46 +27,6 @@ _MOST = 10_000
 _MOST_BYTES = 128 * 1024 * 1024
 _BYTES_PER_CHARACTER, _RULE_BYTES = 8, 500  # of a description in JSON, and of a rule or one of its parts
 _NEVER = datetime.fromtimestamp(0, UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A layer that shows a query, and what is known of it.
-
-    Attributes
-    ----------
-    layer : Layer
-    columns : tuple of Column
-        Of the query.
-    row_count : int
-        As PostgreSQL estimates it.
-    aggregated : bool
-        Whether the rows are so many points that they are taken together.
-    style : Style, optional
-        The CartoCSS, parsed.
-    cells : tuple of Column
-        Of the rows that are taken together.
-    """
-
-    layer: Layer
-    columns: tuple[Column, ...]
-    row_count: int
-    aggregated: bool
-    style: Style | None
-    cells: tuple[Column, ...] = ()
-
-    def source(self, box: Box, resolution: float) -> sql.Composable:
-        """Return the query for a part of the map at a resolution in metres of a pixel, in parentheses."""
-        text = self.layer.sql or ""
-        if self.aggregated and self.layer.aggregation is not None:
-            return aggregation.query(self.layer.aggregation, text, box, resolution)
-        return subquery(text, box=box, resolution=resolution)
-
-    @property
-    def drawable_columns(self) -> list[Column]:
-        """The columns of types that tiles have."""
-        columns = [one for one in self.cells if one.name not in aggregation.OWN_COLUMNS] or self.columns
-        return [one for one in columns if one.type_oid in DRAWABLE_OIDS]
 
 
 @dataclass(slots=True)
@@ -150,17 +95,17 @@ class Layergroups:
             When a table of the map was changed last; 1970 if that is not known.
         """
         description = _description(content, config, template)
-        styles = await run_in_threadpool(_parse_styles, config)
+        styles = await run_in_threadpool(parse_styles, config)
         shown: list[Shown] = []
         tables: set[str] = set()
         async with self._sessions.open(role) as session:
             for node in config.nodes.values():
-                await _check_node(session, node)
+                await check_node(session, node)
                 tables.update(await tables_of(session, node.query()))
             for layer in config.queried:
-                shown.append(await _look_at(session, layer, styles.get(layer.index)))
+                shown.append(await look_at(session, layer, styles.get(layer.index)))
                 tables.update(await tables_of(session, layer.sql or ""))
-            updated = await _last_updated(session, sorted(tables))
+            updated = await last_updated(session, sorted(tables))
         group = Layergroup(
             _identity(description), config, tuple(shown), tuple(sorted(tables)), template, self._state.clock.now()
         )
@@ -229,63 +174,3 @@ def _size_of(description: bytes, styles: Iterable[Style]) -> int:
     rules = [rule for style in styles for rule in style.definitions]
     parts = sum(len(rule.filters) + len(rule.settings) for rule in rules)
     return _BYTES_PER_CHARACTER * len(description) + _RULE_BYTES * (len(rules) + parts)
-
-
-def _parse_styles(config: MapConfig) -> dict[int, Style]:
-    """Parse the CartoCSS of all layers, by their index."""
-    return {layer.index: parse_style(layer) for layer in config.queried if layer.cartocss is not None}
-
-
-async def _check_node(session: Session, node: Node) -> None:
-    """Look at the query of an analysis, which CARTO runs as it is, with a semicolon at its end."""
-    try:
-        await columns_of(session, sql.SQL("({})").format(statement(node.query())))
-    except SQLError as error:
-        if explain(error)[0] in (429, 503):
-            raise
-        context = {"id": node.name, "node_id": node.name, "type": "source"}
-        raise MapError(error.message, kind="analysis", analysis=context) from None
-
-
-async def _look_at(session: Session, layer: Layer, style: Style | None) -> Shown:
-    """Find out about the query of a layer."""
-    text = layer.sql or ""
-    columns = await columns_of(session, subquery(text))
-    wanted = [GEOMETRY_COLUMN, *layer.interactivity]
-    if layer.attributes:
-        wanted += [layer.attributes.id, *layer.attributes.columns]
-    if style:
-        wanted += sorted(style.columns)
-    row_count = await estimated_rows(session, text)
-    aggregated = False
-    if layer.aggregation is not None and any(column.name == "cartodb_id" for column in columns):
-        aggregated = await _is_aggregated(session, layer.aggregation, text, row_count)
-    shown = Shown(layer, tuple(columns), row_count, aggregated, style)
-    if aggregated:
-        shown = replace(shown, cells=tuple(await columns_of(session, shown.source((0.0, 0.0, 1.0, 1.0), 1.0))))
-    known = {column.name for column in (*columns, *shown.cells)}
-    for name in wanted:
-        if name not in known:
-            raise MapError(f'column "{name}" does not exist')
-    return shown
-
-
-async def _is_aggregated(session: Session, wanted: aggregation.Aggregation, text: str, row_count: int) -> bool:
-    """Say whether there are enough rows, and whether they are points."""
-    if row_count < wanted.threshold:
-        return False
-    query = sql.SQL(
-        "SELECT GeometryType({geometry}) AS type FROM {source} AS cdbq WHERE {geometry} IS NOT NULL LIMIT 1"
-    )
-    found = await rows(session, query.format(geometry=names([GEOMETRY_COLUMN]), source=subquery(text)))
-    return bool(found) and found[0]["type"] == "POINT"
-
-
-async def _last_updated(session: Session, tables: list[str]) -> datetime:
-    """Return when one of the tables was changed last."""
-    query = sql.SQL(
-        "SELECT extract(epoch FROM max(updated_at))::float8 AS epoch FROM cartodb.cdb_tablemetadata"
-        " WHERE tabname = ANY (SELECT to_regclass(name) FROM unnest({}::text[]) name)"
-    )
-    [row] = await rows(session, query.format(sql.Literal(tables)))
-    return datetime.fromtimestamp(row["epoch"] or 0, UTC)

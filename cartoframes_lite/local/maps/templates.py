@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,17 +13,13 @@ from typing import Any
 from psycopg.types.json import Json
 
 from ..state import State
-from .number_parsing import read_number
+from .placeholders import escaped, filled, is_number, read_size, style_of
 from .refusals import MapError
 
 _MOST = 4096
 _MOST_NAME_CHARACTERS = 1000
 _NAME = re.compile(r"[a-z0-9][0-9a-z_-]*+", re.IGNORECASE | re.ASCII)
 _PLACEHOLDER = re.compile(r"[a-z][0-9a-z_]*+", re.IGNORECASE | re.ASCII)
-_MARK = re.compile(r"<%=\s*+(\w++)\s*+%>")
-_NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+", re.ASCII)
-_COLOR = re.compile(r"[a-zA-Z]++|#[0-9a-fA-F]{3,6}")
-_SIZE = re.compile(r"\s*+([-+]?\d{1,9})", re.ASCII)
 # As JSON: NUL and halves of characters beyond the first 65,536, which PostgreSQL does not take.
 _UNSTORABLE = re.compile(r"\\u(?:0000|d[89a-f])")
 _FORMATS = ("png", "png32", "mvt", "grid.json")
@@ -82,7 +77,7 @@ class Template:
             If a value is not of its placeholder's type.
         """
         values = {
-            name: _escaped(name, placeholder["type"], parameters.get(name, placeholder["default"]))
+            name: escaped(name, placeholder["type"], parameters.get(name, placeholder["default"]))
             for name, placeholder in self.content["placeholders"].items()
         }
         group = copy.deepcopy(self.content["layergroup"])
@@ -91,16 +86,16 @@ class Template:
             options = layer["options"]
             for name in ("sql", "cartocss"):
                 if isinstance(options.get(name), str):
-                    options[name] = _filled(options[name], values)
-            style = _style_of(styles, index) or parameters.get(f"styles{index}")
+                    options[name] = filled(options[name], values)
+            style = style_of(styles, index) or parameters.get(f"styles{index}")
             if isinstance(style, str):
                 options["cartocss"] = style
         if isinstance(group.get("buffersize"), Mapping):
-            group["buffersize"] = {name: _size(name, size, values) for name, size in group["buffersize"].items()}
+            group["buffersize"] = {name: read_size(name, size, values) for name, size in group["buffersize"].items()}
         sizes = parameters.get("buffersize")
         if isinstance(sizes, Mapping):
             known = group.get("buffersize") if isinstance(group.get("buffersize"), Mapping) else {}
-            group["buffersize"] = {**known, **{name: sizes[name] for name in _FORMATS if _is_number(sizes.get(name))}}
+            group["buffersize"] = {**known, **{name: sizes[name] for name in _FORMATS if is_number(sizes.get(name))}}
         return dict(group)
 
 
@@ -260,47 +255,3 @@ def _check_auth(auth: Mapping[str, Any]) -> None:
             raise MapError("Invalid 'token' authentication: no valid_tokens")
     elif auth["method"] != "open":
         raise MapError(f"Unsupported authentication method: {auth['method']}")
-
-
-def _escaped(name: str, kind: Any, value: Any) -> str:
-    """Return the text that stands for a placeholder."""
-    text = json.dumps(value) if _is_number(value) and kind == "number" else value
-    if isinstance(text, str):
-        match kind:
-            case "sql_literal":
-                return text.replace("'", "''")
-            case "sql_ident":
-                return text.replace('"', '""')
-            case "number" if _NUMBER.fullmatch(text):
-                return text
-            case "css_color" if _COLOR.fullmatch(text):
-                return text
-    if kind not in ("sql_literal", "sql_ident", "number", "css_color"):
-        raise MapError(f"Invalid placeholder type '{kind}'", status=400)
-    raise MapError(f"Invalid {kind} value for template parameter '{name}': {value}", status=400)
-
-
-def _filled(text: str, values: Mapping[str, str]) -> str:
-    """Replace the placeholders in a text; one that is not declared stays."""
-    return _MARK.sub(lambda found: values.get(found[1], found[0]), text)
-
-
-def _style_of(styles: Any, index: int) -> Any:
-    """Return the CartoCSS that a request gives for a layer."""
-    if isinstance(styles, Mapping):
-        return styles.get(str(index))
-    return styles[index] if isinstance(styles, list) and index < len(styles) else None
-
-
-def _size(name: str, value: Any, values: Mapping[str, str]) -> Any:
-    """Read a buffer size: the whole number that a text begins with."""
-    if not isinstance(value, str):
-        return value
-    found = _SIZE.match(_filled(value, values))
-    if found is None:
-        raise MapError(f'Buffer size of format "{name}" must be a number')
-    return int(found[1])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(read_number(value))

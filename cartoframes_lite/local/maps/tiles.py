@@ -15,7 +15,8 @@ from ..pool import Sessions
 from ..session import Session
 from . import drawing
 from .config import Layer
-from .layergroups import Layergroup, Shown
+from .inspection import Shown
+from .layergroups import Layergroup
 from .pixel_budget import PixelBudget
 from .queries import GEOMETRY_COLUMN, NUMBER_OIDS, Box, Column, envelope, read, statement, tile_box, widened
 from .refusals import MapError
