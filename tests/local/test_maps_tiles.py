@@ -178,6 +178,28 @@ def test_a_grid_has_the_features_under_its_cells(call: Call) -> None:
     assert grid["data"]["1"]["name"] == "North"
 
 
+def test_a_grid_has_null_for_types_that_tiles_have_not_and_columns_by_name(call: Call) -> None:
+    query = """SELECT *, date '2024-01-02' AS d, jsonb '[1]' AS j, time '01:02' AS t, ARRAY[1] AS a, 'NaN'::float8 AS f,
+        1.50 AS n, true AS b, 'x '::char(3) AS c, 9007199254740993 AS i FROM towns"""
+    names = ["name", "i", "d", "j", "t", "a", "seen", "f", "n", "b", "c"]
+    path = instantiate(call, described(mapnik(query, interactivity=names, **STYLED)))
+    [row] = call("GET", f"{path}/0/1/1/0.grid.json").json["data"].values()
+    assert list(row) == sorted(names)
+    nothing = dict.fromkeys(("a", "d", "f", "j", "seen", "t"))
+    assert row == {**nothing, "name": "North", "i": 9007199254740993, "n": 1.5, "b": True, "c": "x  "}
+    [feature] = read_tile(call("GET", f"{path}/1/1/0.mvt").body)["layer0"]
+    assert not {"a", "d", "j", "seen", "t"} & feature.keys()
+    assert (feature["n"], feature["b"]) == ("1.50", True)
+
+
+def test_a_grid_of_a_hundred_columns(call: Call) -> None:
+    names = [f"c{number}" for number in range(120)]
+    query = f"SELECT *, {', '.join(f'{number} AS {name}' for number, name in enumerate(names))} FROM towns"
+    path = instantiate(call, described(mapnik(query, interactivity=names, **STYLED)))
+    [row] = call("GET", f"{path}/0/1/1/0.grid.json").json["data"].values()
+    assert row["c119"] == 119
+
+
 def test_a_layer_without_interactivity_has_no_grid(call: Call) -> None:
     path = instantiate(call, described(mapnik(**STYLED)))
     assert refusal(call("GET", f"{path}/0/1/1/0.grid.json")) == (400, "Tileset has no interactivity")

@@ -234,17 +234,17 @@ def _rows_of(
 
 def _rows_query(shown: Shown, columns: Sequence[str], box: Box, resolution: float) -> str:
     """Return the query of geometries and attributes in a box."""
-    members: list[sql.Composable] = []
-    for name in columns:
-        members += [sql.Literal(name), sql.Identifier(name)]
+    attributes: sql.Composable = sql.Literal("{}")
+    if columns:  # a row, since a function has at most 100 arguments
+        row = sql.SQL(", ").join(map(sql.Identifier, columns))
+        attributes = sql.SQL("(SELECT to_jsonb(cdb_row)::text FROM (SELECT {}) AS cdb_row)").format(row)
     return (
         sql.SQL(
-            "SELECT ST_AsBinary({geometry}), jsonb_build_object({members})::text FROM {source} AS cdbq"
-            " WHERE {geometry} && {box} LIMIT {most}"
+            "SELECT ST_AsBinary({geometry}), {attributes} FROM {source} AS cdbq WHERE {geometry} && {box} LIMIT {most}"
         )
         .format(
             geometry=sql.Identifier(GEOMETRY_COLUMN),
-            members=sql.SQL(", ").join(members),
+            attributes=attributes,
             source=shown.source(box, resolution),
             box=envelope(box),
             most=sql.Literal(_MOST_FEATURES),

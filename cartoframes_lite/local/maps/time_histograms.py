@@ -54,7 +54,6 @@ async def answer(
     offset = overrides.get("offset", options.get("offset") or 0)
     if isinstance(offset, bool) or not isinstance(offset, int | float) or not math.isfinite(offset):
         raise MapError("Invalid number format for parameter 'offset'")
-    # As timestamp first: of a column of another type, the error of that cast is CARTO's.
     times = sql.SQL("(SELECT {column}::timestamptz AS instant FROM {source} AS cdbq)").format(
         column=sql.Identifier(column), source=source
     )
