@@ -16,6 +16,7 @@ import requests
 from sql_client import SQLClient
 
 from cartoframes_lite.local import LocalCarto, start
+from cartoframes_lite.local.logins import connect
 
 _ROUNDS = 12
 _PATIENCE_S = 20.0
@@ -50,7 +51,7 @@ def answered(client: SQLClient, query: str) -> requests.Response:
 def test_what_was_acknowledged_is_kept(crashing: LocalCarto, client: SQLClient) -> None:
     client.run("CREATE TABLE kept (a int)")
     for round_ in range(_ROUNDS):
-        with psycopg.connect(crashing.dsn) as connection:
+        with connect(crashing.dsn) as connection:
             victim = connection.info.backend_pid
             table = f"made_{round_}"
             assert client.copy_from("COPY kept FROM STDIN", f"{round_}\n").status_code == 200
@@ -83,7 +84,7 @@ def test_requests_during_a_crash_are_answered(crashing: LocalCarto, client: SQLC
         thread.start()
     try:
         for _ in range(3):
-            with psycopg.connect(crashing.dsn) as connection:
+            with connect(crashing.dsn) as connection:
                 os.kill(connection.info.backend_pid, signal.SIGKILL)
             time.sleep(0.5)
     finally:
@@ -105,10 +106,10 @@ def test_a_query_that_crashes_its_own_process_is_an_error_of_the_server(
     asking = threading.Thread(target=lambda: answers.append(client.send(query)))
     asking.start()
     running = "SELECT pid FROM pg_stat_activity WHERE query = %s AND state = 'active'"
-    with psycopg.connect(crashing.dsn, autocommit=True) as connection:
+    with connect(crashing.dsn, autocommit=True) as connection:
         while not (found := connection.execute(running, (query,)).fetchall()):
             time.sleep(0.01)
-    [(victim,)] = found
+    victim = found[0]["pid"]
     os.kill(victim, signal.SIGSEGV)
     asking.join(_PATIENCE_S)
     assert [is_away(answer) for answer in answers] == [True]
