@@ -51,16 +51,17 @@ def answered(client: SQLClient, query: str) -> requests.Response:
 def test_what_was_acknowledged_is_kept(crashing: LocalCarto, client: SQLClient) -> None:
     client.run("CREATE TABLE kept (a int)")
     for round_ in range(_ROUNDS):
-        with connect(crashing.dsn) as connection:
-            victim = connection.info.backend_pid
-            table = f"made_{round_}"
-            assert client.copy_from("COPY kept FROM STDIN", f"{round_}\n").status_code == 200
-            client.run(f"CREATE TABLE {table} AS SELECT generate_series(1, 1000) AS a")
-            client.run(f"INSERT INTO kept VALUES ({round_})")
-            os.kill(victim, signal.SIGSEGV if round_ % 2 else signal.SIGKILL)
-            with suppress(psycopg.OperationalError):
-                while connection.execute("SELECT 1"):  # until its process has gone
-                    pass
+        victim, witness = connect(crashing.dsn, autocommit=True), connect(crashing.dsn, autocommit=True)
+        table = f"made_{round_}"
+        assert client.copy_from("COPY kept FROM STDIN", f"{round_}\n").status_code == 200
+        client.run(f"CREATE TABLE {table} AS SELECT generate_series(1, 1000) AS a")
+        client.run(f"INSERT INTO kept VALUES ({round_})")
+        os.kill(victim.info.backend_pid, signal.SIGSEGV if round_ % 2 else signal.SIGKILL)
+        with suppress(psycopg.OperationalError):
+            while witness.execute("SELECT 1"):  # until PostgreSQL has ended all sessions
+                pass
+        victim.close()
+        witness.close()
         found = answered(client, f"SELECT (SELECT count(*) FROM kept) AS kept, count(*) AS made FROM {table}").json()
         assert found["rows"] == [{"kept": 2 * (round_ + 1), "made": 1000}]
 
