@@ -84,8 +84,7 @@ async def csv(sessions: Sessions, role: str, export: Export) -> Blocks:
         listed = ", ".join(f"{quoted(name)}::text" for name in names)
         query = f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"
         with SpooledTemporaryFile(_SPOOL_BYTES) as file:
-            # GDAL writes a comma behind the name of a single column.
-            file.write(_csv_line(names if len(names) > 1 else [*names, ""]))
+            file.write(_csv_line(names))
             async for result in _rows(session, query):
                 file.write(_csv_line(_texts(result)))
             file.seek(0)

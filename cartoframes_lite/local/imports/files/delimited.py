@@ -54,7 +54,7 @@ def read_delimited(
     path = as_utf8(file.path, directory / "text.csv")
     records, delimiter = _sample(path, "\t" if file.suffix == ".tsv" else ",")
     header = records[0]
-    # GDAL, and so the SQL API, writes a delimiter behind the name of a single column, and none behind its values.
+    # GDAL, and so CARTO's SQL API, writes a delimiter behind the name of a single column, and none behind its values.
     alone = len(header) == 2 and not header[1] and {len(record) for record in records[1:]} == {1}
     if alone:
         del header[1]
