@@ -133,7 +133,7 @@ def attack(doors: Doors, everything: Everything, credentials: cfl.Credentials) -
 def test_nothing_else_is_changed(attack, long, kind):
     calls = TABLES if kind == "tables" else COLUMNS
 
-    @settings(max_examples=2_000 if long else 120, deadline=None)
+    @settings(max_examples=2_000 if long else 40, deadline=None)
     @given(NAMES, st.sampled_from(sorted(calls)))
     def holds(name: str, call: str) -> None:
         assume(normalise(name) not in ("bystander", "looking", "target", "renamed"))
