@@ -231,9 +231,9 @@ def test_a_click_shows_all_types_in_the_order_of_the_columns(kind, squares, tmp_
     assert found == {
         "cartodb_id": "1",
         "z": "west",
-        "seen": "2024-05-06T00:00:00Z",
+        "seen": "2024-05-06T00:00:00.000Z",
         "at": "10:11:12",
-        "stamp": "2024-05-06T07:08:09Z",
+        "stamp": "2024-05-06T07:08:09.000Z",
         "many": '{"a":[1]}',
         "never": "\u2013",
         "b": "1",

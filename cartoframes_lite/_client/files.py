@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -28,7 +29,7 @@ def write_blocks(path: str | os.PathLike[str], blocks: Iterable[bytes], *, check
     Parameters
     ----------
     path : path
-        An existing file is replaced.
+        An existing file is replaced; a device or a pipe is written to.
     blocks : iterable of bytes
     check : callable
         Is given the file, and raises if it shows that it is not what was asked for.
@@ -39,6 +40,13 @@ def write_blocks(path: str | os.PathLike[str], blocks: Iterable[bytes], *, check
         Size of the file in bytes.
     """
     target = Path(path)
+    if target.exists() and not target.is_file():
+        with tempfile.TemporaryFile() as complete, target.open("wb") as device:
+            size = sum(map(complete.write, blocks))
+            check(complete)
+            complete.seek(0)
+            shutil.copyfileobj(complete, device)
+        return size
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     try:
         with os.fdopen(handle, "w+b") as file:

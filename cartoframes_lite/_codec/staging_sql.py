@@ -29,9 +29,8 @@ def lease_has_run_out(table: str) -> str:
 def create_staging(schema: str, staging: str, columns: Sequence[PayloadColumn], *, keyed: bool) -> str:
     """Compose the request that makes a staging table with a lease, and gives its oid; twice is the same as once."""
     place = qualify(schema, staging)
-    create = f"CREATE TABLE IF NOT EXISTS {place} ({column_definitions(columns, keyed=keyed)});"
-    block = do_block(f"{create}\n{set_lease(schema, staging)}")
-    return f"{block};\nSELECT to_regclass({literal(place)})::oid::text AS oid"
+    create = f"CREATE TABLE IF NOT EXISTS {place} ({column_definitions(columns, keyed=keyed)})"
+    return f"{create};\n{do_block(set_lease(schema, staging))};\nSELECT to_regclass({literal(place)})::oid::text AS oid"
 
 
 def set_lease(schema: str, table: str) -> str:

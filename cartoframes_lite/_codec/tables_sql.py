@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
+from cartoframes_lite._codec.payload import CARTODB_ID
 from cartoframes_lite._codec.publishing_sql import BUSY, Staged, lock_staging, make_carto_table, rename_belongings
 from cartoframes_lite._codec.staging_sql import set_lease
 from cartoframes_lite._codec.statements import CARTO_SRIDS, do_block
@@ -47,7 +48,8 @@ def stage_query(schema: str, staging: str, query: str, *, make_carto: bool) -> s
     steps = ""
     if make_carto:
         steps = (
-            f"place := to_regclass({literal(place)});\n{_relax_further_geometries()}\n"
+            f"place := to_regclass({literal(place)});\n"
+            f"{_relax_further_geometries()}\n{_complete_key(schema, staging)}\n"
             f"{make_carto_table(schema, staging, in_final_shape=False, compare=_HAS_THE_GEOM)}\n"
         )
     block = do_block(steps + set_lease(schema, staging), declare="place regclass; shape text; told text;")
@@ -85,6 +87,29 @@ def _relax_further_geometries() -> str:
         f" AND attname NOT IN ({literal(THE_GEOM)}, {literal(WEB_MERCATOR)})"
     )
     return f"IF {_HAS_THE_GEOM} THEN FOR told IN {further} LOOP EXECUTE told; END LOOP; END IF;"
+
+
+def _complete_key(schema: str, staging: str) -> str:
+    """Give the rows of a CARTO table its key again, which a query loses: then CARTO need not write them anew.
+
+    It would do so with ids of 4 bytes. Ids that are no key are left to CARTO, which says what is wrong with them.
+    """
+    place, sequence = qualify(schema, staging), qualify(schema, f"{staging}_{CARTODB_ID}_seq")
+    id_name = quote(CARTODB_ID)
+    shaped = (
+        "(SELECT count(*) FROM pg_attribute WHERE attrelid = place AND NOT attisdropped AND"
+        f" (attname = {literal(CARTODB_ID)} AND atttypid IN (20, 21, 23)"
+        f" OR attname = {literal(THE_GEOM)} AND postgis_typmod_srid(atttypmod) = 4326"
+        f" OR attname = {literal(WEB_MERCATOR)} AND postgis_typmod_srid(atttypmod) = 3857)) = 3"
+    )
+    return (
+        f"IF {shaped} THEN BEGIN\n"
+        f"ALTER TABLE {place} ADD PRIMARY KEY ({id_name});\n"
+        f"CREATE SEQUENCE {sequence} OWNED BY {place}.{id_name};\n"
+        f"ALTER TABLE {place} ALTER COLUMN {id_name} SET DEFAULT nextval({literal(sequence)});\n"
+        f"PERFORM setval({literal(sequence)}, greatest((SELECT max({id_name}) FROM {place}), 1));\n"
+        "EXCEPTION WHEN unique_violation OR not_null_violation THEN NULL; END; END IF;"
+    )
 
 
 def _make_room(place: str, replaced_oid: int | None) -> str:

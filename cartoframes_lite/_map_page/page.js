@@ -85,7 +85,7 @@ async function describe(layer, feature, values) {
   const id = feature[layer.id];
   const found = layer.attributes && id != null && (await fetchJSON(layer.attributes, { ...values, id }));
   const known = { ...feature, ...found };
-  const names = new Set([...layer.columns.filter((name) => name in known), ...Object.keys(known)]);
+  const names = new Set([...layer.columns.filter((name) => Object.hasOwn(known, name)), ...Object.keys(known)]);
   return [...names].map((name) => {
     const isUnknown = known[name] === null && layer.hasAttributes && !found;
     return [name, isUnknown ? "?" : known[name]];

@@ -91,7 +91,7 @@ def create_app(state: State) -> Starlette:
     syncs = Syncs(state, imports)
     reading = Sessions(state, read_only=True)
     layergroups, templates, tiles = Layergroups(state, reading), Templates(state), Tiles(reading)
-    maps_door = MapsDoor(state, limits, layergroups)
+    maps_door = MapsDoor(state, limits, layergroups, templates)
     state.on_reset += [layergroups.forget, tiles.forget]
     state.on_reset += [limits.forget, jobs.forget, imports.forget, syncs.forget, exports.forget]
 
@@ -112,7 +112,7 @@ def create_app(state: State) -> Starlette:
             *sql_batch.routes(door, jobs),
             *sql.routes(door, sessions),
             *named_maps.routes(state, maps_door, layergroups, templates, tiles),
-            *static_maps.routes(state, maps_door, layergroups, templates, reading),
+            *static_maps.routes(state, maps_door, layergroups, templates, tiles),
             *maps.routes(state, maps_door, layergroups, reading),
             *map_tiles.routes(maps_door, tiles),
             *api_keys.routes(state),

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -138,3 +140,15 @@ def test_a_file_that_was_there_stays_as_it_is(tmp_path: Path) -> None:
         files.write_blocks(target, [b"1\n", b"2"], check=lambda file: files.check_rows(file, "here"))
     assert [*tmp_path.iterdir()] == [target]
     assert target.read_text() == "old"
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    assert files.write_blocks(pipe, [b"a", b"b"], check=lambda file: None) == 2
+    reader.join()
+    assert read == [b"ab"]
+    assert pipe.is_fifo()

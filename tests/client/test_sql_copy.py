@@ -191,7 +191,9 @@ def test_a_body_that_breaks_off_is_ended_so_that_it_is_refused(
     assert wire.slept == []
 
 
-@pytest.mark.parametrize("source", [["text"], [None], [b"1\n", 2], 7, lambda: [b"1\n", "2\n"]], ids=repr)
+@pytest.mark.parametrize(
+    "source", [["text"], [None], [b"1\n", 2], 7, lambda: [b"1\n", "2\n"]], ids=["text", "None", "int", "7", "factory"]
+)
 def test_what_is_not_bytes_breaks_the_body_off(wire: Wire, source: Any) -> None:
     with pytest.raises(TypeError):
         Copy(wire.play(REFUSED)).copy_from("COPY t FROM STDIN", source)

@@ -1,4 +1,4 @@
-"""Fixtures for tests that break things, and the line that adds up what they found."""
+"""Fixtures for tests that break things."""
 
 from __future__ import annotations
 
@@ -6,22 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 from fault_proxy import FaultProxy
-from tally import TALLY
 from write_trials import Trial
 from written_tables import Database, Mode
 
 import cartoframes_lite as cfl
 from cartoframes_lite import _publishing, _staging
 from cartoframes_lite.local import LocalCarto
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if TALLY.faults and not hasattr(config, "workerinput"):
-        writer = config.get_terminal_writer()
-        writer.line(
-            f"{TALLY.survived} of the faults were not noticed by the caller, the others raised errors that were true"
-        )
-        writer.line(TALLY.line())
 
 
 @pytest.fixture

@@ -117,3 +117,35 @@ def test_writers_follow_each_other_or_are_told(second, first, credentials, datab
             TALLY.rows_doubled += ((found or nearest) - nearest).total()
             raise AssertionError((round_, ends, found))
         assert database.leftovers() == []
+
+
+@pytest.mark.parametrize("tables", [1, 8], ids=["one-table", "eight-tables"])
+@pytest.mark.parametrize("mode", ["new", "append", "replace", "replace-other-columns"])
+def test_many_writers_finish(mode, tables, credentials, database, is_long):
+    """Beside the quota triggers, which look at all tables, nobody waits for another in a ring."""
+    rounds = 12 if is_long else 2
+    frames = [pd.DataFrame({"a": range(50)}), pd.DataFrame({"a": ["x"] * 50, "b": 1.5})]
+    names = [f"t_{number % tables}" for number in range(8)]
+    for name in set(names):
+        cfl.to_carto(frames[0], name, credentials, progress=False)
+
+    def write_some(number: int) -> None:
+        for turn in range(rounds):
+            frame = frames[(number + turn) % 2 if mode == "replace-other-columns" else 0]
+            if mode == "new":
+                cfl.to_carto(frame, f"new_{number}_{turn}", credentials, progress=False)
+            else:
+                cfl.to_carto(frame, names[number], credentials, if_exists=mode.partition("-")[0], progress=False)
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(write_some, number) for number in range(8)]:
+            done.result()
+    TALLY.faults += 8 * rounds
+    TALLY.survived += 8 * rounds
+    written = [f"new_{number}_{turn}" for number in range(8) for turn in range(rounds)] if mode == "new" else set(names)
+    rows = sum(len(cfl.read_carto(name, credentials, progress=False)) for name in written)
+    expected = {"new": 50 * 8 * rounds, "append": 50 * (tables + 8 * rounds)}.get(mode, 50 * tables)
+    TALLY.rows_lost += max(expected - rows, 0)
+    TALLY.rows_doubled += max(rows - expected, 0)
+    assert rows == expected
+    assert database.leftovers() == []

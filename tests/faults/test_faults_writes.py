@@ -42,7 +42,7 @@ def test_a_cut_at_any_byte(proxy, trial, is_long):
     cuts = 0
 
     @settings(
-        max_examples=600 if is_long else 40,
+        max_examples=600 if is_long else 15,
         deadline=None,
         database=None,
         phases=[Phase.generate],
@@ -58,4 +58,4 @@ def test_a_cut_at_any_byte(proxy, trial, is_long):
         cuts += 1
 
     cut()
-    assert cuts >= (600 if is_long else 40)
+    assert cuts >= (600 if is_long else 15)

@@ -158,7 +158,7 @@ def report(seconds: float, done: Counter[str], before: Footprint, after: Footpri
 
 @pytest.mark.parametrize(
     ("warm_up_s", "seconds"),
-    [pytest.param(6, 60, id="short"), pytest.param(60, 600, id="long", marks=pytest.mark.slow)],
+    [pytest.param(6, 20, id="short"), pytest.param(60, 600, id="long", marks=pytest.mark.slow)],
 )
 def test_nothing_is_left_behind(warm_up_s, seconds, capsys):
     with server_process() as server:

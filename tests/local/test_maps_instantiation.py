@@ -122,12 +122,27 @@ def test_nothing_can_be_changed_through_a_map(call: Call, sql: SQLClient) -> Non
 def test_tokens_of_carto_in_queries_are_filled_in(call: Call) -> None:
     text = (
         "SELECT 1 AS cartodb_id, ST_Centroid(!bbox!) AS the_geom_webmercator, !pixel_width! AS w,"
-        " !scale_denominator! AS s -- a comment"
+        " !scale_denominator! AS s"
     )
-    path = instantiate(call, described(mapnik(text)))
+    path = instantiate(call, described(mapnik(f"{text} ; ")))
     [feature] = read_tile(call("GET", f"{path}/1/0/0.mvt").body)["layer0"]
-    assert round(feature["w"]) == 78272
-    assert round(feature["s"] * 0.00028) == 78272
+    assert round(float(feature["w"])) == 78272
+    assert round(float(feature["s"]) * 0.00028) == 78272
+
+
+def test_a_query_stands_in_parentheses_as_it_is(call: Call) -> None:
+    comment = "SELECT * FROM towns -- all of them"
+    assert refusal(call("POST", "/api/v1/map", described(mapnik(comment)))) == (400, "syntax error at end of input")
+    assert instantiate(call, described(mapnik(f"{comment}\n")))
+    for query, message in (
+        ("SELECT * FROM towns;", 'syntax error at or near ";"'),
+        (comment, "syntax error at end of input"),
+    ):
+        nodes = [{"id": "a", "type": "source", "params": {"query": query}}]
+        answer = call("POST", "/api/v1/map", described(mapnik(), analyses=nodes))
+        assert refusal(answer) == (400, message)
+        [context] = answer.json["errors_with_context"]
+        assert (context["type"], context["analysis"]) == ("analysis", {"id": "a", "node_id": "a", "type": "source"})
 
 
 def test_pages_may_ask_from_anywhere(carto: LocalCarto) -> None:

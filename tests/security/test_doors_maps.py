@@ -105,7 +105,7 @@ def test_who_looks_at_a_named_map_cannot_change_its_queries(doors, everything, v
         "color": {"type": "css_color", "default": "red"},
     }
     style = {"cartocss": "#layer {marker-width: 7; marker-fill: <%= color %>}", "cartocss_version": "2.3.0"}
-    nodes = [{"id": "n", "type": "source", "params": {"query": query}}]
+    nodes = [{"id": "n", "type": "source", "params": {"query": "SELECT * FROM bystander LIMIT 1"}}]  # has none
     views = {"v": {"type": "aggregation", "source": {"id": "n"}, "options": {"column": "b", "aggregation": "count"}}}
     content = {"version": "1.8.0", "layers": [layer(query, **style)], "analyses": nodes, "dataviews": views}
     assert doors.call("POST", "/api/v1/map/named", json=template(content, placeholders=placeholders)).status_code == 200

@@ -14,6 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 
 import geopandas as gpd
 import pandas as pd
@@ -203,7 +204,11 @@ def _told(call: Callable[[], object]) -> str:
     return everything_of(caught.value)
 
 
-def test_who_interrupts_a_request_sees_no_key(recorder):
+def test_who_interrupts_a_request_sees_no_key(recorder, request):
+    # A shell's job in the background ignores the signal.
+    request.addfinalizer(
+        partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+    )
     server = recorder()
     server.delay_s = 1.0
     account = cfl.Credentials(api_key=SECRET, base_url=server.base_url)

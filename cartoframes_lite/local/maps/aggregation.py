@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ from .queries import GEOMETRY_COLUMN, Box, envelope, statement, subquery
 from .refusals import MapError
 
 _THRESHOLD = 100_000
+_LARGEST = 1e15
 _FUNCTIONS = {
     "count": "count({})",
     "avg": "avg({})",
@@ -31,6 +31,8 @@ _COMPARISONS = {
     "less_than_or_equal_to": "<=",
 }
 COUNT_COLUMN = "_cdb_feature_count"
+OWN_COLUMNS = frozenset({"cdb_x", "cdb_y", "cdb_cell_x", "cdb_cell_y", "cdb_place"})
+"""What a query of samples has beside the columns of the layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +85,15 @@ def read(content: Any, layer: Mapping[str, Any], *, vector_only: bool) -> Aggreg
     content = content if isinstance(content, Mapping) else {}
     for name in ("resolution", "threshold"):
         value = content.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LARGEST:
             raise _refusal(f"Invalid {name}, should be a number greather than 0", layer)
     placement = content.get("placement")
     if placement not in (None, *_PLACEMENTS):
         raise _refusal(f"Invalid placement. Valid values: {', '.join(_PLACEMENTS)}", layer)
-    columns = {str(name): _column(item, layer) for name, item in (content.get("columns") or {}).items()}
-    dimensions = {str(name): _dimension(item, layer) for name, item in (content.get("dimensions") or {}).items()}
+    columns = {str(name): _column(item, layer) for name, item in _members(content, "columns", layer)}
+    dimensions = {str(name): _dimension(item, layer) for name, item in _members(content, "dimensions", layer)}
     filters = {}
-    for name, conditions in (content.get("filters") or {}).items():
+    for name, conditions in _members(content, "filters", layer):
         if name not in columns and name not in dimensions:
             raise _refusal(f"Invalid filtered column: {name}", layer)
         filters[str(name)] = [_checked(item, layer) for item in _listed(conditions)]
@@ -205,11 +207,19 @@ def _conditions(value: sql.Composable, condition: Mapping[str, Any]) -> list[sql
     return found
 
 
+def _members(content: Mapping[str, Any], name: str, layer: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Return the members of an option that is an object."""
+    found = content.get(name) or {}
+    if not isinstance(found, Mapping):
+        raise _refusal(f"Invalid {name}, should be an object", layer)
+    return found.items()
+
+
 def _column(item: Any, layer: Mapping[str, Any]) -> tuple[str, str]:
     """Read an aggregated column."""
     item = item if isinstance(item, Mapping) else {}
     function, column = item.get("aggregate_function"), item.get("aggregated_column")
-    if function not in _FUNCTIONS:
+    if not isinstance(function, str) or function not in _FUNCTIONS:
         message = f"Unsupported aggregation function {function}, valid ones: {', '.join(_FUNCTIONS)}"
         raise _refusal(message, layer)
     if not isinstance(column, str) or not column:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from psycopg import sql
 
+from .number_parsing import read_number
 from .queries import statement
 from .refusals import MapError
 
@@ -55,7 +55,7 @@ class Node:
         text = self.text
         for name, (template, condition) in self.filters.items():
             if name not in without:
-                text = template.format(re.sub(r";\s*$", "", text), condition.as_string())
+                text = template.format(text, condition.as_string())
         return text
 
 
@@ -140,4 +140,4 @@ def _value(place: int, value: Any) -> sql.Composable:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and math.isfinite(read_number(value))

@@ -32,9 +32,9 @@ async def read_attributes(session: Session, group: Layergroup, layer_name: str, 
         value=sql.Literal(feature.replace("\0", "")),
     )
     found = await rows(session, query)
-    if len(found) != 1:
+    if not found or any(row != found[0] for row in found):
         message = (
             f"Multiple features ({len(found)}) identified by '{layer.attributes.id}' = {feature} in layer {layer_name}"
         )
-        raise MapError(message, status=404)
+        raise MapError(message, status=400 if found else 404)
     return found[0]

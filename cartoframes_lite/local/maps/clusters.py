@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from psycopg import sql
@@ -12,6 +13,7 @@ from .queries import GEOMETRY_COLUMN, HALF_WORLD, names, rows, subquery
 from .refusals import MapError
 
 _MOST = 10_000
+_SMALL = re.compile(r"\d{1,18}", re.ASCII)
 
 
 async def read_cluster(
@@ -27,7 +29,7 @@ async def read_cluster(
     if shown is None or shown.layer.aggregation is None or shown.layer.sql is None:
         message = f"Map {group.id} has no aggregation defined for layer {layer_name}"
         raise MapError(message, status=400, kind="layer", subtype="aggregation")
-    if not zoom.isdecimal() or not feature.isdecimal() or int(zoom) > 30:
+    if not _SMALL.fullmatch(zoom) or not _SMALL.fullmatch(feature) or int(zoom) > 30:
         raise MapError("Invalid zoom or id of a cluster", status=400)
     cell = 2 * HALF_WORLD / 2 ** int(zoom) / 256 * shown.layer.aggregation.resolution
     shown_names = [column.name for column in shown.columns if column.name not in ("the_geom", GEOMETRY_COLUMN)]

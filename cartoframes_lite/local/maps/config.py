@@ -14,6 +14,7 @@ from .analyses import Node, read_nodes
 from .refusals import MapError
 
 _VERSION = re.compile(r"1\.[0-8]\.0|1\.[0-7]\.\d+")
+_MOST_BUFFER_PIXELS = 4096
 _MIXED = (
     "The `mapnik` or `cartodb` layers must be consistent: `cartocss` option is either present or voided in all"
     " layers. Mixing is not allowed."
@@ -165,9 +166,11 @@ def _layer(index: int, item: Any, counts: Counter[str], nodes: Mapping[str, Node
     text, cartocss = _source(options, nodes, context), options.get("cartocss")
     if kind == "mapnik":
         _check_queried(text, options, context)
-    interactivity = options.get("interactivity") or ()
+    interactivity = options.get("interactivity") or []
     if isinstance(interactivity, str):
         interactivity = [column.strip() for column in interactivity.split(",")]
+    if not isinstance(interactivity, list):
+        raise MapError(f"Invalid interactivity for layer {index}", status=400, kind="layer", layer=context)
     return Layer(
         index=index,
         id=identity,
@@ -237,7 +240,7 @@ def _buffer_sizes(content: Mapping[str, Any]) -> dict[str, float]:
     if not isinstance(sizes, Mapping):
         return {}
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int | float) or not 0 <= size <= 4096:
+        if isinstance(size, bool) or not isinstance(size, int | float) or not 0 <= size <= _MOST_BUFFER_PIXELS:
             raise MapError(f'Buffer size of format "{name}" must be a number')
     return {str(name): float(size) for name, size in sizes.items()}
 

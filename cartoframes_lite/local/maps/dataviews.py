@@ -12,13 +12,14 @@ from ..access import Parameters
 from ..session import Session
 from . import histograms
 from .config import Dataview, MapConfig
-from .queries import GEOMETRY_COLUMN, columns_of, envelope, rows, subquery
+from .number_parsing import read_number
+from .numeric_columns import counts, finite, is_float
+from .queries import GEOMETRY_COLUMN, envelope, rows, subquery
 from .refusals import MapError
 from .views import mercator
 
 _OPERATIONS = ("count", "avg", "sum", "min", "max")
 _CATEGORIES = 6
-_FLOAT_OIDS = (700, 701)
 
 
 async def answer(session: Session, config: MapConfig, name: str, query: Parameters) -> dict[str, Any]:
@@ -44,17 +45,18 @@ async def answer(session: Session, config: MapConfig, name: str, query: Paramete
         raise MapError(message, status=400, kind="dataview")
     own_filter = _flag(query, "own_filter")
     source = _source(config, dataview, query, own_filter=own_filter, filtered=not _flag(query, "no_filters"))
+    whole = subquery(config.nodes[dataview.source].query(without=config.dataviews))
     overrides: dict[str, float] = {
         word: _number(query, word) for word in ("start", "end", "bins", "offset", "categories") if word in query
     }
-    aggregation = str(query["aggregation"]) if "aggregation" in query else None
     match dataview.type:
         case "formula":
-            found = await _formula(session, dataview.options, source)
+            found = await _formula(session, dataview.options, source, whole)
         case "aggregation":
-            found = await _aggregation(session, dataview.options, source, overrides, own_filter=own_filter)
+            found = await _aggregation(session, dataview.options, source, whole, overrides, own_filter=own_filter)
         case "histogram":
-            found = await histograms.answer(session, dataview.options, source, overrides, aggregation)
+            unit = query.get("aggregation")
+            found = await histograms.answer(session, dataview.options, source, whole, overrides, unit)
         case _:
             raise MapError(f"Invalid dataview type: '{dataview.type}'")
     return {**found, "type": dataview.type}
@@ -66,7 +68,7 @@ async def search(session: Session, config: MapConfig, name: str, query: Paramete
     if dataview.type != "aggregation":
         raise MapError(f"Dataview '{name}' cannot be searched", status=400, kind="dataview")
     column, function, aggregated = _aggregated(dataview.options)
-    value = sql.SQL("count(1)") if function == "count" else _call(function, sql.Identifier(aggregated))
+    value = sql.SQL("count(1)") if function == "count" else _call(function, sql.Identifier(aggregated or ""))
     source = _source(config, dataview, query, own_filter=_flag(query, "own_filter"), filtered=True)
     pattern = str(query.get("q", "")).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\0", "")
     statement = sql.SQL(
@@ -103,12 +105,10 @@ def _source(
 
 def _boxes(text: str) -> list[sql.Composed]:
     """Read a box in degrees; one across the 180th meridian is two."""
-    try:
-        west, south, east, north = map(float, text.split(","))
-    except ValueError:
-        west = south = east = north = math.nan
-    if not all(map(math.isfinite, (west, south, east, north))):
+    sides = [read_number(part) for part in text.split(",")]
+    if len(sides) != 4 or not math.isfinite(sum(sides)) or not math.isfinite(sides[2] - sides[0]):
         raise MapError('Invalid bbox filter, expected format="west,south,east,north"')
+    west, south, east, north = sides
     width = min(east - west, 360)
     west = (west + 180) % 360 - 180
     spans = [(west, west + width)]
@@ -120,7 +120,9 @@ def _boxes(text: str) -> list[sql.Composed]:
     return [envelope(box) for box in corners]
 
 
-async def _formula(session: Session, options: Mapping[str, Any], source: sql.Composable) -> dict[str, Any]:
+async def _formula(
+    session: Session, options: Mapping[str, Any], source: sql.Composable, whole: sql.Composable
+) -> dict[str, Any]:
     """Answer a formula: one number."""
     operation, column = options.get("operation"), options.get("column")
     if not isinstance(operation, str):
@@ -130,17 +132,15 @@ async def _formula(session: Session, options: Mapping[str, Any], source: sql.Com
     if operation != "count" and not isinstance(column, str):
         raise MapError("Formula expects 'column' in dataview options")
     value: sql.Composable = sql.Identifier(column) if isinstance(column, str) and column else sql.SQL("1")
-    is_float = isinstance(column, str) and await _is_float(session, source, column)
-    finite = _finite(value) if is_float else value
-    infinities = ", " + _counts() if is_float else ""
-    statement = (
-        sql.SQL("SELECT {call} AS result, count(*) FILTER (WHERE {value} IS NULL) AS nulls").format(
-            call=_call(operation, finite), value=value
-        )
-        + sql.SQL(infinities).format(value=value)
-        + sql.SQL(" FROM {} AS cdbq").format(source)
+    is_special = await is_float(session, whole, value)
+    statement = sql.SQL("SELECT {call} AS result, sum(({value} IS NULL)::int) AS nulls{special} FROM {source} AS cdbq")
+    found = statement.format(
+        call=_call(operation, finite(value) if is_special else value),
+        value=value,
+        special=sql.SQL(", ") + counts(value) if is_special else sql.SQL(""),
+        source=source,
     )
-    [row] = await rows(session, statement)
+    [row] = await rows(session, found)
     return {"operation": operation, **row}
 
 
@@ -148,78 +148,66 @@ async def _aggregation(
     session: Session,
     options: Mapping[str, Any],
     source: sql.Composable,
+    whole: sql.Composable,
     overrides: Mapping[str, float],
     *,
     own_filter: bool,
 ) -> dict[str, Any]:
-    """Answer an aggregation: the largest categories, and the others as one."""
+    """Answer an aggregation: with its own filter all categories, else the largest ones and the others as one."""
     column, function, aggregated = _aggregated(options)
     wanted = overrides.get("categories", 0)
-    limit = int(wanted) if wanted > 0 else _CATEGORIES
-    is_float = function != "count" and await _is_float(session, source, aggregated)
-    value: sql.Composable = sql.SQL("1") if function == "count" else sql.Identifier(aggregated)
-    finite = _finite(value) if is_float else value
-    call = _call(function, finite)
-    kept = sql.SQL("{} IS NOT NULL").format(sql.Identifier(column) if function == "count" else finite)
-    statement = sql.SQL(
-        "WITH cdb_rows AS (SELECT * FROM {source} AS cdbq),"
-        " cdb_categories AS (SELECT {column} AS category, {call} AS value,"
-        " row_number() OVER (ORDER BY {call} DESC NULLS LAST, {column}) AS rank"
-        " FROM cdb_rows WHERE {kept} GROUP BY {column}),"
-        " cdb_shown AS (SELECT category, value, false AS agg, rank FROM cdb_categories WHERE rank < {limit} OR {all}"
-        " UNION ALL SELECT NULL, {others}(value), true, {limit} FROM cdb_categories WHERE rank >= {limit} AND NOT {all}"
-        " HAVING count(*) > 0) SELECT category, value, agg FROM cdb_shown ORDER BY rank"
-    ).format(
-        source=source,
-        column=sql.Identifier(column),
-        call=call,
-        kept=kept,
-        limit=sql.Literal(limit),
-        all=sql.Literal(own_filter),
-        others=sql.SQL("sum") if function == "count" else sql.SQL(_OPERATIONS[_OPERATIONS.index(function)]),
+    value: sql.Composable = sql.SQL("1") if aggregated is None else sql.Identifier(aggregated)
+    is_special = aggregated is not None and await is_float(session, whole, value)
+    parts = {
+        "source": source,
+        "column": sql.Identifier(column),
+        "call": _call(function, value),
+        "special": counts(value) if is_special and function != "count" else sql.SQL("0 AS infinities, 0 AS nans"),
+        "kept": _kept(column, function, value, is_special=is_special),
+        "limit": sql.Literal(math.ceil(wanted) if wanted > 0 else _CATEGORIES),
+        "others": sql.SQL("sum" if function == "count" else _OPERATIONS[_OPERATIONS.index(function)]),
+    }
+    ranked = (
+        "SELECT {column} AS category, {call} AS value, row_number() OVER (ORDER BY {call} DESC) AS rank"
+        " FROM {source} AS cdbq WHERE {kept} GROUP BY {column}"
     )
-    categories = await rows(session, statement)
-    infinities = sql.SQL(_counts() if is_float else "0 AS nans, 0 AS infinities").format(value=value)
-    counted, extreme = await _summary(session, source, column, call, kept, infinities)
-    if not categories:
-        counted, extreme = (
-            dict.fromkeys(("count", "nulls", "nans", "infinities", "categories"), 0),
-            {"min": 0, "max": 0},
-        )
+    every = sql.SQL(
+        "SELECT {column} AS category, {call} AS value, false AS agg FROM {source} AS cdbq GROUP BY {column}"
+        " ORDER BY value DESC, category"
+    )
+    largest = sql.SQL(
+        f"WITH cdb_categories AS ({ranked}), cdb_shown AS ("
+        "SELECT category, value, false AS agg, rank FROM cdb_categories WHERE rank < {limit}"
+        " UNION ALL SELECT NULL, {others}(value), true, {limit} FROM cdb_categories WHERE rank >= {limit}"
+        " HAVING count(*) > 0) SELECT category, value, agg FROM cdb_shown ORDER BY rank"
+    )
+    summary = sql.SQL(
+        f"WITH cdb_categories AS ({ranked})"
+        " SELECT count(*) AS count, count(*) FILTER (WHERE {column} IS NULL) AS nulls, {special},"
+        " (SELECT min(value) FROM cdb_categories) AS min, (SELECT max(value) FROM cdb_categories) AS max,"
+        " (SELECT count(*) FROM (SELECT 1 FROM {source} AS cdbq GROUP BY {column}) AS cdb_groups) AS categories"
+        " FROM {source} AS cdbq"
+    )
+    categories = await rows(session, (every if own_filter else largest).format(**parts))
+    names = ("count", "nulls", "nans", "infinities", "min", "max", "categories")
+    found: dict[str, Any] = dict.fromkeys(names, 0)
+    if categories:
+        [found] = await rows(session, summary.format(**parts))
     return {
         "aggregation": function,
-        "count": counted["count"],
-        "nulls": counted["nulls"],
-        "nans": counted["nans"],
-        "infinities": counted["infinities"],
-        **extreme,
-        "categoriesCount": counted["categories"],
+        **{("categoriesCount" if name == "categories" else name): found[name] for name in names},
         "categories": [{**row, "category": "Other"} if row["agg"] else row for row in categories],
     }
 
 
-async def _summary(
-    session: Session,
-    source: sql.Composable,
-    column: str,
-    call: sql.Composable,
-    kept: sql.Composable,
-    infinities: sql.Composable,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return counts over all rows of an aggregation, and its smallest and largest value."""
-    summary = sql.SQL(
-        "SELECT count(*) AS count, count(*) FILTER (WHERE {column} IS NULL) AS nulls, {infinities},"
-        " count(DISTINCT {column}) + coalesce(max(({column} IS NULL)::int), 0) AS categories FROM {source} AS cdbq"
-    ).format(column=sql.Identifier(column), infinities=infinities, source=source)
-    extremes = sql.SQL(
-        "SELECT min(value) AS min, max(value) AS max FROM (SELECT {call} AS value FROM {source} AS cdbq WHERE {kept}"
-        " GROUP BY {column}) AS cdb_values"
-    ).format(call=call, source=source, kept=kept, column=sql.Identifier(column))
-    [counted], [extreme] = await rows(session, summary), await rows(session, extremes)
-    return counted, extreme
+def _kept(column: str, function: str, value: sql.Composable, *, is_special: bool) -> sql.Composed:
+    """Return the condition on the rows that rank a category."""
+    if function == "count":
+        return sql.SQL("{} IS NOT NULL").format(sql.Identifier(column))
+    return sql.SQL("{} IS NOT NULL").format(finite(value) if is_special else value)
 
 
-def _aggregated(options: Mapping[str, Any]) -> tuple[str, str, str]:
+def _aggregated(options: Mapping[str, Any]) -> tuple[str, str, str | None]:
     """Return column, function and aggregated column of an aggregation."""
     column, function = options.get("column"), options.get("aggregation")
     if not isinstance(column, str):
@@ -231,31 +219,12 @@ def _aggregated(options: Mapping[str, Any]) -> tuple[str, str, str]:
     aggregated = options.get("aggregationColumn")
     if function != "count" and not isinstance(aggregated, str):
         raise MapError(f"Aggregation '{function}' is missing some options: aggregationColumn")
-    return column, function, str(aggregated)
-
-
-async def _is_float(session: Session, source: sql.Composable, column: str) -> bool:
-    """Say whether a column can hold what is no number."""
-    columns = await columns_of(session, f"SELECT * FROM {source.as_string()} AS cdbq")
-    return any(known.name == column and known.type_oid in _FLOAT_OIDS for known in columns)
+    return column, function, aggregated if isinstance(aggregated, str) and aggregated else None
 
 
 def _call(function: str, value: sql.Composable) -> sql.Composed:
     """Return the call of one of the operations."""
     return sql.SQL("{}({})").format(sql.SQL(_OPERATIONS[_OPERATIONS.index(function)]), value)
-
-
-def _finite(value: sql.Composable) -> sql.Composed:
-    """Return a value as NULL if it is no number."""
-    return sql.SQL("CASE WHEN {value} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {value} END").format(value=value)
-
-
-def _counts() -> str:
-    """Return the columns that count what is no number."""
-    return (
-        "count(*) FILTER (WHERE {value} IN ('Infinity', '-Infinity')) AS infinities,"
-        " count(*) FILTER (WHERE {value} = 'NaN') AS nans"
-    )
 
 
 def _flag(query: Parameters, name: str) -> bool:
@@ -264,10 +233,7 @@ def _flag(query: Parameters, name: str) -> bool:
 
 def _number(query: Parameters, name: str) -> float:
     """Read a number; raise MapError if it is none."""
-    try:
-        value = float(str(query[name]))
-    except ValueError:
-        value = math.nan
+    value = read_number(query[name])
     if not math.isfinite(value):
         raise MapError(f"Invalid number format for parameter '{name}'")
     return value

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from ..access import Parameters, basic_credentials
-from ..answers import RATE_LIMIT_MESSAGE
 from ..limits import RateLimits
 from ..state import Key, State
-from .layergroups import Layergroup, Layergroups
+from .layergroups import Layergroup, Layergroups, unknown_map
 from .refusals import MapError
-from .templates import is_authorized
+from .templates import Template, Templates, is_authorized
+
+# Not in the words of the SQL API.
+_RATE_LIMIT_MESSAGE = "You are over platform's limits: too many requests. Please contact us to know more details"
 
 
 @dataclass(slots=True)
@@ -58,10 +61,11 @@ class MapsDoor:
         Knows the keys.
     limits : RateLimits
     layergroups : Layergroups
+    templates : Templates
     """
 
-    def __init__(self, state: State, limits: RateLimits, layergroups: Layergroups) -> None:
-        self._state, self._limits, self._layergroups = state, limits, layergroups
+    def __init__(self, state: State, limits: RateLimits, layergroups: Layergroups, templates: Templates) -> None:
+        self._state, self._limits, self._layergroups, self._templates = state, limits, layergroups, templates
 
     def authenticate(self, visit: Visit) -> None:
         """Find the key of a request; raise MapError if it names one that does not open the Maps API.
@@ -86,7 +90,7 @@ class MapsDoor:
         verdict = self._limits.take(kind)
         visit.headers.update(verdict.headers)
         if not verdict.allowed:
-            raise MapError(RATE_LIMIT_MESSAGE, status=429, kind="limit", subtype="rate-limit")
+            raise MapError(_RATE_LIMIT_MESSAGE, status=429, kind="limit", subtype="rate-limit")
 
     def require_master(self, visit: Visit, action: str) -> None:
         """Refuse what only the owner may do with templates."""
@@ -101,18 +105,29 @@ class MapsDoor:
         assert key is not None  # there always is a default key
         return key.role
 
-    def open(self, visit: Visit) -> tuple[Layergroup, str]:
+    async def open(self, visit: Visit) -> tuple[Layergroup, str]:
         """Return the map that a request names in its path, and the role that it is seen with.
 
         A key counts more than what a template allows, as with CARTO.
         """
         identity, signed = self._parse(visit.text("token"))
-        if visit.key is not None or not signed:
-            return self._layergroups.find(identity), self.role_of(visit)
         group = self._layergroups.find(identity)
-        if group.auth is None or not is_authorized(group.auth, visit.auth_tokens):
+        template = await self._current_template(group)
+        if visit.key is not None or not signed:
+            return group, self.role_of(visit)
+        if template is None or not is_authorized(template.auth, visit.auth_tokens):
             raise MapError("Sorry, you are unauthorized (permission denied)", status=403)
         return group, self._state.owner_role
+
+    async def _current_template(self, group: Layergroup) -> Template | None:
+        """Return the template of a map as it is now; raise MapError if the map is not one of its instances any more."""
+        if group.template is None:
+            return None
+        template: Template | None = await run_in_threadpool(self._templates.current, group.template)
+        if template is None or not template.shows_the_same(group.template):
+            self._layergroups.drop(group.id)
+            raise unknown_map(group.id)
+        return template
 
     def _parse(self, token: str) -> tuple[str, bool]:
         """Split ``[user@[template@]]id[:time]`` into the id and whether there is a user."""

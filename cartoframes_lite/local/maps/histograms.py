@@ -1,41 +1,29 @@
-"""Histograms of numbers and of times."""
+"""Histograms of numbers; those of times are in `time_histograms`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from psycopg import sql
 
 from ..session import Session
-from .queries import rows, statement
+from . import time_histograms
+from .numeric_columns import counts, finite, is_float
+from .queries import TIME_OIDS, columns_of, rows
 from .refusals import MapError
 
 _MIN_BINS, _MAX_BINS = 6, 48
-_MOST_BINS = 10_000
-_MOST_TIMES = 100  # of bins that "auto" makes
-_UNITS = {
-    "second": 1.0,
-    "minute": 60.0,
-    "hour": 3600.0,
-    "day": 86400.0,
-    "week": 7 * 86400.0,
-    "month": 30 * 86400.0,
-    "quarter": 91 * 86400.0,
-    "year": 365 * 86400.0,
-    "decade": 3652 * 86400.0,
-    "century": 36525 * 86400.0,
-    "millennium": 365243 * 86400.0,
-}
+_MOST_BINS = 2**31 - 1
 
 
 async def answer(
     session: Session,
     options: Mapping[str, Any],
     source: sql.Composable,
+    whole: sql.Composable,
     overrides: Mapping[str, float],
-    aggregation: str | None,
+    unit: Any,
 ) -> dict[str, Any]:
     """Answer a histogram.
 
@@ -43,13 +31,13 @@ async def answer(
     ----------
     session : Session
     options : mapping
-        Of the dataview: ``column``, ``bins``, ``aggregation``, ``offset``.
-    source : Composable
-        The rows, in parentheses.
+        Of the dataview: ``column``, ``aggregation``, ``offset``. As with CARTO, ``bins`` counts in the request alone.
+    source, whole : Composable
+        The rows, in parentheses; and all rows, those that filters and boxes leave out too, for the type of the column.
     overrides : mapping
         ``start``, ``end``, ``bins``, ``offset`` of the request.
-    aggregation : str, optional
-        Unit of the bins of the request.
+    unit : object
+        Unit of the bins of the request; None if it has none.
 
     Raises
     ------
@@ -58,141 +46,81 @@ async def answer(
     column = options.get("column")
     if not isinstance(column, str):
         raise MapError("Histogram expects `column` in widget options")
-    unit = aggregation or options.get("aggregation")
-    types = sql.SQL("SELECT pg_typeof({})::text AS type FROM {} AS cdbq LIMIT 1")
-    found = await rows(session, types.format(sql.Identifier(column), source))
-    is_time = bool(found) and found[0]["type"].startswith(("timestamp", "date"))
-    if is_time and unit is not None:
-        return await _of_times(session, column, source, overrides, str(unit), options)
+    if unit is not None or "aggregation" in options:
+        unit = unit or options.get("aggregation")
+        return await time_histograms.answer(session, column, source, overrides, unit, options)
     value: sql.Composable = sql.Identifier(column)
-    value = sql.SQL("extract(epoch FROM {})::float8" if is_time else "{}::float8").format(value)
-    return await _of_numbers(session, value, source, overrides, options)
+    types = {known.name: known.type_oid for known in await columns_of(session, whole)}
+    if types.get(column) in TIME_OIDS:
+        seconds = sql.SQL("date_part('epoch', {})").format(value)
+        return await _of_numbers(session, seconds, source, overrides, is_special=True)
+    value = sql.SQL("{}::float8").format(value)
+    return await _of_numbers(session, value, source, overrides, is_special=await is_float(session, whole, value))
 
 
 async def _of_numbers(
-    session: Session,
-    value: sql.Composable,
-    source: sql.Composable,
-    overrides: Mapping[str, float],
-    options: Mapping[str, Any],
+    session: Session, value: sql.Composable, source: sql.Composable, overrides: Mapping[str, float], *, is_special: bool
 ) -> dict[str, Any]:
-    """Answer a histogram of numbers."""
-    values = sql.SQL("(SELECT {} AS value FROM {} AS cdbq)").format(value, source)
-    basics = sql.SQL(
-        "SELECT count(*) FILTER (WHERE value IS NULL) AS nulls, count(*) FILTER (WHERE value = 'NaN') AS nans,"
-        " count(*) FILTER (WHERE value IN ('Infinity', '-Infinity')) AS infinities, min(value) FILTER (WHERE {finite})"
-        " AS min, max(value) FILTER (WHERE {finite}) AS max, count(*) FILTER (WHERE {finite}) AS count,"
-        " percentile_disc(0.75) WITHIN GROUP (ORDER BY value) FILTER (WHERE {finite})"
-        " - percentile_disc(0.25) WITHIN GROUP (ORDER BY value) FILTER (WHERE {finite}) AS iqr FROM {values} AS v"
-    ).format(values=values, finite=statement("value - value = 0"))
-    [found] = await rows(session, basics)
-    start, end = found["min"] or 0.0, found["max"] or 0.0
-    if "start" in overrides and "end" in overrides:
-        start, end = sorted((overrides["start"], overrides["end"]))
-    count = overrides.get("bins") or options.get("bins") or _bin_count(found, start, end)
-    bins = max(1, min(_MOST_BINS, int(count)))
-    inside = sql.SQL("value BETWEEN {} AND {}").format(sql.Literal(start), sql.Literal(end))
-    place = sql.SQL("0") if start == end else sql.SQL("least({bins}, width_bucket(value, {start}, {end}, {bins})) - 1")
-    grouped = sql.SQL(
-        "SELECT {place} AS bin, min(value) AS min, max(value) AS max, avg(value) AS avg, count(*) AS freq"
-        " FROM {values} AS v WHERE value - value = 0 AND {inside} GROUP BY 1 ORDER BY 1"
-    ).format(
-        place=place.format(bins=sql.Literal(bins), start=sql.Literal(start), end=sql.Literal(end)),
-        values=values,
-        inside=inside,
-    )
-    buckets = await rows(session, grouped)
+    """Answer a histogram of numbers.
+
+    The bin of rows without a number is the last one, so that it is there, with a frequency of 0, also if nothing else
+    is in it.
+    """
+    start, end = _bounds(overrides)
+    wanted = overrides.get("bins", 0)
+    if not float(wanted).is_integer() or wanted > _MOST_BINS:
+        raise MapError("Invalid number format for parameter 'bins'")
+    bounded = start < end
+    parts: dict[str, sql.Composable] = {
+        "values": sql.SQL("(SELECT {} AS value FROM {} AS cdbq)").format(value, source),
+        "finite": finite(sql.SQL("value")) if is_special else sql.SQL("value"),
+        "special": counts(sql.SQL("value")) if is_special else sql.SQL("0 AS nans, 0 AS infinities"),
+        "start": sql.SQL("{}::float8").format(sql.Literal(start)) if bounded else sql.SQL("cdb_basics.least"),
+        "end": sql.SQL("{}::float8").format(sql.Literal(end)) if bounded else sql.SQL("cdb_basics.most"),
+        "bins": sql.Literal(int(wanted)) if wanted > 0 else sql.SQL("cdb_basics.bins"),
+        "inside": sql.SQL("value BETWEEN {} AND {}").format(sql.Literal(start), sql.Literal(end))
+        if bounded
+        else sql.SQL("true"),
+    }
+    buckets = await rows(session, _buckets(parts))
     total = sum(bucket["freq"] for bucket in buckets)
-    return {
-        "bin_width": (end - start) / bins,
-        "bins_count": bins,
-        "bins_start": start,
-        "nulls": found["nulls"],
-        "infinities": found["infinities"],
-        "nans": found["nans"],
-        "avg": sum(bucket["avg"] * bucket["freq"] for bucket in buckets) / total if total else 0,
-        "bins": buckets,
-    }
-
-
-def _bin_count(found: Mapping[str, Any], start: float, end: float) -> int:
-    """Return how many bins fit the rows (after Freedman and Diaconis)."""
-    if not found["count"] or not found["iqr"]:
-        return 1
-    ideal: float = (end - start) / (2 * found["iqr"] * math.cbrt(found["count"]))
-    return max(min(_MIN_BINS, int(found["count"])), min(_MAX_BINS, round(ideal)))
-
-
-async def _of_times(
-    session: Session,
-    column: str,
-    source: sql.Composable,
-    overrides: Mapping[str, float],
-    unit: str,
-    options: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Answer a histogram of times: a bin for each unit, those without rows left out."""
-    if unit not in (*_UNITS, "auto"):
-        raise MapError(f"Invalid aggregation value. Valid ones: auto, {', '.join(_UNITS)}")
-    offset = overrides.get("offset", options.get("offset") or 0)
-    if not isinstance(offset, int | float):
-        raise MapError("Invalid number format for parameter 'offset'")
-    shift = sql.SQL("make_interval(secs => {})").format(sql.Literal(float(offset)))
-    times = sql.SQL("(SELECT {column}::timestamptz AS instant FROM {source} AS cdbq)").format(
-        column=sql.Identifier(column), source=source
-    )
-    bounds = [
-        sql.SQL("instant {} to_timestamp({})").format(statement(sign), sql.Literal(overrides[word]))
-        for word, sign in (("start", ">="), ("end", "<="))
-        if overrides.get(word)
-    ]
-    inside = sql.SQL(" AND ").join(bounds) if bounds else sql.SQL("true")
-    if unit == "auto":
-        unit = await _fitting_unit(session, times, inside)
-    step = "3 months" if unit == "quarter" else f"1 {unit}"
-    grouped = sql.SQL(
-        "WITH cdb_bins AS (SELECT date_trunc({unit}, instant AT TIME ZONE 'UTC' + {shift}) AS start, count(*) AS freq"
-        " FROM {times} AS t WHERE instant IS NOT NULL AND isfinite(instant) AND {inside} GROUP BY 1),"
-        " cdb_all AS (SELECT start, row_number() OVER (ORDER BY start) - 1 AS bin, count(*) OVER () AS bins"
-        " FROM generate_series((SELECT min(start) FROM cdb_bins), (SELECT max(start) FROM cdb_bins), {step}::interval)"
-        " AS start) SELECT bin, extract(epoch FROM (start - {shift}) AT TIME ZONE 'UTC')::float8 AS timestamp,"
-        " freq, bins, extract(epoch FROM {step}::interval)::float8 AS width"
-        " FROM cdb_bins JOIN cdb_all USING (start) ORDER BY bin"
-    ).format(unit=sql.Literal(unit), shift=shift, times=times, inside=inside, step=sql.Literal(step))
-    buckets = await rows(session, grouped)
-    nulls = sql.SQL("SELECT count(*) AS nulls FROM {} AS t WHERE instant IS NULL").format(times)
-    [counted] = await rows(session, nulls)
-    return _presented(unit, offset, counted["nulls"], buckets)
-
-
-def _presented(unit: str, offset: float, nulls: int, buckets: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a histogram of times as CARTO shows it."""
     first = buckets[0] if buckets else None
+    names = ("bin", "min", "max", "avg", "freq")
     return {
-        "aggregation": unit,
-        "offset": offset,
-        **({"timestamp_start": first["timestamp"], "bins_start": first["timestamp"]} if first else {}),
-        "bin_width": first["width"] if first else 0,
-        "bins_count": first["bins"] if first else 0,
-        "nulls": nulls,
-        "bins": [
-            {
-                "bin": bucket["bin"],
-                **dict.fromkeys(("min", "max", "avg", "timestamp"), bucket["timestamp"]),
-                "freq": bucket["freq"],
-            }
-            for bucket in buckets
-        ],
+        **({"bin_width": first["width"], "bins_count": first["bins"]} if first else {}),
+        **({"bins_start": start} if "start" in overrides else {"bins_start": first["min"]} if first else {}),
+        **{name: sum(bucket[name] for bucket in buckets) for name in ("nulls", "infinities", "nans")},
+        "avg": sum((bucket["avg"] or 0) * bucket["freq"] for bucket in buckets) / total if total else 0,
+        "bins": [{name: bucket[name] for name in names} for bucket in buckets],
     }
 
 
-async def _fitting_unit(session: Session, times: sql.Composable, inside: sql.Composable) -> str:
-    """Return the unit that gives most bins without giving too many."""
-    span = sql.SQL(
-        "SELECT extract(epoch FROM max(instant) - min(instant))::float8 AS span"
-        " FROM {} AS t WHERE isfinite(instant) AND {}"
-    )
-    [found] = await rows(session, span.format(times, inside))
-    if not found["span"]:
-        return "day"
-    return next((unit for unit, seconds in _UNITS.items() if found["span"] / seconds <= _MOST_TIMES), "millennium")
+def _bounds(overrides: Mapping[str, float]) -> tuple[float, float]:
+    """Return start and end of the request; 0 for one that it leaves out."""
+    if "start" in overrides and "end" in overrides:
+        return min(overrides["start"], overrides["end"]), max(overrides["start"], overrides["end"])
+    return overrides.get("start", 0.0), overrides.get("end", 0.0)
+
+
+def _buckets(parts: Mapping[str, sql.Composable]) -> sql.Composed:
+    """Return the query of the bins.
+
+    Their number follows from the spread of the values: their range over twice the distance of the quartiles, not less
+    than 6, or the number of values, and not more than 48. (Freedman and Diaconis divide by the cube root of the number
+    of values, too; CARTO's formula says so, with a power of 1/3 that its database computes as 0.)
+    """
+    return sql.SQL(
+        "WITH cdb_values AS (SELECT value, {finite} AS number FROM {values} AS v),"
+        " cdb_measures AS (SELECT min(number) AS least, max(number) AS most, count(number) AS count,"
+        " percentile_disc(0.75) WITHIN GROUP (ORDER BY number) - percentile_disc(0.25) WITHIN GROUP (ORDER BY number)"
+        " AS spread FROM cdb_values),"
+        " cdb_basics AS (SELECT least, most, CASE WHEN count = 0 OR spread = 0 THEN 1 ELSE greatest(least({fewest},"
+        " count)::int, least({most_bins}, (most - least) / (2 * spread))::int) END AS bins FROM cdb_measures)"
+        " SELECT ({end} - {start}) / {bins}::float8 AS width, {bins} AS bins,"
+        " CASE WHEN {start} = {end} THEN 0"
+        " ELSE greatest(1, least({bins}, width_bucket(number, {start}, {end}, {bins}))) - 1 END AS bin,"
+        " min(number) AS min, max(number) AS max, avg(number) AS avg, count(number) AS freq,"
+        " sum(CASE WHEN value IS NULL THEN 1 ELSE 0 END) AS nulls, {special}"
+        " FROM cdb_values, cdb_basics WHERE {inside}"
+        " GROUP BY cdb_basics.least, cdb_basics.most, cdb_basics.bins, 3 ORDER BY 3"
+    ).format(**parts, fewest=sql.Literal(_MIN_BINS), most_bins=sql.Literal(float(_MAX_BINS)))

@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from .config import Layer
-from .layergroups import Layergroup, Shown
+from .inspection import Shown
+from .layergroups import Layergroup
 
 _TILES = "{z}/{x}/{y}"
 

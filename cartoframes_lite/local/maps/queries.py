@@ -5,17 +5,28 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg import sql
+from psycopg.pq.abc import PGresult
 
 from ..routes.json_values import Rows
-from ..session import Session
+from ..session import Session, SQLError
+from .refusals import MapError
 
 GEOMETRY_COLUMN = "the_geom_webmercator"
 HALF_WORLD = 20037508.342789244  # metres, EPSG:3857
+MOST_ROWS = 100_000  # of an answer in JSON, which is made in memory
+_TOKEN = re.compile(r"!(\w++)!")
+TIME_OIDS = (1082, 1114, 1184)  # date, timestamp with and without time zone
 _METRES_PER_DOT = 0.00028  # of a screen, as scale denominators are defined
+
+# Types that vector tiles and grids have: boolean, integers, floats, numeric and texts. Others are NULL in a grid.
+NUMBER_OIDS = frozenset({20, 21, 23, 700, 701, 1700})
+DRAWABLE_OIDS = NUMBER_OIDS | {16, 25, 705, 1042, 1043}
 
 Box = tuple[float, float, float, float]
 WORLD: Box = (-HALF_WORLD, -HALF_WORLD, HALF_WORLD, HALF_WORLD)
@@ -34,8 +45,16 @@ def statement(text: str) -> sql.SQL:
     return sql.SQL(text)
 
 
+def without_semicolon(text: str) -> str:
+    """Return a query without the semicolon at its end."""
+    stripped = text.rstrip()
+    return stripped[:-1] if stripped.endswith(";") else text
+
+
 def subquery(text: str, *, box: Box = WORLD, resolution: float = 2 * HALF_WORLD / 256) -> sql.Composed:
     """Return a query of the user in parentheses, with the tokens filled in that CARTO knows.
+
+    As with CARTO, a comment in the last line of the query hides the closing parenthesis.
 
     Parameters
     ----------
@@ -56,8 +75,7 @@ def subquery(text: str, *, box: Box = WORLD, resolution: float = 2 * HALF_WORLD 
                 return envelope(box).as_string()
         return token[0]
 
-    text = re.sub(r"!(\w+)!", fill_in, text)
-    return sql.SQL("({}\n)").format(statement(re.sub(r";\s*$", "", text)))
+    return sql.SQL("({})").format(statement(_TOKEN.sub(fill_in, without_semicolon(text))))
 
 
 def envelope(box: Box) -> sql.Composed:
@@ -83,23 +101,54 @@ def names(columns: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
+async def read(session: Session, query: str, *, binary: bool = False) -> PGresult:
+    """Run a query in a transaction of its own that only reads.
+
+    PostgreSQL lets nothing in a READ ONLY transaction make it READ WRITE once it has a snapshot, and a setting that the
+    query changes ends with the transaction: it holds neither for the next layer nor for the next request.
+    """
+    await session.execute("BEGIN READ ONLY")
+    try:
+        result = await session.execute(query, binary=binary)
+    except SQLError:
+        with suppress(SQLError, psycopg.OperationalError):  # the connection may be lost: that error counts
+            await session.execute("ROLLBACK")
+        raise
+    await session.execute("ROLLBACK")
+    return result
+
+
 async def rows(session: Session, query: sql.Composable) -> list[dict[str, Any]]:
-    """Run a query; return its rows with values as CARTO writes them in JSON."""
-    result = await session.execute(query.as_string())
+    """Run a query; return its rows with values as the Maps API writes them in JSON.
+
+    Raises
+    ------
+    MapError
+        If there are more rows than fit an answer.
+    """
+    result = await read(session, query.as_string())
+    if result.ntuples > MOST_ROWS:
+        raise MapError(f"the answer would have {result.ntuples} rows, more than {MOST_ROWS}", status=400)
     columns = Rows(result)
-    return [json.loads(columns.object(result, row)) for row in range(result.ntuples)]
+    times = {_name(result, at): at for at in range(result.nfields) if result.ftype(at) in TIME_OIDS}
+    found = []
+    for row in range(result.ntuples):
+        values = json.loads(columns.object(result, row))
+        for name, at in times.items():
+            values[name] = _with_milliseconds(values[name], result.get_value(row, at))
+        found.append(values)
+    return found
 
 
-async def columns_of(session: Session, text: str) -> list[Column]:
-    """Return the columns of a query; its tables have to be readable."""
-    query = sql.SQL("SELECT * FROM {} AS cdbq LIMIT 0").format(subquery(text))
-    result = await session.execute(query.as_string())
-    return [Column((result.fname(at) or b"").decode(), result.ftype(at)) for at in range(result.nfields)]
+async def columns_of(session: Session, source: sql.Composable) -> list[Column]:
+    """Return the columns of a query in parentheses; its tables have to be readable."""
+    result = await read(session, sql.SQL("SELECT * FROM {} AS cdbq LIMIT 0").format(source).as_string())
+    return [Column(_name(result, at), result.ftype(at)) for at in range(result.nfields)]
 
 
 async def estimated_rows(session: Session, text: str) -> int:
     """Return how many rows PostgreSQL expects."""
-    result = await session.execute(f"EXPLAIN (FORMAT JSON) SELECT * FROM {subquery(text).as_string()} AS cdbq")
+    result = await read(session, f"EXPLAIN (FORMAT JSON) SELECT * FROM {subquery(text).as_string()} AS cdbq")
     return int(json.loads(result.get_value(0, 0) or b"")[0]["Plan"]["Plan Rows"])
 
 
@@ -108,3 +157,16 @@ async def tables_of(session: Session, text: str) -> list[str]:
     query = sql.SQL("SELECT unnest(cartodb.cdb_querytablestext({})) AS name")
     whole = sql.SQL("SELECT * FROM {} AS cdbq").format(subquery(text)).as_string()
     return [row["name"] for row in await rows(session, query.format(sql.Literal(whole)))]
+
+
+def _name(result: PGresult, at: int) -> str:
+    return (result.fname(at) or b"").decode()
+
+
+def _with_milliseconds(moment: Any, text: bytes | None) -> Any:
+    """Write a moment as JavaScript does: the SQL API leaves the fractions of its seconds out."""
+    if not isinstance(moment, str) or not moment.endswith("Z"):
+        return moment
+    fraction = re.match(rb"\d*", (text or b"").partition(b".")[2])
+    digits = fraction[0].decode()[:3] if fraction else ""
+    return f"{moment[:-1]}.{digits:0<3}Z"

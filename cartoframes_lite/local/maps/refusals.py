@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +23,8 @@ class MapError(Exception):
         What the error is about.
     layer : mapping, optional
         ``id``, ``index`` and ``type`` of the layer it is about.
+    analysis : mapping, optional
+        ``id``, ``node_id`` and ``type`` of the analysis it is about.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class MapError(Exception):
         kind: str = "unknown",
         subtype: str = "",
         layer: Mapping[str, Any] | None = None,
+        analysis: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
-        self.message, self.kind, self.subtype, self.layer = message, kind, subtype, layer
+        self.message, self.kind, self.subtype, self.layer, self.analysis = message, kind, subtype, layer, analysis
         self.status = _status(message) if status is None else status
 
 
@@ -64,6 +66,8 @@ def explain(error: Exception) -> tuple[int, dict[str, Any]]:
         context["subtype"] = error.subtype
     if error.layer is not None:
         context["layer"] = dict(error.layer)
+    if error.analysis is not None:
+        context["analysis"] = dict(error.analysis)
     return error.status, {"errors": [error.message], "errors_with_context": [context]}
 
 
@@ -71,6 +75,12 @@ def _status(message: str) -> int:
     """Read the status out of a message: CARTO has no other sign of it."""
     if "permission denied" in message:
         return 403
-    if "does not exist" not in message or re.search("function .* does not exist", message):
+    if "does not exist" not in message or any(map(_lacks_function, message.splitlines())):
         return 400
     return 403 if " role " in message else 404
+
+
+def _lacks_function(line: str) -> bool:
+    """Say whether a line of a message is about a function that does not exist."""
+    _, found, rest = line.partition("function ")
+    return bool(found) and " does not exist" in rest

@@ -13,21 +13,31 @@ from typing import Any
 from psycopg.types.json import Json
 
 from ..state import State
+from .placeholders import escaped, filled, is_number, read_size, style_of
 from .refusals import MapError
 
 _MOST = 4096
-_NAME = re.compile(r"[a-z0-9][0-9a-z_-]*", re.IGNORECASE | re.ASCII)
-_PLACEHOLDER = re.compile(r"[a-z][0-9a-z_]*", re.IGNORECASE | re.ASCII)
-_MARK = re.compile(r"<%=\s*(\w+)\s*%>")
-_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
-_COLOR = re.compile(r"[a-zA-Z]+|#[0-9a-fA-F]{3,6}")
+_MOST_NAME_CHARACTERS = 1000
+_NAME = re.compile(r"[a-z0-9][0-9a-z_-]*+", re.IGNORECASE | re.ASCII)
+_PLACEHOLDER = re.compile(r"[a-z][0-9a-z_]*+", re.IGNORECASE | re.ASCII)
+# As JSON: NUL and halves of characters beyond the first 65,536, which PostgreSQL does not take.
+_UNSTORABLE = re.compile(r"\\u(?:0000|d[89a-f])")
+_FORMATS = ("png", "png32", "mvt", "grid.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A named map, as it was given."""
+    """A named map, as it was given.
+
+    Attributes
+    ----------
+    content : mapping
+    digest : str
+        Changes when the content does; empty if it is not stored.
+    """
 
     content: Mapping[str, Any]
+    digest: str = ""
 
     @property
     def name(self) -> str:
@@ -46,13 +56,20 @@ class Template:
         """What changes when the template does."""
         return hashlib.md5(json.dumps(self.content).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 
+    def shows_the_same(self, other: Template) -> bool:
+        """Say whether the maps of both are the same, whoever may see them."""
+        return all(self.content.get(name) == other.content.get(name) for name in ("layergroup", "placeholders"))
+
     def instance(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Fill in the placeholders; return a MapConfig.
+
+        As with CARTO, they stand in the SQL and the CartoCSS of layers and in buffer sizes, and nowhere else.
 
         Parameters
         ----------
         parameters : mapping
-            Values by placeholder. ``styles`` holds CartoCSS by the index of the layer.
+            Values by placeholder. ``styles`` holds CartoCSS by the index of the layer, ``buffersize`` numbers by
+            format.
 
         Raises
         ------
@@ -60,21 +77,25 @@ class Template:
             If a value is not of its placeholder's type.
         """
         values = {
-            name: _escaped(name, placeholder["type"], parameters.get(name, placeholder["default"]))
+            name: escaped(name, placeholder["type"], parameters.get(name, placeholder["default"]))
             for name, placeholder in self.content["placeholders"].items()
         }
         group = copy.deepcopy(self.content["layergroup"])
-        for name in ("layers", "analyses", "dataviews"):
-            if name in group:
-                group[name] = _filled(group[name], values)
-        if isinstance(group.get("buffersize"), Mapping):
-            group["buffersize"] = {key: _size(_filled(size, values)) for key, size in group["buffersize"].items()}
         styles = parameters.get("styles")
         for index, layer in enumerate(group["layers"]):
-            style = styles.get(str(index)) if isinstance(styles, Mapping) else None
-            style = style or parameters.get(f"styles{index}")
+            options = layer["options"]
+            for name in ("sql", "cartocss"):
+                if isinstance(options.get(name), str):
+                    options[name] = filled(options[name], values)
+            style = style_of(styles, index) or parameters.get(f"styles{index}")
             if isinstance(style, str):
-                layer["options"]["cartocss"] = style
+                options["cartocss"] = style
+        if isinstance(group.get("buffersize"), Mapping):
+            group["buffersize"] = {name: read_size(name, size, values) for name, size in group["buffersize"].items()}
+        sizes = parameters.get("buffersize")
+        if isinstance(sizes, Mapping):
+            known = group.get("buffersize") if isinstance(group.get("buffersize"), Mapping) else {}
+            group["buffersize"] = {**known, **{name: sizes[name] for name in _FORMATS if is_number(sizes.get(name))}}
         return dict(group)
 
 
@@ -107,9 +128,22 @@ class Templates:
         """Return the template of a name."""
         with self._state.admin() as connection:
             row = connection.execute(
-                "SELECT template FROM cartodb_local.map_templates WHERE name = %s", (_plain(name),)
+                "SELECT template, md5(template::text) AS digest FROM cartodb_local.map_templates WHERE name = %s",
+                (_plain(name),),
             ).fetchone()
-        return None if row is None else Template(row["template"])
+        return None if row is None else Template(row["template"], row["digest"])
+
+    def current(self, template: Template) -> Template | None:
+        """Return what a template, found before, is now; None if it was deleted since."""
+        with self._state.admin() as connection:
+            row = connection.execute(
+                "SELECT CASE WHEN md5(template::text) <> %s THEN template END AS changed, md5(template::text) AS digest"
+                " FROM cartodb_local.map_templates WHERE name = %s",
+                (template.digest, template.name),
+            ).fetchone()
+        if row is None or row["changed"] is None:
+            return None if row is None else template
+        return Template(row["changed"], row["digest"])
 
     def create(self, content: Any) -> Template:
         """Store a new template.
@@ -177,10 +211,10 @@ def _checked(content: Any) -> Template:
     name = content.get("name")
     if not name:
         raise MapError("Missing template name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _MOST_NAME_CHARACTERS:
         raise MapError(f"Invalid characters in template name '{name}'")
-    if "\\u0000" in json.dumps(content):
-        raise MapError("Invalid character in template: \\u0000")
+    if _UNSTORABLE.search(json.dumps(content)):
+        raise MapError("Invalid character in template", status=400)
     _check_layergroup(content.get("layergroup"))
     _check_placeholders(content["placeholders"])
     _check_auth(auth)
@@ -221,34 +255,3 @@ def _check_auth(auth: Mapping[str, Any]) -> None:
             raise MapError("Invalid 'token' authentication: no valid_tokens")
     elif auth["method"] != "open":
         raise MapError(f"Unsupported authentication method: {auth['method']}")
-
-
-def _escaped(name: str, kind: Any, value: Any) -> str:
-    """Return the text that stands for a placeholder."""
-    text = json.dumps(value) if isinstance(value, bool | int | float) else str(value)
-    match kind:
-        case "sql_literal":
-            return text.replace("'", "''")
-        case "sql_ident":
-            return text.replace('"', '""')
-        case "number" if _NUMBER.fullmatch(text):
-            return text
-        case "css_color" if _COLOR.fullmatch(text):
-            return text
-        case "number" | "css_color":
-            raise MapError(f"Invalid {kind} value for template parameter '{name}': {text}")
-    raise MapError(f"Invalid placeholder type '{kind}'")
-
-
-def _filled(value: Any, values: Mapping[str, str]) -> Any:
-    """Replace the placeholders in all strings; one that is not declared stays."""
-    if isinstance(value, str):
-        return _MARK.sub(lambda found: values.get(found[1], found[0]), value)
-    if isinstance(value, Mapping):
-        return {key: _filled(item, values) for key, item in value.items()}
-    return [_filled(item, values) for item in value] if isinstance(value, list) else value
-
-
-def _size(value: Any) -> Any:
-    """Read the number that a placeholder of a buffer size has become."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value

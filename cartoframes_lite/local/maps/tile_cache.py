@@ -11,7 +11,7 @@ from functools import lru_cache
 from psycopg import sql
 
 from ..session import Session
-from .queries import statement
+from .queries import read, statement
 
 _LONGEST_S = 60.0  # functions and times in a query change without a table being changed
 _MOST_BYTES = 64 * 1024 * 1024
@@ -82,7 +82,7 @@ def state_expression(tables: tuple[str, ...]) -> sql.SQL:
 
 async def state_of(session: Session, tables: tuple[str, ...]) -> str | None:
     """Return what changes when one of some tables does, None if that is not known."""
-    result = await session.execute(sql.SQL("SELECT {}").format(state_expression(tables)).as_string())
+    result = await read(session, sql.SQL("SELECT {}").format(state_expression(tables)).as_string())
     return read_state(result.get_value(0, 0))
 
 

@@ -15,8 +15,10 @@ from ..pool import Sessions
 from ..session import Session
 from . import drawing
 from .config import Layer
-from .layergroups import Layergroup, Shown
-from .queries import GEOMETRY_COLUMN, Box, Column, envelope, statement, tile_box, widened
+from .inspection import Shown
+from .layergroups import Layergroup
+from .pixel_budget import PixelBudget
+from .queries import GEOMETRY_COLUMN, NUMBER_OIDS, Box, Column, envelope, read, statement, tile_box, widened
 from .refusals import MapError
 from .tile_cache import TileCache, read_state, state_expression, state_of
 from .views import View
@@ -26,7 +28,8 @@ _EXTENT = 4096
 _MAX_ZOOM = 30
 _PICTURE_BUFFER_PIXELS = 64
 _BUFFER_PIXELS = 4.0  # so that lines along an edge are not cut in their width
-_NUMERIC_OID = 1700
+_MOST_FEATURES = 65_535  # of a layer in a picture or a grid, as CARTO has it
+_RENDER_TIMEOUT = "You are over platform's limits: Render timeout error. Contact CARTO support for more details."
 _UNSTYLED = "Unsupported format: 'cartocss' option is missing for {}"
 _GRID_KEY = "cartodb_id"
 
@@ -46,6 +49,7 @@ class Tiles:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._cache = TileCache()
+        self._budget = PixelBudget()
         self.forget = self._cache.forget
 
     async def vector(self, group: Layergroup, layers: Sequence[Shown], place: tuple[int, int, int], role: str) -> bytes:
@@ -64,7 +68,7 @@ class Tiles:
 
         async def make(session: Session) -> _Made:
             query = _vector_query(layers, tile_box(*place), pixels, group.tables)
-            result = await session.execute(query, binary=True)
+            result = await read(session, query, binary=True)
             return result.get_value(0, 0) or b"", read_state(result.get_value(0, 1))
 
         key = ("mvt", group.id, tuple(shown.layer.index for shown in layers), place, role)
@@ -79,10 +83,17 @@ class Tiles:
         async def make(session: Session) -> _Made:
             state = await state_of(session, group.tables)
             view = View(tile_box(*place), place[0], TILE_PIXELS, TILE_PIXELS)
-            return await draw(session, group, layers, view, scale=scale, kind="png"), state
+            return await _draw(session, group, layers, view, scale=scale, kind="png"), state
 
         key = ("png", group.id, tuple(layer.index for layer in layers), place, role, scale)
-        return await self._cached(group, role, key, make)
+        async with self._budget.reserve((TILE_PIXELS * scale) ** 2):
+            return await self._cached(group, role, key, make)
+
+    async def static(self, group: Layergroup, layers: Sequence[Layer], view: View, role: str, *, kind: str) -> bytes:
+        """Return a picture of a part of a map; ``kind`` is png or jpeg."""
+        check_drawable(group, layers, kind)
+        async with self._budget.reserve(view.width * view.height), self._sessions.open(role) as session:
+            return await _draw(session, group, layers, view, kind=kind)
 
     async def grid(self, group: Layergroup, layer: Layer, place: tuple[int, int, int], role: str) -> bytes:
         """Return the features of a tile as UTFGrid."""
@@ -134,7 +145,7 @@ def check_drawable(group: Layergroup, layers: Sequence[Layer], kind: str) -> Non
         raise MapError(_UNSTYLED.format(kind), status=400, kind="tile")
 
 
-async def draw(
+async def _draw(
     session: Session,
     group: Layergroup,
     layers: Sequence[Layer],
@@ -170,7 +181,7 @@ async def draw(
     try:
         return await run_in_threadpool(drawing_it, drawn, view.box, view.width, view.height)
     except drawing.DrawingError as error:
-        raise MapError(str(error), status=400, kind="tile") from error
+        raise _refusal(error) from error
 
 
 async def _draw_grid(session: Session, group: Layergroup, layer: Layer, place: tuple[int, int, int]) -> bytes:
@@ -178,13 +189,28 @@ async def _draw_grid(session: Session, group: Layergroup, layer: Layer, place: t
     [shown] = [shown for shown in group.shown if shown.layer.index == layer.index]
     assert shown.style is not None  # checked by `check_drawable`
     view = View(tile_box(*place), place[0], TILE_PIXELS, TILE_PIXELS)
-    drawn = drawing.Drawn(shown.style, _rows_of(session, shown, view, (_GRID_KEY, *layer.interactivity)))
-    drawing_it = partial(drawing.grid, zoom=view.zoom, fields=layer.interactivity, key=_GRID_KEY)
+    drawable = {column.name: column.type_oid for column in shown.drawable_columns}
+    known = [name for name in layer.interactivity if name in drawable]
+    drawn = drawing.Drawn(shown.style, _rows_of(session, shown, view, (_GRID_KEY, *known)))
+    fields = sorted(set(layer.interactivity))
+    drawing_it = partial(drawing.grid, zoom=view.zoom, fields=fields, key=_GRID_KEY)
     try:
         content = await run_in_threadpool(drawing_it, drawn, view.box)
     except drawing.DrawingError as error:
-        raise MapError(str(error), status=400, kind="tile") from error
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        raise _refusal(error) from error
+    numbers = [name for name in known if drawable[name] in NUMBER_OIDS]
+    data: dict[str, dict[str, Any]] = content["data"]
+    for row in data.values():
+        row |= {name: None for name in fields if name not in drawable}
+        row |= {name: None for name in numbers if isinstance(row[name], str)}  # NaN and infinity
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _refusal(error: drawing.DrawingError) -> MapError:
+    """Return why a picture cannot be drawn as an error of the API."""
+    if isinstance(error, drawing.RenderTimeout):
+        return MapError(_RENDER_TIMEOUT, status=429, kind="limit", subtype="render")
+    return MapError(str(error), status=400, kind="tile")
 
 
 def _rows_of(
@@ -196,7 +222,7 @@ def _rows_of(
     columns = sorted({*(shown.style.columns if shown.style else ()), *also})
 
     async def fetch(box: Box) -> list[tuple[bytes, dict[str, Any]]]:
-        result = await session.execute(_rows_query(shown, columns, box, resolution), binary=True)
+        result = await read(session, _rows_query(shown, columns, box, resolution), binary=True)
         found = []
         for row in range(result.ntuples):
             geometry, attributes = result.get_value(row, 0), result.get_value(row, 1)
@@ -208,19 +234,20 @@ def _rows_of(
 
 def _rows_query(shown: Shown, columns: Sequence[str], box: Box, resolution: float) -> str:
     """Return the query of geometries and attributes in a box."""
-    members: list[sql.Composable] = []
-    for name in columns:
-        members += [sql.Literal(name), sql.Identifier(name)]
+    attributes: sql.Composable = sql.Literal("{}")
+    if columns:  # a row, since a function has at most 100 arguments
+        row = sql.SQL(", ").join(map(sql.Identifier, columns))
+        attributes = sql.SQL("(SELECT to_jsonb(cdb_row)::text FROM (SELECT {}) AS cdb_row)").format(row)
     return (
         sql.SQL(
-            "SELECT ST_AsBinary({geometry}), jsonb_build_object({members})::text FROM {source} AS cdbq"
-            " WHERE {geometry} && {box}"
+            "SELECT ST_AsBinary({geometry}), {attributes} FROM {source} AS cdbq WHERE {geometry} && {box} LIMIT {most}"
         )
         .format(
             geometry=sql.Identifier(GEOMETRY_COLUMN),
-            members=sql.SQL(", ").join(members),
+            attributes=attributes,
             source=shown.source(box, resolution),
             box=envelope(box),
+            most=sql.Literal(_MOST_FEATURES),
         )
         .as_string()
     )
@@ -247,7 +274,7 @@ def _layer_query(shown: Shown, box: Box, pixels: float) -> sql.Composed:
         box=envelope(box),
         buffer=sql.Literal(round(pixels * _EXTENT / TILE_PIXELS)),
         geometry=geometry,
-        values=_values(tuple(shown.shown_columns())),
+        values=_values(tuple(shown.drawable_columns)),
         source=shown.source(box, (box[2] - box[0]) / TILE_PIXELS),
         wide=envelope(widened(box, pixels, TILE_PIXELS)),
     )
@@ -255,13 +282,5 @@ def _layer_query(shown: Shown, box: Box, pixels: float) -> sql.Composed:
 
 @lru_cache
 def _values(columns: tuple[Column, ...]) -> sql.SQL:
-    """Return columns for the end of a list."""
-    return statement("".join(f", {_value(column).as_string()}" for column in columns))
-
-
-def _value(column: Column) -> sql.Composable:
-    """Return a column as a tile can hold it: a number of any digits would be text there."""
-    name = sql.Identifier(column.name)
-    if column.type_oid == _NUMERIC_OID:
-        return sql.SQL("{name}::float8 AS {name}").format(name=name)
-    return sql.SQL("{}").format(name)
+    """Return columns for the end of a list; a tile has numeric ones as text."""
+    return statement("".join(f", {sql.Identifier(column.name).as_string()}" for column in columns))

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from .queries import HALF_WORLD, Box
+from .refusals import MapError
 
 _MAX_LATITUDE = 85.0511287798066
 _MAX_ZOOM = 30
@@ -32,6 +33,9 @@ class View:
     height: int
 
 
+_FARTHEST = 1e6  # degrees; more times around the world than anybody goes
+
+
 def of_center(longitude: float, latitude: float, zoom: float, size: tuple[int, int]) -> View:
     """Return the view around a place."""
     zoom = min(max(zoom, 0), _MAX_ZOOM)
@@ -49,7 +53,15 @@ def of_box(bounds: Box, size: tuple[int, int]) -> View:
 
 
 def mercator(longitude: float, latitude: float) -> tuple[float, float]:
-    """Project a place to EPSG:3857; what is nearer to the poles than the map goes is on its edge."""
+    """Project a place to EPSG:3857; what is nearer to the poles than the map goes is on its edge.
+
+    Raises
+    ------
+    MapError
+        If it is no place.
+    """
+    if not abs(longitude) <= _FARTHEST or math.isnan(latitude):
+        raise MapError(f"Invalid coordinates: {longitude}, {latitude}")
     latitude = min(max(latitude, -_MAX_LATITUDE), _MAX_LATITUDE)
     y = math.log(math.tan(math.pi / 4 + math.radians(latitude) / 2)) / math.pi * HALF_WORLD
     return longitude / 180 * HALF_WORLD, y

@@ -24,7 +24,7 @@ def routes(door: MapsDoor, tiles: Tiles) -> list[Route]:
     make = MapRoutes(door)
 
     async def show(visit: Visit) -> Response:
-        group, role = door.open(visit)
+        group, role = await door.open(visit)
         return await answer_tile(visit, tiles, group, role, visit.request.path_params.get("layers", "all"))
 
     return [

@@ -19,12 +19,14 @@ from ..access import Parameters, query_parameters
 from ..answers import JSON_TYPE, RequestError, safe_callback
 from ..maps.entrance import MapsDoor, Visit
 from ..maps.error_tile import error_tile
+from ..maps.json_input import MOST_BYTES, JSONInputError, parse_json
 from ..maps.refusals import MapError, explain
 from ..session import SQLError
 
 PREFIX = "/api/v1/map"
 VECTOR_TYPE = "application/x-protobuf"
-_MAX_CONFIG_BYTES = 16 * 1024 * 1024
+_MOST_UNPACKED_BYTES = 1024 * 1024
+_MOST_DRAINED_BYTES = 64 * 1024 * 1024  # of a body that is refused: its sender reads the answer when all is sent
 _OPEN = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": (
@@ -129,18 +131,27 @@ def _is_json(request: Request) -> bool:
 
 async def _read_body(request: Request) -> Any:
     """Decode a JSON body; None for another or none."""
-    body = await request.body()
+    body = await _receive_body(request)
     if not _is_json(request) or not body.strip():
         return None
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        message = "Unexpected token in JSON at position 0"
-        if isinstance(error, json.JSONDecodeError):
-            rest = error.doc[error.pos :].strip()
-            where = f"Unexpected token {rest[:1]} in JSON at position {error.pos}"
-            message = where if rest else "Unexpected end of JSON input"
-        raise MapError(f"SyntaxError: {message}", status=400, kind="entity.parse.failed") from None
+        return parse_json(body)
+    except JSONInputError as error:
+        raise MapError(f"SyntaxError: {error}", status=400, kind="entity.parse.failed") from None
+
+
+async def _receive_body(request: Request) -> bytes:
+    """Return the body, of which no more is kept than is allowed; raise MapError if there is more."""
+    body, size = bytearray(), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size <= MOST_BYTES:
+            body += chunk
+        elif size > _MOST_DRAINED_BYTES:
+            break
+    if size > MOST_BYTES:
+        raise MapError("request entity too large", status=400, kind="entity.too.large")
+    return bytes(body)
 
 
 def _unpacked(query: Mapping[str, Any]) -> Parameters:
@@ -148,10 +159,10 @@ def _unpacked(query: Mapping[str, Any]) -> Parameters:
     packed = query.get("lzma")
     if not packed:
         return {}
-    with suppress(ValueError, RecursionError, lzma.LZMAError, EOFError):
-        unpacker = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=1 << 27)
-        text = unpacker.decompress(b64decode(str(packed).replace(" ", "+")), _MAX_CONFIG_BYTES)
-        content = json.loads(text)
+    with suppress(ValueError, lzma.LZMAError, EOFError):
+        unpacker = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=1 << 26)
+        text = unpacker.decompress(b64decode(str(packed).replace(" ", "+")), _MOST_UNPACKED_BYTES)
+        content = parse_json(text)
         if isinstance(content, Mapping):
             return dict(content)
     raise MapError("Error decoding lzma parameter")

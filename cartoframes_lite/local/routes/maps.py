@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from starlette.routing import Route
 
 from ..maps import attributes, clusters, config, dataviews, metadata
 from ..maps.entrance import MapsDoor, Visit
+from ..maps.json_input import JSONInputError, parse_json
 from ..maps.layergroups import Layergroup, Layergroups
 from ..maps.refusals import MapError
 from ..pool import Sessions
@@ -37,30 +37,30 @@ def routes(state: State, door: MapsDoor, layergroups: Layergroups, sessions: Ses
         return answered(visit, metadata.describe(group, token, updated, base_url=base, api_key=key))
 
     async def show_attributes(visit: Visit) -> Response:
-        group, role = door.open(visit)
+        group, role = await door.open(visit)
         async with sessions.open(role) as session:
             found = await attributes.read_attributes(session, group, visit.text("layer"), visit.text("feature"))
         return answered(visit, found)
 
     async def show_dataview(visit: Visit) -> Response:
-        group, role = door.open(visit)
+        group, role = await door.open(visit)
         async with sessions.open(role) as session:
             found = await dataviews.answer(session, group.config, visit.text("dataview"), visit.query)
         return answered(visit, found)
 
     async def search_dataview(visit: Visit) -> Response:
-        group, role = door.open(visit)
+        group, role = await door.open(visit)
         async with sessions.open(role) as session:
             found = await dataviews.search(session, group.config, visit.text("dataview"), visit.query)
         return answered(visit, found)
 
     async def show_node(visit: Visit) -> Response:
-        group, _ = door.open(visit)
+        group, _ = await door.open(visit)
         _check_node(group, visit.text("node"))
         return answered(visit, {"status": "ready"})
 
     async def show_cluster(visit: Visit) -> Response:
-        group, role = door.open(visit)
+        group, role = await door.open(visit)
         place = visit.text("layer"), visit.text("z"), visit.text("feature")
         async with sessions.open(role) as session:
             found = await clusters.read_cluster(session, group, *place)
@@ -81,8 +81,8 @@ def read_filters(visit: Visit) -> Mapping[str, Any]:
     if not visit.query.get("filters"):
         return {}
     try:
-        content = json.loads(str(visit.query["filters"]))
-    except (ValueError, RecursionError):
+        content = parse_json(str(visit.query["filters"]))
+    except JSONInputError:
         raise MapError("Invalid filters parameter, should be a valid JSON") from None
     found = content.get("dataviews") if isinstance(content, Mapping) else None
     return found if isinstance(found, Mapping) else {}
@@ -96,8 +96,8 @@ def _configured(visit: Visit, missing: str) -> Any:
     if not isinstance(text, str):  # in a compressed parameter
         return text
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except JSONInputError as error:
         raise MapError(f"Unexpected JSON in the config parameter: {error}") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from starlette.routing import Route
 
 from ..maps import config, metadata
 from ..maps.entrance import MapsDoor, Visit
+from ..maps.json_input import JSONInputError, parse_json
 from ..maps.layergroups import Layergroups
 from ..maps.refusals import MapError
 from ..maps.templates import Template, Templates, is_authorized
@@ -64,13 +64,13 @@ def routes(state: State, door: MapsDoor, layergroups: Layergroups, templates: Te
         template = await open_template(state, templates, visit)
         content = template.instance(parameters)
         read = config.read(content, read_filters(visit))
-        group, updated = await layergroups.instantiate(content, read, state.owner_role, auth=template.auth)
+        group, updated = await layergroups.instantiate(content, read, state.owner_role, template=template)
         token = f"{state.user}@{template.fingerprint[:8]}@{group.id}:{int(updated.timestamp() * 1000)}"
         return answered(visit, metadata.describe(group, token, updated, base_url=base_url(visit, state.user)))
 
     async def show_tile(visit: Visit) -> Response:
         template = await open_template(state, templates, visit)
-        group = await layergroups.instance(template.instance({}), state.owner_role, auth=template.auth)
+        group = await layergroups.instance(template.instance({}), state.owner_role, template=template)
         return await answer_tile(visit, tiles, group, state.owner_role, visit.text("layers"))
 
     return [
@@ -101,8 +101,8 @@ async def open_template(state: State, templates: Templates, visit: Visit) -> Tem
 def read_parameters(visit: Visit) -> Mapping[str, Any]:
     """Return the values for placeholders in a query string."""
     try:
-        found = json.loads(str(visit.query.get("config") or "{}"))
-    except (ValueError, RecursionError):
+        found = parse_json(str(visit.query.get("config") or "{}"))
+    except JSONInputError:
         raise MapError("Invalid config parameter, should be a valid JSON") from None
     return found if isinstance(found, Mapping) else {}
 

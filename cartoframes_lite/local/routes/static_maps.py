@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,49 +13,46 @@ from starlette.routing import Route
 from ..maps.config import Layer
 from ..maps.entrance import MapsDoor, Visit
 from ..maps.layergroups import Layergroup, Layergroups
+from ..maps.number_parsing import read_number
 from ..maps.queries import Box
 from ..maps.refusals import MapError
 from ..maps.templates import Template, Templates
-from ..maps.tiles import check_drawable, draw
+from ..maps.tiles import Tiles
 from ..maps.views import View, of_box, of_center
-from ..pool import Sessions
 from ..state import State
 from .map_tiles import pick_layers
 from .map_visits import MapRoutes
 from .named_maps import open_template, read_parameters
 
 _MOST_PIXELS = 8192
+_SIZE = re.compile(r"\d{1,4}", re.ASCII)
 _FORMATS = {"png": "png", "jpg": "jpeg"}
 
 
-def routes(
-    state: State, door: MapsDoor, layergroups: Layergroups, templates: Templates, sessions: Sessions
-) -> list[Route]:
-    """Return the routes of pictures; ``sessions`` only read."""
+def routes(state: State, door: MapsDoor, layergroups: Layergroups, templates: Templates, tiles: Tiles) -> list[Route]:
+    """Return the routes of pictures."""
     make = MapRoutes(door)
 
     async def answer(visit: Visit, group: Layergroup, role: str, layers: Sequence[Layer], view: View) -> Response:
         kind = _format(visit)
-        check_drawable(group, layers, kind)
-        async with sessions.open(role) as session:
-            picture = await draw(session, group, layers, view, kind=kind)
+        picture = await tiles.static(group, layers, view, role, kind=kind)
         return Response(picture, 200, {"Content-Type": f"image/{kind}"})
 
     async def show_center(visit: Visit) -> Response:
-        group, role = door.open(visit)
+        group, role = await door.open(visit)
         zoom, latitude, longitude = (_number(visit.text(name)) for name in ("z", "lat", "lng"))
         view = of_center(longitude, latitude, zoom, _size(visit))
         return await answer(visit, group, role, _layers(visit, group), view)
 
     async def show_box(visit: Visit) -> Response:
-        group, role = door.open(visit)
+        group, role = await door.open(visit)
         view = of_box(_box(visit.text("bbox")), _size(visit))
         return await answer(visit, group, role, _layers(visit, group), view)
 
     async def show_named(visit: Visit) -> Response:
         template = await open_template(state, templates, visit)
         content = template.instance(read_parameters(visit))
-        group = await layergroups.instance(content, state.owner_role, auth=template.auth)
+        group = await layergroups.instance(content, state.owner_role, template=template)
         layers = _layers(visit, group) if "layer" in visit.query else _preview_layers(template, group)
         return await answer(visit, group, state.owner_role, layers, _view(visit, template))
 
@@ -76,7 +74,7 @@ def _format(visit: Visit) -> str:
 def _size(visit: Visit) -> tuple[int, int]:
     """Return width and height of the picture in pixels."""
     texts = visit.text("width"), visit.text("file").partition(".")[0]
-    sizes = [int(text) if text.isdecimal() else 0 for text in texts]
+    sizes = [int(text) if _SIZE.fullmatch(text) else 0 for text in texts]
     if not all(0 < size <= _MOST_PIXELS for size in sizes):
         raise MapError(f"Invalid size of a picture: {'x'.join(texts)}, both from 1 to {_MOST_PIXELS}")
     return sizes[0], sizes[1]
@@ -84,11 +82,8 @@ def _size(visit: Visit) -> tuple[int, int]:
 
 def _number(text: Any) -> float:
     """Read a number."""
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
+    value = read_number(text)
+    if text == "" or not math.isfinite(value):
         raise MapError(f"Invalid number: {text}")
     return value
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
+from ..mapnik_library import is_expression
 from .properties import REQUIRED
 from .settings import background_of, setting_of
 from .style import MAX_ZOOM, Definition, Setting, Style, StyleError
 from .syntax import Block, Condition, Declaration, Selector, Source
-from .values import Value, evaluate, quoted
+from .values import Value, Values, quoted
 
 _KEYWORDS: Final = {"true", "false", "null", "point", "linestring", "polygon", "collection"}
-# Selectors in selectors multiply: twenty lines can stand for millions of rules.
+# Selectors in selectors multiply: twenty lines can stand for millions of rules, and each rule has what is around it.
 _MOST: Final = 5000
+_MOST_PARTS: Final = 50_000  # declarations and conditions of all rules
+_MOST_FILTERS: Final = 100  # of a rule: Mapnik takes the square of it to read them
 _ENOUGH: Final = 20
 _NUMERIC: Final = {"<", ">", "<=", ">="}
 
@@ -50,9 +52,16 @@ def styled(source: Source, sheet: Block) -> Style:
             raise source.refusal(declaration.position, code)
         variables.setdefault(declaration.name, declaration)
     reading = _Reading(source, variables)
-    flat = list(islice((flat for block in sheet.blocks for flat in _flattened(block, Selector((), (), ""))), _MOST + 1))
-    if len(flat) > _MOST:
-        raise StyleError(f"{source.name}: more than {_MOST} rules are not supported by this server")
+    flat: list[_Flat] = []
+    parts = 0
+    for one in (flat for block in sheet.blocks for flat in _flattened(block, Selector((), (), ""))):
+        flat.append(one)
+        parts += len(one.declarations) + len(one.selector.conditions) + len(one.selector.elements)
+        if len(flat) > _MOST or parts > _MOST_PARTS:
+            raise StyleError(f"{source.name}: more than {_MOST} rules are not supported by this server")
+        if len(one.selector.conditions) > _MOST_FILTERS:
+            message = f"more than {_MOST_FILTERS} filters of a rule are not supported by this server"
+            raise source.refusal(one.selector.conditions[-1].position, message)
     background = reading.background(one for one in flat if "Map" in one.selector.elements)
     # No layer of a map has a class, so what is for a class is for none.
     ours = [one for one in flat if not any(element[0] in ".M" for element in one.selector.elements)]
@@ -79,7 +88,7 @@ class _Reading:
 
     def __init__(self, source: Source, variables: Mapping[str, Declaration]) -> None:
         self._source = source
-        self._variables = variables
+        self._values = Values(source, variables)
         self.refusals: dict[str, StyleError] = {}
 
     def _refuse(self, refusal: StyleError) -> None:
@@ -126,7 +135,7 @@ class _Reading:
         return Definition(flat.selector.attachment, lowest, highest, tuple(dict.fromkeys(filters)), tuple(settings))
 
     def _value(self, declaration: Declaration) -> Value:
-        return evaluate(self._source, declaration, self._variables)
+        return self._values.of(declaration)
 
     def _compared(self, condition: Condition) -> Value:
         """Return the value of a condition."""
@@ -167,7 +176,11 @@ class _Reading:
         if key.startswith("@"):
             key = self._value(Declaration(key, key, condition.position, condition.position)).text.strip("[]")
         text = quoted(value.text) if value.kind == "string" else value.text
-        return f"[{key}].match({text})" if condition.operator == "=~" else f"[{key}] {condition.operator} {text}"
+        found = f"[{key}].match({text})" if condition.operator == "=~" else f"[{key}] {condition.operator} {text}"
+        if not is_expression(found):
+            code = f"[{condition.key}{condition.operator}{condition.value}]"
+            raise self._source.refusal(condition.position, f"Invalid code: {code}")
+        return found
 
     def check_required(self, definitions: tuple[Definition, ...]) -> None:
         """Refuse symbolizers that lack what CartoCSS requires of them."""

@@ -19,7 +19,12 @@ _BY_ROW: Final = {
     *("width", "height", "stroke-width", "size", "halo-radius"),
     *("dx", "dy", "orientation"),
 }
-_COLUMN = re.compile(r"\[([^\]]+)\]")
+_COLUMN = re.compile(r"\[([^\[\]]++)\]")
+
+# Beyond these, Mapnik draws for minutes: of numbers as they are, of the strength of smoothing, and of dots by row.
+_LARGEST: Final = 100_000
+_SMOOTHEST: Final = 10
+_LARGEST_DOT: Final = 1000
 
 # Pixels of one dash with its gap: of shorter ones there may be millions along a line.
 _SHORTEST: Final = 0.5
@@ -115,6 +120,7 @@ def _for_mapnik(source: Source, declaration: Declaration, known: Property, value
         name = declaration.name.rpartition("/")[2]
         message = f"{name}: dashes shorter than {_SHORTEST} are not supported by this server"
         raise source.refusal(declaration.position, message)
+    _check_size(source, declaration, known, value)
     if known.type == "unsigned" and value.kind == "float":
         return str(max(int(value.number + 0.5), 0)), False
     if value.kind == "float":
@@ -122,5 +128,15 @@ def _for_mapnik(source: Source, declaration: Declaration, known: Property, value
     needs_row = value.kind == "field" or any(fields(value.text))
     if needs_row and known.attribute not in _BY_ROW:
         raise _unsupported(source, declaration, f"{declaration.name} by row")
+    if needs_row and known.symbolizer == "dot" and known.type == "float":
+        return f"max(min({value.text},{_LARGEST_DOT}),0)", True
     simple = known.type == "color" and _COLUMN.fullmatch(value.text)
     return (f"[{COLOUR}{simple.group(1)}]" if simple else value.text), needs_row
+
+
+def _check_size(source: Source, declaration: Declaration, known: Property, value: Value) -> None:
+    """Refuse numbers that would take too long to draw."""
+    most = _SMOOTHEST if known.attribute == "smooth" else _LARGEST
+    if any(abs(one.number) > most for one in value.parts or (value,)):
+        name = declaration.name.rpartition("/")[2]
+        raise source.refusal(declaration.position, f"{name}: numbers above {most} are not supported by this server")

@@ -11,7 +11,7 @@ MAX_ZOOM: Final = 25
 COLOUR: Final = "colour of "
 """What the name of an attribute begins with that is a column's value as a colour that Mapnik can surely read."""
 
-_FIELD = re.compile(r"\[([^\]]+)\]")
+_FIELD = re.compile(r"\[([^\[\]]++)\]")
 
 
 class StyleError(ValueError):

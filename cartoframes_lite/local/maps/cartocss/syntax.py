@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 from .style import StyleError
 
-_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*.*?\*/)+", re.DOTALL)
-_NAME = re.compile(r"(@[\w-]+|(?:[a-z][-a-z_0-9]*/)?\*?-?[-a-z_0-9]+)\s*:(?!:)")
-_VALUE = re.compile(r"((?:\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|[^;{}\"'])+?)\s*(?:;|(?=\}))")
-_ELEMENT = re.compile(r"[.#][\w-]+|\*|Map\b")
-_ATTACHMENT = re.compile(r"::([\w-]+(?:/[\w-]+)*)")
+# No pattern tries a piece of text twice: repetitions are possessive (++, *+), and what stands between two of them
+# cannot be part of both. The time to read a sheet grows with its length, whatever is in it.
+_STRING = r""""(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+'"""
+_NUMBER = r"-?(?:\d++(?:\.\d++)?+|\.\d++)(?:[eE][-+]?\d++)?+"
+_SPACE = re.compile(r"(?:\s++|//[^\n]*+)++")
+_NAME = re.compile(r"(@[\w-]++|(?:[a-z][-a-z_0-9]*+/)?+\*?-?[-a-z_0-9]++)\s*+:(?!:)")
+_VALUE = re.compile(rf"(?:{_STRING}|[^;{{}}\"']++)++")
+_ELEMENT = re.compile(r"[.#][\w-]++|\*|Map\b")
+_ATTACHMENT = re.compile(r"::([\w-]++(?:/[\w-]++)*+)")
 _FILTER = re.compile(
-    r"""\[\s*(?P<key>"[^"\n]*"|'[^'\n]*'|\[[^\]\n]+\]|@?[\w-]+)\s*
-    (?P<operator>=~|!=|<=|>=|=|<|>)\s*
-    (?P<value>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|@[\w-]+|\[[^\]\n]+\]|-?\d*\.?\d+(?:[eE][-+]?\d+)?|[A-Za-z-][\w.-]*)
-    \s*\]""",
+    rf"""\[\s*+(?P<key>"[^"\n]*+"|'[^'\n]*+'|\[[^\]\n]++\]|@?[\w-]++)\s*+
+    (?P<operator>=~|!=|<=|>=|=|<|>)\s*+
+    (?P<value>{_STRING}|@[\w-]++|\[[^\]\n]++\]|{_NUMBER}|[A-Za-z-][\w.-]*+)
+    \s*+\]""",
     re.VERBOSE,
 )
-_SEGMENT = re.compile(r"((?:[^;{}\"']|\"[^\"\n]*\"|'[^'\n]*'|[\"'])*)([;{}]|$)")
-_LAYER = re.compile(r"#[\w-]+")
-_BRACES = re.compile(r"url\([^)\n]*\)|//[^\n]*|/\*.*?\*/|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|([{}])", re.DOTALL)
-_INVALID = re.compile(r"[^;\n}]*[;\n]?")
+_SEGMENT = re.compile(r"((?:[^;{}\"']++|\"[^\"\n]*+\"|'[^'\n]*+'|[\"'])*+)([;{}]|$)")
+_LAYER = re.compile(r"#[\w-]++")
+_MARK = re.compile(r"url\(|//|/\*|[\"'{}]")
+_ENDS = {"url(": re.compile(r"[^)\n]*+\)?"), "//": re.compile(r"[^\n]*+")} | {
+    quote: re.compile(rf"(?:[^{quote}\\\n]|\\.)*+{quote}?", re.DOTALL) for quote in "\"'"
+}
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
+_INVALID = re.compile(r"[^;\n}]*+[;\n]?")
 
 # A block in a block costs a call of Python's: far below its limit, far above what people nest.
 _DEEPEST: Final = 50
@@ -100,6 +109,8 @@ def read(text: str, *, name: str, layer: str) -> tuple[Source, Block]:
     """
     if not text.strip():
         raise StyleError(f"{name}: CartoCSS is empty")
+    if _UNWRITABLE.search(text):
+        raise StyleError(f"{name}: CartoCSS has characters that cannot be written")
     source = Source(name, _SEGMENT.sub(partial(_named, "#" + layer), text.replace("\r\n", "\n")))
     _check_braces(source)
     return source, _Reader(source).block()
@@ -112,11 +123,39 @@ def _named(layer: str, segment: re.Match[str]) -> str:
 
 def _check_braces(source: Source) -> None:
     """Refuse a text with another number of opening than of closing braces."""
-    braces = [brace for brace in _BRACES.findall(source.text) if brace]
+    braces = list(_braces(source.text))
     surplus = braces.count("{") - braces.count("}")
     if surplus:
         end = len(source.text)
         raise source.refusal(end, _UNCLOSED) if surplus > 0 else source.refusal(end - 1, _UNOPENED)
+
+
+def _braces(text: str) -> Iterator[str]:
+    """Yield the braces outside of comments, strings and URLs."""
+    at = 0
+    dead: dict[str, int] = {}  # up to where no such comment, string or URL ends: that is looked for once
+    while found := _MARK.search(text, at):
+        mark, at = found[0], found.end()
+        if mark in "{}":
+            yield mark
+        elif at >= dead.get(mark, 0):
+            end = _end_of(text, mark, at)
+            if end > 0:
+                at = end
+            else:
+                dead[mark] = -end
+
+
+def _end_of(text: str, mark: str, at: int) -> int:
+    """Return where what a mark begins ends; if it does not, the negative of where that is certain."""
+    if mark == "/*":
+        end = text.find("*/", at)
+        return end + 2 if end >= 0 else -len(text) - 1
+    found = _ENDS[mark].match(text, at)
+    assert found is not None  # every pattern matches the empty text
+    closing = {"url(": ")", "//": ""}.get(mark, mark)
+    is_closed = text[found.end() - 1 : found.end()] == closing and found.end() > at
+    return found.end() if is_closed or not closing else -found.end() - 1
 
 
 class _Reader:
@@ -135,8 +174,15 @@ class _Reader:
         return found
 
     def _skip_space(self) -> None:
-        space = _SPACE.match(self._source.text, self._at)
-        self._at = space.end() if space else self._at
+        """Step over space and comments; a comment without an end is none."""
+        text = self._source.text
+        while True:
+            if space := _SPACE.match(text, self._at):
+                self._at = space.end()
+            end = text.find("*/", self._at + 2) if text.startswith("/*", self._at) else -1
+            if end < 0:
+                return
+            self._at = end + 2
 
     def block(self, selectors: tuple[Selector, ...] = (), depth: int = 0) -> Block:
         """Read declarations and blocks up to a closing brace or the end."""
@@ -173,9 +219,14 @@ class _Reader:
         start = self._at
         name = self._take(_NAME)
         value_position = self._at
-        value = self._take(_VALUE) if name else None
-        if name and value:
-            return Declaration(name.group(1), value.group(1), start, value_position)
+        value = _VALUE.match(self._source.text, self._at) if name else None
+        if name and value and value[0].strip():
+            self._at = value.end()
+            end = self._source.text[self._at : self._at + 1]
+            if end in (";", "}"):
+                self._at += end == ";"
+                self._skip_space()
+                return Declaration(name.group(1), value[0].rstrip(), start, value_position)
         self._at = start
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Mapping
@@ -12,22 +13,26 @@ from .colours import FUNCTIONS, NAMES, SHARES, Colour, from_hex
 from .style import StyleError
 from .syntax import Declaration, Source
 
+# No pattern tries a piece of text twice, as in `syntax`.
 _TOKEN = re.compile(
-    r"""\s*(?:
-    (?P<number>-?\d*\.?\d+(?:[eE][-+]?\d+)?)(?P<unit>%|[A-Za-z]\w*)?
-    |(?P<call>[A-Za-z][\w-]*)\(
+    r"""\s*+(?:
+    (?P<number>-?(?:\d++(?:\.\d++)?+|\.\d++)(?:[eE][-+]?\d++)?+)(?P<unit>%|[A-Za-z]\w*+)?
+    |(?P<call>[A-Za-z][\w-]*+)\(
     |\#(?P<hex>[0-9a-fA-F]{6}|[0-9a-fA-F]{3})(?![0-9a-fA-F])
-    |"(?P<double>(?:[^"\\\n]|\\.)*)"|'(?P<single>(?:[^'\\\n]|\\.)*)'
-    |\[(?P<field>[^\]\n]+)\]
-    |(?P<variable>@[\w-]+)
-    |(?P<word>[A-Za-z-][\w.-]*)
+    |"(?P<double>(?:[^"\\\n]|\\.)*+)"|'(?P<single>(?:[^'\\\n]|\\.)*+)'
+    |\[(?P<field>[^\]\n]++)\]
+    |(?P<variable>@[\w-]++)
+    |(?P<word>[A-Za-z-][\w.-]*+)
     )""",
     re.VERBOSE,
 )
-_PRODUCT = re.compile(r"\s*([*/%])")
-_SUM = re.compile(r"\s*([-+])(?=\s|[\w@(\[\"'.#])")
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_PRODUCT = re.compile(r"\s*+([*/%])")
+_SUM = re.compile(r"\s*+([-+])(?=\s|[\w@(\[\"'.#])")
+_BLANK = re.compile(r"\s*+")
+_ESCAPED = re.compile(r"(\\.)|'")
+_COMMENT_START = re.compile(r"/\*|//[^\n]*+")
 _DEEPEST: Final = 50
+_MOST_CHARACTERS: Final = 1000  # Mapnik takes the square of it to read an expression
 _ARITHMETIC: Final = {
     "+": operator.add,
     "-": operator.sub,
@@ -64,28 +69,53 @@ class Value:
     parts: tuple[Value, ...] = ()
 
 
-def evaluate(source: Source, declaration: Declaration, variables: Mapping[str, Declaration]) -> Value:
-    """Return the value of a declaration.
+class Values:
+    """The values of the declarations of a sheet, each of which is evaluated once.
 
-    Raises
-    ------
-    StyleError
-        It is no value, or names a variable or a function that does not exist.
+    Variables that use each other twice would otherwise be evaluated exponentially often.
+
+    Parameters
+    ----------
+    source : Source
+    variables : mapping of str to Declaration
     """
-    return _Reader(source, declaration, variables, 0).value()
+
+    def __init__(self, source: Source, variables: Mapping[str, Declaration]) -> None:
+        self._source = source
+        self._variables = variables
+        self._known: dict[Declaration, Value | StyleError] = {}
+
+    def of(self, declaration: Declaration, depth: int = 0) -> Value:
+        """Return the value of a declaration; ``depth`` says in how many others it is used.
+
+        Raises
+        ------
+        StyleError
+            It is no value, or names a variable or a function that does not exist.
+        """
+        if declaration not in self._known:
+            try:
+                self._known[declaration] = _Reader(self._source, declaration, self, depth).value()
+            except StyleError as refusal:
+                self._known[declaration] = refusal
+        found = self._known[declaration]
+        if isinstance(found, StyleError):
+            raise found
+        return found
+
+    def variable(self, name: str) -> Declaration | None:
+        """Return the declaration of a variable."""
+        return self._variables.get(name)
 
 
 class _Reader:
     """Reads the value of one declaration, from left to right."""
 
-    def __init__(
-        self, source: Source, declaration: Declaration, variables: Mapping[str, Declaration], depth: int
-    ) -> None:
+    def __init__(self, source: Source, declaration: Declaration, values: Values, depth: int) -> None:
         self._source = source
         self._declaration = declaration
-        # A comment gives way to as many spaces, so that positions stay.
-        self._text = _COMMENT.sub(lambda found: " " * len(found.group()), declaration.value)
-        self._variables = variables
+        self._text = _without_comments(declaration.value)
+        self._values = values
         self._depth = depth
         self._at = 0
 
@@ -103,22 +133,35 @@ class _Reader:
 
     def _next_is(self, mark: str) -> bool:
         """Step over a mark, if it is next."""
-        at = len(self._text) - len(self._text[self._at :].lstrip())
+        at = self._next_position()
         if not self._text.startswith(mark, at):
             return False
         self._at = at + len(mark)
         return True
+
+    def _next_position(self) -> int:
+        """Return where the next token begins."""
+        blank = _BLANK.match(self._text, self._at)
+        return blank.end() if blank else self._at
 
     def value(self) -> Value:
         """Read all of it: one expression, or several with commas between them."""
         listed = [self._sum()]
         while self._next_is(","):
             listed.append(self._sum())
-        if self._text[self._at :].strip():
+        if self._next_position() < len(self._text):
             raise self._invalid()
         if len(listed) == 1:
             return listed[0]
-        return Value(listed[0].kind, ", ".join(one.text for one in listed), parts=tuple(listed))
+        return self._bounded(Value(listed[0].kind, ", ".join(one.text for one in listed), parts=tuple(listed)))
+
+    def _bounded(self, value: Value) -> Value:
+        """Refuse a value that is longer, or larger, than anything that can be drawn."""
+        if len(value.text) > _MOST_CHARACTERS:
+            raise self._refusal(self._at, f"Values are longer than {_MOST_CHARACTERS} characters.")
+        if not math.isfinite(value.number):
+            raise self._refusal(self._at, "the number is out of range")
+        return value
 
     def _sum(self) -> Value:
         result = self._product()
@@ -153,13 +196,16 @@ class _Reader:
         if left.kind == right.kind == "float":
             if sign in "/%" and not right.number:
                 raise self._refusal(self._at, "division by zero")
-            return _number(_ARITHMETIC[sign](left.number, right.number))
+            return self._bounded(_number(_ARITHMETIC[sign](left.number, right.number)))
         if left.kind == "color" or right.kind == "color":
             raise self._refusal(self._at, f"{sign} between colours is not supported by this server")
-        return Value("field", f"{_quoted(left)}{sign}{_quoted(right)}")
+        return self._bounded(Value("field", f"{_quoted(left)}{sign}{_quoted(right)}"))
 
     def _entity(self) -> Value:
-        start = self._at + len(self._text[self._at :]) - len(self._text[self._at :].lstrip())
+        return self._bounded(self._token())
+
+    def _token(self) -> Value:
+        start = self._next_position()
         found = self._take(_TOKEN)
         if not found:
             raise self._invalid()
@@ -180,11 +226,11 @@ class _Reader:
         return _of_colour(NAMES[word]) if word in NAMES else Value("keyword", word)
 
     def _variable(self, name: str, start: int) -> Value:
-        declaration = self._variables.get(name)
+        declaration = self._values.variable(name)
         if declaration is None:
             raise self._refusal(start, f"variable {name} is undefined")
         self._deeper()
-        value = _Reader(self._source, declaration, self._variables, self._depth).value()
+        value = self._values.of(declaration, self._depth)
         self._depth -= 1
         return value
 
@@ -213,7 +259,10 @@ class _Reader:
                 raise self._refusal(self._at, f"incorrect arguments given to {name}()")
             share = 100 if name in SHARES and argument.text.endswith("%") else 1
             taken.append(argument.colour or argument.number / share)
-        return _of_colour(function(*taken))
+        colour = function(*taken)
+        if not all(map(math.isfinite, (colour.red, colour.green, colour.blue, colour.alpha))):
+            raise self._refusal(self._at, "the number is out of range")
+        return _of_colour(colour)
 
     def _url(self) -> Value:
         end = self._text.find(")", self._at)
@@ -221,6 +270,20 @@ class _Reader:
             raise self._refusal(self._at, "Missing closing ) in URL.")
         address, self._at = self._text[self._at : end].strip(), end + 1
         return Value("uri", address.strip("\"'"))
+
+
+def _without_comments(text: str) -> str:
+    """Put as many spaces in the place of comments, so that positions stay."""
+    parts, at = [], 0
+    while found := _COMMENT_START.search(text, at):
+        end = found.end()
+        if found[0] == "/*":
+            end = text.find("*/", end) + 2
+            if end < 2:  # no comment ends behind this
+                break
+        parts += [text[at : found.start()], " " * (end - found.start())]
+        at = end
+    return "".join([*parts, text[at:]])
 
 
 def _number(number: float, unit: str = "") -> Value:
@@ -238,4 +301,4 @@ def _quoted(value: Value) -> str:
 
 def quoted(text: str) -> str:
     """Return a text of CartoCSS, with its own backslashes, as Mapnik quotes it."""
-    return "'" + re.sub(r"(\\.)|'", lambda found: found.group(1) or r"\'", text) + "'"
+    return "'" + _ESCAPED.sub(lambda found: found.group(1) or r"\'", text) + "'"

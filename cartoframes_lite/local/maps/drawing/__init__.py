@@ -1,7 +1,7 @@
 """Pictures of maps: Mapnik draws rows as CartoCSS says."""
 
 from .grids import grid
-from .pictures import DrawingError, draw
-from .rows import Box, Drawn, Row
+from .pictures import draw
+from .rows import Box, DrawingError, Drawn, RenderTimeout, Row
 
-__all__ = ["Box", "DrawingError", "Drawn", "Row", "draw", "grid"]
+__all__ = ["Box", "DrawingError", "Drawn", "RenderTimeout", "Row", "draw", "grid"]

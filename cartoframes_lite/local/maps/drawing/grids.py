@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..mapnik_library import mapnik
-from .pictures import DrawingError, prepared
-from .rows import Box, Drawn
+from .pictures import prepared
+from .rows import Box, DrawingError, Drawn
 
 
 def grid(
@@ -20,7 +21,7 @@ def grid(
     key: str = "cartodb_id",
     resolution: int = 4,
     buffer: int = 64,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the grid of a layer.
 
     Parameters

@@ -7,13 +7,9 @@ from typing import Final
 
 from ..mapnik_library import mapnik
 from .mapnik_xml import Sheet
-from .rows import Box, Drawn, Sorted, sort_rows
+from .rows import Box, DrawingError, Drawn, Sorted, sort_rows
 
 _FORMATS: Final = {"png": "png32", "jpg": "jpeg85", "jpeg": "jpeg85"}
-
-
-class DrawingError(ValueError):
-    """A style that could be read but not drawn: an expression gave what Mapnik cannot take."""
 
 
 def draw(
@@ -66,7 +62,7 @@ def draw(
     image = mapnik.Image(drawn.width, drawn.height)
     try:
         if behind:
-            drawn.background = mapnik.Color(behind)
+            drawn.background = mapnik.Color(behind.encode("ascii", "replace").decode())
         mapnik.render(drawn, image, scale)
     except RuntimeError as error:
         raise DrawingError(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,6 +19,8 @@ Row = tuple[bytes | None, Mapping[str, object]]
 """A geometry as WKB in EPSG:3857 (without the SRID of EWKB) and the attributes."""
 
 _LONGEST: Final = 2**63
+_MOST_CASES: Final = 50_000  # definitions of all cases together
+_MOST_SECONDS: Final = 20.0
 _MOST_CHARACTERS: Final = 1000  # of a label: megabytes would keep Mapnik busy for minutes
 _UNSEEN: Final = "rgba(0, 0, 0, 0)"
 
@@ -64,7 +67,10 @@ def sort_rows(style: Style, rows: Iterable[Row], *, key: str | None = None) -> S
         context.push(name)
     sorted_ = Sorted()
     finder = _Cases(style.definitions, sorted_.cases)
+    given_up = time.monotonic() + _MOST_SECONDS
     for number, (wkb, attributes) in enumerate(rows, 1):
+        if time.monotonic() > given_up:
+            raise RenderTimeout(f"the filters of {number} rows took more than {_MOST_SECONDS:g} s")
         geometry = _geometry(wkb)
         if geometry is None:
             continue
@@ -83,6 +89,14 @@ def sort_rows(style: Style, rows: Iterable[Row], *, key: str | None = None) -> S
     return sorted_
 
 
+class DrawingError(ValueError):
+    """A style that could be read but not drawn: an expression gave what Mapnik cannot take."""
+
+
+class RenderTimeout(DrawingError):
+    """A picture takes too long."""
+
+
 class _Cases:
     """Finds which definitions apply to a feature, and numbers the combinations that occur."""
 
@@ -96,6 +110,8 @@ class _Cases:
         self._columns = sorted({name for text in texts for name in fields(text)})
         self._by_geometry = any("mapnik::" in text for text in texts)
         self._known: dict[tuple[object, ...], int | None] = {}
+        self._numbers: dict[tuple[int, ...], int] = {}
+        self._size = 0
 
     def of(self, feature: mapnik.Feature) -> int | None:
         """Return the number of a feature's case, None if nothing applies to it."""
@@ -108,12 +124,23 @@ class _Cases:
 
     def _number(self, feature: mapnik.Feature) -> int | None:
         filters = iter(self._filters)
-        applying = tuple(one for one in self._definitions if not one.filters or bool(next(filters).evaluate(feature)))
+        try:
+            applying = tuple(
+                place
+                for place, one in enumerate(self._definitions)
+                if not one.filters or bool(next(filters).evaluate(feature))
+            )
+        except RuntimeError as error:  # a regular expression that takes too many steps
+            raise DrawingError(str(error)) from error
         if not applying:
             return None
-        if applying not in self._cases:
-            self._cases.append(applying)
-        return self._cases.index(applying)
+        if applying not in self._numbers:
+            self._size += len(applying)
+            if self._size > _MOST_CASES:
+                raise DrawingError("the filters of the style tell too many cases apart")
+            self._numbers[applying] = len(self._cases)
+            self._cases.append(tuple(self._definitions[place] for place in applying))
+        return self._numbers[applying]
 
 
 def _geometry(wkb: bytes | None) -> mapnik.Geometry | None:

@@ -1,7 +1,8 @@
-"""What the tests of this directory have counted: the figures of the last line."""
+"""What the tests of faults/ have counted: the figures of the last line."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -29,6 +30,11 @@ class Tally:
     rows_doubled: int = 0
     short_reads: int = 0
     leftovers: int = 0
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add the counts of another process."""
+        for name, count in counts.items():
+            setattr(self, name, getattr(self, name) + count)
 
     def line(self) -> str:
         """Write the figures that have to be 0 behind the number of faults."""

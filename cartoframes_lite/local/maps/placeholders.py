@@ -1,0 +1,62 @@
+"""Values for the placeholders of a named map."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .number_parsing import read_number
+from .refusals import MapError
+
+_MARK = re.compile(r"<%=\s*+(\w++)\s*+%>")
+_NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+", re.ASCII)
+_COLOR = re.compile(r"[a-zA-Z]++|#[0-9a-fA-F]{3,6}")
+_SIZE = re.compile(r"\s*+([-+]?\d{1,9})", re.ASCII)
+
+
+def escaped(name: str, kind: Any, value: Any) -> str:
+    """Return the text that stands for a placeholder."""
+    text = json.dumps(value) if is_number(value) and kind == "number" else value
+    if isinstance(text, str):
+        match kind:
+            case "sql_literal":
+                return text.replace("'", "''")
+            case "sql_ident":
+                return text.replace('"', '""')
+            case "number" if _NUMBER.fullmatch(text):
+                return text
+            case "css_color" if _COLOR.fullmatch(text):
+                return text
+    if kind not in ("sql_literal", "sql_ident", "number", "css_color"):
+        raise MapError(f"Invalid placeholder type '{kind}'", status=400)
+    raise MapError(f"Invalid {kind} value for template parameter '{name}': {value}", status=400)
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """Replace the placeholders in a text; one that is not declared stays."""
+    return _MARK.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+def style_of(styles: Any, index: int) -> Any:
+    """Return the CartoCSS that a request gives for a layer."""
+    if isinstance(styles, Mapping):
+        return styles.get(str(index))
+    return styles[index] if isinstance(styles, list) and index < len(styles) else None
+
+
+def read_size(name: str, value: Any, values: Mapping[str, str]) -> Any:
+    """Read a buffer size: the whole number that a text begins with."""
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.match(filled(value, values))
+    if found is None:
+        raise MapError(f'Buffer size of format "{name}" must be a number')
+    return int(found[1])
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value of JSON is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(read_number(value))
