@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from fault_proxy import Fault
 from tally import TALLY
+from write_trials import sweep
 from written_tables import Mode
 
 import cartoframes_lite as cfl
@@ -64,9 +64,7 @@ def test_a_killed_writer_leaves_the_old_table_or_the_new_one(phase, mode, proxy,
     database.settle()
     new = mode.rows(1, turned=mode.other_columns)
     judge(database.rows(), old, new + old if old and mode.if_exists == "append" else new)
-    cfl.to_carto(pd.DataFrame({"a": [1]}), "another", carto.credentials, progress=False)
-    TALLY.leftovers += len(database.leftovers())
-    assert database.leftovers() == []
+    sweep(database, carto.credentials)
     if "publish" not in phase:
         assert database.rows() == old
 
@@ -97,6 +95,4 @@ def test_a_writer_that_is_killed_while_the_database_publishes(mode, proxy, carto
     database.settle()
     new = mode.rows(1, turned=mode.other_columns)
     judge(database.rows(), old, new + old if mode.if_exists == "append" else new)
-    cfl.to_carto(pd.DataFrame({"a": [1]}), "another", carto.credentials, progress=False)
-    TALLY.leftovers += len(database.leftovers())
-    assert database.leftovers() == []
+    sweep(database, carto.credentials)
