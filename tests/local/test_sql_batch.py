@@ -114,7 +114,7 @@ def test_a_running_job_is_cancelled(sql: SQLClient) -> None:
     assert (cancelled["status"], cancelled["fallback_status"]) == ("cancelled", "skipped")
     assert statuses(cancelled) == [("cancelled", "skipped"), ("skipped", "skipped")]
     sql.job_in(sql.start_job(write("next"))["job_id"], "done")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30  # not the minute of the query
     assert statuses(sql.job(job_id).json()) == statuses(cancelled)
     assert lines(sql) == ["next"]
 
@@ -153,7 +153,7 @@ def test_a_reset_stops_and_forgets(carto: LocalCarto, sql: SQLClient) -> None:
     sql.job_in(running, "running")
     begun = time.monotonic()
     carto.reset()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 30  # not the minute of the query
     for job_id in (running, waiting):
         assert error_of(sql.job(job_id)) == f"Job with id {job_id} not found"
     assert sql.job_in(sql.start_job("SELECT 1")["job_id"], *FINAL)["status"] == "done"

@@ -284,7 +284,7 @@ def test_an_expression_that_mapnik_cannot_read_is_refused() -> None:
     ],
 )
 def test_a_hostile_text_is_refused_at_once(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(StyleError):
         read(text)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
