@@ -106,6 +106,7 @@ def test_a_worker_that_is_killed_while_it_sends_rows(if_exists, client, proxy, t
 
 CLIENT = """
 import sys
+sys.path.append("..")  # what all tests share
 import cartoframes_lite as cfl, cartoframes_lite.dask
 from distributed import Client
 from test_faults_dask import frames

@@ -81,7 +81,7 @@ def call(carto: LocalCarto) -> Callable[..., Answer]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return Answer(response.status, response.read())
         except urllib.error.HTTPError as error:
             with error:
