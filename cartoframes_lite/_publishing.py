@@ -8,6 +8,7 @@ if the first request has gone through in the meantime.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._codec.publishing_sql import RECEIPT, Staged
@@ -71,7 +72,10 @@ def publish(destination: Destination, staged: Staged, transaction: str, *, leave
     deadline, pause_s = time.monotonic() + _BUSY_S, _PAUSE_S / 4
     while True:
         try:
-            run(destination.client.sql, destination.client.batch, transaction, what=f"publishing {destination.table!r}")
+            what = f"publishing {destination.table!r}"
+            answer = run(destination.client.sql, destination.client.batch, transaction, what=what)
+            if not _is_proof(answer):  # of a batch job, or not of the database at all
+                raise ConnectionFailed("the answer does not say that the rows are published")
         except CartoError as error:
             code = refusal_code(error)
             if code == BUSY and time.monotonic() < deadline:
@@ -97,6 +101,10 @@ def publish(destination: Destination, staged: Staged, transaction: str, *, leave
         break
     if leaves_receipt:
         drop(destination, [staged.name + RECEIPT])
+
+
+def _is_proof(answer: Any) -> bool:
+    return isinstance(answer, dict) and answer.get("rows") == [{"state": "published"}]
 
 
 def refusal_code(error: CartoError) -> str | None:

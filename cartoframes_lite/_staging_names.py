@@ -57,7 +57,14 @@ def is_abandoned(name: str, *, lease_has_run_out: bool) -> bool:
     write, process = found.groups()
     if process == _number:
         return write not in at_work
-    return lease_has_run_out or _has_ended(process)
+    has_ended = _has_ended(process)
+    return lease_has_run_out if has_ended is None else has_ended
+
+
+def write_of(name: str) -> str:
+    """Name the staging table that stands for a write in parts, given that of a part; else the table itself."""
+    found = _NAME.fullmatch(name)
+    return name if found is None else found[1]
 
 
 _number: str | None = None
@@ -125,22 +132,24 @@ def _remove_stale(folder: Path) -> None:
                 path.unlink()
 
 
-def _has_ended(number: str) -> bool:
-    """Say whether a process of this machine has ended; False if it may be one of another machine."""
+def _has_ended(number: str) -> bool | None:
+    """Say whether a process of this machine has ended; None if it may be one of another machine."""
     boot = _boot()
     if fcntl is None or boot is None:
-        return False
+        return None
     try:
         handle = os.open(_folder() / f"{number}.lock", os.O_RDWR)
     except OSError:
-        return False
+        return None
     try:
         # A file of another run of the system can have come with a copy of the disk.
         if os.read(handle, 64).decode(errors="replace") != boot:
-            return False
+            return None
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     else:
         return True
     finally:

@@ -10,10 +10,10 @@ from cartoframes_lite._client.answers import checked
 from cartoframes_lite._codec.existing import ExistingTable, inspect
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.staging_sql import drop_staging
-from cartoframes_lite._staging_names import PREFIX, is_abandoned
+from cartoframes_lite._staging_names import PREFIX, is_abandoned, write_of
 from cartoframes_lite.errors import CartoError, ConversionError
 
-_SWEPT = 50  # staging tables that one write drops; the next one goes on
+_AT_ONCE = 50  # staging tables that one transaction drops: it holds the locks of all of them
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
 
 
@@ -93,24 +93,25 @@ def require_writable(table: str, existing: ExistingTable, *, replace: bool) -> N
 
 def sweep(target: Target) -> None:
     """Drop the staging tables that no write uses any more; whatever goes wrong, the next write tries again."""
-    destination = target.destination
-    for expired in (False, True):
-        names = [
-            name
-            for name, has_run_out in target.leftovers
-            # Whether the lease is what decides, which is looked at once more then.
-            if is_abandoned(name, lease_has_run_out=False) is not expired
-            and is_abandoned(name, lease_has_run_out=has_run_out)
-        ]
-        drop(destination, names, only_expired=expired)
+    leases = dict(target.leftovers)
+    given_up, expired = [], []
+    for name in leases:
+        # A part lives as long as its write: that one renews the lease.
+        has_run_out = leases.get(write_of(name), leases[name])
+        if is_abandoned(name, lease_has_run_out=False):
+            given_up.append(name)
+        elif is_abandoned(name, lease_has_run_out=has_run_out):
+            expired.append(name)
+    drop(target.destination, given_up)
+    drop(target.destination, expired, only_expired=True)
 
 
 def drop(destination: Destination, names: list[str], *, only_expired: bool = False) -> None:
     """Drop staging tables if the server can be reached, and nobody uses them; else a later write does it."""
-    if not names:
-        return
-    request = drop_staging(destination.schema, names[:_SWEPT], only_expired=only_expired)
-    try:
-        destination.client.sql.send(request, idempotent=True)
-    except (CartoError, OSError):
-        return
+    for start in range(0, len(names), _AT_ONCE):
+        some = names[start : start + _AT_ONCE]
+        request = drop_staging(destination.schema, some, only_expired=only_expired)
+        try:
+            destination.client.sql.send(request, idempotent=True)
+        except (CartoError, OSError):
+            return

@@ -98,7 +98,7 @@ def delete_table(table_name: str, credentials: Credentials | None = None) -> boo
     schema, oid = _find(client, table_name)
     if oid is None:
         return False
-    client.sql.send(tables_sql.drop_table(schema, table_name, oid), idempotent=True)
+    client.sql.row(tables_sql.drop_table(schema, table_name, oid), "dropped")
     return True
 
 
@@ -144,7 +144,7 @@ def rename_table(
         raise TableNotFoundError(f"the table {table_name!r} was dropped just now")
     replaced = _find(client, new)[1] if if_exists == "replace" else None
     try:
-        client.sql.send(tables_sql.rename_table(schema, table_name, oid, new, replaced), idempotent=True)
+        client.sql.row(tables_sql.rename_table(schema, table_name, oid, new, replaced), "renamed")
     except (ConnectionFailed, ServerError) as error:
         if not _is_renamed(client, table_name, oid):
             raise PublishUnknown(
@@ -310,6 +310,8 @@ def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str
     new = normalise(name)
     if new == old:
         raise ValueError(f"the table is named {new!r} already")
+    if is_staging(new):
+        raise ValueError(f"{new!r} is a name of staging tables, which the next write drops: choose another one")
     if (if_exists == "fail" or is_cut(name)) and client.sql.has_table(None, new):
         normalised = "" if new == name else f", which is what {name!r} becomes,"
         raise TableExistsError(

@@ -18,6 +18,7 @@ from cartoframes_lite._codec.plan import IfExists, Plan, plan_into, plan_new
 from cartoframes_lite._codec.publishing_sql import Staged
 from cartoframes_lite._publishing import publish
 from cartoframes_lite._staging import Compression, Upload, stage
+from cartoframes_lite._staging_names import is_staging
 from cartoframes_lite._target import Destination, inspect_target, require_writable, sweep
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
@@ -171,6 +172,8 @@ def check(table_name: object, if_exists: object, privacy: object, compression: o
 def table_named(name: str) -> str:
     """Normalise the name of the table."""
     table = normalise(name)
+    if is_staging(table):
+        raise ValueError(f"{table!r} is a name of staging tables, which the next write drops: choose another one")
     if table.startswith("pg_"):
         raise ValueError(
             f"{table!r} begins as PostgreSQL's own tables do, which would be found in its place: rename it"
@@ -202,7 +205,9 @@ def _write(
             with stage(target.destination, upload, compression=compression, progress=progress) as staged:
                 _publish(target.destination, staged, plan, source.first, if_exists, cartodbfy)
         except (SQLError, TableChangedError):
-            if not plans_left or inspect_target(client, table).existing == target.existing:
+            if source.failure is not None or not plans_left:
+                raise
+            if inspect_target(client, table).existing == target.existing:
                 raise
         else:
             return
@@ -255,6 +260,7 @@ class _Source:
     def __init__(self, first: Payload, rest: Iterator[Payload]) -> None:
         self.first = first
         self._kept, self._rest, self._kept_bytes = [first], rest, 0
+        self.failure: BaseException | None = None
 
     @classmethod
     def of(cls, frames: pd.DataFrame | Iterable[pd.DataFrame], prepare: Any) -> _Source:
@@ -275,10 +281,19 @@ class _Source:
             raise ConnectionFailed(
                 "the rows have to be sent again, and the frames of an iterator cannot be had a second time: start again"
             )
+        if self.failure is not None:  # an iterator that has raised looks like one that is at its end
+            raise self.failure
         yield from tuple(self._kept)
-        for payload in self._rest:
+        while (payload := self._next()) is not None:
             self._keep(payload)
             yield payload
+
+    def _next(self) -> Payload | None:
+        try:
+            return next(self._rest, None)
+        except BaseException as error:
+            self.failure = error
+            raise
 
     def _keep(self, payload: Payload) -> None:
         """Keep a payload for a second try, as long as that does not take much memory."""

@@ -101,6 +101,27 @@ def test_triggers_that_lose_or_add_rows_are_noticed(mode, body, when, each, matc
     assert count() == 1
 
 
+def test_triggers_that_wait_for_the_end_are_noticed(sql, refuse, count):
+    sql.send("CREATE TABLE t (a bigint)")
+    sql.send(
+        "CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM t; RETURN NULL; END $$;"
+        "CREATE CONSTRAINT TRIGGER test_quota AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION odd()"
+    )
+    refuse("append", "number of rows", cfl.CartoError)
+    assert count() == 0
+
+
+def test_triggers_of_a_partition_are_noticed(sql, refuse, count, credentials):
+    sql.send("CREATE TABLE t (a bigint) PARTITION BY HASH (a)")
+    sql.send("CREATE TABLE part PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+    sql.send(TRIGGER.format(body="RETURN NEW;", when="BEFORE INSERT", each="ROW").replace(" ON t ", " ON part "))
+    cfl.to_carto(FRAME, "t", credentials, if_exists="append")
+    sql.send("CREATE OR REPLACE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
+    refuse("append", "0 rows arrived", cfl.CartoError)
+    assert count() == 3
+
+
 def test_triggers_that_do_no_harm_are_none(sql, credentials, count):
     sql.send("CREATE TABLE t (a bigint, b text)")
     sql.send(TRIGGER.format(body="NEW.b := 'set'; RETURN NEW;", when="BEFORE INSERT", each="ROW"))
@@ -116,6 +137,53 @@ def test_row_security_hides_no_rows_from_a_replace(carto, credentials, sql, refu
     refuse("replace", "row security")
     with psycopg.connect(carto.dsn) as connection:
         assert connection.execute("SELECT count(*) FROM public.t").fetchone() == (2,)
+
+
+def test_a_source_that_fails_is_not_taken_for_a_table_that_changed(credentials, sql, count):
+    sql.send("CREATE TABLE t (a bigint)")
+
+    def frames():
+        yield FRAME
+        sql.send("ALTER TABLE t ADD COLUMN more int")
+        sql.send("SELECT nothing FROM t")
+        yield FRAME
+
+    with pytest.raises(cfl.SQLError, match="nothing"):
+        cfl.to_carto(frames(), "t", credentials, if_exists="append")
+    assert count() == 0
+
+
+def test_replaces_at_once_under_repeatable_read(carto, credentials, sql, count):
+    sql.send("CREATE TABLE t (a bigint)")
+    with psycopg.connect(carto.dsn, autocommit=True) as connection:
+        (owner,) = connection.execute("SELECT tableowner FROM pg_tables WHERE tablename = 't'").fetchone()
+        setting = f"ALTER ROLE \"{owner}\" SET default_transaction_isolation = 'repeatable read'"
+        connection.execute(setting)
+        try:
+            carto.reset()  # sessions begin anew, with the setting
+            arguments = {"if_exists": "replace", "progress": False}
+            frame = pd.DataFrame({"a": range(3000)})
+            cfl.to_carto(frame.head(0), "t", credentials, progress=False)
+            writers = [
+                threading.Thread(target=cfl.to_carto, args=(frame, "t", credentials), kwargs=arguments)
+                for _ in range(3)
+            ]
+            for writer in writers:
+                writer.start()
+            for writer in writers:
+                writer.join()
+        finally:
+            connection.execute(setting.replace("SET", "RESET").partition(" = ")[0])
+    assert count() == 3000
+
+
+@pytest.mark.parametrize("name", ["cfl_staging_00000000_00000000", "CFL staging 00000000_00000000"])
+def test_names_of_staging_tables_are_refused(name, credentials):
+    with pytest.raises(ValueError, match="staging"):
+        cfl.to_carto(FRAME, name, credentials)
+    cfl.to_carto(FRAME, "t", credentials)
+    with pytest.raises(ValueError, match="staging"):
+        cfl.rename_table("t", name, credentials)
 
 
 def test_a_table_that_is_changed_while_rows_are_sent_is_planned_for_again(credentials, sql, count):

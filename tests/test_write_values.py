@@ -43,6 +43,17 @@ CHANGED = [
     ("real[]", [[0.5], [1.5]], [0.1]),
     ("double precision", [Decimal("0.1"), 2], Decimal("0.12345678901234567890123")),
     ("numeric(10,2)[]", [[Decimal("1.25")]], [Decimal("1.005")]),
+    ("date", ["2020-01-01"], "2020-01-01 23:59:59"),
+    ("timestamp", ["2020-01-01 12:00:00"], "2020-01-01 12:00:00+05"),
+    ("timestamp", ["2020-01-01 12:00:00.123456"], "2020-01-01 12:00:00.1234567"),
+    ("timestamptz", ["2020-01-01 12:00:00.123456+05"], "2020-01-01 12:00:00.1234567+05"),
+    ("time", ["12:00:00"], "12:00:00+05"),
+    ("time", ["12:00:00"], "2020-01-01 12:00"),
+    ("interval", ["1 day"], "0.1234567 s"),
+    ("money", ["$1.25"], "$1.005"),
+    ("tsvector", ["'cat' 'fat'"], "the fat cat the"),
+    ("daterange", ["[2020-01-01,2020-01-03)"], "[2020-01-01 23:00,2020-01-03)"),
+    ("oid", ["1"], "-1"),
 ]
 
 
@@ -89,7 +100,14 @@ def test_a_chosen_precision_rounds(credentials):
 
 def test_domains_are_their_base_types(credentials):
     client = cfl.Client(credentials)
-    client.sql.send("CREATE DOMAIN short AS varchar(3); CREATE DOMAIN amount AS numeric(10,2)")
+    client.sql.send(
+        "CREATE DOMAIN short AS varchar(3); CREATE DOMAIN amount AS numeric(10,2); CREATE DOMAIN deep AS short"
+    )
+    client.sql.send("CREATE TABLE u (x deep)")
+    with pytest.raises(cfl.ConversionError, match="row 0"):
+        cfl.to_carto(pd.DataFrame({"x": ["abcd"]}), "u", credentials, if_exists="append")
+    with pytest.raises(cfl.ConversionError, match="row 0"):
+        cfl.to_carto(pd.DataFrame({"x": ["abcd"]}), "v", credentials, dtype={"x": "deep"})
     client.sql.send("CREATE TABLE t (x short, y amount)")
     cfl.to_carto(pd.DataFrame({"x": ["abc"], "y": [1.25]}), "t", credentials, if_exists="append")
     for frame in (pd.DataFrame({"x": ["abcd"]}), pd.DataFrame({"y": [1.005]})):
@@ -127,6 +145,25 @@ def test_an_old_geometry_column_does_not_make_a_replace_fail(declared, credentia
     back = cfl.read_carto("t", credentials)
     assert back.geometry.tolist() == [shapely.Point(1, 2)]
     assert back["x"].tolist() == ["long text"]
+
+
+def test_places_that_a_geography_would_wrap_around_are_refused(credentials):
+    cfl.Client(credentials).sql.send("CREATE TABLE t (the_geom geography)")
+    good, bad = (gpd.GeoDataFrame(geometry=[shapely.Point(x, 10)], crs=4326) for x in (179, 190))
+    cfl.to_carto(good, "t", credentials, if_exists="append")
+    with pytest.raises(cfl.ConversionError, match="column 'the_geom', row 0"):
+        cfl.to_carto(bad, "t", credentials, if_exists="append")
+
+
+@pytest.mark.parametrize("crs", [4326, 3857])
+def test_a_plain_table_is_replaced_by_one_with_two_geometries(crs, credentials):
+    cfl.to_carto(pd.DataFrame({"a": [1]}), "t", credentials, cartodbfy=False)
+    area = gpd.GeoSeries([shapely.box(1, 2, 3, 4)], crs=crs)
+    frame = gpd.GeoDataFrame({"area": area}, geometry=gpd.GeoSeries([shapely.Point(1, 2)], crs=4326))
+    cfl.to_carto(frame, "t", credentials, if_exists="replace")
+    back = cfl.read_carto("t", credentials)
+    assert back.geometry.tolist() == [shapely.Point(1, 2)]
+    assert back["area"].crs == crs
 
 
 SHAPES = {

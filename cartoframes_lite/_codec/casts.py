@@ -13,6 +13,8 @@ from cartoframes_lite._codec.payload import PayloadColumn
 from cartoframes_lite._codec.pgtypes import bare, family, is_integer, is_limited
 
 # Text types without a length hold any text.
+# What these types read from a text is all that it says.
+_SAME_FROM_TEXT = ("uuid", "inet", "cidr", "macaddr", "macaddr8", "json", "jsonb", "xml", "citext")
 _ANY_TEXT = ("text", "varchar", "character varying", "citext")
 
 
@@ -38,20 +40,43 @@ def changed(column: PayloadColumn, *, chosen: bool) -> str | None:
         Whether the user chose the type for this write: then numbers and times are rounded to its precision.
     """
     have, want = column.staged_type, column.final_type
+    name, kind = quote(column.name), family(want)
+    if column.is_geometry and bare(want) == "geography":
+        return (  # PostGIS would wrap them around the globe
+            f"NOT (ST_XMin({name}) >= -180 AND ST_XMax({name}) <= 180"
+            f" AND ST_YMin({name}) >= -90 AND ST_YMax({name}) <= 90)"
+        )
     if column.is_geometry or have == want:
         return None
-    name, kind = quote(column.name), family(want)
     if chosen and is_limited(want) and kind in _ROUNDED and kind == family(column.sql_type):
         return None
     if kind in ("text", "text[]"):
         return _changed_text(name, have, want)
     if kind in ("number", "number[]"):
         return _changed_number(name, have, want)
+    if family(column.sql_type) == "text" and bare(want) not in _SAME_FROM_TEXT and not is_limited(want):
+        return _changed_from_text(name, want)
     if not is_limited(want):
         return None
     if bare(want) in ("bit", "bit varying"):
         return f"({name}::{want})::text <> {name}::text"
     return f"{name}::{want} <> {name}::{_unlimited(want)}"
+
+
+def _changed_from_text(name: str, want: str) -> str:
+    """Tell a text of which a type that is read from it loses a part; the canonical text of any value passes."""
+    kind = family(want)
+    too_exact = rf"{name} ~ '[.][0-9]{{6}}[0-9]*[1-9]'"
+    with_zone = rf"{name} ~ ':[0-9.]+ *([+-]|[A-Za-z])'"
+    if kind == "date":
+        return f"({name}::timestamp <> {name}::date OR {with_zone})"
+    if kind == "timestamp":
+        return f"({too_exact} OR {with_zone})"
+    if kind == "time":
+        return f"({too_exact} OR {with_zone} OR {name} ~ '[0-9][-/][0-9]')"
+    if kind in ("timestamptz", "interval") or bare(want) == "time with time zone":
+        return too_exact
+    return f"concat({name}::{want}) <> {name}"
 
 
 def _changed_text(name: str, have: str, want: str) -> str | None:

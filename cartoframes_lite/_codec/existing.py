@@ -25,8 +25,9 @@ _DESCRIPTION = """jsonb_build_object(
  'dependents', (SELECT jsonb_agg(conrelid::regclass::text ORDER BY 1) FROM pg_constraint
   WHERE confrelid = {table} AND contype = 'f' AND confdeltype IN ('c', 'n', 'd')),
  'row_security', row_security_active({table}),
- 'triggers', EXISTS (SELECT FROM pg_trigger WHERE tgrelid = {table} AND NOT tgisinternal AND tgname NOT IN
-  ('track_updates', 'test_quota', 'test_quota_per_row', 'update_the_geom_webmercator_trigger')),
+ 'triggers', EXISTS (SELECT FROM pg_trigger JOIN pg_proc function ON function.oid = tgfoid WHERE NOT tgisinternal
+  AND (tgrelid = {table} OR tgrelid IN (SELECT relid FROM pg_partition_tree({table})))
+  AND function.pronamespace IS DISTINCT FROM to_regnamespace('cartodb')::oid),
  'attributes', (SELECT max(attnum) FROM pg_attribute WHERE attrelid = {table}),
  'columns', (SELECT jsonb_agg(jsonb_build_array(attname,
    CASE WHEN base.typnamespace = 'pg_catalog'::regnamespace OR base.typname IN ('geometry', 'geography')
@@ -36,10 +37,13 @@ _DESCRIPTION = """jsonb_build_object(
    CASE WHEN base.typname = 'geometry' AND typmod <> -1 THEN postgis_typmod_dims(typmod) ELSE 4 END,
    CASE WHEN base.typname = 'geometry' AND typmod <> -1 THEN postgis_typmod_type(typmod) ELSE 'Geometry' END)
    ORDER BY attnum)
-  FROM pg_attribute JOIN pg_type declared ON declared.oid = atttypid
-  CROSS JOIN LATERAL (SELECT declared.typtype = 'd' AS is_domain) kind
-  JOIN pg_type base ON base.oid = CASE WHEN is_domain THEN declared.typbasetype ELSE declared.oid END
-  CROSS JOIN LATERAL (SELECT CASE WHEN is_domain THEN declared.typtypmod ELSE atttypmod END AS typmod) modifier
+  FROM pg_attribute CROSS JOIN LATERAL (
+   WITH RECURSIVE resolved AS (
+    SELECT t.oid, atttypmod AS typmod, t.typtype, t.typbasetype, t.typtypmod FROM pg_type t WHERE t.oid = atttypid
+    UNION ALL SELECT t.oid, d.typtypmod, t.typtype, t.typbasetype, t.typtypmod
+    FROM resolved d JOIN pg_type t ON t.oid = d.typbasetype WHERE d.typtype = 'd')
+   SELECT oid AS base_oid, typmod FROM resolved WHERE typtype <> 'd') base_type
+  JOIN pg_type base ON base.oid = base_oid
   WHERE attrelid = {table} AND attnum > 0 AND NOT attisdropped))"""
 
 
@@ -150,6 +154,7 @@ def inspect(table: str, leftovers_of: str) -> str:
         f" AND starts_with(relname::text, {literal(leftovers_of)}) AND pg_has_role(relowner, 'USAGE'))"
     )
     body = (
+        "PERFORM set_config('quote_all_identifiers', 'off', true);\n"
         f"place := to_regclass(quote_ident(current_schema()) || '.' || {name});\n"
         "IF place IS NOT NULL THEN\n"
         f"told := {_DESCRIPTION.format(table='place')};\n"

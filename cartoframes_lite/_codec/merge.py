@@ -94,17 +94,21 @@ def replacement(payload: Payload, target: Mapping[str, TableColumn], *, cartodbf
         for column in payload.columns
         if _has_room(column, target, dimensions)
         and not (plain_geometries and column.name != THE_GEOM and target[column.name].srid in CARTO_SRIDS)
+        and not (cartodbfy and column.name == THE_GEOM and target[column.name].srid != column.srid)
     }
     gone = {name for name in target if name not in kept and name not in CARTO_COLUMNS}
     if THE_GEOM in target and THE_GEOM in payload.names and THE_GEOM not in kept:
         gone |= {THE_GEOM, WEB_MERCATOR} & set(target)
-    come = (*(name for name in payload.names if name not in kept), *({WEB_MERCATOR} & gone))
+    # With both geometries declared, CARTO has no choice which column to take.
+    makes_both = cartodbfy and THE_GEOM in payload.names and WEB_MERCATOR not in target
+    both = {WEB_MERCATOR} if makes_both else {WEB_MERCATOR} & gone
+    come = (*(name for name in payload.names if name not in kept), *both)
     return Change(
         {name: target[name].declared for name in payload.names if name in kept},
         {name: has_z for name, has_z in dimensions.items() if name in kept},
         tuple(name for name in target if name in gone),
         come,
-        WEB_MERCATOR in target,
+        WEB_MERCATOR in target or makes_both,
         plain_geometries,
     )
 

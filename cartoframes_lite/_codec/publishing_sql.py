@@ -18,6 +18,7 @@ from cartoframes_lite._codec.existing import ExistingTable, signature
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite._codec.payload import CARTODB_ID, PayloadColumn
+from cartoframes_lite._codec.staging_sql import state_of
 from cartoframes_lite._codec.statements import do_block
 
 RECEIPT = "_published"
@@ -29,7 +30,8 @@ _QUEUE_MS = 4000
 _EXCLUSIVE_MS = 2000
 _MAX_ATTRIBUTES = 1600
 BUSY = (
-    "EXCEPTION WHEN deadlock_detected OR lock_not_available THEN RAISE EXCEPTION 'CFL01 %', SQLERRM;"
+    "EXCEPTION WHEN deadlock_detected OR lock_not_available OR serialization_failure THEN"
+    " RAISE EXCEPTION 'CFL01 %', SQLERRM;"
     # Two transactions that are the first to touch a table meet in CARTO's own bookkeeping.
     " WHEN unique_violation THEN GET STACKED DIAGNOSTICS told = TABLE_NAME;"
     " IF told = 'cdb_tablemetadata' THEN RAISE EXCEPTION 'CFL01 %', SQLERRM; END IF; RAISE;"
@@ -112,7 +114,8 @@ def publish_new(
     if cartodbfy:
         steps += [rename_belongings(schema, staged.name, table), set_sequence(schema, table)]
         steps.append(make_carto_table(schema, table, in_final_shape=True))
-    return do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
+    block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
+    return transaction(block, schema, staged)
 
 
 def publish_into(
@@ -172,7 +175,7 @@ def publish_into(
             )
     steps += _change_columns(target, existing, drop, add)
     if existing.triggers:
-        steps.append(f"before := {_net_inserts('place')};")
+        steps.append(f"SELECT {_NET_INSERTS} INTO before;")
     values = [cast(column) for column in columns]
     if parts is not None:
         steps.append(_gather(schema, staged, parts, target, columns, values, new))
@@ -183,7 +186,8 @@ def publish_into(
     steps.append(_require_rows(staged))
     if existing.triggers:
         steps.append(
-            f"IF current_setting('track_counts')::bool AND {_net_inserts('place')} - before <> {staged.rows:d} THEN"
+            f"SET CONSTRAINTS ALL IMMEDIATE;\nSELECT {_NET_INSERTS} - before INTO n;\n"
+            f"IF current_setting('track_counts')::bool AND n <> {staged.rows:d} THEN"
             " RAISE EXCEPTION 'CFL05 triggers of the table change the number of rows'; END IF;"
         )
     if any(column.name == CARTODB_ID for column in columns):
@@ -192,7 +196,16 @@ def publish_into(
         steps.append(make_carto_table(schema, table, in_final_shape=False))
     # In the end: others may be waiting for this lock, and this transaction waits for nobody any more.
     steps.append(f"TRUNCATE TABLE {place};\nALTER TABLE {place} RENAME TO {quote(staged.name + RECEIPT)};")
-    return do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
+    block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
+    return transaction(block, schema, staged)
+
+
+def transaction(block: str, schema: str, staged: Staged) -> str:
+    """Compose the request: the block, and the proof that it has been run, which no other answer has.
+
+    Each statement of the block has to see what others have committed while it waited for their locks.
+    """
+    return f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED;\n{block};\n{state_of(schema, staged.name, staged.oid)}"
 
 
 def set_sequence(schema: str, table: str) -> str:
@@ -214,7 +227,8 @@ def lock_staging(place: str, staged: Staged) -> str:
     return (
         f"SELECT least({_QUEUE_MS}, coalesce(nullif(setting::int, 0) / 3 + 1, {_QUEUE_MS}))::text INTO queue"
         " FROM pg_settings WHERE name = 'statement_timeout';\n"
-        "PERFORM set_config('lock_timeout', queue, true);\n"
+        "PERFORM set_config('lock_timeout', queue, true), set_config('quote_all_identifiers', 'off', true),"
+        " set_config('extra_float_digits', '1', true), set_config('datestyle', 'ISO, YMD', true);\n"
         f"IF to_regclass({literal(place)}) IS NOT NULL THEN LOCK TABLE {place} IN EXCLUSIVE MODE; END IF;\n"
         f"IF to_regclass({literal(place)})::oid IS DISTINCT FROM {staged.oid:d} THEN"
         " RAISE EXCEPTION 'CFL03 the staging table is not there any more'; END IF;"
@@ -273,15 +287,17 @@ def _check_srid(target: str, column: PayloadColumn) -> str:
     """Refuse geometries in another CRS than those that the column has: nobody could read both."""
     name = quote(column.name)
     return (
-        f"SELECT ST_SRID({name}::geometry) INTO n FROM ONLY {target} WHERE {name} IS NOT NULL LIMIT 1;\n"
-        f"IF n NOT IN (0, {column.srid:d}) THEN RAISE EXCEPTION 'CFL06 column %: the table has geometries in EPSG:%,"
+        f"SELECT ST_SRID({name}::geometry) INTO n FROM {target} WHERE {name} IS NOT NULL LIMIT 1;\n"
+        f"IF n <> {column.srid:d} THEN RAISE EXCEPTION 'CFL06 column %: the table has geometries in EPSG:%,"
         f" and the frame in EPSG:{column.srid:d}', {literal(column.name)}, n; END IF;"
     )
 
 
-def _net_inserts(table: str) -> str:
-    """Count what this transaction has inserted and not deleted; triggers included."""
-    return f"pg_stat_get_xact_tuples_inserted({table}) - pg_stat_get_xact_tuples_deleted({table})"
+# What this transaction has inserted and not deleted, triggers included; a partitioned table has its rows in its parts.
+_NET_INSERTS = (
+    "(SELECT sum(pg_stat_get_xact_tuples_inserted(part) - pg_stat_get_xact_tuples_deleted(part))"
+    " FROM (SELECT place::oid AS part UNION SELECT relid::oid FROM pg_partition_tree(place)) parts)"
+)
 
 
 def _change_columns(
@@ -313,6 +329,7 @@ def _reuse_columns(target: str, columns: Sequence[tuple[str, PayloadColumn]]) ->
     """Make new columns of those that go: a table has 1,600 numbers for columns, and what is dropped keeps its own."""
     names = f"ARRAY[{', '.join(literal(new.name) for _, new in columns)}]"
     numbers = f"(SELECT array_agg(attnum) FROM pg_attribute WHERE attrelid = place AND attname = ANY ({names}))"
+    renamed = f"ARRAY[{', '.join(literal(new.name) for old, new in columns if old != new.name)}]::text[]"
     changes = ", ".join(
         f"ALTER COLUMN {quote(new.name)} TYPE {new.final_type} USING NULL::{new.final_type}" for _, new in columns
     )
@@ -322,6 +339,11 @@ def _reuse_columns(target: str, columns: Sequence[tuple[str, PayloadColumn]]) ->
             for old, new in columns
             if old != new.name
         ),
+        "FOR told IN SELECT format('REVOKE ALL (%I) ON %s FROM %s', attname, place, CASE grantee WHEN 0 THEN 'PUBLIC'"
+        " ELSE grantee::regrole::text END) FROM pg_attribute, aclexplode(attacl) WHERE attrelid = place"
+        f" AND attname = ANY ({renamed}) LOOP EXECUTE told; END LOOP;",
+        f"FOREACH told IN ARRAY {renamed} LOOP"
+        " EXECUTE format('COMMENT ON COLUMN %s.%I IS NULL', place, told); END LOOP;",
         "FOR told IN SELECT 'ALTER TABLE ' || place || ' DROP CONSTRAINT ' || quote_ident(conname) FROM pg_constraint"
         f" WHERE conrelid = place AND conkey && {numbers} LOOP EXECUTE told; END LOOP;",
         "FOR told IN SELECT 'DROP INDEX ' || indexrelid::regclass FROM pg_index"

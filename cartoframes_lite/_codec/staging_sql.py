@@ -85,9 +85,13 @@ def publication_state(schema: str, staging: str, oid: int, *, withdraw: bool = F
         f"BEGIN LOCK TABLE {qualify(schema, staging)} IN ROW SHARE MODE; {steps}"
         " EXCEPTION WHEN undefined_table THEN NULL; END;"
     )
+    return f"{do_block(body)};\n{state_of(schema, staging, oid)}"
+
+
+def state_of(schema: str, staging: str, oid: int) -> str:
+    """Compose the query for what has become of a staging table, which does not wait."""
     # A regclass whose table is gone is written as its number.
     return (
-        f"{do_block(body)};\n"
-        f"SELECT CASE WHEN to_regclass({place})::oid = {oid:d} THEN 'pending'"
+        f"SELECT CASE WHEN to_regclass({literal(qualify(schema, staging))})::oid = {oid:d} THEN 'pending'"
         f" WHEN {oid:d}::regclass::text <> '{oid:d}' THEN 'published' ELSE 'gone' END AS state"
     )

@@ -9,7 +9,14 @@ from __future__ import annotations
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite._codec.payload import CARTODB_ID
-from cartoframes_lite._codec.publishing_sql import BUSY, Staged, lock_staging, make_carto_table, rename_belongings
+from cartoframes_lite._codec.publishing_sql import (
+    BUSY,
+    Staged,
+    lock_staging,
+    make_carto_table,
+    rename_belongings,
+    transaction,
+)
 from cartoframes_lite._codec.staging_sql import set_lease
 from cartoframes_lite._codec.statements import CARTO_SRIDS, do_block
 
@@ -21,20 +28,22 @@ def find_table(table: str) -> str:
 
 
 def drop_table(schema: str, table: str, oid: int) -> str:
-    """Compose the request that drops a table, once."""
+    """Compose the request that drops a table, once, and says so: any other answer is none of the database."""
     place = qualify(schema, table)
-    return do_block(f"IF to_regclass({literal(place)})::oid = {oid:d} THEN DROP TABLE {place}; END IF;")
+    drop = do_block(f"IF to_regclass({literal(place)})::oid = {oid:d} THEN DROP TABLE {place}; END IF;")
+    return f"{drop};\nSELECT {oid:d} AS dropped"
 
 
 def rename_table(schema: str, table: str, oid: int, new: str, replaced_oid: int | None) -> str:
     """Compose the request that gives a table another name; the table that has it goes, if it is meant to."""
     old_place, new_place = qualify(schema, table), qualify(schema, new)
     steps = f"{_make_room(new_place, replaced_oid)}\nALTER TABLE {old_place} RENAME TO {quote(new)};"
-    return do_block(
+    rename = do_block(
         f"IF to_regclass({literal(old_place)})::oid = {oid:d} THEN\n{steps}\n"
         f"ELSIF to_regclass({literal(new_place)})::oid IS DISTINCT FROM {oid:d} THEN"
         f" RAISE EXCEPTION 'the table % was changed or dropped meanwhile', {literal(table)}; END IF;"
     )
+    return f"{rename};\nSELECT {oid:d} AS renamed"
 
 
 def name_of(oid: int) -> str:
@@ -67,7 +76,8 @@ def publish_copy(schema: str, staged: Staged, table: str, replaced_oid: int | No
     ]
     if make_carto:
         steps += [rename_belongings(schema, staged.name, table), f"DELETE FROM {target} WHERE false;"]
-    return do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare="told text; queue text;")
+    block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare="told text; queue text;")
+    return transaction(block, schema, staged)
 
 
 # Only this column can be told from what CARTO would make of it: others are reprojected.

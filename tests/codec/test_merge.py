@@ -90,11 +90,13 @@ def test_empty_geometries_fit_any_dimension():
 
 
 def test_a_geometry_column_stays_if_it_has_the_crs_and_the_shape():
-    def kept(column: TableColumn) -> bool:
-        return "the_geom" not in replacement(prepare(points(1, 2)), CARTO | {"the_geom": column}, cartodbfy=True).drop
+    def kept(column: TableColumn, *, cartodbfy: bool = True) -> bool:
+        table = CARTO | {"the_geom": column}
+        return "the_geom" not in replacement(prepare(points(1, 2)), table, cartodbfy=cartodbfy).drop
 
     assert kept(TableColumn("the_geom", "geometry", "geometry(Point,4326)", 4326, 2, "Point"))
-    assert kept(TableColumn("the_geom", "geometry", "geometry"))
+    assert kept(TableColumn("the_geom", "geometry", "geometry"), cartodbfy=False)
+    assert not kept(TableColumn("the_geom", "geometry", "geometry"))  # CARTO wants it declared
     assert not kept(TableColumn("the_geom", "geometry", "geometry(Polygon,4326)", 4326, 2, "Polygon"))
     assert not kept(TableColumn("the_geom", "geometry", "geometry(Geometry,3857)", 3857, 2))
 

@@ -46,7 +46,7 @@ def test_a_new_table_has_the_types_that_were_chosen():
 def test_names_with_a_dollar_tag_do_not_end_the_block():
     columns = with_carto_columns(prepare(pd.DataFrame({"a": [1]})), 1).columns
     text = publish_new("public", STAGED, "x$block$y", columns, cartodbfy=True)
-    assert re.fullmatch(r"DO (\$block_\$)\n.*\1", text, re.DOTALL)
+    assert re.search(r";\nDO (\$block_\$)\n.*\1;\nSELECT", text, re.DOTALL)
 
 
 @pytest.mark.parametrize("replace", [False, True])

@@ -10,10 +10,12 @@ from tally import TALLY
 import cartoframes_lite as cfl
 
 FRAME = pd.DataFrame({"a": [1, 2, 3]})
+NO_ROWS = b'{"rows":[],"time":0.001,"fields":{},"total_rows":0}'
 LOST = {
     "cut": [Fault(b"DO+", "response", 0)],
     "for good": [Fault(b"DO+", "response", 0, for_good=True)],
     "504": [Fault(b"DO+", "response", 0, "answer", instead=answer("504 Gateway Timeout"))],
+    "no rows": [Fault(b"DO+", "request", 0, "answer", instead=answer("200 OK", NO_ROWS, "application/json"))],
     "not sent": [Fault(b"DO+", "request", 0)],
     "twice": [Fault(b"DO+", "request", deed="twice")],
 }
@@ -56,7 +58,7 @@ def test_a_rename_is_done_once_or_said_to_be_unknown(if_exists, proxy, through, 
     try:
         cfl.rename_table("t", "u", through, if_exists=if_exists)
     except cfl.PublishUnknown:
-        assert proxy.is_dead
+        assert proxy.is_dead or faults[0].deed == "answer"
     else:
         assert list(cfl.read_carto("u", carto.credentials, columns=["a"])["a"]) == [1, 2, 3]
         assert not cfl.has_table("t", carto.credentials)
