@@ -92,7 +92,7 @@ def check_geojson(file: BinaryIO, place: str) -> None:
     at = end.rfind(b'],"error":')
     if at >= 0:
         _raise_error(b"{" + end[at + 2 :], place)
-    if not end.endswith((b"}", b");")):
+    if not end.endswith((b"]}", b"]});")):
         raise ConnectionFailed(f"{place}: the features are not complete; no file is written, try again")
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
+from starlette.concurrency import run_in_threadpool
 
 from .session import FAILED, Session, SQLError, encoded
 from .sql_text import first_word, statements
 
+_LARGE_CHARACTERS = 1 << 16  # a longer text is split beside the event loop
 _READ_ONLY_TRANSACTION = "25006"
 # Setting it is also a query, which takes the snapshot. It can be set at any time; unset only before the first query.
 _PROTECT = "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)"
@@ -41,7 +44,8 @@ class ReadOnlySession(Session):
 
     async def results(self, query: str) -> AsyncIterator[list[PGresult]]:
         """Run statements that only read, as `Session.results` does, up to the first that fails."""
-        for statement in statements(query):
+        split = partial(statements, query)
+        for statement in split() if len(query) < _LARGE_CHARACTERS else await run_in_threadpool(split):
             await self._protect(statement)
             failure = None
             async for results in super().results(statement):

@@ -9,6 +9,7 @@ each: 300,000 rows of a binary COPY leave the server about as fast as ``psql`` w
 from __future__ import annotations
 
 import asyncio
+import re
 import select
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -386,10 +387,17 @@ class Session:
         return rows
 
 
+# PostgreSQL reads such a run once more for each comment in it, and cannot be interrupted meanwhile.
+_OPERATORS = re.compile(r"[-+*/<>=~!@#%^&|`?]{2000,}+")
+_TOO_COMPLEX = "54001"
+
+
 def encoded(query: str) -> bytes:
     """Encode statements; raise SQLError for what PostgreSQL cannot take, where libpq would cut the text off."""
     if "\0" in query:
         raise SQLError("invalid message format", sqlstate=_PROTOCOL_VIOLATION)
+    if any("/*" in run[0] for run in _OPERATORS.finditer(query)):
+        raise SQLError("the query has comments without blanks between them that are too long", sqlstate=_TOO_COMPLEX)
     try:
         return query.encode()
     except UnicodeEncodeError:  # half a character, which is replaced, as by Node.js

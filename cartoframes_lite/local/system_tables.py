@@ -10,6 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
+
+from starlette.concurrency import run_in_threadpool
 
 from .answers import RequestError
 from .session import Session, SQLError
@@ -18,6 +21,7 @@ _SYNTAX_ERROR = "42601"
 _TOKEN = re.compile(r""""[^"]*"|'[^']*'|[^'"$;]+|[$;'"]""")
 # Quotes in the strings of a plan have a backslash before them.
 _RELATION = re.compile(rb'"Relation Name": ("(?:[^"\\]|\\.)*")')
+_LARGE_CHARACTERS = 1 << 16  # a longer text is split beside the event loop
 _MAX_OPEN_DOLLARS = 1000  # each is looked for to the end of the text
 
 
@@ -38,7 +42,8 @@ async def refuse_system_tables(session: Session, query: str) -> None:
     """
     found: list[str] = []
     try:
-        for statement in dict.fromkeys(statements(query)):
+        split = partial(dict.fromkeys, statements(query))
+        for statement in split() if len(query) < _LARGE_CHARACTERS else await run_in_threadpool(split):
             found += await _relations(session, statement)
     except SQLError:  # CARTO leaves it to the query itself to fail
         return

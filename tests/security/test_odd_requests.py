@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from urllib.parse import quote, urlencode
 
 import pytest
+import requests
 from odd_values import GOOD, HEADERS, IDENTITY, NAMES, RAW, TEXTS, TYPES, VALUES
 from starlette.routing import Route
 
@@ -131,3 +132,17 @@ def failures_of(server: Server, odd: list[tuple[str, str, bytes | None, dict[str
             failures.append((*told, answer.status, round(taken, 1), closed))
     connection.close()
     return failures
+
+
+@pytest.mark.parametrize("sql", ["/**/" * 100_000 + "select 1", ";" * 900_000, "$ " * 400_000, "''" * 400_000])
+def test_no_query_keeps_others_waiting(carto, sql):
+    """PostgreSQL's own scanner would take minutes for the first, and cannot be interrupted."""
+    began = time.monotonic()
+    answer = requests.post(f"{carto.base_url}/api/v2/sql", data={"q": sql}, timeout=60)
+    assert answer.status_code in (200, 400)
+    assert time.monotonic() - began < 30
+
+
+def test_queries_have_a_length(carto):
+    answer = requests.post(f"{carto.base_url}/api/v2/sql", data={"q": "select 1" + " " * 1_000_000}, timeout=60)
+    assert answer.status_code == 413

@@ -35,6 +35,7 @@ _VERSION = "/api/{version:str}"
 _INTEGER = re.compile(r"\s*([+-]?\d+)", re.ASCII)
 _LONGEST_INTEGER = 308  # digits that fit into a double
 _MOST_DECIMALS = 2**31 - 1  # an integer of PostGIS
+_MOST_CHARACTERS = 1_000_000  # of a query, as CARTO documents it
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class Query:
         sql = parameters.get("q")
         if not isinstance(sql, str):
             raise RequestError("You must indicate a sql query")
+        if len(sql) > _MOST_CHARACTERS:
+            raise RequestError(f"the query has more than {_MOST_CHARACTERS} characters", status=413)
         chosen = parameters.get("format") or "json"
         chosen = str(chosen[-1] if isinstance(chosen, list) else chosen).lower()
         if chosen not in ("json", *FORMATS):
