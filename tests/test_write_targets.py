@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 import cartoframes_lite as cfl
-from cartoframes_lite._codec import publishing_sql
+from cartoframes_lite._codec import column_changes_sql
 
 FRAME = pd.DataFrame({"a": [1, 2, 3]})
 
@@ -225,7 +225,7 @@ def test_replacing_types_again_and_again_does_not_use_up_the_columns(credentials
 
 def test_a_reader_that_takes_long_does_not_lock_others_out(carto, credentials, monkeypatch):
     """A replace with other columns waits for the reader, and other readers do not wait behind it."""
-    monkeypatch.setattr(publishing_sql, "_EXCLUSIVE_MS", 200)
+    monkeypatch.setattr(column_changes_sql, "_EXCLUSIVE_MS", 200)
     cfl.to_carto(FRAME, "t", credentials)
     with psycopg.connect(carto.dsn) as connection:
         connection.execute("SELECT a FROM public.t").fetchall()  # and the transaction stays open

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
+from cartoframes_lite._codec.carto_table_sql import make_carto_table, rename_belongings, set_sequence
 from cartoframes_lite._codec.casts import cast, changed
+from cartoframes_lite._codec.column_changes_sql import change_columns
 from cartoframes_lite._codec.existing import ExistingTable, signature
-from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite._codec.payload import CARTODB_ID, PayloadColumn
 from cartoframes_lite._codec.staging_sql import state_of
@@ -26,9 +27,6 @@ _DECLARE = "n bigint; before bigint; told text; check_ text[]; shape text; place
 # Writers queue for at most this long, or a third of the statement timeout, and then again: waiting for others must not
 # be taken for a statement that takes too long.
 _QUEUE_MS = 4000
-# What locks readers out must not make them wait behind a reader that takes hours.
-_EXCLUSIVE_MS = 2000
-_MAX_ATTRIBUTES = 1600
 BUSY = (
     "EXCEPTION WHEN deadlock_detected OR lock_not_available OR serialization_failure THEN"
     " RAISE EXCEPTION 'CFL01 %', SQLERRM;"
@@ -173,7 +171,7 @@ def publish_into(
                 f"IF EXISTS (SELECT FROM ONLY {target}) THEN"
                 " RAISE EXCEPTION 'CFL05 triggers of the table keep rows from being replaced'; END IF;"
             )
-    steps += _change_columns(target, existing, drop, add)
+    steps += change_columns(target, existing, drop, add)
     if existing.triggers:
         steps.append(f"SELECT {_NET_INSERTS} INTO before;")
     values = [cast(column) for column in columns]
@@ -206,16 +204,6 @@ def transaction(block: str, schema: str, staged: Staged) -> str:
     Each statement of the block has to see what others have committed while it waited for their locks.
     """
     return f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED;\n{block};\n{state_of(schema, staged.name, staged.oid)}"
-
-
-def set_sequence(schema: str, table: str) -> str:
-    """Compose the step that lets the sequence of the ids go on behind the largest; not every key may do so."""
-    target = qualify(schema, table)
-    sequence = f"pg_get_serial_sequence({literal(target)}, {literal(CARTODB_ID)})"
-    return (
-        f"IF has_sequence_privilege({sequence}, 'UPDATE') THEN"
-        f" PERFORM setval({sequence}, greatest((SELECT max({quote(CARTODB_ID)}) FROM {target}), 1)); END IF;"
-    )
 
 
 def lock_staging(place: str, staged: Staged) -> str:
@@ -300,61 +288,6 @@ _NET_INSERTS = (
 )
 
 
-def _change_columns(
-    target: str, existing: ExistingTable, drop: Sequence[str], add: Sequence[PayloadColumn]
-) -> list[str]:
-    """Change the columns of a table whose rows are gone already."""
-    if not drop and not add:
-        return []
-    # A reader that takes hours must not make all that come after it wait behind this one.
-    steps = [f"PERFORM set_config('lock_timeout', least({_EXCLUSIVE_MS}, queue::int)::text, true);"]
-    if THE_GEOM in drop:  # made again by CDB_CartodbfyTable
-        steps.append(f"DROP TRIGGER IF EXISTS update_the_geom_webmercator_trigger ON {target};")
-    reused: list[tuple[str, PayloadColumn]] = []
-    if existing.attributes + len(add) > _MAX_ATTRIBUTES:
-        by_name = [(column.name, column) for column in add if column.name in drop]
-        rest = [column for column in add if column.name not in drop]
-        free = [name for name in drop if name not in {name for name, _ in by_name}]
-        reused = [*by_name, *zip(free, rest, strict=False)]
-        steps += _reuse_columns(target, reused)
-    changes = [f"DROP COLUMN {quote(name)}" for name in drop if name not in {old for old, _ in reused}]
-    new_columns = [column for column in add if column.name not in {new.name for _, new in reused}]
-    changes += [f"ADD COLUMN {quote(column.name)} {column.final_type}" for column in new_columns]
-    if changes:
-        steps.append(f"ALTER TABLE {target} {', '.join(changes)};")
-    return [*steps, "PERFORM set_config('lock_timeout', queue, true);"]
-
-
-def _reuse_columns(target: str, columns: Sequence[tuple[str, PayloadColumn]]) -> list[str]:
-    """Make new columns of those that go: a table has 1,600 numbers for columns, and what is dropped keeps its own."""
-    names = f"ARRAY[{', '.join(literal(new.name) for _, new in columns)}]"
-    numbers = f"(SELECT array_agg(attnum) FROM pg_attribute WHERE attrelid = place AND attname = ANY ({names}))"
-    renamed = f"ARRAY[{', '.join(literal(new.name) for old, new in columns if old != new.name)}]::text[]"
-    changes = ", ".join(
-        f"ALTER COLUMN {quote(new.name)} TYPE {new.final_type} USING NULL::{new.final_type}" for _, new in columns
-    )
-    return [
-        *(
-            f"ALTER TABLE {target} RENAME COLUMN {quote(old)} TO {quote(new.name)};"
-            for old, new in columns
-            if old != new.name
-        ),
-        "FOR told IN SELECT format('REVOKE ALL (%I) ON %s FROM %s', attname, place, CASE grantee WHEN 0 THEN 'PUBLIC'"
-        " ELSE grantee::regrole::text END) FROM pg_attribute, aclexplode(attacl) WHERE attrelid = place"
-        f" AND attname = ANY ({renamed}) LOOP EXECUTE told; END LOOP;",
-        f"FOREACH told IN ARRAY {renamed} LOOP"
-        " EXECUTE format('COMMENT ON COLUMN %s.%I IS NULL', place, told); END LOOP;",
-        "FOR told IN SELECT 'ALTER TABLE ' || place || ' DROP CONSTRAINT ' || quote_ident(conname) FROM pg_constraint"
-        f" WHERE conrelid = place AND conkey && {numbers} LOOP EXECUTE told; END LOOP;",
-        "FOR told IN SELECT 'DROP INDEX ' || indexrelid::regclass FROM pg_index"
-        f" WHERE indrelid = place AND indkey::int2[] && {numbers} LOOP EXECUTE told; END LOOP;",
-        "FOR told IN SELECT format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %I DROP NOT NULL', place,"
-        f" attname, attname) FROM pg_attribute WHERE attrelid = place AND attname = ANY ({names})"
-        " AND (atthasdef OR attnotnull) LOOP EXECUTE told; END LOOP;",
-        f"ALTER TABLE {target} {changes};",
-    ]
-
-
 def _gather(
     schema: str,
     staged: Staged,
@@ -379,62 +312,4 @@ def _gather(
         "GET DIAGNOSTICS n = ROW_COUNT; before := before + n;\n"
         "EXECUTE 'DROP TABLE ' || told;\n"
         "END LOOP;\nn := before;"
-    )
-
-
-def rename_belongings(schema: str, staging: str, table: str) -> str:
-    """Name key and sequence after the table, unless something has the name, as after a rename."""
-    return "\n".join(
-        f"IF to_regclass({literal(qualify(schema, new))}) IS NULL THEN"
-        f" ALTER {kind} {qualify(schema, old)} RENAME TO {quote(new)}; END IF;"
-        for kind, old, new in (
-            ("INDEX", f"{staging}_pkey", _belonging(table, "_pkey")),
-            ("SEQUENCE", f"{staging}_{CARTODB_ID}_seq", _belonging(table, f"_{CARTODB_ID}_seq")),
-        )
-    )
-
-
-def _belonging(table: str, suffix: str) -> str:
-    return table[: 63 - len(suffix)] + suffix
-
-
-def make_carto_table(schema: str, table: str, *, in_final_shape: bool, compare: str | None = None) -> str:
-    """Compose the steps that make a CARTO table, and prove that the_geom holds the same geometries.
-
-    CDB_CartodbfyTable looks for the geometry by SRID, not by name. A table in the final shape keeps its columns, which
-    can be seen by their numbers; another one is written anew, and its geometries are compared.
-
-    Parameters
-    ----------
-    schema, table : str
-    in_final_shape : bool
-    compare : str, optional
-        The condition that there are geometries to compare; without it, a table that has no the_geom must get an empty
-        one.
-    """
-    target = qualify(schema, table)
-    place = f"to_regclass({literal(target)})"
-    if in_final_shape:
-        columns = ", ".join(literal(name) for name in (CARTODB_ID, THE_GEOM, WEB_MERCATOR))
-        measure = (
-            "SELECT string_agg(attrelid || ':' || attnum, ',' ORDER BY attname) FROM pg_attribute"
-            f" WHERE attrelid = {place} AND attname IN ({columns}) INTO"
-        )
-        before, after = f"{measure} shape;", f"{measure} told;"
-    else:
-        measure = f"SELECT count(the_geom) || ':' || coalesce(sum(hashtext(the_geom::text)::bigint), 0) FROM {target}"
-        has_geometry = (
-            f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = {place}"
-            f" AND attname = {literal(THE_GEOM)} AND NOT attisdropped)"
-        )
-        execute = f"EXECUTE {literal(measure)} INTO"
-        nothing = "'0:0'" if compare is None else "NULL"
-        before = f"shape := {nothing}; IF {compare or has_geometry} THEN {execute} shape; END IF;"
-        after = f"{execute} told;"
-    return (
-        f"{before}\nPERFORM CDB_CartodbfyTable({literal(schema)}, {place});\n{after}\n"
-        "IF shape <> told THEN"
-        " RAISE EXCEPTION 'CFL05 CDB_CartodbfyTable would take another column for the_geom'; END IF;\n"
-        # CARTO follows a table from the first time on that this trigger of it fires.
-        f"DELETE FROM {target} WHERE false;"
     )

@@ -6,17 +6,11 @@ table under that name, and leaves it alone.
 
 from __future__ import annotations
 
+from cartoframes_lite._codec.carto_table_sql import make_carto_table, rename_belongings
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite._codec.payload import CARTODB_ID
-from cartoframes_lite._codec.publishing_sql import (
-    BUSY,
-    Staged,
-    lock_staging,
-    make_carto_table,
-    rename_belongings,
-    transaction,
-)
+from cartoframes_lite._codec.publishing_sql import BUSY, Staged, lock_staging, transaction
 from cartoframes_lite._codec.staging_sql import set_lease
 from cartoframes_lite._codec.statements import CARTO_SRIDS, do_block
 

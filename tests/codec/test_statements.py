@@ -5,10 +5,11 @@ import re
 import pandas as pd
 import pytest
 
+from cartoframes_lite._codec.carto_table_sql import set_sequence
 from cartoframes_lite._codec.existing import ExistingTable
 from cartoframes_lite._codec.payload import prepare, with_carto_columns
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite._codec.publishing_sql import Staged, publish_into, publish_new, set_sequence
+from cartoframes_lite._codec.publishing_sql import Staged, publish_into, publish_new
 from cartoframes_lite._codec.staging_sql import create_staging, publication_state
 from cartoframes_lite._codec.statements import copy_in, copy_out
 

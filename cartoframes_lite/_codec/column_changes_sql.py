@@ -1,0 +1,69 @@
+"""The SQL that changes the columns of a table whose rows are gone already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cartoframes_lite._codec.existing import ExistingTable
+from cartoframes_lite._codec.frame import THE_GEOM
+from cartoframes_lite._codec.names import literal, quote
+from cartoframes_lite._codec.payload import PayloadColumn
+
+# What locks readers out must not make them wait behind a reader that takes hours.
+_EXCLUSIVE_MS = 2000
+_MAX_ATTRIBUTES = 1600
+
+
+def change_columns(
+    target: str, existing: ExistingTable, drop: Sequence[str], add: Sequence[PayloadColumn]
+) -> list[str]:
+    """Change the columns of a table whose rows are gone already."""
+    if not drop and not add:
+        return []
+    # A reader that takes hours must not make all that come after it wait behind this one.
+    steps = [f"PERFORM set_config('lock_timeout', least({_EXCLUSIVE_MS}, queue::int)::text, true);"]
+    if THE_GEOM in drop:  # made again by CDB_CartodbfyTable
+        steps.append(f"DROP TRIGGER IF EXISTS update_the_geom_webmercator_trigger ON {target};")
+    reused: list[tuple[str, PayloadColumn]] = []
+    if existing.attributes + len(add) > _MAX_ATTRIBUTES:
+        by_name = [(column.name, column) for column in add if column.name in drop]
+        rest = [column for column in add if column.name not in drop]
+        free = [name for name in drop if name not in {name for name, _ in by_name}]
+        reused = [*by_name, *zip(free, rest, strict=False)]
+        steps += _reuse_columns(target, reused)
+    changes = [f"DROP COLUMN {quote(name)}" for name in drop if name not in {old for old, _ in reused}]
+    new_columns = [column for column in add if column.name not in {new.name for _, new in reused}]
+    changes += [f"ADD COLUMN {quote(column.name)} {column.final_type}" for column in new_columns]
+    if changes:
+        steps.append(f"ALTER TABLE {target} {', '.join(changes)};")
+    return [*steps, "PERFORM set_config('lock_timeout', queue, true);"]
+
+
+def _reuse_columns(target: str, columns: Sequence[tuple[str, PayloadColumn]]) -> list[str]:
+    """Make new columns of those that go: a table has 1,600 numbers for columns, and what is dropped keeps its own."""
+    names = f"ARRAY[{', '.join(literal(new.name) for _, new in columns)}]"
+    numbers = f"(SELECT array_agg(attnum) FROM pg_attribute WHERE attrelid = place AND attname = ANY ({names}))"
+    renamed = f"ARRAY[{', '.join(literal(new.name) for old, new in columns if old != new.name)}]::text[]"
+    changes = ", ".join(
+        f"ALTER COLUMN {quote(new.name)} TYPE {new.final_type} USING NULL::{new.final_type}" for _, new in columns
+    )
+    return [
+        *(
+            f"ALTER TABLE {target} RENAME COLUMN {quote(old)} TO {quote(new.name)};"
+            for old, new in columns
+            if old != new.name
+        ),
+        "FOR told IN SELECT format('REVOKE ALL (%I) ON %s FROM %s', attname, place, CASE grantee WHEN 0 THEN 'PUBLIC'"
+        " ELSE grantee::regrole::text END) FROM pg_attribute, aclexplode(attacl) WHERE attrelid = place"
+        f" AND attname = ANY ({renamed}) LOOP EXECUTE told; END LOOP;",
+        f"FOREACH told IN ARRAY {renamed} LOOP"
+        " EXECUTE format('COMMENT ON COLUMN %s.%I IS NULL', place, told); END LOOP;",
+        "FOR told IN SELECT 'ALTER TABLE ' || place || ' DROP CONSTRAINT ' || quote_ident(conname) FROM pg_constraint"
+        f" WHERE conrelid = place AND conkey && {numbers} LOOP EXECUTE told; END LOOP;",
+        "FOR told IN SELECT 'DROP INDEX ' || indexrelid::regclass FROM pg_index"
+        f" WHERE indrelid = place AND indkey::int2[] && {numbers} LOOP EXECUTE told; END LOOP;",
+        "FOR told IN SELECT format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT, ALTER COLUMN %I DROP NOT NULL', place,"
+        f" attname, attname) FROM pg_attribute WHERE attrelid = place AND attname = ANY ({names})"
+        " AND (atthasdef OR attnotnull) LOOP EXECUTE told; END LOOP;",
+        f"ALTER TABLE {target} {changes};",
+    ]
