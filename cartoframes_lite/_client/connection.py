@@ -130,13 +130,21 @@ class _Connection(HTTPConnection):
     def getresponse(self) -> BaseHTTPResponse:  # type: ignore[override]  # that of urllib3 2.0 on
         if self._body is not None and self._body.timeout_s is not None:
             self.timeout = self._body.timeout_s
-        self._body = None
+        was_upload, self._body = self._body is not None, None
         was_used = self._answers > 0
         try:
             response = super().getresponse()
         except ConnectionError as error:
             if was_used:
                 raise DroppedError("the connection broke before the answer began") from error
+            raise
+        except BaseException as error:  # raised again
+            if was_upload and not isinstance(
+                error, Exception
+            ):  # a server that has not begun to read it yet would keep its table locked
+                with suppress(OSError):
+                    self.sock.settimeout(_INTERRUPTED_TIMEOUT_S)
+                    self.sock.recv(1)
             raise
         self._answers += 1
         self._answered_at = time.monotonic()

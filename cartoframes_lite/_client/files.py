@@ -74,6 +74,14 @@ def check_rows(file: BinaryIO, place: str) -> None:
     raise ConnectionFailed(f"{place}: the last row is not complete; no file is written, try again")
 
 
+def check_csv(file: BinaryIO, place: str) -> None:
+    """Refuse a CSV file that is not complete; one that ends inside of a field has an odd number of quotes."""
+    check_rows(file, place)
+    file.seek(0)
+    if sum(block.count(b'"') for block in iter(lambda: file.read(1 << 20), b"")) % 2:
+        raise ConnectionFailed(f"{place}: the last field is not complete; no file is written, try again")
+
+
 def check_binary_copy(file: BinaryIO, place: str) -> None:
     """Refuse a binary COPY without its trailer; behind which there is nothing, also no error."""
     if _head(file, len(_COPY_HEAD)) == _COPY_HEAD and _end(file, len(_COPY_TRAILER)) == _COPY_TRAILER:
@@ -139,7 +147,7 @@ def check_object(file: BinaryIO, place: str) -> None:
 
 
 FORMATS: dict[str, Check] = {
-    "csv": check_rows,
+    "csv": check_csv,
     "geojson": check_geojson,
     "topojson": check_object,
     "kml": check_xml,

@@ -141,7 +141,9 @@ def _from_decimals(values: Sequence[Any]) -> _Scalars:
 
 
 def _decimal(value: Any) -> Decimal:
-    return value if isinstance(value, Decimal) else Decimal(int(value))
+    return (
+        value if isinstance(value, Decimal) else Decimal(int.__int__(value) if isinstance(value, int) else int(value))
+    )
 
 
 def _as_text(values: Sequence[Any]) -> _Scalars:
@@ -162,7 +164,7 @@ def _digits(number: Decimal, at: int, value: Any) -> str:
         raise BadValue(
             "a number that is too long", at, value, "PostgreSQL has 131,072 digits before and 16,383 behind the point"
         )
-    return format(number, "f")
+    return Decimal.__format__(number, "f")
 
 
 def _from_floats(values: Sequence[Any]) -> pa.Array:

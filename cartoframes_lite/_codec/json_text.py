@@ -154,7 +154,7 @@ _KNOWN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (np.datetime64, _from_datetime64),
     ((datetime.date, datetime.time), lambda value: value.isoformat()),
     (np.bool_, bool),
-    (int, int),
+    (int, int.__int__),  # a class made of it may have a conversion of its own
     (np.integer, _from_integer),
     (float, float.__float__),
     (np.floating, _from_float),

@@ -152,3 +152,14 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path):
     reader.join()
     assert read == [b"ab"]
     assert pipe.is_fifo()
+
+
+def test_a_csv_file_that_ends_inside_of_a_field_is_refused():
+    files.check_csv(io.BytesIO(b'a\r\n"x\ny ""z"""\r\n'), "csv")
+    with pytest.raises(ConnectionFailed, match="the last field is not complete"):
+        files.check_csv(io.BytesIO(b'a\r\n1,"x\n'), "csv")
+
+
+def test_features_that_are_cut_between_two_are_refused():
+    with pytest.raises(ConnectionFailed, match="the features are not complete"):
+        files.check_geojson(io.BytesIO(b'{"type":"FeatureCollection","features":[{"type":"Feature"}'), "geojson")
