@@ -111,18 +111,20 @@ def refusal_code(error: CartoError) -> str | None:
     """Find the code of a publishing block in an error of the SQL API, or of the Batch API."""
     if not isinstance(error, SQLError | JobError):
         return None
-    message = str(error)
-    if isinstance(error, JobError):
-        message = str((error.job or {}).get("failed_reason", ""))
+    message = _message(error)
     return message[:5] if message[:5] in REFUSALS else None
+
+
+def _message(error: CartoError) -> str:
+    """Give what the database said."""
+    return str((error.job or {}).get("failed_reason", "")) if isinstance(error, JobError) else str(error)
 
 
 def _explained(destination: Destination, error: CartoError, code: str | None) -> CartoError:
     """Give a refusal of the block the class and the words that users know; other errors stay as they are."""
     if code is None:
         return error
-    message = str((error.job or {}).get("failed_reason", "")) if isinstance(error, JobError) else str(error)
-    reason = message.removeprefix(code).strip().partition(" (HTTP ")[0]
+    reason = _message(error).removeprefix(code).strip().partition(" (HTTP ")[0]
     if code == _GONE:
         reason = "somebody else dropped the staging table with the rows"
     return REFUSALS[code](f"the table {destination.table!r} was not changed: {reason}")
