@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate, parsedate_to_datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,28 @@ def test_first_import_runs_at_once(importer: Importer, source: Source) -> None:
     assert importer.send("GET", "synchronizations/").json() == {"synchronizations": [done], "total_entries": 1}
     assert importer.send("GET", f"synchronizations/{done['id']}/sync_now").json() == {"state": "success"}
     assert names(importer) == ["Oslo"]
+
+
+def test_import_is_complete_after_its_synchronization(importer: Importer, source: Source) -> None:
+    url = source.put("/t.csv", b"name\nOslo\n")
+    answer = source.paths["/t.csv"]
+    with psycopg.connect(importer.carto.dsn) as blocking:
+
+        def answer_with_lock(request: BaseHTTPRequestHandler) -> None:
+            blocking.execute("LOCK TABLE cartodb_local.synchronizations IN SHARE MODE")
+            answer(request)
+
+        source.paths["/t.csv"] = answer_with_lock
+        created = create(importer, url=url, interval=HOUR)
+        identity = created["data_import"]["item_queue_id"]
+        give_up = time.monotonic() + 15
+        waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'cartodb_local.synchronizations'::regclass"
+        while not blocking.execute(waiting).fetchone() and time.monotonic() < give_up:
+            time.sleep(0.02)
+        state = "SELECT state FROM cartodb_local.imports WHERE id::text = %s"
+        assert blocking.execute(state, [identity]).fetchone() == ("importing",)
+    assert importer.wait(identity)["state"] == "complete"
+    assert importer.send("GET", f"synchronizations/{created['id']}").json()["name"] == "t"
 
 
 def test_first_import_may_make_a_map(importer: Importer, source: Source) -> None:

@@ -200,12 +200,15 @@ class Imports:
         """Remember how an import has ended, and tell who waits for it."""
         self._active.discard(identity)  # first: who sees the end of one may begin another
         order.discard()
-        if isinstance(result, ImportRefused):
-            self._records.fail(identity, result)
-        else:
-            self._complete(identity, order, result)
-        for tell in self.on_end:
-            tell(order, result)
+        # Before the end shows: whoever waits for an import reads its synchronization next.
+        try:
+            for tell in self.on_end:
+                tell(order, result)
+        finally:
+            if isinstance(result, ImportRefused):
+                self._records.fail(identity, result)
+            else:
+                self._complete(identity, order, result)
 
     def _complete(self, identity: str, order: Order, result: Imported) -> None:
         """Remember what an import has made."""
