@@ -1,15 +1,22 @@
-"""Peak memory of a chunked read of a table of any length.
+"""Peak memory of a chunked read of a table of any length, and of writing one frame. Linux only.
 
-    python tests/benchmarks/memory.py [--rows 5000000] [--chunksize 50000]
+    python tests/benchmarks/memory.py [--rows 5000000] [--chunksize 50000] [--written-rows 1000000]
 
-Prints the growth of this process' resident memory for a tenth of the rows and for all of them.
+Prints by how much the resident memory of this process grows while it reads a tenth of the rows and all of them, and
+while it writes a frame: into a new table, in place of the rows of a table, and behind them.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import gc
+import re
+from collections.abc import Callable
+from pathlib import Path
 
+import geopandas as gpd
+import numpy as np
+import pandas as pd
 from server import server
 
 import cartoframes_lite as cfl
@@ -20,11 +27,45 @@ SELECT n AS id, 'place number ' || n AS name, n / 7.0::float8 AS height, n % 2 =
        ST_SetSRID(ST_MakePoint(n % 180, n % 90), 4326) AS the_geom
   FROM generate_series(1, {rows}) n
 """
+_PROCESS = Path("/proc/self")
+_RESET_PEAK = "5"
 
 
-def peak_mb() -> float:
-    """Give the largest resident size so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def resident_mb(counter: str) -> float:
+    """Return the resident size, now (``VmRSS``) or at its peak (``VmHWM``)."""
+    found = re.search(rf"{counter}:\s+(\d+) kB", (_PROCESS / "status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def growth_mb(work: Callable[[], object]) -> float:
+    """Return by how much the resident size grows while something runs."""
+    gc.collect()
+    (_PROCESS / "clear_refs").write_text(_RESET_PEAK)
+    start = resident_mb("VmRSS")
+    work()
+    return resident_mb("VmHWM") - start
+
+
+def frame_of(rows: int) -> gpd.GeoDataFrame:
+    """Make a frame with integers, text, floats, times, points, and floats for a ``numeric`` column."""
+    numbers = np.arange(rows)
+    frame = pd.DataFrame(
+        {
+            "id": numbers,
+            "name": pd.Series(numbers).map("place number {}".format),
+            "height": numbers / 7.0,
+            "price": numbers / 100.0,
+            "seen": pd.Timestamp("2020-01-01") + pd.to_timedelta(numbers, unit="s"),
+        }
+    )
+    return gpd.GeoDataFrame(frame, geometry=gpd.points_from_xy(numbers % 180, numbers % 90), crs=4326)
+
+
+def read(credentials: cfl.Credentials, rows: int, chunksize: int) -> None:
+    """Read rows in chunks and count them."""
+    chunks = cfl.read_carto(_QUERY.format(rows=rows), credentials, chunksize=chunksize, progress=False)
+    assert sum(len(chunk) for chunk in chunks) == rows
 
 
 def main() -> None:
@@ -32,13 +73,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--chunksize", type=int, default=50_000)
+    parser.add_argument("--written-rows", type=int, default=1_000_000)
     options = parser.parse_args()
     with server() as (credentials, _):
-        start = peak_mb()
         for rows in (options.rows // 10, options.rows):
-            chunks = cfl.read_carto(_QUERY.format(rows=rows), credentials, chunksize=options.chunksize, progress=False)
-            assert sum(len(chunk) for chunk in chunks) == rows
-            print(f"{rows:>10,} rows in chunks of {options.chunksize:,}: {peak_mb() - start:.0f} MB above the start")
+            grown_mb = growth_mb(lambda rows=rows: read(credentials, rows, options.chunksize))
+            print(f"reading {rows:,} rows in chunks of {options.chunksize:,}: {grown_mb:.0f} MB")
+        frame = frame_of(options.written_rows)
+        size_mb = frame.memory_usage(deep=True).sum() / 2**20
+        for if_exists in ("fail", "replace", "append"):
+
+            def write(if_exists: str = if_exists) -> None:
+                cfl.to_carto(
+                    frame,
+                    "memory",
+                    credentials,
+                    if_exists=if_exists,
+                    dtype={"price": "numeric(12,2)"},
+                    progress=False,
+                )
+
+            grown_mb = growth_mb(write)
+            print(f"writing {len(frame):,} rows, {size_mb:.0f} MB, if_exists={if_exists!r}: {grown_mb:.0f} MB")
 
 
 if __name__ == "__main__":
