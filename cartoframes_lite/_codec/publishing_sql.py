@@ -198,7 +198,7 @@ def publish_into(
     if cartodbfy:
         steps.append(make_carto_table(schema, table, in_final_shape=False))
     # In the end: others may be waiting for this lock, and this transaction waits for nobody any more.
-    steps.append(f"TRUNCATE TABLE {place};\nALTER TABLE {place} RENAME TO {quote(staged.name + RECEIPT)};")
+    steps.append(f"TRUNCATE TABLE ONLY {place};\nALTER TABLE {place} RENAME TO {quote(staged.name + RECEIPT)};")
     block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
     return transaction(block, schema, staged)
 
