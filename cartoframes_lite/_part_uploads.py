@@ -99,6 +99,6 @@ def write_parts(destination: Destination, plan: Plan, upload: Callable[[str], Se
     with parts(destination, plan.columns, keyed=plan.keyed) as whole:
         receipts = upload(whole.name)
         suffixes = tuple(receipt.table.removeprefix(whole.name) for receipt in receipts if receipt.table is not None)
-        staged = Staged(whole.name, whole.oid, sum(receipt.rows for receipt in receipts))
+        staged = Staged(whole.name, whole.oid, sum(receipt.rows for receipt in receipts), whole.shape)
         transaction = plan.publish(destination.schema, staged, Parts(suffixes))
         publish(destination, staged, transaction, leaves_receipt=plan.change is not None)

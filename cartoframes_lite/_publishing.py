@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 from cartoframes_lite._client.transaction import run
-from cartoframes_lite._codec.publishing_sql import RECEIPT, Staged
-from cartoframes_lite._codec.staging_sql import publication_state
+from cartoframes_lite._codec.publishing_sql import Staged
+from cartoframes_lite._codec.staging_sql import RECEIPT, publication_state
 from cartoframes_lite._target import Destination, drop
 from cartoframes_lite.errors import (
     CartoError,
@@ -126,7 +126,7 @@ def _explained(destination: Destination, error: CartoError, code: str | None) ->
         return error
     reason = _message(error).removeprefix(code).strip().partition(" (HTTP ")[0]
     if code == _GONE:
-        reason = "somebody else dropped the staging table with the rows"
+        reason = "somebody else dropped or renamed the staging table with the rows"
     return REFUSALS[code](f"the table {destination.table!r} was not changed: {reason}")
 
 

@@ -159,8 +159,9 @@ def _fill_one(
 
 def _create(destination: Destination, staging: str, columns: tuple[PayloadColumn, ...], *, keyed: bool) -> Staged:
     """Make a staging table without rows."""
-    row = destination.client.sql.row(create_staging(destination.schema, staging, columns, keyed=keyed), "oid")
-    return Staged(staging, checked(int, row["oid"], "the staging table"), 0)
+    request = create_staging(destination.schema, staging, columns, keyed=keyed)
+    row = destination.client.sql.row(request, "oid", "shape")
+    return Staged(staging, checked(int, row["oid"], "the staging table"), 0, str(row["shape"]))
 
 
 def _fill(destination: Destination, upload: Upload, pieces: _Pieces, staging: str, compression: Compression) -> Staged:
@@ -177,7 +178,7 @@ def _fill(destination: Destination, upload: Upload, pieces: _Pieces, staging: st
             sent += stored
             if pieces.repeated:
                 _require_rows(destination.client, place, sent)
-    return Staged(staging, created.oid, sent)
+    return Staged(staging, created.oid, sent, created.shape)
 
 
 def _require_rows(client: Client, place: str, rows: int) -> None:

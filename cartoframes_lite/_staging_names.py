@@ -23,7 +23,7 @@ except ImportError:  # Windows: there the lease alone decides
 
 PREFIX = "cfl_staging_"
 _WRITE = rf"{PREFIX}([0-9a-f]{{8}})_[0-9a-f]{{8}}"
-_NAME = re.compile(rf"({_WRITE})(?:_[0-9]+_[0-9a-f]{{6}}|_published)?")
+_NAME = re.compile(rf"({_WRITE})(?:_[0-9]+_[0-9a-f]{{6}}|_published|_withdrawn)?")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STALE_S = 7 * 24 * 3600
 

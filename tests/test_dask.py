@@ -450,7 +450,8 @@ def test_a_thousand_parts_are_published_by_one_batch_job():
     whole = _staging_names.staging_name()
     names = [_staging_names.part_name(whole, number) for number in range(1000)]
     suffixes = tuple(name.removeprefix(whole) for name in names)
-    transaction = plan.publish("public", Staged(whole, 4_000_000_000, 250_000_000), Parts(suffixes))
+    staged = Staged(whole, 4_000_000_000, 250_000_000, "d41d8cd98f00b204e9800998ecf8427e")
+    transaction = plan.publish("public", staged, Parts(suffixes))
     assert len(json.dumps({"query": transaction})) <= sql_batch._MAX_PAYLOAD_BYTES
 
 

@@ -19,10 +19,9 @@ from cartoframes_lite._codec.column_changes_sql import change_columns
 from cartoframes_lite._codec.existing import ExistingTable, signature
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite._codec.payload import CARTODB_ID, PayloadColumn
-from cartoframes_lite._codec.staging_sql import state_of
+from cartoframes_lite._codec.staging_sql import RECEIPT, shape_of, state_of
 from cartoframes_lite._codec.statements import do_block
 
-RECEIPT = "_published"
 _DECLARE = "n bigint; before bigint; told text; check_ text[]; shape text; place regclass; queue text;"
 # Writers queue for at most this long, or a third of the statement timeout, and then again: waiting for others must not
 # be taken for a statement that takes too long.
@@ -47,11 +46,14 @@ class Staged:
         Tells it from one of the same name, made by a request that arrived twice.
     rows : int
         How many were sent.
+    shape : str
+        What it was like when it was made, as ``staging_sql.shape_of`` tells; empty if that does not matter.
     """
 
     name: str
     oid: int
     rows: int
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,9 @@ def publish_new(
     place, target = qualify(schema, staged.name), qualify(schema, table)
     names = {column.name for column in columns}
     steps = [lock_staging(place, staged)]
-    if parts is not None:
+    if parts is None:
+        steps.append(_require_shape(f"{staged.oid:d}", staged))
+    else:
         values = [
             f"{quote(column.name)} + $1" if numbered and column.name == CARTODB_ID else quote(column.name)
             for column in columns
@@ -161,7 +165,8 @@ def publish_into(
         f"IF place::oid <> {existing.oid:d} OR {signature('place')} <> '{existing.signature}' THEN"
         f" RAISE EXCEPTION 'CFL02 the table % was changed meanwhile', {literal(table)}; END IF;",
     ]
-    steps += [] if parts is not None else [_check_values(literal(place), columns, new)]
+    if parts is None:
+        steps += [_require_shape(f"{staged.oid:d}", staged), _check_values(literal(place), columns, new)]
     if not replace:
         steps += [_check_srid(target, column) for column in columns if _joins_geometries(column, existing, new)]
     if replace:
@@ -193,7 +198,7 @@ def publish_into(
     if cartodbfy:
         steps.append(make_carto_table(schema, table, in_final_shape=False))
     # In the end: others may be waiting for this lock, and this transaction waits for nobody any more.
-    steps.append(f"TRUNCATE TABLE {place};\nALTER TABLE {place} RENAME TO {quote(staged.name + RECEIPT)};")
+    steps.append(f"TRUNCATE TABLE ONLY {place};\nALTER TABLE {place} RENAME TO {quote(staged.name + RECEIPT)};")
     block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
     return transaction(block, schema, staged)
 
@@ -220,6 +225,16 @@ def lock_staging(place: str, staged: Staged) -> str:
         f"IF to_regclass({literal(place)}) IS NOT NULL THEN LOCK TABLE {place} IN EXCLUSIVE MODE; END IF;\n"
         f"IF to_regclass({literal(place)})::oid IS DISTINCT FROM {staged.oid:d} THEN"
         " RAISE EXCEPTION 'CFL03 the staging table is not there any more'; END IF;"
+    )
+
+
+def _require_shape(place: str, staged: Staged) -> str:
+    """Refuse a staging table, an oid, that is not like the one that was made."""
+    if not staged.shape:
+        return ""
+    return (
+        f"IF {shape_of(place)} IS DISTINCT FROM {literal(staged.shape)} THEN"
+        " RAISE EXCEPTION 'CFL05 somebody else changed the staging table with the rows'; END IF;"
     )
 
 
@@ -299,14 +314,16 @@ def _gather(
 ) -> str:
     """Move the rows of all parts into a table, and count them in n; short, for batch jobs have 16 KB.
 
-    ``$1`` in the values is the number of rows before those of the part.
+    ``$1`` in the values is the number of rows before those of the part. The whole comes first, to be looked at.
     """
     names = ", ".join(quote(column.name) for column in columns)
     insert = f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM "
     return (
         "before := 0;\n"
-        f"FOREACH told IN ARRAY string_to_array({literal(','.join(parts.suffixes))}, ',') LOOP\n"
+        f"FOREACH told IN ARRAY string_to_array({literal(','.join(('', *parts.suffixes)))}, ',') LOOP\n"
         f"told := format('%I.%I', {literal(schema)}, {literal(staged.name)} || told);\n"
+        f"{_require_shape('told::regclass', staged)}\n"
+        f"CONTINUE WHEN told::regclass::oid = {staged.oid:d};\n"
         f"{_check_values('told', columns, new)}\n"
         f"EXECUTE {literal(insert)} || told USING before;\n"
         "GET DIAGNOSTICS n = ROW_COUNT; before := before + n;\n"

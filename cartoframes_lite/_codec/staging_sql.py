@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cartoframes_lite._codec.names import literal, qualify
+from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite._codec.payload import PayloadColumn
 from cartoframes_lite._codec.statements import column_definitions, do_block
 
@@ -12,6 +12,9 @@ _LEASE_H = 24
 _MARK = "cartoframes_lite: rows on their way into a table, kept until "
 _FORMAT = "YYYY-MM-DD HH24:MI:SS"
 _DROP_WAIT_MS = 500
+RECEIPT = "_published"  # behind the name of a staging table whose rows are in another table
+_WITHDRAWN = "_withdrawn"
+_SHAPE = "cartoframes_lite.shape"  # a setting of the transaction carries the answer out of the block
 
 
 def lease_has_run_out(table: str) -> str:
@@ -27,10 +30,27 @@ def lease_has_run_out(table: str) -> str:
 
 
 def create_staging(schema: str, staging: str, columns: Sequence[PayloadColumn], *, keyed: bool) -> str:
-    """Compose the request that makes a staging table with a lease, and gives its oid; twice is the same as once."""
+    """Compose the request that makes a staging table with a lease, and gives its oid and its shape.
+
+    Twice is the same as once.
+    """
     place = qualify(schema, staging)
     create = f"CREATE TABLE IF NOT EXISTS {place} ({column_definitions(columns, keyed=keyed)})"
-    return f"{create};\n{do_block(set_lease(schema, staging))};\nSELECT to_regclass({literal(place)})::oid::text AS oid"
+    shape = f"PERFORM set_config({literal(_SHAPE)}, {shape_of(f'to_regclass({literal(place)})')}, true);"
+    return (
+        f"{create};\n{do_block(f'{set_lease(schema, staging)}{chr(10)}{shape}')};\n"
+        f"SELECT to_regclass({literal(place)})::oid::text AS oid, current_setting({literal(_SHAPE)}) AS shape"
+    )
+
+
+def shape_of(table: str) -> str:
+    """Compose the expression, for a block, of what a table, a regclass, is like: another one means it was changed."""
+    columns = (
+        "(SELECT string_agg(concat(attname, ' ', atttypid, ' ', atttypmod), ',' ORDER BY attnum) FROM pg_attribute"
+        " WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)"
+    )
+    flags = "relpersistence, relhasrules, relhastriggers, relrowsecurity"
+    return f"(SELECT md5(concat({flags}, {columns})) FROM pg_class c WHERE oid = {table})"
 
 
 def set_lease(schema: str, table: str) -> str:
@@ -71,15 +91,20 @@ def drop_staging(schema: str, names: Iterable[str], *, only_expired: bool = Fals
 def publication_state(schema: str, staging: str, oid: int, *, withdraw: bool = False) -> str:
     """Compose the question what has become of a staging table; it waits for a transaction that is publishing it.
 
-    Publishing is the only thing that renames it: ``published`` means that the table with this oid has another name.
-    ``pending`` is still to be published, ``gone`` is neither. With ``withdraw`` a pending table is dropped, so that no
-    request that is still on its way publishes it; the same request a second time gets the same answer.
+    ``published`` means that the table with this oid has another name, and its lease has ended or the name is that of a
+    receipt. ``pending`` is still to be published; ``moved`` has another name or schema, which somebody else has given
+    it, so that nothing publishes it; ``gone`` is nowhere. With ``withdraw`` a pending table is dropped, or renamed if
+    other objects depend on it, so that no request that is still on its way publishes it; the same request a second time
+    gets the same answer.
     """
     place = literal(qualify(schema, staging))
-    steps = (
-        f"IF to_regclass({place})::oid = {oid:d} THEN {f'DROP TABLE {qualify(schema, staging)};' if withdraw else ''}"
-        " END IF;"
-    )
+    steps = ""
+    if withdraw:
+        steps = (
+            f"IF to_regclass({place})::oid = {oid:d} THEN BEGIN DROP TABLE {qualify(schema, staging)};"
+            " EXCEPTION WHEN dependent_objects_still_exist THEN"
+            f" ALTER TABLE {qualify(schema, staging)} RENAME TO {quote(staging + _WITHDRAWN)}; END; END IF;"
+        )
     body = (
         # ROW SHARE: it waits for a publish, and not for the sizing of all tables by the quota triggers.
         f"BEGIN LOCK TABLE {qualify(schema, staging)} IN ROW SHARE MODE; {steps}"
@@ -93,5 +118,8 @@ def state_of(schema: str, staging: str, oid: int) -> str:
     # A regclass whose table is gone is written as its number.
     return (
         f"SELECT CASE WHEN to_regclass({literal(qualify(schema, staging))})::oid = {oid:d} THEN 'pending'"
-        f" WHEN {oid:d}::regclass::text <> '{oid:d}' THEN 'published' ELSE 'gone' END AS state"
+        f" WHEN {oid:d}::regclass::text = '{oid:d}' THEN 'gone'"
+        f" WHEN to_regclass({literal(qualify(schema, staging + RECEIPT))})::oid IS DISTINCT FROM {oid:d}"
+        f" AND starts_with(obj_description({oid:d}, 'pg_class'), {literal(_MARK)}) THEN 'moved'"
+        " ELSE 'published' END AS state"
     )

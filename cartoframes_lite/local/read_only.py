@@ -3,7 +3,8 @@
 The setting ``default_transaction_read_only`` is no more than a default, which any statement may change. Here each
 statement of a request is sent alone, by a protocol that takes no second one, and runs in a READ ONLY transaction that
 has a snapshot: PostgreSQL lets nothing in it make it READ WRITE. A ``COMMIT`` of the request ends that transaction, and
-the next statement begins another one of the kind.
+the next statement begins another one of the kind. What it would notify others of is rolled back: PostgreSQL lets NOTIFY
+pass there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _READ_ONLY_TRANSACTION = "25006"
 _PROTECT = "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)"
 # Without comments and quotes, so that PostgreSQL cannot take it for anything else.
 _BEGIN = re.compile(r"\s*(?:begin|start\s+transaction)\b[a-z,\s]*", re.IGNORECASE | re.ASCII)
+_NOTIFYING = ("notify", "do")  # a block may execute anything
+_ENDING = ("commit", "end")
 _PLANNED = frozenset({"select", "with", "values", "table", "insert", "update", "delete", "merge"})
 _DEFINING = frozenset({"create", "drop", "alter", "truncate", "grant", "revoke", "comment", "reindex", "cluster",
                        "refresh", "reassign", "security", "import"})  # fmt: skip  # a list of words
@@ -36,6 +39,8 @@ class ReadOnlySession(Session):
     Where a role also lacks the right, the error is that of the missing right, as on a server where such statements
     are refused by rights alone.
     """
+
+    _may_notify = False  # whether the transaction may have notifications that a commit would send
 
     async def execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
         """Run one statement that only reads, as `Session.execute` does."""
@@ -68,15 +73,18 @@ class ReadOnlySession(Session):
 
     async def _protect(self, statement: str) -> None:
         """Make sure that the next statement runs in a transaction that cannot write."""
-        status = self.pgconn.transaction_status
+        status, word = self.pgconn.transaction_status, first_word(statement)
         if _BEGIN.fullmatch(statement):
             if status == TransactionStatus.INTRANS:
-                await self._execute("COMMIT")
-        elif status == TransactionStatus.INTRANS:
+                await self._execute("ROLLBACK" if self._may_notify else "COMMIT")
+            self._may_notify = False
+        elif status == TransactionStatus.INTRANS and not (self._may_notify and word in _ENDING):
             await self._execute(_PROTECT)
         else:
             begin = f"BEGIN TRANSACTION READ ONLY; {_PROTECT}"
-            await self._run(f"ROLLBACK; {begin}" if status == TransactionStatus.INERROR else begin)
+            await self._run(begin if status == TransactionStatus.IDLE else f"ROLLBACK; {begin}")
+            self._may_notify = False
+        self._may_notify = self._may_notify or word in _NOTIFYING
 
     async def _real_failure(self, statement: str, failure: PGresult) -> PGresult:
         """Return why a statement fails beside that it writes, if the role has no right to do what it says."""

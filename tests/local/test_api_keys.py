@@ -105,6 +105,8 @@ def test_built_in_keys_cannot_be_deleted(call: Call) -> None:
         {"name": "x", "grants": [{"type": "apis"}]},
         {"name": "x", "grants": [{"type": "apis", "apis": ["imports"]}]},
         {"name": "x", "grants": [SQL, {"type": "nonsense"}]},
+        {"name": "x", "grants": [SQL, {"type": []}]},
+        {"name": "x", "grants": [{"type": {}}]},
         {"name": "x", "grants": [SQL, {"type": "database", "tables": [{"name": "t"}]}]},
         {
             "name": "x",

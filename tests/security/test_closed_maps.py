@@ -75,3 +75,40 @@ def test_an_instance_outlives_a_change_of_other_things(doors: Doors, opened: tup
     assert {public.call("GET", address, params=RIGHT).status_code for address in addresses} == {200}
     other = {"auth_token": "other"}
     assert {public.call("GET", address, params=other).status_code for address in addresses} == {403}
+
+
+# What lets the public see rows, and takes it away again without a change of a table.
+RIGHTS = {
+    "function": (
+        "CREATE FUNCTION shown() RETURNS SETOF bystander LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM bystander';"
+        " GRANT EXECUTE ON FUNCTION shown() TO publicuser",
+        "shown()",
+        "REVOKE ALL ON FUNCTION shown() FROM publicuser, PUBLIC",
+    ),
+    "view": (
+        "CREATE VIEW shown AS SELECT * FROM bystander; GRANT SELECT ON shown TO publicuser",
+        "shown",
+        "REVOKE ALL ON shown FROM publicuser",
+    ),
+    "row security": (
+        "CREATE TABLE shown AS SELECT * FROM bystander; GRANT SELECT ON shown TO publicuser;"
+        " SELECT CDB_TableMetadataTouch('shown')",
+        "shown",
+        "ALTER TABLE shown ENABLE ROW LEVEL SECURITY",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RIGHTS)
+def test_no_tile_is_shown_after_a_right_was_taken_away(doors: Doors, kind: str) -> None:
+    given, source, taken = RIGHTS[kind]
+    doors.run(given)
+    public = doors.public()
+    shown = layer(ROWS.format(0).replace("bystander", source))
+    token = public.call("POST", "/api/v1/map", json={"version": "1.8.0", "layers": [shown]}).json()["layergroupid"]
+    addresses = [f"/api/v1/map/{token}/{path}" for path in ("0/0/0/0.png", "0/0/0/0.grid.json", "0/0/0/0.mvt")]
+    before = [public.call("GET", address).content for address in addresses]
+    doors.run(taken)
+    for address, seen in zip(addresses, before, strict=True):
+        answer = public.call("GET", address)
+        assert answer.status_code != 200 or answer.content != seen, address

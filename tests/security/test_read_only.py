@@ -205,3 +205,38 @@ def test_rights_of_an_older_data_directory_are_taken_away(tmp_path) -> None:
             assert connection.execute(rights).fetchone() == (False, False)
         again = Doors.of(carto)
         assert Doors(again.base_url, client.key, again.master).sql("CREATE TEMP TABLE x (a int)").status_code == 200
+
+
+NOTIFYING = (
+    "NOTIFY a",
+    "NOTIFY a; COMMIT",
+    "NOTIFY a; END",
+    "NOTIFY a; COMMIT AND CHAIN",
+    "NOTIFY a; /* */ COMMIT",
+    "NOTIFY a; -- x\n END /* */ WORK",
+    "NOTIFY a; BEGIN",
+    "BEGIN; NOTIFY a; COMMIT WORK; SELECT 1",
+    "DO $$ BEGIN EXECUTE 'NOT' || 'IFY a'; END $$; COMMIT TRANSACTION AND NO CHAIN",
+    "PREPARE p AS SELECT 1; NOTIFY a; COMMIT PREPARED 'p'",
+)
+
+
+def test_nothing_is_notified_without_a_key(doors: Doors, carto) -> None:
+    public = doors.public()
+    with psycopg.connect(carto.dsn, autocommit=True) as listening:
+        listening.execute("LISTEN a")
+        for query in NOTIFYING:
+            public.sql(query)
+            public.sql(query.replace("a;", "a; SELECT 1;"), format="csv")
+            public.call("GET", "/api/v2/sql/copyto", params={"q": f"COPY (SELECT 1) TO STDOUT; {query}"})
+            assert list(listening.notifies(timeout=0.05)) == [], query
+        doors.run("NOTIFY a")
+        assert len(list(listening.notifies(timeout=5, stop_after=1))) == 1
+
+
+def test_a_commit_without_a_key_is_none_and_tells_nothing(doors: Doors) -> None:
+    for query in ("SELECT 1 AS a; COMMIT", "COMMIT; SELECT 1 AS a", "BEGIN; SELECT 1 AS a; END", "/**/ COMMIT"):
+        answer = doors.public().sql(query)
+        assert answer.status_code == 200
+        assert "warnings" not in answer.json(), (query, answer.text)
+    assert doors.public().sql("COMMIT x").status_code == 400

@@ -66,18 +66,19 @@ class TileCache:
 def state_expression(tables: tuple[str, ...]) -> sql.SQL:
     """Return an expression of what changes when one of some tables does.
 
-    It is NULL if that is not known of all of them, or the session's role may not read one. Each transaction that writes
-    a table leaves a version of its own of the table's row in ``cdb_tablemetadata``, and waits there for the one before:
+    It is NULL if that is not known of all of them, or the session's role may not read all rows of one; and of no table,
+    since the rights on functions change without one. Each transaction that writes a table leaves a version of its own of the table's row in ``cdb_tablemetadata``, and waits there for the one before:
     two snapshots that see different rows of the table see different versions.
     """
     states = [
         sql.SQL(
             "(SELECT concat(tabname::oid, '/', m.xmin) FROM cartodb.cdb_tablemetadata m"
-            " WHERE tabname = to_regclass({}) AND has_table_privilege(tabname, 'SELECT'))"
+            " WHERE tabname = to_regclass({}) AND has_table_privilege(tabname, 'SELECT')"
+            " AND NOT row_security_active(tabname))"
         ).format(sql.Literal(table))
         for table in tables
     ]
-    return statement(sql.SQL(" || ',' || ").join(states).as_string() if states else "''")
+    return statement(sql.SQL(" || ',' || ").join(states).as_string() if states else "NULL")
 
 
 async def state_of(session: Session, tables: tuple[str, ...]) -> str | None:

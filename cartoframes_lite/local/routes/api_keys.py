@@ -114,7 +114,8 @@ def _check(name: Any, grants: Any) -> None:
     if not isinstance(grants, list):
         raise _invalid("Grants has to be an array")
     for section in grants:
-        if not isinstance(section, Mapping) or section.get("type") not in _ALLOWED:
+        kind = section.get("type") if isinstance(section, Mapping) else None
+        if not isinstance(kind, str) or kind not in _ALLOWED:
             raise _invalid(f"Grants each section needs a type, one of {', '.join(_ALLOWED)}")
         _check_section(section)
     types = [section["type"] for section in grants]

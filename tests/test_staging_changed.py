@@ -1,0 +1,68 @@
+"""Staging tables that somebody else renames or changes: it is an error that says so, and nothing is published."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+import cartoframes_lite as cfl
+from cartoframes_lite import write
+
+FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+OTHERS = {
+    "renamed": "ALTER TABLE {} RENAME TO away",
+    "moved": "CREATE SCHEMA other; ALTER TABLE {} SET SCHEMA other",
+    "swapped": "ALTER TABLE {0} RENAME TO away; CREATE TABLE {0} AS SELECT * FROM away",
+    "column dropped": "ALTER TABLE {} DROP COLUMN b",
+    "column renamed": "ALTER TABLE {} RENAME COLUMN b TO c",
+    "column added": "ALTER TABLE {} ADD COLUMN c int",
+    "type changed": "ALTER TABLE {} ALTER COLUMN b TYPE varchar(9)",
+    "unlogged": "ALTER TABLE {} SET UNLOGGED",
+    "rule": "CREATE RULE r AS ON INSERT TO {} DO INSTEAD NOTHING",
+    "inherited": "CREATE TABLE child () INHERITS ({0}); INSERT INTO child SELECT * FROM {0} LIMIT 1",
+}
+
+
+@pytest.fixture
+def between(monkeypatch, credentials):
+    """Run SQL between the upload and the publish."""
+    sql = cfl.Client(credentials).sql
+    publish = write._publish
+
+    def play(statements: str) -> None:
+        def publish_after(destination, staged, *others):
+            sql.send(statements.format(f'"{staged.name}"'))
+            publish(destination, staged, *others)
+
+        monkeypatch.setattr(write, "_publish", publish_after)
+
+    return play
+
+
+@pytest.mark.parametrize("others", OTHERS)
+@pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
+def test_a_staging_table_that_somebody_else_changes(if_exists, others, between, credentials):
+    sql = cfl.Client(credentials).sql
+    if if_exists != "fail":
+        sql.send("CREATE TABLE t AS SELECT 0::int8 AS a, 'old' AS b")
+    between(OTHERS[others])
+    with pytest.raises(cfl.CartoError, match="the table 't' was not changed") as raised:
+        cfl.to_carto(FRAME, "t", credentials, if_exists=if_exists, cartodbfy=False, progress=False)
+    assert not isinstance(raised.value, cfl.PublishUnknown)
+    assert sql.has_table(None, "t") is (if_exists != "fail")
+    if if_exists != "fail":
+        assert sql.rows("SELECT a, b FROM t") == [{"a": 0, "b": "old"}]
+
+
+def test_what_a_view_depends_on_is_withdrawn_and_goes_with_the_next_write_after_the_view(between, credentials):
+    sql = cfl.Client(credentials).sql
+    left = "SELECT c.relname FROM pg_class c WHERE starts_with(c.relname, 'cfl_staging') AND c.relkind = 'r'"
+    between("CREATE VIEW v AS SELECT a FROM {0}; ALTER TABLE {0} ADD COLUMN c int")
+    with pytest.raises(cfl.CartoError, match="somebody else changed the staging table"):
+        cfl.to_carto(FRAME, "t", credentials, progress=False)
+    between("DROP VIEW v")
+    assert [row["relname"][-10:] for row in sql.rows(left)] == ["_withdrawn"]
+    cfl.to_carto(FRAME, "t", credentials, progress=False)
+    between("SELECT 1")
+    cfl.to_carto(FRAME, "u", credentials, progress=False)
+    assert sql.rows(left) == []
