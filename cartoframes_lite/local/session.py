@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import re
 import select
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Self
 
 import psycopg
@@ -27,6 +27,8 @@ _COPY_DATA_HEAD_BYTES = 5  # of a message that carries a row
 _PROTOCOL_VIOLATION = "08P01"
 _CONNECTION_FAILURE = "08006"
 _CONNECTION_LOST = "Connection terminated"
+_QUERY_CANCELED = "57014"
+CANCEL_GRACE_S = 1.0  # for a statement to end after it was asked to
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
@@ -73,11 +75,20 @@ class Session:
     ----------
     notices : list of (str, str)
         Severity and message of what the statements of this request raised, in order.
+    time_limit_s : float, optional
+        Longest time of all statements of one string together, in seconds: PostgreSQL's own limit is for each of them,
+        and statements may set another one.
+    on_overrun : callable
+        Called with this session when its statements go on after they were asked to stop.
     """
 
     def __init__(self, pgconn: PGconn) -> None:
         self.pgconn = pgconn
         self.notices: list[tuple[str, str]] = []
+        self.time_limit_s: float | None = None
+        self.on_overrun: Callable[[Session], object] = lambda session: None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_late = False
         self._is_cleaning = False
         pgconn.notice_handler = self._keep_notice
 
@@ -121,6 +132,10 @@ class Session:
             raise SQLError.of(result)
         return result
 
+    def error(self, result: PGresult) -> SQLError:
+        """Read the error of a failed result of `results`."""
+        return self._timed_out() if self._is_late else SQLError.of(result)
+
     async def results(self, query: str) -> AsyncIterator[list[PGresult]]:
         """Run statements; yield lists of results as they arrive.
 
@@ -130,6 +145,12 @@ class Session:
             ``SINGLE_TUPLE`` for each row, then one result for each statement. A failure is the last result
             and is not raised. Data of a ``COPY`` is refused (in) or thrown away (out).
         """
+        with self._in_time():
+            async for results in self._results(query):
+                yield results
+
+    async def _results(self, query: str) -> AsyncIterator[list[PGresult]]:
+        """Run statements, without a limit of time."""
         pgconn = self.pgconn
         self._send(query)
         pgconn.set_single_row_mode()
@@ -231,6 +252,12 @@ class Session:
         await self._flush()
         return await self._finish_copy()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a statement of a request runs."""
+        is_open = self.pgconn.status == pq.ConnStatus.OK
+        return is_open and self.pgconn.transaction_status == TransactionStatus.ACTIVE and not self._is_cleaning
+
     def cancel(self) -> None:
         """Ask PostgreSQL to stop the running statement."""
         with suppress(psycopg.OperationalError):  # the backend may be gone already
@@ -238,10 +265,37 @@ class Session:
 
     def close(self) -> None:
         """Close the connection, after stopping what still runs in it."""
+        if self.is_running:
+            self.cancel()
         if self.pgconn.status == pq.ConnStatus.OK:
-            if self.pgconn.transaction_status == TransactionStatus.ACTIVE and not self._is_cleaning:
-                self.cancel()
             self.pgconn.finish()
+
+    def _timed_out(self) -> SQLError:
+        """Return the error of statements that have taken too long, as PostgreSQL words it."""
+        return SQLError("canceling statement due to statement timeout", sqlstate=_QUERY_CANCELED)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Stop what runs in this context when its time is over."""
+        self._is_late = False
+        if self.time_limit_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(self.time_limit_s, self._stop)
+        try:
+            yield
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _stop(self) -> None:
+        """Stop the running statements; those that catch that, and go on, lose their connection."""
+        was_late, self._is_late = self._is_late, True
+        if not self.is_running:
+            return
+        if was_late:
+            self.on_overrun(self)
+        else:
+            self.cancel()
+            self._timer = asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._stop)
 
     async def begin_cleaning(self) -> bool:
         """Tell PostgreSQL to forget all that a request left in the session; return False if that is not possible.

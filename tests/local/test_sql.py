@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode, urlsplit
 
 import psycopg
 import pytest
@@ -287,6 +288,56 @@ def test_a_statement_timeout_after_the_first_row_comes_with_status_200(hasty: SQ
     assert error_of(answer).startswith("You are over platform's limits: SQL query timeout error.")
     assert "detail" not in body
     assert "context" not in body
+
+
+STUBBORN = "DO $$ BEGIN LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$"
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+@pytest.mark.parametrize(
+    "query",
+    [
+        ";".join(["SELECT pg_sleep(0.2)"] * 50),
+        "SET statement_timeout = 0; SELECT pg_sleep(60)",
+        "SELECT set_config('statement_timeout', '0', false); SELECT pg_sleep(60)",
+        "SELECT set_config('statement_timeout', '0', true) WHERE false; " + STUBBORN,
+        STUBBORN,
+        f"SET statement_timeout = 0; {STUBBORN}",
+    ],
+)
+def test_all_statements_of_a_request_have_the_statement_timeout_together(
+    hasty: SQLClient, query: str, with_key: bool
+) -> None:
+    client = hasty if with_key else hasty.with_key(None)
+    begun = time.monotonic()
+    answer = client.send(query)
+    assert time.monotonic() - begun < 20
+    assert error_of(answer).startswith("You are over platform's limits: SQL query timeout error.")
+    assert answer.status_code == 429 or answer.json()["rows"]
+    assert client.run("SHOW statement_timeout")["rows"] == [{"statement_timeout": "300ms"}]
+
+
+def test_a_request_may_set_a_shorter_statement_timeout(sql: SQLClient) -> None:
+    assert sql.send("SET LOCAL statement_timeout = 50; SELECT pg_sleep(60)").status_code == 429
+
+
+def test_the_statements_of_a_job_have_a_timeout_each(hasty: SQLClient) -> None:
+    job = hasty.start_job("SET statement_timeout = 0; SELECT pg_sleep(0.3); SELECT pg_sleep(0.3)")
+    assert hasty.job_in(job["job_id"], "done", "failed")["status"] == "done"
+
+
+def test_what_a_client_leaves_running_is_ended(carto: LocalCarto, sql: SQLClient) -> None:
+    def running() -> int:
+        with psycopg.connect(carto.dsn) as connection:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO $$ BEGIN LOOP%' AND state = 'active'"
+            return connection.execute(query).fetchone()[0]  # type: ignore[index]  # count gives a row
+
+    public = sql.with_key(None)
+    with socket.create_connection(("127.0.0.1", urlsplit(carto.base_url).port)) as connection:
+        path = f"{urlsplit(public.url).path}?{urlencode({'q': STUBBORN})}"
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        _wait_until(lambda: running() == 1)
+    _wait_until(lambda: running() == 0)
 
 
 def test_copy_and_jobs_are_not_under_the_statement_timeout(hasty: SQLClient) -> None:
