@@ -63,7 +63,8 @@ class Sessions:
         timeout_s : float, optional
             Longest time of a statement, in seconds, in place of the account's statement timeout.
         together : bool
-            Whether it is also the longest time of all statements that are sent together, whatever they set.
+            Whether it is also the longest time of all statements that are sent together, whatever they set, and rows
+            have a limit.
 
         Raises
         ------
@@ -79,6 +80,7 @@ class Sessions:
             limit_s = timeout_s or self._state.statement_timeout_s
             session.time_limit_s = limit_s + _SLACK_S if together and limit_s else None
             session.on_overrun = self._end
+            session.most_bytes = self._state.plan.row_bytes if together else None
             async with self._cleaning(session, role):
                 if timeout_s is not None:
                     # Not by its own method: that of a read-only session would undo it with the transaction.

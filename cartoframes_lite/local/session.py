@@ -9,8 +9,11 @@ each: 300,000 rows of a binary COPY leave the server about as fast as ``psql`` w
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import re
 import select
+import sys
+import termios
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Self
@@ -28,6 +31,7 @@ _PROTOCOL_VIOLATION = "08P01"
 _CONNECTION_FAILURE = "08006"
 _CONNECTION_LOST = "Connection terminated"
 _QUERY_CANCELED = "57014"
+_TOO_LARGE = "54000"
 CANCEL_GRACE_S = 1.0  # for a statement to end after it was asked to
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
@@ -78,6 +82,8 @@ class Session:
     time_limit_s : float, optional
         Longest time of all statements of one string together, in seconds: PostgreSQL's own limit is for each of them,
         and statements may set another one.
+    most_bytes : int, optional
+        Largest row of `results`, and largest result of `execute`, in bytes.
     on_overrun : callable
         Called with this session when its statements go on after they were asked to stop.
     """
@@ -86,6 +92,9 @@ class Session:
         self.pgconn = pgconn
         self.notices: list[tuple[str, str]] = []
         self.time_limit_s: float | None = None
+        self.most_bytes: int | None = None
+        self._arrived_bytes = 0  # of what is not complete yet
+        self._failure: SQLError | None = None
         self.on_overrun: Callable[[Session], object] = lambda session: None
         self._timer: asyncio.TimerHandle | None = None
         self._is_late = False
@@ -121,6 +130,7 @@ class Session:
     async def _execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
         """Run one statement of the server's own, or of a request."""
         values = [value if value is None else value.encode() for value in parameters]
+        self._arrived_bytes = 0
         self.pgconn.send_query_params(encoded(query), values, result_format=int(binary))
         await self._flush()
         result = None
@@ -134,6 +144,8 @@ class Session:
 
     def error(self, result: PGresult) -> SQLError:
         """Read the error of a failed result of `results`."""
+        if self._failure is not None:
+            return self._failure
         return self._timed_out() if self._is_late else SQLError.of(result)
 
     async def results(self, query: str) -> AsyncIterator[list[PGresult]]:
@@ -152,6 +164,7 @@ class Session:
     async def _results(self, query: str) -> AsyncIterator[list[PGresult]]:
         """Run statements, without a limit of time."""
         pgconn = self.pgconn
+        self._arrived_bytes, self._failure = 0, None
         self._send(query)
         pgconn.set_single_row_mode()
         await self._flush()
@@ -160,6 +173,7 @@ class Session:
         while True:
             while not self._is_busy():
                 result = pgconn.get_result()
+                self._arrived_bytes = 0
                 if result is None:
                     if arrived:
                         yield arrived
@@ -178,8 +192,12 @@ class Session:
                 await asyncio.sleep(0)  # rows that come quickly must not keep other requests waiting
             self._read()
             if self._is_busy():
-                await self._wait()
-                self._read()
+                try:
+                    await self._receive()
+                except SQLError as error:
+                    self._failure = error
+                    yield [pgconn.make_empty_result(ExecStatus.FATAL_ERROR)]
+                    return
 
     async def copy_out(self, query: str) -> AsyncIterator[bytes]:
         """Run a COPY TO STDOUT and yield its data in blocks of about ``BLOCK_BYTES``.
@@ -385,9 +403,20 @@ class Session:
     async def _result(self) -> PGresult | None:
         """Return the next result, None after the last."""
         while self._is_busy():
-            await self._wait()
-            self._read()
+            await self._receive()
         return self.pgconn.get_result()
+
+    async def _receive(self) -> None:
+        """Wait for more of a result that is not complete; raise SQLError if there is too much of it.
+
+        libpq keeps all of it, and does not tell how much that is.
+        """
+        await self._wait()
+        if self.most_bytes is not None:
+            self._arrived_bytes += _unread_bytes(self.pgconn.socket)
+            if self._arrived_bytes > self.most_bytes:
+                raise SQLError(f"Row too large, was more than {self.most_bytes} bytes", sqlstate=_TOO_LARGE)
+        self._read()
 
     def _copy_data(self) -> tuple[int, bytes | memoryview]:
         """Return length and data of a row of a COPY; length 0 if none has arrived, -1 if none will."""
@@ -439,6 +468,11 @@ class Session:
         if failure:
             raise failure
         return rows
+
+
+def _unread_bytes(descriptor: int) -> int:
+    """Return how many bytes wait in a socket."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 # PostgreSQL reads such a run once more for each comment in it, and cannot be interrupted meanwhile.

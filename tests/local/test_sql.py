@@ -416,3 +416,37 @@ def test_a_server_with_work_to_do_stops_at_once() -> None:
         assert time.monotonic() - begun < 4
         for call in calls:
             call.exception(timeout=5)
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[SQLClient]:
+    plan = cartoframes_lite.local.Plan(row_bytes=2_000_000)
+    with cartoframes_lite.local.start(user="tester", plan=plan) as server:
+        yield SQLClient(server.base_url, server.credentials.api_key)
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+@pytest.mark.parametrize("format", ["json", "geojson", "csv", "svg", "topojson", "kml"])
+def test_a_row_that_is_too_large_is_refused_before_it_is_in_memory(
+    narrow: SQLClient, format: str, with_key: bool
+) -> None:
+    client = narrow if with_key else narrow.with_key(None)
+    geometry = "ST_SetSRID(ST_Collect(ARRAY(SELECT ST_MakePoint(n, n) FROM generate_series(1, 300000) n)), 4326)"
+    answer = client.send(f"SELECT {geometry} AS the_geom, repeat('x', 20000000) AS t", format=format)
+    assert (answer.status_code, error_of(answer)) == (400, "Row too large, was more than 2000000 bytes")
+    small = client.run("SELECT repeat('x', 100000) AS t FROM generate_series(1, 50)")  # together they may be larger
+    assert small["total_rows"] == 50
+
+
+def test_a_large_row_after_others_is_told_behind_them(narrow: SQLClient) -> None:
+    answer = narrow.send(
+        "SELECT repeat('x', CASE WHEN n = 3 THEN 100000000 ELSE n END) AS t FROM generate_series(1,3) n"
+    )
+    assert (answer.status_code, len(answer.json()["rows"])) == (200, 2)
+    assert error_of(answer) == "Row too large, was more than 2000000 bytes"
+
+
+def test_large_rows_are_for_copy_and_jobs(narrow: SQLClient) -> None:
+    assert len(narrow.copy_to("COPY (SELECT repeat('x', 20000000)) TO STDOUT").content) == 20_000_001
+    job = narrow.start_job("SELECT repeat('x', 20000000)")
+    assert narrow.job_in(job["job_id"], "done", "failed")["status"] == "done"
