@@ -167,6 +167,7 @@ def start(
     _check(dsn, user, api_key, data_dir, rate_limit, statement_timeout_s, abandoned_upload_s)
     try:
         from .app import create_app
+        from .connections import ConnectionLimits
         from .postgres import open_cluster
         from .server import Server
         from .state import State
@@ -189,7 +190,8 @@ def start(
             plan=plan,
         )
         try:
-            server = Server(create_app(state), port)
+            limits = ConnectionLimits(state.plan.connections, state.plan.head_timeout_s, state.plan.idle_timeout_s)
+            server = Server(create_app(state), port, limits)
         except BaseException:
             state.close()
             raise

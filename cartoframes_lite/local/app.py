@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .access import Door
 from .answers import RequestError, failure, json_answer
+from .bodies import HELD
+from .byte_budget import ByteBudget
 from .catalogue.entries import Catalogue
 from .catalogue.exports import Exports
 from .catalogue.members import Members
@@ -131,7 +133,9 @@ def create_app(state: State) -> Starlette:
     )
     # Starlette's own handler of such errors lets uvicorn close the connection, which the next request may be using.
     app.add_middleware(ExceptionMiddleware, handlers={Exception: _unexpected})
-    app.add_middleware(Entrance, user=state.user)
+    plan = state.plan
+    budget = ByteBudget(plan.body_bytes, plan.body_timeout_s, plan.idle_timeout_s)
+    app.add_middleware(Entrance, user=state.user, budget=budget)
     return app
 
 
@@ -185,10 +189,12 @@ class Entrance:
     app : ASGI application
     user : str
         The one that there is.
+    budget : ByteBudget
+        Of the bodies of all requests.
     """
 
-    def __init__(self, app: ASGIApp, user: str) -> None:
-        self._app, self._user = app, user
+    def __init__(self, app: ASGIApp, user: str, budget: ByteBudget) -> None:
+        self._app, self._user, self._budget = app, user, budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer it."""
@@ -204,7 +210,8 @@ class Entrance:
             await answer(scope, receive, send)
         else:
             changed = {"path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}
-            await self._app({**scope, **changed, _ORIGINAL_PATH: scope["raw_path"]}, receive, send)
+            with self._budget.holding() as held:
+                await self._app({**scope, **changed, _ORIGINAL_PATH: scope["raw_path"], HELD: held}, receive, send)
 
     def _refusal(self, scope: Scope, user: str | None, path: str) -> Response | None:
         # Another name for this host is a page in a browser that was made to resolve to it.

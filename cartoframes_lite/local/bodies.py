@@ -5,8 +5,9 @@ Numbers are read as JavaScript reads them: an integer of 400 digits is infinite.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -17,6 +18,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from .answers import RequestError
+from .byte_budget import FREE_BYTES, HeldBytes
 
 Parameters = dict[str, Any]
 
@@ -26,21 +28,56 @@ _MOST_FIELDS = 1000
 _LONGEST_INTEGER = 308  # digits that surely fit into a double
 _CUT_OFF = "Unexpected end of JSON input"
 _LARGE_BYTES = 65_536  # some 0.5 ms to parse
+_ITEM_MARKS, _ITEM_BYTES = (b",", b"[", b"{"), 64  # of JSON: an empty object is so much larger in memory
+HELD = "cartoframes_lite.held_bytes"  # in the scope of a request
 
 
 async def read_body(request: Request, most: int = MOST_BYTES) -> bytes:
-    """Read a body into memory; raise RequestError (413) before there is more of it than allowed."""
+    """Read a body into memory.
+
+    Raises
+    ------
+    RequestError
+        413 before there is more of it than allowed, 408 if it takes too long, 503 if there is no room for it beside
+        the bodies of other requests.
+    """
     announced = request.headers.get("content-length", "")
     refusal = RequestError(f"request entity too large: more than {most} bytes", status=413)
     if announced.isdecimal() and (len(announced) > len(str(most)) or int(announced) > most):
         raise refusal
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise refusal
-        parts.append(part)
+    held, parts, size = held_bytes(request), [], 0
+    async with held.arriving():
+        async for part in request.stream():
+            size += len(part)
+            if size > most:
+                raise refusal
+            if size > FREE_BYTES and not held.counted_bytes:
+                # All of it at once: bodies that are there in part would wait for each other.
+                await held.resize(int(announced) if announced.isdecimal() else most)
+            parts.append(part)
+    await held.resize(size)
     return b"".join(parts)
+
+
+async def uploaded(request: Request) -> AsyncIterator[bytes]:
+    """Yield the blocks of an upload; RequestError (408) if none comes for too long."""
+    body, idle_s = request.stream(), held_bytes(request).idle_timeout_s
+    while True:
+        try:
+            async with asyncio.timeout(idle_s):
+                part = await anext(body)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise RequestError(f"the upload has sent nothing for {idle_s:g} s", status=408) from None
+        yield part
+
+
+def held_bytes(request: Request) -> HeldBytes:
+    """Return the account of the bytes of a request."""
+    held = request.scope[HELD]
+    assert isinstance(held, HeldBytes)
+    return held
 
 
 async def body_parameters(request: Request) -> Parameters:
@@ -58,7 +95,16 @@ async def body_parameters(request: Request) -> Parameters:
     parse = {"application/x-www-form-urlencoded": _form, "application/json": parse_json}.get(content_type)
     if parse is None:
         return {}
-    return parse(body) if len(body) < _LARGE_BYTES else await run_in_threadpool(parse, body)
+    if len(body) < _LARGE_BYTES:
+        return parse(body)
+    held = held_bytes(request)
+    if parse is parse_json:
+        async with held.arriving():
+            await held.resize(len(body) + _ITEM_BYTES * sum(body.count(mark) for mark in _ITEM_MARKS))
+    parameters = await run_in_threadpool(parse, body)
+    if not any(isinstance(value, list | dict) for value in parameters.values()):
+        await held.resize(len(body))
+    return parameters
 
 
 def collect(items: list[tuple[str, Any]]) -> Parameters:

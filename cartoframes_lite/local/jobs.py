@@ -294,7 +294,7 @@ class Jobs:
     async def _execute(self, job: Job, query: str, timeout_s: float) -> str | None:
         """Run a query; return the reason if it fails."""
         try:
-            async with self._sessions.open(self._state.master_key.role, timeout_s=timeout_s) as session:
+            async with self._sessions.open(self._state.master_key.role, timeout_s=timeout_s, together=False) as session:
                 if job.status == "cancelled" or job.forgotten:  # while the session was opened
                     return "cancelled"
                 self._session = session

@@ -32,6 +32,19 @@ class Plan:
         Requests per second, and burst, by kind of endpoint: ``query``, ``copyfrom``, ``copyto``, ``job_create`` ...
         For other kinds the ``rate_limit`` of ``start`` holds. ``{"query": (15, 15), "copyfrom": (3 / 60, 0)}`` lets
         through 15 queries a second and 3 COPY a minute, as a plan of CARTO does.
+    connections : int
+        Open connections of clients. For one more the one is closed that has been without a request for longest; if
+        requests run on all, the newest is answered with 503.
+    head_timeout_s, body_timeout_s : float
+        Longest time in which the head of a request, and a body that is held in memory, has to arrive, in seconds (408).
+    idle_timeout_s : float
+        Longest time in which an upload sends nothing, or a client reads nothing of its response, in seconds. That of
+        CARTO's SQL API is the default.
+    body_bytes : int
+        Bodies that are held in memory at the same time, all together. Another one waits, and is refused (503) if
+        there is no room for it within ``body_timeout_s``.
+    row_bytes : int
+        Largest row of an answer of the SQL API, in any format: larger ones are for COPY.
     """
 
     file_bytes: int = 1 << 30
@@ -44,4 +57,10 @@ class Plan:
     download_timeout_s: float = 600.0
     private_datasets: bool = True
     private_addresses: bool = False
+    connections: int = 1000
+    head_timeout_s: float = 20.0
+    body_timeout_s: float = 60.0
+    idle_timeout_s: float = 600.0
+    body_bytes: int = 128 << 20
+    row_bytes: int = 32 << 20
     rate_limits: Mapping[str, tuple[float, int]] = field(default_factory=dict)

@@ -6,14 +6,16 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from starlette.concurrency import run_in_threadpool
 
 from .logins import RECOVERY_PAUSE_S, RECOVERY_TIMEOUT_S, is_recovering
 from .read_only import ReadOnlySession
 from .roles import PUBLIC_ROLE
-from .session import Session, SQLError
+from .session import CANCEL_GRACE_S, Session, SQLError
 from .state import State
 
 # What the answers of the SQL API are written in; a query may change it for itself.
@@ -24,6 +26,7 @@ SETTINGS = (
 IDLE_PER_ROLE = 4  # a new session costs some 5 ms, more with its first geometry: PostGIS is loaded then
 # At a time; others wait. Requests of one role cannot use up the connections that all others need, too.
 MOST_PER_ROLE = 60
+_SLACK_S = 0.1  # PostgreSQL's own limit comes first
 COPY_TIMEOUT_S = 5 * 3600.0
 BATCH_TIMEOUT_S = 12 * 3600.0
 
@@ -46,10 +49,11 @@ class Sessions:
         self._lent: set[Session] = set()
         self._turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MOST_PER_ROLE))
         self._types: dict[int, str] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         state.on_reset.append(self.forget)
 
     @asynccontextmanager
-    async def open(self, role: str, *, timeout_s: float | None = None) -> AsyncIterator[Session]:
+    async def open(self, role: str, *, timeout_s: float | None = None, together: bool = True) -> AsyncIterator[Session]:
         """Lend a session of a role.
 
         Parameters
@@ -58,31 +62,86 @@ class Sessions:
             Database role of an api key.
         timeout_s : float, optional
             Longest time of a statement, in seconds, in place of the account's statement timeout.
+        together : bool
+            Whether it is also the longest time of all statements that are sent together, whatever they set, and rows
+            have a limit.
 
         Raises
         ------
         SQLError
             If PostgreSQL cannot be reached.
         """
-        async with self._turns[role]:
+        turn = self._turns[role]
+        await turn.acquire()
+        session = None
+        try:
             session = await self._take(role) or await self._connect(role)
             self._lent.add(session)
-            healthy = False
-            try:
+            limit_s = timeout_s or self._state.statement_timeout_s
+            session.time_limit_s = limit_s + _SLACK_S if together and limit_s else None
+            session.on_overrun = self._end
+            session.most_bytes = self._state.plan.row_bytes if together else None
+            async with self._cleaning(session, role):
                 if timeout_s is not None:
                     # Not by its own method: that of a read-only session would undo it with the transaction.
                     await Session.execute(session, f"SET statement_timeout = {_milliseconds(timeout_s)}")
                 yield session
-                healthy = await session.begin_cleaning()
-            except SQLError:
-                healthy = await session.begin_cleaning()
-                raise
-            finally:
+        finally:
+            self._give_back(session, turn)
+
+    @asynccontextmanager
+    async def _cleaning(self, session: Session, role: str) -> AsyncIterator[None]:
+        """Keep a session for the next request, if it can be cleaned."""
+        healthy = False
+        try:
+            yield
+            healthy = await session.begin_cleaning()
+        except SQLError:
+            healthy = await session.begin_cleaning()
+            raise
+        finally:
+            if healthy and len(self._idle[role]) < IDLE_PER_ROLE:
                 self._lent.discard(session)
-                if healthy and len(self._idle[role]) < IDLE_PER_ROLE:
-                    self._idle[role].append(session)
-                else:
-                    session.close()
+                self._idle[role].append(session)
+
+    def _give_back(self, session: Session | None, turn: asyncio.Semaphore) -> None:
+        """Let the next request have its turn, after the end of what this one has left running."""
+        if session not in self._lent:  # None, or kept
+            turn.release()
+            return
+        assert session is not None
+        self._lent.discard(session)
+        is_running, process = session.is_running, session.pgconn.backend_pid
+        session.close()
+        if is_running:
+            ending = asyncio.create_task(self._end_process(process, after_s=CANCEL_GRACE_S))
+            ending.add_done_callback(lambda _: turn.release())
+            self._keep(ending)
+        else:
+            turn.release()
+
+    def _end(self, session: Session) -> None:
+        """End the connection of a session whose statements do not stop."""
+        self._keep(asyncio.create_task(self._end_process(session.pgconn.backend_pid)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Keep a task from the garbage collector until it is done."""
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _end_process(self, process: int, *, after_s: float = 0.0) -> None:
+        """End a process of PostgreSQL that is at least so old, if it is still there after a time."""
+        await asyncio.sleep(after_s)
+        with suppress(psycopg.OperationalError):  # PostgreSQL has stopped, and the process with it
+            await run_in_threadpool(self._terminate, process, after_s)
+
+    def _terminate(self, process: int, age_s: float) -> None:
+        with self._state.admin() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid = %s AND backend_start <= clock_timestamp() - make_interval(secs => %s)",
+                (process, age_s),
+            )
 
     async def type_names(self, session: Session) -> dict[int, str]:
         """Return the names of the types that CARTO knows, by oid: PostgreSQL's own and those of PostGIS."""

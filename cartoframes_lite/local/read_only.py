@@ -50,17 +50,21 @@ class ReadOnlySession(Session):
     async def results(self, query: str) -> AsyncIterator[list[PGresult]]:
         """Run statements that only read, as `Session.results` does, up to the first that fails."""
         split = partial(statements, query)
-        for statement in split() if len(query) < _LARGE_CHARACTERS else await run_in_threadpool(split):
-            await self._protect(statement)
-            failure = None
-            async for results in super().results(statement):
-                if results[-1].status in FAILED:
-                    failure = results.pop()
-                if results:
-                    yield results
-            if failure is not None:
-                yield [await self._real_failure(statement, failure)]
-                return
+        parts = split() if len(query) < _LARGE_CHARACTERS else await run_in_threadpool(split)
+        with self._in_time():
+            for statement in parts:
+                await self._protect(statement)
+                if self._is_late:
+                    raise self._timed_out()
+                failure = None
+                async for results in self._results(statement):
+                    if results[-1].status in FAILED:
+                        failure = results.pop()
+                    if results:
+                        yield results
+                if failure is not None:
+                    yield [await self._real_failure(statement, failure)]
+                    return
 
     def _send(self, query: str) -> None:
         """Hand one statement to libpq: by this protocol PostgreSQL refuses several."""
@@ -99,7 +103,7 @@ class ReadOnlySession(Session):
         else:
             return failure
         try:
-            results = [result async for bunch in super().results(statement) for result in bunch]
+            results = [result async for bunch in self._results(statement) for result in bunch]
         finally:
             await self._run("ROLLBACK")
         return next((result for result in results if result.status in FAILED), failure)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from .connections import ConnectionLimits, ServerConfig
 from .errors import LocalServerError
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ KEEP_ALIVE_S = 5  # of an idle connection, as CARTO's servers have it: clients h
 _START_TIMEOUT_S = 10.0
 # Requests that still run when the server stops get this long before they are cancelled.
 _GRACE_S = 0.3
-_MOST_CONNECTIONS = 1000  # more are answered with 503
+_RESERVED_FILES = 128  # file descriptors for all but connections: files, PostgreSQL
 _STOP_TIMEOUT_S = 5.0
 
 
@@ -33,6 +36,7 @@ class Server:
         Its lifespan is run, if it has one.
     port : int
         0 takes a free one.
+    limits : ConnectionLimits, optional
 
     Raises
     ------
@@ -40,11 +44,12 @@ class Server:
         If the port is taken, or the application does not start.
     """
 
-    def __init__(self, app: ASGIApp, port: int = 0) -> None:
+    def __init__(self, app: ASGIApp, port: int = 0, limits: ConnectionLimits | None = None) -> None:
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(
+        config = ServerConfig(
             app,
+            _within_open_files(limits or ConnectionLimits()),
             log_config=None,
             log_level="critical",  # a request cut off by stop() is no error
             access_log=False,
@@ -52,11 +57,8 @@ class Server:
             proxy_headers=False,
             ws="none",
             backlog=2048,
-            limit_concurrency=_MOST_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_GRACE_S,  # type: ignore[arg-type]  # asyncio takes fractions
-            # The application answers a head that is too long; the parser must let it see that.
-            h11_max_incomplete_event_size=256 * 1024,
+            timeout_graceful_shutdown=_GRACE_S,  # asyncio takes fractions
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="carto-http", daemon=True)
@@ -83,6 +85,14 @@ class Server:
         """Serve, in the thread."""
         with suppress(SystemExit):  # uvicorn's way to say that the application did not start
             self._server.run([self._socket])
+
+
+def _within_open_files(limits: ConnectionLimits) -> ConnectionLimits:
+    """Allow no more connections than this process can have open files: without one, nobody would be answered."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return limits
+    return replace(limits, connections=min(limits.connections, max(soft - _RESERVED_FILES, soft // 2)))
 
 
 def _listen(port: int) -> socket.socket:

@@ -9,10 +9,13 @@ each: 300,000 rows of a binary COPY leave the server about as fast as ``psql`` w
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import re
 import select
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+import sys
+import termios
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Self
 
 import psycopg
@@ -27,6 +30,9 @@ _COPY_DATA_HEAD_BYTES = 5  # of a message that carries a row
 _PROTOCOL_VIOLATION = "08P01"
 _CONNECTION_FAILURE = "08006"
 _CONNECTION_LOST = "Connection terminated"
+_QUERY_CANCELED = "57014"
+_TOO_LARGE = "54000"
+CANCEL_GRACE_S = 1.0  # for a statement to end after it was asked to
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
@@ -73,11 +79,25 @@ class Session:
     ----------
     notices : list of (str, str)
         Severity and message of what the statements of this request raised, in order.
+    time_limit_s : float, optional
+        Longest time of all statements of one string together, in seconds: PostgreSQL's own limit is for each of them,
+        and statements may set another one.
+    most_bytes : int, optional
+        Largest row of `results`, and largest result of `execute`, in bytes.
+    on_overrun : callable
+        Called with this session when its statements go on after they were asked to stop.
     """
 
     def __init__(self, pgconn: PGconn) -> None:
         self.pgconn = pgconn
         self.notices: list[tuple[str, str]] = []
+        self.time_limit_s: float | None = None
+        self.most_bytes: int | None = None
+        self._arrived_bytes = 0  # of what is not complete yet
+        self._failure: SQLError | None = None
+        self.on_overrun: Callable[[Session], object] = lambda session: None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_late = False
         self._is_cleaning = False
         pgconn.notice_handler = self._keep_notice
 
@@ -110,6 +130,7 @@ class Session:
     async def _execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
         """Run one statement of the server's own, or of a request."""
         values = [value if value is None else value.encode() for value in parameters]
+        self._arrived_bytes = 0
         self.pgconn.send_query_params(encoded(query), values, result_format=int(binary))
         await self._flush()
         result = None
@@ -121,6 +142,12 @@ class Session:
             raise SQLError.of(result)
         return result
 
+    def error(self, result: PGresult) -> SQLError:
+        """Read the error of a failed result of `results`."""
+        if self._failure is not None:
+            return self._failure
+        return self._timed_out() if self._is_late else SQLError.of(result)
+
     async def results(self, query: str) -> AsyncIterator[list[PGresult]]:
         """Run statements; yield lists of results as they arrive.
 
@@ -130,7 +157,14 @@ class Session:
             ``SINGLE_TUPLE`` for each row, then one result for each statement. A failure is the last result
             and is not raised. Data of a ``COPY`` is refused (in) or thrown away (out).
         """
+        with self._in_time():
+            async for results in self._results(query):
+                yield results
+
+    async def _results(self, query: str) -> AsyncIterator[list[PGresult]]:
+        """Run statements, without a limit of time."""
         pgconn = self.pgconn
+        self._arrived_bytes, self._failure = 0, None
         self._send(query)
         pgconn.set_single_row_mode()
         await self._flush()
@@ -139,6 +173,7 @@ class Session:
         while True:
             while not self._is_busy():
                 result = pgconn.get_result()
+                self._arrived_bytes = 0
                 if result is None:
                     if arrived:
                         yield arrived
@@ -157,8 +192,12 @@ class Session:
                 await asyncio.sleep(0)  # rows that come quickly must not keep other requests waiting
             self._read()
             if self._is_busy():
-                await self._wait()
-                self._read()
+                try:
+                    await self._receive()
+                except SQLError as error:
+                    self._failure = error
+                    yield [pgconn.make_empty_result(ExecStatus.FATAL_ERROR)]
+                    return
 
     async def copy_out(self, query: str) -> AsyncIterator[bytes]:
         """Run a COPY TO STDOUT and yield its data in blocks of about ``BLOCK_BYTES``.
@@ -231,6 +270,12 @@ class Session:
         await self._flush()
         return await self._finish_copy()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a statement of a request runs."""
+        is_open = self.pgconn.status == pq.ConnStatus.OK
+        return is_open and self.pgconn.transaction_status == TransactionStatus.ACTIVE and not self._is_cleaning
+
     def cancel(self) -> None:
         """Ask PostgreSQL to stop the running statement."""
         with suppress(psycopg.OperationalError):  # the backend may be gone already
@@ -238,10 +283,37 @@ class Session:
 
     def close(self) -> None:
         """Close the connection, after stopping what still runs in it."""
+        if self.is_running:
+            self.cancel()
         if self.pgconn.status == pq.ConnStatus.OK:
-            if self.pgconn.transaction_status == TransactionStatus.ACTIVE and not self._is_cleaning:
-                self.cancel()
             self.pgconn.finish()
+
+    def _timed_out(self) -> SQLError:
+        """Return the error of statements that have taken too long, as PostgreSQL words it."""
+        return SQLError("canceling statement due to statement timeout", sqlstate=_QUERY_CANCELED)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Stop what runs in this context when its time is over."""
+        self._is_late = False
+        if self.time_limit_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(self.time_limit_s, self._stop)
+        try:
+            yield
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _stop(self) -> None:
+        """Stop the running statements; those that catch that, and go on, lose their connection."""
+        was_late, self._is_late = self._is_late, True
+        if not self.is_running:
+            return
+        if was_late:
+            self.on_overrun(self)
+        else:
+            self.cancel()
+            self._timer = asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._stop)
 
     async def begin_cleaning(self) -> bool:
         """Tell PostgreSQL to forget all that a request left in the session; return False if that is not possible.
@@ -331,9 +403,20 @@ class Session:
     async def _result(self) -> PGresult | None:
         """Return the next result, None after the last."""
         while self._is_busy():
-            await self._wait()
-            self._read()
+            await self._receive()
         return self.pgconn.get_result()
+
+    async def _receive(self) -> None:
+        """Wait for more of a result that is not complete; raise SQLError if there is too much of it.
+
+        libpq keeps all of it, and does not tell how much that is.
+        """
+        await self._wait()
+        if self.most_bytes is not None:
+            self._arrived_bytes += _unread_bytes(self.pgconn.socket)
+            if self._arrived_bytes > self.most_bytes:
+                raise SQLError(f"Row too large, was more than {self.most_bytes} bytes", sqlstate=_TOO_LARGE)
+        self._read()
 
     def _copy_data(self) -> tuple[int, bytes | memoryview]:
         """Return length and data of a row of a COPY; length 0 if none has arrived, -1 if none will."""
@@ -385,6 +468,11 @@ class Session:
         if failure:
             raise failure
         return rows
+
+
+def _unread_bytes(descriptor: int) -> int:
+    """Return how many bytes wait in a socket."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 # PostgreSQL reads such a run once more for each comment in it, and cannot be interrupted meanwhile.

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode, urlsplit
 
 import psycopg
 import pytest
@@ -289,6 +290,56 @@ def test_a_statement_timeout_after_the_first_row_comes_with_status_200(hasty: SQ
     assert "context" not in body
 
 
+STUBBORN = "DO $$ BEGIN LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$"
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+@pytest.mark.parametrize(
+    "query",
+    [
+        ";".join(["SELECT pg_sleep(0.2)"] * 50),
+        "SET statement_timeout = 0; SELECT pg_sleep(60)",
+        "SELECT set_config('statement_timeout', '0', false); SELECT pg_sleep(60)",
+        "SELECT set_config('statement_timeout', '0', true) WHERE false; " + STUBBORN,
+        STUBBORN,
+        f"SET statement_timeout = 0; {STUBBORN}",
+    ],
+)
+def test_all_statements_of_a_request_have_the_statement_timeout_together(
+    hasty: SQLClient, query: str, with_key: bool
+) -> None:
+    client = hasty if with_key else hasty.with_key(None)
+    begun = time.monotonic()
+    answer = client.send(query)
+    assert time.monotonic() - begun < 20
+    assert error_of(answer).startswith("You are over platform's limits: SQL query timeout error.")
+    assert answer.status_code == 429 or answer.json()["rows"]
+    assert client.run("SHOW statement_timeout")["rows"] == [{"statement_timeout": "300ms"}]
+
+
+def test_a_request_may_set_a_shorter_statement_timeout(sql: SQLClient) -> None:
+    assert sql.send("SET LOCAL statement_timeout = 50; SELECT pg_sleep(60)").status_code == 429
+
+
+def test_the_statements_of_a_job_have_a_timeout_each(hasty: SQLClient) -> None:
+    job = hasty.start_job("SET statement_timeout = 0; SELECT pg_sleep(0.3); SELECT pg_sleep(0.3)")
+    assert hasty.job_in(job["job_id"], "done", "failed")["status"] == "done"
+
+
+def test_what_a_client_leaves_running_is_ended(carto: LocalCarto, sql: SQLClient) -> None:
+    def running() -> int:
+        with psycopg.connect(carto.dsn) as connection:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO $$ BEGIN LOOP%' AND state = 'active'"
+            return connection.execute(query).fetchone()[0]  # type: ignore[index]  # count gives a row
+
+    public = sql.with_key(None)
+    with socket.create_connection(("127.0.0.1", urlsplit(carto.base_url).port)) as connection:
+        path = f"{urlsplit(public.url).path}?{urlencode({'q': STUBBORN})}"
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        _wait_until(lambda: running() == 1)
+    _wait_until(lambda: running() == 0)
+
+
 def test_copy_and_jobs_are_not_under_the_statement_timeout(hasty: SQLClient) -> None:
     assert hasty.copy_to("COPY (SELECT 1 FROM pg_sleep(0.5)) TO STDOUT").content == b"1\n"
     job = hasty.start_job("SELECT pg_sleep(0.5)")
@@ -365,3 +416,37 @@ def test_a_server_with_work_to_do_stops_at_once() -> None:
         assert time.monotonic() - begun < 4
         for call in calls:
             call.exception(timeout=5)
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[SQLClient]:
+    plan = cartoframes_lite.local.Plan(row_bytes=2_000_000)
+    with cartoframes_lite.local.start(user="tester", plan=plan) as server:
+        yield SQLClient(server.base_url, server.credentials.api_key)
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+@pytest.mark.parametrize("format", ["json", "geojson", "csv", "svg", "topojson", "kml"])
+def test_a_row_that_is_too_large_is_refused_before_it_is_in_memory(
+    narrow: SQLClient, format: str, with_key: bool
+) -> None:
+    client = narrow if with_key else narrow.with_key(None)
+    geometry = "ST_SetSRID(ST_Collect(ARRAY(SELECT ST_MakePoint(n, n) FROM generate_series(1, 300000) n)), 4326)"
+    answer = client.send(f"SELECT {geometry} AS the_geom, repeat('x', 20000000) AS t", format=format)
+    assert (answer.status_code, error_of(answer)) == (400, "Row too large, was more than 2000000 bytes")
+    small = client.run("SELECT repeat('x', 100000) AS t FROM generate_series(1, 50)")  # together they may be larger
+    assert small["total_rows"] == 50
+
+
+def test_a_large_row_after_others_is_told_behind_them(narrow: SQLClient) -> None:
+    answer = narrow.send(
+        "SELECT repeat('x', CASE WHEN n = 3 THEN 100000000 ELSE n END) AS t FROM generate_series(1,3) n"
+    )
+    assert (answer.status_code, len(answer.json()["rows"])) == (200, 2)
+    assert error_of(answer) == "Row too large, was more than 2000000 bytes"
+
+
+def test_large_rows_are_for_copy_and_jobs(narrow: SQLClient) -> None:
+    assert len(narrow.copy_to("COPY (SELECT repeat('x', 20000000)) TO STDOUT").content) == 20_000_001
+    job = narrow.start_job("SELECT repeat('x', 20000000)")
+    assert narrow.job_in(job["job_id"], "done", "failed")["status"] == "done"

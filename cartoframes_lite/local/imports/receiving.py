@@ -13,7 +13,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from ..answers import RequestError
-from ..bodies import Parameters, body_parameters
+from ..bodies import Parameters, body_parameters, held_bytes, uploaded
 from .file_names import name_in
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ async def receive(request: Request, directory: Path, limit: int) -> Received:
     with _Writer(received, directory, limit) as writer:
         if content_type != b"multipart/form-data":
             writer.begin(name)
-            async for block in request.stream():
+            async for block in uploaded(request):
                 writer.write(block)
         else:
             await _read_parts(request, options.get(b"boundary", b""), received, writer)
@@ -132,7 +132,7 @@ class _Parts:
         self._name = ""
         self._content = bytearray()
         self._is_file = False
-        self._parts = self._fields_bytes = self._header_bytes = 0
+        self._parts = self.fields_bytes = self._header_bytes = 0
 
     def callbacks(self) -> MultipartCallbacks:
         """Return the callbacks."""
@@ -178,8 +178,8 @@ class _Parts:
             self._writer.write(data[start:end])
         else:
             self._content += data[start:end]
-            self._fields_bytes += end - start
-            if self._fields_bytes > _MAX_FIELDS_BYTES:
+            self.fields_bytes += end - start
+            if self.fields_bytes > _MAX_FIELDS_BYTES:
                 raise RequestError(f"the parameters have more than {_MAX_FIELDS_BYTES} bytes", status=413)
 
     def _end(self) -> None:
@@ -196,9 +196,11 @@ async def _read_parts(request: Request, boundary: bytes, received: Received, wri
         ended = True
 
     try:
-        parser = MultipartParser(boundary, {**_Parts(received, writer).callbacks(), "on_end": end})
-        async for block in request.stream():
+        parts = _Parts(received, writer)
+        parser = MultipartParser(boundary, {**parts.callbacks(), "on_end": end})
+        async for block in uploaded(request):
             parser.write(block)
+            await held_bytes(request).resize(parts.fields_bytes)
     except MultipartParseError as error:
         raise RequestError(f"the multipart body is broken: {error}") from error
     if not ended:

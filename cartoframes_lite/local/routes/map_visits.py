@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from ..access import Parameters, query_parameters
 from ..answers import JSON_TYPE, RequestError, safe_callback
+from ..bodies import held_bytes
 from ..maps.entrance import MapsDoor, Visit
 from ..maps.error_tile import error_tile
 from ..maps.json_input import MOST_BYTES, JSONInputError, parse_json
@@ -143,12 +144,13 @@ async def _read_body(request: Request) -> Any:
 async def _receive_body(request: Request) -> bytes:
     """Return the body, of which no more is kept than is allowed; raise MapError if there is more."""
     body, size = bytearray(), 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= MOST_BYTES:
-            body += chunk
-        elif size > _MOST_DRAINED_BYTES:
-            break
+    async with held_bytes(request).arriving():
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= MOST_BYTES:
+                body += chunk
+            elif size > _MOST_DRAINED_BYTES:
+                break
     if size > MOST_BYTES:
         raise MapError("request entity too large", status=400, kind="entity.too.large")
     return bytes(body)

@@ -202,22 +202,22 @@ async def _json_blocks(caller: Caller, asked: Query, sessions: Sessions) -> Asyn
     started = time.monotonic()
     async with sessions.open(caller.key.role) as session:
         type_names = await sessions.type_names(session)
-        outcome = _Outcome(asked)
+        outcome = _Outcome(asked, session)
         if asked.sql.strip():
             async for results in session.results(asked.sql):
                 for result in results:
                     await outcome.add(result)
                 if len(outcome.text) > BLOCK_CHARACTERS:
                     yield outcome.take()
-        outcome.finish(session, type_names, time.monotonic() - started)
+        outcome.finish(type_names, time.monotonic() - started)
         yield outcome.take()
 
 
 class _Outcome:
     """The answer of ``/sql`` while it grows."""
 
-    def __init__(self, asked: Query) -> None:
-        self._asked = asked
+    def __init__(self, asked: Query, session: Session) -> None:
+        self._asked, self._session = asked, session
         self._writer: Rows | None = None
         self._rows = 0
         self._counted: int | None = None
@@ -242,7 +242,7 @@ class _Outcome:
             if status == ExecStatus.TUPLES_OK:
                 self._columns = result
         elif status != ExecStatus.EMPTY_QUERY:
-            self._error = SQLError.of(result)
+            self._error = self._session.error(result)
 
     def take(self) -> bytes:
         """Return what has been written since the last time."""
@@ -250,7 +250,7 @@ class _Outcome:
         block, self.text = self.text.encode(), ""
         return block
 
-    def finish(self, session: Session, type_names: dict[int, str], seconds: float) -> None:
+    def finish(self, type_names: dict[int, str], seconds: float) -> None:
         """Write what follows the rows; raise SQLError if an error has come before any."""
         if self._error and not self._rows:
             raise self._error
@@ -263,7 +263,7 @@ class _Outcome:
         if self._error:
             members["total_rows"] = self._rows
             members["error"] = explain(self._error)[1]["error"]
-        for severity, message in session.notices:
+        for severity, message in self._session.notices:
             members.setdefault(f"{severity.lower()}s", []).append(message)
         ending = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
         self._parts.append(f"],{ending[1:]}" + (")" if self._asked.callback else ""))

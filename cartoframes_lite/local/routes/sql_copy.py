@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from ..access import Caller, Door, RefusedError
 from ..answers import RequestError, Streamed, explain, failure, json_answer
-from ..bodies import body_parameters
+from ..bodies import body_parameters, uploaded
 from ..pool import COPY_TIMEOUT_S, Sessions
 from ..session import Session, SQLError, UnexpectedCopyError
 from ..state import State
@@ -124,7 +124,7 @@ async def _copy_from(request: Request, caller: Caller, sessions: Sessions, aband
     async with sessions.open(caller.key.role, timeout_s=COPY_TIMEOUT_S) as session:
         left = await _quota_left(session)
         await session.start_copy_in(query)
-        body = request.stream()
+        body = uploaded(request)
         first = asyncio.ensure_future(anext(body, b""))
         try:
             await _hold_if_abandoned(first, abandoned_s)

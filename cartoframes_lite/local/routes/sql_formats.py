@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ..answers import JSON_TYPE, explain
 from ..pool import Sessions
-from ..session import Session, SQLError
+from ..session import Session
 from . import sql_gdal
 from .json_values import Rows
 from .sql_gdal import Export, columns, quoted
@@ -61,7 +61,7 @@ async def geojson(sessions: Sessions, role: str, export: Export) -> Blocks:
                     text += f'{separator}{{"type":"Feature","geometry":{geometry},"properties":{properties}}}'
                     separator = ","
                 elif result.status == ExecStatus.FATAL_ERROR:
-                    failed = SQLError.of(result)
+                    failed = session.error(result)
             if separator and len(text) > _BLOCK:
                 yield text.encode()
                 text = ""
@@ -178,7 +178,7 @@ async def _rows(session: Session, query: str) -> AsyncGenerator[PGresult, None]:
             if result.status == ExecStatus.SINGLE_TUPLE:
                 yield result
             elif result.status == ExecStatus.FATAL_ERROR:
-                failed = SQLError.of(result)
+                failed = session.error(result)
     if failed:
         raise failed
 

@@ -19,7 +19,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 
 from ..answers import RequestError
 from ..pool import Sessions
-from ..session import Session, SQLError
+from ..session import Session
 
 EXPORT_TIMEOUT_S = 300.0
 _BLOCK = 262_144
@@ -244,7 +244,7 @@ async def _fetch(session: Session, export: Export, found: list[Column]) -> pa.Ta
                     value = result.get_value(0, at)
                     column.append(None if value is None else value.decode())
             elif result.status == ExecStatus.FATAL_ERROR:
-                failed = SQLError.of(result)
+                failed = session.error(result)
     if failed:
         raise failed
     arrays = await asyncio.to_thread(lambda: [_array(*pair) for pair in zip(found, values, strict=True)])
