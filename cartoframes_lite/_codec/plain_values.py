@@ -38,14 +38,14 @@ def plain_all(values: list[Any], types: Iterable[type]) -> tuple[list[Any], int 
 
     ``types`` are those of the values.
     """
-    converters = {kind: found for kind in types if (found := _converter(kind)) is not None}
+    converters = {kind: convert for kind in types if (convert := _converter(kind)) is not None}
     if not converters:
         return values, None, None
     found: list[Any] = []
     for at, value in enumerate(values):
-        convert = converters.get(type(value))
+        own = converters.get(type(value))
         try:
-            found.append(value if convert is None else convert(value))
+            found.append(value if own is None else own(value))
         except LosesNames as refusal:
             return found, at, refusal
     return found, None, None
@@ -134,7 +134,7 @@ _CONVERTERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (datetime.date, lambda value: datetime.date(**_DATE_FIELDS(value))),
     (datetime.time, lambda value: datetime.time(**_TIME_FIELDS(value))),
     (datetime.timedelta, lambda value: datetime.timedelta(**_DURATION_FIELDS(value))),
-    (UUID, lambda value: UUID(int=UUID.int.__get__(value))),  # type: ignore[attr-defined]  # a slot
+    (UUID, lambda value: UUID(int=vars(UUID)["int"].__get__(value))),
     (dict, lambda value: dict(dict.items(value))),
     (list, list.copy),
     (tuple, _from_tuple),
