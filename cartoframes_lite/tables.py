@@ -9,7 +9,7 @@ from cartoframes_lite._client.answers import checked
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._codec import tables_sql
 from cartoframes_lite._codec.frame import THE_GEOM
-from cartoframes_lite._codec.names import is_cut, normalise, qualify
+from cartoframes_lite._codec.names import is_cut, normalise, qualify, refuse_system_name
 from cartoframes_lite._codec.publishing_sql import Staged
 from cartoframes_lite._codec.sources import single_statement
 from cartoframes_lite._publishing import publish
@@ -312,6 +312,7 @@ def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str
         raise ValueError(f"the table is named {new!r} already")
     if is_staging(new):
         raise ValueError(f"{new!r} is a name of staging tables, which the next write drops: choose another one")
+    refuse_system_name(new)
     if (if_exists == "fail" or is_cut(name)) and client.sql.has_table(None, new):
         normalised = "" if new == name else f", which is what {name!r} becomes,"
         raise TableExistsError(

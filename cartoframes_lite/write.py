@@ -12,7 +12,7 @@ import pandas as pd
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._codec.existing import ExistingTable
-from cartoframes_lite._codec.names import is_cut, normalise
+from cartoframes_lite._codec.names import is_cut, normalise, refuse_system_name
 from cartoframes_lite._codec.payload import Payload, conform, prepare, require_geometry, with_any_digits
 from cartoframes_lite._codec.plan import IfExists, Plan, plan_into, plan_new
 from cartoframes_lite._codec.publishing_sql import Staged
@@ -174,10 +174,7 @@ def table_named(name: str) -> str:
     table = normalise(name)
     if is_staging(table):
         raise ValueError(f"{table!r} is a name of staging tables, which the next write drops: choose another one")
-    if table.startswith("pg_"):
-        raise ValueError(
-            f"{table!r} begins as PostgreSQL's own tables do, which would be found in its place: rename it"
-        )
+    refuse_system_name(table)
     return table
 
 

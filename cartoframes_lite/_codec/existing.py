@@ -28,16 +28,21 @@ _DESCRIPTION = """jsonb_build_object(
  'triggers', EXISTS (SELECT FROM pg_trigger JOIN pg_proc function ON function.oid = tgfoid WHERE NOT tgisinternal
   AND (tgrelid = {table} OR tgrelid IN (SELECT relid FROM pg_partition_tree({table})))
   AND function.pronamespace IS DISTINCT FROM to_regnamespace('cartodb')::oid),
+ 'carto', EXISTS (SELECT FROM pg_trigger JOIN pg_proc function ON function.oid = tgfoid WHERE tgrelid = {table}
+  AND NOT tgisinternal AND function.pronamespace = to_regnamespace('cartodb')::oid),
  'attributes', (SELECT max(attnum) FROM pg_attribute WHERE attrelid = {table}),
  'columns', (SELECT jsonb_agg(jsonb_build_array(attname,
    CASE WHEN base.typnamespace = 'pg_catalog'::regnamespace OR base.typname IN ('geometry', 'geography')
     THEN base.typname ELSE format_type(base.oid, NULL) END,
    format_type(base.oid, typmod),
-   CASE WHEN base.typname = 'geometry' THEN postgis_typmod_srid(typmod) ELSE 0 END,
-   CASE WHEN base.typname = 'geometry' AND typmod <> -1 THEN postgis_typmod_dims(typmod) ELSE 4 END,
-   CASE WHEN base.typname = 'geometry' AND typmod <> -1 THEN postgis_typmod_type(typmod) ELSE 'Geometry' END)
+   CASE WHEN base.typname = 'geography' AND typmod = -1 THEN 4326
+    WHEN base.typname IN ('geometry', 'geography') THEN postgis_typmod_srid(typmod) ELSE 0 END,
+   CASE WHEN base.typname IN ('geometry', 'geography') AND typmod <> -1 THEN postgis_typmod_dims(typmod) ELSE 4 END,
+   CASE WHEN base.typname IN ('geometry', 'geography') AND typmod <> -1 THEN postgis_typmod_type(typmod)
+    ELSE 'Geometry' END,
+   to_jsonb(a) ->> 'attgenerated' <> '' OR to_jsonb(a) ->> 'attidentity' = 'a')
    ORDER BY attnum)
-  FROM pg_attribute CROSS JOIN LATERAL (
+  FROM pg_attribute a CROSS JOIN LATERAL (
    WITH RECURSIVE resolved AS (
     SELECT t.oid, atttypmod AS typmod, t.typtype, t.typbasetype, t.typtypmod FROM pg_type t WHERE t.oid = atttypid
     UNION ALL SELECT t.oid, d.typtypmod, t.typtype, t.typbasetype, t.typtypmod
@@ -59,11 +64,13 @@ class TableColumn:
     declared : str
         The type as it is written in SQL, with its length or precision, as ``numeric(10,2)``.
     srid : int
-        Of a geometry with a declared SRID; else 0.
+        Of a geometry with a declared SRID, or a geography; else 0.
     dims : int
         Of a geometry, the declared number of coordinates of a point; else 4.
     shape : str
         Of a geometry, the declared type, as ``PointZ``; ``Geometry`` if there is none.
+    is_computed : bool
+        Whether PostgreSQL alone gives it its values: it is generated, or an identity that is always generated.
     """
 
     name: str
@@ -72,11 +79,17 @@ class TableColumn:
     srid: int = 0
     dims: int = 4
     shape: str = "Geometry"
+    is_computed: bool | None = False
 
     @property
     def is_geometry(self) -> bool:
         """Whether it holds geometries."""
         return self.pgtype in ("geometry", "geography")
+
+    @property
+    def has_m(self) -> bool:
+        """Whether its points have a measure, which no frame has."""
+        return self.shape.endswith("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,8 @@ class ExistingTable:
         Whether policies hide rows from the key.
     triggers : bool
         Whether there are triggers that are not CARTO's.
+    is_carto : bool
+        Whether CARTO has made it a table of its own: it has put triggers on it.
     attributes : int
         How many of the 1,600 attribute numbers are used up, also by columns that are gone.
     signature : str
@@ -111,6 +126,7 @@ class ExistingTable:
     dependents: tuple[str, ...]
     row_security: bool
     triggers: bool
+    is_carto: bool
     attributes: int
     signature: str
 
@@ -128,6 +144,7 @@ class ExistingTable:
             tuple(told["dependents"] or ()),
             told["row_security"],
             told["triggers"],
+            told["carto"],
             int(told["attributes"] or 0),
             answer["signature"],
         )

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from cartoframes_lite._codec.json_text import NotJSON, check_jsonb
 from cartoframes_lite._codec.payload import Payload, PayloadColumn
 from cartoframes_lite._codec.pgtypes import bare, convertible, family, is_integer
+from cartoframes_lite._codec.refusal import shown
 from cartoframes_lite.errors import ConversionError
 
 
@@ -42,6 +44,8 @@ def fit_column(column: PayloadColumn, want: str) -> PayloadColumn:
             f"column {column.name!r} is {column.sql_type} in the frame and {want} in the table: "
             "convert it in the frame, or write to another table"
         )
+    if bare(want) == "jsonb" and family(column.sql_type) == "text":
+        _check_jsonb(column)
     if column.is_geometry or family(want) != "number":
         return replace(column, wanted=want)
     values = column.values
@@ -56,3 +60,15 @@ def fit_column(column: PayloadColumn, want: str) -> PayloadColumn:
     except pa.ArrowInvalid as error:
         raise ConversionError(f"column {column.name!r} does not fit {want}, its type in the table: {error}") from error
     return replace(column, wanted=want)
+
+
+def _check_jsonb(column: PayloadColumn) -> None:
+    """Refuse text of which jsonb would keep only a part, as of a key that is there twice."""
+    for row, text in enumerate(column.values.to_pylist()):
+        try:
+            if text is not None:
+                check_jsonb(text)
+        except NotJSON as error:
+            raise ConversionError(
+                f"column {column.name!r} has {error} in row {row}, {shown(text)}: mend it, or choose the type json"
+            ) from error

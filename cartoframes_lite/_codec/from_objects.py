@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from cartoframes_lite._codec.moments import from_datetimes, from_timedeltas
 from cartoframes_lite._codec.outgoing import Outgoing, chunked, send, send_json
+from cartoframes_lite._codec.plain_values import array_items, plain_all
 from cartoframes_lite._codec.refusal import BadValue
 
 # What PostgreSQL's numeric has room for: digits before and behind the decimal point.
@@ -67,9 +68,10 @@ def from_objects(objects: npt.NDArray[np.object_], name: str) -> Outgoing:
     values = objects.tolist()
     types = set(map(type, values))
     if not types <= _NEVER_MISSING:
+        values = _plain(values, types)
         # One mark for all that is missing: NaT beside text, for example, would make the column a mixed one.
         _refuse_signaling(values, types)
-        values = [None if gone else value for value, gone in zip(values, pd.isna(objects), strict=True)]
+        values = [None if gone else value for value, gone in zip(values, _missing(values), strict=True)]
         types = set(map(type, values))
     kinds = _kinds(types)
     if kinds and kinds <= {"list", "dict"}:
@@ -81,6 +83,19 @@ def from_objects(objects: npt.NDArray[np.object_], name: str) -> Outgoing:
     if found is None:
         raise _mixed(values, name, kinds)
     return Outgoing(chunked(found.values), "numeric", "text") if found.as_text else send(found.values, name)
+
+
+def _plain(values: list[Any], types: set[type]) -> list[Any]:
+    """Give the values of the built-in classes, in the place of those of classes that are made of them."""
+    found, at, refusal = plain_all(values, types)
+    if at is not None and refusal is not None:
+        raise BadValue(refusal.problem, at, values[at], refusal.advice) from refusal
+    return found
+
+
+def _missing(values: list[Any]) -> npt.NDArray[np.bool_]:
+    """Tell what pandas counts as missing, value by value."""
+    return np.asarray(pd.isna(np.fromiter(values, object, len(values))))
 
 
 def _refuse_signaling(values: list[Any], types: set[type]) -> None:
@@ -141,9 +156,7 @@ def _from_decimals(values: Sequence[Any]) -> _Scalars:
 
 
 def _decimal(value: Any) -> Decimal:
-    return (
-        value if isinstance(value, Decimal) else Decimal(int.__int__(value) if isinstance(value, int) else int(value))
-    )
+    return value if isinstance(value, Decimal) else Decimal(int(value))
 
 
 def _as_text(values: Sequence[Any]) -> _Scalars:
@@ -260,6 +273,7 @@ def _from_elements(lists: list[list[Any] | None], name: str) -> _Scalars | None:
     kinds = _kinds(types)
     if kinds & {"list", "dict"}:
         return None
+    flat = _plain(flat, types)
     if types & {type(pd.NA), type(pd.NaT)}:
         flat = [None if value is pd.NA or value is pd.NaT else value for value in flat]
     found = None
@@ -282,7 +296,7 @@ def _as_list(value: Any, at: int) -> list[Any] | None:
         return list(value)
     if value.ndim == 0:
         raise BadValue("an array without dimension", at, value, "make it a number")
-    return list(value) if value.dtype.kind in "mM" else value.tolist()  # which would make integers of some
+    return array_items(value)
 
 
 def _numbers(values: list[Any]) -> pa.Array | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,19 @@ _POINT_TYPE, _COLLECTION_TYPE = 0, 7
 _MAX_DEPTH = 100  # PostGIS reads no more than some 200
 _Z_FLAG = 0x80  # in the last byte of the type
 _POINT_BYTES = 25  # byte order, type, SRID, x and y
+
+_MISSING_TYPE = -1
+# The types of shapely by the names of PostGIS.
+_HELD = {
+    "point": (0,),
+    "linestring": (1, 2),
+    "polygon": (3,),
+    "multipoint": (4,),
+    "multilinestring": (5,),
+    "multipolygon": (6,),
+    "geometrycollection": (7,),
+}
+_SHAPES = {*_HELD, "geometry"}
 
 Geometries = npt.NDArray[np.object_]
 Coordinates = npt.NDArray[np.float64]
@@ -124,6 +138,32 @@ def with_dimension(geometries: Geometries, name: str, *, has_z: bool) -> Geometr
         )
     result: Geometries = shapely.force_3d(geometries) if has_z else shapely.force_2d(geometries)
     return result
+
+
+def first_of_other_shape(geometries: Geometries, shape: str) -> int | None:
+    """Find the first geometry that is not of a type as PostGIS names it, such as ``PointZ``; None if there is none."""
+    kind = shape.lower().removesuffix("m").removesuffix("z")
+    if kind == "geometry":
+        return None
+    # Of the types that shapely has not, as curves, a frame has none.
+    other = ~np.isin(shapely.get_type_id(geometries), [_MISSING_TYPE, *_HELD.get(kind, ())])
+    return int(other.argmax()) if other.any() else None
+
+
+def declared(sql_type: str) -> tuple[str, int]:
+    """Read the shape and the SRID that a type such as ``geometry(PointZ,4326)`` declares; 0 if it declares none.
+
+    Raises
+    ------
+    ValueError
+        If there is no such shape.
+    """
+    inside = re.fullmatch(r"[^(]*(?:\(\s*(\w+)\s*(?:,\s*(\w+)\s*)?\))?", sql_type.strip())
+    shape, srid = (inside[1] or "Geometry", inside[2] or "0") if inside else ("", "")
+    if shape.lower().removesuffix("m").removesuffix("z") not in _SHAPES or not srid.isdigit():
+        raise ValueError(f"{sql_type!r} is no type of geometries, such as 'geometry(Point,4326)'")
+    is_geography = sql_type.strip().lower().startswith("geography")
+    return shape, int(srid) or (4326 if is_geography else 0)
 
 
 def to_lon_lat(series: gpd.GeoSeries, name: str, has_z: bool) -> Geometries:

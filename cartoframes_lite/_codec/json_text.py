@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -12,12 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cartoframes_lite._codec.plain_values import LosesNames, array_items, plain
 from cartoframes_lite._codec.refusal import shown
 
 # Python's own limit for reading it again is about 1,000 levels, less those of the program that calls.
 MAX_DEPTH = 500
 _MAX_PARTS = 3 << 26  # at most three for each value, which takes at least 4 bytes of the 256 MB that a jsonb can have
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_NEGATIVE_ZERO = "the number -0.0, which jsonb would make 0.0 (add 0.0 to it)"
 _WHOLE_FROM = 1e16  # repr has an exponent from here on, and PostgreSQL writes such a number as an integer
 
 
@@ -46,6 +49,34 @@ def json_text(value: Any) -> str:
     return text
 
 
+def check_jsonb(text: str) -> None:
+    """Refuse JSON text of which jsonb would lose something.
+
+    Raises
+    ------
+    NotJSON
+        If it is no JSON, or has a key twice, or a negative zero.
+    """
+    try:
+        json.loads(text, object_pairs_hook=_check_keys, parse_int=_check_zero, parse_float=_check_zero)
+    except NotJSON:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise NotJSON(f"text that is no JSON ({error})") from error
+
+
+def _check_keys(pairs: list[tuple[str, Any]]) -> None:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        twice = next(key for at, key in enumerate(keys) if key in keys[:at])
+        raise NotJSON(f"the key {shown(twice)} twice, of which jsonb keeps one")
+
+
+def _check_zero(number: str) -> None:
+    if number.startswith("-") and not number.lower().partition("e")[0].strip("-0."):
+        raise NotJSON(_NEGATIVE_ZERO)
+
+
 def _parts(value: Any) -> list[str]:
     """Write the pieces of the text; with a stack of its own, so what contains itself ends at the limit of levels."""
     parts: list[str] = []
@@ -57,7 +88,7 @@ def _parts(value: Any) -> list[str]:
                 key, item = item
                 if not isinstance(key, str):
                     raise NotJSON(f"the key {shown(key)} of the type {type(key).__name__}: JSON has keys of text only")
-                parts.append(f"{encode_basestring(key)}: ")
+                parts.append(f"{encode_basestring(str.__str__(key))}: ")
             write = _SCALARS.get(type(item))
             if write is None and type(item) not in (list, dict):
                 item = _known(item)
@@ -85,9 +116,21 @@ def _opened(value: Any, parts: list[str], depth: int) -> tuple[Iterator[Any], st
         raise NotJSON("more values than a jsonb can hold")
     if isinstance(value, dict):
         parts.append("{")
+        if not set(map(type, value)) <= {str}:
+            _refuse_twins(value)
         return iter(value.items()), "}"
     parts.append("[")
     return iter(value), "]"
+
+
+def _refuse_twins(value: dict[Any, Any]) -> None:
+    """Refuse keys of the same text, which are two only because a class says so."""
+    texts: set[str] = set()
+    for key in value:
+        if isinstance(key, str):
+            if (text := str.__str__(key)) in texts:
+                raise NotJSON(f"the key {shown(text)} twice")
+            texts.add(text)
 
 
 def _integer(value: int) -> str:
@@ -99,6 +142,8 @@ def _integer(value: int) -> str:
 
 def _float(value: float) -> str:
     text = float.__repr__(value)
+    if text == "-0.0":
+        raise NotJSON(_NEGATIVE_ZERO)
     if -_WHOLE_FROM < value < _WHOLE_FROM:
         return text
     if text in ("nan", "inf", "-inf"):
@@ -110,6 +155,12 @@ def _known(value: Any) -> Any:
     """Give the JSON value that stands for another one."""
     if value is pd.NA or value is pd.NaT:
         return None
+    try:
+        value = plain(value)
+    except LosesNames as refusal:
+        raise NotJSON(f"{refusal.problem} {shown(value)}") from refusal
+    if type(value) in _JSON_TYPES:
+        return value
     for kinds, convert in _KNOWN:
         if isinstance(value, kinds):
             found = convert(value)
@@ -137,29 +188,17 @@ def _from_datetime64(value: np.datetime64) -> str | None:
 def _from_array(value: np.ndarray[Any, Any]) -> Any:
     if value.ndim == 0 and value.dtype == object:
         raise NotJSON("an array without dimension, of objects")
-    if value.dtype.kind not in "mM":
-        return value.tolist()
-    return list(value) if value.ndim else value[()]  # tolist() would make integers of some
-
-
-def _from_integer(value: Any) -> int:
-    if isinstance(value, np.timedelta64):  # an integer for NumPy
-        raise NotJSON(f"{value!r}")
-    return int(value)
+    if value.ndim:
+        return array_items(value)
+    return value[()] if value.dtype.kind in "mM" else value.tolist()  # which would make integers of some
 
 
 # The first that fits counts: a datetime is a date, too.
 _KNOWN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    (str, str.__str__),
     (np.datetime64, _from_datetime64),
     ((datetime.date, datetime.time), lambda value: value.isoformat()),
-    (np.bool_, bool),
-    (int, int.__int__),  # a class made of it may have a conversion of its own
-    (np.integer, _from_integer),
-    (float, float.__float__),
     (np.floating, _from_float),
-    (dict, dict),
-    ((list, tuple), list),
+    (tuple, list),
     (np.ndarray, _from_array),
 )
 _SCALARS: dict[type, Callable[[Any], str]] = {

@@ -22,6 +22,11 @@ _RESERVED_WORDS = """
     using verbose when where cmin cmax ctid tableoid xmin xmax action controller format
 """
 RESERVED = frozenset(_RESERVED_WORDS.split())
+# Tables and views of PostGIS and CARTO that are found by their bare names.
+_SYSTEM_TABLES = frozenset(
+    "spatial_ref_sys geometry_columns geography_columns raster_columns raster_overviews cdb_tablemetadata"
+    " cdb_tablemetadata_text cdb_conf cdb_analysis_catalog".split()
+)
 
 
 def normalise(name: Hashable) -> str:
@@ -32,6 +37,22 @@ def normalise(name: Hashable) -> str:
 def is_cut(name: Hashable) -> bool:
     """Say whether a label is too long, so that the end of it is lost when it is normalised."""
     return len(_whole(name)) > MAX_BYTES
+
+
+def refuse_system_name(table: str) -> None:
+    """Refuse a name for a table that one of PostgreSQL, PostGIS or CARTO has.
+
+    Raises
+    ------
+    ValueError
+        If one of the two would be found in the place of the other.
+    """
+    if table.startswith("pg_"):
+        raise ValueError(
+            f"{table!r} begins as PostgreSQL's own tables do, which would be found in its place: rename it"
+        )
+    if table in _SYSTEM_TABLES:
+        raise ValueError(f"{table!r} is a table of PostGIS or CARTO itself, which is not to be changed: rename yours")
 
 
 def is_unicode(text: str) -> bool:

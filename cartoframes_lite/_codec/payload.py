@@ -77,9 +77,26 @@ class PayloadColumn:
 
     def has_shape(self, shape: str) -> bool:
         """Say whether all geometries have a type as PostGIS names it, such as ``PointZ``; ``Geometry`` is any."""
-        kind = shape.removesuffix("M").removesuffix("Z").lower()
-        kinds = np.unique(shapely.get_type_id(self.values[~shapely.is_missing(self.values)]))
-        return kind == "geometry" or all(shapely.GeometryType(number).name.lower() == kind for number in kinds)
+        return geometry.first_of_other_shape(self.values, shape) is None
+
+    def require_shape(self, shape: str) -> None:
+        """Refuse geometries of another type, and any if they need a measure.
+
+        Raises
+        ------
+        ConversionError
+            If there is one that a column of this type cannot hold.
+        """
+        if shape.upper().endswith("M"):
+            raise ConversionError(
+                f"geometry column {self.name!r} cannot be {shape}: frames have no M values; choose another type or table"
+            )
+        row = geometry.first_of_other_shape(self.values, shape)
+        if row is not None:
+            raise ConversionError(
+                f"geometry column {self.name!r} has a {self.values[row].geom_type} in row {row}, and the column of the"
+                f" table holds {shape} only: convert it, or write to another table"
+            )
 
     def with_dimension(self, *, has_z: bool) -> PayloadColumn:
         """Give a column of geometries another dimension, if that changes no coordinate."""
@@ -284,7 +301,28 @@ def _geometry_column(series: gpd.GeoSeries, name: str, wanted: str | None = None
         values = geometry.to_lon_lat(series, name, has_z)
     else:
         values = geometry.with_z_where_empty(np.asarray(series.array), has_z=has_z)
-    return PayloadColumn(name, values, geometry_type(srid, has_z=has_z), wanted=wanted, srid=srid)
+    column = PayloadColumn(name, values, geometry_type(srid, has_z=has_z), wanted=wanted, srid=srid)
+    return column if wanted is None else _of_wanted_type(column, wanted)
+
+
+def _of_wanted_type(column: PayloadColumn, wanted: str) -> PayloadColumn:
+    """Check that geometries fit the type that the user asked for."""
+    if family(wanted) != "geometry":
+        raise ConversionError(
+            f"column {column.name!r} holds geometries, and dtype asks for {wanted}: convert it in the frame, e.g. to text"
+            " with to_wkt"
+        )
+    shape, srid = geometry.declared(wanted)
+    if srid != 0 and srid != column.srid:
+        raise ConversionError(
+            f"column {column.name!r} is written in EPSG:{column.srid}, and dtype asks for {wanted}: "
+            + ("the_geom is always in EPSG:4326" if column.name == THE_GEOM else f"use to_crs({srid})")
+        )
+    column.require_shape(shape)
+    has_z = shape.upper().endswith("Z")
+    if (has_z or "(" in wanted) and has_z != column.has_z:
+        column = replace(column.with_dimension(has_z=has_z), wanted=wanted)
+    return column
 
 
 def geometry_type(srid: int, *, has_z: bool) -> str:
@@ -353,6 +391,11 @@ def require_geometry(payload: Payload) -> None:
         raise ConversionError(
             f"column {THE_GEOM!r} is {shape.sql_type} and not a geometry: rename it, or make it one, e.g. with "
             f"geopandas.GeoSeries.from_wkt(df[{THE_GEOM!r}], crs=4326), or pass cartodbfy=False"
+        )
+    if shape is not None and shape.wanted and "4326" not in shape.wanted.replace("geography", ""):
+        raise ConversionError(
+            f"column {THE_GEOM!r} of a CARTO table is a geometry that declares EPSG:4326, and dtype asks for"
+            f" {shape.wanted}: ask for geometry(Geometry,4326), or pass cartodbfy=False"
         )
 
 

@@ -233,6 +233,8 @@ def holds(column: str, values: str) -> bool:
     return have == want or not family(have).startswith("number")
 
 
+_SERIAL = dict.fromkeys(("serial2", "smallserial"), "smallint")
+_SERIAL |= dict.fromkeys(("serial4", "serial"), "integer") | dict.fromkeys(("serial8", "bigserial"), "bigint")
 _TYPE_NAME = re.compile(
     # Of several words there are only these: others would be constraints of the column, as REFERENCES.
     r"""(?:double\ precision|(?:(?:national\ )?char(?:acter)?|bit)\ varying|national\ char(?:acter)?
@@ -256,4 +258,6 @@ def checked_type(sql_type: Any) -> str:
     """
     if not isinstance(sql_type, str) or not _TYPE_NAME.fullmatch(sql_type.strip()):
         raise ValueError(f'{sql_type!r} is not the name of a PostgreSQL type, such as "numeric(10,2)" or "text"')
+    if bare(sql_type) in _SERIAL:
+        raise ValueError(f"{sql_type!r} is no type but an integer with a default: use {_SERIAL[bare(sql_type)]!r}")
     return sql_type.strip()

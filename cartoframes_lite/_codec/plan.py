@@ -96,6 +96,7 @@ class Plan:
             drop=self.change.drop,
             add=[column for column in self.columns if column.name in self.change.add],
             cartodbfy=self.cartodbfy,
+            makes_carto_columns=self.change.makes_carto_columns,
             parts=parts,
         )
 
@@ -119,7 +120,10 @@ def plan_into(table: str, first: Payload, existing: ExistingTable, if_exists: If
     if not first.columns:
         raise ConversionError(f"the frame has no columns, so there is nothing to {if_exists} in {table!r}")
     replace = if_exists == "replace"
-    change = replacement(first, existing.columns, cartodbfy=cartodbfy) if replace else addition(first, existing.columns)
-    complete = set(CARTO_COLUMNS) <= set(existing.columns) - set(change.drop)
+    if replace:
+        change = replacement(first, existing.columns, cartodbfy=cartodbfy, is_carto=existing.is_carto)
+    else:
+        change = addition(first, existing.columns)
+    complete = existing.is_carto and set(CARTO_COLUMNS) <= set(existing.columns) - set(change.drop)
     remade = replace and cartodbfy and not complete
     return Plan(table, change.fitted(first), change, existing, replace=replace, cartodbfy=remade, numbered=False)

@@ -17,12 +17,16 @@ from cartoframes_lite._codec.carto_table_sql import make_carto_table, rename_bel
 from cartoframes_lite._codec.casts import cast, changed
 from cartoframes_lite._codec.column_changes_sql import change_columns
 from cartoframes_lite._codec.existing import ExistingTable, signature
+from cartoframes_lite._codec.indexes_sql import restore_indexes, save_indexes
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite._codec.payload import CARTODB_ID, PayloadColumn
 from cartoframes_lite._codec.staging_sql import RECEIPT, shape_of, state_of
 from cartoframes_lite._codec.statements import do_block
 
-_DECLARE = "n bigint; before bigint; told text; check_ text[]; shape text; place regclass; queue text;"
+_DECLARE = (
+    "n bigint; before bigint; told text; check_ text[]; shape text; place regclass; queue text; indexes jsonb;"
+    " lost jsonb;"
+)
 # Writers queue for at most this long, or a third of the statement timeout, and then again: waiting for others must not
 # be taken for a statement that takes too long.
 _QUEUE_MS = 4000
@@ -131,6 +135,7 @@ def publish_into(
     drop: Sequence[str] = (),
     add: Sequence[PayloadColumn] = (),
     cartodbfy: bool = False,
+    makes_carto_columns: bool = False,
     parts: Parts | None = None,
 ) -> str:
     """Compose the block that adds the rows of a staging table to a table, or replaces its rows by them.
@@ -153,6 +158,8 @@ def publish_into(
         Columns that go and come.
     cartodbfy : bool
         Make it a CARTO table again.
+    makes_carto_columns : bool
+        Add the columns of a CARTO table that are missing; it need not be written anew then.
     parts : Parts, optional
         Staging tables whose rows are written instead.
     """
@@ -168,7 +175,8 @@ def publish_into(
     if parts is None:
         steps += [_require_shape(f"{staged.oid:d}", staged), _check_values(literal(place), columns, new)]
     if not replace:
-        steps += [_check_srid(target, column) for column in columns if _joins_geometries(column, existing, new)]
+        joined = [column for column in columns if _joins_geometries(column, existing, new)]
+        steps += [_ONE_BY_ONE, *(_check_srid(target, column) for column in joined)] if joined else []
     if replace:
         steps.append(f"DELETE FROM ONLY {target};")
         if existing.triggers:
@@ -176,7 +184,8 @@ def publish_into(
                 f"IF EXISTS (SELECT FROM ONLY {target}) THEN"
                 " RAISE EXCEPTION 'CFL05 triggers of the table keep rows from being replaced'; END IF;"
             )
-    steps += change_columns(target, existing, drop, add)
+    changes = change_columns(target, existing, drop, add, makes_carto_columns=makes_carto_columns)
+    steps += [save_indexes(), *changes] if changes else []
     if existing.triggers:
         steps.append(f"SELECT {_NET_INSERTS} INTO before;")
     values = [cast(column) for column in columns]
@@ -196,7 +205,9 @@ def publish_into(
     if any(column.name == CARTODB_ID for column in columns):
         steps.append(set_sequence(schema, table))
     if cartodbfy:
-        steps.append(make_carto_table(schema, table, in_final_shape=False))
+        steps.append(make_carto_table(schema, table, in_final_shape=makes_carto_columns))
+    if changes:
+        steps.append(restore_indexes(target))
     # In the end: others may be waiting for this lock, and this transaction waits for nobody any more.
     steps.append(f"TRUNCATE TABLE ONLY {place};\nALTER TABLE {place} RENAME TO {quote(staged.name + RECEIPT)};")
     block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
@@ -284,6 +295,11 @@ def _joins_geometries(column: PayloadColumn, existing: ExistingTable, new: Conta
     """Say whether geometries come to those of a column that declares no SRID."""
     old = existing.columns.get(column.name)
     return column.is_geometry and old is not None and old.srid <= 0 and column.name not in new
+
+
+# Of two writers that find a column without rows, each with another CRS, one has to see what the other has written. The
+# lock is no lock of the table: other writers do not wait for it.
+_ONE_BY_ONE = "PERFORM pg_advisory_xact_lock(place::oid::bigint);"
 
 
 def _check_srid(target: str, column: PayloadColumn) -> str:

@@ -55,3 +55,9 @@ def test_what_would_lose_something_is_refused(values, want):
 def test_what_the_user_wants():
     payload = fit_wanted(prepare(pd.DataFrame({"a": [1.0], "b": [1]}), dtype={"a": "int4"}))
     assert [column.final_type for column in payload.columns] == ["int4", "bigint"]
+
+
+def test_json_text_of_which_jsonb_would_lose_something_is_refused_with_its_row():
+    with pytest.raises(ConversionError, match=r"'a' has the key 'k' twice, .* in row 1"):
+        fitted(["{}", '{"k": 1, "k": 2}'], "jsonb")
+    assert fitted(["{}", '{"k": 1, "k": 2}'], "json").final_type == "json"

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartoframes_lite._codec.json_text import MAX_DEPTH, NotJSON, json_text
+from cartoframes_lite._codec.json_text import MAX_DEPTH, NotJSON, check_jsonb, json_text
 
+# jsonb has no negative zero.
+FLOATS = st.floats(allow_nan=False, allow_infinity=False).map(lambda number: number + 0.0)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text('aé"\\\n'),
+    st.none() | st.booleans() | st.integers() | FLOATS | st.text('aé"\\\n'),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text('aé"\\'), inner, max_size=4),
 )
 
@@ -84,6 +86,8 @@ def array_in_itself():
         ([float("nan")], "the number nan"),
         ({"a": np.float64("inf")}, "the number inf"),
         (np.longdouble("0.1"), "more digits"),
+        ([1, -0.0], "the number -0.0"),
+        (np.array([-0.0]), "the number -0.0"),
         ([{1}], "of the type set"),
         ([Decimal(1)], "of the type Decimal"),
         ([b"a"], "of the type bytes"),
@@ -103,3 +107,25 @@ def test_what_would_change_is_refused(value, message):
 def test_the_deepest_that_is_written_can_be_read():
     value = nested(MAX_DEPTH, lambda inner: [inner])
     assert json.loads(json_text(value)) == value
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "b": {"a": [-1, -0.5, -0.0001, 1e-400]}}', "null", '"a"', "1" * 5000])
+def test_text_that_jsonb_keeps(text):
+    check_jsonb(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "a": 1}', "key 'a' twice"),
+        ('[{"b": {"a": 1, "\\u0061": 2}}]', "key 'a' twice"),
+        ("[-0]", "the number -0.0"),
+        ("-0.00e5", "the number -0.0"),
+        ("{'a': 1}", "no JSON"),
+        ("", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+    ],
+)
+def test_text_of_which_jsonb_would_lose_something(text, message):
+    with pytest.raises(NotJSON, match=message):
+        check_jsonb(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import math
 import re
 import uuid
 from decimal import Decimal
@@ -141,6 +142,8 @@ def is_same(sent: Any, read: Any) -> bool:
         return read == str(sent)
     if isinstance(sent, bool | np.bool_) or isinstance(read, bool | np.bool_):
         return type(bool(sent)) is type(read if isinstance(read, bool) else bool(read)) and bool(sent) is bool(read)
+    if isinstance(sent, float) and isinstance(read, float) and sent == 0:
+        return math.copysign(1, sent) == math.copysign(1, read)
     return bool(sent == read)
 
 

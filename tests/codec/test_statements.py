@@ -16,7 +16,7 @@ from cartoframes_lite._codec.statements import copy_in, copy_out
 HOSTILE = 'a"; DROP TABLE b; --'
 QUOTED = '"a""; DROP TABLE b; --"'
 STAGED = Staged("staging", 16400, 1)
-EXISTING = ExistingTable(16401, "r", {}, (), (), (), False, False, 3, "signature")
+EXISTING = ExistingTable(16401, "r", {}, (), (), (), False, False, True, 3, "signature")
 
 
 def test_reading_selects_the_sync_first_and_casts():
