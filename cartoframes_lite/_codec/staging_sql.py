@@ -27,10 +27,11 @@ def lease_has_run_out(table: str) -> str:
 
 
 def create_staging(schema: str, staging: str, columns: Sequence[PayloadColumn], *, keyed: bool) -> str:
-    """Compose the request that makes a staging table with a lease, and gives its oid; twice is the same as once."""
+    """Compose the request that makes a staging table with a lease, and gives its oid and name; twice is as once."""
     place = qualify(schema, staging)
     create = f"CREATE TABLE IF NOT EXISTS {place} ({column_definitions(columns, keyed=keyed)})"
-    return f"{create};\n{do_block(set_lease(schema, staging))};\nSELECT to_regclass({literal(place)})::oid::text AS oid"
+    answer = f"SELECT to_regclass({literal(place)})::oid::text AS oid, {literal(staging)} AS name"
+    return f"{create};\n{do_block(set_lease(schema, staging))};\n{answer}"
 
 
 def set_lease(schema: str, table: str) -> str:
@@ -89,9 +90,13 @@ def publication_state(schema: str, staging: str, oid: int, *, withdraw: bool = F
 
 
 def state_of(schema: str, staging: str, oid: int) -> str:
-    """Compose the query for what has become of a staging table, which does not wait."""
+    """Compose the query for what has become of a staging table, which does not wait.
+
+    The answer names the table, for something on the way can mix up answers.
+    """
     # A regclass whose table is gone is written as its number.
     return (
         f"SELECT CASE WHEN to_regclass({literal(qualify(schema, staging))})::oid = {oid:d} THEN 'pending'"
-        f" WHEN {oid:d}::regclass::text <> '{oid:d}' THEN 'published' ELSE 'gone' END AS state"
+        f" WHEN {oid:d}::regclass::text <> '{oid:d}' THEN 'published' ELSE 'gone' END AS state,"
+        f" {literal(staging)} AS name"
     )
