@@ -26,8 +26,12 @@ Slot = Callable[[], AbstractContextManager[None]]
 class Receipt:
     """What a worker says of a part that it has staged; an empty part has no table."""
 
-    table: str | None
-    rows: int
+    staged: Staged | None
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return 0 if self.staged is None else self.staged.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,14 @@ class Uploader:
         """
         payload = self.plan.fitted(conform(with_any_digits(self.prepare(frame)), self.model), 1)
         if not payload.rows:
-            return Receipt(None, 0)
+            return Receipt(None)
         destination = Destination(Client(self.credentials, progress=False), self.schema, self.plan.table)
         upload = Upload(self.plan.columns, self.plan.first.schema(), lambda: iter([payload]), keyed=False)
         with self.slot():
-            table = until_admitted(
+            staged = until_admitted(
                 lambda: stage_part(destination, upload, self.whole, number, compression=self.compression)
             )
-        return Receipt(table, payload.rows)
+        return Receipt(staged)
 
 
 def model_of(payload: Payload) -> Payload:
@@ -98,7 +102,10 @@ def write_parts(destination: Destination, plan: Plan, upload: Callable[[str], Se
     """
     with parts(destination, plan.columns, keyed=plan.keyed) as whole:
         receipts = upload(whole.name)
-        suffixes = tuple(receipt.table.removeprefix(whole.name) for receipt in receipts if receipt.table is not None)
-        staged = Staged(whole.name, whole.oid, sum(receipt.rows for receipt in receipts), whole.shape)
-        transaction = plan.publish(destination.schema, staged, Parts(suffixes))
+        full = [receipt.staged for receipt in receipts if receipt.staged is not None]
+        staged = Staged(whole.name, whole.oid, sum(part.rows for part in full), whole.shape)
+        gathered = Parts(
+            tuple(part.name.removeprefix(whole.name) for part in full), tuple((part.oid, part.rows) for part in full)
+        )
+        transaction = plan.publish(destination.schema, staged, gathered)
         publish(destination, staged, transaction, leaves_receipt=plan.change is not None)

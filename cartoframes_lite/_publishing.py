@@ -45,7 +45,9 @@ REFUSALS: dict[str, type[CartoError]] = {
 }
 
 
-def publish(destination: Destination, staged: Staged, transaction: str, *, leaves_receipt: bool) -> None:
+def publish(
+    destination: Destination, staged: Staged, transaction: str, *, leaves_receipt: bool, may_replan: bool = False
+) -> None:
     """Run the publishing transaction until it is known to have happened, or to be refused.
 
     Parameters
@@ -56,13 +58,16 @@ def publish(destination: Destination, staged: Staged, transaction: str, *, leave
         The block.
     leaves_receipt : bool
         Whether it renames the staging table to a receipt, and not to the new table.
+    may_replan : bool, default False
+        Whether the staging table is kept for another try if the table is another one than the write was planned for.
+        Whoever gives that up calls ``withdraw``.
 
     Raises
     ------
     PublishUnknown
         If the server does not say what has become of it.
     TableChangedError
-        If the table is another one than the write was planned for. The staging table is still there then.
+        If the table is another one than the write was planned for.
     ConversionError
         If a value would not survive its type in the table.
     CartoError
@@ -74,7 +79,7 @@ def publish(destination: Destination, staged: Staged, transaction: str, *, leave
         try:
             what = f"publishing {destination.table!r}"
             answer = run(destination.client.sql, destination.client.batch, transaction, what=what)
-            if not _is_proof(answer):  # of a batch job, or not of the database at all
+            if not _is_proof(answer, staged):  # of a batch job, or not of the database at all
                 raise ConnectionFailed("the answer does not say that the rows are published")
         except CartoError as error:
             code = refusal_code(error)
@@ -90,12 +95,18 @@ def publish(destination: Destination, staged: Staged, transaction: str, *, leave
                 if state == "pending":
                     time.sleep(_PAUSE_S * lost)
                     continue
-            elif code == CHANGED:
+            elif code == CHANGED and may_replan:
                 state = _ask(destination, staged) if lost else "pending"  # it can be planned again
             else:
                 state = _settle(destination, staged)
             if state == "gone" and lost:
                 raise _unknown(destination, staged) from error
+            if state == "gone" and code == _GONE and leaves_receipt:
+                # The request may have been repeated on the way, and the receipt of the first dropped by somebody else.
+                raise PublishUnknown(
+                    f"somebody else dropped the staging table with the rows for {destination.table!r}, before they were"
+                    f" published or after that: look whether {destination.table!r} has them"
+                ) from error
             if state != "published":
                 raise _explained(destination, error, code) from error
         break
@@ -103,8 +114,16 @@ def publish(destination: Destination, staged: Staged, transaction: str, *, leave
         drop(destination, [staged.name + RECEIPT])
 
 
-def _is_proof(answer: Any) -> bool:
-    return isinstance(answer, dict) and answer.get("rows") == [{"state": "published"}]
+def withdraw(destination: Destination, staged: Staged) -> bool:
+    """Give up rows that are not to be published, also by a request that is still on its way.
+
+    Returns False if they were published in the meantime.
+    """
+    return _settle(destination, staged) != "published"
+
+
+def _is_proof(answer: Any, staged: Staged) -> bool:
+    return isinstance(answer, dict) and answer.get("rows") == [{"state": "published", "name": staged.name}]
 
 
 def refusal_code(error: CartoError) -> str | None:
@@ -144,7 +163,10 @@ def _ask(destination: Destination, staged: Staged, *, withdraw: bool = False) ->
     question = publication_state(destination.schema, staged.name, staged.oid, withdraw=withdraw)
     for asked in range(1, _QUESTIONS + 1):
         try:
-            return str(destination.client.sql.row(question, "state")["state"])
+            row = destination.client.sql.row(question, "state", "name")
+            if row["name"] != staged.name:
+                raise ConnectionFailed("the answer is that to another request")
+            return str(row["state"])
         except CartoError as error:
             if asked == _QUESTIONS:
                 raise _unknown(destination, staged) from error

@@ -21,7 +21,7 @@ from cartoframes_lite._codec.publishing_sql import Staged
 from cartoframes_lite._codec.staging_sql import create_staging
 from cartoframes_lite._codec.statements import copy_in
 from cartoframes_lite._lease import kept
-from cartoframes_lite._staging_names import at_work, part_name, staging_name
+from cartoframes_lite._staging_names import begin_write, end_write, part_name
 from cartoframes_lite._target import Destination, drop, inspect_target
 from cartoframes_lite.errors import CartoError, ConnectionFailed, PublishUnknown, QueryTimeout, ServerError
 
@@ -58,7 +58,7 @@ def stage(
     destination: Destination, upload: Upload, *, compression: Compression, progress: bool | None
 ) -> Iterator[Staged]:
     """Fill a staging table, and keep it until the context is left; after an error it is dropped."""
-    staged = _fill_one(destination, upload, _own_name, compression=compression, progress=progress)
+    staged = _fill_one(destination, upload, begin_write, compression=compression, progress=progress)
     with _cleaned_up(destination, staged.name), kept(destination.client, destination.schema, staged.name):
         yield staged
 
@@ -69,18 +69,13 @@ def _cleaned_up(destination: Destination, staging: str) -> Iterator[None]:
     try:
         yield
     except PublishUnknown:
+        end_write(staging)
         raise
     except BaseException:
         drop(destination, [staging])
+        end_write(staging)
         raise
-    finally:
-        at_work.discard(staging)
-
-
-def _own_name() -> str:
-    name = staging_name()
-    at_work.add(name)
-    return name
+    end_write(staging, leaves_nothing=True)
 
 
 @contextmanager
@@ -90,7 +85,7 @@ def parts(destination: Destination, columns: tuple[PayloadColumn, ...], *, keyed
     Gives a staging table without rows. It is there until the write is published or given up: then it goes first, so
     that a part that comes later can tell that it is too late.
     """
-    name = _own_name()
+    name = begin_write()
     try:
         whole = _create(destination, name, columns, keyed=keyed)
         with kept(destination.client, destination.schema, name):
@@ -103,7 +98,7 @@ def parts(destination: Destination, columns: tuple[PayloadColumn, ...], *, keyed
     else:
         _drop_parts(destination, name)
     finally:
-        at_work.discard(name)
+        end_write(name)
 
 
 def _drop_parts(destination: Destination, whole: str) -> None:
@@ -115,7 +110,9 @@ def _drop_parts(destination: Destination, whole: str) -> None:
     drop(destination, [name for name, _ in leftovers if name.startswith(whole)])
 
 
-def stage_part(destination: Destination, upload: Upload, whole: str, number: int, *, compression: Compression) -> str:
+def stage_part(
+    destination: Destination, upload: Upload, whole: str, number: int, *, compression: Compression
+) -> Staged:
     """Stage a part of the rows in a table of its own, which is another one at each try.
 
     So what is still on its way from a worker that was given up reaches a table that nobody asks for.
@@ -129,7 +126,7 @@ def stage_part(destination: Destination, upload: Upload, whole: str, number: int
     if not destination.client.sql.has_table(destination.schema, whole):
         drop(destination, [staged.name])
         raise CartoError(f"partition {number} arrived after the write to {destination.table!r} had ended")
-    return staged.name
+    return staged
 
 
 def _fill_one(
@@ -148,8 +145,8 @@ def _fill_one(
             try:
                 return _fill(destination, upload, pieces, staging, compression)
             except BaseException as error:
-                at_work.discard(staging)
                 drop(destination, [staging])
+                end_write(staging)
                 broke = isinstance(error, ConnectionFailed | ServerError) and not pieces.source_failed
                 if not broke or attempt == _ATTEMPTS:
                     raise
@@ -160,7 +157,9 @@ def _fill_one(
 def _create(destination: Destination, staging: str, columns: tuple[PayloadColumn, ...], *, keyed: bool) -> Staged:
     """Make a staging table without rows."""
     request = create_staging(destination.schema, staging, columns, keyed=keyed)
-    row = destination.client.sql.row(request, "oid", "shape")
+    row = destination.client.sql.row(request, "oid", "shape", "name")
+    if row["name"] != staging:
+        raise ConnectionFailed("the answer is that to another request")
     return Staged(staging, checked(int, row["oid"], "the staging table"), 0, str(row["shape"]))
 
 

@@ -13,7 +13,7 @@ from cartoframes_lite._codec.names import is_cut, normalise, qualify, refuse_sys
 from cartoframes_lite._codec.publishing_sql import Staged
 from cartoframes_lite._codec.sources import single_statement
 from cartoframes_lite._publishing import publish
-from cartoframes_lite._staging_names import at_work, is_staging, staging_name
+from cartoframes_lite._staging_names import begin_write, end_write, is_staging
 from cartoframes_lite._target import Destination, drop
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
@@ -95,11 +95,18 @@ def delete_table(table_name: str, credentials: Credentials | None = None) -> boo
     (True, False)
     """
     client = Client(credentials)
-    schema, oid = _find(client, table_name)
-    if oid is None:
+    schema, version = _find(client, table_name)
+    if version is None:
         return False
-    client.sql.row(tables_sql.drop_table(schema, table_name, oid), "dropped")
+    _change(client, tables_sql.drop_table(schema, table_name, version), "dropped", version)
     return True
+
+
+def _change(client: Client, request: str, what: str, version: tables_sql.Version) -> None:
+    """Run a request that changes a table once, however often it is sent, and check that the answer is to that."""
+    row = client.sql.row(request, what)
+    if row[what] != version.oid:
+        raise ConnectionFailed("the answer is that to another request: look whether the table was changed")
 
 
 def rename_table(
@@ -139,14 +146,15 @@ def rename_table(
     client = Client(credentials)
     client.sql.require_table(None, table_name)
     new = free_name(client, table_name, new_table_name, if_exists)
-    schema, oid = _find(client, table_name)
-    if oid is None:
+    schema, version = _find(client, table_name)
+    if version is None:
         raise TableNotFoundError(f"the table {table_name!r} was dropped just now")
     replaced = _find(client, new)[1] if if_exists == "replace" else None
     try:
-        client.sql.row(tables_sql.rename_table(schema, table_name, oid, new, replaced), "renamed")
+        replaced_oid = None if replaced is None else replaced.oid
+        _change(client, tables_sql.rename_table(schema, table_name, version, new, replaced_oid), "renamed", version)
     except (ConnectionFailed, ServerError) as error:
-        if not _is_renamed(client, table_name, oid):
+        if not _is_renamed(client, table_name, version.oid):
             raise PublishUnknown(
                 f"the connection broke while {table_name!r} was renamed to {new!r}, and a request may still be on its"
                 " way: look which of the two names there is"
@@ -322,34 +330,42 @@ def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str
     return new
 
 
-def _find(client: Client, table: str) -> tuple[str, int | None]:
-    """Ask for the schema of the account, and for the oid of a table or view in it."""
-    row = client.sql.row(tables_sql.find_table(table), "schema", "oid")
-    return checked(lambda row: (str(row["schema"]), None if row["oid"] is None else int(row["oid"])), row, "the table")
+def _find(client: Client, table: str) -> tuple[str, tables_sql.Version | None]:
+    """Ask for the schema of the account, and for a table or view in it."""
+
+    def read(answer: Any) -> tuple[str, tables_sql.Version | None]:
+        if answer["table"] != table:
+            raise ValueError("the answer is that to another request")
+        if answer["oid"] is None:
+            return str(answer["schema"]), None
+        return str(answer["schema"]), tables_sql.Version(int(answer["oid"]), int(answer["changed_by"]))
+
+    row = client.sql.row(tables_sql.find_table(table), "answer")
+    return checked(read, row["answer"], f"the table {table!r}")
 
 
 def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: bool) -> str:
     """Fill a staging table with the rows of a query, and give it its name when it is complete."""
     schema, replaced = _find(client, new)
-    replaced = replaced if if_exists == "replace" else None
-    destination, name = Destination(client, schema, new), staging_name()
-    at_work.add(name)
+    replaced_oid = replaced.oid if replaced is not None and if_exists == "replace" else None
+    destination, name, is_published = Destination(client, schema, new), begin_write(), False
     try:
         staging = tables_sql.stage_query(schema, name, query, make_carto=cartodbfy)
         run(client.sql, client.batch, staging, what=f"creating {new!r}")
-        oid = _find(client, name)[1]
-        if oid is None:
+        made = _find(client, name)[1]
+        if made is None:
             raise CartoError(
                 f"the table {new!r} was not created: somebody else dropped the staging table with its rows"
             )
-        staged = Staged(name, oid, 0)
-        publishing = tables_sql.publish_copy(schema, staged, new, replaced, make_carto=cartodbfy)
+        staged = Staged(name, made.oid, 0)
+        publishing = tables_sql.publish_copy(schema, staged, new, replaced_oid, make_carto=cartodbfy)
         publish(destination, staged, publishing, leaves_receipt=False)
+        is_published = True
     except PublishUnknown:
         raise
     except BaseException:
         drop(destination, [name])
         raise
     finally:
-        at_work.discard(name)
+        end_write(name, leaves_nothing=is_published)
     return new

@@ -16,7 +16,7 @@ from cartoframes_lite._codec.names import is_cut, normalise, refuse_system_name
 from cartoframes_lite._codec.payload import Payload, conform, prepare, require_geometry, with_any_digits
 from cartoframes_lite._codec.plan import IfExists, Plan, plan_into, plan_new
 from cartoframes_lite._codec.publishing_sql import Staged
-from cartoframes_lite._publishing import publish
+from cartoframes_lite._publishing import publish, withdraw
 from cartoframes_lite._staging import Compression, Upload, stage
 from cartoframes_lite._staging_names import is_staging
 from cartoframes_lite._target import Destination, inspect_target, require_writable, sweep
@@ -218,15 +218,20 @@ def _publish(
     while True:
         transaction = plan.publish(destination.schema, staged)
         try:
-            publish(destination, staged, transaction, leaves_receipt=plan.change is not None)
-        except TableChangedError:
-            existing = inspect_target(destination.client, destination.table).existing
-            if existing is None or time.monotonic() > deadline:
-                raise
-            check_target(destination.table, destination.table, existing, if_exists)
-            again = plan_into(destination.table, first, existing, if_exists, cartodbfy=cartodbfy)
-            if not again.stages_like(plan):
-                raise
+            publish(destination, staged, transaction, leaves_receipt=plan.change is not None, may_replan=True)
+        except TableChangedError as changed:
+            try:
+                existing = inspect_target(destination.client, destination.table).existing
+                if existing is None or time.monotonic() > deadline:
+                    raise changed
+                check_target(destination.table, destination.table, existing, if_exists)
+                again = plan_into(destination.table, first, existing, if_exists, cartodbfy=cartodbfy)
+                if not again.stages_like(plan):
+                    raise changed
+            except (CartoError, ValueError):
+                if withdraw(destination, staged):
+                    raise
+                return
             plan = again
         else:
             return

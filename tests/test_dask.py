@@ -394,9 +394,9 @@ def test_a_part_with_other_rows_than_its_receipt_says_is_not_published(credentia
     stage_part = _staging.stage_part
 
     def with_one_more(destination, upload, whole, number, **arguments):
-        name = stage_part(destination, upload, whole, number, **arguments)
-        sql.send(f'INSERT INTO "{name}" (a) VALUES (0)')
-        return name
+        staged = stage_part(destination, upload, whole, number, **arguments)
+        sql.send(f'INSERT INTO "{staged.name}" (a) VALUES (0)')
+        return staged
 
     monkeypatch.setattr("cartoframes_lite._part_uploads.stage_part", with_one_more)
     ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
@@ -451,7 +451,7 @@ def test_a_thousand_parts_are_published_by_one_batch_job():
     names = [_staging_names.part_name(whole, number) for number in range(1000)]
     suffixes = tuple(name.removeprefix(whole) for name in names)
     staged = Staged(whole, 4_000_000_000, 250_000_000, "d41d8cd98f00b204e9800998ecf8427e")
-    transaction = plan.publish("public", staged, Parts(suffixes))
+    transaction = plan.publish("public", staged, Parts(suffixes, ()))
     assert len(json.dumps({"query": transaction})) <= sql_batch._MAX_PAYLOAD_BYTES
 
 

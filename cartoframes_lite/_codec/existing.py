@@ -14,7 +14,7 @@ from cartoframes_lite._codec.names import literal, qualify
 from cartoframes_lite._codec.staging_sql import lease_has_run_out
 from cartoframes_lite._codec.statements import do_block
 
-_ANSWER = "cartoframes_lite.answer"  # a setting of the transaction carries the answer out of the block
+ANSWER = "cartoframes_lite.answer"  # a setting of the transaction carries the answer out of the block
 
 # What decides how rows get in, and whether replacing them harms anything else. {table} is a regclass.
 _DESCRIPTION = """jsonb_build_object(
@@ -176,9 +176,9 @@ def inspect(table: str, leftovers_of: str) -> str:
         "IF place IS NOT NULL THEN\n"
         f"told := {_DESCRIPTION.format(table='place')};\n"
         "END IF;\n"
-        f"PERFORM set_config({literal(_ANSWER)}, jsonb_build_object("
+        f"PERFORM set_config({literal(ANSWER)}, jsonb_build_object("
         "'schema', current_schema(), 'oid', place::oid::text,"
         f" 'table', told, 'signature', md5(told::text), 'leftovers', {leftovers})::text, true);"
     )
     block = do_block(body, declare="place regclass; told jsonb;")
-    return f"{block};\nSELECT current_setting({literal(_ANSWER)})::json AS answer"
+    return f"{block};\nSELECT current_setting({literal(ANSWER)})::json AS answer"

@@ -10,6 +10,7 @@ through both the SQL API and the Batch API.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,8 @@ from cartoframes_lite._codec.staging_sql import RECEIPT, shape_of, state_of
 from cartoframes_lite._codec.statements import do_block
 
 _DECLARE = (
-    "n bigint; before bigint; told text; check_ text[]; shape text; place regclass; queue text; indexes jsonb;"
-    " lost jsonb;"
+    "n bigint; before bigint; told text; found text; check_ text[]; shape text; place regclass; queue text;"
+    " indexes jsonb; lost jsonb;"
 )
 # Writers queue for at most this long, or a third of the statement timeout, and then again: waiting for others must not
 # be taken for a statement that takes too long.
@@ -62,9 +63,23 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The staging tables of a write in parts, in order; their names begin with that of the whole."""
+    """The staging tables of a write in parts, in order; their names begin with that of the whole.
+
+    Attributes
+    ----------
+    suffixes : tuple of str
+        The rest of the names.
+    contents : tuple of (int, int)
+        Of each table the oid and how many rows were sent: other parts must not make up for what one has lost.
+    """
 
     suffixes: tuple[str, ...]
+    contents: tuple[tuple[int, int], ...]
+
+    @property
+    def checksum(self) -> str:
+        """One short text for the contents, for batch jobs have 16 KB."""
+        return hashlib.md5("".join(f"{oid} {rows}," for oid, rows in self.contents).encode()).hexdigest()
 
 
 def publish_new(
@@ -105,7 +120,7 @@ def publish_new(
         steps.append(_gather(schema, staged, parts, place, columns, values, names))
     steps += [
         f"SELECT count(*) INTO n FROM {place};",
-        _require_rows(staged),
+        _require_rows(staged, parts),
         "" if parts is not None else _check_values(literal(place), columns, names),
         f"ALTER TABLE {place} RENAME TO {quote(table)};",
         f"COMMENT ON TABLE {target} IS NULL;",
@@ -195,7 +210,7 @@ def publish_into(
         names = ", ".join(quote(column.name) for column in columns)
         steps.append(f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM {place};")
         steps.append("GET DIAGNOSTICS n = ROW_COUNT;")
-    steps.append(_require_rows(staged))
+    steps.append(_require_rows(staged, parts))
     if existing.triggers:
         steps.append(
             f"SET CONSTRAINTS ALL IMMEDIATE;\nSELECT {_NET_INSERTS} - before INTO n;\n"
@@ -233,7 +248,8 @@ def lock_staging(place: str, staged: Staged) -> str:
         " FROM pg_settings WHERE name = 'statement_timeout';\n"
         "PERFORM set_config('lock_timeout', queue, true), set_config('quote_all_identifiers', 'off', true),"
         " set_config('extra_float_digits', '1', true), set_config('datestyle', 'ISO, YMD', true);\n"
-        f"IF to_regclass({literal(place)}) IS NOT NULL THEN LOCK TABLE {place} IN EXCLUSIVE MODE; END IF;\n"
+        # It can go while it is waited for.
+        f"BEGIN LOCK TABLE {place} IN EXCLUSIVE MODE; EXCEPTION WHEN undefined_table THEN NULL; END;\n"
         f"IF to_regclass({literal(place)})::oid IS DISTINCT FROM {staged.oid:d} THEN"
         " RAISE EXCEPTION 'CFL03 the staging table is not there any more'; END IF;"
     )
@@ -249,11 +265,20 @@ def _require_shape(place: str, staged: Staged) -> str:
     )
 
 
-def _require_rows(staged: Staged) -> str:
-    """Compare the number of rows, in n, with those that were sent: a request that arrived twice doubles them."""
-    return (
+def _require_rows(staged: Staged, parts: Parts | None) -> str:
+    """Compare the number of rows, in n, with those that were sent: a request that arrived twice doubles them.
+
+    Of parts, ``found`` has the oid and the number of rows of each.
+    """
+    total = (
         f"IF n <> {staged.rows:d} THEN RAISE EXCEPTION"
         f" 'CFL04 % rows arrived, and {staged.rows:d} were sent: something on the way repeats requests', n; END IF;"
+    )
+    if parts is None:
+        return total
+    return (
+        f"{total}\nIF md5(found) <> '{parts.checksum}' THEN RAISE EXCEPTION"
+        " 'CFL04 the partitions are not as they were sent: something on the way repeats requests'; END IF;"
     )
 
 
@@ -335,7 +360,7 @@ def _gather(
     names = ", ".join(quote(column.name) for column in columns)
     insert = f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM "
     return (
-        "before := 0;\n"
+        "before := 0; found := '';\n"
         f"FOREACH told IN ARRAY string_to_array({literal(','.join(('', *parts.suffixes)))}, ',') LOOP\n"
         f"told := format('%I.%I', {literal(schema)}, {literal(staged.name)} || told);\n"
         f"{_require_shape('told::regclass', staged)}\n"
@@ -343,6 +368,7 @@ def _gather(
         f"{_check_values('told', columns, new)}\n"
         f"EXECUTE {literal(insert)} || told USING before;\n"
         "GET DIAGNOSTICS n = ROW_COUNT; before := before + n;\n"
+        "found := concat(found, to_regclass(told)::oid, ' ', n, ',');\n"
         "EXECUTE 'DROP TABLE ' || told;\n"
         "END LOOP;\nn := before;"
     )

@@ -30,7 +30,7 @@ def lease_has_run_out(table: str) -> str:
 
 
 def create_staging(schema: str, staging: str, columns: Sequence[PayloadColumn], *, keyed: bool) -> str:
-    """Compose the request that makes a staging table with a lease, and gives its oid and its shape.
+    """Compose the request that makes a staging table with a lease, and gives its oid, its shape and its name.
 
     Twice is the same as once.
     """
@@ -39,7 +39,8 @@ def create_staging(schema: str, staging: str, columns: Sequence[PayloadColumn], 
     shape = f"PERFORM set_config({literal(_SHAPE)}, {shape_of(f'to_regclass({literal(place)})')}, true);"
     return (
         f"{create};\n{do_block(f'{set_lease(schema, staging)}{chr(10)}{shape}')};\n"
-        f"SELECT to_regclass({literal(place)})::oid::text AS oid, current_setting({literal(_SHAPE)}) AS shape"
+        f"SELECT to_regclass({literal(place)})::oid::text AS oid, current_setting({literal(_SHAPE)}) AS shape,"
+        f" {literal(staging)} AS name"
     )
 
 
@@ -114,12 +115,15 @@ def publication_state(schema: str, staging: str, oid: int, *, withdraw: bool = F
 
 
 def state_of(schema: str, staging: str, oid: int) -> str:
-    """Compose the query for what has become of a staging table, which does not wait."""
+    """Compose the query for what has become of a staging table, which does not wait.
+
+    The answer names the table, for something on the way can mix up answers.
+    """
     # A regclass whose table is gone is written as its number.
     return (
         f"SELECT CASE WHEN to_regclass({literal(qualify(schema, staging))})::oid = {oid:d} THEN 'pending'"
         f" WHEN {oid:d}::regclass::text = '{oid:d}' THEN 'gone'"
         f" WHEN to_regclass({literal(qualify(schema, staging + RECEIPT))})::oid IS DISTINCT FROM {oid:d}"
         f" AND starts_with(obj_description({oid:d}, 'pg_class'), {literal(_MARK)}) THEN 'moved'"
-        " ELSE 'published' END AS state"
+        f" ELSE 'published' END AS state, {literal(staging)} AS name"
     )

@@ -1,12 +1,15 @@
 """The SQL that makes, renames and drops whole tables.
 
-Every change is bound to the oid of the table that it is meant for: a request that arrives twice, or late, finds another
-table under that name, and leaves it alone.
+Every change is bound to the version of the table that it is meant for: a request that arrives twice, or late, finds
+another table under that name, or the same one changed since, and leaves it alone.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from cartoframes_lite._codec.carto_table_sql import make_carto_table, rename_belongings
+from cartoframes_lite._codec.existing import ANSWER
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite._codec.payload import CARTODB_ID
@@ -15,29 +18,70 @@ from cartoframes_lite._codec.staging_sql import set_lease
 from cartoframes_lite._codec.statements import CARTO_SRIDS, do_block
 
 
+# A version is looked at after the lock has been waited for.
+_READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A table as it is defined at a moment.
+
+    Attributes
+    ----------
+    oid : int
+    changed_by : int
+        The transaction that last renamed or altered it; rows that come and go do not matter.
+    """
+
+    oid: int
+    changed_by: int
+
+    def is_current(self) -> str:
+        """Compose the condition that the table has not been renamed, altered or dropped since."""
+        return f"EXISTS (SELECT FROM pg_class WHERE oid = {self.oid:d} AND xmin = '{self.changed_by:d}'::xid)"
+
+
 def find_table(table: str) -> str:
-    """Compose the question for the schema of the account, and for the oid of a table or view in it."""
-    place = f"to_regclass(quote_ident(current_schema()) || '.' || {literal(qualify(None, table))})"
-    return f"SELECT current_schema() AS schema, {place}::oid::text AS oid"
+    """Compose the question for the schema of the account, and for the version of a table or view in it."""
+    name = literal(qualify(None, table))
+    # In a block, for the SQL API lets only the master key read the catalogs.
+    block = do_block(
+        f"place := to_regclass(quote_ident(current_schema()) || '.' || {name});\n"
+        f"PERFORM set_config({literal(ANSWER)}, jsonb_build_object('table', {literal(table)},"
+        " 'schema', current_schema(), 'oid', place::oid::text, 'changed_by', (SELECT xmin::text FROM pg_class WHERE oid = place))::text, true);",
+        declare="place regclass;",
+    )
+    return f"{block};\nSELECT current_setting({literal(ANSWER)})::json AS answer"
 
 
-def drop_table(schema: str, table: str, oid: int) -> str:
+def drop_table(schema: str, table: str, version: Version) -> str:
     """Compose the request that drops a table, once, and says so: any other answer is none of the database."""
     place = qualify(schema, table)
-    drop = do_block(f"IF to_regclass({literal(place)})::oid = {oid:d} THEN DROP TABLE {place}; END IF;")
-    return f"{drop};\nSELECT {oid:d} AS dropped"
+    drop = do_block(
+        f"IF to_regclass({literal(place)})::oid = {version.oid:d} THEN\n"
+        f"LOCK TABLE {place} IN ACCESS EXCLUSIVE MODE;\n"
+        f"IF NOT {version.is_current()} THEN {_changed(table)} END IF;\n"
+        f"DROP TABLE {place};\nEND IF;"
+    )
+    return f"{_READ_COMMITTED};\n{drop};\nSELECT {version.oid:d} AS dropped"
 
 
-def rename_table(schema: str, table: str, oid: int, new: str, replaced_oid: int | None) -> str:
+def _changed(table: str) -> str:
+    return f"RAISE EXCEPTION 'the table % was changed or dropped meanwhile', {literal(table)};"
+
+
+def rename_table(schema: str, table: str, version: Version, new: str, replaced_oid: int | None) -> str:
     """Compose the request that gives a table another name; the table that has it goes, if it is meant to."""
     old_place, new_place = qualify(schema, table), qualify(schema, new)
     steps = f"{_make_room(new_place, replaced_oid)}\nALTER TABLE {old_place} RENAME TO {quote(new)};"
     rename = do_block(
-        f"IF to_regclass({literal(old_place)})::oid = {oid:d} THEN\n{steps}\n"
-        f"ELSIF to_regclass({literal(new_place)})::oid IS DISTINCT FROM {oid:d} THEN"
-        f" RAISE EXCEPTION 'the table % was changed or dropped meanwhile', {literal(table)}; END IF;"
+        f"IF to_regclass({literal(new_place)})::oid IS DISTINCT FROM {version.oid:d} THEN\n"
+        f"IF to_regclass({literal(old_place)})::oid IS DISTINCT FROM {version.oid:d} THEN {_changed(table)} END IF;\n"
+        f"LOCK TABLE {old_place} IN ACCESS EXCLUSIVE MODE;\n"
+        f"IF NOT {version.is_current()} THEN {_changed(table)} END IF;\n"
+        f"{steps}\nEND IF;"
     )
-    return f"{rename};\nSELECT {oid:d} AS renamed"
+    return f"{_READ_COMMITTED};\n{rename};\nSELECT {version.oid:d} AS renamed"
 
 
 def name_of(oid: int) -> str:

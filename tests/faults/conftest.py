@@ -13,6 +13,8 @@ import cartoframes_lite as cfl
 from cartoframes_lite import _publishing, _staging
 from cartoframes_lite.local import LocalCarto
 
+ABANDONED_S = 0.3
+
 
 @pytest.fixture
 def is_long(pytestconfig: pytest.Config) -> bool:
@@ -21,8 +23,9 @@ def is_long(pytestconfig: pytest.Config) -> bool:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for milliseconds where the client waits for seconds."""
+def quick(carto: LocalCarto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for milliseconds where the client, or the server behind a broken upload, waits for seconds."""
+    monkeypatch.setattr(carto._state, "abandoned_upload_s", ABANDONED_S)
     monkeypatch.setattr(_staging, "_PAUSE_S", 0.0005)
     monkeypatch.setattr(_publishing, "_PAUSE_S", 0.0005)
     monkeypatch.setattr("cartoframes_lite._client.retry._FIRST_S", 0.0005)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 BLOCK_BYTES = 1 << 16
 _DRAIN_S = 2.0
 _OPENING_BYTES = 4096
+_ANSWERED_S = 8.0  # a lock is waited for half of that
 
 Side = Literal["request", "response"]
 Deed = Literal["cut", "hold", "slow", "answer", "late", "twice", "again"]
@@ -50,6 +51,10 @@ class Fault:
         the connection of the client, and the server gets the request ``pause_s`` later. ``twice`` sends the request to
         the server two times, and the client gets the second answer; ``again`` gives it the first, and sends the request
         once more ``pause_s`` later.
+    before : int or bytes, optional
+        Of ``late`` and ``again``: another request, told as in ``request``, which waits until the server has got and
+        answered this one; if it does not come, ``wait_for_late`` delivers. A client that gets ``instead``, or sees its
+        connection closed, has gone on by then, so that the requests arrive in another order.
     for_good : bool
         Nobody gets through from then on, until ``heal``.
     abrupt : bool
@@ -68,16 +73,13 @@ class Fault:
     abrupt: bool = False
     pause_s: float = 0.0
     instead: bytes = b""
+    before: int | bytes | None = None
     then: Callable[[], None] | None = None
     fired: bool = False
 
     def meets(self, exchange: Exchange, side: Side) -> bool:
         """Say whether it is meant for this half of an exchange, and has not happened yet."""
-        if self.fired or side != self.side:
-            return False
-        if isinstance(self.request, bytes):
-            return self.request in exchange.opening
-        return self.request == exchange.number
+        return not self.fired and side == self.side and exchange.is_named(self.request)
 
 
 @dataclass(slots=True)
@@ -99,6 +101,10 @@ class Exchange:
     opening: bytes
     head_bytes: int
     bytes: dict[Side, int] = field(default_factory=lambda: {"request": 0, "response": 0})
+
+    def is_named(self, name: int | bytes) -> bool:
+        """Say whether it has this number, or contains this near its beginning."""
+        return name in self.opening if isinstance(name, bytes) else name == self.number
 
 
 def is_complete(request: bytes) -> bool:
@@ -139,6 +145,7 @@ class FaultProxy:
         self.exchanges: list[Exchange] = []
         self._dead = False
         self.late: set[socket.socket] = set()
+        self._kept: list[tuple[int | bytes, bytes]] = []
         self._open: dict[threading.Thread, socket.socket] = {}
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -146,7 +153,7 @@ class FaultProxy:
     def play(self, *faults: Fault) -> None:
         """Begin a new record, with these faults."""
         with self._lock:
-            self._faults, self.exchanges, self._dead = faults, [], False
+            self._faults, self.exchanges, self._dead, self._kept = faults, [], False, []
 
     def heal(self) -> None:
         """Let everything pass again."""
@@ -154,6 +161,7 @@ class FaultProxy:
 
     def wait_for_late(self) -> None:
         """Wait until the requests that come late have been dealt with."""
+        self.deliver(None)
         while self.late:
             time.sleep(0.002)
 
@@ -208,13 +216,27 @@ class FaultProxy:
         return None
 
     def repetition(self, exchange: Exchange) -> Fault | None:
-        """Give the fault that sends this request more than once."""
-        faults = (fault for fault in self._faults if fault.deed in ("twice", "again"))
+        """Give the fault that sends this request more than once, or behind another one."""
+        faults = (fault for fault in self._faults if fault.deed in ("twice", "again") or fault.before is not None)
         return next((fault for fault in faults if fault.meets(exchange, "request")), None)
+
+    def keep(self, before: int | bytes, request: bytes) -> None:
+        """Keep a whole request until another one comes."""
+        with self._lock:
+            self._kept.append((before, request))
+
+    def deliver(self, exchange: Exchange | None) -> None:
+        """Send what was kept until this request came; None stands for the end."""
+        with self._lock:
+            due = [kept for kept in self._kept if exchange is None or exchange.is_named(kept[0])]
+            self._kept = [kept for kept in self._kept if kept not in due]
+        for _, request in due:
+            with contextlib.suppress(OSError):
+                self.send_once_more(request)
 
     def send_once_more(self, request: bytes) -> None:
         """Send a whole request on a connection of its own, and wait for the answer."""
-        with socket.create_connection(self._there) as far:
+        with socket.create_connection(self._there, timeout=_ANSWERED_S) as far:
             far.sendall(request)
             far.recv(BLOCK_BYTES)
 
@@ -234,7 +256,8 @@ class FaultProxy:
 
     def keeps(self, exchange: Exchange) -> bool:
         """Say whether a request is to come late, so that nothing of it is passed on now."""
-        return any(fault.deed == "late" and fault.meets(exchange, "request") for fault in self._faults)
+        late = (fault for fault in self._faults if fault.deed == "late" and fault.before is None)
+        return any(fault.meets(exchange, "request") for fault in late)
 
     @property
     def is_dead(self) -> bool:
@@ -268,6 +291,7 @@ class _Passage:
                     if self._proxy.is_dead:
                         return
                     self._exchange, answered = self._proxy.begin(block), False
+                    self._proxy.deliver(self._exchange)
                 if not self._pass(block, "request"):
                     return
 
@@ -279,8 +303,7 @@ class _Passage:
         repetition = self._proxy.repetition(exchange) if side == "request" else None
         if repetition is not None:
             exchange.bytes[side] += len(block)
-            self._repeat(repetition, block)
-            return True
+            return self._repeat(repetition, block)
         fault = self._proxy.fault(exchange, side, block)
         before = exchange.bytes[side]
         exchange.bytes[side] += len(block)
@@ -306,17 +329,26 @@ class _Passage:
             _trickle(end, rest, fault.pause_s)
         return fault.deed in ("hold", "slow")
 
-    def _repeat(self, fault: Fault, block: bytes) -> None:
+    def _repeat(self, fault: Fault, block: bytes) -> bool:
+        """Collect a request and send it as often, and as late, as the fault says; return as ``_pass``."""
         self._kept += block
         if not is_complete(self._kept):
-            return
+            return True
         request, self._kept = self._kept, b""
         fault.fired = True
-        if fault.deed == "twice":
+        if fault.then is not None:
+            fault.then()
+        if fault.before is not None:
+            self._proxy.keep(fault.before, request)
+        elif fault.deed == "twice":
             self._proxy.send_once_more(request)
         else:
             self._proxy.again(request, fault.pause_s)
-        self._far.sendall(request)
+        if fault.deed != "late":
+            self._far.sendall(request)
+        elif fault.instead:
+            self._answer(fault.instead)
+        return fault.deed != "late"
 
     def _cut(self, *, abrupt: bool) -> None:
         for end in (self._near, self._far):

@@ -83,3 +83,60 @@ def test_a_copy_is_there_once_or_not_at_all(mark, deed, proxy, through, carto, d
     cfl.to_carto(FRAME, "another", carto.credentials)
     assert database.leftovers() == []
     TALLY.faults += 1
+
+
+@pytest.mark.parametrize("told", ["again", "lost", "504"])
+def test_a_rename_that_arrives_after_it_was_undone(told, proxy, through, carto):
+    """It is the same table, under the same name, and all the same not to be renamed once more."""
+    cfl.to_carto(FRAME, "t", carto.credentials)
+    late = Fault(b"RENAME+TO", deed="again" if told == "again" else "late", before=b"never")
+    late.instead = answer("504 Gateway Timeout") if told == "504" else b""
+    proxy.play(late)
+    assert cfl.rename_table("t", "u", through) == "u"
+    assert cfl.rename_table("u", "t", through) == "t"
+    proxy.wait_for_late()
+    TALLY.faults += 1
+    assert cfl.list_tables(carto.credentials) == ["t"]
+
+
+@pytest.mark.parametrize("told", ["again", "lost", "504"])
+def test_a_delete_that_is_overtaken_by_a_table_of_that_name(told, proxy, through, carto):
+    cfl.to_carto(FRAME, "t", carto.credentials)
+    late = Fault(b"DROP+TABLE", deed="again" if told == "again" else "late", before=b"never")
+    late.instead = answer("504 Gateway Timeout") if told == "504" else b""
+    proxy.play(late)
+    assert cfl.delete_table("t", through)
+    cfl.copy_table(cfl.to_carto(FRAME, "u", carto.credentials), "t", through)
+    proxy.wait_for_late()
+    TALLY.faults += 1
+    assert len(cfl.read_carto("t", carto.credentials)) == 3
+
+
+@pytest.mark.parametrize("if_exists", ["fail", "replace"])
+@pytest.mark.parametrize("told", ["again", "lost", "504"])
+def test_a_copy_whose_requests_are_overtaken(told, if_exists, proxy, through, carto, database, is_long):
+    cfl.to_carto(FRAME, "t", carto.credentials)
+    requests = {b"CREATE+TABLE": [b"regclass", b"RENAME+TO", b"never"], b"RENAME+TO": [b"LOCK+TABLE", b"never"]}
+    for request, overtakers in requests.items():
+        for before in overtakers if is_long else overtakers[-1:]:
+            if if_exists == "replace":
+                cfl.to_carto(FRAME.assign(a=0), "u", carto.credentials)
+            late = Fault(request, deed="again" if told == "again" else "late", before=before)
+            late.instead = answer("504 Gateway Timeout") if told == "504" else b""
+            proxy.play(late)
+            try:
+                cfl.copy_table("t", "u", through, if_exists=if_exists)
+            except cfl.CartoError:
+                assert cfl.has_table("u", carto.credentials) == (if_exists == "replace")
+                expected = [0, 0, 0]
+            else:
+                expected = [1, 2, 3]
+            proxy.wait_for_late()
+            proxy.heal()
+            database.settle()
+            TALLY.faults += 1
+            if cfl.has_table("u", carto.credentials):
+                assert list(cfl.read_carto("u", carto.credentials)["a"]) == expected
+                cfl.delete_table("u", carto.credentials)
+            cfl.to_carto(FRAME, "another", carto.credentials, if_exists="replace")
+            assert database.leftovers() == []

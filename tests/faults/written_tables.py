@@ -88,8 +88,13 @@ class Database:
     """Looks into the tables of an account behind the back of its API."""
 
     def __init__(self, carto: LocalCarto) -> None:
+        self._dsn = carto.dsn
+        self.connection = self.connect()
+
+    def connect(self) -> psycopg.Connection[dict[str, Any]]:
+        """Open a connection of its own."""
         # Nothing is prepared: the columns of the table change.
-        self.connection = psycopg.connect(carto.dsn, autocommit=True, row_factory=dict_row, prepare_threshold=None)
+        return psycopg.connect(self._dsn, autocommit=True, row_factory=dict_row, prepare_threshold=None)
 
     def rows(self) -> Rows | None:
         """Read the table; None if there is none. Also proves that no id is there twice."""

@@ -1,0 +1,19 @@
+"""Another process, which writes a small table, and so sweeps, for each line on stdin: BASE_URL; the key comes first."""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+
+import cartoframes_lite as cfl
+
+if __name__ == "__main__":
+    credentials = cfl.Credentials(api_key=sys.stdin.readline().strip(), base_url=sys.argv[1])
+    for _ in sys.stdin:
+        try:
+            cfl.to_carto(pd.DataFrame({"a": [1]}), "theirs", credentials, if_exists="replace", progress=False)
+        except cfl.CartoError as error:  # the database may be gone for a moment
+            print(type(error).__name__, flush=True)
+        else:
+            print("written", flush=True)
