@@ -91,6 +91,8 @@ def incoming(pgtype: str) -> Incoming:
     if name.removeprefix("_") in BINARY_ELEMENTS and name.startswith("_"):
         select = f"array_send({{}}::{name[1:]}[])"
         return Incoming(pa.large_binary(), select, Kind.BINARY_ARRAY, element=name[1:])
+    if name == "_record":  # of which to_json would make objects
+        return Incoming(pa.large_string(), "to_json({}::text[])::text", Kind.ARRAY, element="text")
     if name.startswith("_"):
         return Incoming(pa.large_string(), "to_json({})::text", Kind.ARRAY, element=name[1:])
     return _INCOMING.get(name, _TEXT)

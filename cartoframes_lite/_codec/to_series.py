@@ -142,13 +142,16 @@ _INFINITIES = ["Infinity", "-Infinity"]
 
 
 def _json_parser(values: pa.ChunkedArray) -> Callable[[str], Any]:
-    """Choose the parser: floats are only checked where one can be too large, for that takes time."""
+    """Choose the parser: floats are only checked where one can be too large, for that takes time.
+
+    Where there is an exponent, the digits before it count as well: 250 digits and e99 are too large.
+    """
     if pc.any(pc.match_substring_regex(values, _LARGE_FLOAT)).as_py():
         return partial(json.loads, parse_float=_finite)
     return json.loads
 
 
-_LARGE_FLOAT = r"[eE]\+?\d\d\d|\d{309}"
+_LARGE_FLOAT = r"\d[eE]\+?\d|\d{309}"
 
 
 def _finite(text: str) -> float:
