@@ -189,7 +189,19 @@ class SQL:
             return {}
         selected = ", ".join(f'{oid}::regtype::text AS "{oid}"' for oid in unknown.values())
         row = self.row(f"SELECT {selected}", *unknown.values())
-        return {text: str(row[oid]) for text, oid in unknown.items()}
+        names = {text: str(row[oid]) for text, oid in unknown.items()}
+        arrays = [name for name in names.values() if name.endswith("[]")]
+        if not arrays:
+            return names
+        # A domain is announced as the type below it, but not an array of a domain.
+        selected = ", ".join(f'(NULL::{name})[1] AS "{number}"' for number, name in enumerate(arrays))
+        elements = self._transport.json("POST", PATH, idempotent=True, form={"q": f"SELECT {selected}"}, read=_columns)
+        of_domains = {
+            arrays[int(element.name)]: f"_{element.pgtype}"
+            for element in elements
+            if element.pgtype.isidentifier() and not element.pgtype.startswith("_")
+        }
+        return {text: of_domains.get(name, name) for text, name in names.items()}
 
     def schema(self) -> str:
         """Ask for the schema of the account."""
