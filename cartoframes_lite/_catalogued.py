@@ -10,7 +10,8 @@ from typing import cast, get_args
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.nonpublic import silently
-from cartoframes_lite._client.visualizations import Access, Permission, check_privacy
+from cartoframes_lite._client.visualizations import Access, Permission, require_privacy
+from cartoframes_lite._codec.names import split_schema
 from cartoframes_lite._synced import Synced
 from cartoframes_lite.errors import CartoError
 from cartoframes_lite.visualizations import Visualization
@@ -84,8 +85,8 @@ class Catalogued(Synced):
 
     @privacy.setter
     def privacy(self, privacy: Privacy) -> None:
+        require_privacy(privacy)
         client = Client(self.credentials)
-        check_privacy(privacy)
         client.sql.require_table(*self._place)
         client.visualizations.set_privacy(self.name, privacy)
 
@@ -124,8 +125,7 @@ class Catalogued(Synced):
     @property
     def _place(self) -> tuple[str | None, str]:
         """The schema, None for that of the account, and the table."""
-        schema, _, table = self.name.rpartition(".")
-        return schema or None, table
+        return split_schema(self.name)
 
     def _repr_html_(self) -> str:
         """Show what the catalogue says, if there is an answer."""

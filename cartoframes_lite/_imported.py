@@ -10,6 +10,7 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.import_codes import title
 from cartoframes_lite._client.imports import CollisionStrategy, ImportOptions, Privacy
 from cartoframes_lite._client.uploads import File
+from cartoframes_lite._codec.names import split_schema
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ImportFailed
 from cartoframes_lite.imports import ImportJob
@@ -38,6 +39,9 @@ class Named:
 
     name: str
     credentials: Credentials | None = None
+
+    def __post_init__(self) -> None:
+        split_schema(self.name)
 
 
 class Imported(Named):

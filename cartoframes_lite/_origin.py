@@ -8,7 +8,7 @@ from typing import Any
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._codec.frame import WEB_MERCATOR
-from cartoframes_lite._codec.names import qualify
+from cartoframes_lite._codec.names import qualify, split_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite._codec.sources import is_query, single_statement
 from cartoframes_lite.credentials import Credentials
@@ -39,15 +39,28 @@ def origin_of(source: str, schema: str | None) -> Origin:
         # The line break ends a comment at the end of the query.
         return Origin(f"(\n{single_statement(source)}\n) AS _query", query=source)
     table = source.strip()
-    if schema is None and "." in table:
-        schema, table = table.split(".", 1)
+    if schema is None:
+        schema, table = split_schema(table)
     return Origin(qualify(schema, table), table=table, schema=schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The columns of a source, and the layout of its tables: two that differ are not of one state of the tables."""
+
+    columns: list[SourceColumn]
+    layout: str | None
 
 
 def probe(client: Client, origin: Origin) -> list[SourceColumn]:
     """Ask for the columns and their types, without rows."""
+    return probe_layout(client, origin).columns
+
+
+def probe_layout(client: Client, origin: Origin) -> Probed:
+    """Ask for the columns and their types, without rows, and for the layout of the tables below them."""
     try:
-        return client.sql.columns(origin.sql)
+        return Probed(*client.sql.columns_and_layout(origin.sql, is_query=origin.table is None))
     except SQLError:
         if origin.table is not None:
             client.sql.require_table(origin.schema, origin.table)

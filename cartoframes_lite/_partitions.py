@@ -35,6 +35,7 @@ _RANGED = {
 }
 # A column has one dtype in all partitions, whichever of them has a NULL.
 _NULLABLE = {"int16": "Int16", "int32": "Int32", "int64": "Int64", "bool": "boolean"}
+_MOST_PARTITIONS = 2**31  # times the number of a row it is a bigint
 _UNKNOWN = "it cannot be known whether {what} changes while it is read in parts; consistent=False reads it all the same"
 
 
@@ -132,14 +133,15 @@ def cut(
     is_known = f"{name} {_RANGED[column.pgtype]}"
     begins = f"number % {chunk_rows:d} = 0"
     if npartitions is not None:
+        npartitions = min(npartitions, _MOST_PARTITIONS)
         begins = f"(number = 0 OR number * {npartitions:d} / known <> (number - 1) * {npartitions:d} / known)"
     # By COPY: no statement timeout, and exact values.
     query = (
-        f"WITH _size AS (SELECT count(*) AS rows, count(*) FILTER (WHERE {is_known}) AS known,"
-        f" max({name}) FILTER (WHERE {is_known}) AS last FROM {origin.sql}),"
-        f" _numbered AS (SELECT {name} AS first, row_number() OVER (ORDER BY {name}) - 1 AS number FROM {origin.sql}"
-        f" WHERE {is_known})"
-        f" SELECT DISTINCT rows, known, first, last FROM _size LEFT JOIN _numbered ON {begins} ORDER BY first"
+        "SELECT DISTINCT rows, known, first, last FROM"  # not WITH: a table may have the name of what that would define
+        f" (SELECT count(*) AS rows, count(*) FILTER (WHERE {is_known}) AS known,"
+        f" max({name}) FILTER (WHERE {is_known}) AS last FROM {origin.sql}) AS _size"
+        f" LEFT JOIN (SELECT {name} AS first, row_number() OVER (ORDER BY {name}) - 1 AS number FROM {origin.sql}"
+        f" WHERE {is_known}) AS _numbered ON {begins} ORDER BY first"
     )
     found = until_admitted(lambda: read_carto(query, credentials, progress=False))
     rows, known = int(found["rows"].iloc[0]), int(found["known"].iloc[0])

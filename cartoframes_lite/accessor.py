@@ -86,8 +86,8 @@ class CartoAccessor:
             If the frame comes from a query, or from somewhere else; or from an account whose credentials are
             neither in use any more nor the default.
         """
-        origin = self._frame.attrs.get("carto", {})
-        if "table" not in origin:
+        origin = self._frame.attrs.get("carto")
+        if not isinstance(origin, dict) or not {"table", "schema", "base_url"} <= origin.keys():
             raise CartoError(
                 "this frame was not read from a table and not written to one: write it with "
                 "df.carto.to_table(name), or use cartoframes_lite.Dataset(name)"

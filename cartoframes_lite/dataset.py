@@ -114,7 +114,7 @@ class Dataset(Catalogued):
         """Read the rows; parameters, result and errors are those of ``read_carto``."""
         schema, table = self._place
         return read_carto(
-            f"TABLE {qualify(schema, table)}" if is_query(self.name) else self.name,
+            f"TABLE {qualify(schema, table)}" if is_query(self.name) or self.name != self.name.strip() else self.name,
             self.credentials,
             columns=columns,
             limit=limit,
@@ -242,7 +242,9 @@ class Dataset(Catalogued):
     def sync(self) -> Sync | None:
         """The synchronization that fills it, None if there is none."""
         client = Client(self.credentials)
-        _, table = self._place
+        schema, table = self._place
+        if schema is not None and schema != client.sql.schema():
+            return None  # those of others are not shown
         for found in client.syncs.list():
             if found.name == table:
                 return Sync.of_synchronization(found, client.credentials)

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite._codec.refusal import shown
 from cartoframes_lite._codec.statements import copy_out
 from cartoframes_lite._codec.to_series import Backend
-from cartoframes_lite._origin import Origin, origin_of, probe, select
+from cartoframes_lite._origin import Origin, Probed, origin_of, probe_layout, select
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, decode_error, error_from_response
 
@@ -140,23 +140,22 @@ def read_carto(
     check_source(source, columns, dtype_backend)
     check_count("limit", limit, least=0)
     check_count("chunksize", chunksize, least=1)
-    if isinstance(index_col, list | tuple) and not index_col:
-        raise ValueError("index_col names no column: leave it out to get numbers from 0")
+    index = _index_labels(index_col)
     client = Client(credentials, progress=progress)
     origin = origin_of(source, schema)
 
     def begin() -> _Stream:
-        found = probe(client, origin)
-        selected = select(found, columns, source)
-        _check_index(selected, index_col)
+        found = probe_layout(client, origin)
+        selected = select(found.columns, columns, source)
+        _check_index(selected, index or [])
         return _Stream(client, origin, found, selected, limit, progress)
 
     def finish(stream: _Stream, batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
         frame = from_arrow(
             batches, stream.columns, decode_geom=decode_geom, coerce_float=coerce_float, backend=dtype_backend
         )
-        if index_col is not None:
-            frame = frame.set_index(index_col)
+        if index is not None:
+            frame = frame.set_index(index)
         frame.attrs["carto"] = origin.note(client.credentials)
         return frame
 
@@ -205,8 +204,20 @@ def check_count(name: str, value: object, *, least: int) -> None:
         raise ValueError(f"{name} must be a whole number from {least} to {_MOST_ROWS}, not {shown(value)}")
 
 
-def _check_index(selected: list[SourceColumn], index_col: Hashable | Sequence[Hashable] | None) -> None:
-    wanted = index_col if isinstance(index_col, list | tuple) else [] if index_col is None else [index_col]
+def _index_labels(index_col: object) -> list[Hashable] | None:
+    """List the columns of the index: pandas takes arrays for its values, and a tuple for one label."""
+    if index_col is None:
+        return None
+    is_one = isinstance(index_col, str | bytes) or not isinstance(index_col, Collection | pd.Index | np.ndarray)
+    labels: list[Any] = [index_col] if is_one else list(cast("Iterable[Any]", index_col))
+    if not labels:
+        raise ValueError("index_col names no column: leave it out to get numbers from 0")
+    if not all(isinstance(label, Hashable) for label in labels) or len(set(labels)) < len(labels):
+        raise ValueError(f"index_col must be the name of a column, or a list of different names, not {index_col!r}")
+    return labels
+
+
+def _check_index(selected: list[SourceColumn], wanted: list[Hashable]) -> None:
     names = [column.name for column in selected]
     unknown = [label for label in wanted if label not in names]
     if unknown:
@@ -223,7 +234,7 @@ class _Stream:
 
     client: Client
     origin: Origin
-    found: list[SourceColumn]
+    found: Probed
     columns: list[SourceColumn]
     limit: int | None
     progress: bool | None
@@ -255,12 +266,13 @@ class _Stream:
             )
 
     def is_outdated(self) -> bool:
-        """Ask whether there are other columns by now.
+        """Ask whether there are other columns, or another table, by now.
 
         Between the question for the columns and the COPY a column can have got another type. And a COPY that waited
-        for that change sees the rows before it with the columns after it: NULL in those that are new.
+        for that change sees the rows before it with the columns after it: NULL in those that are new, also if the
+        columns are of the same types again.
         """
-        return probe(self.client, self.origin) != self.found
+        return probe_layout(self.client, self.origin) != self.found
 
 
 def _explain(error: BrokenStream) -> Exception:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.answers import checked
 from cartoframes_lite._client.transaction import run
+from cartoframes_lite._client.visualizations import require_privacy
 from cartoframes_lite._codec import tables_sql
 from cartoframes_lite._codec.frame import THE_GEOM
 from cartoframes_lite._codec.names import is_cut, normalise, qualify, refuse_system_name
@@ -144,6 +145,7 @@ def rename_table(
     'old_stations'
     """
     client = Client(credentials)
+    check_new_name(new_table_name, if_exists)
     client.sql.require_table(None, table_name)
     new = free_name(client, table_name, new_table_name, if_exists)
     schema, version = _find(client, table_name)
@@ -206,6 +208,7 @@ def copy_table(
     'stations_2026'
     """
     client = Client(credentials)
+    check_new_name(new_table_name, if_exists)
     client.sql.require_table(None, table_name)
     new = free_name(client, table_name, new_table_name, if_exists)
     schema, _ = _find(client, table_name)
@@ -274,13 +277,14 @@ def describe_table(
     place = qualify(schema, table_name)
     count = client.sql.row(f"SELECT count(*)::int8 AS num_rows FROM {place}", "num_rows")
     kind = None
-    if any(column.name == THE_GEOM for column in client.sql.columns(place)):
+    if any((column.name, column.pgtype) == (THE_GEOM, "geometry") for column in client.sql.columns(place)):
         kinds = client.sql.rows(
             f"SELECT replace(GeometryType(the_geom), 'MULTI', '') AS kind FROM {place}"
             " WHERE the_geom IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
         )
         kind = kinds[0]["kind"] if kinds else None
-    privacy = client.visualizations.get(table_name).privacy
+    named = table_name if schema is None or schema == client.sql.schema() else f"{schema}.{table_name}"
+    privacy = client.visualizations.get(named).privacy
     return {"privacy": privacy, "num_rows": count["num_rows"], "geom_type": _SHAPES.get(kind or "", kind)}
 
 
@@ -306,22 +310,30 @@ def update_privacy_table(
     >>> import cartoframes_lite as cfl
     >>> cfl.update_privacy_table("stations", "public")
     """
+    require_privacy(privacy)
     client = Client(credentials)
     client.sql.require_table(None, table_name)
     client.visualizations.set_privacy(table_name, privacy)
 
 
-def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str:
-    """Normalise a new name and check that it may be taken."""
+def check_new_name(name: object, if_exists: object) -> None:
+    """Refuse a name or an option that cannot be meant, before any request."""
     if if_exists not in ("fail", "replace"):
         raise ValueError(f'if_exists must be "fail" or "replace", not {if_exists!r}')
+    if not isinstance(name, str) or not name.strip():
+        raise TypeError(f"the new name of a table must be a text that is not empty, not {name!r}")
+
+
+def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str:
+    """Normalise a new name and check that it may be taken."""
+    check_new_name(name, if_exists)
     new = normalise(name)
     if new == old:
         raise ValueError(f"the table is named {new!r} already")
     if is_staging(new):
         raise ValueError(f"{new!r} is a name of staging tables, which the next write drops: choose another one")
     refuse_system_name(new)
-    if (if_exists == "fail" or is_cut(name)) and client.sql.has_table(None, new):
+    if (if_exists == "fail" or is_cut(name)) and client.sql.has_relation(None, new):
         normalised = "" if new == name else f", which is what {name!r} becomes,"
         raise TableExistsError(
             f"the table {new!r}{normalised} exists already: choose another name, or replace {new!r} with"

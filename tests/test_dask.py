@@ -99,6 +99,13 @@ def test_every_partition_has_the_dtypes_of_the_plan(table, credentials):
         assert part.crs == ddf.crs
 
 
+@pytest.mark.parametrize("name", ["_size", "_numbered", "_boxes", "_query"])
+def test_tables_that_are_called_as_parts_of_a_query(name, credentials):
+    cfl.to_carto(frame_of(10), name, credentials)
+    frame = cfl.dask.read_carto(name, credentials, npartitions=2**62)
+    assert (frame.npartitions, len(frame.compute(scheduler="threads"))) == (10, 10)
+
+
 def test_gaps_make_no_empty_and_no_huge_partitions(credentials, sql):
     sql.send("CREATE TABLE gaps AS SELECT n * n * n AS id FROM generate_series(1, 1000) n")
     ddf = cfl.dask.read_carto("gaps", credentials, npartitions=9, index_col="id", consistent=False)

@@ -18,6 +18,13 @@ def test_it_asks_nothing_before_it_is_used():
     assert cfl.Dataset("t", cfl.Credentials("ann", "key")).name == "t"
 
 
+@pytest.mark.parametrize("name", [".numbers", "numbers.", ".", "", None, 5])
+def test_names_that_no_table_has(name, dataset, credentials):
+    with pytest.raises((TypeError, ValueError), match="name of a table"):
+        cfl.Dataset(name, credentials)
+    assert cfl.list_tables(credentials) == ["numbers"]
+
+
 def test_no_repr_shows_the_key(dataset, credentials):
     assert credentials.api_key not in repr(dataset)
 

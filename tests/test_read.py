@@ -80,6 +80,14 @@ def test_columns_limit_and_index(table, credentials):
     assert len(cfl.read_carto(table, credentials, limit=0)) == 0
 
 
+@pytest.mark.parametrize("several", [list, tuple, np.array, pd.Index, pd.Series])
+def test_columns_of_the_index_in_whatever_sequence(several, table, credentials):
+    frame = cfl.read_carto(table, credentials, columns=["n", "name"], index_col=several(["n"]))
+    assert (frame.index.name, list(frame.index)) == ("n", [1, 2, 3])
+    frame = cfl.read_carto(table, credentials, columns=["n", "name"], index_col=several(["name", "n"]))
+    assert list(frame.index) == [("a", 1), ("b", 2), ("c", 3)]
+
+
 def test_decode_geom_false_leaves_ewkb(table, credentials):
     frame = cfl.read_carto(table, credentials, decode_geom=False)
     assert type(frame) is pd.DataFrame
@@ -191,6 +199,10 @@ def test_wrong_sources(source, error, message, table, credentials):
         ("places", {"chunksize": -1}, ValueError, "chunksize"),
         ("places", {"chunksize": True}, ValueError, "chunksize"),
         ("places", {"index_col": []}, ValueError, "index_col"),
+        ("places", {"index_col": ["n", "n"]}, ValueError, "different names"),
+        ("places", {"index_col": ["n", ["name"]]}, ValueError, "different names"),
+        (".places", {}, ValueError, "SCHEMA.TABLE"),
+        ("public.", {}, ValueError, "SCHEMA.TABLE"),
         ("places", {"limit": -1}, ValueError, "limit"),
         ("places", {"chunksize": 0}, ValueError, "chunksize"),
         ("places", {"dtype_backend": "polars"}, ValueError, "dtype_backend"),

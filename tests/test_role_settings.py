@@ -27,6 +27,15 @@ SELECT
     ARRAY[make_timestamptz(2020, 1, 2, 12, 0, 0, 'UTC'), NULL] AS moments,
     make_date(2020, 2, 1) AS day,
     ARRAY[make_date(2020, 2, 1)] AS days,
+    ARRAY[timestamptz '0001-01-01 00:00+00', timestamptz '9999-12-31 23:59:59+00'] AS far_moments,
+    point(1 / 3::float8, 2) AS point,
+    lseg(point(1 / 3::float8, 2), point(3, 4)) AS lseg,
+    box(point(1 / 3::float8, 2), point(3, 4)) AS box,
+    path '[(0.1234567890123456,2),(3,4)]' AS path,
+    polygon '((0.1234567890123456,2),(3,4),(5,1e20))' AS polygon,
+    line '{0.1234567890123456,2,3}' AS line,
+    circle(point(1 / 3::float8, 2), 3) AS circle,
+    ARRAY[point(1 / 3::float8, 2), NULL] AS points,
     jsonb_build_object('a', chr(92)) AS doc,
     1.5::numeric AS number
 """
@@ -43,6 +52,18 @@ READ = {
     "moments": [dt.datetime(2020, 1, 2, 12, tzinfo=dt.UTC), None],
     "day": dt.date(2020, 2, 1),
     "days": [dt.date(2020, 2, 1)],
+    "far_moments": [
+        dt.datetime(1, 1, 1, tzinfo=dt.UTC),
+        dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC),
+    ],
+    "point": "(0.3333333333333333,2)",
+    "lseg": "[(0.3333333333333333,2),(3,4)]",
+    "box": "(3,4),(0.3333333333333333,2)",
+    "path": "[(0.1234567890123456,2),(3,4)]",
+    "polygon": "((0.1234567890123456,2),(3,4),(5,1e+20))",
+    "line": "{0.1234567890123456,2,3}",
+    "circle": "<(0.3333333333333333,2),3>",
+    "points": ["(0.3333333333333333,2)", None],
     "doc": {"a": "\\"},
     "number": 1.5,
 }
@@ -104,6 +125,22 @@ def test_what_is_read(set_role, credentials):
     for source in (QUERY, query):
         (row,) = cfl.read_carto(source, credentials).to_dict("records")
         assert repr(row) == repr(READ)
+
+
+def test_arrays_of_domains_are_read_as_those_of_the_types_below_them(set_role, credentials):
+    types = {"day": "date", "ratio": "float8", "raw": "bytea", "span": "interval"}
+    made = "; ".join(f"CREATE DOMAIN {name} AS {below}" for name, below in types.items())
+    cfl.Client(credentials).sql.send(f"{made}; CREATE TYPE mood AS ENUM ('happy')")
+    set_role(SETTINGS)
+    columns = (
+        "ARRAY[make_date(2020, 2, 1)::day] AS a, ARRAY[(1 / 3::float8)::ratio] AS b, ARRAY[decode('00ff', 'hex')::raw]"
+        " AS c, ARRAY[make_interval(1, 2)::span] AS d, ARRAY['happy'::mood] AS e"
+    )
+    styles = ", ".join(f"set_config('{name}', '{SETTINGS[name]}', true)" for name in IN_QUERY)
+    query = f"WITH styles AS MATERIALIZED (SELECT {styles}) SELECT found.* FROM styles, (SELECT {columns}) AS found"
+    (row,) = cfl.read_carto(query, credentials).to_dict("records")
+    expected = {"a": [dt.date(2020, 2, 1)], "b": [1 / 3], "c": [b"\0\xff"], "d": ["1 year 2 mons"], "e": ["happy"]}
+    assert row == expected
 
 
 @pytest.mark.parametrize("cartodbfy", [True, False])

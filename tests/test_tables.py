@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import geopandas as gpd
 import pandas as pd
+import psycopg
 import pytest
 
 import cartoframes_lite as cfl
@@ -90,3 +91,51 @@ def test_tables_that_a_write_is_filling_are_not_listed(credentials):
     sql = cfl.Client(credentials).sql
     sql.send(f'CREATE TABLE "{staging_name()}" (a int); CREATE TABLE cfl_staging_of_mine (a int)')
     assert cfl.list_tables(credentials) == ["cfl_staging_of_mine"]
+
+
+def test_a_table_of_another_schema_has_its_own_privacy(table, carto, credentials):
+    sql = cfl.Client(credentials).sql
+    role = sql.rows("SELECT current_user AS name")[0]["name"]
+    with psycopg.connect(carto.dsn, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA other CREATE TABLE places (n int)")
+        connection.execute(f"GRANT ALL ON SCHEMA other TO {role}; GRANT ALL ON other.places TO {role}")
+    cfl.update_privacy_table("places", "public", credentials)
+    assert cfl.describe_table("places", credentials, schema=sql.schema())["privacy"] == "public"
+    assert cfl.describe_table("places", credentials, schema="other")["privacy"] == "private"
+    assert cfl.Dataset("other.places", credentials).sync is None
+
+
+def test_a_column_that_is_called_as_a_geometry(credentials):
+    cfl.Client(credentials).sql.send("CREATE TABLE texts (the_geom text); INSERT INTO texts VALUES ('here')")
+    assert cfl.describe_table("texts", credentials)["geom_type"] is None
+
+
+def test_what_is_neither_table_nor_view(table, credentials):
+    sql = cfl.Client(credentials).sql
+    sql.send(
+        "CREATE SEQUENCE counter; CREATE TYPE pair AS (a int); CREATE INDEX by_n ON places (n);"
+        " CREATE VIEW v AS SELECT 1"
+    )
+    assert cfl.has_table("v", credentials)
+    for name in ("counter", "pair", "by_n", "places_pkey"):
+        assert not cfl.has_table(name, credentials)
+        with pytest.raises(cfl.SQLError, match="is not a table"):
+            cfl.delete_table(name, credentials)
+        with pytest.raises(cfl.TableExistsError):
+            cfl.copy_table("places", name, credentials)
+
+
+@pytest.mark.parametrize("name", [None, 5, b"x", "", " "])
+def test_a_new_name_is_a_text(name, table, credentials):
+    dead = cfl.Credentials("ann", base_url="http://127.0.0.1:1/user/ann")  # nothing is asked before
+    for use in (cfl.rename_table, cfl.copy_table):
+        with pytest.raises(TypeError, match="name of a table must be a text"):
+            use("places", name, dead)
+    with pytest.raises(TypeError, match="name of a table must be a text"):
+        cfl.create_table_from_query("SELECT 1 AS a", name, dead)
+
+
+def test_a_privacy_is_refused_before_any_request():
+    dead = cfl.Credentials("ann", base_url="http://127.0.0.1:1/user/ann")
+    with pytest.raises(ValueError, match="privacy must be one of"):
+        cfl.update_privacy_table("places", "secret", dead)

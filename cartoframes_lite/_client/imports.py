@@ -16,7 +16,7 @@ from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._client.progress import Progress, Waiting
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite._client.uploads import File, Measured, Source
-from cartoframes_lite.errors import CartoError, ImportFailed, JobError
+from cartoframes_lite.errors import CartoError, ConnectionFailed, ImportFailed, JobError, ServerError
 
 PATH = "api/v1/imports"
 _FINAL = ("complete", "failure", "stuck")
@@ -172,15 +172,16 @@ class Imports:
                 parts = _multipart(file_name, opened, outline.boundary_value)
                 yield from shown.count_bytes(iter(lambda: parts.read(_BLOCK_BYTES), b""))
 
-        return self._platform.upload(
-            PATH,
-            what="importing",
-            query=query,
-            body=body,
-            content_type=outline.content_type,
-            size_bytes=outline.len,
-            read=_queued,
-        )
+        with perhaps_begun("import", "list_imports"):
+            return self._platform.upload(
+                PATH,
+                what="importing",
+                query=query,
+                body=body,
+                content_type=outline.content_type,
+                size_bytes=outline.len,
+                read=_queued,
+            )
 
     def create_from_url(self, url: str, options: ImportOptions) -> str:
         """Let the server fetch a file; return the id of the job."""
@@ -246,7 +247,19 @@ class Imports:
 
     def _create(self, source: Mapping[str, Any], options: ImportOptions) -> str:
         body = {**options.members(), **source}
-        return self._platform.json("POST", PATH, what="importing", read=_queued, json_body=body)
+        with perhaps_begun("import", "list_imports"):
+            return self._platform.json("POST", PATH, what="importing", read=_queued, json_body=body)
+
+
+@contextmanager
+def perhaps_begun(what: str, listing: str) -> Iterator[None]:
+    """Say of an answer that was lost that the job may be under way, for to begin it again would do it twice."""
+    try:
+        yield
+    except (ConnectionFailed, ServerError) as error:
+        if not getattr(error, "nothing_done", False):
+            error.add_note(f"The {what} may have begun all the same: look at {listing}() before you try again.")
+        raise
 
 
 def wrapped(connector: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,6 +299,8 @@ def _ids(answer: Any) -> tuple[str, ...]:
 def _queued(answer: Any) -> str:
     """Return the id of the job that an answer tells of."""
     import_id = text(answer, "item_queue_id")
+    if import_id is None and "success" not in answer and "item_queue_id" not in answer:
+        raise KeyError("item_queue_id")
     if import_id is None:
         raise JobError("the server has not begun the import, and does not say why: try again", job=dict(answer))
     return import_id

@@ -11,12 +11,14 @@ from typing import Any, Literal
 from cartoframes_lite._client.answers import checked, integer, record, records, required, text
 from cartoframes_lite._client.files import FORMATS, check_bytes, write_blocks
 from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._codec.layout_sql import LAYOUT, columns_with_layout
 from cartoframes_lite._codec.names import literal, qualify
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite.errors import TableNotFoundError
+from cartoframes_lite.errors import SQLError, TableNotFoundError
 
 PATH = "api/v2/sql"
 _MAX_QUERY_BYTES = 1_000_000  # the API takes bodies of 1 MB
+_TABLES = ("table", "view", "materialized view", "foreign table")  # as pg_identify_object calls them
 _JSON_FORMATS = (None, "json", "geojson")
 
 Format = Literal["json", "geojson", "csv", "shp", "kml", "svg", "gpkg", "spatialite", "topojson"]
@@ -155,9 +157,30 @@ class SQL:
             A quoted table, or a query in parentheses with an alias.
         """
         query = f"SELECT * FROM {source} LIMIT 0"
-        found = self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=_columns)
-        names = self._user_types([column.pgtype for column in found])
-        return [replace(column, pgtype=names.get(column.pgtype, column.pgtype)) for column in found]
+        return self._named(self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=_columns))
+
+    def columns_and_layout(self, source: str, *, is_query: bool) -> tuple[list[SourceColumn], str | None]:
+        """Ask as ``columns`` does, and for what changes if a table of the source is made anew or gets other columns.
+
+        It is None if the server cannot tell.
+        """
+
+        def read(answer: Any) -> tuple[list[SourceColumn], str | None]:
+            (row,) = _table(answer)["rows"]
+            return [column for column in _columns(answer) if column.name != LAYOUT], text(row, LAYOUT)
+
+        query = columns_with_layout(source, is_query=is_query)
+        if len(query.encode()) > _MAX_QUERY_BYTES:
+            return self.columns(source), None
+        try:
+            found, layout = self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=read)
+        except SQLError:  # if the source is wrong, this says it in the words that belong to it
+            return self.columns(source), None
+        return self._named(found), layout
+
+    def _named(self, columns: list[SourceColumn]) -> list[SourceColumn]:
+        names = self._user_types([column.pgtype for column in columns])
+        return [replace(column, pgtype=names.get(column.pgtype, column.pgtype)) for column in columns]
 
     def _user_types(self, pgtypes: list[str]) -> dict[str, str]:
         """Ask for the names of types that the API gives by number only: enums, domains, extensions."""
@@ -166,7 +189,19 @@ class SQL:
             return {}
         selected = ", ".join(f'{oid}::regtype::text AS "{oid}"' for oid in unknown.values())
         row = self.row(f"SELECT {selected}", *unknown.values())
-        return {text: str(row[oid]) for text, oid in unknown.items()}
+        names = {text: str(row[oid]) for text, oid in unknown.items()}
+        arrays = [name for name in names.values() if name.endswith("[]")]
+        if not arrays:
+            return names
+        # A domain is announced as the type below it, but not an array of a domain.
+        selected = ", ".join(f'(NULL::{name})[1] AS "{number}"' for number, name in enumerate(arrays))
+        elements = self._transport.json("POST", PATH, idempotent=True, form={"q": f"SELECT {selected}"}, read=_columns)
+        of_domains = {
+            arrays[int(element.name)]: f"_{element.pgtype}"
+            for element in elements
+            if element.pgtype.isidentifier() and not element.pgtype.startswith("_")
+        }
+        return {text: of_domains.get(name, name) for text, name in names.items()}
 
     def schema(self) -> str:
         """Ask for the schema of the account."""
@@ -180,10 +215,13 @@ class SQL:
 
     def has_table(self, schema: str | None, table: str) -> bool:
         """Say whether there is such a table or view; it need not be readable."""
-        place = literal(qualify(schema, table))
-        if schema is None:
-            place = f"quote_ident(current_schema()) || '.' || {place}"
-        return bool(self.row(f"SELECT to_regclass({place}) IS NOT NULL AS found", "found")["found"])
+        kind = f"(pg_identify_object('pg_class'::regclass, {_relation(schema, table)}::oid, 0)).type"
+        kinds = ", ".join(map(literal, _TABLES))
+        return bool(self.row(f"SELECT coalesce({kind} IN ({kinds}), false) AS found", "found")["found"])
+
+    def has_relation(self, schema: str | None, table: str) -> bool:
+        """Say whether a name is taken: by a table or view, or by an index, a sequence or a composite type."""
+        return bool(self.row(f"SELECT {_relation(schema, table)} IS NOT NULL AS found", "found")["found"])
 
     def require_table(self, schema: str | None, table: str) -> None:
         """Raise TableNotFoundError, with the names that come near, if there is no such table."""
@@ -194,6 +232,12 @@ class SQL:
         if re.search(r"\s", table):
             advice = "a query begins with SELECT, WITH, VALUES or TABLE"
         raise TableNotFoundError(f"there is no table {table!r}: {advice}")
+
+
+def _relation(schema: str | None, table: str) -> str:
+    """Compose what finds a relation; without a schema in that of the account."""
+    place = literal(qualify(schema, table))
+    return f"to_regclass({place})" if schema else f"to_regclass(quote_ident(current_schema()) || '.' || {place})"
 
 
 def _table(answer: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cartoframes_lite._client.answers import given, integer, moment, record, records, required, required_integer, text
 from cartoframes_lite._client.import_codes import title
-from cartoframes_lite._client.imports import ImportOptions, wrapped
+from cartoframes_lite._client.imports import ImportOptions, perhaps_begun, wrapped
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.errors import ImportFailed
@@ -89,7 +89,8 @@ class Syncs:
             **({"url": source} if isinstance(source, str) else wrapped(source)),
             "interval": checked_interval(interval_s),
         }
-        return self._platform.json("POST", PATH, what="synchronizing", read=_created, json_body=body)
+        with perhaps_begun("synchronization", "list_syncs"):
+            return self._platform.json("POST", PATH, what="synchronizing", read=_created, json_body=body)
 
     def list(self) -> list[Synchronization]:
         """List all synchronizations of the account."""

@@ -32,12 +32,14 @@ from cartoframes_lite._client.connection import (
     new_session,
     user_agent,
 )
+from cartoframes_lite._client.own_sessions import adopt, direct
 from cartoframes_lite._client.progress import Pause
 from cartoframes_lite._client.retry import NOTHING_DONE, Failure, Outcome, delay_s
 from cartoframes_lite.credentials import LOOPBACK, Credentials
 from cartoframes_lite.errors import (
     APIError,
     ConnectionFailed,
+    CredentialsError,
     QueryTimeout,
     RateLimited,
     bare_url,
@@ -271,7 +273,7 @@ class Transport:
     def _session(self) -> requests.Session:
         """Give the user's session, or one for this thread."""
         if self._credentials.session is not None:
-            return self._credentials.session
+            return adopt(self._credentials.session)
         # A forked process has the connections of its parent: answers would go to the one that looks first.
         if getattr(self._local, "process", None) != os.getpid():
             # No proxy stands between this host and itself.
@@ -326,6 +328,8 @@ class Transport:
         """Send once."""
         try:
             response = self._send_once(call)
+        except CredentialsError:
+            raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             if isinstance(error, UnicodeEncodeError):  # of what was to be sent
                 raise
@@ -355,8 +359,11 @@ class Transport:
             **arguments.pop("headers", {}),
         }
         try:
+            session = self._session()
+            if self.is_local:
+                arguments["proxies"] = direct(session)
             with nullcontext() if call.idempotent else fresh_enough():
-                return self._session().request(
+                return session.request(
                     call.method,
                     self._place(call.path),
                     headers=headers,
@@ -368,6 +375,11 @@ class Transport:
                 )
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError):
             raise
+        except OSError as error:  # requests does not find the file, and asks nobody
+            raise CredentialsError(
+                f"{self._base_url}: {error.args[0] if error.args else type(error).__name__}: check verify of the"
+                " Credentials, cert of the session, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
+            ) from None
         except BaseException as error:  # noqa: BLE001  # raised again
             # Such as Ctrl-C: the frames of requests have the header in their locals.
             raise error.with_traceback(None) from None
@@ -400,6 +412,10 @@ class Transport:
             what = "its TLS certificate cannot be verified: pass verify='path of the CA bundle' to Credentials"
         elif isinstance(error, requests.exceptions.ProxyError):
             what = "the proxy does not answer: check HTTP_PROXY and HTTPS_PROXY"
+        elif isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+            what = (
+                "the address of the host, or of a proxy, is none: check base_url, HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+            )
         elif isinstance(error, requests.exceptions.ConnectTimeout):
             what = f"no connection within {CONNECT_TIMEOUT_S:.0f} s: check the host and the network"
         elif isinstance(error, requests.exceptions.Timeout):

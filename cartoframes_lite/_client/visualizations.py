@@ -236,9 +236,8 @@ class Visualizations:
             If the server has silently kept the old name.
         """
         nonpublic.warn(PATH)
-        if "privacy" in changes and changes["privacy"] is None:
-            raise ValueError(f"privacy must be one of {get_args(Privacy)}, not None")
-        check_privacy(changes.get("privacy"))
+        if "privacy" in changes:
+            require_privacy(changes["privacy"])
         if isinstance(changes.get("tags"), str):
             raise TypeError(f"tags is a list of words, not the text {changes['tags']!r}")
         entry = self.get(which)
@@ -318,7 +317,13 @@ class Visualizations:
 
 def check_privacy(privacy: object) -> None:
     """Raise ValueError for a privacy that there is not."""
-    if privacy is not None and privacy not in get_args(Privacy):
+    if privacy is not None:
+        require_privacy(privacy)
+
+
+def require_privacy(privacy: object) -> None:
+    """Raise ValueError for what is no privacy, None included."""
+    if privacy not in get_args(Privacy):
         raise ValueError(f"privacy must be one of {get_args(Privacy)}, not {privacy!r}")
 
 

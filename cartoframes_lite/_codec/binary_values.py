@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+
+from cartoframes_lite._codec.geometric_text import GEOMETRIC_TEXT
 
 _US_PER_SECOND, _US_PER_MINUTE, _US_PER_HOUR = 1_000_000, 60_000_000, 3_600_000_000
 _INT, _TWO_INTS = struct.Struct(">i"), struct.Struct(">ii")
@@ -48,11 +49,9 @@ def _items(value: bytes, begin: int, convert: Callable[[bytes], Any]) -> list[An
     return items
 
 
-def interval_texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Write intervals, as ``interval_send`` gives them, in the style ``postgres``."""
-    return pa.chunked_array(
-        [[None if value is None else interval_text(value) for value in values.to_pylist()]], pa.large_string()
-    )
+def text_writer(pgtype: str) -> Callable[[bytes], str]:
+    """Give the function that writes what the send function of a type gives: intervals in the style ``postgres``."""
+    return _ELEMENTS[pgtype]
 
 
 def interval_text(value: bytes) -> str:
@@ -87,6 +86,7 @@ _ELEMENTS: dict[str, Callable[[bytes], Any]] = {
     "float8": lambda value: struct.unpack(">d", value)[0],
     "bytea": bytes,
     "interval": interval_text,
+    **GEOMETRIC_TEXT,
 }
 # Elements of one width, behind their lengths.
 _PACKED = {

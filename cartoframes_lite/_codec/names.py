@@ -104,6 +104,26 @@ def normalise_columns(labels: Sequence[Hashable]) -> list[str]:
     return names
 
 
+def split_schema(name: str) -> tuple[str | None, str]:
+    """Split the name of a table into its schema, None if it has none, and the table.
+
+    Raises
+    ------
+    TypeError
+        If it is no text.
+    ValueError
+        If one of the two is empty: ``.places`` is not ``places``.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a table must be a text, not {name!r}")
+    schema, dot, table = name.partition(".")
+    if not dot:
+        schema, table = "", name
+    if not table or (dot and not schema):
+        raise ValueError(f"{name!r} cannot be the name of a table: it is TABLE, or SCHEMA.TABLE")
+    return schema or None, table
+
+
 def quote(name: str) -> str:
     """Quote one identifier for SQL.
 
@@ -112,7 +132,7 @@ def quote(name: str) -> str:
     ValueError
         If PostgreSQL could not hold the name as it is.
     """
-    if not name or "\0" in name or not is_unicode(name):
+    if not isinstance(name, str) or not name or "\0" in name or not is_unicode(name):
         raise ValueError(f"{name!r} cannot be the name of a table or column")
     if len(name.encode()) > MAX_BYTES:
         raise ValueError(f"the name {name!r} is longer than {MAX_BYTES} bytes: PostgreSQL would cut it off")

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from cartoframes_lite._codec.binary_values import BINARY_ELEMENTS
+from cartoframes_lite._codec.geometric_text import GEOMETRIC_TEXT
 
 
 class Kind(Enum):
@@ -20,7 +21,7 @@ class Kind(Enum):
     JSON = "text that is JSON"
     ARRAY = "text that is a JSON array of the elements"
     BINARY_ARRAY = "an array as array_send gives it"
-    INTERVAL = "an interval as interval_send gives it"
+    BINARY_TEXT = "what its send function gives, to be written as text"
     GEOMETRY = "EWKB"
 
 
@@ -37,7 +38,7 @@ class Incoming:
     kind : Kind
         How it becomes pandas values.
     element : str or None
-        Of an array, the PostgreSQL type of its elements.
+        Of an array, the PostgreSQL type of its elements; of what comes in binary form, its own.
     """
 
     arrow: pa.DataType
@@ -46,6 +47,7 @@ class Incoming:
     element: str | None = None
 
 
+_SEND = {"polygon": "poly"}  # whose send function is not called as the type
 # What comes does not depend on the settings of the role, as DateStyle, IntervalStyle, bytea_output or
 # extra_float_digits: binary where the text would.
 # Every expression casts to the type that was announced: a column that changes its type between the probe and
@@ -69,7 +71,10 @@ _INCOMING = {
     "numeric": Incoming(pa.large_string(), "{}::text", Kind.NUMERIC),
     "json": Incoming(pa.large_string(), "{}::text", Kind.JSON),
     "jsonb": Incoming(pa.large_string(), "{}::text", Kind.JSON),
-    "interval": Incoming(pa.large_binary(), "interval_send({}::interval)", Kind.INTERVAL),
+    **{
+        name: Incoming(pa.large_binary(), f"{_SEND.get(name, name)}_send({{}}::{name})", Kind.BINARY_TEXT, element=name)
+        for name in ("interval", *GEOMETRIC_TEXT)
+    },
     "geometry": Incoming(pa.large_binary(), "{}::geometry", Kind.GEOMETRY),
     "geography": Incoming(pa.large_binary(), "{}::geometry", Kind.GEOMETRY),
 }
@@ -91,6 +96,8 @@ def incoming(pgtype: str) -> Incoming:
     if name.removeprefix("_") in BINARY_ELEMENTS and name.startswith("_"):
         select = f"array_send({{}}::{name[1:]}[])"
         return Incoming(pa.large_binary(), select, Kind.BINARY_ARRAY, element=name[1:])
+    if name == "_record":  # of which to_json would make objects
+        return Incoming(pa.large_string(), "to_json({}::text[])::text", Kind.ARRAY, element="text")
     if name.startswith("_"):
         return Incoming(pa.large_string(), "to_json({})::text", Kind.ARRAY, element=name[1:])
     return _INCOMING.get(name, _TEXT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import struct
 import warnings
 from collections.abc import Callable
 from decimal import Decimal
@@ -16,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cartoframes_lite._codec.binary_values import array_parser, interval_texts
+from cartoframes_lite._codec.binary_values import array_parser, text_writer
 from cartoframes_lite._codec.pgtypes import Incoming, Kind
 from cartoframes_lite.errors import ConversionError, ConversionWarning
 
@@ -57,8 +58,9 @@ def to_series(
         if not coerce_float:
             return _objects(values, Decimal, name)
         values = _floats(values, name)
-    elif rule.kind is Kind.INTERVAL:
-        values = interval_texts(values)
+    elif rule.kind is Kind.BINARY_TEXT:
+        texts = _objects(values, text_writer(str(rule.element)), name)
+        values = pa.chunked_array([pa.array(texts.tolist(), pa.large_string())])
     elif rule.kind is Kind.JSON:
         return _objects(values, _json_parser(values), name)
     elif rule.kind is Kind.ARRAY:
@@ -115,7 +117,7 @@ def _objects(values: pa.ChunkedArray, convert: Callable[[Any], Any] | None, name
     return pd.Series(result, dtype=object)  # else pandas would make another dtype of objects that are all text
 
 
-_UNREADABLE = (ValueError, ArithmeticError, RecursionError)
+_UNREADABLE = (ValueError, ArithmeticError, RecursionError, struct.error)
 
 
 def _unreadable(name: str, row: int, what: str, why: str = "") -> ConversionError:
@@ -142,13 +144,16 @@ _INFINITIES = ["Infinity", "-Infinity"]
 
 
 def _json_parser(values: pa.ChunkedArray) -> Callable[[str], Any]:
-    """Choose the parser: floats are only checked where one can be too large, for that takes time."""
+    """Choose the parser: floats are only checked where one can be too large, for that takes time.
+
+    Where there is an exponent, the digits before it count as well: 250 digits and e99 are too large.
+    """
     if pc.any(pc.match_substring_regex(values, _LARGE_FLOAT)).as_py():
         return partial(json.loads, parse_float=_finite)
     return json.loads
 
 
-_LARGE_FLOAT = r"[eE]\+?\d\d\d|\d{309}"
+_LARGE_FLOAT = r"\d[eE]\+?\d|\d{309}"
 
 
 def _finite(text: str) -> float:
@@ -196,8 +201,19 @@ def _date(text: str) -> datetime.date | None:
 
 
 def _utc(text: str) -> datetime.datetime | None:
-    moment = _timestamp(text)
-    return None if moment is None else moment.astimezone(datetime.UTC)
+    """Parse an ISO timestamp in the time zone of the session, in which it can be in the year 1 BC, or 10000."""
+    for year, calendar_year, suffix in _BEYOND:
+        if text.startswith(year) and text.endswith(suffix):
+            moment = datetime.datetime.fromisoformat(calendar_year + text[len(year) :].removesuffix(suffix))
+            shift = int(calendar_year) - (0 if suffix else int(year))
+            moment = moment.astimezone(datetime.UTC)
+            return moment.replace(year=moment.year - shift)
+    found = _timestamp(text)
+    return None if found is None else found.astimezone(datetime.UTC)
+
+
+# Of the years next to those of Python's, one that has the same calendar: it repeats itself after 400 years.
+_BEYOND = (("0001", "0400", " BC"), ("10000", "9600", ""))
 
 
 # What JSON says with strings. NaN and the infinities are strings in PostgreSQL's JSON, too.

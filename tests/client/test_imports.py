@@ -15,7 +15,16 @@ import pytest
 
 from cartoframes_lite._client.import_codes import TITLES
 from cartoframes_lite._client.imports import Import, ImportOptions, Imports
-from cartoframes_lite.errors import ImportFailed, JobError, JobTimeout, PermissionDenied, RateLimited, SQLError
+from cartoframes_lite.errors import (
+    ConnectionFailed,
+    ImportFailed,
+    JobError,
+    JobTimeout,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
+    SQLError,
+)
 
 from .conftest import Wire, read_head, response
 
@@ -176,6 +185,15 @@ def test_a_refused_parameter(wire: Wire) -> None:
 def test_an_answer_without_a_job(wire: Wire) -> None:
     with pytest.raises(JobError, match="not begun"):
         Imports(wire.play(response("200 OK", b'{"success": false}'))).create_from_url("http://x", ImportOptions())
+
+
+@pytest.mark.parametrize(
+    "answered", [response("502 Bad Gateway", b"bad"), response("200 OK", b"{}"), response("200 OK")]
+)
+def test_an_answer_that_was_lost(answered: bytes, wire: Wire) -> None:
+    with pytest.raises((ConnectionFailed, ServerError)) as raised:
+        Imports(wire.play(answered)).create_from_url("http://x", ImportOptions())
+    assert "may have begun all the same: look at list_imports()" in raised.value.__notes__[0]
 
 
 def test_another_key_is_told_what_it_needs(wire: Wire) -> None:

@@ -19,6 +19,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+import requests
 
 from cartoframes_lite import errors
 from cartoframes_lite._client.transport import Transport
@@ -302,9 +303,11 @@ def test_an_error_that_has_been_caught_holds_no_connection(wire: Wire) -> None:
 
 _FORK = """
 import os, sys
+import requests
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.credentials import Credentials
-transport = Transport(Credentials("ann", "key", base_url=sys.argv[1]))
+session = requests.Session() if sys.argv[2] == "own" else None
+transport = Transport(Credentials("ann", "key", base_url=sys.argv[1], session=session))
 assert transport.json("POST", "x", idempotent=False) == {"rows": []}
 child = os.fork()
 assert transport.json("POST", "x", idempotent=False) == {"rows": []} if child == 0 else True
@@ -313,7 +316,8 @@ assert child == 0 or os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-def test_a_forked_process_has_a_connection_of_its_own(wire: Wire) -> None:
+@pytest.mark.parametrize("session", ["own", "ours"])
+def test_a_forked_process_has_a_connection_of_its_own(session: str, wire: Wire) -> None:
     """Both would read the answers that come on the one of the parent, each those of the other."""
     again: list[bytes] = []
 
@@ -323,7 +327,7 @@ def test_a_forked_process_has_a_connection_of_its_own(wire: Wire) -> None:
         again.append(read_head(connection))
 
     wire.play(keep, OK)
-    subprocess.run([sys.executable, "-c", _FORK, wire.base_url], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", _FORK, wire.base_url, session], check=True, timeout=30)
     wire.close()
     assert again == []  # nothing came within the second
     assert len(wire.heads) == 2
@@ -357,3 +361,43 @@ def test_the_log_of_the_wire_has_no_key(wire: Wire, caplog: pytest.LogCaptureFix
     assert caplog.records
     assert secrets(caplog.text) == []
     assert HTTPConnection.debuglevel == 0
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_does_not_get_what_is_sent_on_this_host(
+    name: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key would go to it in clear text."""
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    wire.play(OK, OK)
+    for session in (None, requests.Session()):
+        transport = Transport(Credentials("ann", KEY, base_url=wire.base_url, session=session))
+        assert transport.json("POST", "x", idempotent=False) == {"rows": []}
+
+
+def test_a_proxy_of_the_session_is_used_on_this_host_too(wire: Wire) -> None:
+    session = requests.Session()
+    session.proxies["http"] = wire.base_url
+    wire.play(OK)
+    transport = Transport(Credentials("ann", KEY, base_url="http://127.0.0.1:1/user/ann", session=session))
+    assert transport.json("POST", "x", idempotent=False) == {"rows": []}
+
+
+@pytest.mark.parametrize("verify", ["/nowhere.pem", True])
+def test_a_missing_ca_bundle_is_named(verify: str | bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
+    transport = Transport(
+        Credentials("ann", KEY, base_url="https://127.0.0.1:1/user/ann", verify=verify, session=requests.Session())
+    )
+    with pytest.raises(errors.CredentialsError, match=r"/nowhere\.pem: check verify"):
+        transport.json("POST", "x", idempotent=False)
+
+
+@pytest.mark.parametrize("proxy", ["http://[::1", "nope://127.0.0.1:1"])
+def test_a_proxy_that_is_none_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    transport = Transport(Credentials("ann", KEY, base_url="https://carto.invalid/user/ann"), sleep=lambda _: None)
+    with pytest.raises(errors.ConnectionFailed, match=r"of a proxy, is none: .*HTTPS_PROXY"):
+        transport.json("POST", "x", idempotent=False)

@@ -14,7 +14,9 @@ from cartoframes_lite._codec.pgtypes import Kind, checked_type, convertible, fam
         ("geometry", Kind.GEOMETRY, None),
         ("_int4", Kind.ARRAY, "int4"),
         ("unknown(16421)", Kind.PLAIN, None),
-        ("interval", Kind.INTERVAL, None),
+        ("interval", Kind.BINARY_TEXT, "interval"),
+        ("polygon", Kind.BINARY_TEXT, "polygon"),
+        ("_record", Kind.ARRAY, "text"),
         ("_float8", Kind.BINARY_ARRAY, "float8"),
     ],
 )

@@ -85,7 +85,13 @@ def test_a_text_that_says_infinity_is_text(recwarn):
     [
         ("json", "[" * 100_000 + "]" * 100_000),
         ("jsonb", "1" * 5000),
+        ("interval", b"123"),
+        ("point", b"123"),
+        ("circle", bytes(16)),
+        ("_interval", bytes(7)),
         ("json", "1e400"),
+        ("json", '{"a": ' + "9" * 250 + "e99}"),
+        ("json", "9" * 300 + ".5E9"),
         ("json", '{"a": [-1.5e+4000]}'),
         ("jsonb", "2" * 309 + ".5"),
         ("numeric", "1" * 400),
