@@ -216,7 +216,7 @@ def test_reset_leaves_rights_alone_that_are_as_they_were(state: State, cluster: 
     with psycopg.connect(cluster.dsn, autocommit=True) as superuser:
         before = superuser.execute(versions).fetchone()
         connect("master-key").execute(
-            "CREATE TABLE t (id serial, geom geometry); SELECT cdb_cartodbfytable('t'); GRANT SELECT ON t TO publicuser;"
+            "CREATE TABLE t (id serial); SELECT cdb_cartodbfytable('t'); GRANT SELECT ON t TO publicuser;"
             "CREATE SCHEMA s; CREATE TABLE s.t (i int); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
         )
         state.reset()

@@ -9,6 +9,7 @@ from psycopg import sql
 
 # Objects of users only: the server's own bookkeeping changes with each request.
 _THEIRS = "NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'cartodb_local') AND nspname !~ '^pg_(toast_)?temp_'"
+_FUNCTIONS = "SELECT oid, proname, proowner, proacl, prosecdef, prosrc FROM pg_proc"
 _FIRST_OID = 16384  # of what was not there from the beginning
 _PARTS = {
     "schemas": "SELECT nspname, nspowner, nspacl FROM pg_namespace",
@@ -25,8 +26,8 @@ _PARTS = {
     "triggers": "SELECT tgrelid, tgname, tgenabled, pg_get_triggerdef(oid) FROM pg_trigger",
     "policies": "SELECT polrelid, polname FROM pg_policy",
     "rules": "SELECT ev_class, rulename FROM pg_rewrite",
-    "functions": f"SELECT oid, proname, proowner, proacl, prosecdef, prosrc FROM pg_proc WHERE oid >= {_FIRST_OID}",
-    "built-in functions": f"SELECT oid, proname, proowner, proacl, prosecdef, prosrc FROM pg_proc WHERE oid < {_FIRST_OID}",
+    "functions": f"{_FUNCTIONS} WHERE oid >= {_FIRST_OID}",
+    "built-in functions": f"{_FUNCTIONS} WHERE oid < {_FIRST_OID}",
     "operators": "SELECT oid, oprname, oprowner FROM pg_operator",
     "types": f"""
         SELECT typname, typowner, typacl FROM pg_type JOIN pg_namespace n ON n.oid = typnamespace
