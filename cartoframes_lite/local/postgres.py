@@ -52,8 +52,9 @@ _SETTINGS = {
 # what was acknowledged, and measured no faster.
 _NOT_DURABLE = {"fsync": "off"}
 
-# In the environment: the data directory of a cluster that was stopped, to copy in the place of running initdb and
-# creating extensions, which takes a second or two. For test suites that start many servers.
+# In the environment: the data directory of a stopped cluster, which new ones are copied from in the place of running
+# initdb and creating extensions, which takes a second or two. For the tests of this package, which start many servers:
+# what the template holds, keys included, all copies have.
 TEMPLATE_VARIABLE = "CARTOFRAMES_LITE_CLUSTER_TEMPLATE"
 
 # $1 is the postmaster, $2 how to stop it, $3 its lock file, $4 the directory to remove. The pipe on standard input
