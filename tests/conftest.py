@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cluster_template import announce_template, make_template, remove_template
 from file_server import FileServer
 from hypothesis import settings
 from tally import TALLY
@@ -22,25 +25,64 @@ if TYPE_CHECKING:
 settings.register_profile("short", deadline=None, max_examples=20)
 settings.register_profile("long", deadline=None, max_examples=200)
 MOST_WORKERS = 8  # each has a PostgreSQL of its own
+LONGEST = ("load", "faults")
+TEMPLATE = pytest.StashKey[Path]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run the tests marked slow")
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="run the files, and the tests of each, in random order"
+    )
     parser.addoption("--refresh-notebooks", action="store_true", help="keep what the notebooks say and show now")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite by several workers, and less than that by this process, unless ``-n`` says how many."""
+    if is_worker(config):
+        return
+    option = config.option
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not (option.keyword or option.markexpr)
+    by_hand = option.usepdb or option.collectonly or config.getoption("lf", False)
+    if is_whole and not by_hand and getattr(option, "numprocesses", 0) is None:
+        option.numprocesses, option.dist = "auto", "worksteal"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "short")
+    if not is_worker(config):
+        config.stash[TEMPLATE] = announce_template()
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Say whether this process was started by pytest-xdist."""
+    return hasattr(config, "workerinput")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # These take longest, and mostly wait: begun first, they run beside the others of pytest-xdist.
-    items.sort(key=lambda item: item.path.parent.name != "load")
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        shuffle(items, random.Random(seed))
+    # These take longest: begun first, they run beside the others of pytest-xdist.
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
     if config.getoption("--long"):
         return
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="part of the long profile: run with --long"))
+
+
+def shuffle(items: list[pytest.Item], chance: random.Random) -> None:
+    """Bring the files, and the tests of each, into another order; the fixtures of a file are made once all the same."""
+    tests_of: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        tests_of.setdefault(item.path, []).append(item)
+    files = list(tests_of.values())
+    chance.shuffle(files)
+    for tests in files:
+        chance.shuffle(tests)
+    items[:] = [test for tests in files for test in tests]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -62,7 +104,9 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if TALLY.faults and not hasattr(config, "workerinput"):
+    if TEMPLATE in config.stash:
+        remove_template(config.stash[TEMPLATE])
+    if TALLY.faults and not is_worker(config):
         writer = config.get_terminal_writer()
         writer.line(
             f"{TALLY.survived} of the faults were not noticed by the caller, the others raised errors that were true"
@@ -73,6 +117,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def carto_server() -> Iterator[LocalCarto]:
     """Start the server that all tests share."""
+    make_template()
     with cartoframes_lite.local.start(user="tester") as server:
         yield server
 

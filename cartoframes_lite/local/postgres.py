@@ -21,7 +21,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from .binaries import find_binaries
+from .binaries import find_binaries, find_postgis_library
 from .errors import LocalServerError
 from .osuser import find_os_user
 
@@ -51,6 +51,11 @@ _SETTINGS = {
 # machine would, but a temporary cluster does not outlive it. synchronous_commit=off and full_page_writes=off could lose
 # what was acknowledged, and measured no faster.
 _NOT_DURABLE = {"fsync": "off"}
+
+# In the environment: the data directory of a stopped cluster, which new ones are copied from in the place of running
+# initdb and creating extensions, which takes a second or two. For the tests of this package, which start many servers:
+# what the template holds, keys included, all copies have.
+TEMPLATE_VARIABLE = "CARTOFRAMES_LITE_CLUSTER_TEMPLATE"
 
 # $1 is the postmaster, $2 how to stop it, $3 its lock file, $4 the directory to remove. The pipe on standard input
 # ends with Python. The lock file goes when the postmaster has finished: a process id alone may be that of a zombie.
@@ -161,7 +166,8 @@ class PrivateCluster:
         self._watch: subprocess.Popen[bytes] | None = None
         given = data_dir.expanduser().resolve() if data_dir is not None else None
         version = _cluster_version(given)
-        self._bin = find_binaries(version)
+        template = _find_template() if version is None else None
+        self._bin = find_binaries(version or _cluster_version(template))
         self._user = find_os_user(given)
         self._home = self._user.make_directory()
         self.directory = self._home
@@ -171,7 +177,7 @@ class PrivateCluster:
         atexit.register(self.stop)
         try:
             if version is None:
-                self._init()
+                self._init(template)
             self._start()
             self._create_database()
         except BaseException:  # also KeyboardInterrupt: nothing may be left behind
@@ -197,16 +203,18 @@ class PrivateCluster:
             self._watch = None
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def _init(self) -> None:
-        """Create the files of a new cluster."""
+    def _init(self, template: Path | None) -> None:
+        """Create the files of a new cluster, or copy those of a template."""
         if self._durable:
             self._user.own_empty_directory(self._data)
         command: list[str | Path] = [self._bin / "initdb", "--no-sync", "--no-instructions", "-E", "UTF8", "--locale=C"]
         command += ["-A", "trust", "-U", SUPERUSER, "-D", self._data]
-        initdb = self._user.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        output, _ = initdb.communicate()
-        if initdb.returncode:
-            raise LocalServerError(f"initdb failed: {output.decode(errors='replace').strip()}")
+        if template is not None:  # as the user of the cluster, who may enter both directories
+            command = ["cp", "-R", f"{template}/.", self._data]
+        process = self._user.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output, _ = process.communicate()
+        if process.returncode:
+            raise LocalServerError(f"{Path(command[0]).name} failed: {output.decode(errors='replace').strip()}")
 
     def _start(self) -> None:
         """Start the postmaster and wait until it answers."""
@@ -225,6 +233,8 @@ class PrivateCluster:
         """Start the postmaster; return None when it answers, or what it said if it does not."""
         settings = _SETTINGS | ({} if self._durable else _NOT_DURABLE)
         settings |= {"port": _PORT, "unix_socket_directories": str(self._home)}
+        if library := find_postgis_library(self._bin):
+            settings["shared_preload_libraries"] = library
         command: list[str | Path] = [self._bin / "postgres", "-D", self._data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
@@ -255,6 +265,12 @@ class PrivateCluster:
             found = connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
             if found is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+
+def _find_template() -> Path | None:
+    """Return the directory that new clusters are copied from, if the environment names one that is there."""
+    template = os.environ.get(TEMPLATE_VARIABLE)
+    return Path(template) if template and Path(template, "PG_VERSION").exists() else None
 
 
 def _cluster_version(data_dir: Path | None) -> int | None:

@@ -124,6 +124,7 @@ class State:
         self._lock = threading.RLock()
         self._dsn = cluster.dsn
         self._by_token: dict[str, Key] = {}
+        self._rights: str | None = None
         self._connection = self._connect()
         try:
             account = roles.prepare(self._connection, self._dsn, user, private=cluster.private)
@@ -272,7 +273,8 @@ class State:
             with connection.transaction():
                 created = roles.created_roles(connection, self.owner_role)
                 connection.execute("SELECT cartodb_local.forget()")
-                roles.empty(connection, self.owner_role, created)
+                rights = roles.empty(connection, self.owner_role, created, expected=self._rights)
+            self._rights = rights  # of what is committed
             self._load()
 
     def _connect(self) -> Connection:

@@ -24,12 +24,20 @@ REVOKE ALL ON ALL TABLES IN SCHEMA cartodb_local FROM PUBLIC;
 CREATE OR REPLACE FUNCTION cartodb_local.forget() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
-    tables text;
+    used regclass;
+    is_used boolean;
 BEGIN
     DELETE FROM cartodb_local.api_keys WHERE kind = 'regular';
-    SELECT string_agg(format('cartodb_local.%I', relname), ', ') INTO tables FROM pg_class
-    WHERE relnamespace = 'cartodb_local'::regnamespace AND relkind = 'r' AND relname NOT IN ('account', 'api_keys');
-    EXECUTE 'TRUNCATE ' || tables;
+    FOR used IN
+        SELECT oid FROM pg_class
+        WHERE relnamespace = 'cartodb_local'::regnamespace AND relkind = 'r' AND relname NOT IN ('account', 'api_keys')
+    LOOP
+        -- TRUNCATE makes new files, also for a table that is empty: for all of them it takes longer than all the rest.
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s)', used) INTO is_used;
+        IF is_used THEN
+            EXECUTE format('TRUNCATE %s CASCADE', used); -- what refers to it is in this schema, too
+        END IF;
+    END LOOP;
 END
 $$;
 REVOKE ALL ON FUNCTION cartodb_local.forget() FROM PUBLIC;
@@ -79,3 +87,34 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION cartodb_local.drop_user_objects() FROM PUBLIC;
+
+-- Digest of all access rights in the database, and of all that depends on some roles: what they own, and where they
+-- are named in rights, policies and default rights.
+CREATE OR REPLACE FUNCTION cartodb_local.rights(roles name[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT md5(string_agg(concat_ws(' ', catalog, object, part, acl), ',' ORDER BY catalog, object, part, acl))
+    FROM (
+        SELECT d.classid AS catalog, d.objid AS object, d.objsubid AS part, concat_ws(' ', d.deptype, r.rolname) AS acl
+        FROM pg_shdepend d JOIN pg_authid r ON d.refclassid = 'pg_authid'::regclass AND r.oid = d.refobjid
+        WHERE r.rolname = ANY (roles)
+          AND d.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+        UNION ALL
+        SELECT tableoid, oid, 0, datacl::text FROM pg_database WHERE datname = current_database()
+        UNION ALL
+        SELECT tableoid, oid, 0, nspacl::text FROM pg_namespace WHERE nspacl IS NOT NULL
+        UNION ALL
+        SELECT tableoid, oid, 0, proacl::text FROM pg_proc WHERE proacl IS NOT NULL
+        UNION ALL
+        SELECT tableoid, oid, 0, relacl::text FROM pg_class WHERE relacl IS NOT NULL
+        UNION ALL
+        SELECT tableoid, attrelid, attnum, attacl::text FROM pg_attribute WHERE attacl IS NOT NULL
+        UNION ALL
+        SELECT tableoid, oid, 0, typacl::text FROM pg_type WHERE typacl IS NOT NULL
+        UNION ALL
+        SELECT tableoid, oid, 0, lanacl::text FROM pg_language WHERE lanacl IS NOT NULL
+        UNION ALL
+        SELECT tableoid, oid, 0, concat_ws(' ', defaclrole, defaclnamespace, defaclobjtype, defaclacl)
+        FROM pg_default_acl
+    ) AS rights
+$$;
+REVOKE ALL ON FUNCTION cartodb_local.rights(name[]) FROM PUBLIC;

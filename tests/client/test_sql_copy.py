@@ -204,7 +204,7 @@ def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(wire: Wire) -
 
     def silent(connection: socket.socket) -> None:
         read_chunked(connection, read_head(connection))
-        done.wait(20)
+        done.wait(600)
 
     def source() -> Iterator[bytes]:
         yield b"first"
@@ -213,7 +213,7 @@ def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(wire: Wire) -
     copy, began = Copy(wire.play(silent)), time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         copy.copy_from("COPY t FROM STDIN", source)
-    assert time.monotonic() - began < 15  # it is some two seconds on an idle machine
+    assert time.monotonic() - began < 300  # it is some two seconds on an idle machine
     done.set()
 
 

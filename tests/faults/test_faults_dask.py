@@ -72,7 +72,8 @@ def count(frame: pd.DataFrame) -> list[int]:
     return sorted(frame.n.tolist())
 
 
-@pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
+# They differ in how the rows are published, which is after the kill.
+@pytest.mark.parametrize("if_exists", [pytest.param("fail", marks=pytest.mark.slow), "append", "replace"])
 def test_a_worker_that_is_killed_while_it_sends_rows(if_exists, client, proxy, through, database, carto):
     if if_exists != "fail":
         cfl.to_carto(frame_of(0, 0), "t", carto.credentials, progress=False)

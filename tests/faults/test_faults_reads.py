@@ -87,7 +87,7 @@ def test_a_cut_at_every_step(for_good, reading):
 
 def test_a_cut_at_any_byte(reading, is_long):
     @settings(
-        max_examples=600 if is_long else 30,
+        max_examples=600 if is_long else 15,
         deadline=None,
         database=None,
         phases=[Phase.generate],

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from cluster_template import make_template
 from sql_client import SQLClient
 
 from cartoframes_lite.local import LocalCarto
@@ -22,6 +23,7 @@ from cartoframes_lite.local.state import State
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """Start a private PostgreSQL that the tests of this directory share."""
+    make_template()
     started = open_cluster()
     yield started
     started.stop()

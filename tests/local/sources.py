@@ -88,7 +88,7 @@ class Source:
 
         def answer(request: BaseHTTPRequestHandler) -> None:
             request.wfile.write(begin)
-            self.released.wait(30)
+            self.released.wait(600)
             request.close_connection = True
 
         self.paths[path] = answer

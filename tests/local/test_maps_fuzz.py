@@ -132,7 +132,7 @@ class Line:
 
     def __init__(self, base_url: str, key: str) -> None:
         split = urlsplit(base_url)
-        self._connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=20)
+        self._connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=120)
         self._connection.connect()
         self._path, self._key = f"{split.path}/api/v1/map", key
         self._socket = self._connection.sock
@@ -163,7 +163,7 @@ def line(carto: LocalCarto, sql: SQLClient) -> Iterator[Line]:
     assert carto.credentials.api_key is not None
     with closing(Line(carto.base_url, carto.credentials.api_key)) as line:
         yield line
-        assert line.slowest_s < 10
+        assert line.slowest_s < 60
 
 
 def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -234,7 +234,7 @@ def test_the_config_itself_is_good(line: Line) -> None:
 
 def test_map_configurations(line: Line, request: pytest.FixtureRequest) -> None:
     made = 0
-    count = 3000 if request.config.getoption("--long") else 60
+    count = 3000 if request.config.getoption("--long") else 10
     for config in mutations(CONFIG, random.Random(11), count):
         identity = instantiated(line, config)
         if identity is not None:
@@ -252,7 +252,7 @@ def test_bodies_that_are_something_else(line: Line) -> None:
 
 def test_templates_and_their_parameters(line: Line, request: pytest.FixtureRequest) -> None:
     chance = random.Random(12)
-    for template in mutations(TEMPLATE, chance, 1000 if request.config.getoption("--long") else 60):
+    for template in mutations(TEMPLATE, chance, 1000 if request.config.getoption("--long") else 10):
         status, body = line.send("POST", "/named", template)
         name = quote(json.loads(body)["template_id"]) if status == 200 else None
         for path in (f"/named/{name}", "/named/fuzzed") if name else ():
@@ -266,9 +266,9 @@ def test_templates_and_their_parameters(line: Line, request: pytest.FixtureReque
             line.send("DELETE", f"/named/{name}")
 
 
-def test_filters_of_dataviews(line: Line) -> None:
+def test_filters_of_dataviews(line: Line, request: pytest.FixtureRequest) -> None:
     chance = random.Random(13)
-    for content in [*mutations(FILTERS, chance, 60), *ODD]:
+    for content in [*mutations(FILTERS, chance, 60 if request.config.getoption("--long") else 10), *ODD]:
         identity = instantiated(line, CONFIG, filters=json.dumps(content))
         if identity is not None:
             line.send("GET", f"/{identity}/dataview/f")
@@ -276,23 +276,28 @@ def test_filters_of_dataviews(line: Line) -> None:
         instantiated(line, CONFIG, filters=text)
 
 
-def test_paths(line: Line) -> None:
+def texts(number: int, request: pytest.FixtureRequest) -> list[str]:
+    """Return the texts to try at a place; in the short profile each third one, others at the next place."""
+    return TEXTS if request.config.getoption("--long") else TEXTS[number % 3 :: 3]
+
+
+def test_paths(line: Line, request: pytest.FixtureRequest) -> None:
     line.send("POST", "/named", TEMPLATE)
     identity = str(instantiated(line, CONFIG))
-    for path in PATHS:
-        for text in TEXTS:
+    for number, path in enumerate(PATHS):
+        for text in texts(number, request):
             odd = quote(text, safe="", errors="surrogatepass")
             line.send("GET", f"/{path.replace('{id}', identity).replace('{}', odd)}")
 
 
-def test_parameters(line: Line) -> None:
+def test_parameters(line: Line, request: pytest.FixtureRequest) -> None:
     line.send("POST", "/named", TEMPLATE)
     identity = str(instantiated(line, CONFIG))
     for path, names in QUERIES.items():
         where = f"/{path.replace('{id}', identity)}" if path else ""
-        for name in names:
+        for number, name in enumerate(names):
             other = {"start": "end", "lon": "lat", "zoom": "lon"}.get(name)
-            for text in TEXTS:
+            for text in texts(number + len(path), request):
                 line.send("GET", where, **{name: text})
                 if other:
                     line.send("GET", where, **{name: text, other: "1"})

@@ -286,4 +286,4 @@ def test_a_label_of_megabytes_keeps_nobody_waiting(call: Call) -> None:
     path = instantiate(call, described(mapnik(sql, cartocss=css, cartocss_version="2.3.0")))
     began = time.monotonic()
     assert call("GET", f"{path}/0/0/0.png").status == 200
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60

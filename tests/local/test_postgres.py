@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cartoframes_lite.local import binaries
+from cartoframes_lite.local import binaries, postgres
 from cartoframes_lite.local.errors import LocalServerError
-from cartoframes_lite.local.postgres import Cluster, PrivateCluster, open_cluster
+from cartoframes_lite.local.postgres import TEMPLATE_VARIABLE, Cluster, PrivateCluster, open_cluster
 
 
 def home_of(cluster: Cluster) -> Path:
@@ -59,6 +59,13 @@ def test_postgresql_does_not_run_as_root(cluster: Cluster) -> None:
     assert Path(f"/proc/{pid}").stat().st_uid != 0
 
 
+@pytest.fixture
+def no_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clusters be made by initdb, as they are outside of these tests."""
+    monkeypatch.delenv(TEMPLATE_VARIABLE)
+
+
+@pytest.mark.usefixtures("no_template")
 def test_stop_leaves_nothing_and_can_be_repeated() -> None:
     cluster = open_cluster()
     home = home_of(cluster)
@@ -69,6 +76,7 @@ def test_stop_leaves_nothing_and_can_be_repeated() -> None:
     assert not alive(pid)
 
 
+@pytest.mark.usefixtures("no_template")
 def test_data_directory_survives_a_restart_and_is_durable(tmp_path: Path) -> None:
     directory = tmp_path / "deep" / "database"
     first = open_cluster(None, directory)
@@ -82,6 +90,23 @@ def test_data_directory_survives_a_restart_and_is_durable(tmp_path: Path) -> Non
         assert value(second, "SELECT answer FROM kept") == 42
     finally:
         second.stop()
+
+
+def test_clusters_are_copied_from_a_template(cluster: Cluster, tmp_path: Path) -> None:
+    identifier = "SELECT system_identifier FROM pg_control_system()"  # drawn by initdb
+    copied = open_cluster(None, tmp_path / "database")
+    try:
+        assert value(copied, identifier) == value(cluster, identifier)
+        assert (tmp_path / "database").stat().st_mode & 0o777 == 0o700
+    finally:
+        copied.stop()
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_a_template_that_is_not_there_is_not_used(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv(TEMPLATE_VARIABLE, str(tmp_path / name))
+    assert postgres._find_template() is None
 
 
 def test_data_directory_in_use_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,6 @@ def test_context_manager_starts_and_stops_everything() -> None:
         assert credentials.base_url == server.base_url
         assert "1234" not in repr(server)
         home = Path(str(conninfo_to_dict(server.dsn)["host"]))
-        begin = time.perf_counter()
-    assert time.perf_counter() - begin < 2
     assert not home.exists()
     assert repr(server).endswith("(stopped)>")
     server.stop()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,7 +176,7 @@ def test_regenerated_token_replaces_the_old_one(state: State) -> None:
         state.regenerate_key("Default public")
 
 
-def test_reset_empties_the_account_quickly(state: State, cluster: Cluster, connect: Connect) -> None:
+def test_reset_empties_the_account(state: State, cluster: Cluster, connect: Connect) -> None:
     owner = connect("master-key")
     owner.execute(
         "CREATE EXTENSION citext; CREATE SCHEMA s; CREATE TABLE s.t (i int); CREATE TABLE t (id serial, c citext);"
@@ -191,9 +190,7 @@ def test_reset_empties_the_account_quickly(state: State, cluster: Cluster, conne
     state.create_key("k", granted(("t", ["select"])))
     forgotten: list[int] = []
     state.on_reset.append(lambda: forgotten.append(1))
-    begin = time.perf_counter()
     state.reset()
-    assert time.perf_counter() - begin < 1
     state.on_reset.clear()
     assert forgotten == [1]
     with psycopg.connect(cluster.dsn) as superuser:
@@ -211,6 +208,50 @@ def test_reset_empties_the_account_quickly(state: State, cluster: Cluster, conne
     assert left == []
     assert kinds(state) == ["master", "default"]
     connect("master-key").execute("CREATE TABLE t (i int)")
+
+
+def test_reset_leaves_rights_alone_that_are_as_they_were(state: State, cluster: Cluster, connect: Connect) -> None:
+    """To revoke and grant them again takes ten times as long as all the rest, and tests call it before each of them."""
+    versions = "SELECT array_agg(xmin::text ORDER BY oid) FROM pg_proc WHERE proacl IS NOT NULL"
+    with psycopg.connect(cluster.dsn, autocommit=True) as superuser:
+        before = superuser.execute(versions).fetchone()
+        connect("master-key").execute(
+            "CREATE TABLE t (id serial); SELECT cdb_cartodbfytable('t'); GRANT SELECT ON t TO publicuser;"
+            "CREATE SCHEMA s; CREATE TABLE s.t (i int); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+        )
+        state.reset()
+        assert superuser.execute(versions).fetchone() == before
+        assert superuser.execute("SELECT to_regclass('t'), to_regnamespace('s')").fetchone() == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("given_by", "statement", "question"),
+    [
+        ("owner", "GRANT CREATE ON SCHEMA public TO publicuser", "has_schema_privilege('public', 'CREATE')"),
+        ("superuser", "GRANT EXECUTE ON FUNCTION pg_notify TO PUBLIC", "has_function_privilege({}, 'EXECUTE')"),
+        ("superuser", "GRANT EXECUTE ON FUNCTION pg_notify TO publicuser", "has_function_privilege({}, 'EXECUTE')"),
+        ("superuser", "GRANT TEMPORARY ON DATABASE carto TO PUBLIC", "has_database_privilege('carto', 'TEMPORARY')"),
+    ],
+)
+def test_reset_takes_rights_away_that_were_given(
+    state: State, cluster: Cluster, connect: Connect, given_by: str, statement: str, question: str
+) -> None:
+    public = connect(None)
+    asked = f"SELECT {question.format(chr(39) + 'pg_notify(text,text)' + chr(39))}"
+    with psycopg.connect(cluster.dsn, autocommit=True) as superuser:
+        giver = connect("master-key") if given_by == "owner" else superuser
+        giver.execute(statement.encode())
+    assert public.execute(asked.encode()).fetchone() == (True,)
+    state.reset()
+    assert connect(None).execute(asked.encode()).fetchone() == (False,)
+
+
+def test_reset_forgets_default_rights(state: State, connect: Connect) -> None:
+    connect("master-key").execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO publicuser")
+    state.reset()
+    connect("master-key").execute("CREATE TABLE t (i int)")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connect(None).execute("SELECT * FROM t")
 
 
 def test_reset_ends_what_is_running(state: State, connect: Connect) -> None:

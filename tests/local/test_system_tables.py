@@ -113,7 +113,7 @@ def test_statements_end_at_semicolons_outside_of_quotes(query: str, expected: li
 
 @pytest.mark.parametrize("part", ["$a", "$$a", "';", "\"'", "a;", "$1,"])
 def test_a_long_query_is_split_quickly(part: str) -> None:
-    begun = time.monotonic()
+    begun = time.thread_time()
     for _ in statements(part * 500_000):
         pass
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begun < 5  # what is quadratic takes hours

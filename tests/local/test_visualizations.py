@@ -287,7 +287,7 @@ def test_a_locked_table_does_not_hold_up_the_catalogue(call: Call, carto: LocalC
         connection.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
         begin = time.monotonic()
         assert call("GET", "/api/v1/viz/t").json["table"]["geometry_types"] == []
-        assert time.monotonic() - begin < 30  # the call gives up after a minute
+        assert time.monotonic() - begin < 50  # the call gives up after a minute
 
 
 def test_a_plan_without_private_datasets_has_none() -> None:

@@ -141,7 +141,7 @@ def attack(
 def test_nothing_else_is_changed(attack, long, kind):
     calls = TABLES if kind == "tables" else COLUMNS
 
-    @settings(max_examples=2_000 if long else 40, deadline=None)
+    @settings(max_examples=2_000 if long else 15, deadline=None)
     @given(NAMES, st.sampled_from(sorted(calls)))
     def holds(name: str, call: str) -> None:
         assume(normalise(name) not in ("bystander", "looking", "target", "renamed"))
