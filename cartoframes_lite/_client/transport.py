@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
@@ -27,9 +27,9 @@ from cartoframes_lite._client.buckets import Told
 from cartoframes_lite._client.connection import (
     ClosedWhileIdleError,
     DroppedError,
-    fresh_enough,
     let_go,
     new_session,
+    use_fresh_connections,
     user_agent,
 )
 from cartoframes_lite._client.progress import Pause
@@ -355,17 +355,17 @@ class Transport:
             **arguments.pop("headers", {}),
         }
         try:
-            with nullcontext() if call.idempotent else fresh_enough():
-                return self._session().request(
-                    call.method,
-                    self._place(call.path),
-                    headers=headers,
-                    auth=_Key(self._credentials),
-                    verify=self._credentials.verify,
-                    allow_redirects=False,  # the key goes to the host that it is meant for
-                    stream=True,
-                    **arguments,
-                )
+            use_fresh_connections(not call.idempotent)
+            return self._session().request(
+                call.method,
+                self._place(call.path),
+                headers=headers,
+                auth=_Key(self._credentials),
+                verify=self._credentials.verify,
+                allow_redirects=False,  # the key goes to the host that it is meant for
+                stream=True,
+                **arguments,
+            )
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError):
             raise
         except BaseException as error:  # noqa: BLE001  # raised again
