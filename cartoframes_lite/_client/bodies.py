@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 18
 
 _GZIP = 31  # zlib's window bits for a gzip header
+_NO_CONTENT = 204
 _REFUSED_WITHIN_S = 30.0
 _INTERRUPTED_WITHIN_S = 2.0  # Ctrl-C should not take long
 
@@ -62,7 +63,8 @@ def blocks_of(response: requests.Response, place: str, *, proves_end: bool = Fal
     has_end = raw.chunked or raw.length_remaining is not None or not raw.version
     try:
         arriving = raw.stream(_BLOCK_BYTES, decode_content=False)
-        yield from decoded(arriving, response.headers.get("Content-Encoding", ""))
+        header = "" if response.status_code == _NO_CONTENT else response.headers.get("Content-Encoding", "")
+        yield from decoded(arriving, header)
     except EncodingError as error:
         raise ConnectionFailed(f"{place}: the answer cannot be unpacked: {error}") from error
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:

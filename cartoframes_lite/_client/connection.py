@@ -13,13 +13,15 @@
 from __future__ import annotations
 
 import http.client
+import queue
 import re
 import selectors
 import socket
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -60,14 +62,12 @@ class DroppedError(http.client.RemoteDisconnected):
     """A connection that was used before broke before the answer to the next request began."""
 
 
-@contextmanager
-def fresh_enough() -> Iterator[None]:
-    """Use only connections, inside this context, that the server is not about to close."""
-    token = _careful.set(True)
-    try:
-        yield
-    finally:
-        _careful.reset(token)
+def use_fresh_connections(only: bool) -> None:
+    """Say of the next request whether it uses only connections that the server is not about to close.
+
+    No context manager: an interrupt could keep it from taking that back.
+    """
+    _careful.set(only)
 
 
 class _Connection(HTTPConnection):
@@ -89,8 +89,14 @@ class _Connection(HTTPConnection):
         self._body_cut = False
 
     def close(self) -> None:
+        """Close it; an upload that still waits for its answer is ended before (urllib3 closes at any exception)."""
         self._answers = 0
-        super().close()
+        body, self._body = self._body, None
+        try:
+            if body is not None:
+                self._end_upload(body)
+        finally:
+            super().close()
 
     @property
     def is_connected(self) -> bool:
@@ -100,15 +106,14 @@ class _Connection(HTTPConnection):
         return not _careful.get() or time.monotonic() - self._answered_at < self._open_for_s
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
-        self._body = body if hasattr(body, "can_be_aborted") else None
         self._head_is_sent, self._out = False, (memoryview(b""), [])
+        self._body = body if getattr(body, "can_be_aborted", False) else None
         try:
             super().request(method, url, body=body, headers=headers, **options)
-        except OSError:
+        except BrokenPipeError:  # there may be an answer to read
             raise
-        except BaseException:
-            if self._body is not None and self._body.can_be_aborted:
-                self._abort()
+        except OSError:
+            self._body = None  # nobody is there to be told
             raise
 
     def send(self, data: Any) -> None:
@@ -130,21 +135,17 @@ class _Connection(HTTPConnection):
     def getresponse(self) -> BaseHTTPResponse:  # type: ignore[override]  # that of urllib3 2.0 on
         if self._body is not None and self._body.timeout_s is not None:
             self.timeout = self._body.timeout_s
-        was_upload, self._body = self._body is not None, None
-        was_used = self._answers > 0
+        body, was_used = self._body, self._answers > 0
         try:
+            self._body = None  # from here on, the handler below is in charge
             response = super().getresponse()
         except ConnectionError as error:
             if was_used:
                 raise DroppedError("the connection broke before the answer began") from error
             raise
         except BaseException as error:  # raised again
-            if was_upload and not isinstance(
-                error, Exception
-            ):  # a server that has not begun to read it yet would keep its table locked
-                with suppress(OSError):
-                    self.sock.settimeout(_INTERRUPTED_TIMEOUT_S)
-                    self.sock.recv(1)
+            if body is not None and not isinstance(error, Exception):
+                self._end_upload(body)
             raise
         self._answers += 1
         self._answered_at = time.monotonic()
@@ -154,20 +155,23 @@ class _Connection(HTTPConnection):
     def _wait_for_room(self) -> None:
         """Wait until something can be sent; raise if the server answers or goes away meanwhile."""
 
-    def _abort(self) -> None:
-        """End an upload that was interrupted while it was sent, so that the server refuses it."""
+    def _end_upload(self, body: Any) -> None:
+        """End an upload that is given up, so that the server refuses it, and wait until it has been read.
+
+        A server that has not begun to read it would not notice that the connection is closed, and would keep the table
+        locked. That is so for what was sent to its end, too: then the server stores it.
+        """
         view, sent = self._out
-        if not self._head_is_sent and not sent:
-            return  # nothing of it has been sent
+        if self.sock is None or (not self._head_is_sent and not sent):
+            return  # nothing of it has been sent, or nobody is there
         rest = view[sum(sent) :].tobytes()
-        if view != _LAST_CHUNK or not sent:
-            ending = self._body.ending(_INTERRUPTED_TIMEOUT_S)
+        if body.can_be_aborted and (view != _LAST_CHUNK or not sent):
+            ending = body.ending(_INTERRUPTED_TIMEOUT_S)
             rest = (b"" if view == _LAST_CHUNK else rest) + b"%x\r\n%b\r\n" % (len(ending), ending) + _LAST_CHUNK
-        if rest:  # else all of it has been sent, and is not broken
-            with suppress(OSError):
-                self.sock.settimeout(_INTERRUPTED_TIMEOUT_S)
-                self.sock.sendall(rest)
-                self.sock.recv(1)  # then it has been read
+        with suppress(OSError):
+            self.sock.settimeout(_INTERRUPTED_TIMEOUT_S)
+            self.sock.sendall(rest)
+            self.sock.recv(1)
 
 
 class _PatientConnection(_Connection):
@@ -223,12 +227,39 @@ class _PatientTLSConnection(_Connection, HTTPSConnection):
     """Without the look for an early answer: what can be read may be TLS's own."""
 
 
+class _FreeConnections:
+    """What a pool keeps its connections in: a stack without a lock.
+
+    An interrupt can come behind the taking of a lock of ``queue``, which are not all in C: it is never released then,
+    and the pool would wait for it in the moment in which it closes the connection. Nobody waits for a free connection.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self._maxsize, self._free = maxsize, deque[Any]()
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        try:
+            return self._free.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, connection: Any, block: bool = False, timeout: float | None = None) -> None:
+        if len(self._free) >= self._maxsize:
+            raise queue.Full
+        self._free.append(connection)
+
+    def qsize(self) -> int:
+        return len(self._free)
+
+
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _PatientConnection
+    QueueCls = _FreeConnections
 
 
 class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _PatientTLSConnection
+    QueueCls = _FreeConnections
 
 
 class Adapter(HTTPAdapter):

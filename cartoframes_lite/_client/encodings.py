@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 _GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's window bits
 _PIECE_BYTES = 1 << 20  # a block can unpack to a thousand times its size
 _MOST_ENCODINGS = 4
+_NO_ENCODINGS = ("", "identity", "none", "utf-8", "utf8", "binary")  # what servers write of what is not encoded
 
 
 class EncodingError(ValueError):
@@ -17,7 +18,7 @@ class EncodingError(ValueError):
 def decoded(blocks: Iterable[bytes], header: str) -> Iterator[bytes]:
     """Undo the encodings that a Content-Encoding header names, the last one first.
 
-    A body without any bytes is empty, whatever its encoding.
+    A body without any bytes is not an empty one that was packed: that has a head and an end.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ def decoded(blocks: Iterable[bytes], header: str) -> Iterator[bytes]:
     EncodingError
         Also for encodings other than gzip and deflate, which the client does not ask for.
     """
-    names = [name for part in header.split(",") if (name := part.strip().lower()) not in ("", "identity")]
+    names = [name for part in header.split(",") if (name := part.strip().lower()) not in _NO_ENCODINGS]
     unknown = [name for name in names if name not in _DECODERS]
     if unknown or len(names) > _MOST_ENCODINGS:
         raise EncodingError(f"it is encoded as {header[:60]!r}, which was not asked for")
@@ -42,7 +43,7 @@ def decoded(blocks: Iterable[bytes], header: str) -> Iterator[bytes]:
 
 def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Unpack gzip of one or several members; zeros behind the last one are padding."""
-    unpacker, any_yet = zlib.decompressobj(_GZIP), False
+    unpacker = zlib.decompressobj(_GZIP)
     for block in blocks:
         while block:
             if unpacker.eof:
@@ -50,10 +51,9 @@ def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
                 if not block:
                     break
                 unpacker = zlib.decompressobj(_GZIP)
-            any_yet = True
             yield from _pieces(unpacker, block)
             block = unpacker.unused_data
-    if any_yet and not unpacker.eof:
+    if not unpacker.eof:
         raise EncodingError("the gzip stream ends too early")
 
 
@@ -70,9 +70,9 @@ def _inflate(blocks: Iterable[bytes]) -> Iterator[bytes]:
         if unpacker.eof and block:
             raise EncodingError("bytes follow the end of the deflate stream")
         yield from _pieces(unpacker, block)
-    if head and (unpacker is None or not unpacker.eof):
+    if unpacker is None or not unpacker.eof:
         raise EncodingError("the deflate stream ends too early")
-    if unpacker is not None and unpacker.unused_data:
+    if unpacker.unused_data:
         raise EncodingError("bytes follow the end of the deflate stream")
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from cartoframes_lite._codec import binary_rows, json_end
 from cartoframes_lite.errors import ConnectionFailed, decode_error, error_from_response
 
 _LONGEST_ERROR_BYTES = 1 << 24  # a message of PostgreSQL can repeat the value that it is about
-_COPY_HEAD, _COPY_TRAILER = b"PGCOPY\n\xff\r\n\0", b"\xff\xff"
 _SQLITE_HEAD = b"SQLite format 3\0"
 _ZIP_END, _ZIP_END_BYTES = b"PK\x05\x06", 22
 _ZIP_COMMENT_BYTES = 1 << 16
+_XML_TAIL_BYTES, _MOST_XML_COMMENTS = 1 << 16, 20
 
 Check = Callable[[BinaryIO, str], None]  # raises if a file is not complete; with what a message says was asked for
 
@@ -77,18 +79,17 @@ def check_rows(file: BinaryIO, place: str) -> None:
 def check_csv(file: BinaryIO, place: str) -> None:
     """Refuse a CSV file that is not complete; one that ends inside of a field has an odd number of quotes."""
     check_rows(file, place)
-    file.seek(0)
-    if sum(block.count(b'"') for block in iter(lambda: file.read(1 << 20), b"")) % 2:
+    if sum(block.count(b'"') for block in _blocks(file)) % 2:
         raise ConnectionFailed(f"{place}: the last field is not complete; no file is written, try again")
 
 
 def check_binary_copy(file: BinaryIO, place: str) -> None:
-    """Refuse a binary COPY without its trailer; behind which there is nothing, also no error."""
-    if _head(file, len(_COPY_HEAD)) == _COPY_HEAD and _end(file, len(_COPY_TRAILER)) == _COPY_TRAILER:
+    """Refuse a binary COPY whose rows do not lead to its trailer; behind which there is nothing, also no error."""
+    if _size(file) and _is_complete_copy(file):
         return
     end = _end(file, _LONGEST_ERROR_BYTES)
     _raise_error(end[max(0, end.rfind(b'{"error":')) :], place)
-    raise ConnectionFailed(f"{place}: the trailer of the binary COPY is missing; no file is written, try again")
+    raise ConnectionFailed(f"{place}: the binary COPY is not complete; no file is written, try again")
 
 
 def check_geojson(file: BinaryIO, place: str) -> None:
@@ -100,7 +101,7 @@ def check_geojson(file: BinaryIO, place: str) -> None:
     at = end.rfind(b'],"error":')
     if at >= 0:
         _raise_error(b"{" + end[at + 2 :], place)
-    if not end.endswith((b"]}", b"]});")):
+    if not end.endswith((b"}", b"});")) or not json_end.is_complete(_blocks(file)):
         raise ConnectionFailed(f"{place}: the features are not complete; no file is written, try again")
 
 
@@ -135,14 +136,19 @@ def check_sqlite(file: BinaryIO, place: str) -> None:
 
 
 def check_xml(file: BinaryIO, place: str) -> None:
-    """Refuse KML or SVG without the end of its root element."""
-    if not _end(file, 64).rstrip().endswith((b"</kml>", b"</svg>")):
+    """Refuse KML or SVG without the end of its root element, behind which there may be comments."""
+    end = _end(file, _XML_TAIL_BYTES).rstrip()
+    for begin, close in ((b"<!--", b"-->"), (b"<?", b"?>")) * _MOST_XML_COMMENTS:
+        if end.endswith(close):
+            end = end[: max(0, end.rfind(begin))].rstrip()
+    root = end[:-1].rstrip() if end.endswith(b">") else b""
+    if not root.endswith((b"</kml", b"</svg")):
         raise ConnectionFailed(f"{place}: the document is not complete; no file is written, try again")
 
 
 def check_object(file: BinaryIO, place: str) -> None:
     """Refuse an object, such as TopoJSON, that does not end."""
-    if not _end(file, 64).rstrip().endswith(b"}"):
+    if not json_end.is_complete(_blocks(file)):
         raise ConnectionFailed(f"{place}: the object is not complete; no file is written, try again")
 
 
@@ -183,3 +189,17 @@ def _head(file: BinaryIO, count: int) -> bytes:
 def _end(file: BinaryIO, count: int) -> bytes:
     file.seek(max(0, _size(file) - count))
     return file.read(count)
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Read a file from its beginning."""
+    file.seek(0)
+    return iter(lambda: file.read(1 << 20), b"")
+
+
+def _is_complete_copy(file: BinaryIO) -> bool:
+    """Walk the rows of a file that is not empty, without reading it as a whole."""
+    if isinstance(file, io.BytesIO):
+        return binary_rows.is_complete(file.getbuffer())
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return binary_rows.is_complete(mapped)

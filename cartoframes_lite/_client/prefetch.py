@@ -17,15 +17,20 @@ def prefetched(blocks: Iterator[bytes], stop: Callable[[], None]) -> Iterator[It
     An error of ``blocks`` is raised where the block would have come. Leaving the context ends the thread; ``stop``
     is called for that, and has to wake the thread up if it waits for a block.
     """
-    ahead: queue.Queue[bytes | BaseException | None] = queue.Queue(_BLOCKS)
-    stopped = threading.Event()
+    # In C, unlike queue.Queue, whose lock an interrupt can leave locked.
+    ahead: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
+    room: queue.SimpleQueue[None] = queue.SimpleQueue()  # an item for each block that may come
+    over: list[bool] = []
+    for _ in range(_BLOCKS):
+        room.put(None)
 
     def fetch() -> None:
         try:
             for block in blocks:
-                ahead.put(block)
-                if stopped.is_set():
+                room.get()
+                if over:
                     return
+                ahead.put(block)
         except BaseException as error:  # noqa: BLE001  # raised in the other thread
             ahead.put(error)
         else:
@@ -36,17 +41,16 @@ def prefetched(blocks: Iterator[bytes], stop: Callable[[], None]) -> Iterator[It
             if isinstance(item, BaseException):
                 raise item
             yield item
+            room.put(None)
 
     thread = threading.Thread(target=fetch, name="carto-prefetch", daemon=True)
-    thread.start()
     try:
+        thread.start()
         yield received()
     finally:
-        stopped.set()
+        over.append(True)
+        room.put(None)
         if thread.is_alive():
             stop()
         while thread.is_alive():
-            try:
-                ahead.get_nowait()
-            except queue.Empty:
-                thread.join(0.01)
+            thread.join(0.01)

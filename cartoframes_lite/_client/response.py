@@ -13,6 +13,8 @@ from urllib3.util.response import assert_header_parsing
 
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_NO_BODY = (204, 304)
+_ANSWER = b"HTTP/1."  # one that was sent twice, and is no part of the first
 _MOST_INTERIM = 10_000  # one in each second for nearly three hours
 _MOST_INTERIM_HEADERS = 100
 
@@ -52,10 +54,18 @@ class Response(HTTPResponse):
 
     def _is_chunked(self) -> bool:
         """Refuse an answer that says how long it is in a way that is not understood."""
-        codings = [value.strip().lower() for value in self.headers.get_all("Transfer-Encoding") or ()]
-        if codings not in ([], ["chunked"], ["identity"]):
-            raise HTTPException(f"the answer has the unknown Transfer-Encoding {codings!r}")
-        if "chunked" in codings:
+        values = self.headers.get_all("Transfer-Encoding") or ()
+        codings = [name for value in values for part in value.split(",") if (name := part.strip().lower())]
+        kinds = set(codings)
+        if kinds - {"chunked", "identity"} or (kinds == {"chunked", "identity"} and codings[-1] != "chunked"):
+            raise HTTPException(f"the answer has the unknown Transfer-Encoding {', '.join(codings)[:60]!r}")
+        if "chunked" in kinds:
+            # A sender must not apply it twice (RFC 9112, section 6.1): to name it twice means the same as once.
+            if codings != ["chunked"] or len(values) > 1:
+                del self.headers["Transfer-Encoding"]
+                self.headers["Transfer-Encoding"] = "chunked"
+                self.chunked, self.chunk_left, self.length = True, None, None  # type: ignore[assignment]  # as begin does
+                self.will_close = self._check_close()  # type: ignore[attr-defined]  # typeshed leaves it out
             return True
         told = {part.strip() for value in self.headers.get_all("Content-Length") or () for part in value.split(",")}
         if len(told) > 1 or not all(map(_LENGTH.fullmatch, told)):
@@ -78,13 +88,20 @@ class Response(HTTPResponse):
     def _close_conn(self) -> None:
         """Let go of the connection at the end of the answer (called by ``read`` and ``close``).
 
-        What has come behind the answer would pass for that to the next request.
+        What has come behind the answer would pass for that to the next request. If it is no answer, it is the rest of
+        this one, whose length was told wrongly.
         """
         sock, self._sock = self._sock, None
-        if sock is not None and not self.will_close and self._reader.has_more(sock):
+        is_ended = self.length == 0 and not self.closed and self.status not in _NO_BODY
+        behind = self._reader.behind(sock) if sock is not None and (is_ended or not self.will_close) else b""
+        if sock is not None and behind:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)  # the pool does not use it again then
-        super()._close_conn()  # type: ignore[misc]  # typeshed leaves it out
+        file, self.fp = self.fp, None  # type: ignore[assignment]  # as http.client does
+        if file is not None:  # else an interrupt came when this had begun, or another thread closes it
+            file.close()
+        if is_ended and behind and not behind.startswith(_ANSWER[: len(behind)]):
+            raise HTTPException("the answer is longer than its Content-Length")
 
 
 class _Reader(io.BufferedReader):
@@ -113,14 +130,14 @@ class _Reader(io.BufferedReader):
             self.in_chunks = int(found[1], 16) > 0
         return line
 
-    def has_more(self, sock: socket.socket) -> bool:
-        """Say whether something has come that was not read."""
+    def behind(self, sock: socket.socket) -> bytes:
+        """Give the beginning of what has come and was not read."""
         timeout = sock.gettimeout()
         try:
             sock.settimeout(0)
-            return bool(self.peek(1))
+            return self.peek(1)
         except (OSError, ValueError):  # closed, or a TLS connection with nothing to read
-            return False
+            return b""
         finally:
             with suppress(OSError):
                 sock.settimeout(timeout)

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
@@ -27,9 +27,9 @@ from cartoframes_lite._client.buckets import Told
 from cartoframes_lite._client.connection import (
     ClosedWhileIdleError,
     DroppedError,
-    fresh_enough,
     let_go,
     new_session,
+    use_fresh_connections,
     user_agent,
 )
 from cartoframes_lite._client.own_sessions import adopt, direct
@@ -362,17 +362,17 @@ class Transport:
             session = self._session()
             if self.is_local:
                 arguments["proxies"] = direct(session)
-            with nullcontext() if call.idempotent else fresh_enough():
-                return session.request(
-                    call.method,
-                    self._place(call.path),
-                    headers=headers,
-                    auth=_Key(self._credentials),
-                    verify=self._credentials.verify,
-                    allow_redirects=False,  # the key goes to the host that it is meant for
-                    stream=True,
-                    **arguments,
-                )
+            use_fresh_connections(not call.idempotent)
+            return session.request(
+                call.method,
+                self._place(call.path),
+                headers=headers,
+                auth=_Key(self._credentials),
+                verify=self._credentials.verify,
+                allow_redirects=False,  # the key goes to the host that it is meant for
+                stream=True,
+                **arguments,
+            )
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError):
             raise
         except OSError as error:  # requests does not find the file, and asks nobody

@@ -11,7 +11,6 @@ A call waits as long as the line moves: calls before it get through, and so will
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import math
 import os
@@ -23,6 +22,7 @@ from cartoframes_lite._client import retry
 from cartoframes_lite._client.buckets import Bucket, Told
 
 _MAPS = "api/v1/map"
+_LOOK_AGAIN_S = 1.0
 _MAP_KINDS = ("named", "static", "search", "dataview", "attributes", "analysis")
 
 
@@ -49,15 +49,17 @@ class Line:
     """Those who wait for one limit."""
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        # Taken by itself: of a Condition, which is not in C, an interrupt can leave it locked.
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self.bucket = Bucket()
         self.moved_at = 0.0
-        self.waiting: list[int] = []  # numbers drawn at arrival, in order
+        self.waiting: dict[int, None] = {}  # numbers drawn at arrival
         self._numbers = itertools.count()
 
     def before(self, number: int) -> int:
         """Count those who go first."""
-        return bisect.bisect_left(self.waiting, number)
+        return sum(waiting < number for waiting in self.waiting)
 
     def turn(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> Turn:
         """Draw a number."""
@@ -101,8 +103,8 @@ class Turn:
         """
         line = self._line
         try:
-            with line.changed:
-                bisect.insort(line.waiting, self._number)
+            with line.lock:
+                line.waiting[self._number] = None
             while isinstance(answer := self._look(), Wait):
                 tell(answer)
                 if answer.before:
@@ -111,15 +113,15 @@ class Turn:
                     self._sleep(answer.seconds)
             return answer
         finally:
-            with line.changed:
-                if self._number in line.waiting:  # not if Ctrl-C came first
-                    line.waiting.remove(self._number)
+            # In one step that no interrupt comes before: else all calls to come would wait for this one.
+            line.waiting.pop(self._number, None)
+            with line.lock:
                 line.changed.notify_all()
 
     def _look(self) -> bool | Wait:
         """Take the turn (True), give it up (False), or say how long to wait."""
         line = self._line
-        with line.changed:
+        with line.lock:
             now, before = self._clock(), line.before(self._number)
             wait_s = max(0.0, line.bucket.free_at - now)
             too_long = wait_s > 0 and wait_s + self.stalled_s > retry.TOTAL_S
@@ -134,7 +136,7 @@ class Turn:
     def passed(self, told: Told | None) -> None:
         """Learn from an answer that is not about the limit."""
         line = self._line
-        with line.changed:
+        with line.lock:
             line.moved_at = self._clock()
             line.bucket = line.bucket.passed(told, sent_at=self._sent_at)
 
@@ -142,7 +144,7 @@ class Turn:
         """Learn that the server will take no request for ``wait_s``; ``come`` waits for it."""
         line = self._line
         self._was_refused = True
-        with line.changed:
+        with line.lock:
             line.bucket = line.bucket.refused(told, sent_at=self._sent_at, now=self._clock(), wait_s=wait_s)
 
     def excuse(self, retry_after_s: float | None) -> str:
@@ -156,8 +158,9 @@ class Turn:
     def _wait_for_others(self, before: int) -> None:
         """Wait until the place in the line is another one."""
         line = self._line
-        with line.changed:
-            line.changed.wait_for(lambda: line.before(self._number) != before)
+        with line.lock:
+            # An interrupt can keep one who leaves from telling it.
+            line.changed.wait_for(lambda: line.before(self._number) != before, timeout=_LOOK_AGAIN_S)
 
 
 _lines: dict[tuple[str, str], Line] = {}

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from cartoframes_lite._client import connection as module
-from cartoframes_lite._client.connection import Adapter, fresh_enough
+from cartoframes_lite._client.connection import Adapter
 from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ConnectionFailed, SQLError
@@ -206,9 +206,3 @@ def test_a_write_is_sent_again_if_nothing_of_it_has_been_sent(wire: Wire, monkey
     monkeypatch.setattr(module._Connection, "is_connected", property(lambda self: self.sock is not None))
     assert transport.json("POST", "x", idempotent=False, form={"q": "2"}) == {"rows": [{"n": 2}]}
     assert wire.slept == [0.0]
-
-
-def test_care_ends_with_its_context() -> None:
-    with fresh_enough():
-        assert module._careful.get()
-    assert not module._careful.get()

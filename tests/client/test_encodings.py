@@ -26,6 +26,8 @@ PACKED = {
     "gzip in gzip": ("gzip, gzip", gzip.compress(gzip.compress(DATA))),
     "deflate in gzip": ("deflate, gzip", gzip.compress(zlib.compress(DATA))),
     "identity": ("identity", DATA),
+    "no encoding": ("None", DATA),
+    "a charset": ("UTF-8", DATA),
     "none": ("", DATA),
 }
 
@@ -69,5 +71,8 @@ def test_a_block_is_unpacked_in_pieces() -> None:
     assert max(map(len, pieces)) <= 1 << 20
 
 
-def test_no_bytes_are_an_empty_body() -> None:
-    assert list(decoded([], "gzip")) == []
+@pytest.mark.parametrize("header", ["gzip", "deflate", "gzip, gzip"])
+def test_no_bytes_are_not_a_packed_body(header: str) -> None:
+    with pytest.raises(EncodingError, match="too early"):
+        list(decoded([], header))
+    assert list(decoded([], "")) == []

@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -18,6 +19,8 @@ import psycopg
 import pytest
 
 from cartoframes_lite import Client
+from cartoframes_lite._client.connection import _Connection
+from cartoframes_lite._client.prefetch import prefetched
 from cartoframes_lite._client.sql_copy import ABORT, Copy
 from cartoframes_lite.errors import ConnectionFailed, SQLError
 from cartoframes_lite.local import LocalCarto
@@ -257,6 +260,10 @@ def test_postgresql_refuses_what_ends_so_at_whatever_byte(carto: LocalCarto, opt
             copy.write(body)  # it is complete, and PostgreSQL takes it
 
 
+# Between the making of a socket and its entry in the connection an interrupt leaves it to the garbage collector.
+UNCLOSED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
+
 class Alarm(BaseException):
     """An interrupt, as Ctrl-C is one."""
 
@@ -295,3 +302,121 @@ def test_an_interrupt_at_any_moment_leaves_nothing_open(carto: LocalCarto, compr
         assert found.fetchone() == (0,)
     (row,) = client.sql.rows("SELECT count(*) AS n FROM t")
     assert row["n"] % 400_000 == 0
+
+
+def in_use(database: psycopg.Connection[Any], table: str) -> bool:
+    """Whether another session holds a lock on a table."""
+    found = database.execute(
+        "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND pid <> pg_backend_pid()", [table]
+    )
+    return found.fetchone() != (0,)
+
+
+@UNCLOSED
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers that interrupt")
+def test_an_interrupt_leaves_no_tiny_upload_open(carto: LocalCarto) -> None:
+    """All of it is sent at once, so that most interrupts come between its last byte and the answer."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise Alarm
+
+    client, chance = Client(carto.credentials), random.Random(12)
+    client.sql.send("CREATE TABLE t (a int, b text)")
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with psycopg.connect(carto.dsn, autocommit=True) as database:
+            for number in range(40):
+                compress: Any = (None, "gzip")[number % 2]
+                with contextlib.suppress(Alarm):
+                    signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0005, 0.01))
+                    client.copy.copy_from("COPY t FROM STDIN (FORMAT csv)", lambda: [b"1,one\n"], compress=compress)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                deadline = time.monotonic() + 2.0
+                while in_use(database, "t"):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.005)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_interrupt_between_the_last_byte_and_the_answer_waits_for_it(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def slow(connection: socket.socket) -> None:
+        read_chunked(connection, read_head(connection))
+        time.sleep(0.2)
+        connection.setblocking(False)
+        try:
+            seen.append("left" if connection.recv(1, socket.MSG_PEEK) == b"" else "sent more")
+        except BlockingIOError:
+            seen.append("waits")
+        connection.setblocking(True)
+        connection.sendall(STORED)
+
+    def interrupted(self: object) -> None:
+        raise Alarm
+
+    monkeypatch.setattr(_Connection, "getresponse", interrupted)
+    with pytest.raises(Alarm):
+        Copy(wire.play(slow)).copy_from("COPY t FROM STDIN", [b"1\n"])
+    wire.close()
+    assert seen == ["waits"]
+
+
+LOCKING = ("queue.py", "turns.py", "prefetch.py", "connectionpool.py")
+
+
+def interrupted_at(call: Callable[[], object], moment: int) -> int:
+    """Interrupt a call at one of the moments in which Python looks for signals; count those that there were.
+
+    Only in what takes locks of its own: threads that are interrupted while they start stay in the list of threads.
+    """
+    moments = 0
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        nonlocal moments
+        code, caller = frame.f_code, frame.f_back
+        is_lock = code.co_name in ("__enter__", "__exit__") and caller is not None
+        place = caller.f_code if is_lock and code.co_filename == threading.__file__ else code
+        if event in ("call", "return", "c_return") and place.co_filename.endswith(LOCKING):
+            moments += 1
+            if moments == moment:
+                sys.setprofile(None)
+                raise Alarm
+
+    sys.setprofile(look)
+    try:
+        call()
+    except Alarm:
+        pass
+    finally:
+        sys.setprofile(None)
+    return moments
+
+
+@UNCLOSED
+@pytest.mark.parametrize("what", ["upload", "read"])
+def test_no_interrupt_leaves_a_lock_that_the_next_request_waits_for(carto: LocalCarto, what: str) -> None:
+    client = Client(carto.credentials)
+    client.sql.send("CREATE TABLE t (a int, b text)")
+
+    def call() -> object:
+        if what == "upload":
+            return client.copy.copy_from("COPY t FROM STDIN (FORMAT csv)", lambda: [b"1,one\n"])
+        with (
+            client.copy.copy_to("COPY t TO STDOUT (FORMAT csv)") as stream,
+            prefetched(stream, stream.stop) as blocks,
+        ):
+            return b"".join(blocks)
+
+    moments = interrupted_at(call, 0)
+    assert moments > 10
+    for moment in range(1, moments + 1):
+        interrupted_at(call, moment)
+    done = threading.Thread(target=call, daemon=True)
+    done.start()
+    done.join(30)
+    assert not done.is_alive()
