@@ -20,7 +20,7 @@ from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR, is_geometry
 from cartoframes_lite._codec.from_series import from_series
 from cartoframes_lite._codec.names import normalise_columns
 from cartoframes_lite._codec.outgoing import chunked
-from cartoframes_lite._codec.pgtypes import checked_type, family
+from cartoframes_lite._codec.pgtypes import bare, checked_type, family
 from cartoframes_lite._codec.refusal import BadValue, shown
 from cartoframes_lite.errors import ConversionError
 
@@ -392,10 +392,11 @@ def require_geometry(payload: Payload) -> None:
             f"column {THE_GEOM!r} is {shape.sql_type} and not a geometry: rename it, or make it one, e.g. with "
             f"geopandas.GeoSeries.from_wkt(df[{THE_GEOM!r}], crs=4326), or pass cartodbfy=False"
         )
-    if shape is not None and shape.wanted and "4326" not in shape.wanted.replace("geography", ""):
+    wanted = None if shape is None else shape.wanted
+    if wanted and (bare(wanted) != "geometry" or geometry.declared(wanted)[1] != LON_LAT_SRID):
         raise ConversionError(
             f"column {THE_GEOM!r} of a CARTO table is a geometry that declares EPSG:4326, and dtype asks for"
-            f" {shape.wanted}: ask for geometry(Geometry,4326), or pass cartodbfy=False"
+            f" {wanted}: ask for geometry(Geometry,4326), or pass cartodbfy=False"
         )
 
 
