@@ -325,7 +325,9 @@ def test_indexes_over_expressions_and_conditions_are_kept_or_it_is_an_error(used
         for change in ("ADD", "DROP"):
             columns = ", ".join(f"{change} COLUMN x{place}{' int' * (change == 'ADD')}" for place in range(99))
             sql.send(f"ALTER TABLE t {columns}")
-    sql.send("CREATE INDEX sum ON t ((a + 1)); CREATE UNIQUE INDEX part ON t (b) WHERE a > 0; CREATE INDEX gone ON t (c)")
+    sql.send(
+        "CREATE INDEX sum ON t ((a + 1)); CREATE UNIQUE INDEX part ON t (b) WHERE a > 0; CREATE INDEX gone ON t (c)"
+    )
     arguments = {"if_exists": "replace", "cartodbfy": False}
     for values in ([2**40], [1.5], [2**50]):
         cfl.to_carto(pd.DataFrame({"a": values, "b": ["x"]}), "t", credentials, **arguments)

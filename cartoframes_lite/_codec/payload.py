@@ -29,6 +29,7 @@ LON_LAT_SRID = 4326
 _BATCH_BYTES = 2 << 20  # large enough for few calls, small enough that encoding and sending overlap
 _BATCH_ROWS = 1 << 14
 _LARGEST_ID = 2**63 - 1
+_MAX_COLUMNS = 1600
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class PayloadColumn:
         """
         if shape.upper().endswith("M"):
             raise ConversionError(
-                f"geometry column {self.name!r} cannot be {shape}: frames have no M values; choose another type or table"
+                f"geometry column {self.name!r} cannot be {shape}, for frames have no M values: choose another type, or"
+                " another table"
             )
         row = geometry.first_of_other_shape(self.values, shape)
         if row is not None:
@@ -231,8 +233,18 @@ def prepare(
         label = kept[names.index(WEB_MERCATOR)][0]
         raise ConversionError(f"column {label!r} has a name that CARTO computes itself: rename or drop it")
     wanted = _wanted_types(dtype or {}, [label for label, _ in kept], names)
+    _check_number(len(names))
     columns = [_column(series, name, wanted.get(name)) for (_, series), name in zip(kept, names, strict=True)]
     return Payload(tuple(columns), len(frame))
+
+
+def _check_number(columns: int) -> None:
+    """Refuse more columns than a table of PostgreSQL can have."""
+    if columns > _MAX_COLUMNS:
+        raise ConversionError(
+            f"the table would have {columns:,} columns, and PostgreSQL has {_MAX_COLUMNS:,} at most: write several"
+            " tables, or put values into lists"
+        )
 
 
 def is_active(label: Hashable, active: Hashable | None) -> bool:
@@ -309,8 +321,8 @@ def _of_wanted_type(column: PayloadColumn, wanted: str) -> PayloadColumn:
     """Check that geometries fit the type that the user asked for."""
     if family(wanted) != "geometry":
         raise ConversionError(
-            f"column {column.name!r} holds geometries, and dtype asks for {wanted}: convert it in the frame, e.g. to text"
-            " with to_wkt"
+            f"column {column.name!r} holds geometries, and dtype asks for {wanted}: convert it in the frame, e.g. to"
+            " text with to_wkt"
         )
     shape, srid = geometry.declared(wanted)
     if srid != 0 and srid != column.srid:
@@ -362,6 +374,7 @@ def with_carto_columns(payload: Payload, first_id: int) -> Payload:
         missing = np.full(payload.rows, None, object)
         shape = PayloadColumn(THE_GEOM, missing, geometry_type(4326, has_z=False))
     rest = [without_srid(column) for column in payload.columns if column.name not in (CARTODB_ID, THE_GEOM)]
+    _check_number(len(rest) + 3)
     return Payload((ids, shape, web_mercator(shape), *rest), payload.rows)
 
 
