@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
+import geopandas as gpd
 import pandas as pd
 import psycopg
 import pytest
+from shapely import Point
 
 import cartoframes_lite as cfl
 from cartoframes_lite._codec import column_changes_sql
@@ -253,3 +255,161 @@ def test_a_new_table_is_followed_by_carto_at_once(carto, credentials):
         assert len(connection.execute(changed).fetchall()) == 1
         cfl.copy_table("t", "u", credentials)
         assert len(connection.execute(changed.replace("public.t", "public.u")).fetchall()) == 1
+
+
+POINTS = gpd.GeoDataFrame({"a": [1]}, geometry=[Point(1, 2)], crs=4326)
+
+
+@pytest.fixture
+def table_shape(carto):
+    """Tell the columns, indexes and triggers of the table t."""
+
+    def describe() -> tuple[dict[str, str], set[str], int]:
+        columns = (
+            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
+            " WHERE attrelid = 'public.t'::regclass AND attnum > 0 AND NOT attisdropped"
+        )
+        triggers = "SELECT FROM pg_trigger WHERE tgrelid = 'public.t'::regclass AND NOT tgisinternal"
+        with psycopg.connect(carto.dsn) as connection:
+            indexes = connection.execute("SELECT indexname::text FROM pg_indexes WHERE tablename = 't'").fetchall()
+            return (
+                dict(connection.execute(columns).fetchall()),
+                {name for (name,) in indexes},
+                len(connection.execute(triggers).fetchall()),
+            )
+
+    return describe
+
+
+@pytest.mark.parametrize("frame", [FRAME, POINTS, FRAME.assign(cartodb_id=[7, 8, 9])])
+def test_a_carto_table_is_replaced_by_a_plain_one(frame, credentials, table_shape):
+    cfl.to_carto(POINTS, "t", credentials)
+    cfl.to_carto(frame, "t", credentials, if_exists="replace", cartodbfy=False)
+    columns, _, triggers = table_shape()
+    expected = {"a": "bigint"}
+    expected |= {"the_geom": "geometry(Geometry,4326)"} if frame is POINTS else {}
+    expected |= {"cartodb_id": "bigint"} if "cartodb_id" in frame else {}
+    assert (columns, triggers) == (expected, 0)
+    cfl.to_carto(POINTS, "t", credentials, if_exists="replace")
+    assert table_shape()[2] == 4
+    assert cfl.read_carto("t", credentials)["the_geom"].tolist() == [Point(1, 2)]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "id int PRIMARY KEY, shape geometry(Point,4326)",
+        "cartodb_id text, the_geom text, the_geom_webmercator text",
+        "cartodb_id serial PRIMARY KEY, the_geom geometry(Polygon,4326), the_geom_webmercator geometry(Polygon,3857)",
+        "the_geom geography",
+    ],
+)
+@pytest.mark.parametrize("with_geometry", [False, True])
+def test_a_plain_table_is_replaced_by_a_carto_table(columns, with_geometry, credentials, sql, table_shape):
+    """CARTO would take another key for its own, and another geometry, and would write the table anew."""
+    sql.send(f"CREATE TABLE t (a bigint, {columns}); CREATE INDEX kept ON t ((a + 1)) WHERE a > 0")
+    frame = POINTS if with_geometry else FRAME
+    cfl.to_carto(frame.assign(id=range(len(frame))), "t", credentials, if_exists="replace")
+    names, indexes, triggers = table_shape()
+    assert set(names) == {"a", "id", "cartodb_id", "the_geom", "the_geom_webmercator"}
+    assert (names["the_geom"], triggers, "kept" in indexes) == ("geometry(Geometry,4326)", 4, True)
+    read = cfl.read_carto("t", credentials)
+    assert read["id"].tolist() == list(range(len(frame)))
+    assert read["the_geom"].notna().all() == with_geometry
+
+
+@pytest.mark.parametrize("used_up", [False, True])
+def test_indexes_over_expressions_and_conditions_are_kept_or_it_is_an_error(used_up, credentials, sql, table_shape):
+    sql.send("CREATE TABLE t (a int, b text, c int)")
+    for _ in range(16 * used_up):
+        for change in ("ADD", "DROP"):
+            columns = ", ".join(f"{change} COLUMN x{place}{' int' * (change == 'ADD')}" for place in range(99))
+            sql.send(f"ALTER TABLE t {columns}")
+    sql.send(
+        "CREATE INDEX sum ON t ((a + 1)); CREATE UNIQUE INDEX part ON t (b) WHERE a > 0; CREATE INDEX gone ON t (c)"
+    )
+    arguments = {"if_exists": "replace", "cartodbfy": False}
+    for values in ([2**40], [1.5], [2**50]):
+        cfl.to_carto(pd.DataFrame({"a": values, "b": ["x"]}), "t", credentials, **arguments)
+        assert table_shape()[1] == {"sum", "part"}
+        sql.send("INSERT INTO t (a, b) VALUES (-1, 'x'), (-1, 'x')")
+        with pytest.raises(cfl.SQLError, match="part"):
+            sql.send("INSERT INTO t (a, b) VALUES (1, 'x')")
+    for frame in (pd.DataFrame({"b": ["y"]}), pd.DataFrame({"a": ["text"], "b": ["y"]})):
+        with pytest.raises(cfl.CartoError, match=r"index \w+ \(CREATE .*\) cannot be kept, since .*: drop it first"):
+            cfl.to_carto(frame, "t", credentials, **arguments)
+    assert table_shape()[1] == {"sum", "part"}
+    cfl.to_carto(pd.DataFrame({"d": ["y"]}), "t", credentials, **arguments)
+    assert table_shape()[:2] == ({"d": "text"}, set())
+
+
+COMPUTED = "a int, b int GENERATED ALWAYS AS (a * 2) STORED, c int GENERATED ALWAYS AS IDENTITY"
+
+
+@pytest.mark.parametrize("used_up", [False, True])
+def test_columns_that_postgresql_computes_are_replaced_and_not_appended_to(used_up, credentials, sql):
+    sql.send(f"CREATE TABLE t ({COMPUTED})")
+    for _ in range(16 * used_up):
+        for change in ("ADD", "DROP"):
+            columns = ", ".join(f"{change} COLUMN x{place}{' int' * (change == 'ADD')}" for place in range(99))
+            sql.send(f"ALTER TABLE t {columns}")
+    cfl.to_carto(FRAME, "t", credentials, if_exists="append")
+    for name in ("b", "c"):
+        with pytest.raises(cfl.ConversionError, match=f"columns \\['{name}'\\] .* generated"):
+            cfl.to_carto(pd.DataFrame({name: [1]}), "t", credentials, if_exists="append")
+    frame = pd.DataFrame({name: ["x"] for name in "abc"})
+    cfl.to_carto(frame, "t", credentials, if_exists="replace", cartodbfy=False)
+    assert cfl.read_carto("t", credentials).to_dict("list") == frame.to_dict("list")
+
+
+@pytest.mark.parametrize(
+    "declared", ["geometry(GeometryZM)", "geometry(PointM,4326)", "geography(PointZM)", "geometry(Polygon,4326)"]
+)
+def test_a_geometry_that_has_no_room_is_replaced_and_not_appended_to(declared, credentials, sql):
+    sql.send(f"CREATE TABLE t (a bigint, the_geom {declared})")
+    with pytest.raises(cfl.ConversionError, match=r"M values|Point in row 0"):
+        cfl.to_carto(POINTS, "t", credentials, if_exists="append")
+    cfl.to_carto(POINTS, "t", credentials, if_exists="replace", cartodbfy=False)
+    assert cfl.read_carto("t", credentials)["the_geom"].tolist() == [Point(1, 2)]
+
+
+def test_a_geography_takes_longitudes_and_latitudes_only(credentials, sql):
+    sql.send("CREATE TABLE t (a bigint, the_geom geography, more geography)")
+    frame = POINTS.assign(more=gpd.GeoSeries([Point(500_000, 0)], crs=25831))
+    with pytest.raises(cfl.ConversionError, match=r"'more' is in EPSG:4326 in the table"):
+        cfl.to_carto(frame, "t", credentials, if_exists="append")
+    cfl.to_carto(frame, "t", credentials, if_exists="replace", cartodbfy=False)
+    assert cfl.read_carto("t", credentials)["more"].tolist() == [Point(500_000, 0)]
+
+
+@pytest.mark.parametrize("name", ["spatial_ref_sys", "Geometry Columns", "raster_overviews", "CDB_TableMetadata"])
+def test_names_of_system_tables_are_refused(name, credentials):
+    for mode in ("fail", "append", "replace"):
+        with pytest.raises(ValueError, match="PostGIS or CARTO"):
+            cfl.to_carto(FRAME, name, credentials, if_exists=mode)
+    cfl.to_carto(FRAME, "t", credentials)
+    with pytest.raises(ValueError, match="PostGIS or CARTO"):
+        cfl.rename_table("t", name, credentials)
+
+
+def test_of_two_writers_with_another_crs_one_is_refused(credentials, sql):
+    sql.send("CREATE TABLE t (a bigint, the_geom geometry(Geometry,4326), more geometry)")
+    started, failures = threading.Barrier(2), []
+
+    def append(srid: int) -> None:
+        frame = POINTS.assign(more=gpd.GeoSeries([Point(5, 6)], crs=srid))
+        started.wait()
+        try:
+            cfl.to_carto(frame, "t", credentials, if_exists="append", progress=False)
+        except cfl.ConversionError as error:
+            failures.append(str(error))
+
+    for _ in range(3):
+        sql.send("TRUNCATE t")
+        writers = [threading.Thread(target=append, args=(srid,)) for srid in (25831, 3857)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert len(cfl.read_carto("t", credentials)) == 1
+    assert len(failures) == 3

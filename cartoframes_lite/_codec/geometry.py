@@ -67,7 +67,7 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
     else:
         has_coordinates = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
         if (types == _COLLECTION_TYPE).any():
-            _check_depth(series, name)
+            _check_collections(series, name)
     present = _chosen(geometries, has_coordinates)
 
     def row(is_bad: npt.NDArray[np.bool_]) -> str:
@@ -106,20 +106,33 @@ def _chosen(geometries: Geometries, wanted: npt.NDArray[np.bool_]) -> Geometries
     return geometries if wanted.all() else geometries[wanted]
 
 
-def _check_depth(series: gpd.GeoSeries, name: str) -> None:
-    """Refuse collections in collections that are deeper than PostGIS reads."""
+def _check_collections(series: gpd.GeoSeries, name: str) -> None:
+    """Refuse collections in collections that are deeper than PostGIS reads, or have 2-D and 3-D parts."""
     parts = np.asarray(series.array)
     rows = np.arange(len(parts))
+    flat, solid = [], []
     for _ in range(_MAX_DEPTH + 1):
         is_collection = shapely.get_type_id(parts) == _COLLECTION_TYPE
+        # Empty ones, too: PostGIS reads no collection whose parts have not all the same dimension.
+        is_part = (~is_collection | shapely.is_empty(parts)) & ~shapely.is_missing(parts)
+        has_z = shapely.has_z(parts)
+        flat.append(rows[is_part & ~has_z])
+        solid.append(rows[is_part & has_z])
         if not is_collection.any():
-            return
+            break
         parts, parents = shapely.get_parts(parts[is_collection], return_index=True)
         rows = rows[is_collection][parents]
-    if len(parts):
+    else:
+        if len(parts):
+            raise ConversionError(
+                f"geometry column {name!r} has collections in each other, more than {_MAX_DEPTH} deep, in "
+                f"{row_name(series.index, int(rows[0]))}: take them apart, e.g. with explode()"
+            )
+    mixed = np.intersect1d(np.concatenate(flat), np.concatenate(solid))
+    if len(mixed):
         raise ConversionError(
-            f"geometry column {name!r} has collections in each other, more than {_MAX_DEPTH} deep, in "
-            f"{row_name(series.index, int(rows[0]))}: take them apart, e.g. with explode()"
+            f"geometry column {name!r} has a collection of 2-D and 3-D parts in "
+            f"{row_name(series.index, int(mixed[0]))}: use shapely.force_2d or shapely.force_3d"
         )
 
 

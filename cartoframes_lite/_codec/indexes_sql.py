@@ -36,7 +36,7 @@ def restore_indexes(target: str) -> str:
         " OR NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = place AND NOT attisdropped"
         " AND lost -> 'columns' ? attname::text);\n"
         "BEGIN EXECUTE lost ->> 'sql';\n"
-        "EXCEPTION WHEN syntax_error_or_access_rule_violation THEN"
+        "EXCEPTION WHEN syntax_error_or_access_rule_violation OR data_exception OR integrity_constraint_violation THEN"
         " RAISE EXCEPTION 'CFL05 the index % (%) cannot be kept, since %: drop it first', lost ->> 'name',"
         " lost ->> 'sql', SQLERRM; END;\n"
         "END LOOP;"

@@ -23,10 +23,8 @@ _RESERVED_WORDS = """
 """
 RESERVED = frozenset(_RESERVED_WORDS.split())
 # Tables and views of PostGIS and CARTO that are found by their bare names.
-_SYSTEM_TABLES = frozenset(
-    "spatial_ref_sys geometry_columns geography_columns raster_columns raster_overviews cdb_tablemetadata"
-    " cdb_tablemetadata_text cdb_conf cdb_analysis_catalog".split()
-)
+_SYSTEM_TABLES = {"spatial_ref_sys", "geometry_columns", "geography_columns", "raster_columns", "raster_overviews"}
+_SYSTEM_TABLES |= {"cdb_tablemetadata", "cdb_tablemetadata_text", "cdb_conf", "cdb_analysis_catalog"}
 
 
 def normalise(name: Hashable) -> str:

@@ -61,7 +61,11 @@ def send(values: pa.Array | pa.ChunkedArray, name: str, *, keep_nan: bool = Fals
     if pa.types.is_floating(values.type) and not keep_nan:
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
     if pa.types.is_struct(values.type) or (pa.types.is_large_list(values.type) and outgoing(values.type) is None):
-        return send_json(values.to_pylist())
+        try:
+            objects = values.to_pylist()
+        except ValueError as error:  # two fields of one name
+            raise ConversionError(f"column {name!r} ({values.type}) cannot be sent: {error}; rename one") from error
+        return send_json(objects)
     if pa.types.is_decimal256(values.type):  # the encoder knows decimal128 only
         return Outgoing(values.cast(pa.large_string()), "numeric", "text")
     sql_type = outgoing(values.type)

@@ -20,7 +20,7 @@ from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR, is_geometry
 from cartoframes_lite._codec.from_series import from_series
 from cartoframes_lite._codec.names import normalise_columns
 from cartoframes_lite._codec.outgoing import chunked
-from cartoframes_lite._codec.pgtypes import checked_type, family
+from cartoframes_lite._codec.pgtypes import bare, checked_type, family
 from cartoframes_lite._codec.refusal import BadValue, shown
 from cartoframes_lite.errors import ConversionError
 
@@ -29,6 +29,7 @@ LON_LAT_SRID = 4326
 _BATCH_BYTES = 2 << 20  # large enough for few calls, small enough that encoding and sending overlap
 _BATCH_ROWS = 1 << 14
 _LARGEST_ID = 2**63 - 1
+_MAX_COLUMNS = 1600
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class PayloadColumn:
         """
         if shape.upper().endswith("M"):
             raise ConversionError(
-                f"geometry column {self.name!r} cannot be {shape}: frames have no M values; choose another type or table"
+                f"geometry column {self.name!r} cannot be {shape}, for frames have no M values: choose another type, or"
+                " another table"
             )
         row = geometry.first_of_other_shape(self.values, shape)
         if row is not None:
@@ -231,8 +233,18 @@ def prepare(
         label = kept[names.index(WEB_MERCATOR)][0]
         raise ConversionError(f"column {label!r} has a name that CARTO computes itself: rename or drop it")
     wanted = _wanted_types(dtype or {}, [label for label, _ in kept], names)
+    _check_number(len(names))
     columns = [_column(series, name, wanted.get(name)) for (_, series), name in zip(kept, names, strict=True)]
     return Payload(tuple(columns), len(frame))
+
+
+def _check_number(columns: int) -> None:
+    """Refuse more columns than a table of PostgreSQL can have."""
+    if columns > _MAX_COLUMNS:
+        raise ConversionError(
+            f"the table would have {columns:,} columns, and PostgreSQL has {_MAX_COLUMNS:,} at most: write several"
+            " tables, or put values into lists"
+        )
 
 
 def is_active(label: Hashable, active: Hashable | None) -> bool:
@@ -309,8 +321,8 @@ def _of_wanted_type(column: PayloadColumn, wanted: str) -> PayloadColumn:
     """Check that geometries fit the type that the user asked for."""
     if family(wanted) != "geometry":
         raise ConversionError(
-            f"column {column.name!r} holds geometries, and dtype asks for {wanted}: convert it in the frame, e.g. to text"
-            " with to_wkt"
+            f"column {column.name!r} holds geometries, and dtype asks for {wanted}: convert it in the frame, e.g. to"
+            " text with to_wkt"
         )
     shape, srid = geometry.declared(wanted)
     if srid != 0 and srid != column.srid:
@@ -362,6 +374,7 @@ def with_carto_columns(payload: Payload, first_id: int) -> Payload:
         missing = np.full(payload.rows, None, object)
         shape = PayloadColumn(THE_GEOM, missing, geometry_type(4326, has_z=False))
     rest = [without_srid(column) for column in payload.columns if column.name not in (CARTODB_ID, THE_GEOM)]
+    _check_number(len(rest) + 3)
     return Payload((ids, shape, web_mercator(shape), *rest), payload.rows)
 
 
@@ -392,10 +405,11 @@ def require_geometry(payload: Payload) -> None:
             f"column {THE_GEOM!r} is {shape.sql_type} and not a geometry: rename it, or make it one, e.g. with "
             f"geopandas.GeoSeries.from_wkt(df[{THE_GEOM!r}], crs=4326), or pass cartodbfy=False"
         )
-    if shape is not None and shape.wanted and "4326" not in shape.wanted.replace("geography", ""):
+    wanted = None if shape is None else shape.wanted
+    if wanted and (bare(wanted) != "geometry" or geometry.declared(wanted)[1] != LON_LAT_SRID):
         raise ConversionError(
             f"column {THE_GEOM!r} of a CARTO table is a geometry that declares EPSG:4326, and dtype asks for"
-            f" {shape.wanted}: ask for geometry(Geometry,4326), or pass cartodbfy=False"
+            f" {wanted}: ask for geometry(Geometry,4326), or pass cartodbfy=False"
         )
 
 

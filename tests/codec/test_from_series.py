@@ -302,3 +302,9 @@ def test_so_does_that_of_other_dtypes(series):
 
 def test_a_backslash_before_u0000_is_text():
     assert from_series(pd.Series([{"a": "\\u0000"}]), "x").sql_type == "jsonb"
+
+
+def test_a_struct_with_two_fields_of_one_name_is_refused():
+    twins = pa.StructArray.from_arrays([pa.array([1]), pa.array(["x"])], names=["a", "a"])
+    with pytest.raises(ConversionError, match=r"'x' .*duplicate field names"):
+        from_series(pd.Series(pd.arrays.ArrowExtensionArray(twins)), "x")

@@ -160,3 +160,52 @@ def test_curves_are_refused_with_what_to_do():
 def test_bytes_that_are_no_geometry(ewkb):
     with pytest.raises(ConversionError, match=r"'g' .* row 0"):
         geometry.from_ewkb(pa.array([ewkb], pa.large_binary()), "g")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [shapely.Point(0, 0, 1), shapely.Point(0, 0)],
+        [shapely.Point(0, 0, 1), shapely.Point()],
+        [shapely.Point(0, 0, 1), shapely.GeometryCollection([shapely.Point(0, 0)])],
+    ],
+)
+def test_collections_of_two_dimensions_are_refused(parts):
+    series = gpd.GeoSeries([None, shapely.GeometryCollection(parts)], crs=4326)
+    with pytest.raises(ConversionError, match="'g' has a collection of 2-D and 3-D parts in row 1"):
+        geometry.check(series, "g")
+    assert not geometry.check(
+        gpd.GeoSeries([shapely.GeometryCollection([shapely.Point(1, 2), shapely.Point()])], crs=4326), "g"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sql_type", "declaration"),
+    [
+        ("geometry", ("Geometry", 0)),
+        ("GEOMETRY( Point , 4326 )", ("Point", 4326)),
+        ("geometry(MultiPolygonZ)", ("MultiPolygonZ", 0)),
+        ("geography", ("Geometry", 4326)),
+        ("geography(Point)", ("Point", 4326)),
+    ],
+)
+def test_declared_types_are_read(sql_type, declaration):
+    assert geometry.declared(sql_type) == declaration
+
+
+@pytest.mark.parametrize("sql_type", ["geometry(Nothing)", "geometry(Point,x)", "geometry(4326)", "geometry(1,2,3)"])
+def test_other_declarations_are_refused(sql_type):
+    with pytest.raises(ValueError, match="no type of geometries"):
+        geometry.declared(sql_type)
+
+
+def test_the_shape_that_does_not_fit_is_found():
+    shapes = np.array([None, shapely.Point(1, 2), shapely.LinearRing([(0, 0), (1, 0), (1, 1)])], object)
+    assert [
+        geometry.first_of_other_shape(shapes, kind) for kind in ("GeometryZ", "Point", "LineString", "CurvePolygon")
+    ] == [
+        None,
+        2,
+        1,
+        1,
+    ]

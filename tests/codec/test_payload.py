@@ -215,3 +215,39 @@ def test_what_does_not_fit_the_first_frame(first, later):
 def test_the_schema_has_binary_geometries():
     schema = prepare(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS)).schema()
     assert schema.types == [pa.int64(), pa.large_binary()]
+
+
+def test_more_columns_than_a_table_has_are_refused():
+    frame = pd.DataFrame([range(1600)])
+    with pytest.raises(ConversionError, match="1,603 columns"):
+        with_carto_columns(prepare(frame), 1)
+    with pytest.raises(ConversionError, match="1,601 columns"):
+        prepare(frame.assign(more=1))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "message"),
+    [
+        ("geometry(Point,3857)", ConversionError, "the_geom is always in EPSG:4326"),
+        ("geometry(Polygon,4326)", ConversionError, "a Point in row 0"),
+        ("geometry(PointM,4326)", ConversionError, "no M values"),
+        ("geometry(PointZ,4326)", ConversionError, "2-D in the frame"),
+        ("geometry(Nothing,4326)", ValueError, "no type of geometries"),
+        ("text", ConversionError, "dtype asks for text"),
+        ("serial", ValueError, "use 'integer'"),
+    ],
+)
+def test_types_that_geometries_do_not_fit_are_refused(wanted, error, message):
+    with pytest.raises(error, match=message):
+        prepare(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS), dtype={"geometry": wanted})
+
+
+def test_types_that_geometries_fit_are_kept():
+    frame = gpd.GeoDataFrame({"more": POINTS.to_crs(3857)}, geometry=POINTS)
+    wanted = {"geometry": "geometry(Point,4326)", "more": "geometry(Point,3857)"}
+    payload = prepare(frame, dtype=wanted)
+    assert sorted(column.final_type for column in payload.columns) == sorted(wanted.values())
+    require_geometry(payload)
+    for other in ("geometry", "geography(Point,4326)"):
+        with pytest.raises(ConversionError, match="declares EPSG:4326"):
+            require_geometry(prepare(frame, dtype={"geometry": other}))
