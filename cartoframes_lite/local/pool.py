@@ -27,6 +27,7 @@ IDLE_PER_ROLE = 4  # a new session costs some 5 ms, more with its first geometry
 # At a time; others wait. Requests of one role cannot use up the connections that all others need, too.
 MOST_PER_ROLE = 60
 _SLACK_S = 0.1  # PostgreSQL's own limit comes first
+_MOST_EXPORTING = 2
 COPY_TIMEOUT_S = 5 * 3600.0
 BATCH_TIMEOUT_S = 12 * 3600.0
 
@@ -40,6 +41,13 @@ class Sessions:
         Says how to log in as a role, and how long a statement may take.
     read_only : bool
         Whether statements may change nothing, whatever the role. Those of requests without a key never may.
+
+    Attributes
+    ----------
+    exporting : asyncio.Semaphore
+        For exports that take a process of their own.
+    most_export_bytes : int
+        Largest export that is made before it is sent.
     """
 
     def __init__(self, state: State, *, read_only: bool = False) -> None:
@@ -49,6 +57,8 @@ class Sessions:
         self._lent: set[Session] = set()
         self._turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MOST_PER_ROLE))
         self._types: dict[int, str] | None = None
+        self.exporting = asyncio.Semaphore(_MOST_EXPORTING)
+        self.most_export_bytes = state.plan.file_bytes
         self._ending: set[asyncio.Task[None]] = set()
         state.on_reset.append(self.forget)
 

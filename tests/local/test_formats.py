@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import sqlite3
+import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import pyogrio
 import pytest
 import requests
 from sql_client import SQLClient, error_of
+
+import cartoframes_lite.local
 
 QUERY = "SELECT * FROM places ORDER BY cartodb_id"
 
@@ -167,3 +171,60 @@ def test_exports_leave_no_files(sql: SQLClient, tmp_path: Path, monkeypatch: pyt
         download(sql, format)
     sql.send("SELECT 1 AS a", format="kml")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", ["gpkg", "shp", "kml", "spatialite"])
+def test_a_large_export_is_what_a_small_one_is(sql: SQLClient, tmp_path: Path, format: str) -> None:
+    query = """SELECT n, CASE WHEN n = 7000 THEN 'Infinity' ELSE n / 2.0 END::float8 AS half, n % 2 = 0 AS even,
+        CASE WHEN n = 6500 THEN 'infinity' ELSE '2000-01-01'::date + n END AS day, NULLIF(n, 3)::text AS name,
+        ST_SetSRID(ST_MakePoint(n / 1000.0, 1), 4326) AS the_geom FROM generate_series(1, {}) n"""
+    frames = []
+    for rows in (7100, 100):
+        path = tmp_path / f"{rows}.{'zip' if format == 'shp' else format}"
+        path.write_bytes(download(sql, format, query.format(rows)).content)
+        frames.append(geopandas.read_file(path))
+    large, small = frames
+    assert (len(large), len(small)) == (7100, 100)
+    assert list(large.columns) == list(small.columns)
+    assert large.geometry[:100].geom_equals(small.geometry).all()
+    name = "name" if "name" in large.columns else "Name"
+    assert large[name][:100].fillna("").tolist() == small[name].fillna("").tolist()
+
+
+@pytest.mark.parametrize("format", ["gpkg", "kml", "topojson"])
+def test_others_are_answered_during_a_large_export(sql: SQLClient, format: str) -> None:
+    query = """SELECT n, n * 1.5 AS half, 'name ' || n AS name,
+        ST_Buffer(ST_SetSRID(ST_MakePoint(n % 170, n % 80), 4326), 0.01, 2) AS the_geom
+        FROM generate_series(1, 12000) n"""
+    with ThreadPoolExecutor(1) as threads:
+        begun = time.perf_counter()
+        exporting, waits = threads.submit(download, sql, format, query), [0.0]
+        while not exporting.done():
+            asked = time.perf_counter()
+            requests.get(sql.url.replace("/sql", "/version"), timeout=60).raise_for_status()
+            waits.append(time.perf_counter() - asked)
+        took = time.perf_counter() - begun
+        assert exporting.result().content
+    assert max(waits) < took / 3
+
+
+def test_an_export_ends_when_its_client_leaves(sql: SQLClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    query = "SELECT n, repeat('x', 100) AS t, ST_MakePoint(n % 170, 1) AS the_geom FROM generate_series(1, 400000) n"
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(sql.url, {"q": query, "format": "kml", "api_key": sql.key}, timeout=1)
+    give_up = time.monotonic() + 20
+    while list(tmp_path.iterdir()):
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def test_an_export_that_is_too_large_is_refused() -> None:
+    plan = cartoframes_lite.local.Plan(file_bytes=1_000_000)
+    with cartoframes_lite.local.start(user="tester", plan=plan) as server:
+        query = "SELECT repeat('x', 1000) AS t, ST_MakePoint(1, 1) AS the_geom FROM generate_series(1, {}) n"
+        client = SQLClient(server.base_url, None)
+        for format in ("csv", "gpkg", "topojson"):
+            assert client.send(query.format(500), format=format).status_code == 200
+            answer = client.send(query.format(2000), format=format)
+            assert (answer.status_code, error_of(answer)) == (400, "the export is larger than 1000000 bytes: use COPY")

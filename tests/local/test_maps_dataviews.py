@@ -159,7 +159,10 @@ def test_a_filter_holds_for_the_other_dataviews(call: Call) -> None:
 
 def test_categories_are_searched_by_a_part_of_them(call: Call) -> None:
     assert view(call, "kinds/search", q="I").json["categories"] == [{"category": "i", "value": 8}]
-    assert view(call, "kinds/search", q="%").json["categories"] == []
+    every = view(call, "kinds/search", q="").json["categories"]
+    assert view(call, "kinds/search", q="%").json["categories"] == every  # wildcards, as CARTO leaves them
+    assert view(call, "kinds/search", q="_").json["categories"] == every
+    assert view(call, "kinds/search", q="\\%").json["categories"] == []
 
 
 @pytest.mark.parametrize(
@@ -179,3 +182,9 @@ def test_categories_are_searched_by_a_part_of_them(call: Call) -> None:
 )
 def test_what_cannot_be_answered(call: Call, name: str, query: dict[str, str], message: str) -> None:
     assert refusal(view(call, name, **query)) == (400, message)
+
+
+def test_whole_numbers_have_no_fraction(call: Call) -> None:
+    text = view(call, "ages", start="0", end="10", bins="2").body.decode()
+    assert '"bins_start":0,' in text
+    assert ".0," not in text

@@ -238,6 +238,9 @@ def test_attributes_of_a_feature(call: Call) -> None:
     assert found == {"name": "North", "height": 1.5, "seen": "2024-01-01T00:00:00.000Z"}
     assert refusal(call("GET", f"{path}/1/attributes/1")) == (400, "Layer 1 has no exposed attributes")
     assert refusal(call("GET", f"{path}/0/attributes/x"))[0] == 400
+    assert call("GET", f"{path}/0/attributes/1e0").json == found  # a number, however it is written
+    for missing in ("1.5", "-1", "9" * 20, "null"):
+        assert refusal(call("GET", f"{path}/0/attributes/{missing}"))[0] == 404
 
 
 def test_the_tile_of_an_error_is_a_tile() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from psycopg import sql
@@ -10,6 +11,10 @@ from ..session import Session
 from .layergroups import Layergroup
 from .queries import names, rows, subquery
 from .refusals import MapError
+
+# CARTO puts the id into the query as it is, so that numbers of any size and form are compared as numbers.
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d{1,2})?", re.ASCII | re.IGNORECASE)
+_LONGEST_INTEGER = 9  # digits; shorter ones are also compared with texts
 
 
 async def read_attributes(session: Session, group: Layergroup, layer_name: str, feature: str) -> dict[str, Any]:
@@ -29,7 +34,7 @@ async def read_attributes(session: Session, group: Layergroup, layer_name: str, 
         columns=names(layer.attributes.columns),
         source=subquery(layer.sql),
         key=sql.Identifier(layer.attributes.id),
-        value=sql.Literal(feature.replace("\0", "")),
+        value=_value(feature.replace("\0", "")),
     )
     found = await rows(session, query)
     if not found or any(row != found[0] for row in found):
@@ -38,3 +43,13 @@ async def read_attributes(session: Session, group: Layergroup, layer_name: str, 
         )
         raise MapError(message, status=400 if found else 404)
     return found[0]
+
+
+def _value(feature: str) -> sql.Composable:
+    """Return an id as an expression."""
+    if feature.lower() == "null":
+        return sql.SQL("NULL")
+    is_integer = feature.isdecimal() and len(feature) <= _LONGEST_INTEGER
+    return sql.SQL("{}::numeric" if _NUMBER.fullmatch(feature) and not is_integer else "{}").format(
+        sql.Literal(feature)
+    )

@@ -70,7 +70,7 @@ async def search(session: Session, config: MapConfig, name: str, query: Paramete
     column, function, aggregated = _aggregated(dataview.options)
     value = sql.SQL("count(1)") if function == "count" else _call(function, sql.Identifier(aggregated or ""))
     source = _source(config, dataview, query, own_filter=_flag(query, "own_filter"), filtered=True)
-    pattern = str(query.get("q", "")).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("\0", "")
+    pattern = str(query.get("q", "")).replace("\0", "")  # with the wildcards of LIKE, as CARTO leaves them
     statement = sql.SQL(
         "SELECT {column} AS category, {value} AS value FROM {source} AS cdbq"
         " WHERE {column}::text ILIKE {pattern} GROUP BY 1 ORDER BY 2 DESC, 1"

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from ..session import Session
 from . import time_histograms
+from .number_parsing import as_javascript
 from .numeric_columns import counts, finite, is_float
 from .queries import TIME_OIDS, columns_of, rows
 from .refusals import MapError
@@ -88,9 +89,15 @@ async def _of_numbers(
     names = ("bin", "min", "max", "avg", "freq")
     return {
         **({"bin_width": first["width"], "bins_count": first["bins"]} if first else {}),
-        **({"bins_start": start} if "start" in overrides else {"bins_start": first["min"]} if first else {}),
+        **(
+            {"bins_start": as_javascript(start)}
+            if "start" in overrides
+            else {"bins_start": first["min"]}
+            if first
+            else {}
+        ),
         **{name: sum(bucket[name] for bucket in buckets) for name in ("nulls", "infinities", "nans")},
-        "avg": sum((bucket["avg"] or 0) * bucket["freq"] for bucket in buckets) / total if total else 0,
+        "avg": as_javascript(sum((bucket["avg"] or 0) * bucket["freq"] for bucket in buckets) / total) if total else 0,
         "bins": [{name: bucket[name] for name in names} for bucket in buckets],
     }
 

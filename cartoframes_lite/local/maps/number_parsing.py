@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+_LEAST_WITH_EXPONENT = 1e21  # of JavaScript's numbers
 _NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+", re.ASCII)
 
 
@@ -26,3 +27,10 @@ def _as_float(value: float) -> float:
         return float(value)
     except OverflowError:  # an integer of hundreds of digits
         return math.inf if value > 0 else -math.inf
+
+
+def as_javascript(value: float) -> float:
+    """Return a number that JSON shows as JavaScript does: a whole one without a fraction."""
+    return (
+        int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _LEAST_WITH_EXPONENT else value
+    )

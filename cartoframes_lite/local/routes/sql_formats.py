@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
@@ -13,7 +15,7 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 from starlette.concurrency import run_in_threadpool
 
-from ..answers import JSON_TYPE, explain
+from ..answers import JSON_TYPE, RequestError, explain
 from ..pool import Sessions
 from ..session import Session
 from . import sql_gdal
@@ -42,6 +44,39 @@ class Format:
     content_type: str
     extension: str
     blocks: Callable[[Sessions, str, Export], Blocks]
+
+
+class _Spool:
+    """What is finished before it is sent.
+
+    Parameters
+    ----------
+    file : SpooledTemporaryFile
+    most_bytes : int
+    """
+
+    def __init__(self, file: SpooledTemporaryFile[bytes], most_bytes: int) -> None:
+        self._file, self._most_bytes, self._size = file, most_bytes, 0
+
+    def write(self, data: bytes) -> None:
+        """Add to the end; raise RequestError if it gets too large."""
+        self._size += len(data)
+        if self._size > self._most_bytes:
+            raise RequestError(f"the export is larger than {self._most_bytes} bytes: use COPY")
+        self._file.write(data)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield all of it."""
+        self._file.seek(0)
+        while block := self._file.read(_BLOCK):
+            yield block
+
+
+@contextmanager
+def _spool(most_bytes: int) -> Iterator[_Spool]:
+    """Make a spool: in memory at first, and on the disk as it grows."""
+    with SpooledTemporaryFile(_SPOOL_BYTES) as file:
+        yield _Spool(file, most_bytes)
 
 
 async def geojson(sessions: Sessions, role: str, export: Export) -> Blocks:
@@ -83,12 +118,11 @@ async def csv(sessions: Sessions, role: str, export: Export) -> Blocks:
         names = [column.name for column in await columns(session, export)]
         listed = ", ".join(f"{quoted(name)}::text" for name in names)
         query = f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"
-        with SpooledTemporaryFile(_SPOOL_BYTES) as file:
+        with _spool(sessions.most_export_bytes) as file:
             file.write(_csv_line(names))
             async for result in _rows(session, query):
                 file.write(_csv_line(_texts(result)))
-            file.seek(0)
-            while block := file.read(_BLOCK):
+            for block in file.blocks():
                 yield block
 
 
@@ -156,18 +190,40 @@ class _Frame:
 
 async def topojson(sessions: Sessions, role: str, export: Export) -> Blocks:
     """Write a TopoJSON topology whose arcs are not shared: one object for each row."""
-    topology: dict[str, Any] = {"type": "Topology", "objects": {}, "arcs": []}
-    async with sessions.open(role) as session:
-        query = f'SELECT *, ST_AsGeoJSON("the_geom", {export.decimals}) AS the_geom FROM ({export.sql}\n) AS foo'
-        rows: Rows | None = None
-        async for result in _rows(session, query):
-            if rows is None:
-                rows = Rows(result, export.skip | {"the_geom", "the_geom_webmercator"}, finite=True)
-            geometry = json.loads(result.get_value(0, result.nfields - 1) or b"null")
-            entry = _topology_object(geometry, topology["arcs"])
-            entry["properties"] = json.loads(await rows.written(result))
-            topology["objects"][str(len(topology["objects"]))] = entry
-    yield (await run_in_threadpool(json.dumps, topology, ensure_ascii=False, separators=(",", ":"))).encode()
+    limit = sessions.most_export_bytes
+    with _spool(limit) as objects, _spool(limit) as arcs:
+        async with sessions.open(role) as session:
+            query = f'SELECT *, ST_AsGeoJSON("the_geom", {export.decimals}) AS the_geom FROM ({export.sql}\n) AS foo'
+            rows: Rows | None = None
+            number = count = 0
+            async for result in _rows(session, query):
+                if rows is None:
+                    rows = Rows(result, export.skip | {"the_geom", "the_geom_webmercator"}, finite=True)
+                geometry = result.get_value(0, result.nfields - 1) or b"null"
+                write = partial(_topology_parts, geometry, await rows.written(result), number, count)
+                entry, lines = write() if len(geometry) < _BLOCK else await run_in_threadpool(write)
+                objects.write(entry)
+                arcs.write(b"".join(lines))
+                number, count = number + 1, count + len(lines)
+        yield b'{"type":"Topology","objects":{'
+        for block in objects.blocks():
+            yield block
+        yield b'},"arcs":['
+        for block in arcs.blocks():
+            yield block
+        yield b"]}"
+
+
+def _topology_parts(geometry: bytes, properties: str, number: int, arcs: int) -> tuple[bytes, list[bytes]]:
+    """Write the object of a row and its arcs, each with the comma between it and the one before."""
+    lines: list[Any] = []
+    entry = _compact(_topology_object(json.loads(geometry), lines, arcs))
+    text = f'{"," if number else ""}"{number}":{entry[:-1]},"properties":{properties}}}'
+    return text.encode(), [(("," if arcs + at else "") + _compact(line)).encode() for at, line in enumerate(lines)]
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 async def _rows(session: Session, query: str) -> AsyncGenerator[PGresult, None]:
@@ -196,13 +252,13 @@ def _csv_line(values: list[str]) -> bytes:
     return (",".join(cells) + "\r\n").encode()
 
 
-def _topology_object(geometry: dict[str, Any] | None, arcs: list[Any]) -> dict[str, Any]:
-    """Turn a GeoJSON geometry into one of a topology; its lines are added to the arcs."""
+def _topology_object(geometry: dict[str, Any] | None, arcs: list[Any], before: int) -> dict[str, Any]:
+    """Turn a GeoJSON geometry into one of a topology; its lines are added to the arcs, of which others came before."""
     if geometry is None:
         return {"type": None}
     kind = geometry["type"]
     if kind == "GeometryCollection":
-        return {"type": kind, "geometries": [_topology_object(part, arcs) for part in geometry["geometries"]]}
+        return {"type": kind, "geometries": [_topology_object(part, arcs, before) for part in geometry["geometries"]]}
     coordinates = geometry["coordinates"]
     if kind in ("Point", "MultiPoint"):
         return {"type": kind, "coordinates": coordinates}
@@ -211,7 +267,7 @@ def _topology_object(geometry: dict[str, Any] | None, arcs: list[Any]) -> dict[s
         if depth:
             return [indexed(line, depth - 1) for line in lines]
         arcs.append(lines)
-        return [len(arcs) - 1]
+        return [before + len(arcs) - 1]
 
     depth = {"LineString": 0, "MultiLineString": 1, "Polygon": 1, "MultiPolygon": 2}[kind]
     return {"type": kind, "arcs": indexed(coordinates, depth)}

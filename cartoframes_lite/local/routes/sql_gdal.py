@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 import threading
-import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile
 
-import pyarrow as pa
-import pyogrio
 from psycopg.pq import ExecStatus
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 
-from ..answers import RequestError
+from ..answers import QUERY_CANCELED, RequestError
 from ..pool import Sessions
-from ..session import Session
+from ..session import Session, SQLError
+from . import gdal_writer
+from .export_rows import RowFile
+from .gdal_writer import GDAL_ERRORS, GEOMETRY, Output, write
 
 EXPORT_TIMEOUT_S = 300.0
 _BLOCK = 262_144
-_GDAL_ERRORS = (
-    DataLayerError,
-    DataSourceError,
-    FeatureError,
-    FieldError,
-    GeometryError,
-    RuntimeError,
-    pa.ArrowException,
-)
-_GEOMETRY = "the_geom"
-_GDAL_TYPES = {
-    "int2": pa.int16(),
-    "int4": pa.int32(),
-    "int8": pa.int64(),
-    "float4": pa.float32(),
-    "float8": pa.float64(),
-    "numeric": pa.float64(),
-    "date": pa.date32(),
-    "timestamp": pa.timestamp("ms"),
-}
-_WKB_NAMES = {
-    1: "Point",
-    2: "LineString",
-    3: "Polygon",
-    4: "MultiPoint",
-    5: "MultiLineString",
-    6: "MultiPolygon",
-    7: "GeometryCollection",
-}
+# As many are written at once in the process of the server; more, or larger ones, are worth a process of their own.
+_FEW_ROWS, _FEW_BYTES = 1_000, 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +40,8 @@ class _Driver:
 
 _SHAPEFILE = _Driver("ESRI Shapefile", "shp", layer_options={"ENCODING": "UTF-8"})
 _KML = _Driver("KML", "kml")
-_GEOPACKAGE = _Driver("GPKG", "gpkg", layer_options={"GEOMETRY_NAME": _GEOMETRY})
-_SPATIALITE = _Driver("SQLite", "sqlite", {"GEOMETRY_NAME": _GEOMETRY}, {"SPATIALITE": "YES"})
+_GEOPACKAGE = _Driver("GPKG", "gpkg", layer_options={"GEOMETRY_NAME": GEOMETRY})
+_SPATIALITE = _Driver("SQLite", "sqlite", {"GEOMETRY_NAME": GEOMETRY}, {"SPATIALITE": "YES"})
 # GDAL's Python warnings are silenced process-wide while it writes.
 _WRITING = threading.Lock()
 
@@ -182,83 +156,81 @@ def _file_blocks(path: Path) -> Iterator[bytes]:
 
 @asynccontextmanager
 async def _written(sessions: Sessions, role: str, export: Export, driver: _Driver) -> AsyncIterator[Path]:
-    """Write the file, alone in a directory that goes when the context ends.
-
-    The rows are held in memory until GDAL has them, as some formats know their columns only at the end.
-    """
-    async with sessions.open(role, timeout_s=EXPORT_TIMEOUT_S) as session:
-        table = await _fetch(session, export, await columns(session, export))
-    async with _working_directory() as directory:
-        path = directory / f"{export.filename}.{driver.extension}"
+    """Write the file, alone in a directory that goes when the context ends."""
+    async with _working_directory() as directory, _working_directory() as elsewhere:
+        path, source = directory / f"{export.filename}.{driver.extension}", elsewhere / "rows.arrow"
         try:
-            await asyncio.to_thread(_write, table, path, driver)
-        except _GDAL_ERRORS as error:
+            async with sessions.open(role, timeout_s=EXPORT_TIMEOUT_S) as session:
+                found = await columns(session, export)
+                with RowFile(source, [(one.name, one.type_name) for one in found], sessions.most_export_bytes) as rows:
+                    await _fetch(session, export, found, rows)
+            output = Output(
+                str(source),
+                str(path),
+                path.stem,
+                driver.name,
+                rows.types,
+                rows.geometry_type,
+                driver.layer_options,
+                driver.dataset_options,
+            )
+            if rows.rows <= _FEW_ROWS and rows.size_bytes <= _FEW_BYTES:
+                await asyncio.to_thread(_write, output)
+            else:
+                async with sessions.exporting:
+                    await _write_beside(output)
+        except GDAL_ERRORS as error:
             # The text of GDAL may tell where the file was to be.
             raise RequestError(str(error).replace(str(directory), "")) from None
         yield path
 
 
-def _write(table: pa.Table, path: Path, driver: _Driver) -> None:
-    """Hand a table to GDAL."""
-    geometry: dict[str, str] = {}
-    if _GEOMETRY in table.column_names:
-        kinds = {_shape(value.as_py()) for value in table.column(_GEOMETRY) if value.is_valid}
-        kind = kinds.pop() if len(kinds) == 1 else "Unknown"
-        geometry = {"geometry_name": _GEOMETRY, "geometry_type": kind, "crs": "EPSG:4326"}
-    # GDAL's warnings, as of names that a format shortens, go to Python's, and nobody is there to see them.
-    with _WRITING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pyogrio.write_arrow(
-            table,
-            path,
-            layer=path.stem,
-            driver=driver.name,
-            layer_options=driver.layer_options,
-            dataset_options=driver.dataset_options,
-            **geometry,
-        )
-
-
-def _shape(wkb: bytes) -> str:
-    """Name the type of an ISO WKB value, as pyogrio knows it."""
-    dimensions, kind = divmod(int.from_bytes(wkb[1:5], "little" if wkb[0] else "big"), 1000)
-    suffix = {0: "", 1: " Z"}.get(dimensions)
-    return "Unknown" if suffix is None or kind not in _WKB_NAMES else _WKB_NAMES[kind] + suffix
-
-
-async def _fetch(session: Session, export: Export, found: list[Column]) -> pa.Table:
-    """Fetch the rows as text and cast them to what GDAL knows."""
+async def _fetch(session: Session, export: Export, found: list[Column], rows: RowFile) -> None:
+    """Fetch the rows as text."""
     listed = ", ".join(
         f"encode(ST_AsBinary({quoted(column.name)}, 'NDR'), 'hex')"
-        if column.name == _GEOMETRY
+        if column.name == GEOMETRY
         else f"{quoted(column.name)}::text"
         for column in found
     )
-    values: list[list[str | None]] = [[] for _ in found]
     failed = None
-    query = f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"
-    async for results in session.results(query):
+    async for results in session.results(f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"):
         for result in results:
             if result.status == ExecStatus.SINGLE_TUPLE:
-                for at, column in enumerate(values):
-                    value = result.get_value(0, at)
-                    column.append(None if value is None else value.decode())
+                await rows.add([result.get_value(0, at) for at in range(result.nfields)])
             elif result.status == ExecStatus.FATAL_ERROR:
                 failed = session.error(result)
     if failed:
         raise failed
-    arrays = await asyncio.to_thread(lambda: [_array(*pair) for pair in zip(found, values, strict=True)])
-    return pa.table(arrays, names=[column.name for column in found])
+    await rows.flush()
 
 
-def _array(column: Column, texts: list[str | None]) -> pa.Array:
-    if column.name == _GEOMETRY:
-        return pa.array([None if text is None else bytes.fromhex(text) for text in texts], pa.binary())
-    if column.type_name == "bool":
-        return pa.array([None if text is None else text == "true" for text in texts], pa.bool_())
-    array = pa.array(texts, pa.string())
-    wanted = _GDAL_TYPES.get(column.type_name)
+def _write(output: Output) -> None:
+    """Let GDAL write in this process."""
+    with _WRITING:
+        write(output)
+
+
+async def _write_beside(output: Output) -> None:
+    """Let GDAL write in a process of its own, which ends when nobody waits for it any more."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        gdal_writer.__file__,
+        json.dumps(asdict(output)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
     try:
-        return array if wanted is None else array.cast(wanted)
-    except pa.ArrowInvalid:  # infinity, years before 1, and the like
-        return array
+        async with asyncio.timeout(EXPORT_TIMEOUT_S):
+            printed, _ = await process.communicate()
+    except TimeoutError:
+        raise SQLError("canceling statement due to statement timeout", sqlstate=QUERY_CANCELED) from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):  # it ends in this moment
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        raise RuntimeError(printed.decode("utf-8", "replace").strip() or "the export has failed")
