@@ -14,7 +14,7 @@ from cartoframes_lite._codec.publishing_sql import Staged
 from cartoframes_lite._codec.sources import single_statement
 from cartoframes_lite._publishing import publish
 from cartoframes_lite._staging_names import at_work, is_staging, staging_name
-from cartoframes_lite._target import Destination, drop
+from cartoframes_lite._target import Destination, drop, require_schema
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
@@ -324,7 +324,9 @@ def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str
 def _find(client: Client, table: str) -> tuple[str, int | None]:
     """Ask for the schema of the account, and for the oid of a table or view in it."""
     row = client.sql.row(tables_sql.find_table(table), "schema", "oid")
-    return checked(lambda row: (str(row["schema"]), None if row["oid"] is None else int(row["oid"])), row, "the table")
+    found = checked(lambda row: (str(row["schema"]), None if row["oid"] is None else int(row["oid"])), row, "the table")
+    require_schema(row["schema"])
+    return found
 
 
 def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: bool) -> str:
