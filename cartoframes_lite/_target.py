@@ -72,8 +72,8 @@ def require_schema(schema: str | None) -> None:
     """
     if schema is None or schema.startswith("pg_"):
         raise CartoError(
-            f"the search_path of the key's database role leads to {'no schema' if schema is None else repr(schema)}, where"
-            " no table can be made: ALTER ROLE ... RESET search_path, or use another key"
+            f"the search_path of the key's database role leads to {'no schema' if schema is None else repr(schema)},"
+            " where no table can be made: ALTER ROLE ... RESET search_path, or use another key"
         )
 
 

@@ -21,12 +21,14 @@ from cartoframes_lite.errors import (
     ConnectionFailed,
     PublishUnknown,
     ServerError,
+    TableChangedError,
     TableExistsError,
     TableNotFoundError,
 )
 
 IfExists = Literal["fail", "replace"]
 
+_NAMES = 5  # as often another table may take the name that a complete one is to have
 _SHAPES = {"POINT": "point", "LINESTRING": "line", "POLYGON": "polygon"}
 
 
@@ -343,9 +345,7 @@ def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: boo
             raise CartoError(
                 f"the table {new!r} was not created: somebody else dropped the staging table with its rows"
             )
-        staged = Staged(name, oid, 0)
-        publishing = tables_sql.publish_copy(schema, staged, new, replaced, make_carto=cartodbfy)
-        publish(destination, staged, publishing, leaves_receipt=False)
+        _publish(destination, Staged(name, oid, 0), replaced, if_exists, cartodbfy)
     except PublishUnknown:
         raise
     except BaseException:
@@ -354,3 +354,21 @@ def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: boo
     finally:
         at_work.discard(name)
     return new
+
+
+def _publish(destination: Destination, staged: Staged, replaced: int | None, if_exists: str, cartodbfy: bool) -> None:
+    """Give a staging table its name; again if somebody else has made a table of that name meanwhile."""
+    for names_left in reversed(range(_NAMES)):
+        publishing = tables_sql.publish_copy(
+            destination.schema, staged, destination.table, replaced, make_carto=cartodbfy
+        )
+        try:
+            publish(destination, staged, publishing, leaves_receipt=False)
+        except TableChangedError as error:
+            if if_exists == "fail":
+                raise TableExistsError(f"somebody else has made a table {destination.table!r} meanwhile") from error
+            if not names_left:
+                raise
+            replaced = _find(destination.client, destination.table)[1]
+        else:
+            return

@@ -125,7 +125,9 @@ def test_a_search_path_without_a_place_for_tables_is_an_error(path, carto, crede
     with psycopg.connect(carto.dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(role, sql.SQL(path)))
         try:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [row["name"]])
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [row["name"]]
+            )
             for write in (
                 lambda: cfl.to_carto(HOSTILE, "t", credentials),
                 lambda: cfl.create_table_from_query("SELECT 1 AS a", "t", credentials),
@@ -134,4 +136,6 @@ def test_a_search_path_without_a_place_for_tables_is_an_error(path, carto, crede
                     write()
         finally:
             connection.execute(sql.SQL("ALTER ROLE {} RESET search_path").format(role))
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [row["name"]])
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [row["name"]]
+            )

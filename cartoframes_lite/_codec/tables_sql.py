@@ -10,7 +10,7 @@ from cartoframes_lite._codec.carto_table_sql import make_carto_table, rename_bel
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite._codec.payload import CARTODB_ID
-from cartoframes_lite._codec.publishing_sql import BUSY, Staged, lock_staging, transaction
+from cartoframes_lite._codec.publishing_sql import TAKEN, Staged, lock_staging, transaction
 from cartoframes_lite._codec.staging_sql import set_lease
 from cartoframes_lite._codec.statements import CARTO_SRIDS, do_block
 
@@ -70,7 +70,7 @@ def publish_copy(schema: str, staged: Staged, table: str, replaced_oid: int | No
     ]
     if make_carto:
         steps += [rename_belongings(schema, staged.name, table), f"DELETE FROM {target} WHERE false;"]
-    block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare="told text; queue text;")
+    block = do_block("\n".join(step for step in steps if step) + f"\n{TAKEN}", declare="told text; queue text;")
     return transaction(block, schema, staged)
 
 
