@@ -58,7 +58,24 @@ def inspect_target(client: Client, table: str) -> Target:
         return Target(Destination(client, str(answer["schema"]), table), existing, leftovers)
 
     row = client.sql.row(inspect(table, PREFIX), "answer")
-    return checked(read, row["answer"], f"the table {table!r}")
+    target = checked(read, row["answer"], f"the table {table!r}")
+    require_schema(row["answer"]["schema"])
+    return target
+
+
+def require_schema(schema: str | None) -> str:
+    """Return the schema of the account; refuse a key whose tables would have no place, or one that goes with the session.
+
+    Raises
+    ------
+    CartoError
+    """
+    if schema is None or schema.startswith("pg_"):
+        raise CartoError(
+            f"the search_path of the key's database role leads to {'no schema' if schema is None else repr(schema)},"
+            " where no table can be made: ALTER ROLE ... RESET search_path, or use another key"
+        )
+    return schema
 
 
 def require_writable(table: str, existing: ExistingTable, *, replace: bool) -> None:

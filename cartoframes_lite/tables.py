@@ -15,19 +15,21 @@ from cartoframes_lite._codec.publishing_sql import Staged
 from cartoframes_lite._codec.sources import single_statement
 from cartoframes_lite._publishing import publish
 from cartoframes_lite._staging_names import begin_write, end_write, is_staging
-from cartoframes_lite._target import Destination, drop
+from cartoframes_lite._target import Destination, drop, require_schema
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
     ConnectionFailed,
     PublishUnknown,
     ServerError,
+    TableChangedError,
     TableExistsError,
     TableNotFoundError,
 )
 
 IfExists = Literal["fail", "replace"]
 
+_NAMES = 5  # as often another table may take the name that a complete one is to have
 _SHAPES = {"POINT": "point", "LINESTRING": "line", "POLYGON": "polygon"}
 
 
@@ -345,15 +347,16 @@ def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str
 def _find(client: Client, table: str) -> tuple[str, tables_sql.Version | None]:
     """Ask for the schema of the account, and for a table or view in it."""
 
-    def read(answer: Any) -> tuple[str, tables_sql.Version | None]:
+    def read(answer: Any) -> tuple[str | None, tables_sql.Version | None]:
         if answer["table"] != table:
             raise ValueError("the answer is that to another request")
         if answer["oid"] is None:
-            return str(answer["schema"]), None
+            return answer["schema"], None
         return str(answer["schema"]), tables_sql.Version(int(answer["oid"]), int(answer["changed_by"]))
 
     row = client.sql.row(tables_sql.find_table(table), "answer")
-    return checked(read, row["answer"], f"the table {table!r}")
+    schema, version = checked(read, row["answer"], f"the table {table!r}")
+    return require_schema(schema), version
 
 
 def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: bool) -> str:
@@ -369,9 +372,7 @@ def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: boo
             raise CartoError(
                 f"the table {new!r} was not created: somebody else dropped the staging table with its rows"
             )
-        staged = Staged(name, made.oid, 0)
-        publishing = tables_sql.publish_copy(schema, staged, new, replaced_oid, make_carto=cartodbfy)
-        publish(destination, staged, publishing, leaves_receipt=False)
+        _publish(destination, Staged(name, made.oid, 0), replaced_oid, if_exists, cartodbfy)
         is_published = True
     except PublishUnknown:
         raise
@@ -381,3 +382,24 @@ def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: boo
     finally:
         end_write(name, leaves_nothing=is_published)
     return new
+
+
+def _publish(
+    destination: Destination, staged: Staged, replaced_oid: int | None, if_exists: str, cartodbfy: bool
+) -> None:
+    """Give a staging table its name; again if somebody else has made a table of that name meanwhile."""
+    for names_left in reversed(range(_NAMES)):
+        publishing = tables_sql.publish_copy(
+            destination.schema, staged, destination.table, replaced_oid, make_carto=cartodbfy
+        )
+        try:
+            publish(destination, staged, publishing, leaves_receipt=False)
+        except TableChangedError as error:
+            if if_exists == "fail":
+                raise TableExistsError(f"somebody else has made a table {destination.table!r} meanwhile") from error
+            if not names_left:
+                raise
+            replaced = _find(destination.client, destination.table)[1]
+            replaced_oid = None if replaced is None else replaced.oid
+        else:
+            return

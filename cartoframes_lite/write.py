@@ -201,10 +201,10 @@ def _write(
         try:
             with stage(target.destination, upload, compression=compression, progress=progress) as staged:
                 _publish(target.destination, staged, plan, source.first, if_exists, cartodbfy)
-        except (SQLError, TableChangedError):
+        except (SQLError, TableChangedError) as error:
             if source.failure is not None or not plans_left:
                 raise
-            if inspect_target(client, table).existing == target.existing:
+            if isinstance(error, SQLError) and inspect_target(client, table).existing == target.existing:
                 raise
         else:
             return

@@ -153,3 +153,26 @@ def test_what_is_written(cartodbfy, set_role, credentials):
         pd.testing.assert_frame_equal(
             back.sort_values("i", ignore_index=True), expected.sort_values("i", ignore_index=True)
         )
+
+
+@pytest.mark.parametrize("path", ["''", "nowhere", "pg_catalog", "pg_temp, public"])
+def test_a_search_path_without_a_place_for_tables_is_an_error(path, carto, credentials):
+    (row,) = cfl.Client(credentials).sql.rows("SELECT current_user AS name")
+    role = sql.Identifier(row["name"])
+    with psycopg.connect(carto.dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER ROLE {} SET search_path = {}").format(role, sql.SQL(path)))
+        try:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [row["name"]]
+            )
+            for write in (
+                lambda: cfl.to_carto(HOSTILE, "t", credentials),
+                lambda: cfl.create_table_from_query("SELECT 1 AS a", "t", credentials),
+            ):
+                with pytest.raises(cfl.CartoError, match="search_path of the key's database role"):
+                    write()
+        finally:
+            connection.execute(sql.SQL("ALTER ROLE {} RESET search_path").format(role))
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [row["name"]]
+            )

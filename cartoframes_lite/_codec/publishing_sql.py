@@ -31,13 +31,19 @@ _DECLARE = (
 # Writers queue for at most this long, or a third of the statement timeout, and then again: waiting for others must not
 # be taken for a statement that takes too long.
 _QUEUE_MS = 4000
-BUSY = (
+_BUSY = (
     "EXCEPTION WHEN deadlock_detected OR lock_not_available OR serialization_failure THEN"
     " RAISE EXCEPTION 'CFL01 %', SQLERRM;"
     # Two transactions that are the first to touch a table meet in CARTO's own bookkeeping.
     " WHEN unique_violation THEN GET STACKED DIAGNOSTICS told = TABLE_NAME;"
-    " IF told = 'cdb_tablemetadata' THEN RAISE EXCEPTION 'CFL01 %', SQLERRM; END IF; RAISE;"
+    " IF told = 'cdb_tablemetadata' THEN RAISE EXCEPTION 'CFL01 %', SQLERRM; END IF;{} RAISE;"
 )
+# Of a new table: somebody else has taken its name since the write was planned, in this moment maybe.
+TAKEN = (
+    _BUSY.format(" IF told IN ('pg_class', 'pg_type') THEN RAISE EXCEPTION 'CFL02 %', SQLERRM; END IF;")
+    + " WHEN duplicate_table THEN RAISE EXCEPTION 'CFL02 %', SQLERRM;"
+)
+BUSY = _BUSY.format("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,7 @@ def publish_new(
     if cartodbfy:
         steps += [rename_belongings(schema, staged.name, table), set_sequence(schema, table)]
         steps.append(make_carto_table(schema, table, in_final_shape=True))
-    block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
+    block = do_block("\n".join(step for step in steps if step) + f"\n{TAKEN}", declare=_DECLARE)
     return transaction(block, schema, staged)
 
 
@@ -225,6 +231,10 @@ def publish_into(
         steps.append(restore_indexes(target))
     # In the end: others may be waiting for this lock, and this transaction waits for nobody any more.
     steps.append(f"TRUNCATE TABLE ONLY {place};\nALTER TABLE {place} RENAME TO {quote(staged.name + RECEIPT)};")
+    steps.append(  # event triggers do what they like
+        f"IF to_regclass({literal(target)}) IS NULL THEN RAISE EXCEPTION 'CFL05 it was dropped while it was written';"
+        " END IF;"
+    )
     block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
     return transaction(block, schema, staged)
 

@@ -13,10 +13,9 @@ from cartoframes_lite._codec.existing import ANSWER
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite._codec.payload import CARTODB_ID
-from cartoframes_lite._codec.publishing_sql import BUSY, Staged, lock_staging, transaction
+from cartoframes_lite._codec.publishing_sql import TAKEN, Staged, lock_staging, transaction
 from cartoframes_lite._codec.staging_sql import set_lease
 from cartoframes_lite._codec.statements import CARTO_SRIDS, do_block
-
 
 # A version is looked at after the lock has been waited for.
 _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
@@ -48,7 +47,8 @@ def find_table(table: str) -> str:
     block = do_block(
         f"place := to_regclass(quote_ident(current_schema()) || '.' || {name});\n"
         f"PERFORM set_config({literal(ANSWER)}, jsonb_build_object('table', {literal(table)},"
-        " 'schema', current_schema(), 'oid', place::oid::text, 'changed_by', (SELECT xmin::text FROM pg_class WHERE oid = place))::text, true);",
+        " 'schema', current_schema(), 'oid', place::oid::text,"
+        " 'changed_by', (SELECT xmin::text FROM pg_class WHERE oid = place))::text, true);",
         declare="place regclass;",
     )
     return f"{block};\nSELECT current_setting({literal(ANSWER)})::json AS answer"
@@ -114,7 +114,7 @@ def publish_copy(schema: str, staged: Staged, table: str, replaced_oid: int | No
     ]
     if make_carto:
         steps += [rename_belongings(schema, staged.name, table), f"DELETE FROM {target} WHERE false;"]
-    block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare="told text; queue text;")
+    block = do_block("\n".join(step for step in steps if step) + f"\n{TAKEN}", declare="told text; queue text;")
     return transaction(block, schema, staged)
 
 

@@ -67,8 +67,9 @@ def state_expression(tables: tuple[str, ...]) -> sql.SQL:
     """Return an expression of what changes when one of some tables does.
 
     It is NULL if that is not known of all of them, or the session's role may not read all rows of one; and of no table,
-    since the rights on functions change without one. Each transaction that writes a table leaves a version of its own of the table's row in ``cdb_tablemetadata``, and waits there for the one before:
-    two snapshots that see different rows of the table see different versions.
+    since the rights on functions change without one. Each transaction that writes a table leaves a version of its own
+    of the table's row in ``cdb_tablemetadata``, and waits there for the one before: two snapshots that see different
+    rows of the table see different versions.
     """
     states = [
         sql.SQL(

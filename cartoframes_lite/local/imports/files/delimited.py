@@ -20,7 +20,7 @@ from .layers import Layer
 from .names import normalise_columns, stem
 
 _BLOCK_BYTES = 4 << 20  # Arrow reads some of them ahead
-_LARGEST_BLOCK_BYTES = 1 << 30
+_LONGEST_LINE_BYTES = 128 << 20  # Arrow and the text of a batch take several times as much
 _SAMPLE_CHARACTERS = 1 << 18
 _SAMPLE_RECORDS = 200
 _DELIMITERS = (",", ";", "\t", "|")
@@ -137,13 +137,15 @@ def _block_bytes(path: Path) -> int:
     longest = run = 0
     with path.open("rb") as file:
         while part := file.read(1 << 20):
+            if run > _LONGEST_LINE_BYTES:
+                raise ImportRefused(2003, f"a line has more than {_LONGEST_LINE_BYTES >> 20} MB")
             first = part.find(b"\n")
             if first < 0:
                 run += len(part)
             else:  # lines that begin and end in the same part are short enough
                 longest = max(longest, run + first)
                 run = len(part) - part.rfind(b"\n")
-    return min(max(_BLOCK_BYTES, 2 * max(longest, run)), _LARGEST_BLOCK_BYTES)
+    return max(_BLOCK_BYTES, 2 * max(longest, run))
 
 
 def _ends_with_quote(path: Path) -> bool:
