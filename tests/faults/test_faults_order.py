@@ -57,7 +57,9 @@ SWEEP = b"ACCESS+EXCLUSIVE+MODE"
 @pytest.mark.parametrize("if_exists", PUBLISH)
 @pytest.mark.parametrize("told", ["again", "lost"])
 @pytest.mark.parametrize("before", ["publish", "end"])
-def test_a_renewal_of_the_lease_that_is_overtaken(before, told, if_exists, proxy, through, carto, database, monkeypatch):
+def test_a_renewal_of_the_lease_that_is_overtaken(
+    before, told, if_exists, proxy, through, carto, database, monkeypatch
+):
     monkeypatch.setattr(_lease, "RENEW_S", 0.02)
     if if_exists != "fail":
         cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", carto.credentials)
