@@ -64,7 +64,7 @@ def inspect_target(client: Client, table: str) -> Target:
 
 
 def require_schema(schema: str | None) -> str:
-    """Return the schema of the account; refuse a key whose tables would have no place, or one that goes with the session.
+    """Return the schema of the account; refuse one that is not there, or goes with the session.
 
     Raises
     ------

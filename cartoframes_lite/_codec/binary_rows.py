@@ -2,8 +2,8 @@
 
 The trailer (``ff ff``) also begins each NULL, and may be part of a value: only behind the last row it is one. Rows
 have no marks, and Python is too slow to walk millions of them one by one. But all rows of a COPY have the same
-number of fields, and begin with it: wherever these two bytes stand, a row may begin. All of these places are walked at once, and
-then those are followed that lead from one row to the next.
+number of fields, and begin with it: wherever these two bytes stand, a row may begin. All of these places are walked at
+once, and then those are followed that lead from one row to the next.
 """
 
 from __future__ import annotations
