@@ -31,19 +31,17 @@ _DECLARE = (
 # Writers queue for at most this long, or a third of the statement timeout, and then again: waiting for others must not
 # be taken for a statement that takes too long.
 _QUEUE_MS = 4000
-_BUSY = (
+BUSY = (
     "EXCEPTION WHEN deadlock_detected OR lock_not_available OR serialization_failure THEN"
     " RAISE EXCEPTION 'CFL01 %', SQLERRM;"
     # Two transactions that are the first to touch a table meet in CARTO's own bookkeeping.
     " WHEN unique_violation THEN GET STACKED DIAGNOSTICS told = TABLE_NAME;"
-    " IF told = 'cdb_tablemetadata' THEN RAISE EXCEPTION 'CFL01 %', SQLERRM; END IF;{} RAISE;"
+    " IF told = 'cdb_tablemetadata' THEN RAISE EXCEPTION 'CFL01 %', SQLERRM; END IF; RAISE;"
 )
 # Of a new table: somebody else has taken its name since the write was planned, in this moment maybe.
-TAKEN = (
-    _BUSY.format(" IF told IN ('pg_class', 'pg_type') THEN RAISE EXCEPTION 'CFL02 %', SQLERRM; END IF;")
-    + " WHEN duplicate_table THEN RAISE EXCEPTION 'CFL02 %', SQLERRM;"
+TAKEN = BUSY.replace("WHEN unique_violation", "WHEN unique_violation OR duplicate_table").replace(
+    " RAISE;", " IF told IN ('', 'pg_class', 'pg_type') THEN RAISE EXCEPTION 'CFL02 %', SQLERRM; END IF; RAISE;"
 )
-BUSY = _BUSY.format("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +259,7 @@ def lock_staging(place: str, staged: Staged) -> str:
         # It can go while it is waited for.
         f"BEGIN LOCK TABLE {place} IN EXCLUSIVE MODE; EXCEPTION WHEN undefined_table THEN NULL; END;\n"
         f"IF to_regclass({literal(place)})::oid IS DISTINCT FROM {staged.oid:d} THEN"
-        " RAISE EXCEPTION 'CFL03 the staging table is not there any more'; END IF;"
+        " RAISE EXCEPTION 'CFL03 it is gone'; END IF;"
     )
 
 
@@ -271,7 +269,7 @@ def _require_shape(place: str, staged: Staged) -> str:
         return ""
     return (
         f"IF {shape_of(place)} IS DISTINCT FROM {literal(staged.shape)} THEN"
-        " RAISE EXCEPTION 'CFL05 somebody else changed the staging table with the rows'; END IF;"
+        " RAISE EXCEPTION 'CFL05 somebody else changed the staging table'; END IF;"
     )
 
 
