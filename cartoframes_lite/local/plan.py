@@ -62,5 +62,5 @@ class Plan:
     body_timeout_s: float = 60.0
     idle_timeout_s: float = 600.0
     body_bytes: int = 128 << 20
-    row_bytes: int = 32 << 20
+    row_bytes: int = 10 << 20
     rate_limits: Mapping[str, tuple[float, int]] = field(default_factory=dict)

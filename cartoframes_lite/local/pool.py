@@ -28,6 +28,7 @@ IDLE_PER_ROLE = 4  # a new session costs some 5 ms, more with its first geometry
 MOST_PER_ROLE = 60
 _SLACK_S = 0.1  # PostgreSQL's own limit comes first
 _MOST_EXPORTING = 2
+_EXPORT_TIMEOUT_S = 300.0
 COPY_TIMEOUT_S = 5 * 3600.0
 BATCH_TIMEOUT_S = 12 * 3600.0
 
@@ -48,6 +49,8 @@ class Sessions:
         For exports that take a process of their own.
     most_export_bytes : int
         Largest export that is made before it is sent.
+    export_timeout_s : float
+        Longest time of the query of an export that GDAL writes, and of the writing, in seconds.
     """
 
     def __init__(self, state: State, *, read_only: bool = False) -> None:
@@ -59,6 +62,7 @@ class Sessions:
         self._types: dict[int, str] | None = None
         self.exporting = asyncio.Semaphore(_MOST_EXPORTING)
         self.most_export_bytes = state.plan.file_bytes
+        self.export_timeout_s = min(_EXPORT_TIMEOUT_S, state.statement_timeout_s or _EXPORT_TIMEOUT_S)
         self._ending: set[asyncio.Task[None]] = set()
         state.on_reset.append(self.forget)
 

@@ -32,6 +32,7 @@ _CONNECTION_FAILURE = "08006"
 _CONNECTION_LOST = "Connection terminated"
 _QUERY_CANCELED = "57014"
 _TOO_LARGE = "54000"
+_RESULT_ROWS = 4  # largest rows in a result that is kept as a whole
 CANCEL_GRACE_S = 1.0  # for a statement to end after it was asked to
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
@@ -83,7 +84,7 @@ class Session:
         Longest time of all statements of one string together, in seconds: PostgreSQL's own limit is for each of them,
         and statements may set another one.
     most_bytes : int, optional
-        Largest row of `results`, and largest result of `execute`, in bytes.
+        Largest row of `results`, in bytes; a result of `execute` may have four times as many.
     on_overrun : callable
         Called with this session when its statements go on after they were asked to stop.
     """
@@ -94,6 +95,7 @@ class Session:
         self.time_limit_s: float | None = None
         self.most_bytes: int | None = None
         self._arrived_bytes = 0  # of what is not complete yet
+        self._most_arrived: int | None = None
         self._failure: SQLError | None = None
         self.on_overrun: Callable[[Session], object] = lambda session: None
         self._timer: asyncio.TimerHandle | None = None
@@ -130,7 +132,7 @@ class Session:
     async def _execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
         """Run one statement of the server's own, or of a request."""
         values = [value if value is None else value.encode() for value in parameters]
-        self._arrived_bytes = 0
+        self._arrived_bytes, self._most_arrived = 0, self.most_bytes and _RESULT_ROWS * self.most_bytes
         self.pgconn.send_query_params(encoded(query), values, result_format=int(binary))
         await self._flush()
         result = None
@@ -164,7 +166,7 @@ class Session:
     async def _results(self, query: str) -> AsyncIterator[list[PGresult]]:
         """Run statements, without a limit of time."""
         pgconn = self.pgconn
-        self._arrived_bytes, self._failure = 0, None
+        self._arrived_bytes, self._most_arrived, self._failure = 0, self.most_bytes, None
         self._send(query)
         pgconn.set_single_row_mode()
         await self._flush()
@@ -412,10 +414,10 @@ class Session:
         libpq keeps all of it, and does not tell how much that is.
         """
         await self._wait()
-        if self.most_bytes is not None:
+        if self._most_arrived is not None:
             self._arrived_bytes += _unread_bytes(self.pgconn.socket)
-            if self._arrived_bytes > self.most_bytes:
-                raise SQLError(f"Row too large, was more than {self.most_bytes} bytes", sqlstate=_TOO_LARGE)
+            if self._arrived_bytes > self._most_arrived:
+                raise SQLError(f"Row too large, was more than {self._most_arrived} bytes", sqlstate=_TOO_LARGE)
         self._read()
 
     def _copy_data(self) -> tuple[int, bytes | memoryview]:

@@ -267,7 +267,7 @@ def hasty() -> Iterator[SQLClient]:
         yield SQLClient(server.base_url, server.credentials.api_key)
 
 
-@pytest.mark.parametrize("format", ["json", "geojson", "csv"])
+@pytest.mark.parametrize("format", ["json", "geojson", "csv", "gpkg"])
 def test_a_statement_timeout_is_a_429_that_is_not_about_rates(hasty: SQLClient, format: str) -> None:
     answer = hasty.send("SELECT pg_sleep(5), NULL AS the_geom", format=format)
     assert answer.status_code == 429
@@ -450,3 +450,8 @@ def test_large_rows_are_for_copy_and_jobs(narrow: SQLClient) -> None:
     assert len(narrow.copy_to("COPY (SELECT repeat('x', 20000000)) TO STDOUT").content) == 20_000_001
     job = narrow.start_job("SELECT repeat('x', 20000000)")
     assert narrow.job_in(job["job_id"], "done", "failed")["status"] == "done"
+
+
+def test_a_name_of_a_file_fits_into_a_head(sql: SQLClient) -> None:
+    disposition = sql.send("SELECT 1", filename="x" * 1_000_000).headers["Content-Disposition"]
+    assert f"filename={'x' * 200}.json;" in disposition

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.pq.abc import PGresult
+from starlette.concurrency import run_in_threadpool
 
 from ..routes.json_values import Rows
 from ..session import Session, SQLError
@@ -19,6 +20,7 @@ from .refusals import MapError
 
 GEOMETRY_COLUMN = "the_geom_webmercator"
 HALF_WORLD = 20037508.342789244  # metres, EPSG:3857
+_MANY_ROWS = 500  # to be read beside the event loop
 MOST_ROWS = 100_000  # of an answer in JSON, which is made in memory
 _TOKEN = re.compile(r"!(\w++)!")
 TIME_OIDS = (1082, 1114, 1184)  # date, timestamp with and without time zone
@@ -129,6 +131,13 @@ async def rows(session: Session, query: sql.Composable) -> list[dict[str, Any]]:
     result = await read(session, query.as_string())
     if result.ntuples > MOST_ROWS:
         raise MapError(f"the answer would have {result.ntuples} rows, more than {MOST_ROWS}", status=400)
+    if result.ntuples < _MANY_ROWS:
+        return _as_json(result)
+    return await run_in_threadpool(_as_json, result)
+
+
+def _as_json(result: PGresult) -> list[dict[str, Any]]:
+    """Return the rows of a result."""
     columns = Rows(result)
     times = {_name(result, at): at for at in range(result.nfields) if result.ftype(at) in TIME_OIDS}
     found = []

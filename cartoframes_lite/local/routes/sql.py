@@ -35,6 +35,7 @@ _VERSION = "/api/{version:str}"
 _INTEGER = re.compile(r"\s*([+-]?\d+)", re.ASCII)
 _LONGEST_INTEGER = 308  # digits that fit into a double
 _MOST_DECIMALS = 2**31 - 1  # an integer of PostGIS
+_LONGEST_NAME = 200  # of a file, without its extension
 _MOST_CHARACTERS = 1_000_000  # of a query, as CARTO documents it
 
 
@@ -289,4 +290,4 @@ def _filename(value: Any) -> str:
     """Return the name of the file without directory, extension and what a header cannot hold."""
     name = str(value or "").replace("\\", "/").rsplit("/", 1)[-1].lstrip(".")
     stem = name.rpartition(".")[0] or name or "cartodb-query"
-    return re.sub(r"[;()\[\]<>'\"\s]|[^\x20-\x7e]", "_", stem)
+    return re.sub(r"[;()\[\]<>'\"\s]|[^\x20-\x7e]", "_", stem[:_LONGEST_NAME])

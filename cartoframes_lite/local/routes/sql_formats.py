@@ -141,7 +141,9 @@ async def svg(sessions: Sessions, role: str, export: Export) -> Blocks:
         )
         text = frame.opening()
         async for result in _rows(session, shapes):
-            text += frame.shape(*_texts(result))
+            dimension, path = _texts(result)
+            shape = partial(frame.shape, dimension, path)
+            text += shape() if len(path) < _BLOCK else await run_in_threadpool(shape)
             if len(text) > _BLOCK:
                 yield text.encode()
                 text = ""

@@ -22,7 +22,6 @@ from . import gdal_writer
 from .export_rows import RowFile
 from .gdal_writer import GDAL_ERRORS, GEOMETRY, Output, write
 
-EXPORT_TIMEOUT_S = 300.0
 _BLOCK = 262_144
 # As many are written at once in the process of the server; more, or larger ones, are worth a process of their own.
 _FEW_ROWS, _FEW_BYTES = 1_000, 1_000_000
@@ -160,7 +159,7 @@ async def _written(sessions: Sessions, role: str, export: Export, driver: _Drive
     async with _working_directory() as directory, _working_directory() as elsewhere:
         path, source = directory / f"{export.filename}.{driver.extension}", elsewhere / "rows.arrow"
         try:
-            async with sessions.open(role, timeout_s=EXPORT_TIMEOUT_S) as session:
+            async with sessions.open(role, timeout_s=sessions.export_timeout_s) as session:
                 found = await columns(session, export)
                 with RowFile(source, [(one.name, one.type_name) for one in found], sessions.most_export_bytes) as rows:
                     await _fetch(session, export, found, rows)
@@ -178,7 +177,7 @@ async def _written(sessions: Sessions, role: str, export: Export, driver: _Drive
                 await asyncio.to_thread(_write, output)
             else:
                 async with sessions.exporting:
-                    await _write_beside(output)
+                    await _write_beside(output, sessions.export_timeout_s)
         except GDAL_ERRORS as error:
             # The text of GDAL may tell where the file was to be.
             raise RequestError(str(error).replace(str(directory), "")) from None
@@ -211,7 +210,7 @@ def _write(output: Output) -> None:
         write(output)
 
 
-async def _write_beside(output: Output) -> None:
+async def _write_beside(output: Output, timeout_s: float) -> None:
     """Let GDAL write in a process of its own, which ends when nobody waits for it any more."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -223,7 +222,7 @@ async def _write_beside(output: Output) -> None:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(EXPORT_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             printed, _ = await process.communicate()
     except TimeoutError:
         raise SQLError("canceling statement due to statement timeout", sqlstate=QUERY_CANCELED) from None
