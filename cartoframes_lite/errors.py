@@ -329,7 +329,10 @@ _ADVICE: dict[type[APIError], str] = {
     ),
     ServerError: "The server failed: try again later; if it persists, tell the server's operator.",
 }
-_DENIED = "The API key in use lacks a grant for this: pass Credentials with a key that has it."
+_DENIED = (
+    "The API key in use lacks a grant for this: pass Credentials with a key that has it. If it is the master key, this "
+    "belongs to another account or to the server."
+)
 _DENIED_PUBLIC = "The key in use is default_public: pass Credentials with an api_key that has grants."
 _NOT_THE_API = "the answer is not from the API ({what}): check base_url and username of Credentials"
 
@@ -471,8 +474,10 @@ def error_from_response(
     lines = [f"{said or 'no message'} (HTTP {status}, {method} {bare_url(url)})"]
     if detail is not None and answer and "context" not in answer and "detail" in answer:
         lines.append(f"Detail: {detail}")
-    if cls is PermissionDenied:
-        lines.append(_DENIED_PUBLIC if public_key else _DENIED)
+    if public_key and cls in (PermissionDenied, AuthenticationError):
+        lines.append(_DENIED_PUBLIC)
+    elif cls is PermissionDenied:
+        lines.append(_DENIED)
     elif cls in _ADVICE and not (cls is NotFound and (answer is None or _contexts(answer))):
         lines.append(_ADVICE[cls])
     error = cls("\n".join(lines), status=status, method=method, url=url, detail=detail, hint=hint)

@@ -180,6 +180,11 @@ def test_a_refusal_says_which_key(public: bool, word: str) -> None:
     assert word in str(made(403, answer(error=["permission denied for table t"]), public_key=public))
 
 
+@pytest.mark.parametrize(("public", "word"), [(True, "default_public"), (False, "does not know this API key")])
+def test_an_unknown_key_is_not_the_one_that_was_not_passed(public: bool, word: str) -> None:
+    assert word in str(made(401, answer(errors=["unauthorized"]), public_key=public))
+
+
 def test_a_timeout_says_not_to_retry() -> None:
     assert "Batch API" in str(made(429, answer(error=["timeout"], context="limit", detail="datasource")))
 

@@ -88,9 +88,9 @@ class Platform:
         what : str
             What the message says that the key may not do.
         """
-        refusal = PermissionDenied(
-            f"{what} takes the master key: pass Credentials with it", status=403, method="GET", url=_KEYS
-        )
+        key = "default_public" if self.transport.is_public else "a regular one"
+        message = f"{what} takes the master key, and the key in use is {key}: pass Credentials with the master key"
+        refusal = PermissionDenied(message, status=403, method="GET", url=_KEYS)
         if self.transport.is_public:
             raise refusal
         try:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sqlite3
+import struct
 import threading
 import zipfile
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import BinaryIO
 import pytest
 
 from cartoframes_lite._client import files
+from cartoframes_lite._codec import binary_rows, json_end
 from cartoframes_lite.errors import ConnectionFailed, QueryTimeout, SQLError
 
 ERROR = b'{"error":["division by zero"]}'
@@ -158,6 +160,87 @@ def test_a_csv_file_that_ends_inside_of_a_field_is_refused():
     files.check_csv(io.BytesIO(b'a\r\n"x\ny ""z"""\r\n'), "csv")
     with pytest.raises(ConnectionFailed, match="the last field is not complete"):
         files.check_csv(io.BytesIO(b'a\r\n1,"x\n'), "csv")
+
+
+def rows_of(*rows: list[bytes | None]) -> bytes:
+    """Write a binary COPY."""
+    body = BINARY
+    for row in rows:
+        body += struct.pack(">h", len(row))
+        for value in row:
+            body += struct.pack(">i", -1) if value is None else struct.pack(">i", len(value)) + value
+    return body + b"\xff\xff"
+
+
+NESTED = rows_of([b"\0\2", None], [b"a", b"\xff\xff"])
+COPIES = {
+    "nulls": rows_of(*[[b"\0\0\0\2", None, b"", None]] * 6),
+    "a count as a value": rows_of(*[[b"\0\2", b"\0\2\0\0\0\1x"]] * 6),
+    "a COPY as a value": rows_of([NESTED, None], [None, NESTED]),
+    "all bits": rows_of(*[[b"\xff" * 9, None, b"\xff"]] * 3),
+    "no columns": rows_of([], [], []),
+    "many columns": rows_of(*[[b"x", None] * 20] * 2),
+    "a long value": rows_of([b"\xff" * 5_000_000], [b"1"], [b"\xff" * 5_000_000]),
+}
+
+
+@pytest.mark.parametrize("window", [16, 1 << 21])
+@pytest.mark.parametrize("whole", COPIES.values(), ids=COPIES)
+def test_a_binary_copy_ends_where_its_rows_end(whole: bytes, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binary_rows, "_WINDOW_BYTES", window)
+    check("check_binary_copy")(whole)
+    cuts = range(len(BINARY), len(whole)) if len(whole) < 5000 else [9, 4_999_999, 5_000_030, len(whole) - 3]
+    for cut in cuts:
+        for behind in (b"", b"\xff", b"\xff\xff"):
+            if whole[:cut] + behind in (whole, BINARY + b"\xff\xff") or is_row_end(whole, cut + len(behind) - 2):
+                continue
+            with pytest.raises(ConnectionFailed):
+                check("check_binary_copy")(whole[:cut] + behind)
+
+
+def is_row_end(whole: bytes, at: int) -> bool:
+    """Walk rows one field after the other, to see whether one ends there."""
+    place = len(BINARY)
+    while place < at:
+        (count,) = struct.unpack_from(">h", whole, place)
+        place += 2
+        for _ in range(count):
+            (length,) = struct.unpack_from(">i", whole, place)
+            place += 4 + max(0, length)
+    return place == at
+
+
+def test_a_file_of_a_binary_copy_is_not_read_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    path.write_bytes(COPIES["nulls"])
+    with path.open("rb") as file:
+        files.check_binary_copy(file, "here")
+
+
+DOCUMENT = (
+    b' {"type":"Topology","objects":{"a]}":{"b":"\\\\","c":"\\"}]","d":"\\\\\\"{"}},"arcs":[[[1,2],[3,4]],[],undefined]}'
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+@pytest.mark.parametrize("whole", [DOCUMENT, b"{}", b'[{"a":"}"}]', b'f({"features":[{}]});'])
+def test_a_document_ends_where_its_brackets_do(whole: bytes, size: int) -> None:
+    def complete(content: bytes) -> bool:
+        return json_end.is_complete([content[at : at + size] for at in range(0, len(content), size)])
+
+    assert complete(whole)
+    assert complete(whole + b"\n")
+    end = whole.rindex(b"}" if whole[-1:] != b"]" else b"]")
+    assert not [cut for cut in range(end + 1) if complete(whole[:cut])]
+    for behind in (whole, b"}", b"]", b'"', b'{"error":["x"]}', b"x", b'x"'):
+        assert not complete(whole + behind)
+
+
+@pytest.mark.parametrize("content", [b"<svg></svg>\n<!-- made by x -->\n", b"<kml></kml ><?x y?> <!-- --> "])
+def test_comments_may_follow_a_document(content: bytes) -> None:
+    check("check_xml")(content)
+    with pytest.raises(ConnectionFailed):
+        check("check_xml")(content.replace(b"</", b"< "))
 
 
 def test_features_that_are_cut_between_two_are_refused():

@@ -47,6 +47,13 @@ GOOD = {
     "x-gzip": chunked(gzip.compress(ROWS), "Content-Encoding: x-gzip"),
     "deflate": chunked(zlib.compress(ROWS), "Content-Encoding: deflate"),
     "gzip twice": response("200 OK", gzip.compress(gzip.compress(ROWS)), "Content-Encoding: gzip, gzip"),
+    "chunked twice": chunked(ROWS, "Transfer-Encoding: chunked"),
+    "chunked, chunked": chunked(ROWS).replace(b": chunked", b": Chunked, chunked"),
+    "identity, chunked": chunked(ROWS).replace(b": chunked", b": identity, chunked"),
+    "chunked twice, with a length": chunked(ROWS, "Transfer-Encoding: chunked", "Content-Length: 4"),
+    "encoding of none": response("200 OK", ROWS, "Content-Encoding: none"),
+    "encoding of utf-8": response("200 OK", ROWS, "Content-Encoding: utf-8"),
+    "another answer behind it": response("200 OK", ROWS) + response("200 OK", ROWS),
     "two equal lengths": response("200 OK", ROWS, f"Content-Length: {len(ROWS)}"),
 }
 BAD = {
@@ -58,6 +65,12 @@ BAD = {
     "negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n" + ROWS,
     "length of 5,000 digits": b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n" + ROWS,
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 8\r\n\r\n1\n2\n3\n4\n",
+    "too short a length": response("200 OK", ROWS).replace(b"Length: 4000", b"Length: 2000"),
+    "too short a length, kept": response("200 OK", ROWS)
+    .replace(b"Length: 4000", b"Length: 2000")
+    .replace(b"Connection: close\r\n", b""),
+    "chunked, identity": chunked(ROWS).replace(b": chunked", b": chunked, identity"),
+    "no bytes of gzip": response("200 OK", b"", "Content-Encoding: gzip"),
     "unknown transfer": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n4\r\n1\n2\n\r\n0\r\n\r\n",
     "negative chunk": chunked(ROWS).replace(b"%x" % len(ROWS), b"-5", 1),
     "chunk of -0": chunked(ROWS).replace(b"%x" % len(ROWS), b"-0", 1),
