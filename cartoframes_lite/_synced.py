@@ -11,9 +11,10 @@ from cartoframes_lite._client.imports import CollisionStrategy, ImportOptions, P
 from cartoframes_lite._client.syncs import checked_interval
 from cartoframes_lite._imported import Imported, Options
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import ImportFailed
+from cartoframes_lite.errors import CartoError, ImportFailed
 from cartoframes_lite.imports import ImportJob
 from cartoframes_lite.tables import free_name, rename_table
+from cartoframes_lite.write import set_privacy
 
 
 class Synced(Imported):
@@ -86,6 +87,8 @@ wait, timeout_s, progress
             If the interval is shorter than 900 seconds, or the keywords do not go together.
         TableExistsError
             If there is a table ``name``.
+        PrivacyNotSet
+            If the privacy of a synchronized dataset could not be set after its import.
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
         """
@@ -106,7 +109,11 @@ wait, timeout_s, progress
         made = cls._made(client, import_id, wait, timeout_s, progress)
         if isinstance(made, ImportJob) or new is None or new == made.name:
             return made
-        return cls(rename_table(made.name, new, client.credentials), client.credentials)
+        try:
+            return cls(rename_table(made.name, new, client.credentials), client.credentials)
+        except CartoError as error:
+            error.add_note(f"The file was imported, as {made.name!r}.")
+            raise
 
     @overload
     @classmethod
@@ -210,7 +217,7 @@ wait, timeout_s, progress
             client.syncs.delete(sync.id)
             raise
         if not isinstance(made, ImportJob) and options.privacy is not None:
-            client.visualizations.set_privacy(made.name, options.privacy)
+            set_privacy(client, made.name, options.privacy)
         return made
 
 

@@ -41,6 +41,13 @@ def shut_down(response: requests.Response) -> None:
         response.raw.shutdown()
 
 
+def close(response: requests.Response) -> None:
+    """Close the connection of an answer, which a thread may be reading to its end."""
+    # An interrupt can come while that thread is waited for: then both close it, and http.client finds nothing to close.
+    with suppress(AttributeError):
+        response.close()
+
+
 def blocks_of(response: requests.Response, place: str, *, proves_end: bool = False) -> Iterator[bytes]:
     """Give the body of an answer as it arrives, decoded.
 

@@ -22,7 +22,7 @@ import requests
 import urllib3
 
 from cartoframes_lite._client import answers, turns
-from cartoframes_lite._client.bodies import Body, Stream, blocks_of, shut_down
+from cartoframes_lite._client.bodies import Body, Stream, blocks_of, close, shut_down
 from cartoframes_lite._client.buckets import Told
 from cartoframes_lite._client.connection import (
     ClosedWhileIdleError,
@@ -180,9 +180,12 @@ class Transport:
             an error.
         """
         call = _Call(method, path, True, _arguments(None, form, None))
-        with self._send(call, _as_it_is) as response:
+        response = self._send(call, _as_it_is)
+        try:
             blocks = blocks_of(response, self._place(path), proves_end=proves_end)
             yield Stream(blocks, partial(shut_down, response))
+        finally:
+            close(response)
 
     @contextmanager
     def fetch(self, url: str) -> Iterator[Iterator[bytes]]:

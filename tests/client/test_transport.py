@@ -401,3 +401,17 @@ def test_a_proxy_that_is_none_is_named(proxy: str, monkeypatch: pytest.MonkeyPat
     transport = Transport(Credentials("ann", KEY, base_url="https://carto.invalid/user/ann"), sleep=lambda _: None)
     with pytest.raises(errors.ConnectionFailed, match=r"of a proxy, is none: .*HTTPS_PROXY"):
         transport.json("POST", "x", idempotent=False)
+
+
+def test_an_interrupt_is_not_hidden_by_a_thread_that_closes_the_answer_too(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed_already(response: requests.Response) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'close'")
+
+    wire.play(OK)
+    transport = Transport(Credentials("ann", KEY, base_url=wire.base_url))
+    monkeypatch.setattr(requests.Response, "close", closed_already)
+    stream = transport.stream("POST", "x", form={})
+    next(stream.__enter__())
+    assert not stream.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
