@@ -367,10 +367,11 @@ def _gather(
     """
     names = ", ".join(quote(column.name) for column in columns)
     insert = f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM "
+    short = (suffix.removeprefix("_") for suffix in parts.suffixes)
     return (
         "before := 0; found := '';\n"
-        f"FOREACH told IN ARRAY string_to_array({literal(','.join(('', *parts.suffixes)))}, ',') LOOP\n"
-        f"told := format('%I.%I', {literal(schema)}, {literal(staged.name)} || told);\n"
+        f"FOREACH told IN ARRAY string_to_array({literal(','.join(('', *short)))}, ',') LOOP\n"
+        f"told := format('%I.%I', {literal(schema)}, rtrim({literal(staged.name + '_')} || told, '_'));\n"
         f"{_require_shape('told::regclass', staged)}\n"
         f"CONTINUE WHEN told::regclass::oid = {staged.oid:d};\n"
         f"{_check_values('told', columns, new)}\n"
