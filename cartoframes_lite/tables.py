@@ -392,12 +392,13 @@ def _publish(
         publishing = tables_sql.publish_copy(
             destination.schema, staged, destination.table, replaced_oid, make_carto=cartodbfy
         )
+        may_replan = if_exists == "replace" and names_left > 0
         try:
-            publish(destination, staged, publishing, leaves_receipt=False)
+            publish(destination, staged, publishing, leaves_receipt=False, may_replan=may_replan)
         except TableChangedError as error:
             if if_exists == "fail":
                 raise TableExistsError(f"somebody else has made a table {destination.table!r} meanwhile") from error
-            if not names_left:
+            if not may_replan:
                 raise
             replaced = _find(destination.client, destination.table)[1]
             replaced_oid = None if replaced is None else replaced.oid
