@@ -32,6 +32,7 @@ _CONNECTION_FAILURE = "08006"
 _CONNECTION_LOST = "Connection terminated"
 _QUERY_CANCELED = "57014"
 _TOO_LARGE = "54000"
+_LEAST_READ_BYTES = 8192  # for which libpq always has room
 _RESULT_ROWS = 4  # largest rows in a result that is kept as a whole
 CANCEL_GRACE_S = 1.0  # for a statement to end after it was asked to
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
@@ -84,7 +85,7 @@ class Session:
         Longest time of all statements of one string together, in seconds: PostgreSQL's own limit is for each of them,
         and statements may set another one.
     most_bytes : int, optional
-        Largest row of `results`, in bytes; a result of `execute` may have four times as many.
+        Largest row of `results`, in bytes; a result of `execute` may have about four times as many.
     on_overrun : callable
         Called with this session when its statements go on after they were asked to stop.
     """
@@ -96,6 +97,7 @@ class Session:
         self.most_bytes: int | None = None
         self._arrived_bytes = 0  # of what is not complete yet
         self._most_arrived: int | None = None
+        self._is_by_row = False
         self._failure: SQLError | None = None
         self.on_overrun: Callable[[Session], object] = lambda session: None
         self._timer: asyncio.TimerHandle | None = None
@@ -132,7 +134,8 @@ class Session:
     async def _execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
         """Run one statement of the server's own, or of a request."""
         values = [value if value is None else value.encode() for value in parameters]
-        self._arrived_bytes, self._most_arrived = 0, self.most_bytes and _RESULT_ROWS * self.most_bytes
+        self._arrived_bytes, self._is_by_row = 0, False
+        self._most_arrived = self.most_bytes and _RESULT_ROWS * self.most_bytes
         self.pgconn.send_query_params(encoded(query), values, result_format=int(binary))
         await self._flush()
         result = None
@@ -166,7 +169,8 @@ class Session:
     async def _results(self, query: str) -> AsyncIterator[list[PGresult]]:
         """Run statements, without a limit of time."""
         pgconn = self.pgconn
-        self._arrived_bytes, self._most_arrived, self._failure = 0, self.most_bytes, None
+        self._arrived_bytes, self._most_arrived, self._is_by_row = 0, self.most_bytes, True
+        self._failure = None
         self._send(query)
         pgconn.set_single_row_mode()
         await self._flush()
@@ -406,19 +410,31 @@ class Session:
         """Return the next result, None after the last."""
         while self._is_busy():
             await self._receive()
+        self._arrived_bytes = 0
         return self.pgconn.get_result()
 
     async def _receive(self) -> None:
         """Wait for more of a result that is not complete; raise SQLError if there is too much of it.
 
-        libpq keeps all of it, and does not tell how much that is.
+        libpq keeps all of it, and does not tell how much that is. What waits in the socket is read at once if it
+        belongs to one large row, for which libpq makes room. Of many rows only what was read for sure is counted.
         """
         await self._wait()
-        if self._most_arrived is not None:
-            self._arrived_bytes += _unread_bytes(self.pgconn.socket)
-            if self._arrived_bytes > self._most_arrived:
-                raise SQLError(f"Row too large, was more than {self._most_arrived} bytes", sqlstate=_TOO_LARGE)
-        self._read()
+        if self._most_arrived is None:
+            self._read()
+            return
+        descriptor = self.pgconn.socket
+        before = _unread_bytes(descriptor)
+        if self._is_by_row:
+            self._arrived_bytes += before
+        if self._arrived_bytes <= self._most_arrived:
+            self._read()
+            if self._is_by_row:
+                return
+            after = _unread_bytes(descriptor) if self.pgconn.status == pq.ConnStatus.OK else before
+            self._arrived_bytes += max(min(before, _LEAST_READ_BYTES), before - after)
+        if self._arrived_bytes > self._most_arrived:
+            raise SQLError(f"Row too large, was more than {self._most_arrived} bytes", sqlstate=_TOO_LARGE)
 
     def _copy_data(self) -> tuple[int, bytes | memoryview]:
         """Return length and data of a row of a COPY; length 0 if none has arrived, -1 if none will."""

@@ -155,3 +155,28 @@ def test_one_role_does_not_use_up_the_connections_of_all(sessions: Sessions, sta
 
     asyncio.run(scenario())
     assert most == MOST_PER_ROLE
+
+
+def test_many_rows_may_be_more_than_one(sessions: Sessions, state: State) -> None:
+    async def scenario() -> None:
+        rows = 3 * state.plan.row_bytes // 1000
+        async with sessions.open(PUBLIC_ROLE) as session:
+            result = await session.execute(f"SELECT repeat('x', 1000) FROM generate_series(1, {rows})")
+            assert result.ntuples == rows
+
+    asyncio.run(scenario())
+
+
+def test_a_result_that_is_kept_as_a_whole_has_a_limit(sessions: Sessions, state: State) -> None:
+    async def scenario() -> None:
+        async def ask() -> None:
+            async with sessions.open(PUBLIC_ROLE) as session:
+                session.most_bytes = 10_000
+                await session.execute("SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
+
+        with pytest.raises(SQLError, match="Row too large, was more than 40000 bytes"):
+            await ask()
+        async with sessions.open(PUBLIC_ROLE) as session:
+            assert await value(session, "SELECT 1") == "1"
+
+    asyncio.run(scenario())
