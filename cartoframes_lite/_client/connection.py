@@ -254,12 +254,12 @@ class _FreeConnections:
 
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _PatientConnection
-    QueueCls = _FreeConnections
+    QueueCls = _FreeConnections  # type: ignore[assignment]  # all that a pool uses of a LifoQueue
 
 
 class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _PatientTLSConnection
-    QueueCls = _FreeConnections
+    QueueCls = _FreeConnections  # type: ignore[assignment]  # all that a pool uses of a LifoQueue
 
 
 class Adapter(HTTPAdapter):

@@ -142,7 +142,8 @@ def check_xml(file: BinaryIO, place: str) -> None:
         if end.endswith(close):
             end = end[: max(0, end.rfind(begin))].rstrip()
     root = end[:-1].rstrip() if end.endswith(b">") else b""
-    if not root.endswith((b"</kml", b"</svg")):
+    is_whole = root.endswith((b"</kml", b"</svg"))
+    if not is_whole or sum(block.count(b"<?xml") for block in _blocks(file)) > 1:  # more than one: sent twice
         raise ConnectionFailed(f"{place}: the document is not complete; no file is written, try again")
 
 

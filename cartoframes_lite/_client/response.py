@@ -64,7 +64,7 @@ class Response(HTTPResponse):
             if codings != ["chunked"] or len(values) > 1:
                 del self.headers["Transfer-Encoding"]
                 self.headers["Transfer-Encoding"] = "chunked"
-                self.chunked, self.chunk_left, self.length = True, None, None  # type: ignore[assignment]  # as begin does
+                self.chunked, self.chunk_left, self.length = True, None, None
                 self.will_close = self._check_close()  # type: ignore[attr-defined]  # typeshed leaves it out
             return True
         told = {part.strip() for value in self.headers.get_all("Content-Length") or () for part in value.split(",")}

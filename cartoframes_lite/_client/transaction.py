@@ -35,13 +35,13 @@ def run(sql: SQL, batch: Batch, statements: str, *, what: str) -> Any:
             job = batch.create(statements)
         except (PermissionDenied, ValueError) as refusal:
             # The master key is no advice to whoever has it: then the statements are too long for a job.
-            job = "the master key, with which it runs as a batch job, or " * isinstance(refusal, PermissionDenied)
+            way = "the master key, with which it runs as a batch job, or " * isinstance(refusal, PermissionDenied)
             raise QueryTimeout(
                 f"{what} takes longer than the account allows for one query; nothing was changed",
                 status=timeout.status,
                 method=timeout.method,
                 url=timeout.url,
                 detail=timeout.detail,
-                hint=f"use {job}smaller parts ({refusal})",
+                hint=f"use {way}smaller parts ({refusal})",
             ) from timeout
         return batch.wait(job["job_id"], timeout_s=_LONGEST_S)

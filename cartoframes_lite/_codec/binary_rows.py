@@ -1,9 +1,9 @@
 """The end of a binary COPY of any columns, proved by walking its rows.
 
 The trailer (``ff ff``) also begins each NULL, and may be part of a value: only behind the last row it is one. Rows
-have no marks, and Python is too slow to walk millions of them one by one. But all rows of a COPY have the same
-number of fields, and begin with it: wherever these two bytes stand, a row may begin. All of these places are walked at
-once, and then those are followed that lead from one row to the next.
+have no marks, and Python is too slow to walk millions of them one by one. But all rows of a COPY have the same number
+of fields, and begin with it: wherever these two bytes stand, a row may begin. All of these places are walked at once,
+and then those are followed that lead from one row to the next.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def is_complete(data: Any) -> bool:
     while at < end:
         if count < 0:
             return False
-        followed = _follow(data, at, min(end, at + _WINDOW_BYTES), count, fields)
+        followed: int | None = _follow(data, at, min(end, at + _WINDOW_BYTES), count, fields)
         if followed == at:  # the row is longer than a window, or is none
             followed = _next_row(data, at, end, count, fields)
         if followed is None:
             return False
         at = followed
-    return at == end
+    return bool(at == end)
 
 
 def _next_row(data: Any, at: int, end: int, count: int, fields: int) -> int | None:

@@ -218,7 +218,8 @@ def test_a_file_of_a_binary_copy_is_not_read_as_a_whole(tmp_path: Path) -> None:
 
 
 DOCUMENT = (
-    b' {"type":"Topology","objects":{"a]}":{"b":"\\\\","c":"\\"}]","d":"\\\\\\"{"}},"arcs":[[[1,2],[3,4]],[],undefined]}'
+    b' {"type":"Topology","objects":{"a]}":{"b":"\\\\","c":"\\"}]","d":"\\\\\\"{"}},'
+    b'"arcs":[[[1,2],[3,4]],[],undefined]}'
 )
 
 
@@ -241,6 +242,11 @@ def test_comments_may_follow_a_document(content: bytes) -> None:
     check("check_xml")(content)
     with pytest.raises(ConnectionFailed):
         check("check_xml")(content.replace(b"</", b"< "))
+
+
+def test_a_document_that_comes_twice_is_refused() -> None:
+    with pytest.raises(ConnectionFailed, match="the document is not complete"):
+        check("check_xml")(b'<?xml version="1.0"?><kml></kml>' * 2)
 
 
 def test_features_that_are_cut_between_two_are_refused():
