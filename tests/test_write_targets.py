@@ -320,7 +320,8 @@ def test_a_plain_table_is_replaced_by_a_carto_table(columns, with_geometry, cred
 
 @pytest.mark.parametrize("used_up", [False, True])
 def test_indexes_over_expressions_and_conditions_are_kept_or_it_is_an_error(used_up, credentials, sql, table_shape):
-    sql.send("CREATE TABLE t (a int, b text, c int)")
+    sql.send("CREATE TABLE other (b text PRIMARY KEY); INSERT INTO other VALUES ('x'), ('y')")
+    sql.send("CREATE TABLE t (a int, b text REFERENCES other DEFERRABLE INITIALLY DEFERRED, c int)")
     for _ in range(16 * used_up):
         for change in ("ADD", "DROP"):
             columns = ", ".join(f"{change} COLUMN x{place}{' int' * (change == 'ADD')}" for place in range(99))

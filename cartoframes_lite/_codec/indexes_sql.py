@@ -29,6 +29,7 @@ def restore_indexes(target: str) -> str:
     unique, or queries fast.
     """
     return (
+        "SET CONSTRAINTS ALL IMMEDIATE;\n"  # a table with checks to come takes no index
         f"place := to_regclass({literal(target)});\n"  # CARTO may have made it anew
         "FOR lost IN SELECT value FROM jsonb_array_elements(indexes) LOOP\n"
         "CONTINUE WHEN EXISTS (SELECT FROM pg_index JOIN pg_class c ON c.oid = indexrelid"

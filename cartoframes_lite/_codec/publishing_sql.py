@@ -332,7 +332,7 @@ def _joins_geometries(column: PayloadColumn, existing: ExistingTable, new: Conta
 
 # Of two writers that find a column without rows, each with another CRS, one has to see what the other has written. The
 # lock is no lock of the table: other writers do not wait for it.
-_ONE_BY_ONE = "PERFORM pg_advisory_xact_lock(place::oid::bigint);"
+_ONE_BY_ONE = "PERFORM pg_advisory_xact_lock(hashtext('cartoframes_lite'), hashtext(place::text));"
 
 
 def _check_srid(target: str, column: PayloadColumn) -> str:
