@@ -9,18 +9,17 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import psycopg
 
+from cartoframes_lite.local.osuser import find_os_user
 from cartoframes_lite.local.postgres import TEMPLATE_VARIABLE, open_cluster
 
 
 def announce_template() -> Path:
     """Choose a directory, and tell it to this process and to those that it starts; the template is made when needed."""
-    directory = Path(tempfile.mkdtemp(prefix="cartoframes_lite-template-"))
-    directory.chmod(0o755)  # PostgreSQL of root's tests runs as another user
+    directory = find_os_user(None).make_directory()
     os.environ[TEMPLATE_VARIABLE] = str(directory / "data")
     return directory
 
