@@ -14,6 +14,8 @@ if __name__ == "__main__":
         try:
             cfl.to_carto(pd.DataFrame({"a": [1]}), "theirs", credentials, if_exists="replace", progress=False)
         except cfl.CartoError as error:  # the database may be gone for a moment
-            print(type(error).__name__, flush=True)
+            answer = type(error).__name__
         else:
-            print("written", flush=True)
+            answer = "written"
+        sys.stdout.write(f"{answer}\n")
+        sys.stdout.flush()

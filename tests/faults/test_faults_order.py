@@ -1,4 +1,4 @@
-"""Requests that arrive in another order than they were sent: something on the way keeps one until others have passed."""
+"""Requests that arrive in another order than they were sent: one is kept on the way until others have passed."""
 
 from __future__ import annotations
 
