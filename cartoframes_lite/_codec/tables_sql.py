@@ -17,7 +17,6 @@ from cartoframes_lite._codec.publishing_sql import BUSY, Staged, lock_staging, t
 from cartoframes_lite._codec.staging_sql import set_lease
 from cartoframes_lite._codec.statements import CARTO_SRIDS, do_block
 
-
 # A version is looked at after the lock has been waited for.
 _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
@@ -48,7 +47,8 @@ def find_table(table: str) -> str:
     block = do_block(
         f"place := to_regclass(quote_ident(current_schema()) || '.' || {name});\n"
         f"PERFORM set_config({literal(ANSWER)}, jsonb_build_object('table', {literal(table)},"
-        " 'schema', current_schema(), 'oid', place::oid::text, 'changed_by', (SELECT xmin::text FROM pg_class WHERE oid = place))::text, true);",
+        " 'schema', current_schema(), 'oid', place::oid::text,"
+        " 'changed_by', (SELECT xmin::text FROM pg_class WHERE oid = place))::text, true);",
         declare="place regclass;",
     )
     return f"{block};\nSELECT current_setting({literal(ANSWER)})::json AS answer"

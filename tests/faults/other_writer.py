@@ -14,6 +14,7 @@ if __name__ == "__main__":
         try:
             cfl.to_carto(pd.DataFrame({"a": [1]}), "theirs", credentials, if_exists="replace", progress=False)
         except cfl.CartoError as error:  # the database may be gone for a moment
-            print(type(error).__name__, flush=True)
+            sys.stdout.write(f"{type(error).__name__}\n")
         else:
-            print("written", flush=True)
+            sys.stdout.write("written\n")
+        sys.stdout.flush()
