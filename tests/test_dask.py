@@ -413,6 +413,24 @@ def test_a_part_with_other_rows_than_its_receipt_says_is_not_published(credentia
     assert leftovers(sql) == []
 
 
+def test_parts_do_not_make_up_for_each_other(credentials, sql, monkeypatch):
+    stage_part = _staging.stage_part
+
+    def with_other_rows(destination, upload, whole, number, **arguments):
+        staged = stage_part(destination, upload, whole, number, **arguments)
+        sql.send(
+            f'INSERT INTO "{staged.name}" (a) VALUES (0)' if number else f'DELETE FROM "{staged.name}" WHERE a = 0'
+        )
+        return staged
+
+    monkeypatch.setattr("cartoframes_lite._part_uploads.stage_part", with_other_rows)
+    ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
+    with pytest.raises(cfl.CartoError, match="partitions are not as they were sent"):
+        write(ddf, "t", credentials, cartodbfy=False)
+    assert not cfl.has_table("t", credentials)
+    assert leftovers(sql) == []
+
+
 def test_misuse(table, credentials):
     ddf = dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)
     with pytest.raises(cfl.TableExistsError):

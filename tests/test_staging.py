@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -144,6 +145,18 @@ def test_a_refusal_is_not_tried_again(proxy, through, credentials, written):
 def test_an_upload_that_breaks_starts_again(fate, proxy, through, written):
     proxy.fates = [((b"/copyfrom",), fate)]
     cfl.to_carto(FRAME, "t", through)
+    assert written() == 100
+
+
+def test_the_answer_to_another_create_is_no_proof(proxy, through, credentials, written):
+    """Its table has another name than this staging table, which would mean that the rows are published."""
+    cfl.to_carto(FRAME, "other", credentials)
+    (row,) = cfl.Client(credentials).sql.rows("SELECT 'other'::regclass::oid::text AS oid, 'cfl_staging_x' AS name")
+    body = json.dumps({"rows": [row], "time": 0.001, "total_rows": 1}).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    proxy.fates = [((b"CREATE+TABLE",), head.encode() + body)]
+    cfl.to_carto(FRAME, "t", through)
+    assert len(proxy.met) == 1
     assert written() == 100
 
 

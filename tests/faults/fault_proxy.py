@@ -215,10 +215,19 @@ class FaultProxy:
                     return fault
         return None
 
+    def _repetitions(self) -> list[Fault]:
+        faults = (fault for fault in self._faults if not fault.fired)
+        return [fault for fault in faults if fault.deed in ("twice", "again") or fault.before is not None]
+
+    def collects(self, exchange: Exchange) -> bool:
+        """Say whether nothing of a request may pass before all of it is there, and it is known which one it is."""
+        return any(
+            isinstance(fault.request, bytes) or fault.meets(exchange, "request") for fault in self._repetitions()
+        )
+
     def repetition(self, exchange: Exchange) -> Fault | None:
         """Give the fault that sends this request more than once, or behind another one."""
-        faults = (fault for fault in self._faults if fault.deed in ("twice", "again") or fault.before is not None)
-        return next((fault for fault in faults if fault.meets(exchange, "request")), None)
+        return next((fault for fault in self._repetitions() if fault.meets(exchange, "request")), None)
 
     def keep(self, before: int | bytes, request: bytes) -> None:
         """Keep a whole request until another one comes."""
@@ -271,7 +280,7 @@ class _Passage:
     def __init__(self, proxy: FaultProxy, near: socket.socket, far: socket.socket) -> None:
         self._proxy, self._near, self._far = proxy, near, far
         self._exchange: Exchange | None = None
-        self._kept = b""
+        self._kept = self._whole = b""
 
     def run(self) -> None:
         """Pass blocks on until one side closes or a fault ends it."""
@@ -300,10 +309,17 @@ class _Passage:
         exchange = self._exchange
         assert exchange is not None  # a server says nothing before it is asked
         end = self._far if side == "request" else self._near
-        repetition = self._proxy.repetition(exchange) if side == "request" else None
-        if repetition is not None:
-            exchange.bytes[side] += len(block)
-            return self._repeat(repetition, block)
+        # The fault may happen to another request before this one is complete.
+        if side == "request" and (self._whole or self._proxy.collects(exchange)):
+            self._whole += block
+            if not is_complete(self._whole):
+                return True
+            block, self._whole = self._whole, b""
+            exchange.opening = block[:BLOCK_BYTES]
+            repetition = self._proxy.repetition(exchange)
+            if repetition is not None:
+                exchange.bytes[side] += len(block)
+                return self._repeat(repetition, block)
         fault = self._proxy.fault(exchange, side, block)
         before = exchange.bytes[side]
         exchange.bytes[side] += len(block)
@@ -329,12 +345,8 @@ class _Passage:
             _trickle(end, rest, fault.pause_s)
         return fault.deed in ("hold", "slow")
 
-    def _repeat(self, fault: Fault, block: bytes) -> bool:
-        """Collect a request and send it as often, and as late, as the fault says; return as ``_pass``."""
-        self._kept += block
-        if not is_complete(self._kept):
-            return True
-        request, self._kept = self._kept, b""
+    def _repeat(self, fault: Fault, request: bytes) -> bool:
+        """Send a whole request as often, and as late, as the fault says; return as ``_pass``."""
         fault.fired = True
         if fault.then is not None:
             fault.then()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import dask
 import dask.dataframe as dd
@@ -49,7 +50,7 @@ def test_all_requests_come_again_in_the_opposite_order(proxy, trial):
     suffer(proxy, trial, *[kept("again", number, 1000) for number in reversed(range(last))])
 
 
-RENEWAL = b"THEN+EXECUTE+%27COMMENT"
+RENEWAL = b"THEN+EXECUTE+E%27COMMENT"
 PUBLISH = {"fail": b"RENAME+TO+%22t%22", "append": b"INSERT+INTO", "replace": b"INSERT+INTO"}
 SWEEP = b"ACCESS+EXCLUSIVE+MODE"
 
@@ -67,7 +68,9 @@ def test_a_renewal_of_the_lease_that_is_overtaken(
     proxy.play(fault)
 
     def frames():
+        yield pd.DataFrame({"a": [3]})
         while not fault.fired:
+            time.sleep(0.01)
             yield pd.DataFrame({"a": [3]})
 
     monkeypatch.setattr("cartoframes_lite._staging.PIECE_BYTES", 1)
@@ -133,3 +136,41 @@ def test_parts_that_are_overtaken(told, if_exists, proxy, through, carto, databa
         database.drop()
         if if_exists != "fail":
             cfl.to_carto(frame, "t", carto.credentials, progress=False)
+
+
+def test_a_publish_that_is_repeated_behind_a_clean_up(proxy, through, carto, database, monkeypatch):
+    """The answer is that to the second request, which finds neither the staging table nor the receipt of the first."""
+    cfl.to_carto(pd.DataFrame({"a": [1]}), "t", carto.credentials)
+    send = proxy.send_once_more
+
+    def send_and_clean_up(request: bytes) -> None:
+        send(request)
+        database.drop_staging()
+
+    monkeypatch.setattr(proxy, "send_once_more", send_and_clean_up)
+    proxy.play(Fault(PUBLISH["append"], deed="twice"))
+    with pytest.raises(cfl.PublishUnknown, match="look whether 't' has them"):
+        cfl.to_carto(pd.DataFrame({"a": [2]}), "t", through, if_exists="append")
+    TALLY.faults += 2
+    assert len(cfl.read_carto("t", carto.credentials)) == 2
+
+
+def test_a_publish_that_arrives_when_the_table_is_as_it_was_again(proxy, through, carto, database):
+    """The caller has been told that the table does not fit; the request to drop the staging table was lost."""
+    cfl.to_carto(pd.DataFrame({"a": [1]}), "t", carto.credentials)
+
+    def alter(to: str) -> None:
+        database.connection.execute(f"ALTER TABLE public.t ALTER a TYPE {to} USING NULL")
+
+    proxy.play(
+        Fault(PUBLISH["append"], deed="again", before=b"never", then=lambda: alter("bytea")),
+        *[Fault(SWEEP, "request", 0) for _ in range(20)],
+    )
+    with pytest.raises(cfl.ConversionError, match="bytea"):
+        cfl.to_carto(pd.DataFrame({"a": [2]}), "t", through, if_exists="append")
+    alter("bigint")
+    proxy.wait_for_late()
+    database.settle()
+    TALLY.faults += 3
+    assert len(cfl.read_carto("t", carto.credentials)) == 1
+    database.drop_staging()

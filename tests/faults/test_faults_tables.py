@@ -11,13 +11,14 @@ import cartoframes_lite as cfl
 
 FRAME = pd.DataFrame({"a": [1, 2, 3]})
 NO_ROWS = b'{"rows":[],"time":0.001,"fields":{},"total_rows":0}'
+CHANGE = b"ACCESS+EXCLUSIVE"  # of the requests that delete and rename
 LOST = {
-    "cut": [Fault(b"DO+", "response", 0)],
-    "for good": [Fault(b"DO+", "response", 0, for_good=True)],
-    "504": [Fault(b"DO+", "response", 0, "answer", instead=answer("504 Gateway Timeout"))],
-    "no rows": [Fault(b"DO+", "request", 0, "answer", instead=answer("200 OK", NO_ROWS, "application/json"))],
-    "not sent": [Fault(b"DO+", "request", 0)],
-    "twice": [Fault(b"DO+", "request", deed="twice")],
+    "cut": [Fault(CHANGE, "response", 0)],
+    "for good": [Fault(CHANGE, "response", 0, for_good=True)],
+    "504": [Fault(CHANGE, "response", 0, "answer", instead=answer("504 Gateway Timeout"))],
+    "no rows": [Fault(CHANGE, "request", 0, "answer", instead=answer("200 OK", NO_ROWS, "application/json"))],
+    "not sent": [Fault(CHANGE, "request", 0)],
+    "twice": [Fault(CHANGE, "request", deed="twice")],
 }
 
 
