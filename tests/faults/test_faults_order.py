@@ -9,23 +9,21 @@ import dask
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from fault_proxy import Fault, answer
+from fault_proxy import Fault
 from tally import TALLY
+from test_faults_answers import WRONG
 from write_trials import few_modes_unless_long, record, suffer
 
 import cartoframes_lite as cfl
 import cartoframes_lite.dask
 from cartoframes_lite import _lease
 
-LIMIT = b'{"error":["You are over the limits"],"context":"limit","detail":"rate-limit"}'
 # What the client gets when its request is kept: the answer, a lost connection, or the word of a gateway.
 TOLD = {
     "again": Fault(0, deed="again"),
     "lost": Fault(0, deed="late"),
-    "429": Fault(
-        0, deed="late", instead=answer("429 Too Many Requests", LIMIT, "application/json", "Retry-After: 0\r\n")
-    ),
-    "504": Fault(0, deed="late", instead=answer("504 Gateway Timeout")),
+    "429": Fault(0, deed="late", instead=WRONG["429"]),
+    "504": Fault(0, deed="late", instead=WRONG["504"]),
 }
 
 
