@@ -40,8 +40,7 @@ from cartoframes_lite.errors import (
     TableNotFoundError,
 )
 from cartoframes_lite.imports import ImportJob
-from cartoframes_lite.layers import Layer, LegendItem
-from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, NamedMap
+from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, Layer, LegendItem, NamedMap
 from cartoframes_lite.read import read_carto
 from cartoframes_lite.syncs import Sync
 from cartoframes_lite.tables import (

@@ -9,14 +9,14 @@ import pandas as pd
 from xyzservices import TileProvider
 
 from cartoframes_lite._client.imports import Privacy
-from cartoframes_lite._codec.plan import IfExists
-from cartoframes_lite._staging import Compression
 from cartoframes_lite.credentials import Credentials, last_used, resolve
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import CartoError
 from cartoframes_lite.maps import AnonymousMap
 from cartoframes_lite.syncs import Sync
 from cartoframes_lite.write import to_carto
+from cartoframes_lite.write.plan import IfExists
+from cartoframes_lite.write.staging import Compression
 
 
 @pd.api.extensions.register_dataframe_accessor("carto")

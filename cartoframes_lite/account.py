@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
-from cartoframes_lite._staging_names import is_staging
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.imports import ImportJob
 from cartoframes_lite.syncs import Sync
 from cartoframes_lite.visualizations import Visualization
+from cartoframes_lite.write.staging_names import is_staging
 
 
 def list_datasets(
@@ -84,7 +84,7 @@ def list_visualizations(
     return [Visualization.of_entry(entry, client.credentials) for entry in found]
 
 
-def list_imports(credentials: Credentials | None = None) -> list[ImportJob]:
+def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Dataset]]:
     """List the imports that the server remembers; one request for each.
 
     Parameters

@@ -78,7 +78,7 @@ class Credentials:
                 raise CredentialsError(f"{name} has a lone surrogate, which is no Unicode")
         if self.username is None and self.base_url is None:
             raise CredentialsError("Credentials need a username or a base_url")
-        url, user = _normalise(self.base_url or f"https://{self.username}.carto.com", self.allow_non_secure)
+        url, user = _normalize(self.base_url or f"https://{self.username}.carto.com", self.allow_non_secure)
         if self.username is not None and self.username != user:
             raise CredentialsError(f"base_url {url!r} is of the user {user!r}, but username is {self.username!r}")
         self._check_verify(url)
@@ -192,7 +192,7 @@ def _default_path(application: str = "cartoframes_lite") -> Path:
     return Path(user_config_dir(application)) / _FILE_NAME
 
 
-def _normalise(url: str, allow_non_secure: bool) -> tuple[str, str]:
+def _normalize(url: str, allow_non_secure: bool) -> tuple[str, str]:
     """Bring a URL to its one form and find the user in it."""
     parts = urlsplit(url.strip())
     if parts.query or parts.fragment or "@" in parts.netloc:

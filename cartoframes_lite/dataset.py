@@ -3,28 +3,59 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from html import escape
 from pathlib import Path
+from typing import Any, Literal, Self, TypedDict, Unpack, cast, get_args, overload
 
 import pandas as pd
 from xyzservices import TileProvider
 
-from cartoframes_lite._catalogued import Catalogued
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.http.uploads import File
+from cartoframes_lite._client.import_codes import title
+from cartoframes_lite._client.imports import (
+    CollisionStrategy,
+    ImportOptions,
+    Privacy,
+    without_passwords,
+    wrap_connector,
+)
+from cartoframes_lite._client.nonpublic import suppressed
 from cartoframes_lite._client.sql import SQL, Format
-from cartoframes_lite._client.visualizations import Entry
+from cartoframes_lite._client.syncs import checked_interval
+from cartoframes_lite._client.visualizations import Access, Entry, Permission, require_privacy
 from cartoframes_lite._codec.frame import WEB_MERCATOR
-from cartoframes_lite._codec.names import normalise, qualify, quote
+from cartoframes_lite._codec.names import normalize, qualify, quote, split_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite._codec.sources import is_query
+from cartoframes_lite._codec.sql_text import is_query
 from cartoframes_lite._codec.to_series import Backend
-from cartoframes_lite.errors import CartoError, PermissionDenied, TableNotFoundError
-from cartoframes_lite.layers import Layer
-from cartoframes_lite.maps import AnonymousMap
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import CartoError, ImportFailed, PermissionDenied, TableNotFoundError
+from cartoframes_lite.imports import ImportJob
+from cartoframes_lite.maps import AnonymousMap, Layer
 from cartoframes_lite.read import read_carto
 from cartoframes_lite.syncs import Sync
-from cartoframes_lite.tables import delete_table, rename_table
+from cartoframes_lite.tables import delete_table, free_name, rename_table
+from cartoframes_lite.visualizations import Visualization
 from cartoframes_lite.write import to_carto
+from cartoframes_lite.write.frames import set_privacy
+
+
+class Options(TypedDict, total=False):
+    """What all imports take."""
+
+    name: str | None
+    privacy: Privacy | None
+    collision_strategy: CollisionStrategy | None
+    type_guessing: bool
+    quoted_fields_guessing: bool
+    content_guessing: bool
+    create_map: bool
+    timeout_s: float | None
+    progress: bool | None
+
 
 _FORMATS: dict[str, Format] = {
     ".csv": "csv",
@@ -36,11 +67,15 @@ _FORMATS: dict[str, Format] = {
     ".svg": "svg",
     ".sqlite": "spatialite",
 }
+
+
 _PLACES = ("geometry", "geography", "raster")
+
+
 _ALL_DIGITS = 15  # decimals of degrees that a double can have
 
 
-class Dataset(Catalogued):
+class Dataset:
     """A table of an account; nothing is asked of the server before it is used.
 
     Parameters
@@ -66,7 +101,7 @@ class Dataset(Catalogued):
     dataset. They take the same keywords:
 
     name : str, optional
-        Of the table; normalised by the server. None: after the file.
+        Of the table; normalized by the server. None: after the file.
     privacy : {"public", "private", "link"}, optional
         None: the default of the account, which on a free plan is public.
     collision_strategy : {"skip", "overwrite"}, optional
@@ -99,7 +134,407 @@ class Dataset(Catalogued):
         If more imports are running than the account allows.
     """
 
-    __slots__ = ()
+    __slots__ = ("_credentials", "_name")
+
+    def __init__(self, name: str, credentials: Credentials | None = None) -> None:
+        self._name, self._credentials = name, credentials
+
+    @property
+    def name(self) -> str:
+        """Name of the table."""
+        return self._name
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Account and key, None for the default ones."""
+        return self._credentials
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, credentials={self.credentials!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return (self.name, self.credentials) == (other.name, other.credentials)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.credentials))
+
+    @overload
+    @classmethod
+    def from_file(
+        cls,
+        file: File,
+        credentials: Credentials | None = None,
+        *,
+        wait: Literal[True] = True,
+        **options: Unpack[Options],
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_file(
+        cls, file: File, credentials: Credentials | None = None, *, wait: Literal[False], **options: Unpack[Options]
+    ) -> ImportJob[Self]: ...
+
+    @classmethod
+    def from_file(
+        cls,
+        file: File,
+        credentials: Credentials | None = None,
+        *,
+        name: str | None = None,
+        privacy: Privacy | None = None,
+        collision_strategy: CollisionStrategy | None = None,
+        type_guessing: bool = True,
+        quoted_fields_guessing: bool = True,
+        content_guessing: bool = False,
+        create_map: bool = False,
+        wait: bool = True,
+        timeout_s: float | None = 600.0,
+        progress: bool | None = None,
+    ) -> Self | ImportJob[Self]:
+        """Import a file of any kind that CARTO reads: CSV, XLSX, GeoJSON, GPKG, KML, GPX, a zipped shapefile ...
+
+        Parameters
+        ----------
+        file : path or binary file
+            It is sent block by block, whatever its size. A file object is sent from its beginning, and needs a
+            ``name`` with an ending, its own or as keyword.
+        credentials : Credentials, optional
+        name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
+wait, timeout_s, progress
+            See ``help(Dataset)``.
+
+        Returns
+        -------
+        Dataset, or ImportJob with ``wait=False``
+            Of an archive with several tables, one of them.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ImportFailed, JobTimeout, PermissionDenied, RateLimited
+            See ``help(Dataset)``.
+
+        Examples
+        --------
+        >>> import cartoframes_lite as cfl
+        >>> path = cfl.Dataset("stations").to_file("stations.gpkg")
+        >>> cfl.Dataset.from_file("stations.gpkg", name="again", privacy="private").name
+        'again'
+        """
+        options = ImportOptions(
+            privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
+        )
+        client = Client(credentials, progress=progress)
+        import_id = client.imports.create_from_file(file, options, name=name, progress=progress)
+        return cls._finish_import(client, import_id, wait, timeout_s, progress)
+
+    @overload
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        credentials: Credentials | None = None,
+        *,
+        sync_interval_s: int | None = None,
+        wait: Literal[True] = True,
+        **options: Unpack[Options],
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        credentials: Credentials | None = None,
+        *,
+        sync_interval_s: int | None = None,
+        wait: Literal[False],
+        **options: Unpack[Options],
+    ) -> ImportJob[Self]: ...
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        credentials: Credentials | None = None,
+        *,
+        sync_interval_s: int | None = None,
+        name: str | None = None,
+        privacy: Privacy | None = None,
+        collision_strategy: CollisionStrategy | None = None,
+        type_guessing: bool = True,
+        quoted_fields_guessing: bool = True,
+        content_guessing: bool = False,
+        create_map: bool = False,
+        wait: bool = True,
+        timeout_s: float | None = 600.0,
+        progress: bool | None = None,
+    ) -> Self | ImportJob[Self]:
+        """Let the server fetch a file, once or again and again.
+
+        Parameters
+        ----------
+        url : str
+            Where the server finds it, http or https.
+        credentials : Credentials, optional
+        sync_interval_s : int, optional
+            Fetch it again at this interval, in seconds, at least 900; ``dataset.sync`` tells how it goes. The API
+            takes neither ``collision_strategy`` nor ``name`` then, and the privacy is set after the first import.
+        name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
+wait, timeout_s, progress
+            See ``help(Dataset)``. The API takes no ``name``: the table is renamed after the import, which takes
+            ``wait=True`` and no ``collision_strategy``.
+
+        Returns
+        -------
+        Dataset, or ImportJob with ``wait=False``
+
+        Raises
+        ------
+        ValueError
+            If the interval is shorter than 900 seconds, or the keywords do not go together.
+        TableExistsError
+            If there is a table ``name``.
+        PrivacyNotSet
+            If the privacy of a synchronized dataset could not be set after its import.
+        ImportFailed, JobTimeout, PermissionDenied, RateLimited
+            See ``help(Dataset)``.
+        """
+        options = ImportOptions(
+            privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
+        )
+        if sync_interval_s is not None:
+            _check_sync(sync_interval_s, name, options, wait)
+        if name is not None and (not wait or collision_strategy is not None):
+            raise ValueError("name= takes wait=True and no collision_strategy: the table is renamed after the import")
+        if not isinstance(url, str) or not url.strip():
+            raise ValueError(f"url must be the address of a file, not {url!r}")
+        client = Client(credentials, progress=progress)
+        new = None if name is None else free_name(client, None, name, "fail")
+        if sync_interval_s is not None:
+            return cls._synchronized(client, url, sync_interval_s, options, wait, timeout_s, progress)
+        import_id = client.imports.create_from_url(url, options)
+        made = cls._finish_import(client, import_id, wait, timeout_s, progress)
+        if isinstance(made, ImportJob) or new is None or new == made.name:
+            return made
+        try:
+            return cls(rename_table(made.name, new, client.credentials), client.credentials)
+        except CartoError as error:
+            error.add_note(f"The file was imported, as {made.name!r}.")
+            raise
+
+    @overload
+    @classmethod
+    def from_query(
+        cls,
+        query: str,
+        credentials: Credentials | None = None,
+        *,
+        wait: Literal[True] = True,
+        **options: Unpack[Options],
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_query(
+        cls, query: str, credentials: Credentials | None = None, *, wait: Literal[False], **options: Unpack[Options]
+    ) -> ImportJob[Self]: ...
+
+    @classmethod
+    def from_query(
+        cls,
+        query: str,
+        credentials: Credentials | None = None,
+        *,
+        name: str | None = None,
+        privacy: Privacy | None = None,
+        collision_strategy: CollisionStrategy | None = None,
+        type_guessing: bool = True,
+        quoted_fields_guessing: bool = True,
+        content_guessing: bool = False,
+        create_map: bool = False,
+        wait: bool = True,
+        timeout_s: float | None = 600.0,
+        progress: bool | None = None,
+    ) -> Self | ImportJob[Self]:
+        """Make a dataset of the rows of a query; they do not pass through this machine.
+
+        Parameters
+        ----------
+        query : str
+        credentials : Credentials, optional
+        name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
+wait, timeout_s, progress
+            See ``help(Dataset)``. Without ``name`` it is "query".
+
+        Returns
+        -------
+        Dataset, or ImportJob with ``wait=False``
+
+        Raises
+        ------
+        ImportFailed, JobTimeout, PermissionDenied, RateLimited
+            See ``help(Dataset)``.
+        """
+        options = ImportOptions(
+            privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
+        )
+        statement = query.strip().rstrip(";")
+        if not statement:
+            raise ValueError("the query is empty")
+        client = Client(credentials, progress=progress)
+        import_id = client.imports.create_from_query(statement, name or "query", options)
+        return cls._finish_import(client, import_id, wait, timeout_s, progress)
+
+    @overload
+    @classmethod
+    def from_table(
+        cls,
+        table: str,
+        credentials: Credentials | None = None,
+        *,
+        wait: Literal[True] = True,
+        **options: Unpack[Options],
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_table(
+        cls, table: str, credentials: Credentials | None = None, *, wait: Literal[False], **options: Unpack[Options]
+    ) -> ImportJob[Self]: ...
+
+    @classmethod
+    def from_table(
+        cls,
+        table: str,
+        credentials: Credentials | None = None,
+        *,
+        name: str | None = None,
+        privacy: Privacy | None = None,
+        collision_strategy: CollisionStrategy | None = None,
+        type_guessing: bool = True,
+        quoted_fields_guessing: bool = True,
+        content_guessing: bool = False,
+        create_map: bool = False,
+        wait: bool = True,
+        timeout_s: float | None = 600.0,
+        progress: bool | None = None,
+    ) -> Self | ImportJob[Self]:
+        """Copy a dataset of the account; the rows do not pass through this machine.
+
+        Parameters
+        ----------
+        table : str
+        credentials : Credentials, optional
+        name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
+wait, timeout_s, progress
+            See ``help(Dataset)``. Without ``name`` it is that of the table with ``_copy``.
+
+        Returns
+        -------
+        Dataset, or ImportJob with ``wait=False``
+
+        Raises
+        ------
+        TableNotFoundError
+            If there is no such table.
+        ImportFailed, JobTimeout, PermissionDenied, RateLimited
+            See ``help(Dataset)``.
+        """
+        options = ImportOptions(
+            privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
+        )
+        client = Client(credentials, progress=progress)
+        client.sql.require_table(None, table)
+        import_id = client.imports.create_from_table(table, name or f"{table}_copy", options)
+        return cls._finish_import(client, import_id, wait, timeout_s, progress)
+
+    @overload
+    @classmethod
+    def from_connector(
+        cls,
+        connector: Mapping[str, Any],
+        credentials: Credentials | None = None,
+        *,
+        sync_interval_s: int | None = None,
+        wait: Literal[True] = True,
+        **options: Unpack[Options],
+    ) -> Self: ...
+
+    @overload
+    @classmethod
+    def from_connector(
+        cls,
+        connector: Mapping[str, Any],
+        credentials: Credentials | None = None,
+        *,
+        sync_interval_s: int | None = None,
+        wait: Literal[False],
+        **options: Unpack[Options],
+    ) -> ImportJob[Self]: ...
+
+    @classmethod
+    def from_connector(
+        cls,
+        connector: Mapping[str, Any],
+        credentials: Credentials | None = None,
+        *,
+        sync_interval_s: int | None = None,
+        name: str | None = None,
+        privacy: Privacy | None = None,
+        collision_strategy: CollisionStrategy | None = None,
+        type_guessing: bool = True,
+        quoted_fields_guessing: bool = True,
+        content_guessing: bool = False,
+        create_map: bool = False,
+        wait: bool = True,
+        timeout_s: float | None = 600.0,
+        progress: bool | None = None,
+    ) -> Self | ImportJob[Self]:
+        """Let the server fetch a table or the rows of a query of another database, once or again and again.
+
+        Parameters
+        ----------
+        connector : mapping
+            ``provider`` ("postgres", "mysql", "sqlserver", "hive" ...), ``connection`` (a mapping with ``server``,
+            ``port``, ``database``, ``username``, ``password`` ...), and ``schema`` with ``table``, or ``sql_query``
+            with ``import_as``. It may be wrapped in a member ``connector``, with ``interval`` and others beside it. The
+            password is in no repr and no log.
+        credentials : Credentials, optional
+        sync_interval_s : int, optional
+            Fetch it again at this interval, in seconds, at least 900; as in ``from_url``.
+        name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
+wait, timeout_s, progress
+            See ``help(Dataset)``.
+
+        Returns
+        -------
+        Dataset, or ImportJob with ``wait=False``
+
+        Raises
+        ------
+        ValueError
+            If the interval is shorter than 900 seconds, or the keywords do not go together.
+        ImportFailed, JobTimeout, PermissionDenied, RateLimited
+            See ``help(Dataset)``.
+        """
+        options = ImportOptions(
+            privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
+        )
+        source = _checked(connector, name)
+        interval_s = source.pop("interval", None) if sync_interval_s is None else sync_interval_s
+        if interval_s is not None:
+            _check_sync(interval_s, None, options, wait)
+        client = Client(credentials, progress=progress)
+        with without_passwords(source):
+            if interval_s is not None:
+                return cls._synchronized(client, source, interval_s, options, wait, timeout_s, progress)
+            import_id = client.imports.create_from_connector(source, options)
+            return cls._finish_import(client, import_id, wait, timeout_s, progress)
 
     def read(
         self,
@@ -112,7 +547,7 @@ class Dataset(Catalogued):
         progress: bool | None = None,
     ) -> pd.DataFrame:
         """Read the rows; parameters, result and errors are those of ``read_carto``."""
-        schema, table = self._place
+        schema, table = self._schema_and_table
         return read_carto(
             f"TABLE {qualify(schema, table)}" if is_query(self.name) or self.name != self.name.strip() else self.name,
             self.credentials,
@@ -145,8 +580,8 @@ class Dataset(Catalogued):
         """
         client = Client(self.credentials)
         table = self._own_table(client)
-        if normalise(table) != table:
-            raise ValueError(f"to_carto writes to normalised names, {normalise(table)!r}: rename {table!r} first")
+        if normalize(table) != table:
+            raise ValueError(f"to_carto writes to normalised names, {normalize(table)!r}: rename {table!r} first")
         to_carto(dataframe, table, client.credentials, if_exists="append", progress=progress)
 
     def columns(self) -> dict[str, str]:
@@ -169,7 +604,7 @@ class Dataset(Catalogued):
         Returns
         -------
         Dataset
-            The table under its new, normalised name.
+            The table under its new, normalized name.
 
         Raises
         ------
@@ -242,7 +677,7 @@ class Dataset(Catalogued):
     def sync(self) -> Sync | None:
         """The synchronization that fills it, None if there is none."""
         client = Client(self.credentials)
-        schema, table = self._place
+        schema, table = self._schema_and_table
         if schema is not None and schema != client.sql.schema():
             return None  # those of others are not shown
         for found in client.syncs.list():
@@ -283,24 +718,193 @@ class Dataset(Catalogued):
                 + (" (a shapefile is a .zip)" if target.suffix.lower() == ".shp" else "")
             )
         sql = Client(self.credentials).sql
-        schema, table = self._place
+        schema, table = self._schema_and_table
         names = [column.name for column in self._columns(sql) if column.name != WEB_MERCATOR]
         query = f"SELECT {', '.join(map(quote, names))} FROM {qualify(schema, table)}"
         sql.send_to_file(query, target, format=chosen, dp=_ALL_DIGITS, filename=table)
         return target
 
+    def info(self) -> Visualization:
+        """Ask what CARTO's catalog says of it: size, description, tags, who may see it, which maps show it.
+
+        Raises
+        ------
+        TableNotFoundError
+            If there is no such table.
+        PermissionDenied
+            If it is private and the key is not the master key.
+        """
+        client = Client(self.credentials)
+        client.sql.require_table(*self._schema_and_table)
+        return Visualization.of_entry(client.visualizations.get(self.name), client.credentials)
+
+    def update(
+        self,
+        *,
+        title: str | None = None,
+        description: str | None = None,
+        tags: Sequence[str] | None = None,
+        attributions: str | None = None,
+        license: str | None = None,
+        source: str | None = None,
+        locked: bool | None = None,
+    ) -> Visualization:
+        """Change what the catalog says of it; what is not given stays.
+
+        Parameters
+        ----------
+        title, description, attributions, license, source : str, optional
+            "" empties them.
+        tags : sequence of str, optional
+        locked : bool, optional
+            Protect it against changes on its page.
+
+        Returns
+        -------
+        Visualization
+            As ``info`` gives it.
+        """
+        return self.info().update(
+            title=title,
+            description=description,
+            tags=tags,
+            attributions=attributions,
+            license=license,
+            source=source,
+            locked=locked,
+        )
+
+    @property
+    def privacy(self) -> Privacy:
+        """Who may see the table: "public", "private" or "link"; can be set, with the master key."""
+        return cast(Privacy, self.info().privacy)
+
+    @privacy.setter
+    def privacy(self, privacy: Privacy) -> None:
+        require_privacy(privacy)
+        client = Client(self.credentials)
+        client.sql.require_table(*self._schema_and_table)
+        client.visualizations.set_privacy(self.name, privacy)
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        """Who may see or change it beside its owner."""
+        return self.info().permissions
+
+    def share(self, user_or_org: str, access: Access | None = "r") -> tuple[Permission, ...]:
+        """Let a user of the organization, or all of it, read the dataset, or change it, too.
+
+        Parameters
+        ----------
+        user_or_org : str
+            Name of a user, or of the organization.
+        access : {"r", "rw"} or None
+            "r" to read, "rw" also to write; None takes it back.
+
+        Returns
+        -------
+        tuple of Permission
+            Who may see or change it now.
+
+        Raises
+        ------
+        CartoError
+            If the account is in no organization, or there is no such user in it.
+        """
+        if access is not None and access not in get_args(Access):
+            raise ValueError(f"access must be one of {get_args(Access)} or None, not {access!r}")
+        client = Client(self.credentials)
+        kind, entity_id = client.users.find_entity(user_or_org)
+        client.visualizations.share(client.visualizations.get(self.name), kind, entity_id, access)
+        return self.permissions
+
+    @classmethod
+    def _synchronized(
+        cls,
+        client: Client,
+        source: str | Mapping[str, Any],
+        interval_s: int,
+        options: ImportOptions,
+        wait: bool,
+        timeout_s: float | None,
+        progress: bool | None,
+    ) -> Self | ImportJob[Self]:
+        """Begin a synchronization; if its first import fails, there is to be none."""
+        if options.privacy is not None:
+            client.visualizations.require_settable()
+        sync, import_id = client.syncs.create(source, interval_s, replace(options, privacy=None))
+        try:
+            made = cls._finish_import(client, import_id, wait, timeout_s, progress)
+        except ImportFailed:
+            client.syncs.delete(sync.id)
+            raise
+        if not isinstance(made, ImportJob) and options.privacy is not None:
+            set_privacy(client, made.name, options.privacy)
+        return made
+
+    @classmethod
+    def _finish_import(
+        cls, client: Client, import_id: str, wait: bool, timeout_s: float | None, progress: bool | None
+    ) -> Self | ImportJob[Self]:
+        """Wait for the dataset of an import, or give the job."""
+        if not wait:
+            return ImportJob.of_import(client.imports.read(import_id), client.credentials, cls)
+        job = client.imports.wait(import_id, timeout_s=timeout_s, progress=progress)
+        if job.table_name is None:
+            raise ImportFailed(
+                f"{job.display_name}: {title(job.error_code)} (code {job.error_code}), and the server does not say "
+                "which tables those are: use Dataset(name)",
+                code=job.error_code,
+                title=title(job.error_code),
+            )
+        return cls(job.table_name, client.credentials)
+
     def _columns(self, sql: SQL) -> list[SourceColumn]:
         """Ask for the columns; TableNotFoundError if there is no such table."""
-        sql.require_table(*self._place)
-        return sql.columns(qualify(*self._place))
+        sql.require_table(*self._schema_and_table)
+        return sql.columns(qualify(*self._schema_and_table))
 
     def _own_table(self, client: Client) -> str:
         """Return the name of the table if it is there, and in the schema of the account."""
-        schema, table = self._place
+        schema, table = self._schema_and_table
         client.sql.require_table(schema, table)
         if schema is not None and schema != client.sql.schema():
             raise TableNotFoundError(f"{self.name!r} is not in the schema of this account, and can only be read")
         return table
+
+    @property
+    def _schema_and_table(self) -> tuple[str | None, str]:
+        """The schema, None for that of the account, and the table."""
+        return split_schema(self.name)
+
+    def _repr_html_(self) -> str:
+        """Show what the catalog says, if there is an answer."""
+        try:
+            client = Client(self.credentials)
+            with suppressed():
+                entry = client.visualizations.find(self.name)
+        except CartoError:
+            entry = None
+        if entry is None:
+            return f"<code>{escape(repr(self))}</code>"
+        return Visualization.of_entry(entry, client.credentials)._repr_html_()
+
+
+def _check_sync(interval_s: int, name: str | None, options: ImportOptions, wait: bool) -> None:
+    """Refuse what the API of synchronizations does not take."""
+    checked_interval(interval_s)
+    if name is not None or options.collision_strategy is not None:
+        raise ValueError("a synchronization takes neither name nor collision_strategy")
+    if options.privacy is not None and not wait:
+        raise ValueError("privacy= of a synchronization takes wait=True: it is set after the first import")
+
+
+def _checked(connector: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """Unwrap a connector; refuse one that says neither what nor where."""
+    found: dict[str, Any] = wrap_connector(connector)["connector"]
+    if not found.get("provider") or not isinstance(found.get("connection"), Mapping):
+        raise ValueError("a connector needs a provider, and a connection that is a mapping")
+    return found if name is None else {**found, "import_as": name}
 
 
 def _require_no_maps(client: Client, name: str) -> None:
@@ -312,7 +916,7 @@ def _require_no_maps(client: Client, name: str) -> None:
         except PermissionDenied as error:
             error.hint = "delete(force=True) does not ask"
             raise
-        return  # not in the catalogue yet, so on no map
+        return  # not in the catalog yet, so on no map
     if entry.dependent_count:
         maps = ", ".join(entry.dependents)
         raise CartoError(f"{entry.dependent_count} maps show {name!r} ({maps}): delete them first, or pass force=True")

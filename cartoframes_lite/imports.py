@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.answers import members
+from cartoframes_lite._client.http.json_fields import field_values
 from cartoframes_lite._client.imports import Import
-from cartoframes_lite._html import figures
+from cartoframes_lite._codec.html import html_table
 from cartoframes_lite.credentials import Credentials
 
-if TYPE_CHECKING:
-    from cartoframes_lite.dataset import Dataset
+D = TypeVar("D")  # what a table is opened as
 
 
 @dataclass(frozen=True, slots=True)
-class ImportJob(Import):
+class ImportJob(Import, Generic[D]):
     """An import that goes on on the server, as the server described it.
 
     Made by the ``from_...`` functions of ``Dataset`` with ``wait=False``, and by ``list_imports``. It does not
@@ -48,20 +47,20 @@ class ImportJob(Import):
     """
 
     credentials: Credentials = field(kw_only=True, repr=False, compare=False)
-    open_dataset: Callable[[str, Credentials], Dataset] = field(kw_only=True, repr=False, compare=False)
+    open_dataset: Callable[[str, Credentials], D] = field(kw_only=True, repr=False, compare=False)
 
     @classmethod
     def of_import(
-        cls, found: Import, credentials: Credentials, open_dataset: Callable[[str, Credentials], Dataset]
-    ) -> ImportJob:
+        cls, found: Import, credentials: Credentials, open_dataset: Callable[[str, Credentials], D]
+    ) -> ImportJob[D]:
         """Add the account to what the server said."""
-        return cls(**members(found), credentials=credentials, open_dataset=open_dataset)
+        return cls(**field_values(found), credentials=credentials, open_dataset=open_dataset)
 
-    def refresh(self) -> ImportJob:
+    def refresh(self) -> ImportJob[D]:
         """Ask the server again."""
         return self.of_import(Client(self.credentials).imports.read(self.id), self.credentials, self.open_dataset)
 
-    def wait(self, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> ImportJob:
+    def wait(self, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> ImportJob[D]:
         """Wait until the import has ended well.
 
         Parameters
@@ -87,7 +86,7 @@ class ImportJob(Import):
         return self.of_import(done, self.credentials, self.open_dataset)
 
     @property
-    def dataset(self) -> Dataset | None:
+    def dataset(self) -> D | None:
         """The dataset that it made, None if there is none (yet). If it had not ended, the server is asked."""
         job = self if self.done else self.refresh()
         if job.state != "complete" or job.table_name is None:
@@ -103,4 +102,4 @@ class ImportJob(Import):
             "error": self.error,
             "warnings": None if self.error else self.warnings,
         }
-        return figures(f"Import {self.id}", rows)
+        return html_table(f"Import {self.id}", rows)

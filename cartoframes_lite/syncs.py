@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.answers import members
+from cartoframes_lite._client.http.json_fields import field_values
 from cartoframes_lite._client.syncs import SHORTEST_S, Synchronization
-from cartoframes_lite._html import figures
+from cartoframes_lite._codec.html import html_table
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import JobError
 
@@ -43,7 +43,7 @@ class Sync(Synchronization):
     @classmethod
     def of_synchronization(cls, found: Synchronization, credentials: Credentials) -> Sync:
         """Add the account to what the server said."""
-        return cls(**members(found), credentials=credentials)
+        return cls(**field_values(found), credentials=credentials)
 
     def refresh(self) -> Sync:
         """Ask the server again.
@@ -118,4 +118,4 @@ class Sync(Synchronization):
             "runs next": self.run_at,
             "error": self.error,
         }
-        return figures(f"Synchronization of {self.name or self.id}", rows)
+        return html_table(f"Synchronization of {self.name or self.id}", rows)

@@ -5,17 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.answers import checked
+from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._client.visualizations import require_privacy
-from cartoframes_lite._codec import tables_sql
 from cartoframes_lite._codec.frame import THE_GEOM
-from cartoframes_lite._codec.names import is_cut, normalise, qualify, refuse_system_name
-from cartoframes_lite._codec.publishing_sql import Staged
-from cartoframes_lite._codec.sources import single_statement
-from cartoframes_lite._publishing import publish
-from cartoframes_lite._staging_names import begin_write, end_write, is_staging
-from cartoframes_lite._target import Destination, drop, require_schema
+from cartoframes_lite._codec.names import is_truncated, normalize, qualify, refuse_system_name
+from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
@@ -26,6 +21,11 @@ from cartoframes_lite.errors import (
     TableExistsError,
     TableNotFoundError,
 )
+from cartoframes_lite.write import tables_sql
+from cartoframes_lite.write.publishing import publish
+from cartoframes_lite.write.publishing_sql import Staged
+from cartoframes_lite.write.staging_names import begin_write, end_write, is_staging
+from cartoframes_lite.write.target import Destination, drop_staging_tables, require_schema
 
 IfExists = Literal["fail", "replace"]
 
@@ -124,7 +124,7 @@ def rename_table(
     Parameters
     ----------
     table_name, new_table_name : str
-        The new name is normalised.
+        The new name is normalized.
     credentials : Credentials, optional
     if_exists : {"fail", "replace"}
         What to do if there is a table of the new name. It is deleted in the same transaction.
@@ -188,7 +188,7 @@ def copy_table(
     Parameters
     ----------
     table_name, new_table_name : str
-        The new name is normalised.
+        The new name is normalized.
     credentials : Credentials, optional
     if_exists : {"fail", "replace"}
     cartodbfy : bool, default True
@@ -231,7 +231,7 @@ def create_table_from_query(
     ----------
     query : str
     new_table_name : str
-        Normalised.
+        Normalized.
     credentials : Credentials, optional
     if_exists : {"fail", "replace"}
     cartodbfy : bool, default True
@@ -327,15 +327,15 @@ def check_new_name(name: object, if_exists: object) -> None:
 
 
 def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str:
-    """Normalise a new name and check that it may be taken."""
+    """Normalize a new name and check that it may be taken."""
     check_new_name(name, if_exists)
-    new = normalise(name)
+    new = normalize(name)
     if new == old:
         raise ValueError(f"the table is named {new!r} already")
     if is_staging(new):
         raise ValueError(f"{new!r} is a name of staging tables, which the next write drops: choose another one")
     refuse_system_name(new)
-    if (if_exists == "fail" or is_cut(name)) and client.sql.has_relation(None, new):
+    if (if_exists == "fail" or is_truncated(name)) and client.sql.has_relation(None, new):
         normalised = "" if new == name else f", which is what {name!r} becomes,"
         raise TableExistsError(
             f"the table {new!r}{normalised} exists already: choose another name, or replace {new!r} with"
@@ -355,7 +355,7 @@ def _find(client: Client, table: str) -> tuple[str, tables_sql.Version | None]:
         return str(answer["schema"]), tables_sql.Version(int(answer["oid"]), int(answer["changed_by"]))
 
     row = client.sql.row(tables_sql.find_table(table), "answer")
-    schema, version = checked(read, row["answer"], f"the table {table!r}")
+    schema, version = parsed(read, row["answer"], f"the table {table!r}")
     return require_schema(schema), version
 
 
@@ -377,7 +377,7 @@ def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: boo
     except PublishUnknown:
         raise
     except BaseException:
-        drop(destination, [name])
+        drop_staging_tables(destination, [name])
         raise
     finally:
         end_write(name, leaves_nothing=is_published)

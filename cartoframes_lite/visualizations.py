@@ -1,4 +1,4 @@
-"""Visualization: a map, or a dataset, as CARTO's catalogue knows it."""
+"""Visualization: a map, or a dataset, as CARTO's catalog knows it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.answers import members
+from cartoframes_lite._client.http.json_fields import field_values
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.visualizations import Entry
-from cartoframes_lite._html import amount, figures
+from cartoframes_lite._codec.html import format_bytes, html_table
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import NotFound
 
@@ -63,7 +63,7 @@ class Visualization(Entry):
     @classmethod
     def of_entry(cls, entry: Entry, credentials: Credentials) -> Visualization:
         """Add the account to what the server said."""
-        return cls(**members(entry), credentials=credentials)
+        return cls(**field_values(entry), credentials=credentials)
 
     def refresh(self) -> Visualization:
         """Ask the server again.
@@ -181,7 +181,7 @@ class Visualization(Entry):
         rows = {
             "privacy": self.privacy,
             "rows": self.row_count,
-            "size": None if self.size_bytes is None else amount(self.size_bytes),
+            "size": None if self.size_bytes is None else format_bytes(self.size_bytes),
             "geometry": self.geometry_types,
             "description": self.description,
             "tags": self.tags,
@@ -191,4 +191,4 @@ class Visualization(Entry):
             "updated": self.updated_at,
             "page": self.url,
         }
-        return figures(f"{'Dataset' if self.kind == 'table' else 'Map'} {self.name}", rows)
+        return html_table(f"{'Dataset' if self.kind == 'table' else 'Map'} {self.name}", rows)

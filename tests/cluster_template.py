@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psycopg
 
-from cartoframes_lite.local.osuser import find_os_user
-from cartoframes_lite.local.postgres import TEMPLATE_VARIABLE, open_cluster
+from cartoframes_lite.local.postgres.cluster import TEMPLATE_VARIABLE, open_cluster
+from cartoframes_lite.local.postgres.os_user import find_os_user
 
 
 def announce_template() -> Path:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cluster_template import announce_template, make_template, remove_template
-from file_server import FileServer
 from hypothesis import settings
-from tally import TALLY
 
 import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto
+from tests.cluster_template import announce_template, make_template, remove_template
+from tests.counters import COUNTERS
+from tests.file_server import FileServer
 
 if TYPE_CHECKING:
     from cartoframes_lite.credentials import Credentials
@@ -94,24 +94,24 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand what a worker of pytest-xdist has counted to the process that reports."""
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["tally"] = asdict(TALLY)
+        session.config.workeroutput["tally"] = asdict(COUNTERS)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Add what a worker has counted; one that crashed has handed nothing over."""
-    TALLY.add(getattr(node, "workeroutput", {}).get("tally", {}))
+    COUNTERS.add(getattr(node, "workeroutput", {}).get("tally", {}))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if TEMPLATE in config.stash:
         remove_template(config.stash[TEMPLATE])
-    if TALLY.faults and not is_worker(config):
+    if COUNTERS.faults and not is_worker(config):
         writer = config.get_terminal_writer()
         writer.line(
-            f"{TALLY.survived} of the faults were not noticed by the caller, the others raised errors that were true"
+            f"{COUNTERS.survived} of the faults were not noticed by the caller, the others raised errors that were true"
         )
-        writer.line(TALLY.line())
+        writer.line(COUNTERS.line())
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 import cartoframes_lite as cfl
-from cartoframes_lite._staging_names import staging_name
+from cartoframes_lite.write.staging_names import staging_name
 
 
 @pytest.fixture

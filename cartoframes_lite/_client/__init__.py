@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from cartoframes_lite._client.api_keys import APIKeys
 from cartoframes_lite._client.exports import Exports
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.imports import Imports
 from cartoframes_lite._client.maps import Maps
 from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_batch import Batch
 from cartoframes_lite._client.sql_copy import Copy
 from cartoframes_lite._client.syncs import Syncs
-from cartoframes_lite._client.transport import Transport
 from cartoframes_lite._client.users import Users
 from cartoframes_lite._client.visualizations import Visualizations
 from cartoframes_lite.credentials import Credentials, resolve

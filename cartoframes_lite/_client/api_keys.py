@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 from urllib.parse import quote
 
-from cartoframes_lite._client.answers import moment, record, records, required, texts
+from cartoframes_lite._client.http.json_fields import parse_datetime, record, records, required, texts
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.platform import CREATED, Platform
 from cartoframes_lite._client.sql import SQL
-from cartoframes_lite._client.transport import Transport
 
 PATH = "api/v3/api_keys"
 _PAGE = 100
@@ -87,8 +87,8 @@ class APIKey:
                 if "create" in texts(schema["permissions"])
             ),
             lists_tables="table_metadata" in database,
-            created_at=moment(answer.get("created_at")),
-            updated_at=moment(answer.get("updated_at")),
+            created_at=parse_datetime(answer.get("created_at")),
+            updated_at=parse_datetime(answer.get("updated_at")),
         )
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from cartoframes_lite._client import jobs, nonpublic
-from cartoframes_lite._client.answers import required, text
-from cartoframes_lite._client.files import check_zip, write_blocks
+from cartoframes_lite._client import nonpublic, polling
+from cartoframes_lite._client.http.downloads import check_zip, write_blocks
+from cartoframes_lite._client.http.json_fields import required, text
+from cartoframes_lite._client.http.progress import Progress, Waiting
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.platform import CREATED, Platform
-from cartoframes_lite._client.progress import Progress, Waiting
-from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.errors import JobError
 
 PATH = "api/v3/visualization_exports"
@@ -82,7 +82,7 @@ class Exports:
                 shown.say(export.state)
                 return export
 
-            export = jobs.wait(
+            export = polling.poll(
                 poll, done=lambda export: export.state in _FINAL, timeout_s=timeout_s, what=f"export {export_id}"
             )
         if export.state != "complete" or export.url is None:

@@ -9,13 +9,13 @@ from typing import Any, Literal, get_args
 
 from requests_toolbelt import MultipartEncoder
 
-from cartoframes_lite._client import jobs
-from cartoframes_lite._client.answers import given, integer, record, required, text, texts
+from cartoframes_lite._client import polling
+from cartoframes_lite._client.http.json_fields import drop_none, integer, record, required, text, texts
+from cartoframes_lite._client.http.progress import Progress, Waiting
+from cartoframes_lite._client.http.transport import Transport
+from cartoframes_lite._client.http.uploads import File, SizedReader, UploadSource
 from cartoframes_lite._client.import_codes import title
 from cartoframes_lite._client.platform import Platform
-from cartoframes_lite._client.progress import Progress, Waiting
-from cartoframes_lite._client.transport import Transport
-from cartoframes_lite._client.uploads import File, Measured, Source
 from cartoframes_lite.errors import CartoError, ConnectionFailed, ImportFailed, JobError, ServerError
 
 PATH = "api/v1/imports"
@@ -65,7 +65,7 @@ class ImportOptions:
 
     def members(self) -> dict[str, Any]:
         """Give the parameters of the API."""
-        return given(
+        return drop_none(
             privacy=self.privacy,
             collision_strategy=self.collision_strategy,
             type_guessing=self.type_guessing,
@@ -159,10 +159,10 @@ class Imports:
         ValueError
             If a file object cannot be rewound, or nothing says what type it has.
         """
-        source = Source.of(file, name)
+        source = UploadSource.of(file, name)
         # Text, and in lower case: the server takes "False" for true.
         query = {member: str(value).lower() for member, value in options.members().items()}
-        query |= given(table_name=source.table_name)
+        query |= drop_none(table_name=source.table_name)
         file_name = source.file_name
         with source.open() as opened:
             outline = _multipart(file_name, opened)
@@ -193,7 +193,7 @@ class Imports:
 
     def create_from_table(self, table: str, name: str | None, options: ImportOptions) -> str:
         """Copy a table of the account; return the id of the job."""
-        return self._create(given(table_copy=table, table_name=name), options)
+        return self._create(drop_none(table_copy=table, table_name=name), options)
 
     def create_from_connector(self, connector: Mapping[str, Any], options: ImportOptions) -> str:
         """Fetch a table of another database; return the id of the job.
@@ -205,7 +205,7 @@ class Imports:
         options : ImportOptions
         """
         with without_passwords(connector):
-            return self._create(wrapped(connector), options)
+            return self._create(wrap_connector(connector), options)
 
     def read(self, import_id: str) -> Import:
         """Ask for the state of a job."""
@@ -240,7 +240,7 @@ class Imports:
                 shown.say(job.state)
                 return job
 
-            job = jobs.wait(poll, done=lambda job: job.done, timeout_s=timeout_s, what=f"import {import_id}")
+            job = polling.poll(poll, done=lambda job: job.done, timeout_s=timeout_s, what=f"import {import_id}")
         if job.error is not None:
             raise job.error
         return job
@@ -262,7 +262,7 @@ def perhaps_begun(what: str, listing: str) -> Iterator[None]:
         raise
 
 
-def wrapped(connector: Mapping[str, Any]) -> dict[str, Any]:
+def wrap_connector(connector: Mapping[str, Any]) -> dict[str, Any]:
     """Put a connector into the member that the API wants it in, with what the documentation has beside it."""
     inner = connector.get("connector", {})
     return {"connector": {**inner, **{name: value for name, value in connector.items() if name != "connector"}}}
@@ -271,7 +271,7 @@ def wrapped(connector: Mapping[str, Any]) -> dict[str, Any]:
 @contextmanager
 def without_passwords(connector: Mapping[str, Any]) -> Iterator[None]:
     """Take the secrets of a connector out of errors, should the server have repeated them."""
-    connection = wrapped(connector)["connector"].get("connection", {})
+    connection = wrap_connector(connector)["connector"].get("connection", {})
     secrets = [str(value) for name, value in connection.items() if name not in _NO_SECRETS and value]
 
     def clean(text: Any) -> Any:
@@ -288,7 +288,7 @@ def without_passwords(connector: Mapping[str, Any]) -> Iterator[None]:
         raise
 
 
-def _multipart(file_name: str, file: Measured, boundary: str | None = None) -> MultipartEncoder:
+def _multipart(file_name: str, file: SizedReader, boundary: str | None = None) -> MultipartEncoder:
     return MultipartEncoder({"file": (file_name, file, "application/octet-stream")}, boundary=boundary)
 
 

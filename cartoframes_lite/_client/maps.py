@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from cartoframes_lite._client.answers import given, moment, record, required, texts
-from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._client.http.json_fields import drop_none, parse_datetime, record, required, texts
+from cartoframes_lite._client.http.transport import Transport
 
 PATH = "api/v1/map"
 _KEY = re.compile(r"([?&])api_key=[^&\s]*&?")
@@ -48,7 +48,7 @@ class Layergroup:
             id=required(answer, "layergroupid"),
             metadata=_without_key(record(answer.get("metadata") or {})),
             cdn_templates=record(record(answer.get("cdn_url") or {}).get("templates") or {}),
-            last_updated=moment(answer.get("last_updated")),
+            last_updated=parse_datetime(answer.get("last_updated")),
         )
 
 
@@ -101,7 +101,7 @@ class Maps:
             "POST",
             _template(name),
             idempotent=True,
-            query=given(auth_token=auth_token) | _filtering(filters),
+            query=drop_none(auth_token=auth_token) | _filtering(filters),
             json_body=dict(params or {}),
             read=Layergroup.of,
         )
@@ -143,7 +143,7 @@ class Maps:
         return self._transport.json("GET", f"{PATH}/{path}", idempotent=True, query=query, read=record)
 
 
-def address(base_url: str, path: str, query: Mapping[str, str], *, quoted: Callable[[str], str] = quote) -> str:
+def build_url(base_url: str, path: str, query: Mapping[str, str], *, quoted: Callable[[str], str] = quote) -> str:
     """Write the URL of something that others fetch, such as tiles; braces of templates stay.
 
     Parameters

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from cartoframes_lite.errors import NonPublicAPIWarning
 
 _PACKAGE = "cartoframes_lite."
-_said: set[str] = set()
+_warned: set[str] = set()
 _is_silent: ContextVar[bool] = ContextVar("is_silent", default=False)
 
 
@@ -23,9 +23,9 @@ def warn(api: str) -> None:
     api : str
         Path below the account, as ``"api/v1/viz"``.
     """
-    if api in _said or _is_silent.get():
+    if api in _warned or _is_silent.get():
         return
-    _said.add(api)
+    _warned.add(api)
     message = (
         f"{api} is not a documented API of CARTO and may change without notice; to silence this: "
         "warnings.simplefilter('ignore', cartoframes_lite.NonPublicAPIWarning)"
@@ -34,7 +34,7 @@ def warn(api: str) -> None:
 
 
 @contextmanager
-def silently() -> Iterator[None]:
+def suppressed() -> Iterator[None]:
     """Let requests of our own pass, which nobody has written in a program: those of a notebook that shows an object."""
     token = _is_silent.set(True)
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from cartoframes_lite._client.answers import record, records
-from cartoframes_lite._client.transport import OK, Statuses, Transport
+from cartoframes_lite._client.http.json_fields import record, records
+from cartoframes_lite._client.http.transport import OK, Statuses, Transport
 from cartoframes_lite.errors import AuthenticationError, NotFound, PermissionDenied
 
 _KEYS = "api/v3/api_keys"

@@ -8,9 +8,9 @@ import re
 from dataclasses import replace
 from typing import Any, Literal
 
-from cartoframes_lite._client.answers import checked, integer, record, records, required, text
-from cartoframes_lite._client.files import FORMATS, check_bytes, write_blocks
-from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._client.http.downloads import FORMATS, check_bytes, write_blocks
+from cartoframes_lite._client.http.json_fields import integer, parsed, record, records, required, text
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._codec.layout_sql import LAYOUT, columns_with_layout
 from cartoframes_lite._codec.names import literal, qualify
 from cartoframes_lite._codec.pgtypes import SourceColumn
@@ -211,7 +211,7 @@ class SQL:
         """List the tables of the account that the key can see, by name."""
         # Not FROM CDB_UserTables(): that is inlined, and other keys than the master key may not read pg_class.
         rows = self.rows("SELECT CDB_UserTables() AS name")
-        return sorted(checked(lambda _: [required(row, "name") for row in rows], None, PATH))
+        return sorted(parsed(lambda _: [required(row, "name") for row in rows], None, PATH))
 
     def has_table(self, schema: str | None, table: str) -> bool:
         """Say whether there is such a table or view; it need not be readable."""

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cartoframes_lite._client import jobs
-from cartoframes_lite._client.answers import required
+from cartoframes_lite._client import polling
+from cartoframes_lite._client.http.json_fields import required
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.sql import PATH
-from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.errors import JobError
 
 _MAX_PAYLOAD_BYTES = 16_384
@@ -82,7 +82,7 @@ class Batch:
         JobTimeout
             If it is not finished in time.
         """
-        job = jobs.wait(
+        job = polling.poll(
             lambda: self.read(job_id),
             done=lambda job: job["status"] in _FINAL,
             timeout_s=timeout_s,

@@ -9,12 +9,12 @@ from functools import partial
 from io import IOBase
 from typing import IO, Literal
 
-from cartoframes_lite._client.answers import required_integer
-from cartoframes_lite._client.bodies import Stream
-from cartoframes_lite._client.files import check_binary_copy, check_rows, write_blocks
+from cartoframes_lite._client.http.downloads import check_binary_copy, check_rows, write_blocks
+from cartoframes_lite._client.http.json_fields import required_integer
+from cartoframes_lite._client.http.streams import Stream
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.sql import PATH
-from cartoframes_lite._client.transport import Transport
-from cartoframes_lite._codec.sources import CopyStatement
+from cartoframes_lite._codec.sql_text import CopyStatement
 from cartoframes_lite.errors import ConnectionFailed
 
 _BLOCK_BYTES = 1 << 18

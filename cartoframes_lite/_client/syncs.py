@@ -8,11 +8,20 @@ from datetime import datetime
 from operator import index
 from typing import Any
 
-from cartoframes_lite._client.answers import given, integer, moment, record, records, required, required_integer, text
+from cartoframes_lite._client.http.json_fields import (
+    drop_none,
+    integer,
+    parse_datetime,
+    record,
+    records,
+    required,
+    required_integer,
+    text,
+)
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.import_codes import title
-from cartoframes_lite._client.imports import ImportOptions, perhaps_begun, wrapped
+from cartoframes_lite._client.imports import ImportOptions, perhaps_begun, wrap_connector
 from cartoframes_lite._client.platform import Platform
-from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.errors import ImportFailed
 
 PATH = "api/v1/synchronizations"
@@ -42,8 +51,8 @@ class Synchronization:
             state=required(answer, "state"),
             interval_s=required_integer(answer, "interval"),
             url=text(answer, "url"),
-            ran_at=moment(answer.get("ran_at")),
-            run_at=moment(answer.get("run_at")),
+            ran_at=parse_datetime(answer.get("ran_at")),
+            run_at=parse_datetime(answer.get("run_at")),
             retried_times=integer(answer.get("retried_times")) or 0,
             error=_failure(answer) if answer["state"] == "failure" else None,
         )
@@ -86,7 +95,7 @@ class Syncs:
         """
         body = {
             **options.members(),
-            **({"url": source} if isinstance(source, str) else wrapped(source)),
+            **({"url": source} if isinstance(source, str) else wrap_connector(source)),
             "interval": checked_interval(interval_s),
         }
         with perhaps_begun("synchronization", "list_syncs"):
@@ -109,7 +118,7 @@ class Syncs:
         ValueError
             If it is shorter than 900 seconds. The server would not refuse that.
         """
-        body = given(id=sync_id, interval=checked_interval(interval_s))
+        body = drop_none(id=sync_id, interval=checked_interval(interval_s))
         what = "changing a synchronization"
         self._platform.json("PUT", f"{PATH}/{sync_id}", what=what, read=record, json_body=body)
         return self.read(sync_id)

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from cartoframes_lite._client import nonpublic
-from cartoframes_lite._client.answers import given, integer, record, records, required, text
+from cartoframes_lite._client.http.json_fields import drop_none, integer, record, records, required, text
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.platform import Platform
-from cartoframes_lite._client.transport import Transport
-from cartoframes_lite._html import amount, figures
+from cartoframes_lite._codec.html import format_bytes, html_table
 from cartoframes_lite.errors import CartoError, PermissionDenied
 
 ME, USERS, ORGANIZATION = "api/v3/me", "api/v1/users", "api/v1/organization"
@@ -89,14 +89,14 @@ class Account(User):
         rows = {
             "plan": self.plan,
             "organization": self.organization and self.organization.name,
-            "storage": f"{amount(self.used_bytes)} of {amount(self.quota_bytes)}",
+            "storage": f"{format_bytes(self.used_bytes)} of {format_bytes(self.quota_bytes)}",
             "tables": self.table_count,
             "tables left": self.remaining_tables,
         }
         used = None
         if self.quota_bytes and self.used_bytes is not None:
             used = self.used_bytes / self.quota_bytes
-        return figures(f"Account {self.username}", rows, share=used)
+        return html_table(f"Account {self.username}", rows, share=used)
 
 
 class Users:
@@ -185,7 +185,7 @@ class Users:
             Storage, in bytes. None: what the organization gives by default.
         """
         nonpublic.warn(ORGANIZATION)
-        body = given(username=username, email=email, password=password, quota_in_bytes=quota_bytes)
+        body = drop_none(username=username, email=email, password=password, quota_in_bytes=quota_bytes)
         what = "creating a user of the organization"
         # CARTO's application answers 200 to this.
         path = _users_of(organization)

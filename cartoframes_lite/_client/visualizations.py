@@ -1,4 +1,4 @@
-"""Datasets and maps as CARTO's catalogue knows them: privacy, descriptions, sharing, what depends on what."""
+"""Datasets and maps as CARTO's catalog knows them: privacy, descriptions, sharing, what depends on what."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from itertools import count
 from typing import Any, Literal, get_args
 from urllib.parse import quote
 
-from cartoframes_lite._client import jobs, nonpublic
-from cartoframes_lite._client.answers import given, integer, moment, record, records, required, text, texts
+from cartoframes_lite._client import nonpublic, polling
+from cartoframes_lite._client.http.json_fields import (
+    drop_none,
+    integer,
+    parse_datetime,
+    record,
+    records,
+    required,
+    text,
+    texts,
+)
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.platform import Platform
-from cartoframes_lite._client.transport import Transport
 from cartoframes_lite.errors import APIError, JobTimeout, NotFound, PermissionDenied
 
 PATH = "api/v1/viz"
 _PERMISSIONS = "api/v1/perm"
-_REGISTRATION_S = 30.0  # a table made by SQL appears in the catalogue within seconds
+_REGISTRATION_S = 30.0  # a table made by SQL appears in the catalog within seconds
 _PAGE = 500
 _READINGS = 5
 _DEPENDENTS = 100  # that are named; all are counted
@@ -96,8 +105,8 @@ class Entry:
             owner=text(permission.get("owner") or {}, "username"),
             permission_id=text(permission, "id"),
             permissions=tuple(_permission(item) for item in records(permission.get("acl") or [])),
-            created_at=moment(answer.get("created_at")),
-            updated_at=moment(answer.get("updated_at")),
+            created_at=parse_datetime(answer.get("created_at")),
+            updated_at=parse_datetime(answer.get("updated_at")),
             row_count=integer(table.get("row_count")),
             size_bytes=integer(table.get("size")),
             geometry_types=texts(table.get("geometry_types") or []),
@@ -147,7 +156,7 @@ class Visualizations:
             return found
 
         try:
-            found = jobs.wait(poll, done=bool, timeout_s=_REGISTRATION_S, what=f"dataset {name!r}")
+            found = polling.poll(poll, done=bool, timeout_s=_REGISTRATION_S, what=f"dataset {name!r}")
         except JobTimeout as timeout:
             message = f"there is no dataset or map {name!r}"
             raise NotFound(message, status=404, method="GET", url=_place(name)) from timeout
@@ -187,7 +196,7 @@ class Visualizations:
         check_privacy(privacy)
         if isinstance(tags, str):
             raise TypeError(f"tags is a list of words, not the text {tags!r}")
-        query = given(
+        query = drop_none(
             types=kind,
             q=search,
             tags=",".join(tags) or None,
@@ -280,7 +289,7 @@ class Visualizations:
             None: the server chooses one.
         """
         nonpublic.warn(PATH)
-        body = given(tables=list(tables), name=name)
+        body = drop_none(tables=list(tables), name=name)
         return self._platform.json("POST", PATH, what="creating a map", read=Entry.of, json_body=body)
 
     def delete(self, visualization_id: str) -> None:

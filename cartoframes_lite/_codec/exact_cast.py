@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cartoframes_lite._codec.outgoing import relist
-from cartoframes_lite._codec.refusal import BadValue
+from cartoframes_lite._codec.bad_value import BadValue
+from cartoframes_lite._codec.copy_columns import with_elements
 
 _ADVICE = "give all frames one type, e.g. with astype"
 
@@ -30,11 +30,11 @@ def exact_cast(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
         return values
     if pa.types.is_large_list(kind) and pa.types.is_large_list(target):
         try:
-            return relist(values, exact_cast(pc.list_flatten(values), target.value_type))
+            return with_elements(values, exact_cast(pc.list_flatten(values), target.value_type))
         except BadValue as bad:
             raise bad.at(pc.list_parent_indices(values)[bad.position].as_py()) from bad
     if pa.types.is_large_string(target):
-        # As text, a float32 would have the few digits that tell it from its neighbours.
+        # As text, a float32 would have the few digits that tell it from its neighbors.
         return (values.cast(pa.float64()) if pa.types.is_floating(kind) else values).cast(target)
     if pa.types.is_large_string(kind) or pa.types.is_decimal(kind):
         return _from_decimals(values, target)

@@ -17,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 from shapely.geometry.base import BaseGeometry
 
-from cartoframes_lite._codec.moments import from_datetimes, from_timedeltas
-from cartoframes_lite._codec.outgoing import Outgoing, chunked, send, send_json
+from cartoframes_lite._codec.bad_value import BadValue
+from cartoframes_lite._codec.copy_columns import CopyColumn, chunked, json_to_copy_column, to_copy_column
+from cartoframes_lite._codec.datetimes import from_datetimes, from_timedeltas
 from cartoframes_lite._codec.plain_values import array_items, plain_all
-from cartoframes_lite._codec.refusal import BadValue
 
 # What PostgreSQL's numeric has room for: digits before and behind the decimal point.
 _MAX_WHOLE, _MAX_FRACTION = 131_072, 16_383
@@ -57,7 +57,7 @@ class _Scalars:
     as_text: bool = False
 
 
-def from_objects(objects: npt.NDArray[np.object_], name: str) -> Outgoing:
+def from_objects(objects: npt.NDArray[np.object_], name: str) -> CopyColumn:
     """Convert Python values; what pandas counts as missing is NULL.
 
     Raises
@@ -75,14 +75,14 @@ def from_objects(objects: npt.NDArray[np.object_], name: str) -> Outgoing:
         types = set(map(type, values))
     kinds = _kinds(types)
     if kinds and kinds <= {"list", "dict"}:
-        return _from_lists(values, name) if kinds == {"list"} else send_json(values)
+        return _from_lists(values, name) if kinds == {"list"} else json_to_copy_column(values)
     if kinds == {"uuid"}:
         content = [None if value is None else value.bytes for value in values]
-        return Outgoing(chunked(pa.array(content, pa.large_binary())), "uuid")
+        return CopyColumn(chunked(pa.array(content, pa.large_binary())), "uuid")
     found = _from_scalars(values, kinds, name)
     if found is None:
         raise _mixed(values, name, kinds)
-    return Outgoing(chunked(found.values), "numeric", "text") if found.as_text else send(found.values, name)
+    return CopyColumn(chunked(found.values), "numeric", "text") if found.as_text else to_copy_column(found.values, name)
 
 
 def _plain(values: list[Any], types: set[type]) -> list[Any]:
@@ -249,7 +249,7 @@ def _mixed(values: list[Any], name: str, kinds: set[str]) -> BadValue:
     )
 
 
-def _from_lists(values: list[Any], name: str) -> Outgoing:
+def _from_lists(values: list[Any], name: str) -> CopyColumn:
     """Convert lists of one scalar type to an array, everything else to jsonb."""
     numbers = _numbers(values)
     lists = values if numbers is not None else [_as_list(value, at) for at, value in enumerate(values)]
@@ -260,10 +260,10 @@ def _from_lists(values: list[Any], name: str) -> Outgoing:
     except BadValue as bad:
         raise bad.at(int(np.searchsorted(offsets, bad.position, side="right")) - 1) from bad
     if found is None:
-        return send_json(values)
+        return json_to_copy_column(values)
     missing = pa.array([items is None for items in lists], pa.bool_())
     arrays = chunked(pa.LargeListArray.from_arrays(pa.array(offsets), found.values, mask=missing))
-    return Outgoing(arrays, "numeric[]", "text[]") if found.as_text else send(arrays, name)
+    return CopyColumn(arrays, "numeric[]", "text[]") if found.as_text else to_copy_column(arrays, name)
 
 
 def _from_elements(lists: list[list[Any] | None], name: str) -> _Scalars | None:

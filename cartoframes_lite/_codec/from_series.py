@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from cartoframes_lite._codec.bad_value import BadValue, row_name
+from cartoframes_lite._codec.copy_columns import CopyColumn, to_copy_column
 from cartoframes_lite._codec.from_objects import from_objects, surrogate
-from cartoframes_lite._codec.outgoing import Outgoing, send
-from cartoframes_lite._codec.refusal import BadValue, row_name
 from cartoframes_lite.errors import ConversionError
 
 _REFUSALS = (
@@ -23,7 +23,7 @@ _REFUSALS = (
 )
 
 
-def from_series(series: pd.Series[Any], name: str, *, keep_nan: bool = False) -> Outgoing:
+def from_series(series: pd.Series[Any], name: str, *, keep_nan: bool = False) -> CopyColumn:
     """Convert a column that is not a geometry.
 
     Parameters
@@ -50,7 +50,7 @@ def from_series(series: pd.Series[Any], name: str, *, keep_nan: bool = False) ->
         raise ConversionError(f"column {name!r} ({series.dtype}) cannot be sent{where}: {error}") from error
 
 
-def _converted(series: pd.Series[Any], name: str, *, keep_nan: bool) -> Outgoing:
+def _converted(series: pd.Series[Any], name: str, *, keep_nan: bool) -> CopyColumn:
     if isinstance(series.dtype, pd.SparseDtype):
         series = series.astype(series.dtype.subtype)
     values_type = series.dtype.categories.dtype if isinstance(series.dtype, pd.CategoricalDtype) else series.dtype
@@ -58,7 +58,7 @@ def _converted(series: pd.Series[Any], name: str, *, keep_nan: bool) -> Outgoing
         series = series.astype(values_type)
     if values_type == np.dtype(object):
         return from_objects(series.to_numpy(object), name)
-    return send(pa.array(series, from_pandas=not keep_nan), name, keep_nan=keep_nan)
+    return to_copy_column(pa.array(series, from_pandas=not keep_nan), name, keep_nan=keep_nan)
 
 
 def _lone_surrogate(series: pd.Series[Any]) -> BadValue:

@@ -16,7 +16,7 @@ import shapely
 from pyproj import CRS
 from pyproj.exceptions import ProjError
 
-from cartoframes_lite._codec.refusal import row_name
+from cartoframes_lite._codec.bad_value import row_name
 from cartoframes_lite.errors import ConversionError
 
 LON_LAT = CRS.from_epsg(4326)
@@ -256,7 +256,7 @@ def to_web_mercator_ewkb(geometries: Geometries, *, has_z: bool = False) -> pa.A
     inside = (x >= west) & (x <= east) & (y >= south) & (y <= north)
     present = ~shapely.is_missing(geometries)
     present[present] = inside
-    return _point_ewkb(_to_metres(coordinates[inside]), present, 3857)
+    return _point_ewkb(_to_meters(coordinates[inside]), present, 3857)
 
 
 def _points(geometries: Geometries) -> Coordinates | None:
@@ -284,8 +284,8 @@ def _point_header(srid: int) -> bytes:
     return b"\x01" + (0x20000001).to_bytes(4, "little") + srid.to_bytes(4, "little")
 
 
-def _to_metres(lon_lat: Coordinates) -> Coordinates:
-    """Project degrees to web mercator metres, column by column."""
+def _to_meters(lon_lat: Coordinates) -> Coordinates:
+    """Project degrees to web mercator meters, column by column."""
     radians = np.radians(lon_lat[:, :2])
     metres = lon_lat.copy()
     metres[:, 0] = _EARTH_RADIUS_M * radians[:, 0]
@@ -294,7 +294,7 @@ def _to_metres(lon_lat: Coordinates) -> Coordinates:
 
 
 def _transform(geometries: Geometries) -> Geometries:
-    result: Geometries = shapely.transform(geometries, _to_metres, include_z=None)  # type: ignore[call-overload]  # None is newer than the stubs
+    result: Geometries = shapely.transform(geometries, _to_meters, include_z=None)  # type: ignore[call-overload]  # None is newer than the stubs
     return result
 
 

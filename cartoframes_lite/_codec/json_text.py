@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cartoframes_lite._codec.bad_value import short_repr
 from cartoframes_lite._codec.plain_values import LosesNames, array_items, plain
-from cartoframes_lite._codec.refusal import shown
 
 # Python's own limit for reading it again is about 1,000 levels, less those of the program that calls.
 MAX_DEPTH = 500
@@ -69,7 +69,7 @@ def _check_keys(pairs: list[tuple[str, Any]]) -> None:
     keys = [key for key, _ in pairs]
     if len(set(keys)) < len(keys):
         twice = next(key for at, key in enumerate(keys) if key in keys[:at])
-        raise NotJSON(f"the key {shown(twice)} twice, of which jsonb keeps one")
+        raise NotJSON(f"the key {short_repr(twice)} twice, of which jsonb keeps one")
 
 
 def _check_zero(number: str) -> None:
@@ -87,7 +87,9 @@ def _parts(value: Any) -> list[str]:
             if end == "}":
                 key, item = item
                 if not isinstance(key, str):
-                    raise NotJSON(f"the key {shown(key)} of the type {type(key).__name__}: JSON has keys of text only")
+                    raise NotJSON(
+                        f"the key {short_repr(key)} of the type {type(key).__name__}: JSON has keys of text only"
+                    )
                 parts.append(f"{encode_basestring(str.__str__(key))}: ")
             write = _SCALARS.get(type(item))
             if write is None and type(item) not in (list, dict):
@@ -129,7 +131,7 @@ def _refuse_twins(value: dict[Any, Any]) -> None:
     for key in value:
         if isinstance(key, str):
             if (text := str.__str__(key)) in texts:
-                raise NotJSON(f"the key {shown(text)} twice")
+                raise NotJSON(f"the key {short_repr(text)} twice")
             texts.add(text)
 
 
@@ -158,14 +160,14 @@ def _known(value: Any) -> Any:
     try:
         value = plain(value)
     except LosesNames as refusal:
-        raise NotJSON(f"{refusal.problem} {shown(value)}") from refusal
+        raise NotJSON(f"{refusal.problem} {short_repr(value)}") from refusal
     if type(value) in _JSON_TYPES:
         return value
     for kinds, convert in _KNOWN:
         if isinstance(value, kinds):
             found = convert(value)
             return found if type(found) in _JSON_TYPES else _known(found)
-    raise NotJSON(f"{shown(value)} of the type {type(value).__name__}")
+    raise NotJSON(f"{short_repr(value)} of the type {type(value).__name__}")
 
 
 def _from_float(value: Any) -> float:

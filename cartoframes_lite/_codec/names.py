@@ -1,4 +1,4 @@
-"""Names of tables and columns: normalised as CARTO users know them, and quoted for SQL."""
+"""Names of tables and columns: normalized as CARTO users know them, and quoted for SQL."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _SYSTEM_TABLES = {"spatial_ref_sys", "geometry_columns", "geography_columns", "r
 _SYSTEM_TABLES |= {"cdb_tablemetadata", "cdb_tablemetadata_text", "cdb_conf", "cdb_analysis_catalog"}
 
 
-def normalise(name: Hashable) -> str:
+def normalize(name: Hashable) -> str:
     """Turn a label into a name that needs no quotes: lower case ASCII letters, digits and underscores."""
     return _whole(name)[:MAX_BYTES]
 
 
-def is_cut(name: Hashable) -> bool:
-    """Say whether a label is too long, so that the end of it is lost when it is normalised."""
+def is_truncated(name: Hashable) -> bool:
+    """Say whether a label is too long, so that the end of it is lost when it is normalized."""
     return len(_whole(name)) > MAX_BYTES
 
 
@@ -79,8 +79,8 @@ def _whole(name: Hashable) -> str:
     return text
 
 
-def normalise_columns(labels: Sequence[Hashable]) -> list[str]:
-    """Normalise the labels of a frame.
+def normalize_columns(labels: Sequence[Hashable]) -> list[str]:
+    """Normalize the labels of a frame.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def normalise_columns(labels: Sequence[Hashable]) -> list[str]:
     for label in labels:
         if isinstance(label, tuple):
             raise ConversionError(f"column {label!r} has several levels: flatten the columns of the frame first")
-        name = normalise(label)
+        name = normalize(label)
         if name in first:
             raise ConversionError(
                 f"columns {first[name]!r} and {label!r} would both be named {name!r} in the table: rename one of them"

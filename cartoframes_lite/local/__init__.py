@@ -14,15 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .errors import LocalServerError
-from .plan import Plan
+from cartoframes_lite.local.errors import LocalServerError
+from cartoframes_lite.local.plan import Plan
 
 if TYPE_CHECKING:
     from cartoframes_lite.credentials import Credentials
-
-    from .postgres import Cluster
-    from .server import Server
-    from .state import State
+    from cartoframes_lite.local.postgres.cluster import Cluster
+    from cartoframes_lite.local.server import Server
+    from cartoframes_lite.local.state import State
 
 __all__ = ["LocalCarto", "LocalServerError", "Plan", "start"]
 
@@ -166,11 +165,11 @@ def start(
     """
     _check(dsn, user, api_key, data_dir, rate_limit, statement_timeout_s, abandoned_upload_s)
     try:
-        from .app import create_app
-        from .connections import ConnectionLimits
-        from .postgres import open_cluster
-        from .server import Server
-        from .state import State
+        from cartoframes_lite.local.app import create_app
+        from cartoframes_lite.local.connections import ConnectionLimits
+        from cartoframes_lite.local.postgres.cluster import open_cluster
+        from cartoframes_lite.local.server import Server
+        from cartoframes_lite.local.state import State
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing == "cartoframes_lite":

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from . import LocalServerError, start
+from cartoframes_lite.local import LocalServerError, start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

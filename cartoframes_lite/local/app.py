@@ -17,23 +17,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .access import Door
-from .answers import RequestError, failure, json_answer
-from .bodies import HELD
-from .byte_budget import ByteBudget
-from .catalogue.entries import Catalogue
-from .catalogue.exports import Exports
-from .catalogue.members import Members
-from .imports.queue import Imports
-from .jobs import Jobs
-from .limits import RateLimits
-from .maps.entrance import MapsDoor
-from .maps.layergroups import Layergroups
-from .maps.refusals import explain
-from .maps.templates import Templates
-from .maps.tiles import Tiles
-from .pool import Sessions
-from .routes import (
+from cartoframes_lite.local.catalog.exports import ExportJobs
+from cartoframes_lite.local.catalog.members import Members
+from cartoframes_lite.local.catalog.visualizations import Catalog
+from cartoframes_lite.local.http.authentication import Authenticator
+from cartoframes_lite.local.http.byte_budget import ByteBudget
+from cartoframes_lite.local.http.rate_limits import RateLimits
+from cartoframes_lite.local.http.request_bodies import HELD
+from cartoframes_lite.local.http.responses import RequestError, error_response, json_response
+from cartoframes_lite.local.imports.jobs import ImportJobs
+from cartoframes_lite.local.maps.authentication import MapsAuthenticator
+from cartoframes_lite.local.maps.errors import error_status
+from cartoframes_lite.local.maps.layergroups import Layergroups
+from cartoframes_lite.local.maps.templates import Templates
+from cartoframes_lite.local.maps.tiles import Tiles
+from cartoframes_lite.local.routes import (
     api_keys,
     datasets,
     map_tiles,
@@ -45,16 +43,18 @@ from .routes import (
     sql_batch,
     sql_copy,
     static_maps,
-    synchronizations,
     tables,
     users,
     visualizations,
 )
-from .routes import exports as export_routes
-from .routes import imports as import_routes
-from .server import KEEP_ALIVE_S
-from .state import State
-from .syncs.schedule import Syncs
+from cartoframes_lite.local.routes import exports as export_routes
+from cartoframes_lite.local.routes import imports as import_routes
+from cartoframes_lite.local.routes import syncs as sync_routes
+from cartoframes_lite.local.server import KEEP_ALIVE_S
+from cartoframes_lite.local.sql.batch_jobs import Jobs
+from cartoframes_lite.local.sql.sessions import Sessions
+from cartoframes_lite.local.state import State
+from cartoframes_lite.local.syncs.schedule import Syncs
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 8192  # of URL and headers, as Node.js allows
@@ -85,15 +85,15 @@ def create_app(state: State) -> Starlette:
         Answers ``/user/{user}/api/...`` and, since there is but one user, ``/api/...``.
     """
     limits, sessions = RateLimits(state.rate_limit, state.plan.rate_limits), Sessions(state)
-    door = Door(state, limits)
+    authenticator = Authenticator(state, limits)
     jobs = Jobs(state, sessions)
-    catalogue, members = Catalogue(state), Members(state)
-    exports = Exports(state, catalogue)
-    imports = Imports(state, catalogue)
+    catalog, members = Catalog(state), Members(state)
+    exports = ExportJobs(state, catalog)
+    imports = ImportJobs(state, catalog)
     syncs = Syncs(state, imports)
     reading = Sessions(state, read_only=True)
     layergroups, templates, tiles = Layergroups(state, reading), Templates(state), Tiles(reading)
-    maps_door = MapsDoor(state, limits, layergroups, templates)
+    maps_authenticator = MapsAuthenticator(state, limits, layergroups, templates)
     state.on_reset += [layergroups.forget, tiles.forget]
     state.on_reset += [limits.forget, jobs.forget, imports.forget, syncs.forget, exports.forget]
 
@@ -110,23 +110,23 @@ def create_app(state: State) -> Starlette:
 
     app = Starlette(
         routes=[  # tried in this order: first what is asked for most
-            *sql_copy.routes(door, sessions, state),
-            *sql_batch.routes(door, jobs),
-            *sql.routes(door, sessions),
-            *named_maps.routes(state, maps_door, layergroups, templates, tiles),
-            *static_maps.routes(state, maps_door, layergroups, templates, tiles),
-            *maps.routes(state, maps_door, layergroups, reading),
-            *map_tiles.routes(maps_door, tiles),
+            *sql_copy.routes(authenticator, sessions, state),
+            *sql_batch.routes(authenticator, jobs),
+            *sql.routes(authenticator, sessions),
+            *named_maps.routes(state, maps_authenticator, layergroups, templates, tiles),
+            *static_maps.routes(state, maps_authenticator, layergroups, templates, tiles),
+            *maps.routes(state, maps_authenticator, layergroups, reading),
+            *map_tiles.routes(maps_authenticator, tiles),
             *api_keys.routes(state),
             *import_routes.routes(state, imports),
-            *synchronizations.routes(state, syncs),
-            *visualizations.routes(state, catalogue, members),
-            *tables.routes(state, catalogue, members),
-            *permissions.routes(state, catalogue, members),
-            *datasets.routes(state, catalogue),
-            *users.routes(state, catalogue),
-            *organization.routes(state, catalogue, members),
-            *export_routes.routes(state, catalogue, exports),
+            *sync_routes.routes(state, syncs),
+            *visualizations.routes(state, catalog, members),
+            *tables.routes(state, catalog, members),
+            *permissions.routes(state, catalog, members),
+            *datasets.routes(state, catalog),
+            *users.routes(state, catalog),
+            *organization.routes(state, catalog, members),
+            *export_routes.routes(state, catalog, exports),
         ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _unroutable, ClientDisconnect: _gone},
@@ -135,7 +135,7 @@ def create_app(state: State) -> Starlette:
     app.add_middleware(ExceptionMiddleware, handlers={Exception: _unexpected})
     plan = state.plan
     budget = ByteBudget(plan.body_bytes, plan.body_timeout_s, plan.idle_timeout_s)
-    app.add_middleware(Entrance, user=state.user, budget=budget)
+    app.add_middleware(AccountMiddleware, user=state.user, budget=budget)
     return app
 
 
@@ -162,12 +162,12 @@ async def _unroutable(request: Request, error: Exception) -> Response:
 def _failure(path: str, error: RequestError) -> Response:
     """Build the response to an error in the shape of the API that a path belongs to."""
     if not path.startswith(_MAPS_PATH):
-        return failure(error)
-    status, members = explain(error)
-    return json_answer(members, status=status)
+        return error_response(error)
+    status, members = error_status(error)
+    return json_response(members, status=status)
 
 
-def _announcing_keep_alive(scope: Scope, send: Send) -> Send:
+def _with_keep_alive_header(scope: Scope, send: Send) -> Send:
     """Return a `send` that tells the client how long its connection is kept, if it is to be kept at all."""
     asked = b", ".join(value for name, value in scope["headers"] if name == b"connection").lower()
     if scope["http_version"] == "1.0" or b"close" in asked:
@@ -181,7 +181,7 @@ def _announcing_keep_alive(scope: Scope, send: Send) -> Send:
     return announce
 
 
-class Entrance:
+class AccountMiddleware:
     """Turns away what does not belong here, and takes the user off the path.
 
     Parameters
@@ -205,7 +205,7 @@ class Entrance:
         if raw_path.endswith("/") and _SQL_PATH.match(raw_path):
             raw_path = raw_path[:-1]  # the same, for CARTO
         answer = self._refusal(scope, user, raw_path)
-        send = _announcing_keep_alive(scope, send)
+        send = _with_keep_alive_header(scope, send)
         if answer is not None:
             await answer(scope, receive, send)
         else:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from .connections import ConnectionLimits, ServerConfig
-from .errors import LocalServerError
+from cartoframes_lite.local.connections import ConnectionLimits, ServerConfig
+from cartoframes_lite.local.errors import LocalServerError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from psycopg.types.json import Jsonb
 
-from . import grants as key_grants
-from . import roles
-from .clock import Clock
-from .logins import Connection, connect
-from .plan import Plan
+from cartoframes_lite.local.clock import Clock
+from cartoframes_lite.local.plan import Plan
+from cartoframes_lite.local.postgres import grants as key_grants
+from cartoframes_lite.local.postgres import roles
+from cartoframes_lite.local.postgres.logins import Connection, connect
 
 if TYPE_CHECKING:
-    from .postgres import Cluster
+    from cartoframes_lite.local.postgres.cluster import Cluster
 
 _NAMESPACE = uuid.UUID("4b1d6a52-8f0e-5b8b-9d9b-5c3f0a7be6d1")
 DEFAULT_PUBLIC = "default_public"

@@ -1,6 +1,6 @@
 """Many rows up and down with the workers of a Dask cluster, against one process.
 
-    python tests/benchmarks/dask_rows.py [--rows 20000000] [--workers 2] [--chunk-rows 250000]
+    python -m tests.benchmarks.dask_rows [--rows 20000000] [--workers 2] [--chunk-rows 250000]
 
 The account has CARTO's time limit for statements, so that the publish runs as a batch job. One process writes and reads
 the same rows from and into frames of the same size, or a part of them with --one-process-rows. Take the ratios.
@@ -19,9 +19,9 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 from distributed import Client, LocalCluster
-from server import server
 
 import cartoframes_lite as cfl
+from tests.benchmarks.server_process import server
 
 STATEMENT_TIMEOUT_S = 25.0
 

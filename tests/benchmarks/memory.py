@@ -1,6 +1,6 @@
 """Peak memory of a chunked read of a table of any length, and of writing one frame. Linux only.
 
-    python tests/benchmarks/memory.py [--rows 5000000] [--chunksize 50000] [--written-rows 1000000]
+    python -m tests.benchmarks.memory [--rows 5000000] [--chunksize 50000] [--written-rows 1000000]
 
 Prints by how much the resident memory of this process grows while it reads a tenth of the rows and all of them, and
 while it writes a frame: into a new table, in place of the rows of a table, and behind them.
@@ -17,9 +17,9 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-from server import server
 
 import cartoframes_lite as cfl
+from tests.benchmarks.server_process import server
 
 _QUERY = """
 SELECT n AS id, 'place number ' || n AS name, n / 7.0::float8 AS height, n % 2 = 0 AS active,

@@ -1,6 +1,6 @@
 """Reading and writing 300,000 rows against the limits of the wire, and against geopandas on the same PostgreSQL.
 
-    python tests/benchmarks/speed.py [--rows 300000] [--repeat 5]
+    python -m tests.benchmarks.speed [--rows 300000] [--repeat 5]
 
 Each figure is the best of the repeats, all in one run; take the ratios, not the seconds.
 """
@@ -17,15 +17,15 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import sqlalchemy
-from server import server
 
 import cartoframes_lite as cfl
 from cartoframes_lite._codec.copybinary import encode
-from cartoframes_lite._codec.payload import prepare, with_carto_columns
-from cartoframes_lite._codec.publishing_sql import Staged, publish_new
-from cartoframes_lite._codec.staging_sql import create_staging
-from cartoframes_lite._codec.statements import copy_in
 from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.write.payload import prepare, with_carto_columns
+from cartoframes_lite.write.publishing_sql import Staged, publish_new
+from cartoframes_lite.write.staging_sql import create_staging
+from cartoframes_lite.write.statements import copy_in
+from tests.benchmarks.server_process import server
 
 
 def frame_of(rows: int) -> gpd.GeoDataFrame:
@@ -94,7 +94,7 @@ class Measurement:
     def post(self) -> None:
         """POST ready-made bytes, and publish."""
         self.client.sql.send("DROP TABLE IF EXISTS posted")
-        create = create_staging("public", "stage", self.payload.columns, keyed=True)
+        create = create_staging("public", "stage", self.payload.columns, with_primary_key=True)
         oid = int(self.client.sql.send(create)["rows"][0]["oid"])
         self.client.copy.copy_from(copy_in('"stage"'), lambda: iter(self.binary))
         staged = Staged("stage", oid, self.payload.rows)

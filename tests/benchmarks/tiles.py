@@ -1,6 +1,6 @@
 """Vector tiles of a million points against the bare ST_AsMVT query, which is asked over one open connection.
 
-    python tests/benchmarks/tiles.py [--points 1000000] [--scale 1]
+    python -m tests.benchmarks.tiles [--points 1000000] [--scale 1]
 
 Each tile is fetched once over one HTTP connection that is kept, and queried once straight from PostgreSQL, in turn and
 in changing order, with the same envelope, margin, columns and role. Take the ratios: both share the machine's noise.
@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
-from server import server
 
 import cartoframes_lite as cfl
 from cartoframes_lite.credentials import Credentials
+from tests.benchmarks.server_process import server
 
 # How many tiles of a zoom there are in a sample: of low zooms there are few, and they take seconds.
 TILES = {0: 1, 3: 12, 6: 100, 9: 100, 12: 100, 14: 100}

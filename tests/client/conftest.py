@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cartoframes_lite._client.transport import Transport
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite.credentials import Credentials
 
 KEY = "s3cret-key"
@@ -55,7 +55,7 @@ def response(status: str, body: bytes = b"", *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def answering(raw: bytes) -> Script:
+def respond_with(raw: bytes) -> Script:
     """Make a script that reads a request of any kind and answers."""
 
     def script(connection: socket.socket) -> None:
@@ -67,7 +67,7 @@ def answering(raw: bytes) -> Script:
     return script
 
 
-class Wire:
+class ScriptedServer:
     """Runs one script for each connection, in order."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Wire:
 
     def play(self, *scripts: Script | bytes) -> Transport:
         """Start, and give a transport to this server that does not really sleep."""
-        self.scripts = [answering(item) if isinstance(item, bytes) else item for item in scripts]
+        self.scripts = [respond_with(item) if isinstance(item, bytes) else item for item in scripts]
         self._thread.start()
         credentials = Credentials("ann", KEY, base_url=self.base_url)
         return Transport(
@@ -115,7 +115,7 @@ class Wire:
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
-    server = Wire()
+def scripted_server() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
     yield server
     server.close()

@@ -6,15 +6,14 @@ import pytest
 
 from cartoframes_lite._client.exports import Export, Exports
 from cartoframes_lite.errors import ConnectionFailed, JobError, NotFound
-
-from .conftest import KEY, Wire, response
+from tests.client.conftest import KEY, ScriptedServer, response
 
 EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cartoframes_lite._client.jobs._FIRST_S", 0.0)
+    monkeypatch.setattr("cartoframes_lite._client.polling._FIRST_S", 0.0)
 
 
 def state(name: str, url: str = "") -> bytes:
@@ -22,23 +21,25 @@ def state(name: str, url: str = "") -> bytes:
 
 
 @pytest.mark.usefixtures("no_pause")
-def test_uploading_is_not_an_end(wire: Wire) -> None:
+def test_uploading_is_not_an_end(scripted_server: ScriptedServer) -> None:
     states = [state("pending"), state("exporting"), state("uploading"), state("complete", "http://x/y.carto")]
-    assert Exports(wire.play(*states)).wait("e", progress=False) == Export("e", "complete", "http://x/y.carto")
+    assert Exports(scripted_server.play(*states)).wait("e", progress=False) == Export(
+        "e", "complete", "http://x/y.carto"
+    )
 
 
-def test_a_failure(wire: Wire) -> None:
+def test_a_failure(scripted_server: ScriptedServer) -> None:
     with pytest.raises(JobError, match="export e failed on the server"):
-        Exports(wire.play(state("failure"))).wait("e")
+        Exports(scripted_server.play(state("failure"))).wait("e")
 
 
-def test_the_key_does_not_go_to_where_the_file_is(wire: Wire, tmp_path: Path) -> None:
-    service = Exports(wire.play(response("200 OK", EMPTY_ZIP)))
-    export = Export("e", "complete", f"{wire.base_url}/files/y.carto")
+def test_the_key_does_not_go_to_where_the_file_is(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+    service = Exports(scripted_server.play(response("200 OK", EMPTY_ZIP)))
+    export = Export("e", "complete", f"{scripted_server.base_url}/files/y.carto")
     assert service.download(export, tmp_path / "y.carto", progress=False) == len(EMPTY_ZIP)
-    wire.close()
-    assert b"authorization" not in wire.heads[0].lower()
-    assert KEY.encode() not in wire.heads[0]
+    scripted_server.close()
+    assert b"authorization" not in scripted_server.heads[0].lower()
+    assert KEY.encode() not in scripted_server.heads[0]
     assert (tmp_path / "y.carto").read_bytes() == EMPTY_ZIP
 
 
@@ -50,8 +51,10 @@ def test_the_key_does_not_go_to_where_the_file_is(wire: Wire, tmp_path: Path) ->
         (response("404 Not Found"), NotFound),
     ],
 )
-def test_what_is_not_the_whole_file_leaves_none(raw: bytes, error: type[Exception], wire: Wire, tmp_path: Path) -> None:
-    service = Exports(wire.play(raw))
+def test_what_is_not_the_whole_file_leaves_none(
+    raw: bytes, error: type[Exception], scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
+    service = Exports(scripted_server.play(raw))
     with pytest.raises(error):
-        service.download(Export("e", "complete", f"{wire.base_url}/y"), tmp_path / "y.carto", progress=False)
+        service.download(Export("e", "complete", f"{scripted_server.base_url}/y"), tmp_path / "y.carto", progress=False)
     assert list(tmp_path.iterdir()) == []

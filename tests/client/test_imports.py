@@ -25,8 +25,7 @@ from cartoframes_lite.errors import (
     ServerError,
     SQLError,
 )
-
-from .conftest import Wire, read_head, response
+from tests.client.conftest import ScriptedServer, read_head, response
 
 STARTED = response("200 OK", b'{"item_queue_id": "1f", "success": true}')
 
@@ -35,13 +34,13 @@ def job(state: str, **members: object) -> bytes:
     return response("200 OK", json.dumps({"id": "1f", "state": state, **members}).encode())
 
 
-def test_booleans_of_a_file_are_texts_in_lower_case(wire: Wire, tmp_path: Path) -> None:
+def test_booleans_of_a_file_are_texts_in_lower_case(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     path = tmp_path / "My File.CSV"
     path.write_bytes(b"a,b\n1,2\n")
     options = ImportOptions("link", "skip", type_guessing=False, content_guessing=True, create_map=True)
-    assert Imports(wire.play(STARTED)).create_from_file(path, options) == "1f"
-    wire.close()
-    head, _, body = wire.heads[0].partition(b"\r\n\r\n")
+    assert Imports(scripted_server.play(STARTED)).create_from_file(path, options) == "1f"
+    scripted_server.close()
+    head, _, body = scripted_server.heads[0].partition(b"\r\n\r\n")
     line = head.split(b"\r\n")[0].decode()
     for parameter in (
         "type_guessing=false",
@@ -58,10 +57,10 @@ def test_booleans_of_a_file_are_texts_in_lower_case(wire: Wire, tmp_path: Path) 
     assert int(re.search(rb"(?i)content-length: (\d+)", head)[1]) == len(body)  # type: ignore[index]  # it is there
 
 
-def test_booleans_of_a_url_are_those_of_json(wire: Wire) -> None:
-    Imports(wire.play(STARTED)).create_from_url("https://example.com/Data.CSV?Token=aB", ImportOptions())
-    wire.close()
-    assert json.loads(wire.heads[0].partition(b"\r\n\r\n")[2]) == {
+def test_booleans_of_a_url_are_those_of_json(scripted_server: ScriptedServer) -> None:
+    Imports(scripted_server.play(STARTED)).create_from_url("https://example.com/Data.CSV?Token=aB", ImportOptions())
+    scripted_server.close()
+    assert json.loads(scripted_server.heads[0].partition(b"\r\n\r\n")[2]) == {
         "url": "https://example.com/Data.CSV?Token=aB",
         "type_guessing": True,
         "quoted_fields_guessing": True,
@@ -70,7 +69,7 @@ def test_booleans_of_a_url_are_those_of_json(wire: Wire) -> None:
     }
 
 
-def test_a_large_file_is_not_read_into_memory(wire: Wire, tmp_path: Path) -> None:
+def test_a_large_file_is_not_read_into_memory(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     size = 200 << 20
     path = tmp_path / "large.csv"
     with path.open("wb") as file:
@@ -86,7 +85,7 @@ def test_a_large_file_is_not_read_into_memory(wire: Wire, tmp_path: Path) -> Non
             missing -= len(connection.recv(1 << 20))
         connection.sendall(STARTED)
 
-    service = Imports(wire.play(swallow))
+    service = Imports(scripted_server.play(swallow))
     tracemalloc.start()
     try:
         service.create_from_file(path, ImportOptions(), progress=False)
@@ -102,47 +101,47 @@ def test_a_large_file_is_not_read_into_memory(wire: Wire, tmp_path: Path) -> Non
     [(None, None), ("Stations", "Stations"), ("Stations.CSV", "Stations"), ("v1.2", "v1.2")],
 )
 def test_a_name_for_the_table_leaves_that_of_the_file(
-    name: str | None, table_name: str | None, wire: Wire, tmp_path: Path
+    name: str | None, table_name: str | None, scripted_server: ScriptedServer, tmp_path: Path
 ) -> None:
     (tmp_path / "X y.csv").write_bytes(b"a\n1\n")
-    Imports(wire.play(STARTED)).create_from_file(tmp_path / "X y.csv", ImportOptions(), name=name)
-    wire.close()
-    assert b'filename="X y.csv"' in wire.heads[0]
-    query = parse_qs(urlsplit(wire.heads[0].split(b" ")[1].decode()).query)
+    Imports(scripted_server.play(STARTED)).create_from_file(tmp_path / "X y.csv", ImportOptions(), name=name)
+    scripted_server.close()
+    assert b'filename="X y.csv"' in scripted_server.heads[0]
+    query = parse_qs(urlsplit(scripted_server.heads[0].split(b" ")[1].decode()).query)
     assert query.get("table_name") == (None if table_name is None else [table_name])
 
 
-def test_files_whose_descriptor_is_that_of_another(wire: Wire, tmp_path: Path) -> None:
+def test_files_whose_descriptor_is_that_of_another(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     content = b"a,b\n" + b"1,2\n" * 1000
     (tmp_path / "x.gz").write_bytes(gzip.compress(content))
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.csv", content)
-    service = Imports(wire.play(*[STARTED] * 3))
+    service = Imports(scripted_server.play(*[STARTED] * 3))
     with gzip.open(tmp_path / "x.gz") as packed, zipfile.ZipFile(tmp_path / "x.zip").open("x.csv") as member:
         for file in (packed, member, io.BufferedReader(io.BytesIO(content))):  # type: ignore[arg-type]  # BytesIO is raw
             service.create_from_file(file, ImportOptions(), name="x.csv")  # type: ignore[arg-type]  # GzipFile reads
-    wire.close()
-    assert all(content in head for head in wire.heads)
+    scripted_server.close()
+    assert all(content in head for head in scripted_server.heads)
 
 
-def test_a_pipe_cannot_be_sent(wire: Wire) -> None:
+def test_a_pipe_cannot_be_sent(scripted_server: ScriptedServer) -> None:
     read, write = os.pipe()
     os.close(write)
     with os.fdopen(read, "rb") as pipe, pytest.raises(ValueError, match="rewound"):
-        Imports(wire.play()).create_from_file(pipe, ImportOptions(), name="x.csv")
+        Imports(scripted_server.play()).create_from_file(pipe, ImportOptions(), name="x.csv")
 
 
-def test_a_file_object_is_sent_from_its_beginning_and_left_open(wire: Wire) -> None:
+def test_a_file_object_is_sent_from_its_beginning_and_left_open(scripted_server: ScriptedServer) -> None:
     file = io.BytesIO(b"a\n1\n")
     file.read()
-    Imports(wire.play(STARTED)).create_from_file(file, ImportOptions(), name="x.csv")
-    wire.close()
-    assert b"a\n1\n" in wire.heads[0]
+    Imports(scripted_server.play(STARTED)).create_from_file(file, ImportOptions(), name="x.csv")
+    scripted_server.close()
+    assert b"a\n1\n" in scripted_server.heads[0]
     assert not file.closed
 
 
-def test_what_cannot_be_sent_is_refused_before_any_request(wire: Wire, tmp_path: Path) -> None:
-    service = Imports(wire.play())
+def test_what_cannot_be_sent_is_refused_before_any_request(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+    service = Imports(scripted_server.play())
     with pytest.raises(FileNotFoundError):
         service.create_from_file(tmp_path / "nope.csv", ImportOptions())
     with pytest.raises(IsADirectoryError):
@@ -160,87 +159,91 @@ def test_unknown_options_are_refused_here() -> None:
         ImportOptions(collision_strategy="replace")  # type: ignore[arg-type]  # what is tested
 
 
-def test_a_turned_away_upload_is_sent_again_from_the_beginning(wire: Wire, tmp_path: Path) -> None:
+def test_a_turned_away_upload_is_sent_again_from_the_beginning(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"a\n1\n")
     busy = response("429 Too Many Requests", b'{"errors": {"imports": "slots"}}')
-    Imports(wire.play(busy, STARTED)).create_from_file(path, ImportOptions())
-    wire.close()
-    assert b"a\n1\n" in wire.heads[1]
-    assert len(wire.slept) == 1
+    Imports(scripted_server.play(busy, STARTED)).create_from_file(path, ImportOptions())
+    scripted_server.close()
+    assert b"a\n1\n" in scripted_server.heads[1]
+    assert len(scripted_server.slept) == 1
 
 
-def test_all_slots_taken_for_long(wire: Wire) -> None:
+def test_all_slots_taken_for_long(scripted_server: ScriptedServer) -> None:
     busy = response("429 Too Many Requests", b'{"errors": {"imports": "your allowed 3 import slots"}}')
     with pytest.raises(RateLimited, match="your allowed 3 import slots"):
-        Imports(wire.play(*[busy] * 50)).create_from_url("http://x", ImportOptions())
+        Imports(scripted_server.play(*[busy] * 50)).create_from_url("http://x", ImportOptions())
 
 
-def test_a_refused_parameter(wire: Wire) -> None:
+def test_a_refused_parameter(scripted_server: ScriptedServer) -> None:
     refused = response("400 Bad Request", b'{"errors": {"imports": "Unknown value"}}')
     with pytest.raises(SQLError, match="imports: Unknown value"):
-        Imports(wire.play(refused)).create_from_url("http://x", ImportOptions())
+        Imports(scripted_server.play(refused)).create_from_url("http://x", ImportOptions())
 
 
-def test_an_answer_without_a_job(wire: Wire) -> None:
+def test_an_answer_without_a_job(scripted_server: ScriptedServer) -> None:
     with pytest.raises(JobError, match="not begun"):
-        Imports(wire.play(response("200 OK", b'{"success": false}'))).create_from_url("http://x", ImportOptions())
+        Imports(scripted_server.play(response("200 OK", b'{"success": false}'))).create_from_url(
+            "http://x", ImportOptions()
+        )
 
 
 @pytest.mark.parametrize(
     "answered", [response("502 Bad Gateway", b"bad"), response("200 OK", b"{}"), response("200 OK")]
 )
-def test_an_answer_that_was_lost(answered: bytes, wire: Wire) -> None:
+def test_an_answer_that_was_lost(answered: bytes, scripted_server: ScriptedServer) -> None:
     with pytest.raises((ConnectionFailed, ServerError)) as raised:
-        Imports(wire.play(answered)).create_from_url("http://x", ImportOptions())
+        Imports(scripted_server.play(answered)).create_from_url("http://x", ImportOptions())
     assert "may have begun all the same: look at list_imports()" in raised.value.__notes__[0]
 
 
-def test_another_key_is_told_what_it_needs(wire: Wire) -> None:
-    service = Imports(wire.play(response("401 Unauthorized"), response("200 OK", b'{"result": []}')))
+def test_another_key_is_told_what_it_needs(scripted_server: ScriptedServer) -> None:
+    service = Imports(scripted_server.play(response("401 Unauthorized"), response("200 OK", b'{"result": []}')))
     with pytest.raises(PermissionDenied, match="importing takes the master key"):
         service.create_from_url("http://x", ImportOptions())
 
 
-def test_waiting_goes_on_through_states_that_are_not_final(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cartoframes_lite._client.jobs._FIRST_S", 0.0)
+def test_waiting_goes_on_through_states_that_are_not_final(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cartoframes_lite._client.polling._FIRST_S", 0.0)
     states = [job("enqueued"), job("guessing"), job("a new state"), job("complete", table_name="t", success=True)]
-    done = Imports(wire.play(*states)).wait("1f", progress=False)
+    done = Imports(scripted_server.play(*states)).wait("1f", progress=False)
     assert (done.state, done.table_name, done.done, done.error) == ("complete", "t", True, None)
 
 
 @pytest.mark.parametrize("state", ["failure", "stuck"])
-def test_a_failure_has_the_words_of_the_server(state: str, wire: Wire) -> None:
+def test_a_failure_has_the_words_of_the_server(state: str, scripted_server: ScriptedServer) -> None:
     told = {"title": "Empty file", "what_about": "There is nothing in it.", "source": "user"}
     answer = job(state, error_code=1005, get_error_text=told, display_name="x.csv")
     with pytest.raises(ImportFailed, match=r"x\.csv: Empty file \(code 1005\)\nThere is nothing") as caught:
-        Imports(wire.play(answer)).wait("1f")
+        Imports(scripted_server.play(answer)).wait("1f")
     error = caught.value
     assert (error.code, error.title, error.what_about, error.source) == (1005, "Empty file", told["what_about"], "user")
 
 
-def test_a_failure_that_the_server_does_not_explain_has_its_title(wire: Wire) -> None:
+def test_a_failure_that_the_server_does_not_explain_has_its_title(scripted_server: ScriptedServer) -> None:
     with pytest.raises(ImportFailed) as caught:
-        Imports(wire.play(job("failure", error_code=6668, get_error_text="n/a"))).wait("1f")
+        Imports(scripted_server.play(job("failure", error_code=6668, get_error_text="n/a"))).wait("1f")
     assert caught.value.title == TITLES[6668] == "Too many table rows"
 
 
-def test_not_done_in_time(wire: Wire) -> None:
+def test_not_done_in_time(scripted_server: ScriptedServer) -> None:
     with pytest.raises(JobTimeout, match=r"import 1f is not done after 0 s; it goes on on the server"):
-        Imports(wire.play(job("importing"))).wait("1f", timeout_s=0)
+        Imports(scripted_server.play(job("importing"))).wait("1f", timeout_s=0)
 
 
-def test_a_password_that_the_server_repeats_is_taken_out(wire: Wire) -> None:
+def test_a_password_that_the_server_repeats_is_taken_out(scripted_server: ScriptedServer) -> None:
     from cartoframes_lite._client.imports import without_passwords
 
     refused = response("400 Bad Request", b'{"errors": {"imports": "cannot log in with pa55"}}')
     connector = {"connector": {"provider": "postgres", "connection": {"password": "pa55"}}, "table": "t"}
-    service = Imports(wire.play(refused))
+    service = Imports(scripted_server.play(refused))
     with pytest.raises(SQLError, match=r"log in with \*\*\*") as caught, without_passwords(connector):
         service.create_from_connector(connector, ImportOptions())
     assert "pa55" not in repr(caught.value)
-    wire.close()
-    sent = json.loads(wire.heads[0].partition(b"\r\n\r\n")[2])
+    scripted_server.close()
+    sent = json.loads(scripted_server.heads[0].partition(b"\r\n\r\n")[2])
     assert sent["connector"] == {"provider": "postgres", "connection": {"password": "pa55"}, "table": "t"}
 
 

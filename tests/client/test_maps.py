@@ -10,8 +10,7 @@ import cartoframes_lite as cfl
 from cartoframes_lite._client.maps import Maps
 from cartoframes_lite.errors import NotFound, PermissionDenied, SQLError
 from cartoframes_lite.maps import AnonymousMap, NamedMap
-
-from .conftest import KEY, Wire, response
+from tests.client.conftest import KEY, ScriptedServer, response
 
 LAYER = {"type": "cartodb", "options": {"sql": "SELECT 1"}}
 METADATA = {"layers": [{"type": "mapnik", "id": name} for name in "abc"]}
@@ -25,24 +24,24 @@ def group(identity: str = "abc:1", **members: object) -> bytes:
     return response("200 OK", json.dumps(answer).encode())
 
 
-def account(wire: Wire, key: str | None = KEY) -> cfl.Credentials:
-    return cfl.Credentials("ann", key, base_url=wire.base_url)
+def account(scripted_server: ScriptedServer, key: str | None = KEY) -> cfl.Credentials:
+    return cfl.Credentials("ann", key, base_url=scripted_server.base_url)
 
 
-def lines(wire: Wire) -> list[str]:
-    wire.close()
-    return [head.split(b"\r\n")[0].decode() for head in wire.heads]
+def lines(scripted_server: ScriptedServer) -> list[str]:
+    scripted_server.close()
+    return [head.split(b"\r\n")[0].decode() for head in scripted_server.heads]
 
 
-def test_a_map_is_instantiated_when_it_is_first_used_and_once(wire: Wire) -> None:
-    wire.play(group())
-    shown = AnonymousMap([LAYER], account(wire))
+def test_a_map_is_instantiated_when_it_is_first_used_and_once(scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group())
+    shown = AnonymousMap([LAYER], account(scripted_server))
     assert shown.layergroup_id == "abc:1"
     assert shown.metadata == METADATA
-    assert lines(wire) == ["POST /user/ann/api/v1/map HTTP/1.1"]
-    sent = json.loads(wire.heads[0].partition(b"\r\n\r\n")[2])
+    assert lines(scripted_server) == ["POST /user/ann/api/v1/map HTTP/1.1"]
+    sent = json.loads(scripted_server.heads[0].partition(b"\r\n\r\n")[2])
     assert sent["layers"] == [LAYER]
-    assert KEY.encode() not in wire.heads[0]
+    assert KEY.encode() not in scripted_server.heads[0]
 
 
 @pytest.mark.parametrize(
@@ -57,35 +56,35 @@ def test_a_map_is_instantiated_when_it_is_first_used_and_once(wire: Wire) -> Non
         ({"layer": np.int64(1), "format": "grid.json"}, "abc:1/1/{z}/{x}/{y}.grid.json"),
     ],
 )
-def test_urls_of_tiles(arguments: dict[str, object], path: str, wire: Wire) -> None:
-    wire.play(group(), PRIVATE)
-    url = AnonymousMap([LAYER], account(wire)).tile_url(**arguments)  # type: ignore[arg-type]  # of several types
-    assert url == f"{wire.base_url}/api/v1/map/{path}?api_key={KEY}"
+def test_urls_of_tiles(arguments: dict[str, object], path: str, scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group(), PRIVATE)
+    url = AnonymousMap([LAYER], account(scripted_server)).tile_url(**arguments)  # type: ignore[arg-type]  # of several types
+    assert url == f"{scripted_server.base_url}/api/v1/map/{path}?api_key={KEY}"
 
 
-def test_a_public_map_has_no_key_in_its_urls(wire: Wire) -> None:
-    wire.play(group())
-    provider = AnonymousMap([LAYER], account(wire, None)).tile_provider()
+def test_a_public_map_has_no_key_in_its_urls(scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group())
+    provider = AnonymousMap([LAYER], account(scripted_server, None)).tile_provider()
     assert isinstance(provider, TileProvider)
-    assert provider.build_url(x=1, y=2, z=3) == f"{wire.base_url}/api/v1/map/abc:1/3/1/2.png"
+    assert provider.build_url(x=1, y=2, z=3) == f"{scripted_server.base_url}/api/v1/map/abc:1/3/1/2.png"
     assert "CARTO" in provider.attribution
 
 
-def test_what_everybody_may_see_has_no_key_in_its_urls(wire: Wire) -> None:
-    wire.play(group(), group())
-    shown = AnonymousMap([LAYER], account(wire))
+def test_what_everybody_may_see_has_no_key_in_its_urls(scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group(), group())
+    shown = AnonymousMap([LAYER], account(scripted_server))
     assert KEY not in shown.tile_url()
     assert KEY not in shown.tile_url(0, "mvt")  # it was asked for once
-    ours, everybodys = wire.heads  # the same question, without the key
+    ours, everybodys = scripted_server.heads  # the same question, without the key
     assert ours.partition(b"\r\n\r\n")[2] == everybodys.partition(b"\r\n\r\n")[2]
     assert everybodys.startswith(b"POST /user/ann/api/v1/map HTTP/1.1")
     assert ours.partition(b"uthorization: ")[2] != everybodys.partition(b"uthorization: ")[2]
 
 
-def test_subdomains_of_a_content_delivery_network(wire: Wire) -> None:
+def test_subdomains_of_a_content_delivery_network(scripted_server: ScriptedServer) -> None:
     templates = {"http": {"url": "http://{s}.tiles.example", "subdomains": ["a", "b"]}}
-    wire.play(group(cdn_url={"templates": templates}))
-    shown = AnonymousMap([LAYER], account(wire, None))
+    scripted_server.play(group(cdn_url={"templates": templates}))
+    shown = AnonymousMap([LAYER], account(scripted_server, None))
     assert shown.tile_url() == "http://a.tiles.example/ann/api/v1/map/abc:1/{z}/{x}/{y}.png"
     provider = shown.tile_provider()
     assert provider.url == "http://{s}.tiles.example/ann/api/v1/map/abc:1/{z}/{x}/{y}.png"
@@ -93,10 +92,10 @@ def test_subdomains_of_a_content_delivery_network(wire: Wire) -> None:
     assert provider.build_url(x=1, y=2, z=3) == "http://a.tiles.example/ann/api/v1/map/abc:1/3/1/2.png"
 
 
-def test_the_key_that_the_server_puts_into_its_urls_is_taken_out(wire: Wire) -> None:
+def test_the_key_that_the_server_puts_into_its_urls_is_taken_out(scripted_server: ScriptedServer) -> None:
     url = f"http://x/{{z}}/{{x}}/{{y}}.png?api_key={KEY}"
-    wire.play(group(metadata={"url": {"raster": {"urlTemplate": url}}, "all": [url + "&a=1"]}))
-    metadata = AnonymousMap([LAYER], account(wire)).metadata
+    scripted_server.play(group(metadata={"url": {"raster": {"urlTemplate": url}}, "all": [url + "&a=1"]}))
+    metadata = AnonymousMap([LAYER], account(scripted_server)).metadata
     assert KEY not in str(metadata)
     assert metadata["all"] == ["http://x/{z}/{x}/{y}.png?a=1"]
 
@@ -104,48 +103,50 @@ def test_the_key_that_the_server_puts_into_its_urls_is_taken_out(wire: Wire) -> 
 @pytest.mark.parametrize(
     ("layer", "format"), [(3, "png"), (-1, "mvt"), ([0, 9], "png"), (None, "grid.json"), (0, "gif")]
 )
-def test_tiles_that_there_are_not(layer: object, format: object, wire: Wire) -> None:
-    wire.play(group())
-    shown = AnonymousMap([LAYER], account(wire, None))
+def test_tiles_that_there_are_not(layer: object, format: object, scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group())
+    shown = AnonymousMap([LAYER], account(scripted_server, None))
     with pytest.raises(ValueError, match=r"layer|format"):
         shown.tile_url(layer, format)  # type: ignore[arg-type]  # the wrong ones
 
 
-def test_filters_make_a_map_of_their_own(wire: Wire) -> None:
+def test_filters_make_a_map_of_their_own(scripted_server: ScriptedServer) -> None:
     figures = response("200 OK", FORMULA)
-    wire.play(group(), figures, group("filtered:1"), figures, figures)
-    shown = AnonymousMap([LAYER], account(wire))
+    scripted_server.play(group(), figures, group("filtered:1"), figures, figures)
+    shown = AnonymousMap([LAYER], account(scripted_server))
     assert shown.dataview("count") == 7
     assert shown.dataview("count", filters={"names": {"accept": ["x"]}}) == 7
     assert shown.dataview("a/b", filters={"names": {"accept": ["x"]}}, own_filter=False) == 7
-    asked = lines(wire)
+    asked = lines(scripted_server)
     assert "filters=%7B%22dataviews%22%3A+%7B%22names%22%3A+%7B%22accept%22%3A+%5B%22x%22%5D%7D%7D%7D" in asked[2]
     assert asked[3].startswith("GET /user/ann/api/v1/map/filtered:1/dataview/count?own_filter=1")
     assert asked[4].startswith("GET /user/ann/api/v1/map/filtered:1/dataview/a%2Fb?own_filter=0")
 
 
-def test_the_token_of_a_named_map_is_in_its_urls_and_the_key_is_not(wire: Wire) -> None:
-    wire.play(group("ann@t@abc:1"))
-    shown = NamedMap("t", account(wire)).instantiate({"color": "red"}, "to ken")
-    assert shown.tile_url() == f"{wire.base_url}/api/v1/map/ann@t@abc:1/{{z}}/{{x}}/{{y}}.png?auth_token=to+ken"
-    assert lines(wire) == ["POST /user/ann/api/v1/map/named/t?auth_token=to+ken HTTP/1.1"]
-    assert json.loads(wire.heads[0].partition(b"\r\n\r\n")[2]) == {"color": "red"}
+def test_the_token_of_a_named_map_is_in_its_urls_and_the_key_is_not(scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group("ann@t@abc:1"))
+    shown = NamedMap("t", account(scripted_server)).instantiate({"color": "red"}, "to ken")
+    assert (
+        shown.tile_url() == f"{scripted_server.base_url}/api/v1/map/ann@t@abc:1/{{z}}/{{x}}/{{y}}.png?auth_token=to+ken"
+    )
+    assert lines(scripted_server) == ["POST /user/ann/api/v1/map/named/t?auth_token=to+ken HTTP/1.1"]
+    assert json.loads(scripted_server.heads[0].partition(b"\r\n\r\n")[2]) == {"color": "red"}
 
 
-def test_a_map_that_the_server_has_forgotten_is_told_once_more(wire: Wire) -> None:
-    wire.play(group(), response("400 Bad Request", GONE), group("abc:2"), response("200 OK", FORMULA))
-    assert AnonymousMap([LAYER], account(wire)).dataview("count", bbox=(-10, -20, 10, 20)) == 7
-    first, _, _, last = lines(wire)
+def test_a_map_that_the_server_has_forgotten_is_told_once_more(scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group(), response("400 Bad Request", GONE), group("abc:2"), response("200 OK", FORMULA))
+    assert AnonymousMap([LAYER], account(scripted_server)).dataview("count", bbox=(-10, -20, 10, 20)) == 7
+    first, _, _, last = lines(scripted_server)
     assert first.startswith("POST")
     assert last.startswith("GET /user/ann/api/v1/map/abc:2/dataview/count?")
     assert "bbox=-10%2C-20%2C10%2C20" in last
     assert KEY not in last
 
 
-def test_only_once(wire: Wire) -> None:
-    wire.play(group(), response("404 Not Found", GONE), group(), response("404 Not Found", GONE))
+def test_only_once(scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group(), response("404 Not Found", GONE), group(), response("404 Not Found", GONE))
     with pytest.raises(NotFound, match="nonexistent map"):
-        AnonymousMap([LAYER], account(wire)).attributes(0, 1)
+        AnonymousMap([LAYER], account(scripted_server)).attributes(0, 1)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +157,9 @@ def test_only_once(wire: Wire) -> None:
         ({"type": "search", "categories": []}, []),
     ],
 )
-def test_figures_are_frames(answer: dict[str, object], rows: list[object], wire: Wire) -> None:
-    wire.play(group(), response("200 OK", json.dumps(answer).encode()))
-    frame = AnonymousMap([LAYER], account(wire)).dataview("d")
+def test_figures_are_frames(answer: dict[str, object], rows: list[object], scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group(), response("200 OK", json.dumps(answer).encode()))
+    frame = AnonymousMap([LAYER], account(scripted_server)).dataview("d")
     assert frame.to_dict("records") == rows  # type: ignore[union-attr]  # it is a frame
 
 
@@ -169,28 +170,30 @@ def test_figures_are_frames(answer: dict[str, object], rows: list[object], wire:
         ({"bbox": (-10, -20.5, 10, 20), "format": "jpg"}, "static/bbox/abc:1/-10,-20.5,10,20/200/100.jpg"),
     ],
 )
-def test_pictures(arguments: dict[str, object], path: str, wire: Wire) -> None:
-    wire.play(group(), response("200 OK", b"picture"))
-    shown = AnonymousMap([LAYER], account(wire))
+def test_pictures(arguments: dict[str, object], path: str, scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group(), response("200 OK", b"picture"))
+    shown = AnonymousMap([LAYER], account(scripted_server))
     assert shown.static_image(200, 100, **arguments) == b"picture"  # type: ignore[arg-type]  # of several types
-    assert lines(wire)[1] == f"GET /user/ann/api/v1/map/{path} HTTP/1.1"  # the key is in the header
+    assert lines(scripted_server)[1] == f"GET /user/ann/api/v1/map/{path} HTTP/1.1"  # the key is in the header
 
 
 @pytest.mark.parametrize("arguments", [{}, {"zoom": 1}, {"center": (1, 2)}, {"bbox": (1, 2, 3, 4), "center": (1, 2)}])
-def test_a_picture_needs_a_place(arguments: dict[str, object], wire: Wire) -> None:
-    wire.play()
+def test_a_picture_needs_a_place(arguments: dict[str, object], scripted_server: ScriptedServer) -> None:
+    scripted_server.play()
     with pytest.raises(ValueError, match="center and zoom, or bbox"):
-        AnonymousMap([LAYER], account(wire)).static_image(1, 1, **arguments)  # type: ignore[arg-type]  # tested
+        AnonymousMap([LAYER], account(scripted_server)).static_image(1, 1, **arguments)  # type: ignore[arg-type]  # tested
 
 
 @pytest.mark.parametrize(
     "bbox", [(0, 0, 1), (0, 0, 1, float("nan")), (10, 0, 0, 10), (0, 10, 10, 0), (170, 0, -170, 1)]
 )
-def test_what_is_no_box_is_refused_at_once(bbox: tuple[float, float, float, float], wire: Wire) -> None:
-    wire.play()
-    shown = AnonymousMap([LAYER], account(wire))
+def test_what_is_no_box_is_refused_at_once(
+    bbox: tuple[float, float, float, float], scripted_server: ScriptedServer
+) -> None:
+    scripted_server.play()
+    shown = AnonymousMap([LAYER], account(scripted_server))
     for ask in (
-        lambda: AnonymousMap([LAYER], account(wire), bbox=bbox),
+        lambda: AnonymousMap([LAYER], account(scripted_server), bbox=bbox),
         lambda: shown.static_image(1, 1, bbox=bbox),
         lambda: shown.dataview("n", bbox=bbox),
     ):
@@ -198,18 +201,18 @@ def test_what_is_no_box_is_refused_at_once(bbox: tuple[float, float, float, floa
             ask()
 
 
-def test_the_picture_of_a_template(wire: Wire) -> None:
-    wire.play(group(), response("200 OK", b"picture"))
-    shown = NamedMap("a b", account(wire)).instantiate({"k": 1}, "sesame")
+def test_the_picture_of_a_template(scripted_server: ScriptedServer) -> None:
+    scripted_server.play(group(), response("200 OK", b"picture"))
+    shown = NamedMap("a b", account(scripted_server)).instantiate({"k": 1}, "sesame")
     assert shown.static_image(20, 10) == b"picture"
     path = "static/named/a%20b/20/10.png?auth_token=sesame&config=%7B%22k%22%3A+1%7D"
-    assert lines(wire)[-1] == f"GET /user/ann/api/v1/map/{path} HTTP/1.1"
+    assert lines(scripted_server)[-1] == f"GET /user/ann/api/v1/map/{path} HTTP/1.1"
 
 
-def test_templates(wire: Wire) -> None:
+def test_templates(scripted_server: ScriptedServer) -> None:
     template = {"version": "0.0.1", "name": "t", "layergroup": {"layers": []}, "view": {"zoom": 1}}
     kept = response("200 OK", json.dumps({"template": template}).encode())
-    wire.play(
+    scripted_server.play(
         response("200 OK", b'{"template_id": "t"}'),
         kept,
         kept,
@@ -217,21 +220,21 @@ def test_templates(wire: Wire) -> None:
         response("200 OK", b'{"template_ids": ["u", "t"]}'),
         response("204 No Content"),
     )
-    named = NamedMap.create(template, account(wire))
-    assert NamedMap.get("t", account(wire)) == named
+    named = NamedMap.create(template, account(scripted_server))
+    assert NamedMap.get("t", account(scripted_server)) == named
     named.update(view=None)
-    assert [found.name for found in NamedMap.list(account(wire))] == ["t", "u"]
+    assert [found.name for found in NamedMap.list(account(scripted_server))] == ["t", "u"]
     named.delete()
-    wire.close()
-    assert json.loads(wire.heads[3].partition(b"\r\n\r\n")[2]) == {**template, "view": None}
-    assert wire.heads[5].startswith(b"DELETE /user/ann/api/v1/map/named/t ")
+    scripted_server.close()
+    assert json.loads(scripted_server.heads[3].partition(b"\r\n\r\n")[2]) == {**template, "view": None}
+    assert scripted_server.heads[5].startswith(b"DELETE /user/ann/api/v1/map/named/t ")
     assert KEY not in repr(named)
 
 
 @pytest.mark.parametrize(("status", "error"), [("400 Bad Request", SQLError), ("403 Forbidden", PermissionDenied)])
-def test_errors_are_typed(status: str, error: type[Exception], wire: Wire) -> None:
+def test_errors_are_typed(status: str, error: type[Exception], scripted_server: ScriptedServer) -> None:
     body = {"errors": ["no"], "errors_with_context": [{"type": "layer", "message": "no", "layer": {"id": "x"}}]}
-    service = Maps(wire.play(response(status, json.dumps(body).encode())))
+    service = Maps(scripted_server.play(response(status, json.dumps(body).encode())))
     with pytest.raises(error, match="no") as caught:
         service.instantiate({"layers": []})
     assert caught.value.contexts == tuple(body["errors_with_context"])  # type: ignore[attr-defined]  # an APIError

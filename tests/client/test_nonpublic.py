@@ -9,7 +9,7 @@ from cartoframes_lite.errors import NonPublicAPIWarning
 
 
 def test_once_for_each_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nonpublic, "_said", set())
+    monkeypatch.setattr(nonpublic, "_warned", set())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for api in ("api/v1/viz", "api/v1/viz", "api/v3/me"):
@@ -20,10 +20,10 @@ def test_once_for_each_api(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_nobody_has_written_is_not_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nonpublic, "_said", set())
+    monkeypatch.setattr(nonpublic, "_warned", set())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with nonpublic.silently():
+        with nonpublic.suppressed():
             nonpublic.warn("api/v1/viz")
         assert caught == []
         nonpublic.warn("api/v1/viz")

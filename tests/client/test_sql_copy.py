@@ -19,13 +19,12 @@ import psycopg
 import pytest
 
 from cartoframes_lite import Client
-from cartoframes_lite._client.connection import _Connection
-from cartoframes_lite._client.prefetch import prefetched
+from cartoframes_lite._client.http.connection import _Connection
+from cartoframes_lite._client.http.prefetch import prefetched
 from cartoframes_lite._client.sql_copy import ABORT, Copy
 from cartoframes_lite.errors import ConnectionFailed, SQLError
 from cartoframes_lite.local import LocalCarto
-
-from .conftest import Wire, read_chunked, read_head, response
+from tests.client.conftest import ScriptedServer, read_chunked, read_head, response
 
 STORED = response("200 OK", b'{"time": 0.1, "total_rows": 1}')
 LIMITED = response("429 Too Many", b'{"error":["slow"],"detail":"rate-limit"}', "Retry-After: 1")
@@ -47,33 +46,35 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
-def test_each_source_can_be_sent_again(wire: Wire, tmp_path: Path, source: Callable[[Path], Any]) -> None:
-    copy = Copy(wire.play(LIMITED, STORED))
+def test_each_source_can_be_sent_again(
+    scripted_server: ScriptedServer, tmp_path: Path, source: Callable[[Path], Any]
+) -> None:
+    copy = Copy(scripted_server.play(LIMITED, STORED))
     assert copy.copy_from("COPY t FROM STDIN", source(tmp_path)) == 1
-    wire.close()
-    sent = [head.partition(b"\r\n\r\n")[2] for head in wire.heads]
+    scripted_server.close()
+    sent = [head.partition(b"\r\n\r\n")[2] for head in scripted_server.heads]
     assert sent[0] == sent[1]
     assert b"a," in sent[0]
-    assert b"/api/v2/sql/copyfrom?q=COPY" in wire.heads[0]
+    assert b"/api/v2/sql/copyfrom?q=COPY" in scripted_server.heads[0]
 
 
-def test_an_iterator_can_be_sent_once(wire: Wire) -> None:
+def test_an_iterator_can_be_sent_once(scripted_server: ScriptedServer) -> None:
     with pytest.raises(ConnectionFailed, match="second time"):
-        Copy(wire.play(LIMITED, STORED)).copy_from("COPY t FROM STDIN", iter([b"a,b\n"]))
+        Copy(scripted_server.play(LIMITED, STORED)).copy_from("COPY t FROM STDIN", iter([b"a,b\n"]))
 
 
-def test_a_file_appears_only_when_it_is_whole(wire: Wire, tmp_path: Path) -> None:
+def test_a_file_appears_only_when_it_is_whole(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
     target.write_text("old")
-    copy = Copy(wire.play(response("200 OK", b'1\n2\n{"error":["division by zero"]}')))
+    copy = Copy(scripted_server.play(response("200 OK", b'1\n2\n{"error":["division by zero"]}')))
     with pytest.raises(SQLError, match="division by zero"):
         copy.copy_to_file("COPY t TO STDOUT", target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_file_has_what_was_sent(wire: Wire, tmp_path: Path) -> None:
-    copy = Copy(wire.play(response("200 OK", b"1\n2\n")))
+def test_a_file_has_what_was_sent(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+    copy = Copy(scripted_server.play(response("200 OK", b"1\n2\n")))
     assert copy.copy_to_file("COPY t TO STDOUT", tmp_path / "out.csv") == 4
     assert (tmp_path / "out.csv").read_bytes() == b"1\n2\n"
 
@@ -97,9 +98,9 @@ def test_a_file_has_what_was_sent(wire: Wire, tmp_path: Path) -> None:
         "",
     ],
 )
-def test_only_copy_from_stdin_is_sent_rows(wire: Wire, query: str) -> None:
+def test_only_copy_from_stdin_is_sent_rows(scripted_server: ScriptedServer, query: str) -> None:
     with pytest.raises(ValueError, match=r"COPY|second statement"):
-        Copy(wire.play()).copy_from(query, [b"1\n"])
+        Copy(scripted_server.play()).copy_from(query, [b"1\n"])
 
 
 @pytest.mark.parametrize(
@@ -114,8 +115,8 @@ def test_only_copy_from_stdin_is_sent_rows(wire: Wire, query: str) -> None:
         "DROP TABLE t",
     ],
 )
-def test_only_copy_to_stdout_is_asked_for_rows(wire: Wire, tmp_path: Path, query: str) -> None:
-    copy = Copy(wire.play())
+def test_only_copy_to_stdout_is_asked_for_rows(scripted_server: ScriptedServer, tmp_path: Path, query: str) -> None:
+    copy = Copy(scripted_server.play())
     with pytest.raises(ValueError, match="COPY"):
         copy.copy_to_file(query, tmp_path / "x")
     with pytest.raises(ValueError, match="COPY"):
@@ -133,12 +134,12 @@ def test_only_copy_to_stdout_is_asked_for_rows(wire: Wire, tmp_path: Path, query
         "COPY s.to FROM STDIN",
     ],
 )
-def test_the_right_way_round(wire: Wire, query: str) -> None:
-    assert Copy(wire.play(STORED)).copy_from(query, [b"1\n"]) == 1
+def test_the_right_way_round(scripted_server: ScriptedServer, query: str) -> None:
+    assert Copy(scripted_server.play(STORED)).copy_from(query, [b"1\n"]) == 1
 
 
-def test_the_wrong_way_round_names_the_right_function(wire: Wire) -> None:
-    copy = Copy(wire.play())
+def test_the_wrong_way_round_names_the_right_function(scripted_server: ScriptedServer) -> None:
+    copy = Copy(scripted_server.play())
     with pytest.raises(ValueError, match=r"use copy_to$"):
         copy.copy_from("COPY t TO STDOUT", [])
     with pytest.raises(ValueError, match=r"use copy_from$"):
@@ -146,8 +147,8 @@ def test_the_wrong_way_round_names_the_right_function(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("total", ['"1"', "true", "null", "[1]", "1.5"])
-def test_a_number_of_rows_that_is_none(wire: Wire, total: str) -> None:
-    copy = Copy(wire.play(response("200 OK", f'{{"total_rows": {total}}}'.encode())))
+def test_a_number_of_rows_that_is_none(scripted_server: ScriptedServer, total: str) -> None:
+    copy = Copy(scripted_server.play(response("200 OK", f'{{"total_rows": {total}}}'.encode())))
     if total == '"1"':
         assert copy.copy_from("COPY t FROM STDIN", [b"1\n"]) == 1
     else:
@@ -174,35 +175,35 @@ def unchunked(chunks: bytes) -> bytes:
 @pytest.mark.parametrize("compress", [None, "gzip"])
 @pytest.mark.parametrize("error", [OSError("mine"), ValueError("mine"), KeyboardInterrupt("mine")], ids=repr)
 def test_a_body_that_breaks_off_is_ended_so_that_it_is_refused(
-    wire: Wire, error: BaseException, compress: Any, answer: bytes
+    scripted_server: ScriptedServer, error: BaseException, compress: Any, answer: bytes
 ) -> None:
     def source() -> Iterator[bytes]:
         yield b"first"
         raise error
 
-    copy = Copy(wire.play(answer))
+    copy = Copy(scripted_server.play(answer))
     with pytest.raises(type(error), match="mine") as caught:
         copy.copy_from("COPY t FROM STDIN BINARY", source, compress=compress)
     assert caught.value is error
     assert bool(getattr(error, "__notes__", None)) == (answer is STORED)
     if answer is STORED:
         error.__notes__.clear()
-    wire.close()
-    (head,) = wire.heads  # it is not sent again
+    scripted_server.close()
+    (head,) = scripted_server.heads  # it is not sent again
     body = unchunked(head.partition(b"\r\n\r\n")[2])
     assert (body if compress is None else zlib.decompress(body, 31)) == b"first" + ABORT
-    assert wire.slept == []
+    assert scripted_server.slept == []
 
 
 @pytest.mark.parametrize(
     "source", [["text"], [None], [b"1\n", 2], 7, lambda: [b"1\n", "2\n"]], ids=["text", "None", "int", "7", "factory"]
 )
-def test_what_is_not_bytes_breaks_the_body_off(wire: Wire, source: Any) -> None:
+def test_what_is_not_bytes_breaks_the_body_off(scripted_server: ScriptedServer, source: Any) -> None:
     with pytest.raises(TypeError):
-        Copy(wire.play(REFUSED)).copy_from("COPY t FROM STDIN", source)
+        Copy(scripted_server.play(REFUSED)).copy_from("COPY t FROM STDIN", source)
 
 
-def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(wire: Wire) -> None:
+def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(scripted_server: ScriptedServer) -> None:
     done = threading.Event()
 
     def silent(connection: socket.socket) -> None:
@@ -213,7 +214,7 @@ def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(wire: Wire) -
         yield b"first"
         raise KeyboardInterrupt
 
-    copy, began = Copy(wire.play(silent)), time.monotonic()
+    copy, began = Copy(scripted_server.play(silent)), time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         copy.copy_from("COPY t FROM STDIN", source)
     assert time.monotonic() - began < 300  # it is some two seconds on an idle machine
@@ -341,7 +342,7 @@ def test_an_interrupt_leaves_no_tiny_upload_open(carto: LocalCarto) -> None:
 
 
 def test_an_interrupt_between_the_last_byte_and_the_answer_waits_for_it(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
 
@@ -361,8 +362,8 @@ def test_an_interrupt_between_the_last_byte_and_the_answer_waits_for_it(
 
     monkeypatch.setattr(_Connection, "getresponse", interrupted)
     with pytest.raises(Alarm):
-        Copy(wire.play(slow)).copy_from("COPY t FROM STDIN", [b"1\n"])
-    wire.close()
+        Copy(scripted_server.play(slow)).copy_from("COPY t FROM STDIN", [b"1\n"])
+    scripted_server.close()
     assert seen == ["waits"]
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from cartoframes_lite._client.imports import ImportOptions
 from cartoframes_lite._client.syncs import Synchronization, Syncs
-
-from .conftest import Wire, response
+from tests.client.conftest import ScriptedServer, response
 
 ANSWER = {
     "id": "5c",
@@ -28,36 +27,40 @@ def answer(**members: object) -> bytes:
     return response("200 OK", json.dumps({**ANSWER, **members}).encode())
 
 
-def test_create(wire: Wire) -> None:
-    service = Syncs(wire.play(answer(data_import={"item_queue_id": "1f"})))
+def test_create(scripted_server: ScriptedServer) -> None:
+    service = Syncs(scripted_server.play(answer(data_import={"item_queue_id": "1f"})))
     sync, import_id = service.create("http://x/y.csv", 900, ImportOptions(type_guessing=False))
-    wire.close()
+    scripted_server.close()
     assert import_id == "1f"
     assert (sync.interval_s, sync.run_at) == (900, datetime(2026, 1, 2, 3, 19, 5, tzinfo=UTC))
-    sent = json.loads(wire.heads[0].partition(b"\r\n\r\n")[2])
+    sent = json.loads(scripted_server.heads[0].partition(b"\r\n\r\n")[2])
     assert (sent["url"], sent["interval"], sent["type_guessing"]) == ("http://x/y.csv", 900, False)
 
 
 @pytest.mark.parametrize(("interval_s", "error"), [(899, ValueError), (900.0, TypeError), (True, TypeError)])
-def test_an_interval_is_checked_on_create_and_on_update(interval_s: int, error: type[Exception], wire: Wire) -> None:
-    service = Syncs(wire.play())
+def test_an_interval_is_checked_on_create_and_on_update(
+    interval_s: int, error: type[Exception], scripted_server: ScriptedServer
+) -> None:
+    service = Syncs(scripted_server.play())
     with pytest.raises(error, match="interval"):
         service.create("http://x", interval_s, ImportOptions())
     with pytest.raises(error, match="interval"):
         service.update("5c", interval_s=interval_s)
 
 
-def test_update_asks_what_has_become_of_it(wire: Wire) -> None:
-    changed = Syncs(wire.play(response("200 OK", b"{}"), answer(interval=1800))).update("5c", interval_s=1800)
+def test_update_asks_what_has_become_of_it(scripted_server: ScriptedServer) -> None:
+    changed = Syncs(scripted_server.play(response("200 OK", b"{}"), answer(interval=1800))).update(
+        "5c", interval_s=1800
+    )
     assert changed.interval_s == 1800
 
 
 @pytest.mark.parametrize("enqueued", [True, False])
-def test_force(enqueued: bool, wire: Wire) -> None:
-    service = Syncs(wire.play(response("200 OK", json.dumps({"enqueued": enqueued}).encode())))
+def test_force(enqueued: bool, scripted_server: ScriptedServer) -> None:
+    service = Syncs(scripted_server.play(response("200 OK", json.dumps({"enqueued": enqueued}).encode())))
     assert service.force("5c") is enqueued
-    wire.close()
-    assert wire.heads[0].startswith(b"PUT /user/ann/api/v1/synchronizations/5c/sync_now ")
+    scripted_server.close()
+    assert scripted_server.heads[0].startswith(b"PUT /user/ann/api/v1/synchronizations/5c/sync_now ")
 
 
 def test_a_failure_has_its_title() -> None:
@@ -67,5 +70,5 @@ def test_a_failure_has_its_title() -> None:
     assert Synchronization.of(ANSWER).error is None
 
 
-def test_delete(wire: Wire) -> None:
-    Syncs(wire.play(response("204 No Content"))).delete("5c")
+def test_delete(scripted_server: ScriptedServer) -> None:
+    Syncs(scripted_server.play(response("204 No Content"))).delete("5c")

@@ -8,8 +8,7 @@ from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_batch import Batch
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite.errors import JobError, QueryTimeout, SQLError
-
-from .conftest import Wire, response
+from tests.client.conftest import ScriptedServer, response
 
 TOO_LONG = response("429 Too Many Requests", b'{"error":["timeout"],"context":"limit","detail":"datasource"}')
 OK = response("200 OK", b'{"rows":[],"total_rows":3}')
@@ -20,39 +19,39 @@ def job(status: str) -> bytes:
     return response("200 OK", json.dumps({"job_id": "1", "status": status, "failed_reason": "no room"}).encode())
 
 
-def tried(wire: Wire, *answers: bytes, statements: str = "SELECT 1") -> object:
-    transport = wire.play(*answers)
+def tried(scripted_server: ScriptedServer, *answers: bytes, statements: str = "SELECT 1") -> object:
+    transport = scripted_server.play(*answers)
     return run(SQL(transport), Batch(transport), statements, what="publishing 't'")
 
 
-def test_what_is_done_in_time_is_no_job(wire: Wire) -> None:
-    assert tried(wire, OK) == {"rows": [], "total_rows": 3}
+def test_what_is_done_in_time_is_no_job(scripted_server: ScriptedServer) -> None:
+    assert tried(scripted_server, OK) == {"rows": [], "total_rows": 3}
 
 
-def test_what_takes_too_long_becomes_a_job_of_the_same_statements(wire: Wire) -> None:
-    tried(wire, TOO_LONG, job("pending"), job("done"), statements="BEGIN; COMMIT")
-    wire.close()
-    assert json.loads(wire.heads[1].partition(b"\r\n\r\n")[2]) == {"query": "BEGIN; COMMIT"}
+def test_what_takes_too_long_becomes_a_job_of_the_same_statements(scripted_server: ScriptedServer) -> None:
+    tried(scripted_server, TOO_LONG, job("pending"), job("done"), statements="BEGIN; COMMIT")
+    scripted_server.close()
+    assert json.loads(scripted_server.heads[1].partition(b"\r\n\r\n")[2]) == {"query": "BEGIN; COMMIT"}
 
 
-def test_a_job_that_fails_says_why(wire: Wire) -> None:
+def test_a_job_that_fails_says_why(scripted_server: ScriptedServer) -> None:
     with pytest.raises(JobError, match="no room"):
-        tried(wire, TOO_LONG, job("pending"), job("failed"))
+        tried(scripted_server, TOO_LONG, job("pending"), job("failed"))
 
 
-def test_another_key_is_told_to_use_the_master_key(wire: Wire) -> None:
+def test_another_key_is_told_to_use_the_master_key(scripted_server: ScriptedServer) -> None:
     with pytest.raises(QueryTimeout, match=r"publishing 't' takes longer.*nothing was changed") as caught:
-        tried(wire, TOO_LONG, DENIED)
+        tried(scripted_server, TOO_LONG, DENIED)
     assert "master key" in str(caught.value.hint)
 
 
-def test_statements_that_are_too_long_for_a_job(wire: Wire) -> None:
+def test_statements_that_are_too_long_for_a_job(scripted_server: ScriptedServer) -> None:
     """Whatever the key is: the master key would not help."""
     with pytest.raises(QueryTimeout, match="smaller parts") as caught:
-        tried(wire, TOO_LONG, statements="SELECT " + "1" * 20_000)
+        tried(scripted_server, TOO_LONG, statements="SELECT " + "1" * 20_000)
     assert "master key" not in str(caught.value.hint)
 
 
-def test_an_error_of_the_statements_is_no_reason_for_a_job(wire: Wire) -> None:
+def test_an_error_of_the_statements_is_no_reason_for_a_job(scripted_server: ScriptedServer) -> None:
     with pytest.raises(SQLError, match="syntax"):
-        tried(wire, response("400 Bad Request", b'{"error":["syntax error"]}'))
+        tried(scripted_server, response("400 Bad Request", b'{"error":["syntax error"]}'))

@@ -6,8 +6,7 @@ import pytest
 
 from cartoframes_lite._client.users import Organization, Users
 from cartoframes_lite.errors import PermissionDenied
-
-from .conftest import Wire, response
+from tests.client.conftest import ScriptedServer, response
 
 ME = {
     "username": "ann",
@@ -24,8 +23,8 @@ ME = {
 }
 
 
-def test_the_key_that_comes_along_is_dropped(wire: Wire) -> None:
-    account = Users(wire.play(response("200 OK", json.dumps({"user_data": ME, "config": {}}).encode()))).me()
+def test_the_key_that_comes_along_is_dropped(scripted_server: ScriptedServer) -> None:
+    account = Users(scripted_server.play(response("200 OK", json.dumps({"user_data": ME, "config": {}}).encode()))).me()
     assert (account.used_bytes, account.remaining_bytes, account.remaining_tables) == (250, 750, None)
     assert account.organization == Organization("o1", "acme")
     for shown in (repr(account), account._repr_html_()):
@@ -35,17 +34,17 @@ def test_the_key_that_comes_along_is_dropped(wire: Wire) -> None:
     assert "value='0.2500'" in account._repr_html_()
 
 
-def test_nobody_in_particular(wire: Wire) -> None:
+def test_nobody_in_particular(scripted_server: ScriptedServer) -> None:
     anonymous = response("200 OK", b'{"config": {"user_name": "ann"}}')
     with pytest.raises(PermissionDenied, match="reading the account takes the master key"):
-        Users(wire.play(anonymous, response("200 OK", b'{"result": []}'))).me()
+        Users(scripted_server.play(anonymous, response("200 OK", b'{"result": []}'))).me()
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_users_of_an_organization(wrapped: bool, wire: Wire) -> None:
+def test_users_of_an_organization(wrapped: bool, scripted_server: ScriptedServer) -> None:
     users = [{"id": "u1", "username": "ann"}, {"id": "u2", "username": "bob"}]
     answer = {"users": users, "total_entries": 2} if wrapped else users
-    found = Users(wire.play(response("200 OK", json.dumps(answer).encode()))).of_organization("acme & co")
-    wire.close()
+    found = Users(scripted_server.play(response("200 OK", json.dumps(answer).encode()))).of_organization("acme & co")
+    scripted_server.close()
     assert [user.username for user in found] == ["ann", "bob"]
-    assert wire.heads[0].startswith(b"GET /user/ann/api/v1/organization/acme%20%26%20co/users ")
+    assert scripted_server.heads[0].startswith(b"GET /user/ann/api/v1/organization/acme%20%26%20co/users ")

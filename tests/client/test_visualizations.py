@@ -7,8 +7,7 @@ import pytest
 from cartoframes_lite._client import visualizations
 from cartoframes_lite._client.visualizations import Permission, Visualizations
 from cartoframes_lite.errors import APIError, NotFound, PermissionDenied
-
-from .conftest import Wire, response
+from tests.client.conftest import ScriptedServer, response
 
 MASTER = response("200 OK", b'{"result": [{"name": "Master"}]}')
 NO_MASTER = response("200 OK", b'{"result": []}')
@@ -28,79 +27,85 @@ def body(head: bytes) -> object:
     return json.loads(head.partition(b"\r\n\r\n")[2])
 
 
-def test_a_table_that_is_not_registered_yet_is_waited_for(wire: Wire) -> None:
-    service = Visualizations(wire.play(response("404 Not Found"), MASTER, dataset(), dataset(privacy="LINK")))
+def test_a_table_that_is_not_registered_yet_is_waited_for(scripted_server: ScriptedServer) -> None:
+    service = Visualizations(
+        scripted_server.play(response("404 Not Found"), MASTER, dataset(), dataset(privacy="LINK"))
+    )
     service.set_privacy("t", "link")
-    wire.close()
-    assert wire.heads[3].startswith(b"PUT /user/ann/api/v1/viz/7 ")
-    assert body(wire.heads[3]) == {"id": "7", "privacy": "link"}
+    scripted_server.close()
+    assert scripted_server.heads[3].startswith(b"PUT /user/ann/api/v1/viz/7 ")
+    assert body(scripted_server.heads[3]) == {"id": "7", "privacy": "link"}
 
 
-def test_an_unknown_privacy_is_refused_here(wire: Wire) -> None:
+def test_an_unknown_privacy_is_refused_here(scripted_server: ScriptedServer) -> None:
     with pytest.raises(ValueError, match="secret"):
-        Visualizations(wire.play()).set_privacy("t", "secret")  # type: ignore[arg-type]  # what is tested
+        Visualizations(scripted_server.play()).set_privacy("t", "secret")  # type: ignore[arg-type]  # what is tested
 
 
-def test_another_key_does_not_wait_for_what_it_will_not_be_shown(wire: Wire) -> None:
-    service = Visualizations(wire.play(response("404 Not Found"), NO_MASTER))
+def test_another_key_does_not_wait_for_what_it_will_not_be_shown(scripted_server: ScriptedServer) -> None:
+    service = Visualizations(scripted_server.play(response("404 Not Found"), NO_MASTER))
     with pytest.raises(PermissionDenied, match="asking for the dataset 't' takes the master key"):
         service.get("t")
 
 
-def test_a_server_without_the_api_of_keys_is_not_taken_for_a_refusal(wire: Wire) -> None:
-    Visualizations(wire.play(response("404 Not Found"))).require_master("this")
+def test_a_server_without_the_api_of_keys_is_not_taken_for_a_refusal(scripted_server: ScriptedServer) -> None:
+    Visualizations(scripted_server.play(response("404 Not Found"))).require_master("this")
 
 
-def test_a_dataset_that_never_comes(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_that_never_comes(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visualizations, "_REGISTRATION_S", 0.0)
     with pytest.raises(NotFound, match="'t'"):
-        Visualizations(wire.play(response("404 Not Found"), MASTER)).get("t")
+        Visualizations(scripted_server.play(response("404 Not Found"), MASTER)).get("t")
 
 
-def test_a_rename_that_the_server_undoes_silently_is_noticed(wire: Wire) -> None:
+def test_a_rename_that_the_server_undoes_silently_is_noticed(scripted_server: ScriptedServer) -> None:
     with pytest.raises(APIError, match="kept the name 't': 'u' is taken"):
-        Visualizations(wire.play(dataset(), dataset())).update("t", name="u")
+        Visualizations(scripted_server.play(dataset(), dataset())).update("t", name="u")
 
 
-def test_names_cannot_leave_their_place_in_the_path(wire: Wire) -> None:
-    Visualizations(wire.play(dataset())).find("../sql?q=1")
-    wire.close()
-    assert wire.heads[0].startswith(b"GET /user/ann/api/v1/viz/..%2Fsql%3Fq%3D1?with")
+def test_names_cannot_leave_their_place_in_the_path(scripted_server: ScriptedServer) -> None:
+    Visualizations(scripted_server.play(dataset())).find("../sql?q=1")
+    scripted_server.close()
+    assert scripted_server.heads[0].startswith(b"GET /user/ann/api/v1/viz/..%2Fsql%3Fq%3D1?with")
 
 
-def test_the_refusal_of_another_key_says_what_it_needs(wire: Wire) -> None:
+def test_the_refusal_of_another_key_says_what_it_needs(scripted_server: ScriptedServer) -> None:
     with pytest.raises(PermissionDenied, match="changing the dataset 't' takes the master key"):
-        Visualizations(wire.play(dataset(), response("401 Unauthorized"), NO_MASTER)).update("t", tags=[])
+        Visualizations(scripted_server.play(dataset(), response("401 Unauthorized"), NO_MASTER)).update("t", tags=[])
 
 
-def test_pages_are_read_until_two_readings_agree(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_read_until_two_readings_agree(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(visualizations, "_PAGE", 2)
     # "a" goes after the first page, and "e" comes: "c" moves to the page that has been read already.
     torn = [page("a", "b"), page("d", "e"), page()]
     whole = [page("b", "c"), page("d", "e"), page()]
-    found = Visualizations(wire.play(*torn, *whole, *whole)).list("table")
-    wire.close()
+    found = Visualizations(scripted_server.play(*torn, *whole, *whole)).list("table")
+    scripted_server.close()
     assert [entry.name for entry in found] == ["b", "c", "d", "e"]
-    assert b"order=name" in wire.heads[0]
+    assert b"order=name" in scripted_server.heads[0]
 
 
-def test_a_list_that_never_comes_to_rest_has_all_that_was_seen(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_never_comes_to_rest_has_all_that_was_seen(
+    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(visualizations, "_PAGE", 2)
     monkeypatch.setattr(visualizations, "_READINGS", 2)
     readings = [page("a", "b"), page("d"), page("b", "c"), page("d")]  # "c" is missed once, "a" goes
-    found = Visualizations(wire.play(*readings)).list("table")
+    found = Visualizations(scripted_server.play(*readings)).list("table")
     assert [entry.name for entry in found] == ["a", "b", "c", "d"]
 
 
-def test_two_pages_are_not_taken_for_one(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_pages_are_not_taken_for_one(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visualizations, "_PAGE", 2)
     torn, whole = [page("a", "b"), page()], [page("b", "c"), page()]  # "a" goes, and "c" moves to the first page
-    found = Visualizations(wire.play(*torn, *whole, *whole)).list("table")
+    found = Visualizations(scripted_server.play(*torn, *whole, *whole)).list("table")
     assert [entry.name for entry in found] == ["b", "c"]
 
 
-def test_tags_are_not_one_text(wire: Wire) -> None:
-    service = Visualizations(wire.play())
+def test_tags_are_not_one_text(scripted_server: ScriptedServer) -> None:
+    service = Visualizations(scripted_server.play())
     with pytest.raises(TypeError, match="'rail'"):
         service.list("table", tags="rail")
     with pytest.raises(TypeError, match="'rail'"):
@@ -109,29 +114,31 @@ def test_tags_are_not_one_text(wire: Wire) -> None:
         service.update("t", privacy=None)
 
 
-def test_one_page_is_read_once(wire: Wire) -> None:
-    found = Visualizations(wire.play(page("a", "b"))).list("derived", tags=["x", "y"], locked=True)
-    wire.close()
+def test_one_page_is_read_once(scripted_server: ScriptedServer) -> None:
+    found = Visualizations(scripted_server.play(page("a", "b"))).list("derived", tags=["x", "y"], locked=True)
+    scripted_server.close()
     assert [entry.name for entry in found] == ["a", "b"]
-    query = wire.heads[0].partition(b" HTTP")[0]
+    query = scripted_server.heads[0].partition(b" HTTP")[0]
     assert b"types=derived" in query
     assert b"tags=x%2Cy" in query
     assert b"locked=true" in query
     assert b"exclude_shared=true" in query
 
 
-def test_sharing_keeps_what_others_may(wire: Wire) -> None:
+def test_sharing_keeps_what_others_may(scripted_server: ScriptedServer) -> None:
     others = [
         {"type": "user", "entity": {"id": "1", "username": "bob"}, "access": "r"},
         {"type": "org", "entity": {"id": "2", "name": "acme"}, "access": "r"},
     ]
-    service = Visualizations(wire.play(dataset(permission={"id": "p", "acl": others}), response("200 OK", b"{}")))
+    service = Visualizations(
+        scripted_server.play(dataset(permission={"id": "p", "acl": others}), response("200 OK", b"{}"))
+    )
     entry = service.get("t")
     assert entry.permissions == (Permission("user", "1", "bob", "r"), Permission("org", "2", "acme", "r"))
     service.share(entry, "user", "1", "rw")
-    wire.close()
-    assert wire.heads[1].startswith(b"PUT /user/ann/api/v1/perm/p ")
-    assert body(wire.heads[1]) == {
+    scripted_server.close()
+    assert scripted_server.heads[1].startswith(b"PUT /user/ann/api/v1/perm/p ")
+    assert body(scripted_server.heads[1]) == {
         "acl": [
             {"type": "org", "entity": {"id": "2"}, "access": "r"},
             {"type": "user", "entity": {"id": "1"}, "access": "rw"},
@@ -139,7 +146,7 @@ def test_sharing_keeps_what_others_may(wire: Wire) -> None:
     }
 
 
-def test_unknown_access_is_refused_here(wire: Wire) -> None:
-    service = Visualizations(wire.play(dataset(permission={"id": "p"})))
+def test_unknown_access_is_refused_here(scripted_server: ScriptedServer) -> None:
+    service = Visualizations(scripted_server.play(dataset(permission={"id": "p"})))
     with pytest.raises(ValueError, match="'x'"):
         service.share(service.get("t"), "user", "1", "x")  # type: ignore[arg-type]  # what is tested

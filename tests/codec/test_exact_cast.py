@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cartoframes_lite._codec.bad_value import BadValue
 from cartoframes_lite._codec.exact_cast import exact_cast
-from cartoframes_lite._codec.refusal import BadValue
 
 TYPES = [pa.int8(), pa.int64(), pa.uint64(), pa.float32(), pa.float64()]
 

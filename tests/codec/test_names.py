@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartoframes_lite._codec.names import literal, normalise, normalise_columns, qualify, quote
+from cartoframes_lite._codec.names import literal, normalize, normalize_columns, qualify, quote
 from cartoframes_lite.errors import ConversionError
 
 
@@ -29,25 +29,25 @@ from cartoframes_lite.errors import ConversionError
     ],
 )
 def test_normalised_as_cartoframes_does(label, name):
-    assert normalise(label) == name
+    assert normalize(label) == name
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_normalised_name_needs_no_quotes_and_stays_as_it_is(label):
-    name = normalise(label)
+    name = normalize(label)
     assert quote(name) == f'"{name}"'
     assert len(name.encode()) <= 63
-    assert normalise(name) == name
+    assert normalize(name) == name
 
 
 def test_a_collision_names_both():
     with pytest.raises(ConversionError, match=r"'A b' and 'a-b' would both be named 'a_b'"):
-        normalise_columns(["A b", "c", "a-b"])
+        normalize_columns(["A b", "c", "a-b"])
 
 
 def test_levels_of_columns_are_refused():
     with pytest.raises(ConversionError, match="levels"):
-        normalise_columns([("a", "b")])
+        normalize_columns([("a", "b")])
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "é" * 32, "\ud800"])

@@ -18,8 +18,8 @@ from gzip import decompress
 from typing import Any
 from xml.etree import ElementTree
 
-from protobuf_fields import read_fields
-from recorded import Answer, Case
+from tests.contract.recorded import Answer, Case
+from tests.protobuf_fields import read_fields
 
 _HEADERS = ("content-type", "content-disposition", "content-encoding", "retry-after")
 _VOLATILE = {"time", "created_at", "updated_at", "last_updated", "estimatedFeatureCount"}

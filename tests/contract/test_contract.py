@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from comparison import comparable
-from recorded import Replay, load
 
 import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto
+from tests.contract.comparison import comparable
+from tests.contract.recorded import Replay, load
 
 FILES = [
     "sql",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fault_proxy import FaultProxy
-from write_trials import Trial
-from written_tables import Database, Mode
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _publishing, _staging
 from cartoframes_lite.local import LocalCarto
+from cartoframes_lite.write import publishing, staging
+from tests.faults.fault_proxy import FaultProxy
+from tests.faults.write_trials import Trial
+from tests.faults.written_tables import Database, Mode
 
 ABANDONED_S = 0.3
 
@@ -26,9 +26,9 @@ def is_long(pytestconfig: pytest.Config) -> bool:
 def quick(carto: LocalCarto, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for milliseconds where the client, or the server behind a broken upload, waits for seconds."""
     monkeypatch.setattr(carto._state, "abandoned_upload_s", ABANDONED_S)
-    monkeypatch.setattr(_staging, "_PAUSE_S", 0.0005)
-    monkeypatch.setattr(_publishing, "_PAUSE_S", 0.0005)
-    monkeypatch.setattr("cartoframes_lite._client.retry._FIRST_S", 0.0005)
+    monkeypatch.setattr(staging, "_PAUSE_S", 0.0005)
+    monkeypatch.setattr(publishing, "_PAUSE_S", 0.0005)
+    monkeypatch.setattr("cartoframes_lite._client.http.retry._FIRST_S", 0.0005)
 
 
 @pytest.fixture
@@ -64,5 +64,5 @@ def trial(
     """Prepare writes of a mode, the parameter of this fixture."""
     mode: Mode = request.param
     if mode.pieces > 1:
-        monkeypatch.setattr(_staging, "PIECE_BYTES", 1)  # each batch of rows is a piece
+        monkeypatch.setattr(staging, "CHUNK_BYTES", 1)  # each batch of rows is a piece
     return Trial(mode, database, through, carto.credentials)

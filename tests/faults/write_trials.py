@@ -7,11 +7,11 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-from fault_proxy import Exchange, Fault, FaultProxy
-from tally import TALLY
-from written_tables import MODES, Database, Mode, Rows
 
 import cartoframes_lite as cfl
+from tests.counters import COUNTERS
+from tests.faults.fault_proxy import Exchange, Fault, FaultProxy
+from tests.faults.written_tables import MODES, Database, Mode, Rows
 
 TABLE = "t"
 LET_GO_S = 20.0  # a server that does not notice that an upload broke off keeps its table for some seconds
@@ -80,23 +80,23 @@ class Trial:
         assert self._seen == self._old
 
     def _count(self, found: Rows | None, allowed: list[Rows | None], error: Exception | None) -> None:
-        TALLY.faults += 1
-        TALLY.survived += error is None
+        COUNTERS.faults += 1
+        COUNTERS.survived += error is None
         if found not in allowed:
             promised = allowed[0] or Counter()
             there = found or Counter()
             lost, doubled = (promised - there).total(), (there - promised).total()
-            TALLY.rows_lost += lost
-            TALLY.rows_doubled += doubled
+            COUNTERS.rows_lost += lost
+            COUNTERS.rows_doubled += doubled
             raise AssertionError(f"{lost} rows are missing, {doubled} are too many after {error!r}")
 
     def sweep(self) -> None:
         """Prove that the next write, of this process and to any table, removes what has been left behind."""
         if self._database.leftovers():
-            sweep(self._database, self._direct)
+            drop_stale_staging(self._database, self._direct)
 
 
-def sweep(database: Database, credentials: cfl.Credentials) -> None:
+def drop_stale_staging(database: Database, credentials: cfl.Credentials) -> None:
     """Prove that the next write removes what is left, or the first one after the server has let go of an upload."""
     deadline = time.monotonic() + LET_GO_S
     while True:
@@ -105,7 +105,7 @@ def sweep(database: Database, credentials: cfl.Credentials) -> None:
             break
         time.sleep(0.2)
     left = database.leftovers()
-    TALLY.leftovers += len(left)
+    COUNTERS.leftovers += len(left)
     assert left == []
 
 
@@ -129,7 +129,7 @@ def record(proxy: FaultProxy, trial: Trial) -> dict[bool, list[Exchange]]:
     return recorded
 
 
-def suffer(proxy: FaultProxy, trial: Trial, *faults: Fault) -> cfl.CartoError | None:
+def write_with_faults(proxy: FaultProxy, trial: Trial, *faults: Fault) -> cfl.CartoError | None:
     """Write with faults, and look at what has become of the table."""
     proxy.play(*faults)
     error = trial.run()

@@ -12,8 +12,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from cartoframes_lite import _staging_names
 from cartoframes_lite.local import LocalCarto
+from cartoframes_lite.write import staging_names
 
 ROWS = 60
 _KEPT_OUT = ("cartodb_id", "the_geom_webmercator")
@@ -118,7 +118,7 @@ class Database:
     def leftovers(self) -> list[str]:
         """List staging tables."""
         query = sql.SQL("SELECT relname FROM pg_class WHERE relkind = 'r' AND starts_with(relname, {})")
-        return [row["relname"] for row in self.connection.execute(query.format(sql.Literal(_staging_names.PREFIX)))]
+        return [row["relname"] for row in self.connection.execute(query.format(sql.Literal(staging_names.PREFIX)))]
 
     def drop_staging(self) -> None:
         """Drop all staging tables, as somebody might who cleans up."""

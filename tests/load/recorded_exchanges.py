@@ -75,7 +75,7 @@ class _Answered:
         self._asked.current.answered_at = time.monotonic()
 
 
-class Recorder:
+class RecordingProxy:
     """Stands before a server."""
 
     def __init__(self, credentials: cfl.Credentials) -> None:
@@ -136,9 +136,9 @@ async def _pump(
 
 
 @contextmanager
-def recorded(credentials: cfl.Credentials) -> Iterator[Recorder]:
+def recorded(credentials: cfl.Credentials) -> Iterator[RecordingProxy]:
     """Put a recorder before a server."""
-    recorder = Recorder(credentials)
+    recorder = RecordingProxy(credentials)
     try:
         yield recorder
     finally:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import geopandas as gpd
 import psycopg
 import pytest
-from recorded_exchanges import Exchange, Recorder, recorded
-from server_process import server_process
 
 import cartoframes_lite as cfl
+from tests.load.recorded_exchanges import Exchange, RecordingProxy, recorded
+from tests.load.server_process import server_process
 
 ROWS = 50
 QUERIES_OF_A_WRITE = 6  # at most: look up, sweep, columns, staging table, publish
@@ -139,7 +139,7 @@ def served_during(times: list[tuple[float, float]], exchanges: list[Exchange]) -
     return max(bisect(served, ended) - bisect(served, began) for began, ended in times)
 
 
-def report(load: Load, done: Done, recorder: Recorder) -> str:
+def report(load: Load, done: Done, recorder: RecordingProxy) -> str:
     """Say in figures what happened."""
     lines = []
     for what, calls in sorted(done.calls.items()):

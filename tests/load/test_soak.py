@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
-from footprint import Footprint, open_files, settled
-from server_process import ServerProcess, server_process
 
 import cartoframes_lite as cfl
+from tests.load.resource_usage import ResourceUsage, open_files, settled
+from tests.load.server_process import ServerProcess, server_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts are those of /proc")
 
@@ -148,7 +148,7 @@ def work(server: ServerProcess, rounds_each: int, done: Counter[str]) -> tuple[l
     return errors, most_files
 
 
-def report(done: Counter[str], before: Footprint, after: Footprint, most_files: int) -> str:
+def report(done: Counter[str], before: ResourceUsage, after: ResourceUsage, most_files: int) -> str:
     """Say in figures what was done, and what is held before and after."""
     calls = ", ".join(f"{count} {name}" for name, count in done.items())
     held = [f"{name}: {was} before, {asdict(after)[name]} after" for name, was in asdict(before).items()]
@@ -167,7 +167,7 @@ def test_nothing_is_left_behind(warm_up, rounds_each, capsys):
         done: Counter[str] = Counter()
         errors, most_files = work(server, rounds_each, done)
 
-        def grown(found: Footprint) -> dict[str, str]:
+        def grown(found: ResourceUsage) -> dict[str, str]:
             return found.exceeds(before, ALLOWED)
 
         after = settled(server.pid, server.dsn, lambda found: not grown(found), 20)

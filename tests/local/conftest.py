@@ -12,12 +12,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from cluster_template import make_template
-from sql_client import SQLClient
 
 from cartoframes_lite.local import LocalCarto
-from cartoframes_lite.local.postgres import Cluster, open_cluster
+from cartoframes_lite.local.postgres.cluster import Cluster, open_cluster
 from cartoframes_lite.local.state import State
+from tests.cluster_template import make_template
+from tests.local.sql_client import SQLClient
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from sql_client import SQLClient, error_of
 
 from cartoframes_lite.local import LocalCarto
-from cartoframes_lite.local.answers import Streamed
+from cartoframes_lite.local.http.responses import StreamedResponse
+from cartoframes_lite.local.postgres.session import SQLError
 from cartoframes_lite.local.routes import sql as sql_routes
-from cartoframes_lite.local.session import SQLError
+from tests.local.sql_client import SQLClient, error_of
 
 QUERY = {"q": "SELECT 1 AS a"}
 
@@ -151,6 +151,6 @@ def test_a_body_that_fails_on_its_way_has_no_end() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(Streamed(blocks(), headers={})({"type": "http"}, receive, send))
+    asyncio.run(StreamedResponse(blocks(), headers={})({"type": "http"}, receive, send))
     assert [message.get("status") for message in sent] == [200, None]
     assert sent[-1]["more_body"] is True  # uvicorn closes the connection then, and the client sees a cut body

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 import requests
-from sql_client import SQLClient, error_of
+
+from tests.local.sql_client import SQLClient, error_of
 
 REFUSED = re.compile("permission denied|must be superuser")  # as the versions of PostgreSQL say it
 KINDS = ["public", "regular", "master"]

@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from cartoframes_lite.local.grants import NotGrantedError
-from cartoframes_lite.local.postgres import Cluster, open_cluster
+from cartoframes_lite.local.postgres.cluster import Cluster, open_cluster
+from cartoframes_lite.local.postgres.grants import NotGrantedError
 from cartoframes_lite.local.state import KeyExistsError, State
 
 Connect = Callable[[str | None], psycopg.Connection[Any]]

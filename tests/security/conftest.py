@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from doors import Doors
-from everything import Everything
-from recorder import Recorder
 
 from cartoframes_lite.local import LocalCarto
+from tests.security.api_calls import APICalls
+from tests.security.db_snapshot import DatabaseSnapshots
+from tests.security.recording_server import RecordingServer
 
 _OBJECTS = """
     CREATE SCHEMA other;
@@ -40,28 +40,28 @@ def long(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def doors(carto: LocalCarto) -> Doors:
+def api_calls(carto: LocalCarto) -> APICalls:
     """Give the ways into an account with objects that nobody but its owner may touch."""
-    doors = Doors.of(carto)
+    doors = APICalls.of(carto)
     doors.run(_OBJECTS)
     return doors
 
 
 @pytest.fixture
-def everything(carto: LocalCarto, doors: Doors) -> Iterator[Everything]:
+def db_snapshots(carto: LocalCarto, api_calls: APICalls) -> Iterator[DatabaseSnapshots]:
     """Look at all of the account's database."""
-    everything = Everything(carto.dsn, BYSTANDERS)
+    everything = DatabaseSnapshots(carto.dsn, BYSTANDERS)
     yield everything
     everything.connection.close()
 
 
 @pytest.fixture
-def recorder() -> Iterator[Callable[..., Recorder]]:
+def recording_server() -> Iterator[Callable[..., RecordingServer]]:
     """Start web servers that note what they are sent."""
-    started: list[Recorder] = []
+    started: list[RecordingServer] = []
 
-    def start(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Recorder:
-        started.append(Recorder(host, tls))
+    def start(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> RecordingServer:
+        started.append(RecordingServer(host, tls))
         return started[-1]
 
     yield start

@@ -6,11 +6,11 @@ import ipaddress
 import socket
 
 import pytest
-from recorder import Recorder
 
-from cartoframes_lite.local.imports.addresses import allowed, resolve
+from cartoframes_lite.local.imports.allowed_addresses import allowed, resolve
 from cartoframes_lite.local.imports.files import ImportRefused
 from cartoframes_lite.local.plan import Plan
+from tests.security.recording_server import RecordingServer
 
 PRIVATE = [
     *("10.0.0.1", "172.31.255.255", "192.168.0.1", "100.64.0.1", "169.254.169.254", "0.0.0.0", "0.1.2.3", "192.0.0.1"),
@@ -49,15 +49,15 @@ def test_other_ways_to_write_them(host):
 
 
 @pytest.mark.parametrize("address", PRIVATE[:6])
-def test_every_door_for_imports_is_closed_to_them(doors, address, recorder):
-    first: Recorder = recorder()
+def test_every_door_for_imports_is_closed_to_them(api_calls, address, recording_server):
+    first: RecordingServer = recording_server()
     first.redirect(302, f"http://{address}:{first.url.rpartition(':')[2]}/t.csv")
     for url in (f"http://{address}/t.csv", f"{first.url}/t.csv"):
-        failed = doors.imported(json={"url": url})
+        failed = api_calls.imported(json={"url": url})
         assert (failed["state"], failed["error_code"]) == ("failure", 1101)
     connection = {"server": address, "database": "x", "username": "x", "password": "x"}
     connector = {"provider": "postgres", "connection": connection, "table": "t"}
-    failed = doors.imported(json={"connector": connector})
+    failed = api_calls.imported(json={"connector": connector})
     assert (failed["state"], failed["error_code"]) == ("failure", 1101)
     assert len(first.requests) == 1
 
@@ -78,7 +78,7 @@ def test_a_name_that_is_looked_up_to_one():
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/x", "/etc/passwd",
                                  "http:///etc/passwd", "jar:http://127.0.0.1!/x", "dict://127.0.0.1:11211/stat",
                                  "/vsicurl/http://127.0.0.1/x", "http://127.0.0.1\\@10.0.0.1/x"])  # fmt: skip
-def test_other_schemes_are_no_urls(doors, url):
-    failed = doors.imported(json={"url": url})
+def test_other_schemes_are_no_urls(api_calls, url):
+    failed = api_calls.imported(json={"url": url})
     assert failed["state"] in ("failure", "refused")
-    assert {row["t"] for row in doors.run("SELECT CDB_UserTables() AS t")} == {"bystander", 'By"stander; --'}
+    assert {row["t"] for row in api_calls.run("SELECT CDB_UserTables() AS t")} == {"bystander", 'By"stander; --'}

@@ -9,15 +9,15 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 import pytest
-from doors import Doors
-from everything import Everything, differences
-from hostile_names import NAMES
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
 import cartoframes_lite as cfl
-from cartoframes_lite._codec.names import normalise
+from cartoframes_lite._codec.names import normalize
+from tests.security.api_calls import APICalls
+from tests.security.db_snapshot import DatabaseSnapshots, differences
+from tests.security.hostile_names import NAMES
 
 Call = Callable[[str, cfl.Credentials], object]
 POINTS = gpd.GeoDataFrame({"a": [1, 2]}, geometry=gpd.points_from_xy([0, 1], [2, 3]), crs=4326)
@@ -112,27 +112,27 @@ COLUMNS: dict[str, Call] = {
     ),
 }
 
-# These wait for CARTO's catalogue, half a minute if a table is none that it has.
+# These wait for CARTO's catalog, half a minute if a table is none that it has.
 WAITING = ("describe_table", "update_privacy_table", "Dataset info", "Dataset privacy")
 
 
 @pytest.fixture
 def attack(
-    doors: Doors,
-    everything: Everything,
+    api_calls: APICalls,
+    db_snapshots: DatabaseSnapshots,
     credentials: cfl.Credentials,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[Call, str], None]:
     monkeypatch.chdir(tmp_path)  # a file that is written replaces the one that was there, be it a device
-    before = everything.snapshot()
+    before = db_snapshots.snapshot()
 
     def attack(call: Call, name: str) -> None:
-        doors.run("CREATE TABLE target (a int); INSERT INTO target VALUES (1); SELECT CDB_CartodbfyTable('target')")
+        api_calls.run("CREATE TABLE target (a int); INSERT INTO target VALUES (1); SELECT CDB_CartodbfyTable('target')")
         with suppress(*EXPECTED):
             call(name, credentials)
-        everything.drop_new()
-        assert differences(before, everything.snapshot()) == {}
+        db_snapshots.drop_new()
+        assert differences(before, db_snapshots.snapshot()) == {}
 
     return attack
 
@@ -144,7 +144,7 @@ def test_nothing_else_is_changed(attack, long, kind):
     @settings(max_examples=2_000 if long else 15, deadline=None)
     @given(NAMES, st.sampled_from(sorted(calls)))
     def holds(name: str, call: str) -> None:
-        assume(normalise(name) not in ("bystander", "looking", "target", "renamed"))
+        assume(normalize(name) not in ("bystander", "looking", "target", "renamed"))
         assume(name != "spatial_ref_sys" or call not in WAITING)
         attack(calls[call], name)
 
@@ -186,21 +186,21 @@ def test_a_type_is_not_more_than_a_type(attack, kind):
 @pytest.mark.parametrize(
     "name", ['a"b', "a'b; --", "sélect", "日本" * 10, "$publish$", "a\\b", "%s {0}", "x" * 63, " a "]
 )
-def test_tables_with_such_names_are_the_ones_that_are_meant(doors, everything, credentials, name):
+def test_tables_with_such_names_are_the_ones_that_are_meant(api_calls, db_snapshots, credentials, name):
     quoted = sql.Identifier(name).as_string()
-    doors.run(f"CREATE TABLE {quoted} AS SELECT 7 AS {quoted}; CREATE TABLE free AS SELECT 1 AS a")
-    before = everything.snapshot()
+    api_calls.run(f"CREATE TABLE {quoted} AS SELECT 7 AS {quoted}; CREATE TABLE free AS SELECT 1 AS a")
+    before = db_snapshots.snapshot()
     assert cfl.has_table(name, credentials)
     assert cfl.Dataset(name, credentials).columns() == {name: "int4"}
     if name.strip() == name:
         assert cfl.read_carto(name, credentials, columns=[name])[name].tolist() == [7]
-    assert differences(before, everything.snapshot()) == {}
+    assert differences(before, db_snapshots.snapshot()) == {}
     assert cfl.copy_table(name, "free", credentials, if_exists="replace", cartodbfy=False) == "free"
     assert cfl.read_carto("free", credentials)[name].tolist() == [7]
     assert cfl.rename_table(name, "free", credentials, if_exists="replace") == "free"
     assert not cfl.has_table(name, credentials)
     assert cfl.delete_table("free", credentials)
-    assert [row["b"] for row in doors.run("SELECT b FROM bystander ORDER BY a")] == ["secret", "kept"]
+    assert [row["b"] for row in api_calls.run("SELECT b FROM bystander ORDER BY a")] == ["secret", "kept"]
 
 
 @pytest.mark.parametrize("name", ["é" * 31 + "日", "x" * 62 + "é", "a" * 61 + "😀"])
@@ -254,20 +254,20 @@ def test_a_table_that_exists_is_named_with_the_name_that_was_given(credentials):
         cfl.to_carto(PLAIN, "My Täble", credentials)
 
 
-def test_tables_in_other_schemas_of_the_search_path_are_not_replaced(doors, everything, credentials):
-    role = doors.run("SELECT current_user AS role")[0]["role"]
-    doors.run(f'ALTER ROLE "{role}" SET search_path = public, other, cartodb')
+def test_tables_in_other_schemas_of_the_search_path_are_not_replaced(api_calls, db_snapshots, credentials):
+    role = api_calls.run("SELECT current_user AS role")[0]["role"]
+    api_calls.run(f'ALTER ROLE "{role}" SET search_path = public, other, cartodb')
     end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s"
-    everything.connection.execute(end, (role,))  # sessions that are kept have the old one
-    assert doors.run("SHOW search_path") == [{"search_path": "public, other, cartodb"}]
-    doors.run("CREATE TABLE other.elsewhere AS SELECT 'kept' AS a; CREATE TABLE here AS SELECT 1 AS a")
+    db_snapshots.connection.execute(end, (role,))  # sessions that are kept have the old one
+    assert api_calls.run("SHOW search_path") == [{"search_path": "public, other, cartodb"}]
+    api_calls.run("CREATE TABLE other.elsewhere AS SELECT 'kept' AS a; CREATE TABLE here AS SELECT 1 AS a")
     for replace in (
         lambda: cfl.copy_table("here", "elsewhere", credentials, if_exists="replace"),
         lambda: cfl.create_table_from_query("SELECT 2 AS a", "elsewhere", credentials, if_exists="replace"),
         lambda: cfl.rename_table("here", "elsewhere", credentials, if_exists="replace"),
     ):
         replace()
-        assert doors.run("SELECT a FROM other.elsewhere") == [{"a": "kept"}]
+        assert api_calls.run("SELECT a FROM other.elsewhere") == [{"a": "kept"}]
         assert cfl.delete_table("elsewhere", credentials)
     assert not cfl.delete_table("elsewhere", credentials)
-    assert doors.run("SELECT a FROM other.elsewhere") == [{"a": "kept"}]
+    assert api_calls.run("SELECT a FROM other.elsewhere") == [{"a": "kept"}]

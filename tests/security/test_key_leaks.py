@@ -20,10 +20,10 @@ import geopandas as gpd
 import pandas as pd
 import pytest
 import requests
-from test_leaks import everything_of, forms
 
 import cartoframes_lite as cfl
-from cartoframes_lite import _publishing, _staging
+from cartoframes_lite.write import publishing, staging
+from tests.security.test_credential_leaks import everything_of, forms
 
 SECRET = "s3cr3t/k+y=%"
 FRAME = gpd.GeoDataFrame({"n": [1, 2]}, geometry=gpd.points_from_xy([0, 1], [2, 3]), crs=4326)
@@ -163,11 +163,11 @@ def test_a_key_that_is_no_text_is_not_told(where, monkeypatch, tmp_path):
     assert caught.value.__context__ is None
 
 
-def test_errors_of_every_service_show_no_key_with_their_locals(said, recorder, monkeypatch):
-    monkeypatch.setattr("cartoframes_lite._client.retry.TOTAL_S", 0.0)
-    monkeypatch.setattr(_staging, "_ATTEMPTS", 1)
-    monkeypatch.setattr(_publishing, "_ATTEMPTS", 1)
-    server = recorder()
+def test_errors_of_every_service_show_no_key_with_their_locals(said, recording_server, monkeypatch):
+    monkeypatch.setattr("cartoframes_lite._client.http.retry.TOTAL_S", 0.0)
+    monkeypatch.setattr(staging, "_ATTEMPTS", 1)
+    monkeypatch.setattr(publishing, "_ATTEMPTS", 1)
+    server = recording_server()
     server.body = f'{{"error":["{SECRET} is no key"]}}'.encode()
     account = cfl.Credentials(api_key=SECRET, base_url=server.base_url)
     client = cfl.Client(account)
@@ -204,12 +204,12 @@ def _told(call: Callable[[], object]) -> str:
     return everything_of(caught.value)
 
 
-def test_who_interrupts_a_request_sees_no_key(recorder, request):
+def test_who_interrupts_a_request_sees_no_key(recording_server, request):
     # A shell's job in the background ignores the signal.
     request.addfinalizer(
         partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
     )
-    server = recorder()
+    server = recording_server()
     server.delay_s = 1.0
     account = cfl.Credentials(api_key=SECRET, base_url=server.base_url)
     main = threading.main_thread().ident
@@ -236,7 +236,7 @@ def test_the_error_of_a_source_says_where_it_was(credentials):
 
 
 def test_hooks_for_crashes_see_no_key(monkeypatch):
-    monkeypatch.setattr("cartoframes_lite._client.retry.TOTAL_S", 0.0)
+    monkeypatch.setattr("cartoframes_lite._client.http.retry.TOTAL_S", 0.0)
     account = cfl.Credentials("ann", SECRET, base_url="http://127.0.0.1:9/user/ann")
     text = io.StringIO()
     try:

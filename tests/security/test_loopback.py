@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from doors import Doors
 
 from cartoframes_lite.local import LocalCarto
+from tests.security.api_calls import APICalls
 
 PATHS = ["/api/v2/sql?q=SELECT+1", "/api/v1/map", "/api/v1/viz", "/api/v3/me", "/", "/user/tester/api/v1/map/named"]
 FOREIGN = [
@@ -55,7 +55,7 @@ def test_of_several_hosts_none_may_be_foreign(carto):
         assert answer.split()[1] in (b"400", b"403")
 
 
-def test_a_host_in_other_headers_counts_for_nothing(carto, doors):
+def test_a_host_in_other_headers_counts_for_nothing(carto, api_calls):
     for header in ("X-Forwarded-Host: evil.example", "Forwarded: host=evil.example", "X-Forwarded-Proto: https"):
         head = f"GET /api/v1/map?config=%7B%7D HTTP/1.1\nHost: localhost\n{header}\nConnection: close"
         assert b"evil.example" not in asked(carto, head)
@@ -81,6 +81,6 @@ def test_postgresql_listens_to_its_own_user_only(carto):
     assert Path(row[0]).stat().st_mode & 0o077 == 0
 
 
-def test_what_runs_inside_the_database_is_not_told_where_it_is(doors: Doors):
+def test_what_runs_inside_the_database_is_not_told_where_it_is(api_calls: APICalls):
     for setting in ("unix_socket_directories", "data_directory", "config_file", "hba_file"):
-        assert doors.sql(f"SHOW {setting}").status_code == 400
+        assert api_calls.sql(f"SHOW {setting}").status_code == 400

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from doors import Doors
-from everything import differences
-from test_doors_maps import STYLE
+
+from tests.security.api_calls import APICalls
+from tests.security.db_snapshot import differences
+from tests.security.test_maps_access import STYLE
 
 WRITER = """
     CREATE TABLE written (a int);
@@ -57,13 +58,15 @@ def layer(expression: str) -> dict[str, object]:
         pytest.param("master", "SECURITY DEFINER", marks=pytest.mark.slow),  # the owner has these rights without it
     ],
 )
-def test_what_one_layer_sets_does_not_hold_for_the_next(doors: Doors, everything, kind: str, definer: str) -> None:
-    doors.run(WRITER.format(definer=definer))
-    doors.run("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO PUBLIC")
-    client = doors if kind == "master" else doors.public()
+def test_what_one_layer_sets_does_not_hold_for_the_next(
+    api_calls: APICalls, db_snapshots, kind: str, definer: str
+) -> None:
+    api_calls.run(WRITER.format(definer=definer))
+    api_calls.run("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO PUBLIC")
+    client = api_calls if kind == "master" else api_calls.public()
     nodes = [{"id": "n", "type": "source", "params": {"query": layer("write_something()")["options"]["sql"]}}]  # type: ignore[index]  # of nested members
     views = {"v": {"type": "aggregation", "source": {"id": "n"}, "options": {"column": "b", "aggregation": "count"}}}
-    before = everything.snapshot()
+    before = db_snapshots.snapshot()
     for opening in OPENING:
         for layers in ([layer(opening), layer("write_something()")], [layer("write_something()"), layer(opening)]):
             config = {"version": "1.8.0", "layers": layers}
@@ -74,15 +77,15 @@ def test_what_one_layer_sets_does_not_hold_for_the_next(doors: Doors, everything
                 for _ in range(2):  # the second time, with the session of the first
                     for place in PLACES:
                         client.call("GET", f"/api/v1/map/{made.json()['layergroupid']}/{place}")
-    assert doors.run("SELECT count(*) AS n FROM written") == [{"n": 0}]
-    assert differences(before, everything.snapshot()) == {}
+    assert api_calls.run("SELECT count(*) AS n FROM written") == [{"n": 0}]
+    assert differences(before, db_snapshots.snapshot()) == {}
 
 
-def test_a_setting_of_one_layer_is_not_seen_by_the_next(doors: Doors) -> None:
+def test_a_setting_of_one_layer_is_not_seen_by_the_next(api_calls: APICalls) -> None:
     changing = layer("set_config('search_path', 'pg_catalog', false)")
     seen = layer("current_setting('search_path')")
-    made = doors.call("POST", "/api/v1/map", json={"version": "1.8.0", "layers": [changing, seen]})
+    made = api_calls.call("POST", "/api/v1/map", json={"version": "1.8.0", "layers": [changing, seen]})
     path = f"/api/v1/map/{made.json()['layergroupid']}"
-    assert doors.call("GET", f"{path}/0/attributes/1").json() == {"b": "pg_catalog"}
-    grids = [doors.call("GET", f"{path}/{number}/0/0/0.grid.json").json() for number in (0, 1)]
+    assert api_calls.call("GET", f"{path}/0/attributes/1").json() == {"b": "pg_catalog"}
+    grids = [api_calls.call("GET", f"{path}/{number}/0/0/0.grid.json").json() for number in (0, 1)]
     assert [grid["data"]["1"]["b"] == "pg_catalog" for grid in grids] == [True, False]

@@ -11,13 +11,13 @@ from urllib.parse import quote, urlencode
 
 import pytest
 import requests
-from odd_values import GOOD, HEADERS, IDENTITY, NAMES, RAW, TEXTS, TYPES, VALUES
 from starlette.routing import Route
 
 from cartoframes_lite.local.app import create_app
-from cartoframes_lite.local.postgres import open_cluster
+from cartoframes_lite.local.postgres.cluster import open_cluster
 from cartoframes_lite.local.server import Server
 from cartoframes_lite.local.state import State
+from tests.security.odd_values import GOOD, HEADERS, IDENTITY, NAMES, RAW, TEXTS, TYPES, VALUES
 
 _KEY = "master"
 _SLOW_S = 60.0  # of one request, on a machine that does other work, too

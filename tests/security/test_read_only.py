@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from doors import Doors
-from everything import Everything, differences
+
+from tests.security.api_calls import APICalls
+from tests.security.db_snapshot import DatabaseSnapshots, differences
 
 # What an account can do to make writing easy for requests without a key. As functions are made, everybody may run them.
 _GENEROUS = """
@@ -82,36 +83,36 @@ ESCAPES = [
 
 
 @pytest.fixture
-def generous(doors: Doors) -> Doors:
+def generous(api_calls: APICalls) -> APICalls:
     """Give an account whose owner has granted too much."""
-    doors.run(_GENEROUS)
-    return doors
+    api_calls.run(_GENEROUS)
+    return api_calls
 
 
-def sequence_and_settings(doors: Doors) -> object:
+def sequence_and_settings(api_calls: APICalls) -> object:
     """Return what a database remembers beside its rows and its catalog."""
     return (
-        doors.run("SELECT last_value, is_called FROM counter"),
-        doors.run("SELECT count(*) FROM pg_db_role_setting WHERE setrole <> 0"),
-        doors.run("SELECT count(*) FROM pg_largeobject_metadata"),
+        api_calls.run("SELECT last_value, is_called FROM counter"),
+        api_calls.run("SELECT count(*) FROM pg_db_role_setting WHERE setrole <> 0"),
+        api_calls.run("SELECT count(*) FROM pg_largeobject_metadata"),
     )
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
-def test_no_statement_without_a_key_writes(generous: Doors, everything: Everything, statement: str) -> None:
-    before = everything.snapshot(), sequence_and_settings(generous)
+def test_no_statement_without_a_key_writes(generous: APICalls, db_snapshots: DatabaseSnapshots, statement: str) -> None:
+    before = db_snapshots.snapshot(), sequence_and_settings(generous)
     answer = generous.public().sql(statement)
     assert answer.status_code in (400, 403), answer.text
     generous.public().call("GET", "/api/v2/sql/copyto", params={"q": f"COPY ({statement}) TO STDOUT"})
-    assert differences(before[0], everything.snapshot()) == {}
+    assert differences(before[0], db_snapshots.snapshot()) == {}
     assert sequence_and_settings(generous) == before[1]
 
 
 def test_no_way_leads_out_of_a_transaction_that_cannot_write(
-    generous: Doors, everything: Everything, long: bool
+    generous: APICalls, db_snapshots: DatabaseSnapshots, long: bool
 ) -> None:
     formats = ("csv", "geojson", "svg", "topojson", "shp")
-    public, before = generous.public(), (everything.snapshot(), sequence_and_settings(generous))
+    public, before = generous.public(), (db_snapshots.snapshot(), sequence_and_settings(generous))
     for number, escape in enumerate(ESCAPES):
         for more, statement in enumerate((_INSERT, "SELECT writing()", "SELECT counting_on()")):
             query = escape.format(statement.replace("SELECT", "PERFORM") if "DO $$" in escape else statement)
@@ -124,12 +125,12 @@ def test_no_way_leads_out_of_a_transaction_that_cannot_write(
             public.call(
                 "POST", "/api/v2/sql/copyfrom", params={"q": f"COPY open_to_all FROM STDIN; {query}"}, data="1\n"
             )
-            assert differences(before[0], everything.snapshot()) == {}, query
+            assert differences(before[0], db_snapshots.snapshot()) == {}, query
     assert sequence_and_settings(generous) == before[1]
 
 
-def test_errors_are_those_of_missing_rights(doors: Doors) -> None:
-    doors.run("GRANT SELECT ON bystander TO publicuser")
+def test_errors_are_those_of_missing_rights(api_calls: APICalls) -> None:
+    api_calls.run("GRANT SELECT ON bystander TO publicuser")
     for statement, status, message in (
         ("INSERT INTO bystander VALUES (3)", 403, "permission denied for table bystander"),
         ("UPDATE bystander SET b = ''", 403, "permission denied for table bystander"),
@@ -139,11 +140,11 @@ def test_errors_are_those_of_missing_rights(doors: Doors) -> None:
         ("DROP TABLE bystander", 400, "must be owner of table bystander"),
         ("/* ( */ (SELECT 1 LIMIT 0); DELETE FROM other.bystander", 403, "permission denied for schema other"),
     ):
-        answer = doors.public().sql(statement)
+        answer = api_calls.public().sql(statement)
         assert (answer.status_code, answer.json()["error"]) == (status, [message])
 
 
-def test_reading_in_transactions_of_ones_own_goes_on(generous: Doors) -> None:
+def test_reading_in_transactions_of_ones_own_goes_on(generous: APICalls) -> None:
     public = generous.public()
     assert public.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 AS a; COMMIT") == [{"a": 1}]
     assert public.run("SET search_path = other; BEGIN; SHOW search_path; COMMIT; SELECT 2 AS a") == [
@@ -159,8 +160,10 @@ def test_reading_in_transactions_of_ones_own_goes_on(generous: Doors) -> None:
     assert public.run("SELECT count(*) AS n FROM open_to_all") == [{"n": 1}]
 
 
-def test_queries_of_maps_cannot_write_with_the_rights_of_the_owner(generous: Doors, everything: Everything) -> None:
-    before = everything.snapshot(), sequence_and_settings(generous)
+def test_queries_of_maps_cannot_write_with_the_rights_of_the_owner(
+    generous: APICalls, db_snapshots: DatabaseSnapshots
+) -> None:
+    before = db_snapshots.snapshot(), sequence_and_settings(generous)
     point = "ST_SetSRID(ST_MakePoint(0, 0), 3857) AS the_geom_webmercator"
     off = "set_config('default_transaction_read_only', 'off', false), set_config('transaction_read_only', 'off', true)"
     for expression in ("writing()", "counting_on()", off):
@@ -172,21 +175,21 @@ def test_queries_of_maps_cannot_write_with_the_rights_of_the_owner(generous: Doo
         if made.status_code == 200:
             tile = f"/api/v1/map/{made.json()['layergroupid']}/0/0/0.mvt"
             assert generous.call("GET", tile).status_code >= 400
-    assert differences(before[0], everything.snapshot()) == {}
+    assert differences(before[0], db_snapshots.snapshot()) == {}
     assert sequence_and_settings(generous) == before[1]
 
 
-def test_what_runs_with_other_rights_for_everybody_only_reads(doors: Doors) -> None:
-    found = doors.run(
+def test_what_runs_with_other_rights_for_everybody_only_reads(api_calls: APICalls) -> None:
+    found = api_calls.run(
         "SELECT p.oid::regprocedure::text AS function FROM pg_proc p WHERE prosecdef"
         " AND has_function_privilege('publicuser', p.oid, 'EXECUTE') ORDER BY 1"
     )
     assert found == [{"function": "_cdb_userquotainbytes()"}]
-    assert doors.run("SELECT provolatile AS v FROM pg_proc WHERE proname = '_cdb_userquotainbytes'") == [{"v": "s"}]
+    assert api_calls.run("SELECT provolatile AS v FROM pg_proc WHERE proname = '_cdb_userquotainbytes'") == [{"v": "s"}]
 
 
-def test_keys_with_grants_keep_what_only_they_may_do(doors: Doors) -> None:
-    client = doors.regular("bystander", permissions=("select", "insert"), create=True)
+def test_keys_with_grants_keep_what_only_they_may_do(api_calls: APICalls) -> None:
+    client = api_calls.regular("bystander", permissions=("select", "insert"), create=True)
     client.run("CREATE TEMP TABLE x (a int); INSERT INTO x VALUES (1)")
     client.run("SELECT pg_advisory_lock(1), pg_notify('a', 'b')")
     client.run("CREATE TABLE made (a int); SELECT CDB_CartodbfyTable('made'); INSERT INTO made (a) VALUES (1)")
@@ -196,7 +199,7 @@ def test_rights_of_an_older_data_directory_are_taken_away(tmp_path) -> None:
     from cartoframes_lite.local import start
 
     with start(user="tester", data_dir=tmp_path / "data") as carto:
-        client = Doors.of(carto).regular(create=True)
+        client = APICalls.of(carto).regular(create=True)
         with psycopg.connect(carto.dsn, autocommit=True) as connection:
             connection.execute("GRANT TEMPORARY ON DATABASE carto TO PUBLIC, publicuser")
             connection.execute("GRANT EXECUTE ON FUNCTION cartodb.cdb_tablemetadata_trigger() TO PUBLIC")
@@ -207,8 +210,8 @@ def test_rights_of_an_older_data_directory_are_taken_away(tmp_path) -> None:
                 " has_function_privilege('publicuser', 'cartodb.cdb_tablemetadata_trigger()', 'EXECUTE')"
             )
             assert connection.execute(rights).fetchone() == (False, False)
-        again = Doors.of(carto)
-        assert Doors(again.base_url, client.key, again.master).sql("CREATE TEMP TABLE x (a int)").status_code == 200
+        again = APICalls.of(carto)
+        assert APICalls(again.base_url, client.key, again.master).sql("CREATE TEMP TABLE x (a int)").status_code == 200
 
 
 NOTIFYING = (
@@ -225,8 +228,8 @@ NOTIFYING = (
 )
 
 
-def test_nothing_is_notified_without_a_key(doors: Doors, carto) -> None:
-    public = doors.public()
+def test_nothing_is_notified_without_a_key(api_calls: APICalls, carto) -> None:
+    public = api_calls.public()
     with psycopg.connect(carto.dsn, autocommit=True) as listening:
         listening.execute("LISTEN a")
         for query in NOTIFYING:
@@ -234,13 +237,13 @@ def test_nothing_is_notified_without_a_key(doors: Doors, carto) -> None:
             public.sql(query.replace("a;", "a; SELECT 1;"), format="csv")
             public.call("GET", "/api/v2/sql/copyto", params={"q": f"COPY (SELECT 1) TO STDOUT; {query}"})
             assert list(listening.notifies(timeout=0.05)) == [], query
-        doors.run("NOTIFY a")
+        api_calls.run("NOTIFY a")
         assert len(list(listening.notifies(timeout=5, stop_after=1))) == 1
 
 
-def test_a_commit_without_a_key_is_none_and_tells_nothing(doors: Doors) -> None:
+def test_a_commit_without_a_key_is_none_and_tells_nothing(api_calls: APICalls) -> None:
     for query in ("SELECT 1 AS a; COMMIT", "COMMIT; SELECT 1 AS a", "BEGIN; SELECT 1 AS a; END", "/**/ COMMIT"):
-        answer = doors.public().sql(query)
+        answer = api_calls.public().sql(query)
         assert answer.status_code == 200
         assert "warnings" not in answer.json(), (query, answer.text)
-    assert doors.public().sql("COMMIT x").status_code == 400
+    assert api_calls.public().sql("COMMIT x").status_code == 400

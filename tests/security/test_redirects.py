@@ -9,8 +9,8 @@ import pytest
 import requests
 
 import cartoframes_lite as cfl
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.imports import ImportOptions
-from cartoframes_lite._client.transport import Transport
 
 KEY = "s3cr3t"
 BASIC = f"Basic {base64.b64encode(f'ann:{KEY}'.encode()).decode()}"
@@ -35,8 +35,8 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
-def test_no_other_server_is_sent_anything(recorder, call, host):
-    first, second = recorder(), recorder(host)
+def test_no_other_server_is_sent_anything(recording_server, call, host):
+    first, second = recording_server(), recording_server(host)
     for session in (None, requests.Session()):
         client = cfl.Client(cfl.Credentials(api_key=KEY, base_url=first.base_url, session=session))
         for status in STATUSES:
@@ -49,8 +49,8 @@ def test_no_other_server_is_sent_anything(recorder, call, host):
 
 
 @pytest.mark.parametrize("target", ["plain", "tls"])
-def test_nor_over_another_scheme(recorder, tls, certificate, target):
-    secure, plain = recorder(tls=tls), recorder()
+def test_nor_over_another_scheme(recording_server, tls, certificate, target):
+    secure, plain = recording_server(tls=tls), recording_server()
     first, second = (secure, plain) if target == "plain" else (plain, secure)
     account = cfl.Credentials(api_key=KEY, base_url=first.base_url, verify=str(certificate))
     for status in STATUSES:
@@ -61,8 +61,8 @@ def test_nor_over_another_scheme(recorder, tls, certificate, target):
     assert second.requests == []
 
 
-def test_files_that_an_answer_names_are_fetched_without_the_key(recorder, tmp_path, monkeypatch):
-    first, second = recorder(), recorder("localhost")
+def test_files_that_an_answer_names_are_fetched_without_the_key(recording_server, tmp_path, monkeypatch):
+    first, second = recording_server(), recording_server("localhost")
     first.headers = {"Set-Cookie": "session=1"}
     second.body = b"content"
     netrc = tmp_path / "netrc"
@@ -78,8 +78,8 @@ def test_files_that_an_answer_names_are_fetched_without_the_key(recorder, tmp_pa
         assert not {"authorization", "cookie"} & headers.keys()
 
 
-def test_a_file_of_passwords_does_not_replace_the_key(recorder, tmp_path, monkeypatch):
-    server = recorder()
+def test_a_file_of_passwords_does_not_replace_the_key(recording_server, tmp_path, monkeypatch):
+    server = recording_server()
     netrc = tmp_path / "netrc"
     netrc.write_text("default login eve password from-netrc\n")
     netrc.chmod(0o600)
@@ -105,8 +105,8 @@ def test_a_file_of_passwords_does_not_replace_the_key(recorder, tmp_path, monkey
         "https://ann .carto.com",
     ],
 )
-def test_the_host_of_the_url_is_the_one_that_is_asked(recorder, base_url):
-    server = recorder()
+def test_the_host_of_the_url_is_the_one_that_is_asked(recording_server, base_url):
+    server = recording_server()
     with pytest.raises(ValueError, match="base_url"):
         cfl.Credentials(api_key=KEY, base_url=base_url.format(port=server.url.rpartition(":")[2]))
     assert server.requests == []

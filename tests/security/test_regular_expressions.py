@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from regex_attacks import LENGTH, Used, attacks, expressions, is_slow
 
 import cartoframes_lite
+from tests.security.regex_attacks import LENGTH, Used, attacks, expressions, is_slow
 
 # Expressions that are given only what they can match, by the code around them: as many characters are tried at once.
 SHORT = {"cartoframes_lite._codec.names": 5000}

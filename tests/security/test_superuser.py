@@ -6,9 +6,9 @@ import time
 
 import psycopg
 import pytest
-from doors import Doors
 
 import cartoframes_lite.local
+from tests.security.api_calls import APICalls
 
 # Each fits some call better than PostgreSQL's own does, and says with whose rights it was run.
 _FUNCTIONS = {
@@ -61,54 +61,54 @@ def planted(schema: str) -> str:
     return "; ".join(statements)
 
 
-def by_superusers(doors: Doors, schema: str) -> list[object]:
-    return doors.run(f"SELECT DISTINCT who FROM {schema}.runs WHERE super")
+def by_superusers(api_calls: APICalls, schema: str) -> list[object]:
+    return api_calls.run(f"SELECT DISTINCT who FROM {schema}.runs WHERE super")
 
 
-def everything_the_server_does(doors: Doors) -> None:
+def everything_the_server_does(api_calls: APICalls) -> None:
     """Let it work with all the rights it has."""
-    other = doors.regular("bystander", create=True)
+    other = api_calls.regular("bystander", create=True)
     other.run("CREATE TABLE made_by_key AS SELECT 1 AS a; SELECT CDB_CartodbfyTable('made_by_key')")
-    name = doors.call("GET", "/api/v3/api_keys").json()["result"][-1]["name"]
+    name = api_calls.call("GET", "/api/v3/api_keys").json()["result"][-1]["name"]
     for privacy in ("public", "private", "link"):
-        doors.call("PUT", "/api/v1/viz/bystander", json={"privacy": privacy, "name": "bystander"})
+        api_calls.call("PUT", "/api/v1/viz/bystander", json={"privacy": privacy, "name": "bystander"})
     for path in ("/api/v1/viz", "/api/v1/tables/bystander", "/api/v1/tables/bystander/columns", "/api/v4/datasets",
                  "/api/v3/me", "/api/v1/imports", "/api/v1/synchronizations", "/api/v1/map/named"):  # fmt: skip
-        assert doors.call("GET", path).status_code < 500, path
-    doors.imported(json={"sql": "SELECT 1 AS a", "table_name": "made"})  # whose own functions may be in its way
-    doors.call("POST", "/api/v3/visualization_exports", json={"visualization_id": "bystander"})
-    doors.call("DELETE", f"/api/v3/api_keys/{name}")
-    doors.call("PUT", "/api/v1/viz/made", json={"name": "renamed"})
-    doors.call("DELETE", "/api/v1/viz/renamed")
+        assert api_calls.call("GET", path).status_code < 500, path
+    api_calls.imported(json={"sql": "SELECT 1 AS a", "table_name": "made"})  # whose own functions may be in its way
+    api_calls.call("POST", "/api/v3/visualization_exports", json={"visualization_id": "bystander"})
+    api_calls.call("DELETE", f"/api/v3/api_keys/{name}")
+    api_calls.call("PUT", "/api/v1/viz/made", json={"name": "renamed"})
+    api_calls.call("DELETE", "/api/v1/viz/renamed")
 
 
 @pytest.mark.parametrize("schema", ["public", '"$user"'])
-def test_functions_and_operators_of_users_are_not_run_by_the_server(doors, schema):
+def test_functions_and_operators_of_users_are_not_run_by_the_server(api_calls, schema):
     if schema != "public":
-        schema = doors.run("SELECT quote_ident(current_user) AS role")[0]["role"]
-        doors.run(f"CREATE SCHEMA {schema}")
-    doors.run(planted(schema))
-    assert doors.run(f"SELECT {schema}.quote_ident('a'::name)") == [{"quote_ident": None}]
-    assert by_superusers(doors, schema) == []
-    assert doors.run(f"SELECT count(*) > 0 AS found FROM {schema}.runs") == [{"found": True}]
-    everything_the_server_does(doors)
-    assert by_superusers(doors, schema) == []
+        schema = api_calls.run("SELECT quote_ident(current_user) AS role")[0]["role"]
+        api_calls.run(f"CREATE SCHEMA {schema}")
+    api_calls.run(planted(schema))
+    assert api_calls.run(f"SELECT {schema}.quote_ident('a'::name)") == [{"quote_ident": None}]
+    assert by_superusers(api_calls, schema) == []
+    assert api_calls.run(f"SELECT count(*) > 0 AS found FROM {schema}.runs") == [{"found": True}]
+    everything_the_server_does(api_calls)
+    assert by_superusers(api_calls, schema) == []
 
 
 def test_nor_when_it_starts_again(tmp_path):
     with cartoframes_lite.local.start(user="tester", data_dir=tmp_path / "data") as carto:
-        doors = Doors.of(carto)
+        doors = APICalls.of(carto)
         doors.run(planted("public"))
     with cartoframes_lite.local.start(user="tester", data_dir=tmp_path / "data") as carto:
-        doors = Doors.of(carto)
+        doors = APICalls.of(carto)
         assert by_superusers(doors, "public") == []
         carto.reset()
         doors.run("SELECT 1")
 
 
-def test_the_functions_with_other_rights_cannot_be_misled(doors):
-    client = doors.regular("bystander", create=True)
-    before = doors.run("SELECT updated_at FROM cartodb.cdb_tablemetadata ORDER BY 1")
+def test_the_functions_with_other_rights_cannot_be_misled(api_calls):
+    client = api_calls.regular("bystander", create=True)
+    before = api_calls.run("SELECT updated_at FROM cartodb.cdb_tablemetadata ORDER BY 1")
     statement = (
         "CREATE FUNCTION has_table_privilege(name, regclass, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';"
         "CREATE TEMP TABLE cdb_tablemetadata (tabname regclass PRIMARY KEY, updated_at timestamptz);"
@@ -118,27 +118,27 @@ def test_the_functions_with_other_rights_cannot_be_misled(doors):
     )
     assert client.run(statement)[-1] == {"quota": 2**40}
     assert client.sql("SELECT cartodb.cdb_tablemetadatatouch('bystander')").status_code == 403
-    assert doors.run("SELECT updated_at FROM cartodb.cdb_tablemetadata ORDER BY 1") == before
+    assert api_calls.run("SELECT updated_at FROM cartodb.cdb_tablemetadata ORDER BY 1") == before
     definers = (
         "SELECT proname FROM pg_proc WHERE prosecdef AND NOT proconfig @> '{\"search_path=pg_catalog, pg_temp\"}'"
     )
     own = (
         "AND pronamespace IN ('cartodb'::regnamespace, (SELECT oid FROM pg_namespace WHERE nspname = 'cartodb_local'))"
     )
-    assert doors.run(f"{definers} {own}") == []
+    assert api_calls.run(f"{definers} {own}") == []
 
 
-def test_changes_through_a_view_are_noticed_though_the_table_is_closed(doors):
-    doors.run(
+def test_changes_through_a_view_are_noticed_though_the_table_is_closed(api_calls):
+    api_calls.run(
         "CREATE TABLE t (a int); CREATE VIEW v AS SELECT a FROM t; CREATE TRIGGER track_updates AFTER INSERT ON t"
         " FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_tablemetadata_trigger(); INSERT INTO t VALUES (1)"
     )
-    client = doors.regular("v", permissions=("select", "insert"))
+    client = api_calls.regular("v", permissions=("select", "insert"))
     query = "SELECT updated_at AS at FROM cartodb.cdb_tablemetadata WHERE tabname = 't'::regclass"
-    (before,) = doors.run(query)
+    (before,) = api_calls.run(query)
     time.sleep(1.1)  # JSON has seconds
     client.run("INSERT INTO v VALUES (1)")
-    assert doors.run(query) != [before]
+    assert api_calls.run(query) != [before]
 
 
 @pytest.mark.parametrize("query", [
@@ -149,17 +149,17 @@ def test_changes_through_a_view_are_noticed_though_the_table_is_closed(doors):
     "SELECT $a$ $b$ ; DROP TABLE bystander CASCADE; SELECT $c$ $a$",
     "SELECT 1 /* /* */ ; DROP TABLE bystander CASCADE; */",
 ])  # fmt: skip
-def test_asking_which_tables_a_query_has_runs_nothing(doors, query):
-    doors.sql(f"SELECT CDB_QueryTablesText($outer${query}$outer$)")
-    doors.map({"type": "mapnik", "options": {"sql": query}})
-    assert doors.run("SELECT count(*) AS n FROM bystander") == [{"n": 2}]
+def test_asking_which_tables_a_query_has_runs_nothing(api_calls, query):
+    api_calls.sql(f"SELECT CDB_QueryTablesText($outer${query}$outer$)")
+    api_calls.map({"type": "mapnik", "options": {"sql": query}})
+    assert api_calls.run("SELECT count(*) AS n FROM bystander") == [{"n": 2}]
 
 
 def test_what_is_set_for_the_public_role_is_gone_after_a_start_and_a_reset(tmp_path):
     spoilt = "ALTER ROLE publicuser SET search_path = nowhere; ALTER ROLE publicuser SET local_preload_libraries = 'x'"
     for again in range(2):
         with cartoframes_lite.local.start(user="tester", data_dir=tmp_path / "data") as carto:
-            public = Doors.of(carto).public()
+            public = APICalls.of(carto).public()
             assert public.run("SELECT CDB_LatLng(1.0, 2.0) IS NULL AS a") == [{"a": False}], again
             assert public.sql(spoilt.replace("publicuser", "CURRENT_USER")).status_code == 400
             with psycopg.connect(carto.dsn) as connection:

@@ -28,8 +28,8 @@ def unverified() -> requests.Session:
 @pytest.mark.parametrize("session", [None, unverified])
 @pytest.mark.parametrize("variable", [None, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 @pytest.mark.parametrize("value", ["", "0", "false"])
-def test_a_certificate_that_nobody_trusts_is_refused(recorder, tls, monkeypatch, session, variable, value):
-    server = recorder(tls=tls)
+def test_a_certificate_that_nobody_trusts_is_refused(recording_server, tls, monkeypatch, session, variable, value):
+    server = recording_server(tls=tls)
     if variable:
         monkeypatch.setenv(variable, value)
     with pytest.raises((cfl.ConnectionFailed, OSError)):
@@ -37,34 +37,34 @@ def test_a_certificate_that_nobody_trusts_is_refused(recorder, tls, monkeypatch,
     assert server.requests == []
 
 
-def test_what_to_do_is_said(recorder, tls):
+def test_what_to_do_is_said(recording_server, tls):
     with pytest.raises(cfl.ConnectionFailed, match="pass verify='path of the CA bundle'"):
-        ask(recorder(tls=tls).base_url)
+        ask(recording_server(tls=tls).base_url)
 
 
 @pytest.mark.parametrize("session", [None, unverified])
-def test_it_is_accepted_with_its_authority(recorder, tls, certificate, session):
-    server = recorder(tls=tls)
+def test_it_is_accepted_with_its_authority(recording_server, tls, certificate, session):
+    server = recording_server(tls=tls)
     ask(server.base_url, verify=str(certificate), session=session and session())
     assert len(server.requests) == 1
 
 
-def test_an_authority_does_not_vouch_for_other_hosts(recorder, tls, certificate):
-    server = recorder("127.0.0.2", tls)
+def test_an_authority_does_not_vouch_for_other_hosts(recording_server, tls, certificate):
+    server = recording_server("127.0.0.2", tls)
     with pytest.raises(cfl.ConnectionFailed, match="cannot be verified"):
         ask(server.base_url, verify=str(certificate))
     assert server.requests == []
 
 
-def test_an_authority_of_the_environment_is_one(recorder, tls, certificate, monkeypatch):
-    server = recorder("localhost", tls)
+def test_an_authority_of_the_environment_is_one(recording_server, tls, certificate, monkeypatch):
+    server = recording_server("localhost", tls)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     ask(server.base_url, session=requests.Session())  # of our own sessions none looks there for this host
     assert len(server.requests) == 1
 
 
-def test_it_is_accepted_without_verification_with_one_warning_that_has_a_name(recorder, tls):
-    server = recorder(tls=tls)
+def test_it_is_accepted_without_verification_with_one_warning_that_has_a_name(recording_server, tls):
+    server = recording_server(tls=tls)
     with pytest.warns(cfl.InsecureConnectionWarning, match="is not verified") as warned:
         account = cfl.Credentials(api_key=KEY, base_url=server.base_url, verify=False)
     assert [warning.filename for warning in warned] == [__file__]

@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ..plan import Plan
-from . import remote_postgres
-from .files import ImportRefused, Staged, cartodbfy, normalise
-from .workers import Cancellation
+from cartoframes_lite.local.imports import remote_postgres
+from cartoframes_lite.local.imports.files import ImportRefused, StagedTable, cartodbfy, normalize
+from cartoframes_lite.local.imports.workers import Cancellation
+from cartoframes_lite.local.plan import Plan
 
 _INVALID = 1502
 _PROVIDERS = ("postgres", "postgresql")
@@ -57,7 +57,7 @@ def stage_connector(
     *,
     plan: Plan,
     cancellation: Cancellation | None = None,
-) -> Staged:
+) -> StagedTable:
     """Copy a table, or the rows of a query, from another database.
 
     Parameters
@@ -81,7 +81,7 @@ def stage_connector(
     server = _server(given["connection"])
     table, rows = remote_postgres.copy(server, query, connection, plan, cancellation or Cancellation())
     cartodbfy(connection, table)
-    return Staged(table, normalise(name), rows)
+    return StagedTable(table, normalize(name), rows)
 
 
 def _check(given: Mapping[str, Any]) -> None:

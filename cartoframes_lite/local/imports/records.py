@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from psycopg import sql
 
-from ..state import State
-from .fetching import DownloadRefused, reason, redacted
-from .files import CODES, ImportRefused
-from .orders import Order
-from .workers import STUCK
+from cartoframes_lite.local.imports.fetch import DownloadRefused, reason, redacted
+from cartoframes_lite.local.imports.files import CODES, ImportRefused
+from cartoframes_lite.local.imports.requests import ImportRequest
+from cartoframes_lite.local.imports.workers import STUCK
+from cartoframes_lite.local.state import State
 
 _LISTED = timedelta(days=1)
 _HIDDEN = ("http_response_code", "created_at", "updated_at")
@@ -30,7 +30,7 @@ class ImportRecords:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def create(self, identity: str, order: Order) -> None:
+    def create(self, identity: str, order: ImportRequest) -> None:
         """Remember a new import."""
         self._insert(
             id=identity,
@@ -119,7 +119,7 @@ def error_text(code: int | None) -> dict[str, str] | None:
     return {"title": known.title, "what_about": known.what_about, "source": known.source}
 
 
-def _display_name(order: Order) -> str | None:
+def _display_name(order: ImportRequest) -> str | None:
     """Return what an import is called before its table has a name."""
     if order.document is not None:
         return order.document.name

@@ -14,10 +14,10 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from ..plan import Plan
-from .addresses import resolve
-from .files import ImportRefused, normalise_columns
-from .workers import Cancellation
+from cartoframes_lite.local.imports.allowed_addresses import resolve
+from cartoframes_lite.local.imports.files import ImportRefused, normalize_columns
+from cartoframes_lite.local.imports.workers import Cancellation
+from cartoframes_lite.local.plan import Plan
 
 _FAILED, _INVALID, _TOO_MANY_COLUMNS, _TOO_MANY_ROWS = 1500, 1502, 2004, 6668
 _CONNECT_TIMEOUT_S = 15
@@ -242,7 +242,7 @@ def _names(columns: Sequence[_Column]) -> list[str]:
             if column.declared is None and column.name != "the_geom_webmercator":
                 wanted[place] = "the_geom"
                 break
-    return normalise_columns(wanted)
+    return normalize_columns(wanted)
 
 
 def _geometry(connection: psycopg.Connection[Any]) -> sql.Composable:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from .files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportRefused
 
 _LOG = logging.getLogger(__name__)
 _UNKNOWN = 99999

@@ -8,8 +8,8 @@ from typing import Any
 
 from psycopg import sql
 
-from .queries import GEOMETRY_COLUMN, Box, envelope, statement, subquery
-from .refusals import MapError
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, Box, envelope, statement, subquery
 
 _THRESHOLD = 100_000
 _LARGEST = 1e15
@@ -113,7 +113,7 @@ def query(aggregation: Aggregation, text: str, box: Box, resolution: float) -> s
     box : tuple of float
         Of the tile.
     resolution : float
-        Metres of a pixel.
+        Meters of a pixel.
     """
     cell = resolution * aggregation.resolution
     points = sql.SQL(

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from psycopg import sql
 
-from .number_parsing import read_number
-from .queries import statement
-from .refusals import MapError
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.number_parsing import read_number
+from cartoframes_lite.local.maps.queries import statement
 
 
 class _Dataview(Protocol):

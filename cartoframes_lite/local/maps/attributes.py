@@ -7,10 +7,10 @@ from typing import Any
 
 from psycopg import sql
 
-from ..session import Session
-from .layergroups import Layergroup
-from .queries import names, rows, subquery
-from .refusals import MapError
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.layergroups import Layergroup
+from cartoframes_lite.local.maps.queries import names, rows, subquery
+from cartoframes_lite.local.postgres.session import Session
 
 # CARTO puts the id into the query as it is, so that numbers of any size and form are compared as numbers.
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d{1,2})?", re.ASCII | re.IGNORECASE)

@@ -7,10 +7,10 @@ from typing import Any
 
 from psycopg import sql
 
-from ..session import Session
-from .layergroups import Layergroup
-from .queries import GEOMETRY_COLUMN, HALF_WORLD, names, rows, subquery
-from .refusals import MapError
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.layergroups import Layergroup
+from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, HALF_WORLD, names, rows, subquery
+from cartoframes_lite.local.postgres.session import Session
 
 _MOST = 10_000
 _SMALL = re.compile(r"\d{1,18}", re.ASCII)

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import aggregation
-from .aggregation import Aggregation
-from .analyses import Node, read_nodes
-from .refusals import MapError
+from cartoframes_lite.local.maps import aggregation
+from cartoframes_lite.local.maps.aggregation import Aggregation
+from cartoframes_lite.local.maps.analyses import Node, read_nodes
+from cartoframes_lite.local.maps.errors import MapError
 
 _VERSION = re.compile(r"1\.[0-8]\.0|1\.[0-7]\.\d+")
 _MOST_BUFFER_PIXELS = 4096
@@ -31,7 +31,7 @@ class Attributes:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class MapLayer:
     """A layer.
 
     Attributes
@@ -81,7 +81,7 @@ class MapConfig:
 
     Attributes
     ----------
-    layers : tuple of Layer
+    layers : tuple of MapLayer
         Without those of unknown types.
     layer_count : int
         With them.
@@ -91,14 +91,14 @@ class MapConfig:
         Pixels around tiles, by format.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[MapLayer, ...]
     layer_count: int
     nodes: Mapping[str, Node]
     dataviews: Mapping[str, Dataview]
     buffer_sizes: Mapping[str, float]
 
     @property
-    def queried(self) -> list[Layer]:
+    def queried(self) -> list[MapLayer]:
         """The layers that show a query."""
         return [layer for layer in self.layers if layer.kind == "mapnik"]
 
@@ -111,7 +111,7 @@ class MapConfig:
         """Return the queries of the nodes with their filters."""
         return {name: node.query() for name, node in self.nodes.items()}
 
-    def layer(self, name: str) -> Layer | None:
+    def layer(self, name: str) -> MapLayer | None:
         """Return the layer of an id or an index."""
         return next((layer for layer in self.layers if name in (layer.id, str(layer.index))), None)
 
@@ -153,7 +153,7 @@ def read(content: Any, filters: Mapping[str, Any] | None = None) -> MapConfig:
     return MapConfig(known, len(layers), nodes, dataviews, _buffer_sizes(content))
 
 
-def _layer(index: int, item: Any, counts: Counter[str], nodes: Mapping[str, Node], *, vector_only: bool) -> Layer:
+def _layer(index: int, item: Any, counts: Counter[str], nodes: Mapping[str, Node], *, vector_only: bool) -> MapLayer:
     """Read a layer; ``counts`` are those of the layers before it, by kind."""
     if not isinstance(item, Mapping) or not isinstance(item.get("options"), Mapping):
         raise MapError(f"Missing options from layer {index} of layergroup config")
@@ -171,7 +171,7 @@ def _layer(index: int, item: Any, counts: Counter[str], nodes: Mapping[str, Node
         interactivity = [column.strip() for column in interactivity.split(",")]
     if not isinstance(interactivity, list):
         raise MapError(f"Invalid interactivity for layer {index}", status=400, kind="layer", layer=context)
-    return Layer(
+    return MapLayer(
         index=index,
         id=identity,
         kind=kind,

@@ -8,15 +8,15 @@ from typing import Any
 
 from psycopg import sql
 
-from ..access import Parameters
-from ..session import Session
-from . import histograms
-from .config import Dataview, MapConfig
-from .number_parsing import read_number
-from .numeric_columns import counts, finite, is_float
-from .queries import GEOMETRY_COLUMN, envelope, rows, subquery
-from .refusals import MapError
-from .views import mercator
+from cartoframes_lite.local.http.request_bodies import Parameters
+from cartoframes_lite.local.maps import histograms
+from cartoframes_lite.local.maps.config import Dataview, MapConfig
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.number_parsing import read_number
+from cartoframes_lite.local.maps.numeric_columns import counts, finite, is_float
+from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, envelope, rows, subquery
+from cartoframes_lite.local.maps.viewports import mercator
+from cartoframes_lite.local.postgres.session import Session
 
 _OPERATIONS = ("count", "avg", "sum", "min", "max")
 _CATEGORIES = 6

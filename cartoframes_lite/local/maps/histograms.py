@@ -7,12 +7,12 @@ from typing import Any
 
 from psycopg import sql
 
-from ..session import Session
-from . import time_histograms
-from .number_parsing import as_javascript
-from .numeric_columns import counts, finite, is_float
-from .queries import TIME_OIDS, columns_of, rows
-from .refusals import MapError
+from cartoframes_lite.local.maps import time_histograms
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.number_parsing import as_javascript
+from cartoframes_lite.local.maps.numeric_columns import counts, finite, is_float
+from cartoframes_lite.local.maps.queries import TIME_OIDS, columns_of, rows
+from cartoframes_lite.local.postgres.session import Session
 
 _MIN_BINS, _MAX_BINS = 6, 48
 _MOST_BINS = 2**31 - 1

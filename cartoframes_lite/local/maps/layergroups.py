@@ -12,14 +12,20 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from ..pool import Sessions
-from ..state import State
-from .config import MapConfig, read
-from .inspection import Shown, check_node, last_updated, look_at, parse_styles
-from .queries import tables_of
-from .refusals import MapError
-from .styles import Style
-from .templates import Template
+from cartoframes_lite.local.maps.cartocss.style import Style
+from cartoframes_lite.local.maps.config import MapConfig, read
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.layer_inspection import (
+    InspectedLayer,
+    check_node,
+    inspect_layers,
+    last_updated,
+    parse_styles,
+)
+from cartoframes_lite.local.maps.queries import tables_of
+from cartoframes_lite.local.maps.templates import Template
+from cartoframes_lite.local.sql.sessions import Sessions
+from cartoframes_lite.local.state import State
 
 _LIFETIME = timedelta(hours=2)
 _FRESH = timedelta(minutes=1)
@@ -38,7 +44,7 @@ class Layergroup:
     id : str
         MD5 of its description.
     config : MapConfig
-    shown : tuple of Shown
+    shown : tuple of InspectedLayer
     tables : tuple of str
         Those that it reads, as schema.name.
     template : Template, optional
@@ -50,7 +56,7 @@ class Layergroup:
 
     id: str
     config: MapConfig
-    shown: tuple[Shown, ...]
+    shown: tuple[InspectedLayer, ...]
     tables: tuple[str, ...]
     template: Template | None = None
     made: datetime = _NEVER
@@ -96,14 +102,14 @@ class Layergroups:
         """
         description = _description(content, config, template)
         styles = await run_in_threadpool(parse_styles, config)
-        shown: list[Shown] = []
+        shown: list[InspectedLayer] = []
         tables: set[str] = set()
         async with self._sessions.open(role) as session:
             for node in config.nodes.values():
                 await check_node(session, node)
                 tables.update(await tables_of(session, node.query()))
             for layer in config.queried:
-                shown.append(await look_at(session, layer, styles.get(layer.index)))
+                shown.append(await inspect_layers(session, layer, styles.get(layer.index)))
                 tables.update(await tables_of(session, layer.sql or ""))
             updated = await last_updated(session, sorted(tables))
         group = Layergroup(

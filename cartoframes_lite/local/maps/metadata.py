@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from .config import Layer
-from .inspection import Shown
-from .layergroups import Layergroup
+from cartoframes_lite.local.maps.config import MapLayer
+from cartoframes_lite.local.maps.layer_inspection import InspectedLayer
+from cartoframes_lite.local.maps.layergroups import Layergroup
 
 _TILES = "{z}/{x}/{y}"
 
@@ -51,7 +51,7 @@ def describe(group: Layergroup, token: str, updated: datetime, *, base_url: str,
     return {"layergroupid": token, "metadata": metadata, "last_updated": updated_text}
 
 
-def _layer(layer: Layer, shown: Shown | None, root: str, query: str) -> dict[str, Any]:
+def _layer(layer: MapLayer, shown: InspectedLayer | None, root: str, query: str) -> dict[str, Any]:
     """Describe a layer."""
     tiles = f"{root}/{quote(layer.id)}/{_TILES}"
     meta: dict[str, Any] = {"stats": {}}

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .number_parsing import read_number
-from .refusals import MapError
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.number_parsing import read_number
 
 _MARK = re.compile(r"<%=\s*+(\w++)\s*+%>")
 _NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+", re.ASCII)

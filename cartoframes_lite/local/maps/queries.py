@@ -14,12 +14,12 @@ from psycopg import sql
 from psycopg.pq.abc import PGresult
 from starlette.concurrency import run_in_threadpool
 
-from ..routes.json_values import Rows
-from ..session import Session, SQLError
-from .refusals import MapError
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.sql.json_values import Rows
 
 GEOMETRY_COLUMN = "the_geom_webmercator"
-HALF_WORLD = 20037508.342789244  # metres, EPSG:3857
+HALF_WORLD = 20037508.342789244  # meters, EPSG:3857
 _MANY_ROWS = 500  # to be read beside the event loop
 MOST_ROWS = 100_000  # of an answer in JSON, which is made in memory
 _TOKEN = re.compile(r"!(\w++)!")
@@ -64,7 +64,7 @@ def subquery(text: str, *, box: Box = WORLD, resolution: float = 2 * HALF_WORLD 
     box : tuple of float
         What ``!bbox!`` stands for, EPSG:3857.
     resolution : float
-        Metres of a pixel, for ``!pixel_width!`` and ``!scale_denominator!``.
+        Meters of a pixel, for ``!pixel_width!`` and ``!scale_denominator!``.
     """
 
     def fill_in(token: re.Match[str]) -> str:

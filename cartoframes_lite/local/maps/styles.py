@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .cartocss import Style, StyleError, parse
-from .config import Layer
-from .refusals import MapError
+from cartoframes_lite.local.maps.cartocss import Style, StyleError, parse
+from cartoframes_lite.local.maps.config import MapLayer
+from cartoframes_lite.local.maps.errors import MapError
 
 __all__ = ["Style", "parse_style"]
 
 
-def parse_style(layer: Layer) -> Style:
+def parse_style(layer: MapLayer) -> Style:
     """Parse the CartoCSS of a layer; raise MapError if it cannot be drawn."""
     try:
         return parse(layer.cartocss or "", name=f"style{layer.index}")

@@ -12,9 +12,9 @@ from typing import Any
 
 from psycopg.types.json import Json
 
-from ..state import State
-from .placeholders import escaped, filled, is_number, read_size, style_of
-from .refusals import MapError
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.placeholders import escaped, filled, is_number, read_size, style_of
+from cartoframes_lite.local.state import State
 
 _MOST = 4096
 _MOST_NAME_CHARACTERS = 1000

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 from psycopg import sql
 
-from ..session import Session
-from .queries import read, statement
+from cartoframes_lite.local.maps.queries import read, statement
+from cartoframes_lite.local.postgres.session import Session
 
 _LONGEST_S = 60.0  # functions and times in a query change without a table being changed
 _MOST_BYTES = 64 * 1024 * 1024

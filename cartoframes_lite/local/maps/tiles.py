@@ -11,17 +11,27 @@ from typing import Any
 from psycopg import sql
 from starlette.concurrency import run_in_threadpool
 
-from ..pool import Sessions
-from ..session import Session
-from . import drawing
-from .config import Layer
-from .inspection import Shown
-from .layergroups import Layergroup
-from .pixel_budget import PixelBudget
-from .queries import GEOMETRY_COLUMN, NUMBER_OIDS, Box, Column, envelope, read, statement, tile_box, widened
-from .refusals import MapError
-from .tile_cache import TileCache, read_state, state_expression, state_of
-from .views import View
+from cartoframes_lite.local.maps import rendering
+from cartoframes_lite.local.maps.config import MapLayer
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.layer_inspection import InspectedLayer
+from cartoframes_lite.local.maps.layergroups import Layergroup
+from cartoframes_lite.local.maps.pixel_budget import PixelBudget
+from cartoframes_lite.local.maps.queries import (
+    GEOMETRY_COLUMN,
+    NUMBER_OIDS,
+    Box,
+    Column,
+    envelope,
+    read,
+    statement,
+    tile_box,
+    widened,
+)
+from cartoframes_lite.local.maps.tile_cache import TileCache, read_state, state_expression, state_of
+from cartoframes_lite.local.maps.viewports import Viewport
+from cartoframes_lite.local.postgres.session import Session
+from cartoframes_lite.local.sql.sessions import Sessions
 
 TILE_PIXELS = 256
 _EXTENT = 4096
@@ -52,13 +62,15 @@ class Tiles:
         self._budget = PixelBudget()
         self.forget = self._cache.forget
 
-    async def vector(self, group: Layergroup, layers: Sequence[Shown], place: tuple[int, int, int], role: str) -> bytes:
+    async def vector(
+        self, group: Layergroup, layers: Sequence[InspectedLayer], place: tuple[int, int, int], role: str
+    ) -> bytes:
         """Return a vector tile; empty if nothing is there.
 
         Parameters
         ----------
         group : Layergroup
-        layers : sequence of Shown
+        layers : sequence of InspectedLayer
         place : tuple of int
             Zoom, x, y.
         role : str
@@ -75,27 +87,29 @@ class Tiles:
         return await self._cached(group, role, key, make) if layers else b""
 
     async def picture(
-        self, group: Layergroup, layers: Sequence[Layer], place: tuple[int, int, int], role: str, *, scale: int
+        self, group: Layergroup, layers: Sequence[MapLayer], place: tuple[int, int, int], role: str, *, scale: int
     ) -> bytes:
         """Return a tile as PNG, of ``scale`` times the usual pixels."""
         check_drawable(group, layers, "png")
 
         async def make(session: Session) -> _Made:
             state = await state_of(session, group.tables)
-            view = View(tile_box(*place), place[0], TILE_PIXELS, TILE_PIXELS)
+            view = Viewport(tile_box(*place), place[0], TILE_PIXELS, TILE_PIXELS)
             return await _draw(session, group, layers, view, scale=scale, kind="png"), state
 
         key = ("png", group.id, tuple(layer.index for layer in layers), place, role, scale)
         async with self._budget.reserve((TILE_PIXELS * scale) ** 2):
             return await self._cached(group, role, key, make)
 
-    async def static(self, group: Layergroup, layers: Sequence[Layer], view: View, role: str, *, kind: str) -> bytes:
+    async def static(
+        self, group: Layergroup, layers: Sequence[MapLayer], view: Viewport, role: str, *, kind: str
+    ) -> bytes:
         """Return a picture of a part of a map; ``kind`` is png or jpeg."""
         check_drawable(group, layers, kind)
         async with self._budget.reserve(view.width * view.height), self._sessions.open(role) as session:
             return await _draw(session, group, layers, view, kind=kind)
 
-    async def grid(self, group: Layergroup, layer: Layer, place: tuple[int, int, int], role: str) -> bytes:
+    async def grid(self, group: Layergroup, layer: MapLayer, place: tuple[int, int, int], role: str) -> bytes:
         """Return the features of a tile as UTFGrid."""
         check_drawable(group, [layer], "grid.json")
         if not layer.interactivity:
@@ -138,7 +152,7 @@ def read_place(zoom: str, x: str, y: str) -> tuple[int, int, int]:
     return level, column % 2**level, row
 
 
-def check_drawable(group: Layergroup, layers: Sequence[Layer], kind: str) -> None:
+def check_drawable(group: Layergroup, layers: Sequence[MapLayer], kind: str) -> None:
     """Refuse to draw layers without a style."""
     styled = {shown.layer.index for shown in group.shown if shown.style is not None}
     if any(layer.kind == "mapnik" and layer.index not in styled for layer in layers) or not layers:
@@ -148,8 +162,8 @@ def check_drawable(group: Layergroup, layers: Sequence[Layer], kind: str) -> Non
 async def _draw(
     session: Session,
     group: Layergroup,
-    layers: Sequence[Layer],
-    view: View,
+    layers: Sequence[MapLayer],
+    view: Viewport,
     *,
     scale: float = 1,
     kind: str,
@@ -160,43 +174,45 @@ async def _draw(
     ----------
     session : Session
     group : Layergroup
-    layers : sequence of Layer
+    layers : sequence of MapLayer
         From below to above.
-    view : View
+    view : Viewport
     scale : float
         How much larger everything is drawn.
     kind : {"png", "jpeg"}
     """
     background: str | None = None
-    drawn: list[drawing.Drawn] = []
+    drawn: list[rendering.RenderedLayer] = []
     by_index = {shown.layer.index: shown for shown in group.shown}
     for layer in layers:
         shown = by_index.get(layer.index)
         if layer.kind == "plain":  # covers what is below it
             background, drawn = str(layer.options.get("color") or "") or background, []
         elif shown is not None and shown.style is not None:
-            drawn.append(drawing.Drawn(shown.style, _rows_of(session, shown, view, ())))
+            drawn.append(rendering.RenderedLayer(shown.style, _rows_of(session, shown, view, ())))
     buffer = int(group.config.buffer_sizes.get("png", _PICTURE_BUFFER_PIXELS))
-    drawing_it = partial(drawing.draw, scale=scale, zoom=view.zoom, background=background, format=kind, buffer=buffer)
+    drawing_it = partial(
+        rendering.render, scale=scale, zoom=view.zoom, background=background, format=kind, buffer=buffer
+    )
     try:
         return await run_in_threadpool(drawing_it, drawn, view.box, view.width, view.height)
-    except drawing.DrawingError as error:
+    except rendering.RenderingError as error:
         raise _refusal(error) from error
 
 
-async def _draw_grid(session: Session, group: Layergroup, layer: Layer, place: tuple[int, int, int]) -> bytes:
+async def _draw_grid(session: Session, group: Layergroup, layer: MapLayer, place: tuple[int, int, int]) -> bytes:
     """Draw a UTFGrid."""
     [shown] = [shown for shown in group.shown if shown.layer.index == layer.index]
     assert shown.style is not None  # checked by `check_drawable`
-    view = View(tile_box(*place), place[0], TILE_PIXELS, TILE_PIXELS)
+    view = Viewport(tile_box(*place), place[0], TILE_PIXELS, TILE_PIXELS)
     drawable = {column.name: column.type_oid for column in shown.drawable_columns}
     known = [name for name in layer.interactivity if name in drawable]
-    drawn = drawing.Drawn(shown.style, _rows_of(session, shown, view, (_GRID_KEY, *known)))
+    drawn = rendering.RenderedLayer(shown.style, _rows_of(session, shown, view, (_GRID_KEY, *known)))
     fields = sorted(set(layer.interactivity))
-    drawing_it = partial(drawing.grid, zoom=view.zoom, fields=fields, key=_GRID_KEY)
+    drawing_it = partial(rendering.grid, zoom=view.zoom, fields=fields, key=_GRID_KEY)
     try:
         content = await run_in_threadpool(drawing_it, drawn, view.box)
-    except drawing.DrawingError as error:
+    except rendering.RenderingError as error:
         raise _refusal(error) from error
     numbers = [name for name in known if drawable[name] in NUMBER_OIDS]
     data: dict[str, dict[str, Any]] = content["data"]
@@ -206,15 +222,15 @@ async def _draw_grid(session: Session, group: Layergroup, layer: Layer, place: t
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def _refusal(error: drawing.DrawingError) -> MapError:
+def _refusal(error: rendering.RenderingError) -> MapError:
     """Return why a picture cannot be drawn as an error of the API."""
-    if isinstance(error, drawing.RenderTimeout):
+    if isinstance(error, rendering.RenderTimeout):
         return MapError(_RENDER_TIMEOUT, status=429, kind="limit", subtype="render")
     return MapError(str(error), status=400, kind="tile")
 
 
 def _rows_of(
-    session: Session, shown: Shown, view: View, also: Sequence[str]
+    session: Session, shown: InspectedLayer, view: Viewport, also: Sequence[str]
 ) -> Callable[[Box], list[tuple[bytes, dict[str, Any]]]]:
     """Return what fetches the rows of a layer for the thread that draws them."""
     loop = asyncio.get_running_loop()
@@ -232,7 +248,7 @@ def _rows_of(
     return lambda box: asyncio.run_coroutine_threadsafe(fetch(box), loop).result()
 
 
-def _rows_query(shown: Shown, columns: Sequence[str], box: Box, resolution: float) -> str:
+def _rows_query(shown: InspectedLayer, columns: Sequence[str], box: Box, resolution: float) -> str:
     """Return the query of geometries and attributes in a box."""
     attributes: sql.Composable = sql.Literal("{}")
     if columns:  # a row, since a function has at most 100 arguments
@@ -253,14 +269,14 @@ def _rows_query(shown: Shown, columns: Sequence[str], box: Box, resolution: floa
     )
 
 
-def _vector_query(layers: Sequence[Shown], box: Box, pixels: float, tables: tuple[str, ...]) -> str:
+def _vector_query(layers: Sequence[InspectedLayer], box: Box, pixels: float, tables: tuple[str, ...]) -> str:
     """Return the one query of a vector tile and, in the same snapshot, of the state of the tables."""
     parts = [_layer_query(shown, box, pixels) for shown in layers]
     tile = sql.SQL(" || ").join(parts)
     return sql.SQL("SELECT {}, {}").format(tile, state_expression(tables)).as_string()
 
 
-def _layer_query(shown: Shown, box: Box, pixels: float) -> sql.Composed:
+def _layer_query(shown: InspectedLayer, box: Box, pixels: float) -> sql.Composed:
     """Return the expression of a layer of a vector tile."""
     geometry = sql.Identifier(GEOMETRY_COLUMN)
     return sql.SQL(

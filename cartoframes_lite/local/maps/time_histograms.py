@@ -8,9 +8,9 @@ from typing import Any
 
 from psycopg import sql
 
-from ..session import Session
-from .queries import rows, statement
-from .refusals import MapError
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.queries import rows, statement
+from cartoframes_lite.local.postgres.session import Session
 
 _MOST = 100  # of bins that "auto" makes
 _MONTHS = {"month": 1, "quarter": 3, "year": 12, "decade": 120, "century": 1200, "millennium": 12000}

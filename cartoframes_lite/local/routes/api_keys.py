@@ -10,9 +10,15 @@ import psycopg
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..grants import NotGrantedError
-from ..rails import Call, RefusedError, answer, page_of, route
-from ..state import DEFAULT_NAME, MASTER_NAME, Key, KeyExistsError, State
+from cartoframes_lite.local.http.platform import (
+    PlatformError,
+    PlatformRequest,
+    page_parameters,
+    platform_response,
+    route,
+)
+from cartoframes_lite.local.postgres.grants import NotGrantedError
+from cartoframes_lite.local.state import DEFAULT_NAME, MASTER_NAME, Key, KeyExistsError, State
 
 _PER_PAGE = 20
 # What each type of section of the grants may list, by member; empty means any text.
@@ -30,54 +36,54 @@ _SCHEMA_PERMISSIONS = frozenset({"create"})
 def routes(state: State) -> list[Route]:
     """Return the routes, below the user's path."""
 
-    def find(call: Call) -> Key:
+    def find(call: PlatformRequest) -> Key:
         name, keys = call.request.path_params["name"], state.keys()
         for key in keys:
             if key.name == name and (call.key.kind == "master" or key == call.key):
                 return key
-        raise RefusedError(404, f"API key not found: {name}")
+        raise PlatformError(404, f"API key not found: {name}")
 
-    def index(call: Call) -> Response:
+    def index(call: PlatformRequest) -> Response:
         call.require_any_key()
         types = [text.strip() for text in str(call.parameters.get("type", "")).split(",") if text.strip()]
         if not {"master", "default", "regular"}.issuperset(types):
-            raise RefusedError(400, "Wrong 'type' parameter value. Valid values are one of master, default, regular")
+            raise PlatformError(400, "Wrong 'type' parameter value. Valid values are one of master, default, regular")
         seen = state.keys() if call.key.kind == "master" else [call.key]
         keys = [_listed(call, key, state) for key in seen if not types or key.kind in types]
-        return answer(page_of(call, keys, _PER_PAGE))
+        return platform_response(page_parameters(call, keys, _PER_PAGE))
 
-    def create(call: Call) -> Response:
+    def create(call: PlatformRequest) -> Response:
         call.require_master()
         name, grants = call.parameters.get("name"), call.parameters.get("grants")
         _check(name, grants)
         try:
             key = state.create_key(str(name), grants or [])
         except KeyExistsError as error:
-            raise RefusedError(422, "Validation failed: Name has already been taken") from error
+            raise PlatformError(422, "Validation failed: Name has already been taken") from error
         except NotGrantedError as error:
-            raise RefusedError(422, f"can only grant permissions over owned tables: {error}") from error
+            raise PlatformError(422, f"can only grant permissions over owned tables: {error}") from error
         except psycopg.Error as error:
-            raise RefusedError(422, error.diag.message_primary or "Unexpected error") from error
-        return answer(_present(key, state), 201)
+            raise PlatformError(422, error.diag.message_primary or "Unexpected error") from error
+        return platform_response(_present(key, state), 201)
 
-    def show(call: Call) -> Response:
+    def show(call: PlatformRequest) -> Response:
         call.require_any_key()
-        return answer(_present(find(call), state))
+        return platform_response(_present(find(call), state))
 
-    def delete(call: Call) -> Response:
+    def delete(call: PlatformRequest) -> Response:
         call.require_master()
         key = find(call)
         if key.kind != "regular":
-            raise RefusedError(403, f"The key {key.name} cannot be deleted")
+            raise PlatformError(403, f"The key {key.name} cannot be deleted")
         state.delete_key(key.name)
         return Response(status_code=204)
 
-    def regenerate(call: Call) -> Response:
+    def regenerate(call: PlatformRequest) -> Response:
         call.require_master()
         key = find(call)
         if key.kind == "default":
-            raise RefusedError(403, f"The token of the key {key.name} cannot be changed")
-        return answer(_present(state.regenerate_key(key.name), state))
+            raise PlatformError(403, f"The token of the key {key.name} cannot be changed")
+        return platform_response(_present(state.regenerate_key(key.name), state))
 
     return [
         *route(state, "/api/v3/api_keys", GET=index, POST=create),
@@ -99,7 +105,7 @@ def _present(key: Key, state: State) -> dict[str, Any]:
     }
 
 
-def _listed(call: Call, key: Key, state: State) -> dict[str, Any]:
+def _listed(call: PlatformRequest, key: Key, state: State) -> dict[str, Any]:
     """Return a key as a list of keys shows it."""
     base = str(call.request.url.replace(query="")).rstrip("/")
     return {**_present(key, state), "_links": {"self": f"{base}/{quote(key.name, safe='')}"}}
@@ -154,6 +160,6 @@ def _check_permissions(section: Mapping[str, Any], member: str, names: Sequence[
             raise _invalid(f"Grants permissions of {member} are some of {', '.join(sorted(allowed))}")
 
 
-def _invalid(message: str) -> RefusedError:
+def _invalid(message: str) -> PlatformError:
     """Return the error for a key that cannot be made."""
-    return RefusedError(422, f"Validation failed: {message}")
+    return PlatformError(422, f"Validation failed: {message}")

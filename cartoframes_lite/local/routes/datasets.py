@@ -7,37 +7,45 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..catalogue.entries import Catalogue, Visualization
-from ..catalogue.listing import Search, search
-from ..rails import Call, RefusedError, answer, page_of, route
-from ..state import Key, State
-from .presented import moment
+from cartoframes_lite.local.catalog.search import Search, search
+from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
+from cartoframes_lite.local.http.platform import (
+    PlatformError,
+    PlatformRequest,
+    page_parameters,
+    platform_response,
+    route,
+)
+from cartoframes_lite.local.serializers import format_datetime
+from cartoframes_lite.local.state import Key, State
 
 _PER_PAGE = 20
 _EVERYTHING = 2**31 - 1
 
 
-def routes(state: State, catalogue: Catalogue) -> list[Route]:
+def routes(state: State, catalog: Catalog) -> list[Route]:
     """Return the routes, below the user's path."""
 
-    def index(call: Call) -> Response:
+    def index(call: PlatformRequest) -> Response:
         # CARTO looks for the key in the parameter alone.
         key = state.key(str(call.parameters.get("api_key", "")))
         if key is None or not call.parameters.get("api_key"):
-            raise RefusedError(401)
+            raise PlatformError(401)
         if key.kind != "master" and not _may_look(key):
-            raise RefusedError(403, "the api key has no grant table_metadata")
+            raise PlatformError(403, "the api key has no grant table_metadata")
         direction = str(call.parameters.get("order_direction", "asc")).lower()
         if call.parameters.get("order", "name") != "name" or direction not in ("asc", "desc"):
-            raise RefusedError(400, "datasets are ordered by name, asc or desc")
+            raise PlatformError(400, "datasets are ordered by name, asc or desc")
         wanted = Search(("table",), per_page=_EVERYTHING, order=(("name", direction),))
-        found = search(state, catalogue, wanted).visualizations
+        found = search(state, catalog, wanted).visualizations
         with state.admin() as connection:
             rows = connection.execute(
                 "SELECT tgrelid::bigint AS oid FROM pg_trigger WHERE tgname = 'track_updates' AND NOT tgisinternal"
             ).fetchall()
         cartodbfied = {row["oid"] for row in rows}
-        return answer(page_of(call, [_present(one, one.table_oid in cartodbfied) for one in found], _PER_PAGE))
+        return platform_response(
+            page_parameters(call, [_present(one, one.table_oid in cartodbfied) for one in found], _PER_PAGE)
+        )
 
     return route(state, "/api/v4/datasets", GET=index)
 
@@ -55,5 +63,5 @@ def _present(dataset: Visualization, cartodbfied: bool) -> dict[str, Any]:
         "table_schema": schema,
         "privacy": dataset.privacy,
         "cartodbfied": cartodbfied,
-        "updated_at": moment(dataset.updated_at),
+        "updated_at": format_datetime(dataset.updated_at),
     }

@@ -8,35 +8,35 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from ..catalogue.entries import Catalogue
-from ..catalogue.exports import Export, Exports
-from ..rails import Call, RefusedError, answer, route
-from ..state import State
-from .presented import base_url, moment
+from cartoframes_lite.local.catalog.exports import ExportJob, ExportJobs
+from cartoframes_lite.local.catalog.visualizations import Catalog
+from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
+from cartoframes_lite.local.serializers import base_url, format_datetime
+from cartoframes_lite.local.state import State
 
 
-def routes(state: State, catalogue: Catalogue, exports: Exports) -> list[Route]:
+def routes(state: State, catalog: Catalog, exports: ExportJobs) -> list[Route]:
     """Return the routes, below the user's path."""
 
-    def create(call: Call) -> Response:
+    def create(call: PlatformRequest) -> Response:
         call.require_master()
         wanted, tables = call.parameters.get("visualization_id"), call.parameters.get("user_tables_ids")
         if isinstance(tables, str):
             tables = tables.split(",")
         if tables is not None and not (isinstance(tables, list) and all(isinstance(one, str) for one in tables)):
-            raise RefusedError(400, "user_tables_ids is a list of ids")
+            raise PlatformError(400, "user_tables_ids is a list of ids")
         try:
-            visualization = catalogue.find(str(wanted or ""))
+            visualization = catalog.find(str(wanted or ""))
         except LookupError:
-            raise RefusedError(404, f"Visualization not found: {wanted}") from None
-        return answer(_present(state, call.request, exports.create(visualization, tables)), 201)
+            raise PlatformError(404, f"Visualization not found: {wanted}") from None
+        return platform_response(_present(state, call.request, exports.create(visualization, tables)), 201)
 
-    def show(call: Call) -> Response:
+    def show(call: PlatformRequest) -> Response:
         call.require_master()
         try:
-            return answer(_present(state, call.request, exports.find(call.request.path_params["id"])))
+            return platform_response(_present(state, call.request, exports.find(call.request.path_params["id"])))
         except LookupError:
-            raise RefusedError(404, "Visualization export not found") from None
+            raise PlatformError(404, "Visualization export not found") from None
 
     def download(request: Request) -> Response:
         try:
@@ -52,7 +52,7 @@ def routes(state: State, catalogue: Catalogue, exports: Exports) -> list[Route]:
     ]
 
 
-def _present(state: State, request: Request, export: Export) -> dict[str, Any]:
+def _present(state: State, request: Request, export: ExportJob) -> dict[str, Any]:
     """Return an export as the API shows it; it has a URL once there is a file."""
     url = f"{base_url(state, request)}/uploads/exports/{export.token}/{export.file_name}"
     return {
@@ -61,6 +61,6 @@ def _present(state: State, request: Request, export: Export) -> dict[str, Any]:
         "user_id": state.user_id,
         "state": export.state,
         "url": url if export.state == "complete" else None,
-        "created_at": moment(export.created_at),
-        "updated_at": moment(export.updated_at),
+        "created_at": format_datetime(export.created_at),
+        "updated_at": format_datetime(export.updated_at),
     }

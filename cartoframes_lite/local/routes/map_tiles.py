@@ -8,24 +8,26 @@ from collections.abc import Sequence
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..answers import JSON_TYPE
-from ..maps.config import Layer
-from ..maps.entrance import MapsDoor, Visit
-from ..maps.layergroups import Layergroup
-from ..maps.refusals import MapError
-from ..maps.tiles import Tiles, read_place
-from .map_visits import VECTOR_TYPE, MapRoutes
+from cartoframes_lite.local.http.responses import JSON_TYPE
+from cartoframes_lite.local.maps.authentication import MapsAuthenticator, MapsRequest
+from cartoframes_lite.local.maps.config import MapLayer
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.layergroups import Layergroup
+from cartoframes_lite.local.maps.tiles import Tiles, read_place
+from cartoframes_lite.local.routes.maps_handler import VECTOR_TYPE, MapsHandler
 
 _FILE = re.compile(r"(-?\d+)(?:@([1-4])x)?\.([\w.]+)", re.ASCII)
 
 
-def routes(door: MapsDoor, tiles: Tiles) -> list[Route]:
+def routes(authenticator: MapsAuthenticator, tiles: Tiles) -> list[Route]:
     """Return the routes of tiles."""
-    make = MapRoutes(door)
+    make = MapsHandler(authenticator)
 
-    async def show(visit: Visit) -> Response:
-        group, role = await door.open(visit)
-        return await answer_tile(visit, tiles, group, role, visit.request.path_params.get("layers", "all"))
+    async def show(maps_request: MapsRequest) -> Response:
+        group, role = await authenticator.open(maps_request)
+        return await answer_tile(
+            maps_request, tiles, group, role, maps_request.request.path_params.get("layers", "all")
+        )
 
     return [
         make.route("/{token}/{z}/{x}/{file}", GET=("tile", show)),
@@ -33,12 +35,12 @@ def routes(door: MapsDoor, tiles: Tiles) -> list[Route]:
     ]
 
 
-async def answer_tile(visit: Visit, tiles: Tiles, group: Layergroup, role: str, chosen: str) -> Response:
+async def answer_tile(maps_request: MapsRequest, tiles: Tiles, group: Layergroup, role: str, chosen: str) -> Response:
     """Answer a request for a tile.
 
     Parameters
     ----------
-    visit : Visit
+    visit : MapsRequest
         With ``z``, ``x`` and ``file`` in its path.
     tiles : Tiles
     group : Layergroup
@@ -47,11 +49,11 @@ async def answer_tile(visit: Visit, tiles: Tiles, group: Layergroup, role: str, 
     chosen : str
         Which layers: "all", "mapnik", or ids or indexes between commas.
     """
-    found = _FILE.fullmatch(visit.text("file"))
+    found = _FILE.fullmatch(maps_request.text("file"))
     if found is None:
-        raise MapError(f"Invalid tile {visit.text('file')}")
+        raise MapError(f"Invalid tile {maps_request.text('file')}")
     row, scale, kind = found[1], int(found[2] or 1), found[3]
-    place = read_place(visit.text("z"), visit.text("x"), row)
+    place = read_place(maps_request.text("z"), maps_request.text("x"), row)
     layers = pick_layers(group, chosen)
     match kind:
         case "mvt":
@@ -72,7 +74,7 @@ async def answer_tile(visit: Visit, tiles: Tiles, group: Layergroup, role: str, 
     raise MapError(f"Unsupported format {kind}")
 
 
-def pick_layers(group: Layergroup, chosen: str) -> Sequence[Layer]:
+def pick_layers(group: Layergroup, chosen: str) -> Sequence[MapLayer]:
     """Return the layers that a request names; raise MapError if one does not exist."""
     layers = group.config.layers
     if chosen == "all":

@@ -8,63 +8,65 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..maps import attributes, clusters, config, dataviews, metadata
-from ..maps.entrance import MapsDoor, Visit
-from ..maps.json_input import JSONInputError, parse_json
-from ..maps.layergroups import Layergroup, Layergroups
-from ..maps.refusals import MapError
-from ..pool import Sessions
-from ..state import State
-from .map_visits import MapRoutes, answered, base_url, require_json
+from cartoframes_lite.local.maps import attributes, clusters, config, dataviews, metadata
+from cartoframes_lite.local.maps.authentication import MapsAuthenticator, MapsRequest
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.json_input import JSONInputError, parse_json
+from cartoframes_lite.local.maps.layergroups import Layergroup, Layergroups
+from cartoframes_lite.local.routes.maps_handler import MapsHandler, answered, base_url, require_json
+from cartoframes_lite.local.sql.sessions import Sessions
+from cartoframes_lite.local.state import State
 
 
-def routes(state: State, door: MapsDoor, layergroups: Layergroups, sessions: Sessions) -> list[Route]:
+def routes(state: State, authenticator: MapsAuthenticator, layergroups: Layergroups, sessions: Sessions) -> list[Route]:
     """Return the routes; ``sessions`` only read."""
-    make = MapRoutes(door)
+    make = MapsHandler(authenticator)
 
-    async def instantiate(visit: Visit) -> Response:
-        require_json(visit)
-        content = visit.body
-        if visit.request.method == "GET":
-            content = _configured(visit, 'layergroup GET needs a "config" parameter')
+    async def instantiate(maps_request: MapsRequest) -> Response:
+        require_json(maps_request)
+        content = maps_request.body
+        if maps_request.request.method == "GET":
+            content = _configured(maps_request, 'layergroup GET needs a "config" parameter')
         if isinstance(content, dict):
             content = {name: item for name, item in content.items() if name not in ("api_key", "map_key")}
-        read = config.read(content, read_filters(visit))
-        group, updated = await layergroups.instantiate(content, read, door.role_of(visit))
+        read = config.read(content, read_filters(maps_request))
+        group, updated = await layergroups.instantiate(content, read, authenticator.role_of(maps_request))
         token = f"{group.id}:{int(updated.timestamp() * 1000)}"
-        key = visit.key.token if visit.key is not None and visit.key.kind != "default" else ""
-        base = base_url(visit, state.user)
-        return answered(visit, metadata.describe(group, token, updated, base_url=base, api_key=key))
+        key = maps_request.key.token if maps_request.key is not None and maps_request.key.kind != "default" else ""
+        base = base_url(maps_request, state.user)
+        return answered(maps_request, metadata.describe(group, token, updated, base_url=base, api_key=key))
 
-    async def show_attributes(visit: Visit) -> Response:
-        group, role = await door.open(visit)
+    async def show_attributes(maps_request: MapsRequest) -> Response:
+        group, role = await authenticator.open(maps_request)
         async with sessions.open(role) as session:
-            found = await attributes.read_attributes(session, group, visit.text("layer"), visit.text("feature"))
-        return answered(visit, found)
+            found = await attributes.read_attributes(
+                session, group, maps_request.text("layer"), maps_request.text("feature")
+            )
+        return answered(maps_request, found)
 
-    async def show_dataview(visit: Visit) -> Response:
-        group, role = await door.open(visit)
+    async def show_dataview(maps_request: MapsRequest) -> Response:
+        group, role = await authenticator.open(maps_request)
         async with sessions.open(role) as session:
-            found = await dataviews.answer(session, group.config, visit.text("dataview"), visit.query)
-        return answered(visit, found)
+            found = await dataviews.answer(session, group.config, maps_request.text("dataview"), maps_request.query)
+        return answered(maps_request, found)
 
-    async def search_dataview(visit: Visit) -> Response:
-        group, role = await door.open(visit)
+    async def search_dataview(maps_request: MapsRequest) -> Response:
+        group, role = await authenticator.open(maps_request)
         async with sessions.open(role) as session:
-            found = await dataviews.search(session, group.config, visit.text("dataview"), visit.query)
-        return answered(visit, found)
+            found = await dataviews.search(session, group.config, maps_request.text("dataview"), maps_request.query)
+        return answered(maps_request, found)
 
-    async def show_node(visit: Visit) -> Response:
-        group, _ = await door.open(visit)
-        _check_node(group, visit.text("node"))
-        return answered(visit, {"status": "ready"})
+    async def show_node(maps_request: MapsRequest) -> Response:
+        group, _ = await authenticator.open(maps_request)
+        _check_node(group, maps_request.text("node"))
+        return answered(maps_request, {"status": "ready"})
 
-    async def show_cluster(visit: Visit) -> Response:
-        group, role = await door.open(visit)
-        place = visit.text("layer"), visit.text("z"), visit.text("feature")
+    async def show_cluster(maps_request: MapsRequest) -> Response:
+        group, role = await authenticator.open(maps_request)
+        place = maps_request.text("layer"), maps_request.text("z"), maps_request.text("feature")
         async with sessions.open(role) as session:
             found = await clusters.read_cluster(session, group, *place)
-        return answered(visit, found)
+        return answered(maps_request, found)
 
     return [
         make.route("", GET=("anonymous", instantiate), POST=("anonymous", instantiate)),
@@ -76,21 +78,21 @@ def routes(state: State, door: MapsDoor, layergroups: Layergroups, sessions: Ses
     ]
 
 
-def read_filters(visit: Visit) -> Mapping[str, Any]:
+def read_filters(maps_request: MapsRequest) -> Mapping[str, Any]:
     """Return the filters of dataviews in a request."""
-    if not visit.query.get("filters"):
+    if not maps_request.query.get("filters"):
         return {}
     try:
-        content = parse_json(str(visit.query["filters"]))
+        content = parse_json(str(maps_request.query["filters"]))
     except JSONInputError:
         raise MapError("Invalid filters parameter, should be a valid JSON") from None
     found = content.get("dataviews") if isinstance(content, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 
-def _configured(visit: Visit, missing: str) -> Any:
+def _configured(maps_request: MapsRequest, missing: str) -> Any:
     """Return the MapConfig in the query string."""
-    text = visit.query.get("config")
+    text = maps_request.query.get("config")
     if not text:
         raise MapError(missing)
     if not isinstance(text, str):  # in a compressed parameter

@@ -8,70 +8,74 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..maps import config, metadata
-from ..maps.entrance import MapsDoor, Visit
-from ..maps.json_input import JSONInputError, parse_json
-from ..maps.layergroups import Layergroups
-from ..maps.refusals import MapError
-from ..maps.templates import Template, Templates, is_authorized
-from ..maps.tiles import Tiles
-from ..state import State
-from .map_tiles import answer_tile
-from .map_visits import MapRoutes, answered, base_url, in_thread, require_json
-from .maps import read_filters
+from cartoframes_lite.local.maps import config, metadata
+from cartoframes_lite.local.maps.authentication import MapsAuthenticator, MapsRequest
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.json_input import JSONInputError, parse_json
+from cartoframes_lite.local.maps.layergroups import Layergroups
+from cartoframes_lite.local.maps.templates import Template, Templates, is_authorized
+from cartoframes_lite.local.maps.tiles import Tiles
+from cartoframes_lite.local.routes.map_tiles import answer_tile
+from cartoframes_lite.local.routes.maps import read_filters
+from cartoframes_lite.local.routes.maps_handler import MapsHandler, answered, base_url, in_thread, require_json
+from cartoframes_lite.local.state import State
 
 _CALLBACK = "callback parameter should be present and be a function name"
 
 
-def routes(state: State, door: MapsDoor, layergroups: Layergroups, templates: Templates, tiles: Tiles) -> list[Route]:
+def routes(
+    state: State, authenticator: MapsAuthenticator, layergroups: Layergroups, templates: Templates, tiles: Tiles
+) -> list[Route]:
     """Return the routes of named maps."""
-    make = MapRoutes(door)
+    make = MapsHandler(authenticator)
 
-    async def index(visit: Visit) -> Response:
-        door.require_master(visit, "list")
-        return answered(visit, {"template_ids": await in_thread(templates.names)})
+    async def index(maps_request: MapsRequest) -> Response:
+        authenticator.require_master(maps_request, "list")
+        return answered(maps_request, {"template_ids": await in_thread(templates.names)})
 
-    async def create(visit: Visit) -> Response:
-        door.require_master(visit, "create")
-        require_json(visit, "POST template data")
-        template = await in_thread(templates.create, _without_key(visit.body))
-        return answered(visit, {"template_id": template.name})
+    async def create(maps_request: MapsRequest) -> Response:
+        authenticator.require_master(maps_request, "create")
+        require_json(maps_request, "POST template data")
+        template = await in_thread(templates.create, _without_key(maps_request.body))
+        return answered(maps_request, {"template_id": template.name})
 
-    async def show(visit: Visit) -> Response:
-        door.require_master(visit, "get")
-        name = _name(visit)
+    async def show(maps_request: MapsRequest) -> Response:
+        authenticator.require_master(maps_request, "get")
+        name = _name(maps_request)
         template = await in_thread(templates.find, name)
         if template is None:
             raise MapError(f"Cannot find template '{name}' of user '{state.user}'", status=404)
-        return answered(visit, {"template": template.content})
+        return answered(maps_request, {"template": template.content})
 
-    async def update(visit: Visit) -> Response:
-        door.require_master(visit, "update")
-        require_json(visit, "PUT template data")
-        template = await in_thread(templates.update, _name(visit), _without_key(visit.body))
-        return answered(visit, {"template_id": template.name})
+    async def update(maps_request: MapsRequest) -> Response:
+        authenticator.require_master(maps_request, "update")
+        require_json(maps_request, "PUT template data")
+        template = await in_thread(templates.update, _name(maps_request), _without_key(maps_request.body))
+        return answered(maps_request, {"template_id": template.name})
 
-    async def delete(visit: Visit) -> Response:
-        door.require_master(visit, "delete")
-        await in_thread(templates.delete, _name(visit))
+    async def delete(maps_request: MapsRequest) -> Response:
+        authenticator.require_master(maps_request, "delete")
+        await in_thread(templates.delete, _name(maps_request))
         return Response(status_code=204)
 
-    async def instantiate(visit: Visit) -> Response:
-        require_json(visit)
-        parameters = visit.body if isinstance(visit.body, Mapping) else {}
-        if visit.request.method == "GET":
-            parameters = _jsonp_parameters(visit)
-        template = await open_template(state, templates, visit)
+    async def instantiate(maps_request: MapsRequest) -> Response:
+        require_json(maps_request)
+        parameters = maps_request.body if isinstance(maps_request.body, Mapping) else {}
+        if maps_request.request.method == "GET":
+            parameters = _jsonp_parameters(maps_request)
+        template = await open_template(state, templates, maps_request)
         content = template.instance(parameters)
-        read = config.read(content, read_filters(visit))
+        read = config.read(content, read_filters(maps_request))
         group, updated = await layergroups.instantiate(content, read, state.owner_role, template=template)
         token = f"{state.user}@{template.fingerprint[:8]}@{group.id}:{int(updated.timestamp() * 1000)}"
-        return answered(visit, metadata.describe(group, token, updated, base_url=base_url(visit, state.user)))
+        return answered(
+            maps_request, metadata.describe(group, token, updated, base_url=base_url(maps_request, state.user))
+        )
 
-    async def show_tile(visit: Visit) -> Response:
-        template = await open_template(state, templates, visit)
+    async def show_tile(maps_request: MapsRequest) -> Response:
+        template = await open_template(state, templates, maps_request)
         group = await layergroups.instance(template.instance({}), state.owner_role, template=template)
-        return await answer_tile(visit, tiles, group, state.owner_role, visit.text("layers"))
+        return await answer_tile(maps_request, tiles, group, state.owner_role, maps_request.text("layers"))
 
     return [
         make.route("/named", GET=("named_list", index), POST=("named_create", create)),
@@ -87,29 +91,29 @@ def routes(state: State, door: MapsDoor, layergroups: Layergroups, templates: Te
     ]
 
 
-async def open_template(state: State, templates: Templates, visit: Visit) -> Template:
+async def open_template(state: State, templates: Templates, maps_request: MapsRequest) -> Template:
     """Return the template that a request names; raise MapError if its tokens do not open it."""
-    name = _name(visit)
+    name = _name(maps_request)
     template: Template | None = await in_thread(templates.find, name)
     if template is None:
         raise MapError(f"Template '{name}' of user '{state.user}' not found", status=404)
-    if not is_authorized(template.auth, visit.auth_tokens):
+    if not is_authorized(template.auth, maps_request.auth_tokens):
         raise MapError("Unauthorized template instantiation", status=403)
     return template
 
 
-def read_parameters(visit: Visit) -> Mapping[str, Any]:
+def read_parameters(maps_request: MapsRequest) -> Mapping[str, Any]:
     """Return the values for placeholders in a query string."""
     try:
-        found = parse_json(str(visit.query.get("config") or "{}"))
+        found = parse_json(str(maps_request.query.get("config") or "{}"))
     except JSONInputError:
         raise MapError("Invalid config parameter, should be a valid JSON") from None
     return found if isinstance(found, Mapping) else {}
 
 
-def _name(visit: Visit) -> str:
+def _name(maps_request: MapsRequest) -> str:
     """Return the name of the template in the path, where the user's may stand before it."""
-    return visit.text("template").rpartition("@")[2]
+    return maps_request.text("template").rpartition("@")[2]
 
 
 def _without_key(body: Any) -> Any:
@@ -117,8 +121,8 @@ def _without_key(body: Any) -> Any:
     return {name: item for name, item in body.items() if name != "api_key"} if isinstance(body, dict) else body
 
 
-def _jsonp_parameters(visit: Visit) -> Mapping[str, Any]:
+def _jsonp_parameters(maps_request: MapsRequest) -> Mapping[str, Any]:
     """Return the parameters of an instantiation by GET."""
-    if not visit.query.get("callback"):
+    if not maps_request.query.get("callback"):
         raise MapError(_CALLBACK)
-    return read_parameters(visit)
+    return read_parameters(maps_request)

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..catalogue.entries import Catalogue
-from ..catalogue.members import ORGANIZATION, Member, MemberExistsError, Members
-from ..rails import Call, RefusedError, answer, route
-from ..state import State
-from .presented import moment, organization
-from .users import account
+from cartoframes_lite.local.catalog.members import ORGANIZATION, Member, MemberExistsError, Members
+from cartoframes_lite.local.catalog.visualizations import Catalog
+from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
+from cartoframes_lite.local.routes.users import account
+from cartoframes_lite.local.serializers import format_datetime, organization
+from cartoframes_lite.local.state import State
 
 _DEFAULT_QUOTA_BYTES = 100 << 20
 _MAX_QUOTA_BYTES = 2**63 - 1
@@ -40,53 +40,55 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
+def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
     """Return the routes, below the user's path."""
 
-    def enter(call: Call) -> None:
+    def enter(call: PlatformRequest) -> None:
         call.require_master()
         if call.request.path_params["organization"] != ORGANIZATION:
-            raise RefusedError(404, ["there is no such organization"])
+            raise PlatformError(404, ["there is no such organization"])
 
-    def find(call: Call) -> Member:
+    def find(call: PlatformRequest) -> Member:
         enter(call)
         name = call.request.path_params["username"]
         if name == state.user:
-            raise RefusedError(403, ["the owner of the organization cannot be changed here"])
+            raise PlatformError(403, ["the owner of the organization cannot be changed here"])
         try:
             return members.find(name)
         except LookupError:
-            raise RefusedError(404, [f"no user {name!r} in the organization"]) from None
+            raise PlatformError(404, [f"no user {name!r} in the organization"]) from None
 
-    def index(call: Call) -> Response:
+    def index(call: PlatformRequest) -> Response:
         enter(call)
         found = [_present(member, call.request) for member in members.all()]
-        users = [account(state, catalogue, call.request), *found]
-        return answer({"users": users, "total_entries": len(users), "total_user_entries": len(users)})
+        users = [account(state, catalog, call.request), *found]
+        return platform_response({"users": users, "total_entries": len(users), "total_user_entries": len(users)})
 
-    def create(call: Call) -> Response:
+    def create(call: PlatformRequest) -> Response:
         enter(call)
         values = _new_member(call.body)
         try:
-            return answer(_present(members.create(values, values["password"]), call.request), 201)
+            return platform_response(_present(members.create(values, values["password"]), call.request), 201)
         except MemberExistsError as error:
-            raise RefusedError(422, [str(error)]) from error
+            raise PlatformError(422, [str(error)]) from error
 
-    def show(call: Call) -> Response:
+    def show(call: PlatformRequest) -> Response:
         if call.request.path_params["username"] == state.user:
             enter(call)
-            return answer(account(state, catalogue, call.request))
-        return answer(_present(find(call), call.request))
+            return platform_response(account(state, catalog, call.request))
+        return platform_response(_present(find(call), call.request))
 
-    def update(call: Call) -> Response:
+    def update(call: PlatformRequest) -> Response:
         member = find(call)
         _check(call.body)
         try:
-            return answer(_present(members.update(member, call.body, call.body.get("password")), call.request))
+            return platform_response(
+                _present(members.update(member, call.body, call.body.get("password")), call.request)
+            )
         except MemberExistsError as error:
-            raise RefusedError(422, [str(error)]) from error
+            raise PlatformError(422, [str(error)]) from error
 
-    def delete(call: Call) -> Response:
+    def delete(call: PlatformRequest) -> Response:
         members.delete(find(call))
         return Response(status_code=204)
 
@@ -104,7 +106,7 @@ def _new_member(body: Mapping[str, Any]) -> dict[str, Any]:
     _check({"email": None, "password": None, **values})
     username = values.get("username")
     if not isinstance(username, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", username):
-        raise RefusedError(422, ["username is made of lower case letters, digits and '-'"])
+        raise PlatformError(422, ["username is made of lower case letters, digits and '-'"])
     return values
 
 
@@ -116,7 +118,7 @@ def _check(values: Mapping[str, Any]) -> None:
         if name in values and not is_good(values[name])
     ]
     if reasons:
-        raise RefusedError(422, reasons)
+        raise PlatformError(422, reasons)
 
 
 def _present(member: Member, request: Request) -> dict[str, Any]:
@@ -138,6 +140,6 @@ def _present(member: Member, request: Request) -> dict[str, Any]:
         "org_user": True,
         "viewer": member.viewer,
         "organization": organization(),
-        "created_at": moment(member.created_at),
-        "updated_at": moment(member.updated_at),
+        "created_at": format_datetime(member.created_at),
+        "updated_at": format_datetime(member.updated_at),
     }

@@ -2,120 +2,52 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..access import Caller, Door, RefusedError
-from ..answers import RequestError, failure, json_answer
-from ..bodies import Parameters, body_parameters
-from ..jobs import Job, Jobs, Step
-from ..pool import BATCH_TIMEOUT_S
+from cartoframes_lite.local.http.authentication import Authenticator, NotAuthenticatedError
+from cartoframes_lite.local.http.request_bodies import body_parameters
+from cartoframes_lite.local.http.responses import RequestError, error_response, json_response
+from cartoframes_lite.local.sql.batch_jobs import Jobs
+from cartoframes_lite.local.sql.batch_request import check_size, read_job
 
 _PATH = "/api/{version:str}/sql/job"
-_MAX_PAYLOAD_BYTES = 16_384
 
 
-def routes(door: Door, jobs: Jobs) -> list[Route]:
+def routes(authenticator: Authenticator, jobs: Jobs) -> list[Route]:
     """Return the routes of the Batch API."""
 
     async def create(request: Request) -> Response:
         try:
             body = await body_parameters(request)
-            _check_size(body)
-            caller = door.let_in(request, "job_create", body=body, master=True)
-        except RefusedError as refused:
-            return failure(refused.reason, headers=refused.headers)
+            check_size(body)
+            caller = authenticator.authenticate(request, "job_create", body=body, master=True)
+        except NotAuthenticatedError as refused:
+            return error_response(refused.reason, headers=refused.headers)
         except RequestError as error:
-            return failure(error)
+            return error_response(error)
         try:
-            job = jobs.add(_plan(caller))
+            job = jobs.add(read_job(caller))
         except RequestError as error:
-            return failure(error, headers=caller.headers)
-        return json_answer(job.as_json(jobs.user), status=201, headers=caller.headers)
+            return error_response(error, headers=caller.headers)
+        return json_response(job.as_json(jobs.user), status=201, headers=caller.headers)
 
     async def one(request: Request) -> Response:
         kind = "job_delete" if request.method == "DELETE" else "job_get"
         try:
-            caller = door.let_in(request, kind, master=True)
-        except RefusedError as refused:
-            return failure(refused.reason, headers=refused.headers)
+            caller = authenticator.authenticate(request, kind, master=True)
+        except NotAuthenticatedError as refused:
+            return error_response(refused.reason, headers=refused.headers)
         try:
             job = jobs.find(request.path_params["job_id"])
             if request.method == "DELETE":
                 jobs.cancel(job)
         except RequestError as error:
-            return failure(error, headers=caller.headers)
-        return json_answer(job.as_json(jobs.user), headers=caller.headers)
+            return error_response(error, headers=caller.headers)
+        return json_response(job.as_json(jobs.user), headers=caller.headers)
 
     return [
         Route(_PATH, create, methods=["POST"]),
         Route(f"{_PATH}/{{job_id:str}}", one, methods=["GET", "DELETE"]),
     ]
-
-
-def _check_size(body: Parameters) -> None:
-    """Raise RequestError if a body is too large: CARTO counts the characters that JavaScript has of its JSON."""
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    size = len(text.encode("utf-16-le", "surrogatepass")) // 2
-    if size > _MAX_PAYLOAD_BYTES:
-        raise RequestError(
-            f"Your payload is too large: {size} bytes. Max size allowed is {_MAX_PAYLOAD_BYTES} bytes (16kb)."
-            " Are you trying to import data?. Please, check out import api"
-            " http://docs.cartodb.com/cartodb-platform/import-api/"
-        )
-
-
-def _plan(caller: Caller) -> Job:
-    """Make a job of the body; raise RequestError if it is none."""
-    match caller.parameters.get("query"):
-        case None | "" | 0:
-            raise RequestError("You must indicate a valid SQL")
-        case str(query):
-            return Job([Step(query)], "text")
-        case [*queries] if all(isinstance(_sql(query), str) for query in queries):
-            return Job([_listed_step(query) for query in queries], "list")
-        case {"query": [_, *_] as queries, **others} if all(isinstance(q, Mapping) and _sql(q) for q in queries):
-            given: Mapping[Any, Any] = others
-            onsuccess, onerror = _fallback(given, "onsuccess"), _fallback(given, "onerror")
-            job = Job([_step(query) for query in queries], "fallback", given, onsuccess, onerror)
-            if onsuccess or onerror:
-                job.fallback_status = "pending"
-            return job
-    raise RequestError("there is no job class for the provided query")
-
-
-def _sql(member: Any) -> str | None:
-    """Return the query of a list's member, None if it has none."""
-    query = member.get("query") if isinstance(member, Mapping) else member
-    return query if isinstance(query, str) else None
-
-
-def _listed_step(member: Any) -> Step:
-    """Make a query of a list's member; an object is taken as one that has a status already."""
-    if isinstance(member, str):
-        return Step(member)
-    status = member.get("status")
-    return Step(member["query"], status=status if isinstance(status, str) else None, given=member)
-
-
-def _step(member: Mapping[Any, Any]) -> Step:
-    """Make a query of one with fallbacks."""
-    step = Step(member["query"], _fallback(member, "onsuccess"), _fallback(member, "onerror"), given=member)
-    timeout_ms = member.get("timeout")
-    if isinstance(timeout_ms, int | float) and timeout_ms > 0:
-        step.timeout_s = min(max(timeout_ms, 1) / 1000, BATCH_TIMEOUT_S)
-    if step.onsuccess or step.onerror:
-        step.fallback_status = "pending"
-    return step
-
-
-def _fallback(members: Mapping[Any, Any], name: str) -> str | None:
-    query = members.get(name)
-    if query is not None and not isinstance(query, str):
-        raise RequestError(f"{name} must be SQL, not {query!r}")
-    return query or None

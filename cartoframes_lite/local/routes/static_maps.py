@@ -10,51 +10,55 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..maps.config import Layer
-from ..maps.entrance import MapsDoor, Visit
-from ..maps.layergroups import Layergroup, Layergroups
-from ..maps.number_parsing import read_number
-from ..maps.queries import Box
-from ..maps.refusals import MapError
-from ..maps.templates import Template, Templates
-from ..maps.tiles import Tiles
-from ..maps.views import View, of_box, of_center
-from ..state import State
-from .map_tiles import pick_layers
-from .map_visits import MapRoutes
-from .named_maps import open_template, read_parameters
+from cartoframes_lite.local.maps.authentication import MapsAuthenticator, MapsRequest
+from cartoframes_lite.local.maps.config import MapLayer
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.layergroups import Layergroup, Layergroups
+from cartoframes_lite.local.maps.number_parsing import read_number
+from cartoframes_lite.local.maps.queries import Box
+from cartoframes_lite.local.maps.templates import Template, Templates
+from cartoframes_lite.local.maps.tiles import Tiles
+from cartoframes_lite.local.maps.viewports import Viewport, viewport_of_bbox, viewport_of_center
+from cartoframes_lite.local.routes.map_tiles import pick_layers
+from cartoframes_lite.local.routes.maps_handler import MapsHandler
+from cartoframes_lite.local.routes.named_maps import open_template, read_parameters
+from cartoframes_lite.local.state import State
 
 _MOST_PIXELS = 8192
 _SIZE = re.compile(r"\d{1,4}", re.ASCII)
 _FORMATS = {"png": "png", "jpg": "jpeg"}
 
 
-def routes(state: State, door: MapsDoor, layergroups: Layergroups, templates: Templates, tiles: Tiles) -> list[Route]:
+def routes(
+    state: State, authenticator: MapsAuthenticator, layergroups: Layergroups, templates: Templates, tiles: Tiles
+) -> list[Route]:
     """Return the routes of pictures."""
-    make = MapRoutes(door)
+    make = MapsHandler(authenticator)
 
-    async def answer(visit: Visit, group: Layergroup, role: str, layers: Sequence[Layer], view: View) -> Response:
-        kind = _format(visit)
+    async def answer(
+        maps_request: MapsRequest, group: Layergroup, role: str, layers: Sequence[MapLayer], view: Viewport
+    ) -> Response:
+        kind = _format(maps_request)
         picture = await tiles.static(group, layers, view, role, kind=kind)
         return Response(picture, 200, {"Content-Type": f"image/{kind}"})
 
-    async def show_center(visit: Visit) -> Response:
-        group, role = await door.open(visit)
-        zoom, latitude, longitude = (_number(visit.text(name)) for name in ("z", "lat", "lng"))
-        view = of_center(longitude, latitude, zoom, _size(visit))
-        return await answer(visit, group, role, _layers(visit, group), view)
+    async def show_center(maps_request: MapsRequest) -> Response:
+        group, role = await authenticator.open(maps_request)
+        zoom, latitude, longitude = (_number(maps_request.text(name)) for name in ("z", "lat", "lng"))
+        view = viewport_of_center(longitude, latitude, zoom, _size(maps_request))
+        return await answer(maps_request, group, role, _layers(maps_request, group), view)
 
-    async def show_box(visit: Visit) -> Response:
-        group, role = await door.open(visit)
-        view = of_box(_box(visit.text("bbox")), _size(visit))
-        return await answer(visit, group, role, _layers(visit, group), view)
+    async def show_box(maps_request: MapsRequest) -> Response:
+        group, role = await authenticator.open(maps_request)
+        view = viewport_of_bbox(_box(maps_request.text("bbox")), _size(maps_request))
+        return await answer(maps_request, group, role, _layers(maps_request, group), view)
 
-    async def show_named(visit: Visit) -> Response:
-        template = await open_template(state, templates, visit)
-        content = template.instance(read_parameters(visit))
+    async def show_named(maps_request: MapsRequest) -> Response:
+        template = await open_template(state, templates, maps_request)
+        content = template.instance(read_parameters(maps_request))
         group = await layergroups.instance(content, state.owner_role, template=template)
-        layers = _layers(visit, group) if "layer" in visit.query else _preview_layers(template, group)
-        return await answer(visit, group, state.owner_role, layers, _view(visit, template))
+        layers = _layers(maps_request, group) if "layer" in maps_request.query else _preview_layers(template, group)
+        return await answer(maps_request, group, state.owner_role, layers, _view(maps_request, template))
 
     return [
         make.route("/static/center/{token}/{z}/{lat}/{lng}/{width}/{file}", GET=("static", show_center)),
@@ -63,17 +67,17 @@ def routes(state: State, door: MapsDoor, layergroups: Layergroups, templates: Te
     ]
 
 
-def _format(visit: Visit) -> str:
+def _format(maps_request: MapsRequest) -> str:
     """Return the format of the picture."""
-    suffix = visit.text("file").partition(".")[2]
+    suffix = maps_request.text("file").partition(".")[2]
     if suffix not in _FORMATS:
         raise MapError(f'Unsupported image format "{suffix}"')
     return _FORMATS[suffix]
 
 
-def _size(visit: Visit) -> tuple[int, int]:
+def _size(maps_request: MapsRequest) -> tuple[int, int]:
     """Return width and height of the picture in pixels."""
-    texts = visit.text("width"), visit.text("file").partition(".")[0]
+    texts = maps_request.text("width"), maps_request.text("file").partition(".")[0]
     sizes = [int(text) if _SIZE.fullmatch(text) else 0 for text in texts]
     if not all(0 < size <= _MOST_PIXELS for size in sizes):
         raise MapError(f"Invalid size of a picture: {'x'.join(texts)}, both from 1 to {_MOST_PIXELS}")
@@ -96,12 +100,12 @@ def _box(text: str) -> Box:
     return parts[0], parts[1], parts[2], parts[3]
 
 
-def _layers(visit: Visit, group: Layergroup) -> Sequence[Layer]:
+def _layers(maps_request: MapsRequest, group: Layergroup) -> Sequence[MapLayer]:
     """Return the layers to draw: those that the request names, or all."""
-    return pick_layers(group, str(visit.query.get("layer") or "all"))
+    return pick_layers(group, str(maps_request.query.get("layer") or "all"))
 
 
-def _preview_layers(template: Template, group: Layergroup) -> Sequence[Layer]:
+def _preview_layers(template: Template, group: Layergroup) -> Sequence[MapLayer]:
     """Return the layers that a template wants to be seen in pictures."""
     view = template.content.get("view")
     wanted = view.get("preview_layers") if isinstance(view, Mapping) else None
@@ -112,20 +116,20 @@ def _preview_layers(template: Template, group: Layergroup) -> Sequence[Layer]:
     return seen or group.config.layers
 
 
-def _view(visit: Visit, template: Template) -> View:
+def _view(maps_request: MapsRequest, template: Template) -> Viewport:
     """Return what part of a named map to draw: that of the request, or that of the template."""
-    size, query = _size(visit), visit.query
+    size, query = _size(maps_request), maps_request.query
     if all(name in query for name in ("zoom", "lon", "lat")):
-        return of_center(_number(query["lon"]), _number(query["lat"]), _number(query["zoom"]), size)
+        return viewport_of_center(_number(query["lon"]), _number(query["lat"]), _number(query["zoom"]), size)
     if "bbox" in query:
-        return of_box(_box(str(query["bbox"])), size)
+        return viewport_of_bbox(_box(str(query["bbox"])), size)
     view = template.content.get("view")
     view = view if isinstance(view, Mapping) else {}
     center, bounds = view.get("center"), view.get("bounds")
     if isinstance(center, Mapping) and "zoom" in view:
         zoom = query.get("zoom", view["zoom"])
-        return of_center(_number(center.get("lng")), _number(center.get("lat")), _number(zoom), size)
+        return viewport_of_center(_number(center.get("lng")), _number(center.get("lat")), _number(zoom), size)
     if isinstance(bounds, Mapping):
         sides = [_number(bounds.get(name)) for name in ("west", "south", "east", "north")]
-        return of_box((sides[0], sides[1], sides[2], sides[3]), size)
-    return of_center(0.0, 0.0, 1.0, size)
+        return viewport_of_bbox((sides[0], sides[1], sides[2], sides[3]), size)
+    return viewport_of_center(0.0, 0.0, 1.0, size)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..catalogue import datasets
-from ..catalogue.changing import change, check_details, check_privacy
-from ..catalogue.entries import Catalogue, Visualization
-from ..catalogue.members import Members
-from ..imports.files import normalise
-from ..rails import Call, RefusedError, answer, route
-from ..state import State
-from .presented import Presenter
-from .refusals import refusals
+from cartoframes_lite.local.catalog import dataset_tables
+from cartoframes_lite.local.catalog.members import Members
+from cartoframes_lite.local.catalog.updates import apply_changes, check_details, check_privacy
+from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
+from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
+from cartoframes_lite.local.imports.files import normalize
+from cartoframes_lite.local.routes.error_handlers import platform_errors
+from cartoframes_lite.local.serializers import Serializer
+from cartoframes_lite.local.state import State
 
 # Types of columns as CARTO's dashboard calls them; others keep PostgreSQL's names.
 _TYPES = {
@@ -24,46 +24,46 @@ _TYPES = {
 _CHANGEABLE: tuple[str, ...] = ("name", "description", "privacy")
 
 
-def routes(state: State, catalogue: Catalogue, members: Members) -> list[Route]:
+def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
     """Return the routes, below the user's path."""
 
-    def find(call: Call) -> Visualization:
+    def find(call: PlatformRequest) -> Visualization:
         call.require_master()
-        with refusals():
-            return catalogue.of_table(call.request.path_params["id"])
+        with platform_errors():
+            return catalog.of_table(call.request.path_params["id"])
 
-    def presented(call: Call, dataset: Visualization) -> Response:
-        presenter = Presenter(state, catalogue, members, call.request, owner=True)
-        return answer(presenter.table(dataset, datasets.count_rows(state, *dataset.table)))
+    def presented(call: PlatformRequest, dataset: Visualization) -> Response:
+        presenter = Serializer(state, catalog, members, call.request, owner=True)
+        return platform_response(presenter.table(dataset, dataset_tables.count_rows(state, *dataset.table)))
 
-    def create(call: Call) -> Response:
+    def create(call: PlatformRequest) -> Response:
         call.require_master()
         name = call.parameters.get("name") or "untitled_table"
         if not isinstance(name, str):
-            raise RefusedError(400, ["name is a text"])
+            raise PlatformError(400, ["name is a text"])
         details = {key: call.body[key] for key in ("description", "privacy") if call.body.get(key) is not None}
-        with refusals():
+        with platform_errors():
             check_details(None, details)
             if "privacy" in details:
                 check_privacy(state, None, details["privacy"])
-            dataset = catalogue.of_table(datasets.create_empty(state, normalise(name)))
-            return presented(call, change(state, catalogue, dataset, details))
+            dataset = catalog.of_table(dataset_tables.create_empty(state, normalize(name)))
+            return presented(call, apply_changes(state, catalog, dataset, details))
 
-    def show(call: Call) -> Response:
+    def show(call: PlatformRequest) -> Response:
         return presented(call, find(call))
 
-    def update(call: Call) -> Response:
+    def update(call: PlatformRequest) -> Response:
         dataset = find(call)
         wanted = {name: call.body[name] for name in _CHANGEABLE if name in call.body}
-        with refusals():
-            return presented(call, change(state, catalogue, dataset, wanted))
+        with platform_errors():
+            return presented(call, apply_changes(state, catalog, dataset, wanted))
 
-    def columns(call: Call) -> Response:
+    def columns(call: PlatformRequest) -> Response:
         dataset = find(call)
         assert dataset.table_oid is not None  # that of a dataset
         with state.admin() as connection:
-            found = datasets.columns(connection, dataset.table_oid)
-        return answer([[name, _TYPES.get(kind, kind)] for name, kind in found])
+            found = dataset_tables.columns(connection, dataset.table_oid)
+        return platform_response([[name, _TYPES.get(kind, kind)] for name, kind in found])
 
     return [
         *route(state, "/api/v1/tables", POST=create),

@@ -8,31 +8,31 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..catalogue.account import ACCOUNT_TYPE, email, usage
-from ..catalogue.entries import Catalogue
-from ..rails import Call, RefusedError, answer, route
-from ..state import State
-from .presented import base_url, organization
+from cartoframes_lite.local.catalog.account import ACCOUNT_TYPE, email, usage
+from cartoframes_lite.local.catalog.visualizations import Catalog
+from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
+from cartoframes_lite.local.serializers import base_url, organization
+from cartoframes_lite.local.state import State
 
 
-def routes(state: State, catalogue: Catalogue) -> list[Route]:
+def routes(state: State, catalog: Catalog) -> list[Route]:
     """Return the routes, below the user's path and at the root."""
 
-    def me(call: Call) -> Response:
+    def me(call: PlatformRequest) -> Response:
         config = _config(state, call.request)
         if call.key.kind != "master":
-            return answer({"config": config})
-        full = {**account(state, catalogue, call.request), "api_key": call.key.token}
-        return answer({"user_data": full, "config": config})
+            return platform_response({"config": config})
+        full = {**account(state, catalog, call.request), "api_key": call.key.token}
+        return platform_response({"user_data": full, "config": config})
 
-    def public_me(call: Call) -> Response:
-        return answer({"user_data": _public(state, call.request), "config": _config(state, call.request)})
+    def public_me(call: PlatformRequest) -> Response:
+        return platform_response({"user_data": _public(state, call.request), "config": _config(state, call.request)})
 
-    def show(call: Call) -> Response:
+    def show(call: PlatformRequest) -> Response:
         call.require_master()
         if call.request.path_params["id"] not in (state.user, state.user_id):
-            raise RefusedError(404)
-        return answer(account(state, catalogue, call.request))
+            raise PlatformError(404)
+        return platform_response(account(state, catalog, call.request))
 
     return [
         *route(state, "/api/v3/me", GET=me),
@@ -41,9 +41,9 @@ def routes(state: State, catalogue: Catalogue) -> list[Route]:
     ]
 
 
-def account(state: State, catalogue: Catalogue, request: Request) -> dict[str, Any]:
+def account(state: State, catalog: Catalog, request: Request) -> dict[str, Any]:
     """Return all that the account's owner is told of it, but the key."""
-    used = usage(catalogue)
+    used = usage(catalog)
     return {
         **_public(state, request),
         "email": email(state),

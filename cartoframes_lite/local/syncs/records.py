@@ -11,11 +11,11 @@ from typing import Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from ..imports import connectors, fetching
-from ..imports.files import Options
-from ..imports.orders import Order
-from ..logins import Connection
-from ..state import State
+from cartoframes_lite.local.imports import connectors, fetch
+from cartoframes_lite.local.imports.files import Options
+from cartoframes_lite.local.imports.requests import ImportRequest
+from cartoframes_lite.local.postgres.logins import Connection
+from cartoframes_lite.local.state import State
 
 _MAX_RETRIES = 10
 _HIDDEN = ("table_oid", "table_name", "create_vis", "connector", "modified", "interval_s")
@@ -33,7 +33,7 @@ class SyncRecords:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def create(self, identity: str, order: Order, interval_s: int, log_id: str) -> None:
+    def create(self, identity: str, order: ImportRequest, interval_s: int, log_id: str) -> None:
         """Remember a new synchronization."""
         now = self._state.clock.now()
         connector = order.connector
@@ -136,7 +136,7 @@ def present(row: dict[str, Any], state: State) -> dict[str, Any]:
         "id": str(row["id"]),
         "name": row["name"],
         "interval": row["interval_s"],
-        "url": None if row["url"] is None else fetching.redacted(row["url"]),
+        "url": None if row["url"] is None else fetch.redacted(row["url"]),
         "user_id": state.user_id,
         "log_id": str(row["log_id"]),
     }
@@ -149,14 +149,14 @@ def present(row: dict[str, Any], state: State) -> dict[str, Any]:
     return {**shown, **rest, **times}
 
 
-def order_of(row: Mapping[str, Any]) -> Order:
+def order_of(row: Mapping[str, Any]) -> ImportRequest:
     """Return what a synchronization imports."""
     options = Options(
         type_guessing=row["type_guessing"],
         quoted_fields_guessing=row["quoted_fields_guessing"],
         content_guessing=row["content_guessing"],
     )
-    return Order(
+    return ImportRequest(
         data_type="url" if row["connector"] is None else "datasource",
         url=row["url"],
         connector=row["connector"],

@@ -14,14 +14,14 @@ from typing import Any
 
 import psycopg
 
-from ..imports.fetching import Fetched
-from ..imports.files import CODES, ImportRefused
-from ..imports.orders import Order
-from ..imports.queue import RESET_TIMEOUT_S, Imported, Imports, TooManyImportsError
-from ..imports.workers import Workers
-from ..state import State
-from .records import SyncRecords, order_of, present
-from .reloading import Reloaded, run_again
+from cartoframes_lite.local.imports.fetch import Fetched
+from cartoframes_lite.local.imports.files import CODES, ImportRefused
+from cartoframes_lite.local.imports.jobs import RESET_TIMEOUT_S, FinishedImport, ImportJobs, TooManyImportsError
+from cartoframes_lite.local.imports.requests import ImportRequest
+from cartoframes_lite.local.imports.workers import Workers
+from cartoframes_lite.local.state import State
+from cartoframes_lite.local.syncs.records import SyncRecords, order_of, present
+from cartoframes_lite.local.syncs.refresh import RefreshResult, refresh
 
 _LOG = logging.getLogger(__name__)
 MIN_INTERVAL_S = 900
@@ -38,11 +38,11 @@ class Syncs:
     Parameters
     ----------
     state : State
-    imports : Imports
+    imports : ImportJobs
         Makes the tables in the first place.
     """
 
-    def __init__(self, state: State, imports: Imports) -> None:
+    def __init__(self, state: State, imports: ImportJobs) -> None:
         self._state, self._imports = state, imports
         self._records = SyncRecords(state)
         self._records.resume()
@@ -70,12 +70,12 @@ class Syncs:
         self._state.clock.on_advance.remove(self._wake.set)
         self._workers.close(_STOP_TIMEOUT_S)
 
-    def create(self, order: Order, interval_s: int) -> dict[str, Any]:
+    def create(self, order: ImportRequest, interval_s: int) -> dict[str, Any]:
         """Make a synchronization and begin its first import.
 
         Parameters
         ----------
-        order : Order
+        order : ImportRequest
             Whose ``synchronization_id`` is the id of the synchronization.
         interval_s : int
 
@@ -176,7 +176,7 @@ class Syncs:
         self._records.update(identity, state="syncing" if first else "queued")
         self._running.add(identity)
         if not first:
-            work = partial(run_again, self._state, self._records, identity)
+            work = partial(refresh, self._state, self._records, identity)
             self._workers.submit(work, partial(self._ended, identity))
             return
         try:
@@ -184,7 +184,7 @@ class Syncs:
         except TooManyImportsError:
             self._ended(identity, ImportRefused(_NO_SLOT))
 
-    def _imported(self, order: Order, result: Imported | ImportRefused) -> None:
+    def _imported(self, order: ImportRequest, result: FinishedImport | ImportRefused) -> None:
         """Learn of the end of a first import."""
         identity = order.synchronization_id
         if identity is None:
@@ -194,9 +194,9 @@ class Syncs:
             return
         table = result.tables[0]
         self._records.update(identity, visualization_id=result.visualization_id or result.dataset_id)
-        self._ended(identity, Reloaded(table, self._records.oid_of(table) or 0, result.fetched))
+        self._ended(identity, RefreshResult(table, self._records.oid_of(table) or 0, result.fetched))
 
-    def _ended(self, identity: str, result: Reloaded | ImportRefused) -> None:
+    def _ended(self, identity: str, result: RefreshResult | ImportRefused) -> None:
         """Remember how a run has ended, and when the next one is."""
         try:
             # What ends with the server is done again at its next start.
@@ -207,7 +207,7 @@ class Syncs:
             self._running.discard(identity)
             self._wake.set()
 
-    def _remember(self, identity: str, result: Reloaded | ImportRefused) -> None:
+    def _remember(self, identity: str, result: RefreshResult | ImportRefused) -> None:
         """Store how a run has ended; LookupError if the synchronization has been deleted."""
         row = self._records.find(identity)
         now = self._state.clock.now()

@@ -6,21 +6,21 @@ nobody sees, `publish` gives them theirs. What cannot be imported is an `ImportR
 
 from __future__ import annotations
 
-from .codes import CODES, Code, ImportRefused
-from .names import normalise, normalise_columns
-from .publishing import publish, replace
-from .staging import Options, stage_file, stage_query
-from .tables import Staged, cartodbfy
+from cartoframes_lite.local.imports.files.error_codes import CODES, Code, ImportRefused
+from cartoframes_lite.local.imports.files.names import normalize, normalize_columns
+from cartoframes_lite.local.imports.files.publishing import publish, replace
+from cartoframes_lite.local.imports.files.staging import Options, stage_file, stage_query
+from cartoframes_lite.local.imports.files.tables import StagedTable, cartodbfy
 
 __all__ = [
     "CODES",
     "Code",
     "ImportRefused",
     "Options",
-    "Staged",
+    "StagedTable",
     "cartodbfy",
-    "normalise",
-    "normalise_columns",
+    "normalize",
+    "normalize_columns",
     "publish",
     "replace",
     "stage_file",

@@ -18,7 +18,7 @@ from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from .codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportRefused
 
 _Stream = BufferedIOBase | IO[bytes]
 _BLOCK = 1 << 20

@@ -12,12 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from ...plan import Plan
-from .archives import SourceFile
-from .codes import ImportRefused
-from .encoding import as_utf8
-from .layers import Layer
-from .names import normalise_columns, stem
+from cartoframes_lite.local.imports.files.archives import SourceFile
+from cartoframes_lite.local.imports.files.encoding import as_utf8
+from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.layers import SourceLayer
+from cartoframes_lite.local.imports.files.names import normalize_columns, stem
+from cartoframes_lite.local.plan import Plan
 
 _BLOCK_BYTES = 4 << 20  # Arrow reads some of them ahead
 _LONGEST_LINE_BYTES = 128 << 20  # Arrow and the text of a batch take several times as much
@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"\s*-?\d+([.,]\d*)?\s*")
 
 def read_delimited(
     file: SourceFile, directory: Path, *, plan: Plan, type_guessing: bool = True, quoted_fields_guessing: bool = True
-) -> Layer:
+) -> SourceLayer:
     """Read a file of delimited text.
 
     The first line is the header, unless there are nothing but numbers in it.
@@ -61,13 +61,13 @@ def read_delimited(
     if len(header) > plan.columns:
         raise ImportRefused(2004, f"{len(header)} columns, and {plan.columns} are allowed")
     headless = not alone and any(header) and all(_NUMBER.fullmatch(field) for field in header if field)
-    names = normalise_columns("" if headless else field for field in header)
+    names = normalize_columns("" if headless else field for field in header)
     schema = pa.schema([pa.field(name, pa.string()) for name in names])
     guessed = set(names) if type_guessing else set()
     if guessed and not quoted_fields_guessing:
         guessed -= {names[at] for at in _quoted(path, delimiter, skip_header=not headless) if at < len(names)}
     batches = partial(_batches, path, delimiter, schema, skip_line=alone, skip_header=not (alone or headless))
-    return Layer(stem(file.name), schema, batches, guessed=frozenset(guessed))
+    return SourceLayer(stem(file.name), schema, batches, guessed=frozenset(guessed))
 
 
 def _sample(path: Path, preferred: str) -> tuple[list[list[str]], str]:

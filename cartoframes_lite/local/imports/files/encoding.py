@@ -7,8 +7,8 @@ from pathlib import Path
 
 from charset_normalizer import from_bytes
 
-from .alphabets import likely_encodings
-from .codes import ImportRefused
+from cartoframes_lite.local.imports.files.encoding_detection import likely_encodings
+from cartoframes_lite.local.imports.files.error_codes import ImportRefused
 
 _BLOCK = 1 << 20
 _SAMPLE = 1 << 18

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from .archives import SourceFile
-from .codes import ImportRefused
+from cartoframes_lite.local.imports.files.archives import SourceFile
+from cartoframes_lite.local.imports.files.error_codes import ImportRefused
 
 DELIMITED_SUFFIXES = (".csv", ".tsv", ".txt", ".psv", ".dat", "")
 # Beside the file that names them, these hold parts of its data.
@@ -94,7 +94,7 @@ _LINE_SUFFIXES = (".geojsonl", ".geojsons", ".ndjson")
 _JSON_SUFFIXES = (".json", ".geojson", ".topojson", *_LINE_SUFFIXES)
 
 
-def recognise(file: SourceFile) -> Format:
+def recognize(file: SourceFile) -> Format:
     """Tell the format of a file that is no archive.
 
     Raises
@@ -114,7 +114,7 @@ def recognise(file: SourceFile) -> Format:
 
 
 def _by_magic(file: SourceFile, head: bytes) -> Format | None:
-    """Recognise binary formats, and refuse those that only a password or another program opens."""
+    """Recognize binary formats, and refuse those that only a password or another program opens."""
     if head.startswith(_OLE):
         raise ImportRefused(*((1018,) if _is_encrypted(file) else (1002, "spreadsheets of Excel 97: save as XLSX")))
     if head.startswith(b"PK\3\4"):  # archives have been unpacked: what is left is a spreadsheet or too deep
@@ -133,7 +133,7 @@ def _by_magic(file: SourceFile, head: bytes) -> Format | None:
 
 
 def _by_text(file: SourceFile, head: bytes) -> Format | None:
-    """Recognise XML, JSON and delimited text."""
+    """Recognize XML, JSON and delimited text."""
     text = head
     for bom in _BOMS:
         text = text.removeprefix(bom)

@@ -17,18 +17,27 @@ from typing import Any
 import pyarrow as pa
 import pyogrio
 
-from ...plan import Plan
-from .archives import SourceFile
-from .codes import ImportRefused
-from .databases import check_database
-from .formats import GEOJSON, GEOJSON_LINES, GEOPACKAGE, ODS, SHAPEFILE, SQLITE, XLSX, Format
-from .guessing import TIMESTAMP, convert
-from .layers import Geometry, Layer
-from .names import normalise_columns, stem
+from cartoframes_lite.local.imports.files.archives import SourceFile
+from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.formats import (
+    GEOJSON,
+    GEOJSON_LINES,
+    GEOPACKAGE,
+    ODS,
+    SHAPEFILE,
+    SQLITE,
+    XLSX,
+    Format,
+)
+from cartoframes_lite.local.imports.files.layers import GeometryColumn, SourceLayer
+from cartoframes_lite.local.imports.files.names import normalize_columns, stem
+from cartoframes_lite.local.imports.files.sqlite_check import check_database
+from cartoframes_lite.local.imports.files.type_guessing import TIMESTAMP, convert
+from cartoframes_lite.local.plan import Plan
 
 _HEARTBEAT_S = 0.25
-_READER = Path(__file__).with_name("reader.py")
-_CONFINED = Path(__file__).with_name("confined.py")
+_READER = Path(__file__).with_name("gdal_reader.py")
+_CONFINED = Path(__file__).with_name("sandbox.py")
 _GDAL_VARIABLES = ("GDAL", "OGR", "CPL", "VSI", "AWS", "PROJ", "GML", "XLSX", "ODS", "SPATIALITE", "CURL", "SSL")
 _NOWHERE = "http://127.0.0.1:1"
 # Where the kernel does not do it. And schemas may call no functions but those that only compute.
@@ -51,7 +60,7 @@ def read_layers(
     plan: Plan,
     still_wanted: Callable[[], object],
     type_guessing: bool = True,
-) -> list[Layer]:
+) -> list[SourceLayer]:
     """Read all layers of a file.
 
     Parameters
@@ -69,7 +78,7 @@ def read_layers(
 
     Returns
     -------
-    list of Layer
+    list of SourceLayer
         Those with rows; an empty one only if there is no other.
 
     Raises
@@ -189,7 +198,7 @@ def _check_parts(file: SourceFile) -> None:
         raise ImportRefused(3101, f"{stem(file.name)}.prj is missing")
 
 
-def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Path, *, alone: bool) -> Layer:
+def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Path, *, alone: bool) -> SourceLayer:
     """Make a layer of what the other process has told about it."""
     if format_ is SHAPEFILE and one["geometry"] is not None and one["crs"] is None:
         raise ImportRefused(3008, f"{stem(file.name)}.prj")
@@ -198,17 +207,17 @@ def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Pa
         fields = list(reader.schema)
     places = [at for at, field in enumerate(fields) if field.name == one["column"]]
     geometry_at = places[-1] if places else None  # the last: GDAL puts it behind the fields
-    names = normalise_columns(field.name for at, field in enumerate(fields) if at != geometry_at)
+    names = normalize_columns(field.name for at, field in enumerate(fields) if at != geometry_at)
     geometry = None
     if geometry_at is not None:
         column = "wkb of " + path.stem  # no name of a field has spaces
         names.insert(geometry_at, column)
-        geometry = Geometry(column, one["crs"], _has_z(one["geometry"]))
+        geometry = GeometryColumn(column, one["crs"], _has_z(one["geometry"]))
     schema = pa.schema([pa.field(name, _plain(field)) for name, field in zip(names, fields, strict=True)])
     name = stem(file.name)
     if not alone and one["name"].casefold() != name.casefold():
         name = f"{name}_{one['name']}"
-    return Layer(name, schema, partial(_batches, path, schema), geometry)
+    return SourceLayer(name, schema, partial(_batches, path, schema), geometry)
 
 
 def _has_z(kind: str) -> bool | None:

@@ -16,8 +16,8 @@ import shapely
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
-from .codes import ImportRefused
-from .nesting import MOST_LEVELS, is_deep_text, is_deep_wkb
+from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.geometry_depth import MOST_LEVELS, is_deep_text, is_deep_wkb
 
 WGS84 = 4326
 Geometries = npt.NDArray[np.object_]

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
-class Geometry:
+class GeometryColumn:
     """The geometry that a format declares.
 
     Attributes
@@ -28,18 +28,18 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class SourceLayer:
     """Rows of a file.
 
     Attributes
     ----------
     name : str
-        What the table is to be called; not normalised.
+        What the table is to be called; not normalized.
     schema : pyarrow.Schema
-        Names are normalised and differ.
+        Names are normalized and differ.
     batches : callable
         Begins to read; the iterator gives record batches of the schema.
-    geometry : Geometry, optional
+    geometry : GeometryColumn, optional
     guessed : frozenset of str
         Columns of text whose type is to be found out.
     """
@@ -47,5 +47,5 @@ class Layer:
     name: str
     schema: pa.Schema
     batches: Callable[[], Iterator[pa.RecordBatch]]
-    geometry: Geometry | None = None
+    geometry: GeometryColumn | None = None
     guessed: frozenset[str] = frozenset()

@@ -11,15 +11,26 @@ import pyarrow.compute as pc
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
-from ...plan import Plan
-from .codes import ImportRefused
-from .countries import countries
-from .finders import Finder, finders
-from .geometry import to_ewkb
-from .guessing import BIGINT, BYTES, INTEGER, TIMESTAMP, Guess, Kind, convert, is_text, kind_of, trimmed
-from .layers import Layer
-from .names import unique
-from .tables import Connection, cartodbfy, public, refusals, staging_name
+from cartoframes_lite.local.imports.files.country_names import country_detector
+from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.geometry import to_ewkb
+from cartoframes_lite.local.imports.files.geometry_detection import GeometryDetector, geometry_detectors
+from cartoframes_lite.local.imports.files.layers import SourceLayer
+from cartoframes_lite.local.imports.files.names import unique
+from cartoframes_lite.local.imports.files.tables import Connection, cartodbfy, postgres_errors, public, staging_name
+from cartoframes_lite.local.imports.files.type_guessing import (
+    BIGINT,
+    BYTES,
+    INTEGER,
+    TIMESTAMP,
+    Kind,
+    TypeGuess,
+    convert,
+    is_text,
+    kind_of,
+    trimmed,
+)
+from cartoframes_lite.local.plan import Plan
 
 _ID, _GEOMETRY, _MERCATOR = "cartodb_id", "the_geom", "the_geom_webmercator"
 _UNREAD_GEOMETRY = "invalid_the_geom"
@@ -35,23 +46,23 @@ class Survey:
     rows : int
     kinds : dict
         By column, in their order, without the one that becomes the geometry.
-    finder : Finder, optional
+    finder : GeometryDetector, optional
         Makes the geometry. None if there is none.
     """
 
     rows: int
     kinds: dict[str, Kind]
-    finder: Finder | None
+    finder: GeometryDetector | None
 
 
-def load(connection: Connection, layer: Layer, *, content_guessing: bool, plan: Plan) -> tuple[str, int]:
+def load(connection: Connection, layer: SourceLayer, *, content_guessing: bool, plan: Plan) -> tuple[str, int]:
     """Load a layer into a new table.
 
     Parameters
     ----------
     connection : psycopg.Connection
         The owner's, in a transaction.
-    layer : Layer
+    layer : SourceLayer
     content_guessing : bool
         Whether names of countries may become geometry.
     plan : Plan
@@ -75,7 +86,7 @@ def load(connection: Connection, layer: Layer, *, content_guessing: bool, plan: 
         raise ImportRefused(6668)
     columns = _column_names(survey)
     table = staging_name()
-    with refusals(2001, UniqueViolation=2011, InternalError=2014):
+    with postgres_errors(2001, UniqueViolation=2011, InternalError=2014):
         _create(connection, table, survey, columns)
         _copy(connection, table, layer, survey, columns)
         _number(connection, table)
@@ -84,12 +95,12 @@ def load(connection: Connection, layer: Layer, *, content_guessing: bool, plan: 
     return table, survey.rows
 
 
-def _survey(layer: Layer, *, content_guessing: bool, plan: Plan) -> Survey:
+def _survey(layer: SourceLayer, *, content_guessing: bool, plan: Plan) -> Survey:
     """Look at all rows."""
-    guesses = {name: Guess() for name in layer.schema.names if name in layer.guessed}
-    seekers: list[Finder] = finders(layer)
+    guesses = {name: TypeGuess() for name in layer.schema.names if name in layer.guessed}
+    seekers: list[GeometryDetector] = geometry_detectors(layer)
     if content_guessing:
-        seekers += countries(layer)
+        seekers += country_detector(layer)
     filled: set[str] = set()
     rows = 0
     for batch in layer.batches():
@@ -117,7 +128,7 @@ def _survey(layer: Layer, *, content_guessing: bool, plan: Plan) -> Survey:
     return Survey(rows, kinds, finder)
 
 
-def _id_kind(layer: Layer) -> Kind:
+def _id_kind(layer: SourceLayer) -> Kind:
     """Tell whether the ids fit the ordinary type; raise ImportRefused if they are not integers."""
     most = 0
     for batch in layer.batches():
@@ -168,7 +179,7 @@ def _create(connection: Connection, table: str, survey: Survey, columns: dict[st
     )
 
 
-def _copy(connection: Connection, table: str, layer: Layer, survey: Survey, columns: dict[str, str]) -> None:
+def _copy(connection: Connection, table: str, layer: SourceLayer, survey: Survey, columns: dict[str, str]) -> None:
     """Send the rows."""
     fields = [pa.field(_ID, pa.int64() if survey.kinds.get(_ID) is BIGINT else pa.int32())]
     fields += [pa.field(columns[name], _sent(kind)) for name, kind in survey.kinds.items() if name != _ID]
@@ -189,7 +200,7 @@ def _copy(connection: Connection, table: str, layer: Layer, survey: Survey, colu
         copy.write(encoder.finish())
 
 
-def _pieces(layer: Layer) -> Iterator[pa.RecordBatch]:
+def _pieces(layer: SourceLayer) -> Iterator[pa.RecordBatch]:
     """Cut batches into pieces that are small when they are encoded, too."""
     for batch in layer.batches():
         for start in range(0, batch.num_rows, _COPIED_ROWS):

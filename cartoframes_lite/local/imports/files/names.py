@@ -25,7 +25,7 @@ _RESERVED_WORDS = """
 _RESERVED = frozenset(_RESERVED_WORDS.split())
 
 
-def normalise(name: str) -> str:
+def normalize(name: str) -> str:
     """Turn a text into the name of a table.
 
     Parameters
@@ -44,7 +44,7 @@ def normalise(name: str) -> str:
     return _unreserved(text)[:MAX_BYTES]
 
 
-def normalise_columns(names: Iterable[str]) -> list[str]:
+def normalize_columns(names: Iterable[str]) -> list[str]:
     """Turn texts into names of the columns of one table, all different.
 
     Columns without a name are called ``field_1`` and so on, by their place.

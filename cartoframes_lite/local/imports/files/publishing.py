@@ -10,10 +10,17 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ...plan import Plan
-from .codes import ImportRefused
-from .names import unique
-from .tables import Connection, Staged, public, refusals, regclass, scalar
+from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.names import unique
+from cartoframes_lite.local.imports.files.tables import (
+    Connection,
+    StagedTable,
+    postgres_errors,
+    public,
+    regclass,
+    scalar,
+)
+from cartoframes_lite.local.plan import Plan
 
 # Any number, the same for all imports: two of them that look for a free name take turns.
 _NAMES_LOCK = 0x0CA27AB1
@@ -48,7 +55,7 @@ class _Column:
 
 
 def publish(
-    connection: Connection, staged: Sequence[Staged], *, collision_strategy: str | None, plan: Plan
+    connection: Connection, staged: Sequence[StagedTable], *, collision_strategy: str | None, plan: Plan
 ) -> list[str]:
     """Give staged tables their names.
 
@@ -56,7 +63,7 @@ def publish(
     ----------
     connection : psycopg.Connection
         The one that they were staged with, in the same transaction.
-    staged : sequence of Staged
+    staged : sequence of StagedTable
     collision_strategy : {None, "skip", "overwrite"}
         What to do if a name is taken: add a number to it, leave the table that has it and drop the staged one, or
         put the rows of the staged one into it.
@@ -93,7 +100,7 @@ def publish(
     return published
 
 
-def replace(connection: Connection, staged: Staged, table: str) -> None:
+def replace(connection: Connection, staged: StagedTable, table: str) -> None:
     """Put the rows of a staged table in the place of those of another one, and drop it.
 
     The table itself stays, with its grants, indexes, and what hangs on it. Its columns must be in the staged one
@@ -103,7 +110,7 @@ def replace(connection: Connection, staged: Staged, table: str) -> None:
     ----------
     connection : psycopg.Connection
         The one that it was staged with, in the same transaction.
-    staged : Staged
+    staged : StagedTable
     table : str
         In the schema public.
 
@@ -120,7 +127,7 @@ def replace(connection: Connection, staged: Staged, table: str) -> None:
     )
     if kind != "r":
         raise ImportRefused(2013, f"{table} is not a table")
-    with refusals(2012, InsufficientPrivilege=2013, DependentObjectsStillExist=2013):
+    with postgres_errors(2012, InsufficientPrivilege=2013, DependentObjectsStillExist=2013):
         # Writers wait, readers see the old rows or the new.
         connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(public(table)))
         old, new = _columns(connection, table), _columns(connection, staged.table)
@@ -158,7 +165,7 @@ def _taken_names(connection: Connection) -> set[str]:
     return {row[0] for row in rows}
 
 
-def _name(connection: Connection, staged: Staged, taken: set[str], *, tries: int) -> str:
+def _name(connection: Connection, staged: StagedTable, taken: set[str], *, tries: int) -> str:
     """Give a staged table a free name, which is taken then; so are those that others are about to use."""
     before = scalar(connection, sql.SQL("SELECT current_setting('lock_timeout')"))
     for _ in range(tries):

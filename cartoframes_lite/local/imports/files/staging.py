@@ -10,16 +10,24 @@ from tempfile import TemporaryDirectory
 
 from psycopg import sql
 
-from ...plan import Plan
-from .archives import SourceFile, unpack
-from .codes import ImportRefused
-from .delimited import read_delimited
-from .formats import COMPANIONS, DELIMITED, GEOJSON, Format, recognise
-from .gdal import read_layers
-from .layers import Layer
-from .loading import load
-from .names import normalise, unique
-from .tables import Connection, Staged, cartodbfy, public, refusals, scalar, staging_name
+from cartoframes_lite.local.imports.files.archives import SourceFile, unpack
+from cartoframes_lite.local.imports.files.delimited import read_delimited
+from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.formats import COMPANIONS, DELIMITED, GEOJSON, Format, recognize
+from cartoframes_lite.local.imports.files.gdal import read_layers
+from cartoframes_lite.local.imports.files.layers import SourceLayer
+from cartoframes_lite.local.imports.files.loading import load
+from cartoframes_lite.local.imports.files.names import normalize, unique
+from cartoframes_lite.local.imports.files.tables import (
+    Connection,
+    StagedTable,
+    cartodbfy,
+    postgres_errors,
+    public,
+    scalar,
+    staging_name,
+)
+from cartoframes_lite.local.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ class Options:
 
 def stage_file(
     connection: Connection, path: Path, *, file_name: str, options: Options, plan: Plan, directory: Path
-) -> list[Staged]:
+) -> list[StagedTable]:
     """Load the tables that a file holds.
 
     Parameters
@@ -62,7 +70,7 @@ def stage_file(
 
     Returns
     -------
-    list of Staged
+    list of StagedTable
         At least one; their names differ.
 
     Raises
@@ -73,21 +81,21 @@ def stage_file(
     with TemporaryDirectory(prefix="import-", dir=directory) as name:
         work = Path(name)
         unpacked = _subdirectory(work, "unpacked")
-        files = _recognised(unpack(path, file_name, unpacked, limit_bytes=plan.file_bytes))
-        layers: list[Layer] = []
+        files = _recognized(unpack(path, file_name, unpacked, limit_bytes=plan.file_bytes))
+        layers: list[SourceLayer] = []
         for number, (file, format_) in zip(count(), files, strict=False):
             layers += _layers(connection, file, format_, _subdirectory(work, f"layers_{number}"), options, plan)
             if len(layers) > plan.layers:
                 raise ImportRefused(1019, f"{plan.layers} are allowed")
-        staged: list[Staged] = []
+        staged: list[StagedTable] = []
         for layer in layers:
             table, rows = load(connection, layer, content_guessing=options.content_guessing, plan=plan)
-            wanted = unique(normalise(layer.name), [other.name for other in staged])
-            staged.append(Staged(table, wanted, rows))
+            wanted = unique(normalize(layer.name), [other.name for other in staged])
+            staged.append(StagedTable(table, wanted, rows))
         return staged
 
 
-def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) -> Staged:
+def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) -> StagedTable:
     """Create a table of the rows of a query.
 
     Parameters
@@ -110,7 +118,7 @@ def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) ->
     table = staging_name()
     # A prepared statement cannot be several: the query cannot end the transaction.
     statement = sql.SQL("CREATE TABLE {} AS\n{}").format(public(table), sql.SQL(query))
-    with refusals(8003):
+    with postgres_errors(8003):
         connection.execute(statement.as_string(connection).encode(), prepare=True)
     columns = scalar(
         connection,
@@ -124,18 +132,18 @@ def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) ->
         raise ImportRefused(6668, f"{rows} rows, and {plan.rows} are allowed")
     cartodbfy(connection, table)
     connection.execute(sql.SQL("ANALYZE {}").format(public(table)))
-    return Staged(table, normalise(name), rows)
+    return StagedTable(table, normalize(name), rows)
 
 
-def _recognised(files: list[SourceFile]) -> list[tuple[SourceFile, Format]]:
+def _recognized(files: list[SourceFile]) -> list[tuple[SourceFile, Format]]:
     """Choose the files to read: of an archive those that can be, but texts only if there is nothing else."""
     if len(files) == 1:
-        return [(files[0], recognise(files[0]))]
+        return [(files[0], recognize(files[0]))]
     found = []
     for file in files:
         if not _is_companion(file, files) and not file.name.endswith(".carto.json"):
             try:
-                found.append((file, recognise(file)))
+                found.append((file, recognize(file)))
             except ImportRefused as refused:
                 if refused.code not in (1002, 1005):
                     raise
@@ -165,7 +173,7 @@ def _is_geojson(file: SourceFile) -> bool:
 
 def _layers(
     connection: Connection, file: SourceFile, format_: Format, directory: Path, options: Options, plan: Plan
-) -> list[Layer]:
+) -> list[SourceLayer]:
     """Read a file; who ends the session meanwhile ends that, too."""
     if format_ is DELIMITED:
         return [

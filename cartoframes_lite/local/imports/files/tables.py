@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from .codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportRefused
 
 # Lost connections, deadlocks, locks that were not given, and statements that somebody has cancelled.
 _NOT_OURS = ("08", "40", "55P03", "57")
@@ -19,7 +19,7 @@ Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
+class StagedTable:
     """A table that is filled, but not under its name yet.
 
     Attributes
@@ -27,7 +27,7 @@ class Staged:
     table : str
         Name in the schema public, ``import_<hex>``; exists only inside of the transaction so far.
     name : str
-        The name that it wants, normalised.
+        The name that it wants, normalized.
     rows : int
     """
 
@@ -59,7 +59,7 @@ def scalar(connection: Connection, query: sql.SQL | sql.Composed, parameters: tu
 
 
 @contextmanager
-def refusals(code: int, **codes: int) -> Iterator[None]:
+def postgres_errors(code: int, **codes: int) -> Iterator[None]:
     """Turn errors of PostgreSQL into codes.
 
     Parameters
@@ -98,5 +98,5 @@ def cartodbfy(connection: Connection, table: str) -> None:
     ImportRefused
         2011 if there is a column cartodb_id that cannot be the key, 8001 if the quota is exceeded.
     """
-    with refusals(2001):
+    with postgres_errors(2001):
         connection.execute("SELECT cartodb.cdb_cartodbfytable('public', %s::regclass)", (regclass(connection, table),))

@@ -1,10 +1,18 @@
 """CartoCSS, as much of it as this server draws: a text becomes a :class:`Style`."""
 
-from .cascade import styled
-from .style import COLOUR, Definition, Style, StyleError, Symbolizer, fields, symbolizers
-from .syntax import read
+from cartoframes_lite.local.maps.cartocss.cascade import styled
+from cartoframes_lite.local.maps.cartocss.style import (
+    COLOR,
+    Definition,
+    Style,
+    StyleError,
+    Symbolizer,
+    fields,
+    symbolizers,
+)
+from cartoframes_lite.local.maps.cartocss.syntax import read
 
-__all__ = ["COLOUR", "Definition", "Style", "StyleError", "Symbolizer", "fields", "parse", "symbolizers"]
+__all__ = ["COLOR", "Definition", "Style", "StyleError", "Symbolizer", "fields", "parse", "symbolizers"]
 
 
 def parse(text: str, *, name: str, layer: str = "layer0") -> Style:

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ..mapnik_library import is_expression
-from .properties import REQUIRED
-from .settings import background_of, setting_of
-from .style import MAX_ZOOM, Definition, Setting, Style, StyleError
-from .syntax import Block, Condition, Declaration, Selector, Source
-from .values import Value, Values, quoted
+from cartoframes_lite.local.maps.cartocss.properties import REQUIRED
+from cartoframes_lite.local.maps.cartocss.settings import background_of, setting_of
+from cartoframes_lite.local.maps.cartocss.style import MAX_ZOOM, Definition, Setting, Style, StyleError
+from cartoframes_lite.local.maps.cartocss.syntax import Block, Condition, Declaration, Selector, Source
+from cartoframes_lite.local.maps.cartocss.values import Value, Values, quoted
+from cartoframes_lite.local.maps.mapnik_library import is_expression
 
 _KEYWORDS: Final = {"true", "false", "null", "point", "linestring", "polygon", "collection"}
 # Selectors in selectors multiply: twenty lines can stand for millions of rules, and each rule has what is around it.
@@ -102,14 +102,14 @@ class _Reading:
             raise StyleError("\n".join(self.refusals))
 
     def background(self, maps: Iterator[_Flat]) -> str | None:
-        """Return the colour that `Map` gives."""
-        colour = None
+        """Return the color that `Map` gives."""
+        color = None
         for declaration in (declaration for one in maps for declaration in one.declarations):
             try:
-                colour = background_of(self._source, declaration, self._value(declaration))
+                color = background_of(self._source, declaration, self._value(declaration))
             except StyleError as refusal:
                 self._refuse(refusal)
-        return colour
+        return color
 
     def definition(self, flat: _Flat) -> Definition | None:
         """Return a block as a definition, None if it says nothing or is for no zoom."""

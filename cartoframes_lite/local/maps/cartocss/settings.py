@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from ..mapnik_library import is_expression
-from .properties import COMPOSITION, NAMES, PROPERTIES, Property, suggestion
-from .style import COLOUR, Setting, StyleError, fields
-from .syntax import Declaration, Source
-from .values import Value
+from cartoframes_lite.local.maps.cartocss.properties import COMPOSITION, NAMES, PROPERTIES, Property, suggestion
+from cartoframes_lite.local.maps.cartocss.style import COLOR, Setting, StyleError, fields
+from cartoframes_lite.local.maps.cartocss.syntax import Declaration, Source
+from cartoframes_lite.local.maps.cartocss.values import Value
+from cartoframes_lite.local.maps.mapnik_library import is_expression
 
 # What a column may decide. Of the others, values as data have them (1e40) would keep Mapnik busy for minutes.
 _BY_ROW: Final = {
@@ -31,7 +31,7 @@ _SHORTEST: Final = 0.5
 
 
 def background_of(source: Source, declaration: Declaration, value: Value) -> str | None:
-    """Return the colour that a declaration of `Map` gives.
+    """Return the color that a declaration of `Map` gives.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _for_mapnik(source: Source, declaration: Declaration, known: Property, value
     if needs_row and known.symbolizer == "dot" and known.type == "float":
         return f"max(min({value.text},{_LARGEST_DOT}),0)", True
     simple = known.type == "color" and _COLUMN.fullmatch(value.text)
-    return (f"[{COLOUR}{simple.group(1)}]" if simple else value.text), needs_row
+    return (f"[{COLOR}{simple.group(1)}]" if simple else value.text), needs_row
 
 
 def _check_size(source: Source, declaration: Declaration, known: Property, value: Value) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_ZOOM: Final = 25
-COLOUR: Final = "colour of "
+COLOR: Final = "colour of "
 """What the name of an attribute begins with that is a column's value as a colour that Mapnik can surely read."""
 
 _FIELD = re.compile(r"\[([^\[\]]++)\]")
@@ -89,7 +89,7 @@ class Style:
     definitions : tuple of Definition
         The most specific first; of several that apply, the first one that has a property decides.
     background : str or None
-        Colour behind all rows, None for transparent.
+        Color behind all rows, None for transparent.
     """
 
     definitions: tuple[Definition, ...]
@@ -98,11 +98,11 @@ class Style:
     @property
     def columns(self) -> frozenset[str]:
         """The attributes of a row that filters, labels and expressions look at."""
-        return frozenset(name.removeprefix(COLOUR) for name in self.attributes)
+        return frozenset(name.removeprefix(COLOR) for name in self.attributes)
 
     @property
     def attributes(self) -> frozenset[str]:
-        """The names in its expressions: columns, and columns as colours."""
+        """The names in its expressions: columns, and columns as colors."""
         texts = [setting.value for one in self.definitions for setting in one.settings if setting.is_expression]
         texts += [text for one in self.definitions for text in one.filters]
         return frozenset(name for text in texts for name in fields(text))

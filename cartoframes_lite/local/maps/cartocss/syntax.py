@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from .style import StyleError
+from cartoframes_lite.local.maps.cartocss.style import StyleError
 
 # No pattern tries a piece of text twice: repetitions are possessive (++, *+), and what stands between two of them
 # cannot be part of both. The time to read a sheet grows with its length, whatever is in it.

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .colours import FUNCTIONS, NAMES, SHARES, Colour, from_hex
-from .style import StyleError
-from .syntax import Declaration, Source
+from cartoframes_lite.local.maps.cartocss.colors import FUNCTIONS, NAMES, SHARES, Color, from_hex
+from cartoframes_lite.local.maps.cartocss.style import StyleError
+from cartoframes_lite.local.maps.cartocss.syntax import Declaration, Source
 
 # No pattern tries a piece of text twice, as in `syntax`.
 _TOKEN = re.compile(
@@ -56,7 +56,7 @@ class Value:
         As Mapnik reads it.
     number : float
         Of a `float`: the number, 50 for 50 %.
-    colour : Colour or None
+    color : Color or None
         Of a `color`.
     parts : tuple of Value
         What a list lists; empty for everything else.
@@ -65,7 +65,7 @@ class Value:
     kind: str
     text: str
     number: float = 0
-    colour: Colour | None = None
+    color: Color | None = None
     parts: tuple[Value, ...] = ()
 
 
@@ -213,7 +213,7 @@ class _Reader:
             case "number" | "unit":
                 return _number(float(found["number"]), "%" if found["unit"] == "%" else "")
             case "hex":
-                return _of_colour(from_hex(found["hex"]))
+                return _of_color(from_hex(found["hex"]))
             case "double" | "single":
                 return Value("string", found["double"] or found["single"] or "")
             case "field":
@@ -223,7 +223,7 @@ class _Reader:
             case "call":
                 return self._call(found["call"])
         word = found["word"]
-        return _of_colour(NAMES[word]) if word in NAMES else Value("keyword", word)
+        return _of_color(NAMES[word]) if word in NAMES else Value("keyword", word)
 
     def _variable(self, name: str, start: int) -> Value:
         declaration = self._values.variable(name)
@@ -253,16 +253,16 @@ class _Reader:
         if len(arguments) != len(expected):
             message = f"incorrect number of arguments for {name}(). {len(expected)} expected."
             raise self._refusal(self._at, message)
-        taken: list[Colour | float] = []
+        taken: list[Color | float] = []
         for argument, kind in zip(arguments, expected, strict=True):
             if argument.kind != kind:
                 raise self._refusal(self._at, f"incorrect arguments given to {name}()")
             share = 100 if name in SHARES and argument.text.endswith("%") else 1
-            taken.append(argument.colour or argument.number / share)
-        colour = function(*taken)
-        if not all(map(math.isfinite, (colour.red, colour.green, colour.blue, colour.alpha))):
+            taken.append(argument.color or argument.number / share)
+        color = function(*taken)
+        if not all(map(math.isfinite, (color.red, color.green, color.blue, color.alpha))):
             raise self._refusal(self._at, "the number is out of range")
-        return _of_colour(colour)
+        return _of_color(color)
 
     def _url(self) -> Value:
         end = self._text.find(")", self._at)
@@ -290,8 +290,8 @@ def _number(number: float, unit: str = "") -> Value:
     return Value("float", f"{number:.12g}{unit}", number=number)
 
 
-def _of_colour(colour: Colour) -> Value:
-    return Value("color", str(colour), colour=colour)
+def _of_color(color: Color) -> Value:
+    return Value("color", str(color), color=color)
 
 
 def _quoted(value: Value) -> str:

@@ -1,0 +1,1 @@
+"""HTTP requests to one account: connections, streams, retries and rate limits."""

@@ -1,0 +1,50 @@
+"""Small tables for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from html import escape
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def format_bytes(size_bytes: int | None) -> str:
+    """Write a number of bytes with its unit, "?" if it is not known."""
+    if size_bytes is None:
+        return "?"
+    value = float(size_bytes)
+    for unit in _UNITS[:-1]:
+        if abs(value) < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} {_UNITS[-1]}"
+
+
+def html_table(title: str, rows: Mapping[str, object], *, share: float | None = None) -> str:
+    """Make a table of two columns.
+
+    Parameters
+    ----------
+    title : str
+    rows : mapping
+        Rows whose value is None or empty are left out.
+    share : float, optional
+        Fraction from 0 to 1, shown as a bar.
+    """
+    left = "style='text-align:left'"
+    lines = [
+        f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(_text(value))}</td></tr>"
+        for name, value in rows.items()
+        if value not in (None, "", (), [])
+    ]
+    bar = "" if share is None else f"<progress value='{min(share, 1):.4f}' max='1'></progress>"
+    return f"<div><b>{escape(title)}</b> {bar}<table>{''.join(lines)}</table></div>"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S %Z")
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,225 @@
+"""What is done to the tables behind datasets, always with the rights of the account's owner."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from cartoframes_lite.local.postgres.logins import Connection, connect
+from cartoframes_lite.local.state import State
+
+LOOK_TIMEOUT = "200ms"  # of looks at tables, which somebody may have locked
+_CHANGE_TIMEOUT = "10s"
+_SAMPLE_ROWS = 100
+_GEOMETRY_NAMES = {
+    name.lower(): f"ST_{name}"
+    for name in (
+        "Point",
+        "LineString",
+        "Polygon",
+        "MultiPoint",
+        "MultiLineString",
+        "MultiPolygon",
+        "GeometryCollection",
+    )
+}
+# Names that CARTO keeps for itself.
+_KEPT_NAMES = frozenset({"all", "layergroup", "public"})
+
+
+class InvalidNameError(ValueError):
+    """No table can have this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeometryTable:
+    """A table with a column ``the_geom`` in EPSG:4326.
+
+    Attributes
+    ----------
+    oid : int
+    schema, name : str
+    kind : str
+        Type of the geometries as PostGIS declares it, such as ``PointZ``; ``Geometry`` for any.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+
+
+@contextmanager
+def as_owner(state: State, lock_timeout: str = _CHANGE_TIMEOUT) -> Iterator[Connection]:
+    """Open a connection of the owner, in autocommit mode, that waits for locks only so long."""
+    with connect(state.conninfo(state.owner_role), autocommit=True) as connection:
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (lock_timeout,))
+        yield connection
+
+
+def rename(state: State, schema: str, old: str, new: str) -> None:
+    """Rename a table.
+
+    Raises
+    ------
+    InvalidNameError
+        If the new name is not one of a CARTO table.
+    psycopg.Error
+        If PostgreSQL refuses.
+    """
+    with as_owner(state) as connection:
+        _check_name(connection, new)
+        connection.execute(
+            sql.SQL("ALTER TABLE {} RENAME TO {}").format(sql.Identifier(schema, old), sql.Identifier(new))
+        )
+
+
+def drop(state: State, schema: str, name: str) -> None:
+    """Drop a table; psycopg.Error if PostgreSQL refuses, as for a table that a view needs."""
+    with as_owner(state) as connection:
+        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, name)))
+
+
+def create_empty(state: State, name: str) -> str:
+    """Create a CARTO table without rows in the schema ``public``; ``_1`` and so on is added to a name that is taken.
+
+    Returns
+    -------
+    str
+        Name of the table.
+
+    Raises
+    ------
+    InvalidNameError
+        If no table can have this name.
+    """
+    with as_owner(state) as connection, connection.transaction():
+        _check_name(connection, name)
+        free, number = name, 0
+        while _exists(connection, free):
+            number += 1
+            suffix = f"_{number}"
+            free = name[: 63 - len(suffix)] + suffix
+        connection.execute(
+            sql.SQL("CREATE TABLE {} (name text, description text)").format(sql.Identifier("public", free))
+        )
+        qualified = sql.Identifier("public", free).as_string(connection)
+        connection.execute("SELECT cartodb.cdb_cartodbfytable('public', %s::regclass)", (qualified,))
+        return free
+
+
+def count_rows(state: State, schema: str, name: str) -> int | None:
+    """Count the rows of a table; None if it is locked, or not the owner's to read."""
+    query = sql.SQL("SELECT count(*) AS rows FROM {}").format(sql.Identifier(schema, name))
+    try:
+        with as_owner(state, LOOK_TIMEOUT) as connection:
+            row = connection.execute(query).fetchone()
+    except psycopg.Error:
+        return None
+    return None if row is None else int(row["rows"])
+
+
+def columns(connection: Connection, table_oid: int) -> list[tuple[str, str]]:
+    """Return names and types of a table's columns, in their order."""
+    rows = connection.execute(
+        "SELECT attname AS name, format_type(atttypid, NULL) AS type FROM pg_catalog.pg_attribute"
+        " WHERE attrelid = %s::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        (table_oid,),
+    ).fetchall()
+    return [(row["name"], row["type"].rpartition(".")[2]) for row in rows]
+
+
+def geometry_tables(connection: Connection, owner_role: str, oids: Sequence[int] | None = None) -> list[GeometryTable]:
+    """Return those tables, of the given ones or of all, that have geometry the owner may read."""
+    rows = connection.execute(
+        "SELECT t.oid::bigint AS oid, schema_name AS schema, t.name,"
+        " substring(format_type(a.atttypid, a.atttypmod) FROM 'geometry\\((.*),4326\\)') AS kind"
+        " FROM cartodb_local.user_tables t"
+        " JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attname = 'the_geom' AND NOT a.attisdropped"
+        " WHERE format_type(a.atttypid, a.atttypmod) LIKE '%%geometry(%%,4326)'"
+        " AND has_table_privilege(%s, t.oid, 'SELECT') AND (%s::bigint[] IS NULL OR t.oid::bigint = ANY(%s))",
+        (owner_role, oids, oids),
+    ).fetchall()
+    return [GeometryTable(**row) for row in rows]
+
+
+def geometry_types(state: State, tables: Iterable[GeometryTable]) -> dict[int, list[str]]:
+    """Tell which types of geometry tables have, by the tables' oids, such as ``["ST_Point"]``.
+
+    Where the column's type does not say, the first rows do.
+    """
+    found: dict[int, list[str]] = {}
+    unsaid = []
+    for table in tables:
+        name = _GEOMETRY_NAMES.get(re.sub("Z?M?$", "", table.kind).lower())
+        if name is not None:
+            found[table.oid] = [name]
+        else:
+            unsaid.append(table)
+    look = (
+        "SELECT {oid}::bigint AS oid, pg_catalog.array_agg(DISTINCT ST_GeometryType(the_geom)) AS types"
+        " FROM (SELECT the_geom FROM {table} LIMIT {rows}) sample WHERE the_geom IS NOT NULL"
+    )
+    for row in _look(state, look, unsaid, rows=sql.Literal(_SAMPLE_ROWS)):
+        found[row["oid"]] = row["types"] or []
+    return found
+
+
+def with_rows_in(state: State, tables: Sequence[GeometryTable], bbox: tuple[float, float, float, float]) -> list[int]:
+    """Return the oids of those tables that have geometry in a box.
+
+    Parameters
+    ----------
+    state : State
+    tables : sequence of GeometryTable
+    bbox : tuple of float
+        (west, south, east, north) in degrees.
+    """
+    look = (
+        "SELECT {oid}::bigint AS oid WHERE EXISTS (SELECT FROM {table} WHERE the_geom &&"
+        " ST_MakeEnvelope({west}::float8, {south}::float8, {east}::float8, {north}::float8, 4326))"
+    )
+    box = dict(zip(("west", "south", "east", "north"), map(sql.Literal, bbox), strict=True))
+    return [row["oid"] for row in _look(state, look, tables, **box)]
+
+
+def _look(
+    state: State, query: LiteralString, tables: Sequence[GeometryTable], **values: sql.Composable
+) -> list[dict[str, Any]]:
+    """Run a query for each of some tables, all at once. Nothing is found if one of them is locked."""
+    if not tables:
+        return []
+    parts = [
+        sql.SQL(query).format(oid=sql.Literal(table.oid), table=sql.Identifier(table.schema, table.name), **values)
+        for table in tables
+    ]
+    try:
+        with as_owner(state, LOOK_TIMEOUT) as connection:
+            return connection.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall()
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+        return []
+
+
+def _exists(connection: Connection, name: str) -> bool:
+    """Tell whether the schema ``public`` has something of this name."""
+    found = connection.execute(
+        "SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = %s", (name,)
+    )
+    return found.fetchone() is not None
+
+
+def _check_name(connection: Connection, name: str) -> None:
+    """Refuse a name that has to be quoted, or that CARTO keeps for itself."""
+    row = connection.execute(
+        "SELECT quote_ident(%(name)s) = %(name)s AND octet_length(%(name)s) BETWEEN 1 AND 63"
+        " AND NOT EXISTS (SELECT FROM pg_get_keywords() WHERE word = %(name)s AND catcode = 'R') AS good",
+        {"name": name},
+    ).fetchone()
+    if row is None or not row["good"] or name in _KEPT_NAMES:
+        raise InvalidNameError(f"{name!r} cannot be the name of a table")

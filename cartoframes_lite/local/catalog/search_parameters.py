@@ -1,0 +1,74 @@
+"""Read the parameters of a search in the catalog."""
+
+from __future__ import annotations
+
+from cartoframes_lite.local.catalog.search import ORDERS, Search
+from cartoframes_lite.local.catalog.visualizations import MAP_PRIVACIES
+from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, positive_parameter
+
+_TYPES = ("table", "derived", "remote", "slide", "kuviz")
+_PER_PAGE = 20
+
+
+def read_search(call: PlatformRequest) -> Search:
+    """Read what is searched for."""
+    types = _list(call, "types") or _list(call, "type") or ("derived",)
+    if not set(types) <= set(_TYPES):
+        raise PlatformError(400, f"Wrong 'type' parameter value. Valid values are {', '.join(_TYPES)}", name="error")
+    privacy, locked, master = (
+        lowercase_parameter(call, "privacy") or None,
+        lowercase_parameter(call, "locked"),
+        call.key.kind == "master",
+    )
+    if privacy not in (None, *MAP_PRIVACIES):
+        raise PlatformError(400, f"Wrong 'privacy' parameter value: {privacy}", name="error")
+    return Search(
+        types,
+        page=positive_parameter(call, "page", 1, name="error"),
+        per_page=positive_parameter(call, "per_page", _PER_PAGE, name="error"),
+        order=_order(call),
+        words=tuple(str(call.parameters.get("q", "")).split()),
+        tags=_list(call, "tags", lower=False),
+        privacy=privacy,
+        locked={"true": True, "false": False}.get(locked),
+        published=lowercase_parameter(call, "only_published") == "true",
+        listed=not master,
+        bbox=_bbox(call),
+    )
+
+
+def _order(call: PlatformRequest) -> tuple[tuple[str, str], ...]:
+    """Read by what is ordered. CARTO takes several, and goes down unless told otherwise."""
+    names, directions = _list(call, "order") or ("updated_at",), _list(call, "order_direction") or ("desc",)
+    if not set(names) <= set(ORDERS):
+        raise PlatformError(400, f"Wrong 'order' parameter value. Valid values are {', '.join(ORDERS)}", name="error")
+    if not set(directions) <= {"asc", "desc"} or len(directions) not in (1, len(names)):
+        message = "Wrong 'order_direction' parameter value. Valid values are asc, desc"
+        raise PlatformError(400, message, name="error")
+    return tuple(zip(names, directions * len(names) if len(directions) == 1 else directions, strict=True))
+
+
+def _bbox(call: PlatformRequest) -> tuple[float, float, float, float] | None:
+    """Read a box: west, south, east, north."""
+    text = lowercase_parameter(call, "bbox")
+    if not text:
+        return None
+    try:
+        west, south, east, north = map(float, text.split(","))
+    except ValueError:
+        raise PlatformError(400, "Wrong 'bbox' parameter value: west,south,east,north", name="error") from None
+    return west, south, east, north
+
+
+def lowercase_parameter(call: PlatformRequest, name: str) -> str:
+    """Read a word in lower case; empty if it is missing."""
+    value = call.parameters.get(name, "")
+    return str(value).strip().lower()
+
+
+def _list(call: PlatformRequest, name: str, *, lower: bool = True) -> tuple[str, ...]:
+    """Read words with commas between them, or a repeated parameter."""
+    value = call.parameters.get(name, "")
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    words = (word.strip() for word in (text.lower() if lower else text).split(","))
+    return tuple(word for word in words if word)

@@ -1,0 +1,61 @@
+"""What is shared with the members of the organization, as grants on tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from cartoframes_lite.local.postgres import roles
+from cartoframes_lite.local.postgres.grants import owned_sequences
+from cartoframes_lite.local.postgres.logins import Connection
+
+ACCESSES = {"r": "SELECT", "rw": "SELECT, INSERT, UPDATE, DELETE"}
+
+Acl = Sequence[Mapping[str, str]]
+
+
+def store(connection: Connection, visualization_id: str, acl: Acl) -> None:
+    """Remember whom a dataset or map is shared with.
+
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        With all rights.
+    visualization_id : str
+    acl : sequence of dict
+        Members ``type`` ("user" or "org"), ``id`` and ``access`` ("r" or "rw").
+    """
+    connection.execute(
+        "UPDATE cartodb_local.visualizations SET acl = %s, updated_at = now() WHERE id = %s",
+        (Jsonb(list(acl)), visualization_id),
+    )
+
+
+def grant(connection: Connection, owner_role: str, schema: str, name: str, acl: Acl) -> None:
+    """Let the members that a table is shared with use it, and no others. To be called in a transaction."""
+    rows = connection.execute("SELECT id::text, role FROM cartodb_local.members").fetchall()
+    members = {row["id"]: row["role"] for row in rows}
+    if not members:
+        return  # and so no role of the organization either
+    everybody = roles.organization_role(owner_role)
+    table = sql.Identifier(schema, name)
+    sequences = owned_sequences(connection, table)
+    grantees = sql.SQL(", ").join(map(sql.Identifier, [everybody, *members.values()]))
+    connection.execute(sql.SQL("REVOKE ALL ON TABLE {} FROM {}").format(table, grantees))
+    for sequence in sequences:
+        connection.execute(sql.SQL("REVOKE ALL ON SEQUENCE {} FROM {}").format(sequence, grantees))
+    for entry in acl:
+        role = everybody if entry["type"] == "org" else members.get(entry["id"])
+        if role is None:
+            continue  # has left
+        grantee = sql.Identifier(role)
+        connection.execute(
+            sql.SQL("GRANT {} ON TABLE {} TO {}").format(sql.SQL(ACCESSES[entry["access"]]), table, grantee)
+        )
+        if schema != "public":  # everybody may look there
+            connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), grantee))
+        if entry["access"] == "rw":
+            for sequence in sequences:
+                connection.execute(sql.SQL("GRANT USAGE, SELECT ON SEQUENCE {} TO {}").format(sequence, grantee))

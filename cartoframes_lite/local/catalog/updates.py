@@ -1,0 +1,123 @@
+"""Changing datasets and maps as a request says: all of it is checked before any of it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from cartoframes_lite.local.catalog import dataset_tables
+from cartoframes_lite.local.catalog.passwords import hashed
+from cartoframes_lite.local.catalog.visualizations import (
+    DATASET_PRIVACIES,
+    DETAILS,
+    MAP_PRIVACIES,
+    Catalog,
+    MissingPasswordError,
+    Visualization,
+)
+from cartoframes_lite.local.state import State
+
+
+class ForbiddenError(ValueError):
+    """The account's plan does not allow this."""
+
+
+class InvalidError(ValueError):
+    """The changes make no sense. Each argument is a reason."""
+
+
+def apply_changes(
+    state: State, catalog: Catalog, visualization: Visualization, changes: Mapping[str, Any]
+) -> Visualization:
+    """Change a dataset or map.
+
+    Parameters
+    ----------
+    state : State
+    catalog : Catalog
+    visualization : Visualization
+    changes : mapping
+        ``name``, ``privacy``, ``password`` and what is in `catalog.DETAILS`; anything else is ignored. A name
+        that a table cannot have is ignored, too, as CARTO does.
+
+    Returns
+    -------
+    Visualization
+        As it is now.
+
+    Raises
+    ------
+    ForbiddenError, InvalidError
+        Nothing has been changed then.
+    """
+    privacy = None if changes.get("privacy") is None else check_privacy(state, visualization, changes["privacy"])
+    details = check_details(visualization, changes)
+    if details:
+        catalog.describe(visualization.id, details)
+    if privacy is not None:
+        try:
+            catalog.set_privacy(visualization.id, privacy)
+        except MissingPasswordError as error:
+            raise InvalidError(str(error)) from error
+    name = changes.get("name")
+    if visualization.is_dataset and name and name != visualization.name:
+        with suppress(dataset_tables.InvalidNameError, psycopg.Error):
+            dataset_tables.rename(state, *visualization.table, name)
+    return catalog.find(visualization.id)
+
+
+def check_privacy(state: State, visualization: Visualization | None, privacy: object) -> str:
+    """Return a privacy in lower case, if a dataset or map (None stands for a new map) can have it.
+
+    Raises
+    ------
+    ForbiddenError, InvalidError
+    """
+    wanted = str(privacy).lower()
+    allowed = DATASET_PRIVACIES if visualization is not None and visualization.is_dataset else MAP_PRIVACIES
+    if wanted not in allowed:
+        raise InvalidError(f"privacy is one of {', '.join(sorted(allowed))}, not {wanted!r}")
+    if wanted == "private" and not state.plan.private_datasets:
+        raise ForbiddenError("the account's plan does not allow private datasets and maps")
+    return wanted
+
+
+def check_details(visualization: Visualization | None, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be stored of some changes to a dataset or map (None stands for a new map).
+
+    Raises
+    ------
+    InvalidError
+        If a value has the wrong type.
+    """
+    is_map = visualization is None or not visualization.is_dataset
+    reasons = []
+    details = {name: changes[name] for name in DETAILS if name in changes}
+    for name, value in details.items():
+        good = {
+            "tags": isinstance(value, list) and all(isinstance(tag, str) for tag in value),
+            "locked": isinstance(value, bool),
+            "kind": isinstance(value, str) and bool(value),
+            "transition_options": isinstance(value, Mapping),
+        }.get(name, value is None or isinstance(value, str))
+        if not good:
+            reasons.append(f"{name} cannot be {value!r}")
+    wanted = changes.get("name")
+    if wanted is not None and not (isinstance(wanted, str) and wanted.strip()):
+        reasons.append("name can't be blank")
+    elif wanted is not None and is_map:
+        details["name"] = wanted
+    password = changes.get("password")
+    if password is not None and is_map:
+        if isinstance(password, str) and password:
+            details["password_hash"] = hashed(password)
+        else:
+            reasons.append("password can't be blank")
+    if any("\x00" in str(value) for value in details.values()):
+        reasons.append("a text cannot hold the character NUL")
+    if reasons:
+        raise InvalidError(*reasons)
+    return details

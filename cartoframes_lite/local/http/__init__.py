@@ -1,0 +1,1 @@
+"""HTTP of the embedded server: authentication, request bodies, responses, rate limits."""

@@ -1,0 +1,145 @@
+"""Who asks the Maps API: the key first, then the rate limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from cartoframes_lite.local.http.authentication import basic_credentials
+from cartoframes_lite.local.http.rate_limits import RateLimits
+from cartoframes_lite.local.http.request_bodies import Parameters
+from cartoframes_lite.local.maps.errors import MapError
+from cartoframes_lite.local.maps.layergroups import Layergroup, Layergroups, unknown_map
+from cartoframes_lite.local.maps.templates import Template, Templates, is_authorized
+from cartoframes_lite.local.state import Key, State
+
+# Not in the words of the SQL API.
+_RATE_LIMIT_MESSAGE = "You are over platform's limits: too many requests. Please contact us to know more details"
+
+
+@dataclass(slots=True)
+class MapsRequest:
+    """A request to the Maps API.
+
+    Attributes
+    ----------
+    request : Request
+    query : dict
+        Parameters of the query string; a repeated one is a list.
+    body : object
+        The decoded JSON body, None if there is none.
+    key : Key, optional
+        The key that the request names.
+    headers : dict
+        For the response.
+    """
+
+    request: Request
+    query: Parameters
+    body: Any = None
+    key: Key | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def auth_tokens(self) -> Any:
+        """The tokens for templates."""
+        return self.query.get("auth_token", self.query.get("auth_token[]"))
+
+    def text(self, name: str) -> str:
+        """Return a parameter of the path."""
+        return str(self.request.path_params[name])
+
+
+class MapsAuthenticator:
+    """Lets requests in.
+
+    Parameters
+    ----------
+    state : State
+        Knows the keys.
+    limits : RateLimits
+    layergroups : Layergroups
+    templates : Templates
+    """
+
+    def __init__(self, state: State, limits: RateLimits, layergroups: Layergroups, templates: Templates) -> None:
+        self._state, self._limits, self._layergroups, self._templates = state, limits, layergroups, templates
+
+    def authenticate(self, maps_request: MapsRequest) -> None:
+        """Find the key of a request; raise MapError if it names one that does not open the Maps API.
+
+        Of a Basic header only the password counts, whatever the user's name: CARTO does the same.
+        """
+        basic = basic_credentials(maps_request.request.headers.get("authorization", ""))
+        body = maps_request.body if isinstance(maps_request.body, dict) else {}
+        tokens = [basic[1]] if basic else []
+        tokens += [
+            str(source.get(name) or "") for source in (maps_request.query, body) for name in ("api_key", "map_key")
+        ]
+        token = next(filter(None, tokens), None)
+        if token is None:
+            return
+        maps_request.key = self._state.key(token)
+        if maps_request.key is None:
+            raise MapError("Unauthorized", status=401, kind="auth", subtype="api-key-not-found")
+        if "maps" not in maps_request.key.apis:
+            raise _forbidden()
+
+    def count(self, maps_request: MapsRequest, kind: str) -> None:
+        """Count a request of a kind of endpoint; raise MapError over the limit."""
+        verdict = self._limits.take(kind)
+        maps_request.headers.update(verdict.headers)
+        if not verdict.allowed:
+            raise MapError(_RATE_LIMIT_MESSAGE, status=429, kind="limit", subtype="rate-limit")
+
+    def require_master(self, maps_request: MapsRequest, action: str) -> None:
+        """Refuse what only the owner may do with templates."""
+        if maps_request.key is None:
+            raise MapError(f"Only authenticated users can {action} templated maps", status=403)
+        if maps_request.key.kind != "master":
+            raise _forbidden()
+
+    def role_of(self, maps_request: MapsRequest) -> str:
+        """Return the role of a request that has nothing but its key."""
+        key = maps_request.key or self._state.key(None)
+        assert key is not None  # there always is a default key
+        return key.role
+
+    async def open(self, maps_request: MapsRequest) -> tuple[Layergroup, str]:
+        """Return the map that a request names in its path, and the role that it is seen with.
+
+        A key counts more than what a template allows, as with CARTO.
+        """
+        identity, signed = self._parse(maps_request.text("token"))
+        group = self._layergroups.find(identity)
+        template = await self._current_template(group)
+        if maps_request.key is not None or not signed:
+            return group, self.role_of(maps_request)
+        if template is None or not is_authorized(template.auth, maps_request.auth_tokens):
+            raise MapError("Sorry, you are unauthorized (permission denied)", status=403)
+        return group, self._state.owner_role
+
+    async def _current_template(self, group: Layergroup) -> Template | None:
+        """Return the template of a map as it is now; raise MapError if the map is not one of its instances any more."""
+        if group.template is None:
+            return None
+        template: Template | None = await run_in_threadpool(self._templates.current, group.template)
+        if template is None or not template.shows_the_same(group.template):
+            self._layergroups.drop(group.id)
+            raise unknown_map(group.id)
+        return template
+
+    def _parse(self, token: str) -> tuple[str, bool]:
+        """Split ``[user@[template@]]id[:time]`` into the id and whether there is a user."""
+        parts = token.partition(":")[0].split("@")
+        if len(parts) > 1 and parts[0] not in ("", self._state.user):
+            message = f'Cannot use map signature of user "{parts[0]}" on db of user "{self._state.user}"'
+            raise MapError(message, status=403)
+        return parts[-1], len(parts) > 1
+
+
+def _forbidden() -> MapError:
+    return MapError("Forbidden", status=403, kind="auth", subtype="api-key-does-not-grant-access")

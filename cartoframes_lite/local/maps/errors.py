@@ -1,0 +1,86 @@
+"""What the Maps API cannot do: one error, and how it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+from cartoframes_lite.local.http.responses import QUERY_CANCELED, TIMEOUT_MESSAGE, RequestError
+from cartoframes_lite.local.postgres.session import SQLError
+
+
+class MapError(Exception):
+    """The request cannot be answered.
+
+    Parameters
+    ----------
+    message : str
+    status : int, optional
+        HTTP status. None reads it out of the message, as CARTO does.
+    kind, subtype : str
+        What the error is about.
+    layer : mapping, optional
+        ``id``, ``index`` and ``type`` of the layer it is about.
+    analysis : mapping, optional
+        ``id``, ``node_id`` and ``type`` of the analysis it is about.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        kind: str = "unknown",
+        subtype: str = "",
+        layer: Mapping[str, Any] | None = None,
+        analysis: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message, self.kind, self.subtype, self.layer, self.analysis = message, kind, subtype, layer, analysis
+        self.status = _status(message) if status is None else status
+
+
+def error_status(error: Exception) -> tuple[int, dict[str, Any]]:
+    """Translate an error into HTTP status and error object: the only place that does."""
+    match error:
+        case SQLError(sqlstate=code, message=text) if code == QUERY_CANCELED and text.startswith("canceling"):
+            error = MapError(TIMEOUT_MESSAGE, status=429, kind="limit", subtype="datasource")
+        case SQLError(sqlstate=""):  # no connection
+            error = MapError(error.message, status=503)
+        case SQLError():
+            error = MapError(error.message)
+        case RequestError():
+            error = MapError(error.message, status=error.status)
+        case psycopg.OperationalError():
+            error = MapError(str(error).strip(), status=503)
+        case psycopg.DataError() | UnicodeError():  # NUL or half a character in a value
+            error = MapError(f"invalid character in a value: {error}", status=400)
+        case MapError():
+            pass
+        case _:
+            raise error
+    context: dict[str, Any] = {"type": error.kind, "message": error.message}
+    if error.subtype:
+        context["subtype"] = error.subtype
+    if error.layer is not None:
+        context["layer"] = dict(error.layer)
+    if error.analysis is not None:
+        context["analysis"] = dict(error.analysis)
+    return error.status, {"errors": [error.message], "errors_with_context": [context]}
+
+
+def _status(message: str) -> int:
+    """Read the status out of a message: CARTO has no other sign of it."""
+    if "permission denied" in message:
+        return 403
+    if "does not exist" not in message or any(map(_lacks_function, message.splitlines())):
+        return 400
+    return 403 if " role " in message else 404
+
+
+def _lacks_function(line: str) -> bool:
+    """Say whether a line of a message is about a function that does not exist."""
+    _, found, rest = line.partition("function ")
+    return bool(found) and " does not exist" in rest

@@ -1,0 +1,128 @@
+"""What the layers and analyses of a map turn out to be, when PostgreSQL is asked about their queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from psycopg import sql
+
+from cartoframes_lite.local.maps import aggregation
+from cartoframes_lite.local.maps.analyses import Node
+from cartoframes_lite.local.maps.cartocss.style import Style
+from cartoframes_lite.local.maps.config import MapConfig, MapLayer
+from cartoframes_lite.local.maps.errors import MapError, error_status
+from cartoframes_lite.local.maps.queries import (
+    DRAWABLE_OIDS,
+    GEOMETRY_COLUMN,
+    Box,
+    Column,
+    columns_of,
+    estimated_rows,
+    names,
+    rows,
+    statement,
+    subquery,
+)
+from cartoframes_lite.local.maps.styles import parse_style
+from cartoframes_lite.local.postgres.session import Session, SQLError
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedLayer:
+    """A layer that shows a query, and what is known of it.
+
+    Attributes
+    ----------
+    layer : MapLayer
+    columns : tuple of Column
+        Of the query.
+    row_count : int
+        As PostgreSQL estimates it.
+    aggregated : bool
+        Whether the rows are so many points that they are taken together.
+    style : Style, optional
+        The CartoCSS, parsed.
+    cells : tuple of Column
+        Of the rows that are taken together.
+    """
+
+    layer: MapLayer
+    columns: tuple[Column, ...]
+    row_count: int
+    aggregated: bool
+    style: Style | None
+    cells: tuple[Column, ...] = ()
+
+    def source(self, box: Box, resolution: float) -> sql.Composable:
+        """Return the query for a part of the map at a resolution in meters of a pixel, in parentheses."""
+        text = self.layer.sql or ""
+        if self.aggregated and self.layer.aggregation is not None:
+            return aggregation.query(self.layer.aggregation, text, box, resolution)
+        return subquery(text, box=box, resolution=resolution)
+
+    @property
+    def drawable_columns(self) -> list[Column]:
+        """The columns of types that tiles have."""
+        columns = [one for one in self.cells if one.name not in aggregation.OWN_COLUMNS] or self.columns
+        return [one for one in columns if one.type_oid in DRAWABLE_OIDS]
+
+
+def parse_styles(config: MapConfig) -> dict[int, Style]:
+    """Parse the CartoCSS of all layers, by their index."""
+    return {layer.index: parse_style(layer) for layer in config.queried if layer.cartocss is not None}
+
+
+async def check_node(session: Session, node: Node) -> None:
+    """Look at the query of an analysis, which CARTO runs as it is, with a semicolon at its end."""
+    try:
+        await columns_of(session, sql.SQL("({})").format(statement(node.query())))
+    except SQLError as error:
+        if error_status(error)[0] in (429, 503):
+            raise
+        context = {"id": node.name, "node_id": node.name, "type": "source"}
+        raise MapError(error.message, kind="analysis", analysis=context) from None
+
+
+async def inspect_layers(session: Session, layer: MapLayer, style: Style | None) -> InspectedLayer:
+    """Find out about the query of a layer."""
+    text = layer.sql or ""
+    columns = await columns_of(session, subquery(text))
+    wanted = [GEOMETRY_COLUMN, *layer.interactivity]
+    if layer.attributes:
+        wanted += [layer.attributes.id, *layer.attributes.columns]
+    if style:
+        wanted += sorted(style.columns)
+    row_count = await estimated_rows(session, text)
+    aggregated = False
+    if layer.aggregation is not None and any(column.name == "cartodb_id" for column in columns):
+        aggregated = await _is_aggregated(session, layer.aggregation, text, row_count)
+    shown = InspectedLayer(layer, tuple(columns), row_count, aggregated, style)
+    if aggregated:
+        shown = replace(shown, cells=tuple(await columns_of(session, shown.source((0.0, 0.0, 1.0, 1.0), 1.0))))
+    known = {column.name for column in (*columns, *shown.cells)}
+    for name in wanted:
+        if name not in known:
+            raise MapError(f'column "{name}" does not exist')
+    return shown
+
+
+async def _is_aggregated(session: Session, wanted: aggregation.Aggregation, text: str, row_count: int) -> bool:
+    """Say whether there are enough rows, and whether they are points."""
+    if row_count < wanted.threshold:
+        return False
+    query = sql.SQL(
+        "SELECT GeometryType({geometry}) AS type FROM {source} AS cdbq WHERE {geometry} IS NOT NULL LIMIT 1"
+    )
+    found = await rows(session, query.format(geometry=names([GEOMETRY_COLUMN]), source=subquery(text)))
+    return bool(found) and found[0]["type"] == "POINT"
+
+
+async def last_updated(session: Session, tables: list[str]) -> datetime:
+    """Return when one of the tables was changed last."""
+    query = sql.SQL(
+        "SELECT extract(epoch FROM max(updated_at))::float8 AS epoch FROM cartodb.cdb_tablemetadata"
+        " WHERE tabname = ANY (SELECT to_regclass(name) FROM unnest({}::text[]) name)"
+    )
+    [row] = await rows(session, query.format(sql.Literal(tables)))
+    return datetime.fromtimestamp(row["epoch"] or 0, UTC)

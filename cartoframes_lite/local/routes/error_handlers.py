@@ -1,0 +1,32 @@
+"""How the rooms below HTTP say no, as statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from cartoframes_lite.local.catalog.dataset_tables import InvalidNameError
+from cartoframes_lite.local.catalog.updates import ForbiddenError, InvalidError
+from cartoframes_lite.local.http.platform import PlatformError
+
+
+@contextmanager
+def platform_errors() -> Iterator[None]:
+    """Turn errors about datasets and maps into refusals of the request.
+
+    Locks that somebody else keeps are not the request's fault: they are passed on.
+    """
+    try:
+        yield
+    except LookupError:
+        raise PlatformError(404) from None
+    except ForbiddenError as error:
+        raise PlatformError(403, [str(error)]) from error
+    except (InvalidError, InvalidNameError) as error:
+        raise PlatformError(400, list(error.args)) from error
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise PlatformError(400, [error.diag.message_primary or "PostgreSQL refuses"]) from error

@@ -1,0 +1,320 @@
+"""Jobs of the Batch API: what they are, and the queue that works them off, one after the other.
+
+They live in memory, until a reset or the end of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg.pq import ExecStatus
+
+from cartoframes_lite.local.http.responses import RequestError
+from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.sql.sessions import BATCH_TIMEOUT_S, Sessions
+from cartoframes_lite.local.state import State
+
+_MAX_QUEUED = 64
+_KEPT = 1000  # finished jobs that can still be read
+_FORGET_TIMEOUT_S = 10.0
+_FINAL = ("done", "failed", "cancelled", "unknown")
+
+
+@dataclass(slots=True)
+class Step:
+    """One query of a job, with what follows its success or failure.
+
+    ``given`` is what the request had in this place, if it was an object; a ``status`` of None is that of one in a list,
+    which CARTO never runs.
+    """
+
+    query: str
+    onsuccess: str | None = None
+    onerror: str | None = None
+    timeout_s: float = BATCH_TIMEOUT_S
+    status: str | None = "pending"
+    fallback_status: str | None = None
+    failed_reason: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def set_status(self, status: str) -> None:
+        """Go on to another status."""
+        self.status = status
+        if status == "running":
+            self.started_at = datetime.now(UTC)
+        elif status in _FINAL:
+            self.ended_at = datetime.now(UTC)
+
+    def as_json(self, *, timed: bool) -> dict[str, Any]:
+        """Describe the query as the API does; only those of jobs with fallbacks have times."""
+        members = {
+            "status": self.status,
+            "fallback_status": self.fallback_status,
+            "started_at": _time(self.started_at) if timed and self.started_at else None,
+            "ended_at": _time(self.ended_at) if timed and self.ended_at else None,
+            "failed_reason": self.failed_reason,
+        }
+        return {"query": self.query, **self.given, **_present(members)}
+
+    def follower(self, job_id: str) -> str | None:
+        """Return what is to follow the end of the query, with its templates filled in."""
+        query = self.onsuccess if self.status == "done" else self.onerror
+        if self.fallback_status is None:
+            return None
+        if query is None:
+            self.fallback_status = "skipped"
+            return None
+        # As it is, without any quoting: CARTO leaves that to the one who writes the template.
+        query = re.sub(r"<%=\s*job_id\s*%>", job_id, query)
+        if self.status == "failed":
+            reason = self.failed_reason or ""
+            query = re.sub(r"<%=\s*error_message\s*%>", lambda _: reason, query)
+        return query
+
+    def skip(self) -> None:
+        """Leave out the query and what was to follow it, unless they are over."""
+        if self.status == "pending":
+            self.status = "skipped"
+        if self.fallback_status == "pending":
+            self.fallback_status = "skipped"
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A job; ``form`` says in which of the three ways its query was written, ``given`` what the third way had."""
+
+    steps: list[Step]
+    form: str
+    given: Mapping[str, Any] = field(default_factory=dict)
+    onsuccess: str | None = None
+    onerror: str | None = None
+    job_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    status: str = "pending"
+    fallback_status: str | None = None
+    failed_reason: str | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    forgotten: list[Future[None]] = field(default_factory=list)  # of resets that wait for the end of this job
+
+    def set_status(self, status: str) -> None:
+        """Go on to another status."""
+        self.status, self.updated_at = status, datetime.now(UTC)
+
+    def cancel(self) -> None:
+        """Mark as cancelled, as CARTO does: the query that is running, or the first, of all that wait."""
+        step = next((step for step in self.steps if step.status in ("pending", "running")), None)
+        if step is not None:
+            step.set_status("cancelled")
+        for other in self.steps:
+            if other.fallback_status == "running":
+                other.fallback_status = "cancelled"
+        self.skip_rest()
+        self.set_status("cancelled")
+        if self.fallback_status is not None:
+            self.fallback_status = "skipped"
+
+    def skip_rest(self) -> None:
+        """Leave out the queries that wait; those of a list stay as they are."""
+        if self.form == "fallback":
+            for step in self.steps:
+                step.skip()
+
+    def follower(self) -> str | None:
+        """Return what is to follow the end of the job; it has no templates."""
+        query = self.onsuccess if self.status == "done" else self.onerror
+        if query is None and self.fallback_status is not None:
+            self.fallback_status = "skipped"
+        return query
+
+    def as_json(self, user: str) -> dict[str, Any]:
+        """Describe the job as the API does."""
+        members = {
+            "user": user,
+            "status": self.status,
+            "query": self._query(),
+            "created_at": _time(self.created_at),
+            "updated_at": _time(self.updated_at),
+            "failed_reason": self.failed_reason,
+            "fallback_status": self.fallback_status,
+            "job_id": self.job_id,
+        }
+        return _present(members)
+
+    def _query(self) -> Any:
+        if self.form == "text":
+            return self.steps[0].query
+        steps = [step.as_json(timed=self.form == "fallback") for step in self.steps]
+        return steps if self.form == "list" else {**self.given, "query": steps}
+
+
+class Jobs:
+    """The queue of the account and the one that works it off.
+
+    Parameters
+    ----------
+    state : State
+        Knows the role of the master key.
+    sessions : Sessions
+    """
+
+    def __init__(self, state: State, sessions: Sessions) -> None:
+        self.user = state.user
+        self._state, self._sessions = state, sessions
+        self._jobs: dict[str, Job] = {}
+        self._queue: deque[Job] = deque()
+        self._more = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: Future[None] = Future()
+        self._current: Job | None = None
+        self._session: Session | None = None
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Work the queue off as long as the context lasts."""
+        self._loop = asyncio.get_running_loop()
+        worker = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
+            self._loop = None
+            self._ended.set_result(None)
+
+    def add(self, job: Job) -> Job:
+        """Queue a job; raise RequestError if too many wait."""
+        if len(self._queue) >= _MAX_QUEUED:
+            raise RequestError(f"Failed to create job. Max number of jobs ({_MAX_QUEUED}) queued reached")
+        while len(self._jobs) >= _KEPT:
+            oldest = next((job_id for job_id, old in self._jobs.items() if old.status in _FINAL), None)
+            if oldest is None:
+                break
+            del self._jobs[oldest]
+        self._jobs[job.job_id] = job
+        self._queue.append(job)
+        self._more.set()
+        return job
+
+    def find(self, job_id: str) -> Job:
+        """Find a job; raise RequestError if there is none."""
+        if job_id not in self._jobs:
+            raise RequestError(f"Job with id {job_id} not found")
+        return self._jobs[job_id]
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job that waits or runs; raise RequestError if it is over."""
+        if job.status in _FINAL:
+            raise RequestError(f"Cannot set status from {job.status} to cancelled")
+        job.cancel()
+        if job in self._queue:
+            self._queue.remove(job)
+        if job is self._current and self._session is not None:
+            self._session.cancel()
+
+    def forget(self) -> None:
+        """Drop all jobs and stop the one that runs. Safe to call from any thread but the event loop's."""
+        loop, forgotten = self._loop, Future[None]()
+        if loop is None:
+            return
+
+        def begin() -> None:
+            self._jobs.clear()
+            self._queue.clear()
+            if self._current is None:
+                forgotten.set_result(None)
+                return
+            self._current.forgotten.append(forgotten)
+            if self._current.status not in _FINAL:
+                self._current.cancel()
+            if self._session is not None:
+                self._session.cancel()
+
+        with suppress(RuntimeError):  # the loop has been closed in this moment
+            loop.call_soon_threadsafe(begin)
+            wait((forgotten, self._ended), timeout=_FORGET_TIMEOUT_S, return_when=FIRST_COMPLETED)
+
+    async def _work(self) -> None:
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._queue:
+                self._current = job = self._queue.popleft()
+                await self._run(job)
+                self._current = None
+                for forgotten in job.forgotten:
+                    forgotten.set_result(None)
+
+    async def _run(self, job: Job) -> None:
+        """Run the queries of a job up to the first that fails. A job without one waits forever, as on CARTO."""
+        steps = [step for step in job.steps if step.status == "pending"]
+        if not steps:
+            return
+        job.set_status("running")
+        for step in steps:
+            if not step.query and step is not steps[0]:
+                break  # an empty one is the end of a list
+            step.set_status("running")
+            error = await self._execute(job, step.query, step.timeout_s)
+            if job.status == "cancelled":
+                return
+            step.set_status("done" if error is None else "failed")
+            step.failed_reason = error
+            query = step.follower(job.job_id)
+            if query is None:
+                job.failed_reason = error
+            else:
+                step.fallback_status = "running"
+                failed = await self._execute(job, query, BATCH_TIMEOUT_S)
+                if job.status == "cancelled":
+                    return
+                step.fallback_status = "done" if failed is None else "failed"
+                step.failed_reason = failed or step.failed_reason
+            if error is not None:
+                job.skip_rest()
+                break
+        job.set_status("failed" if step.status == "failed" else "done")
+        query = job.follower()
+        if query is not None:
+            job.fallback_status = "running"
+            job.fallback_status = "done" if await self._execute(job, query, BATCH_TIMEOUT_S) is None else "failed"
+
+    async def _execute(self, job: Job, query: str, timeout_s: float) -> str | None:
+        """Run a query; return the reason if it fails."""
+        try:
+            async with self._sessions.open(self._state.master_key.role, timeout_s=timeout_s, together=False) as session:
+                if job.status == "cancelled" or job.forgotten:  # while the session was opened
+                    return "cancelled"
+                self._session = session
+                reason = None
+                async for results in session.results(query):
+                    for result in results:
+                        if result.status in (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE):
+                            reason = SQLError.of(result).message
+                return reason
+        except SQLError as error:
+            return error.message
+        except psycopg.OperationalError as error:  # the connection was lost
+            return str(error).strip()
+        finally:
+            self._session = None
+
+
+def _present(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

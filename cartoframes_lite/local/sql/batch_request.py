@@ -1,0 +1,78 @@
+"""Read the body of a request for a batch job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cartoframes_lite.local.http.authentication import AuthenticatedRequest
+from cartoframes_lite.local.http.request_bodies import Parameters
+from cartoframes_lite.local.http.responses import RequestError
+from cartoframes_lite.local.sql.batch_jobs import Job, Step
+from cartoframes_lite.local.sql.sessions import BATCH_TIMEOUT_S
+
+_MAX_PAYLOAD_BYTES = 16_384
+
+
+def check_size(body: Parameters) -> None:
+    """Raise RequestError if a body is too large: CARTO counts the characters that JavaScript has of its JSON."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    size = len(text.encode("utf-16-le", "surrogatepass")) // 2
+    if size > _MAX_PAYLOAD_BYTES:
+        raise RequestError(
+            f"Your payload is too large: {size} bytes. Max size allowed is {_MAX_PAYLOAD_BYTES} bytes (16kb)."
+            " Are you trying to import data?. Please, check out import api"
+            " http://docs.cartodb.com/cartodb-platform/import-api/"
+        )
+
+
+def read_job(caller: AuthenticatedRequest) -> Job:
+    """Make a job of the body; raise RequestError if it is none."""
+    match caller.parameters.get("query"):
+        case None | "" | 0:
+            raise RequestError("You must indicate a valid SQL")
+        case str(query):
+            return Job([Step(query)], "text")
+        case [*queries] if all(isinstance(_sql(query), str) for query in queries):
+            return Job([_listed_step(query) for query in queries], "list")
+        case {"query": [_, *_] as queries, **others} if all(isinstance(q, Mapping) and _sql(q) for q in queries):
+            given: Mapping[Any, Any] = others
+            onsuccess, onerror = _fallback(given, "onsuccess"), _fallback(given, "onerror")
+            job = Job([_step(query) for query in queries], "fallback", given, onsuccess, onerror)
+            if onsuccess or onerror:
+                job.fallback_status = "pending"
+            return job
+    raise RequestError("there is no job class for the provided query")
+
+
+def _sql(member: Any) -> str | None:
+    """Return the query of a list's member, None if it has none."""
+    query = member.get("query") if isinstance(member, Mapping) else member
+    return query if isinstance(query, str) else None
+
+
+def _listed_step(member: Any) -> Step:
+    """Make a query of a list's member; an object is taken as one that has a status already."""
+    if isinstance(member, str):
+        return Step(member)
+    status = member.get("status")
+    return Step(member["query"], status=status if isinstance(status, str) else None, given=member)
+
+
+def _step(member: Mapping[Any, Any]) -> Step:
+    """Make a query of one with fallbacks."""
+    step = Step(member["query"], _fallback(member, "onsuccess"), _fallback(member, "onerror"), given=member)
+    timeout_ms = member.get("timeout")
+    if isinstance(timeout_ms, int | float) and timeout_ms > 0:
+        step.timeout_s = min(max(timeout_ms, 1) / 1000, BATCH_TIMEOUT_S)
+    if step.onsuccess or step.onerror:
+        step.fallback_status = "pending"
+    return step
+
+
+def _fallback(members: Mapping[Any, Any], name: str) -> str | None:
+    query = members.get(name)
+    if query is not None and not isinstance(query, str):
+        raise RequestError(f"{name} must be SQL, not {query!r}")
+    return query or None

@@ -1,0 +1,235 @@
+"""The formats of ``/sql`` that GDAL writes, through pyogrio: shapefile, KML, GeoPackage, SpatiaLite."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from psycopg.pq import ExecStatus
+
+from cartoframes_lite.local.http.responses import QUERY_CANCELED, RequestError
+from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.sql import gdal_writer
+from cartoframes_lite.local.sql.export_rows import RowFile
+from cartoframes_lite.local.sql.gdal_writer import GDAL_ERRORS, GEOMETRY, Output, write
+from cartoframes_lite.local.sql.sessions import Sessions
+
+_BLOCK = 262_144
+# As many are written at once in the process of the server; more, or larger ones, are worth a process of their own.
+_FEW_ROWS, _FEW_BYTES = 1_000, 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    """A driver of GDAL and how it is used."""
+
+    name: str
+    extension: str
+    layer_options: dict[str, str] = field(default_factory=dict)
+    dataset_options: dict[str, str] = field(default_factory=dict)
+
+
+_SHAPEFILE = _Driver("ESRI Shapefile", "shp", layer_options={"ENCODING": "UTF-8"})
+_KML = _Driver("KML", "kml")
+_GEOPACKAGE = _Driver("GPKG", "gpkg", layer_options={"GEOMETRY_NAME": GEOMETRY})
+_SPATIALITE = _Driver("SQLite", "sqlite", {"GEOMETRY_NAME": GEOMETRY}, {"SPATIALITE": "YES"})
+# GDAL's Python warnings are silenced process-wide while it writes.
+_WRITING = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What is exported.
+
+    Attributes
+    ----------
+    sql : str
+        One statement that returns rows, without a semicolon at its end.
+    skip : frozenset of str
+        Columns to leave out.
+    decimals : int
+        Digits after the point of coordinates, where a format writes them as text.
+    filename : str
+        Without extension; also the name of the layer.
+    callback : str
+        JSONP, empty for none.
+    """
+
+    sql: str
+    skip: frozenset[str]
+    decimals: int
+    filename: str
+    callback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the query.
+
+    Attributes
+    ----------
+    name, type_name : str
+        ``type_name`` is empty for a type that CARTO does not know.
+    """
+
+    name: str
+    type_name: str
+
+
+def quoted(name: str) -> str:
+    """Quote an identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+async def columns(session: Session, export: ExportOptions) -> list[Column]:
+    """Return the columns of the query, the_geom first; raise SQLError if it returns no rows."""
+    result = await session.execute(f"SELECT * FROM ({export.sql}\n) AS _cartodbsqlapi LIMIT 0")
+    oids = sorted({result.ftype(column) for column in range(result.nfields)})
+    names = await session.execute(
+        "SELECT oid, typname FROM pg_catalog.pg_type WHERE oid = ANY($1::oid[])",
+        ["{" + ",".join(map(str, oids)) + "}"],
+    )
+    types = {
+        int(names.get_value(row, 0) or 0): (names.get_value(row, 1) or b"").decode() for row in range(names.ntuples)
+    }
+    found = [
+        Column((result.fname(column) or b"").decode(), types.get(result.ftype(column), ""))
+        for column in range(result.nfields)
+    ]
+    kept = [column for column in found if column.name not in export.skip]
+    return sorted(kept, key=lambda column: column.name != "the_geom")
+
+
+async def shp(sessions: Sessions, role: str, export: ExportOptions) -> AsyncGenerator[bytes, None]:
+    """Write a zip archive of a shapefile."""
+    async with _written(sessions, role, export, _SHAPEFILE) as path, _working_directory() as elsewhere:
+        archive = elsewhere / "archive.zip"
+        with ZipFile(archive, "w", ZIP_DEFLATED) as zipped:
+            for part in sorted(path.parent.iterdir()):
+                await asyncio.to_thread(zipped.write, part, part.name)
+        for block in _file_blocks(archive):
+            yield block
+
+
+async def kml(sessions: Sessions, role: str, export: ExportOptions) -> AsyncGenerator[bytes, None]:
+    """Write KML."""
+    async with _written(sessions, role, export, _KML) as path:
+        for block in _file_blocks(path):
+            yield block
+
+
+async def gpkg(sessions: Sessions, role: str, export: ExportOptions) -> AsyncGenerator[bytes, None]:
+    """Write a GeoPackage."""
+    async with _written(sessions, role, export, _GEOPACKAGE) as path:
+        for block in _file_blocks(path):
+            yield block
+
+
+async def spatialite(sessions: Sessions, role: str, export: ExportOptions) -> AsyncGenerator[bytes, None]:
+    """Write a SpatiaLite database; a GDAL without it says so, and writes plain SQLite."""
+    async with _written(sessions, role, export, _SPATIALITE) as path:
+        for block in _file_blocks(path):
+            yield block
+
+
+@asynccontextmanager
+async def _working_directory() -> AsyncIterator[Path]:
+    """Make a directory that goes when the context ends."""
+    with TemporaryDirectory(prefix="carto-export-") as name:
+        yield Path(name)
+
+
+def _file_blocks(path: Path) -> Iterator[bytes]:
+    """Read a file."""
+    with path.open("rb") as file:
+        yield from iter(lambda: file.read(_BLOCK), b"")
+
+
+@asynccontextmanager
+async def _written(sessions: Sessions, role: str, export: ExportOptions, driver: _Driver) -> AsyncIterator[Path]:
+    """Write the file, alone in a directory that goes when the context ends."""
+    async with _working_directory() as directory, _working_directory() as elsewhere:
+        path, source = directory / f"{export.filename}.{driver.extension}", elsewhere / "rows.arrow"
+        try:
+            async with sessions.open(role, timeout_s=sessions.export_timeout_s) as session:
+                found = await columns(session, export)
+                with RowFile(source, [(one.name, one.type_name) for one in found], sessions.most_export_bytes) as rows:
+                    await _fetch(session, export, found, rows)
+            output = Output(
+                str(source),
+                str(path),
+                path.stem,
+                driver.name,
+                rows.types,
+                rows.geometry_type,
+                driver.layer_options,
+                driver.dataset_options,
+            )
+            if rows.rows <= _FEW_ROWS and rows.size_bytes <= _FEW_BYTES:
+                await asyncio.to_thread(_write, output)
+            else:
+                async with sessions.exporting:
+                    await _write_beside(output, sessions.export_timeout_s)
+        except GDAL_ERRORS as error:
+            # The text of GDAL may tell where the file was to be.
+            raise RequestError(str(error).replace(str(directory), "")) from None
+        yield path
+
+
+async def _fetch(session: Session, export: ExportOptions, found: list[Column], rows: RowFile) -> None:
+    """Fetch the rows as text."""
+    listed = ", ".join(
+        f"encode(ST_AsBinary({quoted(column.name)}, 'NDR'), 'hex')"
+        if column.name == GEOMETRY
+        else f"{quoted(column.name)}::text"
+        for column in found
+    )
+    failed = None
+    async for results in session.results(f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"):
+        for result in results:
+            if result.status == ExecStatus.SINGLE_TUPLE:
+                await rows.add([result.get_value(0, at) for at in range(result.nfields)])
+            elif result.status == ExecStatus.FATAL_ERROR:
+                failed = session.error(result)
+    if failed:
+        raise failed
+    await rows.flush()
+
+
+def _write(output: Output) -> None:
+    """Let GDAL write in this process."""
+    with _WRITING:
+        write(output)
+
+
+async def _write_beside(output: Output, timeout_s: float) -> None:
+    """Let GDAL write in a process of its own, which ends when nobody waits for it any more."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        gdal_writer.__file__,
+        json.dumps(asdict(output)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            printed, _ = await process.communicate()
+    except TimeoutError:
+        raise SQLError("canceling statement due to statement timeout", sqlstate=QUERY_CANCELED) from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):  # it ends in this moment
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        raise RuntimeError(printed.decode("utf-8", "replace").strip() or "the export has failed")

@@ -1,0 +1,9 @@
+"""Maps of tables and queries: anonymous and named ones, their layers, and how they show in a notebook."""
+
+from cartoframes_lite.maps.anonymous import AnonymousMap
+from cartoframes_lite.maps.instantiated import InstantiatedMap
+from cartoframes_lite.maps.layers import Layer
+from cartoframes_lite.maps.named import NamedMap
+from cartoframes_lite.maps.styling import LegendItem
+
+__all__ = ["AnonymousMap", "InstantiatedMap", "Layer", "LegendItem", "NamedMap"]

@@ -1,0 +1,5 @@
+"""Read tables and queries of a CARTO account."""
+
+from cartoframes_lite.read.frames import read_carto
+
+__all__ = ["read_carto"]

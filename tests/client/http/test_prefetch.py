@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from cartoframes_lite._client.http.prefetch import _BLOCKS, prefetched
+from cartoframes_lite.errors import ConnectionFailed
+from tests.client.conftest import ScriptedServer, read_head
+
+
+def no_stop() -> None:
+    """Nothing waits."""
+
+
+def test_blocks_come_in_order() -> None:
+    expected = [bytes([number % 256]) for number in range(3 * _BLOCKS)]
+    with prefetched(iter(expected), no_stop) as blocks:
+        assert list(blocks) == expected
+
+
+def test_an_error_comes_where_the_block_would_have_come() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"a"
+        raise ConnectionFailed("cut")
+
+    with prefetched(broken(), no_stop) as blocks:
+        assert next(blocks) == b"a"
+        with pytest.raises(ConnectionFailed, match="cut"):
+            next(blocks)
+
+
+def test_it_is_a_bounded_number_of_blocks_ahead() -> None:
+    given = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            given.append(1)
+            yield b"x"
+
+    with prefetched(endless(), no_stop) as blocks:
+        next(blocks)
+        time.sleep(0.05)
+        assert len(given) <= _BLOCKS + 3
+    assert not [thread for thread in threading.enumerate() if thread.name == "carto-prefetch"]
+
+
+def test_leaving_wakes_the_thread_that_waits() -> None:
+    woken = threading.Event()
+
+    def waits() -> Iterator[bytes]:
+        yield b"a"
+        woken.wait(600)
+
+    begun = time.monotonic()
+    with prefetched(waits(), woken.set) as blocks:
+        next(blocks)
+    assert time.monotonic() - begun < 300
+
+
+def test_a_stream_that_stalls_can_be_left(scripted_server: ScriptedServer) -> None:
+    """Ctrl-C while the server is silent must not wait for its next block."""
+    released = threading.Event()
+
+    def stall(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" + b"x" * 300_000)
+        released.wait(600)
+
+    transport = scripted_server.play(stall)
+    begun = time.monotonic()
+    with (
+        transport.stream("POST", "x", form={"q": "COPY"}) as arriving,
+        prefetched(arriving, arriving.stop) as blocks,
+    ):
+        assert next(blocks)
+    took = time.monotonic() - begun
+    released.set()
+    assert took < 300

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cartoframes_lite._codec.html import format_bytes, html_table
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(None, "?"), (0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (10**9, "1 GB"), (2**40, "1.1 TB"), (10**15, "1 PB")],
+)
+def test_amounts(size_bytes, text):
+    assert format_bytes(size_bytes) == text
+
+
+def test_rows_are_escaped_and_empty_ones_left_out():
+    shown = html_table(
+        "<t>", {"a": "<script>", "none": None, "empty": (), "zero": 0, "many": 12345, "list": ("x", "y")}
+    )
+    assert "<script>" not in shown
+    assert "&lt;t&gt;" in shown
+    for text in ("&lt;script&gt;", "12,345", "x, y", ">0<"):
+        assert text in shown
+    assert "none" not in shown
+    assert "empty" not in shown
+
+
+def test_times_have_their_zone():
+    assert "2026-01-02 03:04:05 UTC" in html_table("t", {"at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)})
+
+
+def test_a_share_is_a_bar():
+    assert "value='0.2500'" in html_table("t", {}, share=0.25)
+    assert "value='1.0000'" in html_table("t", {}, share=1.7)

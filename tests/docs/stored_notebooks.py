@@ -1,0 +1,115 @@
+"""Notebooks: executed in a kernel of their own, and kept without what changes at each run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+_CELL_TIMEOUT_S = 120
+# Browsers refuse to open port 1, so that a page that is kept never asks whatever listens on the reader's machine.
+_NO_PORT = "127.0.0.1:1"
+_PORT = re.compile(r"127\.0\.0\.1:\d+")
+_CHANGING = re.compile(  # times, ids, and names of Dask's tasks
+    r"Expr=\w+\(\w+\)|"
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|datetime\.datetime\([\d, ]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
+_PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook, and check that it is one."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def executed(path: Path, folder: Path) -> tuple[NotebookNode, str]:
+    """Execute a notebook in a folder that has its data and nothing else.
+
+    Returns
+    -------
+    tuple of (NotebookNode, str)
+        With the outputs as they are kept; and the key of its server, which must not be in them.
+    """
+    shutil.copytree(FOLDER / "data", folder / "data")
+    notebook = read(path)
+    for cell in code_cells(notebook):
+        cell.outputs, cell.execution_count = [], None
+    notebook.cells.append(nbformat.v4.new_code_cell("print(server.credentials.api_key)"))
+    client = NotebookClient(
+        notebook,
+        timeout=_CELL_TIMEOUT_S,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+        config=Config({"KernelManager": {"transport": "ipc", "ip": str(folder / ".kernel")}}),
+    )
+    client.execute(env=_environment(folder))
+    key = notebook.cells.pop().outputs[0].text.strip()
+    notebook.metadata.language_info = {"name": "python"}
+    for cell in code_cells(notebook):
+        cell.outputs = [_settled(output) for output in cell.outputs]
+    return notebook, key
+
+
+def save(notebook: NotebookNode, path: Path) -> None:
+    """Keep a notebook; outputs that differ from the kept ones by times and ids alone stay as they are."""
+    for cell, kept in zip(code_cells(notebook), code_cells(read(path)), strict=True):
+        if _lasting(cell) == _lasting(kept):
+            cell.outputs = kept.outputs
+    nbformat.validate(notebook)
+    nbformat.write(notebook, path)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Return the cells with code."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def said(cell: NotebookNode) -> list[tuple[str, str]]:
+    """Return what a cell says, and the kinds of what it shows, as far as that is the same with each run."""
+    return [
+        (output.name, output.text)
+        if output.output_type == "stream"
+        else (" ".join(sorted(output.data)), "" if "text/html" in output.data else output.data["text/plain"])
+        for output in cell.outputs
+    ]
+
+
+def without_pictures(notebook: NotebookNode) -> str:
+    """Write a notebook as JSON without its pictures, in whose bytes anything can be found."""
+    bare = nbformat.from_dict(notebook)
+    for cell in code_cells(bare):
+        for output in cell.outputs:
+            output.get("data", {}).pop("image/png", None)
+    return _PICTURE.sub("", nbformat.writes(bare))
+
+
+def _lasting(cell: NotebookNode) -> str:
+    """Write the outputs of a cell without what changes at each run."""
+    return _CHANGING.sub("", json.dumps(cell.outputs, sort_keys=True))
+
+
+def _settled(output: NotebookNode) -> NotebookNode:
+    """Take out the port of the server."""
+    holder = output.get("data", output)
+    for kind, value in holder.items():
+        if isinstance(value, str):
+            holder[kind] = _PORT.sub(_NO_PORT, value)
+    return output
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return the environment of the kernel: no account, and no settings of Jupyter's user."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CARTO_")}
+    own = ("XDG_CONFIG_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR")
+    return kept | {name: str(folder / f".{name.lower()}") for name in own} | {"TQDM_DISABLE": "1"}

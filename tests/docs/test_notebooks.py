@@ -1,0 +1,59 @@
+"""Every notebook runs, and says what is kept with it; nothing is kept that is nobody else's business."""
+
+from __future__ import annotations
+
+import re
+
+import matplotlib.font_manager  # noqa: F401  # lists the fonts once, which a kernel would say in red
+import pytest
+
+import tests.docs.stored_notebooks as notebooks
+
+NOTEBOOKS = sorted(notebooks.FOLDER.glob("*.ipynb"))
+MOST_BYTES = 600_000
+# Keys and tokens as URLs and pages have them; a server that others may have there; directories of a machine.
+NOT_TO_BE_KEPT = re.compile(
+    r"api_key=(?!'\*\*\*')|auth_token|cfl_(shown|saved)_|127\.0\.0\.1:(?!1\b)\d|(?<![\w.])/(tmp|home|root|Users)/"
+)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_runs_and_says_what_is_kept(path, tmp_path, request):
+    kept = notebooks.read(path)
+    done, key = notebooks.executed(path, tmp_path)
+    cells = notebooks.code_cells(done)
+    assert not [output for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
+    assert key
+    assert key not in notebooks.without_pictures(done)
+    if request.config.getoption("--refresh-notebooks"):
+        notebooks.save(done, path)
+    else:
+        assert [notebooks.said(cell) for cell in cells] == [notebooks.said(cell) for cell in notebooks.code_cells(kept)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_is_kept_is_small_complete_and_without_secrets(path):
+    kept = notebooks.read(path)
+    assert path.stat().st_size < MOST_BYTES
+    text = notebooks.without_pictures(kept)
+    assert not NOT_TO_BE_KEPT.search(text)
+    counts = [cell.execution_count for cell in notebooks.code_cells(kept)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert any("image/png" in output.get("data", {}) for cell in notebooks.code_cells(kept) for output in cell.outputs)
+    first = notebooks.code_cells(kept)[0].source
+    assert "server = cfl.local.start()" in first, "a notebook runs without internet and account"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:1/x.png?api_key=abc",
+        "Credentials(username='local', api_key='abc')",
+        '{"auth_token": "abc"}',
+        "named/cfl_shown_20260101_abc",
+        "http://127.0.0.1:40123/user/local",
+        "'/home/ann/storms.csv'",
+    ],
+)
+def test_what_is_not_to_be_kept_is_found(text):
+    assert NOT_TO_BE_KEPT.search(text)

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+import requests
+
+import cartoframes_lite.local
+from cartoframes_lite.local import LocalCarto
+from cartoframes_lite.local.maps.error_tile import error_tile
+from cartoframes_lite.local.maps.tile_cache import TileCache
+from tests.local.maps.maps_client import PUBLIC, TOWNS, Call, described, instantiate, mapnik, refusal, size_of
+from tests.local.maps.vector_tiles import read_tile
+from tests.local.sql_client import SQLClient
+
+STYLED = {"cartocss": "#l { marker-width: 10; }", "cartocss_version": "2.3.0"}
+
+
+@pytest.fixture(autouse=True)
+def towns(sql: SQLClient) -> None:
+    sql.run(TOWNS)
+
+
+def names(call: Call, path: str, **options: object) -> list[str]:
+    answer = call("GET", path, **options)
+    if answer.status == 204:
+        return []
+    assert answer.status == 200, answer.body
+    return [feature["name"] for layer in read_tile(answer.body).values() for feature in layer]
+
+
+def test_a_tile_has_what_is_in_it(call: Call) -> None:
+    path = instantiate(call, described(mapnik()))
+    assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["North", "South", "West"]
+    assert [names(call, f"{path}/1/{x}/{y}.mvt") for x in (0, 1) for y in (0, 1)] == [
+        ["West"],
+        [],
+        ["North"],
+        ["South"],
+    ]
+
+
+def test_a_feature_has_the_columns_as_numbers_and_text(call: Call) -> None:
+    path = instantiate(call, described(mapnik("SELECT * FROM towns WHERE name = 'South'")))
+    [feature] = read_tile(call("GET", f"{path}/1/1/1.mvt").body)["layer0"]
+    assert {name: feature[name] for name in ("cartodb_id", "name", "people", "height")} == {
+        "cartodb_id": 2,
+        "name": "South",
+        "people": 20,
+        "height": "2.5",  # a numeric is text, as PostGIS writes it
+    }
+    assert not {"the_geom", "the_geom_webmercator", "seen"} & feature.keys()
+
+
+@pytest.mark.parametrize("place", ["0/0/1", "0/0/-1", "31/0/0", "-1/0/0", "x/0/0"])
+def test_there_are_no_tiles_outside_of_the_world(call: Call, place: str) -> None:
+    path = instantiate(call, described(mapnik()))
+    status, message = refusal(call("GET", f"{path}/{place}.mvt"))
+    assert (status, message.startswith("Invalid tile")) == (400, True)
+
+
+def test_layers_are_picked_by_id_or_index(call: Call) -> None:
+    layers = [{"id": name, **mapnik()} for name in ("a", "b", "c")]
+    path = instantiate(call, described(*layers))
+    found = {chosen: list(read_tile(call("GET", f"{path}/{chosen}/0/0/0.mvt").body)) for chosen in ("all", "1", "c,a")}
+    assert found == {"all": ["a", "b", "c"], "1": ["b"], "c,a": ["a", "c"]}
+    assert refusal(call("GET", f"{path}/d/0/0/0.mvt")) == (400, "Layer 'd' not found in layergroup")
+
+
+def test_a_changed_table_gives_new_tiles(call: Call, sql: SQLClient) -> None:
+    path = instantiate(call, described(mapnik("SELECT * FROM towns WHERE people > 15")))
+    assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["South", "West"]
+    sql.run("UPDATE towns SET people = 11 WHERE name = 'West'")
+    assert names(call, f"{path}/0/0/0.mvt") == ["South"]
+
+
+def test_each_table_of_a_map_gives_new_tiles(call: Call, sql: SQLClient) -> None:
+    sql.run("CREATE TABLE shown (kind text); SELECT CDB_CartodbfyTable('shown')")
+    path = instantiate(call, described(mapnik("SELECT t.* FROM towns t, shown WHERE t.name = shown.kind")))
+    for name in ("North", "South"):
+        sql.run(f"DELETE FROM shown; INSERT INTO shown (kind) VALUES ('{name}')")
+        assert [names(call, f"{path}/0/0/0.mvt") for _ in range(2)] == [[name], [name]]
+
+
+def test_a_transaction_that_began_before_another_ended_gives_new_tiles(
+    call: Call, sql: SQLClient, carto: LocalCarto
+) -> None:
+    path = instantiate(call, described(mapnik("SELECT * FROM towns WHERE people > 15")))
+    with psycopg.connect(carto.dsn) as early:
+        early.execute("SELECT now()")  # the time of all that it does
+        sql.run("UPDATE towns SET people = 11 WHERE name = 'West'")
+        assert names(call, f"{path}/0/0/0.mvt") == ["South"]
+        early.execute("UPDATE towns SET people = 21 WHERE name = 'North'")
+        assert names(call, f"{path}/0/0/0.mvt") == ["South"]
+    assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["North", "South"]
+
+
+def test_an_unchanged_table_gives_the_same_tile(call: Call, sql: SQLClient) -> None:
+    sql.run("DELETE FROM towns WHERE false")  # its trigger has to have fired once
+    path = instantiate(call, described(mapnik("SELECT *, clock_timestamp()::text AS name_at FROM towns")))
+    made, again = (call("GET", f"{path}/0/0/0.mvt").body for _ in range(2))
+    assert made == again
+    sql.run("UPDATE towns SET people = people")
+    assert call("GET", f"{path}/0/0/0.mvt").body != made
+
+
+def test_a_tile_leaves_nothing_for_the_next(call: Call) -> None:
+    looking = """pg_backend_pid() AS pid, current_setting('search_path') AS path,
+        (SELECT count(*)::int FROM pg_locks l WHERE locktype = 'advisory' AND l.pid = pg_backend_pid()) AS locks"""
+    leaving = """set_config('search_path', 'pg_catalog', false) AS path, pg_advisory_lock(21)::text AS locked,
+        set_config('statement_timeout', '1', false) AS wait"""
+    looks, leaves = (
+        instantiate(call, described(mapnik(f"SELECT *, {what} FROM towns WHERE name = 'West'")))
+        for what in (looking, leaving)
+    )
+
+    def properties(path: str) -> dict[str, object]:
+        [feature] = read_tile(call("GET", f"{path}.mvt").body)["layer0"]
+        return {name: feature[name] for name in feature if name != "cartodb_id"}
+
+    before = properties(f"{looks}/0/0/0")
+    assert properties(f"{leaves}/0/0/0")["path"] == "pg_catalog"
+    after = properties(f"{looks}/1/0/0")
+    assert (after, after["locks"]) == (before, 0)
+
+
+def test_tiles_at_the_same_time(call: Call, sql: SQLClient) -> None:
+    path = instantiate(call, described(mapnik("SELECT *, pg_sleep(0.02)::text AS slept FROM towns")))
+    wanted = {(0, 0): ["West"], (0, 1): [], (1, 0): ["North"], (1, 1): ["South"]}
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(2):
+            places = list(wanted) * 8
+            found = list(pool.map(lambda place: names(call, f"{path}/1/{place[0]}/{place[1]}.mvt"), places))
+            assert found == [wanted[place] for place in places]
+            sql.run("UPDATE towns SET name = upper(name)")
+            wanted = {place: [name.upper() for name in found] for place, found in wanted.items()}
+
+
+def test_a_tile_made_for_one_key_is_not_given_to_another(call: Call, sql: SQLClient) -> None:
+    sql.run(PUBLIC)
+    path = instantiate(call, described(mapnik()))
+    assert names(call, f"{path}/0/0/0.mvt", key=None)
+    sql.run("REVOKE SELECT ON towns FROM publicuser")
+    assert names(call, f"{path}/0/0/0.mvt")
+    assert refusal(call("GET", f"{path}/0/0/0.mvt", key=None)) == (403, "permission denied for table towns")
+
+
+def test_a_dropped_table_has_no_tiles(call: Call, sql: SQLClient) -> None:
+    path = instantiate(call, described(mapnik()))
+    assert names(call, f"{path}/0/0/0.mvt")
+    sql.run("DROP TABLE towns")
+    assert refusal(call("GET", f"{path}/0/0/0.mvt")) == (404, 'relation "towns" does not exist')
+
+
+@pytest.mark.parametrize(("suffix", "size"), [(".png", 256), ("@2x.png", 512), (".png32", 256)])
+def test_a_tile_can_be_a_picture(call: Call, suffix: str, size: int) -> None:
+    path = instantiate(call, described(mapnik(**STYLED)))
+    answer = call("GET", f"{path}/1/1/0{suffix}")
+    assert (answer.status, size_of(answer.body)) == (200, (size, size))
+    empty = call("GET", f"{path}/5/31/31{suffix}")
+    assert (size_of(empty.body), len(empty.body) < len(answer.body)) == ((size, size), True)
+
+
+def test_a_plain_layer_covers_what_is_below(call: Call) -> None:
+    plain = {"type": "plain", "options": {"color": "#ff0000"}}
+    above = call("GET", f"{instantiate(call, described(mapnik(**STYLED), plain))}/0/0/0.png")
+    alone = call("GET", f"{instantiate(call, described(plain))}/0/0/0.png")
+    below = call("GET", f"{instantiate(call, described(plain, mapnik(**STYLED)))}/0/0/0.png")
+    assert above.body == alone.body != below.body
+
+
+def test_a_grid_has_the_features_under_its_cells(call: Call) -> None:
+    path = instantiate(call, described(mapnik(interactivity=["name"], **STYLED)))
+    grid = call("GET", f"{path}/0/1/1/0.grid.json").json
+    assert len(grid["grid"]) == 64
+    assert grid["keys"] == ["", "1"]
+    assert grid["data"]["1"]["name"] == "North"
+
+
+def test_a_grid_has_null_for_types_that_tiles_have_not_and_columns_by_name(call: Call) -> None:
+    query = """SELECT *, date '2024-01-02' AS d, jsonb '[1]' AS j, time '01:02' AS t, ARRAY[1] AS a, 'NaN'::float8 AS f,
+        1.50 AS n, true AS b, 'x '::char(3) AS c, 9007199254740993 AS i FROM towns"""
+    names = ["name", "i", "d", "j", "t", "a", "seen", "f", "n", "b", "c"]
+    path = instantiate(call, described(mapnik(query, interactivity=names, **STYLED)))
+    [row] = call("GET", f"{path}/0/1/1/0.grid.json").json["data"].values()
+    assert list(row) == sorted(names)
+    nothing = dict.fromkeys(("a", "d", "f", "j", "seen", "t"))
+    assert row == {**nothing, "name": "North", "i": 9007199254740993, "n": 1.5, "b": True, "c": "x  "}
+    [feature] = read_tile(call("GET", f"{path}/1/1/0.mvt").body)["layer0"]
+    assert not {"a", "d", "j", "seen", "t"} & feature.keys()
+    assert (feature["n"], feature["b"]) == ("1.50", True)
+
+
+def test_a_grid_of_a_hundred_columns(call: Call) -> None:
+    names = [f"c{number}" for number in range(120)]
+    query = f"SELECT *, {', '.join(f'{number} AS {name}' for number, name in enumerate(names))} FROM towns"
+    path = instantiate(call, described(mapnik(query, interactivity=names, **STYLED)))
+    [row] = call("GET", f"{path}/0/1/1/0.grid.json").json["data"].values()
+    assert row["c119"] == 119
+
+
+def test_a_layer_without_interactivity_has_no_grid(call: Call) -> None:
+    path = instantiate(call, described(mapnik(**STYLED)))
+    assert refusal(call("GET", f"{path}/0/1/1/0.grid.json")) == (400, "Tileset has no interactivity")
+
+
+def test_points_are_taken_together(call: Call, sql: SQLClient) -> None:
+    sql.run("""
+        CREATE TABLE crowd AS SELECT i % 3 AS kind, i AS weight,
+            ST_SetSRID(ST_MakePoint(10 + i * 1e-6, 20), 4326) AS the_geom FROM generate_series(1, 9) i;
+        SELECT CDB_CartodbfyTable('crowd');
+        ANALYZE crowd;""")
+    heavy = {"total": {"aggregate_function": "sum", "aggregated_column": "weight"}}
+
+    def features(**aggregation: object) -> list[dict[str, object]]:
+        layer = mapnik("SELECT * FROM crowd", aggregation={"threshold": 1, **aggregation})
+        answer = call("GET", f"{instantiate(call, described(layer))}/3/4/3.mvt")
+        return read_tile(answer.body)["layer0"]
+
+    [sample] = features()
+    assert (sample["_cdb_feature_count"], sample["weight"]) == (9, sample["cartodb_id"])
+    for placement in ("centroid", "point-grid", "point-sample"):
+        [cell] = features(placement=placement, columns=heavy)
+        assert cell == {"cartodb_id": 1, "_cdb_feature_count": 9, "total": 45}
+    kinds = features(dimensions={"kind": "kind"}, columns=heavy, placement="centroid")
+    assert sorted((cell["kind"], cell["total"]) for cell in kinds) == [(0, 18), (1, 12), (2, 15)]
+    filtered = features(columns=heavy, dimensions={"kind": "kind"}, filters={"total": [{"greater_than": 14}]})
+    assert sorted(cell["total"] for cell in filtered) == [15, 18]
+    assert features(threshold=10) != [sample]
+
+
+def test_attributes_of_a_feature(call: Call) -> None:
+    attributes = {"id": "cartodb_id", "columns": ["name", "height", "seen"]}
+    path = instantiate(call, described(mapnik(attributes=attributes), mapnik()))
+    found = call("GET", f"{path}/0/attributes/1").json
+    assert found == {"name": "North", "height": 1.5, "seen": "2024-01-01T00:00:00.000Z"}
+    assert refusal(call("GET", f"{path}/1/attributes/1")) == (400, "Layer 1 has no exposed attributes")
+    assert refusal(call("GET", f"{path}/0/attributes/x"))[0] == 400
+    assert call("GET", f"{path}/0/attributes/1e0").json == found  # a number, however it is written
+    for missing in ("1.5", "-1", "9" * 20, "null"):
+        assert refusal(call("GET", f"{path}/0/attributes/{missing}"))[0] == 404
+
+
+def test_the_tile_of_an_error_is_a_tile() -> None:
+    assert {name: len(layer) for name, layer in read_tile(error_tile()).items()} == {
+        "errorTileSquareLayer": 1,
+        "errorTileStripesLayer": 1,
+    }
+
+
+def test_the_cache_forgets_what_was_used_longest_ago() -> None:
+    cache = TileCache()
+    tile = bytes(20 * 1024 * 1024)
+    for key in "abc":
+        cache.put(key, tile, "state")
+    cache.get("a")
+    cache.put("d", tile, "state")
+    assert [key for key in "abcd" if cache.get(key) is not None] == ["a", "c", "d"]
+
+
+def test_a_value_that_postgresql_cannot_take(call: Call) -> None:
+    attributes = {"id": "name", "columns": ["name"]}
+    path = instantiate(call, described(mapnik(attributes=attributes)))
+    assert refusal(call("GET", f"{path}/0/attributes/a%00b"))[0] == 404
+    aggregation = {"threshold": 1, "dimensions": {"name": "name"}, "filters": {"name": [{"equal": "\0"}]}}
+    assert refusal(call("POST", "/api/v1/map", described(mapnik(aggregation=aggregation))))[0] == 400
+    aggregation["filters"] = {"name": [{"equal": "\ud800"}]}
+    assert refusal(call("POST", "/api/v1/map", described(mapnik(aggregation=aggregation))))[0] == 400
+
+
+def test_a_tile_that_takes_too_long_is_told_as_a_tile() -> None:
+    with cartoframes_lite.local.start(user="tester", statement_timeout_s=0.3) as server:
+        key = server.credentials.api_key
+        place = "SELECT * FROM (VALUES (ST_SetSRID(ST_MakePoint(0, 0), 3857))) v (the_geom_webmercator), pg_sleep(1)"
+        config = described(mapnik(place))
+        made = requests.post(f"{server.base_url}/api/v1/map", params={"api_key": key}, json=config, timeout=10)
+        assert made.status_code == 200, made.text
+        url = f"{server.base_url}/api/v1/map/{made.json()['layergroupid']}/0/0/0"
+        late = requests.get(f"{url}.mvt", timeout=10)
+        assert (late.status_code, late.headers["content-type"]) == (429, "application/x-protobuf")
+        assert set(read_tile(late.content)) == {"errorTileSquareLayer", "errorTileStripesLayer"}
+
+
+def test_a_label_of_megabytes_keeps_nobody_waiting(call: Call) -> None:
+    sql = "SELECT cartodb_id, repeat('long ', 1000000) AS name, the_geom_webmercator FROM towns WHERE name = 'North'"
+    css = "#l { text-name: [name]; text-face-name: 'DejaVu Sans Book'; text-size: 10; text-allow-overlap: true; }"
+    path = instantiate(call, described(mapnik(sql, cartocss=css, cartocss_version="2.3.0")))
+    began = time.monotonic()
+    assert call("GET", f"{path}/0/0/0.png").status == 200
+    assert time.monotonic() - began < 60

@@ -1,0 +1,266 @@
+"""What CARTO's catalog knows: lists, descriptions, sharing, dependent maps, exports."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+
+import geopandas as gpd
+import pandas as pd
+import pytest
+
+import cartoframes_lite as cfl
+from cartoframes_lite._client import nonpublic
+
+FRAME = gpd.GeoDataFrame({"name": ["A", "B"]}, geometry=gpd.points_from_xy([20, 30], [10.5, -10]), crs=4326)
+
+
+@pytest.fixture
+def dataset(credentials):
+    return FRAME.carto.to_table("places", credentials)
+
+
+def test_fields_are_frozen_and_privacy_is_not(dataset):
+    with pytest.raises(AttributeError):
+        dataset.name = "other"
+    with pytest.raises(AttributeError):
+        dataset.privcy = "public"
+    for privacy in ("public", "link", "private"):
+        dataset.privacy = privacy
+        assert dataset.privacy == privacy
+    with pytest.raises(ValueError, match="'secret'"):
+        dataset.privacy = "secret"
+
+
+def test_privacy_right_after_writing(credentials):
+    dataset = FRAME.carto.to_table("fresh", credentials, privacy="public")
+    assert dataset.privacy == "public"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda url, account: FRAME.carto.to_table("t", account, privacy="link"),
+        lambda url, account: cfl.Dataset.from_url(url, account, sync_interval_s=900, privacy="link"),
+        lambda url, account: setattr(cfl.Dataset("places", account), "privacy", "link"),
+    ],
+)
+def test_the_warning_comes_before_anything_is_written(write, dataset, credentials, file_server, monkeypatch):
+    file_server.files["/t.csv"] = b"a\n1\n"
+    monkeypatch.setattr(nonpublic, "_warned", set())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", cfl.NonPublicAPIWarning)
+        with pytest.raises(cfl.NonPublicAPIWarning):
+            write(f"{file_server.url}/t.csv", credentials)
+    assert cfl.list_tables(credentials) == ["places"]
+    assert cfl.list_syncs(credentials) == []
+    assert dataset.privacy == "private"
+
+
+def test_info_and_update(dataset):
+    changed = dataset.update(description="Two <places>", tags=["a", "b"], license="mit", attributions="Ann", title="T")
+    info = dataset.info()
+    assert info == changed
+    assert (info.name, info.kind, info.description, info.tags) == ("places", "table", "Two <places>", ("a", "b"))
+    assert (info.license, info.attributions, info.title) == ("mit", "Ann", "T")
+    assert info.size_bytes > 0
+    assert info.geometry_types == ("ST_Point",)
+    assert info.updated_at.tzinfo is not None
+    assert dataset.update(tags=[]).tags == ()
+    assert dataset.info().description == "Two <places>"
+    assert "Two &lt;places&gt;" in dataset._repr_html_()
+
+
+def test_html_of_a_dataset_that_is_not_there(credentials):
+    assert cfl.Dataset("nope", credentials)._repr_html_().startswith("<code>Dataset(name=")
+
+
+def test_lists(credentials):
+    for name in ("b", "a", "c"):
+        pd.DataFrame({"n": [1]}).carto.to_table(name, credentials)
+    cfl.Dataset("b", credentials).update(tags=["x"], description="some words")
+    cfl.Dataset("c", credentials).privacy = "public"
+
+    def names(**filters):
+        return [dataset.name for dataset in cfl.list_datasets(credentials, **filters)]
+
+    assert names() == ["a", "b", "c"]
+    assert names(tags=["x"]) == ["b"]
+    assert names(search="words") == ["b"]
+    assert names(privacy="public") == ["c"]
+    anonymous = cfl.Credentials("tester", base_url=credentials.base_url)
+    assert [dataset.name for dataset in cfl.list_datasets(anonymous)] == ["c"]
+    assert cfl.list_datasets(credentials)[0] == cfl.Dataset("a", credentials)
+
+
+def test_more_than_a_page(credentials, monkeypatch):
+    monkeypatch.setattr("cartoframes_lite._client.visualizations._PAGE", 4)
+    cfl.Client(credentials).sql.send(";".join(f"CREATE TABLE t{i:02} (n int)" for i in range(10)))
+    assert [dataset.name for dataset in cfl.list_datasets(credentials)] == [f"t{i:02}" for i in range(10)]
+
+
+def test_a_dataset_on_a_map_is_not_deleted_unless_forced(dataset, credentials):
+    shown = cfl.Client(credentials).visualizations.create_map(["places"], name="Where")
+    assert dataset.info().dependents == ("Where",)
+    with pytest.raises(cfl.CartoError, match=r"1 maps show 'places' \(Where\): .*force=True"):
+        dataset.delete()
+    assert len(dataset.read()) == 2
+    (found,) = cfl.list_visualizations(credentials)
+    assert (found.id, found.kind) == (shown.id, "derived")
+    found.delete()
+    assert cfl.list_visualizations(credentials) == []
+    dataset.delete()
+    assert cfl.list_datasets(credentials) == []
+
+
+def test_forced(dataset, credentials):
+    cfl.Client(credentials).visualizations.create_map(["places"])
+    dataset.delete(force=True)
+    assert cfl.list_tables(credentials) == []
+    assert cfl.list_visualizations(credentials) == []
+
+
+def test_a_key_that_is_not_shown_the_maps_has_to_force(dataset, credentials):
+    key = cfl.Client(credentials).api_keys.create("writer", tables={"places": "rw"}, create_tables=True)
+    writer = cfl.Credentials("tester", key.token, base_url=credentials.base_url)
+    own = FRAME.carto.to_table("own", writer)
+    with pytest.raises(cfl.PermissionDenied, match=r"force=True"):
+        own.delete()
+    own.delete(force=True)
+    assert cfl.list_tables(credentials) == ["places"]
+
+
+def test_a_visualization_of_a_dataset_does_not_delete_its_maps(dataset):
+    with pytest.raises(ValueError, match=r"Dataset\('places'\)\.delete"):
+        dataset.info().delete()
+
+
+def test_a_rename_that_is_refused_is_noticed(dataset, credentials):
+    FRAME.carto.to_table("taken", credentials)
+    with pytest.raises(cfl.APIError, match="kept the name 'places'"):
+        dataset.info().update(name="taken")
+    with pytest.raises(cfl.TableExistsError):
+        dataset.rename("taken")
+    identity = dataset.info().id
+    assert dataset.rename("Other Places").info().id == identity
+    assert cfl.Dataset("other_places", credentials).info().update(name="places").name == "places"
+
+
+def test_sharing(dataset, credentials, carto):
+    client = cfl.Client(credentials)
+    organization = client.users.me().organization.name
+    bob = client.users.add_to_organization(organization, username="bob", email="bob@example.com", password="pa55-word")
+    assert dataset.permissions == ()
+    dataset.share("bob", "rw")
+    assert dataset.permissions == (cfl.Permission("user", bob.id, "bob", "rw"),)
+    dataset.share(organization)
+    assert {(item.name, item.access) for item in dataset.permissions} == {("bob", "rw"), (organization, "r")}
+    dataset.share("bob", None)
+    assert [item.kind for item in dataset.permissions] == ["org"]
+    with pytest.raises(cfl.CartoError, match="'eve' is neither"):
+        dataset.share("eve")
+    with pytest.raises(ValueError, match="'x'"):
+        dataset.share("bob", "x")
+    client.users.remove_from_organization(organization, "bob")
+    assert [user.username for user in client.users.of_organization(organization)] == ["tester"]
+
+
+def test_the_account(dataset, credentials):
+    account = cfl.Client(credentials).users.me()
+    assert account.username == "tester"
+    assert account.used_bytes > 0
+    assert account.remaining_bytes == account.quota_bytes - account.used_bytes
+    assert account.table_count == 1
+    assert "storage" in account._repr_html_()
+    assert str(credentials.api_key) not in repr(account)
+    assert cfl.Client(credentials).users.get("tester").username == "tester"
+
+
+def test_export(dataset, credentials, tmp_path):
+    path = dataset.info().export(tmp_path / "places.carto", progress=False)
+    with zipfile.ZipFile(path) as archive:
+        assert sorted(name.rpartition(".")[2] for name in archive.namelist()) == ["gpkg", "json"]
+    again = cfl.Dataset.from_file(path, credentials)
+    assert again.name == "places_1"
+    assert again.read()["name"].tolist() == ["A", "B"]
+    cfl.Client(credentials).visualizations.create_map(["places"], name="Where")
+    (shown,) = cfl.list_visualizations(credentials)
+    assert shown.export(tmp_path / "where.carto").stat().st_size > 1000
+    assert "Map Where" in shown._repr_html_()
+
+
+def test_an_export_of_what_is_gone_leaves_no_file(dataset, credentials, tmp_path):
+    info = dataset.info()
+    dataset.delete()
+    with pytest.raises(cfl.CartoError):
+        info.export(tmp_path / "places.carto")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".csv", ".geojson", ".gpkg", ".zip", ".kml", ".svg", ".sqlite"])
+def test_to_file(ending, dataset, tmp_path):
+    path = dataset.to_file(tmp_path / f"places{ending}")
+    assert list(tmp_path.iterdir()) == [path]
+    if ending == ".csv":
+        back = pd.read_csv(path)
+        assert back["name"].tolist() == ["A", "B"]
+        assert "the_geom_webmercator" not in back
+    elif ending == ".svg":
+        assert b"<svg" in path.read_bytes()
+    else:
+        back = gpd.read_file(path)
+        assert set(back.geometry.to_wkt()) == {"POINT (20 10.5)", "POINT (30 -10)"}
+
+
+def test_to_file_keeps_all_digits(credentials, tmp_path):
+    x = 1 / 3
+    frame = gpd.GeoDataFrame({"n": [1]}, geometry=gpd.points_from_xy([x], [x]), crs=4326)
+    path = frame.carto.to_table("t", credentials).to_file(tmp_path / "t.geojson")
+    assert gpd.read_file(path).geometry[0].x == pytest.approx(x, abs=1e-14)
+
+
+def test_a_file_that_fails_half_way_is_not_there(credentials, tmp_path):
+    query = "SELECT 1 / (3000 - i) AS a, NULL::geometry AS the_geom FROM generate_series(1, 5000) i"
+    with pytest.raises(cfl.SQLError, match="division by zero"):
+        cfl.Client(credentials).sql.send_to_file(query, tmp_path / "t.geojson", format="geojson")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_to_file_without_a_format(dataset, tmp_path):
+    for ending in ("xyz", "shp"):
+        with pytest.raises(ValueError, match=rf"places\.{ending}"):
+            dataset.to_file(tmp_path / f"places.{ending}")
+    assert dataset.to_file(tmp_path / "places.xyz", format="csv").exists()
+
+
+def test_keys(dataset, credentials):
+    keys = cfl.Client(credentials).api_keys
+    key = keys.create("reader", tables={"public.places": "r"}, list_tables=True)
+    assert (key.kind, key.tables[0].permissions, key.create_in, key.lists_tables) == ("regular", ("select",), (), True)
+    assert key.token not in repr(key)
+    reader = cfl.Credentials("tester", key.token, base_url=credentials.base_url)
+    assert len(cfl.read_carto("places", reader)) == 2
+    with pytest.raises(cfl.PermissionDenied):
+        cfl.to_carto(FRAME, "places", reader, if_exists="append")
+    assert [found.name for found in keys.list()] == ["Master", "Default public", "reader"]
+    assert cfl.Client(reader).api_keys.list() == [keys.get("reader")]
+    new = keys.regenerate("reader")
+    assert new.token != key.token
+    with pytest.raises(cfl.AuthenticationError):
+        cfl.read_carto("places", reader)
+    keys.delete("reader")
+    with pytest.raises(cfl.NotFound):
+        keys.get("reader")
+    with pytest.raises(ValueError, match="'x'"):
+        keys.create("bad", tables={"places": "x"})
+    with pytest.raises(cfl.PermissionDenied, match="creating API keys takes the master key"):
+        cfl.Client(cfl.Credentials("tester", base_url=credentials.base_url)).api_keys.create("more")
+
+
+def test_a_key_made_for_writing_writes(dataset, credentials):
+    key = cfl.Client(credentials).api_keys.create("writer", tables={"places": "rw"}, create_tables=True)
+    writer = cfl.Credentials("tester", key.token, base_url=credentials.base_url)
+    cfl.to_carto(FRAME, "places", writer, if_exists="append")
+    cfl.to_carto(FRAME, "places", writer, if_exists="replace")
+    cfl.to_carto(FRAME, "fresh", writer)
+    assert cfl.list_tables(credentials) == ["fresh", "places"]

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import suppress
+from decimal import Decimal
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import shapely
+
+from cartoframes_lite._codec.copybinary import encode
+from cartoframes_lite.errors import ConversionError
+from cartoframes_lite.write import payload as module
+from cartoframes_lite.write.payload import (
+    Payload,
+    conform,
+    prepare,
+    require_geometry,
+    with_any_digits,
+    with_carto_columns,
+)
+
+POINTS = gpd.GeoSeries([shapely.Point(1, 2), None], crs=4326)
+
+
+def rows(payload: Payload) -> list[dict[str, object]]:
+    return [row for batch in payload.batches() for row in batch.to_pylist()]
+
+
+def test_columns_are_named_typed_and_in_order():
+    frame = gpd.GeoDataFrame({"B b": [1, 2], "a": ["x", None]}, geometry=POINTS)
+    payload = prepare(frame)
+    assert [(column.name, column.final_type) for column in payload.columns] == [
+        ("b_b", "bigint"),
+        ("a", "text"),
+        ("the_geom", "geometry(Geometry,4326)"),
+    ]
+    assert payload.rows == 2
+
+
+def test_carto_columns_come_first_and_are_computed():
+    payload = with_carto_columns(prepare(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS)), 11)
+    assert payload.names == ["cartodb_id", "the_geom", "the_geom_webmercator", "a"]
+    first, second = rows(payload)
+    assert (first["cartodb_id"], second["cartodb_id"]) == (11, 12)
+    metres = shapely.from_wkb(first["the_geom_webmercator"])
+    assert shapely.get_srid(metres) == 3857
+    assert metres.x == pytest.approx(111_319.49079)
+    assert second["the_geom"] is None
+    assert second["the_geom_webmercator"] is None
+
+
+def test_ids_of_the_frame_are_kept_as_bigint():
+    payload = with_carto_columns(prepare(pd.DataFrame({"cartodb_id": np.array([7, 5], "int16")})), 1)
+    assert payload.columns[0].final_type == "bigint"
+    assert [row["cartodb_id"] for row in rows(payload)] == [7, 5]
+
+
+@pytest.mark.parametrize(("large", "batches"), [(2, 5), (100, 1)])
+def test_batches_have_a_bounded_number_of_rows(large, batches, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH_ROWS", large)
+    payload = prepare(pd.DataFrame({"a": range(10)}))
+    assert len(list(payload.batches())) == batches
+    assert [row["a"] for row in rows(payload)] == list(range(10))
+
+
+def test_repeated_index_labels_do_not_mix_rows():
+    assert rows(prepare(pd.DataFrame({"a": [1, 2, 3]}, index=[0, 0, 1]))) == [{"a": 1}, {"a": 2}, {"a": 3}]
+
+
+def test_fewer_names_than_levels_of_the_index():
+    frame = pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_tuples([(1, 2)]))
+    with pytest.raises(ConversionError, match=r"fewer names than the index has levels \(2\)"):
+        prepare(frame, index=True, index_label="x")
+
+
+def test_the_geometry_and_another_column_named_the_geom():
+    frame = gpd.GeoDataFrame({"the_geom": [1, 2]}, geometry=POINTS)
+    with pytest.raises(ConversionError, match=r"'geometry' \(the geometry\) and 'the_geom'"):
+        prepare(frame)
+
+
+def test_the_geom_of_a_carto_table_is_a_geometry():
+    with pytest.raises(ConversionError, match="'the_geom' is text and not a geometry"):
+        require_geometry(prepare(pd.DataFrame({"the_geom": ["POINT (0 0)"]})))
+    require_geometry(prepare(pd.DataFrame({"a": [1]})))
+    require_geometry(prepare(gpd.GeoDataFrame(geometry=POINTS)))
+
+
+def test_a_crs_without_a_way_to_longitudes():
+    local = POINTS.set_crs('LOCAL_CS["x",UNIT["m",1]]', allow_override=True)
+    with pytest.raises(ConversionError, match="cannot be reprojected"):
+        prepare(gpd.GeoDataFrame(geometry=local))
+
+
+def test_geometries_of_a_later_frame_are_in_the_crs_of_the_first():
+    def frame(crs):
+        return gpd.GeoDataFrame({"other": POINTS.set_crs(crs, allow_override=True)}, geometry=POINTS)
+
+    first = prepare(frame(4326))
+    with suppress(ConversionError):
+        later = conform(prepare(frame(3857)), first)
+        assert [column.sql_type for column in later.columns] == [column.sql_type for column in first.columns]
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64 - 1])
+def test_ids_that_are_no_bigint(value):
+    with pytest.raises(ConversionError, match="must hold whole numbers"):
+        prepare(pd.DataFrame({"cartodb_id": np.array([value], "uint64")}))
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_attrs_may_be_of_any_depth(loop):
+    deep = []
+    for _ in range(10_000):
+        deep = [deep]
+    if loop:
+        deep.append(deep)
+    frame = gpd.GeoDataFrame({"a": [1, 2], "b": pd.Categorical(["x", "y"])}, geometry=POINTS)
+    frame.attrs["deep"] = deep
+    assert prepare(frame, index=True).names == ["index", "a", "b", "the_geom"]
+
+
+@pytest.mark.parametrize("label", ["\ud800", "a\udfff"])
+def test_labels_that_are_no_unicode(label):
+    with pytest.raises(ConversionError, match=r"'.*ud.*' has a lone surrogate"):
+        prepare(pd.DataFrame([[1]], columns=pd.Index([label], dtype=object)))
+
+
+def test_rows_without_columns_are_sent():
+    payload = prepare(pd.DataFrame(index=range(3)))
+    stream = b"".join(encode(payload.batches(), payload.schema()))
+    assert stream[19:] == bytes(2 * 3) + b"\xff\xff"
+
+
+def test_later_decimals_in_lists():
+    first = with_any_digits(prepare(pd.DataFrame({"a": [[Decimal("1.5")]]})))
+    later = conform(prepare(pd.DataFrame({"a": [[Decimal("100.125"), None]]})), first)
+    assert (first.columns[0].staged_type, first.columns[0].final_type) == ("text[]", "numeric[]")
+    assert rows(later) == [{"a": ["100.125", None]}]
+
+
+def test_a_later_float_among_decimals_keeps_all_digits():
+    first = with_any_digits(prepare(pd.DataFrame({"a": [Decimal("1.5")]})))
+    later = conform(prepare(pd.DataFrame({"a": np.array([0.1], "f4")})), first)
+    assert rows(later) == [{"a": "0.10000000149011612"}]
+
+
+def test_a_later_frame_of_another_dimension():
+    first = prepare(gpd.GeoDataFrame(geometry=POINTS))
+    with pytest.raises(ConversionError, match="force_2d"):
+        conform(prepare(gpd.GeoDataFrame(geometry=POINTS.force_3d())), first)
+
+
+def test_a_later_frame_may_have_its_columns_in_another_order():
+    first = prepare(pd.DataFrame({"a": [1], "b": ["x"]}))
+    assert rows(conform(prepare(pd.DataFrame({"b": ["y"], "a": [2]})), first)) == [{"a": 2, "b": "y"}]
+
+
+def test_a_later_frame_may_have_decimals_with_more_digits():
+    first = with_any_digits(prepare(pd.DataFrame({"a": [Decimal("1.5")]})))
+    later = conform(prepare(pd.DataFrame({"a": [Decimal("100000.12345")]})), first)
+    assert (first.columns[0].staged_type, first.columns[0].final_type) == ("text", "numeric")
+    assert rows(first) + rows(later) == [{"a": "1.5"}, {"a": "100000.12345"}]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "values"),
+    [([1], [2.0, None], [2, None]), ([1.5], [2], [2.0]), (["x"], [None], [None]), ([[1]], [None], [None])],
+)
+def test_what_fits_the_first_frame(first, later, values):
+    model = prepare(pd.DataFrame({"a": first}))
+    assert [row["a"] for row in rows(conform(prepare(pd.DataFrame({"a": later})), model))] == values
+
+
+MOMENT = dt.datetime(2020, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ([1], [1.5]),
+        ([1], ["x"]),
+        (["x"], [1]),
+        ([1], [[1]]),
+        ([1], [1e300]),
+        ([1], [True]),
+        (np.array([1], "f4"), [1e300]),
+        (np.array([1], "f4"), [0.1]),
+        (np.array([1], "f2"), [0.1]),
+        ([1.5], [Decimal("0.1")]),
+        ([1.5], [2**53 + 1]),
+        ([1.5], [2**70 + 1]),
+        ([1], [2**70]),
+        ([1], [Decimal("1.5")]),
+        ([[1]], [[1.5]]),
+        ([[0.5]], [[2**53 + 1]]),
+        ([[0.5]], [[Decimal("0.1")]]),
+        ([MOMENT], [MOMENT.replace(tzinfo=dt.UTC)]),
+        ([MOMENT.replace(tzinfo=dt.UTC)], [MOMENT]),
+        ([MOMENT], [MOMENT.date()]),
+        ([{"a": 1}], [[1]]),
+        (["x"], [b"x"]),
+    ],
+)
+def test_what_does_not_fit_the_first_frame(first, later):
+    model = prepare(pd.DataFrame({"a": first}))
+    with pytest.raises(ConversionError, match="column 'a' of a later frame"):
+        conform(prepare(pd.DataFrame({"a": later})), model)
+
+
+def test_the_schema_has_binary_geometries():
+    schema = prepare(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS)).schema()
+    assert schema.types == [pa.int64(), pa.large_binary()]
+
+
+def test_more_columns_than_a_table_has_are_refused():
+    frame = pd.DataFrame([range(1600)])
+    with pytest.raises(ConversionError, match="1,603 columns"):
+        with_carto_columns(prepare(frame), 1)
+    with pytest.raises(ConversionError, match="1,601 columns"):
+        prepare(frame.assign(more=1))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "message"),
+    [
+        ("geometry(Point,3857)", ConversionError, "the_geom is always in EPSG:4326"),
+        ("geometry(Polygon,4326)", ConversionError, "a Point in row 0"),
+        ("geometry(PointM,4326)", ConversionError, "no M values"),
+        ("geometry(PointZ,4326)", ConversionError, "2-D in the frame"),
+        ("geometry(Nothing,4326)", ValueError, "no type of geometries"),
+        ("text", ConversionError, "dtype asks for text"),
+        ("serial", ValueError, "use 'integer'"),
+    ],
+)
+def test_types_that_geometries_do_not_fit_are_refused(wanted, error, message):
+    with pytest.raises(error, match=message):
+        prepare(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS), dtype={"geometry": wanted})
+
+
+def test_types_that_geometries_fit_are_kept():
+    frame = gpd.GeoDataFrame({"more": POINTS.to_crs(3857)}, geometry=POINTS)
+    wanted = {"geometry": "geometry(Point,4326)", "more": "geometry(Point,3857)"}
+    payload = prepare(frame, dtype=wanted)
+    assert sorted(column.final_type for column in payload.columns) == sorted(wanted.values())
+    require_geometry(payload)
+    for other in ("geometry", "geography(Point,4326)"):
+        with pytest.raises(ConversionError, match="declares EPSG:4326"):
+            require_geometry(prepare(frame, dtype={"geometry": other}))

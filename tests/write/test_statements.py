@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+
+from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite.read.source import copy_out
+from cartoframes_lite.write.cartodbfy_sql import set_sequence
+from cartoframes_lite.write.existing_table import ExistingTable
+from cartoframes_lite.write.payload import prepare, with_carto_columns
+from cartoframes_lite.write.publishing_sql import Staged, publish_into, publish_new
+from cartoframes_lite.write.staging_sql import create_staging, publication_state
+from cartoframes_lite.write.statements import copy_in
+
+HOSTILE = 'a"; DROP TABLE b; --'
+QUOTED = '"a""; DROP TABLE b; --"'
+STAGED = Staged("staging", 16400, 1)
+EXISTING = ExistingTable(16401, "r", {}, (), (), (), False, False, True, 3, "signature")
+
+
+def test_reading_selects_the_sync_first_and_casts():
+    query = copy_out('"t"', [SourceColumn("n", "int4"), SourceColumn(HOSTILE, "mood")], bytes(range(8)), 5)
+    assert query == (
+        f"COPY (SELECT decode('0001020304050607', 'hex'), \"n\"::int4, {QUOTED}::text FROM \"t\" LIMIT 5)"
+        " TO STDOUT WITH (FORMAT binary)"
+    )
+
+
+def test_a_copy_in_begins_as_the_api_wants_it_and_is_short():
+    assert copy_in('"s"."t"') == 'COPY "s"."t" FROM STDIN WITH (FORMAT binary)'
+
+
+def test_a_staging_table_has_a_key_if_asked_for():
+    columns = with_carto_columns(prepare(pd.DataFrame({"a": [1]})), 1).columns
+    assert '"cartodb_id" bigserial PRIMARY KEY' in create_staging("public", "t", columns, with_primary_key=True)
+    assert '"cartodb_id" bigint,' in create_staging("public", "t", columns, with_primary_key=False)
+
+
+def test_a_new_table_has_the_types_that_were_chosen():
+    columns = prepare(pd.DataFrame({"a": ["1"]}), dtype={"a": "uuid"}).columns
+    text = publish_new("public", STAGED, "t", columns, cartodbfy=False)
+    assert 'ALTER TABLE "public"."staging" RENAME TO "t"' in text
+    assert 'ALTER TABLE "public"."t" ALTER COLUMN "a" TYPE uuid USING "a"::uuid' in text
+
+
+def test_names_with_a_dollar_tag_do_not_end_the_block():
+    columns = with_carto_columns(prepare(pd.DataFrame({"a": [1]})), 1).columns
+    text = publish_new("public", STAGED, "x$block$y", columns, cartodbfy=True)
+    assert re.search(r";\nDO (\$block_\$)\n.*\1;\nSELECT", text, re.DOTALL)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_rows_move_from_a_locked_staging_table_that_becomes_the_receipt(replace):
+    columns = prepare(pd.DataFrame({"a": [1]})).columns
+    text = publish_into("public", STAGED, HOSTILE, columns, EXISTING, replace=replace)
+    target = f'"public".{QUOTED}'
+    steps = [
+        'LOCK TABLE "public"."staging" IN EXCLUSIVE MODE',
+        f"LOCK TABLE {target} IN {'SHARE ROW' if replace else 'ROW'} EXCLUSIVE MODE",
+        *([f"DELETE FROM ONLY {target}"] if replace else []),
+        f'INSERT INTO {target} ("a") SELECT "a" FROM "public"."staging"',
+        'ALTER TABLE "public"."staging" RENAME TO "staging_published"',
+    ]
+    places = [text.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_ids_move_the_sequence():
+    columns = prepare(pd.DataFrame({"cartodb_id": [1]})).columns
+    assert set_sequence("public", "t") in publish_into("public", STAGED, "t", columns, EXISTING, replace=False)
+
+
+def test_columns_that_go_and_come():
+    columns = prepare(pd.DataFrame({"a": [1]})).columns
+    arguments = {"replace": True, "drop": ["the_geom", "b"], "add": columns}
+    text = publish_into("public", STAGED, "t", columns, EXISTING, **arguments)
+    assert 'ALTER TABLE "public"."t" DROP COLUMN "the_geom", DROP COLUMN "b", ADD COLUMN "a" bigint' in text
+    assert "DROP TRIGGER IF EXISTS update_the_geom_webmercator_trigger" in text
+
+
+@pytest.mark.parametrize("withdraw", [False, True])
+def test_the_question_waits_for_a_transaction_at_work(withdraw):
+    text = publication_state("public", "s", 16400, withdraw=withdraw)
+    assert 'LOCK TABLE "public"."s" IN ROW SHARE MODE' in text
+    assert ('DROP TABLE "public"."s"' in text) is withdraw
