@@ -137,6 +137,7 @@ class Dataset:
     __slots__ = ("_credentials", "_name")
 
     def __init__(self, name: str, credentials: Credentials | None = None) -> None:
+        split_schema(name)
         self._name, self._credentials = name, credentials
 
     @property
