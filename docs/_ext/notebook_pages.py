@@ -10,7 +10,7 @@ from sphinx.config import Config
 
 _INDEX = """# Notebooks
 
-Each runs offline, on a server that it starts itself; its outputs are those of the run that was committed.
+Each notebook runs offline, on an embedded server. The outputs are stored in the repository and checked by the tests.
 
 ```{{toctree}}
 :maxdepth: 1
