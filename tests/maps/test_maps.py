@@ -97,7 +97,7 @@ WRONG_PICTURES = [
 def test_a_picture_that_cannot_be_is_refused_before_any_request(wrong):
     nobody = cfl.Credentials("tester", base_url="http://127.0.0.1:9/user/tester")
     arguments = {"width": 10, "height": 10, "center": (0, 0), "zoom": 0} | wrong
-    with pytest.raises(ValueError, match=r"must be|give either|a box is"):
+    with pytest.raises(ValueError, match=r"must be|pass either"):
         cfl.AnonymousMap(cfl.Layer("squares"), nobody).static_image(**arguments)
 
 
