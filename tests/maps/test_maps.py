@@ -245,7 +245,7 @@ def test_maps_of_frames(credentials):
     assert shown.attributes(0, 2) == {"name": "east", "n": 100}
     with pytest.raises(cfl.CartoError, match="not read from a table"):
         gpd.GeoDataFrame(geometry=[], crs=4326).carto.map()
-    with pytest.raises(ValueError, match="leave color_by"):
+    with pytest.raises(ValueError, match="not both"):
         frame.carto.map("#layer {}", color_by="n")
 
 
