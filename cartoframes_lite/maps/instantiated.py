@@ -191,10 +191,10 @@ class MapRequests:
             If there is no such feature.
         """
         path = f"{layer}/attributes/{feature_id}"
-        found: dict[str, Any] = self._send_or_renew(
+        attributes: dict[str, Any] = self._send_or_renew(
             lambda group: self._client.maps.read(f"{group.id}/{path}", self._token)
         )
-        return found
+        return attributes
 
     def dataview(
         self,
@@ -347,10 +347,10 @@ def _finite_floats(values: Any) -> list[float] | None:
     """Return finite numbers as floats; None if any value is something else."""
     try:
         items = list(values)
-        found = [float(value) for value in items if not isinstance(value, bool | np.bool_ | str | bytes)]
+        numbers = [float(value) for value in items if not isinstance(value, bool | np.bool_ | str | bytes)]
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if len(found) == len(items) and all(map(math.isfinite, found)) else None
+    return numbers if len(numbers) == len(items) and all(map(math.isfinite, numbers)) else None
 
 
 def check_bbox(bbox: Any) -> BBox:
@@ -501,5 +501,5 @@ class InstantiatedMap(MapRequests):
             image = self._static_image_of(self._view())
             reason = str(error) if isinstance(error, token_maps.PlaceholderMarkError) else _MASTER_KEY_REQUIRED
             html = f"<p>{escape(reason)}. Showing a static image.</p>{image_element(image) if image else ''}"
-        shown = {"text/plain": repr(self), "text/html": html}
-        return shown | ({"image/png": b64encode(image).decode()} if image else {})
+        bundle = {"text/plain": repr(self), "text/html": html}
+        return bundle | ({"image/png": b64encode(image).decode()} if image else {})

@@ -104,11 +104,11 @@ class Layer:
 
     def _style(self, client: Client) -> Style:
         """Compose a style for the geometry type of the first row that has a geometry, and the columns."""
-        found = client.sql.rows(
+        rows = client.sql.rows(
             f"SELECT ST_Dimension(the_geom_webmercator) AS d FROM ({self.sql}\n) AS source"
             " WHERE the_geom_webmercator IS NOT NULL LIMIT 1"
         )
-        kind: Kind = _KINDS[int(found[0]["d"])] if found else "point"
+        kind: Kind = _KINDS[int(rows[0]["d"])] if rows else "point"
         style = default_style(kind)
         if self.color_by is not None:
             style += color_by_column(client, self.sql, self.color_by, kind)

@@ -116,8 +116,8 @@ def size_by_column(client: Client, query: str, column: str) -> Style:
     rules += [
         f"[{_SIZE} > {below!r}] {{ marker-width: {width}; }}" for below, width in zip(tops, _WIDTHS[1:], strict=False)
     ]
-    shown = list(zip(tops, _WIDTHS, strict=True))[::-3] if maximum else []
-    legend = [LegendItem(_OTHER_COLOR, _format_number(top), column, width) for top, width in shown]
+    labeled = list(zip(tops, _WIDTHS, strict=True))[::-3] if maximum else []
+    legend = [LegendItem(_OTHER_COLOR, _format_number(top), column, width) for top, width in labeled]
     return Style(rules, [f"{number} AS {_SIZE}"], legend)
 
 

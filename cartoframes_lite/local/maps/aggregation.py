@@ -199,22 +199,24 @@ def _having(aggregation: Aggregation, aggregates: Mapping[str, sql.Composable]) 
 
 def _conditions(value: sql.Composable, condition: Mapping[str, Any]) -> list[sql.Composable]:
     """Return the SQL conditions of a filter."""
-    found: list[sql.Composable] = []
+    conditions: list[sql.Composable] = []
     for operator, operand in condition.items():
         if operator in ("in", "not_in"):
             items = sql.SQL(", ").join(map(sql.Literal, _as_list(operand)))
-            found.append(sql.SQL("{} {} ({})").format(value, statement(operator.replace("_", " ")), items))
+            conditions.append(sql.SQL("{} {} ({})").format(value, statement(operator.replace("_", " ")), items))
         else:
-            found.append(sql.SQL("{} {} {}").format(value, statement(_COMPARISONS[operator]), sql.Literal(operand)))
-    return found
+            conditions.append(
+                sql.SQL("{} {} {}").format(value, statement(_COMPARISONS[operator]), sql.Literal(operand))
+            )
+    return conditions
 
 
 def _object_items(content: Mapping[str, Any], name: str, layer: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     """Return the items of an option that must be an object."""
-    found = content.get(name) or {}
-    if not isinstance(found, Mapping):
+    option = content.get(name) or {}
+    if not isinstance(option, Mapping):
         raise _layer_error(f"Invalid {name}, should be an object", layer)
-    return found.items()
+    return option.items()
 
 
 def _column(item: Any, layer: Mapping[str, Any]) -> tuple[str, str]:

@@ -36,13 +36,12 @@ async def read_attributes(session: Session, group: Layergroup, layer_name: str, 
         key=sql.Identifier(layer.attributes.id),
         value=_value(feature.replace("\0", "")),
     )
-    found = await rows(session, query)
-    if not found or any(row != found[0] for row in found):
-        message = (
-            f"Multiple features ({len(found)}) identified by '{layer.attributes.id}' = {feature} in layer {layer_name}"
-        )
-        raise MapError(message, status=400 if found else 404)
-    return found[0]
+    matches = await rows(session, query)
+    if not matches or any(row != matches[0] for row in matches):
+        condition = f"'{layer.attributes.id}' = {feature}"
+        message = f"Multiple features ({len(matches)}) identified by {condition} in layer {layer_name}"
+        raise MapError(message, status=400 if matches else 404)
+    return matches[0]
 
 
 def _value(feature: str) -> sql.Composable:

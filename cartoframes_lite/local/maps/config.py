@@ -254,7 +254,7 @@ def _is_vector(item: Any) -> bool:
 
 
 def _object(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = content.get(name) or {}
-    if not isinstance(found, Mapping):
+    value = content.get(name) or {}
+    if not isinstance(value, Mapping):
         raise MapError(f"`{name}` must be an object")
-    return found
+    return value

@@ -82,5 +82,5 @@ def _status(message: str) -> int:
 
 def _reports_missing_function(line: str) -> bool:
     """Return whether a line of a message reports a missing function."""
-    _, found, rest = line.partition("function ")
-    return bool(found) and " does not exist" in rest
+    _, separator, rest = line.partition("function ")
+    return bool(separator) and " does not exist" in rest

@@ -116,8 +116,8 @@ async def _is_aggregated(session: Session, options: aggregation.Aggregation, tex
     query = sql.SQL(
         "SELECT GeometryType({geometry}) AS type FROM {source} AS cdbq WHERE {geometry} IS NOT NULL LIMIT 1"
     )
-    found = await rows(session, query.format(geometry=names([GEOMETRY_COLUMN]), source=subquery(text)))
-    return bool(found) and found[0]["type"] == "POINT"
+    geometry_types = await rows(session, query.format(geometry=names([GEOMETRY_COLUMN]), source=subquery(text)))
+    return bool(geometry_types) and geometry_types[0]["type"] == "POINT"
 
 
 async def last_updated(session: Session, tables: list[str]) -> datetime:

@@ -30,9 +30,9 @@ from cartoframes_lite.local.state import State
 _LIFETIME = timedelta(hours=2)
 _REINSPECT_AFTER = timedelta(minutes=1)
 _MAX_MAPS = 10_000
-_MOST_BYTES = 128 * 1024 * 1024
+_MAX_BYTES = 128 * 1024 * 1024
 _BYTES_PER_CHARACTER, _RULE_BYTES = 8, 500  # memory per character of the JSON, and per style rule or part of one
-_NEVER = datetime.fromtimestamp(0, UTC)
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(slots=True)
@@ -59,8 +59,8 @@ class Layergroup:
     inspected: tuple[InspectedLayer, ...]
     tables: tuple[str, ...]
     template: Template | None = None
-    inspected_at: datetime = _NEVER
-    expires: datetime = _NEVER
+    inspected_at: datetime = _EPOCH
+    expires: datetime = _EPOCH
     size_bytes: int = 0
 
 
@@ -154,7 +154,7 @@ class Layergroups:
         group.expires = self._state.clock.now() + _LIFETIME
         self._known[group.id] = group
         self._bytes += group.size_bytes
-        while len(self._known) > _MAX_MAPS or (self._bytes > _MOST_BYTES and len(self._known) > 1):
+        while len(self._known) > _MAX_MAPS or (self._bytes > _MAX_BYTES and len(self._known) > 1):
             self.drop(next(iter(self._known)))
 
 

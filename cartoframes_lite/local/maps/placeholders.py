@@ -37,7 +37,7 @@ def escape_value(name: str, kind: Any, value: Any) -> str:
 
 def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     """Replace the placeholders in a text; undeclared ones remain."""
-    return _MARK.sub(lambda found: values.get(found[1], found[0]), text)
+    return _MARK.sub(lambda matched: values.get(matched[1], matched[0]), text)
 
 
 def style_of(styles: Any, index: int) -> Any:
@@ -51,10 +51,10 @@ def read_size(name: str, value: Any, values: Mapping[str, str]) -> Any:
     """Parse a buffer size: a number, or a str that starts with an integer."""
     if not isinstance(value, str):
         return value
-    found = _SIZE.match(fill_placeholders(value, values))
-    if found is None:
+    matched = _SIZE.match(fill_placeholders(value, values))
+    if matched is None:
         raise MapError(f'Buffer size of format "{name}" must be a number')
-    return int(found[1])
+    return int(matched[1])
 
 
 def is_number(value: Any) -> bool:

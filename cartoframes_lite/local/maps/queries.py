@@ -140,13 +140,13 @@ def _as_json(result: PGresult) -> list[dict[str, Any]]:
     """Convert the rows of a result to JSON values."""
     columns = Rows(result)
     times = {_name(result, index): index for index in range(result.nfields) if result.ftype(index) in TIME_OIDS}
-    found = []
+    decoded = []
     for row in range(result.ntuples):
         values = json.loads(columns.object(result, row))
         for name, index in times.items():
             values[name] = _with_milliseconds(values[name], result.get_value(row, index))
-        found.append(values)
-    return found
+        decoded.append(values)
+    return decoded
 
 
 async def columns_of(session: Session, source: sql.Composable) -> list[Column]:

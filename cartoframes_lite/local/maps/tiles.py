@@ -184,18 +184,18 @@ async def _render(
     kind : {"png", "jpeg"}
     """
     background: str | None = None
-    drawn: list[rendering.RenderedLayer] = []
+    rendered_layers: list[rendering.RenderedLayer] = []
     by_index = {inspected.layer.index: inspected for inspected in group.inspected}
     for layer in layers:
         inspected = by_index.get(layer.index)
         if layer.kind == "plain":  # covers the layers below
-            background, drawn = str(layer.options.get("color") or "") or background, []
+            background, rendered_layers = str(layer.options.get("color") or "") or background, []
         elif inspected is not None and inspected.style is not None:
-            drawn.append(rendering.RenderedLayer(inspected.style, _rows_of(session, inspected, view, ())))
+            rendered_layers.append(rendering.RenderedLayer(inspected.style, _rows_of(session, inspected, view, ())))
     buffer = int(group.config.buffer_sizes.get("png", _IMAGE_BUFFER_PIXELS))
     render = partial(rendering.render, scale=scale, zoom=view.zoom, background=background, format=kind, buffer=buffer)
     try:
-        return await run_in_threadpool(render, drawn, view.box, view.width, view.height)
+        return await run_in_threadpool(render, rendered_layers, view.box, view.width, view.height)
     except rendering.RenderingError as error:
         raise _map_error(error) from error
 
@@ -207,11 +207,11 @@ async def _render_grid(session: Session, group: Layergroup, layer: MapLayer, zxy
     view = Viewport(tile_box(*zxy), zxy[0], TILE_PIXELS, TILE_PIXELS)
     drawable = {column.name: column.type_oid for column in inspected.drawable_columns}
     known = [name for name in layer.interactivity if name in drawable]
-    drawn = rendering.RenderedLayer(inspected.style, _rows_of(session, inspected, view, (_GRID_KEY, *known)))
+    rendered_layer = rendering.RenderedLayer(inspected.style, _rows_of(session, inspected, view, (_GRID_KEY, *known)))
     fields = sorted(set(layer.interactivity))
     render = partial(rendering.grid, zoom=view.zoom, fields=fields, key=_GRID_KEY)
     try:
-        content = await run_in_threadpool(render, drawn, view.box)
+        content = await run_in_threadpool(render, rendered_layer, view.box)
     except rendering.RenderingError as error:
         raise _map_error(error) from error
     numbers = [name for name in known if drawable[name] in NUMBER_OIDS]
@@ -239,11 +239,11 @@ def _rows_of(
 
     async def fetch(box: Box) -> list[tuple[bytes, dict[str, Any]]]:
         result = await read(session, _rows_query(inspected, columns, box, resolution), binary=True)
-        found = []
+        rows = []
         for row in range(result.ntuples):
             geometry, attributes = result.get_value(row, 0), result.get_value(row, 1)
-            found.append((geometry or b"", json.loads(attributes or b"{}")))
-        return found
+            rows.append((geometry or b"", json.loads(attributes or b"{}")))
+        return rows
 
     return lambda box: asyncio.run_coroutine_threadsafe(fetch(box), loop).result()
 
@@ -251,7 +251,7 @@ def _rows_of(
 def _rows_query(inspected: InspectedLayer, columns: Sequence[str], box: Box, resolution: float) -> str:
     """Return the query for the geometries and attributes in a box."""
     attributes: sql.Composable = sql.Literal("{}")
-    if columns:  # a row, since a function has at most 100 arguments
+    if columns:  # to_jsonb of a row, because functions have at most 100 arguments
         row = sql.SQL(", ").join(map(sql.Identifier, columns))
         attributes = sql.SQL("(SELECT to_jsonb(cdb_row)::text FROM (SELECT {}) AS cdb_row)").format(row)
     return (

@@ -151,12 +151,12 @@ async def _auto_unit(session: Session, times: sql.Composable) -> str:
     span = sql.SQL(
         "SELECT extract(epoch FROM max(instant) - min(instant))::float8 AS span FROM {} AS t WHERE isfinite(instant)"
     )
-    [found] = await rows(session, span.format(times))
-    if found["span"] is None:
+    [row] = await rows(session, span.format(times))
+    if row["span"] is None:
         return "day"
-    days = math.floor(found["span"] / 86400)
+    days = math.floor(row["span"] / 86400)
     sizes: dict[str, float] = {unit: round(days / length) for unit, length in _DAYS.items()}
-    sizes |= {"day": days, "hour": math.floor(found["span"] / 3600), "minute": math.floor(found["span"] / 60)}
-    sizes["second"] = found["span"]
+    sizes |= {"day": days, "hour": math.floor(row["span"] / 3600), "minute": math.floor(row["span"] / 60)}
+    sizes["second"] = row["span"]
     fitting = {unit: size for unit, size in sizes.items() if size <= _MAX_AUTO_BINS}
     return max(fitting, key=lambda unit: fitting[unit], default="day")

@@ -67,8 +67,8 @@ async def tile_response(
             tile = await tiles.png(group, layers, zxy, role, scale=scale)
             return Response(tile, 200, {"Content-Type": "image/png"})
         case "grid.json":
-            drawn = [layer for layer in layers if layer.kind == "mapnik"]
-            interactive = [layer for layer in drawn if layer.interactivity] or drawn
+            with_query = [layer for layer in layers if layer.kind == "mapnik"]
+            interactive = [layer for layer in with_query if layer.interactivity] or with_query
             if not interactive:
                 raise MapError("Tileset has no interactivity", status=400)
             tile = await tiles.grid(group, interactive[0], zxy, role)

@@ -39,22 +39,22 @@ def routes(state: State, authenticator: MapsAuthenticator, layergroups: Layergro
     async def get_attributes(maps_request: MapsRequest) -> Response:
         group, role = await authenticator.open(maps_request)
         async with sessions.open(role) as session:
-            found = await attributes.read_attributes(
+            result = await attributes.read_attributes(
                 session, group, maps_request.text("layer"), maps_request.text("feature")
             )
-        return json_response(maps_request, found)
+        return json_response(maps_request, result)
 
     async def get_dataview(maps_request: MapsRequest) -> Response:
         group, role = await authenticator.open(maps_request)
         async with sessions.open(role) as session:
-            found = await dataviews.evaluate(session, group.config, maps_request.text("dataview"), maps_request.query)
-        return json_response(maps_request, found)
+            result = await dataviews.evaluate(session, group.config, maps_request.text("dataview"), maps_request.query)
+        return json_response(maps_request, result)
 
     async def search_dataview(maps_request: MapsRequest) -> Response:
         group, role = await authenticator.open(maps_request)
         async with sessions.open(role) as session:
-            found = await dataviews.search(session, group.config, maps_request.text("dataview"), maps_request.query)
-        return json_response(maps_request, found)
+            result = await dataviews.search(session, group.config, maps_request.text("dataview"), maps_request.query)
+        return json_response(maps_request, result)
 
     async def get_node(maps_request: MapsRequest) -> Response:
         group, _ = await authenticator.open(maps_request)
@@ -65,8 +65,8 @@ def routes(state: State, authenticator: MapsAuthenticator, layergroups: Layergro
         group, role = await authenticator.open(maps_request)
         cluster = maps_request.text("layer"), maps_request.text("z"), maps_request.text("feature")
         async with sessions.open(role) as session:
-            found = await clusters.read_cluster(session, group, *cluster)
-        return json_response(maps_request, found)
+            result = await clusters.read_cluster(session, group, *cluster)
+        return json_response(maps_request, result)
 
     return [
         handler.route("", GET=("anonymous", instantiate), POST=("anonymous", instantiate)),
@@ -86,8 +86,8 @@ def read_filters(maps_request: MapsRequest) -> Mapping[str, Any]:
         content = parse_json(str(maps_request.query["filters"]))
     except JSONInputError:
         raise MapError("Invalid filters parameter, should be a valid JSON") from None
-    found = content.get("dataviews") if isinstance(content, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+    filters = content.get("dataviews") if isinstance(content, Mapping) else None
+    return filters if isinstance(filters, Mapping) else {}
 
 
 def _config_parameter(maps_request: MapsRequest, missing: str) -> Any:

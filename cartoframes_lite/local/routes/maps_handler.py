@@ -94,10 +94,10 @@ def json_response(maps_request: MapsRequest, content: Any) -> Response:
     return _text_response(body, 200, str(maps_request.query.get("callback") or ""))
 
 
-def require_json(maps_request: MapsRequest, what: str = "POST data") -> None:
+def require_json(maps_request: MapsRequest, subject: str = "POST data") -> None:
     """Raise MapError if the content type of a POST or PUT request is not JSON."""
     if maps_request.request.method in ("POST", "PUT") and not _is_json(maps_request.request):
-        raise MapError(f"{what} must be of type application/json")
+        raise MapError(f"{subject} must be of type application/json")
 
 
 def base_url(maps_request: MapsRequest, user: str) -> str:

@@ -105,10 +105,10 @@ async def open_template(state: State, templates: Templates, maps_request: MapsRe
 def read_parameters(maps_request: MapsRequest) -> Mapping[str, Any]:
     """Parse the values of placeholders in the query string."""
     try:
-        found = parse_json(str(maps_request.query.get("config") or "{}"))
+        parameters = parse_json(str(maps_request.query.get("config") or "{}"))
     except JSONInputError:
         raise MapError("Invalid config parameter, should be a valid JSON") from None
-    return found if isinstance(found, Mapping) else {}
+    return parameters if isinstance(parameters, Mapping) else {}
 
 
 def _name(maps_request: MapsRequest) -> str:

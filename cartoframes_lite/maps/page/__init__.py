@@ -186,8 +186,8 @@ def image_element(picture: bytes, attributes: str = "") -> str:
 
 def _leaflet_layer(provider: TileProvider) -> dict[str, Any]:
     """Return URL and options of a basemap for Leaflet."""
-    kept = {"min_zoom": "minZoom", "max_zoom": "maxZoom", "subdomains": "subdomains"}
-    options = {kept[name]: value for name, value in provider.items() if name in kept}
+    leaflet_names = {"min_zoom": "minZoom", "max_zoom": "maxZoom", "subdomains": "subdomains"}
+    options = {leaflet_names[name]: value for name, value in provider.items() if name in leaflet_names}
     options["attribution"] = provider.get("html_attribution") or provider.get("attribution", "")
     # Leaflet replaces these placeholders; {r} becomes "@2x" on high-resolution screens.
     url = provider.build_url(x="{x}", y="{y}", z="{z}", scale_factor="{r}", fill_subdomain=False)

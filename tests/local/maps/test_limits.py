@@ -64,7 +64,7 @@ def test_a_body_without_a_length_is_not_kept(carto: LocalCarto) -> None:
 
 
 def test_maps_that_were_not_used_for_longest_go_first(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cartoframes_lite.local.maps.layergroups._MOST_BYTES", 3_000_000)
+    monkeypatch.setattr("cartoframes_lite.local.maps.layergroups._MAX_BYTES", 3_000_000)
 
     async def run() -> None:
         sessions = Sessions(state, read_only=True)

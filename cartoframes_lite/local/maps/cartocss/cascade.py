@@ -66,8 +66,8 @@ def resolve(source: Source, sheet: Block) -> Style:
     # Layers have no classes, so selectors with a class match nothing.
     matching = [one for one in flat if not any(element[0] in ".M" for element in one.selector.elements)]
     matching.sort(key=lambda one: one.specificity, reverse=True)
-    found = (evaluator.definition(one) for one in matching)
-    definitions = tuple(dict.fromkeys(one for one in found if one is not None))
+    converted = (evaluator.definition(one) for one in matching)
+    definitions = tuple(dict.fromkeys(one for one in converted if one is not None))
     evaluator.check_required(definitions)
     evaluator.raise_errors()
     return Style(definitions, background)
@@ -178,11 +178,11 @@ class _Evaluator:
         if key.startswith("@"):
             key = self._value(Declaration(key, key, condition.position, condition.position)).text.strip("[]")
         text = quoted(value.text) if value.kind == "string" else value.text
-        found = f"[{key}].match({text})" if condition.operator == "=~" else f"[{key}] {condition.operator} {text}"
-        if not is_expression(found):
+        expression = f"[{key}].match({text})" if condition.operator == "=~" else f"[{key}] {condition.operator} {text}"
+        if not is_expression(expression):
             code = f"[{condition.key}{condition.operator}{condition.value}]"
             raise self._source.error(condition.position, f"Invalid code: {code}")
-        return found
+        return expression
 
     def check_required(self, definitions: tuple[Definition, ...]) -> None:
         """Collect an error for a symbolizer that lacks a required property."""

@@ -142,7 +142,7 @@ def symbolizers(definitions: Sequence[Definition]) -> list[Symbolizer]:
 
 def _cascaded(settings: Iterable[Setting]) -> list[Setting]:
     """Keep the first setting of each property."""
-    kept: dict[tuple[str, str, str], Setting] = {}
+    by_property: dict[tuple[str, str, str], Setting] = {}
     for one in settings:
-        kept.setdefault((one.symbolizer, one.instance, one.attribute), one)
-    return list(kept.values())
+        by_property.setdefault((one.symbolizer, one.instance, one.attribute), one)
+    return list(by_property.values())

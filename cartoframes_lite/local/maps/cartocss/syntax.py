@@ -110,7 +110,7 @@ def read(text: str, *, name: str, layer: str) -> tuple[Source, Block]:
     if not text.strip():
         raise StyleError(f"{name}: CartoCSS is empty")
     if _INVALID_CHARACTER.search(text):
-        raise StyleError(f"{name}: CartoCSS has characters that cannot be written")
+        raise StyleError(f"{name}: CartoCSS contains NUL or surrogate characters")
     source = Source(name, _SEGMENT.sub(partial(_replace_layer, "#" + layer), text.replace("\r\n", "\n")))
     _check_braces(source)
     return source, _Parser(source).block()
@@ -135,8 +135,8 @@ def _braces(text: str) -> Iterator[str]:
     at = 0
     # Position up to which a mark is known to be unterminated, so that no text is scanned twice.
     unterminated: dict[str, int] = {}
-    while found := _MARK.search(text, at):
-        mark, at = found[0], found.end()
+    while matched := _MARK.search(text, at):
+        mark, at = matched[0], matched.end()
         if mark in "{}":
             yield mark
         elif at >= unterminated.get(mark, 0):
@@ -152,11 +152,11 @@ def _end_of(text: str, mark: str, at: int) -> int:
     if mark == "/*":
         end = text.find("*/", at)
         return end + 2 if end >= 0 else -len(text) - 1
-    found = _ENDS[mark].match(text, at)
-    assert found is not None  # every pattern matches the empty text
+    matched = _ENDS[mark].match(text, at)
+    assert matched is not None  # every pattern matches the empty text
     closing = {"url(": ")", "//": ""}.get(mark, mark)
-    is_closed = text[found.end() - 1 : found.end()] == closing and found.end() > at
-    return found.end() if is_closed or not closing else -found.end() - 1
+    is_closed = text[matched.end() - 1 : matched.end()] == closing and matched.end() > at
+    return matched.end() if is_closed or not closing else -matched.end() - 1
 
 
 class _Parser:
@@ -168,11 +168,11 @@ class _Parser:
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
         """Consume a match of the pattern and the following space; None if it does not match."""
-        found = pattern.match(self._source.text, self._at)
-        if found:
-            self._at = found.end()
+        matched = pattern.match(self._source.text, self._at)
+        if matched:
+            self._at = matched.end()
             self._skip_space()
-        return found
+        return matched
 
     def _skip_space(self) -> None:
         """Skip space and terminated comments."""
@@ -199,8 +199,8 @@ class _Parser:
             start = self._at
             inner = self._selectors()
             if not inner or self._source.text[self._at : self._at + 1] != "{":
-                found = _INVALID.match(self._source.text, start)
-                raise self._source.error(start, f"Invalid code: {found.group() if found else ''}")
+                matched = _INVALID.match(self._source.text, start)
+                raise self._source.error(start, f"Invalid code: {matched.group() if matched else ''}")
             self._at += 1
             read.blocks.append(self.block(inner, depth + 1))
             self._close()
@@ -233,14 +233,14 @@ class _Parser:
 
     def _selectors(self) -> tuple[Selector, ...]:
         """Parse selectors separated by commas."""
-        found = []
+        selectors = []
         while selector := self._selector():
-            found.append(selector)
+            selectors.append(selector)
             if self._source.text[self._at : self._at + 1] != ",":
                 break
             self._at += 1
             self._skip_space()
-        return tuple(found)
+        return tuple(selectors)
 
     def _selector(self) -> Selector | None:
         """Parse elements, conditions and the name of an attachment, in any order."""

@@ -109,10 +109,10 @@ class Values:
                 self._evaluated[declaration] = _Parser(self._source, declaration, self, depth).value()
             except StyleError as error:
                 self._evaluated[declaration] = error
-        found = self._evaluated[declaration]
-        if isinstance(found, StyleError):
-            raise found
-        return found
+        value = self._evaluated[declaration]
+        if isinstance(value, StyleError):
+            raise value
+        return value
 
     def variable(self, name: str) -> Declaration | None:
         """Return the declaration of a variable; None if there is none."""
@@ -138,9 +138,9 @@ class _Parser:
         return self._source.error(self._declaration.position, f"Invalid code: {code}")
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        found = pattern.match(self._text, self._at)
-        self._at = found.end() if found else self._at
-        return found
+        matched = pattern.match(self._text, self._at)
+        self._at = matched.end() if matched else self._at
+        return matched
 
     def _next_is(self, mark: str) -> bool:
         """Consume a mark, if it is next."""
@@ -176,14 +176,14 @@ class _Parser:
 
     def _sum(self) -> Value:
         result = self._product()
-        while found := self._take(_SUM):
-            result = self._operation(found.group(1), result, self._product())
+        while matched := self._take(_SUM):
+            result = self._operation(matched.group(1), result, self._product())
         return result
 
     def _product(self) -> Value:
         result = self._operand()
-        while found := self._take(_PRODUCT):
-            result = self._operation(found.group(1), result, self._operand())
+        while matched := self._take(_PRODUCT):
+            result = self._operation(matched.group(1), result, self._operand())
         return result
 
     def _operand(self) -> Value:
@@ -217,23 +217,23 @@ class _Parser:
 
     def _token(self) -> Value:
         start = self._next_position()
-        found = self._take(_TOKEN)
-        if not found:
+        matched = self._take(_TOKEN)
+        if not matched:
             raise self._invalid()
-        match found.lastgroup:
+        match matched.lastgroup:
             case "number" | "unit":
-                return _number_value(float(found["number"]), "%" if found["unit"] == "%" else "")
+                return _number_value(float(matched["number"]), "%" if matched["unit"] == "%" else "")
             case "hex":
-                return _color_value(from_hex(found["hex"]))
+                return _color_value(from_hex(matched["hex"]))
             case "double" | "single":
-                return Value("string", found["double"] or found["single"] or "")
+                return Value("string", matched["double"] or matched["single"] or "")
             case "field":
-                return Value("field", f"[{found['field']}]")
+                return Value("field", f"[{matched['field']}]")
             case "variable":
-                return self._variable(found["variable"], start)
+                return self._variable(matched["variable"], start)
             case "call":
-                return self._call(found["call"])
-        word = found["word"]
+                return self._call(matched["call"])
+        word = matched["word"]
         return _color_value(NAMES[word]) if word in NAMES else Value("keyword", word)
 
     def _variable(self, name: str, start: int) -> Value:
@@ -286,13 +286,13 @@ class _Parser:
 def _without_comments(text: str) -> str:
     """Replace comments by spaces of the same length, so that positions do not change."""
     parts, at = [], 0
-    while found := _COMMENT_START.search(text, at):
-        end = found.end()
-        if found[0] == "/*":
+    while matched := _COMMENT_START.search(text, at):
+        end = matched.end()
+        if matched[0] == "/*":
             end = text.find("*/", end) + 2
             if end < 2:  # unterminated comment
                 break
-        parts += [text[at : found.start()], " " * (end - found.start())]
+        parts += [text[at : matched.start()], " " * (end - matched.start())]
         at = end
     return "".join([*parts, text[at:]])
 
@@ -312,4 +312,4 @@ def _operand_text(value: Value) -> str:
 
 def quoted(text: str) -> str:
     """Return a CartoCSS string, with its backslash escapes, as a quoted string of Mapnik."""
-    return "'" + _ESCAPED.sub(lambda found: found.group(1) or r"\'", text) + "'"
+    return "'" + _ESCAPED.sub(lambda matched: matched.group(1) or r"\'", text) + "'"

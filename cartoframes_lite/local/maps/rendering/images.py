@@ -1,4 +1,4 @@
-"""Tiles and static pictures."""
+"""Rendering of layers into PNG and JPEG images."""
 
 from __future__ import annotations
 
