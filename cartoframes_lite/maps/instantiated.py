@@ -70,7 +70,7 @@ class MapRequests:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """Metadata of the layers, dataviews and analyses, as the Maps API returns it."""
+        """Metadata of layers, dataviews and analyses as returned by the Maps API, without the API key."""
         return self._layergroup().metadata
 
     def tile_url(
@@ -289,7 +289,7 @@ class MapRequests:
         numbers = [] if layer is None else list(layer) if isinstance(layer, Iterable) else [layer]
         known = len(group.metadata.get("layers", ()))
         if any(not 0 <= number < known for number in numbers):
-            raise ValueError(f"the map has layers 0 to {known - 1}, not {layer}")
+            raise ValueError(f"layer {layer} does not exist: the map has layers 0 to {known - 1}")
         layers = f"/{','.join(map(str, numbers))}" if numbers else ""
         scale = "@2x" if retina and format == "png" else ""
         secret = self._token | drop_none(api_key=self._credentials.api_key if self._needs_key() else None)
