@@ -1,4 +1,4 @@
-"""Maps of tables and queries: anonymous and named ones, their layers, and how they show in a notebook."""
+"""Maps of tables and queries: anonymous and named maps, their layers, and their display in notebooks."""
 
 from cartoframes_lite.maps.anonymous import AnonymousMap
 from cartoframes_lite.maps.instantiated import InstantiatedMap

@@ -1,4 +1,4 @@
-"""Maps: anonymous ones and named ones, and how they show themselves."""
+"""AnonymousMap: a map that is instantiated from a MapConfig."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, AuthenticationError, CartoError, NotFound, PermissionDenied, SQLError
 from cartoframes_lite.maps import token_maps
-from cartoframes_lite.maps.instantiated import BBox, InstantiatedMap, checked_box
+from cartoframes_lite.maps.instantiated import BBox, InstantiatedMap, check_bbox
 from cartoframes_lite.maps.layers import Layer
 from cartoframes_lite.maps.named import NAMED_PATH, NamedMap
 from cartoframes_lite.maps.page import Instantiation
@@ -23,25 +23,27 @@ from cartoframes_lite.maps.page.viewport import Viewport
 from cartoframes_lite.maps.styling import LegendItem
 
 _VERSION = "1.8.0"
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
 class AnonymousMap(InstantiatedMap):
-    """A map that is made of a configuration, and forgotten when nobody looks at it any more.
+    """A map of layers or of a MapConfig, which the server keeps only while it is in use.
 
-    In a notebook it shows itself. If that needs a key, because a table is private, a named map ``cfl_shown_...`` is
-    created until Python ends, and what the notebook holds is a token for it, never the key.
+    Notebooks display it as an interactive map. If the map is not public, because it has a private table, displaying it
+    creates a named map ``cfl_shown_...``, which is deleted when Python exits; the notebook then contains a token for
+    that named map, never the API key.
 
     Parameters
     ----------
     layers_or_config : Layer, list of Layer or mapping, or mapping
-        Layers, the lowest first, also as the API has them; or a whole MapConfig with ``layers``, ``dataviews`` ...
+        Layers from bottom to top, each a Layer or a layer of the Maps API; or a MapConfig with ``layers``,
+        ``dataviews`` ...
     credentials : Credentials, optional
-        Default: those of ``set_default_credentials``, else of the environment, else of the file.
+        Default: those of ``set_default_credentials``, else of the environment, else of the credentials file.
     bbox : tuple of (west, south, east, north), optional
-        What it shows first, in degrees. None: everything.
+        Initial view, in degrees. None: the extent of the data.
     basemap : TileProvider, optional
-        Shown below it.
+        Tiles below the map. None: no basemap.
 
     Examples
     --------
@@ -60,39 +62,41 @@ class AnonymousMap(InstantiatedMap):
         basemap: TileProvider | None = None,
     ) -> None:
         super().__init__(Client(credentials))
-        self._given = layers_or_config
-        self._written: tuple[dict[str, Any], list[LegendItem]] | None = None
+        self._layers_or_config = layers_or_config
+        self._built: tuple[dict[str, Any], list[LegendItem]] | None = None
         self._private: bool | None = None
-        self.bbox, self.basemap = None if bbox is None else checked_box(bbox), basemap
+        self.bbox, self.basemap = None if bbox is None else check_bbox(bbox), basemap
 
     def _instantiate(self, filters: Filters | None) -> Layergroup:
         return self._client.maps.instantiate(self._config, filters=filters)
 
     @property
     def legend(self) -> Sequence[LegendItem]:
-        """What its colors mean, from the lowest layer to the highest."""
-        return self._configured()[1]
+        """Legend of the colors and sizes, from the bottom layer to the top."""
+        return self._build()[1]
 
     @property
     def _config(self) -> dict[str, Any]:
-        return self._configured()[0]
+        return self._build()[0]
 
-    def _configured(self) -> tuple[dict[str, Any], list[LegendItem]]:
-        """Return the MapConfig and what its colors mean; it is written when it is first needed."""
-        if self._written is None:
+    def _build(self) -> tuple[dict[str, Any], list[LegendItem]]:
+        """Return the MapConfig and its legend, composed at the first call."""
+        if self._built is None:
             config: dict[str, Any] = {"version": _VERSION}
             legend: list[LegendItem] = []
-            if isinstance(self._given, Mapping):
-                config |= self._given
+            if isinstance(self._layers_or_config, Mapping):
+                config |= self._layers_or_config
             else:
-                layers = [self._given] if isinstance(self._given, Layer) else self._given
-                written = [layer.config(self._client) if isinstance(layer, Layer) else (layer, ()) for layer in layers]
-                config["layers"] = [dict(layer) for layer, _ in written]
-                legend = [item for _, items in written for item in items]
-            self._written = config, legend
-        return self._written
+                layers = (
+                    [self._layers_or_config] if isinstance(self._layers_or_config, Layer) else self._layers_or_config
+                )
+                built = [layer.config(self._client) if isinstance(layer, Layer) else (layer, ()) for layer in layers]
+                config["layers"] = [dict(layer) for layer, _ in built]
+                legend = [item for _, items in built for item in items]
+            self._built = config, legend
+        return self._built
 
-    def _known_layers(self) -> Sequence[Any]:
+    def _config_layers(self) -> Sequence[Any]:
         layers: Sequence[Any] = self._config.get("layers") or ()
         return layers
 
@@ -103,11 +107,11 @@ class AnonymousMap(InstantiatedMap):
         return [query for query in layers + nodes if query]
 
     def _needs_key(self) -> bool:
-        """Ask whether everybody may see this map."""
+        """Return whether the map can be seen only with the API key, by instantiating it without one."""
         if self._credentials.is_public:
             return False
         if self._private is None:
-            self._instantiated()  # what is refused now is not refused for want of the key
+            self._layergroup()  # raise errors that do not depend on the key
             try:
                 Client(replace(self._credentials, api_key=None)).maps.instantiate(self._config)
             except (SQLError, PermissionDenied, AuthenticationError, NotFound):
@@ -116,31 +120,33 @@ class AnonymousMap(InstantiatedMap):
                 self._private = False
         return self._private
 
-    def _opened(self, *, lasting: bool) -> Instantiation:
+    def _page_instantiation(self, *, persistent: bool) -> Instantiation:
         if not self._needs_key():
             return Instantiation("", self._config)
         account = str(self._credentials.base_url)
-        made = token_maps.create(self._client.maps, account, self._config, lasting=lasting)
-        return Instantiation(f"{NAMED_PATH}{made.name}", {}, {"auth_token": made.token})
+        token_map = token_maps.create(self._client.maps, account, self._config, persistent=persistent)
+        return Instantiation(f"{NAMED_PATH}{token_map.name}", {}, {"auth_token": token_map.token})
 
-    def _close(self, opening: Instantiation) -> None:
-        if opening.path:
-            with suppress(CartoError):  # what went wrong before is what the user has to know
-                NamedMap(opening.path.removeprefix(NAMED_PATH), self._credentials).delete()
+    def _discard(self, instantiation: Instantiation) -> None:
+        if instantiation.path:
+            with suppress(CartoError):  # keep the error that is being raised
+                NamedMap(instantiation.path.removeprefix(NAMED_PATH), self._credentials).delete()
 
-    def _found_view(self) -> Viewport | None:
+    def _default_view(self) -> Viewport | None:
         try:
             queries = [single_statement(query) for query in self._queries()]
-        except ValueError:  # what is wrong with a configuration, the server says
+        except ValueError:  # the server reports the error when it instantiates the map
             return None
         boxes = " UNION ALL ".join(
             f"SELECT ST_Extent(the_geom_webmercator) AS box FROM ({query}\n) AS source" for query in queries
         )
-        place = "ST_Transform(ST_SetSRID(ST_Extent(box)::geometry, 3857), 4326)"
-        sides = ", ".join(f"ST_{side}(place) AS {side}" for side in _SIDES)
+        extent_4326 = "ST_Transform(ST_SetSRID(ST_Extent(box)::geometry, 3857), 4326)"
+        edges = ", ".join(f"ST_{edge}(extent) AS {edge}" for edge in _EDGES)
         try:
-            rows = self._client.sql.rows(f"SELECT {sides} FROM (SELECT {place} AS place FROM ({boxes}) AS b) AS p")
-        except APIError:  # no query at all, one that takes too long, or has no such column
+            rows = self._client.sql.rows(
+                f"SELECT {edges} FROM (SELECT {extent_4326} AS extent FROM ({boxes}) AS b) AS p"
+            )
+        except APIError:  # no query, a timeout, or no column the_geom_webmercator
             return None
-        west, south, east, north = (rows[0][side] for side in _SIDES)
+        west, south, east, north = (rows[0][edge] for edge in _EDGES)
         return None if west is None else Viewport.around((west, south, east, north))

@@ -1,4 +1,4 @@
-"""Layer: rows of a table or query and how they are drawn, in the words of people rather than of CartoCSS."""
+"""Layer: the rows of a table or query, and their style."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from cartoframes_lite._client import Client
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.sql_text import is_query, single_statement
-from cartoframes_lite.maps.styling import Kind, LegendItem, Style, colored, plain, sized
+from cartoframes_lite.maps.styling import Kind, LegendItem, Style, color_by_column, default_style, size_by_column
 
 __all__ = ["HasName", "Layer", "LegendItem"]
 
@@ -18,36 +18,39 @@ _KINDS: tuple[Kind, ...] = ("point", "line", "polygon")  # by dimension
 
 
 class HasName(Protocol):
-    """Something that is called like a table: a Dataset."""
+    """An object with the name of a table, such as a Dataset."""
 
     @property
     def name(self) -> str:
-        """The table, with its schema if that is not the account's."""
+        """Name of the table, qualified by its schema if that is not the schema of the account."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Rows and how they are drawn.
+    """A map layer: the rows of a table or query, and their style.
 
     Parameters
     ----------
     source : Dataset or str
         A dataset, the name of a table, or one SQL statement that returns ``the_geom_webmercator``.
     cartocss : str, optional
-        How to draw it. None: by the type of the geometry, and the columns below.
+        Style sheet. None: a style by the geometry type, ``color_by`` and ``size_by``.
     color_by : str, optional
-        A column: numbers make five classes of about as many rows each, other values a color for each of the eight
-        most frequent.
+        Column that determines the color: a numeric column is classified into five quantiles; of any other column, each
+        of the eight most frequent values has its own color.
     size_by : str, optional
-        A column of numbers: how large points are; their area grows with the value. NULL, NaN and what is below zero
-        are as small as the smallest.
+        Numeric column that determines the size of points: the area of a marker is proportional to the value. NULL, NaN
+        and negative values have the smallest size.
     interactivity : sequence of str
-        Columns that a click on the map shows.
+        Columns that are displayed when a feature of the map is clicked.
 
     Raises
     ------
     ValueError
-        If the query has more than one statement, or a string, comment or parenthesis in it does not end.
+        If the query has more than one statement, or an unterminated string, comment or parenthesis; or if both
+        ``cartocss`` and ``color_by`` or ``size_by`` are passed.
+    TypeError
+        If ``interactivity`` is a str.
 
     Examples
     --------
@@ -66,33 +69,33 @@ class Layer:
 
     def __post_init__(self) -> None:
         if self.cartocss is not None and (self.color_by is not None or self.size_by is not None):
-            raise ValueError("cartocss says how to draw the layer: leave color_by and size_by out, or cartocss")
+            raise ValueError("pass either cartocss, or color_by and size_by, not both")
         if isinstance(self.interactivity, str):
-            raise TypeError(f"interactivity must be a sequence of columns, not the text {self.interactivity!r}")
-        _ = self.sql  # a query that cannot stand in parentheses is refused here
+            raise TypeError(f"interactivity must be a sequence of column names, not the str {self.interactivity!r}")
+        _ = self.sql  # raises ValueError if the query cannot be used as a subquery
 
     @property
     def sql(self) -> str:
-        """The query that the layer shows; it ends with a line break if its last line may be a comment."""
+        """SQL query of the layer; ends with a newline if its last line may be a comment."""
         name = self.source if isinstance(self.source, str) else self.source.name
         if isinstance(self.source, str) and is_query(name):
-            # CARTO puts a closing parenthesis right behind it.
+            # CARTO appends a closing parenthesis, which a trailing `--` comment would hide.
             return f"{single_statement(name).strip()}\n"
         schema, _, table = name.strip().rpartition(".")
         return f"SELECT * FROM {qualify(schema or None, table)}"
 
     def config(self, client: Client) -> tuple[dict[str, Any], list[LegendItem]]:
-        """Write the layer as the Maps API has it, with what its colors mean.
+        """Compose the layer of the MapConfig, and its legend.
 
         Parameters
         ----------
         client : Client
-            Asked for the type of the geometry, and for the values of the columns.
+            Used to query the geometry type, and the values of ``color_by`` and ``size_by``.
         """
         sql, cartocss, legend = self.sql, self.cartocss, []
         if cartocss is None:
             style = self._style(client)
-            sql, cartocss, legend = style.applied(sql), style.cartocss, list(style.legend)
+            sql, cartocss, legend = style.extend_query(sql), style.cartocss, list(style.legend)
         options: dict[str, Any] = {"sql": sql, "cartocss": cartocss, "cartocss_version": CARTOCSS_VERSION}
         if self.interactivity:
             options["interactivity"] = ["cartodb_id", *self.interactivity]
@@ -100,17 +103,17 @@ class Layer:
         return {"type": "cartodb", "options": options}, legend
 
     def _style(self, client: Client) -> Style:
-        """Find a style by the type of the geometry, which is that of the first row that has any, and the columns."""
-        found = client.sql.rows(
+        """Compose a style for the geometry type of the first row that has a geometry, and the columns."""
+        rows = client.sql.rows(
             f"SELECT ST_Dimension(the_geom_webmercator) AS d FROM ({self.sql}\n) AS source"
             " WHERE the_geom_webmercator IS NOT NULL LIMIT 1"
         )
-        kind: Kind = _KINDS[int(found[0]["d"])] if found else "point"
-        style = plain(kind)
+        kind: Kind = _KINDS[int(rows[0]["d"])] if rows else "point"
+        style = default_style(kind)
         if self.color_by is not None:
-            style += colored(client, self.sql, self.color_by, kind)
+            style += color_by_column(client, self.sql, self.color_by, kind)
         if self.size_by is not None:
             if kind != "point":
-                raise ValueError(f"size_by is for points, and {self.sql!r} has geometry of type {kind}")
-            style += sized(client, self.sql, self.size_by)
+                raise ValueError(f"size_by is for points only; the geometry of {self.sql!r} is of type {kind}")
+            style += size_by_column(client, self.sql, self.size_by)
         return style

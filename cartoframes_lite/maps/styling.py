@@ -1,6 +1,6 @@
-"""CartoCSS by the type of the geometry, with colors and sizes by columns.
+"""CartoCSS by geometry type, with colors and sizes by column.
 
-What CartoCSS compares is added to the query as a column of its own: there, columns and values can have any name.
+CartoCSS cannot quote all column names and values, so the query gets an extra column with the value to compare.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from cartoframes_lite._codec.names import literal, quote
 Kind = Literal["point", "line", "polygon"]
 
 _CLASSES = 5
-_MOST_CATEGORIES = 8
-_WIDTHS = tuple(range(6, 31, 3))  # of markers, in pixels, up to that of the greatest value
+_MAX_CATEGORIES = 8
+_WIDTHS = tuple(range(6, 31, 3))  # pixels, from the smallest marker to that of the maximum
 _NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8")
-_MANY_DIGITS = 1e15
-_PLAIN, _OTHER = "#2a6f97", "#9aa5b1"
-# Color-blind safe: from light to dark for quantities, told apart for categories.
-_SEQUENCE = ("#d0e8e4", "#92c9c4", "#4fa3a5", "#21788a", "#0b4a66")
-_CATEGORIES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e08214", "#5e4fa2")
+_MAX_WITHOUT_EXPONENT = 1e15
+_DEFAULT_COLOR, _OTHER_COLOR = "#2a6f97", "#9aa5b1"
+# Color-blind safe: a sequential palette for numbers, a qualitative one for categories.
+_SEQUENTIAL = ("#d0e8e4", "#92c9c4", "#4fa3a5", "#21788a", "#0b4a66")
+_QUALITATIVE = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e08214", "#5e4fa2")
 _STYLES = {
-    "point": f"marker-width: 8; marker-fill: {_PLAIN}; marker-fill-opacity: 0.9; marker-line-color: #ffffff;"
+    "point": f"marker-width: 8; marker-fill: {_DEFAULT_COLOR}; marker-fill-opacity: 0.9; marker-line-color: #ffffff;"
     " marker-line-width: 1; marker-allow-overlap: true;",
-    "line": f"line-color: {_PLAIN}; line-width: 2; line-opacity: 0.9;",
-    "polygon": f"polygon-fill: {_PLAIN}; polygon-opacity: 0.85; line-color: #ffffff; line-width: 0.7;",
+    "line": f"line-color: {_DEFAULT_COLOR}; line-width: 2; line-opacity: 0.9;",
+    "polygon": f"polygon-fill: {_DEFAULT_COLOR}; polygon-opacity: 0.85; line-color: #ffffff; line-width: 0.7;",
 }
 _FILLS = {"point": "marker-fill", "line": "line-color", "polygon": "polygon-fill"}
 _COLOR, _SIZE = "cfl_color_by", "cfl_size_by"
@@ -35,18 +35,18 @@ _COLOR, _SIZE = "cfl_color_by", "cfl_size_by"
 
 @dataclass(frozen=True, slots=True)
 class LegendItem:
-    """A color or size, and what it means.
+    """An entry of a legend: a color or size, and its label.
 
     Attributes
     ----------
     color : str
-        As CSS has it.
+        CSS color.
     label : str
-        A value, or a range of them.
+        A value, or a range of values.
     title : str
         The column.
     size_px : float, optional
-        How wide the marker is that means it.
+        Width of the marker, in pixels. None: the entry has a color only.
     """
 
     color: str
@@ -57,13 +57,13 @@ class LegendItem:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Rules of CartoCSS.
+    """CartoCSS rules, with the columns and the legend that belong to them.
 
     Attributes
     ----------
     rules : sequence of str
     columns : sequence of str
-        What the query has to have beside its own columns.
+        SQL expressions that the rules need in addition to the columns of the query.
     legend : sequence of LegendItem
     """
 
@@ -76,86 +76,90 @@ class Style:
 
     @property
     def cartocss(self) -> str:
-        """The style sheet; of the rules that hold for a row, the last one wins."""
+        """Style sheet; of the rules that apply to a row, the last one takes precedence."""
         return "#layer {\n  " + "\n  ".join(self.rules) + "\n}"
 
-    def applied(self, query: str) -> str:
-        """Return a query with the columns that the rules look at."""
+    def extend_query(self, query: str) -> str:
+        """Return the query with the columns that the rules need."""
         return f"SELECT {', '.join(('*', *self.columns))} FROM ({query}\n) AS source" if self.columns else query
 
 
-def plain(kind: Kind) -> Style:
-    """Draw all rows alike."""
+def default_style(kind: Kind) -> Style:
+    """Return the default style of a geometry type."""
     return Style([_STYLES[kind]])
 
 
-def colored(client: Client, query: str, column: str, kind: Kind) -> Style:
-    """Draw rows in colors: five classes of numbers with about as many rows each, or the most frequent values.
+def color_by_column(client: Client, query: str, column: str, kind: Kind) -> Style:
+    """Return a style with colors by column: five quantiles of numbers, or the most frequent values.
 
     Parameters
     ----------
     client : Client
-        Asked for the values.
+        Used to query the values.
     query : str
     column : str
     kind : {"point", "line", "polygon"}
     """
     fields = client.sql.send(f"SELECT {quote(column)} FROM ({query}\n) AS source LIMIT 0", idempotent=True)["fields"]
-    if fields[column].get("pgtype") in _NUMBERS:  # not its "type": that of an interval is "number", too
+    if fields[column].get("pgtype") in _NUMBERS:  # not "type", which is "number" for intervals too
         return _classes(client, query, column, _FILLS[kind])
     return _categories(client, query, column, _FILLS[kind])
 
 
-def sized(client: Client, query: str, column: str) -> Style:
-    """Draw points in sizes: the area of a marker grows with the value, from 0."""
+def size_by_column(client: Client, query: str, column: str) -> Style:
+    """Return a style with point sizes by column: the marker area is proportional to the value."""
     number = f"{quote(column)}::float8"
-    [row] = client.sql.rows(f"SELECT max({number}) AS most FROM ({query}\n) AS source WHERE {_is_finite(number)}")
-    most = max(0.0, float(row["most"] or 0))
-    tops = [most * (width / _WIDTHS[-1]) ** 2 for width in _WIDTHS]
+    [row] = client.sql.rows(f"SELECT max({number}) AS maximum FROM ({query}\n) AS source WHERE {_is_finite(number)}")
+    maximum = max(0.0, float(row["maximum"] or 0))
+    tops = [maximum * (width / _WIDTHS[-1]) ** 2 for width in _WIDTHS]
     rules = [f"marker-width: {_WIDTHS[0]};"]
     rules += [
         f"[{_SIZE} > {below!r}] {{ marker-width: {width}; }}" for below, width in zip(tops, _WIDTHS[1:], strict=False)
     ]
-    shown = list(zip(tops, _WIDTHS, strict=True))[::-3] if most else []
-    legend = [LegendItem(_OTHER, _number(top), column, width) for top, width in shown]
+    labeled = list(zip(tops, _WIDTHS, strict=True))[::-3] if maximum else []
+    legend = [LegendItem(_OTHER_COLOR, _format_number(top), column, width) for top, width in labeled]
     return Style(rules, [f"{number} AS {_SIZE}"], legend)
 
 
 def _classes(client: Client, query: str, column: str, fill: str) -> Style:
-    shares = ", ".join(f"{part / _CLASSES:.2f}" for part in range(_CLASSES + 1))
+    fractions = ", ".join(f"{part / _CLASSES:.2f}" for part in range(_CLASSES + 1))
     number = f"{quote(column)}::float8"
     [row] = client.sql.rows(
-        f"SELECT percentile_disc(ARRAY[{shares}]) WITHIN GROUP (ORDER BY {number}) AS ends"
+        f"SELECT percentile_disc(ARRAY[{fractions}]) WITHIN GROUP (ORDER BY {number}) AS bounds"
         f" FROM ({query}\n) AS source WHERE {_is_finite(number)}"
     )
-    ends = list(dict.fromkeys(row["ends"] or []))
-    tops = ends[1:] or ends
-    colors = _SEQUENCE[len(_SEQUENCE) - len(tops) :]
+    bounds = list(dict.fromkeys(row["bounds"] or []))
+    tops = bounds[1:] or bounds
+    colors = _SEQUENTIAL[len(_SEQUENTIAL) - len(tops) :]
     legend = [
-        LegendItem(color, _number(top) if bottom == top else f"{_number(bottom)} to {_number(top)}", column)
-        for color, bottom, top in zip(colors, ends, tops, strict=False)
+        LegendItem(
+            color,
+            _format_number(top) if bottom == top else f"{_format_number(bottom)} to {_format_number(top)}",
+            column,
+        )
+        for color, bottom, top in zip(colors, bounds, tops, strict=False)
     ]
     rules = [f"[{_COLOR} <= {top!r}] {{ {fill}: {color}; }}" for color, top in zip(colors, tops, strict=True)]
-    return Style([f"{fill}: {_OTHER};", *reversed(rules)], [f"{number} AS {_COLOR}"], legend)
+    return Style([f"{fill}: {_OTHER_COLOR};", *reversed(rules)], [f"{number} AS {_COLOR}"], legend)
 
 
 def _categories(client: Client, query: str, column: str, fill: str) -> Style:
     text = f"{quote(column)}::text"
     rows = client.sql.rows(
         f"SELECT {text} AS value FROM ({query}\n) AS source WHERE {quote(column)} IS NOT NULL"
-        f" GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {_MOST_CATEGORIES}"
+        f" GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {_MAX_CATEGORIES}"
     )
-    legend = [LegendItem(color, row["value"], column) for color, row in zip(_CATEGORIES, rows, strict=False)]
+    legend = [LegendItem(color, row["value"], column) for color, row in zip(_QUALITATIVE, rows, strict=False)]
     rules = [f"[{_COLOR} = {number}] {{ {fill}: {item.color}; }}" for number, item in enumerate(legend)]
     cases = "".join(f" WHEN {literal(item.label)} THEN {number}" for number, item in enumerate(legend))
     number = f"CASE {text}{cases} END" if cases else "NULL::int"
-    return Style([f"{fill}: {_OTHER};", *rules], [f"{number} AS {_COLOR}"], legend)
+    return Style([f"{fill}: {_OTHER_COLOR};", *rules], [f"{number} AS {_COLOR}"], legend)
 
 
 def _is_finite(number: str) -> str:
     return f"{number} NOT IN ('NaN', 'Infinity', '-Infinity')"
 
 
-def _number(value: float) -> str:
-    """Write a number for people."""
-    return f"{value:,.0f}" if 1000 <= abs(value) < _MANY_DIGITS else f"{value:.4g}"
+def _format_number(value: float) -> str:
+    """Format a number for a legend."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < _MAX_WITHOUT_EXPONENT else f"{value:.4g}"

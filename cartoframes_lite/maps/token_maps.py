@@ -1,4 +1,4 @@
-"""Named maps that stand in for anonymous ones on pages: a token opens them, and only them, in place of the key."""
+"""Named maps that replace anonymous maps on pages, so that a page contains a token instead of the API key."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from cartoframes_lite._client.maps import Maps
 from cartoframes_lite.errors import CartoError, NotFound
 
 _SHOWN, _SAVED = "cfl_shown_", "cfl_saved_"
-_FORGOTTEN_AFTER = timedelta(days=2)  # longer than most kernels run
+_STALE_AFTER = timedelta(days=2)  # longer than most kernels run
 _DAY = "%Y%m%d"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenMap:
-    """A named map, and the token that opens it."""
+    """A named map, and the token that grants access to it."""
 
     maps: Maps
     name: str
     token: str = field(repr=False)
 
     def delete(self) -> None:
-        """Delete it, if it and its server are still there."""
+        """Delete the named map; ignore errors."""
         with suppress(CartoError):
             self.maps.delete_template(self.name)
 
 
-_until_exit: dict[tuple[str, str], TokenMap] = {}
+_temporary: dict[tuple[str, str], TokenMap] = {}
 
 
-class UnsafeText(ValueError):
-    """A named map would read a text of the map as a placeholder."""
+class PlaceholderMarkError(ValueError):
+    """The MapConfig contains ``<%``, which named maps interpret as the start of a placeholder."""
 
 
-def create(maps: Maps, account: str, config: Mapping[str, Any], *, lasting: bool) -> TokenMap:
+def create(maps: Maps, account: str, config: Mapping[str, Any], *, persistent: bool) -> TokenMap:
     """Create a named map of a MapConfig.
 
     Parameters
@@ -48,45 +48,47 @@ def create(maps: Maps, account: str, config: Mapping[str, Any], *, lasting: bool
     maps : Maps
         With the master key.
     account : str
-        Its URL.
+        URL of the account.
     config : mapping
-    lasting : bool
-        Keep it; else it is deleted when Python ends, or if that fails, by a later call after two days, and serves
-        all calls with this MapConfig until then.
+    persistent : bool
+        Whether to keep the named map after Python exits. If False, calls with the same MapConfig share one named map,
+        which is deleted at exit, or after two days by another process if that fails.
 
     Raises
     ------
     PermissionDenied
-        If the key is another one.
-    UnsafeText
-        If the MapConfig has ``<%`` in it, which begins a placeholder in a named map.
+        If the key is not the master key.
+    PlaceholderMarkError
+        If the MapConfig contains ``<%``, which starts a placeholder in a named map.
     """
     content = json.dumps(config, sort_keys=True)
     if "<%" in content:
-        raise UnsafeText('a map of private data with "<%" in its SQL or style cannot be put on a page')
+        raise PlaceholderMarkError(
+            'A map of private data cannot be displayed as a page: its SQL or CartoCSS contains "<%"; remove it'
+        )
     key = account, content
-    if not lasting and key in _until_exit and _is_there(maps, _until_exit[key].name):
-        return _until_exit[key]
-    name = f"{_SAVED if lasting else _SHOWN}{datetime.now(UTC):{_DAY}}_{secrets.token_hex(6)}"
-    made = TokenMap(maps, name, secrets.token_urlsafe(24))
-    auth = {"method": "token", "valid_tokens": [made.token]}
+    if not persistent and key in _temporary and _exists(maps, _temporary[key].name):
+        return _temporary[key]
+    name = f"{_SAVED if persistent else _SHOWN}{datetime.now(UTC):{_DAY}}_{secrets.token_hex(6)}"
+    token_map = TokenMap(maps, name, secrets.token_urlsafe(24))
+    auth = {"method": "token", "valid_tokens": [token_map.token]}
     maps.create_template({"version": "0.0.1", "name": name, "auth": auth, "layergroup": dict(config)})
-    if not lasting:
-        if not _until_exit:
+    if not persistent:
+        if not _temporary:
             atexit.register(delete_shown)
-            _sweep(maps)
-        _until_exit[key] = made
-    return made
+            _delete_stale(maps)
+        _temporary[key] = token_map
+    return token_map
 
 
 def delete_shown() -> None:
-    """Delete what was created until Python ends."""
-    while _until_exit:
-        _, made = _until_exit.popitem()
-        made.delete()
+    """Delete the named maps that are not persistent."""
+    while _temporary:
+        _, token_map = _temporary.popitem()
+        token_map.delete()
 
 
-def _is_there(maps: Maps, name: str) -> bool:
+def _exists(maps: Maps, name: str) -> bool:
     try:
         maps.read_template(name)
     except NotFound:
@@ -94,10 +96,10 @@ def _is_there(maps: Maps, name: str) -> bool:
     return True
 
 
-def _sweep(maps: Maps) -> None:
-    """Delete what processes left behind that were killed."""
-    oldest = f"{_SHOWN}{datetime.now(UTC) - _FORGOTTEN_AFTER:{_DAY}}"
-    with suppress(CartoError):  # a later process tries again
+def _delete_stale(maps: Maps) -> None:
+    """Delete the named maps that killed processes left behind."""
+    oldest = f"{_SHOWN}{datetime.now(UTC) - _STALE_AFTER:{_DAY}}"
+    with suppress(CartoError):  # the next process tries again
         for name in maps.list_templates():
             if name.startswith(_SHOWN) and name < oldest:
                 maps.delete_template(name)

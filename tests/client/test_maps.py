@@ -197,7 +197,7 @@ def test_what_is_no_box_is_refused_at_once(
         lambda: shown.static_image(1, 1, bbox=bbox),
         lambda: shown.dataview("n", bbox=bbox),
     ):
-        with pytest.raises(ValueError, match="a box is west, south, east and north"):
+        with pytest.raises(ValueError, match="bbox must be west, south, east and north"):
             ask()
 
 

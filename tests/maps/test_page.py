@@ -89,7 +89,7 @@ def test_the_picture_stays_when_the_server_has_gone(squares, tmp_path):
     with browser.page() as page:
         page.goto(saved.as_uri())
         page.wait_for_selector("#notice:visible")
-        assert "here is a picture" in page.locator("#notice").inner_text()
+        assert "Showing a static image" in page.locator("#notice").inner_text()
         assert page.locator("#picture").is_visible()
         seen = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         (red, _, blue), (also_red, _, also_blue) = seen.getpixel((100, 100)), seen.getpixel((300, 100))

@@ -1,1 +1,1 @@
-"""The Maps API: maps instantiated from a description, and their tiles, pictures, attributes and dataviews."""
+"""The Maps API: instantiated maps, and their tiles, static images, attributes and dataviews."""

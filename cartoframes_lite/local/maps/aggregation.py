@@ -1,4 +1,4 @@
-"""Points of one cell taken together, so that a tile of millions of rows stays small."""
+"""Aggregation of points by grid cell, which limits the size of tiles of large tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, Box, envelope, statement, subquery
 
 _THRESHOLD = 100_000
-_LARGEST = 1e15
+_MAX_VALUE = 1e15
 _FUNCTIONS = {
     "count": "count({})",
     "avg": "avg({})",
@@ -32,27 +32,28 @@ _COMPARISONS = {
 }
 COUNT_COLUMN = "_cdb_feature_count"
 OWN_COLUMNS = frozenset({"cdb_x", "cdb_y", "cdb_cell_x", "cdb_cell_y", "cdb_place"})
-"""What a query of samples has beside the columns of the layer."""
+"""Columns that a sample query has in addition to those of the layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """How points are taken together.
+    """Aggregation options of a layer.
 
     Attributes
     ----------
     threshold : float
-        From how many rows on.
+        Minimum number of rows for points to be aggregated.
     resolution : float
-        Pixels of a cell.
+        Width of a cell, in pixels.
     placement : str, optional
-        Where the point of a cell is. With neither this nor columns nor dimensions, it is a whole row of the cell.
+        Position of the point of a cell. None, without columns, dimensions and filters: each cell is represented by one
+        of its rows.
     columns : mapping of str to (str, str)
-        Function and column, by the name of the result.
+        Function and column, by name of the aggregate.
     dimensions : mapping of str to str
-        Columns whose values are kept apart.
+        Columns to group by in addition to the cell, by name in the result.
     filters : mapping of str to list of dict
-        Which results are shown; any of the list will do.
+        Conditions by name of an aggregate or dimension; a list is joined by OR.
     """
 
     threshold: float = _THRESHOLD
@@ -64,17 +65,17 @@ class Aggregation:
 
     @property
     def is_sample(self) -> bool:
-        """Whether whole rows stand for cells."""
+        """Whether each cell is represented by one of its rows."""
         return self.placement is None and not (self.columns or self.dimensions or self.filters)
 
     @property
     def column_names(self) -> list[str]:
-        """The columns of the result other than the geometry, unless it is a sample."""
+        """The columns of the result except the geometry, if it is not a sample."""
         return ["cartodb_id", COUNT_COLUMN, *self.columns, *self.dimensions]
 
 
 def read(content: Any, layer: Mapping[str, Any], *, vector_only: bool) -> Aggregation | None:
-    """Read the option of a layer; maps of vector tiles alone have it unless it is false.
+    """Parse the option ``aggregation`` of a layer; maps of vector layers only have it by default.
 
     Raises
     ------
@@ -85,25 +86,25 @@ def read(content: Any, layer: Mapping[str, Any], *, vector_only: bool) -> Aggreg
     content = content if isinstance(content, Mapping) else {}
     for name in ("resolution", "threshold"):
         value = content.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LARGEST:
-            raise _refusal(f"Invalid {name}, should be a number greather than 0", layer)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MAX_VALUE:
+            raise _layer_error(f"Invalid {name}, should be a number greather than 0", layer)
     placement = content.get("placement")
     if placement not in (None, *_PLACEMENTS):
-        raise _refusal(f"Invalid placement. Valid values: {', '.join(_PLACEMENTS)}", layer)
-    columns = {str(name): _column(item, layer) for name, item in _members(content, "columns", layer)}
-    dimensions = {str(name): _dimension(item, layer) for name, item in _members(content, "dimensions", layer)}
+        raise _layer_error(f"Invalid placement. Valid values: {', '.join(_PLACEMENTS)}", layer)
+    columns = {str(name): _column(item, layer) for name, item in _object_items(content, "columns", layer)}
+    dimensions = {str(name): _dimension(item, layer) for name, item in _object_items(content, "dimensions", layer)}
     filters = {}
-    for name, conditions in _members(content, "filters", layer):
+    for name, conditions in _object_items(content, "filters", layer):
         if name not in columns and name not in dimensions:
-            raise _refusal(f"Invalid filtered column: {name}", layer)
-        filters[str(name)] = [_checked(item, layer) for item in _listed(conditions)]
+            raise _layer_error(f"Invalid filtered column: {name}", layer)
+        filters[str(name)] = [_check_filter(item, layer) for item in _as_list(conditions)]
     return Aggregation(
         content.get("threshold", _THRESHOLD), content.get("resolution", 1), placement, columns, dimensions, filters
     )
 
 
 def query(aggregation: Aggregation, text: str, box: Box, resolution: float) -> sql.Composed:
-    """Return the query of a tile's cells.
+    """Return the query for the aggregated rows of a tile.
 
     Parameters
     ----------
@@ -111,9 +112,9 @@ def query(aggregation: Aggregation, text: str, box: Box, resolution: float) -> s
     text : str
         The query of the layer.
     box : tuple of float
-        Of the tile.
+        Extent of the tile, EPSG:3857.
     resolution : float
-        Meters of a pixel.
+        Meters per pixel.
     """
     cell = resolution * aggregation.resolution
     points = sql.SQL(
@@ -126,14 +127,14 @@ def query(aggregation: Aggregation, text: str, box: Box, resolution: float) -> s
         source=subquery(text, box=box, resolution=resolution),
         box=envelope(box),
     )
-    return _sampled(points) if aggregation.is_sample else _grouped(aggregation, points, cell)
+    return _sample_query(points) if aggregation.is_sample else _group_query(aggregation, points, cell)
 
 
-def _sampled(points: sql.Composable) -> sql.Composed:
-    """Return the query of the first row of each cell.
+def _sample_query(points: sql.Composable) -> sql.Composed:
+    """Return the query for the first row of each cell.
 
-    The source is read once. Joined with itself it would be read for each cell: PostgreSQL expects few rows in small
-    boxes, where towns have many.
+    A window function scans the source once. With a self-join, PostgreSQL underestimates the rows of small boxes and
+    chooses a nested loop, which scans the source for each cell.
     """
     return sql.SQL(
         "(SELECT * FROM (SELECT *, row_number() OVER (cdb_cell ORDER BY cartodb_id) AS cdb_place,"
@@ -142,30 +143,31 @@ def _sampled(points: sql.Composable) -> sql.Composed:
     ).format(count=sql.Identifier(COUNT_COLUMN), points=points)
 
 
-def _grouped(aggregation: Aggregation, points: sql.Composable, cell: float) -> sql.Composed:
-    """Return the query of the results of each cell."""
-    results = {COUNT_COLUMN: sql.SQL("count(*)"), **_results(aggregation)}
-    shown = [sql.SQL("{} AS {}").format(value, sql.Identifier(name)) for name, value in results.items()]
-    kept = [
+def _group_query(aggregation: Aggregation, points: sql.Composable, cell: float) -> sql.Composed:
+    """Return the query for the aggregates of each cell."""
+    aggregates = {COUNT_COLUMN: sql.SQL("count(*)"), **_aggregates(aggregation)}
+    outputs = [sql.SQL("{} AS {}").format(value, sql.Identifier(name)) for name, value in aggregates.items()]
+    dimensions = [
         sql.SQL("{} AS {}").format(sql.Identifier(column), sql.Identifier(name))
         for name, column in aggregation.dimensions.items()
     ]
     groups: list[sql.Composable] = [statement("cdb_cell_x"), statement("cdb_cell_y")]
     groups += [sql.Identifier(column) for column in aggregation.dimensions.values()]
     return sql.SQL(
-        "(SELECT min(cartodb_id) AS cartodb_id, {point} AS {geometry}, {shown} FROM {points} GROUP BY {groups}{having})"
+        "(SELECT min(cartodb_id) AS cartodb_id, {point} AS {geometry}, {outputs} FROM {points}"
+        " GROUP BY {groups}{having})"
     ).format(
         point=_point(aggregation, cell),
         geometry=sql.Identifier(GEOMETRY_COLUMN),
-        shown=sql.SQL(", ").join([*shown, *kept]),
+        outputs=sql.SQL(", ").join([*outputs, *dimensions]),
         points=points,
         groups=sql.SQL(", ").join(groups),
-        having=_having(aggregation, results),
+        having=_having(aggregation, aggregates),
     )
 
 
 def _point(aggregation: Aggregation, cell: float) -> sql.Composable:
-    """Return the point of a cell: where one of its rows is unless told otherwise."""
+    """Return the expression for the point of a cell; by default, that of its first row."""
     match aggregation.placement:
         case "centroid":
             return statement("ST_SetSRID(ST_MakePoint(avg(cdb_x), avg(cdb_y)), 3857)")
@@ -175,8 +177,8 @@ def _point(aggregation: Aggregation, cell: float) -> sql.Composable:
     return sql.SQL("(array_agg({} ORDER BY cartodb_id))[1]").format(sql.Identifier(GEOMETRY_COLUMN))
 
 
-def _results(aggregation: Aggregation) -> dict[str, sql.Composable]:
-    """Return the expressions of the aggregated columns."""
+def _aggregates(aggregation: Aggregation) -> dict[str, sql.Composable]:
+    """Return the expressions of the aggregates."""
     return {
         name: statement(_FUNCTIONS[function]).format(
             statement("*") if column == "*" and function == "count" else sql.Identifier(column)
@@ -185,73 +187,75 @@ def _results(aggregation: Aggregation) -> dict[str, sql.Composable]:
     }
 
 
-def _having(aggregation: Aggregation, results: Mapping[str, sql.Composable]) -> sql.Composable:
-    """Return the clause of the filters."""
+def _having(aggregation: Aggregation, aggregates: Mapping[str, sql.Composable]) -> sql.Composable:
+    """Return the HAVING clause of the filters."""
     clauses: list[sql.Composable] = []
     for name, conditions in aggregation.filters.items():
-        value = results[name] if name in results else sql.Identifier(aggregation.dimensions[name])
+        value = aggregates[name] if name in aggregates else sql.Identifier(aggregation.dimensions[name])
         alternatives = [sql.SQL(" AND ").join(_conditions(value, condition)) for condition in conditions]
         clauses.append(sql.SQL("({})").format(sql.SQL(" OR ").join(alternatives)))
     return sql.SQL(" HAVING {}").format(sql.SQL(" AND ").join(clauses)) if clauses else sql.SQL("")
 
 
 def _conditions(value: sql.Composable, condition: Mapping[str, Any]) -> list[sql.Composable]:
-    """Return what a filter asks of a value."""
-    found: list[sql.Composable] = []
-    for word, wanted in condition.items():
-        if word in ("in", "not_in"):
-            listed = sql.SQL(", ").join(map(sql.Literal, _listed(wanted)))
-            found.append(sql.SQL("{} {} ({})").format(value, statement(word.replace("_", " ")), listed))
+    """Return the SQL conditions of a filter."""
+    conditions: list[sql.Composable] = []
+    for operator, operand in condition.items():
+        if operator in ("in", "not_in"):
+            items = sql.SQL(", ").join(map(sql.Literal, _as_list(operand)))
+            conditions.append(sql.SQL("{} {} ({})").format(value, statement(operator.replace("_", " ")), items))
         else:
-            found.append(sql.SQL("{} {} {}").format(value, statement(_COMPARISONS[word]), sql.Literal(wanted)))
-    return found
+            conditions.append(
+                sql.SQL("{} {} {}").format(value, statement(_COMPARISONS[operator]), sql.Literal(operand))
+            )
+    return conditions
 
 
-def _members(content: Mapping[str, Any], name: str, layer: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """Return the members of an option that is an object."""
-    found = content.get(name) or {}
-    if not isinstance(found, Mapping):
-        raise _refusal(f"Invalid {name}, should be an object", layer)
-    return found.items()
+def _object_items(content: Mapping[str, Any], name: str, layer: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Return the items of an option that must be an object."""
+    option = content.get(name) or {}
+    if not isinstance(option, Mapping):
+        raise _layer_error(f"Invalid {name}, should be an object", layer)
+    return option.items()
 
 
 def _column(item: Any, layer: Mapping[str, Any]) -> tuple[str, str]:
-    """Read an aggregated column."""
+    """Parse an aggregate: function and column."""
     item = item if isinstance(item, Mapping) else {}
     function, column = item.get("aggregate_function"), item.get("aggregated_column")
     if not isinstance(function, str) or function not in _FUNCTIONS:
         message = f"Unsupported aggregation function {function}, valid ones: {', '.join(_FUNCTIONS)}"
-        raise _refusal(message, layer)
+        raise _layer_error(message, layer)
     if not isinstance(column, str) or not column:
-        raise _refusal("Invalid aggregated column, should be a non empty string", layer)
+        raise _layer_error("Invalid aggregated column, should be a non empty string", layer)
     return str(function), column
 
 
 def _dimension(item: Any, layer: Mapping[str, Any]) -> str:
-    """Read a dimension: a column; grouped times are not offered."""
+    """Parse a dimension: a column. Time dimensions are not supported."""
     column = item.get("column") if isinstance(item, Mapping) and "group" not in item else item
     if not isinstance(column, str) or not column:
-        raise _refusal("Invalid dimension, should be the name of a column", layer)
+        raise _layer_error("Invalid dimension, should be the name of a column", layer)
     return column
 
 
-def _checked(condition: Any, layer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Refuse a filter with words that there are not, or without any."""
+def _check_filter(condition: Any, layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the filter; raise MapError if it is empty or has unknown operators."""
     if not isinstance(condition, Mapping) or not condition:
-        raise _refusal("Invalid filter, should be an object", layer)
-    for word, wanted in condition.items():
-        if word not in (*_COMPARISONS, "in", "not_in"):
-            raise _refusal(f"Invalid filter parameter name: {word}", layer)
-        if not all(isinstance(value, str | int | float) for value in _listed(wanted)):
-            raise _refusal(f"Invalid filter parameter: {word}", layer)
-        if isinstance(wanted, list) and (word not in ("in", "not_in") or not wanted):
-            raise _refusal(f"Invalid filter parameter: {word}", layer)
+        raise _layer_error("Invalid filter, should be an object", layer)
+    for operator, operand in condition.items():
+        if operator not in (*_COMPARISONS, "in", "not_in"):
+            raise _layer_error(f"Invalid filter parameter name: {operator}", layer)
+        if not all(isinstance(value, str | int | float) for value in _as_list(operand)):
+            raise _layer_error(f"Invalid filter parameter: {operator}", layer)
+        if isinstance(operand, list) and (operator not in ("in", "not_in") or not operand):
+            raise _layer_error(f"Invalid filter parameter: {operator}", layer)
     return condition
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _refusal(message: str, layer: Mapping[str, Any]) -> MapError:
+def _layer_error(message: str, layer: Mapping[str, Any]) -> MapError:
     return MapError(message, kind="layer", layer=layer)

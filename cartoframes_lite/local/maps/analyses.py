@@ -1,4 +1,4 @@
-"""Analysis nodes of a map: of CARTO's analyses the one that every map needs, ``source``, with its filters."""
+"""Analysis nodes of a map, with the filters of dataviews; only analyses of type ``source`` are supported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cartoframes_lite.local.maps.queries import statement
 
 
 class _Dataview(Protocol):
-    """What a filter has to know of its dataview."""
+    """The attributes of a dataview that its filter needs."""
 
     @property
     def name(self) -> str: ...
@@ -30,7 +30,7 @@ class _Dataview(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A query with a name.
+    """An analysis node: a named query.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Node:
     text : str
         The query without filters.
     filters : mapping of str to Composable
-        Conditions that dataviews set, by the name of the dataview.
+        Query template and condition of each filter, by name of its dataview.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Node:
 
     @property
     def id(self) -> str:
-        """What URLs call it."""
+        """Identifier of the node in URLs."""
         return hashlib.sha1(self.query().encode(), usedforsecurity=False).hexdigest()
 
     def query(self, *, without: Collection[str] = ()) -> str:
-        """Return the query with the filters of all dataviews but some."""
+        """Return the query with the filters of all dataviews except some."""
         text = self.text
         for name, (template, condition) in self.filters.items():
             if name not in without:
@@ -59,13 +59,13 @@ class Node:
         return text
 
 
-# As CARTO words them: the query of a node is in the answer to an instantiation.
+# Same text as in CARTO: the response to an instantiation contains the query of each node.
 _CATEGORY = "SELECT *\nFROM ({}) _camshaft_category_filter\nWHERE {}"
 _RANGE = "SELECT * FROM ({}) _camshaft_range_filter WHERE {}"
 
 
 def read_nodes(items: Any, dataviews: Iterable[_Dataview], filters: Mapping[str, Any]) -> dict[str, Node]:
-    """Read the analyses of a map.
+    """Parse the analyses of a map.
 
     Parameters
     ----------
@@ -73,19 +73,19 @@ def read_nodes(items: Any, dataviews: Iterable[_Dataview], filters: Mapping[str,
         Member ``analyses`` of the MapConfig.
     dataviews : iterable of Dataview
     filters : mapping
-        What dataviews let through, by their name.
+        Filters by name of the dataview.
 
     Raises
     ------
     MapError
-        For analyses other than ``source``, and filters that make no sense.
+        If an analysis is not of type ``source``, or a filter is invalid.
     """
     if not isinstance(items, list):
         raise MapError("`analyses` must be an array", kind="analysis")
-    chosen: dict[str, dict[str, tuple[str, sql.Composable]]] = {}
+    filters_by_source: dict[str, dict[str, tuple[str, sql.Composable]]] = {}
     for dataview in dataviews:
         if isinstance(content := filters.get(dataview.name), Mapping):
-            chosen.setdefault(dataview.source, {})[dataview.name] = _filter(dataview, content)
+            filters_by_source.setdefault(dataview.source, {})[dataview.name] = _filter(dataview, content)
     nodes: dict[str, Node] = {}
     for item in items:
         if not isinstance(item, Mapping) or not item.get("id"):
@@ -96,13 +96,13 @@ def read_nodes(items: Any, dataviews: Iterable[_Dataview], filters: Mapping[str,
         if not isinstance(query, str) or not query.strip():
             raise MapError('Missing required param "query"', kind="analysis")
         name = str(item["id"])
-        nodes[name] = Node(name, query, chosen.get(name, {}))
+        nodes[name] = Node(name, query, filters_by_source.get(name, {}))
     return nodes
 
 
 def _filter(dataview: _Dataview, content: Mapping[str, Any]) -> tuple[str, sql.Composable]:
-    """Read the filter of a dataview: the query around it and its condition."""
-    # Unquoted as CARTO has it, where the name needs no quotes.
+    """Parse the filter of a dataview into a query template and a condition."""
+    # Unquoted if the name needs no quotes, as in CARTO.
     column = _identifier(str(dataview.options.get("column")))
     if dataview.type == "histogram":
         bounds = [(word, content.get(word)) for word in ("min", "max")]
@@ -119,11 +119,11 @@ def _filter(dataview: _Dataview, content: Mapping[str, Any]) -> tuple[str, sql.C
     if not isinstance(accepted, list) and not isinstance(rejected, list):
         raise MapError("Category filter expects at least one array in accept or reject params")
     conditions: list[sql.Composable] = []
-    for values, word, none in ((accepted, "IN", "0 = 1"), (rejected, "NOT IN", "1 = 1")):
+    for values, word, constant in ((accepted, "IN", "0 = 1"), (rejected, "NOT IN", "1 = 1")):
         if isinstance(values, list):
-            listed = sql.SQL(",").join(_value(place, value) for place, value in enumerate(values))
-            condition = sql.SQL("{} {} ({})").format(column, statement(word), listed)
-            conditions.append(condition if values else statement(none))
+            values_list = sql.SQL(",").join(_value(index, value) for index, value in enumerate(values))
+            condition = sql.SQL("{} {} ({})").format(column, statement(word), values_list)
+            conditions.append(condition if values else statement(constant))
     return _CATEGORY, sql.SQL(" AND ").join(conditions)
 
 
@@ -131,11 +131,11 @@ def _identifier(name: str) -> sql.Composable:
     return statement(name) if name.isidentifier() and name.isascii() and name.islower() else sql.Identifier(name)
 
 
-def _value(place: int, value: Any) -> sql.Composable:
-    """Write a category; text between dollars, as CARTO does, unless it has the same in it."""
+def _value(index: int, value: Any) -> sql.Composable:
+    """Return a category as a literal: dollar-quoted as in CARTO, unless the text contains a dollar sign."""
     if _is_number(value):
         return sql.Literal(value)
-    quote, text = f"$escape_{place}$", str(value)
+    quote, text = f"$escape_{index}$", str(value)
     return statement(f"{quote}{text}{quote}") if "$" not in text else sql.Literal(text)
 
 

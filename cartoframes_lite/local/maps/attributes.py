@@ -12,18 +12,18 @@ from cartoframes_lite.local.maps.layergroups import Layergroup
 from cartoframes_lite.local.maps.queries import names, rows, subquery
 from cartoframes_lite.local.postgres.session import Session
 
-# CARTO puts the id into the query as it is, so that numbers of any size and form are compared as numbers.
+# CARTO interpolates the id into the query unquoted, so that numbers of any size and notation compare as numbers.
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d{1,2})?", re.ASCII | re.IGNORECASE)
-_LONGEST_INTEGER = 9  # digits; shorter ones are also compared with texts
+_MAX_INTEGER_DIGITS = 9  # digits; shorter ids are untyped literals, which compare with text columns too
 
 
 async def read_attributes(session: Session, group: Layergroup, layer_name: str, feature: str) -> dict[str, Any]:
-    """Return the attributes that a layer lets see of a feature.
+    """Return the exposed attributes of a feature.
 
     Raises
     ------
     MapError
-        If the layer lets none be seen, or there is not exactly one such feature.
+        If the layer exposes no attributes, or the id does not identify exactly one feature.
     """
     layer = group.config.layer(layer_name)
     if layer is None:
@@ -36,20 +36,19 @@ async def read_attributes(session: Session, group: Layergroup, layer_name: str, 
         key=sql.Identifier(layer.attributes.id),
         value=_value(feature.replace("\0", "")),
     )
-    found = await rows(session, query)
-    if not found or any(row != found[0] for row in found):
-        message = (
-            f"Multiple features ({len(found)}) identified by '{layer.attributes.id}' = {feature} in layer {layer_name}"
-        )
-        raise MapError(message, status=400 if found else 404)
-    return found[0]
+    matches = await rows(session, query)
+    if not matches or any(row != matches[0] for row in matches):
+        condition = f"'{layer.attributes.id}' = {feature}"
+        message = f"Multiple features ({len(matches)}) identified by {condition} in layer {layer_name}"
+        raise MapError(message, status=400 if matches else 404)
+    return matches[0]
 
 
 def _value(feature: str) -> sql.Composable:
-    """Return an id as an expression."""
+    """Return an id as an SQL expression."""
     if feature.lower() == "null":
         return sql.SQL("NULL")
-    is_integer = feature.isdecimal() and len(feature) <= _LONGEST_INTEGER
+    is_integer = feature.isdecimal() and len(feature) <= _MAX_INTEGER_DIGITS
     return sql.SQL("{}::numeric" if _NUMBER.fullmatch(feature) and not is_integer else "{}").format(
         sql.Literal(feature)
     )

@@ -1,4 +1,4 @@
-"""Who asks the Maps API: the key first, then the rate limit."""
+"""Authentication and rate limits of the Maps API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cartoframes_lite.local.maps.layergroups import Layergroup, Layergroups, unk
 from cartoframes_lite.local.maps.templates import Template, Templates, is_authorized
 from cartoframes_lite.local.state import Key, State
 
-# Not in the words of the SQL API.
+# Differs from the message of the SQL API.
 _RATE_LIMIT_MESSAGE = "You are over platform's limits: too many requests. Please contact us to know more details"
 
 
@@ -45,7 +45,7 @@ class MapsRequest:
 
     @property
     def auth_tokens(self) -> Any:
-        """The tokens for templates."""
+        """The tokens for templates: a str, a list of str, or None."""
         return self.query.get("auth_token", self.query.get("auth_token[]"))
 
     def text(self, name: str) -> str:
@@ -54,12 +54,12 @@ class MapsRequest:
 
 
 class MapsAuthenticator:
-    """Lets requests in.
+    """Authenticate requests to the Maps API.
 
     Parameters
     ----------
     state : State
-        Knows the keys.
+        Holds the API keys.
     limits : RateLimits
     layergroups : Layergroups
     templates : Templates
@@ -69,9 +69,9 @@ class MapsAuthenticator:
         self._state, self._limits, self._layergroups, self._templates = state, limits, layergroups, templates
 
     def authenticate(self, maps_request: MapsRequest) -> None:
-        """Find the key of a request; raise MapError if it names one that does not open the Maps API.
+        """Set the API key of a request; raise MapError if it is unknown or does not grant access to the Maps API.
 
-        Of a Basic header only the password counts, whatever the user's name: CARTO does the same.
+        The user name of a Basic header is ignored, as in CARTO.
         """
         basic = basic_credentials(maps_request.request.headers.get("authorization", ""))
         body = maps_request.body if isinstance(maps_request.body, dict) else {}
@@ -89,51 +89,51 @@ class MapsAuthenticator:
             raise _forbidden()
 
     def count(self, maps_request: MapsRequest, kind: str) -> None:
-        """Count a request of a kind of endpoint; raise MapError over the limit."""
-        verdict = self._limits.take(kind)
-        maps_request.headers.update(verdict.headers)
-        if not verdict.allowed:
+        """Count a request against the rate limit of a kind of endpoint; raise MapError if it is exceeded."""
+        decision = self._limits.take(kind)
+        maps_request.headers.update(decision.headers)
+        if not decision.allowed:
             raise MapError(_RATE_LIMIT_MESSAGE, status=429, kind="limit", subtype="rate-limit")
 
     def require_master(self, maps_request: MapsRequest, action: str) -> None:
-        """Refuse what only the owner may do with templates."""
+        """Raise MapError unless the request has the master key."""
         if maps_request.key is None:
             raise MapError(f"Only authenticated users can {action} templated maps", status=403)
         if maps_request.key.kind != "master":
             raise _forbidden()
 
     def role_of(self, maps_request: MapsRequest) -> str:
-        """Return the role of a request that has nothing but its key."""
+        """Return the database role of the API key of a request."""
         key = maps_request.key or self._state.key(None)
-        assert key is not None  # there always is a default key
+        assert key is not None  # a default key always exists
         return key.role
 
     async def open(self, maps_request: MapsRequest) -> tuple[Layergroup, str]:
-        """Return the map that a request names in its path, and the role that it is seen with.
+        """Return the map in the path of a request, and the database role to read it with.
 
-        A key counts more than what a template allows, as with CARTO.
+        An API key takes precedence over the tokens of a template, as in CARTO.
         """
-        identity, signed = self._parse(maps_request.text("token"))
+        identity, is_signed = self._parse_token(maps_request.text("token"))
         group = self._layergroups.find(identity)
         template = await self._current_template(group)
-        if maps_request.key is not None or not signed:
+        if maps_request.key is not None or not is_signed:
             return group, self.role_of(maps_request)
         if template is None or not is_authorized(template.auth, maps_request.auth_tokens):
             raise MapError("Sorry, you are unauthorized (permission denied)", status=403)
         return group, self._state.owner_role
 
     async def _current_template(self, group: Layergroup) -> Template | None:
-        """Return the template of a map as it is now; raise MapError if the map is not one of its instances any more."""
+        """Return the current template of a map; raise MapError if its map has changed or it was deleted."""
         if group.template is None:
             return None
         template: Template | None = await run_in_threadpool(self._templates.current, group.template)
-        if template is None or not template.shows_the_same(group.template):
+        if template is None or not template.is_same_map(group.template):
             self._layergroups.drop(group.id)
             raise unknown_map(group.id)
         return template
 
-    def _parse(self, token: str) -> tuple[str, bool]:
-        """Split ``[user@[template@]]id[:time]`` into the id and whether there is a user."""
+    def _parse_token(self, token: str) -> tuple[str, bool]:
+        """Parse ``[user@[template@]]id[:time]``; return the id and whether there is a user."""
         parts = token.partition(":")[0].split("@")
         if len(parts) > 1 and parts[0] not in ("", self._state.user):
             message = f'Cannot use map signature of user "{parts[0]}" on db of user "{self._state.user}"'

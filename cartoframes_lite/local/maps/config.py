@@ -1,4 +1,4 @@
-"""MapConfig: the description of a map, read and checked."""
+"""MapConfig: parsing and validation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cartoframes_lite.local.maps.analyses import Node, read_nodes
 from cartoframes_lite.local.maps.errors import MapError
 
 _VERSION = re.compile(r"1\.[0-8]\.0|1\.[0-7]\.\d+")
-_MOST_BUFFER_PIXELS = 4096
-_MIXED = (
+_MAX_BUFFER_PIXELS = 4096
+_MIXED_LAYERS_MESSAGE = (
     "The `mapnik` or `cartodb` layers must be consistent: `cartocss` option is either present or voided in all"
     " layers. Mixing is not allowed."
 )
@@ -24,7 +24,7 @@ _KINDS = ("mapnik", "plain", "http", "torque")
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What can be asked of a feature: its columns, and the one that identifies it."""
+    """The exposed attributes of features: id column and columns."""
 
     id: str
     columns: tuple[str, ...]
@@ -37,16 +37,16 @@ class MapLayer:
     Attributes
     ----------
     index : int
-        Place among all layers, the ignored ones included.
+        Index among all layers, including those of unknown types.
     id, kind : str
     sql, cartocss : str, optional
     interactivity : tuple of str
-        Columns in the grids.
+        Columns in UTFGrids.
     attributes : Attributes, optional
     aggregation : Aggregation, optional
-        How points are taken together once there are many.
+        Aggregation of points of large tables.
     options : mapping
-        All of them.
+        All options of the layer.
     """
 
     index: int
@@ -61,13 +61,13 @@ class MapLayer:
 
     @property
     def context(self) -> dict[str, Any]:
-        """What errors tell of the layer."""
+        """The layer as described in error responses."""
         return {"id": self.id, "index": self.index, "type": self.kind}
 
 
 @dataclass(frozen=True, slots=True)
 class Dataview:
-    """A dataview: an aggregate of a node, with options that are checked when it is asked for."""
+    """A dataview of a node; its options are validated at the first request for it."""
 
     name: str
     type: str
@@ -77,18 +77,18 @@ class Dataview:
 
 @dataclass(frozen=True, slots=True)
 class MapConfig:
-    """A map.
+    """A parsed MapConfig.
 
     Attributes
     ----------
     layers : tuple of MapLayer
-        Without those of unknown types.
+        Layers of known types.
     layer_count : int
-        With them.
+        Number of layers, including those of unknown types.
     nodes : mapping of str to Node
     dataviews : mapping of str to Dataview
     buffer_sizes : mapping of str to float
-        Pixels around tiles, by format.
+        Buffer around tiles in pixels, by format.
     """
 
     layers: tuple[MapLayer, ...]
@@ -99,32 +99,32 @@ class MapConfig:
 
     @property
     def queried(self) -> list[MapLayer]:
-        """The layers that show a query."""
+        """The layers that have a query."""
         return [layer for layer in self.layers if layer.kind == "mapnik"]
 
     @property
     def is_vector_only(self) -> bool:
-        """Whether there are only layers without CartoCSS."""
+        """Whether all layers are query layers without CartoCSS."""
         return bool(self.layers) and all(layer.kind == "mapnik" and layer.cartocss is None for layer in self.layers)
 
     def nodes_as_text(self) -> dict[str, str]:
-        """Return the queries of the nodes with their filters."""
+        """Return the queries of the nodes, including filters."""
         return {name: node.query() for name, node in self.nodes.items()}
 
     def layer(self, name: str) -> MapLayer | None:
-        """Return the layer of an id or an index."""
+        """Return the layer with an id or index; None if there is none."""
         return next((layer for layer in self.layers if name in (layer.id, str(layer.index))), None)
 
 
 def read(content: Any, filters: Mapping[str, Any] | None = None) -> MapConfig:
-    """Read a MapConfig.
+    """Parse a MapConfig.
 
     Parameters
     ----------
     content : object
-        The decoded JSON.
+        Decoded JSON.
     filters : mapping, optional
-        Of dataviews, by their name.
+        Filters by name of the dataview.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def read(content: Any, filters: Mapping[str, Any] | None = None) -> MapConfig:
     items = content.get("layers")
     if not isinstance(items, list):
         raise MapError("Missing layers array from layergroup config")
-    dataviews = {name: _dataview(name, item) for name, item in _mapping(content, "dataviews").items()}
+    dataviews = {name: _dataview(name, item) for name, item in _object(content, "dataviews").items()}
     nodes = read_nodes(content.get("analyses") or [], dataviews.values(), filters or {})
     for dataview in dataviews.values():
         if dataview.source not in nodes:
@@ -148,13 +148,13 @@ def read(content: Any, filters: Mapping[str, Any] | None = None) -> MapConfig:
     layers = [_layer(index, item, counts, nodes, vector_only=vector_only) for index, item in enumerate(items)]
     styled = {layer.cartocss is None for layer in layers if layer.kind == "mapnik"}
     if len(styled) > 1:
-        raise MapError(_MIXED, status=400, kind="mapconfig")
+        raise MapError(_MIXED_LAYERS_MESSAGE, status=400, kind="mapconfig")
     known = tuple(layer for layer in layers if layer.kind in _KINDS)
     return MapConfig(known, len(layers), nodes, dataviews, _buffer_sizes(content))
 
 
 def _layer(index: int, item: Any, counts: Counter[str], nodes: Mapping[str, Node], *, vector_only: bool) -> MapLayer:
-    """Read a layer; ``counts`` are those of the layers before it, by kind."""
+    """Parse a layer; ``counts`` has the number of preceding layers by kind."""
     if not isinstance(item, Mapping) or not isinstance(item.get("options"), Mapping):
         raise MapError(f"Missing options from layer {index} of layergroup config")
     options, kind = item["options"], item.get("type")
@@ -165,7 +165,7 @@ def _layer(index: int, item: Any, counts: Counter[str], nodes: Mapping[str, Node
     context = {"id": identity, "index": index, "type": kind}
     text, cartocss = _source(options, nodes, context), options.get("cartocss")
     if kind == "mapnik":
-        _check_queried(text, options, context)
+        _check_query_and_style(text, options, context)
     interactivity = options.get("interactivity") or []
     if isinstance(interactivity, str):
         interactivity = [column.strip() for column in interactivity.split(",")]
@@ -187,7 +187,7 @@ def _layer(index: int, item: Any, counts: Counter[str], nodes: Mapping[str, Node
 
 
 def _source(options: Mapping[str, Any], nodes: Mapping[str, Node], context: Mapping[str, Any]) -> str | None:
-    """Return the query of a layer, its own or that of an analysis node."""
+    """Return the query of a layer: its option ``sql``, or the query of an analysis node."""
     source = options.get("source")
     if isinstance(source, Mapping):
         node = nodes.get(str(source.get("id")))
@@ -199,23 +199,23 @@ def _source(options: Mapping[str, Any], nodes: Mapping[str, Node], context: Mapp
     return text if isinstance(text, str) else None
 
 
-def _check_queried(text: str | None, options: Mapping[str, Any], context: Mapping[str, Any]) -> None:
-    """Refuse a layer that lacks its query, or half of its style."""
+def _check_query_and_style(text: str | None, options: Mapping[str, Any], context: Mapping[str, Any]) -> None:
+    """Raise MapError if a layer has no query, or only one of ``cartocss`` and ``cartocss_version``."""
     styled = "cartocss" in options or "cartocss_version" in options or text is None
     for option in ("cartocss", "cartocss_version") if styled else ():
         if not isinstance(options.get(option), str):
-            raise _missing(option, context)
+            raise _missing_option(option, context)
     if not text or not text.strip():
-        raise _missing("sql", context)
+        raise _missing_option("sql", context)
 
 
-def _missing(option: str, context: Mapping[str, Any]) -> MapError:
-    """Return the error of a layer without an option."""
+def _missing_option(option: str, context: Mapping[str, Any]) -> MapError:
+    """Return the error for a missing option of a layer."""
     return MapError(f"Missing {option} for layer {context['index']} options", kind="layer", layer=context)
 
 
 def _attributes(options: Mapping[str, Any], context: Mapping[str, Any]) -> Attributes | None:
-    """Read what can be asked of a feature."""
+    """Parse the option ``attributes``."""
     content = options.get("attributes")
     if content is None:
         return None
@@ -226,7 +226,7 @@ def _attributes(options: Mapping[str, Any], context: Mapping[str, Any]) -> Attri
 
 
 def _dataview(name: str, item: Any) -> Dataview:
-    """Read a dataview."""
+    """Parse a dataview."""
     source = item.get("source") if isinstance(item, Mapping) else None
     if not isinstance(source, Mapping) or not source.get("id"):
         raise MapError(f'Missing `source.id` for dataview "{name}"', kind="dataview")
@@ -235,26 +235,26 @@ def _dataview(name: str, item: Any) -> Dataview:
 
 
 def _buffer_sizes(content: Mapping[str, Any]) -> dict[str, float]:
-    """Read the pixels around tiles."""
+    """Parse the buffer sizes."""
     sizes = content.get("buffersize")
     if not isinstance(sizes, Mapping):
         return {}
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int | float) or not 0 <= size <= _MOST_BUFFER_PIXELS:
+        if isinstance(size, bool) or not isinstance(size, int | float) or not 0 <= size <= _MAX_BUFFER_PIXELS:
             raise MapError(f'Buffer size of format "{name}" must be a number')
     return {str(name): float(size) for name, size in sizes.items()}
 
 
 def _is_vector(item: Any) -> bool:
-    """Say whether a layer can have vector tiles only."""
+    """Return whether a layer has vector tiles only."""
     if not isinstance(item, Mapping) or item.get("type") not in (None, "", "mapnik", "cartodb"):
         return False
     options = item.get("options")
     return isinstance(options, Mapping) and not {"cartocss", "cartocss_version"} & options.keys()
 
 
-def _mapping(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = content.get(name) or {}
-    if not isinstance(found, Mapping):
+def _object(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = content.get(name) or {}
+    if not isinstance(value, Mapping):
         raise MapError(f"`{name}` must be an object")
-    return found
+    return value

@@ -1,4 +1,4 @@
-"""Dataviews: aggregates of a node of a map, in a box and with the filters of the other dataviews."""
+"""Dataviews: aggregates of an analysis node, within a bounding box and with the filters of other dataviews."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from cartoframes_lite.local.maps import histograms
 from cartoframes_lite.local.maps.config import Dataview, MapConfig
 from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.number_parsing import read_number
-from cartoframes_lite.local.maps.numeric_columns import counts, finite, is_float
+from cartoframes_lite.local.maps.numeric_columns import is_float, null_if_special, special_counts
 from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, envelope, rows, subquery
 from cartoframes_lite.local.maps.viewports import mercator
 from cartoframes_lite.local.postgres.session import Session
 
 _OPERATIONS = ("count", "avg", "sum", "min", "max")
-_CATEGORIES = 6
+_DEFAULT_CATEGORIES = 6
 
 
-async def answer(session: Session, config: MapConfig, name: str, query: Parameters) -> dict[str, Any]:
-    """Return a dataview.
+async def evaluate(session: Session, config: MapConfig, name: str, query: Parameters) -> dict[str, Any]:
+    """Return the result of a dataview.
 
     Parameters
     ----------
     session : Session
     config : MapConfig
     name : str
-        Of the dataview.
+        Name of the dataview.
     query : dict
         Parameters of the request: ``bbox``, ``own_filter``, ``no_filters``, ``start``, ``end``, ``bins``,
         ``offset``, ``categories``, ``aggregation``.
@@ -45,32 +45,32 @@ async def answer(session: Session, config: MapConfig, name: str, query: Paramete
         raise MapError(message, status=400, kind="dataview")
     own_filter = _flag(query, "own_filter")
     source = _source(config, dataview, query, own_filter=own_filter, filtered=not _flag(query, "no_filters"))
-    whole = subquery(config.nodes[dataview.source].query(without=config.dataviews))
+    unfiltered = subquery(config.nodes[dataview.source].query(without=config.dataviews))
     overrides: dict[str, float] = {
-        word: _number(query, word) for word in ("start", "end", "bins", "offset", "categories") if word in query
+        word: _parse_number(query, word) for word in ("start", "end", "bins", "offset", "categories") if word in query
     }
     match dataview.type:
         case "formula":
-            found = await _formula(session, dataview.options, source, whole)
+            result = await _formula(session, dataview.options, source, unfiltered)
         case "aggregation":
-            found = await _aggregation(session, dataview.options, source, whole, overrides, own_filter=own_filter)
+            result = await _aggregation(session, dataview.options, source, unfiltered, overrides, own_filter=own_filter)
         case "histogram":
             unit = query.get("aggregation")
-            found = await histograms.answer(session, dataview.options, source, whole, overrides, unit)
+            result = await histograms.evaluate(session, dataview.options, source, unfiltered, overrides, unit)
         case _:
             raise MapError(f"Invalid dataview type: '{dataview.type}'")
-    return {**found, "type": dataview.type}
+    return {**result, "type": dataview.type}
 
 
 async def search(session: Session, config: MapConfig, name: str, query: Parameters) -> dict[str, Any]:
-    """Return the categories of an aggregation that contain a text."""
+    """Return the categories of an aggregation whose text contains the parameter ``q``."""
     dataview = _find(config, name)
     if dataview.type != "aggregation":
         raise MapError(f"Dataview '{name}' cannot be searched", status=400, kind="dataview")
-    column, function, aggregated = _aggregated(dataview.options)
-    value = sql.SQL("count(1)") if function == "count" else _call(function, sql.Identifier(aggregated or ""))
+    column, function, aggregated = _aggregation_options(dataview.options)
+    value = sql.SQL("count(1)") if function == "count" else _aggregate_call(function, sql.Identifier(aggregated or ""))
     source = _source(config, dataview, query, own_filter=_flag(query, "own_filter"), filtered=True)
-    pattern = str(query.get("q", "")).replace("\0", "")  # with the wildcards of LIKE, as CARTO leaves them
+    pattern = str(query.get("q", "")).replace("\0", "")  # wildcards of LIKE are not escaped, as in CARTO
     statement = sql.SQL(
         "SELECT {column} AS category, {value} AS value FROM {source} AS cdbq"
         " WHERE {column}::text ILIKE {pattern} GROUP BY 1 ORDER BY 2 DESC, 1"
@@ -88,7 +88,7 @@ def _find(config: MapConfig, name: str) -> Dataview:
 def _source(
     config: MapConfig, dataview: Dataview, query: Parameters, *, own_filter: bool, filtered: bool
 ) -> sql.Composable:
-    """Return the rows that a dataview is about, in parentheses."""
+    """Return the query for the rows of a dataview, in parentheses."""
     node = config.nodes[dataview.source]
     without = () if filtered and own_filter else (dataview.name,)
     text = node.query(without=without if filtered else config.dataviews)
@@ -96,15 +96,15 @@ def _source(
     if query.get("bbox"):
         boxes = [
             sql.SQL("ST_Intersects({}, {})").format(sql.Identifier(GEOMETRY_COLUMN), box)
-            for box in _boxes(str(query["bbox"]))
+            for box in _parse_bbox(str(query["bbox"]))
         ]
         inside = sql.SQL(" OR ").join(boxes)
         source = sql.SQL("(SELECT * FROM {} AS cdb_unbounded WHERE {})").format(source, inside)
     return source
 
 
-def _boxes(text: str) -> list[sql.Composed]:
-    """Read a box in degrees; one across the 180th meridian is two."""
+def _parse_bbox(text: str) -> list[sql.Composed]:
+    """Parse a bounding box in degrees; one across the 180th meridian becomes two envelopes."""
     sides = [read_number(part) for part in text.split(",")]
     if len(sides) != 4 or not math.isfinite(sum(sides)) or not math.isfinite(sides[2] - sides[0]):
         raise MapError('Invalid bbox filter, expected format="west,south,east,north"')
@@ -121,9 +121,9 @@ def _boxes(text: str) -> list[sql.Composed]:
 
 
 async def _formula(
-    session: Session, options: Mapping[str, Any], source: sql.Composable, whole: sql.Composable
+    session: Session, options: Mapping[str, Any], source: sql.Composable, unfiltered: sql.Composable
 ) -> dict[str, Any]:
-    """Answer a formula: one number."""
+    """Return the result of a formula: one number."""
     operation, column = options.get("operation"), options.get("column")
     if not isinstance(operation, str):
         raise MapError("Formula expects 'operation' in dataview options")
@@ -132,15 +132,15 @@ async def _formula(
     if operation != "count" and not isinstance(column, str):
         raise MapError("Formula expects 'column' in dataview options")
     value: sql.Composable = sql.Identifier(column) if isinstance(column, str) and column else sql.SQL("1")
-    is_special = await is_float(session, whole, value)
+    may_be_nan = await is_float(session, unfiltered, value)
     statement = sql.SQL("SELECT {call} AS result, sum(({value} IS NULL)::int) AS nulls{special} FROM {source} AS cdbq")
-    found = statement.format(
-        call=_call(operation, finite(value) if is_special else value),
+    composed = statement.format(
+        call=_aggregate_call(operation, null_if_special(value) if may_be_nan else value),
         value=value,
-        special=sql.SQL(", ") + counts(value) if is_special else sql.SQL(""),
+        special=sql.SQL(", ") + special_counts(value) if may_be_nan else sql.SQL(""),
         source=source,
     )
-    [row] = await rows(session, found)
+    [row] = await rows(session, composed)
     return {"operation": operation, **row}
 
 
@@ -148,30 +148,32 @@ async def _aggregation(
     session: Session,
     options: Mapping[str, Any],
     source: sql.Composable,
-    whole: sql.Composable,
+    unfiltered: sql.Composable,
     overrides: Mapping[str, float],
     *,
     own_filter: bool,
 ) -> dict[str, Any]:
-    """Answer an aggregation: with its own filter all categories, else the largest ones and the others as one."""
-    column, function, aggregated = _aggregated(options)
-    wanted = overrides.get("categories", 0)
+    """Return the result of an aggregation: with its own filter, all categories; else the largest, and "Other"."""
+    column, function, aggregated = _aggregation_options(options)
+    limit = overrides.get("categories", 0)
     value: sql.Composable = sql.SQL("1") if aggregated is None else sql.Identifier(aggregated)
-    is_special = aggregated is not None and await is_float(session, whole, value)
+    may_be_nan = aggregated is not None and await is_float(session, unfiltered, value)
     parts = {
         "source": source,
         "column": sql.Identifier(column),
-        "call": _call(function, value),
-        "special": counts(value) if is_special and function != "count" else sql.SQL("0 AS infinities, 0 AS nans"),
-        "kept": _kept(column, function, value, is_special=is_special),
-        "limit": sql.Literal(math.ceil(wanted) if wanted > 0 else _CATEGORIES),
+        "call": _aggregate_call(function, value),
+        "special": special_counts(value)
+        if may_be_nan and function != "count"
+        else sql.SQL("0 AS infinities, 0 AS nans"),
+        "kept": _ranked_rows(column, function, value, may_be_nan=may_be_nan),
+        "limit": sql.Literal(math.ceil(limit) if limit > 0 else _DEFAULT_CATEGORIES),
         "others": sql.SQL("sum" if function == "count" else _OPERATIONS[_OPERATIONS.index(function)]),
     }
     ranked = (
         "SELECT {column} AS category, {call} AS value, row_number() OVER (ORDER BY {call} DESC) AS rank"
         " FROM {source} AS cdbq WHERE {kept} GROUP BY {column}"
     )
-    every = sql.SQL(
+    all_categories = sql.SQL(
         "SELECT {column} AS category, {call} AS value, false AS agg FROM {source} AS cdbq GROUP BY {column}"
         " ORDER BY value DESC, category"
     )
@@ -188,26 +190,26 @@ async def _aggregation(
         " (SELECT count(*) FROM (SELECT 1 FROM {source} AS cdbq GROUP BY {column}) AS cdb_groups) AS categories"
         " FROM {source} AS cdbq"
     )
-    categories = await rows(session, (every if own_filter else largest).format(**parts))
+    categories = await rows(session, (all_categories if own_filter else largest).format(**parts))
     names = ("count", "nulls", "nans", "infinities", "min", "max", "categories")
-    found: dict[str, Any] = dict.fromkeys(names, 0)
+    result: dict[str, Any] = dict.fromkeys(names, 0)
     if categories:
-        [found] = await rows(session, summary.format(**parts))
+        [result] = await rows(session, summary.format(**parts))
     return {
         "aggregation": function,
-        **{("categoriesCount" if name == "categories" else name): found[name] for name in names},
+        **{("categoriesCount" if name == "categories" else name): result[name] for name in names},
         "categories": [{**row, "category": "Other"} if row["agg"] else row for row in categories],
     }
 
 
-def _kept(column: str, function: str, value: sql.Composable, *, is_special: bool) -> sql.Composed:
-    """Return the condition on the rows that rank a category."""
+def _ranked_rows(column: str, function: str, value: sql.Composable, *, may_be_nan: bool) -> sql.Composed:
+    """Return the condition on the rows from which the largest categories are computed."""
     if function == "count":
         return sql.SQL("{} IS NOT NULL").format(sql.Identifier(column))
-    return sql.SQL("{} IS NOT NULL").format(finite(value) if is_special else value)
+    return sql.SQL("{} IS NOT NULL").format(null_if_special(value) if may_be_nan else value)
 
 
-def _aggregated(options: Mapping[str, Any]) -> tuple[str, str, str | None]:
+def _aggregation_options(options: Mapping[str, Any]) -> tuple[str, str, str | None]:
     """Return column, function and aggregated column of an aggregation."""
     column, function = options.get("column"), options.get("aggregation")
     if not isinstance(column, str):
@@ -222,8 +224,8 @@ def _aggregated(options: Mapping[str, Any]) -> tuple[str, str, str | None]:
     return column, function, aggregated if isinstance(aggregated, str) and aggregated else None
 
 
-def _call(function: str, value: sql.Composable) -> sql.Composed:
-    """Return the call of one of the operations."""
+def _aggregate_call(function: str, value: sql.Composable) -> sql.Composed:
+    """Return the call of an aggregate function."""
     return sql.SQL("{}({})").format(sql.SQL(_OPERATIONS[_OPERATIONS.index(function)]), value)
 
 
@@ -231,8 +233,8 @@ def _flag(query: Parameters, name: str) -> bool:
     return str(query.get(name, "0")) in ("1", "true")
 
 
-def _number(query: Parameters, name: str) -> float:
-    """Read a number; raise MapError if it is none."""
+def _parse_number(query: Parameters, name: str) -> float:
+    """Parse a number; raise MapError if it is invalid."""
     value = read_number(query[name])
     if not math.isfinite(value):
         raise MapError(f"Invalid number format for parameter '{name}'")

@@ -1,4 +1,4 @@
-"""The vector tile that stands for one that is over the limits: a striped square."""
+"""The vector tile that is returned in index of one over the limits: a striped square."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _STRIPES = 8
 
 
 def error_tile() -> bytes:
-    """Return the tile, with the layers ``errorTileSquareLayer`` and ``errorTileStripesLayer``."""
+    """Return the encoded tile, with the layers ``errorTileSquareLayer`` and ``errorTileStripesLayer``."""
     step = _EXTENT // _STRIPES
     square = [(0, 0), (_EXTENT, 0), (_EXTENT, _EXTENT), (0, _EXTENT)]
     stripes: list[int] = []
     end = (0, 0)
-    for place in range(step, _EXTENT, step):
-        stripe = [(place, 0), (0, place)]
+    for index in range(step, _EXTENT, step):
+        stripe = [(index, 0), (0, index)]
         stripes += _path(stripe, start=end)
         end = stripe[-1]
     layers = [
@@ -35,13 +35,13 @@ def _feature(kind: int, commands: Sequence[int]) -> bytes:
 
 
 def _path(points: Sequence[tuple[int, int]], *, start: tuple[int, int] = (0, 0), closed: bool = False) -> list[int]:
-    """Return the commands that draw a path, from where the last one ended."""
-    commands, before = [], start
-    for place, point in enumerate(points):
-        if place < 2:
-            commands.append(9 if place == 0 else 2 | (len(points) - 1) << 3)
-        commands += [_zigzag(now - then) for now, then in zip(point, before, strict=True)]
-        before = point
+    """Return the geometry commands of a path, relative to the end of the previous path."""
+    commands, previous = [], start
+    for index, point in enumerate(points):
+        if index < 2:
+            commands.append(9 if index == 0 else 2 | (len(points) - 1) << 3)
+        commands += [_zigzag(current - last) for current, last in zip(point, previous, strict=True)]
+        previous = point
     return [*commands, 15] if closed else commands
 
 

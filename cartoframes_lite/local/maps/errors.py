@@ -1,4 +1,4 @@
-"""What the Maps API cannot do: one error, and how it is told."""
+"""MapError, and the mapping of errors to HTTP statuses and error responses of the Maps API."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cartoframes_lite.local.postgres.session import SQLError
 
 
 class MapError(Exception):
-    """The request cannot be answered.
+    """An error response of the Maps API.
 
     Parameters
     ----------
     message : str
     status : int, optional
-        HTTP status. None reads it out of the message, as CARTO does.
+        HTTP status. None: derived from the message, as in CARTO.
     kind, subtype : str
-        What the error is about.
+        Members ``type`` and ``subtype`` of the error response.
     layer : mapping, optional
-        ``id``, ``index`` and ``type`` of the layer it is about.
+        ``id``, ``index`` and ``type`` of the layer.
     analysis : mapping, optional
-        ``id``, ``node_id`` and ``type`` of the analysis it is about.
+        ``id``, ``node_id`` and ``type`` of the analysis.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class MapError(Exception):
 
 
 def error_status(error: Exception) -> tuple[int, dict[str, Any]]:
-    """Translate an error into HTTP status and error object: the only place that does."""
+    """Map an error to an HTTP status and the JSON body of the response."""
     match error:
         case SQLError(sqlstate=code, message=text) if code == QUERY_CANCELED and text.startswith("canceling"):
             error = MapError(TIMEOUT_MESSAGE, status=429, kind="limit", subtype="datasource")
@@ -55,7 +55,7 @@ def error_status(error: Exception) -> tuple[int, dict[str, Any]]:
             error = MapError(error.message, status=error.status)
         case psycopg.OperationalError():
             error = MapError(str(error).strip(), status=503)
-        case psycopg.DataError() | UnicodeError():  # NUL or half a character in a value
+        case psycopg.DataError() | UnicodeError():  # NUL or a lone surrogate in a value
             error = MapError(f"invalid character in a value: {error}", status=400)
         case MapError():
             pass
@@ -72,15 +72,15 @@ def error_status(error: Exception) -> tuple[int, dict[str, Any]]:
 
 
 def _status(message: str) -> int:
-    """Read the status out of a message: CARTO has no other sign of it."""
+    """Derive the HTTP status from a message, as CARTO does."""
     if "permission denied" in message:
         return 403
-    if "does not exist" not in message or any(map(_lacks_function, message.splitlines())):
+    if "does not exist" not in message or any(map(_reports_missing_function, message.splitlines())):
         return 400
     return 403 if " role " in message else 404
 
 
-def _lacks_function(line: str) -> bool:
-    """Say whether a line of a message is about a function that does not exist."""
-    _, found, rest = line.partition("function ")
-    return bool(found) and " does not exist" in rest
+def _reports_missing_function(line: str) -> bool:
+    """Return whether a line of a message reports a missing function."""
+    _, separator, rest = line.partition("function ")
+    return bool(separator) and " does not exist" in rest

@@ -1,4 +1,4 @@
-"""Histograms of numbers; those of times are in `time_histograms`."""
+"""Histograms of numbers; time histograms are in `time_histograms`."""
 
 from __future__ import annotations
 
@@ -10,35 +10,38 @@ from psycopg import sql
 from cartoframes_lite.local.maps import time_histograms
 from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.number_parsing import as_javascript
-from cartoframes_lite.local.maps.numeric_columns import counts, finite, is_float
+from cartoframes_lite.local.maps.numeric_columns import is_float, null_if_special, special_counts
 from cartoframes_lite.local.maps.queries import TIME_OIDS, columns_of, rows
 from cartoframes_lite.local.postgres.session import Session
 
 _MIN_BINS, _MAX_BINS = 6, 48
-_MOST_BINS = 2**31 - 1
+_MAX_INT32 = 2**31 - 1
 
 
-async def answer(
+async def evaluate(
     session: Session,
     options: Mapping[str, Any],
     source: sql.Composable,
-    whole: sql.Composable,
+    unfiltered: sql.Composable,
     overrides: Mapping[str, float],
     unit: Any,
 ) -> dict[str, Any]:
-    """Answer a histogram.
+    """Return the result of a histogram.
 
     Parameters
     ----------
     session : Session
     options : mapping
-        Of the dataview: ``column``, ``aggregation``, ``offset``. As with CARTO, ``bins`` counts in the request alone.
-    source, whole : Composable
-        The rows, in parentheses; and all rows, those that filters and boxes leave out too, for the type of the column.
+        Options of the dataview: ``column``, ``aggregation``, ``offset``. ``bins`` is used only from the request, as in
+        CARTO.
+    source : Composable
+        Query for the rows, in parentheses.
+    unfiltered : Composable
+        The query without filters and bounding box, for the type of the column.
     overrides : mapping
         ``start``, ``end``, ``bins``, ``offset`` of the request.
     unit : object
-        Unit of the bins of the request; None if it has none.
+        Parameter ``aggregation`` of the request: unit of time bins, or None.
 
     Raises
     ------
@@ -49,36 +52,37 @@ async def answer(
         raise MapError("Histogram expects `column` in widget options")
     if unit is not None or "aggregation" in options:
         unit = unit or options.get("aggregation")
-        return await time_histograms.answer(session, column, source, overrides, unit, options)
+        return await time_histograms.evaluate(session, column, source, overrides, unit, options)
     value: sql.Composable = sql.Identifier(column)
-    types = {known.name: known.type_oid for known in await columns_of(session, whole)}
+    types = {known.name: known.type_oid for known in await columns_of(session, unfiltered)}
     if types.get(column) in TIME_OIDS:
         seconds = sql.SQL("date_part('epoch', {})").format(value)
-        return await _of_numbers(session, seconds, source, overrides, is_special=True)
+        return await _number_histogram(session, seconds, source, overrides, may_be_nan=True)
     value = sql.SQL("{}::float8").format(value)
-    return await _of_numbers(session, value, source, overrides, is_special=await is_float(session, whole, value))
+    return await _number_histogram(
+        session, value, source, overrides, may_be_nan=await is_float(session, unfiltered, value)
+    )
 
 
-async def _of_numbers(
-    session: Session, value: sql.Composable, source: sql.Composable, overrides: Mapping[str, float], *, is_special: bool
+async def _number_histogram(
+    session: Session, value: sql.Composable, source: sql.Composable, overrides: Mapping[str, float], *, may_be_nan: bool
 ) -> dict[str, Any]:
-    """Answer a histogram of numbers.
+    """Return the result of a histogram of numbers.
 
-    The bin of rows without a number is the last one, so that it is there, with a frequency of 0, also if nothing else
-    is in it.
+    Rows without a number are in the last bin, which has a frequency of 0 if it contains no others.
     """
-    start, end = _bounds(overrides)
-    wanted = overrides.get("bins", 0)
-    if not float(wanted).is_integer() or wanted > _MOST_BINS:
+    start, end = _parse_bounds(overrides)
+    bin_count = overrides.get("bins", 0)
+    if not float(bin_count).is_integer() or bin_count > _MAX_INT32:
         raise MapError("Invalid number format for parameter 'bins'")
     bounded = start < end
     parts: dict[str, sql.Composable] = {
         "values": sql.SQL("(SELECT {} AS value FROM {} AS cdbq)").format(value, source),
-        "finite": finite(sql.SQL("value")) if is_special else sql.SQL("value"),
-        "special": counts(sql.SQL("value")) if is_special else sql.SQL("0 AS nans, 0 AS infinities"),
+        "finite": null_if_special(sql.SQL("value")) if may_be_nan else sql.SQL("value"),
+        "special": special_counts(sql.SQL("value")) if may_be_nan else sql.SQL("0 AS nans, 0 AS infinities"),
         "start": sql.SQL("{}::float8").format(sql.Literal(start)) if bounded else sql.SQL("cdb_basics.least"),
         "end": sql.SQL("{}::float8").format(sql.Literal(end)) if bounded else sql.SQL("cdb_basics.most"),
-        "bins": sql.Literal(int(wanted)) if wanted > 0 else sql.SQL("cdb_basics.bins"),
+        "bins": sql.Literal(int(bin_count)) if bin_count > 0 else sql.SQL("cdb_basics.bins"),
         "inside": sql.SQL("value BETWEEN {} AND {}").format(sql.Literal(start), sql.Literal(end))
         if bounded
         else sql.SQL("true"),
@@ -102,19 +106,19 @@ async def _of_numbers(
     }
 
 
-def _bounds(overrides: Mapping[str, float]) -> tuple[float, float]:
-    """Return start and end of the request; 0 for one that it leaves out."""
+def _parse_bounds(overrides: Mapping[str, float]) -> tuple[float, float]:
+    """Return start and end of the request, with 0 for a missing one."""
     if "start" in overrides and "end" in overrides:
         return min(overrides["start"], overrides["end"]), max(overrides["start"], overrides["end"])
     return overrides.get("start", 0.0), overrides.get("end", 0.0)
 
 
 def _buckets(parts: Mapping[str, sql.Composable]) -> sql.Composed:
-    """Return the query of the bins.
+    """Return the query for the bins.
 
-    Their number follows from the spread of the values: their range over twice the distance of the quartiles, not less
-    than 6, or the number of values, and not more than 48. (Freedman and Diaconis divide by the cube root of the number
-    of values, too; CARTO's formula says so, with a power of 1/3 that its database computes as 0.)
+    The number of bins is the range divided by twice the interquartile range, at least 6 (or the number of values, if
+    that is less) and at most 48. The Freedman-Diaconis rule also has the cube root of the number of values; CARTO
+    computes that factor as 1, because 1/3 is an integer division in its SQL.
     """
     return sql.SQL(
         "WITH cdb_values AS (SELECT value, {finite} AS number FROM {values} AS v),"

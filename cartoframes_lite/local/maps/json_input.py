@@ -1,4 +1,4 @@
-"""JSON of requests, within bounds that Python and PostgreSQL can work with."""
+"""JSON parsing of requests, with limits that Python and PostgreSQL can handle."""
 
 from __future__ import annotations
 
@@ -6,63 +6,63 @@ import json
 import math
 from typing import Any
 
-MOST_BYTES = 100 * 1024  # of a body, as CARTO has it
-_DEEPEST = 100  # levels; what people write has about ten
-_MOST_DIGITS = 300  # of an integer: more is beyond a double
+MAX_BYTES = 100 * 1024  # of a request body, as in CARTO
+_MAX_DEPTH = 100  # levels; a MapConfig has about ten
+_MAX_DIGITS = 300  # of an integer; a double has at most 309
 
 
 class JSONInputError(ValueError):
-    """The text is not JSON, or is nested too deeply, or has numbers that are too large; the message says it."""
+    """Invalid JSON, JSON that is nested too deeply, or numbers that are too large."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Decode JSON.
+    """Parse JSON.
 
     Raises
     ------
     JSONInputError
     """
     try:
-        content = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_refuse_constant)
+        content = json.loads(text, parse_int=_parse_integer, parse_float=_parse_float, parse_constant=_reject_constant)
     except RecursionError:
         raise JSONInputError("the JSON is nested too deeply") from None
     except UnicodeDecodeError:
         raise JSONInputError("Unexpected token in JSON at position 0") from None
     except json.JSONDecodeError as error:
         rest = error.doc[error.pos :].strip()
-        where = f"Unexpected token {rest[:1]} in JSON at position {error.pos}"
-        raise JSONInputError(where if rest else "Unexpected end of JSON input") from None
+        unexpected = f"Unexpected token {rest[:1]} in JSON at position {error.pos}"
+        raise JSONInputError(unexpected if rest else "Unexpected end of JSON input") from None
     _check_depth(content)
     return content
 
 
 def _check_depth(content: Any) -> None:
-    """Refuse what is nested so deeply that a later step could run out of stack."""
+    """Raise JSONInputError if the nesting could exceed the recursion limit of later steps."""
     level = [content]
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         level = [
             item
-            for outer in level
-            if isinstance(outer, dict | list)
-            for item in (outer.values() if isinstance(outer, dict) else outer)
+            for container in level
+            if isinstance(container, dict | list)
+            for item in (container.values() if isinstance(container, dict) else container)
         ]
         if not level:
             return
     raise JSONInputError("the JSON is nested too deeply")
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS:
+def _parse_integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
         raise JSONInputError(f"the number {digits[:20]}... is too large")
     return int(digits)
 
 
-def _finite(text: str) -> float:
+def _parse_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise JSONInputError(f"the number {text[:20]} is too large")
     return value
 
 
-def _refuse_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise JSONInputError(f"Unexpected token {name[:1]} in JSON")

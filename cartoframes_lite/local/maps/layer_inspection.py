@@ -1,4 +1,4 @@
-"""What the layers and analyses of a map turn out to be, when PostgreSQL is asked about their queries."""
+"""Inspection of the queries of layers and analyses in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from cartoframes_lite.local.postgres.session import Session, SQLError
 
 @dataclass(frozen=True, slots=True)
 class InspectedLayer:
-    """A layer that shows a query, and what is known of it.
+    """A query layer, with its columns, row count and style.
 
     Attributes
     ----------
     layer : MapLayer
     columns : tuple of Column
-        Of the query.
+        Columns of the query.
     row_count : int
-        As PostgreSQL estimates it.
+        Estimate of the PostgreSQL planner.
     aggregated : bool
-        Whether the rows are so many points that they are taken together.
+        Whether points are aggregated, because there are at least ``threshold`` rows.
     style : Style, optional
-        The CartoCSS, parsed.
+        Parsed CartoCSS.
     cells : tuple of Column
-        Of the rows that are taken together.
+        Columns of the aggregated rows.
     """
 
     layer: MapLayer
@@ -55,7 +55,7 @@ class InspectedLayer:
     cells: tuple[Column, ...] = ()
 
     def source(self, box: Box, resolution: float) -> sql.Composable:
-        """Return the query for a part of the map at a resolution in meters of a pixel, in parentheses."""
+        """Return the query for an extent and a resolution in meters per pixel, in parentheses."""
         text = self.layer.sql or ""
         if self.aggregated and self.layer.aggregation is not None:
             return aggregation.query(self.layer.aggregation, text, box, resolution)
@@ -63,7 +63,7 @@ class InspectedLayer:
 
     @property
     def drawable_columns(self) -> list[Column]:
-        """The columns of types that tiles have."""
+        """The columns whose types vector tiles and UTFGrids support."""
         columns = [one for one in self.cells if one.name not in aggregation.OWN_COLUMNS] or self.columns
         return [one for one in columns if one.type_oid in DRAWABLE_OIDS]
 
@@ -74,7 +74,7 @@ def parse_styles(config: MapConfig) -> dict[int, Style]:
 
 
 async def check_node(session: Session, node: Node) -> None:
-    """Look at the query of an analysis, which CARTO runs as it is, with a semicolon at its end."""
+    """Raise MapError if the query of an analysis fails; a trailing semicolon is an error too, as in CARTO."""
     try:
         await columns_of(session, sql.SQL("({})").format(statement(node.query())))
     except SQLError as error:
@@ -84,42 +84,44 @@ async def check_node(session: Session, node: Node) -> None:
         raise MapError(error.message, kind="analysis", analysis=context) from None
 
 
-async def inspect_layers(session: Session, layer: MapLayer, style: Style | None) -> InspectedLayer:
-    """Find out about the query of a layer."""
+async def inspect_layer(session: Session, layer: MapLayer, style: Style | None) -> InspectedLayer:
+    """Return a layer with the columns and row count of its query; raise MapError if a column is missing."""
     text = layer.sql or ""
     columns = await columns_of(session, subquery(text))
-    wanted = [GEOMETRY_COLUMN, *layer.interactivity]
+    required = [GEOMETRY_COLUMN, *layer.interactivity]
     if layer.attributes:
-        wanted += [layer.attributes.id, *layer.attributes.columns]
+        required += [layer.attributes.id, *layer.attributes.columns]
     if style:
-        wanted += sorted(style.columns)
+        required += sorted(style.columns)
     row_count = await estimated_rows(session, text)
     aggregated = False
     if layer.aggregation is not None and any(column.name == "cartodb_id" for column in columns):
         aggregated = await _is_aggregated(session, layer.aggregation, text, row_count)
-    shown = InspectedLayer(layer, tuple(columns), row_count, aggregated, style)
+    inspected = InspectedLayer(layer, tuple(columns), row_count, aggregated, style)
     if aggregated:
-        shown = replace(shown, cells=tuple(await columns_of(session, shown.source((0.0, 0.0, 1.0, 1.0), 1.0))))
-    known = {column.name for column in (*columns, *shown.cells)}
-    for name in wanted:
-        if name not in known:
+        inspected = replace(
+            inspected, cells=tuple(await columns_of(session, inspected.source((0.0, 0.0, 1.0, 1.0), 1.0)))
+        )
+    available = {column.name for column in (*columns, *inspected.cells)}
+    for name in required:
+        if name not in available:
             raise MapError(f'column "{name}" does not exist')
-    return shown
+    return inspected
 
 
-async def _is_aggregated(session: Session, wanted: aggregation.Aggregation, text: str, row_count: int) -> bool:
-    """Say whether there are enough rows, and whether they are points."""
-    if row_count < wanted.threshold:
+async def _is_aggregated(session: Session, options: aggregation.Aggregation, text: str, row_count: int) -> bool:
+    """Return whether there are enough rows to aggregate, and their geometries are points."""
+    if row_count < options.threshold:
         return False
     query = sql.SQL(
         "SELECT GeometryType({geometry}) AS type FROM {source} AS cdbq WHERE {geometry} IS NOT NULL LIMIT 1"
     )
-    found = await rows(session, query.format(geometry=names([GEOMETRY_COLUMN]), source=subquery(text)))
-    return bool(found) and found[0]["type"] == "POINT"
+    geometry_types = await rows(session, query.format(geometry=names([GEOMETRY_COLUMN]), source=subquery(text)))
+    return bool(geometry_types) and geometry_types[0]["type"] == "POINT"
 
 
 async def last_updated(session: Session, tables: list[str]) -> datetime:
-    """Return when one of the tables was changed last."""
+    """Return when any of the tables last changed; 1970-01-01 if that is not available."""
     query = sql.SQL(
         "SELECT extract(epoch FROM max(updated_at))::float8 AS epoch FROM cartodb.cdb_tablemetadata"
         " WHERE tabname = ANY (SELECT to_regclass(name) FROM unnest({}::text[]) name)"

@@ -1,16 +1,16 @@
-"""Mapnik, imported so that it leaves the other libraries of this process alone."""
+"""Import of Mapnik that does not affect other libraries in this process."""
 
 from __future__ import annotations
 
 import os
 from functools import lru_cache
 
-# On import, Mapnik's wheel points these at data of its own versions of GDAL and PROJ: pyogrio and pyproj would read
-# them too, and so would every process that this one starts. What is drawn here needs neither.
-_FOREIGN = ("GDAL_DATA", "PROJ_LIB")
-_before = {name: os.environ.get(name) for name in _FOREIGN}
+# On import, the Mapnik wheel sets these to its own versions of the GDAL and PROJ data, which pyogrio, pyproj and child
+# processes would use too. Rendering needs neither.
+_OVERWRITTEN = ("GDAL_DATA", "PROJ_LIB")
+_before = {name: os.environ.get(name) for name in _OVERWRITTEN}
 
-import mapnik  # noqa: E402 - the environment has to be remembered first
+import mapnik  # noqa: E402 - the environment must be saved before the import
 
 for _name, _value in _before.items():
     if _value is None:
@@ -21,18 +21,18 @@ __all__ = ["expression", "faces", "is_expression", "mapnik"]
 
 @lru_cache(maxsize=1024)
 def expression(text: str) -> mapnik.Expression:
-    """Return an expression, compiled.
+    """Return a compiled Mapnik expression.
 
     Raises
     ------
     RuntimeError
-        It is none.
+        If the text is not a Mapnik expression.
     """
     return mapnik.Expression(text)
 
 
 def is_expression(text: str) -> bool:
-    """Whether Mapnik can compile a text."""
+    """Return whether a text is a valid Mapnik expression."""
     try:
         expression(text)
     except RuntimeError:
@@ -42,5 +42,5 @@ def is_expression(text: str) -> bool:
 
 @lru_cache(maxsize=1)
 def faces() -> frozenset[str]:
-    """Return the names of the fonts that there are."""
+    """Return the names of the available fonts."""
     return frozenset(mapnik.FontEngine.face_names())

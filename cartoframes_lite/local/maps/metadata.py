@@ -1,4 +1,4 @@
-"""What the answer to an instantiation tells of a map."""
+"""Response to an instantiation: URLs and metadata of layers, dataviews and analyses."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _TILES = "{z}/{x}/{y}"
 
 
 def describe(group: Layergroup, token: str, updated: datetime, *, base_url: str, api_key: str = "") -> dict[str, Any]:
-    """Return the answer to an instantiation.
+    """Return the response to an instantiation.
 
     Parameters
     ----------
     group : Layergroup
     token : str
-        The id of the map for its URLs.
+        Identifier of the map in URLs.
     updated : datetime
-        When the tables of the map were changed last.
+        When the tables of the map last changed.
     base_url : str
-        Of the user.
+        Base URL of the user.
     api_key : str
-        That the URLs of tiles need, if any.
+        API key to include in tile URLs; empty for none.
     """
     root = f"{base_url}/api/v1/map/{token}"
     query = f"?api_key={quote(api_key, safe='')}" if api_key else ""
-    by_index = {shown.layer.index: shown for shown in group.shown}
+    by_index = {inspected.layer.index: inspected for inspected in group.inspected}
     layers = [_layer(layer, by_index.get(layer.index), root, query) for layer in group.config.layers]
     formats: dict[str, str] = {}
-    if group.shown:
+    if group.inspected:
         formats["vector"] = f"{root}/{_TILES}.mvt{query}"
-        if group.shown[0].style is not None:
+        if group.inspected[0].style is not None:
             formats["raster"] = f"{root}/{_TILES}.png{query}"
     metadata: dict[str, Any] = {
         "layers": layers,
@@ -51,19 +51,22 @@ def describe(group: Layergroup, token: str, updated: datetime, *, base_url: str,
     return {"layergroupid": token, "metadata": metadata, "last_updated": updated_text}
 
 
-def _layer(layer: MapLayer, shown: InspectedLayer | None, root: str, query: str) -> dict[str, Any]:
+def _layer(layer: MapLayer, inspected: InspectedLayer | None, root: str, query: str) -> dict[str, Any]:
     """Describe a layer."""
     tiles = f"{root}/{quote(layer.id)}/{_TILES}"
     meta: dict[str, Any] = {"stats": {}}
     tilejson: dict[str, Any] = {}
-    if shown is not None:
-        meta["stats"]["estimatedFeatureCount"] = shown.row_count
+    if inspected is not None:
+        meta["stats"]["estimatedFeatureCount"] = inspected.row_count
         tilejson["vector"] = _tilejson(f"{tiles}.mvt{query}")
         if layer.cartocss is not None:
             meta |= {"cartocss": layer.cartocss, "cartocss_meta": {"rules": []}}
         if layer.aggregation is not None:
-            meta["aggregation"] = {"png": shown.aggregated and shown.style is not None, "mvt": shown.aggregated}
-    if shown is None or shown.style is not None:
+            meta["aggregation"] = {
+                "png": inspected.aggregated and inspected.style is not None,
+                "mvt": inspected.aggregated,
+            }
+    if inspected is None or inspected.style is not None:
         tilejson["raster"] = _tilejson(f"{tiles}.png{query}")
     if layer.interactivity and "raster" in tilejson:
         tilejson["raster"]["grids"] = [f"{tiles}.grid.json{query}"]

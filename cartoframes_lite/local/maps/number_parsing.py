@@ -1,4 +1,4 @@
-"""Numbers in requests, as JavaScript reads them."""
+"""Conversion of numbers in requests and responses, as in JavaScript."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 import re
 from typing import Any
 
-_LEAST_WITH_EXPONENT = 1e21  # of JavaScript's numbers
+_EXPONENT_FROM = 1e21  # from here on, JavaScript formats numbers with an exponent
 _NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+", re.ASCII)
 
 
 def read_number(value: Any) -> float:
-    """Return the number that a text or a value of JSON is; NaN if it is none, 0 for an empty text."""
+    """Convert a str or JSON value to a number; NaN if it is not a number, 0 for an empty str."""
     if isinstance(value, bool) or value is None:
         return math.nan
     if isinstance(value, int | float):
@@ -30,7 +30,5 @@ def _as_float(value: float) -> float:
 
 
 def as_javascript(value: float) -> float:
-    """Return a number that JSON shows as JavaScript does: a whole one without a fraction."""
-    return (
-        int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _LEAST_WITH_EXPONENT else value
-    )
+    """Return integral floats as int, so that JSON has them without a fraction, as in JavaScript."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXPONENT_FROM else value

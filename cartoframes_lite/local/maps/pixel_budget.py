@@ -1,4 +1,4 @@
-"""How many pixels are drawn at once, so that large pictures wait for each other and not for more memory."""
+"""Limit of the pixels that are rendered concurrently, which bounds the memory of large images."""
 
 from __future__ import annotations
 
@@ -7,52 +7,53 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-MOST_PIXELS = 8192 * 8192  # 268 MB as RGBA: the largest picture alone, or many small ones
+MAX_PIXELS = 8192 * 8192  # 268 MB as RGBA: one image of the maximum size, or many small ones
 
 
 class PixelBudget:
-    """A semaphore that counts pixels; requests are served in their order.
+    """A FIFO semaphore that counts pixels.
 
     Parameters
     ----------
     pixels : int
-        A picture of more is drawn alone.
+        Limit; an image with more pixels is rendered alone.
     """
 
-    def __init__(self, pixels: int = MOST_PIXELS) -> None:
+    def __init__(self, pixels: int = MAX_PIXELS) -> None:
         self._limit = self._free = pixels
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
     async def reserve(self, pixels: int) -> AsyncIterator[None]:
-        """Wait until so many pixels may be drawn, and keep them until the end of the block."""
-        wanted = min(pixels, self._limit)
-        if self._waiting or wanted > self._free:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append((wanted, turn))
+        """Wait until this many pixels are free, and reserve them until the end of the block."""
+        needed = min(pixels, self._limit)
+        if self._waiting or needed > self._free:
+            acquired = asyncio.get_running_loop().create_future()
+            self._waiting.append((needed, acquired))
             try:
-                await turn
+                await acquired
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # it was given the pixels in the same moment
-                    self._release(wanted)
+                # Acquired and canceled in the same iteration of the event loop.
+                if acquired.done() and not acquired.cancelled():
+                    self._release(needed)
                 else:
-                    self._waiting.remove((wanted, turn))
-                    self._serve()
+                    self._waiting.remove((needed, acquired))
+                    self._wake_waiting()
                 raise
         else:
-            self._free -= wanted
+            self._free -= needed
         try:
             yield
         finally:
-            self._release(wanted)
+            self._release(needed)
 
     def _release(self, pixels: int) -> None:
         self._free += pixels
-        self._serve()
+        self._wake_waiting()
 
-    def _serve(self) -> None:
-        """Give free pixels to those who wait longest."""
+    def _wake_waiting(self) -> None:
+        """Assign free pixels to waiting requests, in order."""
         while self._waiting and self._waiting[0][0] <= self._free:
-            wanted, turn = self._waiting.popleft()
-            self._free -= wanted
-            turn.set_result(None)
+            needed, acquired = self._waiting.popleft()
+            self._free -= needed
+            acquired.set_result(None)

@@ -1,4 +1,4 @@
-"""Values for the placeholders of a named map."""
+"""Placeholders of named maps: validation, escaping and substitution of values."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _COLOR = re.compile(r"[a-zA-Z]++|#[0-9a-fA-F]{3,6}")
 _SIZE = re.compile(r"\s*+([-+]?\d{1,9})", re.ASCII)
 
 
-def escaped(name: str, kind: Any, value: Any) -> str:
-    """Return the text that stands for a placeholder."""
+def escape_value(name: str, kind: Any, value: Any) -> str:
+    """Return a value escape_value for its type of placeholder; raise MapError if it is invalid."""
     text = json.dumps(value) if is_number(value) and kind == "number" else value
     if isinstance(text, str):
         match kind:
@@ -35,28 +35,28 @@ def escaped(name: str, kind: Any, value: Any) -> str:
     raise MapError(f"Invalid {kind} value for template parameter '{name}': {value}", status=400)
 
 
-def filled(text: str, values: Mapping[str, str]) -> str:
-    """Replace the placeholders in a text; one that is not declared stays."""
-    return _MARK.sub(lambda found: values.get(found[1], found[0]), text)
+def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
+    """Replace the placeholders in a text; undeclared ones remain."""
+    return _MARK.sub(lambda matched: values.get(matched[1], matched[0]), text)
 
 
 def style_of(styles: Any, index: int) -> Any:
-    """Return the CartoCSS that a request gives for a layer."""
+    """Return the CartoCSS of a request for a layer; None if there is none."""
     if isinstance(styles, Mapping):
         return styles.get(str(index))
     return styles[index] if isinstance(styles, list) and index < len(styles) else None
 
 
 def read_size(name: str, value: Any, values: Mapping[str, str]) -> Any:
-    """Read a buffer size: the whole number that a text begins with."""
+    """Parse a buffer size: a number, or a str that starts with an integer."""
     if not isinstance(value, str):
         return value
-    found = _SIZE.match(filled(value, values))
-    if found is None:
+    matched = _SIZE.match(fill_placeholders(value, values))
+    if matched is None:
         raise MapError(f'Buffer size of format "{name}" must be a number')
-    return int(found[1])
+    return int(matched[1])
 
 
 def is_number(value: Any) -> bool:
-    """Say whether a value of JSON is a finite number."""
+    """Return whether a JSON value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(read_number(value))

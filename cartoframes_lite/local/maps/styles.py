@@ -1,4 +1,4 @@
-"""The CartoCSS of a layer, parsed where the drawing is installed."""
+"""Parsing of the CartoCSS of a layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Style", "parse_style"]
 
 
 def parse_style(layer: MapLayer) -> Style:
-    """Parse the CartoCSS of a layer; raise MapError if it cannot be drawn."""
+    """Parse the CartoCSS of a layer; raise MapError if it is invalid or not supported."""
     try:
         return parse(layer.cartocss or "", name=f"style{layer.index}")
     except StyleError as error:

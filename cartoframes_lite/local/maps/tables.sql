@@ -1,4 +1,4 @@
--- Templates of named maps. As json, not jsonb: the order of the members is given back.
+-- Templates of named maps. json, not jsonb, to preserve the order of the members.
 CREATE TABLE IF NOT EXISTS cartodb_local.map_templates (
     name       text PRIMARY KEY,
     template   json NOT NULL,

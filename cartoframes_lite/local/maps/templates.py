@@ -1,4 +1,4 @@
-"""Templates of named maps: kept in PostgreSQL, and filled in."""
+"""Templates of named maps: storage in PostgreSQL, validation and substitution of placeholders."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any
 from psycopg.types.json import Json
 
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.placeholders import escaped, filled, is_number, read_size, style_of
+from cartoframes_lite.local.maps.placeholders import escape_value, fill_placeholders, is_number, read_size, style_of
 from cartoframes_lite.local.state import State
 
-_MOST = 4096
-_MOST_NAME_CHARACTERS = 1000
+_MAX_TEMPLATES = 4096
+_MAX_NAME_CHARACTERS = 1000
 _NAME = re.compile(r"[a-z0-9][0-9a-z_-]*+", re.IGNORECASE | re.ASCII)
 _PLACEHOLDER = re.compile(r"[a-z][0-9a-z_]*+", re.IGNORECASE | re.ASCII)
-# As JSON: NUL and halves of characters beyond the first 65,536, which PostgreSQL does not take.
+# NUL and surrogates in JSON, which PostgreSQL does not store.
 _UNSTORABLE = re.compile(r"\\u(?:0000|d[89a-f])")
 _FORMATS = ("png", "png32", "mvt", "grid.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A named map, as it was given.
+    """The template of a named map.
 
     Attributes
     ----------
     content : mapping
     digest : str
-        Changes when the content does; empty if it is not stored.
+        MD5 of the stored content; empty if the template is not stored.
     """
 
     content: Mapping[str, Any]
@@ -41,43 +41,42 @@ class Template:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Name of the named map."""
         return str(self.content["name"])
 
     @property
     def auth(self) -> Mapping[str, Any]:
-        """Who may instantiate it."""
+        """The member ``auth``: method and tokens."""
         auth = self.content["auth"]
         assert isinstance(auth, Mapping)  # checked when it was stored
         return auth
 
     @property
     def fingerprint(self) -> str:
-        """What changes when the template does."""
+        """MD5 of the content, part of the tokens of instances."""
         return hashlib.md5(json.dumps(self.content).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 
-    def shows_the_same(self, other: Template) -> bool:
-        """Say whether the maps of both are the same, whoever may see them."""
+    def is_same_map(self, other: Template) -> bool:
+        """Return whether both templates have the same layers and placeholders; ``auth`` may differ."""
         return all(self.content.get(name) == other.content.get(name) for name in ("layergroup", "placeholders"))
 
     def instance(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Fill in the placeholders; return a MapConfig.
+        """Return the MapConfig of an instance, with the placeholders replaced.
 
-        As with CARTO, they stand in the SQL and the CartoCSS of layers and in buffer sizes, and nowhere else.
+        Placeholders are replaced in the SQL and CartoCSS of layers and in buffer sizes only, as in CARTO.
 
         Parameters
         ----------
         parameters : mapping
-            Values by placeholder. ``styles`` holds CartoCSS by the index of the layer, ``buffersize`` numbers by
-            format.
+            Values by placeholder; ``styles`` has CartoCSS by layer index, ``buffersize`` numbers by format.
 
         Raises
         ------
         MapError
-            If a value is not of its placeholder's type.
+            If a value is invalid for the type of its placeholder.
         """
         values = {
-            name: escaped(name, placeholder["type"], parameters.get(name, placeholder["default"]))
+            name: escape_value(name, placeholder["type"], parameters.get(name, placeholder["default"]))
             for name, placeholder in self.content["placeholders"].items()
         }
         group = copy.deepcopy(self.content["layergroup"])
@@ -86,7 +85,7 @@ class Template:
             options = layer["options"]
             for name in ("sql", "cartocss"):
                 if isinstance(options.get(name), str):
-                    options[name] = filled(options[name], values)
+                    options[name] = fill_placeholders(options[name], values)
             style = style_of(styles, index) or parameters.get(f"styles{index}")
             if isinstance(style, str):
                 options["cartocss"] = style
@@ -100,7 +99,7 @@ class Template:
 
 
 def is_authorized(auth: Mapping[str, Any], tokens: Any) -> bool:
-    """Say whether one of the tokens of a request opens a template."""
+    """Return whether the tokens of a request allow the use of a template."""
     if auth.get("method") != "token":
         return auth.get("method") == "open"
     tokens = tokens if isinstance(tokens, list) else [tokens]
@@ -108,7 +107,7 @@ def is_authorized(auth: Mapping[str, Any], tokens: Any) -> bool:
 
 
 class Templates:
-    """The templates of the account. Calls wait for PostgreSQL: they belong in a worker thread.
+    """The templates of the account. Methods block on PostgreSQL; call them in a worker thread.
 
     Parameters
     ----------
@@ -119,22 +118,22 @@ class Templates:
         self._state = state
 
     def names(self) -> list[str]:
-        """Return the names of all."""
+        """Return the names of all templates, oldest first."""
         with self._state.admin() as connection:
             query = "SELECT name FROM cartodb_local.map_templates ORDER BY created_at, name"
             return [row["name"] for row in connection.execute(query)]
 
     def find(self, name: str) -> Template | None:
-        """Return the template of a name."""
+        """Return the template with a name; None if there is none."""
         with self._state.admin() as connection:
             row = connection.execute(
                 "SELECT template, md5(template::text) AS digest FROM cartodb_local.map_templates WHERE name = %s",
-                (_plain(name),),
+                (_without_nul(name),),
             ).fetchone()
         return None if row is None else Template(row["template"], row["digest"])
 
     def current(self, template: Template) -> Template | None:
-        """Return what a template, found before, is now; None if it was deleted since."""
+        """Return the current version of a template; None if it was deleted."""
         with self._state.admin() as connection:
             row = connection.execute(
                 "SELECT CASE WHEN md5(template::text) <> %s THEN template END AS changed, md5(template::text) AS digest"
@@ -151,55 +150,59 @@ class Templates:
         Raises
         ------
         MapError
-            If it is not valid, its name is taken, or there are too many.
+            If the template is invalid, its name exists, or there are too many templates.
         """
-        template = _checked(content)
+        template = _validate(content)
         with self._state.admin() as connection, connection.transaction():
             connection.execute("LOCK TABLE cartodb_local.map_templates IN SHARE ROW EXCLUSIVE MODE")
             row = connection.execute("SELECT count(*) AS count FROM cartodb_local.map_templates").fetchone()
-            if row is not None and row["count"] >= _MOST:
-                message = f"User '{self._state.user}' reached limit on number of templates ({row['count']}/{_MOST})"
+            if row is not None and row["count"] >= _MAX_TEMPLATES:
+                message = (
+                    f"User '{self._state.user}' reached limit on number of templates ({row['count']}/{_MAX_TEMPLATES})"
+                )
                 raise MapError(message, status=409)
-            made = connection.execute(
+            cursor = connection.execute(
                 "INSERT INTO cartodb_local.map_templates (name, template) VALUES (%s, %s) ON CONFLICT DO NOTHING",
                 (template.name, Json(template.content)),
             )
-        if not made.rowcount:
+        if not cursor.rowcount:
             raise MapError(f"Template '{template.name}' of user '{self._state.user}' already exists")
         return template
 
     def update(self, name: str, content: Any) -> Template:
-        """Store another template of the same name."""
-        template = _checked(content)
+        """Replace the template with a name."""
+        template = _validate(content)
         if template.name != name:
             raise MapError(f"Cannot update name of a map template ('{name}' != '{template.name}')")
         with self._state.admin() as connection:
-            made = connection.execute(
+            cursor = connection.execute(
                 "UPDATE cartodb_local.map_templates SET template = %s WHERE name = %s",
                 (Json(template.content), name),
             )
-        if not made.rowcount:
-            raise self._missing(name)
+        if not cursor.rowcount:
+            raise self._not_found(name)
         return template
 
     def delete(self, name: str) -> None:
         """Delete a template."""
         with self._state.admin() as connection:
-            made = connection.execute("DELETE FROM cartodb_local.map_templates WHERE name = %s", (_plain(name),))
-        if not made.rowcount:
-            raise self._missing(name)
+            cursor = connection.execute(
+                "DELETE FROM cartodb_local.map_templates WHERE name = %s", (_without_nul(name),)
+            )
+        if not cursor.rowcount:
+            raise self._not_found(name)
 
-    def _missing(self, name: str) -> MapError:
+    def _not_found(self, name: str) -> MapError:
         return MapError(f"Template '{name}' of user '{self._state.user}' does not exist", status=404)
 
 
-def _plain(name: str) -> str:
-    """Return a name that PostgreSQL takes, of what came in a URL."""
+def _without_nul(name: str) -> str:
+    """Return a name from a URL without NUL, which PostgreSQL does not accept."""
     return name.replace("\0", "")
 
 
-def _checked(content: Any) -> Template:
-    """Refuse what is not a template."""
+def _validate(content: Any) -> Template:
+    """Validate a template and set its defaults; raise MapError if it is invalid."""
     content = content if isinstance(content, Mapping) else {}
     auth = content.get("auth") or {}
     auth = {"method": "open", **auth} if isinstance(auth, Mapping) else {"method": auth}
@@ -211,7 +214,7 @@ def _checked(content: Any) -> Template:
     name = content.get("name")
     if not name:
         raise MapError("Missing template name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _MOST_NAME_CHARACTERS:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _MAX_NAME_CHARACTERS:
         raise MapError(f"Invalid characters in template name '{name}'")
     if _UNSTORABLE.search(json.dumps(content)):
         raise MapError("Invalid character in template", status=400)
@@ -227,13 +230,13 @@ def _check_layergroup(group: Any) -> None:
     layers = group.get("layers")
     if not isinstance(layers, list) or not layers:
         raise MapError("Missing or empty layers array from layergroup config")
-    lacking = [
+    incomplete = [
         str(index)
         for index, layer in enumerate(layers)
         if not isinstance(layer, Mapping) or not isinstance(layer.get("options"), Mapping)
     ]
-    if lacking:
-        raise MapError(f"Missing `options` in layergroup config for layers: {', '.join(lacking)}")
+    if incomplete:
+        raise MapError(f"Missing `options` in layergroup config for layers: {', '.join(incomplete)}")
 
 
 def _check_placeholders(placeholders: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tiles that were made already, as long as the tables they show have not changed."""
+"""Cache of tiles, valid as long as the tables they were created_s of have not changed."""
 
 from __future__ import annotations
 
@@ -13,63 +13,63 @@ from psycopg import sql
 from cartoframes_lite.local.maps.queries import read, statement
 from cartoframes_lite.local.postgres.session import Session
 
-_LONGEST_S = 60.0  # functions and times in a query change without a table being changed
-_MOST_BYTES = 64 * 1024 * 1024
+_MAX_AGE_S = 60.0  # results of functions such as now() change without a change of a table
+_MAX_BYTES = 64 * 1024 * 1024
 _ENTRY_BYTES = 500
 
 
 @dataclass(frozen=True, slots=True)
-class KeptTile:
-    """A tile, and the state of the tables that it shows."""
+class CachedTile:
+    """A tile, and the state of the tables it was created_s of."""
 
     tile: bytes
     state: str
-    made: float
+    created_s: float
 
     @property
     def size_bytes(self) -> int:
-        """What it takes of the cache."""
+        """Size in the cache."""
         return len(self.tile) + _ENTRY_BYTES
 
 
 class TileCache:
-    """Keeps the tiles that were used last."""
+    """LRU cache of tiles."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, KeptTile] = OrderedDict()
+        self._tiles: OrderedDict[Hashable, CachedTile] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: Hashable) -> KeptTile | None:
-        """Return a tile; it is good if its tables are still in that state."""
-        kept = self._kept.get(key)
-        if kept is None or time.monotonic() - kept.made > _LONGEST_S:
+    def get(self, key: Hashable) -> CachedTile | None:
+        """Return a tile, which is valid if its tables are still in the same state; None if there is none."""
+        cached = self._tiles.get(key)
+        if cached is None or time.monotonic() - cached.created_s > _MAX_AGE_S:
             return None
-        self._kept.move_to_end(key)
-        return kept
+        self._tiles.move_to_end(key)
+        return cached
 
     def put(self, key: Hashable, tile: bytes, state: str) -> None:
-        """Keep a tile in place of the one before."""
-        old = self._kept.pop(key, None)
-        kept = self._kept[key] = KeptTile(tile, state, time.monotonic())
-        self._bytes += kept.size_bytes - (0 if old is None else old.size_bytes)
-        while self._bytes > _MOST_BYTES:
-            _, oldest = self._kept.popitem(last=False)
+        """Add or replace a tile."""
+        old = self._tiles.pop(key, None)
+        cached = self._tiles[key] = CachedTile(tile, state, time.monotonic())
+        self._bytes += cached.size_bytes - (0 if old is None else old.size_bytes)
+        while self._bytes > _MAX_BYTES:
+            _, oldest = self._tiles.popitem(last=False)
             self._bytes -= oldest.size_bytes
 
     def forget(self) -> None:
-        """Forget all tiles."""
-        self._kept.clear()
+        """Remove all tiles."""
+        self._tiles.clear()
         self._bytes = 0
 
 
 @lru_cache
 def state_expression(tables: tuple[str, ...]) -> sql.SQL:
-    """Return an expression of what changes when one of some tables does.
+    """Return an SQL expression whose value changes whenever one of the tables changes.
 
-    It is NULL if that is not known of all of them, or the session's role may not read all rows of one; and of no table,
-    since the rights on functions change without one. Each transaction that writes a table leaves a version of its own
-    of the table's row in ``cdb_tablemetadata``, and waits there for the one before: two snapshots that see different
-    rows of the table see different versions.
+    The value is NULL if a table is not in ``cdb_tablemetadata``, or the role of the session cannot read all its rows;
+    and if there are no tables, since privileges on functions change without a change of a table. Each transaction that
+    writes to a table updates the row of the table in ``cdb_tablemetadata``, and the row lock serializes them: snapshots
+    that see different rows of the table also see different versions (xmin) of that row.
     """
     states = [
         sql.SQL(
@@ -83,11 +83,11 @@ def state_expression(tables: tuple[str, ...]) -> sql.SQL:
 
 
 async def state_of(session: Session, tables: tuple[str, ...]) -> str | None:
-    """Return what changes when one of some tables does, None if that is not known."""
+    """Return the state of some tables; None if it is not known."""
     result = await read(session, sql.SQL("SELECT {}").format(state_expression(tables)).as_string())
-    return read_state(result.get_value(0, 0))
+    return decode_state(result.get_value(0, 0))
 
 
-def read_state(value: bytes | None) -> str | None:
-    """Read what `state_expression` gave."""
+def decode_state(value: bytes | None) -> str | None:
+    """Decode the value of `state_expression`."""
     return None if value is None else value.decode()

@@ -1,4 +1,4 @@
-"""Tiles of instantiated maps: one query each, over the index of the geometries."""
+"""Tiles and static images of instantiated maps."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from cartoframes_lite.local.maps.queries import (
     Box,
     Column,
     envelope,
+    expand_box,
     read,
     statement,
     tile_box,
-    widened,
 )
-from cartoframes_lite.local.maps.tile_cache import TileCache, read_state, state_expression, state_of
+from cartoframes_lite.local.maps.tile_cache import TileCache, decode_state, state_expression, state_of
 from cartoframes_lite.local.maps.viewports import Viewport
 from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.sessions import Sessions
@@ -36,24 +36,26 @@ from cartoframes_lite.local.sql.sessions import Sessions
 TILE_PIXELS = 256
 _EXTENT = 4096
 _MAX_ZOOM = 30
-_PICTURE_BUFFER_PIXELS = 64
-_BUFFER_PIXELS = 4.0  # so that lines along an edge are not cut in their width
-_MOST_FEATURES = 65_535  # of a layer in a picture or a grid, as CARTO has it
-_RENDER_TIMEOUT = "You are over platform's limits: Render timeout error. Contact CARTO support for more details."
-_UNSTYLED = "Unsupported format: 'cartocss' option is missing for {}"
+_IMAGE_BUFFER_PIXELS = 64
+_BUFFER_PIXELS = 4.0  # so that lines along a tile edge are not clipped to half their width
+_MAX_FEATURES = 65_535  # per layer of an image or UTFGrid, as in CARTO
+_RENDER_TIMEOUT_MESSAGE = (
+    "You are over platform's limits: Render timeout error. Contact CARTO support for more details."
+)
+_UNSTYLED_MESSAGE = "Unsupported format: 'cartocss' option is missing for {}"
 _GRID_KEY = "cartodb_id"
 
-_Made = tuple[bytes, str | None]
-"""A tile, and the state of its tables in the same snapshot or before: what is newer than its state is made again."""
+_TileAndState = tuple[bytes, str | None]
+"""A tile, and the state of its tables in the same or an earlier snapshot, so that a stale tile is never cached."""
 
 
 class Tiles:
-    """Makes tiles, or finds them made.
+    """Render tiles, or return them from the cache.
 
     Parameters
     ----------
     sessions : Sessions
-        Of transactions that only read.
+        Read-only sessions.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -63,80 +65,80 @@ class Tiles:
         self.forget = self._cache.forget
 
     async def vector(
-        self, group: Layergroup, layers: Sequence[InspectedLayer], place: tuple[int, int, int], role: str
+        self, group: Layergroup, layers: Sequence[InspectedLayer], zxy: tuple[int, int, int], role: str
     ) -> bytes:
-        """Return a vector tile; empty if nothing is there.
+        """Return a vector tile; empty if it has no features.
 
         Parameters
         ----------
         group : Layergroup
         layers : sequence of InspectedLayer
-        place : tuple of int
+        zxy : tuple of int
             Zoom, x, y.
         role : str
-            Whose rights count.
+            Database role to read with.
         """
         pixels = group.config.buffer_sizes.get("mvt", _BUFFER_PIXELS)
 
-        async def make(session: Session) -> _Made:
-            query = _vector_query(layers, tile_box(*place), pixels, group.tables)
+        async def make(session: Session) -> _TileAndState:
+            query = _vector_query(layers, tile_box(*zxy), pixels, group.tables)
             result = await read(session, query, binary=True)
-            return result.get_value(0, 0) or b"", read_state(result.get_value(0, 1))
+            return result.get_value(0, 0) or b"", decode_state(result.get_value(0, 1))
 
-        key = ("mvt", group.id, tuple(shown.layer.index for shown in layers), place, role)
+        key = ("mvt", group.id, tuple(inspected.layer.index for inspected in layers), zxy, role)
         return await self._cached(group, role, key, make) if layers else b""
 
-    async def picture(
-        self, group: Layergroup, layers: Sequence[MapLayer], place: tuple[int, int, int], role: str, *, scale: int
+    async def png(
+        self, group: Layergroup, layers: Sequence[MapLayer], zxy: tuple[int, int, int], role: str, *, scale: int
     ) -> bytes:
-        """Return a tile as PNG, of ``scale`` times the usual pixels."""
+        """Return a PNG tile of 256 times ``scale`` pixels."""
         check_drawable(group, layers, "png")
 
-        async def make(session: Session) -> _Made:
+        async def make(session: Session) -> _TileAndState:
             state = await state_of(session, group.tables)
-            view = Viewport(tile_box(*place), place[0], TILE_PIXELS, TILE_PIXELS)
-            return await _draw(session, group, layers, view, scale=scale, kind="png"), state
+            view = Viewport(tile_box(*zxy), zxy[0], TILE_PIXELS, TILE_PIXELS)
+            return await _render(session, group, layers, view, scale=scale, kind="png"), state
 
-        key = ("png", group.id, tuple(layer.index for layer in layers), place, role, scale)
+        key = ("png", group.id, tuple(layer.index for layer in layers), zxy, role, scale)
         async with self._budget.reserve((TILE_PIXELS * scale) ** 2):
             return await self._cached(group, role, key, make)
 
     async def static(
         self, group: Layergroup, layers: Sequence[MapLayer], view: Viewport, role: str, *, kind: str
     ) -> bytes:
-        """Return a picture of a part of a map; ``kind`` is png or jpeg."""
+        """Return a static image; ``kind`` is png or jpeg."""
         check_drawable(group, layers, kind)
         async with self._budget.reserve(view.width * view.height), self._sessions.open(role) as session:
-            return await _draw(session, group, layers, view, kind=kind)
+            return await _render(session, group, layers, view, kind=kind)
 
-    async def grid(self, group: Layergroup, layer: MapLayer, place: tuple[int, int, int], role: str) -> bytes:
-        """Return the features of a tile as UTFGrid."""
+    async def grid(self, group: Layergroup, layer: MapLayer, zxy: tuple[int, int, int], role: str) -> bytes:
+        """Return the UTFGrid of a tile."""
         check_drawable(group, [layer], "grid.json")
         if not layer.interactivity:
             raise MapError("Tileset has no interactivity", status=400)
 
-        async def make(session: Session) -> _Made:
+        async def make(session: Session) -> _TileAndState:
             state = await state_of(session, group.tables)
-            return await _draw_grid(session, group, layer, place), state
+            return await _render_grid(session, group, layer, zxy), state
 
-        return await self._cached(group, role, ("grid", group.id, layer.index, place, role), make)
+        return await self._cached(group, role, ("grid", group.id, layer.index, zxy, role), make)
 
     async def _cached(
-        self, group: Layergroup, role: str, key: Hashable, make: Callable[[Session], Awaitable[_Made]]
+        self, group: Layergroup, role: str, key: Hashable, make: Callable[[Session], Awaitable[_TileAndState]]
     ) -> bytes:
-        """Return a tile made before if no table has changed since, or make it."""
+        """Return a tile from the cache if no table has changed, else make and keep it."""
         async with self._sessions.open(role) as session:
-            kept = self._cache.get(key)
-            if kept is not None and kept.state == await state_of(session, group.tables):
-                return kept.tile
+            cached = self._cache.get(key)
+            if cached is not None and cached.state == await state_of(session, group.tables):
+                return cached.tile
             tile, state = await make(session)
             if state is not None:
                 self._cache.put(key, tile, state)
             return tile
 
 
-def read_place(zoom: str, x: str, y: str) -> tuple[int, int, int]:
-    """Read zoom, x and y of a tile; x goes around the world.
+def parse_zxy(zoom: str, x: str, y: str) -> tuple[int, int, int]:
+    """Parse zoom, x and y of a tile; x wraps around the world.
 
     Raises
     ------
@@ -153,13 +155,13 @@ def read_place(zoom: str, x: str, y: str) -> tuple[int, int, int]:
 
 
 def check_drawable(group: Layergroup, layers: Sequence[MapLayer], kind: str) -> None:
-    """Refuse to draw layers without a style."""
-    styled = {shown.layer.index for shown in group.shown if shown.style is not None}
+    """Raise MapError if a layer has no style."""
+    styled = {inspected.layer.index for inspected in group.inspected if inspected.style is not None}
     if any(layer.kind == "mapnik" and layer.index not in styled for layer in layers) or not layers:
-        raise MapError(_UNSTYLED.format(kind), status=400, kind="tile")
+        raise MapError(_UNSTYLED_MESSAGE.format(kind), status=400, kind="tile")
 
 
-async def _draw(
+async def _render(
     session: Session,
     group: Layergroup,
     layers: Sequence[MapLayer],
@@ -168,52 +170,50 @@ async def _draw(
     scale: float = 1,
     kind: str,
 ) -> bytes:
-    """Draw a part of a map.
+    """Render a view of a map.
 
     Parameters
     ----------
     session : Session
     group : Layergroup
     layers : sequence of MapLayer
-        From below to above.
+        From bottom to top.
     view : Viewport
     scale : float
-        How much larger everything is drawn.
+        Factor for the size of the image and all symbols.
     kind : {"png", "jpeg"}
     """
     background: str | None = None
-    drawn: list[rendering.RenderedLayer] = []
-    by_index = {shown.layer.index: shown for shown in group.shown}
+    rendered_layers: list[rendering.RenderedLayer] = []
+    by_index = {inspected.layer.index: inspected for inspected in group.inspected}
     for layer in layers:
-        shown = by_index.get(layer.index)
-        if layer.kind == "plain":  # covers what is below it
-            background, drawn = str(layer.options.get("color") or "") or background, []
-        elif shown is not None and shown.style is not None:
-            drawn.append(rendering.RenderedLayer(shown.style, _rows_of(session, shown, view, ())))
-    buffer = int(group.config.buffer_sizes.get("png", _PICTURE_BUFFER_PIXELS))
-    drawing_it = partial(
-        rendering.render, scale=scale, zoom=view.zoom, background=background, format=kind, buffer=buffer
-    )
+        inspected = by_index.get(layer.index)
+        if layer.kind == "plain":  # covers the layers below
+            background, rendered_layers = str(layer.options.get("color") or "") or background, []
+        elif inspected is not None and inspected.style is not None:
+            rendered_layers.append(rendering.RenderedLayer(inspected.style, _rows_of(session, inspected, view, ())))
+    buffer = int(group.config.buffer_sizes.get("png", _IMAGE_BUFFER_PIXELS))
+    render = partial(rendering.render, scale=scale, zoom=view.zoom, background=background, format=kind, buffer=buffer)
     try:
-        return await run_in_threadpool(drawing_it, drawn, view.box, view.width, view.height)
+        return await run_in_threadpool(render, rendered_layers, view.box, view.width, view.height)
     except rendering.RenderingError as error:
-        raise _refusal(error) from error
+        raise _map_error(error) from error
 
 
-async def _draw_grid(session: Session, group: Layergroup, layer: MapLayer, place: tuple[int, int, int]) -> bytes:
-    """Draw a UTFGrid."""
-    [shown] = [shown for shown in group.shown if shown.layer.index == layer.index]
-    assert shown.style is not None  # checked by `check_drawable`
-    view = Viewport(tile_box(*place), place[0], TILE_PIXELS, TILE_PIXELS)
-    drawable = {column.name: column.type_oid for column in shown.drawable_columns}
+async def _render_grid(session: Session, group: Layergroup, layer: MapLayer, zxy: tuple[int, int, int]) -> bytes:
+    """Render a UTFGrid."""
+    [inspected] = [inspected for inspected in group.inspected if inspected.layer.index == layer.index]
+    assert inspected.style is not None  # checked by `check_drawable`
+    view = Viewport(tile_box(*zxy), zxy[0], TILE_PIXELS, TILE_PIXELS)
+    drawable = {column.name: column.type_oid for column in inspected.drawable_columns}
     known = [name for name in layer.interactivity if name in drawable]
-    drawn = rendering.RenderedLayer(shown.style, _rows_of(session, shown, view, (_GRID_KEY, *known)))
+    rendered_layer = rendering.RenderedLayer(inspected.style, _rows_of(session, inspected, view, (_GRID_KEY, *known)))
     fields = sorted(set(layer.interactivity))
-    drawing_it = partial(rendering.grid, zoom=view.zoom, fields=fields, key=_GRID_KEY)
+    render = partial(rendering.grid, zoom=view.zoom, fields=fields, key=_GRID_KEY)
     try:
-        content = await run_in_threadpool(drawing_it, drawn, view.box)
+        content = await run_in_threadpool(render, rendered_layer, view.box)
     except rendering.RenderingError as error:
-        raise _refusal(error) from error
+        raise _map_error(error) from error
     numbers = [name for name in known if drawable[name] in NUMBER_OIDS]
     data: dict[str, dict[str, Any]] = content["data"]
     for row in data.values():
@@ -222,36 +222,36 @@ async def _draw_grid(session: Session, group: Layergroup, layer: MapLayer, place
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def _refusal(error: rendering.RenderingError) -> MapError:
-    """Return why a picture cannot be drawn as an error of the API."""
+def _map_error(error: rendering.RenderingError) -> MapError:
+    """Convert a rendering error to an error of the Maps API."""
     if isinstance(error, rendering.RenderTimeout):
-        return MapError(_RENDER_TIMEOUT, status=429, kind="limit", subtype="render")
+        return MapError(_RENDER_TIMEOUT_MESSAGE, status=429, kind="limit", subtype="render")
     return MapError(str(error), status=400, kind="tile")
 
 
 def _rows_of(
-    session: Session, shown: InspectedLayer, view: Viewport, also: Sequence[str]
+    session: Session, inspected: InspectedLayer, view: Viewport, additional: Sequence[str]
 ) -> Callable[[Box], list[tuple[bytes, dict[str, Any]]]]:
-    """Return what fetches the rows of a layer for the thread that draws them."""
+    """Return a function that fetches the rows of a layer, to be called in the rendering thread."""
     loop = asyncio.get_running_loop()
     resolution = (view.box[2] - view.box[0]) / view.width
-    columns = sorted({*(shown.style.columns if shown.style else ()), *also})
+    columns = sorted({*(inspected.style.columns if inspected.style else ()), *additional})
 
     async def fetch(box: Box) -> list[tuple[bytes, dict[str, Any]]]:
-        result = await read(session, _rows_query(shown, columns, box, resolution), binary=True)
-        found = []
+        result = await read(session, _rows_query(inspected, columns, box, resolution), binary=True)
+        rows = []
         for row in range(result.ntuples):
             geometry, attributes = result.get_value(row, 0), result.get_value(row, 1)
-            found.append((geometry or b"", json.loads(attributes or b"{}")))
-        return found
+            rows.append((geometry or b"", json.loads(attributes or b"{}")))
+        return rows
 
     return lambda box: asyncio.run_coroutine_threadsafe(fetch(box), loop).result()
 
 
-def _rows_query(shown: InspectedLayer, columns: Sequence[str], box: Box, resolution: float) -> str:
-    """Return the query of geometries and attributes in a box."""
+def _rows_query(inspected: InspectedLayer, columns: Sequence[str], box: Box, resolution: float) -> str:
+    """Return the query for the geometries and attributes in a box."""
     attributes: sql.Composable = sql.Literal("{}")
-    if columns:  # a row, since a function has at most 100 arguments
+    if columns:  # to_jsonb of a row, because functions have at most 100 arguments
         row = sql.SQL(", ").join(map(sql.Identifier, columns))
         attributes = sql.SQL("(SELECT to_jsonb(cdb_row)::text FROM (SELECT {}) AS cdb_row)").format(row)
     return (
@@ -261,42 +261,42 @@ def _rows_query(shown: InspectedLayer, columns: Sequence[str], box: Box, resolut
         .format(
             geometry=sql.Identifier(GEOMETRY_COLUMN),
             attributes=attributes,
-            source=shown.source(box, resolution),
+            source=inspected.source(box, resolution),
             box=envelope(box),
-            most=sql.Literal(_MOST_FEATURES),
+            most=sql.Literal(_MAX_FEATURES),
         )
         .as_string()
     )
 
 
 def _vector_query(layers: Sequence[InspectedLayer], box: Box, pixels: float, tables: tuple[str, ...]) -> str:
-    """Return the one query of a vector tile and, in the same snapshot, of the state of the tables."""
-    parts = [_layer_query(shown, box, pixels) for shown in layers]
+    """Return the query for a vector tile and, in the same snapshot, the state of its tables."""
+    parts = [_layer_query(inspected, box, pixels) for inspected in layers]
     tile = sql.SQL(" || ").join(parts)
     return sql.SQL("SELECT {}, {}").format(tile, state_expression(tables)).as_string()
 
 
-def _layer_query(shown: InspectedLayer, box: Box, pixels: float) -> sql.Composed:
-    """Return the expression of a layer of a vector tile."""
+def _layer_query(inspected: InspectedLayer, box: Box, pixels: float) -> sql.Composed:
+    """Return the SQL expression for a layer of a vector tile."""
     geometry = sql.Identifier(GEOMETRY_COLUMN)
     return sql.SQL(
         "(SELECT ST_AsMVT(tile, {name}, {extent}, {column}) FROM (SELECT"
         " ST_AsMVTGeom({geometry}, {box}, {extent}, {buffer}, true) AS {geometry}{values}"
-        " FROM {source} AS cdbq WHERE {geometry} && {wide}) AS tile)"
+        " FROM {source} AS cdbq WHERE {geometry} && {buffered}) AS tile)"
     ).format(
-        name=sql.Literal(shown.layer.id),
+        name=sql.Literal(inspected.layer.id),
         extent=sql.Literal(_EXTENT),
         column=sql.Literal(GEOMETRY_COLUMN),
         box=envelope(box),
         buffer=sql.Literal(round(pixels * _EXTENT / TILE_PIXELS)),
         geometry=geometry,
-        values=_values(tuple(shown.drawable_columns)),
-        source=shown.source(box, (box[2] - box[0]) / TILE_PIXELS),
-        wide=envelope(widened(box, pixels, TILE_PIXELS)),
+        values=_values(tuple(inspected.drawable_columns)),
+        source=inspected.source(box, (box[2] - box[0]) / TILE_PIXELS),
+        buffered=envelope(expand_box(box, pixels, TILE_PIXELS)),
     )
 
 
 @lru_cache
 def _values(columns: tuple[Column, ...]) -> sql.SQL:
-    """Return columns for the end of a list; a tile has numeric ones as text."""
+    """Return columns to append to a SELECT list."""
     return statement("".join(f", {sql.Identifier(column.name).as_string()}" for column in columns))

@@ -1,4 +1,4 @@
-"""Parts of the world in pictures."""
+"""Views of static images: extent, zoom and size."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _TILE_PIXELS = 256
 
 @dataclass(frozen=True, slots=True)
 class Viewport:
-    """A picture of a part of the world.
+    """Extent, zoom and size of an image.
 
     Attributes
     ----------
     box : tuple of float
-        EPSG:3857.
+        Extent, EPSG:3857.
     zoom : float
-        For the filters of styles.
+        Zoom for the filters of styles.
     width, height : int
         In pixels.
     """
@@ -33,17 +33,17 @@ class Viewport:
     height: int
 
 
-_FARTHEST = 1e6  # degrees; more times around the world than anybody goes
+_MAX_LONGITUDE = 1e6  # degrees; limits how often a longitude may wrap around the world
 
 
 def viewport_of_center(longitude: float, latitude: float, zoom: float, size: tuple[int, int]) -> Viewport:
-    """Return the view around a place."""
+    """Return the view with a center in degrees and a zoom."""
     zoom = min(max(zoom, 0), _MAX_ZOOM)
     return _around(*mercator(longitude, latitude), zoom, size)
 
 
 def viewport_of_bbox(bounds: Box, size: tuple[int, int]) -> Viewport:
-    """Return the view with the largest whole zoom that shows all of a box in degrees."""
+    """Return the view with the highest integer zoom that contains a box in degrees."""
     west, south = mercator(bounds[0], bounds[1])
     east, north = mercator(bounds[2], bounds[3])
     spans = (abs(east - west) / size[0], abs(north - south) / size[1])
@@ -53,14 +53,14 @@ def viewport_of_bbox(bounds: Box, size: tuple[int, int]) -> Viewport:
 
 
 def mercator(longitude: float, latitude: float) -> tuple[float, float]:
-    """Project a place to EPSG:3857; what is nearer to the poles than the map goes is on its edge.
+    """Project coordinates to EPSG:3857; latitudes beyond the Mercator limits are clamped.
 
     Raises
     ------
     MapError
-        If it is no place.
+        If the coordinates are not finite or out of range.
     """
-    if not abs(longitude) <= _FARTHEST or math.isnan(latitude):
+    if not abs(longitude) <= _MAX_LONGITUDE or math.isnan(latitude):
         raise MapError(f"Invalid coordinates: {longitude}, {latitude}")
     latitude = min(max(latitude, -_MAX_LATITUDE), _MAX_LATITUDE)
     y = math.log(math.tan(math.pi / 4 + math.radians(latitude) / 2)) / math.pi * HALF_WORLD

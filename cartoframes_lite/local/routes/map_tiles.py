@@ -13,7 +13,7 @@ from cartoframes_lite.local.maps.authentication import MapsAuthenticator, MapsRe
 from cartoframes_lite.local.maps.config import MapLayer
 from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.layergroups import Layergroup
-from cartoframes_lite.local.maps.tiles import Tiles, read_place
+from cartoframes_lite.local.maps.tiles import Tiles, parse_zxy
 from cartoframes_lite.local.routes.maps_handler import VECTOR_TYPE, MapsHandler
 
 _FILE = re.compile(r"(-?\d+)(?:@([1-4])x)?\.([\w.]+)", re.ASCII)
@@ -21,70 +21,72 @@ _FILE = re.compile(r"(-?\d+)(?:@([1-4])x)?\.([\w.]+)", re.ASCII)
 
 def routes(authenticator: MapsAuthenticator, tiles: Tiles) -> list[Route]:
     """Return the routes of tiles."""
-    make = MapsHandler(authenticator)
+    handler = MapsHandler(authenticator)
 
-    async def show(maps_request: MapsRequest) -> Response:
+    async def get_tile(maps_request: MapsRequest) -> Response:
         group, role = await authenticator.open(maps_request)
-        return await answer_tile(
+        return await tile_response(
             maps_request, tiles, group, role, maps_request.request.path_params.get("layers", "all")
         )
 
     return [
-        make.route("/{token}/{z}/{x}/{file}", GET=("tile", show)),
-        make.route("/{token}/{layers}/{z}/{x}/{file}", GET=("tile", show)),
+        handler.route("/{token}/{z}/{x}/{file}", GET=("tile", get_tile)),
+        handler.route("/{token}/{layers}/{z}/{x}/{file}", GET=("tile", get_tile)),
     ]
 
 
-async def answer_tile(maps_request: MapsRequest, tiles: Tiles, group: Layergroup, role: str, chosen: str) -> Response:
-    """Answer a request for a tile.
+async def tile_response(
+    maps_request: MapsRequest, tiles: Tiles, group: Layergroup, role: str, selection: str
+) -> Response:
+    """Return the response to a request for a tile.
 
     Parameters
     ----------
-    visit : MapsRequest
-        With ``z``, ``x`` and ``file`` in its path.
+    maps_request : MapsRequest
+        Has ``z``, ``x`` and ``file`` as path parameters.
     tiles : Tiles
     group : Layergroup
     role : str
-        Whose rights count.
-    chosen : str
-        Which layers: "all", "mapnik", or ids or indexes between commas.
+        Database role to read with.
+    selection : str
+        Layers: "all", "mapnik", or a comma-separated list of ids or indexes.
     """
-    found = _FILE.fullmatch(maps_request.text("file"))
-    if found is None:
+    matched = _FILE.fullmatch(maps_request.text("file"))
+    if matched is None:
         raise MapError(f"Invalid tile {maps_request.text('file')}")
-    row, scale, kind = found[1], int(found[2] or 1), found[3]
-    place = read_place(maps_request.text("z"), maps_request.text("x"), row)
-    layers = pick_layers(group, chosen)
+    row, scale, kind = matched[1], int(matched[2] or 1), matched[3]
+    zxy = parse_zxy(maps_request.text("z"), maps_request.text("x"), row)
+    layers = select_layers(group, selection)
     match kind:
         case "mvt":
             indexes = {layer.index for layer in layers}
-            shown = [shown for shown in group.shown if shown.layer.index in indexes]
-            tile = await tiles.vector(group, shown, place, role)
+            inspected = [inspected for inspected in group.inspected if inspected.layer.index in indexes]
+            tile = await tiles.vector(group, inspected, zxy, role)
             return Response(tile, 200, {"Content-Type": VECTOR_TYPE}) if tile else Response(status_code=204)
         case "png" | "png32":
-            tile = await tiles.picture(group, layers, place, role, scale=scale)
+            tile = await tiles.png(group, layers, zxy, role, scale=scale)
             return Response(tile, 200, {"Content-Type": "image/png"})
         case "grid.json":
-            drawn = [layer for layer in layers if layer.kind == "mapnik"]
-            interactive = [layer for layer in drawn if layer.interactivity] or drawn
+            with_query = [layer for layer in layers if layer.kind == "mapnik"]
+            interactive = [layer for layer in with_query if layer.interactivity] or with_query
             if not interactive:
                 raise MapError("Tileset has no interactivity", status=400)
-            tile = await tiles.grid(group, interactive[0], place, role)
+            tile = await tiles.grid(group, interactive[0], zxy, role)
             return Response(tile, 200, {"Content-Type": JSON_TYPE})
     raise MapError(f"Unsupported format {kind}")
 
 
-def pick_layers(group: Layergroup, chosen: str) -> Sequence[MapLayer]:
-    """Return the layers that a request names; raise MapError if one does not exist."""
+def select_layers(group: Layergroup, selection: str) -> Sequence[MapLayer]:
+    """Return the layers that a request selects; raise MapError if one does not exist."""
     layers = group.config.layers
-    if chosen == "all":
+    if selection == "all":
         return layers
-    if chosen == "mapnik":
+    if selection == "mapnik":
         return group.config.queried
-    picked = []
-    for name in chosen.split(","):
+    selected = []
+    for name in selection.split(","):
         layer = group.config.layer(name)
         if layer is None:
             raise MapError(f"Layer '{name}' not found in layergroup")
-        picked.append(layer)
-    return list({layer.index: layer for layer in sorted(picked, key=lambda layer: layer.index)}.values())
+        selected.append(layer)
+    return list({layer.index: layer for layer in sorted(selected, key=lambda layer: layer.index)}.values())

@@ -1,4 +1,4 @@
-"""``/api/v1/map/named``: templates of maps, and their instances."""
+"""``/api/v1/map/named``: templates of named maps, and their instances."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from cartoframes_lite.local.maps.json_input import JSONInputError, parse_json
 from cartoframes_lite.local.maps.layergroups import Layergroups
 from cartoframes_lite.local.maps.templates import Template, Templates, is_authorized
 from cartoframes_lite.local.maps.tiles import Tiles
-from cartoframes_lite.local.routes.map_tiles import answer_tile
+from cartoframes_lite.local.routes.map_tiles import tile_response
 from cartoframes_lite.local.routes.maps import read_filters
-from cartoframes_lite.local.routes.maps_handler import MapsHandler, answered, base_url, in_thread, require_json
+from cartoframes_lite.local.routes.maps_handler import MapsHandler, base_url, in_thread, json_response, require_json
 from cartoframes_lite.local.state import State
 
-_CALLBACK = "callback parameter should be present and be a function name"
+_CALLBACK_MESSAGE = "callback parameter should be present and be a function name"
 
 
 def routes(
     state: State, authenticator: MapsAuthenticator, layergroups: Layergroups, templates: Templates, tiles: Tiles
 ) -> list[Route]:
     """Return the routes of named maps."""
-    make = MapsHandler(authenticator)
+    handler = MapsHandler(authenticator)
 
-    async def index(maps_request: MapsRequest) -> Response:
+    async def list_templates(maps_request: MapsRequest) -> Response:
         authenticator.require_master(maps_request, "list")
-        return answered(maps_request, {"template_ids": await in_thread(templates.names)})
+        return json_response(maps_request, {"template_ids": await in_thread(templates.names)})
 
     async def create(maps_request: MapsRequest) -> Response:
         authenticator.require_master(maps_request, "create")
         require_json(maps_request, "POST template data")
         template = await in_thread(templates.create, _without_key(maps_request.body))
-        return answered(maps_request, {"template_id": template.name})
+        return json_response(maps_request, {"template_id": template.name})
 
-    async def show(maps_request: MapsRequest) -> Response:
+    async def get_template(maps_request: MapsRequest) -> Response:
         authenticator.require_master(maps_request, "get")
         name = _name(maps_request)
         template = await in_thread(templates.find, name)
         if template is None:
             raise MapError(f"Cannot find template '{name}' of user '{state.user}'", status=404)
-        return answered(maps_request, {"template": template.content})
+        return json_response(maps_request, {"template": template.content})
 
     async def update(maps_request: MapsRequest) -> Response:
         authenticator.require_master(maps_request, "update")
         require_json(maps_request, "PUT template data")
         template = await in_thread(templates.update, _name(maps_request), _without_key(maps_request.body))
-        return answered(maps_request, {"template_id": template.name})
+        return json_response(maps_request, {"template_id": template.name})
 
     async def delete(maps_request: MapsRequest) -> Response:
         authenticator.require_master(maps_request, "delete")
@@ -68,31 +68,31 @@ def routes(
         read = config.read(content, read_filters(maps_request))
         group, updated = await layergroups.instantiate(content, read, state.owner_role, template=template)
         token = f"{state.user}@{template.fingerprint[:8]}@{group.id}:{int(updated.timestamp() * 1000)}"
-        return answered(
+        return json_response(
             maps_request, metadata.describe(group, token, updated, base_url=base_url(maps_request, state.user))
         )
 
-    async def show_tile(maps_request: MapsRequest) -> Response:
+    async def get_tile(maps_request: MapsRequest) -> Response:
         template = await open_template(state, templates, maps_request)
         group = await layergroups.instance(template.instance({}), state.owner_role, template=template)
-        return await answer_tile(maps_request, tiles, group, state.owner_role, maps_request.text("layers"))
+        return await tile_response(maps_request, tiles, group, state.owner_role, maps_request.text("layers"))
 
     return [
-        make.route("/named", GET=("named_list", index), POST=("named_create", create)),
-        make.route(
+        handler.route("/named", GET=("named_list", list_templates), POST=("named_create", create)),
+        handler.route(
             "/named/{template}",
-            GET=("named_get", show),
+            GET=("named_get", get_template),
             PUT=("named_update", update),
             DELETE=("named_delete", delete),
             POST=("named", instantiate),
         ),
-        make.route("/named/{template}/jsonp", GET=("named", instantiate)),
-        make.route("/named/{template}/{layers}/{z}/{x}/{file}", GET=("named_tiles", show_tile)),
+        handler.route("/named/{template}/jsonp", GET=("named", instantiate)),
+        handler.route("/named/{template}/{layers}/{z}/{x}/{file}", GET=("named_tiles", get_tile)),
     ]
 
 
 async def open_template(state: State, templates: Templates, maps_request: MapsRequest) -> Template:
-    """Return the template that a request names; raise MapError if its tokens do not open it."""
+    """Return the template in the path of a request; raise MapError if its tokens do not allow its use."""
     name = _name(maps_request)
     template: Template | None = await in_thread(templates.find, name)
     if template is None:
@@ -103,26 +103,26 @@ async def open_template(state: State, templates: Templates, maps_request: MapsRe
 
 
 def read_parameters(maps_request: MapsRequest) -> Mapping[str, Any]:
-    """Return the values for placeholders in a query string."""
+    """Parse the values of placeholders in the query string."""
     try:
-        found = parse_json(str(maps_request.query.get("config") or "{}"))
+        parameters = parse_json(str(maps_request.query.get("config") or "{}"))
     except JSONInputError:
         raise MapError("Invalid config parameter, should be a valid JSON") from None
-    return found if isinstance(found, Mapping) else {}
+    return parameters if isinstance(parameters, Mapping) else {}
 
 
 def _name(maps_request: MapsRequest) -> str:
-    """Return the name of the template in the path, where the user's may stand before it."""
+    """Return the name of the template in the path, without an optional ``user@``."""
     return maps_request.text("template").rpartition("@")[2]
 
 
 def _without_key(body: Any) -> Any:
-    """Return a body without the key that some clients put into it."""
+    """Return a body without ``api_key``, which some clients include."""
     return {name: item for name, item in body.items() if name != "api_key"} if isinstance(body, dict) else body
 
 
 def _jsonp_parameters(maps_request: MapsRequest) -> Mapping[str, Any]:
-    """Return the parameters of an instantiation by GET."""
+    """Return the parameters of an instantiation by JSONP."""
     if not maps_request.query.get("callback"):
-        raise MapError(_CALLBACK)
+        raise MapError(_CALLBACK_MESSAGE)
     return read_parameters(maps_request)

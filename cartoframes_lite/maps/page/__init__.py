@@ -1,4 +1,4 @@
-"""A web page that shows a map, complete in itself: Leaflet is in it, and only tiles come from a server."""
+"""A self-contained web page that displays a map: Leaflet is embedded, and only tiles and attributes are requested."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from cartoframes_lite._client.maps import build_url
 from cartoframes_lite.maps.page.viewport import HEIGHT_PIXELS, WIDTH_PIXELS, Viewport
 from cartoframes_lite.maps.styling import LegendItem
 
-_PLACE = "{z}/{x}/{y}"
+_TILE = "{z}/{x}/{y}"
 _LEAFLET = "xstatic/pkg/leaflet/data"
-_BROKEN_OUT = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}  # no text can end the script
+_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}  # so that no text can end the script element
 
 
 @dataclass(frozen=True, slots=True)
 class Instantiation:
-    """How a page asks the server for its map, each time that it is looked at.
+    """The request by which a page instantiates its map each time it is opened.
 
     Attributes
     ----------
     path : str
         "" or ``"named/NAME"``.
     body : mapping
-        The MapConfig of an anonymous map, the parameters of a named one.
+        MapConfig of an anonymous map, or parameters of a named map.
     query : mapping
-        For this request and all that follow: the token of a named map, if it wants one.
+        Query parameters of this and all following requests: the token of a named map, if it has any.
     """
 
     path: str
@@ -45,19 +45,19 @@ class Instantiation:
 
 @dataclass(frozen=True, slots=True)
 class ClickableLayer:
-    """A layer whose features a click shows.
+    """A layer that displays the attributes of a clicked feature.
 
     Attributes
     ----------
     index : int
-        Number of the layer, from 0.
+        Index of the layer, from 0.
     columns : sequence of str
-        In the order in which they are shown; others follow.
+        Columns to display first, in this order.
     id : str
-        The column that identifies a feature.
+        Column that identifies a feature.
     has_attributes : bool or None
-        Whether the server is asked for the attributes of a feature, which have values that grids have not. None: it is,
-        but may know none.
+        Whether the layer has the option ``attributes``, from which the page requests values that UTFGrids lack. None:
+        unknown; the page requests them and ignores errors.
     """
 
     index: int
@@ -67,7 +67,7 @@ class ClickableLayer:
 
     @classmethod
     def of(cls, index: int, options: Any) -> ClickableLayer:
-        """Read the options of a layer in a MapConfig, if they are known."""
+        """Create from the options of a layer in a MapConfig, None if they are not known."""
         if not isinstance(options, Mapping):
             return cls(index)
         columns = options.get("interactivity") or ()
@@ -83,28 +83,28 @@ class ClickableLayer:
 
 @dataclass(frozen=True, slots=True)
 class MapPage:
-    """What a page shows.
+    """A page that displays a map.
 
     Attributes
     ----------
     base_url : str
-        Of the account.
-    opening : Instantiation
+        URL of the account.
+    instantiation : Instantiation
     interactive : sequence of ClickableLayer
-        The layers that tell which feature is where, the highest first.
+        Layers that have UTFGrids, topmost first.
     view : Viewport
-        What is shown first.
+        Initial view.
     attribution : str
         HTML.
     legend : sequence of LegendItem
     basemap : TileProvider, optional
-        Shown below the map.
+        Tiles below the map.
     picture : bytes, optional
-        PNG of the view, for when the tiles are not to be had.
+        PNG of the initial view, displayed if the tiles cannot be loaded.
     """
 
     base_url: str
-    opening: Instantiation
+    instantiation: Instantiation
     interactive: Sequence[ClickableLayer]
     view: Viewport
     attribution: str
@@ -112,46 +112,46 @@ class MapPage:
     basemap: TileProvider | None = None
     picture: bytes | None = None
 
-    def alone(self) -> str:
-        """Write the page as a file of its own."""
-        return self._written(self._image('id="picture"'))
+    def standalone_html(self) -> str:
+        """Return the page as an HTML document."""
+        return self._render(self._image('id="picture"'))
 
-    def framed(self) -> str:
-        """Write the page as part of another one, such as a notebook.
+    def iframe_html(self) -> str:
+        """Return the page in an iframe, to be embedded in another page such as a notebook.
 
-        Where frames and scripts are taken out, as on GitHub, the picture is left.
+        Where iframes are removed, as on GitHub, the static image behind the iframe remains visible.
         """
         outside = "position:absolute;left:50%;top:50%;transform:translate(-50%,-50%);max-width:none"
         inside = "position:absolute;left:0;top:0;width:100%;height:100%;border:0"
         return (
             f'<div style="position:relative;width:100%;height:{HEIGHT_PIXELS}px;overflow:hidden">'
             f'{self._image(f"""style="{outside}" """)}'
-            f'<iframe style="{inside}" title="Map" srcdoc="{escape(self._written(""))}"></iframe></div>'
+            f'<iframe style="{inside}" title="Map" srcdoc="{escape(self._render(""))}"></iframe></div>'
         )
 
     def _image(self, attributes: str) -> str:
-        return picture_element(self.picture, attributes) if self.picture else ""
+        return image_element(self.picture, attributes) if self.picture else ""
 
-    def _written(self, picture: str) -> str:
-        """Fill in the page."""
-        return Template(_own("page.html")).substitute(
+    def _render(self, picture: str) -> str:
+        """Render the page template."""
+        return Template(_read_asset("page.html")).substitute(
             title="Map",
             leaflet_css=_leaflet("leaflet.css"),
             leaflet_js=_leaflet("leaflet.js"),
-            style=_own("page.css"),
-            script=_own("page.js"),
+            style=_read_asset("page.css"),
+            script=_read_asset("page.js"),
             picture=picture,
-            content=json.dumps(self._content()).translate(_BROKEN_OUT),
+            content=json.dumps(self._content()).translate(_ESCAPES),
         )
 
     def _content(self) -> dict[str, Any]:
-        """Return what the script of the page needs to know."""
+        """Return the data that page.js reads."""
         longitude, latitude = self.view.center
         return {
-            "opening": {"url": self._address(self.opening.path), "body": dict(self.opening.body)},
-            "tiles": {"usual": self._address(f"{{layergroup}}/{_PLACE}.png")}
-            | {"retina": self._address(f"{{layergroup}}/{_PLACE}@2x.png")},
-            "interactive": [self._clickable(layer) for layer in self.interactive],
+            "opening": {"url": self._url(self.instantiation.path), "body": dict(self.instantiation.body)},
+            "tiles": {"usual": self._url(f"{{layergroup}}/{_TILE}.png")}
+            | {"retina": self._url(f"{{layergroup}}/{_TILE}@2x.png")},
+            "interactive": [self._layer_content(layer) for layer in self.interactive],
             "attribution": self.attribution,
             "center": [latitude, longitude],
             "zoom": self.view.zoom,
@@ -160,23 +160,23 @@ class MapPage:
             "hasPicture": self.picture is not None,
         }
 
-    def _clickable(self, layer: ClickableLayer) -> dict[str, Any]:
-        """Return where the script of the page finds the features of a layer."""
+    def _layer_content(self, layer: ClickableLayer) -> dict[str, Any]:
+        """Return the URL templates and columns of a layer for page.js."""
         root = f"{{layergroup}}/{layer.index}"
         return {
-            "grid": self._address(f"{root}/{_PLACE}.grid.json"),
-            "attributes": None if layer.has_attributes is False else self._address(f"{root}/attributes/{{id}}"),
+            "grid": self._url(f"{root}/{_TILE}.grid.json"),
+            "attributes": None if layer.has_attributes is False else self._url(f"{root}/attributes/{{id}}"),
             "hasAttributes": layer.has_attributes is True,
             "id": layer.id,
             "columns": list(layer.columns),
         }
 
-    def _address(self, path: str) -> str:
-        return build_url(self.base_url, path, self.opening.query, quoted=str)
+    def _url(self, path: str) -> str:
+        return build_url(self.base_url, path, self.instantiation.query, quoted=str)
 
 
-def picture_element(picture: bytes, attributes: str = "") -> str:
-    """Write a PNG of a view into HTML."""
+def image_element(picture: bytes, attributes: str = "") -> str:
+    """Return an img element with a PNG as a data URL."""
     data = b64encode(picture).decode()
     return (
         f'<img {attributes} width="{WIDTH_PIXELS}" height="{HEIGHT_PIXELS}" alt="Picture of the map"'
@@ -185,22 +185,22 @@ def picture_element(picture: bytes, attributes: str = "") -> str:
 
 
 def _leaflet_layer(provider: TileProvider) -> dict[str, Any]:
-    """Say of a basemap what Leaflet wants to know."""
-    kept = {"min_zoom": "minZoom", "max_zoom": "maxZoom", "subdomains": "subdomains"}
-    options = {kept[name]: value for name, value in provider.items() if name in kept}
+    """Return URL and options of a basemap for Leaflet."""
+    leaflet_names = {"min_zoom": "minZoom", "max_zoom": "maxZoom", "subdomains": "subdomains"}
+    options = {leaflet_names[name]: value for name, value in provider.items() if name in leaflet_names}
     options["attribution"] = provider.get("html_attribution") or provider.get("attribution", "")
-    # Leaflet replaces these itself, {r} by whether the screen is one of double resolution.
+    # Leaflet replaces these placeholders; {r} becomes "@2x" on high-resolution screens.
     url = provider.build_url(x="{x}", y="{y}", z="{z}", scale_factor="{r}", fill_subdomain=False)
     return {"url": url, "options": options}
 
 
 @cache
-def _own(name: str) -> str:
+def _read_asset(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 @cache
 def _leaflet(name: str) -> str:
-    """Read a file of Leaflet, from the package that brings it."""
+    """Return a file of Leaflet from the package XStatic-Leaflet."""
     path = distribution("XStatic-Leaflet").locate_file(f"{_LEAFLET}/{name}")
     return Path(str(path)).read_text(encoding="utf-8")

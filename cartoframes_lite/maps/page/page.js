@@ -1,5 +1,5 @@
 "use strict";
-// Shows a map of CARTO; a click asks the server which feature is there.
+// Displays a CARTO map with Leaflet; a click shows the attributes of the feature at that point.
 const content = JSON.parse(document.getElementById("content").textContent);
 const notice = document.getElementById("notice");
 const TILE_PIXELS = 256;
@@ -20,28 +20,28 @@ tiles.on("tileload", () => {
   notice.hidden = true;
 });
 
-/** The server forgets maps that nobody looks at: ask for it now, and again when tiles fail. */
-let asked = -Infinity;
+/** Instantiate the map; called again when tiles fail, because the server drops maps that are not in use. */
+let instantiatedAt = -Infinity;
 async function open() {
-  asked = performance.now();
+  instantiatedAt = performance.now();
   try {
-    const answer = await fetch(content.opening.url, {
+    const response = await fetch(content.opening.url, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(content.opening.body),
     });
-    if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
-    tiles.options.layergroup = (await answer.json()).layergroupid;
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    tiles.options.layergroup = (await response.json()).layergroupid;
     if (map.hasLayer(tiles)) tiles.redraw();
     else tiles.addTo(map);
   } catch (error) {
-    notice.textContent = `This map cannot be had (${error.message})`;
-    if (content.hasPicture) notice.textContent += ": here is a picture of it";
+    notice.textContent = `Could not load the map (${error.message})`;
+    if (content.hasPicture) notice.textContent += ". Showing a static image.";
     notice.hidden = false;
   }
 }
 tiles.on("tileerror", () => {
-  if (performance.now() - asked > RENEWAL_MS) open();
+  if (performance.now() - instantiatedAt > RENEWAL_MS) open();
 });
 open();
 
@@ -66,7 +66,7 @@ if (content.legend.length) {
   legend.addTo(map);
 }
 
-/** The feature at a pixel of a UTFGrid, whose characters are numbers of keys; null if there is none. */
+/** Return the feature at a pixel of a UTFGrid, or null. Its characters encode indexes of keys. */
 function featureAt(grid, across, down) {
   const row = [...grid.grid[Math.floor((down / TILE_PIXELS) * grid.grid.length)]];
   let code = row[Math.floor((across / TILE_PIXELS) * row.length)].codePointAt(0);
@@ -76,11 +76,11 @@ function featureAt(grid, across, down) {
 }
 
 async function fetchJSON(template, values) {
-  const answer = await fetch(L.Util.template(template, values));
-  return answer.ok ? answer.json() : null;
+  const response = await fetch(L.Util.template(template, values));
+  return response.ok ? response.json() : null;
 }
 
-/** All that is known of a feature. Grids have null for dates, times and JSON: the attributes of a layer have them. */
+/** Return the columns and values of a feature. UTFGrids have null for dates, times and JSON; attributes have them. */
 async function describe(layer, feature, values) {
   const id = feature[layer.id];
   const found = layer.attributes && id != null && (await fetchJSON(layer.attributes, { ...values, id }));
@@ -92,13 +92,13 @@ async function describe(layer, feature, values) {
   });
 }
 
-/** Ask layer after layer, from the top, for the feature at a place; return pairs of columns and values. */
-async function findFeature(place, zoom) {
-  const pixel = map.project(place, zoom);
+/** Return the columns and values of the topmost feature at a point, or null. */
+async function findFeature(latlng, zoom) {
+  const pixel = map.project(latlng, zoom);
   const x = Math.floor(pixel.x / TILE_PIXELS);
   const y = Math.floor(pixel.y / TILE_PIXELS);
-  const around = 2 ** zoom;
-  const values = { layergroup: tiles.options.layergroup, z: zoom, x: ((x % around) + around) % around, y };
+  const tilesAcross = 2 ** zoom;
+  const values = { layergroup: tiles.options.layergroup, z: zoom, x: ((x % tilesAcross) + tilesAcross) % tilesAcross, y };
   for (const layer of content.interactive) {
     const grid = await fetchJSON(layer.grid, values);
     const feature = grid && featureAt(grid, pixel.x - x * TILE_PIXELS, pixel.y - y * TILE_PIXELS);

@@ -1,20 +1,20 @@
-"""Which part of the world a map shows first."""
+"""Initial view of a map."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-WIDTH_PIXELS, HEIGHT_PIXELS = 800, 420  # of a picture; a page is as wide as there is room
+WIDTH_PIXELS, HEIGHT_PIXELS = 800, 420  # of the static image; the page takes the available width
 WORLD = (-180.0, -60.0, 180.0, 75.0)
 _TILE_PIXELS = 256
-_CLOSEST = 17  # zoom for a single point
-_MOST_LATITUDE = 85.05
+_MAX_ZOOM = 17  # zoom for a single point
+_MAX_LATITUDE = 85.05
 
 
 @dataclass(frozen=True, slots=True)
 class Viewport:
-    """The middle of a map, and how close it is.
+    """Center and zoom of a map.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Viewport:
 
     @classmethod
     def around(cls, bbox: tuple[float, float, float, float]) -> Viewport:
-        """Find the closest view of a box.
+        """Return the view with the highest zoom that contains a bounding box.
 
         Parameters
         ----------
@@ -36,14 +36,14 @@ class Viewport:
             In degrees.
         """
         west, south, east, north = bbox
-        top, bottom = _down(north), _down(south)
-        share = max((east - west) / 360 / WIDTH_PIXELS, (bottom - top) / HEIGHT_PIXELS) * _TILE_PIXELS
-        zoom = _CLOSEST if share <= 0 else math.floor(min(_CLOSEST, -math.log2(share)))
+        top, bottom = _mercator_y(north), _mercator_y(south)
+        fraction = max((east - west) / 360 / WIDTH_PIXELS, (bottom - top) / HEIGHT_PIXELS) * _TILE_PIXELS
+        zoom = _MAX_ZOOM if fraction <= 0 else math.floor(min(_MAX_ZOOM, -math.log2(fraction)))
         middle = math.degrees(math.atan(math.sinh(math.pi * (1 - (top + bottom)))))
         return cls(((west + east) / 2, middle), max(0, zoom))
 
 
-def _down(latitude: float) -> float:
-    """Return how far down a parallel is on a map of the world, from 0 to 1."""
-    radians = math.radians(max(-_MOST_LATITUDE, min(_MOST_LATITUDE, latitude)))
+def _mercator_y(latitude: float) -> float:
+    """Return the Web Mercator y of a latitude as a fraction of the world, from 0 (north) to 1 (south)."""
+    radians = math.radians(max(-_MAX_LATITUDE, min(_MAX_LATITUDE, latitude)))
     return (1 - math.asinh(math.tan(radians)) / math.pi) / 2

@@ -197,7 +197,7 @@ def test_filters_on_attributes(text: str, filters: tuple[str, ...]) -> None:
 
 def test_filters_take_variables() -> None:
     (one,) = read("@m: 5; #l[a>=@m][zoom<@m] { line-width: 1 }").definitions
-    assert (one.filters, one.lowest, one.highest) == (("[a] >= 5",), 0, 4)
+    assert (one.filters, one.min_zoom, one.max_zoom) == (("[a] >= 5",), 0, 4)
 
 
 @pytest.mark.parametrize(

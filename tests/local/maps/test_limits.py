@@ -16,7 +16,7 @@ import pytest
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.local.maps.config import read
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.json_input import MOST_BYTES
+from cartoframes_lite.local.maps.json_input import MAX_BYTES
 from cartoframes_lite.local.maps.layergroups import Layergroups
 from cartoframes_lite.local.maps.pixel_budget import PixelBudget
 from cartoframes_lite.local.sql.sessions import Sessions
@@ -35,13 +35,13 @@ def large(size: int) -> dict[str, Any]:
 
 
 def test_a_body_is_as_long_as_carto_takes_it(call: Call) -> None:
-    for size in (MOST_BYTES - 10, MOST_BYTES):
+    for size in (MAX_BYTES - 10, MAX_BYTES):
         config = large(size)
         assert len(json.dumps(config)) == size
         assert call("POST", "/api/v1/map", config).status == 200
-    template = {"version": "0.0.1", "name": "t", "auth": {"method": "open"}, "layergroup": large(MOST_BYTES)}
+    template = {"version": "0.0.1", "name": "t", "auth": {"method": "open"}, "layergroup": large(MAX_BYTES)}
     for path, body in (
-        ("/api/v1/map", large(MOST_BYTES + 1)),
+        ("/api/v1/map", large(MAX_BYTES + 1)),
         ("/api/v1/map", large(3_000_000)),
         ("/api/v1/map/named", template),
     ):
@@ -64,7 +64,7 @@ def test_a_body_without_a_length_is_not_kept(carto: LocalCarto) -> None:
 
 
 def test_maps_that_were_not_used_for_longest_go_first(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cartoframes_lite.local.maps.layergroups._MOST_BYTES", 3_000_000)
+    monkeypatch.setattr("cartoframes_lite.local.maps.layergroups._MAX_BYTES", 3_000_000)
 
     async def run() -> None:
         sessions = Sessions(state, read_only=True)

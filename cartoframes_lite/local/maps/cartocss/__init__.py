@@ -1,6 +1,6 @@
-"""CartoCSS, as much of it as this server draws: a text becomes a :class:`Style`."""
+"""Parser of the subset of CartoCSS that this server renders; see :func:`parse`."""
 
-from cartoframes_lite.local.maps.cartocss.cascade import styled
+from cartoframes_lite.local.maps.cartocss.cascade import resolve
 from cartoframes_lite.local.maps.cartocss.style import (
     COLOR,
     Definition,
@@ -16,16 +16,16 @@ __all__ = ["COLOR", "Definition", "Style", "StyleError", "Symbolizer", "fields",
 
 
 def parse(text: str, *, name: str, layer: str = "layer0") -> Style:
-    """Read a style sheet for one layer.
+    """Parse the style sheet of a layer.
 
     Parameters
     ----------
     text : str
-        CartoCSS. Any `#name` in it is the layer, as a real server has it.
+        CartoCSS. Every `#name` selects the layer, as in CARTO.
     name : str
-        What the sheet is called in refusals: `style0` for the first layer of a map.
+        Name of the style sheet in error messages: `style0` for the first layer of a map.
     layer : str, default "layer0"
-        The name of the layer: refusals count columns as if each `#name` were it.
+        Name that replaces each `#name` before the columns in error messages are counted, as in CARTO.
 
     Returns
     -------
@@ -34,6 +34,6 @@ def parse(text: str, *, name: str, layer: str = "layer0") -> Style:
     Raises
     ------
     StyleError
-        It is not CartoCSS, or it uses what this server does not draw: the message names the property.
+        If the text is not valid CartoCSS, or has a property that this server does not support.
     """
-    return styled(*read(text, name=name, layer=layer))
+    return resolve(*read(text, name=name, layer=layer))

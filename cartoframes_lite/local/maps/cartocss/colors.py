@@ -1,4 +1,4 @@
-"""Colors of CartoCSS: their names, and functions that make one of another."""
+"""Color names and color functions of CartoCSS."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ NAMES: Final = {
 
 
 def _from_hsl(hue: float, saturation: float, lightness: float, alpha: float = 1) -> Color:
-    """Return the color of a hue (1 is all round), a saturation and a lightness, both from 0 to 1."""
+    """Return a color from hue, saturation and lightness, each from 0 to 1."""
     saturation, lightness = (min(max(part, 0), 1) for part in (saturation, lightness))
     red, green, blue = colorsys.hls_to_rgb(hue % 1, lightness, saturation)
     return Color(red * 255, green * 255, blue * 255, alpha)
@@ -96,9 +96,9 @@ def _fade_in(color: Color, percent: float) -> Color:
 
 
 def _mix(one: Color, other: Color, percent: float) -> Color:
-    share = percent / 100
+    weight = percent / 100
     pairs = ((one.red, other.red), (one.green, other.green), (one.blue, other.blue), (one.alpha, other.alpha))
-    return Color(*(first * share + second * (1 - share) for first, second in pairs))
+    return Color(*(first * weight + second * (1 - weight) for first, second in pairs))
 
 
 def _hsla(hue: float, saturation: float, lightness: float, alpha: float = 1) -> Color:
@@ -107,23 +107,23 @@ def _hsla(hue: float, saturation: float, lightness: float, alpha: float = 1) -> 
 
 _NUMBER: Final = "float"
 _COLOR: Final = "color"
-_OF_ONE = (_COLOR, _NUMBER)
+_ADJUSTMENT = (_COLOR, _NUMBER)
 
 FUNCTIONS: Final[dict[str, tuple[Callable[..., Color], tuple[str, ...]]]] = {
     "rgb": (Color, (_NUMBER,) * 3),
     "rgba": (Color, (_NUMBER,) * 4),
     "hsl": (_hsla, (_NUMBER,) * 3),
     "hsla": (_hsla, (_NUMBER,) * 4),
-    "lighten": (_lighten, _OF_ONE),
-    "darken": (lambda color, percent: _lighten(color, -percent), _OF_ONE),
-    "saturate": (_saturate, _OF_ONE),
-    "desaturate": (lambda color, percent: _saturate(color, -percent), _OF_ONE),
-    "fadein": (_fade_in, _OF_ONE),
-    "fadeout": (lambda color, percent: _fade_in(color, -percent), _OF_ONE),
-    "spin": (_spin, _OF_ONE),
+    "lighten": (_lighten, _ADJUSTMENT),
+    "darken": (lambda color, percent: _lighten(color, -percent), _ADJUSTMENT),
+    "saturate": (_saturate, _ADJUSTMENT),
+    "desaturate": (lambda color, percent: _saturate(color, -percent), _ADJUSTMENT),
+    "fadein": (_fade_in, _ADJUSTMENT),
+    "fadeout": (lambda color, percent: _fade_in(color, -percent), _ADJUSTMENT),
+    "spin": (_spin, _ADJUSTMENT),
     "mix": (_mix, (_COLOR, _COLOR, _NUMBER)),
 }
-"""By name: what makes the color, and of values of which kinds."""
+"""Functions by name, with the kinds of their arguments."""
 
-SHARES: Final = {"rgb", "rgba", "hsl", "hsla"}
-"""Functions that take a percentage for a share of 1; the others count in percent."""
+FRACTION_FUNCTIONS: Final = {"rgb", "rgba", "hsl", "hsla"}
+"""Functions for which 50% means 0.5; for the others it means 50."""

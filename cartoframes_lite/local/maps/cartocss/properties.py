@@ -1,4 +1,4 @@
-"""The properties that CartoCSS knows, and how Mapnik calls those that this server draws."""
+"""The properties of CartoCSS, and the Mapnik attributes of those that this server supports."""
 
 from dataclasses import dataclass
 from operator import itemgetter
@@ -7,7 +7,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A property that this server draws: its symbolizer and attribute in Mapnik, and the type of its values."""
+    """A supported property: its symbolizer and attribute in Mapnik, and the type of its values."""
 
     symbolizer: str
     attribute: str
@@ -16,7 +16,7 @@ class Property:
 
     @property
     def expected(self) -> str:
-        """What the type is called in a refusal."""
+        """Description of the type in error messages."""
         return f"keyword (options: {', '.join(self.options)})" if self.type == "keyword" else self.type
 
 
@@ -147,8 +147,8 @@ PROPERTIES: Final[dict[str, Property]] = {
     "dot-height": Property("dot", "height", "float"),
 }
 
-# Valid CartoCSS that is not drawn: the names, without what they begin with.
-_OTHERS: Final = {
+# Valid but unsupported properties, by prefix.
+_UNSUPPORTED: Final = {
     "": """
         image-filters image-filters-inflate direct-image-filters comp-op opacity background-color
         background-image background-image-comp-op background-image-opacity srs buffer-size maximum-extent base
@@ -199,22 +199,22 @@ _OTHERS: Final = {
     """,
 }
 
-NAMES: Final = (*PROPERTIES, *(prefix + name for prefix, names in _OTHERS.items() for name in names.split()))
+NAMES: Final = (*PROPERTIES, *(prefix + name for prefix, names in _UNSUPPORTED.items() for name in names.split()))
 
 REQUIRED: Final = {"text": ("text-name", "text-face-name")}
-"""Without which a symbolizer of CartoCSS is invalid."""
+"""Required properties by symbolizer."""
 
 
 def suggestion(name: str) -> str | None:
-    """Return the known name that is at most two letters from a wrong one."""
-    # A real server also knows a property without a name, which is the nearest to a name of two letters.
+    """Return the property name closest to an unknown one; None if its edit distance is above 2."""
+    # CARTO also has a property with an empty name, which is the closest to names of two letters.
     near = [known for known in ("", *NAMES) if abs(len(known) - len(name)) <= 2]
     distance, nearest = min(((_distance(name, known), known) for known in near), key=itemgetter(0), default=(3, ""))
     return nearest if distance <= 2 else None
 
 
 def _distance(one: str, other: str) -> int:
-    """Return how many letters must be put in, left out or changed to come from one word to another."""
+    """Return the Levenshtein distance of two words."""
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
         corner, row[0] = row[0], i

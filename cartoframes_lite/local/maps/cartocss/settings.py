@@ -1,4 +1,4 @@
-"""One declaration as a setting of one of Mapnik's symbolizers, if this server draws it."""
+"""Conversion of declarations to settings of Mapnik symbolizers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cartoframes_lite.local.maps.cartocss.syntax import Declaration, Source
 from cartoframes_lite.local.maps.cartocss.values import Value
 from cartoframes_lite.local.maps.mapnik_library import is_expression
 
-# What a column may decide. Of the others, values as data have them (1e40) would keep Mapnik busy for minutes.
-_BY_ROW: Final = {
+# Attributes that may depend on a column. Extreme values of the others, such as 1e40, take Mapnik minutes to render.
+_ROW_ATTRIBUTES: Final = {
     *("fill", "stroke", "halo-fill"),
     *("opacity", "fill-opacity", "stroke-opacity", "halo-opacity"),
     *("width", "height", "stroke-width", "size", "halo-radius"),
@@ -21,122 +21,122 @@ _BY_ROW: Final = {
 }
 _COLUMN = re.compile(r"\[([^\[\]]++)\]")
 
-# Beyond these, Mapnik draws for minutes: of numbers as they are, of the strength of smoothing, and of dots by row.
-_LARGEST: Final = 100_000
-_SMOOTHEST: Final = 10
-_LARGEST_DOT: Final = 1000
+# Beyond these limits rendering takes minutes: numbers in general, the smooth property, and the size of dots by column.
+_MAX_NUMBER: Final = 100_000
+_MAX_SMOOTH: Final = 10
+_MAX_DOT_SIZE: Final = 1000
 
-# Pixels of one dash with its gap: of shorter ones there may be millions along a line.
-_SHORTEST: Final = 0.5
+# Pixels of all dashes and gaps of a pattern: a shorter one would repeat millions of times along a line.
+_MIN_DASH: Final = 0.5
 
 
 def background_of(source: Source, declaration: Declaration, value: Value) -> str | None:
-    """Return the color that a declaration of `Map` gives.
+    """Return the background color from a declaration of a `Map` block.
 
     Raises
     ------
     StyleError
-        It gives none.
+        If the property is not a background color, or the value not a color.
     """
     if declaration.name not in NAMES or declaration.name in PROPERTIES:
-        raise source.refusal(declaration.position, f"Rule {declaration.name} not allowed for Map.")
+        raise source.error(declaration.position, f"Rule {declaration.name} not allowed for Map.")
     if declaration.name != "background-color":
         raise _unsupported(source, declaration)
     if value.kind != "color":
-        raise _wrong(source, declaration, "color", value)
+        raise _type_error(source, declaration, "color", value)
     return value.text
 
 
 def setting_of(source: Source, declaration: Declaration, evaluate: Callable[[Declaration], Value]) -> Setting | None:
-    """Return what a declaration sets, None if it sets what is so anyway.
+    """Convert a declaration to a setting; None if it only sets the default composite operation.
 
     Raises
     ------
     StyleError
-        The property does not exist, this server does not draw it, or the value is not for it.
+        If the property is unknown or not supported, or the value is invalid.
     """
     instance, _, name = declaration.name.rpartition("/")
     if name not in NAMES:
-        near = suggestion(name)
-        hint = "" if near is None else f". Did you mean {near}?"
-        raise source.refusal(declaration.position, f"Unrecognized rule: {name}{hint}")
+        closest = suggestion(name)
+        hint = "" if closest is None else f". Did you mean {closest}?"
+        raise source.error(declaration.position, f"Unrecognized rule: {name}{hint}")
     if name == "background-color":
-        raise source.refusal(declaration.position, "Map properties are not permitted in other rules")
+        raise source.error(declaration.position, "Map properties are not permitted in other rules")
     is_composition = name == "comp-op" or name.endswith("-comp-op")
-    known = COMPOSITION if is_composition else PROPERTIES.get(name)
-    if known is None:
+    supported = COMPOSITION if is_composition else PROPERTIES.get(name)
+    if supported is None:
         raise _unsupported(source, declaration)
     value = evaluate(declaration)
-    _check(source, declaration, known, value)
+    _check(source, declaration, supported, value)
     if is_composition:
         if value.text != "src-over":
             raise _unsupported(source, declaration, f"{name}: {value.text}")
         return None
-    text, needs_row = _for_mapnik(source, declaration, known, value)
+    text, needs_row = _mapnik_text(source, declaration, supported, value)
     if needs_row and not is_expression(text):
-        raise source.refusal(declaration.position, f"Invalid value for {name}, {text} is no expression.")
-    return Setting(known.symbolizer, instance, name, known.attribute, text, declaration.position, needs_row)
+        raise source.error(declaration.position, f"Invalid value for {name}, {text} is no expression.")
+    return Setting(supported.symbolizer, instance, name, supported.attribute, text, declaration.position, needs_row)
 
 
-def _unsupported(source: Source, declaration: Declaration, what: str = "") -> StyleError:
-    return source.refusal(declaration.position, f"{what or declaration.name} is not supported by this server")
+def _unsupported(source: Source, declaration: Declaration, subject: str = "") -> StyleError:
+    return source.error(declaration.position, f"{subject or declaration.name} is not supported by this server")
 
 
-def _wrong(source: Source, declaration: Declaration, expected: str, value: Value) -> StyleError:
+def _type_error(source: Source, declaration: Declaration, expected: str, value: Value) -> StyleError:
     name = declaration.name.rpartition("/")[2]
-    return source.refusal(
+    return source.error(
         declaration.position,
         f"Invalid value for {name}, the type {expected} is expected. {value.text} (of type {value.kind})  was given.",
     )
 
 
-def _check(source: Source, declaration: Declaration, known: Property, value: Value) -> None:
-    """Refuse a value of a wrong kind: fields and texts are expressions, about which only rows can tell."""
-    listed = value.parts or (value,)
-    kinds = {one.kind for one in listed}
-    match known.type:
+def _check(source: Source, declaration: Declaration, supported: Property, value: Value) -> None:
+    """Raise StyleError for a value of the wrong type; fields and strings are expressions, evaluated for each row."""
+    items = value.parts or (value,)
+    kinds = {one.kind for one in items}
+    match supported.type:
         case "numbers":
-            good = kinds == {"float"}
+            is_valid = kinds == {"float"}
         case "string":
-            good = kinds <= {"string", "field", "keyword"}
+            is_valid = kinds <= {"string", "field", "keyword"}
         case "keyword":
-            good = value.text in known.options and not value.parts
+            is_valid = value.text in supported.options and not value.parts
         case "boolean":
-            good = value.text in {"true", "false"} and not value.parts
+            is_valid = value.text in {"true", "false"} and not value.parts
         case _:
-            kind = "color" if known.type == "color" else "float"
-            good = kinds <= {kind, "field", "string"} and not value.parts
-    if not good:
-        raise _wrong(source, declaration, known.expected, value)
+            kind = "color" if supported.type == "color" else "float"
+            is_valid = kinds <= {kind, "field", "string"} and not value.parts
+    if not is_valid:
+        raise _type_error(source, declaration, supported.expected, value)
 
 
-def _for_mapnik(source: Source, declaration: Declaration, known: Property, value: Value) -> tuple[str, bool]:
-    """Return the text of a value, and whether it is an expression that needs a row."""
-    if known.attribute == "face-name":
+def _mapnik_text(source: Source, declaration: Declaration, supported: Property, value: Value) -> tuple[str, bool]:
+    """Return the Mapnik text of a value, and whether it is an expression that depends on the row."""
+    if supported.attribute == "face-name":
         return "\n".join(one.text for one in value.parts or (value,)), False
-    if known.attribute == "name":
+    if supported.attribute == "name":
         return value.text, True
-    if known.type == "numbers" and 0 < sum(one.number for one in value.parts or (value,)) < _SHORTEST:
+    if supported.type == "numbers" and 0 < sum(one.number for one in value.parts or (value,)) < _MIN_DASH:
         name = declaration.name.rpartition("/")[2]
-        message = f"{name}: dashes shorter than {_SHORTEST} are not supported by this server"
-        raise source.refusal(declaration.position, message)
-    _check_size(source, declaration, known, value)
-    if known.type == "unsigned" and value.kind == "float":
+        message = f"{name}: dashes shorter than {_MIN_DASH} are not supported by this server"
+        raise source.error(declaration.position, message)
+    _check_size(source, declaration, supported, value)
+    if supported.type == "unsigned" and value.kind == "float":
         return str(max(int(value.number + 0.5), 0)), False
     if value.kind == "float":
         return value.text.rstrip("%"), False
     needs_row = value.kind == "field" or any(fields(value.text))
-    if needs_row and known.attribute not in _BY_ROW:
+    if needs_row and supported.attribute not in _ROW_ATTRIBUTES:
         raise _unsupported(source, declaration, f"{declaration.name} by row")
-    if needs_row and known.symbolizer == "dot" and known.type == "float":
-        return f"max(min({value.text},{_LARGEST_DOT}),0)", True
-    simple = known.type == "color" and _COLUMN.fullmatch(value.text)
+    if needs_row and supported.symbolizer == "dot" and supported.type == "float":
+        return f"max(min({value.text},{_MAX_DOT_SIZE}),0)", True
+    simple = supported.type == "color" and _COLUMN.fullmatch(value.text)
     return (f"[{COLOR}{simple.group(1)}]" if simple else value.text), needs_row
 
 
-def _check_size(source: Source, declaration: Declaration, known: Property, value: Value) -> None:
-    """Refuse numbers that would take too long to draw."""
-    most = _SMOOTHEST if known.attribute == "smooth" else _LARGEST
-    if any(abs(one.number) > most for one in value.parts or (value,)):
+def _check_size(source: Source, declaration: Declaration, supported: Property, value: Value) -> None:
+    """Raise StyleError for numbers that would take too long to render."""
+    maximum = _MAX_SMOOTH if supported.attribute == "smooth" else _MAX_NUMBER
+    if any(abs(one.number) > maximum for one in value.parts or (value,)):
         name = declaration.name.rpartition("/")[2]
-        raise source.refusal(declaration.position, f"{name}: numbers above {most} are not supported by this server")
+        raise source.error(declaration.position, f"{name}: numbers above {maximum} are not supported by this server")

@@ -1,4 +1,4 @@
-"""What a parsed CartoCSS is: rules that Mapnik can draw, without a trace of the text that they came from."""
+"""Parsed CartoCSS: definitions with filters and settings for Mapnik."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Final
 
 MAX_ZOOM: Final = 25
 COLOR: Final = "color of "
-"""What the name of an attribute begins with that is a column's value as a color that Mapnik can surely read."""
+"""Prefix of the attributes whose value is that of a column as a valid Mapnik color."""
 
 _FIELD = re.compile(r"\[([^\[\]]++)\]")
 
 
 class StyleError(ValueError):
-    """CartoCSS that cannot be drawn: it is invalid, or asks for what this server does not draw.
+    """Invalid CartoCSS, or CartoCSS that this server does not support.
 
     Attributes
     ----------
     message : str
-        What is wrong and where, as `style0:1:10 Unrecognized rule: marker-wid. Did you mean marker-width?`.
+        Position and description, such as `style0:1:10 Unrecognized rule: marker-wid. Did you mean marker-width?`.
     """
 
     def __init__(self, message: str) -> None:
@@ -30,22 +30,22 @@ class StyleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One property with its value.
+    """A property with its value.
 
     Attributes
     ----------
     symbolizer : str
-        What it belongs to: `polygon`, `line`, `markers`, `text` or `dot`.
+        Mapnik symbolizer: `polygon`, `line`, `markers`, `text` or `dot`.
     instance : str
-        Which of several symbolizers of one kind (`halo/line-width`), empty for the usual one.
+        Name of the instance (`halo` in `halo/line-width`); empty for the default one.
     name : str
-        The property.
+        The CartoCSS property.
     attribute, value : str
-        As Mapnik names and reads them; a line for each font.
+        Mapnik attribute and its value; of `face-name`, one font per line.
     position : int
-        Where it stands in the text: what comes first is drawn first.
+        Offset in the text; symbolizers are drawn in this order.
     is_expression : bool
-        Whether Mapnik has to compute the value for each row.
+        Whether Mapnik evaluates the value for each row.
     """
 
     symbolizer: str
@@ -59,22 +59,22 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """Settings for the rows that pass all filters at the zooms from `lowest` to `highest`."""
+    """Settings for the rows that pass all filters at the zooms from `min_zoom` to `max_zoom`."""
 
     attachment: str
-    lowest: int
-    highest: int
+    min_zoom: int
+    max_zoom: int
     filters: tuple[str, ...]
     settings: tuple[Setting, ...]
 
     def applies(self, zoom: int) -> bool:
-        """Whether it is for a zoom."""
-        return self.lowest <= zoom <= self.highest
+        """Return whether the definition applies to a zoom."""
+        return self.min_zoom <= zoom <= self.max_zoom
 
 
 @dataclass(frozen=True, slots=True)
 class Symbolizer:
-    """One thing that is drawn for a row: the attributes of one of Mapnik's symbolizers."""
+    """A Mapnik symbolizer: kind and attributes."""
 
     kind: str
     attributes: dict[str, str]
@@ -82,14 +82,14 @@ class Symbolizer:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What a layer looks like.
+    """The style of a layer.
 
     Attributes
     ----------
     definitions : tuple of Definition
-        The most specific first; of several that apply, the first one that has a property decides.
+        Most specific first; the first one that applies and has a property determines its value.
     background : str or None
-        Color behind all rows, None for transparent.
+        Background color; None for transparent.
     """
 
     definitions: tuple[Definition, ...]
@@ -97,24 +97,24 @@ class Style:
 
     @property
     def columns(self) -> frozenset[str]:
-        """The attributes of a row that filters, labels and expressions look at."""
+        """The columns that filters, labels and expressions use."""
         return frozenset(name.removeprefix(COLOR) for name in self.attributes)
 
     @property
     def attributes(self) -> frozenset[str]:
-        """The names in its expressions: columns, and columns as colors."""
+        """The attributes in expressions: columns, and columns with the prefix `COLOR`."""
         texts = [setting.value for one in self.definitions for setting in one.settings if setting.is_expression]
         texts += [text for one in self.definitions for text in one.filters]
         return frozenset(name for text in texts for name in fields(text))
 
     def at(self, zoom: float) -> Style:
-        """Return what of it is for a zoom; between two zooms, for the nearer one."""
-        near = min(max(int(zoom + 0.5), 0), MAX_ZOOM)
-        return Style(tuple(one for one in self.definitions if one.applies(near)), self.background)
+        """Return the definitions for a zoom, rounded to the nearest integer."""
+        nearest = min(max(int(zoom + 0.5), 0), MAX_ZOOM)
+        return Style(tuple(one for one in self.definitions if one.applies(nearest)), self.background)
 
     @property
     def attachments(self) -> list[str]:
-        """The names of what is drawn over each other, the lowest first."""
+        """The names of the attachments, in drawing order."""
         first: dict[str, int] = {}
         for one in self.definitions:
             for setting in one.settings:
@@ -123,12 +123,12 @@ class Style:
 
 
 def fields(expression: str) -> Iterator[str]:
-    """Yield the columns that an expression of Mapnik names."""
+    """Yield the columns in a Mapnik expression."""
     return (name for name in _FIELD.findall(expression) if not name.startswith("mapnik::"))
 
 
 def symbolizers(definitions: Sequence[Definition]) -> list[Symbolizer]:
-    """Return what definitions that all apply to a row draw together, the lowest first."""
+    """Return the symbolizers of definitions that all apply to a row, in drawing order."""
     settings = _cascaded(setting for one in definitions for setting in one.settings)
     order: dict[tuple[str, str], int] = {}
     for setting in settings:
@@ -142,7 +142,7 @@ def symbolizers(definitions: Sequence[Definition]) -> list[Symbolizer]:
 
 def _cascaded(settings: Iterable[Setting]) -> list[Setting]:
     """Keep the first setting of each property."""
-    kept: dict[tuple[str, str, str], Setting] = {}
+    by_property: dict[tuple[str, str, str], Setting] = {}
     for one in settings:
-        kept.setdefault((one.symbolizer, one.instance, one.attribute), one)
-    return list(kept.values())
+        by_property.setdefault((one.symbolizer, one.instance, one.attribute), one)
+    return list(by_property.values())

@@ -1,4 +1,4 @@
-"""The text of CartoCSS as a tree of blocks: selectors and declarations with their positions, nothing evaluated."""
+"""Parser of CartoCSS into a tree of blocks, with the positions of selectors and declarations; values are not parsed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Final
 
 from cartoframes_lite.local.maps.cartocss.style import StyleError
 
-# No pattern tries a piece of text twice: repetitions are possessive (++, *+), and what stands between two of them
-# cannot be part of both. The time to read a sheet grows with its length, whatever is in it.
+# No pattern backtracks: repetitions are possessive (++, *+), and adjacent ones cannot match the same characters, so
+# that the parsing time is linear in the length of the text.
 _STRING = r""""(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+'"""
 _NUMBER = r"-?(?:\d++(?:\.\d++)?+|\.\d++)(?:[eE][-+]?\d++)?+"
 _SPACE = re.compile(r"(?:\s++|//[^\n]*+)++")
@@ -32,11 +32,11 @@ _MARK = re.compile(r"url\(|//|/\*|[\"'{}]")
 _ENDS = {"url(": re.compile(r"[^)\n]*+\)?"), "//": re.compile(r"[^\n]*+")} | {
     quote: re.compile(rf"(?:[^{quote}\\\n]|\\.)*+{quote}?", re.DOTALL) for quote in "\"'"
 }
-_UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and halves of characters
+_INVALID_CHARACTER = re.compile("[\0\ud800-\udfff]")  # NUL and lone surrogates
 _INVALID = re.compile(r"[^;\n}]*+[;\n]?")
 
-# A block in a block costs a call of Python's: far below its limit, far above what people nest.
-_DEEPEST: Final = 50
+# Parsing is recursive: far below the recursion limit of Python, far above the nesting of real style sheets.
+_MAX_DEPTH: Final = 50
 _UNCLOSED: Final = "missing closing `}`"
 _UNOPENED: Final = "missing opening `{`"
 
@@ -48,14 +48,14 @@ class Source:
     Attributes
     ----------
     name : str
-        What the sheet is called in refusals (`style0`).
+        Name of the style sheet in error messages (`style0`).
     """
 
     name: str
     text: str
 
-    def refusal(self, position: int, message: str) -> StyleError:
-        """Return the refusal of what stands at a position."""
+    def error(self, position: int, message: str) -> StyleError:
+        """Return the error for a position in the text."""
         before = self.text[:position]
         return StyleError(f"{self.name}:{before.count(chr(10)) + 1}:{position - before.rfind(chr(10)) - 1} {message}")
 
@@ -73,7 +73,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """What a block is for."""
+    """The selector of a block: elements, conditions and attachment."""
 
     elements: tuple[str, ...]
     conditions: tuple[Condition, ...]
@@ -82,7 +82,7 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """A property or a variable, with its value as it is written and where that begins."""
+    """A property or variable, with its unparsed value and the position of the value."""
 
     name: str
     value: str
@@ -92,7 +92,7 @@ class Declaration:
 
 @dataclass(slots=True)
 class Block:
-    """Declarations and further blocks between braces; the whole sheet is one without selectors."""
+    """Declarations and nested blocks; the style sheet itself is a block without selectors."""
 
     selectors: tuple[Selector, ...] = ()
     declarations: list[Declaration] = field(default_factory=list)
@@ -100,81 +100,82 @@ class Block:
 
 
 def read(text: str, *, name: str, layer: str) -> tuple[Source, Block]:
-    """Return the tree of a text in which any `#name` stands for one layer.
+    """Parse a text into a tree of blocks; every `#name` is replaced by the name of the layer.
 
     Raises
     ------
     StyleError
-        The text is not CartoCSS.
+        If the text is not valid CartoCSS.
     """
     if not text.strip():
         raise StyleError(f"{name}: CartoCSS is empty")
-    if _UNWRITABLE.search(text):
-        raise StyleError(f"{name}: CartoCSS has characters that cannot be written")
-    source = Source(name, _SEGMENT.sub(partial(_named, "#" + layer), text.replace("\r\n", "\n")))
+    if _INVALID_CHARACTER.search(text):
+        raise StyleError(f"{name}: CartoCSS contains NUL or surrogate characters")
+    source = Source(name, _SEGMENT.sub(partial(_replace_layer, "#" + layer), text.replace("\r\n", "\n")))
     _check_braces(source)
-    return source, _Reader(source).block()
+    return source, _Parser(source).block()
 
 
-def _named(layer: str, segment: re.Match[str]) -> str:
-    """Return a segment of a text with the layer's name for those in it, if it is the selectors of a block."""
+def _replace_layer(layer: str, segment: re.Match[str]) -> str:
+    """Return a segment of a text with each `#name` replaced, if the segment is the selectors of a block."""
     return _LAYER.sub(layer, segment.group()) if segment.group(2) == "{" else segment.group()
 
 
 def _check_braces(source: Source) -> None:
-    """Refuse a text with another number of opening than of closing braces."""
+    """Raise StyleError if the braces are not balanced."""
     braces = list(_braces(source.text))
     surplus = braces.count("{") - braces.count("}")
     if surplus:
         end = len(source.text)
-        raise source.refusal(end, _UNCLOSED) if surplus > 0 else source.refusal(end - 1, _UNOPENED)
+        raise source.error(end, _UNCLOSED) if surplus > 0 else source.error(end - 1, _UNOPENED)
 
 
 def _braces(text: str) -> Iterator[str]:
     """Yield the braces outside of comments, strings and URLs."""
     at = 0
-    dead: dict[str, int] = {}  # up to where no such comment, string or URL ends: that is looked for once
-    while found := _MARK.search(text, at):
-        mark, at = found[0], found.end()
+    # Position up to which a mark is known to be unterminated, so that no text is scanned twice.
+    unterminated: dict[str, int] = {}
+    while matched := _MARK.search(text, at):
+        mark, at = matched[0], matched.end()
         if mark in "{}":
             yield mark
-        elif at >= dead.get(mark, 0):
+        elif at >= unterminated.get(mark, 0):
             end = _end_of(text, mark, at)
             if end > 0:
                 at = end
             else:
-                dead[mark] = -end
+                unterminated[mark] = -end
 
 
 def _end_of(text: str, mark: str, at: int) -> int:
-    """Return where what a mark begins ends; if it does not, the negative of where that is certain."""
+    """Return the end of a comment, string or URL; if it is unterminated, minus the position scanned to, minus 1."""
     if mark == "/*":
         end = text.find("*/", at)
         return end + 2 if end >= 0 else -len(text) - 1
-    found = _ENDS[mark].match(text, at)
-    assert found is not None  # every pattern matches the empty text
+    matched = _ENDS[mark].match(text, at)
+    assert matched is not None  # every pattern matches the empty text
     closing = {"url(": ")", "//": ""}.get(mark, mark)
-    is_closed = text[found.end() - 1 : found.end()] == closing and found.end() > at
-    return found.end() if is_closed or not closing else -found.end() - 1
+    is_closed = text[matched.end() - 1 : matched.end()] == closing and matched.end() > at
+    return matched.end() if is_closed or not closing else -matched.end() - 1
 
 
-class _Reader:
-    """Goes through a text once, from left to right."""
+class _Parser:
+    """Recursive descent parser of a text."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._at = 0
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        """Step over what is next, if it is of a kind, and over the space behind it."""
-        found = pattern.match(self._source.text, self._at)
-        if found:
-            self._at = found.end()
+        """Consume a match of the pattern and the following space; None if it does not match."""
+        matched = pattern.match(self._source.text, self._at)
+        if matched:
+            self._at = matched.end()
             self._skip_space()
-        return found
+        return matched
 
     def _skip_space(self) -> None:
-        """Step over space and comments; a comment without an end is none."""
+        """Skip space and terminated comments."""
         text = self._source.text
         while True:
             if space := _SPACE.match(text, self._at):
@@ -185,9 +186,9 @@ class _Reader:
             self._at = end + 2
 
     def block(self, selectors: tuple[Selector, ...] = (), depth: int = 0) -> Block:
-        """Read declarations and blocks up to a closing brace or the end."""
-        if depth > _DEEPEST:
-            raise self._source.refusal(self._at, f"Blocks are nested deeper than {_DEEPEST} levels.")
+        """Parse declarations and blocks up to a closing brace or the end."""
+        if depth > _MAX_DEPTH:
+            raise self._source.error(self._at, f"Blocks are nested deeper than {_MAX_DEPTH} levels.")
         read = Block(selectors)
         self._skip_space()
         while self._at < len(self._source.text) and self._source.text[self._at] != "}":
@@ -198,24 +199,24 @@ class _Reader:
             start = self._at
             inner = self._selectors()
             if not inner or self._source.text[self._at : self._at + 1] != "{":
-                found = _INVALID.match(self._source.text, start)
-                raise self._source.refusal(start, f"Invalid code: {found.group() if found else ''}")
+                matched = _INVALID.match(self._source.text, start)
+                raise self._source.error(start, f"Invalid code: {matched.group() if matched else ''}")
             self._at += 1
             read.blocks.append(self.block(inner, depth + 1))
             self._close()
         if not depth and self._at < len(self._source.text):
-            raise self._source.refusal(self._at, _UNOPENED)
+            raise self._source.error(self._at, _UNOPENED)
         return read
 
     def _close(self) -> None:
-        """Step over the brace that ends a block."""
+        """Consume a closing brace."""
         if self._source.text[self._at : self._at + 1] != "}":
-            raise self._source.refusal(self._at, _UNCLOSED)
+            raise self._source.error(self._at, _UNCLOSED)
         self._at += 1
         self._skip_space()
 
     def _declaration(self) -> Declaration | None:
-        """Read `name: value;`, if it is next."""
+        """Parse `name: value;`; None if the text does not match."""
         start = self._at
         name = self._take(_NAME)
         value_position = self._at
@@ -231,18 +232,18 @@ class _Reader:
         return None
 
     def _selectors(self) -> tuple[Selector, ...]:
-        """Read selectors, separated by commas."""
-        found = []
+        """Parse selectors separated by commas."""
+        selectors = []
         while selector := self._selector():
-            found.append(selector)
+            selectors.append(selector)
             if self._source.text[self._at : self._at + 1] != ",":
                 break
             self._at += 1
             self._skip_space()
-        return tuple(found)
+        return tuple(selectors)
 
     def _selector(self) -> Selector | None:
-        """Read elements, conditions and the name of an attachment in any order."""
+        """Parse elements, conditions and the name of an attachment, in any order."""
         start = self._at
         elements: list[str] = []
         conditions: list[Condition] = []
@@ -256,7 +257,7 @@ class _Reader:
                 conditions.append(Condition(key, sign, value, position, condition.start("value")))
             elif name := self._take(_ATTACHMENT):
                 if attachment:
-                    raise self._source.refusal(self._at - 1, "Encountered second attachment name.")
+                    raise self._source.error(self._at - 1, "Encountered second attachment name.")
                 attachment = name.group(1)
             else:
                 break

@@ -1,4 +1,4 @@
-"""Values of properties: what is written as what Mapnik reads."""
+"""Evaluation of property values into the text that Mapnik expects."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cartoframes_lite.local.maps.cartocss.colors import FUNCTIONS, NAMES, SHARES, Color, from_hex
+from cartoframes_lite.local.maps.cartocss.colors import FRACTION_FUNCTIONS, FUNCTIONS, NAMES, Color, from_hex
 from cartoframes_lite.local.maps.cartocss.style import StyleError
 from cartoframes_lite.local.maps.cartocss.syntax import Declaration, Source
 
-# No pattern tries a piece of text twice, as in `syntax`.
+# No pattern backtracks, as in `syntax`.
 _TOKEN = re.compile(
     r"""\s*+(?:
     (?P<number>-?(?:\d++(?:\.\d++)?+|\.\d++)(?:[eE][-+]?\d++)?+)(?P<unit>%|[A-Za-z]\w*+)?
@@ -31,8 +31,8 @@ _SUM = re.compile(r"\s*+([-+])(?=\s|[\w@(\[\"'.#])")
 _BLANK = re.compile(r"\s*+")
 _ESCAPED = re.compile(r"(\\.)|'")
 _COMMENT_START = re.compile(r"/\*|//[^\n]*+")
-_DEEPEST: Final = 50
-_MOST_CHARACTERS: Final = 1000  # Mapnik takes the square of it to read an expression
+_MAX_DEPTH: Final = 50
+_MAX_CHARACTERS: Final = 1000  # the time in which Mapnik parses an expression grows with the square of its length
 _ARITHMETIC: Final = {
     "+": operator.add,
     "-": operator.sub,
@@ -40,26 +40,37 @@ _ARITHMETIC: Final = {
     "/": operator.truediv,
     "%": operator.mod,
 }
-# Of Turbo-CARTO, which asks the database for the classes of a column before CartoCSS is read.
-_TURBO: Final = {"ramp", "buckets", "range", "quantiles", "jenks", "equal", "headtails", "category", "colorbrewer"}
+# Functions of Turbo-CARTO, which queries the classes of a column before CartoCSS is parsed.
+_TURBO_FUNCTIONS: Final = {
+    "ramp",
+    "buckets",
+    "range",
+    "quantiles",
+    "jenks",
+    "equal",
+    "headtails",
+    "category",
+    "colorbrewer",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What is written after a property.
+    """The value of a property.
 
     Attributes
     ----------
     kind : str
-        `float`, `color`, `keyword`, `string`, `field` (an expression of Mapnik) or `uri`; of a list, that of its first.
+        `float`, `color`, `keyword`, `string`, `field` (a Mapnik expression) or `uri`; of a list, the kind of its first
+        item.
     text : str
-        As Mapnik reads it.
+        The value in the syntax of Mapnik.
     number : float
-        Of a `float`: the number, 50 for 50 %.
+        The number of a `float`; 50 for 50 %.
     color : Color or None
-        Of a `color`.
+        The color of a `color`.
     parts : tuple of Value
-        What a list lists; empty for everything else.
+        The items of a list; empty for other values.
     """
 
     kind: str
@@ -70,9 +81,9 @@ class Value:
 
 
 class Values:
-    """The values of the declarations of a sheet, each of which is evaluated once.
+    """The values of the declarations of a style sheet, each evaluated once.
 
-    Variables that use each other twice would otherwise be evaluated exponentially often.
+    Without this cache, a chain of variables that each use the previous one twice takes exponential time.
 
     Parameters
     ----------
@@ -83,33 +94,33 @@ class Values:
     def __init__(self, source: Source, variables: Mapping[str, Declaration]) -> None:
         self._source = source
         self._variables = variables
-        self._known: dict[Declaration, Value | StyleError] = {}
+        self._evaluated: dict[Declaration, Value | StyleError] = {}
 
     def of(self, declaration: Declaration, depth: int = 0) -> Value:
-        """Return the value of a declaration; ``depth`` says in how many others it is used.
+        """Return the value of a declaration; ``depth`` is the current nesting of variables.
 
         Raises
         ------
         StyleError
-            It is no value, or names a variable or a function that does not exist.
+            If the value is invalid, or has an unknown variable or function.
         """
-        if declaration not in self._known:
+        if declaration not in self._evaluated:
             try:
-                self._known[declaration] = _Reader(self._source, declaration, self, depth).value()
-            except StyleError as refusal:
-                self._known[declaration] = refusal
-        found = self._known[declaration]
-        if isinstance(found, StyleError):
-            raise found
-        return found
+                self._evaluated[declaration] = _Parser(self._source, declaration, self, depth).value()
+            except StyleError as error:
+                self._evaluated[declaration] = error
+        value = self._evaluated[declaration]
+        if isinstance(value, StyleError):
+            raise value
+        return value
 
     def variable(self, name: str) -> Declaration | None:
-        """Return the declaration of a variable."""
+        """Return the declaration of a variable; None if there is none."""
         return self._variables.get(name)
 
 
-class _Reader:
-    """Reads the value of one declaration, from left to right."""
+class _Parser:
+    """Recursive descent parser of the value of a declaration."""
 
     def __init__(self, source: Source, declaration: Declaration, values: Values, depth: int) -> None:
         self._source = source
@@ -119,20 +130,20 @@ class _Reader:
         self._depth = depth
         self._at = 0
 
-    def _refusal(self, at: int, message: str) -> StyleError:
-        return self._source.refusal(self._declaration.value_position + at, message)
+    def _error(self, at: int, message: str) -> StyleError:
+        return self._source.error(self._declaration.value_position + at, message)
 
     def _invalid(self) -> StyleError:
         code = f"{self._declaration.name}: {self._declaration.value};"
-        return self._source.refusal(self._declaration.position, f"Invalid code: {code}")
+        return self._source.error(self._declaration.position, f"Invalid code: {code}")
 
     def _take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        found = pattern.match(self._text, self._at)
-        self._at = found.end() if found else self._at
-        return found
+        matched = pattern.match(self._text, self._at)
+        self._at = matched.end() if matched else self._at
+        return matched
 
     def _next_is(self, mark: str) -> bool:
-        """Step over a mark, if it is next."""
+        """Consume a mark, if it is next."""
         at = self._next_position()
         if not self._text.startswith(mark, at):
             return False
@@ -140,107 +151,107 @@ class _Reader:
         return True
 
     def _next_position(self) -> int:
-        """Return where the next token begins."""
+        """Return the position of the next token."""
         blank = _BLANK.match(self._text, self._at)
         return blank.end() if blank else self._at
 
     def value(self) -> Value:
-        """Read all of it: one expression, or several with commas between them."""
-        listed = [self._sum()]
+        """Parse the whole value: one expression, or several separated by commas."""
+        items = [self._sum()]
         while self._next_is(","):
-            listed.append(self._sum())
+            items.append(self._sum())
         if self._next_position() < len(self._text):
             raise self._invalid()
-        if len(listed) == 1:
-            return listed[0]
-        return self._bounded(Value(listed[0].kind, ", ".join(one.text for one in listed), parts=tuple(listed)))
+        if len(items) == 1:
+            return items[0]
+        return self._check_limits(Value(items[0].kind, ", ".join(one.text for one in items), parts=tuple(items)))
 
-    def _bounded(self, value: Value) -> Value:
-        """Refuse a value that is longer, or larger, than anything that can be drawn."""
-        if len(value.text) > _MOST_CHARACTERS:
-            raise self._refusal(self._at, f"Values are longer than {_MOST_CHARACTERS} characters.")
+    def _check_limits(self, value: Value) -> Value:
+        """Return the value; raise StyleError if it is too long, or its number not finite."""
+        if len(value.text) > _MAX_CHARACTERS:
+            raise self._error(self._at, f"Values are longer than {_MAX_CHARACTERS} characters.")
         if not math.isfinite(value.number):
-            raise self._refusal(self._at, "the number is out of range")
+            raise self._error(self._at, "the number is out of range")
         return value
 
     def _sum(self) -> Value:
         result = self._product()
-        while found := self._take(_SUM):
-            result = self._operation(found.group(1), result, self._product())
+        while matched := self._take(_SUM):
+            result = self._operation(matched.group(1), result, self._product())
         return result
 
     def _product(self) -> Value:
         result = self._operand()
-        while found := self._take(_PRODUCT):
-            result = self._operation(found.group(1), result, self._operand())
+        while matched := self._take(_PRODUCT):
+            result = self._operation(matched.group(1), result, self._operand())
         return result
 
     def _operand(self) -> Value:
         if not self._next_is("("):
-            return self._entity()
-        self._deeper()
+            return self._checked_token()
+        self._enter()
         inner = self._sum()
         self._depth -= 1
         if not self._next_is(")"):
             raise self._invalid()
         return Value("field", f"({inner.text})") if inner.kind == "field" else inner
 
-    def _deeper(self) -> None:
-        """Refuse what leads back to itself, before Python does."""
+    def _enter(self) -> None:
+        """Increase the depth; raise StyleError before the recursion limit of Python is reached."""
         self._depth += 1
-        if self._depth > _DEEPEST:
-            raise self._refusal(self._at, f"Values are nested deeper than {_DEEPEST} levels.")
+        if self._depth > _MAX_DEPTH:
+            raise self._error(self._at, f"Values are nested deeper than {_MAX_DEPTH} levels.")
 
     def _operation(self, sign: str, left: Value, right: Value) -> Value:
-        """Compute what is known now, and leave to Mapnik what depends on a row."""
+        """Compute an operation of numbers; convert one with fields to a Mapnik expression."""
         if left.kind == right.kind == "float":
             if sign in "/%" and not right.number:
-                raise self._refusal(self._at, "division by zero")
-            return self._bounded(_number(_ARITHMETIC[sign](left.number, right.number)))
+                raise self._error(self._at, "division by zero")
+            return self._check_limits(_number_value(_ARITHMETIC[sign](left.number, right.number)))
         if left.kind == "color" or right.kind == "color":
-            raise self._refusal(self._at, f"{sign} between colors is not supported by this server")
-        return self._bounded(Value("field", f"{_quoted(left)}{sign}{_quoted(right)}"))
+            raise self._error(self._at, f"{sign} between colors is not supported by this server")
+        return self._check_limits(Value("field", f"{_operand_text(left)}{sign}{_operand_text(right)}"))
 
-    def _entity(self) -> Value:
-        return self._bounded(self._token())
+    def _checked_token(self) -> Value:
+        return self._check_limits(self._token())
 
     def _token(self) -> Value:
         start = self._next_position()
-        found = self._take(_TOKEN)
-        if not found:
+        matched = self._take(_TOKEN)
+        if not matched:
             raise self._invalid()
-        match found.lastgroup:
+        match matched.lastgroup:
             case "number" | "unit":
-                return _number(float(found["number"]), "%" if found["unit"] == "%" else "")
+                return _number_value(float(matched["number"]), "%" if matched["unit"] == "%" else "")
             case "hex":
-                return _of_color(from_hex(found["hex"]))
+                return _color_value(from_hex(matched["hex"]))
             case "double" | "single":
-                return Value("string", found["double"] or found["single"] or "")
+                return Value("string", matched["double"] or matched["single"] or "")
             case "field":
-                return Value("field", f"[{found['field']}]")
+                return Value("field", f"[{matched['field']}]")
             case "variable":
-                return self._variable(found["variable"], start)
+                return self._variable(matched["variable"], start)
             case "call":
-                return self._call(found["call"])
-        word = found["word"]
-        return _of_color(NAMES[word]) if word in NAMES else Value("keyword", word)
+                return self._call(matched["call"])
+        word = matched["word"]
+        return _color_value(NAMES[word]) if word in NAMES else Value("keyword", word)
 
     def _variable(self, name: str, start: int) -> Value:
         declaration = self._values.variable(name)
         if declaration is None:
-            raise self._refusal(start, f"variable {name} is undefined")
-        self._deeper()
+            raise self._error(start, f"variable {name} is undefined")
+        self._enter()
         value = self._values.of(declaration, self._depth)
         self._depth -= 1
         return value
 
     def _call(self, name: str) -> Value:
-        """Read the arguments of a function and call it."""
+        """Parse the arguments of a function and evaluate it."""
         if name == "url":
             return self._url()
-        if name in _TURBO:
-            raise self._refusal(self._at - len(name) - 1, f"{name}() is not supported by this server")
-        self._deeper()
+        if name in _TURBO_FUNCTIONS:
+            raise self._error(self._at - len(name) - 1, f"{name}() is not supported by this server")
+        self._enter()
         arguments: list[Value] = []
         while not self._next_is(")"):
             if arguments and not self._next_is(","):
@@ -248,57 +259,57 @@ class _Reader:
             arguments.append(self._sum())
         self._depth -= 1
         if name not in FUNCTIONS:
-            raise self._refusal(self._at, f"unknown function {name}()")
+            raise self._error(self._at, f"unknown function {name}()")
         function, expected = FUNCTIONS[name]
         if len(arguments) != len(expected):
             message = f"incorrect number of arguments for {name}(). {len(expected)} expected."
-            raise self._refusal(self._at, message)
-        taken: list[Color | float] = []
+            raise self._error(self._at, message)
+        converted: list[Color | float] = []
         for argument, kind in zip(arguments, expected, strict=True):
             if argument.kind != kind:
-                raise self._refusal(self._at, f"incorrect arguments given to {name}()")
-            share = 100 if name in SHARES and argument.text.endswith("%") else 1
-            taken.append(argument.color or argument.number / share)
-        color = function(*taken)
+                raise self._error(self._at, f"incorrect arguments given to {name}()")
+            divisor = 100 if name in FRACTION_FUNCTIONS and argument.text.endswith("%") else 1
+            converted.append(argument.color or argument.number / divisor)
+        color = function(*converted)
         if not all(map(math.isfinite, (color.red, color.green, color.blue, color.alpha))):
-            raise self._refusal(self._at, "the number is out of range")
-        return _of_color(color)
+            raise self._error(self._at, "the number is out of range")
+        return _color_value(color)
 
     def _url(self) -> Value:
         end = self._text.find(")", self._at)
         if end < 0:
-            raise self._refusal(self._at, "Missing closing ) in URL.")
-        address, self._at = self._text[self._at : end].strip(), end + 1
-        return Value("uri", address.strip("\"'"))
+            raise self._error(self._at, "Missing closing ) in URL.")
+        url, self._at = self._text[self._at : end].strip(), end + 1
+        return Value("uri", url.strip("\"'"))
 
 
 def _without_comments(text: str) -> str:
-    """Put as many spaces in the place of comments, so that positions stay."""
+    """Replace comments by spaces of the same length, so that positions do not change."""
     parts, at = [], 0
-    while found := _COMMENT_START.search(text, at):
-        end = found.end()
-        if found[0] == "/*":
+    while matched := _COMMENT_START.search(text, at):
+        end = matched.end()
+        if matched[0] == "/*":
             end = text.find("*/", end) + 2
-            if end < 2:  # no comment ends behind this
+            if end < 2:  # unterminated comment
                 break
-        parts += [text[at : found.start()], " " * (end - found.start())]
+        parts += [text[at : matched.start()], " " * (end - matched.start())]
         at = end
     return "".join([*parts, text[at:]])
 
 
-def _number(number: float, unit: str = "") -> Value:
+def _number_value(number: float, unit: str = "") -> Value:
     return Value("float", f"{number:.12g}{unit}", number=number)
 
 
-def _of_color(color: Color) -> Value:
+def _color_value(color: Color) -> Value:
     return Value("color", str(color), color=color)
 
 
-def _quoted(value: Value) -> str:
-    """Return a value as a part of an expression of Mapnik."""
+def _operand_text(value: Value) -> str:
+    """Return a value as an operand of a Mapnik expression."""
     return quoted(value.text) if value.kind in {"string", "keyword"} else value.text
 
 
 def quoted(text: str) -> str:
-    """Return a text of CartoCSS, with its own backslashes, as Mapnik quotes it."""
-    return "'" + _ESCAPED.sub(lambda found: found.group(1) or r"\'", text) + "'"
+    """Return a CartoCSS string, with its backslash escapes, as a quoted string of Mapnik."""
+    return "'" + _ESCAPED.sub(lambda matched: matched.group(1) or r"\'", text) + "'"

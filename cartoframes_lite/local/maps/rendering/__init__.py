@@ -1,4 +1,4 @@
-"""Pictures of maps: Mapnik draws rows as CartoCSS says."""
+"""Rendering of rows with Mapnik, styled by CartoCSS."""
 
 from cartoframes_lite.local.maps.rendering.features import Box, RenderedLayer, RenderingError, RenderTimeout, Row
 from cartoframes_lite.local.maps.rendering.images import render

@@ -1,4 +1,4 @@
-"""Rows of a layer as Mapnik's features, sorted into the cases that a style tells apart."""
+"""Conversion of rows to Mapnik features, grouped by the combination of definitions that apply to them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Box = tuple[float, float, float, float]
 Row = tuple[bytes | None, Mapping[str, object]]
 """A geometry as WKB in EPSG:3857 (without the SRID of EWKB) and the attributes."""
 
-_LONGEST: Final = 2**63
-_MOST_CASES: Final = 50_000  # definitions of all cases together
-_MOST_SECONDS: Final = 20.0
-_MOST_CHARACTERS: Final = 1000  # of a label: megabytes would keep Mapnik busy for minutes
-_UNSEEN: Final = "rgba(0, 0, 0, 0)"
+_INT64_LIMIT: Final = 2**63
+_MAX_CASE_DEFINITIONS: Final = 50_000  # total of all cases
+_MAX_SECONDS: Final = 20.0
+_MAX_LABEL_CHARACTERS: Final = 1000  # of a label; Mapnik takes minutes for megabytes
+_TRANSPARENT: Final = "rgba(0, 0, 0, 0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class RenderedLayer:
     Attributes
     ----------
     style : Style
-        What it looks like.
+        Style of the layer.
     rows : callable
-        Gives the rows that touch a box in EPSG:3857, with at least the attributes in `style.columns`.
+        Returns the rows that intersect a box in EPSG:3857, with at least the attributes in `style.columns`.
     """
 
     style: Style
@@ -42,35 +42,35 @@ class RenderedLayer:
 
 
 @dataclass(slots=True)
-class SortedFeatures:
-    """Features, and the definitions of each case."""
+class CaseFeatures:
+    """Features, and the definitions of each case (a combination of definitions)."""
 
     source: mapnik.MemoryDatasource = field(default_factory=mapnik.MemoryDatasource)
     cases: list[tuple[Definition, ...]] = field(default_factory=list)
     attributes: dict[int, Mapping[str, object]] = field(default_factory=dict)
 
 
-def sort_rows(style: Style, rows: Iterable[Row], *, key: str | None = None) -> SortedFeatures:
-    """Make features of rows; those that nothing is drawn for are left out, and so are those without geometry.
+def build_features(style: Style, rows: Iterable[Row], *, key: str | None = None) -> CaseFeatures:
+    """Convert rows to features; rows without geometry or without applicable definitions are omitted.
 
     Parameters
     ----------
     style : Style
-        At one zoom.
+        Style at one zoom.
     rows : iterable of Row
     key : str, optional
-        The attribute that numbers the features and by which their attributes are kept.
+        Attribute that becomes the id of the features; their attributes are then kept by id.
     """
     names = sorted(style.attributes)
     context = mapnik.Context()
     for name in (*names, CASE):
         context.push(name)
-    sorted_ = SortedFeatures()
-    finder = _Cases(style.definitions, sorted_.cases)
-    given_up = time.monotonic() + _MOST_SECONDS
+    features = CaseFeatures()
+    case_finder = _CaseFinder(style.definitions, features.cases)
+    deadline_s = time.monotonic() + _MAX_SECONDS
     for number, (wkb, attributes) in enumerate(rows, 1):
-        if time.monotonic() > given_up:
-            raise RenderTimeout(f"the filters of {number} rows took more than {_MOST_SECONDS:g} s")
+        if time.monotonic() > deadline_s:
+            raise RenderTimeout(f"the filters of {number} rows took more than {_MAX_SECONDS:g} s")
         geometry = _geometry(wkb)
         if geometry is None:
             continue
@@ -79,26 +79,26 @@ def sort_rows(style: Style, rows: Iterable[Row], *, key: str | None = None) -> S
         feature.geometry = geometry
         for name in names:
             feature[name] = _attribute(attributes, name)
-        case = finder.of(feature)
+        case = case_finder.of(feature)
         if case is None:
             continue
         feature[CASE] = case
-        sorted_.source.add_feature(feature)
+        features.source.add_feature(feature)
         if key:
-            sorted_.attributes[feature.id()] = attributes
-    return sorted_
+            features.attributes[feature.id()] = attributes
+    return features
 
 
 class RenderingError(ValueError):
-    """A style that could be read but not drawn: an expression gave what Mapnik cannot take."""
+    """Mapnik cannot render a style, for example because of the value of an expression."""
 
 
 class RenderTimeout(RenderingError):
-    """A picture takes too long."""
+    """Rendering takes too long."""
 
 
-class _Cases:
-    """Finds which definitions apply to a feature, and numbers the combinations that occur."""
+class _CaseFinder:
+    """Number the combinations of definitions that apply to features."""
 
     def __init__(self, definitions: Sequence[Definition], cases: list[tuple[Definition, ...]]) -> None:
         self._definitions = definitions
@@ -114,20 +114,20 @@ class _Cases:
         self._size = 0
 
     def of(self, feature: mapnik.Feature) -> int | None:
-        """Return the number of a feature's case, None if nothing applies to it."""
-        # 1, 1.0 and True are one key of a dictionary, but not one value to Mapnik.
+        """Return the case of a feature; None if no definition applies."""
+        # 1, 1.0 and True are equal as keys of a dict, but different values in Mapnik.
         values = [feature[name] for name in self._columns]
         key = (*values, *map(type, values), feature.geometry.type() if self._by_geometry else None)
         if key not in self._known:
-            self._known[key] = self._number(feature)
+            self._known[key] = self._find(feature)
         return self._known[key]
 
-    def _number(self, feature: mapnik.Feature) -> int | None:
+    def _find(self, feature: mapnik.Feature) -> int | None:
         filters = iter(self._filters)
         try:
             applying = tuple(
-                place
-                for place, one in enumerate(self._definitions)
+                index
+                for index, one in enumerate(self._definitions)
                 if not one.filters or bool(next(filters).evaluate(feature))
             )
         except RuntimeError as error:  # a regular expression that takes too many steps
@@ -136,15 +136,15 @@ class _Cases:
             return None
         if applying not in self._numbers:
             self._size += len(applying)
-            if self._size > _MOST_CASES:
-                raise RenderingError("the filters of the style tell too many cases apart")
+            if self._size > _MAX_CASE_DEFINITIONS:
+                raise RenderingError("the rows match too many different combinations of the filters of the style")
             self._numbers[applying] = len(self._cases)
-            self._cases.append(tuple(self._definitions[place] for place in applying))
+            self._cases.append(tuple(self._definitions[index] for index in applying))
         return self._numbers[applying]
 
 
 def _geometry(wkb: bytes | None) -> mapnik.Geometry | None:
-    """Return a geometry, None if there is none or it cannot be read."""
+    """Parse a geometry; None if it is missing, empty or invalid."""
     if wkb is None:
         return None
     try:
@@ -155,16 +155,16 @@ def _geometry(wkb: bytes | None) -> mapnik.Geometry | None:
 
 
 def _attribute(attributes: Mapping[str, object], name: str) -> str | float | None:
-    """Return the value of an attribute of a style."""
+    """Return the value of an attribute that a style uses."""
     if not name.startswith(COLOR):
-        return _plain(attributes.get(name))
+        return _mapnik_value(attributes.get(name))
     color = str(attributes.get(name.removeprefix(COLOR)))
-    return color if _is_color(color) else _UNSEEN
+    return color if _is_color(color) else _TRANSPARENT
 
 
 @lru_cache(maxsize=1024)
 def _is_color(text: str) -> bool:
-    """Whether Mapnik can read a text as a color."""
+    """Return whether Mapnik can parse a text as a color."""
     try:
         mapnik.Color(text)
     except RuntimeError:
@@ -172,12 +172,12 @@ def _is_color(text: str) -> bool:
     return True
 
 
-def _plain(value: object) -> str | float | None:
-    """Return a value as one of the types that Mapnik computes with."""
+def _mapnik_value(value: object) -> str | float | None:
+    """Convert a value to a type that Mapnik supports."""
     if isinstance(value, str):
-        return value[:_MOST_CHARACTERS]
+        return value[:_MAX_LABEL_CHARACTERS]
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
-        return value if -_LONGEST <= value < _LONGEST else float(value)
+        return value if -_INT64_LIMIT <= value < _INT64_LIMIT else float(value)
     return str(value) if not hasattr(value, "as_integer_ratio") else float(str(value))

@@ -1,4 +1,4 @@
-"""Tiles and static pictures."""
+"""Rendering of layers into PNG and JPEG images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from cartoframes_lite.local.maps.mapnik_library import mapnik
-from cartoframes_lite.local.maps.rendering.features import Box, RenderedLayer, RenderingError, SortedFeatures, sort_rows
+from cartoframes_lite.local.maps.rendering.features import (
+    Box,
+    CaseFeatures,
+    RenderedLayer,
+    RenderingError,
+    build_features,
+)
 from cartoframes_lite.local.maps.rendering.mapnik_xml import MapnikXML
 
 _FORMATS: Final = {"png": "png32", "jpg": "jpeg85", "jpeg": "jpeg85"}
@@ -24,53 +30,54 @@ def render(
     format: str = "png",
     buffer: int = 64,
 ) -> bytes:
-    """Draw layers over each other.
+    """Render layers into an image.
 
-    Safe to call from several threads: each call has a map of its own.
+    Thread-safe: each call creates its own Mapnik map.
 
     Parameters
     ----------
     layers : sequence of RenderedLayer
-        The lowest first.
+        Layers from bottom to top.
     box : tuple of float
-        West, south, east and north of the picture in EPSG:3857, meters.
+        West, south, east and north of the image, in meters (EPSG:3857).
     width, height : int
-        At scale 1: the picture has `width * scale` by `height * scale` pixels.
+        At scale 1; the image has `width * scale` by `height * scale` pixels.
     scale : float, default 1
-        2 for a picture of a retina screen, in which everything is twice as large in pixels.
+        Factor for the size of the image and all symbols; 2 for retina screens.
     zoom : float
-        That the filters on zoom see.
+        Zoom for the filters on zoom.
     background : str, optional
-        Color behind the layers; None for that of the lowest style that has one, or else transparent (white in JPEG).
+        Background color. None: that of the lowest layer whose style has one, else transparent (white in JPEG).
     format : {"png", "jpg", "jpeg"}, default "png"
     buffer : int, default 64
-        How far beyond the picture, in pixels at scale 1, rows are asked for whose symbols may reach into it.
+        Margin around the image from which rows are fetched, because their symbols may extend into it; in pixels at
+        scale 1.
 
     Returns
     -------
     bytes
-        The file.
+        Content of the image file.
 
     Raises
     ------
     RenderingError
-        Mapnik cannot draw it.
+        If Mapnik cannot render the layers.
     """
-    own = (layer.style.background for layer in layers if layer.style.background)
-    behind = background or next(own, None) or ("white" if format != "png" else None)
-    drawn = prepared(layers, box, width, height, scale=scale, zoom=zoom, buffer=buffer)[0]
-    image = mapnik.Image(drawn.width, drawn.height)
+    style_backgrounds = (layer.style.background for layer in layers if layer.style.background)
+    color = background or next(style_backgrounds, None) or ("white" if format != "png" else None)
+    map_ = prepare_map(layers, box, width, height, scale=scale, zoom=zoom, buffer=buffer)[0]
+    image = mapnik.Image(map_.width, map_.height)
     try:
-        if behind:
-            drawn.background = mapnik.Color(behind.encode("ascii", "replace").decode())
-        mapnik.render(drawn, image, scale)
+        if color:
+            map_.background = mapnik.Color(color.encode("ascii", "replace").decode())
+        mapnik.render(map_, image, scale)
     except RuntimeError as error:
         raise RenderingError(str(error)) from error
     encoded: bytes = image.to_string(_FORMATS[format])
     return encoded
 
 
-def prepared(
+def prepare_map(
     layers: Sequence[RenderedLayer],
     box: Box,
     width: int,
@@ -80,24 +87,24 @@ def prepared(
     zoom: float,
     buffer: int,
     key: str | None = None,
-) -> tuple[mapnik.Map, list[SortedFeatures]]:
-    """Return a map that Mapnik can draw, and the rows of its layers."""
+) -> tuple[mapnik.Map, list[CaseFeatures]]:
+    """Return a Mapnik map of the layers, and the features of each layer."""
     margin = buffer * (box[2] - box[0]) / width
-    wide = (box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin)
-    sheet, found = MapnikXML(), []
+    buffered = (box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin)
+    sheet, features = MapnikXML(), []
     for layer in layers:
         style = layer.style.at(zoom)
-        rows = sort_rows(style, layer.rows(wide) if style.definitions else (), key=key)
-        sheet.add(rows.cases, style.attachments)
-        found.append(rows)
-    drawn = mapnik.Map(round(width * scale), round(height * scale))
-    drawn.aspect_fix_mode = mapnik.aspect_fix_mode.RESPECT
+        layer_features = build_features(style, layer.rows(buffered) if style.definitions else (), key=key)
+        sheet.add(layer_features.cases, style.attachments)
+        features.append(layer_features)
+    map_ = mapnik.Map(round(width * scale), round(height * scale))
+    map_.aspect_fix_mode = mapnik.aspect_fix_mode.RESPECT
     try:
-        mapnik.load_map_from_string(drawn, str(sheet), True)
+        mapnik.load_map_from_string(map_, str(sheet), True)
     except RuntimeError as error:
         raise RenderingError(str(error)) from error
-    for layer, rows in zip(drawn.layers, found, strict=True):
-        layer.datasource = rows.source
-    drawn.buffer_size = round(buffer * scale)
-    drawn.zoom_to_box(mapnik.Box2d(*box))
-    return drawn, found
+    for layer, layer_features in zip(map_.layers, features, strict=True):
+        layer.datasource = layer_features.source
+    map_.buffer_size = round(buffer * scale)
+    map_.zoom_to_box(mapnik.Box2d(*box))
+    return map_, features

@@ -1,4 +1,4 @@
-"""A layer's style in Mapnik's XML, for the combinations of definitions that its rows have."""
+"""Mapnik XML of the styles of layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cartoframes_lite.local.maps.cartocss import Definition, Symbolizer, symboli
 from cartoframes_lite.local.maps.mapnik_library import faces
 
 CASE: Final = "cartodb:case"
-"""The attribute that says which combination of definitions a row has."""
+"""Attribute with the case of a row: the number of the combination of definitions that apply to it."""
 
 SRS: Final = "epsg:3857"
 
@@ -31,7 +31,7 @@ _VARIANTS: Final = {
 
 
 class MapnikXML:
-    """The document of one map: styles and layers, each layer over those before it."""
+    """The XML document of a map: styles and layers, from bottom to top."""
 
     def __init__(self) -> None:
         self._map = ElementTree.Element("Map", srs=SRS)
@@ -39,15 +39,15 @@ class MapnikXML:
         self._layers = 0
 
     def add(self, cases: Sequence[Sequence[Definition]], attachments: Sequence[str]) -> None:
-        """Add a layer: its rows are of one of some cases, and of each case these definitions apply."""
+        """Add a layer, with the definitions of each case."""
         names = []
         for number, attachment in enumerate(attachments):
             name = f"layer{self._layers}-{number}"
             style = ElementTree.Element("Style", {"name": name, "filter-mode": "first"})
             for case, definitions in enumerate(cases):
-                drawn = symbolizers([one for one in definitions if one.attachment == attachment])
-                if drawn:
-                    self._add_rule(style, case if len(cases) > 1 else None, drawn)
+                applied = symbolizers([one for one in definitions if one.attachment == attachment])
+                if applied:
+                    self._add_rule(style, case if len(cases) > 1 else None, applied)
             if len(style):
                 self._map.append(style)
                 names.append(name)
@@ -56,12 +56,12 @@ class MapnikXML:
             ElementTree.SubElement(layer, "StyleName").text = name
         self._layers += 1
 
-    def _add_rule(self, style: ElementTree.Element, case: int | None, drawn: Sequence[Symbolizer]) -> None:
-        """Add what is drawn for the rows of a case."""
+    def _add_rule(self, style: ElementTree.Element, case: int | None, applied: Sequence[Symbolizer]) -> None:
+        """Add the rule of a case; None for a layer with a single case."""
         rule = ElementTree.SubElement(style, "Rule")
         if case is not None:
             ElementTree.SubElement(rule, "Filter").text = f"[{CASE}] = {case}"
-        for one in drawn:
+        for one in applied:
             attributes = dict(one.attributes)
             text = attributes.pop("name", None)
             if one.kind == "text":
@@ -70,10 +70,12 @@ class MapnikXML:
                 attributes["fontset-name"] = self._fontset(attributes.pop("face-name", "").split("\n"))
             ElementTree.SubElement(rule, _TAGS[one.kind], attributes).text = text
 
-    def _fontset(self, wanted: Sequence[str]) -> str:
-        """Return the name of a set of fonts that there are: the wanted ones, then one that is always there."""
-        present = faces()
-        chosen = tuple(dict.fromkeys(face if face in present else _like(face) for face in (*wanted, _FALLBACK)))
+    def _fontset(self, requested: Sequence[str]) -> str:
+        """Return the name of a FontSet: the requested fonts or similar ones, then the fallback font."""
+        available = faces()
+        chosen = tuple(
+            dict.fromkeys(face if face in available else _fallback_variant(face) for face in (*requested, _FALLBACK))
+        )
         if chosen not in self._fonts:
             self._fonts[chosen] = f"fonts{len(self._fonts)}"
             fonts = ElementTree.Element("FontSet", name=self._fonts[chosen])
@@ -86,7 +88,7 @@ class MapnikXML:
         return ElementTree.tostring(self._map, encoding="unicode")
 
 
-def _like(face: str) -> str:
-    """Return the font that is always there, in the weight and slope that the name of another one asks for."""
+def _fallback_variant(face: str) -> str:
+    """Return the variant of the fallback font whose weight and slope match the name of a font."""
     name = face.lower().replace("oblique", "italic")
     return next((found for words, found in _VARIANTS.items() if all(word in name for word in words)), _FALLBACK)

@@ -1,4 +1,4 @@
-"""UTFGrid: which row is where in a tile, for a pointer that moves over it."""
+"""UTFGrids: the features of a tile by pixel, for interactivity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from cartoframes_lite.local.maps.mapnik_library import mapnik
 from cartoframes_lite.local.maps.rendering.features import Box, RenderedLayer, RenderingError
-from cartoframes_lite.local.maps.rendering.images import prepared
+from cartoframes_lite.local.maps.rendering.images import prepare_map
 
 
 def grid(
@@ -22,38 +22,38 @@ def grid(
     resolution: int = 4,
     buffer: int = 64,
 ) -> dict[str, Any]:
-    """Return the grid of a layer.
+    """Return the UTFGrid of a layer.
 
     Parameters
     ----------
     layer : RenderedLayer
-        Its rows have the fields and the key, too.
+        Its rows must also have the fields and the key.
     box, width, height, zoom, buffer
-        As :func:`draw` takes them.
+        As in :func:`render`.
     fields : sequence of str
-        Attributes that the grid holds for each row.
+        Attributes of each row in the grid.
     key : str, default "cartodb_id"
-        The attribute, an integer, by which rows are known.
+        Integer attribute that identifies a row.
     resolution : int, default 4
-        Pixels of a tile along each side of a cell.
+        Width of a grid cell, in pixels.
 
     Returns
     -------
     dict
-        `grid` (lines of text), `keys` and `data`, the values of which are those that the rows have.
+        `grid` (lines of text), `keys` and `data` (the fields by key).
 
     Raises
     ------
     RenderingError
-        Mapnik cannot draw it.
+        If Mapnik cannot render the layer.
     """
-    drawn, (rows,) = prepared([layer], box, width, height, zoom=zoom, buffer=buffer, key=key)
-    cells = mapnik.Grid(drawn.width, drawn.height)
+    map_, (features,) = prepare_map([layer], box, width, height, zoom=zoom, buffer=buffer, key=key)
+    cells = mapnik.Grid(map_.width, map_.height)
     try:
-        mapnik.render_layer(drawn, cells, layer=0, fields=[])
+        mapnik.render_layer(map_, cells, layer=0, fields=[])
     except RuntimeError as error:
         raise RenderingError(str(error)) from error
     encoded: dict[str, list[str]] = cells.encode("utf", False, resolution)
     keys = [name for name in encoded["keys"] if name]
-    data = {name: {field: rows.attributes[int(name)].get(field) for field in fields} for name in keys}
+    data = {name: {field: features.attributes[int(name)].get(field) for field in fields} for name in keys}
     return {"grid": encoded["grid"], "keys": encoded["keys"], "data": data}
