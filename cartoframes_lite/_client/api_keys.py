@@ -68,14 +68,14 @@ class APIKey:
     updated_at: datetime | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> APIKey:
-        """Read an answer of the API."""
-        sections = {required(section, "type"): section for section in records(record(answer).get("grants") or [])}
+    def from_response(cls, response: Mapping[str, Any]) -> APIKey:
+        """Parse a response of the API."""
+        sections = {required(section, "type"): section for section in records(record(response).get("grants") or [])}
         database = sections.get("database", {})
         return cls(
-            name=required(answer, "name"),
-            token=required(answer, "token"),
-            kind=required(answer, "type"),
+            name=required(response, "name"),
+            token=required(response, "token"),
+            kind=required(response, "type"),
             apis=texts(sections.get("apis", {}).get("apis") or []),
             tables=tuple(
                 TableGrant(required(table, "schema"), required(table, "name"), texts(table["permissions"]))
@@ -87,8 +87,8 @@ class APIKey:
                 if "create" in texts(schema["permissions"])
             ),
             lists_tables="table_metadata" in database,
-            created_at=parse_datetime(answer.get("created_at")),
-            updated_at=parse_datetime(answer.get("updated_at")),
+            created_at=parse_datetime(response.get("created_at")),
+            updated_at=parse_datetime(response.get("updated_at")),
         )
 
 
@@ -120,7 +120,7 @@ class APIKeys:
 
     def get(self, name: str) -> APIKey:
         """Ask for a key by its name."""
-        return self._platform.json("GET", _place(name), what="reading API keys", read=APIKey.of)
+        return self._platform.json("GET", _path(name), what="reading API keys", read=APIKey.from_response)
 
     def create(
         self,
@@ -172,7 +172,7 @@ class APIKeys:
             grants.append({"type": "dataservices", "services": list(services)})
         body = {"name": name, "grants": grants}
         what = "creating API keys"
-        return self._platform.json("POST", PATH, what=what, read=APIKey.of, json_body=body, expect=CREATED)
+        return self._platform.json("POST", PATH, what=what, read=APIKey.from_response, json_body=body, expect=CREATED)
 
     def regenerate(self, name: str) -> APIKey:
         """Give a key a new token; the old one is unknown from now on.
@@ -180,18 +180,18 @@ class APIKeys:
         That of the master key, too: these credentials do not work any more then.
         """
         what = "regenerating API keys"
-        return self._platform.json("POST", f"{_place(name)}/token/regenerate", what=what, read=APIKey.of)
+        return self._platform.json("POST", f"{_path(name)}/token/regenerate", what=what, read=APIKey.from_response)
 
     def delete(self, name: str) -> None:
         """Delete a key; the tables that it made stay."""
-        self._platform.delete(_place(name), what="deleting API keys")
+        self._platform.delete(_path(name), what="deleting API keys")
 
 
-def _page(answer: Any) -> list[APIKey]:
-    return [APIKey.of(found) for found in records(record(answer)["result"])]
+def _page(response: Any) -> list[APIKey]:
+    return [APIKey.from_response(found) for found in records(record(response)["result"])]
 
 
-def _place(name: str) -> str:
+def _path(name: str) -> str:
     return f"{PATH}/{quote(name, safe='')}"
 
 

@@ -38,9 +38,9 @@ class Export:
     url: str | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Export:
-        """Read an answer of the API."""
-        return cls(id=required(answer, "id"), state=required(answer, "state"), url=text(answer, "url"))
+    def from_response(cls, response: Mapping[str, Any]) -> Export:
+        """Parse a response of the API."""
+        return cls(id=required(response, "id"), state=required(response, "state"), url=text(response, "url"))
 
 
 class Exports:
@@ -58,12 +58,14 @@ class Exports:
         """Begin the export of a visualization with its data."""
         nonpublic.warn(PATH)
         body = {"visualization_id": visualization_id}
-        return self._platform.json("POST", PATH, what="exporting", read=Export.of, json_body=body, expect=CREATED)
+        return self._platform.json(
+            "POST", PATH, what="exporting", read=Export.from_response, json_body=body, expect=CREATED
+        )
 
     def read(self, export_id: str) -> Export:
         """Ask for the state of an export."""
         nonpublic.warn(PATH)
-        return self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export", read=Export.of)
+        return self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export", read=Export.from_response)
 
     def wait(self, export_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Export:
         """Wait until the file is there.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# CARTO's titles. The answer about an import usually brings the title along; that about a synchronization may not.
+# CARTO's titles. The response about an import usually brings the title along; that about a synchronization may not.
 TITLES = {
     1: "Install error",
     1000: "File I/O error",

@@ -63,7 +63,7 @@ class ImportOptions:
                 f"collision_strategy must be one of {get_args(CollisionStrategy)}, not {self.collision_strategy!r}"
             )
 
-    def members(self) -> dict[str, Any]:
+    def api_parameters(self) -> dict[str, Any]:
         """Give the parameters of the API."""
         return drop_none(
             privacy=self.privacy,
@@ -97,21 +97,21 @@ class Import:
         return self.state in _FINAL
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Import:
-        """Read an answer of the API."""
-        state = required(answer, "state")
+    def from_response(cls, response: Mapping[str, Any]) -> Import:
+        """Parse a response of the API."""
+        state = required(response, "state")
         return cls(
-            id=required(answer, "id"),
+            id=required(response, "id"),
             state=state,
-            data_type=text(answer, "data_type"),
-            display_name=text(answer, "display_name"),
-            table_name=text(answer, "table_name"),
-            tables_created=integer(answer.get("tables_created_count")),
-            error_code=integer(answer.get("error_code")),
-            error=_failure(answer) if state in ("failure", "stuck") else None,
-            warnings=text(answer, "warnings"),
-            visualization_id=text(answer, "visualization_id"),
-            synchronization_id=text(answer, "synchronization_id"),
+            data_type=text(response, "data_type"),
+            display_name=text(response, "display_name"),
+            table_name=text(response, "table_name"),
+            tables_created=integer(response.get("tables_created_count")),
+            error_code=integer(response.get("error_code")),
+            error=_failure(response) if state in ("failure", "stuck") else None,
+            warnings=text(response, "warnings"),
+            visualization_id=text(response, "visualization_id"),
+            synchronization_id=text(response, "synchronization_id"),
         )
 
 
@@ -161,7 +161,7 @@ class Imports:
         """
         source = UploadSource.of(file, name)
         # Text, and in lower case: the server takes "False" for true.
-        query = {member: str(value).lower() for member, value in options.members().items()}
+        query = {member: str(value).lower() for member, value in options.api_parameters().items()}
         query |= drop_none(table_name=source.table_name)
         file_name = source.file_name
         with source.open() as opened:
@@ -172,7 +172,7 @@ class Imports:
                 parts = _multipart(file_name, opened, outline.boundary_value)
                 yield from shown.count_bytes(iter(lambda: parts.read(_BLOCK_BYTES), b""))
 
-        with perhaps_begun("import", "list_imports"):
+        with note_if_started("import", "list_imports"):
             return self._platform.upload(
                 PATH,
                 what="importing",
@@ -180,7 +180,7 @@ class Imports:
                 body=body,
                 content_type=outline.content_type,
                 size_bytes=outline.len,
-                read=_queued,
+                read=_job_id,
             )
 
     def create_from_url(self, url: str, options: ImportOptions) -> str:
@@ -204,12 +204,12 @@ class Imports:
             As in ``Dataset.from_connector``.
         options : ImportOptions
         """
-        with without_passwords(connector):
+        with redact_secrets(connector):
             return self._create(wrap_connector(connector), options)
 
     def read(self, import_id: str) -> Import:
         """Ask for the state of a job."""
-        return self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import", read=Import.of)
+        return self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import", read=Import.from_response)
 
     def list(self) -> list[str]:
         """List the ids of the jobs that the server remembers."""
@@ -246,14 +246,14 @@ class Imports:
         return job
 
     def _create(self, source: Mapping[str, Any], options: ImportOptions) -> str:
-        body = {**options.members(), **source}
-        with perhaps_begun("import", "list_imports"):
-            return self._platform.json("POST", PATH, what="importing", read=_queued, json_body=body)
+        body = {**options.api_parameters(), **source}
+        with note_if_started("import", "list_imports"):
+            return self._platform.json("POST", PATH, what="importing", read=_job_id, json_body=body)
 
 
 @contextmanager
-def perhaps_begun(what: str, listing: str) -> Iterator[None]:
-    """Say of an answer that was lost that the job may be under way, for to begin it again would do it twice."""
+def note_if_started(what: str, listing: str) -> Iterator[None]:
+    """Say of an response that was lost that the job may be under way, for to begin it again would do it twice."""
     try:
         yield
     except (ConnectionFailed, ServerError) as error:
@@ -269,7 +269,7 @@ def wrap_connector(connector: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def without_passwords(connector: Mapping[str, Any]) -> Iterator[None]:
+def redact_secrets(connector: Mapping[str, Any]) -> Iterator[None]:
     """Take the secrets of a connector out of errors, should the server have repeated them."""
     connection = wrap_connector(connector)["connector"].get("connection", {})
     secrets = [str(value) for name, value in connection.items() if name not in _NO_SECRETS and value]
@@ -292,29 +292,29 @@ def _multipart(file_name: str, file: SizedReader, boundary: str | None = None) -
     return MultipartEncoder({"file": (file_name, file, "application/octet-stream")}, boundary=boundary)
 
 
-def _ids(answer: Any) -> tuple[str, ...]:
-    return texts(record(answer)["imports"])
+def _ids(response: Any) -> tuple[str, ...]:
+    return texts(record(response)["imports"])
 
 
-def _queued(answer: Any) -> str:
-    """Return the id of the job that an answer tells of."""
-    import_id = text(answer, "item_queue_id")
-    if import_id is None and "success" not in answer and "item_queue_id" not in answer:
+def _job_id(response: Any) -> str:
+    """Return the id of the job that an response tells of."""
+    import_id = text(response, "item_queue_id")
+    if import_id is None and "success" not in response and "item_queue_id" not in response:
         raise KeyError("item_queue_id")
     if import_id is None:
-        raise JobError("the server has not begun the import, and does not say why: try again", job=dict(answer))
+        raise JobError("the server has not begun the import, and does not say why: try again", job=dict(response))
     return import_id
 
 
-def _failure(answer: Mapping[str, Any]) -> ImportFailed:
+def _failure(response: Mapping[str, Any]) -> ImportFailed:
     """Make the error of a job that failed."""
-    told = answer.get("get_error_text")
+    told = response.get("get_error_text")
     told = told if isinstance(told, Mapping) else {}
-    code = integer(answer.get("error_code"))
+    code = integer(response.get("error_code"))
     name = str(told.get("title") or title(code))
     what_about = text(told, "what_about")
-    what = text(answer, "display_name") or f"import {answer['id']}"
+    what = text(response, "display_name") or f"import {response['id']}"
     lines = [f"{what}: {name} (code {code})", *([what_about] if what_about else [])]
-    if warnings := text(answer, "warnings"):
+    if warnings := text(response, "warnings"):
         lines.append(warnings)
     return ImportFailed("\n".join(lines), code=code, title=name, what_about=what_about, source=text(told, "source"))

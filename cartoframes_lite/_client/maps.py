@@ -42,13 +42,13 @@ class Layergroup:
     last_updated: datetime | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Layergroup:
-        """Read an answer of the API."""
+    def from_response(cls, response: Mapping[str, Any]) -> Layergroup:
+        """Parse a response of the API."""
         return cls(
-            id=required(answer, "layergroupid"),
-            metadata=_without_key(record(answer.get("metadata") or {})),
-            cdn_templates=record(record(answer.get("cdn_url") or {}).get("templates") or {}),
-            last_updated=parse_datetime(answer.get("last_updated")),
+            id=required(response, "layergroupid"),
+            metadata=_without_key(record(response.get("metadata") or {})),
+            cdn_templates=record(record(response.get("cdn_url") or {}).get("templates") or {}),
+            last_updated=parse_datetime(response.get("last_updated")),
         )
 
 
@@ -74,7 +74,12 @@ class Maps:
             What dataviews let through, by their name.
         """
         return self._transport.json(
-            "POST", PATH, idempotent=True, query=_filtering(filters), json_body=dict(config), read=Layergroup.of
+            "POST",
+            PATH,
+            idempotent=True,
+            query=_filters_query(filters),
+            json_body=dict(config),
+            read=Layergroup.from_response,
         )
 
     def instantiate_named(
@@ -99,11 +104,11 @@ class Maps:
         """
         return self._transport.json(
             "POST",
-            _template(name),
+            _template_path(name),
             idempotent=True,
-            query=drop_none(auth_token=auth_token) | _filtering(filters),
+            query=drop_none(auth_token=auth_token) | _filters_query(filters),
             json_body=dict(params or {}),
-            read=Layergroup.of,
+            read=Layergroup.from_response,
         )
 
     def create_template(self, template: Mapping[str, Any]) -> str:
@@ -113,7 +118,7 @@ class Maps:
 
     def read_template(self, name: str) -> dict[str, Any]:
         """Ask for the template of a named map."""
-        return self._transport.json("GET", _template(name), idempotent=True, read=_template_of)
+        return self._transport.json("GET", _template_path(name), idempotent=True, read=_template_of)
 
     def list_templates(self) -> list[str]:
         """List the names of the named maps."""
@@ -121,11 +126,11 @@ class Maps:
 
     def update_template(self, name: str, template: Mapping[str, Any]) -> None:
         """Replace the template of a named map."""
-        self._transport.json("PUT", _template(name), idempotent=True, json_body=dict(template), read=record)
+        self._transport.json("PUT", _template_path(name), idempotent=True, json_body=dict(template), read=record)
 
     def delete_template(self, name: str) -> None:
         """Delete a named map."""
-        self._transport.request("DELETE", _template(name), idempotent=True, expect=(200, 204))
+        self._transport.request("DELETE", _template_path(name), idempotent=True, expect=(200, 204))
 
     def fetch(self, path: str, query: Mapping[str, Any]) -> bytes:
         """Fetch a tile or picture; of a tile without features there may be no bytes.
@@ -161,7 +166,7 @@ def build_url(base_url: str, path: str, query: Mapping[str, str], *, quoted: Cal
     return f"{place}?{urlencode(query)}" if query else place
 
 
-def _filtering(filters: Filters | None) -> dict[str, str]:
+def _filters_query(filters: Filters | None) -> dict[str, str]:
     """Return the parameter for filters of dataviews."""
     return {} if not filters else {"filters": json.dumps({"dataviews": filters}, default=dict)}
 
@@ -175,17 +180,17 @@ def _without_key(content: Any) -> Any:
     return {name: _without_key(item) for name, item in content.items()} if isinstance(content, dict) else content
 
 
-def _template_id(answer: Any) -> str:
-    return required(answer, "template_id")
+def _template_id(response: Any) -> str:
+    return required(response, "template_id")
 
 
-def _template_of(answer: Any) -> dict[str, Any]:
-    return record(record(answer)["template"])
+def _template_of(response: Any) -> dict[str, Any]:
+    return record(record(response)["template"])
 
 
-def _template_ids(answer: Any) -> tuple[str, ...]:
-    return texts(record(answer)["template_ids"])
+def _template_ids(response: Any) -> tuple[str, ...]:
+    return texts(record(response)["template_ids"])
 
 
-def _template(name: str) -> str:
+def _template_path(name: str) -> str:
     return f"{PATH}/named/{quote(name, safe='')}"

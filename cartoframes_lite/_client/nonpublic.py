@@ -12,7 +12,7 @@ from cartoframes_lite.errors import NonPublicAPIWarning
 
 _PACKAGE = "cartoframes_lite."
 _warned: set[str] = set()
-_is_silent: ContextVar[bool] = ContextVar("is_silent", default=False)
+_is_suppressed: ContextVar[bool] = ContextVar("is_silent", default=False)
 
 
 def warn(api: str) -> None:
@@ -23,27 +23,27 @@ def warn(api: str) -> None:
     api : str
         Path below the account, as ``"api/v1/viz"``.
     """
-    if api in _warned or _is_silent.get():
+    if api in _warned or _is_suppressed.get():
         return
     _warned.add(api)
     message = (
         f"{api} is not a documented API of CARTO and may change without notice; to silence this: "
         "warnings.simplefilter('ignore', cartoframes_lite.NonPublicAPIWarning)"
     )
-    warnings.warn(message, NonPublicAPIWarning, stacklevel=_users_level())
+    warnings.warn(message, NonPublicAPIWarning, stacklevel=_caller_stacklevel())
 
 
 @contextmanager
-def suppressed() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """Let requests of our own pass, which nobody has written in a program: those of a notebook that shows an object."""
-    token = _is_silent.set(True)
+    token = _is_suppressed.set(True)
     try:
         yield
     finally:
-        _is_silent.reset(token)
+        _is_suppressed.reset(token)
 
 
-def _users_level() -> int:
+def _caller_stacklevel() -> int:
     """Count the calls up to the line of the user's that began it."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_PACKAGE):

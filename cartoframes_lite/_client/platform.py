@@ -40,7 +40,7 @@ class Platform:
         expect: Statuses = OK,
         **arguments: Any,
     ) -> T:
-        """Send a request and read the answer.
+        """Send a request and read the response.
 
         Parameters
         ----------
@@ -102,5 +102,5 @@ class Platform:
             raise refusal
 
 
-def _keys(answer: Any) -> list[dict[str, Any]]:
-    return records(record(answer).get("result") or [])
+def _keys(response: Any) -> list[dict[str, Any]]:
+    return records(record(response).get("result") or [])

@@ -30,7 +30,7 @@ def poll(
     poll : callable
         Asks the server.
     done : callable
-        Says of an answer whether it is the last.
+        Says of an response whether it is the last.
     timeout_s : float or None
         Longest time to wait, in seconds; None: for ever.
     what : str

@@ -1,4 +1,4 @@
-"""The SQL API: queries whose answer is small."""
+"""The SQL API: queries whose response is small."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SQL:
         ----------
         query : str
         method : {"POST", "GET"}
-            GET has room for some 7,000 bytes, and caches on the way may answer it.
+            GET has room for some 7,000 bytes, and caches on the way may response it.
         format : str, optional
             None is JSON.
         dp : int, optional
@@ -84,7 +84,7 @@ class SQL:
         QueryTimeout
             If it runs longer than the account allows.
         ConnectionFailed
-            If the answer is not complete, or not one of the SQL API.
+            If the response is not complete, or not one of the SQL API.
         """
         if len(query.encode()) > _MAX_QUERY_BYTES:
             raise ValueError("the query is longer than the 1 MB that the SQL API takes: send data by COPY")
@@ -139,11 +139,11 @@ class SQL:
         Raises
         ------
         ConnectionFailed
-            If the answer has another number of rows, or not all of the columns that are named.
+            If the response has another number of rows, or not all of the columns that are named.
         """
 
-        def read(answer: Any) -> dict[str, Any]:
-            (row,) = _table(answer)["rows"]
+        def read(response: Any) -> dict[str, Any]:
+            (row,) = _table(response)["rows"]
             return {name: row[name] for name in names}
 
         return self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=read)
@@ -165,9 +165,9 @@ class SQL:
         It is None if the server cannot tell.
         """
 
-        def read(answer: Any) -> tuple[list[SourceColumn], str | None]:
-            (row,) = _table(answer)["rows"]
-            return [column for column in _columns(answer) if column.name != LAYOUT], text(row, LAYOUT)
+        def read(response: Any) -> tuple[list[SourceColumn], str | None]:
+            (row,) = _table(response)["rows"]
+            return [column for column in _columns(response) if column.name != LAYOUT], text(row, LAYOUT)
 
         query = columns_with_layout(source, is_query=is_query)
         if len(query.encode()) > _MAX_QUERY_BYTES:
@@ -240,9 +240,9 @@ def _relation(schema: str | None, table: str) -> str:
     return f"to_regclass({place})" if schema else f"to_regclass(quote_ident(current_schema()) || '.' || {place})"
 
 
-def _table(answer: Any) -> dict[str, Any]:
+def _table(response: Any) -> dict[str, Any]:
     """Read rows as JSON, or features."""
-    found = record(answer)
+    found = record(response)
     if "features" in found:
         records(found["features"])
         return found
@@ -253,9 +253,9 @@ def _table(answer: Any) -> dict[str, Any]:
     return found
 
 
-def _columns(answer: Any) -> list[SourceColumn]:
+def _columns(response: Any) -> list[SourceColumn]:
     """Read the columns of a query."""
-    fields = {name: record(field) for name, field in record(record(answer)["fields"]).items()}
+    fields = {name: record(field) for name, field in record(record(response)["fields"]).items()}
     return [
         SourceColumn(
             name,

@@ -93,7 +93,7 @@ class Batch:
         return job
 
 
-def _job(answer: Any) -> dict[str, Any]:
+def _job(response: Any) -> dict[str, Any]:
     """Read what the server says of a job; that it has an id and a status is all that is relied upon."""
-    required(answer, "job_id"), required(answer, "status")
-    return dict(answer)
+    required(response, "job_id"), required(response, "status")
+    return dict(response)

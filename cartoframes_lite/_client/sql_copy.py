@@ -79,7 +79,7 @@ class Copy:
             body=_factory(source),
             compress=gzip,
             abort=ABORT,
-            read=lambda answer: required_integer(answer, "total_rows"),
+            read=lambda response: required_integer(response, "total_rows"),
         )
 
     def copy_to(self, query: str) -> AbstractContextManager[Stream]:

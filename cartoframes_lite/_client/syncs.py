@@ -20,12 +20,12 @@ from cartoframes_lite._client.http.json_fields import (
 )
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.import_codes import title
-from cartoframes_lite._client.imports import ImportOptions, perhaps_begun, wrap_connector
+from cartoframes_lite._client.imports import ImportOptions, note_if_started, wrap_connector
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite.errors import ImportFailed
 
 PATH = "api/v1/synchronizations"
-SHORTEST_S = 900
+MIN_INTERVAL_S = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,18 @@ class Synchronization:
     error: ImportFailed | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Synchronization:
-        """Read an answer of the API."""
+    def from_response(cls, response: Mapping[str, Any]) -> Synchronization:
+        """Parse a response of the API."""
         return cls(
-            id=required(answer, "id"),
-            name=text(answer, "name"),
-            state=required(answer, "state"),
-            interval_s=required_integer(answer, "interval"),
-            url=text(answer, "url"),
-            ran_at=parse_datetime(answer.get("ran_at")),
-            run_at=parse_datetime(answer.get("run_at")),
-            retried_times=integer(answer.get("retried_times")) or 0,
-            error=_failure(answer) if answer["state"] == "failure" else None,
+            id=required(response, "id"),
+            name=text(response, "name"),
+            state=required(response, "state"),
+            interval_s=required_integer(response, "interval"),
+            url=text(response, "url"),
+            ran_at=parse_datetime(response.get("ran_at")),
+            run_at=parse_datetime(response.get("run_at")),
+            retried_times=integer(response.get("retried_times")) or 0,
+            error=_failure(response) if response["state"] == "failure" else None,
         )
 
 
@@ -94,11 +94,11 @@ class Syncs:
             If the interval is too short.
         """
         body = {
-            **options.members(),
+            **options.api_parameters(),
             **({"url": source} if isinstance(source, str) else wrap_connector(source)),
-            "interval": checked_interval(interval_s),
+            "interval": check_interval(interval_s),
         }
-        with perhaps_begun("synchronization", "list_syncs"):
+        with note_if_started("synchronization", "list_syncs"):
             return self._platform.json("POST", PATH, what="synchronizing", read=_created, json_body=body)
 
     def list(self) -> list[Synchronization]:
@@ -108,7 +108,7 @@ class Syncs:
     def read(self, sync_id: str) -> Synchronization:
         """Ask for the state of a synchronization."""
         what = "reading a synchronization"
-        return self._platform.json("GET", f"{PATH}/{sync_id}", what=what, read=Synchronization.of)
+        return self._platform.json("GET", f"{PATH}/{sync_id}", what=what, read=Synchronization.from_response)
 
     def update(self, sync_id: str, *, interval_s: int) -> Synchronization:
         """Change the interval.
@@ -118,7 +118,7 @@ class Syncs:
         ValueError
             If it is shorter than 900 seconds. The server would not refuse that.
         """
-        body = drop_none(id=sync_id, interval=checked_interval(interval_s))
+        body = drop_none(id=sync_id, interval=check_interval(interval_s))
         what = "changing a synchronization"
         self._platform.json("PUT", f"{PATH}/{sync_id}", what=what, read=record, json_body=body)
         return self.read(sync_id)
@@ -134,32 +134,32 @@ class Syncs:
         self._platform.delete(f"{PATH}/{sync_id}", what="stopping a synchronization")
 
 
-def _created(answer: Any) -> tuple[Synchronization, str]:
-    """Read the answer about a new synchronization: with the id of its first import."""
-    return Synchronization.of(answer), required(answer["data_import"], "item_queue_id")
+def _created(response: Any) -> tuple[Synchronization, str]:
+    """Read the response about a new synchronization: with the id of its first import."""
+    return Synchronization.from_response(response), required(response["data_import"], "item_queue_id")
 
 
-def _list(answer: Any) -> list[Synchronization]:
-    return [Synchronization.of(found) for found in records(record(answer)["synchronizations"])]
+def _list(response: Any) -> list[Synchronization]:
+    return [Synchronization.from_response(found) for found in records(record(response)["synchronizations"])]
 
 
-def _is_enqueued(answer: Any) -> bool:
-    return bool(record(answer)["enqueued"])
+def _is_enqueued(response: Any) -> bool:
+    return bool(record(response)["enqueued"])
 
 
-def checked_interval(interval_s: int) -> int:
+def check_interval(interval_s: int) -> int:
     """Return an interval; ValueError if it is too short, TypeError if it is not a whole number."""
     if isinstance(interval_s, bool) or not hasattr(interval_s, "__index__"):
         raise TypeError(f"the interval is a whole number of seconds, not {interval_s!r}")
     interval_s = index(interval_s)
-    if interval_s < SHORTEST_S:
-        raise ValueError(f"the shortest interval is {SHORTEST_S} s (15 minutes), not {interval_s} s")
+    if interval_s < MIN_INTERVAL_S:
+        raise ValueError(f"the shortest interval is {MIN_INTERVAL_S} s (15 minutes), not {interval_s} s")
     return interval_s
 
 
-def _failure(answer: Mapping[str, Any]) -> ImportFailed:
+def _failure(response: Mapping[str, Any]) -> ImportFailed:
     """Make the error of a synchronization that failed."""
-    code = integer(answer.get("error_code"))
-    name = text(answer, "error_message") or title(code)
-    what = text(answer, "name") or text(answer, "url") or f"synchronization {answer['id']}"
+    code = integer(response.get("error_code"))
+    name = text(response, "error_message") or title(code)
+    what = text(response, "name") or text(response, "url") or f"synchronization {response['id']}"
     return ImportFailed(f"{what}: {name} (code {code})", code=code, title=title(code))

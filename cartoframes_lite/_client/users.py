@@ -52,15 +52,15 @@ class User:
     table_count: int | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> User:
-        """Read an answer of the API."""
+    def from_response(cls, response: Mapping[str, Any]) -> User:
+        """Parse a response of the API."""
         return cls(
-            id=text(answer, "id"),
-            username=required(answer, "username"),
-            email=text(answer, "email"),
-            quota_bytes=integer(answer.get("quota_in_bytes")),
-            used_bytes=integer(answer.get("db_size_in_bytes")),
-            table_count=integer(answer.get("table_count")),
+            id=text(response, "id"),
+            username=required(response, "username"),
+            email=text(response, "email"),
+            quota_bytes=integer(response.get("quota_in_bytes")),
+            used_bytes=integer(response.get("db_size_in_bytes")),
+            table_count=integer(response.get("table_count")),
         )
 
 
@@ -131,7 +131,9 @@ class Users:
     def get(self, user: str) -> User:
         """Ask for a user by id or name."""
         nonpublic.warn(USERS)
-        return self._platform.json("GET", f"{USERS}/{quote(user, safe='')}", what="reading a user", read=User.of)
+        return self._platform.json(
+            "GET", f"{USERS}/{quote(user, safe='')}", what="reading a user", read=User.from_response
+        )
 
     def of_organization(self, organization: str) -> list[User]:
         """List the users of an organization.
@@ -143,7 +145,7 @@ class Users:
         """
         nonpublic.warn(ORGANIZATION)
         what = "listing the users of the organization"
-        return self._platform.json("GET", _users_of(organization), what=what, read=_users)
+        return self._platform.json("GET", _users_path(organization), what=what, read=_users)
 
     def find_entity(self, user_or_org: str) -> tuple[str, str]:
         """Find somebody to share with: the account's organization, or a user of it, by name.
@@ -188,23 +190,23 @@ class Users:
         body = drop_none(username=username, email=email, password=password, quota_in_bytes=quota_bytes)
         what = "creating a user of the organization"
         # CARTO's application answers 200 to this.
-        path = _users_of(organization)
-        return self._platform.json("POST", path, what=what, read=User.of, json_body=body, expect=(200, 201))
+        path = _users_path(organization)
+        return self._platform.json("POST", path, what=what, read=User.from_response, json_body=body, expect=(200, 201))
 
     def remove_from_organization(self, organization: str, username: str) -> None:
         """Delete a user of an organization; for its administrators."""
         nonpublic.warn(ORGANIZATION)
-        path = f"{_users_of(organization)}/{quote(username, safe='')}"
+        path = f"{_users_path(organization)}/{quote(username, safe='')}"
         self._platform.delete(path, what="deleting a user of the organization")
 
 
-def _account(answer: Any) -> Account | None:
+def _account(response: Any) -> Account | None:
     """Read what the server says of the account; None if it says nothing."""
-    found = record(answer).get("user_data")
+    found = record(response).get("user_data")
     if not found:
         return None
     told = found.get("organization")
-    user = User.of(found)
+    user = User.from_response(found)
     return Account(
         user.id,
         user.username,
@@ -219,9 +221,11 @@ def _account(answer: Any) -> Account | None:
     )
 
 
-def _users(answer: Any) -> list[User]:
-    return [User.of(found) for found in records(answer["users"] if isinstance(answer, Mapping) else answer)]
+def _users(response: Any) -> list[User]:
+    return [
+        User.from_response(found) for found in records(response["users"] if isinstance(response, Mapping) else response)
+    ]
 
 
-def _users_of(organization: str) -> str:
+def _users_path(organization: str) -> str:
     return f"{ORGANIZATION}/{quote(organization, safe='')}/users"

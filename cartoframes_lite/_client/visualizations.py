@@ -86,33 +86,35 @@ class Entry:
     dependent_count: int | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Entry:
-        """Read an answer of the API."""
-        table, permission = (record(answer.get(name) or {}) for name in ("table", "permission"))
+    def from_response(cls, response: Mapping[str, Any]) -> Entry:
+        """Parse a response of the API."""
+        table, permission = (record(response.get(name) or {}) for name in ("table", "permission"))
         return cls(
-            id=required(answer, "id"),
-            kind=required(answer, "type"),
-            name=required(answer, "name"),
-            privacy=required(answer, "privacy").lower(),
-            url=text(answer, "url"),
-            title=text(answer, "title"),
-            description=text(answer, "description"),
-            attributions=text(answer, "attributions"),
-            license=text(answer, "license"),
-            source=text(answer, "source"),
-            tags=texts(answer.get("tags") or []),
-            locked=bool(answer.get("locked")),
+            id=required(response, "id"),
+            kind=required(response, "type"),
+            name=required(response, "name"),
+            privacy=required(response, "privacy").lower(),
+            url=text(response, "url"),
+            title=text(response, "title"),
+            description=text(response, "description"),
+            attributions=text(response, "attributions"),
+            license=text(response, "license"),
+            source=text(response, "source"),
+            tags=texts(response.get("tags") or []),
+            locked=bool(response.get("locked")),
             owner=text(permission.get("owner") or {}, "username"),
             permission_id=text(permission, "id"),
             permissions=tuple(_permission(item) for item in records(permission.get("acl") or [])),
-            created_at=parse_datetime(answer.get("created_at")),
-            updated_at=parse_datetime(answer.get("updated_at")),
+            created_at=parse_datetime(response.get("created_at")),
+            updated_at=parse_datetime(response.get("updated_at")),
             row_count=integer(table.get("row_count")),
             size_bytes=integer(table.get("size")),
             geometry_types=texts(table.get("geometry_types") or []),
-            tables=tuple(required(item, "name") for item in records(answer.get("related_tables") or [])),
-            dependents=tuple(required(item, "name") for item in records(answer.get("dependent_visualizations") or [])),
-            dependent_count=integer(answer.get("dependent_visualizations_count")),
+            tables=tuple(required(item, "name") for item in records(response.get("related_tables") or [])),
+            dependents=tuple(
+                required(item, "name") for item in records(response.get("dependent_visualizations") or [])
+            ),
+            dependent_count=integer(response.get("dependent_visualizations_count")),
         )
 
 
@@ -132,7 +134,9 @@ class Visualizations:
         nonpublic.warn(PATH)
         query = {"with_dependent_visualizations": _DEPENDENTS, "show_permission": "true"}
         try:
-            return self._platform.json("GET", _place(name), what=f"asking for {name!r}", read=Entry.of, query=query)
+            return self._platform.json(
+                "GET", _path(name), what=f"asking for {name!r}", read=Entry.from_response, query=query
+            )
         except NotFound:
             return None
 
@@ -159,7 +163,7 @@ class Visualizations:
             found = polling.poll(poll, done=bool, timeout_s=_REGISTRATION_S, what=f"dataset {name!r}")
         except JobTimeout as timeout:
             message = f"there is no dataset or map {name!r}"
-            raise NotFound(message, status=404, method="GET", url=_place(name)) from timeout
+            raise NotFound(message, status=404, method="GET", url=_path(name)) from timeout
         assert found is not None  # `done` is true only then
         return found
 
@@ -252,10 +256,10 @@ class Visualizations:
         entry = self.get(which)
         body = {"id": entry.id, **changes}
         what = f"changing the dataset {which!r}"
-        changed = self._platform.json("PUT", _place(entry.id), what=what, read=Entry.of, json_body=body)
+        changed = self._platform.json("PUT", _path(entry.id), what=what, read=Entry.from_response, json_body=body)
         if "name" in changes and changed.name != changes["name"]:
             message = f"the server has kept the name {changed.name!r}: {changes['name']!r} is taken, or cannot be used"
-            raise APIError(message, status=200, method="PUT", url=_place(entry.id))
+            raise APIError(message, status=200, method="PUT", url=_path(entry.id))
         return changed
 
     def set_privacy(self, name: str, privacy: Privacy) -> None:
@@ -290,12 +294,12 @@ class Visualizations:
         """
         nonpublic.warn(PATH)
         body = drop_none(tables=list(tables), name=name)
-        return self._platform.json("POST", PATH, what="creating a map", read=Entry.of, json_body=body)
+        return self._platform.json("POST", PATH, what="creating a map", read=Entry.from_response, json_body=body)
 
     def delete(self, visualization_id: str) -> None:
         """Delete a map; or a dataset with its table and the maps that depend on it."""
         nonpublic.warn(PATH)
-        self._platform.delete(_place(visualization_id), what="deleting a map or dataset")
+        self._platform.delete(_path(visualization_id), what="deleting a map or dataset")
 
     def share(self, entry: Entry, kind: str, entity_id: str, access: Access | None) -> None:
         """Let a user or organization see a dataset or map, or no longer.
@@ -336,11 +340,11 @@ def require_privacy(privacy: object) -> None:
         raise ValueError(f"privacy must be one of {get_args(Privacy)}, not {privacy!r}")
 
 
-def _page(answer: Any) -> list[Entry]:
-    return [Entry.of(found) for found in records(record(answer)["visualizations"])]
+def _page(response: Any) -> list[Entry]:
+    return [Entry.from_response(found) for found in records(record(response)["visualizations"])]
 
 
-def _place(name: str) -> str:
+def _path(name: str) -> str:
     return f"{PATH}/{quote(name, safe='')}"
 
 

@@ -234,12 +234,12 @@ def test_not_done_in_time(scripted_server: ScriptedServer) -> None:
 
 
 def test_a_password_that_the_server_repeats_is_taken_out(scripted_server: ScriptedServer) -> None:
-    from cartoframes_lite._client.imports import without_passwords
+    from cartoframes_lite._client.imports import redact_secrets
 
     refused = response("400 Bad Request", b'{"errors": {"imports": "cannot log in with pa55"}}')
     connector = {"connector": {"provider": "postgres", "connection": {"password": "pa55"}}, "table": "t"}
     service = Imports(scripted_server.play(refused))
-    with pytest.raises(SQLError, match=r"log in with \*\*\*") as caught, without_passwords(connector):
+    with pytest.raises(SQLError, match=r"log in with \*\*\*") as caught, redact_secrets(connector):
         service.create_from_connector(connector, ImportOptions())
     assert "pa55" not in repr(caught.value)
     scripted_server.close()
@@ -248,11 +248,11 @@ def test_a_password_that_the_server_repeats_is_taken_out(scripted_server: Script
 
 
 def test_secrets_are_taken_out_of_all_of_an_error() -> None:
-    from cartoframes_lite._client.imports import without_passwords
+    from cartoframes_lite._client.imports import redact_secrets
 
     connector = {"connector": {"provider": "x", "connection": {"server": "host", "token": "t0k"}}}
     error = ImportFailed("t0k at host", code=1, title="t0k", what_about="not t0k")
-    with pytest.raises(ImportFailed) as caught, without_passwords(connector):
+    with pytest.raises(ImportFailed) as caught, redact_secrets(connector):
         raise error
     assert str(caught.value) == "*** at host"
     assert (caught.value.code, caught.value.title, caught.value.what_about) == (1, "***", "not ***")
@@ -264,5 +264,5 @@ def test_every_code_of_the_table_has_a_title() -> None:
 
 
 def test_members_that_are_missing_are_none() -> None:
-    found = Import.of({"id": "1", "state": "pending"})
+    found = Import.from_response({"id": "1", "state": "pending"})
     assert (found.table_name, found.error_code, found.done) == (None, None, False)
