@@ -96,8 +96,8 @@ class Credentials:
             raise CredentialsError(f"verify must be True, False or the path of a CA bundle, not {self.verify!r}")
         if self.verify is False and url.startswith("https:"):
             warnings.warn(
-                f"the TLS certificate of {url} is not verified, so a proxy or attacker on the network can read the key;"
-                " pass the path of a CA bundle as verify instead of False",
+                f"the TLS certificate of {url} is not verified, so an attacker on the network can read the key; "
+                "pass verify='path of the CA bundle' instead of False",
                 InsecureConnectionWarning,
                 stacklevel=4,
             )

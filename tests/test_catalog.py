@@ -253,7 +253,7 @@ def test_keys(dataset, credentials):
         keys.get("reader")
     with pytest.raises(ValueError, match="'x'"):
         keys.create("bad", tables={"places": "x"})
-    with pytest.raises(cfl.PermissionDenied, match="creating API keys takes the master key"):
+    with pytest.raises(cfl.PermissionDenied, match="creating API keys requires the master key"):
         cfl.Client(cfl.Credentials("tester", base_url=credentials.base_url)).api_keys.create("more")
 
 

@@ -1,4 +1,4 @@
-"""The Import API: files, URLs, queries, tables and other databases become tables."""
+"""Import API: create tables from files, URLs, queries, tables and other databases."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cartoframes_lite.errors import CartoError, ConnectionFailed, ImportFailed, 
 PATH = "api/v1/imports"
 _FINAL = ("complete", "failure", "stuck")
 _BLOCK_BYTES = 1 << 18
-# Of a connection; whatever else is in it may be a secret.
-_NO_SECRETS = frozenset({"server", "port", "database", "username", "sslmode", "schema", "warehouse", "encoding"})
+# Members of a connection that may appear in errors; all others are treated as secrets.
+_NOT_SECRET = frozenset({"server", "port", "database", "username", "sslmode", "schema", "warehouse", "encoding"})
 
 CollisionStrategy = Literal["skip", "overwrite"]
 Privacy = Literal["public", "private", "link"]
@@ -30,22 +30,22 @@ Privacy = Literal["public", "private", "link"]
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How something is imported.
+    """Options of an import.
 
     Parameters
     ----------
     privacy : {"public", "private", "link"}, optional
         None: the default of the account, which on a free plan is public.
     collision_strategy : {"skip", "overwrite"}, optional
-        What to do if there is a table of this name. None: the new one gets a number, as ``stations_1``.
+        What to do if a table of this name exists. None: the new table gets a numbered name such as ``stations_1``.
     type_guessing : bool, default True
-        Guess the types of columns that have none, as those of CSV; else they are text.
+        Guess the types of untyped columns, such as those of CSV. False: they become text.
     quoted_fields_guessing : bool, default True
-        Guess the type of quoted CSV fields, too.
+        Also guess the types of quoted CSV fields.
     content_guessing : bool, default False
-        Look for columns that name places, such as countries, and turn them into geometries.
+        Geocode columns that contain place names, such as countries.
     create_map : bool, default False
-        Make a map of the new dataset as well.
+        Also create a map of the new dataset.
     """
 
     privacy: Privacy | None = None
@@ -64,7 +64,7 @@ class ImportOptions:
             )
 
     def api_parameters(self) -> dict[str, Any]:
-        """Give the parameters of the API."""
+        """Return the options as parameters of the Import API."""
         return drop_none(
             privacy=self.privacy,
             collision_strategy=self.collision_strategy,
@@ -77,7 +77,7 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """An import job, as the server described it; ``cartoframes_lite.ImportJob`` tells what the fields are."""
+    """A snapshot of an import job; ``cartoframes_lite.ImportJob`` documents the fields."""
 
     id: str
     state: str
@@ -93,7 +93,7 @@ class Import:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, well or badly."""
+        """Whether the import has finished, successfully or not."""
         return self.state in _FINAL
 
     @classmethod
@@ -134,7 +134,7 @@ class Imports:
         name: str | None = None,
         progress: bool | None = None,
     ) -> str:
-        """Send a file, block by block.
+        """Upload a file in blocks and start its import.
 
         Parameters
         ----------
@@ -142,8 +142,8 @@ class Imports:
             A file object is sent from its beginning.
         options : ImportOptions
         name : str, optional
-            Name for the table; of an archive with several tables, of no effect. A file object without a name needs
-            one with an ending, as "stations.csv".
+            Name of the table; ignored for an archive with several tables. For a file object without a name, this must
+            be a name with a file extension, such as "stations.csv".
         progress : bool, optional
             As in ``to_carto``.
 
@@ -157,10 +157,10 @@ class Imports:
         OSError
             If the file cannot be read.
         ValueError
-            If a file object cannot be rewound, or nothing says what type it has.
+            If a file object is not seekable, or its file extension is unknown.
         """
         source = UploadSource.of(file, name)
-        # Text, and in lower case: the server takes "False" for true.
+        # In lower case, because the server treats the text "False" as true.
         query = {member: str(value).lower() for member, value in options.api_parameters().items()}
         query |= drop_none(table_name=source.table_name)
         file_name = source.file_name
@@ -184,11 +184,11 @@ class Imports:
             )
 
     def create_from_url(self, url: str, options: ImportOptions) -> str:
-        """Let the server fetch a file; return the id of the job."""
+        """Import a file that the server downloads; return the id of the job."""
         return self._create({"url": url}, options)
 
     def create_from_query(self, query: str, name: str, options: ImportOptions) -> str:
-        """Make a table of the rows of a query; return the id of the job."""
+        """Create a table from the rows of a query; return the id of the job."""
         return self._create({"sql": query, "table_name": name}, options)
 
     def create_from_table(self, table: str, name: str | None, options: ImportOptions) -> str:
@@ -196,7 +196,7 @@ class Imports:
         return self._create(drop_none(table_copy=table, table_name=name), options)
 
     def create_from_connector(self, connector: Mapping[str, Any], options: ImportOptions) -> str:
-        """Fetch a table of another database; return the id of the job.
+        """Import a table of another database; return the id of the job.
 
         Parameters
         ----------
@@ -208,30 +208,30 @@ class Imports:
             return self._create(wrap_connector(connector), options)
 
     def read(self, import_id: str) -> Import:
-        """Ask for the state of a job."""
+        """Return the current state of a job."""
         return self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import", read=Import.from_response)
 
     def list(self) -> list[str]:
-        """List the ids of the jobs that the server remembers."""
+        """List the ids of the jobs that the server keeps a record of."""
         return list(self._platform.json("GET", PATH, what="listing imports", read=_ids))
 
     def wait(self, import_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Import:
-        """Wait until a job has ended well.
+        """Wait until an import has succeeded.
 
         Parameters
         ----------
         import_id : str
         timeout_s : float, default 600
-            Longest time to wait, in seconds; None: for ever.
+            Maximum time to wait, in seconds. None: no limit.
         progress : bool, optional
-            As in ``to_carto``; shows the state.
+            Show the state, as in ``to_carto``.
 
         Raises
         ------
         ImportFailed
-            If it failed.
+            If the import failed.
         JobTimeout
-            If it has not ended in time; it goes on on the server.
+            If the import has not finished in time. It continues on the server.
         """
         with Waiting("importing", progress) as shown:
 
@@ -253,38 +253,38 @@ class Imports:
 
 @contextmanager
 def note_if_started(what: str, listing: str) -> Iterator[None]:
-    """Say of an response that was lost that the job may be under way, for to begin it again would do it twice."""
+    """Add a note to errors after which the job may have started, because a retry would start it twice."""
     try:
         yield
     except (ConnectionFailed, ServerError) as error:
         if not getattr(error, "nothing_done", False):
-            error.add_note(f"The {what} may have begun all the same: look at {listing}() before you try again.")
+            error.add_note(f"The {what} may have started nevertheless: check {listing}() before you try again.")
         raise
 
 
 def wrap_connector(connector: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a connector into the member that the API wants it in, with what the documentation has beside it."""
+    """Nest a connector, and all members next to it, in the member ``connector`` that the API requires."""
     inner = connector.get("connector", {})
     return {"connector": {**inner, **{name: value for name, value in connector.items() if name != "connector"}}}
 
 
 @contextmanager
 def redact_secrets(connector: Mapping[str, Any]) -> Iterator[None]:
-    """Take the secrets of a connector out of errors, should the server have repeated them."""
+    """Replace the secrets of a connector in errors by ``***``, because messages of the server may contain them."""
     connection = wrap_connector(connector)["connector"].get("connection", {})
-    secrets = [str(value) for name, value in connection.items() if name not in _NO_SECRETS and value]
+    secrets = [str(value) for name, value in connection.items() if name not in _NOT_SECRET and value]
 
-    def clean(text: Any) -> Any:
+    def redact(value: Any) -> Any:
         for secret in secrets:
-            text = text.replace(secret, "***") if isinstance(text, str) else text
-        return text
+            value = value.replace(secret, "***") if isinstance(value, str) else value
+        return value
 
     try:
         yield
     except CartoError as error:
-        error.args = tuple(map(clean, error.args))
+        error.args = tuple(map(redact, error.args))
         for name, value in vars(error).items():
-            setattr(error, name, clean(value))
+            setattr(error, name, redact(value))
         raise
 
 
@@ -297,24 +297,25 @@ def _ids(response: Any) -> tuple[str, ...]:
 
 
 def _job_id(response: Any) -> str:
-    """Return the id of the job that an response tells of."""
+    """Return the job id in the response to a new import."""
     import_id = text(response, "item_queue_id")
     if import_id is None and "success" not in response and "item_queue_id" not in response:
         raise KeyError("item_queue_id")
     if import_id is None:
-        raise JobError("the server has not begun the import, and does not say why: try again", job=dict(response))
+        raise JobError("the server did not start the import and sent no reason: try again", job=dict(response))
     return import_id
 
 
 def _failure(response: Mapping[str, Any]) -> ImportFailed:
-    """Make the error of a job that failed."""
-    told = response.get("get_error_text")
-    told = told if isinstance(told, Mapping) else {}
+    """Compose the exception for a failed job."""
+    error_text = response.get("get_error_text")
+    error_text = error_text if isinstance(error_text, Mapping) else {}
     code = integer(response.get("error_code"))
-    name = str(told.get("title") or title(code))
-    what_about = text(told, "what_about")
-    what = text(response, "display_name") or f"import {response['id']}"
-    lines = [f"{what}: {name} (code {code})", *([what_about] if what_about else [])]
+    error_title = str(error_text.get("title") or title(code))
+    what_about = text(error_text, "what_about")
+    source_name = text(response, "display_name") or f"import {response['id']}"
+    lines = [f"{source_name}: {error_title} (code {code})", *([what_about] if what_about else [])]
     if warnings := text(response, "warnings"):
         lines.append(warnings)
-    return ImportFailed("\n".join(lines), code=code, title=name, what_about=what_about, source=text(told, "source"))
+    message, source = "\n".join(lines), text(error_text, "source")
+    return ImportFailed(message, code=code, title=error_title, what_about=what_about, source=source)

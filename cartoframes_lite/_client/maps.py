@@ -1,4 +1,4 @@
-"""The Maps API: configurations and templates become tiles, pictures, attributes and figures."""
+"""Maps API: instantiate maps, manage templates, and request tiles, images, attributes and dataviews."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ Filters = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Layergroup:
-    """An instantiated map, as the server described it.
+    """An instantiated map.
 
     Attributes
     ----------
     id : str
-        Names the map in the URLs of its tiles.
+        Identifier of the map in tile URLs.
     metadata : mapping
-        As the API has it: layers, dataviews, templates of URLs; without the key, which the API puts into them.
+        Layers, dataviews and URL templates as in the response, except that API keys are removed from URLs.
     cdn_templates : mapping
-        By scheme, ``{"url": ..., "subdomains": [...]}``: where tiles may be fetched from in place of the server
-        itself. Empty if there is nothing of that kind.
+        CDN that serves the tiles, by URL scheme: ``{"url": ..., "subdomains": [...]}``. Empty if there is none.
     last_updated : datetime or None
-        When its data last changed; with time zone.
+        Time of the last change of the data, with time zone.
     """
 
     id: str
@@ -64,14 +63,14 @@ class Maps:
         self._transport = transport
 
     def instantiate(self, config: Mapping[str, Any], *, filters: Filters | None = None) -> Layergroup:
-        """Instantiate an anonymous map; the same configuration gives the same map.
+        """Instantiate an anonymous map. Equal configurations share one map.
 
         Parameters
         ----------
         config : mapping
             A MapConfig: ``version``, ``layers``, ``dataviews`` ...
         filters : mapping, optional
-            What dataviews let through, by their name.
+            Filters of dataviews, by name of the dataview.
         """
         return self._transport.json(
             "POST",
@@ -96,9 +95,9 @@ class Maps:
         ----------
         name : str
         params : mapping, optional
-            Values for the placeholders; None takes their defaults.
+            Values of the placeholders. None: their defaults.
         auth_token : str, optional
-            One of the tokens of the map, if it wants one.
+            One of the tokens of the map, if it requires one.
         filters : mapping, optional
             As in ``instantiate``.
         """
@@ -117,7 +116,7 @@ class Maps:
         return self._transport.json("POST", path, idempotent=False, json_body=dict(template), read=_template_id)
 
     def read_template(self, name: str) -> dict[str, Any]:
-        """Ask for the template of a named map."""
+        """Return the template of a named map."""
         return self._transport.json("GET", _template_path(name), idempotent=True, read=_template_of)
 
     def list_templates(self) -> list[str]:
@@ -133,46 +132,46 @@ class Maps:
         self._transport.request("DELETE", _template_path(name), idempotent=True, expect=(200, 204))
 
     def fetch(self, path: str, query: Mapping[str, Any]) -> bytes:
-        """Fetch a tile or picture; of a tile without features there may be no bytes.
+        """Request a tile or image. The result may be empty for a tile without features.
 
         Parameters
         ----------
         path : str
-            Below that of all maps, as ``"static/center/..."``.
+            Path relative to the Maps API, such as ``"static/center/..."``.
         query : mapping
         """
         return self._transport.request("GET", f"{PATH}/{path}", idempotent=True, query=query, expect=(200, 204))
 
     def read(self, path: str, query: Mapping[str, Any]) -> Any:
-        """Ask for attributes or for a dataview; parameters are those of ``fetch``."""
+        """Request feature attributes or a dataview. Parameters are those of ``fetch``."""
         return self._transport.json("GET", f"{PATH}/{path}", idempotent=True, query=query, read=record)
 
 
 def build_url(base_url: str, path: str, query: Mapping[str, str], *, quoted: Callable[[str], str] = quote) -> str:
-    """Write the URL of something that others fetch, such as tiles; braces of templates stay.
+    """Compose a URL of the Maps API that other programs request, such as a tile URL.
 
     Parameters
     ----------
     base_url : str
-        Of the account, or of a CDN.
+        Base URL of the account or of a CDN.
     path : str
-        Below that of all maps.
+        Path relative to the Maps API.
     query : mapping
-        May hold a key or a token: whoever has the URL has it.
+        May contain a key or token, which is then readable in the URL.
     quoted : callable
-        Replaced for templates of URLs.
+        Function that percent-encodes the path; ``str`` keeps the braces of URL templates.
     """
-    place = f"{base_url.rstrip('/')}/{PATH}/{quoted(path)}".rstrip("/")
-    return f"{place}?{urlencode(query)}" if query else place
+    url = f"{base_url.rstrip('/')}/{PATH}/{quoted(path)}".rstrip("/")
+    return f"{url}?{urlencode(query)}" if query else url
 
 
 def _filters_query(filters: Filters | None) -> dict[str, str]:
-    """Return the parameter for filters of dataviews."""
+    """Return the query parameter for the filters of dataviews."""
     return {} if not filters else {"filters": json.dumps({"dataviews": filters}, default=dict)}
 
 
 def _without_key(content: Any) -> Any:
-    """Return JSON whose texts have no key in their URLs."""
+    """Remove the parameter api_key from all strings of a JSON value."""
     if isinstance(content, str):
         return _KEY.sub(r"\1", content).rstrip("?&")
     if isinstance(content, list):

@@ -194,19 +194,19 @@ def test_an_answer_without_a_job(scripted_server: ScriptedServer) -> None:
 def test_an_answer_that_was_lost(answered: bytes, scripted_server: ScriptedServer) -> None:
     with pytest.raises((ConnectionFailed, ServerError)) as raised:
         Imports(scripted_server.play(answered)).create_from_url("http://x", ImportOptions())
-    assert "may have begun all the same: look at list_imports()" in raised.value.__notes__[0]
+    assert "may have started nevertheless: check list_imports()" in raised.value.__notes__[0]
 
 
 def test_another_key_is_told_what_it_needs(scripted_server: ScriptedServer) -> None:
     service = Imports(scripted_server.play(response("401 Unauthorized"), response("200 OK", b'{"result": []}')))
-    with pytest.raises(PermissionDenied, match="importing takes the master key"):
+    with pytest.raises(PermissionDenied, match="importing requires the master key"):
         service.create_from_url("http://x", ImportOptions())
 
 
 def test_waiting_goes_on_through_states_that_are_not_final(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cartoframes_lite._client.polling._FIRST_S", 0.0)
+    monkeypatch.setattr("cartoframes_lite._client.polling._FIRST_INTERVAL_S", 0.0)
     states = [job("enqueued"), job("guessing"), job("a new state"), job("complete", table_name="t", success=True)]
     done = Imports(scripted_server.play(*states)).wait("1f", progress=False)
     assert (done.state, done.table_name, done.done, done.error) == ("complete", "t", True, None)
@@ -229,7 +229,7 @@ def test_a_failure_that_the_server_does_not_explain_has_its_title(scripted_serve
 
 
 def test_not_done_in_time(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(JobTimeout, match=r"import 1f is not done after 0 s; it goes on on the server"):
+    with pytest.raises(JobTimeout, match=r"import 1f is not done after 0 s and continues on the server"):
         Imports(scripted_server.play(job("importing"))).wait("1f", timeout_s=0)
 
 

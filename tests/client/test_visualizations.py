@@ -44,7 +44,7 @@ def test_an_unknown_privacy_is_refused_here(scripted_server: ScriptedServer) -> 
 
 def test_another_key_does_not_wait_for_what_it_will_not_be_shown(scripted_server: ScriptedServer) -> None:
     service = Visualizations(scripted_server.play(response("404 Not Found"), NO_MASTER))
-    with pytest.raises(PermissionDenied, match="asking for the dataset 't' takes the master key"):
+    with pytest.raises(PermissionDenied, match="reading the dataset 't' requires the master key"):
         service.get("t")
 
 
@@ -70,7 +70,7 @@ def test_names_cannot_leave_their_place_in_the_path(scripted_server: ScriptedSer
 
 
 def test_the_refusal_of_another_key_says_what_it_needs(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(PermissionDenied, match="changing the dataset 't' takes the master key"):
+    with pytest.raises(PermissionDenied, match="changing the dataset 't' requires the master key"):
         Visualizations(scripted_server.play(dataset(), response("401 Unauthorized"), NO_MASTER)).update("t", tags=[])
 
 
