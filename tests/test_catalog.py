@@ -94,7 +94,7 @@ def test_lists(credentials):
 
 
 def test_more_than_a_page(credentials, monkeypatch):
-    monkeypatch.setattr("cartoframes_lite._client.visualizations._PAGE", 4)
+    monkeypatch.setattr("cartoframes_lite._client.visualizations._PAGE_SIZE", 4)
     cfl.Client(credentials).sql.send(";".join(f"CREATE TABLE t{i:02} (n int)" for i in range(10)))
     assert [dataset.name for dataset in cfl.list_datasets(credentials)] == [f"t{i:02}" for i in range(10)]
 

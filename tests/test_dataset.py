@@ -51,7 +51,7 @@ def test_append_to_a_name_that_to_carto_cannot_have(credentials):
 
 
 def test_a_typo_is_not_waited_for(credentials, monkeypatch):
-    monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_S", 600.0)
+    monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_TIMEOUT_S", 600.0)
     begun = time.monotonic()
     for use in (lambda d: d.privacy, lambda d: d.info(), lambda d: setattr(d, "privacy", "public")):
         with pytest.raises(cfl.TableNotFoundError):

@@ -68,7 +68,7 @@ def test_privacy_is_refused_before_anything_is_written(owned, credentials):
 
 
 def test_what_only_the_master_key_is_shown_is_not_waited_for(owned, credentials, monkeypatch):
-    monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_S", 600.0)
+    monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_TIMEOUT_S", 600.0)
     key = regular_key(credentials, ALL)
     begun = time.monotonic()
     with pytest.raises(cfl.PermissionDenied, match="'owned' requires the master key"):

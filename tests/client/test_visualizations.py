@@ -53,7 +53,7 @@ def test_a_server_without_the_api_of_keys_is_not_taken_for_a_refusal(scripted_se
 
 
 def test_a_dataset_that_never_comes(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visualizations, "_REGISTRATION_S", 0.0)
+    monkeypatch.setattr(visualizations, "_REGISTRATION_TIMEOUT_S", 0.0)
     with pytest.raises(NotFound, match="'t'"):
         Visualizations(scripted_server.play(response("404 Not Found"), MASTER)).get("t")
 
@@ -91,7 +91,7 @@ def test_a_list_that_never_comes_to_rest_has_all_that_was_seen(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(visualizations, "_PAGE", 2)
-    monkeypatch.setattr(visualizations, "_READINGS", 2)
+    monkeypatch.setattr(visualizations, "_LIST_ATTEMPTS", 2)
     readings = [page("a", "b"), page("d"), page("b", "c"), page("d")]  # "c" is missed once, "a" goes
     found = Visualizations(scripted_server.play(*readings)).list("table")
     assert [entry.name for entry in found] == ["a", "b", "c", "d"]
