@@ -182,7 +182,7 @@ def test_a_refused_parameter(scripted_server: ScriptedServer) -> None:
 
 
 def test_an_answer_without_a_job(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(JobError, match="not begun"):
+    with pytest.raises(JobError, match="did not start the import"):
         Imports(scripted_server.play(response("200 OK", b'{"success": false}'))).create_from_url(
             "http://x", ImportOptions()
         )

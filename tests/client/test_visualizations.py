@@ -59,7 +59,7 @@ def test_a_dataset_that_never_comes(scripted_server: ScriptedServer, monkeypatch
 
 
 def test_a_rename_that_the_server_undoes_silently_is_noticed(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(APIError, match="kept the name 't': 'u' is taken"):
+    with pytest.raises(APIError, match="kept the name 't', because 'u' is taken"):
         Visualizations(scripted_server.play(dataset(), dataset())).update("t", name="u")
 
 
@@ -77,7 +77,7 @@ def test_the_refusal_of_another_key_says_what_it_needs(scripted_server: Scripted
 def test_pages_are_read_until_two_readings_agree(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visualizations, "_PAGE", 2)
+    monkeypatch.setattr(visualizations, "_PAGE_SIZE", 2)
     # "a" goes after the first page, and "e" comes: "c" moves to the page that has been read already.
     torn = [page("a", "b"), page("d", "e"), page()]
     whole = [page("b", "c"), page("d", "e"), page()]
@@ -90,7 +90,7 @@ def test_pages_are_read_until_two_readings_agree(
 def test_a_list_that_never_comes_to_rest_has_all_that_was_seen(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visualizations, "_PAGE", 2)
+    monkeypatch.setattr(visualizations, "_PAGE_SIZE", 2)
     monkeypatch.setattr(visualizations, "_LIST_ATTEMPTS", 2)
     readings = [page("a", "b"), page("d"), page("b", "c"), page("d")]  # "c" is missed once, "a" goes
     found = Visualizations(scripted_server.play(*readings)).list("table")
@@ -98,7 +98,7 @@ def test_a_list_that_never_comes_to_rest_has_all_that_was_seen(
 
 
 def test_two_pages_are_not_taken_for_one(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visualizations, "_PAGE", 2)
+    monkeypatch.setattr(visualizations, "_PAGE_SIZE", 2)
     torn, whole = [page("a", "b"), page()], [page("b", "c"), page()]  # "a" goes, and "c" moves to the first page
     found = Visualizations(scripted_server.play(*torn, *whole, *whole)).list("table")
     assert [entry.name for entry in found] == ["b", "c"]
