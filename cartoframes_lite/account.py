@@ -51,8 +51,10 @@ def list_datasets(
     ['stations']
     """
     client = Client(credentials)
-    found = client.visualizations.list("table", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked)
-    return [Dataset(entry.name, client.credentials) for entry in found if not is_staging(entry.name)]
+    entries = client.visualizations.list(
+        "table", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked
+    )
+    return [Dataset(entry.name, client.credentials) for entry in entries if not is_staging(entry.name)]
 
 
 def list_visualizations(
@@ -78,10 +80,10 @@ def list_visualizations(
     ['Where they are']
     """
     client = Client(credentials)
-    found = client.visualizations.list(
+    entries = client.visualizations.list(
         "derived", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked
     )
-    return [Visualization.from_entry(entry, client.credentials) for entry in found]
+    return [Visualization.from_entry(entry, client.credentials) for entry in entries]
 
 
 def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Dataset]]:
@@ -97,8 +99,8 @@ def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Datas
     list of ImportJob
     """
     client = Client(credentials)
-    found = map(client.imports.read, client.imports.list())
-    return [ImportJob.from_import(job, client.credentials, Dataset) for job in found]
+    jobs = map(client.imports.read, client.imports.list())
+    return [ImportJob.from_import(job, client.credentials, Dataset) for job in jobs]
 
 
 def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
@@ -114,4 +116,4 @@ def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
     list of Sync
     """
     client = Client(credentials)
-    return [Sync.from_synchronization(found, client.credentials) for found in client.syncs.list()]
+    return [Sync.from_synchronization(sync, client.credentials) for sync in client.syncs.list()]

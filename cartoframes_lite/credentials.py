@@ -147,13 +147,13 @@ class Credentials:
             If the file does not exist or does not contain credentials.
         """
         candidates = [Path(path)] if path is not None else [_default_path(), _default_path("cartoframes")]
-        found = next((candidate for candidate in candidates if candidate.is_file()), None)
-        if found is None:
+        source = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if source is None:
             raise CredentialsError(
                 f"no credentials file at {' or '.join(map(str, candidates))}: create one with Credentials.save"
             )
         try:
-            content = json.loads(found.read_text(encoding="utf-8"))
+            content = json.loads(source.read_text(encoding="utf-8"))
             return cls(
                 content.get("username"),
                 content.get("api_key"),
@@ -164,7 +164,7 @@ class Credentials:
         except (AttributeError, json.JSONDecodeError):
             pass
         # Raised outside of `except`: the context would be a JSONDecodeError, which contains the file and the key.
-        raise CredentialsError(f"{found} does not contain credentials: write it again with Credentials.save")
+        raise CredentialsError(f"{source} does not contain credentials: write it again with Credentials.save")
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write the credentials to a file with mode 0600, atomically.
@@ -299,9 +299,9 @@ def resolve(credentials: Credentials | None) -> Credentials:
         If none of these exists.
     """
     _check(credentials)
-    found = credentials or _in_context.get() or _process_default() or _from_env_or_file()
-    _used[str(found.base_url)] = found
-    return found
+    resolved = credentials or _in_context.get() or _process_default() or _from_env_or_file()
+    _used[str(resolved.base_url)] = resolved
+    return resolved
 
 
 def _from_env_or_file() -> Credentials:
@@ -316,5 +316,5 @@ def _from_env_or_file() -> Credentials:
 
 
 def last_used(base_url: str) -> Credentials | None:
-    """Return the credentials last used for an account, or None if no object holds them any more."""
+    """Return the credentials last used for an account, or None if they have been garbage-collected."""
     return _used.get(base_url)

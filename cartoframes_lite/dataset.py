@@ -319,8 +319,8 @@ wait, timeout_s, progress
             _check_sync(sync_interval_s, name, options, wait)
         if name is not None and (not wait or collision_strategy is not None):
             raise ValueError(
-                f"name={name!r} cannot be combined with wait=False or collision_strategy, because the table is renamed"
-                " after the import: omit name, or omit those"
+                f"name={name!r} requires wait=True and no collision_strategy, because the table is renamed after the"
+                " import: change those, or omit name"
             )
         if not isinstance(url, str) or not url.strip():
             raise ValueError(f"url must be a non-empty str, not {url!r}")
@@ -703,9 +703,9 @@ wait, timeout_s, progress
         schema, table = self._schema_and_table
         if schema is not None and schema != client.sql.schema():
             return None  # the API lists only the synchronizations of the account itself
-        for found in client.syncs.list():
-            if found.name == table:
-                return Sync.from_synchronization(found, client.credentials)
+        for record in client.syncs.list():
+            if record.name == table:
+                return Sync.from_synchronization(record, client.credentials)
         return None
 
     def to_file(self, path: str | os.PathLike[str], format: Format | None = None) -> Path:

@@ -52,10 +52,10 @@ class ImportJob(Import, Generic[D]):
 
     @classmethod
     def from_import(
-        cls, found: Import, credentials: Credentials, open_dataset: Callable[[str, Credentials], D]
+        cls, record: Import, credentials: Credentials, open_dataset: Callable[[str, Credentials], D]
     ) -> ImportJob[D]:
         """Add credentials to the record of an import."""
-        return cls(**field_values(found), credentials=credentials, open_dataset=open_dataset)
+        return cls(**field_values(record), credentials=credentials, open_dataset=open_dataset)
 
     def refresh(self) -> ImportJob[D]:
         """Request the current state; return it as a new object."""

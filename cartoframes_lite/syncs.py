@@ -41,9 +41,9 @@ class Sync(Synchronization):
     credentials: Credentials = field(kw_only=True, repr=False, compare=False)
 
     @classmethod
-    def from_synchronization(cls, found: Synchronization, credentials: Credentials) -> Sync:
+    def from_synchronization(cls, record: Synchronization, credentials: Credentials) -> Sync:
         """Add credentials to the record of a synchronization."""
-        return cls(**field_values(found), credentials=credentials)
+        return cls(**field_values(record), credentials=credentials)
 
     def refresh(self) -> Sync:
         """Request the current state; return it as a new object.

@@ -17,7 +17,7 @@ from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite.errors import SQLError, TableNotFoundError
 
 PATH = "api/v2/sql"
-_MAX_QUERY_BYTES = 1_000_000  # the API takes bodies of 1 MB
+_MAX_QUERY_BYTES = 1_000_000  # limit of the API for the body of a request
 _TABLES = ("table", "view", "materialized view", "foreign table")  # as pg_identify_object calls them
 _JSON_FORMATS = (None, "json", "geojson")
 
@@ -175,10 +175,10 @@ class SQL:
         if len(query.encode()) > _MAX_QUERY_BYTES:
             return self.columns(source), None
         try:
-            found, layout = self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=read)
+            columns, layout = self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=read)
         except SQLError:  # if the source itself is invalid, this query raises an error about the source only
             return self.columns(source), None
-        return self._named(found), layout
+        return self._named(columns), layout
 
     def _named(self, columns: list[SourceColumn]) -> list[SourceColumn]:
         names = self._user_types([column.pgtype for column in columns])
@@ -244,15 +244,15 @@ def _relation(schema: str | None, table: str) -> str:
 
 def _table(response: Any) -> dict[str, Any]:
     """Check a JSON response with rows or GeoJSON features."""
-    found = record(response)
-    if "features" in found:
-        records(found["features"])
-        return found
-    if found["rows"] is None:
+    content = record(response)
+    if "features" in content:
+        records(content["features"])
+        return content
+    if content["rows"] is None:
         raise TypeError("the rows are null")
-    records(found["rows"])
-    record(found.get("fields") or {})
-    return found
+    records(content["rows"])
+    record(content.get("fields") or {})
+    return content
 
 
 def _columns(response: Any) -> list[SourceColumn]:
