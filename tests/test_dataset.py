@@ -45,7 +45,7 @@ def test_read_and_append(dataset):
 
 def test_append_to_a_name_that_to_carto_cannot_have(credentials):
     cfl.Client(credentials).sql.send('CREATE TABLE "Big" (a bigint)')
-    with pytest.raises(ValueError, match="cannot append to 'Big': .* rename it to 'big' first"):
+    with pytest.raises(ValueError, match=r"cannot append to 'Big': .* rename it to 'big' first"):
         cfl.Dataset("Big", credentials).append(pd.DataFrame({"a": [1]}))
     assert cfl.list_tables(credentials) == ["Big"]
 
