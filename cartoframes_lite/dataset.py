@@ -139,6 +139,7 @@ class Dataset:
     __slots__ = ("_credentials", "_name")
 
     def __init__(self, name: str, credentials: Credentials | None = None) -> None:
+        split_schema(name)  # raises TypeError or ValueError for an invalid name
         self._name, self._credentials = name, credentials
 
     @property
