@@ -44,7 +44,7 @@ class Credentials:
         ``https://USERNAME.carto.com``.
     verify : bool or str, default True
         Whether to verify the TLS certificate, or the path of a CA bundle to verify it with. False emits an
-        InsecureConnectionWarning. A ``verify`` attribute of ``session`` has no effect.
+        InsecureConnectionWarning. Nothing else disables verification, neither ``session`` nor environment variables.
     session : requests.Session, optional
         Session to send all requests with, e.g. to configure a proxy. Not included in pickles and saved files.
     allow_non_secure : bool, default False
