@@ -1,4 +1,4 @@
-"""pandas and GeoPandas with CARTO: frames into tables and back, exactly and at wire speed."""
+"""Read, write and map CARTO tables with pandas and GeoPandas."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> types.ModuleType:
-    """Import what needs packages of an extra only when it is used."""
+    """Import the modules that need optional dependencies on first use."""
     if name in ("dask", "local"):
         return importlib.import_module(f"cartoframes_lite.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""DataFrame.carto: delegates, nothing else."""
+"""The accessor ``DataFrame.carto``: delegates only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cartoframes_lite.write.staging import Compression
 
 @pd.api.extensions.register_dataframe_accessor("carto")
 class CartoAccessor:
-    """``df.carto``: a frame and its table.
+    """Accessor ``df.carto``: write a frame to a table, and get the Dataset of a frame.
 
     Parameters
     ----------
@@ -55,11 +55,11 @@ class CartoAccessor:
         progress: bool | None = None,
     ) -> Dataset:
         """Write the frame to a table."""
-        account = resolve(credentials)  # the table stays there, whatever the default will be
+        resolved = resolve(credentials)  # the Dataset must not depend on the default at a later time
         table = to_carto(
             self._frame,
             name,
-            account,
+            resolved,
             if_exists=if_exists,
             geom_col=geom_col,
             index=index,
@@ -70,7 +70,7 @@ class CartoAccessor:
             compression=compression,
             progress=progress,
         )
-        return Dataset(table, account)
+        return Dataset(table, resolved)
 
     to_table.__doc__ = (to_carto.__doc__ or "").replace(
         "    str\n        The name of the table.", "    Dataset\n        The table."
@@ -83,27 +83,27 @@ class CartoAccessor:
         Raises
         ------
         CartoError
-            If the frame comes from a query, or from somewhere else; or from an account whose credentials are
-            neither in use any more nor the default.
+            If the frame was not read from or written to a table; or if the credentials of its account are neither
+            in use nor the default.
         """
         origin = self._frame.attrs.get("carto")
         if not isinstance(origin, dict) or not {"table", "schema", "base_url"} <= origin.keys():
             raise CartoError(
-                "this frame was not read from a table and not written to one: write it with "
+                "the frame was neither read from a table nor written to one: write it with "
                 "df.carto.to_table(name), or use cartoframes_lite.Dataset(name)"
             )
         name = origin["table"] if origin["schema"] is None else f"{origin['schema']}.{origin['table']}"
         credentials = last_used(origin["base_url"]) or resolve(None)
-        if credentials.base_url != origin["base_url"]:  # a table of that name in another account is not meant
+        if credentials.base_url != origin["base_url"]:  # never use the table of this name in another account
             raise CartoError(
-                f"this frame is of {origin['base_url']}, whose credentials are gone: "
+                f"the frame belongs to {origin['base_url']}, and no credentials for it are in use: "
                 f"use cartoframes_lite.Dataset({name!r}, credentials)"
             )
         return Dataset(name, credentials)
 
     @property
     def privacy(self) -> Privacy:
-        """Who may see the table of this frame: "public", "private" or "link"; can be set. See ``Dataset.privacy``."""
+        """Privacy of the table of this frame: "public", "private" or "link". Can be set; see ``Dataset.privacy``."""
         return self.dataset.privacy
 
     @privacy.setter
@@ -112,7 +112,7 @@ class CartoAccessor:
 
     @property
     def sync(self) -> Sync | None:
-        """The synchronization that fills the table of this frame, None if there is none."""
+        """Synchronization of the table of this frame, or None."""
         return self.dataset.sync
 
     def map(
@@ -125,7 +125,7 @@ class CartoAccessor:
         bbox: tuple[float, float, float, float] | None = None,
         basemap: TileProvider | None = None,
     ) -> AnonymousMap:
-        """Make a map of the table of this frame."""
+        """Create a map of the table of this frame."""
         return self.dataset.map(
             cartocss, color_by=color_by, size_by=size_by, interactivity=interactivity, bbox=bbox, basemap=basemap
         )

@@ -1,4 +1,4 @@
-"""What there is in an account: datasets, maps, imports, synchronizations."""
+"""List the datasets, maps, imports and synchronizations of an account."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def list_datasets(
     shared: bool = False,
     locked: bool | None = None,
 ) -> list[Dataset]:
-    """List the datasets of the account, by name.
+    """List the datasets of the account, sorted by name.
 
     Parameters
     ----------
     credentials : Credentials, optional
-        Other keys than the master key are shown public datasets only; ``list_tables`` shows all that they may read.
+        Without the master key only public datasets are listed; ``list_tables`` lists all tables that a key can read.
     search : str, optional
-        Words in name, description or tags.
+        Full-text search in name, description and tags.
     tags : sequence of str
-        Any of them.
+        List datasets that have at least one of these tags.
     privacy : {"public", "private", "link"}, optional
     shared : bool, default False
-        Also those that others share with this account.
+        Include datasets that other users share with this account.
     locked : bool, optional
 
     Returns
     -------
     list of Dataset
-        ``Client(credentials).visualizations.list("table")`` gives their sizes and descriptions along.
+        ``Client(credentials).visualizations.list("table")`` also returns their sizes and descriptions.
 
     Examples
     --------
@@ -51,8 +51,10 @@ def list_datasets(
     ['stations']
     """
     client = Client(credentials)
-    found = client.visualizations.list("table", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked)
-    return [Dataset(entry.name, client.credentials) for entry in found if not is_staging(entry.name)]
+    entries = client.visualizations.list(
+        "table", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked
+    )
+    return [Dataset(entry.name, client.credentials) for entry in entries if not is_staging(entry.name)]
 
 
 def list_visualizations(
@@ -64,7 +66,7 @@ def list_visualizations(
     shared: bool = False,
     locked: bool | None = None,
 ) -> list[Visualization]:
-    """List the maps of the account, by name; parameters are those of ``list_datasets``.
+    """List the maps of the account, sorted by name. Parameters are those of ``list_datasets``.
 
     Returns
     -------
@@ -78,27 +80,27 @@ def list_visualizations(
     ['Where they are']
     """
     client = Client(credentials)
-    found = client.visualizations.list(
+    entries = client.visualizations.list(
         "derived", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked
     )
-    return [Visualization.of_entry(entry, client.credentials) for entry in found]
+    return [Visualization.from_entry(entry, client.credentials) for entry in entries]
 
 
 def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Dataset]]:
-    """List the imports that the server remembers; one request for each.
+    """List the imports that the server keeps a record of. Sends one request per import.
 
     Parameters
     ----------
     credentials : Credentials, optional
-        With the master key.
+        Must use the master key.
 
     Returns
     -------
     list of ImportJob
     """
     client = Client(credentials)
-    found = map(client.imports.read, client.imports.list())
-    return [ImportJob.of_import(job, client.credentials, Dataset) for job in found]
+    jobs = map(client.imports.read, client.imports.list())
+    return [ImportJob.from_import(job, client.credentials, Dataset) for job in jobs]
 
 
 def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
@@ -107,11 +109,11 @@ def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
     Parameters
     ----------
     credentials : Credentials, optional
-        With the master key.
+        Must use the master key.
 
     Returns
     -------
     list of Sync
     """
     client = Client(credentials)
-    return [Sync.of_synchronization(found, client.credentials) for found in client.syncs.list()]
+    return [Sync.from_synchronization(sync, client.credentials) for sync in client.syncs.list()]

@@ -1,4 +1,4 @@
-"""Which account, with which key; and which credentials are the current ones."""
+"""Credentials of a CARTO account, and the lookup of the default credentials."""
 
 from __future__ import annotations
 
@@ -30,36 +30,38 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Credentials:
-    """An account of a CARTO server and the key to it.
+    """URL, username and API key of a CARTO account.
 
     Parameters
     ----------
     username : str, optional
         Name of the account. None: taken from ``base_url``.
     api_key : str, optional
-        None: ``default_public``, which reads public tables.
+        None: ``default_public``, which can read public tables.
     base_url : str, optional
-        ``https://USER.carto.com``, ``https://ORG.carto.com/user/USER``, or ``https://HOST[:PORT]/user/USER``; also as
-        pasted from the address bar, with ``/u/USER`` or ``/dashboard``. None: ``https://USERNAME.carto.com``.
+        ``https://USER.carto.com``, ``https://ORG.carto.com/user/USER``, or ``https://HOST[:PORT]/user/USER``. A URL
+        copied from the browser, with ``/u/USER`` or ``/dashboard``, is accepted too. None:
+        ``https://USERNAME.carto.com``.
     verify : bool or str, default True
-        Whether to check the TLS certificate, or the path of a CA bundle to check it with. False gives an
-        InsecureConnectionWarning; nothing else can turn it off, also not the session.
+        Whether to verify the TLS certificate, or the path of a CA bundle to verify it with. False emits an
+        InsecureConnectionWarning. Nothing else disables verification, neither ``session`` nor environment variables.
     session : requests.Session, optional
-        Used for every request, e.g. for proxies. Not kept by pickles and files.
+        Session to send all requests with, e.g. to configure a proxy. Not included in pickles and saved files.
     allow_non_secure : bool, default False
-        Allow ``http`` for a host other than this one.
+        Allow ``http`` for hosts other than localhost.
 
     Raises
     ------
     CredentialsError
-        If there is neither a username nor a base_url, they do not fit together, or ``verify`` is neither.
+        If both username and base_url are missing or they contradict each other, if a value is empty, or if ``verify``
+        has another type.
     ValueError
-        If base_url is not one of the forms above, or holds a key.
+        If base_url has none of the forms above, or contains a password or query.
 
     Notes
     -----
-    The key is sent in the Authorization header only, and no repr shows it. A pickle holds it, for the workers of
-    Dask and the like need it; so do pickles of what has credentials, such as a Dataset. Those of frames do not.
+    The key is sent only in the Authorization header, and reprs do not show it. Pickles of credentials, and of objects
+    with credentials such as a Dataset, contain the key, because Dask workers need it. Pickles of frames do not.
     """
 
     username: str | None = None
@@ -73,27 +75,29 @@ class Credentials:
         for name in ("username", "api_key", "base_url"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value.strip()):
-                raise CredentialsError(f"{name} must be a text that is not empty, or None")
-            if value is not None and _SURROGATE.search(value):  # the error of encoding it would show it
-                raise CredentialsError(f"{name} has a lone surrogate, which is no Unicode")
+                raise CredentialsError(f"{name} must be a non-empty str or None")
+            if value is not None and _SURROGATE.search(value):  # a UnicodeEncodeError would contain the key
+                raise CredentialsError(f"{name} contains a lone surrogate, which is not valid Unicode: check the value")
         if self.username is None and self.base_url is None:
-            raise CredentialsError("Credentials need a username or a base_url")
+            raise CredentialsError("username and base_url are both None: pass at least one of them")
         url, user = _normalize(self.base_url or f"https://{self.username}.carto.com", self.allow_non_secure)
         if self.username is not None and self.username != user:
-            raise CredentialsError(f"base_url {url!r} is of the user {user!r}, but username is {self.username!r}")
+            raise CredentialsError(
+                f"base_url {url!r} belongs to the user {user!r}, but username is {self.username!r}: omit one of them"
+            )
         self._check_verify(url)
         object.__setattr__(self, "username", user)
         object.__setattr__(self, "base_url", url)
         object.__setattr__(self, "api_key", self.api_key or DEFAULT_PUBLIC)
 
     def _check_verify(self, url: str) -> None:
-        """Refuse what would turn the verification off without saying so, and warn of what says so."""
+        """Reject invalid values of ``verify``, which could disable verification silently; warn about False."""
         if not isinstance(self.verify, bool | str) or self.verify == "":
             raise CredentialsError(f"verify must be True, False or the path of a CA bundle, not {self.verify!r}")
         if self.verify is False and url.startswith("https:"):
             warnings.warn(
-                f"the TLS certificate of {url} is not verified: whoever is in between can read the key; "
-                "pass verify='path of the CA bundle' instead",
+                f"the TLS certificate of {url} is not verified, so an attacker on the network can read the key; "
+                "pass verify='path of the CA bundle' instead of False",
                 InsecureConnectionWarning,
                 stacklevel=4,
             )
@@ -103,7 +107,7 @@ class Credentials:
         return f"Credentials(username={self.username!r}, api_key={key!r}, base_url={self.base_url!r})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Keep IPython, and what prints values like it, from listing the fields of a dataclass."""
+        """Print the repr in IPython, which would otherwise print all dataclass fields, including the key."""
         printer.text(repr(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -111,43 +115,45 @@ class Credentials:
 
     @property
     def is_public(self) -> bool:
-        """Whether these are credentials without a key of the account."""
+        """Whether the key is ``default_public``."""
         return self.api_key == DEFAULT_PUBLIC
 
     @classmethod
     def from_env(cls) -> Self:
-        """Read ``CARTO_API_URL``, ``CARTO_USERNAME`` and ``CARTO_API_KEY``.
+        """Read the environment variables ``CARTO_API_URL``, ``CARTO_USERNAME`` and ``CARTO_API_KEY``.
 
         Raises
         ------
         CredentialsError
-            If neither of the first two is set.
+            If neither ``CARTO_API_URL`` nor ``CARTO_USERNAME`` is set.
         """
         username, url = os.environ.get("CARTO_USERNAME") or None, os.environ.get("CARTO_API_URL") or None
         if username is None and url is None:
-            raise CredentialsError("neither CARTO_API_URL nor CARTO_USERNAME is set in the environment")
+            raise CredentialsError("the environment sets neither CARTO_API_URL nor CARTO_USERNAME: set one of them")
         return cls(username, os.environ.get("CARTO_API_KEY") or None, base_url=url)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str] | None = None) -> Self:
-        """Read a file that ``save`` wrote, or cartoframes' ``creds.json``.
+        """Read a file written by ``save``, or the ``creds.json`` of cartoframes.
 
         Parameters
         ----------
         path : path, optional
-            None: the file in the user's configuration folder, else the one of cartoframes.
+            None: ``creds.json`` in the user's configuration directory, else the one of cartoframes.
 
         Raises
         ------
         CredentialsError
-            If there is no such file, or it does not hold credentials.
+            If the file does not exist or does not contain credentials.
         """
         candidates = [Path(path)] if path is not None else [_default_path(), _default_path("cartoframes")]
-        found = next((candidate for candidate in candidates if candidate.is_file()), None)
-        if found is None:
-            raise CredentialsError(f"there are no credentials at {' or '.join(map(str, candidates))}")
+        source = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if source is None:
+            raise CredentialsError(
+                f"no credentials file at {' or '.join(map(str, candidates))}: create one with Credentials.save"
+            )
         try:
-            content = json.loads(found.read_text(encoding="utf-8"))
+            content = json.loads(source.read_text(encoding="utf-8"))
             return cls(
                 content.get("username"),
                 content.get("api_key"),
@@ -157,30 +163,30 @@ class Credentials:
             )
         except (AttributeError, json.JSONDecodeError):
             pass
-        # Not inside `except`: a JSONDecodeError in the context holds the whole file, and the key with it.
-        raise CredentialsError(f"{found} does not hold credentials as Credentials.save writes them")
+        # Raised outside of `except`: the context would be a JSONDecodeError, which contains the file and the key.
+        raise CredentialsError(f"{source} does not contain credentials: write it again with Credentials.save")
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
-        """Write to a file that only its owner may read (mode 0600), replacing it in one step.
+        """Write the credentials to a file with mode 0600, atomically.
 
         Parameters
         ----------
         path : path, optional
-            None: ``creds.json`` in the user's configuration folder.
+            None: ``creds.json`` in the user's configuration directory.
 
         Returns
         -------
         pathlib.Path
-            Where they are.
+            Path of the file.
         """
         target = Path(path) if path is not None else _default_path()
         target.parent.mkdir(parents=True, exist_ok=True)
-        kept = ("username", "api_key", "base_url", "verify", "allow_non_secure")
-        content = {name: getattr(self, name) for name in kept}
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".creds-")  # has mode 0600 from the start
+        saved_fields = ("username", "api_key", "base_url", "verify", "allow_non_secure")
+        content = {name: getattr(self, name) for name in saved_fields}
+        handle, temporary_path = tempfile.mkstemp(dir=target.parent, prefix=".creds-")  # created with mode 0600
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(content, file)
-        Path(name).replace(target)
+        Path(temporary_path).replace(target)
         return target
 
 
@@ -193,26 +199,26 @@ def _default_path(application: str = "cartoframes_lite") -> Path:
 
 
 def _normalize(url: str, allow_non_secure: bool) -> tuple[str, str]:
-    """Bring a URL to its one form and find the user in it."""
+    """Return the normalized base URL and the username that it contains."""
     parts = urlsplit(url.strip())
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError("base_url must not have a user, a password, a query or a fragment; the key goes into api_key")
-    host = parts.hostname
-    # A backslash, for one, ends the name of the host for urllib3, and not for urlsplit.
-    if parts.scheme not in ("https", "http") or not host or not re.fullmatch(r"[\w.:\[\]-]+", parts.netloc):
-        raise ValueError(f"base_url {url!r} must begin with https:// and the name of a host")
-    if parts.scheme == "http" and host not in LOOPBACK and not allow_non_secure:
         raise ValueError(
-            f"base_url {url!r} would send the key in clear text: use https, or pass allow_non_secure=True if you must"
+            "base_url contains a user, password, query or fragment: remove it, and pass the key as api_key"
         )
+    host = parts.hostname
+    # urlsplit and urllib3 disagree on some characters: a backslash ends the host name only for urllib3.
+    if parts.scheme not in ("https", "http") or not host or not re.fullmatch(r"[\w.:\[\]-]+", parts.netloc):
+        raise ValueError(f"base_url {url!r} must begin with https:// and a host name")
+    if parts.scheme == "http" and host not in LOOPBACK and not allow_non_secure:
+        raise ValueError(f"base_url {url!r} would send the key in clear text: use https, or pass allow_non_secure=True")
     path = re.match(r"/u(?:ser)?/([^/]+)", parts.path)
     if path:
         return f"{parts.scheme}://{parts.netloc}/user/{path[1]}", path[1]
     if parts.path.strip("/") and not parts.path.startswith("/dashboard"):
-        raise ValueError(f"base_url {url!r} must end in /user/NAME, or name the user as https://NAME.carto.com does")
+        raise ValueError(f"base_url {url!r} contains no username: use https://HOST/user/NAME or https://NAME.carto.com")
     labels = host.removeprefix("www.").split(".")
     if len(labels) < 3 or host in LOOPBACK or re.fullmatch(r"[\d.]+", host):
-        raise ValueError(f"base_url {url!r} does not name a user: use {parts.scheme}://{parts.netloc}/user/NAME")
+        raise ValueError(f"base_url {url!r} contains no username: use {parts.scheme}://{parts.netloc}/user/NAME")
     return f"{parts.scheme}://{parts.netloc}", labels[0]
 
 
@@ -221,16 +227,16 @@ _in_process: set_default_credentials | None = None
 _used: WeakValueDictionary[str, Credentials] = WeakValueDictionary()
 
 
-class set_default_credentials:  # noqa: N801  # used as a function, and so named
-    """Set the credentials to use where none are given.
+class set_default_credentials:  # noqa: N801  # called like a function
+    """Set the default credentials, for calls without a ``credentials`` argument.
 
-    Called, it holds for the whole process. As a context manager it holds inside the block, for this thread or
-    task only, and what was set before comes back.
+    A plain call sets them for the whole process. As a context manager it sets them inside the block, for the current
+    thread or asyncio task only, and restores the previous default at the end.
 
     Parameters
     ----------
     credentials : Credentials or None
-        None: none.
+        None: remove the default.
 
     Examples
     --------
@@ -249,7 +255,7 @@ class set_default_credentials:  # noqa: N801  # used as a function, and so named
         self._credentials, self._process_before = credentials, _in_process
         self._is_block = False
         self._context_before = _in_context.get()
-        # What an enclosing block has set would hide the new default.
+        # The default of an enclosing block would take precedence over the new one.
         _in_context.set(None)
         _in_process = self
 
@@ -257,7 +263,8 @@ class set_default_credentials:  # noqa: N801  # used as a function, and so named
         return f"<default credentials: {self._credentials!r}>"
 
     def __enter__(self) -> Credentials | None:
-        # A mark instead of putting the one before back: another thread may have set one since.
+        # Mark this default as that of a block. Restoring `_in_process` would undo a default that another thread has
+        # set since.
         self._is_block = True
         _in_context.set(self._credentials)
         return self._credentials
@@ -269,43 +276,45 @@ class set_default_credentials:  # noqa: N801  # used as a function, and so named
 
 
 def _process_default() -> Credentials | None:
-    """Give what was set last for the whole process; blocks do not count."""
-    setting = _in_process
-    while setting is not None and setting._is_block:
-        setting = setting._process_before
-    return None if setting is None else setting._credentials
+    """Return the credentials that were set last for the whole process, ignoring blocks."""
+    default = _in_process
+    while default is not None and default._is_block:
+        default = default._process_before
+    return None if default is None else default._credentials
 
 
 def _check(credentials: object) -> None:
     if credentials is not None and not isinstance(credentials, Credentials):
-        raise TypeError(f"expected Credentials, got {type(credentials).__name__}; a local server has .credentials")
+        raise TypeError(
+            f"credentials must be Credentials, not {type(credentials).__name__}; a local server has .credentials"
+        )
 
 
 def resolve(credentials: Credentials | None) -> Credentials:
-    """Choose: the argument, else the default that is set, else the environment, else the file.
+    """Return the argument, else the default, else the credentials of the environment, else those of the file.
 
     Raises
     ------
     CredentialsError
-        If there are none anywhere.
+        If none of these exists.
     """
     _check(credentials)
-    found = credentials or _in_context.get() or _process_default() or _from_surroundings()
-    _used[str(found.base_url)] = found
-    return found
+    resolved = credentials or _in_context.get() or _process_default() or _from_env_or_file()
+    _used[str(resolved.base_url)] = resolved
+    return resolved
 
 
-def _from_surroundings() -> Credentials:
+def _from_env_or_file() -> Credentials:
     if os.environ.get("CARTO_API_URL") or os.environ.get("CARTO_USERNAME"):
         return Credentials.from_env()
     if _default_path().is_file() or _default_path("cartoframes").is_file():
         return Credentials.from_file()
     raise CredentialsError(
-        "no credentials: pass them as an argument, set them with set_default_credentials, put CARTO_API_URL (or "
-        "CARTO_USERNAME) and CARTO_API_KEY into the environment, or save them in a file with Credentials.save"
+        "no credentials found: pass them as an argument, set them with set_default_credentials, set the environment "
+        "variables CARTO_API_URL (or CARTO_USERNAME) and CARTO_API_KEY, or save them in a file with Credentials.save"
     )
 
 
 def last_used(base_url: str) -> Credentials | None:
-    """Find the credentials that were last used for an account, if they are still alive."""
+    """Return the credentials last used for an account, or None if they have been garbage-collected."""
     return _used.get(base_url)

@@ -1,4 +1,4 @@
-"""Dataset: a table of an account, and what can be done with it."""
+"""Dataset: a table of an account, with methods to import, read, change, share, export and map it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cartoframes_lite._client.imports import (
     CollisionStrategy,
     ImportOptions,
     Privacy,
-    without_passwords,
+    redact_secrets,
     wrap_connector,
 )
-from cartoframes_lite._client.nonpublic import suppressed
+from cartoframes_lite._client.nonpublic import suppress_warnings
 from cartoframes_lite._client.sql import SQL, Format
-from cartoframes_lite._client.syncs import checked_interval
+from cartoframes_lite._client.syncs import check_interval
 from cartoframes_lite._client.visualizations import Access, Entry, Permission, require_privacy
 from cartoframes_lite._codec.frame import WEB_MERCATOR
 from cartoframes_lite._codec.names import normalize, qualify, quote, split_schema
@@ -37,14 +37,14 @@ from cartoframes_lite.imports import ImportJob
 from cartoframes_lite.maps import AnonymousMap, Layer
 from cartoframes_lite.read import read_carto
 from cartoframes_lite.syncs import Sync
-from cartoframes_lite.tables import delete_table, free_name, rename_table
+from cartoframes_lite.tables import delete_table, rename_table, resolve_new_name
 from cartoframes_lite.visualizations import Visualization
 from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.frames import set_privacy
 
 
-class Options(TypedDict, total=False):
-    """What all imports take."""
+class ImportKeywords(TypedDict, total=False):
+    """Keywords of the ``from_...`` class methods of ``Dataset``."""
 
     name: str | None
     privacy: Privacy | None
@@ -69,20 +69,21 @@ _FORMATS: dict[str, Format] = {
 }
 
 
-_PLACES = ("geometry", "geography", "raster")
+_SPATIAL_TYPES = ("geometry", "geography", "raster")
 
 
-_ALL_DIGITS = 15  # decimals of degrees that a double can have
+_COORDINATE_DECIMALS = 15  # enough decimals to write any double in degrees without loss
 
 
 class Dataset:
-    """A table of an account; nothing is asked of the server before it is used.
+    """A table of an account. Creating the object sends no request.
 
     Parameters
     ----------
     name : str
     credentials : Credentials, optional
-        Default: those of ``set_default_credentials``, else of the environment, else of the file, when it is used.
+        None: looked up at each use, in this order: ``set_default_credentials``, environment variables, credentials
+        file.
 
     Examples
     --------
@@ -97,39 +98,40 @@ class Dataset:
 
     Notes
     -----
-    ``from_file``, ``from_url``, ``from_query``, ``from_table`` and ``from_connector`` import something and make it a
-    dataset. They take the same keywords:
+    ``from_file``, ``from_url``, ``from_query``, ``from_table`` and ``from_connector`` create a dataset with the Import
+    API. They share these keywords:
 
     name : str, optional
-        Of the table; normalized by the server. None: after the file.
+        Name of the table; normalized by the server. None: derived from the name of the file.
     privacy : {"public", "private", "link"}, optional
         None: the default of the account, which on a free plan is public.
     collision_strategy : {"skip", "overwrite"}, optional
-        What to do if there is a table of this name: leave it as it is, or replace its rows if the columns agree.
-        None: the new one gets a number, as ``stations_1``.
+        What to do if a table of this name exists: "skip" leaves it unchanged, "overwrite" replaces its rows if the
+        columns match. None: the new table gets a numbered name such as ``stations_1``.
     type_guessing : bool, default True
-        Guess the types of columns that have none, as those of CSV; else they are text.
+        Guess the types of untyped columns, such as those of CSV. False: they become text.
     quoted_fields_guessing : bool, default True
-        Guess the types of quoted CSV fields, too.
+        Also guess the types of quoted CSV fields.
     content_guessing : bool, default False
-        Look for columns that name places, such as countries, and turn them into geometries.
+        Geocode columns that contain place names, such as countries.
     create_map : bool, default False
-        Make a map of the new dataset as well.
+        Also create a map of the new dataset.
     wait : bool, default True
-        Wait until it is done; else an ``ImportJob`` is returned.
+        Wait until the import has finished. False: return an ``ImportJob`` immediately.
     timeout_s : float, default 600
-        Longest time to wait, in seconds; None: for ever.
+        Maximum time to wait, in seconds. None: no limit.
     progress : bool, optional
-        A progress bar: None shows one after two seconds, False never, True at once.
+        Show a progress bar. None: after two seconds; True: immediately; False: never.
 
-    And they raise
+    They raise:
 
     ImportFailed
-        If it failed; ``code`` and ``title`` say why, ``source`` who can mend it. Nothing is left of it then.
+        If the import failed. ``code`` and ``title`` contain the reason, ``source`` who can fix it. The failed import
+        leaves no table.
     JobTimeout
-        If it is not done in time; it goes on on the server.
+        If the import has not finished in time. It continues on the server.
     PermissionDenied
-        If the key is not the master key, the only one that may import.
+        If the API key is not the master key, which imports require.
     RateLimited
         If more imports are running than the account allows.
     """
@@ -137,7 +139,7 @@ class Dataset:
     __slots__ = ("_credentials", "_name")
 
     def __init__(self, name: str, credentials: Credentials | None = None) -> None:
-        split_schema(name)
+        split_schema(name)  # raises TypeError or ValueError for an invalid name
         self._name, self._credentials = name, credentials
 
     @property
@@ -147,7 +149,7 @@ class Dataset:
 
     @property
     def credentials(self) -> Credentials | None:
-        """Account and key, None for the default ones."""
+        """Account and API key. None: the default credentials."""
         return self._credentials
 
     def __repr__(self) -> str:
@@ -169,13 +171,18 @@ class Dataset:
         credentials: Credentials | None = None,
         *,
         wait: Literal[True] = True,
-        **options: Unpack[Options],
+        **options: Unpack[ImportKeywords],
     ) -> Self: ...
 
     @overload
     @classmethod
     def from_file(
-        cls, file: File, credentials: Credentials | None = None, *, wait: Literal[False], **options: Unpack[Options]
+        cls,
+        file: File,
+        credentials: Credentials | None = None,
+        *,
+        wait: Literal[False],
+        **options: Unpack[ImportKeywords],
     ) -> ImportJob[Self]: ...
 
     @classmethod
@@ -195,13 +202,13 @@ class Dataset:
         timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Self | ImportJob[Self]:
-        """Import a file of any kind that CARTO reads: CSV, XLSX, GeoJSON, GPKG, KML, GPX, a zipped shapefile ...
+        """Import a file in any format that CARTO reads: CSV, XLSX, GeoJSON, GPKG, KML, GPX, zipped shapefile and more.
 
         Parameters
         ----------
         file : path or binary file
-            It is sent block by block, whatever its size. A file object is sent from its beginning, and needs a
-            ``name`` with an ending, its own or as keyword.
+            Streamed in blocks, so the size is not limited by memory. A file object is sent from its beginning, and
+            needs a name with a file extension: its ``name`` attribute or the keyword ``name``.
         credentials : Credentials, optional
         name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
 wait, timeout_s, progress
@@ -210,7 +217,7 @@ wait, timeout_s, progress
         Returns
         -------
         Dataset, or ImportJob with ``wait=False``
-            Of an archive with several tables, one of them.
+            If an archive contains several tables, one of them.
 
         Raises
         ------
@@ -242,7 +249,7 @@ wait, timeout_s, progress
         *,
         sync_interval_s: int | None = None,
         wait: Literal[True] = True,
-        **options: Unpack[Options],
+        **options: Unpack[ImportKeywords],
     ) -> Self: ...
 
     @overload
@@ -254,7 +261,7 @@ wait, timeout_s, progress
         *,
         sync_interval_s: int | None = None,
         wait: Literal[False],
-        **options: Unpack[Options],
+        **options: Unpack[ImportKeywords],
     ) -> ImportJob[Self]: ...
 
     @classmethod
@@ -275,20 +282,21 @@ wait, timeout_s, progress
         timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Self | ImportJob[Self]:
-        """Let the server fetch a file, once or again and again.
+        """Import a file from a URL that the server downloads, once or periodically.
 
         Parameters
         ----------
         url : str
-            Where the server finds it, http or https.
+            URL of the file, http or https, as seen from the server.
         credentials : Credentials, optional
         sync_interval_s : int, optional
-            Fetch it again at this interval, in seconds, at least 900; ``dataset.sync`` tells how it goes. The API
-            takes neither ``collision_strategy`` nor ``name`` then, and the privacy is set after the first import.
+            Download the file again at this interval, in seconds, at least 900. ``dataset.sync`` returns the state of
+            the synchronization. Cannot be combined with ``collision_strategy`` or ``name``. The privacy is set after
+            the first import.
         name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
 wait, timeout_s, progress
-            See ``help(Dataset)``. The API takes no ``name``: the table is renamed after the import, which takes
-            ``wait=True`` and no ``collision_strategy``.
+            See ``help(Dataset)``. The Import API accepts no name for a URL, so the table is renamed after the import:
+            ``name`` requires ``wait=True`` and cannot be combined with ``collision_strategy``.
 
         Returns
         -------
@@ -297,11 +305,11 @@ wait, timeout_s, progress
         Raises
         ------
         ValueError
-            If the interval is shorter than 900 seconds, or the keywords do not go together.
+            If the interval is shorter than 900 seconds, or the keywords cannot be combined.
         TableExistsError
-            If there is a table ``name``.
+            If a table ``name`` exists.
         PrivacyNotSet
-            If the privacy of a synchronized dataset could not be set after its import.
+            If the privacy of a synchronized dataset could not be set after the import.
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
         """
@@ -311,21 +319,24 @@ wait, timeout_s, progress
         if sync_interval_s is not None:
             _check_sync(sync_interval_s, name, options, wait)
         if name is not None and (not wait or collision_strategy is not None):
-            raise ValueError("name= takes wait=True and no collision_strategy: the table is renamed after the import")
+            raise ValueError(
+                f"name={name!r} requires wait=True and no collision_strategy, because the table is renamed after the"
+                " import: change those, or omit name"
+            )
         if not isinstance(url, str) or not url.strip():
-            raise ValueError(f"url must be the address of a file, not {url!r}")
+            raise ValueError(f"url must be a non-empty str, not {url!r}")
         client = Client(credentials, progress=progress)
-        new = None if name is None else free_name(client, None, name, "fail")
+        new_name = None if name is None else resolve_new_name(client, None, name, "fail")
         if sync_interval_s is not None:
-            return cls._synchronized(client, url, sync_interval_s, options, wait, timeout_s, progress)
+            return cls._create_sync(client, url, sync_interval_s, options, wait, timeout_s, progress)
         import_id = client.imports.create_from_url(url, options)
-        made = cls._finish_import(client, import_id, wait, timeout_s, progress)
-        if isinstance(made, ImportJob) or new is None or new == made.name:
-            return made
+        result = cls._finish_import(client, import_id, wait, timeout_s, progress)
+        if isinstance(result, ImportJob) or new_name is None or new_name == result.name:
+            return result
         try:
-            return cls(rename_table(made.name, new, client.credentials), client.credentials)
+            return cls(rename_table(result.name, new_name, client.credentials), client.credentials)
         except CartoError as error:
-            error.add_note(f"The file was imported, as {made.name!r}.")
+            error.add_note(f"The file was imported as {result.name!r}, but not renamed to {new_name!r}.")
             raise
 
     @overload
@@ -336,13 +347,18 @@ wait, timeout_s, progress
         credentials: Credentials | None = None,
         *,
         wait: Literal[True] = True,
-        **options: Unpack[Options],
+        **options: Unpack[ImportKeywords],
     ) -> Self: ...
 
     @overload
     @classmethod
     def from_query(
-        cls, query: str, credentials: Credentials | None = None, *, wait: Literal[False], **options: Unpack[Options]
+        cls,
+        query: str,
+        credentials: Credentials | None = None,
+        *,
+        wait: Literal[False],
+        **options: Unpack[ImportKeywords],
     ) -> ImportJob[Self]: ...
 
     @classmethod
@@ -362,7 +378,7 @@ wait, timeout_s, progress
         timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Self | ImportJob[Self]:
-        """Make a dataset of the rows of a query; they do not pass through this machine.
+        """Create a dataset from the rows of a query, on the server; no rows are downloaded.
 
         Parameters
         ----------
@@ -370,7 +386,7 @@ wait, timeout_s, progress
         credentials : Credentials, optional
         name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
 wait, timeout_s, progress
-            See ``help(Dataset)``. Without ``name`` it is "query".
+            See ``help(Dataset)``. The default ``name`` is "query".
 
         Returns
         -------
@@ -386,7 +402,7 @@ wait, timeout_s, progress
         )
         statement = query.strip().rstrip(";")
         if not statement:
-            raise ValueError("the query is empty")
+            raise ValueError(f"query must not be empty, got {query!r}")
         client = Client(credentials, progress=progress)
         import_id = client.imports.create_from_query(statement, name or "query", options)
         return cls._finish_import(client, import_id, wait, timeout_s, progress)
@@ -399,13 +415,18 @@ wait, timeout_s, progress
         credentials: Credentials | None = None,
         *,
         wait: Literal[True] = True,
-        **options: Unpack[Options],
+        **options: Unpack[ImportKeywords],
     ) -> Self: ...
 
     @overload
     @classmethod
     def from_table(
-        cls, table: str, credentials: Credentials | None = None, *, wait: Literal[False], **options: Unpack[Options]
+        cls,
+        table: str,
+        credentials: Credentials | None = None,
+        *,
+        wait: Literal[False],
+        **options: Unpack[ImportKeywords],
     ) -> ImportJob[Self]: ...
 
     @classmethod
@@ -425,7 +446,7 @@ wait, timeout_s, progress
         timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Self | ImportJob[Self]:
-        """Copy a dataset of the account; the rows do not pass through this machine.
+        """Copy a dataset of the account, on the server; no rows are downloaded.
 
         Parameters
         ----------
@@ -433,7 +454,7 @@ wait, timeout_s, progress
         credentials : Credentials, optional
         name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
 wait, timeout_s, progress
-            See ``help(Dataset)``. Without ``name`` it is that of the table with ``_copy``.
+            See ``help(Dataset)``. The default ``name`` is the name of the table followed by ``_copy``.
 
         Returns
         -------
@@ -442,7 +463,7 @@ wait, timeout_s, progress
         Raises
         ------
         TableNotFoundError
-            If there is no such table.
+            If the table does not exist.
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
         """
@@ -463,7 +484,7 @@ wait, timeout_s, progress
         *,
         sync_interval_s: int | None = None,
         wait: Literal[True] = True,
-        **options: Unpack[Options],
+        **options: Unpack[ImportKeywords],
     ) -> Self: ...
 
     @overload
@@ -475,7 +496,7 @@ wait, timeout_s, progress
         *,
         sync_interval_s: int | None = None,
         wait: Literal[False],
-        **options: Unpack[Options],
+        **options: Unpack[ImportKeywords],
     ) -> ImportJob[Self]: ...
 
     @classmethod
@@ -496,18 +517,18 @@ wait, timeout_s, progress
         timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Self | ImportJob[Self]:
-        """Let the server fetch a table or the rows of a query of another database, once or again and again.
+        """Import a table or the rows of a query from another database, once or periodically.
 
         Parameters
         ----------
         connector : mapping
             ``provider`` ("postgres", "mysql", "sqlserver", "hive" ...), ``connection`` (a mapping with ``server``,
-            ``port``, ``database``, ``username``, ``password`` ...), and ``schema`` with ``table``, or ``sql_query``
-            with ``import_as``. It may be wrapped in a member ``connector``, with ``interval`` and others beside it. The
-            password is in no repr and no log.
+            ``port``, ``database``, ``username``, ``password`` ...), and either ``schema`` and ``table``, or
+            ``sql_query`` and ``import_as``. Also accepted as the body of a request of the Import API: nested in a
+            member ``connector``, next to ``interval`` and other members. No repr or log contains the password.
         credentials : Credentials, optional
         sync_interval_s : int, optional
-            Fetch it again at this interval, in seconds, at least 900; as in ``from_url``.
+            Import it again at this interval, in seconds, at least 900; as in ``from_url``.
         name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
 wait, timeout_s, progress
             See ``help(Dataset)``.
@@ -519,21 +540,21 @@ wait, timeout_s, progress
         Raises
         ------
         ValueError
-            If the interval is shorter than 900 seconds, or the keywords do not go together.
+            If the interval is shorter than 900 seconds, or the keywords cannot be combined.
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
         """
         options = ImportOptions(
             privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
         )
-        source = _checked(connector, name)
+        source = _unwrap_connector(connector, name)
         interval_s = source.pop("interval", None) if sync_interval_s is None else sync_interval_s
         if interval_s is not None:
             _check_sync(interval_s, None, options, wait)
         client = Client(credentials, progress=progress)
-        with without_passwords(source):
+        with redact_secrets(source):
             if interval_s is not None:
-                return cls._synchronized(client, source, interval_s, options, wait, timeout_s, progress)
+                return cls._create_sync(client, source, interval_s, options, wait, timeout_s, progress)
             import_id = client.imports.create_from_connector(source, options)
             return cls._finish_import(client, import_id, wait, timeout_s, progress)
 
@@ -547,7 +568,7 @@ wait, timeout_s, progress
         dtype_backend: Backend | None = None,
         progress: bool | None = None,
     ) -> pd.DataFrame:
-        """Read the rows; parameters, result and errors are those of ``read_carto``."""
+        """Read the rows. Parameters, result and errors are those of ``read_carto``."""
         schema, table = self._schema_and_table
         return read_carto(
             f"TABLE {qualify(schema, table)}" if is_query(self.name) or self.name != self.name.strip() else self.name,
@@ -561,12 +582,12 @@ wait, timeout_s, progress
         )
 
     def append(self, dataframe: pd.DataFrame | Iterable[pd.DataFrame], *, progress: bool | None = None) -> None:
-        """Add rows, all of them or none.
+        """Append rows to the table: all of them, or none if an error is raised.
 
         Parameters
         ----------
         dataframe : DataFrame, GeoDataFrame, or an iterable of them
-            Its columns are columns of the table; others of the table get their defaults.
+            Each of its columns must exist in the table. Other columns of the table get their default values.
         progress : bool, optional
             As in ``to_carto``.
 
@@ -577,21 +598,23 @@ wait, timeout_s, progress
         ConversionError
             If a column does not fit the table.
         ValueError
-            If the name of the table has to be quoted in SQL.
+            If the table name is not normalized, as ``to_carto`` requires.
         """
         client = Client(self.credentials)
         table = self._own_table(client)
         if normalize(table) != table:
-            raise ValueError(f"to_carto writes to normalized names, {normalize(table)!r}: rename {table!r} first")
+            raise ValueError(
+                f"cannot append to {table!r}: its name is not normalized; rename it to {normalize(table)!r} first"
+            )
         to_carto(dataframe, table, client.credentials, if_exists="append", progress=progress)
 
     def columns(self) -> dict[str, str]:
-        """Give the columns and their types.
+        """Return the columns and their types.
 
         Returns
         -------
         dict of str to str
-            Names of ``pg_type`` by name of the column, in order.
+            Column name to type name as in ``pg_type``, in the order of the table.
 
         Raises
         ------
@@ -600,7 +623,7 @@ wait, timeout_s, progress
         return {column.name: column.pgtype for column in self._columns(Client(self.credentials).sql)}
 
     def rename(self, new_name: str) -> Dataset:
-        """Rename the table; this object goes on meaning the old name.
+        """Rename the table. This object keeps the old name; use the one that is returned.
 
         Returns
         -------
@@ -612,8 +635,8 @@ wait, timeout_s, progress
         TableNotFoundError, TableExistsError
         """
         client = Client(self.credentials)
-        new = rename_table(self._own_table(client), new_name, client.credentials)
-        return Dataset(new, client.credentials)
+        renamed = rename_table(self._own_table(client), new_name, client.credentials)
+        return Dataset(renamed, client.credentials)
 
     def delete(self, *, force: bool = False) -> None:
         """Delete the table.
@@ -621,15 +644,15 @@ wait, timeout_s, progress
         Parameters
         ----------
         force : bool, default False
-            Delete it even if maps show it; they lose their data. Without it the master key is needed, for no other
-            key is shown the maps.
+            Delete the table even if maps use it; those maps lose their data. False requires the master key, because
+            the maps are not visible to other keys.
 
         Raises
         ------
         TableNotFoundError
-            If there is none.
+            If the table does not exist.
         CartoError
-            If maps depend on it; nothing is deleted then.
+            If maps depend on it; nothing is deleted.
         SQLError
             If a view depends on it.
         """
@@ -649,95 +672,95 @@ wait, timeout_s, progress
         bbox: tuple[float, float, float, float] | None = None,
         basemap: TileProvider | None = None,
     ) -> AnonymousMap:
-        """Make a map of the table, which shows itself in a notebook.
+        """Create an anonymous map of the table, which a notebook displays.
 
         Parameters
         ----------
         cartocss, color_by, size_by
-            How to draw it, as in ``Layer``.
+            Style, as in ``Layer``.
         interactivity : sequence of str, optional
-            Columns that a click on the map shows, found by the ``cartodb_id`` of the row. None: all but the geometries,
-            or none if the table has no ``cartodb_id``.
+            Columns shown in the popup of a clicked feature. Requires the column ``cartodb_id``. None: all columns
+            except geometry, geography and raster, or none if the table has no ``cartodb_id``.
         bbox, basemap
-            What it shows first, and what below it, as in ``AnonymousMap``.
+            Initial extent and background, as in ``AnonymousMap``.
 
         Raises
         ------
         TableNotFoundError
-            If there is no such table.
+            If the table does not exist.
         """
         client = Client(self.credentials)
         columns = self._columns(client.sql)
         if interactivity is None:
-            names = [one.name for one in columns if one.pgtype not in _PLACES]
+            names = [column.name for column in columns if column.pgtype not in _SPATIAL_TYPES]
             interactivity = [name for name in names if name != "cartodb_id"] if "cartodb_id" in names else ()
         layer = Layer(self, cartocss, color_by=color_by, size_by=size_by, interactivity=interactivity)
         return AnonymousMap(layer, client.credentials, bbox=bbox, basemap=basemap)
 
     @property
     def sync(self) -> Sync | None:
-        """The synchronization that fills it, None if there is none."""
+        """Synchronization of the table, or None."""
         client = Client(self.credentials)
         schema, table = self._schema_and_table
         if schema is not None and schema != client.sql.schema():
-            return None  # those of others are not shown
-        for found in client.syncs.list():
-            if found.name == table:
-                return Sync.of_synchronization(found, client.credentials)
+            return None  # the API lists only the synchronizations of the account itself
+        for record in client.syncs.list():
+            if record.name == table:
+                return Sync.from_synchronization(record, client.credentials)
         return None
 
     def to_file(self, path: str | os.PathLike[str], format: Format | None = None) -> Path:
-        """Write the table to a file, which appears when it is complete.
+        """Export the table to a file, which is created only when it is complete.
 
-        The server makes it, within its time limit for queries. ``read().to_file`` has no such limit.
+        The server generates the file, within its time limit for queries. ``read().to_file`` has no such limit.
 
         Parameters
         ----------
         path : path
         format : {"csv", "geojson", "gpkg", "shp", "kml", "svg", "spatialite"}, optional
-            None: by the ending of the path; .zip is a shapefile, .sqlite spatialite. A shapefile is several files, and
-            so always a zip.
+            None: derived from the file extension, where .zip is a shapefile and .sqlite is spatialite. A shapefile
+            consists of several files and is always zipped.
 
         Returns
         -------
         Path
-            The file.
+            Path of the file.
 
         Raises
         ------
         TableNotFoundError
-            If there is no such table.
+            If the table does not exist.
         ValueError
-            If the ending says no format.
+            If the format is unknown, or cannot be derived from the file extension.
         """
         target = Path(path)
         chosen = format or _FORMATS.get(target.suffix.lower())
         if chosen is None or chosen not in _FORMATS.values():
             known = sorted(set(_FORMATS.values()))
             raise ValueError(
-                f"no format for {target.name!r}: give format= as one of {known}, not {format!r}"
-                + (" (a shapefile is a .zip)" if target.suffix.lower() == ".shp" else "")
+                f"unknown format of {target.name!r} (format={format!r}): pass format= as one of {known}"
+                + ("; a shapefile is exported as .zip" if target.suffix.lower() == ".shp" else "")
             )
         sql = Client(self.credentials).sql
         schema, table = self._schema_and_table
         names = [column.name for column in self._columns(sql) if column.name != WEB_MERCATOR]
         query = f"SELECT {', '.join(map(quote, names))} FROM {qualify(schema, table)}"
-        sql.send_to_file(query, target, format=chosen, dp=_ALL_DIGITS, filename=table)
+        sql.send_to_file(query, target, format=chosen, dp=_COORDINATE_DECIMALS, filename=table)
         return target
 
     def info(self) -> Visualization:
-        """Ask what CARTO's catalog says of it: size, description, tags, who may see it, which maps show it.
+        """Return the catalog entry: size, description, tags, privacy, permissions, and the maps that use the dataset.
 
         Raises
         ------
         TableNotFoundError
-            If there is no such table.
+            If the table does not exist.
         PermissionDenied
-            If it is private and the key is not the master key.
+            If the dataset is private and the key is not the master key.
         """
         client = Client(self.credentials)
         client.sql.require_table(*self._schema_and_table)
-        return Visualization.of_entry(client.visualizations.get(self.name), client.credentials)
+        return Visualization.from_entry(client.visualizations.get(self.name), client.credentials)
 
     def update(
         self,
@@ -750,20 +773,20 @@ wait, timeout_s, progress
         source: str | None = None,
         locked: bool | None = None,
     ) -> Visualization:
-        """Change what the catalog says of it; what is not given stays.
+        """Update the catalog entry. Arguments that are None leave their value unchanged.
 
         Parameters
         ----------
         title, description, attributions, license, source : str, optional
-            "" empties them.
+            An empty string removes the value.
         tags : sequence of str, optional
         locked : bool, optional
-            Protect it against changes on its page.
+            Protect the dataset against changes in the dashboard.
 
         Returns
         -------
         Visualization
-            As ``info`` gives it.
+            The updated entry, as returned by ``info``.
         """
         return self.info().update(
             title=title,
@@ -777,7 +800,7 @@ wait, timeout_s, progress
 
     @property
     def privacy(self) -> Privacy:
-        """Who may see the table: "public", "private" or "link"; can be set, with the master key."""
+        """Privacy of the table: "public", "private" or "link". Can be set with the master key."""
         return cast(Privacy, self.info().privacy)
 
     @privacy.setter
@@ -789,28 +812,28 @@ wait, timeout_s, progress
 
     @property
     def permissions(self) -> tuple[Permission, ...]:
-        """Who may see or change it beside its owner."""
+        """Permissions of users and organizations other than the owner."""
         return self.info().permissions
 
     def share(self, user_or_org: str, access: Access | None = "r") -> tuple[Permission, ...]:
-        """Let a user of the organization, or all of it, read the dataset, or change it, too.
+        """Grant a user of the organization, or the whole organization, access to the dataset.
 
         Parameters
         ----------
         user_or_org : str
             Name of a user, or of the organization.
         access : {"r", "rw"} or None
-            "r" to read, "rw" also to write; None takes it back.
+            "r": read; "rw": read and write; None: revoke.
 
         Returns
         -------
         tuple of Permission
-            Who may see or change it now.
+            All permissions after the change.
 
         Raises
         ------
         CartoError
-            If the account is in no organization, or there is no such user in it.
+            If the account does not belong to an organization, or the organization has no such user.
         """
         if access is not None and access not in get_args(Access):
             raise ValueError(f"access must be one of {get_args(Access)} or None, not {access!r}")
@@ -820,7 +843,7 @@ wait, timeout_s, progress
         return self.permissions
 
     @classmethod
-    def _synchronized(
+    def _create_sync(
         cls,
         client: Client,
         source: str | Mapping[str, Any],
@@ -830,94 +853,101 @@ wait, timeout_s, progress
         timeout_s: float | None,
         progress: bool | None,
     ) -> Self | ImportJob[Self]:
-        """Begin a synchronization; if its first import fails, there is to be none."""
+        """Create a synchronization; delete it if its first import fails."""
         if options.privacy is not None:
             client.visualizations.require_settable()
         sync, import_id = client.syncs.create(source, interval_s, replace(options, privacy=None))
         try:
-            made = cls._finish_import(client, import_id, wait, timeout_s, progress)
+            result = cls._finish_import(client, import_id, wait, timeout_s, progress)
         except ImportFailed:
             client.syncs.delete(sync.id)
             raise
-        if not isinstance(made, ImportJob) and options.privacy is not None:
-            set_privacy(client, made.name, options.privacy)
-        return made
+        if not isinstance(result, ImportJob) and options.privacy is not None:
+            set_privacy(client, result.name, options.privacy)
+        return result
 
     @classmethod
     def _finish_import(
         cls, client: Client, import_id: str, wait: bool, timeout_s: float | None, progress: bool | None
     ) -> Self | ImportJob[Self]:
-        """Wait for the dataset of an import, or give the job."""
+        """Wait for an import and return its dataset; with ``wait=False`` return the job."""
         if not wait:
-            return ImportJob.of_import(client.imports.read(import_id), client.credentials, cls)
+            return ImportJob.from_import(client.imports.read(import_id), client.credentials, cls)
         job = client.imports.wait(import_id, timeout_s=timeout_s, progress=progress)
         if job.table_name is None:
             raise ImportFailed(
-                f"{job.display_name}: {title(job.error_code)} (code {job.error_code}), and the server does not say "
-                "which tables those are: use Dataset(name)",
+                f"{job.display_name}: {title(job.error_code)} (code {job.error_code}); the response contains no table "
+                "name: open the table with Dataset(name)",
                 code=job.error_code,
                 title=title(job.error_code),
             )
         return cls(job.table_name, client.credentials)
 
     def _columns(self, sql: SQL) -> list[SourceColumn]:
-        """Ask for the columns; TableNotFoundError if there is no such table."""
+        """Request the columns; raise TableNotFoundError if the table does not exist."""
         sql.require_table(*self._schema_and_table)
         return sql.columns(qualify(*self._schema_and_table))
 
     def _own_table(self, client: Client) -> str:
-        """Return the name of the table if it is there, and in the schema of the account."""
+        """Return the name of the table; raise TableNotFoundError unless it is in the schema of the account."""
         schema, table = self._schema_and_table
         client.sql.require_table(schema, table)
         if schema is not None and schema != client.sql.schema():
-            raise TableNotFoundError(f"{self.name!r} is not in the schema of this account, and can only be read")
+            raise TableNotFoundError(
+                f"cannot change {self.name!r}: it belongs to another account; use the credentials of its owner"
+            )
         return table
 
     @property
     def _schema_and_table(self) -> tuple[str | None, str]:
-        """The schema, None for that of the account, and the table."""
+        """Schema (None: the schema of the account) and name of the table."""
         return split_schema(self.name)
 
     def _repr_html_(self) -> str:
-        """Show what the catalog says, if there is an answer."""
+        """Return the catalog entry as HTML, or the repr if it cannot be requested."""
         try:
             client = Client(self.credentials)
-            with suppressed():
+            with suppress_warnings():
                 entry = client.visualizations.find(self.name)
         except CartoError:
             entry = None
         if entry is None:
             return f"<code>{escape(repr(self))}</code>"
-        return Visualization.of_entry(entry, client.credentials)._repr_html_()
+        return Visualization.from_entry(entry, client.credentials)._repr_html_()
 
 
 def _check_sync(interval_s: int, name: str | None, options: ImportOptions, wait: bool) -> None:
-    """Refuse what the API of synchronizations does not take."""
-    checked_interval(interval_s)
+    """Raise ValueError for options that the API of synchronizations does not support."""
+    check_interval(interval_s)
     if name is not None or options.collision_strategy is not None:
-        raise ValueError("a synchronization takes neither name nor collision_strategy")
+        raise ValueError(
+            f"name={name!r} and collision_strategy={options.collision_strategy!r} cannot be combined with a sync "
+            "interval: omit them"
+        )
     if options.privacy is not None and not wait:
-        raise ValueError("privacy= of a synchronization takes wait=True: it is set after the first import")
+        raise ValueError(
+            f"privacy={options.privacy!r} of a synchronization is set after the first import: pass wait=True"
+        )
 
 
-def _checked(connector: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    """Unwrap a connector; refuse one that says neither what nor where."""
-    found: dict[str, Any] = wrap_connector(connector)["connector"]
-    if not found.get("provider") or not isinstance(found.get("connection"), Mapping):
-        raise ValueError("a connector needs a provider, and a connection that is a mapping")
-    return found if name is None else {**found, "import_as": name}
+def _unwrap_connector(connector: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """Return a connector without its wrapping member; raise ValueError if it has no provider or connection."""
+    unwrapped: dict[str, Any] = wrap_connector(connector)["connector"]
+    if not unwrapped.get("provider") or not isinstance(unwrapped.get("connection"), Mapping):
+        raise ValueError("connector has no provider, or its connection is not a mapping: pass both")
+    return unwrapped if name is None else {**unwrapped, "import_as": name}
 
 
 def _require_no_maps(client: Client, name: str) -> None:
-    """Raise if maps show a dataset, or if that cannot be known."""
+    """Raise if maps use a dataset, or if the key does not permit to find out."""
     entry: Entry | None = client.visualizations.find(name)
     if entry is None or entry.dependent_count is None:
         try:
-            client.visualizations.require_master(f"asking which maps show {name!r}")
+            client.visualizations.require_master(f"checking which maps use {name!r}")
         except PermissionDenied as error:
-            error.hint = "delete(force=True) does not ask"
+            error.hint = "delete(force=True) skips this check"
             raise
-        return  # not in the catalog yet, so on no map
+        return  # not yet in the catalog, so no map uses it
     if entry.dependent_count:
         maps = ", ".join(entry.dependents)
         raise CartoError(f"{entry.dependent_count} maps show {name!r} ({maps}): delete them first, or pass force=True")

@@ -1,36 +1,36 @@
-"""Every exception and warning of the package, and the table that gives an answer its class.
+"""Exceptions and warnings of the package, and the mapping of error responses to exceptions.
 
-The tree, ``*`` marks the classes that an answer of the server becomes::
+The class tree; ``*`` marks the classes that error responses are mapped to::
 
     Exception
     └── CartoError
         ├── CredentialsError      (also ValueError)       no usable credentials
-        ├── TableExistsError      (also ValueError)       if_exists="fail" and it does
+        ├── TableExistsError      (also ValueError)       if_exists="fail" and the table exists
         ├── TableNotFoundError    (also LookupError)      no such table
-        ├── TableChangedError                             somebody else changed the table meanwhile
-        ├── PrivacyNotSet                                 ... but the rows were written
-        ├── ConversionError       (also ValueError)       a value or type has no counterpart
-        ├── ConnectionFailed *    (also ConnectionError)  no answer, not all of it, or not one of the API
-        │   └── PublishUnknown                            ... when a write was published: it says how to find out
-        ├── ImportFailed                                  an import job ended in failure
+        ├── TableChangedError                             another client changed the table at the same time
+        ├── PrivacyNotSet                                 the rows were written, but the privacy was not set
+        ├── ConversionError       (also ValueError)       a value or type cannot be converted
+        ├── ConnectionFailed *    (also ConnectionError)  no response, an incomplete one, or not from the API
+        │   └── PublishUnknown                            unknown whether a transaction was committed
+        ├── ImportFailed                                  an import job failed
         ├── JobError                                      a remote job did not succeed
-        │   └── JobTimeout        (also TimeoutError)     it was not waited for any longer
-        └── APIError *                                    the server refused
-            ├── SQLError *              400, or an error inside an answer with status 200
+        │   └── JobTimeout        (also TimeoutError)     a remote job did not finish in time
+        └── APIError *                                    the server rejected a request
+            ├── SQLError *              400, or an error in the body of a response with status 200
             ├── AuthenticationError *   401
             ├── PermissionDenied *      403
             ├── NotFound *              404
             ├── RateLimited *           429
-            ├── QueryTimeout *          429 with detail "datasource" or "render", or its message without a detail
+            ├── QueryTimeout *          429 with detail "datasource" or "render", or a known timeout message
             └── ServerError *           5xx
 
     UserWarning
     └── CartoWarning
-        ├── ConversionWarning           a value could not be kept exactly
-        ├── InsecureConnectionWarning   verify=False: a TLS certificate is not verified
-        └── NonPublicAPIWarning         an API that CARTO does not document; once for each
+        ├── ConversionWarning           a value was converted with loss
+        ├── InsecureConnectionWarning   verify=False: the TLS certificate is not verified
+        └── NonPublicAPIWarning         an API that CARTO does not document is used; once per API
 
-All of them can be pickled, and none holds an API key.
+All exceptions can be pickled, and none contains an API key.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ __all__ = [
 
 
 def _restore(cls: type[CartoError], args: tuple[Any, ...], state: dict[str, Any]) -> CartoError:
-    """Rebuild a pickled exception without calling ``__init__``, whose keywords are in `state`."""
+    """Unpickle an exception without calling ``__init__``, because its keywords are attributes in `state`."""
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(state)
@@ -78,14 +78,14 @@ def _restore(cls: type[CartoError], args: tuple[Any, ...], state: dict[str, Any]
 
 
 class CartoError(Exception):
-    """Anything that this package raises on its own account."""
+    """Base class of the exceptions of this package."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
 
 
 class CredentialsError(CartoError, ValueError):
-    """There are no credentials, or they are not usable as they are."""
+    """Credentials are missing or invalid."""
 
 
 class TableExistsError(CartoError, ValueError):
@@ -93,51 +93,51 @@ class TableExistsError(CartoError, ValueError):
 
 
 class TableNotFoundError(CartoError, LookupError):
-    """The table does not exist, or the key in use may not know of it."""
+    """The table does not exist, or is not visible to the API key in use."""
 
 
 class TableChangedError(CartoError):
-    """The table was changed while its parts were read one by one, or between the plan of a write and its end."""
+    """Another client changed the table while it was read in partitions, or while a write was running."""
 
 
 class PrivacyNotSet(CartoError):
-    """The rows were written, and the privacy of their table could not be set."""
+    """The rows were written, but the privacy of the table could not be set."""
 
 
 class ConversionError(CartoError, ValueError):
-    """A column or value cannot be turned into its counterpart; nothing was written."""
+    """A column or value cannot be converted; nothing was written."""
 
 
 class ConnectionFailed(CartoError, ConnectionError):
-    """There was no answer, it ended before it was complete, or it is not one of the API.
+    """There was no response, it was incomplete, or it did not come from the API.
 
     Attributes
     ----------
     nothing_done : bool
-        True if the server has certainly done nothing, so that any request may be sent again: there was no connection,
-        or the database took none. False if that is not known.
+        True if the server has certainly not executed the request, so that it is safe to send it again: the server
+        could not be reached, or could not connect to its database. False if that is unknown.
     """
 
     nothing_done: bool = False
 
 
 class PublishUnknown(ConnectionFailed):
-    """The answer of a transaction was lost, and the server does not say whether it happened."""
+    """The response to a transaction was lost, and it is unknown whether the transaction was committed."""
 
 
 class ImportFailed(CartoError):
-    """An import job ended in failure.
+    """An import job failed.
 
     Parameters
     ----------
     message : str
         What happened and what to do.
     code : int, optional
-        CARTO's error code, 2003 for a malformed CSV for example.
+        CARTO's error code, e.g. 2003 for a malformed CSV.
     title, what_about : str, optional
-        CARTO's own words about the code.
+        CARTO's title and explanation of the code.
     source : str, optional
-        Who can mend it: "user", "cartodb" or "external".
+        Who can fix the problem: "user", "cartodb" or "external".
     """
 
     def __init__(
@@ -157,14 +157,14 @@ class ImportFailed(CartoError):
 
 
 class JobError(CartoError):
-    """A remote job failed, was cancelled, or is in an unknown state.
+    """A remote job failed, was canceled, or is in an unknown state.
 
     Parameters
     ----------
     message : str
         What happened and what to do.
     job : dict, optional
-        The job as the server described it last.
+        The job as returned by the last request.
     """
 
     def __init__(self, message: str, *, job: dict[str, Any] | None = None) -> None:
@@ -173,34 +173,34 @@ class JobError(CartoError):
 
 
 class JobTimeout(JobError, TimeoutError):
-    """The job was not done in time; it may still be running on the server."""
+    """The job did not finish in time; it may still be running on the server."""
 
 
 class APIError(CartoError):
-    """The server refused a request.
+    """The server rejected a request.
 
     Parameters
     ----------
     message : str
         The server's message and what to do about it.
     status : int
-        HTTP status; 200 if the error came inside an answer that had begun well.
+        HTTP status; 200 if the error is in the body of a response that began as a success.
     method : str
         HTTP method.
     url : str
-        Address without user, key and query.
+        URL of the request. User, password, query and fragment are removed.
     detail : str, optional
-        PostgreSQL's detail, or the limit that was hit ("rate-limit", "datasource").
+        PostgreSQL's detail, or the limit that was exceeded ("rate-limit", "datasource").
     hint : str, optional
-        PostgreSQL's hint, or what else may help.
+        PostgreSQL's hint, or another way to solve the problem.
 
     Attributes
     ----------
     retry_after_s : float or None
-        Seconds after which the server will accept the next request, if it said so.
+        Time after which the server accepts the next request, in seconds, if the response contains it.
     contexts : tuple of dict
-        Of an error of the Maps API: for each cause its ``type``, ``message``, and the ``layer`` with its ``id`` and
-        ``index``, as far as the server tells.
+        Causes of an error of the Maps API: each with ``type``, ``message`` and ``layer`` (with ``id`` and ``index``),
+        as far as the response contains them.
     """
 
     retry_after_s: float | None = None
@@ -229,50 +229,50 @@ class APIError(CartoError):
 
 
 class SQLError(APIError):
-    """PostgreSQL, or the check of a parameter, refused the request."""
+    """PostgreSQL rejected the query, or the SQL API a parameter."""
 
 
 class AuthenticationError(APIError):
-    """The server does not know the API key."""
+    """The API key is invalid."""
 
 
 class PermissionDenied(APIError):
-    """The API key is known, but may not do this."""
+    """The API key is valid, but lacks a permission."""
 
 
 class NotFound(APIError):
-    """No such user, path, visualization or template."""
+    """The user, path, visualization or template does not exist."""
 
 
 class RateLimited(APIError):
-    """Too many requests of this kind in a short time, even after waiting."""
+    """Too many requests of this kind in a short time, even after retries."""
 
 
 class QueryTimeout(APIError):
-    """The query ran longer than the account allows; trying it again is no use."""
+    """The query ran longer than the account allows; a retry would fail as well."""
 
 
 class ServerError(APIError):
-    """The server, or a proxy before it, failed."""
+    """The server, or a proxy in front of it, failed."""
 
 
 class CartoWarning(UserWarning):
-    """Any warning of this package."""
+    """Base class of the warnings of this package."""
 
 
 class ConversionWarning(CartoWarning):
-    """A value could not be kept exactly."""
+    """A value was converted with loss."""
 
 
 class InsecureConnectionWarning(CartoWarning):
-    """``verify=False``: whoever is between this host and the server can read the key and change the data."""
+    """``verify=False``: an attacker on the network can read the key and change the data."""
 
 
 class NonPublicAPIWarning(CartoWarning):
-    """An API that CARTO does not document is in use; it may change without notice."""
+    """An API that CARTO does not document is used; it may change without notice."""
 
 
-# (status, detail) decides. 200 stands for an error in a body that began well.
+# Exception class by (status, detail). Status 200: an error in the body of a response that began as a success.
 _CLASSES: dict[tuple[int, str | None], type[APIError]] = {
     (200, None): SQLError,
     (200, "datasource"): QueryTimeout,
@@ -286,15 +286,15 @@ _CLASSES: dict[tuple[int, str | None], type[APIError]] = {
     (429, "render"): QueryTimeout,
 }
 
-# The only messages that decide: those of failures for which the server gives nothing else to go by.
-# After the first row the SQL API keeps of an error its message alone, so that the detail "datasource" is missing.
+# Only where status and detail are ambiguous is the class derived from the message. After the first row the SQL API
+# sends only the message of an error, without the detail "datasource".
 _TIMEOUT_MESSAGES = frozenset(
     {
         "You are over platform's limits: SQL query timeout error",
         "canceling statement due to statement timeout",
     }
 )
-# The SQL API answers with status 400 when it loses its database, in the words of node or of PostgreSQL.
+# When the SQL API loses its database connection, it responds with status 400 and a message of Node.js or PostgreSQL.
 _LOST_DATABASE = re.compile(
     r"(?:read|write) (?:ECONNRESET|EPIPE|ETIMEDOUT|ECONNABORTED)"
     r"|Connection terminated(?: unexpectedly| by user| due to connection timeout)?"
@@ -306,7 +306,7 @@ _LOST_DATABASE = re.compile(
     r"|SSL connection has been closed unexpectedly",
     re.DOTALL,
 )
-# As above, but said before the statement was given to the database: it has done nothing.
+# As above, for failures before the statement was sent to the database: nothing was executed.
 _NO_DATABASE = re.compile(
     r"connect (?:ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOENT|EAGAIN)(?: .*)?"
     r"|getaddrinfo (?:ENOTFOUND|EAI_AGAIN)(?: .*)?"
@@ -321,118 +321,118 @@ _NO_DATABASE = re.compile(
 
 _ADVICE: dict[type[APIError], str] = {
     AuthenticationError: "The server does not know this API key: check the api_key of Credentials.",
-    NotFound: "Check the username and base_url of Credentials, and the name that was asked for.",
+    NotFound: "Check the username and base_url of Credentials, and the requested name.",
     RateLimited: "Too many requests of this kind: wait, or send fewer and larger ones.",
     QueryTimeout: (
-        "Sending it again will not help: make the query smaller, or run it through the Batch API "
-        "(Client.batch), which has a longer limit."
+        "A retry will not help: split the query into smaller ones, or run it through the Batch API (Client.batch), "
+        "which has a longer time limit."
     ),
-    ServerError: "The server failed: try again later; if it persists, tell the server's operator.",
+    ServerError: "The server failed: try again later; if the error persists, contact the operator of the server.",
 }
 _DENIED = (
-    "The API key in use lacks a grant for this: pass Credentials with a key that has it. If it is the master key, this "
-    "belongs to another account or to the server."
+    "The API key in use lacks a grant for this: pass Credentials with a key that has it. If it is the master key, the "
+    "object belongs to another account or to the server."
 )
 _DENIED_PUBLIC = "The key in use is default_public: pass Credentials with an api_key that has grants."
-_NOT_THE_API = "the answer is not from the API ({what}): check base_url and username of Credentials"
+_NOT_THE_API = "the response is not from the API ({what}): check base_url and username of Credentials"
 
 
-_LONGEST_WAIT_S = 1e9  # some 30 years: a longer one means the same, and the clocks of some systems cannot hold it
+_MAX_RETRY_AFTER_S = 1e9  # about 30 years: larger values overflow the timers of some systems
 
 
 def bare_url(url: str) -> str:
-    """`url` without user, password, query and fragment, which may hold a key."""
+    """Remove user, password, query and fragment from a URL, because they may contain a key."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if host else parts.path
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the header Retry-After asks for; None if it is missing, a date, or garbage."""
+    """Return the seconds of a Retry-After header; None if it is missing, a date, or invalid."""
     value = next((v for name, v in headers.items() if name.lower() == "retry-after"), "").strip()
-    # A date is as good as missing: the two clocks may differ by more than the wait.
-    return min(float(value), _LONGEST_WAIT_S) if value.isascii() and value.isdigit() else None
+    # Dates are ignored: the clocks of server and client may differ by more than the wait.
+    return min(float(value), _MAX_RETRY_AFTER_S) if value.isascii() and value.isdigit() else None
 
 
 def decode_error(body: bytes) -> dict[str, Any] | None:
-    """Decode the error object of an answer; None if there is none in it."""
+    """Decode the error object in the body of a response; None if there is none."""
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):  # of an answer that is nested more deeply than any of the API's
+        payload = json.loads(body)
+    except (ValueError, RecursionError):  # RecursionError: nested more deeply than any response of the API
         return None
-    return answer if isinstance(answer, dict) and ("error" in answer or "errors" in answer) else None
+    return payload if isinstance(payload, dict) and ("error" in payload or "errors" in payload) else None
 
 
-def error_detail(answer: Mapping[str, Any]) -> str | None:
-    """Return what tells two errors of one status apart.
+def error_detail(payload: Mapping[str, Any]) -> str | None:
+    """Return the detail that distinguishes errors with the same status.
 
-    That is `detail`, or the subtype of a Maps API error; of a statement timeout after the first row, what `detail` is
-    before it.
+    This is the member `detail`, or the subtype of a Maps API error, or "datasource" for the message of a statement
+    timeout that has no detail because it occurred after the first row.
     """
-    detail = answer.get("detail")
-    if detail is None and _message(answer).partition(".")[0] in _TIMEOUT_MESSAGES:
+    detail = payload.get("detail")
+    if detail is None and _message(payload).partition(".")[0] in _TIMEOUT_MESSAGES:
         detail = "datasource"
     if detail is None:
-        contexts = answer.get("errors_with_context")
+        contexts = payload.get("errors_with_context")
         if isinstance(contexts, list) and contexts and isinstance(contexts[0], dict):
             detail = contexts[0].get("subtype")
-    return None if detail is None else _sentences(detail)
+    return None if detail is None else _join_messages(detail)
 
 
-def _contexts(answer: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
-    """Return the causes that an error of the Maps API tells."""
-    told = answer.get("errors_with_context") if answer else None
-    return tuple(dict(cause) for cause in told if isinstance(cause, Mapping)) if isinstance(told, list) else ()
+def _contexts(payload: Mapping[str, Any] | None) -> tuple[dict[str, Any], ...]:
+    """Return the causes in an error of the Maps API."""
+    causes = payload.get("errors_with_context") if payload else None
+    return tuple(dict(cause) for cause in causes if isinstance(cause, Mapping)) if isinstance(causes, list) else ()
 
 
-def _message(answer: Mapping[str, Any]) -> str:
-    """Return the only message of an error of the SQL API, else nothing."""
-    told = answer.get("error")
-    if isinstance(told, list) and len(told) == 1:
-        (told,) = told
-    return told if isinstance(told, str) else ""
+def _message(payload: Mapping[str, Any]) -> str:
+    """Return the message of an error of the SQL API, or "" unless there is exactly one."""
+    message = payload.get("error")
+    if isinstance(message, list) and len(message) == 1:
+        (message,) = message
+    return message if isinstance(message, str) else ""
 
 
-def _lost_database(method: str, url: str, status: int, answer: Mapping[str, Any]) -> ConnectionFailed | None:
-    """Return the error for a server that has lost its database; None for any other."""
-    message = _message(answer)
+def _lost_database(method: str, url: str, status: int, payload: Mapping[str, Any]) -> ConnectionFailed | None:
+    """Return ConnectionFailed if the server lost its database connection, None for other errors."""
+    message = _message(payload)
     nothing_done = _NO_DATABASE.fullmatch(message) is not None
     if not nothing_done and _LOST_DATABASE.fullmatch(message) is None:
         return None
     failed = ConnectionFailed(
         f"the server has no connection to its database: {message} (HTTP {status}, {method} {bare_url(url)})"
     )
-    # Behind the first rows of an answer the statement was at work.
+    # Status 200: rows were sent before the error, so the statement was running.
     failed.nothing_done = nothing_done and status != 200
     return failed
 
 
-def _sentences(value: object, depth: int = 5) -> str:
-    """Join the messages of an error object, whatever shape it has, down to some depth."""
+def _join_messages(value: object, depth: int = 5) -> str:
+    """Join the messages of an error object of any shape, up to a nesting depth."""
     if depth == 0:
         return "..."
     if isinstance(value, Mapping):
-        return "; ".join(f"{name}: {_sentences(item, depth - 1)}" for name, item in value.items())
+        return "; ".join(f"{name}: {_join_messages(item, depth - 1)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
-        return "; ".join(_sentences(item, depth - 1) for item in value)
+        return "; ".join(_join_messages(item, depth - 1) for item in value)
     return str(value)
 
 
-def _unknown_body(status: int, body: bytes) -> str:
-    """Describe a body that is not an error object in one short sentence."""
+def _describe_body(status: int, body: bytes) -> str:
+    """Describe a response body that is not an error object."""
     start = body[:200].decode("utf-8", errors="replace").strip()
     if start[:1] == "<":
         return _NOT_THE_API.format(what="an HTML page")
     if not start:
-        # The real server answers so when URL and headers together exceed 8 KB.
-        return "URL and headers are too long" if status in (414, 431) else "the answer is empty"
-    return _NOT_THE_API.format(what=f"it begins {start[:60]!r}")
+        # CARTO sends these statuses with an empty body if URL and headers together exceed 8 KB.
+        return "URL and headers are too long" if status in (414, 431) else "the response is empty"
+    return _NOT_THE_API.format(what=f"it begins with {start[:60]!r}")
 
 
 def error_class(status: int, detail: str | None) -> type[APIError]:
-    """Return the class for a status and detail."""
-    known = _CLASSES.get((status, detail)) or _CLASSES.get((status, None))
-    return known or (ServerError if status >= 500 else APIError)
+    """Return the exception class for a status and detail."""
+    cls = _CLASSES.get((status, detail)) or _CLASSES.get((status, None))
+    return cls or (ServerError if status >= 500 else APIError)
 
 
 def error_from_response(
@@ -444,43 +444,45 @@ def error_from_response(
     *,
     public_key: bool = False,
 ) -> APIError | ConnectionFailed:
-    """Make the exception for an answer that tells of an error.
+    """Compose the exception for an error response.
 
     Parameters
     ----------
     method, url : str
-        The request; user and query are taken off the URL.
+        Method and URL of the request; user and query are removed from the URL.
     status : int
-        HTTP status, 200 for an error object inside a good answer.
+        HTTP status; 200 for an error object in the body of a response that began as a success.
     headers : Mapping
-        Of the answer.
+        Headers of the response.
     body_bytes : bytes
-        Of the answer: an error object of any of CARTO's APIs, or anything else.
+        Body of the response: an error object of any of CARTO's APIs, or anything else.
     public_key : bool, default False
-        The request was sent with default_public, which a refusal then mentions.
+        Whether the request used default_public, which the message then mentions.
 
     Returns
     -------
     APIError or ConnectionFailed
-        Of the class that status and detail name; ConnectionFailed if the server has lost its database.
+        Class according to status and detail; ConnectionFailed if the server lost its database connection.
     """
-    answer = decode_error(body_bytes)
-    if answer and (lost := _lost_database(method, url, status, answer)):
+    payload = decode_error(body_bytes)
+    if payload and (lost := _lost_database(method, url, status, payload)):
         return lost
-    detail = error_detail(answer) if answer else None
-    hint = _sentences(answer["hint"]) if answer and answer.get("hint") is not None else None
+    detail = error_detail(payload) if payload else None
+    hint = _join_messages(payload["hint"]) if payload and payload.get("hint") is not None else None
     cls = error_class(status, detail)
-    said = _sentences(answer.get("error", answer.get("errors"))) if answer else _unknown_body(status, body_bytes)
-    lines = [f"{said or 'no message'} (HTTP {status}, {method} {bare_url(url)})"]
-    if detail is not None and answer and "context" not in answer and "detail" in answer:
+    message = (
+        _join_messages(payload.get("error", payload.get("errors"))) if payload else _describe_body(status, body_bytes)
+    )
+    lines = [f"{message or 'no message'} (HTTP {status}, {method} {bare_url(url)})"]
+    if detail is not None and payload and "context" not in payload and "detail" in payload:
         lines.append(f"Detail: {detail}")
     if public_key and cls in (PermissionDenied, AuthenticationError):
         lines.append(_DENIED_PUBLIC)
     elif cls is PermissionDenied:
         lines.append(_DENIED)
-    elif cls in _ADVICE and not (cls is NotFound and (answer is None or _contexts(answer))):
+    elif cls in _ADVICE and not (cls is NotFound and (payload is None or _contexts(payload))):
         lines.append(_ADVICE[cls])
     error = cls("\n".join(lines), status=status, method=method, url=url, detail=detail, hint=hint)
     error.retry_after_s = retry_after_s(headers)
-    error.contexts = _contexts(answer)
+    error.contexts = _contexts(payload)
     return error

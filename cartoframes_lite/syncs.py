@@ -1,4 +1,4 @@
-"""Sync: a table that the server fills again and again."""
+"""Sync: a table that the server refreshes periodically from its source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.json_fields import field_values
-from cartoframes_lite._client.syncs import SHORTEST_S, Synchronization
+from cartoframes_lite._client.syncs import MIN_INTERVAL_S, Synchronization
 from cartoframes_lite._codec.html import html_table
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import JobError
@@ -15,45 +15,45 @@ from cartoframes_lite.errors import JobError
 
 @dataclass(frozen=True, slots=True)
 class Sync(Synchronization):
-    """A synchronization, as the server described it.
+    """An immutable snapshot of a synchronization: a table that the server refreshes periodically.
 
-    Made by ``Dataset.sync`` and ``list_syncs``. It does not change; ``refresh`` gives a new one.
+    Returned by ``Dataset.sync`` and ``list_syncs``. ``refresh`` returns a new snapshot.
 
     Attributes
     ----------
     id : str
     name : str or None
-        The table; None until the first import has made it.
+        Name of the table; None until the first import has created it.
     state : str
         "created", "queued", "syncing", "success" or "failure".
     interval_s : int
-        Seconds from one run to the next.
+        Time between two runs, in seconds.
     url : str or None
-        None for a connector.
+        URL of the source; None for a connector.
     ran_at, run_at : datetime or None
-        When it ran last (at first: when it was created), and when it will run next. With time zone.
+        Time of the last run (before the first run: of creation) and of the next run, with time zone.
     retried_times : int
-        How often it has failed since it last succeeded.
+        Number of failures since the last success.
     error : ImportFailed or None
-        Why the last run failed; the table has the data of the last good one.
+        Error of the last run, if it failed. The table keeps the data of the last successful run.
     """
 
     credentials: Credentials = field(kw_only=True, repr=False, compare=False)
 
     @classmethod
-    def of_synchronization(cls, found: Synchronization, credentials: Credentials) -> Sync:
-        """Add the account to what the server said."""
-        return cls(**field_values(found), credentials=credentials)
+    def from_synchronization(cls, record: Synchronization, credentials: Credentials) -> Sync:
+        """Add credentials to the record of a synchronization."""
+        return cls(**field_values(record), credentials=credentials)
 
     def refresh(self) -> Sync:
-        """Ask the server again.
+        """Request the current state; return it as a new object.
 
         Raises
         ------
         NotFound
-            If it was stopped.
+            If the synchronization was stopped.
         """
-        return self.of_synchronization(Client(self.credentials).syncs.read(self.id), self.credentials)
+        return self.from_synchronization(Client(self.credentials).syncs.read(self.id), self.credentials)
 
     def update(self, *, interval_s: int) -> Sync:
         """Change the interval.
@@ -61,61 +61,61 @@ class Sync(Synchronization):
         Parameters
         ----------
         interval_s : int
-            At least 900 seconds.
+            In seconds, at least 900.
 
         Returns
         -------
         Sync
-            As it is now.
+            The updated state.
 
         Raises
         ------
         ValueError
-            If the interval is too short.
+            If the interval is shorter than 900 seconds.
         """
         changed = Client(self.credentials).syncs.update(self.id, interval_s=interval_s)
-        return self.of_synchronization(changed, self.credentials)
+        return self.from_synchronization(changed, self.credentials)
 
     def force(self) -> Sync:
-        """Let it run now; it does so on the server, ``refresh`` tells when it is done.
+        """Start a run now, without waiting for it; ``refresh`` returns its state.
 
         Returns
         -------
         Sync
-            As it is now.
+            The state after the request.
 
         Raises
         ------
         JobError
-            If the server refuses, as it does while it runs and for 900 seconds after a run; the message says when
-            it will be allowed.
+            If the server rejects the request: during a run and for 900 seconds after one. The message contains the
+            time from which a run is allowed.
         """
         if not Client(self.credentials).syncs.force(self.id):
-            raise JobError(f"{self.name or self.id} cannot be synchronized now: {self.refresh()._refusal()}")
+            raise JobError(f"{self.name or self.id} cannot be synchronized now: {self.refresh()._rejection_reason()}")
         return self.refresh()
 
     def stop(self) -> None:
-        """End the synchronization; the table stays as it is."""
+        """Delete the synchronization; the table and its rows are kept."""
         Client(self.credentials).syncs.delete(self.id)
 
-    def _refusal(self) -> str:
-        """Say why it cannot be forced, and when that will be over."""
+    def _rejection_reason(self) -> str:
+        """Describe why a run cannot be forced now, and when it can."""
         if self.state in ("created", "queued", "syncing"):
             return f"it is {self.state}, wait for that run"
         if self.ran_at is None:
-            return "the server does not say why"
-        allowed = self.ran_at + timedelta(seconds=SHORTEST_S)
-        left = (allowed - datetime.now(UTC)).total_seconds()
-        when = f"from {allowed:%Y-%m-%d %H:%M:%S %Z} on, in {left:.0f} s" if left > 0 else "in a moment"
-        return f"it ran less than {SHORTEST_S // 60} minutes ago; it will be allowed {when}"
+            return "the response contains no reason"
+        allowed_at = self.ran_at + timedelta(seconds=MIN_INTERVAL_S)
+        remaining_s = (allowed_at - datetime.now(UTC)).total_seconds()
+        when = f"from {allowed_at:%Y-%m-%d %H:%M:%S %Z} on, in {remaining_s:.0f} s" if remaining_s > 0 else "shortly"
+        return f"it ran less than {MIN_INTERVAL_S // 60} minutes ago; it will be allowed {when}"
 
     def _repr_html_(self) -> str:
         rows = {
             "state": self.state,
             "every": timedelta(seconds=self.interval_s),
             "from": self.url or "a connector",
-            "ran": self.ran_at,
-            "runs next": self.run_at,
+            "last run": self.ran_at,
+            "next run": self.run_at,
             "error": self.error,
         }
         return html_table(f"Synchronization of {self.name or self.id}", rows)

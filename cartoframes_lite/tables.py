@@ -29,8 +29,8 @@ from cartoframes_lite.write.target import Destination, drop_staging_tables, requ
 
 IfExists = Literal["fail", "replace"]
 
-_NAMES = 5  # as often another table may take the name that a complete one is to have
-_SHAPES = {"POINT": "point", "LINESTRING": "line", "POLYGON": "polygon"}
+_PUBLISH_ATTEMPTS = 5  # repeated when another client creates a table of the same name at the same time
+_GEOM_TYPES = {"POINT": "point", "LINESTRING": "line", "POLYGON": "polygon"}
 
 
 def list_tables(credentials: Credentials | None = None) -> list[str]:
@@ -43,7 +43,7 @@ def list_tables(credentials: Credentials | None = None) -> list[str]:
     Returns
     -------
     list of str
-        In alphabetical order; without those that a write is filling just now.
+        In alphabetical order, without staging tables of running writes.
 
     Examples
     --------
@@ -55,12 +55,12 @@ def list_tables(credentials: Credentials | None = None) -> list[str]:
 
 
 def has_table(table_name: str, credentials: Credentials | None = None, *, schema: str | None = None) -> bool:
-    """Say whether there is a table or view of this name.
+    """Return whether a table or view of this name exists.
 
     Parameters
     ----------
     table_name : str
-        As it is in the account, e.g. as ``to_carto`` returned it.
+        Normalized name, e.g. as returned by ``to_carto``.
     credentials : Credentials, optional
     schema : str, optional
         None: the schema of the account.
@@ -77,19 +77,19 @@ def has_table(table_name: str, credentials: Credentials | None = None, *, schema
 def delete_table(table_name: str, credentials: Credentials | None = None) -> bool:
     """Delete a table.
 
-    The very table that has the name now is deleted, however often the request arrives; not one that is made later.
+    A retried request deletes only the table that has the name at the time of the call, never one created later.
 
     Returns
     -------
     bool
-        False if there was none.
+        False if the table did not exist.
 
     Raises
     ------
     SQLError
-        If a view depends on it.
+        If a view depends on the table.
     ConnectionFailed
-        If the server cannot be reached; the table may still be deleted by a request that is on its way.
+        If the connection failed. The server may still execute a request that it has received.
 
     Examples
     --------
@@ -106,10 +106,13 @@ def delete_table(table_name: str, credentials: Credentials | None = None) -> boo
 
 
 def _change(client: Client, request: str, what: str, version: tables_sql.Version) -> None:
-    """Run a request that changes a table once, however often it is sent, and check that the answer is to that."""
+    """Run an idempotent statement that changes a table, and check that the response belongs to it."""
     row = client.sql.row(request, what)
     if row[what] != version.oid:
-        raise ConnectionFailed("the answer is that to another request: look whether the table was changed")
+        raise ConnectionFailed(
+            f"the response belongs to another request (table {row[what]!r} instead of {version.oid}), perhaps from the"
+            " cache of a proxy: check with list_tables() whether the change was made"
+        )
 
 
 def rename_table(
@@ -127,18 +130,18 @@ def rename_table(
         The new name is normalized.
     credentials : Credentials, optional
     if_exists : {"fail", "replace"}
-        What to do if there is a table of the new name. It is deleted in the same transaction.
+        What to do if a table of the new name exists. "replace" deletes it in the same transaction.
 
     Returns
     -------
     str
-        The new name.
+        The new, normalized name.
 
     Raises
     ------
     TableNotFoundError, TableExistsError
     PublishUnknown
-        If the connection broke, and the server does not say whether the table was renamed.
+        If the connection failed, and it is unknown whether the table was renamed.
 
     Examples
     --------
@@ -149,10 +152,12 @@ def rename_table(
     client = Client(credentials)
     check_new_name(new_table_name, if_exists)
     client.sql.require_table(None, table_name)
-    new = free_name(client, table_name, new_table_name, if_exists)
+    new = resolve_new_name(client, table_name, new_table_name, if_exists)
     schema, version = _find(client, table_name)
     if version is None:
-        raise TableNotFoundError(f"the table {table_name!r} was dropped just now")
+        raise TableNotFoundError(
+            f"another client dropped the table {table_name!r} during this call: check list_tables()"
+        )
     replaced = _find(client, new)[1] if if_exists == "replace" else None
     try:
         replaced_oid = None if replaced is None else replaced.oid
@@ -160,14 +165,14 @@ def rename_table(
     except (ConnectionFailed, ServerError) as error:
         if not _is_renamed(client, table_name, version.oid):
             raise PublishUnknown(
-                f"the connection broke while {table_name!r} was renamed to {new!r}, and a request may still be on its"
-                " way: look which of the two names there is"
+                f"the connection failed while {table_name!r} was renamed to {new!r}, and the server may still execute"
+                " the request: check with list_tables() which of the two names exists"
             ) from error
     return new
 
 
 def _is_renamed(client: Client, table: str, oid: int) -> bool:
-    """Ask whether a table has another name by now; False if the server does not answer either."""
+    """Return whether a table has another name now; False if the request fails."""
     try:
         row = client.sql.row(tables_sql.name_of(oid), "name")
     except CartoError:
@@ -183,7 +188,7 @@ def copy_table(
     if_exists: IfExists = "fail",
     cartodbfy: bool = True,
 ) -> str:
-    """Copy a table inside the account; the rows do not pass through this machine.
+    """Copy a table on the server; no rows are downloaded.
 
     Parameters
     ----------
@@ -191,13 +196,14 @@ def copy_table(
         The new name is normalized.
     credentials : Credentials, optional
     if_exists : {"fail", "replace"}
+        What to do if a table of the new name exists.
     cartodbfy : bool, default True
         Make the copy a CARTO table.
 
     Returns
     -------
     str
-        The name of the copy.
+        The normalized name of the copy.
 
     Raises
     ------
@@ -212,7 +218,7 @@ def copy_table(
     client = Client(credentials)
     check_new_name(new_table_name, if_exists)
     client.sql.require_table(None, table_name)
-    new = free_name(client, table_name, new_table_name, if_exists)
+    new = resolve_new_name(client, table_name, new_table_name, if_exists)
     schema, _ = _find(client, table_name)
     return _create(client, f"SELECT * FROM {qualify(schema, table_name)}", new, if_exists, cartodbfy)
 
@@ -225,22 +231,23 @@ def create_table_from_query(
     if_exists: IfExists = "fail",
     cartodbfy: bool = True,
 ) -> str:
-    """Make a table of the rows of a query; they do not pass through this machine.
+    """Create a table from the rows of a query, on the server; no rows are downloaded.
 
     Parameters
     ----------
     query : str
     new_table_name : str
-        Normalized.
+        Normalized before use.
     credentials : Credentials, optional
     if_exists : {"fail", "replace"}
+        What to do if a table of this name exists.
     cartodbfy : bool, default True
         Make it a CARTO table.
 
     Returns
     -------
     str
-        The name of the table.
+        The normalized name of the table.
 
     Examples
     --------
@@ -249,20 +256,20 @@ def create_table_from_query(
     'old_stations'
     """
     client = Client(credentials)
-    new = free_name(client, None, new_table_name, if_exists)
+    new = resolve_new_name(client, None, new_table_name, if_exists)
     return _create(client, single_statement(query), new, if_exists, cartodbfy)
 
 
 def describe_table(
     table_name: str, credentials: Credentials | None = None, *, schema: str | None = None
 ) -> dict[str, Any]:
-    """Describe a table.
+    """Return privacy, number of rows and geometry type of a table.
 
     Returns
     -------
     dict
-        ``privacy`` ("public", "private" or "link"), ``num_rows``, and ``geom_type``: "point", "line", "polygon", the
-        most frequent one, or None.
+        ``privacy`` ("public", "private" or "link"), ``num_rows``, and ``geom_type``: the most frequent one of "point",
+        "line" and "polygon", or None if there are no geometries.
 
     Raises
     ------
@@ -276,32 +283,32 @@ def describe_table(
     """
     client = Client(credentials)
     client.sql.require_table(schema, table_name)
-    place = qualify(schema, table_name)
-    count = client.sql.row(f"SELECT count(*)::int8 AS num_rows FROM {place}", "num_rows")
-    kind = None
-    if any((column.name, column.pgtype) == (THE_GEOM, "geometry") for column in client.sql.columns(place)):
-        kinds = client.sql.rows(
-            f"SELECT replace(GeometryType(the_geom), 'MULTI', '') AS kind FROM {place}"
+    relation = qualify(schema, table_name)
+    count = client.sql.row(f"SELECT count(*)::int8 AS num_rows FROM {relation}", "num_rows")
+    geom_type = None
+    if any((column.name, column.pgtype) == (THE_GEOM, "geometry") for column in client.sql.columns(relation)):
+        rows = client.sql.rows(
+            f"SELECT replace(GeometryType(the_geom), 'MULTI', '') AS kind FROM {relation}"
             " WHERE the_geom IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
         )
-        kind = kinds[0]["kind"] if kinds else None
-    named = table_name if schema is None or schema == client.sql.schema() else f"{schema}.{table_name}"
-    privacy = client.visualizations.get(named).privacy
-    return {"privacy": privacy, "num_rows": count["num_rows"], "geom_type": _SHAPES.get(kind or "", kind)}
+        geom_type = rows[0]["kind"] if rows else None
+    catalog_name = table_name if schema is None or schema == client.sql.schema() else f"{schema}.{table_name}"
+    privacy = client.visualizations.get(catalog_name).privacy
+    return {"privacy": privacy, "num_rows": count["num_rows"], "geom_type": _GEOM_TYPES.get(geom_type or "", geom_type)}
 
 
 def update_privacy_table(
     table_name: str, privacy: Literal["public", "private", "link"], credentials: Credentials | None = None
 ) -> None:
-    """Set who may see a table.
+    """Set the privacy of a table.
 
     Parameters
     ----------
     table_name : str
     privacy : {"public", "private", "link"}
-        "link": whoever knows the name.
+        "link": readable by everyone who knows the name, but not listed.
     credentials : Credentials, optional
-        With the master key.
+        Must use the master key.
 
     Raises
     ------
@@ -319,40 +326,40 @@ def update_privacy_table(
 
 
 def check_new_name(name: object, if_exists: object) -> None:
-    """Refuse a name or an option that cannot be meant, before any request."""
+    """Raise TypeError or ValueError for an invalid name or option, before any request."""
     if if_exists not in ("fail", "replace"):
         raise ValueError(f'if_exists must be "fail" or "replace", not {if_exists!r}')
     if not isinstance(name, str) or not name.strip():
-        raise TypeError(f"the new name of a table must be a text that is not empty, not {name!r}")
+        raise TypeError(f"the new table name must be a non-empty str, not {name!r}")
 
 
-def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str:
-    """Normalize a new name and check that it may be taken."""
+def resolve_new_name(client: Client, old: str | None, name: str, if_exists: str) -> str:
+    """Normalize a new table name and check that it can be used."""
     check_new_name(name, if_exists)
     new = normalize(name)
     if new == old:
-        raise ValueError(f"the table is named {new!r} already")
+        raise ValueError(f"the table is already named {new!r}: choose another name")
     if is_staging(new):
-        raise ValueError(f"{new!r} is a name of staging tables, which the next write drops: choose another one")
+        raise ValueError(f"{new!r} is reserved for staging tables, which later writes drop: choose another name")
     refuse_system_name(new)
     if (if_exists == "fail" or is_truncated(name)) and client.sql.has_relation(None, new):
-        normalized = "" if new == name else f", which is what {name!r} becomes,"
+        normalized_from = "" if new == name else f" (normalized from {name!r})"
         raise TableExistsError(
-            f"the table {new!r}{normalized} exists already: choose another name, or replace {new!r} with"
+            f"the table {new!r}{normalized_from} exists already: choose another name, or replace {new!r} with"
             ' if_exists="replace"'
         )
     return new
 
 
 def _find(client: Client, table: str) -> tuple[str, tables_sql.Version | None]:
-    """Ask for the schema of the account, and for a table or view in it."""
+    """Return the schema of the account, and the version of a table or view in it (None: it does not exist)."""
 
-    def read(answer: Any) -> tuple[str | None, tables_sql.Version | None]:
-        if answer["table"] != table:
-            raise ValueError("the answer is that to another request")
-        if answer["oid"] is None:
-            return answer["schema"], None
-        return str(answer["schema"]), tables_sql.Version(int(answer["oid"]), int(answer["changed_by"]))
+    def read(found: Any) -> tuple[str | None, tables_sql.Version | None]:
+        if found["table"] != table:
+            raise ValueError("the response belongs to another request")
+        if found["oid"] is None:
+            return found["schema"], None
+        return str(found["schema"]), tables_sql.Version(int(found["oid"]), int(found["changed_by"]))
 
     row = client.sql.row(tables_sql.find_table(table), "answer")
     schema, version = parsed(read, row["answer"], f"the table {table!r}")
@@ -360,19 +367,19 @@ def _find(client: Client, table: str) -> tuple[str, tables_sql.Version | None]:
 
 
 def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: bool) -> str:
-    """Fill a staging table with the rows of a query, and give it its name when it is complete."""
+    """Fill a staging table with the rows of a query, and rename it when it is complete."""
     schema, replaced = _find(client, new)
     replaced_oid = replaced.oid if replaced is not None and if_exists == "replace" else None
     destination, name, is_published = Destination(client, schema, new), begin_write(), False
     try:
         staging = tables_sql.stage_query(schema, name, query, make_carto=cartodbfy)
         run(client.sql, client.batch, staging, what=f"creating {new!r}")
-        made = _find(client, name)[1]
-        if made is None:
+        staged = _find(client, name)[1]
+        if staged is None:
             raise CartoError(
-                f"the table {new!r} was not created: somebody else dropped the staging table with its rows"
+                f"the table {new!r} was not created, because another client dropped its staging table: try again"
             )
-        _publish(destination, Staged(name, made.oid, 0), replaced_oid, if_exists, cartodbfy)
+        _publish(destination, Staged(name, staged.oid, 0), replaced_oid, if_exists, cartodbfy)
         is_published = True
     except PublishUnknown:
         raise
@@ -387,17 +394,20 @@ def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: boo
 def _publish(
     destination: Destination, staged: Staged, replaced_oid: int | None, if_exists: str, cartodbfy: bool
 ) -> None:
-    """Give a staging table its name; again if somebody else has made a table of that name meanwhile."""
-    for names_left in reversed(range(_NAMES)):
+    """Rename a staging table to its final name; retry if another client creates a table of that name."""
+    for attempts_left in reversed(range(_PUBLISH_ATTEMPTS)):
         publishing = tables_sql.publish_copy(
             destination.schema, staged, destination.table, replaced_oid, make_carto=cartodbfy
         )
-        may_replan = if_exists == "replace" and names_left > 0
+        may_replan = if_exists == "replace" and attempts_left > 0
         try:
             publish(destination, staged, publishing, leaves_receipt=False, may_replan=may_replan)
         except TableChangedError as error:
             if if_exists == "fail":
-                raise TableExistsError(f"somebody else has made a table {destination.table!r} meanwhile") from error
+                raise TableExistsError(
+                    f"another client created the table {destination.table!r} during this call: choose another name, or"
+                    ' pass if_exists="replace"'
+                ) from error
             if not may_replan:
                 raise
             replaced = _find(destination.client, destination.table)[1]

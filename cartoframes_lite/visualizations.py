@@ -1,4 +1,4 @@
-"""Visualization: a map, or a dataset, as CARTO's catalog knows it."""
+"""Visualization: the catalog entry of a map or dataset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.http.json_fields import field_values
+from cartoframes_lite._client.http.json_fields import drop_none, field_values
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.visualizations import Entry
 from cartoframes_lite._codec.html import format_bytes, html_table
@@ -19,9 +19,9 @@ from cartoframes_lite.errors import NotFound
 
 @dataclass(frozen=True, slots=True)
 class Visualization(Entry):
-    """A map or a dataset, as the server described it.
+    """An immutable snapshot of the catalog entry of a map or dataset.
 
-    Made by ``list_visualizations`` and ``Dataset.info``. It does not change; ``refresh`` gives a new one.
+    Returned by ``list_visualizations`` and ``Dataset.info``. ``refresh`` returns a new snapshot.
 
     Attributes
     ----------
@@ -32,51 +32,52 @@ class Visualization(Entry):
     privacy : str
         "public", "private", "link" or "password".
     url : str or None
-        Its page.
+        URL of its page in the dashboard.
     title, description, attributions, license, source : str or None
     tags : tuple of str
     locked : bool
-        Whether it is protected against changes on the page.
+        Whether it is protected against changes in the dashboard.
     owner : str or None
-        Username.
+        Username of the owner.
     permission_id : str or None
     permissions : tuple of Permission
-        What others may do with it.
+        Permissions of users and organizations other than the owner.
     created_at, updated_at : datetime or None
         With time zone.
     row_count : int or None
-        PostgreSQL's estimate.
+        Estimated by PostgreSQL.
     size_bytes : int or None
-        Of a dataset with its indexes, in bytes.
+        Size of a dataset including its indexes, in bytes.
     geometry_types : tuple of str
-        As "ST_Point".
+        Such as "ST_Point".
     tables : tuple of str
-        Names of the tables that a map shows.
+        Names of the tables that a map uses.
     dependents : tuple of str
-        Names of the maps that show a dataset, 100 at most.
+        Names of the maps that use a dataset, at most 100.
     dependent_count : int or None
-        How many there are; None if the server does not say.
+        Number of maps that use a dataset; None if the response does not contain it.
     """
 
     credentials: Credentials = field(kw_only=True, repr=False, compare=False)
 
     @classmethod
-    def of_entry(cls, entry: Entry, credentials: Credentials) -> Visualization:
-        """Add the account to what the server said."""
+    def from_entry(cls, entry: Entry, credentials: Credentials) -> Visualization:
+        """Add credentials to a catalog entry."""
         return cls(**field_values(entry), credentials=credentials)
 
     def refresh(self) -> Visualization:
-        """Ask the server again.
+        """Request the current entry; return it as a new object.
 
         Raises
         ------
         NotFound
-            If it is gone.
+            If the map or dataset was deleted.
         """
         entry = Client(self.credentials).visualizations.find(self.id)
         if entry is None:
-            raise NotFound(f"{self.name!r} is gone", status=404, method="GET", url=self.url or "")
-        return self.of_entry(entry, self.credentials)
+            message = f"{self.name!r} no longer exists: list_visualizations() returns the maps of the account"
+            raise NotFound(message, status=404, method="GET", url=self.url or "")
+        return self.from_entry(entry, self.credentials)
 
     def update(
         self,
@@ -91,27 +92,28 @@ class Visualization(Entry):
         locked: bool | None = None,
         privacy: Privacy | None = None,
     ) -> Visualization:
-        """Change what is given, and leave the rest.
+        """Update the entry. Arguments that are None leave their value unchanged.
 
         Parameters
         ----------
         name : str, optional
-            Of a dataset, that of its table, too.
+            New name. Renaming a dataset also renames its table.
         title, description, attributions, license, source : str, optional
-            "" empties them.
+            An empty string removes the value.
         tags : sequence of str, optional
         locked : bool, optional
+            Protect it against changes in the dashboard.
         privacy : {"public", "private", "link"}, optional
 
         Returns
         -------
         Visualization
-            As it is now.
+            The updated entry.
 
         Raises
         ------
         APIError
-            If the server refuses a value, or has silently kept the old name.
+            If the server rejects a value, or silently keeps the old name.
         """
         changes: dict[str, Any] = {
             "name": name,
@@ -124,8 +126,8 @@ class Visualization(Entry):
             "locked": locked,
             "privacy": privacy,
         }
-        given = {member: value for member, value in changes.items() if value is not None}
-        return self.of_entry(Client(self.credentials).visualizations.update(self.id, **given), self.credentials)
+        entry = Client(self.credentials).visualizations.update(self.id, **drop_none(**changes))
+        return self.from_entry(entry, self.credentials)
 
     def export(
         self,
@@ -134,44 +136,44 @@ class Visualization(Entry):
         timeout_s: float | None = 600.0,
         progress: bool | None = None,
     ) -> Path:
-        """Write a .carto file: the map, or the dataset, with its data.
+        """Export the map or dataset, with its data, to a .carto file, which is created only when it is complete.
 
         Parameters
         ----------
         path : path, optional
-            None: the name with ``.carto``, in the current directory. The file appears when it is complete.
+            None: the name followed by ``.carto``, in the current directory.
         timeout_s : float, default 600
-            Longest time to wait for the server to make it, in seconds.
+            Maximum time to wait for the server to generate the file, in seconds. None: no limit.
         progress : bool, optional
             As in ``to_carto``.
 
         Returns
         -------
         Path
-            The file.
+            Path of the file.
 
         Raises
         ------
         JobError
-            If the server cannot make it.
+            If the export fails.
         JobTimeout
-            If it takes longer.
+            If the export has not finished in time.
         """
         exports = Client(self.credentials, progress=progress).exports
         target = Path(f"{self.name}.carto".replace("/", "_") if path is None else path)
-        done = exports.wait(exports.create(self.id).id, timeout_s=timeout_s, progress=progress)
-        exports.download(done, target, progress=progress)
+        export = exports.wait(exports.create(self.id).id, timeout_s=timeout_s, progress=progress)
+        exports.download(export, target, progress=progress)
         return target
 
     def delete(self) -> None:
-        """Delete a map; its datasets stay. For a dataset use ``Dataset.delete``.
+        """Delete a map; its datasets are kept. To delete a dataset use ``Dataset.delete``.
 
         Raises
         ------
         ValueError
-            If it is a dataset: with it, the server would delete every map that shows it.
+            If it is a dataset, because the server would also delete all maps that use it.
         NotFound
-            If it is gone already.
+            If it was deleted already.
         """
         if self.kind == "table":
             raise ValueError(f"{self.name!r} is a dataset: use Dataset({self.name!r}).delete()")
@@ -186,8 +188,8 @@ class Visualization(Entry):
             "description": self.description,
             "tags": self.tags,
             "shared with": [f"{item.name} ({item.access})" for item in self.permissions],
-            "shows": self.tables,
-            "shown on maps": self.dependents,
+            "tables": self.tables,
+            "used by maps": self.dependents,
             "updated": self.updated_at,
             "page": self.url,
         }

@@ -57,7 +57,7 @@ def test_a_frame_from_elsewhere_has_no_dataset(frame):
 
 def test_a_frame_from_a_query_has_no_dataset(credentials):
     frame = cfl.read_carto("SELECT 1 AS a", credentials)
-    with pytest.raises(cfl.CartoError, match="not read from a table"):
+    with pytest.raises(cfl.CartoError, match="neither read from a table nor written"):
         frame.carto.dataset  # noqa: B018  # the property raises
 
 
@@ -84,6 +84,6 @@ def test_the_default_account_is_not_taken_for_one_that_is_gone(credentials):
     frame.attrs["carto"] = {"base_url": "https://gone.carto.com", "username": "gone", "table": "t", "schema": None}
     with (
         cfl.set_default_credentials(credentials),
-        pytest.raises(cfl.CartoError, match=r"https://gone\.carto\.com, whose credentials are gone"),
+        pytest.raises(cfl.CartoError, match=r"https://gone\.carto\.com, and no credentials for it are in use"),
     ):
         frame.carto.dataset  # noqa: B018  # the property raises

@@ -94,7 +94,7 @@ def test_lists(credentials):
 
 
 def test_more_than_a_page(credentials, monkeypatch):
-    monkeypatch.setattr("cartoframes_lite._client.visualizations._PAGE", 4)
+    monkeypatch.setattr("cartoframes_lite._client.visualizations._PAGE_SIZE", 4)
     cfl.Client(credentials).sql.send(";".join(f"CREATE TABLE t{i:02} (n int)" for i in range(10)))
     assert [dataset.name for dataset in cfl.list_datasets(credentials)] == [f"t{i:02}" for i in range(10)]
 
@@ -253,7 +253,7 @@ def test_keys(dataset, credentials):
         keys.get("reader")
     with pytest.raises(ValueError, match="'x'"):
         keys.create("bad", tables={"places": "x"})
-    with pytest.raises(cfl.PermissionDenied, match="creating API keys takes the master key"):
+    with pytest.raises(cfl.PermissionDenied, match="creating API keys requires the master key"):
         cfl.Client(cfl.Credentials("tester", base_url=credentials.base_url)).api_keys.create("more")
 
 

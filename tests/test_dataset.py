@@ -45,13 +45,13 @@ def test_read_and_append(dataset):
 
 def test_append_to_a_name_that_to_carto_cannot_have(credentials):
     cfl.Client(credentials).sql.send('CREATE TABLE "Big" (a bigint)')
-    with pytest.raises(ValueError, match="'big': rename 'Big' first"):
+    with pytest.raises(ValueError, match=r"cannot append to 'Big': .* rename it to 'big' first"):
         cfl.Dataset("Big", credentials).append(pd.DataFrame({"a": [1]}))
     assert cfl.list_tables(credentials) == ["Big"]
 
 
 def test_a_typo_is_not_waited_for(credentials, monkeypatch):
-    monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_S", 600.0)
+    monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_TIMEOUT_S", 600.0)
     begun = time.monotonic()
     for use in (lambda d: d.privacy, lambda d: d.info(), lambda d: setattr(d, "privacy", "public")):
         with pytest.raises(cfl.TableNotFoundError):

@@ -206,7 +206,7 @@ def test_only_the_master_key_imports(folder, credentials):
     key = cfl.Client(credentials).api_keys.create("other")
     other = cfl.Credentials("tester", key.token, base_url=credentials.base_url)
     for credentials_ in (other, cfl.Credentials("tester", base_url=credentials.base_url)):
-        with pytest.raises(cfl.PermissionDenied, match="takes the master key"):
+        with pytest.raises(cfl.PermissionDenied, match="requires the master key"):
             cfl.Dataset.from_file(folder / "My Stations.CSV", credentials_)
     wrong = cfl.Credentials("tester", "wrong", base_url=credentials.base_url)
     with pytest.raises(cfl.AuthenticationError):

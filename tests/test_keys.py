@@ -62,16 +62,16 @@ def test_a_key_without_the_grants_changes_nothing(permissions, create, owned, cr
 
 def test_privacy_is_refused_before_anything_is_written(owned, credentials):
     key = regular_key(credentials, ALL)
-    with pytest.raises(cfl.PermissionDenied, match="privacy of a dataset takes the master key"):
+    with pytest.raises(cfl.PermissionDenied, match="privacy of a dataset requires the master key"):
         cfl.to_carto(FRAME, "new", key, privacy="public")
     assert not cfl.has_table("new", credentials)
 
 
 def test_what_only_the_master_key_is_shown_is_not_waited_for(owned, credentials, monkeypatch):
-    monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_S", 600.0)
+    monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_TIMEOUT_S", 600.0)
     key = regular_key(credentials, ALL)
     begun = time.monotonic()
-    with pytest.raises(cfl.PermissionDenied, match="'owned' takes the master key"):
+    with pytest.raises(cfl.PermissionDenied, match="'owned' requires the master key"):
         cfl.describe_table(owned, key)
     assert time.monotonic() - begun < 300
 

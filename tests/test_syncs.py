@@ -138,7 +138,7 @@ def test_what_a_sync_does_not_take_is_refused_before_any_request(keywords, sourc
     with pytest.raises(ValueError, match=r"interval|synchronization"):
         cfl.Dataset.from_url(source, credentials, **keywords)
     assert cfl.list_syncs(credentials) == []
-    with pytest.raises(TypeError, match="whole number"):
+    with pytest.raises(TypeError, match="integer number"):
         cfl.Dataset.from_url(source, credentials, sync_interval_s="900")
 
 

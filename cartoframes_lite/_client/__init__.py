@@ -1,4 +1,4 @@
-"""What the service understands, one module for each of its APIs; knows no frames."""
+"""Client of the CARTO APIs, one module per service. Does not depend on pandas."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from cartoframes_lite.credentials import Credentials, resolve
 
 
 class Client:
-    """The services of an account.
+    """Low-level access to the services of an account.
 
     Parameters
     ----------
     credentials : Credentials, optional
-        Default: those of ``set_default_credentials``, else of the environment, else of the file.
+        None: looked up in this order: ``set_default_credentials``, environment variables, credentials file.
     progress : bool, optional
-        Whether to show that a request waits for a rate limit: None if it is two seconds or more, False never, True
-        always.
+        Whether to report that a request waits for a rate limit. None: for waits of two seconds or more; True: always;
+        False: never.
 
     Attributes
     ----------
     credentials : Credentials
     sql : SQL
-        Queries with small answers.
+        SQL API, for queries with small results.
     copy : Copy
-        Streams of rows in and out.
+        COPY endpoints of the SQL API, to stream rows.
     batch : Batch
-        Queries that may take hours.
+        Batch API, for queries that may run for hours.
     imports : Imports
-        Files, URLs and other databases into tables.
+        Import API: create tables from files, URLs and other databases.
     syncs : Syncs
-        Tables that the server fills again and again.
+        Synchronizations: periodic imports.
     visualizations : Visualizations
-        Datasets and maps: privacy, descriptions, sharing.
+        Catalog of datasets and maps: privacy, descriptions, sharing.
     exports : Exports
-        Datasets and maps into .carto files.
+        Exports of datasets and maps to .carto files.
     maps : Maps
-        Anonymous and named maps.
+        Maps API: anonymous and named maps.
     users : Users
         The account, its quotas, and the users of its organization.
     api_keys : APIKeys
-        Keys that may do less than the master key.
+        API keys with restricted permissions.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""API keys: made with what they may do, read, regenerated, deleted."""
+"""Auth API: create API keys with grants, list, regenerate and delete them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TablePermission = Literal["select", "insert", "update", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class TableGrant:
-    """What a key may do with one table.
+    """Permissions of an API key for one table.
 
     Attributes
     ----------
     schema, name : str
     permissions : tuple of str
-        Of "select", "insert", "update", "delete".
+        Some of "select", "insert", "update", "delete".
     """
 
     schema: str
@@ -37,22 +37,22 @@ class TableGrant:
 
 @dataclass(frozen=True, slots=True)
 class APIKey:
-    """An API key; its repr does not show the token.
+    """An API key and its grants. The repr does not contain the token.
 
     Attributes
     ----------
     name : str
     token : str
-        What ``Credentials`` takes as ``api_key``.
+        The secret, passed to ``Credentials`` as ``api_key``.
     kind : str
         "master", "default" or "regular".
     apis : tuple of str
-        Of "sql" and "maps".
+        Some of "sql" and "maps".
     tables : tuple of TableGrant
     create_in : tuple of str
-        Schemas that the key may create tables in.
+        Schemas in which the key can create tables.
     lists_tables : bool
-        Whether the key may list the datasets of the account.
+        Whether the key can list the datasets of the account.
     created_at, updated_at : datetime or None
         With time zone.
     """
@@ -68,14 +68,14 @@ class APIKey:
     updated_at: datetime | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> APIKey:
-        """Read an answer of the API."""
-        sections = {required(section, "type"): section for section in records(record(answer).get("grants") or [])}
+    def from_response(cls, response: Mapping[str, Any]) -> APIKey:
+        """Parse a response of the API."""
+        sections = {required(section, "type"): section for section in records(record(response).get("grants") or [])}
         database = sections.get("database", {})
         return cls(
-            name=required(answer, "name"),
-            token=required(answer, "token"),
-            kind=required(answer, "type"),
+            name=required(response, "name"),
+            token=required(response, "token"),
+            kind=required(response, "type"),
             apis=texts(sections.get("apis", {}).get("apis") or []),
             tables=tuple(
                 TableGrant(required(table, "schema"), required(table, "name"), texts(table["permissions"]))
@@ -87,8 +87,8 @@ class APIKey:
                 if "create" in texts(schema["permissions"])
             ),
             lists_tables="table_metadata" in database,
-            created_at=parse_datetime(answer.get("created_at")),
-            updated_at=parse_datetime(answer.get("updated_at")),
+            created_at=parse_datetime(response.get("created_at")),
+            updated_at=parse_datetime(response.get("updated_at")),
         )
 
 
@@ -99,7 +99,7 @@ class APIKeys:
     ----------
     transport : Transport
     sql : SQL
-        Knows the schema of the account.
+        Used to request the schema of the account.
     """
 
     def __init__(self, transport: Transport, sql: SQL) -> None:
@@ -107,7 +107,7 @@ class APIKeys:
         self._sql = sql
 
     def list(self) -> list[APIKey]:
-        """List the keys; a key that is not the master key sees itself only."""
+        """List the API keys; without the master key, only the key in use."""
         keys: dict[str, APIKey] = {}
         page = 0
         while True:
@@ -119,8 +119,8 @@ class APIKeys:
                 return [*keys.values()]
 
     def get(self, name: str) -> APIKey:
-        """Ask for a key by its name."""
-        return self._platform.json("GET", _place(name), what="reading API keys", read=APIKey.of)
+        """Return an API key by name."""
+        return self._platform.json("GET", _path(name), what="reading API keys", read=APIKey.from_response)
 
     def create(
         self,
@@ -132,19 +132,20 @@ class APIKeys:
         apis: Sequence[Literal["sql", "maps"]] = ("sql", "maps"),
         services: Sequence[str] = (),
     ) -> APIKey:
-        """Make a key that may do less than the master key.
+        """Create an API key with restricted permissions.
 
         Parameters
         ----------
         name : str
             Unique in the account.
         tables : mapping of str to permissions, optional
-            By table, or ``"schema.table"``: "r", "rw", or some of "select", "insert", "update", "delete".
+            Permissions by ``"table"`` or ``"schema.table"``: "r", "rw", or a list of "select", "insert", "update" and
+            "delete".
         create_tables : bool, default False
-            Whether it may create tables, as ``to_carto`` also does to extend or replace those it may write to. Only
-            the key that made a table, and the master key, can give it other columns.
+            Whether the key can create tables. ``to_carto`` requires this also to append to and replace tables, because
+            it creates staging tables. Only the master key and the key that created a table can change its columns.
         list_tables : bool, default False
-            Whether it may list the datasets of the account.
+            Whether the key can list the datasets of the account.
         apis : sequence of {"sql", "maps"}
         services : sequence of str
             Data services: "geocoding", "routing", "isolines", "observatory".
@@ -152,7 +153,7 @@ class APIKeys:
         Raises
         ------
         ValueError
-            If a permission is not one of those above.
+            If a permission is none of the above.
         APIError
             If the name is taken or a table does not exist.
 
@@ -163,60 +164,61 @@ class APIKeys:
         >>> key = client.api_keys.create("nightly", tables={"stations": "rw"}, create_tables=True)
         >>> nightly = cfl.Credentials("ann", key.token)
         """
-        permissions = {table: _permissions(asked) for table, asked in (tables or {}).items()}
+        permissions = {table: _permissions(requested) for table, requested in (tables or {}).items()}
         grants: list[dict[str, Any]] = [{"type": "apis", "apis": list(apis)}]
         if permissions or create_tables or list_tables:
             schema = self._sql.schema() if create_tables or any("." not in table for table in permissions) else ""
-            grants.append(_database(permissions, schema, create_tables, list_tables))
+            grants.append(_database_grant(permissions, schema, create_tables, list_tables))
         if services:
             grants.append({"type": "dataservices", "services": list(services)})
         body = {"name": name, "grants": grants}
         what = "creating API keys"
-        return self._platform.json("POST", PATH, what=what, read=APIKey.of, json_body=body, expect=CREATED)
+        return self._platform.json("POST", PATH, what=what, read=APIKey.from_response, json_body=body, expect=CREATED)
 
     def regenerate(self, name: str) -> APIKey:
-        """Give a key a new token; the old one is unknown from now on.
+        """Replace the token of a key; the old token becomes invalid.
 
-        That of the master key, too: these credentials do not work any more then.
+        After the master key is regenerated, credentials that contain the old token no longer work, including those of
+        this client.
         """
         what = "regenerating API keys"
-        return self._platform.json("POST", f"{_place(name)}/token/regenerate", what=what, read=APIKey.of)
+        return self._platform.json("POST", f"{_path(name)}/token/regenerate", what=what, read=APIKey.from_response)
 
     def delete(self, name: str) -> None:
-        """Delete a key; the tables that it made stay."""
-        self._platform.delete(_place(name), what="deleting API keys")
+        """Delete a key; tables created with it are kept."""
+        self._platform.delete(_path(name), what="deleting API keys")
 
 
-def _page(answer: Any) -> list[APIKey]:
-    return [APIKey.of(found) for found in records(record(answer)["result"])]
+def _page(response: Any) -> list[APIKey]:
+    return [APIKey.from_response(found) for found in records(record(response)["result"])]
 
 
-def _place(name: str) -> str:
+def _path(name: str) -> str:
     return f"{PATH}/{quote(name, safe='')}"
 
 
-def _permissions(asked: Sequence[str]) -> list[str]:
-    """Spell permissions out."""
-    everything = list(get_args(TablePermission))
-    if asked in ("r", "rw"):
-        return everything[:1] if asked == "r" else everything
-    if isinstance(asked, str) or not set(asked) <= set(everything):
-        raise ValueError(f'permissions are "r", "rw", or some of {everything}, not {asked!r}')
-    return list(asked)
+def _permissions(requested: Sequence[str]) -> list[str]:
+    """Expand "r" and "rw" to lists of permissions; raise ValueError for unknown ones."""
+    known = list(get_args(TablePermission))
+    if requested in ("r", "rw"):
+        return ["select"] if requested == "r" else known
+    if isinstance(requested, str) or not set(requested) <= set(known):
+        raise ValueError(f'permissions must be "r", "rw", or a list of some of {known}, not {requested!r}')
+    return list(requested)
 
 
-def _database(
+def _database_grant(
     permissions: Mapping[str, Sequence[str]], schema: str, create_tables: bool, list_tables: bool
 ) -> dict[str, Any]:
-    """Write the section of the grants that is about the database."""
-    section: dict[str, Any] = {"type": "database"}
+    """Compose the grant of type "database"."""
+    grant: dict[str, Any] = {"type": "database"}
     if permissions:
-        section["tables"] = []
+        grant["tables"] = []
     for table, granted in permissions.items():
-        place, _, name = table.rpartition(".")
-        section["tables"].append({"schema": place or schema, "name": name, "permissions": list(granted)})
+        table_schema, _, name = table.rpartition(".")
+        grant["tables"].append({"schema": table_schema or schema, "name": name, "permissions": list(granted)})
     if create_tables:
-        section["schemas"] = [{"name": schema, "permissions": ["create"]}]
+        grant["schemas"] = [{"name": schema, "permissions": ["create"]}]
     if list_tables:
-        section["table_metadata"] = []
-    return section
+        grant["table_metadata"] = []
+    return grant

@@ -1,4 +1,4 @@
-"""Exports of maps and datasets as .carto files."""
+"""Export maps and datasets to .carto files."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _FINAL = ("complete", "failure")
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An export job, as the server described it.
+    """A snapshot of an export job on the server.
 
     Attributes
     ----------
     id : str
     state : str
-        "pending", "exporting" or "uploading", and in the end "complete" or "failure".
+        "pending", "exporting" or "uploading" while it runs; finally "complete" or "failure".
     url : str or None
-        Where the file is, once it is complete.
+        URL of the file, once it is complete.
     """
 
     id: str
@@ -38,9 +38,9 @@ class Export:
     url: str | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Export:
-        """Read an answer of the API."""
-        return cls(id=required(answer, "id"), state=required(answer, "state"), url=text(answer, "url"))
+    def from_response(cls, response: Mapping[str, Any]) -> Export:
+        """Parse a response of the API."""
+        return cls(id=required(response, "id"), state=required(response, "state"), url=text(response, "url"))
 
 
 class Exports:
@@ -55,25 +55,27 @@ class Exports:
         self._platform = Platform(transport)
 
     def create(self, visualization_id: str) -> Export:
-        """Begin the export of a visualization with its data."""
+        """Start the export of a map or dataset with its data."""
         nonpublic.warn(PATH)
         body = {"visualization_id": visualization_id}
-        return self._platform.json("POST", PATH, what="exporting", read=Export.of, json_body=body, expect=CREATED)
+        return self._platform.json(
+            "POST", PATH, what="exporting", read=Export.from_response, json_body=body, expect=CREATED
+        )
 
     def read(self, export_id: str) -> Export:
-        """Ask for the state of an export."""
+        """Return the current state of an export."""
         nonpublic.warn(PATH)
-        return self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export", read=Export.of)
+        return self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export", read=Export.from_response)
 
     def wait(self, export_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Export:
-        """Wait until the file is there.
+        """Wait until the export is complete.
 
         Raises
         ------
         JobError
             If the export failed.
         JobTimeout
-            If it is not done in time; it goes on on the server.
+            If the export has not finished in time. It continues on the server.
         """
         with Waiting("exporting", progress) as shown:
 
@@ -90,7 +92,7 @@ class Exports:
         return export
 
     def download(self, export: Export, path: str | os.PathLike[str], *, progress: bool | None = None) -> int:
-        """Fetch the file of an export, which appears only when it is complete; return its size in bytes."""
-        assert export.url is not None  # that of a complete one
+        """Download a complete export and return its size in bytes; the file is created only when it is complete."""
+        assert export.url is not None  # a complete export has a URL
         with self._platform.transport.fetch(export.url) as blocks, Progress(f"{path}", progress) as shown:
             return write_blocks(path, shown.count_bytes(blocks), check=partial(check_zip, place="the .carto file"))

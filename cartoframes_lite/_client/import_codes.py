@@ -1,8 +1,8 @@
-"""What the numbers of failed imports mean."""
+"""Error codes of the Import API and their titles."""
 
 from __future__ import annotations
 
-# CARTO's titles. The answer about an import usually brings the title along; that about a synchronization may not.
+# The titles are CARTO's. Responses about imports usually contain the title, those about synchronizations may not.
 TITLES = {
     1: "Install error",
     1000: "File I/O error",
@@ -75,5 +75,5 @@ TITLES = {
 
 
 def title(code: int | None) -> str:
-    """Return the title of a code, "Unknown" for one that is not in the table."""
+    """Return the title of an error code; "Unknown" if the code is not in the table."""
     return TITLES.get(99999 if code is None else code, TITLES[99999])

@@ -1,4 +1,4 @@
-"""The Import API: files, URLs, queries, tables and other databases become tables."""
+"""Import API: create tables from files, URLs, queries, tables and other databases."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cartoframes_lite.errors import CartoError, ConnectionFailed, ImportFailed, 
 PATH = "api/v1/imports"
 _FINAL = ("complete", "failure", "stuck")
 _BLOCK_BYTES = 1 << 18
-# Of a connection; whatever else is in it may be a secret.
-_NO_SECRETS = frozenset({"server", "port", "database", "username", "sslmode", "schema", "warehouse", "encoding"})
+# Members of a connection that may appear in errors; all others are treated as secrets.
+_NOT_SECRET = frozenset({"server", "port", "database", "username", "sslmode", "schema", "warehouse", "encoding"})
 
 CollisionStrategy = Literal["skip", "overwrite"]
 Privacy = Literal["public", "private", "link"]
@@ -30,22 +30,22 @@ Privacy = Literal["public", "private", "link"]
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How something is imported.
+    """Options of an import.
 
     Parameters
     ----------
     privacy : {"public", "private", "link"}, optional
         None: the default of the account, which on a free plan is public.
     collision_strategy : {"skip", "overwrite"}, optional
-        What to do if there is a table of this name. None: the new one gets a number, as ``stations_1``.
+        What to do if a table of this name exists. None: the new table gets a numbered name such as ``stations_1``.
     type_guessing : bool, default True
-        Guess the types of columns that have none, as those of CSV; else they are text.
+        Guess the types of untyped columns, such as those of CSV. False: they become text.
     quoted_fields_guessing : bool, default True
-        Guess the type of quoted CSV fields, too.
+        Also guess the types of quoted CSV fields.
     content_guessing : bool, default False
-        Look for columns that name places, such as countries, and turn them into geometries.
+        Geocode columns that contain place names, such as countries.
     create_map : bool, default False
-        Make a map of the new dataset as well.
+        Also create a map of the new dataset.
     """
 
     privacy: Privacy | None = None
@@ -63,8 +63,8 @@ class ImportOptions:
                 f"collision_strategy must be one of {get_args(CollisionStrategy)}, not {self.collision_strategy!r}"
             )
 
-    def members(self) -> dict[str, Any]:
-        """Give the parameters of the API."""
+    def api_parameters(self) -> dict[str, Any]:
+        """Return the options as parameters of the Import API."""
         return drop_none(
             privacy=self.privacy,
             collision_strategy=self.collision_strategy,
@@ -77,7 +77,7 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """An import job, as the server described it; ``cartoframes_lite.ImportJob`` tells what the fields are."""
+    """A snapshot of an import job; ``cartoframes_lite.ImportJob`` documents the fields."""
 
     id: str
     state: str
@@ -93,25 +93,25 @@ class Import:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended, well or badly."""
+        """Whether the import has finished, successfully or not."""
         return self.state in _FINAL
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Import:
-        """Read an answer of the API."""
-        state = required(answer, "state")
+    def from_response(cls, response: Mapping[str, Any]) -> Import:
+        """Parse a response of the API."""
+        state = required(response, "state")
         return cls(
-            id=required(answer, "id"),
+            id=required(response, "id"),
             state=state,
-            data_type=text(answer, "data_type"),
-            display_name=text(answer, "display_name"),
-            table_name=text(answer, "table_name"),
-            tables_created=integer(answer.get("tables_created_count")),
-            error_code=integer(answer.get("error_code")),
-            error=_failure(answer) if state in ("failure", "stuck") else None,
-            warnings=text(answer, "warnings"),
-            visualization_id=text(answer, "visualization_id"),
-            synchronization_id=text(answer, "synchronization_id"),
+            data_type=text(response, "data_type"),
+            display_name=text(response, "display_name"),
+            table_name=text(response, "table_name"),
+            tables_created=integer(response.get("tables_created_count")),
+            error_code=integer(response.get("error_code")),
+            error=_failure(response) if state in ("failure", "stuck") else None,
+            warnings=text(response, "warnings"),
+            visualization_id=text(response, "visualization_id"),
+            synchronization_id=text(response, "synchronization_id"),
         )
 
 
@@ -134,7 +134,7 @@ class Imports:
         name: str | None = None,
         progress: bool | None = None,
     ) -> str:
-        """Send a file, block by block.
+        """Upload a file in blocks and start its import.
 
         Parameters
         ----------
@@ -142,8 +142,8 @@ class Imports:
             A file object is sent from its beginning.
         options : ImportOptions
         name : str, optional
-            Name for the table; of an archive with several tables, of no effect. A file object without a name needs
-            one with an ending, as "stations.csv".
+            Name of the table; ignored for an archive with several tables. For a file object without a name, this must
+            be a name with a file extension, such as "stations.csv".
         progress : bool, optional
             As in ``to_carto``.
 
@@ -157,11 +157,11 @@ class Imports:
         OSError
             If the file cannot be read.
         ValueError
-            If a file object cannot be rewound, or nothing says what type it has.
+            If a file object is not seekable, or its file extension is unknown.
         """
         source = UploadSource.of(file, name)
-        # Text, and in lower case: the server takes "False" for true.
-        query = {member: str(value).lower() for member, value in options.members().items()}
+        # In lower case, because the server treats the text "False" as true.
+        query = {member: str(value).lower() for member, value in options.api_parameters().items()}
         query |= drop_none(table_name=source.table_name)
         file_name = source.file_name
         with source.open() as opened:
@@ -172,7 +172,7 @@ class Imports:
                 parts = _multipart(file_name, opened, outline.boundary_value)
                 yield from shown.count_bytes(iter(lambda: parts.read(_BLOCK_BYTES), b""))
 
-        with perhaps_begun("import", "list_imports"):
+        with note_if_started("import", "list_imports"):
             return self._platform.upload(
                 PATH,
                 what="importing",
@@ -180,15 +180,15 @@ class Imports:
                 body=body,
                 content_type=outline.content_type,
                 size_bytes=outline.len,
-                read=_queued,
+                read=_job_id,
             )
 
     def create_from_url(self, url: str, options: ImportOptions) -> str:
-        """Let the server fetch a file; return the id of the job."""
+        """Import a file that the server downloads; return the id of the job."""
         return self._create({"url": url}, options)
 
     def create_from_query(self, query: str, name: str, options: ImportOptions) -> str:
-        """Make a table of the rows of a query; return the id of the job."""
+        """Create a table from the rows of a query; return the id of the job."""
         return self._create({"sql": query, "table_name": name}, options)
 
     def create_from_table(self, table: str, name: str | None, options: ImportOptions) -> str:
@@ -196,7 +196,7 @@ class Imports:
         return self._create(drop_none(table_copy=table, table_name=name), options)
 
     def create_from_connector(self, connector: Mapping[str, Any], options: ImportOptions) -> str:
-        """Fetch a table of another database; return the id of the job.
+        """Import a table of another database; return the id of the job.
 
         Parameters
         ----------
@@ -204,34 +204,34 @@ class Imports:
             As in ``Dataset.from_connector``.
         options : ImportOptions
         """
-        with without_passwords(connector):
+        with redact_secrets(connector):
             return self._create(wrap_connector(connector), options)
 
     def read(self, import_id: str) -> Import:
-        """Ask for the state of a job."""
-        return self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import", read=Import.of)
+        """Return the current state of a job."""
+        return self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import", read=Import.from_response)
 
     def list(self) -> list[str]:
-        """List the ids of the jobs that the server remembers."""
+        """List the ids of the jobs that the server keeps a record of."""
         return list(self._platform.json("GET", PATH, what="listing imports", read=_ids))
 
     def wait(self, import_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Import:
-        """Wait until a job has ended well.
+        """Wait until an import has succeeded.
 
         Parameters
         ----------
         import_id : str
         timeout_s : float, default 600
-            Longest time to wait, in seconds; None: for ever.
+            Maximum time to wait, in seconds. None: no limit.
         progress : bool, optional
-            As in ``to_carto``; shows the state.
+            Show the state, as in ``to_carto``.
 
         Raises
         ------
         ImportFailed
-            If it failed.
+            If the import failed.
         JobTimeout
-            If it has not ended in time; it goes on on the server.
+            If the import has not finished in time. It continues on the server.
         """
         with Waiting("importing", progress) as shown:
 
@@ -246,45 +246,45 @@ class Imports:
         return job
 
     def _create(self, source: Mapping[str, Any], options: ImportOptions) -> str:
-        body = {**options.members(), **source}
-        with perhaps_begun("import", "list_imports"):
-            return self._platform.json("POST", PATH, what="importing", read=_queued, json_body=body)
+        body = {**options.api_parameters(), **source}
+        with note_if_started("import", "list_imports"):
+            return self._platform.json("POST", PATH, what="importing", read=_job_id, json_body=body)
 
 
 @contextmanager
-def perhaps_begun(what: str, listing: str) -> Iterator[None]:
-    """Say of an answer that was lost that the job may be under way, for to begin it again would do it twice."""
+def note_if_started(what: str, listing: str) -> Iterator[None]:
+    """Add a note to errors after which the job may have started, because a retry would start it twice."""
     try:
         yield
     except (ConnectionFailed, ServerError) as error:
         if not getattr(error, "nothing_done", False):
-            error.add_note(f"The {what} may have begun all the same: look at {listing}() before you try again.")
+            error.add_note(f"The {what} may have started nevertheless: check {listing}() before you try again.")
         raise
 
 
 def wrap_connector(connector: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a connector into the member that the API wants it in, with what the documentation has beside it."""
+    """Nest a connector, and all members next to it, in the member ``connector`` that the API requires."""
     inner = connector.get("connector", {})
     return {"connector": {**inner, **{name: value for name, value in connector.items() if name != "connector"}}}
 
 
 @contextmanager
-def without_passwords(connector: Mapping[str, Any]) -> Iterator[None]:
-    """Take the secrets of a connector out of errors, should the server have repeated them."""
+def redact_secrets(connector: Mapping[str, Any]) -> Iterator[None]:
+    """Replace the secrets of a connector in errors by ``***``, because messages of the server may contain them."""
     connection = wrap_connector(connector)["connector"].get("connection", {})
-    secrets = [str(value) for name, value in connection.items() if name not in _NO_SECRETS and value]
+    secrets = [str(value) for name, value in connection.items() if name not in _NOT_SECRET and value]
 
-    def clean(text: Any) -> Any:
+    def redact(value: Any) -> Any:
         for secret in secrets:
-            text = text.replace(secret, "***") if isinstance(text, str) else text
-        return text
+            value = value.replace(secret, "***") if isinstance(value, str) else value
+        return value
 
     try:
         yield
     except CartoError as error:
-        error.args = tuple(map(clean, error.args))
+        error.args = tuple(map(redact, error.args))
         for name, value in vars(error).items():
-            setattr(error, name, clean(value))
+            setattr(error, name, redact(value))
         raise
 
 
@@ -292,29 +292,30 @@ def _multipart(file_name: str, file: SizedReader, boundary: str | None = None) -
     return MultipartEncoder({"file": (file_name, file, "application/octet-stream")}, boundary=boundary)
 
 
-def _ids(answer: Any) -> tuple[str, ...]:
-    return texts(record(answer)["imports"])
+def _ids(response: Any) -> tuple[str, ...]:
+    return texts(record(response)["imports"])
 
 
-def _queued(answer: Any) -> str:
-    """Return the id of the job that an answer tells of."""
-    import_id = text(answer, "item_queue_id")
-    if import_id is None and "success" not in answer and "item_queue_id" not in answer:
+def _job_id(response: Any) -> str:
+    """Return the job id in the response to a new import."""
+    import_id = text(response, "item_queue_id")
+    if import_id is None and "success" not in response and "item_queue_id" not in response:
         raise KeyError("item_queue_id")
     if import_id is None:
-        raise JobError("the server has not begun the import, and does not say why: try again", job=dict(answer))
+        raise JobError("the server did not start the import and sent no reason: try again", job=dict(response))
     return import_id
 
 
-def _failure(answer: Mapping[str, Any]) -> ImportFailed:
-    """Make the error of a job that failed."""
-    told = answer.get("get_error_text")
-    told = told if isinstance(told, Mapping) else {}
-    code = integer(answer.get("error_code"))
-    name = str(told.get("title") or title(code))
-    what_about = text(told, "what_about")
-    what = text(answer, "display_name") or f"import {answer['id']}"
-    lines = [f"{what}: {name} (code {code})", *([what_about] if what_about else [])]
-    if warnings := text(answer, "warnings"):
+def _failure(response: Mapping[str, Any]) -> ImportFailed:
+    """Compose the exception for a failed job."""
+    error_text = response.get("get_error_text")
+    error_text = error_text if isinstance(error_text, Mapping) else {}
+    code = integer(response.get("error_code"))
+    error_title = str(error_text.get("title") or title(code))
+    what_about = text(error_text, "what_about")
+    source_name = text(response, "display_name") or f"import {response['id']}"
+    lines = [f"{source_name}: {error_title} (code {code})", *([what_about] if what_about else [])]
+    if warnings := text(response, "warnings"):
         lines.append(warnings)
-    return ImportFailed("\n".join(lines), code=code, title=name, what_about=what_about, source=text(told, "source"))
+    message, source = "\n".join(lines), text(error_text, "source")
+    return ImportFailed(message, code=code, title=error_title, what_about=what_about, source=source)

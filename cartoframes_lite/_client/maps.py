@@ -1,4 +1,4 @@
-"""The Maps API: configurations and templates become tiles, pictures, attributes and figures."""
+"""Maps API: instantiate maps, manage templates, and request tiles, images, attributes and dataviews."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ Filters = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Layergroup:
-    """An instantiated map, as the server described it.
+    """An instantiated map.
 
     Attributes
     ----------
     id : str
-        Names the map in the URLs of its tiles.
+        Identifier of the map in tile URLs.
     metadata : mapping
-        As the API has it: layers, dataviews, templates of URLs; without the key, which the API puts into them.
+        Layers, dataviews and URL templates as in the response, except that API keys are removed from URLs.
     cdn_templates : mapping
-        By scheme, ``{"url": ..., "subdomains": [...]}``: where tiles may be fetched from in place of the server
-        itself. Empty if there is nothing of that kind.
+        CDN that serves the tiles, by URL scheme: ``{"url": ..., "subdomains": [...]}``. Empty if there is none.
     last_updated : datetime or None
-        When its data last changed; with time zone.
+        Time of the last change of the data, with time zone.
     """
 
     id: str
@@ -42,13 +41,13 @@ class Layergroup:
     last_updated: datetime | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Layergroup:
-        """Read an answer of the API."""
+    def from_response(cls, response: Mapping[str, Any]) -> Layergroup:
+        """Parse a response of the API."""
         return cls(
-            id=required(answer, "layergroupid"),
-            metadata=_without_key(record(answer.get("metadata") or {})),
-            cdn_templates=record(record(answer.get("cdn_url") or {}).get("templates") or {}),
-            last_updated=parse_datetime(answer.get("last_updated")),
+            id=required(response, "layergroupid"),
+            metadata=_without_key(record(response.get("metadata") or {})),
+            cdn_templates=record(record(response.get("cdn_url") or {}).get("templates") or {}),
+            last_updated=parse_datetime(response.get("last_updated")),
         )
 
 
@@ -64,17 +63,22 @@ class Maps:
         self._transport = transport
 
     def instantiate(self, config: Mapping[str, Any], *, filters: Filters | None = None) -> Layergroup:
-        """Instantiate an anonymous map; the same configuration gives the same map.
+        """Instantiate an anonymous map. Equal configurations share one map.
 
         Parameters
         ----------
         config : mapping
             A MapConfig: ``version``, ``layers``, ``dataviews`` ...
         filters : mapping, optional
-            What dataviews let through, by their name.
+            Filters of dataviews, by name of the dataview.
         """
         return self._transport.json(
-            "POST", PATH, idempotent=True, query=_filtering(filters), json_body=dict(config), read=Layergroup.of
+            "POST",
+            PATH,
+            idempotent=True,
+            query=_filters_query(filters),
+            json_body=dict(config),
+            read=Layergroup.from_response,
         )
 
     def instantiate_named(
@@ -91,19 +95,19 @@ class Maps:
         ----------
         name : str
         params : mapping, optional
-            Values for the placeholders; None takes their defaults.
+            Values of the placeholders. None: their defaults.
         auth_token : str, optional
-            One of the tokens of the map, if it wants one.
+            One of the tokens of the map, if it requires one.
         filters : mapping, optional
             As in ``instantiate``.
         """
         return self._transport.json(
             "POST",
-            _template(name),
+            _template_path(name),
             idempotent=True,
-            query=drop_none(auth_token=auth_token) | _filtering(filters),
+            query=drop_none(auth_token=auth_token) | _filters_query(filters),
             json_body=dict(params or {}),
-            read=Layergroup.of,
+            read=Layergroup.from_response,
         )
 
     def create_template(self, template: Mapping[str, Any]) -> str:
@@ -112,8 +116,8 @@ class Maps:
         return self._transport.json("POST", path, idempotent=False, json_body=dict(template), read=_template_id)
 
     def read_template(self, name: str) -> dict[str, Any]:
-        """Ask for the template of a named map."""
-        return self._transport.json("GET", _template(name), idempotent=True, read=_template_of)
+        """Return the template of a named map."""
+        return self._transport.json("GET", _template_path(name), idempotent=True, read=_template_of)
 
     def list_templates(self) -> list[str]:
         """List the names of the named maps."""
@@ -121,53 +125,53 @@ class Maps:
 
     def update_template(self, name: str, template: Mapping[str, Any]) -> None:
         """Replace the template of a named map."""
-        self._transport.json("PUT", _template(name), idempotent=True, json_body=dict(template), read=record)
+        self._transport.json("PUT", _template_path(name), idempotent=True, json_body=dict(template), read=record)
 
     def delete_template(self, name: str) -> None:
         """Delete a named map."""
-        self._transport.request("DELETE", _template(name), idempotent=True, expect=(200, 204))
+        self._transport.request("DELETE", _template_path(name), idempotent=True, expect=(200, 204))
 
     def fetch(self, path: str, query: Mapping[str, Any]) -> bytes:
-        """Fetch a tile or picture; of a tile without features there may be no bytes.
+        """Request a tile or image. The result may be empty for a tile without features.
 
         Parameters
         ----------
         path : str
-            Below that of all maps, as ``"static/center/..."``.
+            Path relative to the Maps API, such as ``"static/center/..."``.
         query : mapping
         """
         return self._transport.request("GET", f"{PATH}/{path}", idempotent=True, query=query, expect=(200, 204))
 
     def read(self, path: str, query: Mapping[str, Any]) -> Any:
-        """Ask for attributes or for a dataview; parameters are those of ``fetch``."""
+        """Request feature attributes or a dataview. Parameters are those of ``fetch``."""
         return self._transport.json("GET", f"{PATH}/{path}", idempotent=True, query=query, read=record)
 
 
 def build_url(base_url: str, path: str, query: Mapping[str, str], *, quoted: Callable[[str], str] = quote) -> str:
-    """Write the URL of something that others fetch, such as tiles; braces of templates stay.
+    """Compose a URL of the Maps API that other programs request, such as a tile URL.
 
     Parameters
     ----------
     base_url : str
-        Of the account, or of a CDN.
+        Base URL of the account or of a CDN.
     path : str
-        Below that of all maps.
+        Path relative to the Maps API.
     query : mapping
-        May hold a key or a token: whoever has the URL has it.
+        May contain a key or token, which is then readable in the URL.
     quoted : callable
-        Replaced for templates of URLs.
+        Function that percent-encodes the path; ``str`` keeps the braces of URL templates.
     """
-    place = f"{base_url.rstrip('/')}/{PATH}/{quoted(path)}".rstrip("/")
-    return f"{place}?{urlencode(query)}" if query else place
+    url = f"{base_url.rstrip('/')}/{PATH}/{quoted(path)}".rstrip("/")
+    return f"{url}?{urlencode(query)}" if query else url
 
 
-def _filtering(filters: Filters | None) -> dict[str, str]:
-    """Return the parameter for filters of dataviews."""
+def _filters_query(filters: Filters | None) -> dict[str, str]:
+    """Return the query parameter for the filters of dataviews."""
     return {} if not filters else {"filters": json.dumps({"dataviews": filters}, default=dict)}
 
 
 def _without_key(content: Any) -> Any:
-    """Return JSON whose texts have no key in their URLs."""
+    """Remove the parameter api_key from all strings of a JSON value."""
     if isinstance(content, str):
         return _KEY.sub(r"\1", content).rstrip("?&")
     if isinstance(content, list):
@@ -175,17 +179,17 @@ def _without_key(content: Any) -> Any:
     return {name: _without_key(item) for name, item in content.items()} if isinstance(content, dict) else content
 
 
-def _template_id(answer: Any) -> str:
-    return required(answer, "template_id")
+def _template_id(response: Any) -> str:
+    return required(response, "template_id")
 
 
-def _template_of(answer: Any) -> dict[str, Any]:
-    return record(record(answer)["template"])
+def _template_of(response: Any) -> dict[str, Any]:
+    return record(record(response)["template"])
 
 
-def _template_ids(answer: Any) -> tuple[str, ...]:
-    return texts(record(answer)["template_ids"])
+def _template_ids(response: Any) -> tuple[str, ...]:
+    return texts(record(response)["template_ids"])
 
 
-def _template(name: str) -> str:
+def _template_path(name: str) -> str:
     return f"{PATH}/named/{quote(name, safe='')}"

@@ -1,4 +1,4 @@
-"""Say once of each API that CARTO does not document it."""
+"""Warn once per undocumented API."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from cartoframes_lite.errors import NonPublicAPIWarning
 
 _PACKAGE = "cartoframes_lite."
 _warned: set[str] = set()
-_is_silent: ContextVar[bool] = ContextVar("is_silent", default=False)
+_is_suppressed: ContextVar[bool] = ContextVar("is_silent", default=False)
 
 
 def warn(api: str) -> None:
-    """Warn, unless it was said before in this process.
+    """Emit a NonPublicAPIWarning, once per API and process.
 
     Parameters
     ----------
     api : str
-        Path below the account, as ``"api/v1/viz"``.
+        Path relative to the base URL, such as ``"api/v1/viz"``.
     """
-    if api in _warned or _is_silent.get():
+    if api in _warned or _is_suppressed.get():
         return
     _warned.add(api)
     message = (
-        f"{api} is not a documented API of CARTO and may change without notice; to silence this: "
+        f"{api} is not a documented API of CARTO and may change without notice; to silence this warning: "
         "warnings.simplefilter('ignore', cartoframes_lite.NonPublicAPIWarning)"
     )
-    warnings.warn(message, NonPublicAPIWarning, stacklevel=_users_level())
+    warnings.warn(message, NonPublicAPIWarning, stacklevel=_caller_stacklevel())
 
 
 @contextmanager
-def suppressed() -> Iterator[None]:
-    """Let requests of our own pass, which nobody has written in a program: those of a notebook that shows an object."""
-    token = _is_silent.set(True)
+def suppress_warnings() -> Iterator[None]:
+    """Suppress the warning for requests that the user did not make, such as for the display of an object."""
+    token = _is_suppressed.set(True)
     try:
         yield
     finally:
-        _is_silent.reset(token)
+        _is_suppressed.reset(token)
 
 
-def _users_level() -> int:
-    """Count the calls up to the line of the user's that began it."""
+def _caller_stacklevel() -> int:
+    """Return the stacklevel of the first frame outside this package."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back

@@ -1,4 +1,4 @@
-"""What the services of CARTO's platform, beside SQL and maps, have in common: they heed the master key only."""
+"""Requests of the services other than SQL and maps, which require the master key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Platform:
-    """Requests that say so if they failed for want of the master key.
+    """Send requests, and raise PermissionDenied if they fail because the key is not the master key.
 
     Parameters
     ----------
@@ -40,32 +40,32 @@ class Platform:
         expect: Statuses = OK,
         **arguments: Any,
     ) -> T:
-        """Send a request and read the answer.
+        """Send a request and parse the JSON response.
 
         Parameters
         ----------
         method, path : str
         what : str
-            What a refusal says that the key may not do, as ``"listing imports"``.
+            Name of the operation in the message of PermissionDenied, such as ``"listing imports"``.
         read, expect, **arguments
             As in ``Transport.json``.
         idempotent : bool, optional
-            Whether it may be done twice. None: all but POST may.
+            Whether the request can be repeated without harm. None: True unless the method is POST.
 
         Raises
         ------
         PermissionDenied
-            If the key is known, but is not the master key.
+            If the key is valid, but is not the master key.
         """
-        again = method != "POST" if idempotent is None else idempotent
+        is_idempotent = method != "POST" if idempotent is None else idempotent
         try:
-            return self.transport.json(method, path, idempotent=again, read=read, expect=expect, **arguments)
+            return self.transport.json(method, path, idempotent=is_idempotent, read=read, expect=expect, **arguments)
         except AuthenticationError:
-            self.require_master(what)  # to the platform, other keys are no keys
+            self.require_master(what)  # these services respond with 401 to all other keys, valid or not
             raise
 
     def delete(self, path: str, *, what: str) -> None:
-        """Delete something; parameters are those of ``json``."""
+        """Send a DELETE request. Parameters are those of ``json``."""
         try:
             self.transport.request("DELETE", path, idempotent=True, expect=DELETED)
         except AuthenticationError:
@@ -73,7 +73,7 @@ class Platform:
             raise
 
     def upload(self, path: str, *, what: str, read: Callable[[Any], T], **arguments: Any) -> T:
-        """POST a body that is made while it is sent; parameters are those of ``Transport.upload``."""
+        """Send a POST request with a streamed body. Parameters are those of ``Transport.upload``."""
         try:
             return self.transport.upload(path, read=read, **arguments)
         except AuthenticationError:
@@ -86,21 +86,21 @@ class Platform:
         Parameters
         ----------
         what : str
-            What the message says that the key may not do.
+            Name of the operation in the message.
         """
         key = "default_public" if self.transport.is_public else "a regular one"
-        message = f"{what} takes the master key, and the key in use is {key}: pass Credentials with the master key"
-        refusal = PermissionDenied(message, status=403, method="GET", url=_KEYS)
+        message = f"{what} requires the master key, but the key in use is {key}: pass Credentials with the master key"
+        error = PermissionDenied(message, status=403, method="GET", url=_KEYS)
         if self.transport.is_public:
-            raise refusal
+            raise error
         try:
             query = {"type": "master"}
             keys = self.transport.json("GET", _KEYS, idempotent=True, query=query, read=_keys)
-        except NotFound:  # an older installation, without this API: what follows will tell
+        except NotFound:  # an older installation without this API: the caller raises the original error
             return
         if not keys:
-            raise refusal
+            raise error
 
 
-def _keys(answer: Any) -> list[dict[str, Any]]:
-    return records(record(answer).get("result") or [])
+def _keys(response: Any) -> list[dict[str, Any]]:
+    return records(record(response).get("result") or [])

@@ -1,4 +1,4 @@
-"""Wait for something that happens on the server."""
+"""Poll the state of a job on the server until it has finished."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cartoframes_lite.errors import JobTimeout
 
 T = TypeVar("T")
 
-_FIRST_S, _LONGEST_S, _GROWTH = 0.1, 5.0, 1.5
+_FIRST_INTERVAL_S, _MAX_INTERVAL_S, _GROWTH = 0.1, 5.0, 1.5
 
 
 def poll(
@@ -23,33 +23,36 @@ def poll(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """Poll until it is done, at growing intervals from 0.1 to 5 seconds.
+    """Call `poll` until `done` is true for its result, at intervals that grow from 0.1 to 5 seconds.
 
     Parameters
     ----------
     poll : callable
-        Asks the server.
+        Requests the current state.
     done : callable
-        Says of an answer whether it is the last.
+        Returns whether a state is final.
     timeout_s : float or None
-        Longest time to wait, in seconds; None: for ever.
+        Maximum time to wait, in seconds. None: no limit.
     what : str
-        What the message calls it.
+        Name of the job in the message of JobTimeout.
     sleep, clock : callable
         Replaced in tests.
 
     Raises
     ------
     JobTimeout
-        If it is not done in time; it goes on on the server.
+        If the job has not finished in time. It continues on the server.
     """
-    deadline, pause = clock() + (math.inf if timeout_s is None else timeout_s), _FIRST_S
+    deadline, interval_s = clock() + (math.inf if timeout_s is None else timeout_s), _FIRST_INTERVAL_S
     while True:
         state = poll()
         if done(state):
             return state
-        left = deadline - clock()
-        if left <= 0:
-            raise JobTimeout(f"{what} is not done after {timeout_s:g} s; it goes on on the server")
-        sleep(min(pause, left))
-        pause = min(_LONGEST_S, pause * _GROWTH)
+        remaining_s = deadline - clock()
+        if remaining_s <= 0:
+            raise JobTimeout(
+                f"{what} is not done after {timeout_s:g} s and continues on the server: check it later, or pass a"
+                " larger timeout_s"
+            )
+        sleep(min(interval_s, remaining_s))
+        interval_s = min(_MAX_INTERVAL_S, interval_s * _GROWTH)

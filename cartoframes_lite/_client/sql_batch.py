@@ -1,4 +1,4 @@
-"""The Batch API: queries that may take hours; for the master key only."""
+"""Batch API: run queries as jobs that may take hours. Requires the master key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cartoframes_lite._client.sql import PATH
 from cartoframes_lite.errors import JobError
 
 _MAX_PAYLOAD_BYTES = 16_384
-_FINAL = ("done", "failed", "cancelled", "canceled", "unknown")  # the documentation spells it with one l
+_FINAL = ("done", "failed", "cancelled", "canceled", "unknown")  # CARTO's documentation spells "canceled"
 
 
 class Batch:
@@ -36,13 +36,13 @@ class Batch:
         self._transport = transport
 
     def create(self, query: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
-        """Queue a job.
+        """Create a job.
 
         Parameters
         ----------
         query : str, list of str, or dict
-            Statements; a list runs one by one and stops at the first failure; a dict is CARTO's form with
-            ``query``, ``onsuccess`` and ``onerror``.
+            Statements. The statements of a list run one after the other, until the first failure. A dict is a multi
+            query of the Batch API with ``query``, ``onsuccess`` and ``onerror``.
 
         Returns
         -------
@@ -52,35 +52,41 @@ class Batch:
         Raises
         ------
         ValueError
-            If it is longer than the 16 KB that the API takes.
+            If the request is longer than the 16 KB that the API accepts.
         PermissionDenied
             If the key is not the master key.
         """
         body = {"query": query if isinstance(query, str | Mapping) else list(query)}
         size = len(json.dumps(body).encode())
         if size > _MAX_PAYLOAD_BYTES:
-            raise ValueError(f"the job is {size} bytes long, and the Batch API takes {_MAX_PAYLOAD_BYTES}")
+            raise ValueError(f"the job has {size} bytes, and the Batch API accepts {_MAX_PAYLOAD_BYTES}: split it")
         return self._transport.json(
             "POST", f"{PATH}/job", idempotent=False, json_body=body, read=_job, expect=(200, 201)
         )
 
     def read(self, job_id: str) -> dict[str, Any]:
-        """Ask for the state of a job."""
+        """Return the current state of a job."""
         return self._transport.json("GET", f"{PATH}/job/{job_id}", idempotent=True, read=_job)
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """Cancel a job that is not finished."""
+        """Cancel a job that has not finished."""
         return self._transport.json("DELETE", f"{PATH}/job/{job_id}", idempotent=True, read=_job)
 
     def wait(self, job_id: str, *, timeout_s: float | None = 600.0) -> dict[str, Any]:
         """Wait until a job is done.
 
+        Parameters
+        ----------
+        job_id : str
+        timeout_s : float, default 600
+            Maximum time to wait, in seconds. None: no limit.
+
         Raises
         ------
         JobError
-            If it failed or was cancelled; the message has the reason.
+            If the job failed or was canceled. The message contains the reason.
         JobTimeout
-            If it is not finished in time.
+            If the job has not finished in time. It continues on the server.
         """
         job = polling.poll(
             lambda: self.read(job_id),
@@ -89,11 +95,13 @@ class Batch:
             what=f"batch job {job_id}",
         )
         if job["status"] != "done":
-            raise JobError(f"batch job {job_id} {job['status']}: {job.get('failed_reason', 'no reason is given')}")
+            raise JobError(
+                f"batch job {job_id} {job['status']}: {job.get('failed_reason', 'no reason in the response')}"
+            )
         return job
 
 
-def _job(answer: Any) -> dict[str, Any]:
-    """Read what the server says of a job; that it has an id and a status is all that is relied upon."""
-    required(answer, "job_id"), required(answer, "status")
-    return dict(answer)
+def _job(response: Any) -> dict[str, Any]:
+    """Check that a response contains a job id and a status, the only required members."""
+    required(response, "job_id"), required(response, "status")
+    return dict(response)

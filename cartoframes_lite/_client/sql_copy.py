@@ -1,4 +1,4 @@
-"""The COPY API: rows streamed into tables and out of them."""
+"""COPY endpoints of the SQL API: stream rows into and out of tables."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cartoframes_lite._codec.sql_text import CopyStatement
 from cartoframes_lite.errors import ConnectionFailed
 
 _BLOCK_BYTES = 1 << 18
-# What PostgreSQL refuses behind any part of a COPY. At the beginning of a binary row it is -2 fields; in the middle of
-# a field it completes one of up to 40,000 bytes, and is then a negative length, or it ends too early. Text and CSV
-# must not have the zero byte, in any encoding.
+# A suffix that makes PostgreSQL reject a COPY, wherever the data before it ends. Binary: at the start of a row it is an
+# invalid field count of -2; inside a field it completes the field, if that has up to 40,000 bytes, and is then a
+# negative length, or else the data ends too early. Text and CSV must not contain a zero byte in any encoding.
 ABORT = b"\xff\xfe" * 20_000 + b"\0"
 
 Source = str | os.PathLike[str] | IO[bytes] | Iterable[bytes] | Callable[[], Iterable[bytes]]
@@ -49,22 +49,22 @@ class Copy:
         self._transport = transport
 
     def copy_from(self, query: str, source: Source, *, compress: Literal["auto", "gzip"] | None = "auto") -> int:
-        """Send rows: ``COPY table FROM STDIN ...``.
+        """Send rows with ``COPY table FROM STDIN ...``.
 
         Parameters
         ----------
         query : str
-            Must begin with ``COPY``, and travels in the URL: at most some 7,000 bytes.
-        source : path, binary file, iterable of bytes, or callable that gives an iterable of bytes
-            A callable, a path or a file that can be rewound lets a request that was turned away be sent again. If it
-            breaks off, or is interrupted, the body is ended so that the server refuses it, and its error is raised.
+            Must begin with ``COPY``. Sent in the URL, so limited to about 7,000 bytes.
+        source : path, binary file, iterable of bytes, or callable that returns an iterable of bytes
+            A callable, path or seekable file allows retries of a rejected request. If reading it raises an exception,
+            the request is ended so that the server stores no rows, and the exception is raised.
         compress : {"auto", "gzip"} or None
-            "auto" is gzip unless the server is on this host.
+            "auto": gzip, unless the server is on this host.
 
         Returns
         -------
         int
-            Number of rows that were stored. It is one statement: all of them or none.
+            Number of stored rows. The statement is atomic: all rows are stored, or none.
 
         Raises
         ------
@@ -79,30 +79,30 @@ class Copy:
             body=_factory(source),
             compress=gzip,
             abort=ABORT,
-            read=lambda answer: required_integer(answer, "total_rows"),
+            read=lambda response: required_integer(response, "total_rows"),
         )
 
     def copy_to(self, query: str) -> AbstractContextManager[Stream]:
-        """Fetch rows: ``COPY table TO STDOUT ...``.
+        """Read rows with ``COPY table TO STDOUT ...``.
 
-        An error after the first rows comes as JSON behind the data, with status 200; whoever reads the stream
-        has to look for it. ``copy_to_file`` and ``read_carto`` do.
+        An error after the first rows is sent as JSON after the data, in a response with status 200. The caller has to
+        check for it; ``copy_to_file`` and ``read_carto`` do so.
 
         Returns
         -------
         context manager
-            Of an iterator of blocks of bytes; its ``stop()``, from another thread, ends the waiting for a block.
+            Iterator of blocks of bytes. Its method ``stop()`` can be called from another thread to cancel the read.
 
         Raises
         ------
         ValueError
             If the query is not ``COPY ... TO STDOUT``.
         """
-        is_binary = _check(query, "TO").is_binary  # then its trailer shows whoever reads it that it is complete
+        is_binary = _check(query, "TO").is_binary  # the binary trailer proves that the data is complete
         return self._transport.stream("POST", f"{PATH}/copyto", form={"q": query}, proves_end=is_binary)
 
     def copy_to_file(self, query: str, path: str | os.PathLike[str]) -> int:
-        """Fetch rows into a file, which appears only when it is complete.
+        """Write rows to a file, which is created only when it is complete.
 
         Returns
         -------
@@ -114,36 +114,38 @@ class Copy:
         SQLError
             If the query failed, also after the first rows.
         ConnectionFailed
-            If not all rows have come.
+            If the response is incomplete.
         ValueError
             If the query is not ``COPY ... TO STDOUT``.
         """
         check = check_binary_copy if _check(query, "TO").is_binary else check_rows
-        place = f"{PATH}/copyto"
-        with self._transport.stream("POST", place, form={"q": query}) as blocks:
-            return write_blocks(path, blocks, check=partial(check, place=place))
+        endpoint = f"{PATH}/copyto"
+        with self._transport.stream("POST", endpoint, form={"q": query}) as blocks:
+            return write_blocks(path, blocks, check=partial(check, place=endpoint))
 
 
 def _check(query: str, direction: Literal["FROM", "TO"]) -> CopyStatement:
-    """Refuse the wrong direction before it makes both sides wait for each other."""
-    if query[:5].upper() != "COPY ":  # what the API looks for
-        raise ValueError(f"the query must begin with COPY and a blank, not {query[:40]!r}")
-    found = CopyStatement.of(query)
-    if found.direction != direction:
-        wanted, other = ("FROM STDIN", "copy_to") if direction == "FROM" else ("TO STDOUT", "copy_from")
-        raise ValueError(f"expected COPY ... {wanted}, and this copies {found.direction}: {query[:40]!r}; use {other}")
-    return found
+    """Raise ValueError for the wrong direction, which would make client and server wait for each other."""
+    if query[:5].upper() != "COPY ":  # the prefix that the API requires
+        raise ValueError(f"the query must begin with COPY and a space, not {query[:40]!r}")
+    statement = CopyStatement.of(query)
+    if statement.direction != direction:
+        expected, other = ("FROM STDIN", "copy_to") if direction == "FROM" else ("TO STDOUT", "copy_from")
+        raise ValueError(
+            f"expected COPY ... {expected}, but the direction is {statement.direction}: {query[:40]!r}; use {other}"
+        )
+    return statement
 
 
 def _factory(source: Source) -> Callable[[], Iterable[bytes]]:
-    """Make of any source a function that begins it anew."""
+    """Return a function that iterates over a source from its beginning."""
     if callable(source):
         return source
     if isinstance(source, str | os.PathLike):
         return lambda: _read_path(source)
     if isinstance(source, IOBase):
         return lambda: _read_file(source)
-    return _Once(source)
+    return _IterableFactory(source)
 
 
 def _read_path(path: str | os.PathLike[str]) -> Iterator[bytes]:
@@ -157,14 +159,16 @@ def _read_file(file: IOBase) -> Iterator[bytes]:
     yield from iter(lambda: file.read(_BLOCK_BYTES), b"")
 
 
-class _Once:
-    """An iterable that may be gone after it has been gone through."""
+class _IterableFactory:
+    """Factory for an iterable; fails on the second call if the iterable is an iterator."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks, self._used = blocks, False
 
     def __call__(self) -> Iterable[bytes]:
         if self._used and iter(self._blocks) is self._blocks:
-            raise ConnectionFailed("the request was turned away, and an iterator cannot be sent a second time")
+            raise ConnectionFailed(
+                "the server rejected the request, and an iterator cannot be sent again: pass a list, path or callable"
+            )
         self._used = True
         return self._blocks

@@ -1,4 +1,4 @@
-"""Synchronizations: tables that the server fills again and again from a URL or another database."""
+"""Synchronizations: tables that the server refreshes periodically from a URL or another database."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from cartoframes_lite._client.http.json_fields import (
 )
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.import_codes import title
-from cartoframes_lite._client.imports import ImportOptions, perhaps_begun, wrap_connector
+from cartoframes_lite._client.imports import ImportOptions, note_if_started, wrap_connector
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite.errors import ImportFailed
 
 PATH = "api/v1/synchronizations"
-SHORTEST_S = 900
+MIN_INTERVAL_S = 900
 
 
 @dataclass(frozen=True, slots=True)
 class Synchronization:
-    """A synchronization, as the server described it; ``cartoframes_lite.Sync`` tells what the fields are."""
+    """A snapshot of a synchronization; ``cartoframes_lite.Sync`` documents the fields."""
 
     id: str
     name: str | None
@@ -43,18 +43,18 @@ class Synchronization:
     error: ImportFailed | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Synchronization:
-        """Read an answer of the API."""
+    def from_response(cls, response: Mapping[str, Any]) -> Synchronization:
+        """Parse a response of the API."""
         return cls(
-            id=required(answer, "id"),
-            name=text(answer, "name"),
-            state=required(answer, "state"),
-            interval_s=required_integer(answer, "interval"),
-            url=text(answer, "url"),
-            ran_at=parse_datetime(answer.get("ran_at")),
-            run_at=parse_datetime(answer.get("run_at")),
-            retried_times=integer(answer.get("retried_times")) or 0,
-            error=_failure(answer) if answer["state"] == "failure" else None,
+            id=required(response, "id"),
+            name=text(response, "name"),
+            state=required(response, "state"),
+            interval_s=required_integer(response, "interval"),
+            url=text(response, "url"),
+            ran_at=parse_datetime(response.get("ran_at")),
+            run_at=parse_datetime(response.get("run_at")),
+            retried_times=integer(response.get("retried_times")) or 0,
+            error=_failure(response) if response["state"] == "failure" else None,
         )
 
 
@@ -72,16 +72,16 @@ class Syncs:
     def create(
         self, source: str | Mapping[str, Any], interval_s: int, options: ImportOptions
     ) -> tuple[Synchronization, str]:
-        """Import something now, and again at each interval.
+        """Create a synchronization; its first import starts immediately.
 
         Parameters
         ----------
         source : str or mapping
             A URL, or a connector as in ``Dataset.from_connector``.
         interval_s : int
-            At least 900 seconds.
+            In seconds, at least 900.
         options : ImportOptions
-            Without privacy and collision_strategy, which the API does not take here.
+            Must not contain privacy and collision_strategy, which the API does not support here.
 
         Returns
         -------
@@ -91,14 +91,14 @@ class Syncs:
         Raises
         ------
         ValueError
-            If the interval is too short.
+            If the interval is shorter than 900 seconds.
         """
         body = {
-            **options.members(),
+            **options.api_parameters(),
             **({"url": source} if isinstance(source, str) else wrap_connector(source)),
-            "interval": checked_interval(interval_s),
+            "interval": check_interval(interval_s),
         }
-        with perhaps_begun("synchronization", "list_syncs"):
+        with note_if_started("synchronization", "list_syncs"):
             return self._platform.json("POST", PATH, what="synchronizing", read=_created, json_body=body)
 
     def list(self) -> list[Synchronization]:
@@ -106,9 +106,9 @@ class Syncs:
         return self._platform.json("GET", PATH, what="listing synchronizations", read=_list)
 
     def read(self, sync_id: str) -> Synchronization:
-        """Ask for the state of a synchronization."""
+        """Return the current state of a synchronization."""
         what = "reading a synchronization"
-        return self._platform.json("GET", f"{PATH}/{sync_id}", what=what, read=Synchronization.of)
+        return self._platform.json("GET", f"{PATH}/{sync_id}", what=what, read=Synchronization.from_response)
 
     def update(self, sync_id: str, *, interval_s: int) -> Synchronization:
         """Change the interval.
@@ -116,50 +116,50 @@ class Syncs:
         Raises
         ------
         ValueError
-            If it is shorter than 900 seconds. The server would not refuse that.
+            If the interval is shorter than 900 seconds. The server itself does not check this.
         """
-        body = drop_none(id=sync_id, interval=checked_interval(interval_s))
+        body = drop_none(id=sync_id, interval=check_interval(interval_s))
         what = "changing a synchronization"
         self._platform.json("PUT", f"{PATH}/{sync_id}", what=what, read=record, json_body=body)
         return self.read(sync_id)
 
     def force(self, sync_id: str) -> bool:
-        """Ask for a run now; False if the server refuses, as it does for 900 seconds after a run."""
+        """Request a run now; return False if the server rejects it, as it does for 900 seconds after a run."""
         what = "forcing a synchronization"
         path = f"{PATH}/{sync_id}/sync_now"
         return self._platform.json("PUT", path, what=what, read=_is_enqueued, idempotent=False, json_body={})
 
     def delete(self, sync_id: str) -> None:
-        """Stop a synchronization; its table stays."""
+        """Stop a synchronization; its table is kept."""
         self._platform.delete(f"{PATH}/{sync_id}", what="stopping a synchronization")
 
 
-def _created(answer: Any) -> tuple[Synchronization, str]:
-    """Read the answer about a new synchronization: with the id of its first import."""
-    return Synchronization.of(answer), required(answer["data_import"], "item_queue_id")
+def _created(response: Any) -> tuple[Synchronization, str]:
+    """Parse the response to a new synchronization; return it and the id of its first import."""
+    return Synchronization.from_response(response), required(response["data_import"], "item_queue_id")
 
 
-def _list(answer: Any) -> list[Synchronization]:
-    return [Synchronization.of(found) for found in records(record(answer)["synchronizations"])]
+def _list(response: Any) -> list[Synchronization]:
+    return [Synchronization.from_response(found) for found in records(record(response)["synchronizations"])]
 
 
-def _is_enqueued(answer: Any) -> bool:
-    return bool(record(answer)["enqueued"])
+def _is_enqueued(response: Any) -> bool:
+    return bool(record(response)["enqueued"])
 
 
-def checked_interval(interval_s: int) -> int:
-    """Return an interval; ValueError if it is too short, TypeError if it is not a whole number."""
+def check_interval(interval_s: int) -> int:
+    """Return the interval as int; raise ValueError if it is too short, TypeError if it is not an integer."""
     if isinstance(interval_s, bool) or not hasattr(interval_s, "__index__"):
-        raise TypeError(f"the interval is a whole number of seconds, not {interval_s!r}")
+        raise TypeError(f"the sync interval must be an integer number of seconds, not {interval_s!r}")
     interval_s = index(interval_s)
-    if interval_s < SHORTEST_S:
-        raise ValueError(f"the shortest interval is {SHORTEST_S} s (15 minutes), not {interval_s} s")
+    if interval_s < MIN_INTERVAL_S:
+        raise ValueError(f"the sync interval must be at least {MIN_INTERVAL_S} s (15 minutes), not {interval_s} s")
     return interval_s
 
 
-def _failure(answer: Mapping[str, Any]) -> ImportFailed:
-    """Make the error of a synchronization that failed."""
-    code = integer(answer.get("error_code"))
-    name = text(answer, "error_message") or title(code)
-    what = text(answer, "name") or text(answer, "url") or f"synchronization {answer['id']}"
-    return ImportFailed(f"{what}: {name} (code {code})", code=code, title=title(code))
+def _failure(response: Mapping[str, Any]) -> ImportFailed:
+    """Compose the exception for a failed synchronization."""
+    code = integer(response.get("error_code"))
+    reason = text(response, "error_message") or title(code)
+    source_name = text(response, "name") or text(response, "url") or f"synchronization {response['id']}"
+    return ImportFailed(f"{source_name}: {reason} (code {code})", code=code, title=title(code))

@@ -1,4 +1,4 @@
-"""The user, quotas, and the other users of the organization."""
+"""Users: the account with its quotas, and the users of its organization."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user, as the server described him; what the key may not know is None.
+    """A user. Values that are not visible to the key are None.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class User:
     username : str
     email : str or None
     quota_bytes, used_bytes : int or None
-        Storage: all of it, and what is used. In bytes.
+        Storage quota and used storage, in bytes.
     table_count : int or None
     """
 
@@ -52,30 +52,30 @@ class User:
     table_count: int | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> User:
-        """Read an answer of the API."""
+    def from_response(cls, response: Mapping[str, Any]) -> User:
+        """Parse a response of the API."""
         return cls(
-            id=text(answer, "id"),
-            username=required(answer, "username"),
-            email=text(answer, "email"),
-            quota_bytes=integer(answer.get("quota_in_bytes")),
-            used_bytes=integer(answer.get("db_size_in_bytes")),
-            table_count=integer(answer.get("table_count")),
+            id=text(response, "id"),
+            username=required(response, "username"),
+            email=text(response, "email"),
+            quota_bytes=integer(response.get("quota_in_bytes")),
+            used_bytes=integer(response.get("db_size_in_bytes")),
+            table_count=integer(response.get("table_count")),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Account(User):
-    """The account of the credentials.
+    """The account of the credentials, with its quotas.
 
     Attributes
     ----------
     remaining_bytes : int or None
-        Storage that is left, in bytes.
+        Unused storage, in bytes.
     remaining_tables : int or None
-        How many more datasets the plan allows; None: any number.
+        Number of datasets that can still be created; None: unlimited.
     plan : str or None
-        CARTO's name for the type of the account.
+        CARTO's name of the account type.
     organization : Organization or None
     """
 
@@ -85,7 +85,7 @@ class Account(User):
     organization: Organization | None
 
     def _repr_html_(self) -> str:
-        """Show the quota in a notebook."""
+        """Return the quotas as HTML."""
         rows = {
             "plan": self.plan,
             "organization": self.organization and self.organization.name,
@@ -93,10 +93,10 @@ class Account(User):
             "tables": self.table_count,
             "tables left": self.remaining_tables,
         }
-        used = None
+        used_share = None
         if self.quota_bytes and self.used_bytes is not None:
-            used = self.used_bytes / self.quota_bytes
-        return html_table(f"Account {self.username}", rows, share=used)
+            used_share = self.used_bytes / self.quota_bytes
+        return html_table(f"Account {self.username}", rows, share=used_share)
 
 
 class Users:
@@ -111,9 +111,9 @@ class Users:
         self._platform = Platform(transport)
 
     def me(self) -> Account:
-        """Ask for the account of the credentials, with its quotas.
+        """Return the account of the credentials, with its quotas.
 
-        The master key that the server sends along is dropped.
+        The response also contains the master key, which is discarded.
 
         Raises
         ------
@@ -123,15 +123,18 @@ class Users:
         nonpublic.warn(ME)
         what = "reading the account"
         account = self._platform.json("GET", ME, what=what, read=_account)
-        if account is None:  # how the server treats somebody it takes for nobody
+        if account is None:  # for invalid keys the response has status 200 and no user data
             self._platform.require_master(what)
-            raise PermissionDenied(f"{what} was refused", status=200, method="GET", url=ME)
+            message = f"{what} was denied: check the api_key of Credentials"
+            raise PermissionDenied(message, status=200, method="GET", url=ME)
         return account
 
     def get(self, user: str) -> User:
-        """Ask for a user by id or name."""
+        """Return a user by id or name."""
         nonpublic.warn(USERS)
-        return self._platform.json("GET", f"{USERS}/{quote(user, safe='')}", what="reading a user", read=User.of)
+        return self._platform.json(
+            "GET", f"{USERS}/{quote(user, safe='')}", what="reading a user", read=User.from_response
+        )
 
     def of_organization(self, organization: str) -> list[User]:
         """List the users of an organization.
@@ -139,72 +142,76 @@ class Users:
         Parameters
         ----------
         organization : str
-            Its name.
+            Name of the organization.
         """
         nonpublic.warn(ORGANIZATION)
         what = "listing the users of the organization"
-        return self._platform.json("GET", _users_of(organization), what=what, read=_users)
+        return self._platform.json("GET", _users_path(organization), what=what, read=_users)
 
     def find_entity(self, user_or_org: str) -> tuple[str, str]:
-        """Find somebody to share with: the account's organization, or a user of it, by name.
+        """Return kind and id of the account's organization, or of a user in it, by name.
 
         Returns
         -------
         tuple of (str, str)
-            "org" or "user", and the id.
+            Kind, "org" or "user", and id.
 
         Raises
         ------
         CartoError
-            If the account is in no organization, or there is no such user in it.
+            If the account does not belong to an organization, or the organization has no such user.
         """
         organization = self.me().organization
         if organization is None:
-            raise CartoError("the account belongs to no organization, so there is nobody to share with")
+            raise CartoError(
+                f"cannot share with {user_or_org!r}: the account does not belong to an organization; set the privacy"
+                ' to "link" or "public" instead'
+            )
         if user_or_org == organization.name:
             return "org", organization.id
         users = {user.username: user.id for user in self.of_organization(organization.name)}
         entity_id = users.get(user_or_org)
         if entity_id is None:
             raise CartoError(
-                f"{user_or_org!r} is neither the organization {organization.name!r} nor a user of it: {sorted(users)}"
+                f"{user_or_org!r} is neither the organization {organization.name!r} nor one of its users: pass one of"
+                f" {sorted(users)}"
             )
         return "user", entity_id
 
     def add_to_organization(
         self, organization: str, *, username: str, email: str, password: str, quota_bytes: int | None = None
     ) -> User:
-        """Create a user of an organization; for its administrators.
+        """Create a user of an organization. Requires an administrator of the organization.
 
         Parameters
         ----------
         organization : str
-            Its name.
+            Name of the organization.
         username, email, password : str
         quota_bytes : int, optional
-            Storage, in bytes. None: what the organization gives by default.
+            Storage quota, in bytes. None: the default of the organization.
         """
         nonpublic.warn(ORGANIZATION)
         body = drop_none(username=username, email=email, password=password, quota_in_bytes=quota_bytes)
         what = "creating a user of the organization"
-        # CARTO's application answers 200 to this.
-        path = _users_of(organization)
-        return self._platform.json("POST", path, what=what, read=User.of, json_body=body, expect=(200, 201))
+        # CARTO responds with 200 instead of 201.
+        path = _users_path(organization)
+        return self._platform.json("POST", path, what=what, read=User.from_response, json_body=body, expect=(200, 201))
 
     def remove_from_organization(self, organization: str, username: str) -> None:
-        """Delete a user of an organization; for its administrators."""
+        """Delete a user of an organization. Requires an administrator of the organization."""
         nonpublic.warn(ORGANIZATION)
-        path = f"{_users_of(organization)}/{quote(username, safe='')}"
+        path = f"{_users_path(organization)}/{quote(username, safe='')}"
         self._platform.delete(path, what="deleting a user of the organization")
 
 
-def _account(answer: Any) -> Account | None:
-    """Read what the server says of the account; None if it says nothing."""
-    found = record(answer).get("user_data")
-    if not found:
+def _account(response: Any) -> Account | None:
+    """Parse the account in a response; None if it contains none."""
+    user_data = record(response).get("user_data")
+    if not user_data:
         return None
-    told = found.get("organization")
-    user = User.of(found)
+    organization = user_data.get("organization")
+    user = User.from_response(user_data)
     return Account(
         user.id,
         user.username,
@@ -212,16 +219,20 @@ def _account(answer: Any) -> Account | None:
         user.quota_bytes,
         user.used_bytes,
         user.table_count,
-        remaining_bytes=integer(found.get("remaining_byte_quota")),
-        remaining_tables=integer(found.get("remaining_table_quota")),
-        plan=text(found, "account_type"),
-        organization=Organization(required(told, "id"), required(told, "name")) if told else None,
+        remaining_bytes=integer(user_data.get("remaining_byte_quota")),
+        remaining_tables=integer(user_data.get("remaining_table_quota")),
+        plan=text(user_data, "account_type"),
+        organization=Organization(required(organization, "id"), required(organization, "name"))
+        if organization
+        else None,
     )
 
 
-def _users(answer: Any) -> list[User]:
-    return [User.of(found) for found in records(answer["users"] if isinstance(answer, Mapping) else answer)]
+def _users(response: Any) -> list[User]:
+    return [
+        User.from_response(found) for found in records(response["users"] if isinstance(response, Mapping) else response)
+    ]
 
 
-def _users_of(organization: str) -> str:
+def _users_path(organization: str) -> str:
     return f"{ORGANIZATION}/{quote(organization, safe='')}/users"

@@ -1,4 +1,4 @@
-"""Datasets and maps as CARTO's catalog knows them: privacy, descriptions, sharing, what depends on what."""
+"""Catalog of datasets and maps: list, describe, share and delete them, and set their privacy."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from cartoframes_lite.errors import APIError, JobTimeout, NotFound, PermissionDe
 
 PATH = "api/v1/viz"
 _PERMISSIONS = "api/v1/perm"
-_REGISTRATION_S = 30.0  # a table made by SQL appears in the catalog within seconds
-_PAGE = 500
-_READINGS = 5
-_DEPENDENTS = 100  # that are named; all are counted
+_REGISTRATION_TIMEOUT_S = 30.0  # CARTO adds a table created by SQL to the catalog within seconds
+_PAGE_SIZE = 500
+_LIST_ATTEMPTS = 5
+_MAX_DEPENDENTS = 100  # limit of dependents in the response; their count is not limited
 
 Kind = Literal["table", "derived"]
 Access = Literal["r", "rw"]
@@ -38,7 +38,7 @@ Access = Literal["r", "rw"]
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What somebody may do with a dataset or map beside its owner.
+    """Access of a user, organization or group to a dataset or map of another owner.
 
     Attributes
     ----------
@@ -46,9 +46,9 @@ class Permission:
         "user", "org" or "group".
     id : str
     name : str or None
-        Of the user or organization.
+        Name of the user or organization.
     access : str
-        "r" to read, "rw" also to write.
+        "r": read; "rw": read and write.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A dataset or map, as the server described it; ``cartoframes_lite.Visualization`` tells what the fields are."""
+    """A snapshot of the catalog entry of a dataset or map; ``cartoframes_lite.Visualization`` documents the fields."""
 
     id: str
     kind: str
@@ -86,33 +86,35 @@ class Entry:
     dependent_count: int | None
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> Entry:
-        """Read an answer of the API."""
-        table, permission = (record(answer.get(name) or {}) for name in ("table", "permission"))
+    def from_response(cls, response: Mapping[str, Any]) -> Entry:
+        """Parse a response of the API."""
+        table, permission = (record(response.get(name) or {}) for name in ("table", "permission"))
         return cls(
-            id=required(answer, "id"),
-            kind=required(answer, "type"),
-            name=required(answer, "name"),
-            privacy=required(answer, "privacy").lower(),
-            url=text(answer, "url"),
-            title=text(answer, "title"),
-            description=text(answer, "description"),
-            attributions=text(answer, "attributions"),
-            license=text(answer, "license"),
-            source=text(answer, "source"),
-            tags=texts(answer.get("tags") or []),
-            locked=bool(answer.get("locked")),
+            id=required(response, "id"),
+            kind=required(response, "type"),
+            name=required(response, "name"),
+            privacy=required(response, "privacy").lower(),
+            url=text(response, "url"),
+            title=text(response, "title"),
+            description=text(response, "description"),
+            attributions=text(response, "attributions"),
+            license=text(response, "license"),
+            source=text(response, "source"),
+            tags=texts(response.get("tags") or []),
+            locked=bool(response.get("locked")),
             owner=text(permission.get("owner") or {}, "username"),
             permission_id=text(permission, "id"),
             permissions=tuple(_permission(item) for item in records(permission.get("acl") or [])),
-            created_at=parse_datetime(answer.get("created_at")),
-            updated_at=parse_datetime(answer.get("updated_at")),
+            created_at=parse_datetime(response.get("created_at")),
+            updated_at=parse_datetime(response.get("updated_at")),
             row_count=integer(table.get("row_count")),
             size_bytes=integer(table.get("size")),
             geometry_types=texts(table.get("geometry_types") or []),
-            tables=tuple(required(item, "name") for item in records(answer.get("related_tables") or [])),
-            dependents=tuple(required(item, "name") for item in records(answer.get("dependent_visualizations") or [])),
-            dependent_count=integer(answer.get("dependent_visualizations_count")),
+            tables=tuple(required(item, "name") for item in records(response.get("related_tables") or [])),
+            dependents=tuple(
+                required(item, "name") for item in records(response.get("dependent_visualizations") or [])
+            ),
+            dependent_count=integer(response.get("dependent_visualizations_count")),
         )
 
 
@@ -128,40 +130,44 @@ class Visualizations:
         self._platform = Platform(transport)
 
     def find(self, name: str) -> Entry | None:
-        """Ask for a dataset or map by its id, or a dataset by its name; None if none is shown to this key."""
+        """Return a dataset or map by id, or a dataset by name; None if none is visible to the key."""
         nonpublic.warn(PATH)
-        query = {"with_dependent_visualizations": _DEPENDENTS, "show_permission": "true"}
+        query = {"with_dependent_visualizations": _MAX_DEPENDENTS, "show_permission": "true"}
         try:
-            return self._platform.json("GET", _place(name), what=f"asking for {name!r}", read=Entry.of, query=query)
+            return self._platform.json(
+                "GET", _path(name), what=f"reading {name!r}", read=Entry.from_response, query=query
+            )
         except NotFound:
             return None
 
     def get(self, name: str) -> Entry:
-        """Ask as ``find`` does; a table that is not registered yet is waited for.
+        """Return an entry as ``find`` does; wait up to 30 seconds for a new table to appear in the catalog.
 
         Raises
         ------
         NotFound
-            If there is none after 30 seconds.
+            If there is no entry after 30 seconds.
         PermissionDenied
-            If it is not shown because the key is not the master key.
+            If there is no entry and the key is not the master key.
         """
-        asked = 0
+        requests = 0
 
         def poll() -> Entry | None:
-            nonlocal asked
-            found, asked = self.find(name), asked + 1
-            if found is None and asked == 1:  # other keys are shown public ones only, however long they wait
-                self.require_master(f"asking for the dataset {name!r}")
-            return found
+            nonlocal requests
+            entry, requests = self.find(name), requests + 1
+            if entry is None and requests == 1:  # other keys see only public entries, so that waiting does not help
+                self.require_master(f"reading the dataset {name!r}")
+            return entry
 
         try:
-            found = polling.poll(poll, done=bool, timeout_s=_REGISTRATION_S, what=f"dataset {name!r}")
+            entry = polling.poll(poll, done=bool, timeout_s=_REGISTRATION_TIMEOUT_S, what=f"dataset {name!r}")
         except JobTimeout as timeout:
-            message = f"there is no dataset or map {name!r}"
-            raise NotFound(message, status=404, method="GET", url=_place(name)) from timeout
-        assert found is not None  # `done` is true only then
-        return found
+            message = (
+                f"there is no dataset or map {name!r}: check the name with list_datasets() or list_visualizations()"
+            )
+            raise NotFound(message, status=404, method="GET", url=_path(name)) from timeout
+        assert entry is not None  # `done` is true only for an entry
+        return entry
 
     def list(
         self,
@@ -173,29 +179,29 @@ class Visualizations:
         shared: bool = False,
         locked: bool | None = None,
     ) -> list[Entry]:
-        """List datasets or maps, by name.
+        """List datasets or maps, sorted by name.
 
-        What others add, rename and delete in the meantime does not make the list miss one that was there all the
-        time: if there are several pages, they are read until two readings agree. Should five not do, all that was
-        seen is returned.
+        The list contains every entry that exists during the whole call, even if other clients add, rename or delete
+        entries: multiple pages are read until two consecutive attempts return the same entries. After five attempts
+        all entries seen so far are returned.
 
         Parameters
         ----------
         kind : {"table", "derived"}
-            Datasets or maps.
+            "table": datasets; "derived": maps.
         search : str, optional
-            Words in name, description or tags.
+            Full-text search in name, description and tags.
         tags : sequence of str
-            Any of them.
+            List entries that have at least one of these tags.
         privacy : {"public", "private", "link"}, optional
         shared : bool, default False
-            Also what others share with this account.
+            Include entries that other users share with this account.
         locked : bool, optional
         """
         nonpublic.warn(PATH)
         check_privacy(privacy)
         if isinstance(tags, str):
-            raise TypeError(f"tags is a list of words, not the text {tags!r}")
+            raise TypeError(f"tags must be a list of str, not the str {tags!r}")
         query = drop_none(
             types=kind,
             q=search,
@@ -203,74 +209,77 @@ class Visualizations:
             privacy=privacy,
             exclude_shared=str(not shared).lower(),
             locked=None if locked is None else str(locked).lower(),
-            with_dependent_visualizations=_DEPENDENTS,
+            with_dependent_visualizations=_MAX_DEPENDENTS,
             show_permission="true",
             order="name",
             order_direction="asc",
-            per_page=_PAGE,
+            per_page=_PAGE_SIZE,
         )
         seen: dict[str, Entry] = {}
-        before: list[str] = []
-        for _ in range(_READINGS):
+        previous_ids: list[str] = []
+        for _ in range(_LIST_ATTEMPTS):
             pages = list(self._pages(query))
-            found = {entry.id: entry for page in pages for entry in page}
-            if len(pages) == 1 or list(found) == before:
-                return list(found.values())
-            seen |= found
-            before = list(found)
+            entries = {entry.id: entry for page in pages for entry in page}
+            if len(pages) == 1 or list(entries) == previous_ids:
+                return list(entries.values())
+            seen |= entries
+            previous_ids = list(entries)
         return sorted(seen.values(), key=lambda entry: entry.name)
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Sequence[Entry]]:
         for page in count(1):
-            asked = {**query, "page": page}
-            entries = self._platform.json("GET", PATH, what="listing datasets", read=_page, query=asked)
+            page_query = {**query, "page": page}
+            entries = self._platform.json("GET", PATH, what="listing datasets", read=_page, query=page_query)
             yield entries
-            if len(entries) < _PAGE:
+            if len(entries) < _PAGE_SIZE:
                 return
 
     def update(self, which: str, /, **changes: Any) -> Entry:
-        """Change members of a dataset or map.
+        """Update the catalog entry of a dataset or map.
 
         Parameters
         ----------
         which : str
-            Its id, or the name of a dataset.
+            Id of a dataset or map, or name of a dataset.
         **changes
-            As the API has them: name, display_name, title, description, tags, privacy, license, attributions, source,
+            Members of the API: name, display_name, title, description, tags, privacy, license, attributions, source,
             locked.
 
         Raises
         ------
         APIError
-            If the server has silently kept the old name.
+            If the server silently keeps the old name.
         """
         nonpublic.warn(PATH)
         if "privacy" in changes:
             require_privacy(changes["privacy"])
         if isinstance(changes.get("tags"), str):
-            raise TypeError(f"tags is a list of words, not the text {changes['tags']!r}")
+            raise TypeError(f"tags must be a list of str, not the str {changes['tags']!r}")
         entry = self.get(which)
         body = {"id": entry.id, **changes}
         what = f"changing the dataset {which!r}"
-        changed = self._platform.json("PUT", _place(entry.id), what=what, read=Entry.of, json_body=body)
+        changed = self._platform.json("PUT", _path(entry.id), what=what, read=Entry.from_response, json_body=body)
         if "name" in changes and changed.name != changes["name"]:
-            message = f"the server has kept the name {changed.name!r}: {changes['name']!r} is taken, or cannot be used"
-            raise APIError(message, status=200, method="PUT", url=_place(entry.id))
+            message = (
+                f"the server kept the name {changed.name!r}, because {changes['name']!r} is taken or invalid: choose"
+                " another name"
+            )
+            raise APIError(message, status=200, method="PUT", url=_path(entry.id))
         return changed
 
     def set_privacy(self, name: str, privacy: Privacy) -> None:
-        """Set who may see a dataset or map.
+        """Set the privacy of a dataset or map.
 
         Parameters
         ----------
         name : str
-            Its id, or the name of a dataset.
+            Id of a dataset or map, or name of a dataset.
         privacy : {"public", "private", "link"}
         """
         self.update(name, privacy=privacy)
 
     def require_settable(self) -> None:
-        """Raise PermissionDenied if this key cannot set a privacy."""
+        """Raise PermissionDenied if the key cannot set the privacy of datasets."""
         nonpublic.warn(PATH)
         self.require_master("setting the privacy of a dataset")
 
@@ -279,43 +288,42 @@ class Visualizations:
         self._platform.require_master(what)
 
     def create_map(self, tables: Sequence[str], *, name: str | None = None) -> Entry:
-        """Make a map of datasets.
+        """Create a map of datasets.
 
         Parameters
         ----------
         tables : sequence of str
-            Their names.
+            Names of the datasets.
         name : str, optional
-            None: the server chooses one.
+            Name of the map. None: chosen by the server.
         """
         nonpublic.warn(PATH)
         body = drop_none(tables=list(tables), name=name)
-        return self._platform.json("POST", PATH, what="creating a map", read=Entry.of, json_body=body)
+        return self._platform.json("POST", PATH, what="creating a map", read=Entry.from_response, json_body=body)
 
     def delete(self, visualization_id: str) -> None:
-        """Delete a map; or a dataset with its table and the maps that depend on it."""
+        """Delete a map, or a dataset including its table and all maps that depend on it."""
         nonpublic.warn(PATH)
-        self._platform.delete(_place(visualization_id), what="deleting a map or dataset")
+        self._platform.delete(_path(visualization_id), what="deleting a map or dataset")
 
     def share(self, entry: Entry, kind: str, entity_id: str, access: Access | None) -> None:
-        """Let a user or organization see a dataset or map, or no longer.
+        """Grant or revoke the access of a user or organization to a dataset or map.
 
         Parameters
         ----------
         entry : Entry
-            As the server describes it now: what others may do is sent along.
+            The current entry. Its other permissions are part of the request, and are kept.
         kind : {"user", "org", "group"}
         entity_id : str
         access : {"r", "rw"} or None
-            None takes it back.
+            None: revoke.
         """
         if access is not None and access not in get_args(Access):
             raise ValueError(f"access must be one of {get_args(Access)} or None, not {access!r}")
         nonpublic.warn(_PERMISSIONS)
         if entry.permission_id is None:
-            raise PermissionDenied(
-                f"who may see {entry.name!r} is not shown to this key", status=403, method="PUT", url=_PERMISSIONS
-            )
+            message = f"the permissions of {entry.name!r} are not visible to this key: use the owner's master key"
+            raise PermissionDenied(message, status=403, method="PUT", url=_PERMISSIONS)
         others = [item for item in entry.permissions if (item.kind, item.id) != (kind, entity_id)]
         acl = [{"type": item.kind, "entity": {"id": item.id}, "access": item.access} for item in others]
         if access is not None:
@@ -325,22 +333,22 @@ class Visualizations:
 
 
 def check_privacy(privacy: object) -> None:
-    """Raise ValueError for a privacy that there is not."""
+    """Raise ValueError for an invalid privacy; None is valid."""
     if privacy is not None:
         require_privacy(privacy)
 
 
 def require_privacy(privacy: object) -> None:
-    """Raise ValueError for what is no privacy, None included."""
+    """Raise ValueError for an invalid privacy, including None."""
     if privacy not in get_args(Privacy):
         raise ValueError(f"privacy must be one of {get_args(Privacy)}, not {privacy!r}")
 
 
-def _page(answer: Any) -> list[Entry]:
-    return [Entry.of(found) for found in records(record(answer)["visualizations"])]
+def _page(response: Any) -> list[Entry]:
+    return [Entry.from_response(found) for found in records(record(response)["visualizations"])]
 
 
-def _place(name: str) -> str:
+def _path(name: str) -> str:
     return f"{PATH}/{quote(name, safe='')}"
 
 

@@ -13,7 +13,7 @@ EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cartoframes_lite._client.polling._FIRST_S", 0.0)
+    monkeypatch.setattr("cartoframes_lite._client.polling._FIRST_INTERVAL_S", 0.0)
 
 
 def state(name: str, url: str = "") -> bytes:

@@ -182,7 +182,7 @@ def test_a_refused_parameter(scripted_server: ScriptedServer) -> None:
 
 
 def test_an_answer_without_a_job(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(JobError, match="not begun"):
+    with pytest.raises(JobError, match="did not start the import"):
         Imports(scripted_server.play(response("200 OK", b'{"success": false}'))).create_from_url(
             "http://x", ImportOptions()
         )
@@ -194,19 +194,19 @@ def test_an_answer_without_a_job(scripted_server: ScriptedServer) -> None:
 def test_an_answer_that_was_lost(answered: bytes, scripted_server: ScriptedServer) -> None:
     with pytest.raises((ConnectionFailed, ServerError)) as raised:
         Imports(scripted_server.play(answered)).create_from_url("http://x", ImportOptions())
-    assert "may have begun all the same: look at list_imports()" in raised.value.__notes__[0]
+    assert "may have started nevertheless: check list_imports()" in raised.value.__notes__[0]
 
 
 def test_another_key_is_told_what_it_needs(scripted_server: ScriptedServer) -> None:
     service = Imports(scripted_server.play(response("401 Unauthorized"), response("200 OK", b'{"result": []}')))
-    with pytest.raises(PermissionDenied, match="importing takes the master key"):
+    with pytest.raises(PermissionDenied, match="importing requires the master key"):
         service.create_from_url("http://x", ImportOptions())
 
 
 def test_waiting_goes_on_through_states_that_are_not_final(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cartoframes_lite._client.polling._FIRST_S", 0.0)
+    monkeypatch.setattr("cartoframes_lite._client.polling._FIRST_INTERVAL_S", 0.0)
     states = [job("enqueued"), job("guessing"), job("a new state"), job("complete", table_name="t", success=True)]
     done = Imports(scripted_server.play(*states)).wait("1f", progress=False)
     assert (done.state, done.table_name, done.done, done.error) == ("complete", "t", True, None)
@@ -229,17 +229,17 @@ def test_a_failure_that_the_server_does_not_explain_has_its_title(scripted_serve
 
 
 def test_not_done_in_time(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(JobTimeout, match=r"import 1f is not done after 0 s; it goes on on the server"):
+    with pytest.raises(JobTimeout, match=r"import 1f is not done after 0 s and continues on the server"):
         Imports(scripted_server.play(job("importing"))).wait("1f", timeout_s=0)
 
 
 def test_a_password_that_the_server_repeats_is_taken_out(scripted_server: ScriptedServer) -> None:
-    from cartoframes_lite._client.imports import without_passwords
+    from cartoframes_lite._client.imports import redact_secrets
 
     refused = response("400 Bad Request", b'{"errors": {"imports": "cannot log in with pa55"}}')
     connector = {"connector": {"provider": "postgres", "connection": {"password": "pa55"}}, "table": "t"}
     service = Imports(scripted_server.play(refused))
-    with pytest.raises(SQLError, match=r"log in with \*\*\*") as caught, without_passwords(connector):
+    with pytest.raises(SQLError, match=r"log in with \*\*\*") as caught, redact_secrets(connector):
         service.create_from_connector(connector, ImportOptions())
     assert "pa55" not in repr(caught.value)
     scripted_server.close()
@@ -248,11 +248,11 @@ def test_a_password_that_the_server_repeats_is_taken_out(scripted_server: Script
 
 
 def test_secrets_are_taken_out_of_all_of_an_error() -> None:
-    from cartoframes_lite._client.imports import without_passwords
+    from cartoframes_lite._client.imports import redact_secrets
 
     connector = {"connector": {"provider": "x", "connection": {"server": "host", "token": "t0k"}}}
     error = ImportFailed("t0k at host", code=1, title="t0k", what_about="not t0k")
-    with pytest.raises(ImportFailed) as caught, without_passwords(connector):
+    with pytest.raises(ImportFailed) as caught, redact_secrets(connector):
         raise error
     assert str(caught.value) == "*** at host"
     assert (caught.value.code, caught.value.title, caught.value.what_about) == (1, "***", "not ***")
@@ -264,5 +264,5 @@ def test_every_code_of_the_table_has_a_title() -> None:
 
 
 def test_members_that_are_missing_are_none() -> None:
-    found = Import.of({"id": "1", "state": "pending"})
+    found = Import.from_response({"id": "1", "state": "pending"})
     assert (found.table_name, found.error_code, found.done) == (None, None, False)

@@ -23,7 +23,7 @@ def test_what_nobody_has_written_is_not_warned_of(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(nonpublic, "_warned", set())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with nonpublic.suppressed():
+        with nonpublic.suppress_warnings():
             nonpublic.warn("api/v1/viz")
         assert caught == []
         nonpublic.warn("api/v1/viz")

@@ -64,10 +64,10 @@ def test_force(enqueued: bool, scripted_server: ScriptedServer) -> None:
 
 
 def test_a_failure_has_its_title() -> None:
-    sync = Synchronization.of({**ANSWER, "state": "failure", "error_code": 1100})
+    sync = Synchronization.from_response({**ANSWER, "state": "failure", "error_code": 1100})
     assert sync.error is not None
     assert (sync.error.code, sync.error.title) == (1100, "Download file not found")
-    assert Synchronization.of(ANSWER).error is None
+    assert Synchronization.from_response(ANSWER).error is None
 
 
 def test_delete(scripted_server: ScriptedServer) -> None:

@@ -36,7 +36,7 @@ def test_the_key_that_comes_along_is_dropped(scripted_server: ScriptedServer) ->
 
 def test_nobody_in_particular(scripted_server: ScriptedServer) -> None:
     anonymous = response("200 OK", b'{"config": {"user_name": "ann"}}')
-    with pytest.raises(PermissionDenied, match="reading the account takes the master key"):
+    with pytest.raises(PermissionDenied, match="reading the account requires the master key"):
         Users(scripted_server.play(anonymous, response("200 OK", b'{"result": []}'))).me()
 
 

@@ -44,7 +44,7 @@ def test_an_unknown_privacy_is_refused_here(scripted_server: ScriptedServer) -> 
 
 def test_another_key_does_not_wait_for_what_it_will_not_be_shown(scripted_server: ScriptedServer) -> None:
     service = Visualizations(scripted_server.play(response("404 Not Found"), NO_MASTER))
-    with pytest.raises(PermissionDenied, match="asking for the dataset 't' takes the master key"):
+    with pytest.raises(PermissionDenied, match="reading the dataset 't' requires the master key"):
         service.get("t")
 
 
@@ -53,13 +53,13 @@ def test_a_server_without_the_api_of_keys_is_not_taken_for_a_refusal(scripted_se
 
 
 def test_a_dataset_that_never_comes(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visualizations, "_REGISTRATION_S", 0.0)
+    monkeypatch.setattr(visualizations, "_REGISTRATION_TIMEOUT_S", 0.0)
     with pytest.raises(NotFound, match="'t'"):
         Visualizations(scripted_server.play(response("404 Not Found"), MASTER)).get("t")
 
 
 def test_a_rename_that_the_server_undoes_silently_is_noticed(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(APIError, match="kept the name 't': 'u' is taken"):
+    with pytest.raises(APIError, match="kept the name 't', because 'u' is taken"):
         Visualizations(scripted_server.play(dataset(), dataset())).update("t", name="u")
 
 
@@ -70,14 +70,14 @@ def test_names_cannot_leave_their_place_in_the_path(scripted_server: ScriptedSer
 
 
 def test_the_refusal_of_another_key_says_what_it_needs(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(PermissionDenied, match="changing the dataset 't' takes the master key"):
+    with pytest.raises(PermissionDenied, match="changing the dataset 't' requires the master key"):
         Visualizations(scripted_server.play(dataset(), response("401 Unauthorized"), NO_MASTER)).update("t", tags=[])
 
 
 def test_pages_are_read_until_two_readings_agree(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visualizations, "_PAGE", 2)
+    monkeypatch.setattr(visualizations, "_PAGE_SIZE", 2)
     # "a" goes after the first page, and "e" comes: "c" moves to the page that has been read already.
     torn = [page("a", "b"), page("d", "e"), page()]
     whole = [page("b", "c"), page("d", "e"), page()]
@@ -90,15 +90,15 @@ def test_pages_are_read_until_two_readings_agree(
 def test_a_list_that_never_comes_to_rest_has_all_that_was_seen(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(visualizations, "_PAGE", 2)
-    monkeypatch.setattr(visualizations, "_READINGS", 2)
+    monkeypatch.setattr(visualizations, "_PAGE_SIZE", 2)
+    monkeypatch.setattr(visualizations, "_LIST_ATTEMPTS", 2)
     readings = [page("a", "b"), page("d"), page("b", "c"), page("d")]  # "c" is missed once, "a" goes
     found = Visualizations(scripted_server.play(*readings)).list("table")
     assert [entry.name for entry in found] == ["a", "b", "c", "d"]
 
 
 def test_two_pages_are_not_taken_for_one(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visualizations, "_PAGE", 2)
+    monkeypatch.setattr(visualizations, "_PAGE_SIZE", 2)
     torn, whole = [page("a", "b"), page()], [page("b", "c"), page()]  # "a" goes, and "c" moves to the first page
     found = Visualizations(scripted_server.play(*torn, *whole, *whole)).list("table")
     assert [entry.name for entry in found] == ["b", "c"]

@@ -103,7 +103,7 @@ def test_a_name_that_is_taken_while_a_table_is_copied(if_exists, monkeypatch, cr
 
     monkeypatch.setattr(tables, "publish", publish_after)
     if if_exists == "fail":
-        with pytest.raises(cfl.TableExistsError, match="meanwhile"):
+        with pytest.raises(cfl.TableExistsError, match="another client created"):
             cfl.create_table_from_query("SELECT 1 AS a", "t", credentials)
         assert sql.rows("SELECT * FROM t") == [{"other": 0}]
     else:
