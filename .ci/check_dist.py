@@ -11,8 +11,12 @@ from pathlib import Path
 IN_SDIST = ("cartoframes_lite/", "tests/", "docs/", "notebooks/", "README.md", "LICENSE", "pyproject.toml")
 MOVED = {"cartoframes_lite/local/pytest_plugin.py": "carto_local_pytest.py"}  # by pyproject.toml
 NEEDED = (
-    *(f"_map_page/page.{ending}" for ending in ("html", "css", "js")),
-    *("py.typed", "local/cartodb.sql", "local/cartodbfy.sql", "local/state.sql", "data/countries.geojson"),
+    *(f"maps/page/page.{ending}" for ending in ("html", "css", "js")),
+    *(
+        "py.typed",
+        *(f"local/postgres/{name}.sql" for name in ("cartodb", "cartodbfy", "state")),
+        "data/countries.geojson",
+    ),
 )
 
 
