@@ -43,7 +43,7 @@ class SyncRecords:
             "url": order.url,
             "connector": None if connector is None else Jsonb(dict(connector)),
             "service_name": None if connector is None else "connector",
-            "service_item_id": None if connector is None else json.dumps(connectors.redacted(connector)),
+            "service_item_id": None if connector is None else json.dumps(connectors.redact_password(connector)),
             "log_id": log_id,
             "created_at": now,
             "updated_at": now,
@@ -136,7 +136,7 @@ def present(row: dict[str, Any], state: State) -> dict[str, Any]:
         "id": str(row["id"]),
         "name": row["name"],
         "interval": row["interval_s"],
-        "url": None if row["url"] is None else fetch.redacted(row["url"]),
+        "url": None if row["url"] is None else fetch.redact_password(row["url"]),
         "user_id": state.user_id,
         "log_id": str(row["log_id"]),
     }

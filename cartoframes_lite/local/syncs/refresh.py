@@ -14,10 +14,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from cartoframes_lite.local.imports.fetch import Fetched, NotModified, fetch
+from cartoframes_lite.local.imports.fetch import FetchedFile, NotModified, fetch
 from cartoframes_lite.local.imports.files import ImportRefused, StagedTable, replace
 from cartoframes_lite.local.imports.jobs import TIMED_OUT
-from cartoframes_lite.local.imports.requests import NamedFile, owner_session, stage
+from cartoframes_lite.local.imports.requests import InputFile, owner_session, stage
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
@@ -36,13 +36,13 @@ class RefreshResult:
     table : str
         Name of the table, which may have been renamed.
     oid : int
-    fetched : Fetched, optional
+    fetched : FetchedFile, optional
         The file, if its server has sent it.
     """
 
     table: str
     oid: int
-    fetched: Fetched | None
+    fetched: FetchedFile | None
 
 
 def refresh(state: State, records: SyncRecords, identity: str, cancellation: Cancellation) -> RefreshResult:
@@ -70,13 +70,13 @@ def refresh(state: State, records: SyncRecords, identity: str, cancellation: Can
             return RefreshResult(name, oid, None)
         if fetched is not None and fetched.checksum == row["checksum"]:
             return RefreshResult(name, oid, fetched)
-        document = None if fetched is None else NamedFile(fetched.path, fetched.name)
-        limit = cancellation.after(state.plan.import_timeout_s, TIMED_OUT)
+        input_file = None if fetched is None else InputFile(fetched.path, fetched.name)
+        limit = cancellation.timeout(state.plan.import_timeout_s, TIMED_OUT)
         with limit, owner_session(state, cancellation) as connection:
             staged = stage(
                 connection,
                 order_of(row),
-                document,
+                input_file,
                 plan=state.plan,
                 directory=Path(directory),
                 cancellation=cancellation,
@@ -87,7 +87,9 @@ def refresh(state: State, records: SyncRecords, identity: str, cancellation: Can
     return RefreshResult(name, oid, fetched)
 
 
-def _fetch(row: Mapping[str, Any], directory: Path, plan: Plan, cancellation: Cancellation) -> Fetched | NotModified:
+def _fetch(
+    row: Mapping[str, Any], directory: Path, plan: Plan, cancellation: Cancellation
+) -> FetchedFile | NotModified:
     """Fetch the file of a synchronization, unless it is the one of the last time."""
     return fetch(row["url"], directory, plan, etag=row["etag"], modified=row["modified"], cancellation=cancellation)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from cartoframes_lite.local.imports.fetch import Fetched
+from cartoframes_lite.local.imports.fetch import FetchedFile
 from cartoframes_lite.local.imports.files import CODES, ImportRefused
 from cartoframes_lite.local.imports.jobs import RESET_TIMEOUT_S, FinishedImport, ImportJobs, TooManyImportsError
 from cartoframes_lite.local.imports.requests import ImportRequest
@@ -51,7 +51,7 @@ class Syncs:
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._watch, name="carto-syncs", daemon=True)
-        imports.on_end.append(self._imported)
+        imports.on_finished.append(self._imported)
         state.clock.on_advance.append(self._wake.set)
 
     def start(self) -> None:
@@ -60,7 +60,7 @@ class Syncs:
 
     def forget(self) -> None:
         """End all runs and wait for that."""
-        self._workers.end(RESET_TIMEOUT_S)
+        self._workers.cancel_all(RESET_TIMEOUT_S)
 
     def close(self) -> None:
         """End all runs, and start no more."""
@@ -94,7 +94,7 @@ class Syncs:
         created = self.find(identity)
         self._running.add(identity)
         try:
-            import_id = self._imports.add(order)
+            import_id = self._imports.submit(order)
         except TooManyImportsError:
             self._running.discard(identity)
             self._records.delete(identity)
@@ -180,7 +180,7 @@ class Syncs:
             self._workers.submit(work, partial(self._ended, identity))
             return
         try:
-            self._imports.add(order_of(row))
+            self._imports.submit(order_of(row))
         except TooManyImportsError:
             self._ended(identity, ImportRefused(_NO_SLOT))
 
@@ -222,11 +222,11 @@ class Syncs:
         self._records.update(identity, **values)
 
 
-def _source(fetched: Fetched | None) -> dict[str, Any]:
+def _source(fetched: FetchedFile | None) -> dict[str, Any]:
     """Return what is remembered of a file, to know it again."""
     if fetched is None:
         return {}
-    values: dict[str, Any] = {"etag": fetched.etag, "modified": fetched.since, "checksum": fetched.checksum}
+    values: dict[str, Any] = {"etag": fetched.etag, "modified": fetched.if_modified_since, "checksum": fetched.checksum}
     return {**values, "modified_at": _time(fetched.modified)}
 
 
