@@ -186,7 +186,7 @@ class ImportJobs:
         first = None
         for table in tables:
             try:
-                dataset = self._catalog.of_table(table)
+                dataset = self._catalog.find_by_table(table)
                 if table in new or request.privacy is not None:
                     self._catalog.set_privacy(dataset.id, request.privacy or default)
             except LookupError:  # dropped by another session
