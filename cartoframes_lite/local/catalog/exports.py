@@ -149,13 +149,13 @@ class ExportJobs:
                 shutil.rmtree(self._directory / export.token, ignore_errors=True)
             self._set_state(export, final_state)
 
-    def _write(self, export: ExportJob, wanted: Sequence[str] | None) -> None:
+    def _write(self, export: ExportJob, table_ids: Sequence[str] | None) -> None:
         """Write the archive of an export."""
         visualization = self._catalog.find(export.visualization_id)
         tables = [visualization] if visualization.is_dataset else []
         tables += self._catalog.datasets_by_map([visualization.id]).get(visualization.id, [])
-        if wanted is not None:
-            tables = [table for table in tables if table.id in wanted or table.table_id in wanted]
+        if table_ids is not None:
+            tables = [table for table in tables if table.id in table_ids or table.table_id in table_ids]
         export_directory = self._directory / export.token
         layers = export_directory / "layers"
         layers.mkdir(parents=True)

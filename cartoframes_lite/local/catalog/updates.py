@@ -76,13 +76,13 @@ def check_privacy(state: State, visualization: Visualization | None, privacy: ob
     ------
     ForbiddenError, InvalidError
     """
-    wanted = str(privacy).lower()
+    requested = str(privacy).lower()
     allowed = DATASET_PRIVACIES if visualization is not None and visualization.is_dataset else MAP_PRIVACIES
-    if wanted not in allowed:
-        raise InvalidError(f"invalid privacy {wanted!r}: use one of {', '.join(sorted(allowed))}")
-    if wanted == "private" and not state.plan.private_datasets:
+    if requested not in allowed:
+        raise InvalidError(f"invalid privacy {requested!r}: use one of {', '.join(sorted(allowed))}")
+    if requested == "private" and not state.plan.private_datasets:
         raise ForbiddenError("the account's plan does not allow private datasets and maps")
-    return wanted
+    return requested
 
 
 def check_details(visualization: Visualization | None, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,21 +95,21 @@ def check_details(visualization: Visualization | None, changes: Mapping[str, Any
     """
     is_map = visualization is None or not visualization.is_dataset
     reasons = []
-    details = {name: changes[name] for name in DETAILS if name in changes}
-    for name, value in details.items():
-        good = {
+    details = {key: changes[key] for key in DETAILS if key in changes}
+    for key, value in details.items():
+        is_valid = {
             "tags": isinstance(value, list) and all(isinstance(tag, str) for tag in value),
             "locked": isinstance(value, bool),
             "kind": isinstance(value, str) and bool(value),
             "transition_options": isinstance(value, Mapping),
-        }.get(name, value is None or isinstance(value, str))
-        if not good:
-            reasons.append(f"invalid value {value!r} for {name}")
-    wanted = changes.get("name")
-    if wanted is not None and not (isinstance(wanted, str) and wanted.strip()):
+        }.get(key, value is None or isinstance(value, str))
+        if not is_valid:
+            reasons.append(f"invalid value {value!r} for {key}")
+    name = changes.get("name")
+    if name is not None and not (isinstance(name, str) and name.strip()):
         reasons.append("name can't be blank")
-    elif wanted is not None and is_map:
-        details["name"] = wanted
+    elif name is not None and is_map:
+        details["name"] = name
     password = changes.get("password")
     if password is not None and is_map:
         if isinstance(password, str) and password:

@@ -170,7 +170,7 @@ class ImportJobs:
         self, import_id: str, request: ImportRequest, directory: Path, cancellation: Cancellation
     ) -> tuple[FetchedFile | None, InputFile | None]:
         """Return the downloaded file of a URL, or the uploaded file."""
-        if request.refusal is not None or request.url is None:
+        if request.error is not None or request.url is None:
             return None, request.input_file
         self._records.update(import_id, state="uploading")
         fetched = fetch(request.url, directory, self._state.plan, cancellation=cancellation)

@@ -87,16 +87,16 @@ def _source(parameters: Mapping[str, Any], input_file: InputFile | None) -> dict
     if connector := parameters.get("connector"):
         return {"data_type": "datasource", "table_name": name, **_connector(connector, parameters)}
     if _text(parameters, "remote_visualization_id"):
-        return {"data_type": "external_table", "refusal": _NO_SERVICE}
+        return {"data_type": "external_table", "error": _NO_SERVICE}
     if table := _text(parameters, "table_copy"):
         return {"data_type": "table", "table": table, "table_name": name}
     if query := _text(parameters, "sql"):
         return {"data_type": "query", "query": query, "table_name": name}
     if _text(parameters, "service_name"):
-        return {"data_type": "datasource", "refusal": _NO_SERVICE}
+        return {"data_type": "datasource", "error": _NO_SERVICE}
     if name:
         return {"data_type": "table", "table": name}
-    return {"data_type": "file", "refusal": NO_SOURCE}
+    return {"data_type": "file", "error": NO_SOURCE}
 
 
 def _connector(connector: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,9 +110,9 @@ def _connector(connector: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
         content = whole_characters(load_json(connector)) if isinstance(connector, str) else connector
         return {"connector": {**siblings, **connectors.unwrap_parameters(content)}}
     except RequestError:
-        return {"refusal": ImportRefused(1502, "the connector is not valid JSON")}
-    except ImportRefused as refused:
-        return {"refusal": refused}
+        return {"error": ImportRefused(1502, "the connector is not valid JSON")}
+    except ImportRefused as error:
+        return {"error": error}
 
 
 def _privacy(parameters: Mapping[str, Any], plan: Plan) -> str | None:

@@ -55,11 +55,11 @@ class ImportRecords:
         with self._state.admin() as connection:
             connection.execute(statement, [*values.values(), import_id])
 
-    def fail(self, import_id: str, refusal: ImportRefused) -> None:
+    def fail(self, import_id: str, error: ImportRefused) -> None:
         """Mark an import as failed."""
-        values: dict[str, Any] = {"error_code": refusal.code, "warnings": refusal.detail or None}
-        if isinstance(refusal, DownloadRefused):
-            values["http_response_code"] = refusal.status
+        values: dict[str, Any] = {"error_code": error.code, "warnings": error.detail or None}
+        if isinstance(error, DownloadRefused):
+            values["http_response_code"] = error.status
         self.update(import_id, state="failure", success=False, **values)
 
     def fail_unfinished(self) -> None:

@@ -43,7 +43,7 @@ class ImportRequest:
         The uploaded file. The import removes it.
     url, query, table, connector
         The source, if no file was uploaded.
-    refusal : ImportRefused, optional
+    error : ImportRefused, optional
         Error with which the import fails immediately.
     table_name : str, optional
         Name of the table; ignored if the import creates several.
@@ -66,7 +66,7 @@ class ImportRequest:
     query: str | None = None
     table: str | None = None
     connector: Mapping[str, Any] | None = field(default=None, repr=False)
-    refusal: ImportRefused | None = None
+    error: ImportRefused | None = None
     table_name: str | None = None
     options: Options = field(default_factory=Options)
     collision_strategy: str | None = None
@@ -125,8 +125,8 @@ def stage(
     ------
     ImportRefused
     """
-    if request.refusal is not None:
-        raise request.refusal
+    if request.error is not None:
+        raise request.error
     staged: Sequence[StagedTable]
     if input_file is not None:
         staged = stage_file(

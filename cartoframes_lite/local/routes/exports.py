@@ -20,15 +20,15 @@ def routes(state: State, catalog: Catalog, exports: ExportJobs) -> list[Route]:
 
     def create(call: PlatformRequest) -> Response:
         call.require_master()
-        wanted, tables = call.parameters.get("visualization_id"), call.parameters.get("user_tables_ids")
+        visualization_id, tables = call.parameters.get("visualization_id"), call.parameters.get("user_tables_ids")
         if isinstance(tables, str):
             tables = tables.split(",")
         if tables is not None and not (isinstance(tables, list) and all(isinstance(one, str) for one in tables)):
             raise PlatformError(400, "user_tables_ids must be a list of ids")
         try:
-            visualization = catalog.find(str(wanted or ""))
+            visualization = catalog.find(str(visualization_id or ""))
         except LookupError:
-            raise PlatformError(404, f"Visualization not found: {wanted}") from None
+            raise PlatformError(404, f"Visualization not found: {visualization_id}") from None
         return platform_response(_serialize(state, call.request, exports.create(visualization, tables)), 201)
 
     def show(call: PlatformRequest) -> Response:

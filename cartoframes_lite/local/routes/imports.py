@@ -80,8 +80,8 @@ def _create(call: PlatformRequest, received: UploadBody, imports: ImportJobs, st
     input_file = None if received.path is None else InputFile(received.path, received.name)
     import_request = read_import_request(call.parameters, state, input_file)
     if received.too_big:
-        refused = ImportRefused(_TOO_BIG, f"the file is larger than {state.plan.file_bytes} bytes")
-        import_request = ImportRequest(data_type="file", input_file=input_file, refusal=refused)
+        error = ImportRefused(_TOO_BIG, f"the file is larger than {state.plan.file_bytes} bytes")
+        import_request = ImportRequest(data_type="file", input_file=input_file, error=error)
     try:
         import_id = imports.submit(import_request)
     except TooManyImportsError:

@@ -45,12 +45,12 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         return found
 
     def index(call: PlatformRequest) -> Response:
-        wanted, master = read_search(call), call.key.kind == "master"
+        criteria, master = read_search(call), call.key.kind == "master"
         dependents = _count_parameter(call, "with_dependent_visualizations", _DEPENDENTS)
         hidden = frozenset(part for part in _PARTS if lowercase_parameter(call, f"show_{part}") == "false")
         if _is_always_empty(call):
             return platform_response({"visualizations": [], "total_entries": 0, **(_totals(0, 0) if master else {})})
-        found = search(state, catalog, wanted)
+        found = search(state, catalog, criteria)
         shown = serializer(call).visualizations(found.visualizations, hidden=hidden, dependents=dependents)
         totals = (
             _totals(found.all, found.locked) if master and lowercase_parameter(call, "load_totals") != "false" else {}

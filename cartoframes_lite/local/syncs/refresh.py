@@ -119,8 +119,8 @@ def _replace_rows(connection: psycopg.Connection[Any], staged: Sequence[StagedTa
     try:
         with connection.transaction():
             replace(connection, first, table)
-    except ImportRefused as refusal:
-        if refusal.code != _INCOMPATIBLE:
+    except ImportRefused as error:
+        if error.code != _INCOMPATIBLE:
             raise
         _drop_columns(connection, table, staged=first.table)
         replace(connection, first, table)

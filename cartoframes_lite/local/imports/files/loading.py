@@ -152,8 +152,8 @@ def _column_names(scan: LayerScan) -> dict[str, str]:
     """Return the column names of the table by those of the layer; a the_geom without geometry is renamed."""
     names: dict[str, str] = {}
     for name in scan.kinds:
-        wanted = _INVALID_GEOMETRY if name == _GEOMETRY else name
-        names[name] = wanted if wanted == name else unique(wanted, scan.kinds)
+        column = _INVALID_GEOMETRY if name == _GEOMETRY else name
+        names[name] = column if column == name else unique(column, scan.kinds)
     return names
 
 

@@ -196,9 +196,9 @@ def _rename(connection: Connection, table: str, name: str) -> None:
     connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(public(table), sql.Identifier(name)))
     for part, kind in parts:
         ending = str(part).removeprefix(table)
-        wanted = unique(name[: 63 - len(ending)] + ending, _taken_names(connection))
+        unique_name = unique(name[: 63 - len(ending)] + ending, _taken_names(connection))
         statement = "ALTER SEQUENCE {} RENAME TO {}" if kind == "S" else "ALTER INDEX {} RENAME TO {}"
-        connection.execute(sql.SQL(statement).format(public(part), sql.Identifier(wanted)))
+        connection.execute(sql.SQL(statement).format(public(part), sql.Identifier(unique_name)))
 
 
 def _check_limits(connection: Connection, plan: Plan, *, new: int) -> None:

@@ -36,7 +36,7 @@ class _Program(ctypes.Structure):
     _fields_: ClassVar = [("length", ctypes.c_uint16), ("steps", ctypes.POINTER(_Step))]
 
 
-def refuse_sockets() -> bool:
+def block_sockets() -> bool:
     """Block socket(2) for this process and its children; return whether the filter was installed."""
     if sys.platform != "linux" or platform.machine() not in _PROCESSORS:
         return False
@@ -56,6 +56,6 @@ def refuse_sockets() -> bool:
 
 
 if __name__ == "__main__":
-    refuse_sockets()
+    block_sockets()
     del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")

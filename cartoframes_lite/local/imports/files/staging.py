@@ -90,8 +90,8 @@ def stage_file(
         staged: list[StagedTable] = []
         for layer in layers:
             table, rows = load(connection, layer, content_guessing=options.content_guessing, plan=plan)
-            wanted = unique(normalize(layer.name), [other.name for other in staged])
-            staged.append(StagedTable(table, wanted, rows))
+            table_name = unique(normalize(layer.name), [other.name for other in staged])
+            staged.append(StagedTable(table, table_name, rows))
         return staged
 
 
@@ -144,8 +144,8 @@ def _recognized(files: list[SourceFile]) -> list[tuple[SourceFile, Format]]:
         if not _is_companion(file, files) and not file.name.endswith(".carto.json"):
             try:
                 found.append((file, recognize(file)))
-            except ImportRefused as refused:
-                if refused.code not in (1002, 1005):
+            except ImportRefused as error:
+                if error.code not in (1002, 1005):
                     raise
     plain = [(file, format_) for file, format_ in found if file.suffix not in (".txt", "")]
     if any(format_ is not GEOJSON or file.suffix == ".geojson" for file, format_ in plain):
