@@ -1,4 +1,4 @@
-"""Datasets and maps as the API shows them."""
+"""API representations of datasets and maps."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
 from cartoframes_lite.local.state import State
 from cartoframes_lite.local.syncs import records as sync_records
 
-ORGANIZATION_ID = "00000000-0000-4000-8000-000000000001"  # there is one
+ORGANIZATION_ID = "00000000-0000-4000-8000-000000000001"  # fixed: the server has a single organization
 _ALL_DEPENDENTS = 10**9
 
 
 def base_url(state: State, request: Request) -> str:
-    """Return the URL of the account, as the client reaches it."""
+    """Return the base URL of the account, as used by the client."""
     return f"{request.base_url}user/{state.user}"
 
 
 def organization() -> dict[str, Any]:
-    """Return the organization."""
+    """Return the API representation of the organization."""
     return {"id": ORGANIZATION_ID, "name": ORGANIZATION, "display_name": ORGANIZATION}
 
 
 def format_datetime(time: datetime) -> str:
-    """Return a time as ISO 8601, with its offset."""
+    """Return a time in ISO 8601 with milliseconds and UTC offset."""
     return time.isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True, slots=True)
 class RelatedObjects:
-    """What is shown with datasets and maps, by their ids or, of tables, the oids."""
+    """Objects related to datasets and maps, keyed by id or by the OID of the table."""
 
     maps: Mapping[str, list[Visualization]]
     datasets: Mapping[str, list[Visualization]]
@@ -47,7 +47,7 @@ class RelatedObjects:
 
 
 class Serializer:
-    """Shows datasets and maps to one request.
+    """Serialize datasets and maps for one request.
 
     Parameters
     ----------
@@ -55,10 +55,10 @@ class Serializer:
     catalog : Catalog
     members : Members
     request : Request
-        For the URLs.
+        Request that determines the base of URLs.
     owner : bool
-        Whether the account itself asks: others are told neither whom something is shared with nor what else
-        there is.
+        Whether the caller is the account's owner. Other callers see no access control lists, synchronizations and
+        private related objects.
     """
 
     def __init__(self, state: State, catalog: Catalog, members: Members, request: Request, *, owner: bool) -> None:
@@ -66,51 +66,54 @@ class Serializer:
         self._base_url = base_url(state, request)
         self._owner = owner
 
-    def all(
-        self, shown: list[Visualization], *, hidden: frozenset[str] = frozenset(), dependents: int = _ALL_DEPENDENTS
+    def visualizations(
+        self,
+        visualizations: list[Visualization],
+        *,
+        hidden: frozenset[str] = frozenset(),
+        dependents: int = _ALL_DEPENDENTS,
     ) -> list[dict[str, Any]]:
-        """Show several of them.
+        """Serialize datasets and maps.
 
         Parameters
         ----------
-        shown : list of Visualization
+        visualizations : list of Visualization
         hidden : frozenset of str
-            Parts to leave out: ``table``, ``table_size_and_row_count``, ``stats`` and so on, as the parameters
-            ``show_...`` name them.
+            Parts to omit, named as in the request parameters ``show_<part>``: ``table``, ``stats`` and so on.
         dependents : int
-            Most maps to show of a dataset.
+            Maximum number of dependent maps per dataset.
         """
-        around = self._look_around(shown, tables="table" not in hidden)
-        return [self._visualization(one, around, hidden, dependents) for one in shown]
+        related = self._load_related(visualizations, tables="table" not in hidden)
+        return [self._visualization(one, related, hidden, dependents) for one in visualizations]
 
-    def one(self, shown: Visualization) -> dict[str, Any]:
-        """Show one with all of its parts."""
-        [presented] = self.all([shown])
-        return presented
+    def visualization(self, visualization: Visualization) -> dict[str, Any]:
+        """Serialize a dataset or map with all parts."""
+        [serialized] = self.visualizations([visualization])
+        return serialized
 
     def table(self, dataset: Visualization, rows_counted: int | None) -> dict[str, Any]:
-        """Show the table of a dataset. Its API knows no privacy "link".
+        """Serialize the table of a dataset for the Tables API, which has no privacy "link".
 
         Parameters
         ----------
         dataset : Visualization
         rows_counted : int or None
-            Number of its rows. None stands for the estimate.
+            Exact number of rows. None means the estimate.
         """
-        around = self._look_around([dataset], tables=True)
-        shown = self._table(dataset, around, frozenset())
+        related = self._load_related([dataset], tables=True)
+        table = self._table(dataset, related, frozenset())
         privacy = "PUBLIC" if dataset.privacy == "link" else dataset.privacy.upper()
         counted = dataset.row_count if rows_counted is None else rows_counted
-        maps = [self._brief(one) for one in self._visible(around.maps.get(dataset.id, []))]
-        return {**shown, "privacy": privacy, "rows_counted": counted, "dependent_visualizations": maps}
+        maps = [self._summary(one) for one in self._visible(related.maps.get(dataset.id, []))]
+        return {**table, "privacy": privacy, "rows_counted": counted, "dependent_visualizations": maps}
 
     def permission(self, visualization: Visualization) -> dict[str, Any]:
-        """Show whom something is shared with."""
+        """Serialize the permission of a dataset or map: its owner and access control list."""
         return self._permission(visualization, {member.id: member for member in self._members.all()})
 
     def user(self) -> dict[str, Any]:
-        """Show the account in few words."""
-        shown = {
+        """Serialize a summary of the account."""
+        account = {
             "id": self._state.user_id,
             "username": self._state.user,
             "avatar_url": None,
@@ -118,42 +121,42 @@ class Serializer:
             "org_admin": True,
             "viewer": False,
         }
-        return {**shown, "email": email(self._state)} if self._owner else shown
+        return {**account, "email": email(self._state)} if self._owner else account
 
-    def _look_around(self, shown: list[Visualization], *, tables: bool) -> RelatedObjects:
-        """Look up all that is to be shown with some of them, at once."""
-        with_tables = [one for one in shown if one.is_dataset]
-        related = self._catalog.datasets_of([one.id for one in shown if not one.is_dataset])
-        of_maps = [dataset for found in related.values() for dataset in found]
+    def _load_related(self, visualizations: list[Visualization], *, tables: bool) -> RelatedObjects:
+        """Load the related objects of several visualizations with one query each."""
+        datasets = [one for one in visualizations if one.is_dataset]
+        datasets_by_map = self._catalog.datasets_by_map([one.id for one in visualizations if not one.is_dataset])
+        map_datasets = [dataset for found in datasets_by_map.values() for dataset in found]
         types: dict[int, list[str]] = {}
         if tables:
-            oids = {one.table_oid for one in [*with_tables, *of_maps] if one.table_oid is not None}
+            oids = {one.table_oid for one in [*datasets, *map_datasets] if one.table_oid is not None}
             with self._state.admin() as connection:
                 geometry = dataset_tables.geometry_tables(connection, self._state.owner_role, list(oids))
             types = dataset_tables.geometry_types(self._state, geometry)
         return RelatedObjects(
-            self._catalog.maps_of([one.id for one in with_tables]),
-            related,
+            self._catalog.maps_by_dataset([one.id for one in datasets]),
+            datasets_by_map,
             types,
             self._synchronizations() if self._owner else {},
             {member.id: member for member in self._members.all()} if self._owner else {},
         )
 
     def _synchronizations(self) -> dict[int, dict[str, Any]]:
-        """Return the synchronizations, by the oids of their tables."""
+        """Return the API representations of synchronizations, keyed by the OID of the table."""
         rows = sync_records.SyncRecords(self._state).all()
-        return {row["table_oid"]: sync_records.present(row, self._state) for row in rows if row["table_oid"]}
+        return {row["table_oid"]: sync_records.serialize(row, self._state) for row in rows if row["table_oid"]}
 
     def _visualization(
-        self, one: Visualization, around: RelatedObjects, hidden: frozenset[str], dependents: int
+        self, one: Visualization, related: RelatedObjects, hidden: frozenset[str], dependents: int
     ) -> dict[str, Any]:
-        """Show all of a dataset or map but what is hidden."""
-        related = self._visible(around.datasets.get(one.id, []))
-        maps = self._visible(around.maps.get(one.id, []))
+        """Serialize a dataset or map without the hidden parts."""
+        tables = self._visible(related.datasets.get(one.id, []))
+        maps = self._visible(related.maps.get(one.id, []))
         parts: dict[str, Callable[[], Any]] = {
-            "table": lambda: self._table(one, around, hidden) if one.is_dataset else None,
-            "permission": lambda: self._permission(one, around.members),
-            "synchronization": lambda: self._synchronization(one, around),
+            "table": lambda: self._table(one, related, hidden) if one.is_dataset else None,
+            "permission": lambda: self._permission(one, related.members),
+            "synchronization": lambda: self._synchronization(one, related),
             "stats": dict,
             "likes": lambda: 0,
             "liked": lambda: False,
@@ -161,7 +164,7 @@ class Serializer:
             "uses_builder_features": lambda: not one.is_dataset,
         }
         return {
-            **self._brief(one),
+            **self._summary(one),
             "display_name": one.display_name,
             "title": one.title,
             "description": one.description,
@@ -173,7 +176,7 @@ class Serializer:
             "transition_options": one.transition_options,
             "map_id": one.map_id,
             "active_child": None,
-            "active_layer_id": related[-1].map_id if related else one.map_id,
+            "active_layer_id": tables[-1].map_id if tables else one.map_id,
             "children": [],
             "connector": None,
             "external_source": {},
@@ -182,14 +185,14 @@ class Serializer:
             "prev_id": None,
             "version": 3,
             "user": self.user(),
-            "related_tables": [self._table(table, around, hidden) for table in related],
-            "dependent_visualizations": [self._brief(a_map) for a_map in maps[:dependents]],
+            "related_tables": [self._table(table, related, hidden) for table in tables],
+            "dependent_visualizations": [self._summary(a_map) for a_map in maps[:dependents]],
             "dependent_visualizations_count": len(maps),
             **{name: part() for name, part in parts.items() if name not in hidden},
         }
 
-    def _brief(self, one: Visualization) -> dict[str, Any]:
-        """Show what one is called and where it is."""
+    def _summary(self, one: Visualization) -> dict[str, Any]:
+        """Serialize the id, name, privacy, times and URL of a dataset or map."""
         path = f"dataset/{one.name}" if one.is_dataset else f"map/{one.id}"
         return {
             "id": one.id,
@@ -202,10 +205,10 @@ class Serializer:
             "url": f"{self._base_url}/{path}",
         }
 
-    def _table(self, dataset: Visualization, around: RelatedObjects, hidden: frozenset[str]) -> dict[str, Any]:
-        """Show the table of a dataset."""
+    def _table(self, dataset: Visualization, related: RelatedObjects, hidden: frozenset[str]) -> dict[str, Any]:
+        """Serialize the table of a dataset."""
         schema, name = dataset.table
-        shown: dict[str, Any] = {
+        table: dict[str, Any] = {
             "id": dataset.table_id,
             "name": name if schema == "public" else f"{schema}.{name}",
             "schema": schema,
@@ -213,22 +216,22 @@ class Serializer:
             "updated_at": format_datetime(dataset.table_updated_at),
             "map_id": dataset.map_id,
             "description": dataset.description,
-            "geometry_types": around.geometry_types.get(dataset.table_oid or 0, []),
-            "table_visualization": self._brief(dataset),
-            "permission": self._permission(dataset, around.members),
-            "synchronization": self._synchronization(dataset, around),
+            "geometry_types": related.geometry_types.get(dataset.table_oid or 0, []),
+            "table_visualization": self._summary(dataset),
+            "permission": self._permission(dataset, related.members),
+            "synchronization": self._synchronization(dataset, related),
         }
         if "table_size_and_row_count" not in hidden:
-            shown |= {"size": dataset.size, "table_size": dataset.size}
-            shown |= {"row_count": dataset.row_count, "rows_counted": dataset.row_count}
-        return shown
+            table |= {"size": dataset.size, "table_size": dataset.size}
+            table |= {"row_count": dataset.row_count, "rows_counted": dataset.row_count}
+        return table
 
-    def _synchronization(self, one: Visualization, around: RelatedObjects) -> dict[str, Any] | None:
-        """Show what a table is synchronized with."""
-        return around.synchronizations.get(one.table_oid) if one.table_oid is not None else None
+    def _synchronization(self, one: Visualization, related: RelatedObjects) -> dict[str, Any] | None:
+        """Return the synchronization of a table; None if it has none."""
+        return related.synchronizations.get(one.table_oid) if one.table_oid is not None else None
 
     def _permission(self, one: Visualization, members: Mapping[str, Member]) -> dict[str, Any]:
-        """Show who owns something, and whom it is shared with."""
+        """Serialize the owner and access control list of a dataset or map."""
         acl = []
         for entry in one.acl if self._owner else ():
             member = members.get(entry["id"])
@@ -237,7 +240,7 @@ class Serializer:
             elif member is not None:
                 entity = {"id": member.id, "username": member.username}
             else:
-                continue  # left in this moment
+                continue  # the member has just been deleted
             acl.append({"type": entry["type"], "entity": entity, "access": entry["access"]})
         return {
             "id": one.permission_id,
@@ -249,5 +252,5 @@ class Serializer:
         }
 
     def _visible(self, found: Iterable[Visualization]) -> list[Visualization]:
-        """Leave out what the one who asks may not see."""
+        """Return the visualizations that the caller may see."""
         return [one for one in found if self._owner or one.privacy == "public"]

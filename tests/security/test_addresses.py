@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from cartoframes_lite.local.imports.allowed_addresses import allowed, resolve
+from cartoframes_lite.local.imports.allowed_addresses import is_allowed, resolve
 from cartoframes_lite.local.imports.files import ImportRefused
 from cartoframes_lite.local.plan import Plan
 from tests.security.recording_server import RecordingServer
@@ -35,7 +35,7 @@ WRITTEN = [
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_addresses_that_are_not_public(address):
-    assert not allowed(address)
+    assert not is_allowed(address)
     with pytest.raises(ImportRefused) as caught:
         resolve(address, 80, Plan())
     assert caught.value.code == 1101
@@ -68,7 +68,7 @@ def test_a_name_that_is_looked_up_to_one():
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(name, 80)}
     except OSError:
         pytest.skip("the name of this machine is not known to it")
-    if all(ipaddress.ip_address(address).is_loopback for address in found) or all(map(allowed, found)):
+    if all(ipaddress.ip_address(address).is_loopback for address in found) or all(map(is_allowed, found)):
         pytest.skip("the name of this machine is that of a public address or of loopback")
     with pytest.raises(ImportRefused) as caught:
         resolve(name, 80, Plan())

@@ -1,1 +1,1 @@
-"""The account's datasets and maps: what is known of them, who may see them, exports of them."""
+"""Catalog of the account's datasets and maps: metadata, privacy, sharing, search and exports."""

@@ -1,4 +1,4 @@
-"""What the account is and uses, in numbers."""
+"""Usage of the account: storage, tables and maps."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ ACCOUNT_TYPE = "ENTERPRISE"
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How much of its limits the account uses.
+    """Current usage of the account.
 
     Attributes
     ----------
     quota_bytes, data_bytes : int
-        What its tables may take, and take, on disk.
-    tables : int
-    maps : int
+        Storage quota and the storage used by tables.
+    tables, maps : int
+        Number of datasets and maps.
     public : int
-        Datasets and maps that everybody may see.
+        Number of public datasets and maps.
     """
 
     quota_bytes: int
@@ -32,7 +32,7 @@ class Usage:
 
 
 def usage(catalog: Catalog) -> Usage:
-    """Measure what the account uses."""
+    """Return the current usage of the account."""
     with catalog.up_to_date() as connection:
         row = connection.execute(
             "SELECT cartodb._cdb_userquotainbytes() AS quota_bytes, cartodb.cdb_userdatasize() AS data_bytes,"
@@ -40,10 +40,10 @@ def usage(catalog: Catalog) -> Usage:
             " count(*) FILTER (WHERE CASE type WHEN 'table' THEN has_table_privilege('publicuser', table_oid, 'SELECT')"
             " ELSE map_privacy = 'public' END) AS public FROM cartodb_local.visualizations"
         ).fetchone()
-    assert row is not None  # an aggregate returns its row
+    assert row is not None  # an aggregate always returns one row
     return Usage(**row)
 
 
 def email(state: State) -> str:
-    """Return the account's e-mail address: one that nobody has."""
+    """Return the account's e-mail address, in the reserved domain example.com."""
     return f"{state.user}@example.com"

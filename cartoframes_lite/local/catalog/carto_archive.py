@@ -1,4 +1,4 @@
-"""``.carto`` files: an archive of a dataset's or map's description and, for each of its tables, a GeoPackage."""
+"""Write ``.carto`` files: ZIP archives of a JSON description of a dataset or map and a GeoPackage per table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMAT_VERSION = "2.1.3"
 _BATCH_ROWS = 10_000
 _GEOMETRY = "the_geom"
 _DERIVED = "the_geom_webmercator"
-# What GDAL knows beside text, by the names of PostgreSQL's types.
+# Arrow types of PostgreSQL types that GDAL supports; other types are written as text.
 _TYPES = {
     "boolean": pa.bool_(),
     "smallint": pa.int16(),
@@ -34,18 +34,18 @@ _TYPES = {
     "timestamp without time zone": pa.timestamp("ms"),
     "timestamp with time zone": pa.timestamp("ms", "UTC"),
 }
-# Infinity and years that Python and GDAL do not have are left out.
+# Infinity and years outside 1 to 9999, which Python and GDAL cannot represent, become NULL.
 _TIME = "CASE WHEN {column} BETWEEN '0001-01-01' AND '9999-12-31' THEN {column} END"
 
 
 def description(visualization: Visualization, tables: Sequence[Visualization], user: str) -> dict[str, Any]:
-    """Describe a dataset or map, as the JSON file of the archive does.
+    """Return the content of the archive's JSON file for a dataset or map.
 
     Parameters
     ----------
     visualization : Visualization
     tables : sequence of Visualization
-        The datasets that go with it, the lowest layer first.
+        The exported datasets, bottom layer first.
     user : str
         Name of the account.
     """
@@ -64,11 +64,22 @@ def description(visualization: Visualization, tables: Sequence[Visualization], u
         }
         for number, table in enumerate(tables, 1)
     ]
-    told = ("id", "type", "name", "display_name", "title", "description", "tags", "privacy", "license", "attributions")
+    keys = (
+        "id",
+        "type",
+        "name",
+        "display_name",
+        "title",
+        "description",
+        "tags",
+        "privacy",
+        "license",
+        "attributions",
+    )
     return {
         "version": FORMAT_VERSION,
         "visualization": {
-            **{name: getattr(visualization, name) for name in told},
+            **{name: getattr(visualization, name) for name in keys},
             "source": visualization.source,
             "kind": visualization.kind,
             "locked": visualization.locked,
@@ -87,7 +98,7 @@ def description(visualization: Visualization, tables: Sequence[Visualization], u
 
 
 def layer_name(table: Visualization) -> str:
-    """Return what a table is called in an archive."""
+    """Return the name of a table in an archive."""
     schema, name = table.table
     return name if schema == "public" else f"{schema}_{name}"
 
@@ -99,35 +110,35 @@ def write_table(
     directory: Path,
     check: Callable[[], None],
 ) -> Path:
-    """Write a table into a GeoPackage, batch by batch.
+    """Write a table to a GeoPackage, batch by batch.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        Of the owner, in a transaction.
+        Connection of the owner, in a transaction.
     table : Visualization
         A dataset.
     geometry : sequence of GeometryTable
-        Those with a geometry column in EPSG:4326.
+        All tables with a geometry column in EPSG:4326.
     directory : Path
     check : callable
-        Called between batches; what it raises ends the writing.
+        Called between batches; its exceptions abort the export.
 
     Returns
     -------
     Path
-        Of the file.
+        The GeoPackage.
 
     Raises
     ------
     psycopg.Error, pyarrow.ArrowException, pyogrio.errors.DataSourceError
-        If the table cannot be read; the first one before, the others after the writing has begun.
+        If the table cannot be read: psycopg.Error before writing starts, the others while writing.
     """
     spatial = any(table.table_oid == one.oid for one in geometry)
-    assert table.table_oid is not None  # that of a dataset
+    assert table.table_oid is not None  # set for datasets
     found = [(name, kind) for name, kind in columns(connection, table.table_oid) if name != _DERIVED]
     if not found:
-        raise psycopg.errors.UndefinedTable(f"there is no table {table.name}")
+        raise psycopg.errors.UndefinedTable(f"table {table.name} does not exist")
     schema = pa.schema([_field(name, kind, spatial) for name, kind in found])
     path = directory / f"{layer_name(table)}.gpkg"
     rows = pa.RecordBatchReader.from_batches(schema, _batches(connection, table.table, found, schema, check))
@@ -137,21 +148,21 @@ def write_table(
 
 def _write(rows: pa.RecordBatchReader, path: Path, spatial: bool) -> None:
     """Write a GeoPackage."""
-    number = sum(name.lower().startswith("fid") for name in rows.schema.names)
-    shape = {"geometry_name": _GEOMETRY, "geometry_type": "Unknown", "crs": "EPSG:4326"} if spatial else {}
+    fid_columns = sum(name.lower().startswith("fid") for name in rows.schema.names)
+    geometry = {"geometry_name": _GEOMETRY, "geometry_type": "Unknown", "crs": "EPSG:4326"} if spatial else {}
     pyogrio.write_arrow(
         rows,
         path,
         layer=path.stem,
         driver="GPKG",
-        # A column of this name would take the place of the file's own row numbers.
-        layer_options={"FID": f"fid_{number}" if number else "fid", "GEOMETRY_NAME": _GEOMETRY},
-        **shape,
+        # A column named like the FID would replace the row numbers of the GeoPackage.
+        layer_options={"FID": f"fid_{fid_columns}" if fid_columns else "fid", "GEOMETRY_NAME": _GEOMETRY},
+        **geometry,
     )
 
 
 def write_archive(path: Path, visualization_id: str, described: dict[str, Any], files: Sequence[Path]) -> None:
-    """Write the archive of a description and files."""
+    """Write an archive of a description and GeoPackages."""
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:
         archive.writestr(f"{visualization_id}.carto.json", json.dumps(described, ensure_ascii=False))
         for file in files:
@@ -172,7 +183,7 @@ def _batches(
     schema: pa.Schema,
     check: Callable[[], None],
 ) -> Iterator[pa.RecordBatch]:
-    """Read a table."""
+    """Yield the rows of a table in batches."""
     listed = sql.SQL(", ").join(
         _expression(sql.Identifier(name), kind, schema.field(at)) for at, (name, kind) in enumerate(found)
     )
@@ -187,7 +198,7 @@ def _batches(
 
 
 def _expression(column: sql.Identifier, kind: str, field: pa.Field) -> sql.Composable:
-    """Return the expression that reads a column as what its field holds."""
+    """Return the SQL expression that reads a column as the type of its Arrow field."""
     if pa.types.is_temporal(field.type):
         return sql.SQL(_TIME).format(column=column)
     if kind == "numeric":

@@ -1,4 +1,4 @@
-"""What is done to the tables behind datasets, always with the rights of the account's owner."""
+"""Operations on the tables of datasets, with the privileges of the account's owner."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from psycopg import sql
 from cartoframes_lite.local.postgres.logins import Connection, connect
 from cartoframes_lite.local.state import State
 
-LOOK_TIMEOUT = "200ms"  # of looks at tables, which somebody may have locked
-_CHANGE_TIMEOUT = "10s"
+READ_LOCK_TIMEOUT = "200ms"  # reads do not wait for a table that another session has locked
+_WRITE_LOCK_TIMEOUT = "10s"
 _SAMPLE_ROWS = 100
 _GEOMETRY_NAMES = {
     name.lower(): f"ST_{name}"
@@ -29,12 +29,12 @@ _GEOMETRY_NAMES = {
         "GeometryCollection",
     )
 }
-# Names that CARTO keeps for itself.
-_KEPT_NAMES = frozenset({"all", "layergroup", "public"})
+# Names reserved by CARTO.
+_RESERVED_NAMES = frozenset({"all", "layergroup", "public"})
 
 
 class InvalidNameError(ValueError):
-    """No table can have this name."""
+    """The name is not valid for a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class GeometryTable:
     oid : int
     schema, name : str
     kind : str
-        Type of the geometries as PostGIS declares it, such as ``PointZ``; ``Geometry`` for any.
+        Geometry type declared in PostGIS, such as ``PointZ``; ``Geometry`` allows any.
     """
 
     oid: int
@@ -56,8 +56,8 @@ class GeometryTable:
 
 
 @contextmanager
-def as_owner(state: State, lock_timeout: str = _CHANGE_TIMEOUT) -> Iterator[Connection]:
-    """Open a connection of the owner, in autocommit mode, that waits for locks only so long."""
+def as_owner(state: State, lock_timeout: str = _WRITE_LOCK_TIMEOUT) -> Iterator[Connection]:
+    """Open a connection of the owner in autocommit mode with a lock timeout."""
     with connect(state.conninfo(state.owner_role), autocommit=True) as connection:
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (lock_timeout,))
         yield connection
@@ -69,9 +69,9 @@ def rename(state: State, schema: str, old: str, new: str) -> None:
     Raises
     ------
     InvalidNameError
-        If the new name is not one of a CARTO table.
+        If the new name is not valid for a CARTO table.
     psycopg.Error
-        If PostgreSQL refuses.
+        If PostgreSQL cannot rename the table.
     """
     with as_owner(state) as connection:
         _check_name(connection, new)
@@ -81,13 +81,13 @@ def rename(state: State, schema: str, old: str, new: str) -> None:
 
 
 def drop(state: State, schema: str, name: str) -> None:
-    """Drop a table; psycopg.Error if PostgreSQL refuses, as for a table that a view needs."""
+    """Drop a table; raise psycopg.Error if that fails, for example if a view depends on it."""
     with as_owner(state) as connection:
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, name)))
 
 
 def create_empty(state: State, name: str) -> str:
-    """Create a CARTO table without rows in the schema ``public``; ``_1`` and so on is added to a name that is taken.
+    """Create an empty CARTO table in the schema ``public``, with suffix ``_1``, ``_2``, ... if the name is taken.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def create_empty(state: State, name: str) -> str:
     Raises
     ------
     InvalidNameError
-        If no table can have this name.
+        If the name is not valid for a table.
     """
     with as_owner(state) as connection, connection.transaction():
         _check_name(connection, name)
@@ -115,10 +115,10 @@ def create_empty(state: State, name: str) -> str:
 
 
 def count_rows(state: State, schema: str, name: str) -> int | None:
-    """Count the rows of a table; None if it is locked, or not the owner's to read."""
+    """Count the rows of a table; None if it is locked or the owner may not read it."""
     query = sql.SQL("SELECT count(*) AS rows FROM {}").format(sql.Identifier(schema, name))
     try:
-        with as_owner(state, LOOK_TIMEOUT) as connection:
+        with as_owner(state, READ_LOCK_TIMEOUT) as connection:
             row = connection.execute(query).fetchone()
     except psycopg.Error:
         return None
@@ -126,7 +126,7 @@ def count_rows(state: State, schema: str, name: str) -> int | None:
 
 
 def columns(connection: Connection, table_oid: int) -> list[tuple[str, str]]:
-    """Return names and types of a table's columns, in their order."""
+    """Return (name, type) of each column of a table, in table order."""
     rows = connection.execute(
         "SELECT attname AS name, format_type(atttypid, NULL) AS type FROM pg_catalog.pg_attribute"
         " WHERE attrelid = %s::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
@@ -136,7 +136,7 @@ def columns(connection: Connection, table_oid: int) -> list[tuple[str, str]]:
 
 
 def geometry_tables(connection: Connection, owner_role: str, oids: Sequence[int] | None = None) -> list[GeometryTable]:
-    """Return those tables, of the given ones or of all, that have geometry the owner may read."""
+    """Return the tables with geometry that the owner may read. `oids` limits the search; None means all."""
     rows = connection.execute(
         "SELECT t.oid::bigint AS oid, schema_name AS schema, t.name,"
         " substring(format_type(a.atttypid, a.atttypmod) FROM 'geometry\\((.*),4326\\)') AS kind"
@@ -150,49 +150,49 @@ def geometry_tables(connection: Connection, owner_role: str, oids: Sequence[int]
 
 
 def geometry_types(state: State, tables: Iterable[GeometryTable]) -> dict[int, list[str]]:
-    """Tell which types of geometry tables have, by the tables' oids, such as ``["ST_Point"]``.
+    """Return the geometry types of tables by OID, such as ``["ST_Point"]``.
 
-    Where the column's type does not say, the first rows do.
+    If the column type allows any geometry, the types of the first 100 rows are returned.
     """
     found: dict[int, list[str]] = {}
-    unsaid = []
+    undeclared = []
     for table in tables:
         name = _GEOMETRY_NAMES.get(re.sub("Z?M?$", "", table.kind).lower())
         if name is not None:
             found[table.oid] = [name]
         else:
-            unsaid.append(table)
-    look = (
+            undeclared.append(table)
+    query = (
         "SELECT {oid}::bigint AS oid, pg_catalog.array_agg(DISTINCT ST_GeometryType(the_geom)) AS types"
         " FROM (SELECT the_geom FROM {table} LIMIT {rows}) sample WHERE the_geom IS NOT NULL"
     )
-    for row in _look(state, look, unsaid, rows=sql.Literal(_SAMPLE_ROWS)):
+    for row in _query_tables(state, query, undeclared, rows=sql.Literal(_SAMPLE_ROWS)):
         found[row["oid"]] = row["types"] or []
     return found
 
 
-def with_rows_in(state: State, tables: Sequence[GeometryTable], bbox: tuple[float, float, float, float]) -> list[int]:
-    """Return the oids of those tables that have geometry in a box.
+def tables_in_bbox(state: State, tables: Sequence[GeometryTable], bbox: tuple[float, float, float, float]) -> list[int]:
+    """Return the OIDs of the tables that have geometry in a bounding box.
 
     Parameters
     ----------
     state : State
     tables : sequence of GeometryTable
     bbox : tuple of float
-        (west, south, east, north) in degrees.
+        (west, south, east, north) in degrees, EPSG:4326.
     """
-    look = (
+    query = (
         "SELECT {oid}::bigint AS oid WHERE EXISTS (SELECT FROM {table} WHERE the_geom &&"
         " ST_MakeEnvelope({west}::float8, {south}::float8, {east}::float8, {north}::float8, 4326))"
     )
     box = dict(zip(("west", "south", "east", "north"), map(sql.Literal, bbox), strict=True))
-    return [row["oid"] for row in _look(state, look, tables, **box)]
+    return [row["oid"] for row in _query_tables(state, query, tables, **box)]
 
 
-def _look(
+def _query_tables(
     state: State, query: LiteralString, tables: Sequence[GeometryTable], **values: sql.Composable
 ) -> list[dict[str, Any]]:
-    """Run a query for each of some tables, all at once. Nothing is found if one of them is locked."""
+    """Run a query for several tables as one UNION ALL; return no rows if one of the tables is locked or dropped."""
     if not tables:
         return []
     parts = [
@@ -200,14 +200,14 @@ def _look(
         for table in tables
     ]
     try:
-        with as_owner(state, LOOK_TIMEOUT) as connection:
+        with as_owner(state, READ_LOCK_TIMEOUT) as connection:
             return connection.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall()
     except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
         return []
 
 
 def _exists(connection: Connection, name: str) -> bool:
-    """Tell whether the schema ``public`` has something of this name."""
+    """Return whether a relation of this name exists in the schema ``public``."""
     found = connection.execute(
         "SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = %s", (name,)
     )
@@ -215,11 +215,11 @@ def _exists(connection: Connection, name: str) -> bool:
 
 
 def _check_name(connection: Connection, name: str) -> None:
-    """Refuse a name that has to be quoted, or that CARTO keeps for itself."""
+    """Raise InvalidNameError for a name that needs quotes in SQL or that CARTO reserves."""
     row = connection.execute(
         "SELECT quote_ident(%(name)s) = %(name)s AND octet_length(%(name)s) BETWEEN 1 AND 63"
         " AND NOT EXISTS (SELECT FROM pg_get_keywords() WHERE word = %(name)s AND catcode = 'R') AS good",
         {"name": name},
     ).fetchone()
-    if row is None or not row["good"] or name in _KEPT_NAMES:
-        raise InvalidNameError(f"{name!r} cannot be the name of a table")
+    if row is None or not row["good"] or name in _RESERVED_NAMES:
+        raise InvalidNameError(f"{name!r} is not a valid table name")

@@ -1,6 +1,6 @@
-"""Exports of datasets and maps as ``.carto`` files: one after the other, in a thread.
+"""Export jobs: write datasets and maps to ``.carto`` files, one at a time in a worker thread.
 
-Exports and their files last until a reset or the end of the process.
+Exports and their files are kept until a reset or the end of the process.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
 from cartoframes_lite.local.state import State
 
 _LOG = logging.getLogger(__name__)
-_KEPT = 100
-_FORGET_TIMEOUT_S = 10.0
+_MAX_EXPORTS = 100
+_RESET_TIMEOUT_S = 10.0
 _FAILURES = (
     DataLayerError,
     DataSourceError,
@@ -42,8 +42,8 @@ _FAILURES = (
 )
 
 
-class _EndedError(RuntimeError):
-    """The export has been told to end."""
+class _CancelledError(RuntimeError):
+    """The export was cancelled."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class ExportJob:
     id, visualization_id : str
     state : {"pending", "exporting", "uploading", "complete", "failure"}
     token : str
-        Part of the file's URL, which needs no key.
+        Secret part of the file's URL, which requires no API key.
     file_name : str
     created_at, updated_at : datetime
     """
@@ -70,7 +70,7 @@ class ExportJob:
 
 
 class ExportJobs:
-    """The exports of an account.
+    """Export jobs of the account.
 
     Parameters
     ----------
@@ -84,21 +84,21 @@ class ExportJobs:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="carto-export")
         self._exports: dict[str, ExportJob] = {}
         self._running: set[Future[None]] = set()
-        self._ending = threading.Event()
+        self._cancelled = threading.Event()
 
     def create(self, visualization: Visualization, tables: Sequence[str] | None) -> ExportJob:
-        """Begin an export.
+        """Queue an export.
 
         Parameters
         ----------
         visualization : Visualization
         tables : sequence of str, optional
-            Ids of tables or datasets: only those are exported. None means all.
+            Ids of the tables or datasets to export. None means all.
         """
         now = self._state.clock.now()
         name = re.sub(r"[^A-Za-z0-9_-]+", "_", visualization.name).strip("_")[:80] or "export"
         export = ExportJob(visualization.id, f"{name}.carto", now, now)
-        while len(self._exports) >= _KEPT:
+        while len(self._exports) >= _MAX_EXPORTS:
             oldest = self._exports.pop(next(iter(self._exports)))
             shutil.rmtree(self._directory / oldest.token, ignore_errors=True)
         self._exports[export.id] = export
@@ -108,56 +108,56 @@ class ExportJobs:
         return export
 
     def find(self, export_id: str) -> ExportJob:
-        """Return an export; LookupError if there is none."""
+        """Return an export; raise LookupError if it does not exist."""
         return self._exports[export_id]
 
     def file(self, token: str, file_name: str) -> Path:
-        """Return the finished file of a URL; LookupError if there is none."""
+        """Return the path of a finished file; raise LookupError if it does not exist."""
         for export in list(self._exports.values()):
-            good = secrets.compare_digest(export.token.encode(), token.encode())
-            if good and export.file_name == file_name and export.state == "complete":
+            matches = secrets.compare_digest(export.token.encode(), token.encode())
+            if matches and export.file_name == file_name and export.state == "complete":
                 return self._directory / export.token / file_name
         raise LookupError(file_name)
 
     def forget(self) -> None:
-        """End what is running, and remove all exports and their files."""
-        self._ending.set()
+        """Cancel all exports and remove their files."""
+        self._cancelled.set()
         running = list(self._running)
         for future in running:
             future.cancel()
-        wait(running, _FORGET_TIMEOUT_S)
+        wait(running, _RESET_TIMEOUT_S)
         self._exports.clear()
         shutil.rmtree(self._directory, ignore_errors=True)
-        self._ending.clear()
+        self._cancelled.clear()
 
     def close(self) -> None:
-        """End what is running, for good."""
+        """Cancel all exports, remove their files and stop the thread."""
         self._thread.shutdown(wait=False)
         self.forget()
 
     def _run(self, export: ExportJob, tables: Sequence[str] | None) -> None:
-        """Do an export."""
-        self._enter(export, "exporting")
-        ending = "failure"
+        """Run an export in the worker thread."""
+        self._set_state(export, "exporting")
+        final_state = "failure"
         try:
             self._write(export, tables)
-            ending = "complete"
+            final_state = "complete"
         except _FAILURES as error:
             _LOG.info("the export %s failed: %s", export.id, error)
         finally:
-            if ending == "failure":
+            if final_state == "failure":
                 shutil.rmtree(self._directory / export.token, ignore_errors=True)
-            self._enter(export, ending)
+            self._set_state(export, final_state)
 
-    def _write(self, export: ExportJob, wanted: Sequence[str] | None) -> None:
-        """Write the file of an export."""
+    def _write(self, export: ExportJob, table_ids: Sequence[str] | None) -> None:
+        """Write the archive of an export."""
         visualization = self._catalog.find(export.visualization_id)
         tables = [visualization] if visualization.is_dataset else []
-        tables += self._catalog.datasets_of([visualization.id]).get(visualization.id, [])
-        if wanted is not None:
-            tables = [table for table in tables if table.id in wanted or table.table_id in wanted]
-        home = self._directory / export.token
-        layers = home / "layers"
+        tables += self._catalog.datasets_by_map([visualization.id]).get(visualization.id, [])
+        if table_ids is not None:
+            tables = [table for table in tables if table.id in table_ids or table.table_id in table_ids]
+        export_directory = self._directory / export.token
+        layers = export_directory / "layers"
         layers.mkdir(parents=True)
         with self._state.admin() as connection:
             geometry = dataset_tables.geometry_tables(connection, self._state.owner_role)
@@ -165,19 +165,20 @@ class ExportJobs:
             connection.execute("SET default_transaction_isolation = 'repeatable read'")
             with connection.transaction():
                 files = [
-                    carto_archive.write_table(connection, table, geometry, layers, self._check) for table in tables
+                    carto_archive.write_table(connection, table, geometry, layers, self._check_cancelled)
+                    for table in tables
                 ]
-        self._enter(export, "uploading")
-        self._check()
+        self._set_state(export, "uploading")
+        self._check_cancelled()
         described = carto_archive.description(visualization, tables, self._state.user)
-        carto_archive.write_archive(home / export.file_name, visualization.id, described, files)
+        carto_archive.write_archive(export_directory / export.file_name, visualization.id, described, files)
         shutil.rmtree(layers)
 
-    def _check(self) -> None:
-        """Raise once this is to end."""
-        if self._ending.is_set():
-            raise _EndedError("ended by a reset")
+    def _check_cancelled(self) -> None:
+        """Raise _CancelledError if the exports were cancelled."""
+        if self._cancelled.is_set():
+            raise _CancelledError("cancelled by a reset")
 
-    def _enter(self, export: ExportJob, state: str) -> None:
-        """Go on to another state."""
+    def _set_state(self, export: ExportJob, state: str) -> None:
+        """Set the state of an export and its time."""
         export.state, export.updated_at = state, self._state.clock.now()

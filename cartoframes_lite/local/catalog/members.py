@@ -1,7 +1,6 @@
-"""The account's organization: its members and their database roles.
+"""Members of the account's organization and their database roles.
 
-The account itself owns the organization. A member has a role that nobody can log in as; tables are shared with
-it by grants.
+The account owns the organization. Each member has a NOLOGIN role, and tables are shared by grants to this role.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from cartoframes_lite.local.catalog.account import email
-from cartoframes_lite.local.catalog.passwords import hashed
+from cartoframes_lite.local.catalog.passwords import hash_password
 from cartoframes_lite.local.postgres import roles
 from cartoframes_lite.local.postgres.logins import Connection
 from cartoframes_lite.local.state import State
@@ -26,7 +25,7 @@ _CHANGEABLE = ("email", "quota_in_bytes", "name", "last_name", "viewer", "org_ad
 
 
 class MemberExistsError(ValueError):
-    """The organization has a user of this name or e-mail address."""
+    """The user name or e-mail address is already in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Member:
 
 
 class Members:
-    """The members, kept in the database.
+    """Members of the organization, stored in the database.
 
     Parameters
     ----------
@@ -72,61 +71,62 @@ class Members:
         self._state = state
 
     def all(self) -> list[Member]:
-        """Return the members, by name."""
+        """Return all members, sorted by name."""
         with self._state.admin() as connection:
             return _members(connection)
 
-    def find(self, which: str) -> Member:
-        """Return a member by name or id; LookupError if there is none."""
+    def find(self, name_or_id: str) -> Member:
+        """Return a member by name or id; raise LookupError if it does not exist."""
         for member in self.all():
-            if which in (member.username, member.id):
+            if name_or_id in (member.username, member.id):
                 return member
-        raise LookupError(which)
+        raise LookupError(name_or_id)
 
     def create(self, values: Mapping[str, Any], password: str) -> Member:
-        """Take in a member.
+        """Create a member and its role.
 
         Parameters
         ----------
         values : mapping
-            ``username``, ``email``, ``quota_in_bytes`` and other attributes of `Member` that can be chosen,
-            checked by the caller.
+            ``username``, ``email``, ``quota_in_bytes`` and other attributes of `Member` that clients may set,
+            validated by the caller.
         password : str
 
         Raises
         ------
         MemberExistsError
-            If name or address are taken.
+            If the user name or the e-mail address is taken.
         """
         role = roles.member_role(self._state.owner_role, secrets.token_hex(6))
-        given = {"username": values["username"], **_chosen(values), "role": role, "password_hash": hashed(password)}
-        if given["username"] == self._state.user:
+        row = {"username": values["username"], **_changeable_values(values)}
+        row |= {"role": role, "password_hash": hash_password(password)}
+        if row["username"] == self._state.user:
             raise MemberExistsError("username has already been taken")
-        self._check_address(values)
+        self._check_email(values)
         with self._state.admin() as connection, connection.transaction():
-            _run(
+            _execute(
                 connection,
                 sql.SQL("INSERT INTO cartodb_local.members ({}) VALUES ({})").format(
-                    sql.SQL(", ").join(map(sql.Identifier, given)), sql.SQL(", ").join(map(sql.Placeholder, given))
+                    sql.SQL(", ").join(map(sql.Identifier, row)), sql.SQL(", ").join(map(sql.Placeholder, row))
                 ),
-                given,
+                row,
             )
             roles.create_member_role(connection, self._state.owner_role, role)
-        return self.find(given["username"])
+        return self.find(row["username"])
 
     def update(self, member: Member, values: Mapping[str, Any], password: str | None) -> Member:
-        """Change attributes of a member, and the password unless it is None.
+        """Update attributes of a member, and the password unless it is None.
 
         Raises
         ------
         MemberExistsError
-            If the address is taken.
+            If the e-mail address is taken.
         """
-        self._check_address(values)
-        changes = _chosen(values) | ({} if password is None else {"password_hash": hashed(password)})
+        self._check_email(values)
+        changes = _changeable_values(values) | ({} if password is None else {"password_hash": hash_password(password)})
         assignments = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes]
         with self._state.admin() as connection:
-            _run(
+            _execute(
                 connection,
                 sql.SQL("UPDATE cartodb_local.members SET {} WHERE id = %(id)s").format(
                     sql.SQL(", ").join([*assignments, sql.SQL("updated_at = now()")])
@@ -136,7 +136,7 @@ class Members:
         return self.find(member.id)
 
     def delete(self, member: Member) -> None:
-        """Let a member go; what was shared with it is its no longer."""
+        """Delete a member, its role and its entries in access control lists."""
         with self._state.admin() as connection, connection.transaction():
             connection.execute("DELETE FROM cartodb_local.members WHERE id = %s", (member.id,))
             connection.execute(
@@ -147,27 +147,27 @@ class Members:
             )
             roles.drop_key_role(connection, self._state.owner_role, member.role)
 
-    def _check_address(self, values: Mapping[str, Any]) -> None:
-        """Refuse the address of the organization's owner."""
+    def _check_email(self, values: Mapping[str, Any]) -> None:
+        """Raise MemberExistsError for the e-mail address of the organization's owner."""
         if values.get("email") == email(self._state):
             raise MemberExistsError("email has already been taken")
 
 
 def _members(connection: Connection) -> list[Member]:
-    """Read the members."""
+    """Select all members."""
     query = sql.SQL("SELECT id::text, {} FROM cartodb_local.members ORDER BY username")
     names = [field.name for field in fields(Member) if field.name != "id"]
     rows = connection.execute(query.format(sql.SQL(", ").join(map(sql.Identifier, names)))).fetchall()
     return [Member(**row) for row in rows]
 
 
-def _chosen(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return of some values those that can be chosen."""
+def _changeable_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of attributes that clients may set."""
     return {name: values[name] for name in _CHANGEABLE if name in values}
 
 
-def _run(connection: Connection, statement: sql.Composed, values: Mapping[str, Any]) -> None:
-    """Write a member."""
+def _execute(connection: Connection, statement: sql.Composed, values: Mapping[str, Any]) -> None:
+    """Execute an INSERT or UPDATE of a member; raise MemberExistsError for a duplicate."""
     try:
         connection.execute(statement, values)
     except psycopg.errors.UniqueViolation as error:

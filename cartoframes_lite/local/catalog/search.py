@@ -1,4 +1,4 @@
-"""Searching the catalog: which datasets and maps, in which order, page by page."""
+"""Search the catalog: filters, sort order and pages of datasets and maps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from psycopg import sql
 
 from cartoframes_lite.local.catalog import dataset_tables
-from cartoframes_lite.local.catalog.visualizations import CATALOG, Catalog, Visualization
+from cartoframes_lite.local.catalog.visualizations import CATALOG_QUERY, Catalog, Visualization
 from cartoframes_lite.local.postgres.logins import Connection
 from cartoframes_lite.local.postgres.roles import PUBLIC_ROLE
 from cartoframes_lite.local.state import State
 
-# What can be ordered by. Nobody counts views and likes here.
+# SQL expressions by sort key. This server does not count views and likes.
 ORDERS = {
     "name": "lower(name)",
     "updated_at": "updated_at",
@@ -29,27 +29,27 @@ _DIRECTIONS = {"asc": "ASC NULLS FIRST", "desc": "DESC NULLS LAST"}
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is asked for.
+    """Search criteria.
 
     Attributes
     ----------
     types : tuple of str
     page, per_page : int
-        The first page is 1.
+        Page number, from 1, and page size.
     order : tuple of (str, str)
         Keys of `ORDERS`, each with "asc" or "desc".
     words : tuple of str
-        All of them have to be in name, description or tags.
+        Words that must all occur in the name, description or tags.
     tags : tuple of str
-        One of them is enough.
+        Tags, of which at least one must match.
     privacy : str or None
     locked : bool or None
     published : bool
-        Only maps that others may see.
+        Only maps that are not private.
     listed : bool
-        Only what is public, for those who are not the owner.
+        Only public datasets and maps, for callers other than the owner.
     bbox : tuple of float or None
-        (west, south, east, north) in degrees; only what has geometry there.
+        (west, south, east, north) in degrees; only datasets and maps with geometry in it.
     """
 
     types: tuple[str, ...]
@@ -66,17 +66,17 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One page of what was found.
+class SearchResult:
+    """One page of results.
 
     Attributes
     ----------
     visualizations : list of Visualization
-        Those of the page.
+        The results on this page.
     total : int
-        Number of those on all pages.
+        Number of results on all pages.
     all, locked : int
-        Number of all of the types, and of the locked ones among them, whatever else was asked for.
+        Number of all and of locked visualizations of the given types, regardless of the other criteria.
     """
 
     visualizations: list[Visualization]
@@ -85,11 +85,11 @@ class Found:
     locked: int
 
 
-def search(state: State, catalog: Catalog, wanted: Search) -> Found:
-    """Search the catalog."""
-    values = _values(state, catalog, wanted)
-    source = sql.SQL("FROM ({}) AS catalog WHERE {}").format(sql.SQL(CATALOG), _condition(wanted))
-    order = [sql.SQL(f"{ORDERS[name]} {_DIRECTIONS[direction]}") for name, direction in wanted.order]
+def search(state: State, catalog: Catalog, criteria: Search) -> SearchResult:
+    """Return one page of the datasets and maps that match the criteria."""
+    values = _values(state, catalog, criteria)
+    source = sql.SQL("FROM ({}) AS catalog WHERE {}").format(sql.SQL(CATALOG_QUERY), _condition(criteria))
+    order = [sql.SQL(f"{ORDERS[name]} {_DIRECTIONS[direction]}") for name, direction in criteria.order]
     page = sql.SQL("SELECT id {} ORDER BY {} LIMIT %(limit)s OFFSET %(offset)s").format(
         source, sql.SQL(", ").join([*order, sql.SQL("lower(name), id")])
     )
@@ -99,49 +99,49 @@ def search(state: State, catalog: Catalog, wanted: Search) -> Found:
         of_types = "SELECT count(*) AS number FROM cartodb_local.visualizations WHERE type = ANY(%(types)s)"
         everything = _count(connection, sql.SQL(of_types), values)
         locked = _count(connection, sql.SQL(of_types + " AND locked"), values)
-    return Found(catalog.by_ids(ids), total, everything, locked)
+    return SearchResult(catalog.by_ids(ids), total, everything, locked)
 
 
-def _condition(wanted: Search) -> sql.Composable:
-    """Write the condition of a search."""
+def _condition(criteria: Search) -> sql.Composable:
+    """Return the WHERE condition of a search."""
     conditions = {
         "type = ANY(%(types)s)": True,
-        "privacy = %(privacy)s": wanted.privacy is not None,
-        "privacy = 'public'": wanted.listed,
-        "type <> 'table' AND privacy <> 'private'": wanted.published,
-        "locked = %(locked)s": wanted.locked is not None,
-        "tags && %(tags)s::text[]": bool(wanted.tags),
+        "privacy = %(privacy)s": criteria.privacy is not None,
+        "privacy = 'public'": criteria.listed,
+        "type <> 'table' AND privacy <> 'private'": criteria.published,
+        "locked = %(locked)s": criteria.locked is not None,
+        "tags && %(tags)s::text[]": bool(criteria.tags),
         "(SELECT bool_and(strpos(lower(concat_ws(' ', name, display_name, description, array_to_string(tags, ' '))),"
-        " lower(word)) > 0) FROM unnest(%(words)s::text[]) word)": bool(wanted.words),
-        "(table_oid = ANY(%(there)s) OR EXISTS (SELECT FROM cartodb_local.layers l"
+        " lower(word)) > 0) FROM unnest(%(words)s::text[]) word)": bool(criteria.words),
+        "(table_oid = ANY(%(oids)s) OR EXISTS (SELECT FROM cartodb_local.layers l"
         " JOIN cartodb_local.visualizations d ON d.id = l.dataset_id"
-        " WHERE l.map_id::text = catalog.id AND d.table_oid::bigint = ANY(%(there)s)))": wanted.bbox is not None,
+        " WHERE l.map_id::text = catalog.id AND d.table_oid::bigint = ANY(%(oids)s)))": criteria.bbox is not None,
     }
     return sql.SQL(" AND ").join(sql.SQL(text) for text, needed in conditions.items() if needed)
 
 
-def _values(state: State, catalog: Catalog, wanted: Search) -> dict[str, Any]:
-    """Return the parameters of the condition."""
-    there: list[int] = []
-    if wanted.bbox is not None:
+def _values(state: State, catalog: Catalog, criteria: Search) -> dict[str, Any]:
+    """Return the query parameters of a search."""
+    oids_in_bbox: list[int] = []
+    if criteria.bbox is not None:
         with catalog.up_to_date() as connection:
             tables = dataset_tables.geometry_tables(connection, state.owner_role)
-        there = dataset_tables.with_rows_in(state, tables, wanted.bbox)
+        oids_in_bbox = dataset_tables.tables_in_bbox(state, tables, criteria.bbox)
     return {
         "public": PUBLIC_ROLE,
-        "types": list(wanted.types),
-        "privacy": wanted.privacy,
-        "locked": wanted.locked,
-        "tags": list(wanted.tags),
-        "words": list(wanted.words),
-        "there": there,
-        "limit": wanted.per_page,
-        "offset": (wanted.page - 1) * wanted.per_page,
+        "types": list(criteria.types),
+        "privacy": criteria.privacy,
+        "locked": criteria.locked,
+        "tags": list(criteria.tags),
+        "words": list(criteria.words),
+        "oids": oids_in_bbox,
+        "limit": criteria.per_page,
+        "offset": (criteria.page - 1) * criteria.per_page,
     }
 
 
 def _count(connection: Connection, query: sql.SQL | sql.Composed, values: dict[str, Any]) -> int:
-    """Return the number that a query counts."""
+    """Return the result of a count query."""
     row = connection.execute(query, values).fetchone()
-    assert row is not None  # an aggregate returns its row
+    assert row is not None  # an aggregate always returns one row
     return int(row["number"])

@@ -1,4 +1,4 @@
-"""Read the parameters of a search in the catalog."""
+"""Parse the parameters of a catalog search."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PER_PAGE = 20
 
 
 def read_search(call: PlatformRequest) -> Search:
-    """Read what is searched for."""
+    """Parse the search criteria of a request."""
     types = _list(call, "types") or _list(call, "type") or ("derived",)
     if not set(types) <= set(_TYPES):
         raise PlatformError(400, f"Wrong 'type' parameter value. Valid values are {', '.join(_TYPES)}", name="error")
@@ -38,7 +38,7 @@ def read_search(call: PlatformRequest) -> Search:
 
 
 def _order(call: PlatformRequest) -> tuple[tuple[str, str], ...]:
-    """Read by what is ordered. CARTO takes several, and goes down unless told otherwise."""
+    """Parse the sort order: one or more keys, descending by default."""
     names, directions = _list(call, "order") or ("updated_at",), _list(call, "order_direction") or ("desc",)
     if not set(names) <= set(ORDERS):
         raise PlatformError(400, f"Wrong 'order' parameter value. Valid values are {', '.join(ORDERS)}", name="error")
@@ -49,7 +49,7 @@ def _order(call: PlatformRequest) -> tuple[tuple[str, str], ...]:
 
 
 def _bbox(call: PlatformRequest) -> tuple[float, float, float, float] | None:
-    """Read a box: west, south, east, north."""
+    """Parse a bounding box: west, south, east, north in degrees."""
     text = lowercase_parameter(call, "bbox")
     if not text:
         return None
@@ -61,13 +61,13 @@ def _bbox(call: PlatformRequest) -> tuple[float, float, float, float] | None:
 
 
 def lowercase_parameter(call: PlatformRequest, name: str) -> str:
-    """Read a word in lower case; empty if it is missing."""
+    """Return a parameter as stripped lower case text; ``""`` if missing."""
     value = call.parameters.get(name, "")
     return str(value).strip().lower()
 
 
 def _list(call: PlatformRequest, name: str, *, lower: bool = True) -> tuple[str, ...]:
-    """Read words with commas between them, or a repeated parameter."""
+    """Parse a comma-separated or repeated parameter."""
     value = call.parameters.get(name, "")
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     words = (word.strip() for word in (text.lower() if lower else text).split(","))

@@ -1,4 +1,4 @@
-"""What is shared with the members of the organization, as grants on tables."""
+"""Share datasets and maps with members of the organization: access control lists and grants on tables."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Acl = Sequence[Mapping[str, str]]
 
 
 def store(connection: Connection, visualization_id: str, acl: Acl) -> None:
-    """Remember whom a dataset or map is shared with.
+    """Store the access control list of a dataset or map.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        With all rights.
+        Connection of the administrator.
     visualization_id : str
     acl : sequence of dict
-        Members ``type`` ("user" or "org"), ``id`` and ``access`` ("r" or "rw").
+        Entries with the keys ``type`` ("user" or "org"), ``id`` and ``access`` ("r" or "rw").
     """
     connection.execute(
         "UPDATE cartodb_local.visualizations SET acl = %s, updated_at = now() WHERE id = %s",
@@ -34,27 +34,27 @@ def store(connection: Connection, visualization_id: str, acl: Acl) -> None:
 
 
 def grant(connection: Connection, owner_role: str, schema: str, name: str, acl: Acl) -> None:
-    """Let the members that a table is shared with use it, and no others. To be called in a transaction."""
+    """Set the grants on a table to an access control list. Must be called in a transaction."""
     rows = connection.execute("SELECT id::text, role FROM cartodb_local.members").fetchall()
     members = {row["id"]: row["role"] for row in rows}
     if not members:
-        return  # and so no role of the organization either
-    everybody = roles.organization_role(owner_role)
+        return  # the role of the organization does not exist either
+    organization_role = roles.organization_role(owner_role)
     table = sql.Identifier(schema, name)
     sequences = owned_sequences(connection, table)
-    grantees = sql.SQL(", ").join(map(sql.Identifier, [everybody, *members.values()]))
+    grantees = sql.SQL(", ").join(map(sql.Identifier, [organization_role, *members.values()]))
     connection.execute(sql.SQL("REVOKE ALL ON TABLE {} FROM {}").format(table, grantees))
     for sequence in sequences:
         connection.execute(sql.SQL("REVOKE ALL ON SEQUENCE {} FROM {}").format(sequence, grantees))
     for entry in acl:
-        role = everybody if entry["type"] == "org" else members.get(entry["id"])
+        role = organization_role if entry["type"] == "org" else members.get(entry["id"])
         if role is None:
-            continue  # has left
+            continue  # the member has been deleted
         grantee = sql.Identifier(role)
         connection.execute(
             sql.SQL("GRANT {} ON TABLE {} TO {}").format(sql.SQL(ACCESSES[entry["access"]]), table, grantee)
         )
-        if schema != "public":  # everybody may look there
+        if schema != "public":  # all roles have USAGE on public
             connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), grantee))
         if entry["access"] == "rw":
             for sequence in sequences:

@@ -1,4 +1,4 @@
-"""Changing datasets and maps as a request says: all of it is checked before any of it is done."""
+"""Update datasets and maps: all changes of a request are validated before any is applied."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from cartoframes_lite.local.catalog import dataset_tables
-from cartoframes_lite.local.catalog.passwords import hashed
+from cartoframes_lite.local.catalog.passwords import hash_password
 from cartoframes_lite.local.catalog.visualizations import (
     DATASET_PRIVACIES,
     DETAILS,
@@ -22,17 +22,17 @@ from cartoframes_lite.local.state import State
 
 
 class ForbiddenError(ValueError):
-    """The account's plan does not allow this."""
+    """The account's plan does not allow the change."""
 
 
 class InvalidError(ValueError):
-    """The changes make no sense. Each argument is a reason."""
+    """Changes are invalid. Each argument is one reason."""
 
 
 def apply_changes(
     state: State, catalog: Catalog, visualization: Visualization, changes: Mapping[str, Any]
 ) -> Visualization:
-    """Change a dataset or map.
+    """Apply changes to a dataset or map.
 
     Parameters
     ----------
@@ -40,23 +40,23 @@ def apply_changes(
     catalog : Catalog
     visualization : Visualization
     changes : mapping
-        ``name``, ``privacy``, ``password`` and what is in `catalog.DETAILS`; anything else is ignored. A name
-        that a table cannot have is ignored, too, as CARTO does.
+        ``name``, ``privacy``, ``password`` and the keys in `DETAILS`; other keys are ignored. As in CARTO, an
+        invalid name for a table is ignored, too.
 
     Returns
     -------
     Visualization
-        As it is now.
+        The updated dataset or map.
 
     Raises
     ------
     ForbiddenError, InvalidError
-        Nothing has been changed then.
+        If a change is invalid; none is applied.
     """
     privacy = None if changes.get("privacy") is None else check_privacy(state, visualization, changes["privacy"])
     details = check_details(visualization, changes)
     if details:
-        catalog.describe(visualization.id, details)
+        catalog.update_details(visualization.id, details)
     if privacy is not None:
         try:
             catalog.set_privacy(visualization.id, privacy)
@@ -70,23 +70,23 @@ def apply_changes(
 
 
 def check_privacy(state: State, visualization: Visualization | None, privacy: object) -> str:
-    """Return a privacy in lower case, if a dataset or map (None stands for a new map) can have it.
+    """Validate the privacy of a dataset or map (None: a new map) and return it in lower case.
 
     Raises
     ------
     ForbiddenError, InvalidError
     """
-    wanted = str(privacy).lower()
+    requested = str(privacy).lower()
     allowed = DATASET_PRIVACIES if visualization is not None and visualization.is_dataset else MAP_PRIVACIES
-    if wanted not in allowed:
-        raise InvalidError(f"privacy is one of {', '.join(sorted(allowed))}, not {wanted!r}")
-    if wanted == "private" and not state.plan.private_datasets:
+    if requested not in allowed:
+        raise InvalidError(f"invalid privacy {requested!r}: use one of {', '.join(sorted(allowed))}")
+    if requested == "private" and not state.plan.private_datasets:
         raise ForbiddenError("the account's plan does not allow private datasets and maps")
-    return wanted
+    return requested
 
 
 def check_details(visualization: Visualization | None, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is to be stored of some changes to a dataset or map (None stands for a new map).
+    """Validate changes to a dataset or map (None: a new map) and return the values to store.
 
     Raises
     ------
@@ -95,29 +95,29 @@ def check_details(visualization: Visualization | None, changes: Mapping[str, Any
     """
     is_map = visualization is None or not visualization.is_dataset
     reasons = []
-    details = {name: changes[name] for name in DETAILS if name in changes}
-    for name, value in details.items():
-        good = {
+    details = {key: changes[key] for key in DETAILS if key in changes}
+    for key, value in details.items():
+        is_valid = {
             "tags": isinstance(value, list) and all(isinstance(tag, str) for tag in value),
             "locked": isinstance(value, bool),
             "kind": isinstance(value, str) and bool(value),
             "transition_options": isinstance(value, Mapping),
-        }.get(name, value is None or isinstance(value, str))
-        if not good:
-            reasons.append(f"{name} cannot be {value!r}")
-    wanted = changes.get("name")
-    if wanted is not None and not (isinstance(wanted, str) and wanted.strip()):
+        }.get(key, value is None or isinstance(value, str))
+        if not is_valid:
+            reasons.append(f"invalid value {value!r} for {key}")
+    name = changes.get("name")
+    if name is not None and not (isinstance(name, str) and name.strip()):
         reasons.append("name can't be blank")
-    elif wanted is not None and is_map:
-        details["name"] = wanted
+    elif name is not None and is_map:
+        details["name"] = name
     password = changes.get("password")
     if password is not None and is_map:
         if isinstance(password, str) and password:
-            details["password_hash"] = hashed(password)
+            details["password_hash"] = hash_password(password)
         else:
             reasons.append("password can't be blank")
     if any("\x00" in str(value) for value in details.values()):
-        reasons.append("a text cannot hold the character NUL")
+        reasons.append("text must not contain NUL characters")
     if reasons:
         raise InvalidError(*reasons)
     return details

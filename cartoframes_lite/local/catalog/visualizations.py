@@ -1,7 +1,7 @@
-"""The account's datasets and maps: which there are, who may see them, and what is known of them.
+"""Catalog of the account's datasets and maps, with their metadata and privacy.
 
-Kept in the database, so that a restart changes nothing. Tables need not be announced: each look at the catalog
-first brings it up to date with the tables that there are.
+Stored in the database, so that it survives a restart. New tables need no explicit registration: each read of the
+catalog registers them first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cartoframes_lite.local.state import State
 
 DATASET_PRIVACIES = frozenset({"public", "private", "link"})
 MAP_PRIVACIES = DATASET_PRIVACIES | {"password"}
-# What can be changed freely, and the same for datasets and maps.
+# Attributes of datasets and maps that clients may set.
 DETAILS = (
     "display_name",
     "title",
@@ -38,8 +38,8 @@ DETAILS = (
     "transition_options",
 )
 
-# Row counts are estimates, as CARTO's are. A table that is being rewritten is not waited for.
-CATALOG = """
+# Row counts are estimates, as in CARTO. pg_total_relation_size would wait for an exclusive lock.
+CATALOG_QUERY = """
 SELECT v.id::text AS id, v.type, v.name, v.schema_name AS schema, v.table_oid::bigint AS table_oid,
        v.table_id::text AS table_id, v.display_name, v.title, v.description, v.tags, v.license, v.attributions,
        v.source, v.kind, v.locked, v.transition_options, v.map_id::text AS map_id,
@@ -60,7 +60,7 @@ WHERE v.type <> 'table' OR c.oid IS NOT NULL
 
 
 class MissingPasswordError(ValueError):
-    """A map cannot be protected by a password that it does not have."""
+    """Privacy "password" was set on a map without a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +73,23 @@ class Visualization:
     type : str
         "table" for a dataset, "derived" for a map.
     name : str
-        Of a dataset, the name of its table.
+        Name of the map or of the dataset's table.
     schema, table_oid, table_id : str, int, str
-        Of its table. None for a map.
+        Schema, OID and API id of the dataset's table. None for a map.
     privacy : {"public", "link", "private", "password"}
     acl : list of dict
-        Whom it is shared with: members ``type``, ``id`` and ``access``.
+        Access control list: entries with the keys ``type``, ``id`` and ``access``.
     size : int or None
-        Bytes of the table with its indexes.
+        Size of the table and its indexes in bytes.
     row_count : int or None
-        Estimate.
+        Estimated number of rows.
     dependents : int
         Number of maps that show the dataset.
     display_name, title, description, tags, license, attributions, source, kind, locked, transition_options
         As in the API.
     map_id, permission_id : str
     created_at, updated_at, table_updated_at : datetime
-        With time zone; the last one is when the rows were changed.
+        With time zone. `table_updated_at` is the time of the last change of the rows.
     """
 
     id: str
@@ -127,12 +127,12 @@ class Visualization:
     @property
     def table(self) -> tuple[str, str]:
         """Schema and name of a dataset's table."""
-        assert self.schema is not None  # that of a dataset
+        assert self.schema is not None  # set for datasets
         return self.schema, self.name
 
 
 class Catalog:
-    """The datasets and maps of an account. Safe to use from several threads.
+    """Catalog of the datasets and maps of an account. Thread-safe.
 
     Parameters
     ----------
@@ -145,62 +145,59 @@ class Catalog:
 
     @contextmanager
     def up_to_date(self) -> Iterator[Connection]:
-        """Lend the connection with all rights, in a transaction, after the tables that are new were registered."""
-        with self._changing() as connection:
-            self._register(connection)
+        """Register new tables and yield the administrator's connection, in a transaction."""
+        with self._transaction() as connection:
+            self._register_tables(connection)
             yield connection
 
-    # Looking
-
-    def find(self, which: str) -> Visualization:
+    def find(self, id_or_name: str) -> Visualization:
         """Return a dataset or map.
 
         Parameters
         ----------
-        which : str
-            Id, or name, or ``schema.name``. Among those of one name: a dataset first, in the schema ``public``.
+        id_or_name : str
+            Id, name or ``schema.name``. For an ambiguous name, datasets come before maps and the schema ``public``
+            before others.
 
         Raises
         ------
         LookupError
-            If there is none.
+            If it does not exist.
         """
-        if _is_id(which):
-            return self._one("id = %(which)s", which)
-        return self._one("%(which)s IN (name, schema || '.' || name)", which)
+        if _is_uuid(id_or_name):
+            return self._find_one("id = %(value)s", id_or_name)
+        return self._find_one("%(value)s IN (name, schema || '.' || name)", id_or_name)
 
-    def of_table(self, which: str) -> Visualization:
-        """Return the dataset of a table: by its name, ``schema.name``, or the id of table or dataset.
+    def find_by_table(self, id_or_name: str) -> Visualization:
+        """Return a dataset by table name, ``schema.name``, table id or dataset id.
 
         Raises
         ------
         LookupError
-            If there is no such dataset.
+            If it does not exist.
         """
-        if _is_id(which):
-            return self._one("type = 'table' AND %(which)s IN (id, table_id)", which)
-        return self._one("type = 'table' AND %(which)s IN (name, schema || '.' || name)", which)
+        if _is_uuid(id_or_name):
+            return self._find_one("type = 'table' AND %(value)s IN (id, table_id)", id_or_name)
+        return self._find_one("type = 'table' AND %(value)s IN (name, schema || '.' || name)", id_or_name)
 
-    def of_permission(self, permission_id: str) -> Visualization:
-        """Return what a permission is about; LookupError if there is none."""
-        return self._one("permission_id = %(which)s", permission_id)
+    def find_by_permission(self, permission_id: str) -> Visualization:
+        """Return the dataset or map of a permission; raise LookupError if it does not exist."""
+        return self._find_one("permission_id = %(value)s", permission_id)
 
     def by_ids(self, ids: Sequence[str]) -> list[Visualization]:
-        """Return the datasets and maps of some ids, in their order; those that are gone are left out."""
+        """Return datasets and maps by id, in the order of the ids; omit deleted ones."""
         with self.up_to_date() as connection:
-            rows = _rows(connection, "id = ANY(%(which)s)", list(ids))
+            rows = _rows(connection, "id = ANY(%(value)s)", list(ids))
         found = {row.id: row for row in rows}
         return [found[one] for one in ids if one in found]
 
-    def maps_of(self, ids: Sequence[str]) -> dict[str, list[Visualization]]:
-        """Return the maps that show some datasets, by the ids of those; the latest map first."""
+    def maps_by_dataset(self, ids: Sequence[str]) -> dict[str, list[Visualization]]:
+        """Return the maps that show each dataset, keyed by dataset id; last updated first."""
         return self._related("dataset_id", "map_id", "updated_at DESC, id", ids)
 
-    def datasets_of(self, ids: Sequence[str]) -> dict[str, list[Visualization]]:
-        """Return the datasets that some maps show, by the ids of those; the lowest layer first."""
+    def datasets_by_map(self, ids: Sequence[str]) -> dict[str, list[Visualization]]:
+        """Return the datasets of each map, keyed by map id; bottom layer first."""
         return self._related("map_id", "dataset_id", "position", ids)
-
-    # Changing
 
     def create_map(self, name: str, tables: Sequence[str], privacy: str) -> str:
         """Create a map.
@@ -209,7 +206,7 @@ class Catalog:
         ----------
         name : str
         tables : sequence of str
-            Names or ids of the tables that it shows, the lowest layer first.
+            Names or ids of its tables, bottom layer first.
         privacy : {"public", "link", "private"}
 
         Returns
@@ -220,9 +217,9 @@ class Catalog:
         Raises
         ------
         LookupError
-            If there is no dataset of one of these tables.
+            If one of the tables does not exist.
         """
-        shown = dict.fromkeys(self.of_table(table).id for table in tables)
+        shown = dict.fromkeys(self.find_by_table(table).id for table in tables)
         map_id = str(uuid.uuid4())
         with self._state.admin() as connection, connection.transaction():
             connection.execute(
@@ -236,23 +233,23 @@ class Catalog:
         return map_id
 
     def set_privacy(self, visualization_id: str, privacy: str) -> None:
-        """Let everybody see a dataset or map, or only its owner.
+        """Set the privacy of a dataset or map.
 
         Parameters
         ----------
         visualization_id : str
         privacy : {"public", "private", "link", "password"}
-            "link" is public, but not listed; "password" is for maps that have one.
+            "link" is public but not listed; "password" requires a map with a password.
 
         Raises
         ------
         LookupError
-            If there is none of this id.
+            If the dataset or map does not exist.
         MissingPasswordError
             If the map has no password.
         """
         changed = self.find(visualization_id)
-        with self._changing() as connection:
+        with self._transaction() as connection:
             if changed.is_dataset:
                 _grant_to_public(connection, changed.table, public=privacy != "private")
             elif privacy == "password" and not _has_password(connection, changed.id):
@@ -263,14 +260,14 @@ class Catalog:
                 {"privacy": privacy, "link": privacy == "link", "id": changed.id},
             )
 
-    def describe(self, visualization_id: str, details: Mapping[str, Any]) -> None:
-        """Change what is told of a dataset or map.
+    def update_details(self, visualization_id: str, details: Mapping[str, Any]) -> None:
+        """Update the metadata of a dataset or map.
 
         Parameters
         ----------
         visualization_id : str
         details : mapping
-            Some of `DETAILS`, for maps also ``name`` and ``password_hash``.
+            Values by keys in `DETAILS`; for maps also ``name`` and ``password_hash``.
         """
         values = {name: Jsonb(value) if name == "transition_options" else value for name, value in details.items()}
         assignments = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in values]
@@ -283,7 +280,7 @@ class Catalog:
             )
 
     def share(self, visualization: Visualization, acl: sharing.Acl) -> None:
-        """Share a dataset or map with members of the organization, and no longer with others.
+        """Replace the access control list of a dataset or map.
 
         Parameters
         ----------
@@ -291,7 +288,7 @@ class Catalog:
         acl : sequence of dict
             As in `sharing.store`.
         """
-        with self._changing() as connection:
+        with self._transaction() as connection:
             sharing.store(connection, visualization.id, acl)
             if visualization.is_dataset:
                 sharing.grant(connection, self._state.owner_role, *visualization.table, acl)
@@ -302,87 +299,92 @@ class Catalog:
         Raises
         ------
         psycopg.Error
-            If PostgreSQL refuses to drop the table.
+            If PostgreSQL cannot drop the table.
         """
-        gone = [visualization.id]
+        ids = [visualization.id]
         if visualization.is_dataset:
-            gone += [shown.id for shown in self.maps_of(gone).get(visualization.id, [])]
+            ids += [shown.id for shown in self.maps_by_dataset(ids).get(visualization.id, [])]
             dataset_tables.drop(self._state, *visualization.table)
         with self._state.admin() as connection:
-            connection.execute("DELETE FROM cartodb_local.visualizations WHERE id = ANY(%s::uuid[])", (gone,))
-            connection.execute("SELECT cartodb_local.follow_tables()")  # its synchronization goes, too
+            connection.execute("DELETE FROM cartodb_local.visualizations WHERE id = ANY(%s::uuid[])", (ids,))
+            connection.execute("SELECT cartodb_local.follow_tables()")  # deletes its synchronization
 
     @contextmanager
-    def _changing(self) -> Iterator[Connection]:
-        """Lend the connection with all rights, in a transaction. Others wait for it: it must not wait for long."""
+    def _transaction(self) -> Iterator[Connection]:
+        """Open a transaction on the administrator's shared connection, with a short lock timeout."""
         with self._state.admin() as connection, connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = '2s'")  # GRANT waits for who alters the table
+            connection.execute("SET LOCAL lock_timeout = '2s'")  # GRANT waits for a concurrent ALTER TABLE
             yield connection
 
-    def _register(self, connection: Connection) -> None:
-        """Bring the datasets up to date with the tables."""
+    def _register_tables(self, connection: Connection) -> None:
+        """Register new tables as datasets and restore the grants of replaced tables."""
         replaced = connection.execute(
             "SELECT register_tables::text AS id FROM cartodb_local.register_tables()"
         ).fetchall()
         if replaced:
-            for dataset in _rows(connection, "id = ANY(%(which)s)", [row["id"] for row in replaced]):
+            for dataset in _rows(connection, "id = ANY(%(value)s)", [row["id"] for row in replaced]):
                 sharing.grant(connection, self._state.owner_role, *dataset.table, dataset.acl)
         if not self._state.plan.private_datasets:
-            for dataset in _rows(connection, "type = 'table' AND privacy = %(which)s", "private"):
+            for dataset in _rows(connection, "type = 'table' AND privacy = %(value)s", "private"):
                 _grant_to_public(connection, dataset.table, public=True)
 
-    def _one(self, condition: str, which: str) -> Visualization:
-        """Return the first that meets a condition."""
+    def _find_one(self, condition: str, value: str) -> Visualization:
+        """Return the first dataset or map that satisfies a condition; raise LookupError if there is none."""
         with self.up_to_date() as connection:
-            rows = _rows(connection, condition, which)
+            rows = _rows(connection, condition, value)
         if not rows:
-            raise LookupError(which)
+            raise LookupError(value)
         return rows[0]
 
-    def _related(self, of: str, wanted: str, order: str, ids: Sequence[str]) -> dict[str, list[Visualization]]:
-        """Return what stands on one side of the layers, by the ids on the other side."""
+    def _related(self, key: str, related: str, order: str, ids: Sequence[str]) -> dict[str, list[Visualization]]:
+        """Join maps and datasets by their layers: return the `related` side, keyed by the ids of the other."""
         query = sql.SQL(
-            "SELECT l.{of}::text AS of_id, c.* FROM cartodb_local.layers l"
-            " JOIN ({catalog}) c ON c.id = l.{wanted}::text WHERE l.{of} = ANY(%(ids)s::uuid[]) ORDER BY {order}"
-        ).format(of=sql.Identifier(of), wanted=sql.Identifier(wanted), catalog=sql.SQL(CATALOG), order=sql.SQL(order))
+            "SELECT l.{key}::text AS key_id, c.* FROM cartodb_local.layers l"
+            " JOIN ({catalog}) c ON c.id = l.{related}::text WHERE l.{key} = ANY(%(ids)s::uuid[]) ORDER BY {order}"
+        ).format(
+            key=sql.Identifier(key),
+            related=sql.Identifier(related),
+            catalog=sql.SQL(CATALOG_QUERY),
+            order=sql.SQL(order),
+        )
         with self._state.admin() as connection:
             rows = connection.execute(query, {"public": PUBLIC_ROLE, "ids": list(ids)}).fetchall()
         found: defaultdict[str, list[Visualization]] = defaultdict(list)
         for row in rows:
-            found[row.pop("of_id")].append(Visualization(**row))
+            found[row.pop("key_id")].append(Visualization(**row))
         return found
 
 
-def _rows(connection: Connection, condition: str, which: object) -> list[Visualization]:
-    """Return those that meet a condition: datasets first, in the schema ``public``."""
+def _rows(connection: Connection, condition: str, value: object) -> list[Visualization]:
+    """Return datasets and maps that satisfy a condition on ``%(value)s``: datasets and the schema ``public`` first."""
     query = sql.SQL(
         "SELECT {columns} FROM ({catalog}) AS catalog WHERE {condition}"
         " ORDER BY type <> 'table', schema <> 'public', created_at, id"
     ).format(
         columns=sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(Visualization)),
-        catalog=sql.SQL(CATALOG),
+        catalog=sql.SQL(CATALOG_QUERY),
         condition=sql.SQL(condition),
     )
-    rows = connection.execute(query, {"public": PUBLIC_ROLE, "which": which}).fetchall()
+    rows = connection.execute(query, {"public": PUBLIC_ROLE, "value": value}).fetchall()
     return [Visualization(**row) for row in rows]
 
 
-def _is_id(which: str) -> bool:
-    """Tell whether this is an id as the catalog writes it."""
+def _is_uuid(text: str) -> bool:
+    """Return whether a text is a UUID in canonical form, as used for ids."""
     try:
-        return str(uuid.UUID(which)) == which
+        return str(uuid.UUID(text)) == text
     except ValueError:
         return False
 
 
 def _grant_to_public(connection: Connection, table: tuple[str, str], *, public: bool) -> None:
-    """Let everybody read a table, or only the account's owner."""
+    """Grant SELECT on a table to the public role, or revoke it."""
     verb = "GRANT SELECT ON {} TO {}" if public else "REVOKE SELECT ON {} FROM PUBLIC, {}"
     connection.execute(sql.SQL(verb).format(sql.Identifier(*table), sql.Identifier(PUBLIC_ROLE)))
 
 
 def _has_password(connection: Connection, map_id: str) -> bool:
-    """Tell whether a map has a password."""
+    """Return whether a map has a password."""
     row = connection.execute(
         "SELECT password_hash IS NOT NULL AS has FROM cartodb_local.visualizations WHERE id = %s", (map_id,)
     ).fetchone()

@@ -1,1 +1,1 @@
-"""Imports: what users bring in, from the request to the table. Files become tables in `files`."""
+"""Import API jobs: downloads, uploads, queries and connectors. `files` loads files into tables."""

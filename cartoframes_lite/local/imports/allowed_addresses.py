@@ -1,8 +1,7 @@
-"""Which addresses the server may connect to on a user's behalf.
+"""Resolve host names and reject addresses that the server must not connect to for a user.
 
-A user could otherwise make the server ask, from inside a network, what the user cannot ask from outside of it.
-Names are resolved here once, and connections go to the addresses that were checked: a second lookup might give
-others.
+Prevents server-side request forgery (SSRF). Connections go to the addresses checked here: a second DNS lookup
+could return others.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def resolve(host: str, port: int, plan: Plan) -> list[str]:
-    """Look a host up and check all of its addresses.
+    """Resolve a host and check all of its addresses.
 
     Parameters
     ----------
     host : str
-        Name or address.
+        Host name or IP address.
     port : int
     plan : Plan
         Whether private addresses are allowed.
@@ -37,32 +36,32 @@ def resolve(host: str, port: int, plan: Plan) -> list[str]:
     Raises
     ------
     ImportRefused
-        1102 for a host that nobody knows, 1101 for one with an address that is not allowed.
+        1102 if the host cannot be resolved, 1101 if one of its addresses is not allowed.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: labels that are too long or empty
-        raise ImportRefused(_UNKNOWN_SERVER, f"the host {host!r} is not known") from error
+        raise ImportRefused(_UNKNOWN_SERVER, f"could not resolve the host {host!r}") from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for address in addresses:
-        if not plan.private_addresses and not allowed(address):
+        if not plan.private_addresses and not is_allowed(address):
             raise ImportRefused(_FORBIDDEN, f"the host {host!r} has an address that is not public")
     return addresses
 
 
-def allowed(address: str) -> bool:
-    """Tell whether an address is public or this machine's loopback.
+def is_allowed(address: str) -> bool:
+    """Return whether an address is public or loopback.
 
     Parameters
     ----------
     address : str
-        IPv4 or IPv6, also with an IPv4 address inside.
+        IPv4 or IPv6. An IPv4 address embedded in an IPv6 address is checked instead of it.
     """
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = _inner(ip)
-        if inner is not None:
-            return allowed(str(inner))
+        embedded = _embedded_ipv4(ip)
+        if embedded is not None:
+            return is_allowed(str(embedded))
         if ip.is_site_local:
             return False
     if ip.is_loopback:
@@ -70,8 +69,8 @@ def allowed(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_unspecified
 
 
-def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address stands for."""
+def _embedded_ipv4(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address embedded in an IPv6 address (NAT64, mapped, 6to4 or Teredo)."""
     if ip in _NAT64:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)

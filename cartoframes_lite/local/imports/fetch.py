@@ -1,7 +1,7 @@
-"""Fetch a file that a user has named by its URL.
+"""Download the file of a URL import.
 
-Sockets are opened here rather than by an HTTP library, so that a request goes to the very address that was
-checked, takes no proxy, cookie or password from the environment, and can be ended from another thread.
+Sockets are opened here and not by an HTTP library: the request must go to the address that was checked, ignore
+proxies and credentials from the environment, and be cancellable from another thread.
 """
 
 from __future__ import annotations
@@ -25,63 +25,62 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from cartoframes_lite.local.imports.allowed_addresses import resolve
-from cartoframes_lite.local.imports.file_names import header_text, name_of
+from cartoframes_lite.local.imports.file_names import decode_header, response_file_name
 from cartoframes_lite.local.imports.files import ImportRefused
-from cartoframes_lite.local.imports.response_body import Body
+from cartoframes_lite.local.imports.response_body import ResponseBody
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 
 FAILED, TIMEOUT, NOT_FOUND, FORBIDDEN, UNKNOWN_URL, PARTIAL = 1001, 1020, 1100, 1101, 1102, 1103
 _MAX_REDIRECTS = 5
-_SILENCE_S = 60.0
+_READ_TIMEOUT_S = 60.0
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = (301, 302, 303, 307, 308)
-_REFUSALS = {401: FORBIDDEN, 403: FORBIDDEN, 404: NOT_FOUND, 407: FORBIDDEN, 410: NOT_FOUND}
+_ERROR_CODES = {401: FORBIDDEN, 403: FORBIDDEN, 404: NOT_FOUND, 407: FORBIDDEN, 410: NOT_FOUND}
 
 
 class DownloadRefused(ImportRefused):
-    """The server of the URL has answered, but not with the file.
+    """The response has an error status.
 
     Attributes
     ----------
     status : int
-        HTTP status of the answer.
+        HTTP status of the response.
     """
 
     def __init__(self, code: int, status: int) -> None:
-        super().__init__(code, f"the server answered {status} {reason(status)}".rstrip())
+        super().__init__(code, f"the server returned status {status} {reason_phrase(status)}".rstrip())
         self.status = status
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A file that was fetched.
+class FetchedFile:
+    """A downloaded file.
 
     Attributes
     ----------
     path : Path
-        Where it is.
     name : str
-        How its server calls it.
+        File name according to the response headers or the URL.
     etag, modified : str or None
         Headers ``ETag`` and ``Last-Modified``.
-    since : str or None
-        ``Last-Modified``, if the next request may ask whether the file was modified since.
+    if_modified_since : str or None
+        Value for ``If-Modified-Since`` of the next request; None if ``Last-Modified`` is missing or a weak validator.
     checksum : str
-        SHA-256 of the content, in hexadecimal digits.
+        SHA-256 of the content as hexadecimal digits.
     """
 
     path: Path
     name: str
     etag: str | None
     modified: str | None
-    since: str | None
+    if_modified_since: str | None
     checksum: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotModified:
-    """The file is the one that was fetched before."""
+    """The file has not changed since the last download (status 304)."""
 
 
 def fetch(
@@ -92,109 +91,114 @@ def fetch(
     etag: str | None = None,
     modified: str | None = None,
     cancellation: Cancellation | None = None,
-) -> Fetched | NotModified:
+) -> FetchedFile | NotModified:
     """Download a file.
 
     Parameters
     ----------
     url : str
-        ``http`` or ``https``; user and password may be part of it.
+        ``http`` or ``https``, with optional user and password.
     directory : Path
-        Where to put the file. The caller removes it, also after an error.
+        Target directory. The caller removes it, also after an error.
     plan : Plan
-        Largest size and longest time of a download, and whether private addresses are allowed.
+        Limits of size (bytes) and time (seconds), and whether private addresses are allowed.
     etag, modified : str, optional
-        Of the file that is there already.
+        Validators of the file from an earlier download.
     cancellation : Cancellation, optional
-        Ends the download.
+        Aborts the download.
 
     Returns
     -------
-    Fetched or NotModified
+    FetchedFile or NotModified
 
     Raises
     ------
     ImportRefused
-        With the code of what went wrong, and a detail that has no password in it.
+        With one of the codes 1001, 1020, 1100 to 1103 and 6666. The detail contains no password.
     """
     conditions = {"If-None-Match": etag, "If-Modified-Since": modified}
     headers = {name: value for name, value in conditions.items() if value}
     cancellation = cancellation or Cancellation()
-    with cancellation.after(plan.download_timeout_s, TIMEOUT):
+    with cancellation.timeout(plan.download_timeout_s, TIMEOUT):
         try:
-            fetched = _follow(url, directory, plan, headers, cancellation)
-            cancellation.check()  # a connection that was shut may look like one that has come to its end
+            fetched = _follow_redirects(url, directory, plan, headers, cancellation)
+            cancellation.check()  # a socket that was shut down reads as the end of the file
             return fetched
         except (OSError, http.client.HTTPException) as error:
             cancellation.check()
-            raise _refusal(error) from error
+            raise _as_import_error(error) from error
 
 
-def redacted(url: str) -> str:
-    """Return a URL without the password in it."""
+def redact_password(url: str) -> str:
+    """Replace the password in a URL by ``***``."""
     return re.sub(r"^([^:/?#]+://[^/?#@:]*):[^/?#]*@", r"\1:***@", url.strip())
 
 
-def reason(status: int) -> str:
-    """Return what a status of HTTP is called."""
+def reason_phrase(status: int) -> str:
+    """Return the reason phrase of an HTTP status, such as ``Not Found``; ``""`` if unknown."""
     return http.client.responses.get(status, "")
 
 
-def _follow(
+def _follow_redirects(
     url: str, directory: Path, plan: Plan, headers: Mapping[str, str], cancellation: Cancellation
-) -> Fetched | NotModified:
-    """Request a URL and those that it redirects to."""
+) -> FetchedFile | NotModified:
+    """Request a URL and follow its redirects."""
     for _ in range(_MAX_REDIRECTS + 1):
-        parts = _parts(url)
+        parts = _split_url(url)
         with ExitStack() as stack:
             response = _request(parts, plan, headers, cancellation, stack)
             if response.status in _REDIRECTS and (location := response.headers["Location"]):
-                url = _joined(url, header_text(location))
+                url = _redirect_url(url, decode_header(location))
             elif response.status == HTTPStatus.NOT_MODIFIED and headers:
                 return NotModified()
             elif response.status != HTTPStatus.OK:
-                raise DownloadRefused(_REFUSALS.get(response.status, FAILED), response.status)
+                raise DownloadRefused(_ERROR_CODES.get(response.status, FAILED), response.status)
             else:
                 return _store(response, parts, directory, plan.file_bytes)
     raise ImportRefused(FAILED, f"more than {_MAX_REDIRECTS} redirects")
 
 
-def _joined(url: str, location: str) -> str:
-    """Return the URL of a redirect; refuse what is none."""
+def _redirect_url(url: str, location: str) -> str:
+    """Return the target URL of a redirect; raise ImportRefused if it is invalid."""
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise ImportRefused(UNKNOWN_URL, "the redirect leads to no URL") from error
+        raise ImportRefused(UNKNOWN_URL, "the redirect has an invalid URL") from error
 
 
-def _parts(url: str) -> SplitResult:
-    """Take a URL apart; refuse what cannot be fetched."""
+def _split_url(url: str) -> SplitResult:
+    """Split a URL; raise ImportRefused if it is invalid or neither HTTP nor HTTPS."""
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ImportRefused(UNKNOWN_URL, "this is no URL") from error
+        raise ImportRefused(UNKNOWN_URL, "invalid URL") from error
     if parts.scheme not in _PORTS or not host:
-        raise ImportRefused(UNKNOWN_URL, "the URL has to begin with http:// or https:// and a host")
+        raise ImportRefused(UNKNOWN_URL, "the URL must begin with http:// or https:// and a host")
     return parts
 
 
 def _request(
     parts: SplitResult, plan: Plan, headers: Mapping[str, str], cancellation: Cancellation, stack: ExitStack
 ) -> http.client.HTTPResponse:
-    """Send a request to a checked address; the connection lasts as long as the stack."""
+    """Send a request to a checked address; `stack` closes the connection."""
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-    silence_s = min(_SILENCE_S, plan.download_timeout_s)
-    connected = stack.enter_context(_connect(resolve(host, port, plan), port, silence_s))
-    stack.enter_context(cancellation.ends(lambda: _shut(connected)))
+    read_timeout_s = min(_READ_TIMEOUT_S, plan.download_timeout_s)
+    sock = stack.enter_context(_connect(resolve(host, port, plan), port, read_timeout_s))
+    stack.enter_context(cancellation.on_cancel(lambda: _shut_down(sock)))
     if parts.scheme == "https":
-        connected = stack.enter_context(_tls().wrap_socket(connected, server_hostname=host))
+        sock = stack.enter_context(_tls_context().wrap_socket(sock, server_hostname=host))
     connection = http.client.HTTPConnection(host, port)
-    connection.sock = connected
+    connection.sock = sock
     target = quote(parts.path or "/", safe="/%:=&~+!$,;'@()*[]")
     if parts.query:
         target += "?" + quote(parts.query, safe="/%:=&?~+!$,;'@()*[]")
-    sent = {"Host": _host(parts), "User-Agent": "cartoframes_lite", "Accept-Encoding": "gzip", "Connection": "close"}
+    sent = {
+        "Host": _host_header(parts),
+        "User-Agent": "cartoframes_lite",
+        "Accept-Encoding": "gzip",
+        "Connection": "close",
+    }
     if parts.username is not None:
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         sent["Authorization"] = f"Basic {b64encode(secret.encode()).decode()}"
@@ -203,67 +207,67 @@ def _request(
 
 
 def _connect(addresses: list[str], port: int, timeout_s: float) -> socket.socket:
-    """Connect to the first of the addresses that answers."""
+    """Connect to the first address that accepts the connection."""
     for address in addresses[:-1]:
         with suppress(OSError):
             return socket.create_connection((address, port), timeout_s)
     return socket.create_connection((addresses[-1], port), timeout_s)
 
 
-def _tls() -> ssl.SSLContext:
-    """Trust whom the system trusts, and whom `requests` does."""
+def _tls_context() -> ssl.SSLContext:
+    """Return a TLS context with the certificates of the system and those of `requests`."""
     context = ssl.create_default_context()
     context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     return context
 
 
-def _shut(connected: socket.socket) -> None:
-    """End a connection, so that who waits for it goes on."""
-    with suppress(OSError):  # it has ended
-        # Not the method of a TLS socket, which would pull the session away under the thread that reads.
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)
+def _shut_down(sock: socket.socket) -> None:
+    """Shut a socket down, so that a read in another thread returns."""
+    with suppress(OSError):  # already closed
+        # Not SSLSocket.shutdown: it drops the TLS session while the other thread still reads from it.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _host(parts: SplitResult) -> str:
-    """Return the header ``Host`` of a URL."""
+def _host_header(parts: SplitResult) -> str:
+    """Return the value of the header ``Host`` for a URL."""
     host = parts.hostname or ""
     name = f"[{host}]" if ":" in host else host.encode("idna").decode()
     return name if parts.port in (None, _PORTS[parts.scheme]) else f"{name}:{parts.port}"
 
 
-def _store(response: http.client.HTTPResponse, parts: SplitResult, directory: Path, limit: int) -> Fetched:
-    """Write the body of an answer into a file."""
-    body, digest = Body(response, limit), sha256()
+def _store(response: http.client.HTTPResponse, parts: SplitResult, directory: Path, limit: int) -> FetchedFile:
+    """Write the body of a response to a file."""
+    body, digest = ResponseBody(response, limit), sha256()
     handle, path = mkstemp(dir=directory, prefix="download_")
     with open(handle, "wb") as file:
         for block in body.blocks():
             digest.update(block)
             file.write(block)
-    name = name_of(response.headers, parts.path)
+    name = response_file_name(response.headers, parts.path)
     if body.gzipped and name.endswith(".gz"):
-        name = name.removesuffix(".gz")  # what the server packed for the way, or so it says
+        name = name.removesuffix(".gz")  # the content encoding has been decoded
     etag, modified = response.headers["ETag"], response.headers["Last-Modified"]
-    since = None if _may_change_unseen(modified, response.headers["Date"]) else modified
-    return Fetched(Path(path), name, etag, modified, since, digest.hexdigest())
+    if_modified_since = None if _is_weak_validator(modified, response.headers["Date"]) else modified
+    return FetchedFile(Path(path), name, etag, modified, if_modified_since, digest.hexdigest())
 
 
-def _may_change_unseen(modified: str | None, sent: str | None) -> bool:
-    """Ask whether a file may yet change without a new time: times are whole seconds (RFC 9110, 8.8.2.2)."""
+def _is_weak_validator(modified: str | None, sent: str | None) -> bool:
+    """Return whether the file may change again within the second of ``Last-Modified`` (RFC 9110, 8.8.2.2)."""
     try:
         return parsedate_to_datetime(sent or "") - parsedate_to_datetime(modified or "") < timedelta(seconds=1)
-    except (TypeError, ValueError):  # there are no two times to compare
+    except (TypeError, ValueError):  # one of the headers is missing or invalid
         return False
 
 
-def _refusal(error: OSError | http.client.HTTPException) -> ImportRefused:
-    """Say what an error of the connection means."""
+def _as_import_error(error: OSError | http.client.HTTPException) -> ImportRefused:
+    """Map an error of the connection to an import error."""
     match error:
         case TimeoutError():
-            return ImportRefused(TIMEOUT, "the server does not answer")
+            return ImportRefused(TIMEOUT, "the server did not respond in time")
         case http.client.IncompleteRead():
-            return ImportRefused(PARTIAL, "the connection ended before the file did")
+            return ImportRefused(PARTIAL, "the connection was closed before the end of the file")
         case http.client.InvalidURL():
-            return ImportRefused(UNKNOWN_URL, "this is no URL")
+            return ImportRefused(UNKNOWN_URL, "invalid URL")
         case OSError(strerror=str(text)):
             return ImportRefused(FAILED, text)
-    return ImportRefused(FAILED, "the server's answer is not HTTP")
+    return ImportRefused(FAILED, "the response is not valid HTTP")

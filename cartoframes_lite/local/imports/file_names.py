@@ -1,4 +1,4 @@
-"""How files are called that come over HTTP."""
+"""File names from HTTP headers and URLs."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ _SUFFIXES = {
 }
 
 
-def name_of(headers: HTTPMessage, path: str) -> str:
-    """Return the name of a file that was fetched: what its server says, or else the end of the path.
+def response_file_name(headers: HTTPMessage, path: str) -> str:
+    """Return the file name of a download: from ``Content-Disposition``, else the last segment of the URL's path.
 
     Parameters
     ----------
     headers : http.client.HTTPMessage
-        Of the answer.
+        Headers of the response. ``Content-Type`` determines the suffix of a name without one.
     path : str
-        Of the URL. If the name taken from it has no suffix, it gets the one of the content type.
+        Path of the URL.
     """
-    name = name_in(header_text(headers["Content-Disposition"] or ""))
+    name = disposition_file_name(decode_header(headers["Content-Disposition"] or ""))
     name = name or PurePosixPath(unquote(path)).name
     if not PurePosixPath(name).suffix:
         name = (name or "download") + _SUFFIXES.get(headers.get_content_type(), "")
     return name
 
 
-def name_in(disposition: str) -> str:
-    """Return the file name of a header ``Content-Disposition``, without a path; ``""`` if it has none."""
+def disposition_file_name(disposition: str) -> str:
+    """Return the file name in a header ``Content-Disposition``, without directories; ``""`` if it has none."""
     message = Message()
     message["Content-Disposition"] = disposition
     return re.split(r"[/\\]", unquote(message.get_filename("") or ""))[-1].strip()
 
 
-def header_text(header: str) -> str:
-    """Read a header as UTF-8, as servers write it, if that is what it is."""
+def decode_header(header: str) -> str:
+    """Decode a header as UTF-8 if possible; `http.client` decodes all headers as Latin-1."""
     try:
         return header.encode("latin-1").decode()
     except UnicodeError:

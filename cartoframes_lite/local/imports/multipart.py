@@ -1,4 +1,4 @@
-"""Requests that bring a file: it goes to disk as it comes, the parameters beside it to memory."""
+"""Parse uploads: stream the file to disk and collect the parameters in memory."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from starlette.requests import Request
 
 from cartoframes_lite.local.http.request_bodies import Parameters, body_parameters, held_bytes, uploaded
 from cartoframes_lite.local.http.responses import RequestError
-from cartoframes_lite.local.imports.file_names import name_in
+from cartoframes_lite.local.imports.file_names import disposition_file_name
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-_MAX_FIELDS_BYTES = 1 << 20  # of all parameters beside the file, with their names
-_MAX_HEADER_BYTES = 16_384  # of one part
+_MAX_FIELDS_BYTES = 1 << 20  # values of all fields except the file
+_MAX_HEADER_BYTES = 16_384  # headers of one part
 _MAX_PARTS = 1000
 
 
 @dataclass(slots=True)
-class ReceivedFile:
-    """What a request has brought.
+class UploadBody:
+    """Parsed body of a request.
 
     Attributes
     ----------
     parameters : dict
-        Those of the body.
+        Parameters in the body.
     path : Path, optional
-        The file; whoever takes it removes it.
+        The uploaded file; the caller removes it.
     name : str
-        How the client calls the file.
+        File name given by the client.
     too_big : bool
-        Whether the file was larger than allowed, and has been cut off.
+        Whether the file exceeded the limit and was truncated.
     """
 
     parameters: Parameters = field(default_factory=dict)
@@ -51,7 +51,7 @@ class ReceivedFile:
             self.path.unlink(missing_ok=True)
 
 
-async def receive_file(request: Request, directory: Path, limit: int) -> ReceivedFile:
+async def read_upload(request: Request, directory: Path, limit: int) -> UploadBody:
     """Read the body of a request.
 
     Parameters
@@ -59,22 +59,22 @@ async def receive_file(request: Request, directory: Path, limit: int) -> Receive
     request : Request
         Multipart with a file; or, with ``filename`` in its query string, the file itself; or parameters.
     directory : Path
-        Where the file goes.
+        Target directory of the file.
     limit : int
-        Most bytes of the file. What comes after them is read, so that the client gets its answer, and dropped.
+        Maximum size of the file in bytes. The rest is read and discarded, so that the client receives the response.
 
     Raises
     ------
     RequestError
-        If the body cannot be understood.
+        If the body cannot be parsed.
     starlette.requests.ClientDisconnect
-        If the client has gone; nothing is left behind.
+        If the client has disconnected; the file is removed.
     """
     content_type, options = parse_options_header(request.headers.get("content-type", ""))
     name = request.query_params.get("filename", "")
     if content_type != b"multipart/form-data" and not name:
-        return ReceivedFile(await body_parameters(request))
-    received = ReceivedFile()
+        return UploadBody(await body_parameters(request))
+    received = UploadBody()
     with _Writer(received, directory, limit) as writer:
         if content_type != b"multipart/form-data":
             writer.begin(name)
@@ -87,9 +87,9 @@ async def receive_file(request: Request, directory: Path, limit: int) -> Receive
 
 
 class _Writer:
-    """Writes the file of a request, and removes it unless it is to be kept."""
+    """Write the file of a request; remove it on exit unless `keep` was called."""
 
-    def __init__(self, received: ReceivedFile, directory: Path, limit: int) -> None:
+    def __init__(self, received: UploadBody, directory: Path, limit: int) -> None:
         self._received, self._directory, self._left = received, directory, limit
         self._file: BufferedWriter | None = None
         self._kept = False
@@ -110,21 +110,21 @@ class _Writer:
         self._file = self._received.path.open("xb")
 
     def write(self, block: bytes) -> None:
-        """Write what the limit lets through."""
+        """Write a block, truncated at the limit."""
         assert self._file is not None  # begun
         self._file.write(block[: self._left])
         self._received.too_big |= len(block) > self._left
         self._left -= min(len(block), self._left)
 
     def keep(self) -> None:
-        """Leave the file to the caller."""
+        """Keep the file on exit."""
         self._kept = True
 
 
 class _Parts:
-    """Sorts the parts of a multipart body: the first file, and fields. Its methods are the parser's callbacks."""
+    """Callbacks of the multipart parser: write the first file to disk, collect the fields."""
 
-    def __init__(self, received: ReceivedFile, writer: _Writer) -> None:
+    def __init__(self, received: UploadBody, writer: _Writer) -> None:
         self._received, self._writer = received, writer
         self._header = bytearray()
         self._value = bytearray()
@@ -135,7 +135,7 @@ class _Parts:
         self._parts = self.fields_bytes = self._header_bytes = 0
 
     def callbacks(self) -> MultipartCallbacks:
-        """Return the callbacks."""
+        """Return the callbacks by name."""
         return {
             "on_part_begin": self._begin,
             "on_header_field": lambda data, start, end: self._extend(self._header, data[start:end]),
@@ -156,7 +156,7 @@ class _Parts:
     def _extend(self, header: bytearray, data: bytes) -> None:
         self._header_bytes += len(data)
         if self._header_bytes > _MAX_HEADER_BYTES:
-            raise RequestError(f"the headers of a part have more than {_MAX_HEADER_BYTES} bytes", status=413)
+            raise RequestError(f"the headers of a part are larger than {_MAX_HEADER_BYTES} bytes", status=413)
         header += data
 
     def _end_header(self) -> None:
@@ -168,7 +168,7 @@ class _Parts:
     def _end_headers(self) -> None:
         _, options = parse_options_header(self._disposition)
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        file_name = name_in(self._disposition.decode("utf-8", "replace"))
+        file_name = disposition_file_name(self._disposition.decode("utf-8", "replace"))
         self._is_file = bool(file_name) and self._received.path is None
         if self._is_file:
             self._writer.begin(file_name)
@@ -180,14 +180,14 @@ class _Parts:
             self._content += data[start:end]
             self.fields_bytes += end - start
             if self.fields_bytes > _MAX_FIELDS_BYTES:
-                raise RequestError(f"the parameters have more than {_MAX_FIELDS_BYTES} bytes", status=413)
+                raise RequestError(f"the parameters are larger than {_MAX_FIELDS_BYTES} bytes", status=413)
 
     def _end(self) -> None:
         if not self._is_file:
             self._received.parameters[self._name] = self._content.decode("utf-8", "replace")
 
 
-async def _read_parts(request: Request, boundary: bytes, received: ReceivedFile, writer: _Writer) -> None:
+async def _read_parts(request: Request, boundary: bytes, received: UploadBody, writer: _Writer) -> None:
     """Read a multipart body."""
     ended = False
 
@@ -202,6 +202,6 @@ async def _read_parts(request: Request, boundary: bytes, received: ReceivedFile,
             parser.write(block)
             await held_bytes(request).resize(parts.fields_bytes)
     except MultipartParseError as error:
-        raise RequestError(f"the multipart body is broken: {error}") from error
+        raise RequestError(f"the multipart body is malformed: {error}") from error
     if not ended:
-        raise RequestError("the multipart body has no end")
+        raise RequestError("the multipart body is incomplete: the final boundary is missing")

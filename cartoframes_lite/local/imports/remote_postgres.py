@@ -1,4 +1,4 @@
-"""Rows of another PostgreSQL, copied into a new table of the account."""
+"""Copy rows of another PostgreSQL database into a staging table."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from cartoframes_lite.local.plan import Plan
 
 _FAILED, _INVALID, _TOO_MANY_COLUMNS, _TOO_MANY_ROWS = 1500, 1502, 2004, 6668
 _CONNECT_TIMEOUT_S = 15
-# How values are written is up to the other database; these are what every PostgreSQL reads.
+# Text formats that every PostgreSQL version reads, whatever the defaults of the remote database are.
 _SETTINGS = "SET datestyle = ISO; SET intervalstyle = postgres; SET extra_float_digits = 3; SET bytea_output = hex"
-_NO_FILE = f"{os.devnull}/none"  # libpq warns of one that is there and no file
-# Types that are kept are those that every PostgreSQL has, and reads from the text that another one writes.
+_NO_PASSFILE = f"{os.devnull}/none"  # must not exist: libpq warns about a path that is not a regular file
+# Portable types exist in every PostgreSQL and have the same text format; other types become text.
 _DESCRIBE_TYPE = """
-SELECT t.typname AS name, n.nspname AS schema, format_type(t.oid, %(modifier)s) AS declared,
+SELECT t.typname AS name, n.nspname AS schema, format_type(t.oid, %(modifier)s) AS type_name,
        n.nspname = 'pg_catalog' AND coalesce(e.typname, t.typname) = ANY('{
            bool,int2,int4,int8,float4,float8,numeric,text,varchar,bpchar,bytea,bit,varbit,uuid,json,jsonb,xml,
            date,time,timetz,timestamp,timestamptz,interval,inet,cidr,macaddr,macaddr8,point,line,lseg,box,path,
-           polygon,circle,tsvector,tsquery,int4range,int8range,numrange,daterange,tsrange,tstzrange}') AS is_kept
+           polygon,circle,tsvector,tsquery,int4range,int8range,numrange,daterange,tsrange,tstzrange}') AS is_portable
 FROM pg_type t
 JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
 WHERE t.oid = %(oid)s
 """
-# A geometry in EPSG:4326; without SRID it is taken to be there already.
+# A geometry in EPSG:4326; one without SRID is assumed to be in EPSG:4326.
 _AS_4326: LiteralString = """
 CASE WHEN {postgis}.st_srid(g::{postgis}.geometry) IN (0, 4326) THEN {postgis}.st_setsrid(g::{postgis}.geometry, 4326)
      ELSE {postgis}.st_transform(g::{postgis}.geometry, 4326) END
@@ -47,7 +47,7 @@ Remote = psycopg.Connection[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the other database is, and who logs in. The host may be the directory of a socket."""
+    """Connection parameters of the remote database. `host` may be the directory of a Unix socket."""
 
     host: str
     port: int
@@ -59,15 +59,15 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of the other database: how it is read there, and the type it has here; None is a geometry."""
+    """A column of the remote query: the expression that reads it and its local type (None for a geometry)."""
 
     name: str
     value: sql.Composable
-    declared: str | None
+    type_name: str | None
 
 
 class _RemoteError(Exception):
-    """The other database has refused."""
+    """The remote database returned an error."""
 
 
 def copy(
@@ -77,36 +77,36 @@ def copy(
     plan: Plan,
     cancellation: Cancellation,
 ) -> tuple[str, int]:
-    """Copy the rows of a query.
+    """Copy the result of a remote query into a new table.
 
     Parameters
     ----------
     server : Server
     query : psycopg.sql.Composable
-        In parentheses.
+        Query in parentheses.
     connection : psycopg.Connection
-        Of the account's owner, in a transaction.
+        Connection of the account's owner, in a transaction.
     plan : Plan
     cancellation : Cancellation
-        Ends the connection to the other database.
+        Closes the connection to the remote database.
 
     Returns
     -------
     (str, int)
-        Name of the new table in the schema ``public``, and the number of its rows.
+        Name of the new table in the schema ``public`` and its number of rows.
 
     Raises
     ------
     ImportRefused
-        1500 if the other database refuses, 2004 for too many columns, 6668 for too many rows.
+        1500 for an error of the remote database, 2004 for too many columns, 6668 for too many rows.
     """
     try:
-        with _connect(server, connection, plan) as remote, cancellation.ends(lambda: _shut(remote)):
-            columns = _columns(remote, query)
+        with _connect(server, connection, plan) as remote, cancellation.on_cancel(lambda: _shut_down(remote)):
+            columns = _describe_columns(remote, query)
             if len(columns) > plan.columns:
-                raise ImportRefused(_TOO_MANY_COLUMNS, f"{len(columns)} columns, allowed are {plan.columns}")
+                raise ImportRefused(_TOO_MANY_COLUMNS, f"{len(columns)} columns, the limit is {plan.columns}")
             table = f"import_{secrets.token_hex(16)}"
-            return table, _copy(remote, connection, query, columns, table, plan.rows)
+            return table, _copy_rows(remote, connection, query, columns, table, plan.rows)
     except _RemoteError as error:
         raise ImportRefused(_FAILED, str(error)) from error
     except psycopg.DataError as error:  # from the account's database
@@ -114,11 +114,11 @@ def copy(
 
 
 @contextmanager
-def _connect(server: Server, own: psycopg.Connection[Any], plan: Plan) -> Iterator[Remote]:
-    """Connect to the other database, in a transaction that may only read."""
+def _connect(server: Server, owner_connection: psycopg.Connection[Any], plan: Plan) -> Iterator[Remote]:
+    """Connect to the remote database and begin a read-only transaction."""
     addresses = None
     if server.host.startswith(("/", "@")):
-        _refuse_own(server.host, own)
+        _reject_own_socket(server.host, owner_connection)
     else:
         addresses = resolve(server.host, server.port, plan)
     with _remote_errors():
@@ -128,8 +128,8 @@ def _connect(server: Server, own: psycopg.Connection[Any], plan: Plan) -> Iterat
             port=server.port,
             dbname=server.database,
             user=server.user,
-            password=server.password,  # not None: that would be the one of the environment
-            passfile=_NO_FILE,
+            password=server.password,  # not None: libpq would read PGPASSWORD
+            passfile=_NO_PASSFILE,
             sslmode=server.sslmode,
             connect_timeout=_CONNECT_TIMEOUT_S,
             row_factory=dict_row,
@@ -141,61 +141,61 @@ def _connect(server: Server, own: psycopg.Connection[Any], plan: Plan) -> Iterat
         yield remote
 
 
-def _shut(remote: Remote) -> None:
-    """End a connection from another thread; libpq's own way to do so would not be safe then."""
+def _shut_down(remote: Remote) -> None:
+    """Close a connection from another thread by its socket; libpq's PQfinish is not thread-safe."""
     with suppress(OSError, psycopg.OperationalError), socket.socket(fileno=os.dup(remote.fileno())) as connected:
         connected.shutdown(socket.SHUT_RDWR)
 
 
-def _refuse_own(host: str, own: psycopg.Connection[Any]) -> None:
-    """Refuse the socket of the account's own database: it may let anybody in, as anybody."""
-    with suppress(OSError):  # one of them is no directory
-        if os.path.samefile(host, own.info.host):
-            raise ImportRefused(_INVALID, "this is the account's own database: import with sql instead")
+def _reject_own_socket(host: str, owner_connection: psycopg.Connection[Any]) -> None:
+    """Reject the socket of the account's own database: it may accept any user without a password."""
+    with suppress(OSError):  # one of the paths does not exist
+        if os.path.samefile(host, owner_connection.info.host):
+            raise ImportRefused(_INVALID, "server is the account's own database: import with sql instead")
 
 
 @contextmanager
 def _remote_errors() -> Iterator[None]:
-    """Tell errors of the other database from those of the account's."""
+    """Raise errors of the remote database as _RemoteError."""
     try:
         yield
     except psycopg.Error as error:
         raise _RemoteError(error.diag.message_primary or str(error).strip()) from error
 
 
-def _columns(remote: Remote, query: sql.Composable) -> list[_Column]:
+def _describe_columns(remote: Remote, query: sql.Composable) -> list[_Column]:
     """Describe the columns of a query."""
     with _remote_errors():
-        # Binary results come by the extended protocol, which takes one statement only.
+        # A binary result needs the extended protocol, which accepts one statement only.
         described = remote.execute(sql.SQL("SELECT * FROM {} AS source LIMIT 0").format(query), binary=True)
     columns = []
     result = described.pgresult
-    for place, column in enumerate(described.description or ()):
-        modifier = result.fmod(place) if result is not None else -1
-        row = _type(remote, column.type_code, modifier)
-        value = sql.Identifier(f"c{place}")
+    for position, column in enumerate(described.description or ()):
+        modifier = result.fmod(position) if result is not None else -1
+        row = _describe_type(remote, column.type_code, modifier)
+        value = sql.Identifier(f"c{position}")
         if row["name"] in ("geometry", "geography"):
             expression = sql.SQL(_AS_4326.replace("g::", "{column}::")).format(
                 postgis=sql.Identifier(row["schema"]), column=value
             )
             columns.append(_Column(column.name, expression, None))
-        elif row["is_kept"]:
-            columns.append(_Column(column.name, value, row["declared"]))
+        elif row["is_portable"]:
+            columns.append(_Column(column.name, value, row["type_name"]))
         else:
             columns.append(_Column(column.name, sql.SQL("{}::text").format(value), "text"))
     return columns
 
 
-def _type(remote: Remote, oid: int, modifier: int) -> dict[str, Any]:
-    """Describe a type of the other database."""
+def _describe_type(remote: Remote, oid: int, modifier: int) -> dict[str, Any]:
+    """Return the row of `_DESCRIBE_TYPE` for a remote type."""
     with _remote_errors():
         row = remote.execute(_DESCRIBE_TYPE, {"oid": oid, "modifier": modifier}).fetchone()
     if row is None:
-        raise _RemoteError(f"the type {oid} of a column is unknown")
+        raise _RemoteError(f"a column has the unknown type OID {oid}")
     return row
 
 
-def _copy(
+def _copy_rows(
     remote: Remote,
     connection: psycopg.Connection[Any],
     query: sql.Composable,
@@ -203,52 +203,52 @@ def _copy(
     table: str,
     limit: int,
 ) -> int:
-    """Copy the rows into a new table; return their number."""
-    names = _names(columns)
-    kept = [(name, column) for name, column in zip(names, columns, strict=True) if name != "the_geom_webmercator"]
-    types = [sql.SQL(column.declared) if column.declared else _geometry(connection) for _, column in kept]
-    fields = [
-        sql.SQL("{} {}").format(sql.Identifier(name), declared) for (name, _), declared in zip(kept, types, strict=True)
+    """Copy the rows of the remote query into a new table; return their number."""
+    names = _column_names(columns)
+    selected = [(name, column) for name, column in zip(names, columns, strict=True) if name != "the_geom_webmercator"]
+    types = [sql.SQL(column.type_name) if column.type_name else _geometry_type(connection) for _, column in selected]
+    definitions = [
+        sql.SQL("{} {}").format(sql.Identifier(name), type_) for (name, _), type_ in zip(selected, types, strict=True)
     ]
-    into = sql.Identifier("public", table)
-    connection.execute(sql.SQL("CREATE TABLE {} ({})").format(into, sql.SQL(", ").join(fields)))
+    target = sql.Identifier("public", table)
+    connection.execute(sql.SQL("CREATE TABLE {} ({})").format(target, sql.SQL(", ").join(definitions)))
     read = sql.SQL("COPY (SELECT {} FROM {} AS source ({})) TO STDOUT (ENCODING 'UTF8')").format(
-        sql.SQL(", ").join(column.value for _, column in kept),
+        sql.SQL(", ").join(column.value for _, column in selected),
         query,
-        sql.SQL(", ").join(sql.Identifier(f"c{place}") for place in range(len(columns))),
+        sql.SQL(", ").join(sql.Identifier(f"c{position}") for position in range(len(columns))),
     )
     rows = 0
-    write = sql.SQL("COPY {} FROM STDIN (ENCODING 'UTF8')").format(into)
-    with closing(_blocks(remote, read)) as blocks, connection.cursor().copy(write) as target:
-        for block in blocks:
-            rows += bytes(block).count(b"\n")  # those in values are written as \n, in two characters
+    write = sql.SQL("COPY {} FROM STDIN (ENCODING 'UTF8')").format(target)
+    with closing(_read_chunks(remote, read)) as chunks, connection.cursor().copy(write) as copy_in:
+        for chunk in chunks:
+            rows += bytes(chunk).count(b"\n")  # one per row: COPY escapes newlines in values
             if rows > limit:
                 raise ImportRefused(_TOO_MANY_ROWS, f"more than {limit} rows")
-            target.write(block)
+            copy_in.write(chunk)
     return rows
 
 
-def _blocks(remote: Remote, read: sql.Composed) -> Generator[bytes | bytearray | memoryview]:
-    """Yield what COPY of the other database writes."""
-    with _remote_errors(), remote.cursor() as cursor, cursor.copy(read) as source:
-        yield from source
+def _read_chunks(remote: Remote, read: sql.Composed) -> Generator[bytes | bytearray | memoryview]:
+    """Yield the output of COPY on the remote database."""
+    with _remote_errors(), remote.cursor() as cursor, cursor.copy(read) as copy_out:
+        yield from copy_out
 
 
-def _names(columns: Sequence[_Column]) -> list[str]:
-    """Name the columns here: the first geometry is the_geom, unless another column is called so."""
-    wanted = [column.name for column in columns]
-    if "the_geom" not in wanted:
-        for place, column in enumerate(columns):
-            if column.declared is None and column.name != "the_geom_webmercator":
-                wanted[place] = "the_geom"
+def _column_names(columns: Sequence[_Column]) -> list[str]:
+    """Return the normalized column names; the first geometry becomes the_geom if no column has that name."""
+    names = [column.name for column in columns]
+    if "the_geom" not in names:
+        for position, column in enumerate(columns):
+            if column.type_name is None and column.name != "the_geom_webmercator":
+                names[position] = "the_geom"
                 break
-    return normalize_columns(wanted)
+    return normalize_columns(names)
 
 
-def _geometry(connection: psycopg.Connection[Any]) -> sql.Composable:
-    """Return the type of the_geom, with the schema that PostGIS is in."""
+def _geometry_type(connection: psycopg.Connection[Any]) -> sql.Composable:
+    """Return the type of the_geom, qualified with the schema of PostGIS."""
     row = connection.execute(
         "SELECT nspname FROM pg_namespace n JOIN pg_extension e ON n.oid = e.extnamespace WHERE e.extname = 'postgis'"
     ).fetchone()
-    assert row is not None  # the server has created it
+    assert row is not None  # created when the server starts
     return sql.SQL("{}.geometry(Geometry, 4326)").format(sql.Identifier(row[0]))

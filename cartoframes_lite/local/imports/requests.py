@@ -1,4 +1,4 @@
-"""What a user wants imported, and how it becomes tables that nobody sees yet."""
+"""Import requests, and loading their source into staging tables."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.postgres.logins import connect
 from cartoframes_lite.local.state import State
 
-# A request with nothing to import makes a job, too: one that fails.
-NOTHING = ImportRefused(1001, "there is nothing to import: no file, url, connector, table_copy or sql")
+# As in CARTO, a request without a source creates a job, which fails.
+NO_SOURCE = ImportRefused(1001, "nothing to import: give a file, url, connector, table_copy or sql")
 
 
 @dataclass(frozen=True, slots=True)
-class NamedFile:
-    """A file on disk, and what its owner calls it."""
+class InputFile:
+    """A local file and its original name."""
 
     path: Path
     name: str
@@ -33,40 +33,40 @@ class NamedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportRequest:
-    """What is to be imported, and how.
+    """Source and options of an import.
 
     Attributes
     ----------
     data_type : str
         ``file``, ``url``, ``query``, ``table``, ``datasource`` or ``external_table``.
-    document : NamedFile, optional
-        The file of an upload. The import removes it.
+    input_file : InputFile, optional
+        The uploaded file. The import removes it.
     url, query, table, connector
-        One of them, if there is no document.
-    refusal : ImportRefused, optional
-        Why the import fails at once.
+        The source, if no file was uploaded.
+    error : ImportRefused, optional
+        Error with which the import fails immediately.
     table_name : str, optional
-        Name for the table, if there will be but one.
+        Name of the table; ignored if the import creates several.
     options : Options
     collision_strategy : str, optional
         ``skip`` or ``overwrite``.
     privacy : str, optional
         ``public``, ``private`` or ``link``. None means the account's default.
     create_vis : bool
-        Whether to make a map of the tables.
+        Whether to create a map of the tables.
     synchronization_id : str, optional
-        Of the synchronization that this is the first import of.
+        Id of the synchronization whose first import this is.
     user_defined_limits : str
-        As the client gave it; of no effect.
+        JSON given by the client; returned by the API but otherwise ignored.
     """
 
     data_type: str
-    document: NamedFile | None = None
+    input_file: InputFile | None = None
     url: str | None = field(default=None, repr=False)
     query: str | None = None
     table: str | None = None
     connector: Mapping[str, Any] | None = field(default=None, repr=False)
-    refusal: ImportRefused | None = None
+    error: ImportRefused | None = None
     table_name: str | None = None
     options: Options = field(default_factory=Options)
     collision_strategy: str | None = None
@@ -76,83 +76,83 @@ class ImportRequest:
     user_defined_limits: str = "{}"
 
     def discard(self) -> None:
-        """Remove the file of an upload."""
-        if self.document is not None:
-            self.document.path.unlink(missing_ok=True)
+        """Remove the uploaded file."""
+        if self.input_file is not None:
+            self.input_file.path.unlink(missing_ok=True)
 
 
 @contextmanager
 def owner_session(state: State, cancellation: Cancellation) -> Iterator[psycopg.Connection[Any]]:
-    """Open a transaction of the account's owner, committed in the end unless there is an error.
+    """Open a transaction as the account's owner; commit it on exit, or roll it back after an error.
 
-    A cancellation ends the session: that also works between two statements.
+    Cancelling terminates the session, which also takes effect between two statements.
     """
     opened: psycopg.Connection[Any] = connect(state.conninfo(state.owner_role))
     opened.row_factory = tuple_row
     with opened as connection:
-        process = connection.info.backend_pid
+        pid = connection.info.backend_pid
 
         def terminate() -> None:
             with state.admin() as admin:
-                admin.execute("SELECT pg_terminate_backend(%s)", (process,))
+                admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
-        with cancellation.ends(terminate):
+        with cancellation.on_cancel(terminate):
             yield connection
 
 
 def stage(
     connection: psycopg.Connection[Any],
-    order: ImportRequest,
-    document: NamedFile | None,
+    request: ImportRequest,
+    input_file: InputFile | None,
     *,
     plan: Plan,
     directory: Path,
     cancellation: Cancellation,
 ) -> Sequence[StagedTable]:
-    """Make tables of what was ordered.
+    """Load the source of a request into staging tables.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        Of the owner, in a transaction.
-    order, plan, cancellation
-    document : NamedFile, optional
-        The file, for an upload or a URL.
+        Connection of the owner, in a transaction.
+    request, plan, cancellation
+    input_file : InputFile, optional
+        The uploaded or downloaded file.
     directory : Path
-        For temporary files; the caller removes it.
+        Directory for temporary files; the caller removes it.
 
     Raises
     ------
     ImportRefused
     """
-    if order.refusal is not None:
-        raise order.refusal
+    if request.error is not None:
+        raise request.error
     staged: Sequence[StagedTable]
-    if document is not None:
+    if input_file is not None:
         staged = stage_file(
             connection,
-            document.path,
-            file_name=document.name,
-            options=order.options,
+            input_file.path,
+            file_name=input_file.name,
+            options=request.options,
             plan=plan,
             directory=directory,
         )
-    elif order.connector is not None:
-        staged = [stage_connector(connection, order.connector, plan=plan, cancellation=cancellation)]
-    elif order.query is not None:
-        name = order.table_name or "untitled_table"
-        staged = [stage_query(connection, order.query, name=name, plan=plan)]
-    elif order.table is not None:
-        query = sql.SQL("SELECT * FROM {}").format(_table(order.table)).as_string(connection)
-        staged = [stage_query(connection, query, name=order.table_name or f"{order.table}_copy", plan=plan)]
+    elif request.connector is not None:
+        staged = [stage_connector(connection, request.connector, plan=plan, cancellation=cancellation)]
+    elif request.query is not None:
+        name = request.table_name or "untitled_table"
+        staged = [stage_query(connection, request.query, name=name, plan=plan)]
+    elif request.table is not None:
+        query = sql.SQL("SELECT * FROM {}").format(_table(request.table)).as_string(connection)
+        staged = [stage_query(connection, query, name=request.table_name or f"{request.table}_copy", plan=plan)]
     else:
-        raise NOTHING
-    if order.table_name and len(staged) == 1:
-        staged = [replace(staged[0], name=normalize(order.table_name))]
+        raise NO_SOURCE
+    if request.table_name and len(staged) == 1:
+        staged = [replace(staged[0], name=normalize(request.table_name))]
     return staged
 
 
 def _table(name: str) -> sql.Identifier:
-    """Return the identifier of a table that may be given with its schema."""
+    """Return the identifier of a table name, which may include a schema."""
     schema, dot, table = name.partition(".")
     return sql.Identifier(schema, table) if dot else sql.Identifier("public", name)

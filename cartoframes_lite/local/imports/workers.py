@@ -1,4 +1,4 @@
-"""Threads that work on imports, and how what they do is ended from outside."""
+"""Worker threads of imports and synchronizations, and their cancellation."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ Result = TypeVar("Result")
 
 
 class Cancellation:
-    """Lets one thread end what another one waits for.
+    """Cancellation token: lets one thread abort blocking calls of another.
 
     Attributes
     ----------
     code : int or None
-        Code of the import error that the end is reported as; None as long as nobody has cancelled.
+        Import error code of the cancellation; None if not cancelled.
     """
 
     def __init__(self) -> None:
         self.code: int | None = None
         self._lock = threading.Lock()
-        self._ends: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], None]] = []
 
     @contextmanager
-    def ends(self, end: Callable[[], None]) -> Iterator[None]:
-        """Have a cancellation call a function as long as the context lasts; ImportRefused if it has come before."""
+    def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Register a callback for the duration of the context; raise ImportRefused if already cancelled."""
         with self._lock:
             self.check()
-            self._ends.append(end)
+            self._callbacks.append(callback)
         try:
             yield
         finally:
             with self._lock:
-                self._ends.remove(end)
+                self._callbacks.remove(callback)
 
     @contextmanager
-    def after(self, seconds: float, code: int) -> Iterator[None]:
-        """Cancel if the context lasts longer than this."""
-        timer = threading.Timer(seconds, self.cancel, [code])
+    def timeout(self, timeout_s: float, code: int) -> Iterator[None]:
+        """Cancel with a code if the context lasts longer than the timeout."""
+        timer = threading.Timer(timeout_s, self.cancel, [code])
         timer.daemon = True
         timer.start()
         try:
@@ -56,26 +56,26 @@ class Cancellation:
             timer.cancel()
 
     def cancel(self, code: int) -> None:
-        """End what is going on. The first call decides the code."""
+        """Run the registered callbacks. Calls after the first have no effect."""
         with self._lock:
             if self.code is None:
                 self.code = code
-                for end in self._ends:
-                    end()
+                for callback in self._callbacks:
+                    callback()
 
     def check(self) -> None:
-        """Raise ImportRefused once it is cancelled."""
+        """Raise ImportRefused if cancelled."""
         if self.code is not None:
             raise ImportRefused(self.code)
 
 
 class Workers:
-    """A fixed number of threads.
+    """Pool of worker threads.
 
     Parameters
     ----------
     count : int
-        Pieces of work that are done at the same time; more of them wait.
+        Number of threads. Further tasks are queued.
     """
 
     def __init__(self, count: int) -> None:
@@ -85,37 +85,37 @@ class Workers:
 
     def submit(
         self,
-        work: Callable[[Cancellation], Result],
-        ended: Callable[[Result | ImportRefused], None],
+        task: Callable[[Cancellation], Result],
+        on_done: Callable[[Result | ImportRefused], None],
     ) -> None:
-        """Queue a piece of work.
+        """Queue a task.
 
         Parameters
         ----------
-        work : callable
-            Is given what may cancel it.
-        ended : callable
-            Called in the same thread with what `work` returned, or with why there is nothing. An exception that
-            nobody foresaw is logged, and becomes the code 99999.
+        task : callable
+            Called with its cancellation token.
+        on_done : callable
+            Called in the same thread with the result of `task` or the error. An unexpected exception is logged and
+            passed as the code 99999.
         """
         cancellation = Cancellation()
 
         def finish(future: Future[Result]) -> None:
             try:
                 result = _outcome(future, cancellation)
-                ended(result)
+                on_done(result)
             finally:
                 with self._changed:
                     self._running.pop(future, None)
                     self._changed.notify_all()
 
         with self._changed:
-            future: Future[Result] = self._executor.submit(work, cancellation)
+            future: Future[Result] = self._executor.submit(task, cancellation)
             self._running[future] = cancellation
         future.add_done_callback(finish)
 
-    def end(self, timeout_s: float) -> None:
-        """Cancel all work, also what waits, and wait until it has ended."""
+    def cancel_all(self, timeout_s: float) -> None:
+        """Cancel running and queued tasks, and wait at most `timeout_s` seconds until they have stopped."""
         with self._changed:
             running = dict(self._running)
         for future, cancellation in running.items():
@@ -125,13 +125,13 @@ class Workers:
             self._changed.wait_for(lambda: not any(future in self._running for future in running), timeout_s)
 
     def close(self, timeout_s: float) -> None:
-        """Cancel all work and let the threads go."""
+        """Cancel all tasks and stop the threads."""
         self._executor.shutdown(wait=False)
-        self.end(timeout_s)
+        self.cancel_all(timeout_s)
 
 
 def _outcome(future: Future[Result], cancellation: Cancellation) -> Result | ImportRefused:
-    """Return the result of a piece of work, or why it has none."""
+    """Return the result of a task or its error."""
     if future.cancelled():
         return ImportRefused(cancellation.code or STUCK)
     error = future.exception()
@@ -141,5 +141,5 @@ def _outcome(future: Future[Result], cancellation: Cancellation) -> Result | Imp
         return ImportRefused(cancellation.code)
     if isinstance(error, ImportRefused):
         return error
-    _LOG.error("an import failed", exc_info=error)
+    _LOG.error("import failed with an unexpected exception", exc_info=error)
     return ImportRefused(_UNKNOWN)

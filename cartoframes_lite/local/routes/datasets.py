@@ -1,4 +1,4 @@
-"""``/api/v4/datasets``: the tables of the account, for keys that may only know which there are."""
+"""``/api/v4/datasets``: list the tables of the account, also for regular keys with the grant table_metadata."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ from cartoframes_lite.local.serializers import format_datetime
 from cartoframes_lite.local.state import Key, State
 
 _PER_PAGE = 20
-_EVERYTHING = 2**31 - 1
+_NO_LIMIT = 2**31 - 1
 
 
 def routes(state: State, catalog: Catalog) -> list[Route]:
     """Return the routes, below the user's path."""
 
     def index(call: PlatformRequest) -> Response:
-        # CARTO looks for the key in the parameter alone.
+        # As in CARTO, this endpoint accepts the key only as the parameter api_key.
         key = state.key(str(call.parameters.get("api_key", "")))
         if key is None or not call.parameters.get("api_key"):
             raise PlatformError(401)
-        if key.kind != "master" and not _may_look(key):
-            raise PlatformError(403, "the api key has no grant table_metadata")
+        if key.kind != "master" and not _can_list_tables(key):
+            raise PlatformError(403, "the API key does not have the grant table_metadata")
         direction = str(call.parameters.get("order_direction", "asc")).lower()
         if call.parameters.get("order", "name") != "name" or direction not in ("asc", "desc"):
-            raise PlatformError(400, "datasets are ordered by name, asc or desc")
-        wanted = Search(("table",), per_page=_EVERYTHING, order=(("name", direction),))
-        found = search(state, catalog, wanted).visualizations
+            raise PlatformError(400, "invalid order: use order=name and order_direction=asc or desc")
+        criteria = Search(("table",), per_page=_NO_LIMIT, order=(("name", direction),))
+        found = search(state, catalog, criteria).visualizations
         with state.admin() as connection:
             rows = connection.execute(
                 "SELECT tgrelid::bigint AS oid FROM pg_trigger WHERE tgname = 'track_updates' AND NOT tgisinternal"
             ).fetchall()
         cartodbfied = {row["oid"] for row in rows}
         return platform_response(
-            page_parameters(call, [_present(one, one.table_oid in cartodbfied) for one in found], _PER_PAGE)
+            page_parameters(call, [_serialize(one, one.table_oid in cartodbfied) for one in found], _PER_PAGE)
         )
 
     return route(state, "/api/v4/datasets", GET=index)
 
 
-def _may_look(key: Key) -> bool:
-    """Tell whether a regular key was granted the names of the tables."""
+def _can_list_tables(key: Key) -> bool:
+    """Return whether a regular key has the grant table_metadata."""
     return any(section["type"] == "database" and "table_metadata" in section for section in key.grants)
 
 
-def _present(dataset: Visualization, cartodbfied: bool) -> dict[str, Any]:
-    """Return a dataset as this API shows it."""
+def _serialize(dataset: Visualization, cartodbfied: bool) -> dict[str, Any]:
+    """Return the API representation of a dataset."""
     schema, name = dataset.table
     return {
         "name": name,

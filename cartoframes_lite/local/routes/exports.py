@@ -1,4 +1,4 @@
-"""``/api/v3/visualization_exports``: datasets and maps as ``.carto`` files, and where these are fetched."""
+"""``/api/v3/visualization_exports``: export datasets and maps to ``.carto`` files and download them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def routes(state: State, catalog: Catalog, exports: ExportJobs) -> list[Route]:
 
     def create(call: PlatformRequest) -> Response:
         call.require_master()
-        wanted, tables = call.parameters.get("visualization_id"), call.parameters.get("user_tables_ids")
+        visualization_id, tables = call.parameters.get("visualization_id"), call.parameters.get("user_tables_ids")
         if isinstance(tables, str):
             tables = tables.split(",")
         if tables is not None and not (isinstance(tables, list) and all(isinstance(one, str) for one in tables)):
-            raise PlatformError(400, "user_tables_ids is a list of ids")
+            raise PlatformError(400, "user_tables_ids must be a list of ids")
         try:
-            visualization = catalog.find(str(wanted or ""))
+            visualization = catalog.find(str(visualization_id or ""))
         except LookupError:
-            raise PlatformError(404, f"Visualization not found: {wanted}") from None
-        return platform_response(_present(state, call.request, exports.create(visualization, tables)), 201)
+            raise PlatformError(404, f"Visualization not found: {visualization_id}") from None
+        return platform_response(_serialize(state, call.request, exports.create(visualization, tables)), 201)
 
     def show(call: PlatformRequest) -> Response:
         call.require_master()
         try:
-            return platform_response(_present(state, call.request, exports.find(call.request.path_params["id"])))
+            return platform_response(_serialize(state, call.request, exports.find(call.request.path_params["id"])))
         except LookupError:
             raise PlatformError(404, "Visualization export not found") from None
 
@@ -52,8 +52,8 @@ def routes(state: State, catalog: Catalog, exports: ExportJobs) -> list[Route]:
     ]
 
 
-def _present(state: State, request: Request, export: ExportJob) -> dict[str, Any]:
-    """Return an export as the API shows it; it has a URL once there is a file."""
+def _serialize(state: State, request: Request, export: ExportJob) -> dict[str, Any]:
+    """Return the API representation of an export; its URL is null until the file is complete."""
     url = f"{base_url(state, request)}/uploads/exports/{export.token}/{export.file_name}"
     return {
         "id": export.id,

@@ -1,4 +1,4 @@
-"""``/api/v1/imports``: bring in a file, a URL, a query or a table of another database, and see how it goes."""
+"""``/api/v1/imports``: submit imports of files, URLs, queries and connectors, and poll their state."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest,
 from cartoframes_lite.local.http.responses import RequestError
 from cartoframes_lite.local.imports.files import ImportRefused
 from cartoframes_lite.local.imports.jobs import ImportJobs, TooManyImportsError
-from cartoframes_lite.local.imports.multipart import ReceivedFile, receive_file
+from cartoframes_lite.local.imports.multipart import UploadBody, read_upload
 from cartoframes_lite.local.imports.parameters import no_slot_message, read_import_request
-from cartoframes_lite.local.imports.requests import ImportRequest, NamedFile
+from cartoframes_lite.local.imports.requests import ImportRequest, InputFile
 from cartoframes_lite.local.state import State
 
 _PATH = "/api/v1/imports"
@@ -27,21 +27,21 @@ def routes(state: State, imports: ImportJobs) -> list[Route]:
     """Return the routes, below the user's path."""
 
     async def create(request: Request) -> Response:
-        received = ReceivedFile()
+        received = UploadBody()
         try:
-            refuse_others(PlatformRequest(request, {}, state))
-            received = await receive_file(request, state.directory, state.plan.file_bytes)
+            reject_regular_key(PlatformRequest(request, {}, state))
+            received = await read_upload(request, state.directory, state.plan.file_bytes)
             return await run_in_threadpool(
                 _create, PlatformRequest(request, received.parameters, state), received, imports, state
             )
         except RequestError as error:
             received.discard()
-            return refusal(error.status, error.message)
+            return error_response(error.status, error.message)
         except PlatformError as error:
             received.discard()
-            return refusal(error.status, error.message)
-        except psycopg.DataError as error:  # NUL in a text
-            return refusal(400, str(error))
+            return error_response(error.status, error.message)
+        except psycopg.DataError as error:  # NUL character in a string
+            return error_response(400, str(error))
 
     def index(call: PlatformRequest) -> Response:
         call.require_master()
@@ -61,29 +61,29 @@ def routes(state: State, imports: ImportJobs) -> list[Route]:
     ]
 
 
-def refuse_others(call: PlatformRequest) -> None:
-    """Refuse, before its body is read, a request whose head names a key that is not the master key."""
+def reject_regular_key(call: PlatformRequest) -> None:
+    """Reject a request with a regular key in its URL or headers before reading the body."""
     if call.key.kind == "regular":
         raise PlatformError(401)
 
 
-def refusal(status: int, message: Any) -> Response:
-    """Return the answer to a request for an import that is refused."""
+def error_response(status: int, message: Any) -> Response:
+    """Return the error response of the Import API."""
     return (
         Response(status_code=status) if message is None else platform_response({"errors": {"imports": message}}, status)
     )
 
 
-def _create(call: PlatformRequest, received: ReceivedFile, imports: ImportJobs, state: State) -> Response:
-    """Queue the import that a request asks for."""
+def _create(call: PlatformRequest, received: UploadBody, imports: ImportJobs, state: State) -> Response:
+    """Queue an import."""
     call.require_master()
-    document = None if received.path is None else NamedFile(received.path, received.name)
-    order = read_import_request(call.parameters, state, document)
+    input_file = None if received.path is None else InputFile(received.path, received.name)
+    import_request = read_import_request(call.parameters, state, input_file)
     if received.too_big:
-        refused = ImportRefused(_TOO_BIG, f"the file has more than {state.plan.file_bytes} bytes")
-        order = ImportRequest(data_type="file", document=document, refusal=refused)
+        error = ImportRefused(_TOO_BIG, f"the file is larger than {state.plan.file_bytes} bytes")
+        import_request = ImportRequest(data_type="file", input_file=input_file, error=error)
     try:
-        identity = imports.add(order)
+        import_id = imports.submit(import_request)
     except TooManyImportsError:
         raise PlatformError(429, no_slot_message(state)) from None
-    return platform_response({"item_queue_id": identity, "success": True})
+    return platform_response({"item_queue_id": import_id, "success": True})

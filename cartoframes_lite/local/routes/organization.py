@@ -1,4 +1,4 @@
-"""``/api/v1/organization/local/users``: the members of the organization, the account among them."""
+"""``/api/v1/organization/local/users``: list, create, update and delete members of the organization."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cartoframes_lite.local.state import State
 
 _DEFAULT_QUOTA_BYTES = 100 << 20
 _MAX_QUOTA_BYTES = 2**63 - 1
-_SHORTEST_PASSWORD = 6
+_MIN_PASSWORD_LENGTH = 6
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "email": (
         lambda value: isinstance(value, str) and re.fullmatch(r"[^@\s]+@[^@\s]+", value) is not None,
@@ -29,13 +29,13 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: type(value) is int and 0 < value <= _MAX_QUOTA_BYTES,
         "must be a positive number",
     ),
-    "name": (lambda value: value is None or isinstance(value, str), "must be a text"),
-    "last_name": (lambda value: value is None or isinstance(value, str), "must be a text"),
+    "name": (lambda value: value is None or isinstance(value, str), "must be a string"),
+    "last_name": (lambda value: value is None or isinstance(value, str), "must be a string"),
     "viewer": (lambda value: isinstance(value, bool), "must be true or false"),
     "org_admin": (lambda value: isinstance(value, bool), "must be true or false"),
     "password": (
-        lambda value: isinstance(value, str) and len(value) >= _SHORTEST_PASSWORD,
-        f"must be at least {_SHORTEST_PASSWORD} characters long",
+        lambda value: isinstance(value, str) and len(value) >= _MIN_PASSWORD_LENGTH,
+        f"must be at least {_MIN_PASSWORD_LENGTH} characters long",
     ),
 }
 
@@ -43,13 +43,13 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
     """Return the routes, below the user's path."""
 
-    def enter(call: PlatformRequest) -> None:
+    def authorize(call: PlatformRequest) -> None:
         call.require_master()
         if call.request.path_params["organization"] != ORGANIZATION:
-            raise PlatformError(404, ["there is no such organization"])
+            raise PlatformError(404, ["organization not found"])
 
     def find(call: PlatformRequest) -> Member:
-        enter(call)
+        authorize(call)
         name = call.request.path_params["username"]
         if name == state.user:
             raise PlatformError(403, ["the owner of the organization cannot be changed here"])
@@ -59,31 +59,31 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
             raise PlatformError(404, [f"no user {name!r} in the organization"]) from None
 
     def index(call: PlatformRequest) -> Response:
-        enter(call)
-        found = [_present(member, call.request) for member in members.all()]
+        authorize(call)
+        found = [_serialize(member, call.request) for member in members.all()]
         users = [account(state, catalog, call.request), *found]
         return platform_response({"users": users, "total_entries": len(users), "total_user_entries": len(users)})
 
     def create(call: PlatformRequest) -> Response:
-        enter(call)
+        authorize(call)
         values = _new_member(call.body)
         try:
-            return platform_response(_present(members.create(values, values["password"]), call.request), 201)
+            return platform_response(_serialize(members.create(values, values["password"]), call.request), 201)
         except MemberExistsError as error:
             raise PlatformError(422, [str(error)]) from error
 
     def show(call: PlatformRequest) -> Response:
         if call.request.path_params["username"] == state.user:
-            enter(call)
+            authorize(call)
             return platform_response(account(state, catalog, call.request))
-        return platform_response(_present(find(call), call.request))
+        return platform_response(_serialize(find(call), call.request))
 
     def update(call: PlatformRequest) -> Response:
         member = find(call)
         _check(call.body)
         try:
             return platform_response(
-                _present(members.update(member, call.body, call.body.get("password")), call.request)
+                _serialize(members.update(member, call.body, call.body.get("password")), call.request)
             )
         except MemberExistsError as error:
             raise PlatformError(422, [str(error)]) from error
@@ -101,17 +101,17 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
 
 
 def _new_member(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a user that is to be made."""
+    """Validate the attributes of a new member and add defaults."""
     values = {"quota_in_bytes": _DEFAULT_QUOTA_BYTES, **body}
     _check({"email": None, "password": None, **values})
     username = values.get("username")
     if not isinstance(username, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", username):
-        raise PlatformError(422, ["username is made of lower case letters, digits and '-'"])
+        raise PlatformError(422, ["username must consist of lower case letters, digits and '-'"])
     return values
 
 
 def _check(values: Mapping[str, Any]) -> None:
-    """Refuse attributes of a user that make no sense; say all that do not."""
+    """Raise PlatformError with all invalid attributes of a member."""
     reasons = [
         f"{name} {reason}"
         for name, (is_good, reason) in _CHECKS.items()
@@ -121,8 +121,8 @@ def _check(values: Mapping[str, Any]) -> None:
         raise PlatformError(422, reasons)
 
 
-def _present(member: Member, request: Request) -> dict[str, Any]:
-    """Return a member as the API shows it. Members have no tables of their own here."""
+def _serialize(member: Member, request: Request) -> dict[str, Any]:
+    """Return the API representation of a member. Members own no tables on this server."""
     return {
         "id": member.id,
         "username": member.username,

@@ -1,4 +1,4 @@
-"""``/api/v1/synchronizations``: tables that are loaded again from their source, at intervals."""
+"""``/api/v1/synchronizations``: reload tables from their source at intervals."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def routes(state: State, syncs: Syncs) -> list[Route]:
             raise PlatformError(
                 400, f"Interval must be at least {MIN_INTERVAL_S} seconds: give a longer one than {interval_s}"
             )
-        order = read_import_request({**call.parameters, "collision_strategy": None, "privacy": None}, state)
-        if order.data_type not in ("url", "datasource", "external_table"):
+        import_request = read_import_request({**call.parameters, "collision_strategy": None, "privacy": None}, state)
+        if import_request.data_type not in ("url", "datasource", "external_table"):
             raise PlatformError(400, "Nothing to synchronize: give a url or a connector")
         try:
-            created = syncs.create(replace(order, synchronization_id=str(uuid.uuid4())), interval_s)
+            created = syncs.create(replace(import_request, synchronization_id=str(uuid.uuid4())), interval_s)
         except TooManyImportsError:
             raise PlatformError(429, no_slot_message(state)) from None
         return platform_response(created)
@@ -64,8 +64,8 @@ def routes(state: State, syncs: Syncs) -> list[Route]:
 
     def force(call: PlatformRequest) -> Response:
         call.require_master()
-        identity = find(call)["id"]
-        return platform_response({"enqueued": syncs.force(identity), "synchronization_id": identity})
+        sync_id = find(call)["id"]
+        return platform_response({"enqueued": syncs.force(sync_id), "synchronization_id": sync_id})
 
     def find(call: PlatformRequest) -> dict[str, Any]:
         try:

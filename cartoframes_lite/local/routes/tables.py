@@ -1,4 +1,4 @@
-"""``/api/v1/tables``: the tables behind datasets. CARTO has no list of them here."""
+"""``/api/v1/tables``: the tables of datasets. As in CARTO, this API has no index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cartoframes_lite.local.routes.error_handlers import platform_errors
 from cartoframes_lite.local.serializers import Serializer
 from cartoframes_lite.local.state import State
 
-# Types of columns as CARTO's dashboard calls them; others keep PostgreSQL's names.
+# Type names of CARTO's dashboard; other types keep their PostgreSQL names.
 _TYPES = {
     **dict.fromkeys(("smallint", "integer", "bigint", "numeric", "real", "double precision"), "number"),
     **dict.fromkeys(("text", "character varying", "character"), "string"),
@@ -30,37 +30,37 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
     def find(call: PlatformRequest) -> Visualization:
         call.require_master()
         with platform_errors():
-            return catalog.of_table(call.request.path_params["id"])
+            return catalog.find_by_table(call.request.path_params["id"])
 
-    def presented(call: PlatformRequest, dataset: Visualization) -> Response:
-        presenter = Serializer(state, catalog, members, call.request, owner=True)
-        return platform_response(presenter.table(dataset, dataset_tables.count_rows(state, *dataset.table)))
+    def respond(call: PlatformRequest, dataset: Visualization) -> Response:
+        serializer = Serializer(state, catalog, members, call.request, owner=True)
+        return platform_response(serializer.table(dataset, dataset_tables.count_rows(state, *dataset.table)))
 
     def create(call: PlatformRequest) -> Response:
         call.require_master()
         name = call.parameters.get("name") or "untitled_table"
         if not isinstance(name, str):
-            raise PlatformError(400, ["name is a text"])
+            raise PlatformError(400, ["name must be a string"])
         details = {key: call.body[key] for key in ("description", "privacy") if call.body.get(key) is not None}
         with platform_errors():
             check_details(None, details)
             if "privacy" in details:
                 check_privacy(state, None, details["privacy"])
-            dataset = catalog.of_table(dataset_tables.create_empty(state, normalize(name)))
-            return presented(call, apply_changes(state, catalog, dataset, details))
+            dataset = catalog.find_by_table(dataset_tables.create_empty(state, normalize(name)))
+            return respond(call, apply_changes(state, catalog, dataset, details))
 
     def show(call: PlatformRequest) -> Response:
-        return presented(call, find(call))
+        return respond(call, find(call))
 
     def update(call: PlatformRequest) -> Response:
         dataset = find(call)
-        wanted = {name: call.body[name] for name in _CHANGEABLE if name in call.body}
+        changes = {name: call.body[name] for name in _CHANGEABLE if name in call.body}
         with platform_errors():
-            return presented(call, apply_changes(state, catalog, dataset, wanted))
+            return respond(call, apply_changes(state, catalog, dataset, changes))
 
     def columns(call: PlatformRequest) -> Response:
         dataset = find(call)
-        assert dataset.table_oid is not None  # that of a dataset
+        assert dataset.table_oid is not None  # set for datasets
         with state.admin() as connection:
             found = dataset_tables.columns(connection, dataset.table_oid)
         return platform_response([[name, _TYPES.get(kind, kind)] for name, kind in found])

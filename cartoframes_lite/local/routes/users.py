@@ -1,4 +1,4 @@
-"""``/api/v3/me`` and ``/api/v1/users``: the account as its clients see it."""
+"""``/api/v3/me`` and ``/api/v1/users``: account, quotas and client configuration."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def routes(state: State, catalog: Catalog) -> list[Route]:
 
 
 def account(state: State, catalog: Catalog, request: Request) -> dict[str, Any]:
-    """Return all that the account's owner is told of it, but the key."""
+    """Return the API representation of the account for its owner, without the API key."""
     used = usage(catalog)
     return {
         **_public(state, request),
@@ -67,7 +67,7 @@ def account(state: State, catalog: Catalog, request: Request) -> dict[str, Any]:
 
 
 def _public(state: State, request: Request) -> dict[str, Any]:
-    """Return what everybody may know of the account."""
+    """Return the public attributes of the account."""
     unknown = ("name", "last_name", "avatar_url", "website", "description", "location", "twitter_username")
     return {
         "id": state.user_id,
@@ -79,7 +79,7 @@ def _public(state: State, request: Request) -> dict[str, Any]:
 
 
 def _config(state: State, request: Request) -> dict[str, Any]:
-    """Return what a client needs to know of the server."""
+    """Return the configuration that clients need: URLs of the APIs and names."""
     root = str(request.base_url).rstrip("/")
     template = f"{root}/user/{{user}}"
     return {

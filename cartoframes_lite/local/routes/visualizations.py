@@ -1,4 +1,4 @@
-"""``/api/v1/viz``: the account's datasets and maps as CARTO's dashboard sees them, and who may read them."""
+"""``/api/v1/viz``: list, create, update and delete the account's datasets and maps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PARTS = (
 def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
     """Return the routes, below the user's path."""
 
-    def presenter(call: PlatformRequest) -> Serializer:
+    def serializer(call: PlatformRequest) -> Serializer:
         return Serializer(state, catalog, members, call.request, owner=call.key.kind == "master")
 
     def find(call: PlatformRequest) -> Visualization:
@@ -45,13 +45,13 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         return found
 
     def index(call: PlatformRequest) -> Response:
-        wanted, master = read_search(call), call.key.kind == "master"
-        dependents = _whole(call, "with_dependent_visualizations", _DEPENDENTS)
+        criteria, master = read_search(call), call.key.kind == "master"
+        dependents = _count_parameter(call, "with_dependent_visualizations", _DEPENDENTS)
         hidden = frozenset(part for part in _PARTS if lowercase_parameter(call, f"show_{part}") == "false")
-        if _nobody_has(call):
+        if _is_always_empty(call):
             return platform_response({"visualizations": [], "total_entries": 0, **(_totals(0, 0) if master else {})})
-        found = search(state, catalog, wanted)
-        shown = presenter(call).all(found.visualizations, hidden=hidden, dependents=dependents)
+        found = search(state, catalog, criteria)
+        shown = serializer(call).visualizations(found.visualizations, hidden=hidden, dependents=dependents)
         totals = (
             _totals(found.all, found.locked) if master and lowercase_parameter(call, "load_totals") != "false" else {}
         )
@@ -60,11 +60,11 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
     def create(call: PlatformRequest) -> Response:
         call.require_master()
         with platform_errors():
-            made = _new_map(call, state, catalog)
-            return platform_response(presenter(call).one(apply_changes(state, catalog, made, call.body)))
+            new_map = _create_map(call, state, catalog)
+            return platform_response(serializer(call).visualization(apply_changes(state, catalog, new_map, call.body)))
 
     def show(call: PlatformRequest) -> Response:
-        return platform_response(presenter(call).one(find(call)))
+        return platform_response(serializer(call).visualization(find(call)))
 
     def update(call: PlatformRequest) -> Response:
         call.require_master()
@@ -72,7 +72,7 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         if call.body.get("id") != found.id:
             raise PlatformError(403)
         with platform_errors():
-            return platform_response(presenter(call).one(apply_changes(state, catalog, found, call.body)))
+            return platform_response(serializer(call).visualization(apply_changes(state, catalog, found, call.body)))
 
     def delete(call: PlatformRequest) -> Response:
         call.require_master()
@@ -86,13 +86,13 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
     ]
 
 
-def _new_map(call: PlatformRequest, state: State, catalog: Catalog) -> Visualization:
-    """Make a map of the tables and the name that a request says; what else it says comes next."""
+def _create_map(call: PlatformRequest, state: State, catalog: Catalog) -> Visualization:
+    """Create a map with the name and tables of a request. The caller applies the other changes."""
     tables, privacy = call.body.get("tables", []), call.body.get("privacy")
     if call.body.get("type", "derived") != "derived":
-        raise InvalidError("only maps can be made here: type is derived")
+        raise InvalidError("only maps can be created here: type must be derived")
     if not isinstance(tables, list) or not all(isinstance(table, str) for table in tables):
-        raise InvalidError("tables is a list of names")
+        raise InvalidError("tables must be a list of names")
     if privacy is None:
         privacy = "private" if state.plan.private_datasets else "public"
     checked = check_privacy(state, None, privacy)
@@ -101,12 +101,12 @@ def _new_map(call: PlatformRequest, state: State, catalog: Catalog) -> Visualiza
     try:
         map_id = catalog.create_map(name, tables, "private" if checked == "password" else checked)
     except LookupError as error:
-        raise InvalidError(f"there is no table {error.args[0]!r}") from None
+        raise InvalidError(f"table {error.args[0]!r} does not exist") from None
     return catalog.find(map_id)
 
 
-def _nobody_has(call: PlatformRequest) -> bool:
-    """Tell whether what is asked for does not exist here: likes, and what others share with the account."""
+def _is_always_empty(call: PlatformRequest) -> bool:
+    """Return whether a request filters by likes or foreign sharing, which this server does not have."""
     return (
         lowercase_parameter(call, "only_liked") == "true"
         or lowercase_parameter(call, "only_shared") == "true"
@@ -114,13 +114,13 @@ def _nobody_has(call: PlatformRequest) -> bool:
     )
 
 
-def _totals(everything: int, locked: int) -> dict[str, Any]:
-    """Return the numbers beside a page."""
-    return {"total_user_entries": everything, "total_locked": locked, "total_likes": 0, "total_shared": 0}
+def _totals(total: int, locked: int) -> dict[str, Any]:
+    """Return the totals added to each page."""
+    return {"total_user_entries": total, "total_locked": locked, "total_likes": 0, "total_shared": 0}
 
 
-def _whole(call: PlatformRequest, name: str, default: int) -> int:
-    """Read a number; what is not one is 0, as for CARTO."""
+def _count_parameter(call: PlatformRequest, name: str, default: int) -> int:
+    """Parse a number; return 0 for an invalid or negative one, as CARTO does."""
     try:
         return max(0, int(call.parameters.get(name, default)))
     except (TypeError, ValueError):

@@ -1,1 +1,1 @@
-"""Synchronizations: imports that are done again at intervals."""
+"""Synchronizations: imports that are repeated at intervals."""

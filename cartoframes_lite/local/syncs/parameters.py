@@ -1,4 +1,4 @@
-"""Read the parameters of a request for a synchronization."""
+"""Parse the parameters of Synchronization API requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPTIONS = ("type_guessing", "quoted_fields_guessing", "content_guessing")
 
 
 def read_changes(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a request wants changed. The interval may be a short one, as CARTO lets it be."""
+    """Return the changes in an update request. As in CARTO, the minimum interval is not enforced here."""
     changes: dict[str, Any] = {}
     if body.get("interval") is not None:
         changes["interval_s"] = read_interval_s(body, DEFAULT_INTERVAL_S)
@@ -27,12 +27,12 @@ def read_changes(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_interval_s(parameters: Mapping[str, Any], default: int) -> int:
-    """Return the parameter ``interval``, a number or its text."""
+    """Return the parameter ``interval`` in seconds, given as a number or a string."""
     given = parameters.get("interval")
     interval_s = default if given is None else -1
     if isinstance(given, str | int) and not isinstance(given, bool):
         with suppress(ValueError):
             interval_s = int(given)
     if not 0 <= interval_s <= _MAX_INTERVAL_S:
-        raise PlatformError(400, f"interval is a number of seconds, not {given!r}")
+        raise PlatformError(400, f"invalid interval {given!r}: give a number of seconds")
     return interval_s

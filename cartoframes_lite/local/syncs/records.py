@@ -1,4 +1,4 @@
-"""What the server remembers of synchronizations, as rows of ``cartodb_local.synchronizations``."""
+"""Records of synchronizations, stored in the table ``cartodb_local.synchronizations``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DUE = "(retried_times < %(retries)s OR state = 'queued') AND NOT id::text = ANY
 
 
 class SyncRecords:
-    """The records of the account's synchronizations.
+    """Records of the account's synchronizations.
 
     Parameters
     ----------
@@ -33,27 +33,27 @@ class SyncRecords:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def create(self, identity: str, order: ImportRequest, interval_s: int, log_id: str) -> None:
-        """Remember a new synchronization."""
+    def create(self, sync_id: str, request: ImportRequest, interval_s: int, log_id: str) -> None:
+        """Insert a record for a new synchronization."""
         now = self._state.clock.now()
-        connector = order.connector
+        connector = request.connector
         values = {
-            "id": identity,
+            "id": sync_id,
             "interval_s": interval_s,
-            "url": order.url,
+            "url": request.url,
             "connector": None if connector is None else Jsonb(dict(connector)),
             "service_name": None if connector is None else "connector",
-            "service_item_id": None if connector is None else json.dumps(connectors.redacted(connector)),
+            "service_item_id": None if connector is None else json.dumps(connectors.redact_password(connector)),
             "log_id": log_id,
             "created_at": now,
             "updated_at": now,
             "ran_at": now,
             "run_at": now + timedelta(seconds=interval_s),
-            "type_guessing": order.options.type_guessing,
-            "quoted_fields_guessing": order.options.quoted_fields_guessing,
-            "content_guessing": order.options.content_guessing,
-            "table_name": order.table_name,
-            "create_vis": order.create_vis,
+            "type_guessing": request.options.type_guessing,
+            "quoted_fields_guessing": request.options.quoted_fields_guessing,
+            "content_guessing": request.options.content_guessing,
+            "table_name": request.table_name,
+            "create_vis": request.create_vis,
         }
         statement = sql.SQL("INSERT INTO cartodb_local.synchronizations ({}) VALUES ({})").format(
             sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join(sql.Placeholder() * len(values))
@@ -61,21 +61,21 @@ class SyncRecords:
         with self._state.admin() as connection:
             connection.execute(statement, list(values.values()))
 
-    def update(self, identity: str, **values: Any) -> None:
-        """Change what is remembered of a synchronization; nothing happens if it has been deleted."""
+    def update(self, sync_id: str, **values: Any) -> None:
+        """Update the record of a synchronization; do nothing if it has been deleted."""
         values["updated_at"] = self._state.clock.now()
         changes = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values)
         statement = sql.SQL("UPDATE cartodb_local.synchronizations SET {} WHERE id::text = %s").format(changes)
         with self._state.admin() as connection:
-            connection.execute(statement, [*values.values(), identity])
+            connection.execute(statement, [*values.values(), sync_id])
 
-    def delete(self, identity: str) -> None:
-        """Forget a synchronization."""
+    def delete(self, sync_id: str) -> None:
+        """Delete the record of a synchronization."""
         with self._state.admin() as connection:
-            connection.execute("DELETE FROM cartodb_local.synchronizations WHERE id::text = %s", (identity,))
+            connection.execute("DELETE FROM cartodb_local.synchronizations WHERE id::text = %s", (sync_id,))
 
-    def resume(self) -> None:
-        """Have what an earlier run of the server has left undone run at once."""
+    def requeue_unfinished(self) -> None:
+        """Requeue runs that an earlier server process did not finish."""
         with self._state.admin() as connection:
             connection.execute(
                 "UPDATE cartodb_local.synchronizations SET state = 'queued', run_at = least(run_at, %s)"
@@ -84,36 +84,36 @@ class SyncRecords:
             )
 
     def due(self, running: Collection[str]) -> list[dict[str, Any]]:
-        """Return the rows of what is to run now, but for those that do."""
+        """Return the rows of synchronizations that are due and not running."""
         statement = f"SELECT * FROM cartodb_local.synchronizations WHERE run_at <= %(now)s AND {_DUE} ORDER BY run_at"
         values = {"now": self._state.clock.now(), "retries": _MAX_RETRIES, "running": list(running)}
         with self._up_to_date() as connection:
             return connection.execute(statement, values).fetchall()
 
     def next_run(self, running: Collection[str]) -> datetime | None:
-        """Return when the next one has to run, but for those that do; None if there is none."""
+        """Return the time of the next run, except for running synchronizations; None if there is none."""
         statement = f"SELECT min(run_at) AS next FROM cartodb_local.synchronizations WHERE {_DUE}"
         with self._state.admin() as connection:
             row = connection.execute(statement, {"retries": _MAX_RETRIES, "running": list(running)}).fetchone()
         return None if row is None else row["next"]
 
     def all(self) -> list[dict[str, Any]]:
-        """Return all rows, in the order of their creation."""
+        """Return all rows, oldest first."""
         with self._up_to_date() as connection:
             return connection.execute("SELECT * FROM cartodb_local.synchronizations ORDER BY created_at, id").fetchall()
 
-    def find(self, identity: str) -> dict[str, Any]:
-        """Return the row of a synchronization; LookupError if there is none."""
+    def find(self, sync_id: str) -> dict[str, Any]:
+        """Return the row of a synchronization; raise LookupError if it does not exist."""
         with self._up_to_date() as connection:
             row = connection.execute(
-                "SELECT * FROM cartodb_local.synchronizations WHERE id::text = %s", (identity,)
+                "SELECT * FROM cartodb_local.synchronizations WHERE id::text = %s", (sync_id,)
             ).fetchone()
         if row is None:
-            raise LookupError(identity)
+            raise LookupError(sync_id)
         return row
 
-    def oid_of(self, table: str) -> int | None:
-        """Return the oid of a table in the schema ``public``; None if there is none."""
+    def table_oid(self, table: str) -> int | None:
+        """Return the OID of a table in the schema ``public``; None if it does not exist."""
         with self._state.admin() as connection:
             found = connection.execute(
                 "SELECT oid::bigint AS oid FROM pg_class WHERE relnamespace = 'public'::regnamespace"
@@ -124,19 +124,19 @@ class SyncRecords:
 
     @contextmanager
     def _up_to_date(self) -> Iterator[Connection]:
-        """Lend the connection with all rights, after the synchronizations of dropped tables are gone."""
+        """Yield the administrator's connection after deleting the records of dropped tables."""
         with self._state.admin() as connection:
             connection.execute("SELECT cartodb_local.follow_tables()")
             yield connection
 
 
-def present(row: dict[str, Any], state: State) -> dict[str, Any]:
-    """Return a synchronization as the API shows it: without passwords."""
+def serialize(row: dict[str, Any], state: State) -> dict[str, Any]:
+    """Return the API representation of a synchronization, without passwords."""
     shown = {
         "id": str(row["id"]),
         "name": row["name"],
         "interval": row["interval_s"],
-        "url": None if row["url"] is None else fetch.redacted(row["url"]),
+        "url": None if row["url"] is None else fetch.redact_password(row["url"]),
         "user_id": state.user_id,
         "log_id": str(row["log_id"]),
     }
@@ -149,8 +149,8 @@ def present(row: dict[str, Any], state: State) -> dict[str, Any]:
     return {**shown, **rest, **times}
 
 
-def order_of(row: Mapping[str, Any]) -> ImportRequest:
-    """Return what a synchronization imports."""
+def to_import_request(row: Mapping[str, Any]) -> ImportRequest:
+    """Return the import request of a synchronization."""
     options = Options(
         type_guessing=row["type_guessing"],
         quoted_fields_guessing=row["quoted_fields_guessing"],

@@ -158,7 +158,7 @@ def test_a_reset_ends_exports_and_removes_their_files(state: State) -> None:
     directory = state.directory / "exports"
     with psycopg.connect(state.conninfo(state.owner_role)) as connection:
         connection.execute("CREATE TABLE t AS SELECT generate_series(1, 10) AS i")
-    dataset = Catalog(state).of_table("t")
+    dataset = Catalog(state).find_by_table("t")
     export = exports.create(dataset, None)
     give_up = time.monotonic() + 10
     while export.state not in FINAL:

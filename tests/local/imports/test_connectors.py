@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cartoframes_lite.local.imports.connectors import parameters, redacted, stage_connector
+from cartoframes_lite.local.imports.connectors import redact_password, stage_connector, unwrap_parameters
 from cartoframes_lite.local.imports.files import ImportRefused, StagedTable
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.postgres.cluster import Cluster, open_cluster
@@ -219,14 +219,14 @@ def test_own_database_is_refused_since_its_socket_lets_everybody_in(
 
 def test_parameters_are_unwrapped() -> None:
     inner = {"provider": "postgres", "table": "t"}
-    assert parameters(inner) == inner
-    assert parameters({"connector": inner}) == inner
-    assert parameters({"connector": {"connector": inner}, "schema": "s"}) == {**inner, "schema": "s"}
+    assert unwrap_parameters(inner) == inner
+    assert unwrap_parameters({"connector": inner}) == inner
+    assert unwrap_parameters({"connector": {"connector": inner}, "schema": "s"}) == {**inner, "schema": "s"}
     with pytest.raises(ImportRefused):
-        parameters({"connector": "x"})
+        unwrap_parameters({"connector": "x"})
 
 
 def test_password_is_hidden() -> None:
-    shown = redacted({"connection": {"server": "s", "password": "secret"}})
+    shown = redact_password({"connection": {"server": "s", "password": "secret"}})
     assert shown == {"connection": {"server": "s", "password": "***"}}
-    assert "secret" not in str(redacted({"connection": "Password=secret"}))
+    assert "secret" not in str(redact_password({"connection": "Password=secret"}))

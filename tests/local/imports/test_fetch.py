@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from cartoframes_lite.local.imports.allowed_addresses import allowed, resolve
-from cartoframes_lite.local.imports.fetch import Fetched, NotModified, fetch, redacted
+from cartoframes_lite.local.imports.allowed_addresses import is_allowed, resolve
+from cartoframes_lite.local.imports.fetch import FetchedFile, NotModified, fetch, redact_password
 from cartoframes_lite.local.imports.files import ImportRefused
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
@@ -33,9 +33,9 @@ def source() -> Iterator[SourceServer]:
         yield serving
 
 
-def fetched(url: str, directory: Path, plan: Plan = PLAN) -> Fetched:
+def fetched(url: str, directory: Path, plan: Plan = PLAN) -> FetchedFile:
     answer = fetch(url, directory, plan)
-    assert isinstance(answer, Fetched)
+    assert isinstance(answer, FetchedFile)
     return answer
 
 
@@ -63,7 +63,7 @@ def test_unchanged_file_is_not_sent_again(source: SourceServer, tmp_path: Path) 
     url = source.put("/t.csv", b"a\n1\n", ETag='"1"', Last_Modified=modified)
     assert fetch(url, tmp_path, PLAN, etag='"1"') == NotModified()
     assert fetch(url, tmp_path, PLAN, modified=modified) == NotModified()
-    assert isinstance(fetch(url, tmp_path, PLAN, etag='"2"'), Fetched)
+    assert isinstance(fetch(url, tmp_path, PLAN, etag='"2"'), FetchedFile)
 
 
 def test_not_modified_without_having_been_asked_is_an_error(source: SourceServer, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_private_addresses_are_refused_also_after_a_redirect(source: SourceServe
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "8.8.8.8", "2001:4860::8888"])
 def test_loopback_and_public_addresses_are_allowed(address: str) -> None:
-    assert allowed(address)
+    assert is_allowed(address)
 
 
 def test_plan_may_allow_private_addresses() -> None:
@@ -271,8 +271,8 @@ def test_passwords_do_not_show(source: SourceServer, tmp_path: Path) -> None:
     for host in (f"127.0.0.1:{source.port}", "127.0.0.1:1", "nobody.invalid", "10.0.0.1", "127.0.0.1:port"):
         error = refused(f"http://user:secret@{host}/t.csv", tmp_path)
         assert "secret" not in str(error)
-    assert redacted("https://user:secret@host/x@y:z@w") == "https://user:***@host/x@y:z@w"
-    assert redacted("https://host/x?a=b:c@d") == "https://host/x?a=b:c@d"
+    assert redact_password("https://user:secret@host/x@y:z@w") == "https://user:***@host/x@y:z@w"
+    assert redact_password("https://host/x?a=b:c@d") == "https://host/x?a=b:c@d"
 
 
 @pytest.fixture(scope="module")

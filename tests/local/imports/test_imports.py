@@ -408,7 +408,7 @@ def test_what_nobody_foresaw_ends_the_import_but_not_the_server(
         job = importer.wait(identity)
     assert (job["state"], job["error_code"], job["get_error_text"]["source"]) == ("failure", 99999, "cartodb")
     assert job["warnings"] is None
-    assert "an import failed" in caplog.messages
+    assert "import failed with an unexpected exception" in caplog.messages
     assert importer.csv("t.csv", CSV)["table_name"] == "t_1"
     assert importer.tables() == ["t", "t_1"]
 

@@ -203,7 +203,7 @@ def test_failure_keeps_the_last_good_rows_and_is_tried_again_ten_times(
     for attempt in range(1, 11):
         after = run_again(importer, sync)
         assert (after["state"], after["error_code"], after["retried_times"]) == ("failure", 1100, attempt)
-        assert after["error_message"] == "Download file not found: the server answered 404 Not Found"
+        assert after["error_message"] == "Download file not found: the server returned status 404 Not Found"
         assert names(importer) == ["Oslo"]
     asked = len(source.requests)
     importer.carto.advance_clock(10 * HOUR)

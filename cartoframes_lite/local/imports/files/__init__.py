@@ -1,7 +1,7 @@
-"""Files and queries become tables of the account; knows nothing of HTTP and of jobs.
+"""Load files and query results into tables of the account. Independent of HTTP and import jobs.
 
-Everything happens in a transaction of the caller's: `stage_file` or `stage_query` fill tables under names that
-nobody sees, `publish` gives them theirs. What cannot be imported is an `ImportRefused` with one of CARTO's codes.
+Runs in a transaction of the caller: `stage_file` and `stage_query` fill staging tables, `publish` renames them to
+their final names. Errors are raised as `ImportRefused` with a code of the Import API.
 """
 
 from __future__ import annotations

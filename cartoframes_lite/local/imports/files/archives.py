@@ -1,6 +1,6 @@
-"""Archives: what is in them is taken out, counted while it comes, and put under names of our own.
+"""Extract archives with a limit on the extracted size.
 
-No name of a member reaches the file system, so that none can lead out of the directory.
+Members are written under generated names, so that no member name can lead out of the target directory.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from cartoframes_lite.local.imports.files.error_codes import ImportRefused
 
 _Stream = BufferedIOBase | IO[bytes]
 _BLOCK = 1 << 20
-_DEPTH = 2  # an archive, and archives in it
-_MOST_MEMBERS = 10_000
+_MAX_DEPTH = 2  # an archive and archives within it
+_MAX_MEMBERS = 10_000
 _ENCRYPTED = 0x1
 _COMPRESSED: dict[bytes, Callable[[Path], _Stream]] = {
     b"\x1f\x8b": gzip.GzipFile,
@@ -32,7 +32,15 @@ _COMPRESSED: dict[bytes, Callable[[Path], _Stream]] = {
 }
 _ARCHIVE_SUFFIXES = (".zip", ".kmz", ".carto", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".tar")
 _SHEET_SUFFIXES = (".xlsx", ".xlsm", ".ods")
-_BROKEN = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError)
+_DECOMPRESSION_ERRORS = (
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    NotImplementedError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +50,9 @@ class SourceFile:
     Attributes
     ----------
     path : Path
-        Where it is, with a lower case extension. Files that belong together differ in their extensions only.
+        Local path, with a lower case extension. Files of the same dataset differ only in their extensions.
     name : str
-        What its owner calls it, without directories.
+        Original name, without directories.
     """
 
     path: Path
@@ -52,46 +60,46 @@ class SourceFile:
 
     @property
     def suffix(self) -> str:
-        """The extension of the owner's name, in lower case."""
+        """The extension of the original name, in lower case."""
         return PurePosixPath(self.name).suffix.lower()
 
 
 def unpack(path: Path, file_name: str, directory: Path, *, limit_bytes: int) -> list[SourceFile]:
-    """Take the files out of an archive, and out of archives in it.
+    """Extract an archive and the archives within it.
 
     Parameters
     ----------
     path : Path
-        The archive, or any other file, which is then the only one returned.
+        An archive, or any other file, which is then the only one returned.
     file_name : str
-        What its owner calls it.
+        Original name of the file.
     directory : Path
-        Empty, for the files.
+        Empty directory for the extracted files.
     limit_bytes : int
-        Most bytes of the file, and of all that is packed in it.
+        Maximum size of the file, and of its extracted content, in bytes.
 
     Raises
     ------
     ImportRefused
-        1003 if an archive is broken, 1005 if there is nothing in it, 1018 if it is encrypted, 6666 if there is more
-        in it than allowed, 1004 if a spreadsheet, which is an archive as well, is broken.
+        1003 if an archive is damaged, 1004 if a spreadsheet (also a ZIP archive) is damaged, 1005 if the archive is
+        empty, 1018 if it is encrypted, 6666 if it exceeds the limit.
     """
     size = path.stat().st_size
     if size == 0:
         raise ImportRefused(1005)
     if size > limit_bytes:
-        raise ImportRefused(6666, f"{size} bytes, and {limit_bytes} are allowed")
+        raise ImportRefused(6666, f"{size} bytes, the limit is {limit_bytes}")
     unpacker = _Unpacker(directory, limit_bytes)
-    file = unpacker.place(PurePosixPath(file_name.replace("\\", "/")), 0)
+    file = unpacker.target_file(PurePosixPath(file_name.replace("\\", "/")), 0)
     file.path.symlink_to(path.resolve())
     found = unpacker.open(file, 1)
     if not found:
-        raise ImportRefused(1005, "there is no file in the archive")
+        raise ImportRefused(1005, "the archive contains no file")
     return found
 
 
 class _Unpacker:
-    """Unpacks into numbered directories, as long as the limit is kept."""
+    """Extract archives into numbered directories, up to the size limit."""
 
     def __init__(self, directory: Path, limit_bytes: int) -> None:
         self._directory = directory
@@ -100,8 +108,8 @@ class _Unpacker:
         self._stems: dict[tuple[Path, str], int] = {}
         self._archives = self._members = 0
 
-    def place(self, name: PurePosixPath, archive: int) -> SourceFile:
-        """Find a place for a member: one folder for each of the archive's, one stem for files of the same stem."""
+    def target_file(self, name: PurePosixPath, archive: int) -> SourceFile:
+        """Return the generated path of a member; members of one folder with the same stem keep a common stem."""
         folder = self._folders.get((archive, str(name.parent)))
         if folder is None:
             folder = self._directory / f"folder_{len(self._folders)}"
@@ -113,17 +121,19 @@ class _Unpacker:
         plain = suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) < 16 else ""
         path = folder / f"file_{number}{plain}"
         copy = 0
-        while path.exists():  # names that differ in their case only
+        while path.exists():  # names that differ only in case
             copy += 1
             path = folder / f"file_{number}_{copy}{plain}"
         return SourceFile(path, name.name)
 
     def open(self, file: SourceFile, depth: int) -> list[SourceFile]:
-        """Return the file itself, or what is in it."""
+        """Return the file itself or, for an archive, its extracted files."""
         try:
             return self._open(file, depth)
-        except _BROKEN as error:
-            if isinstance(error, OSError) and error.errno is not None:  # of the file system, not of a decompressor
+        except _DECOMPRESSION_ERRORS as error:
+            if (
+                isinstance(error, OSError) and error.errno is not None
+            ):  # raised by the file system, not by a decompressor
                 raise ImportRefused(1000, error.strerror or "") from None
             raise ImportRefused(1004 if file.suffix in _SHEET_SUFFIXES else 1003, str(error)) from None
 
@@ -133,16 +143,16 @@ class _Unpacker:
         opener = next((opener for magic, opener in _COMPRESSED.items() if head.startswith(magic)), None)
         is_zip = head.startswith((b"PK\3\4", b"PK\5\6"))
         is_tar = head[257:262] == b"ustar"
-        if is_zip and _is_sheet(file.path):
-            self._measure(file.path)
+        if is_zip and _is_spreadsheet(file.path):
+            self._check_size(file.path)
             return [file]
         if opener is None and not is_zip and not is_tar:
             if file.suffix in _ARCHIVE_SUFFIXES:
-                raise zipfile.BadZipFile("it does not begin as an archive")
+                raise zipfile.BadZipFile("the file is not an archive")
             if file.suffix in _SHEET_SUFFIXES and not head.startswith(b"\xd0\xcf\x11\xe0"):
-                raise zipfile.BadZipFile("it does not begin as a spreadsheet")
+                raise zipfile.BadZipFile("the file is not a spreadsheet")
             return [file]
-        if depth > _DEPTH:
+        if depth > _MAX_DEPTH:
             return []
         self._archives += 1
         if opener is not None:
@@ -150,18 +160,18 @@ class _Unpacker:
         members = list(self._unzip(file) if is_zip else self._untar(file))
         found = [inner for member in members for inner in self.open(member, depth + 1)]
         if file.suffix == ".kmz" and sum(inner.suffix == ".kml" for inner in found) == 1:
-            # The document of a KMZ is called doc.kml as a rule.
+            # Use the name of the KMZ: its document is usually called doc.kml.
             return [SourceFile(one.path, f"{file.name[:-4]}.kml") for one in found if one.suffix == ".kml"]
         return found
 
     def _decompress(self, file: SourceFile, opener: Callable[[Path], _Stream], depth: int) -> list[SourceFile]:
-        """Unpack a single compressed file, which may be a tar archive."""
+        """Decompress a single file, which may be a tar archive."""
         name = file.name
         if file.suffix in (".tgz", ".tbz2", ".txz"):
             name = f"{name[: -len(file.suffix)]}.tar"
         elif file.suffix in _ARCHIVE_SUFFIXES:
             name = name[: -len(file.suffix)]
-        inner = self.place(PurePosixPath(name), self._archives)
+        inner = self.target_file(PurePosixPath(name), self._archives)
         with opener(file.path) as source:
             self._copy(source, inner.path)
         if inner.path.stat().st_size == 0:
@@ -179,56 +189,56 @@ class _Unpacker:
                     continue
                 if member.flag_bits & _ENCRYPTED:
                     raise ImportRefused(1018)
-                placed = self._placed(member.filename, archive)
-                if placed is not None:
+                target_file = self._target_for_member(member.filename, archive)
+                if target_file is not None:
                     with packed.open(member) as source:
-                        self._copy(source, placed.path)
-                    yield placed
+                        self._copy(source, target_file.path)
+                    yield target_file
 
     def _untar(self, file: SourceFile) -> Iterator[SourceFile]:
         archive = self._archives
         with tarfile.open(file.path, "r:") as packed:
             for member in packed:
                 source = packed.extractfile(member) if member.isreg() else None
-                placed = self._placed(member.name, archive) if source is not None else None
-                if source is not None and placed is not None:
-                    self._copy(source, placed.path)
-                    yield placed
+                target_file = self._target_for_member(member.name, archive) if source is not None else None
+                if source is not None and target_file is not None:
+                    self._copy(source, target_file.path)
+                    yield target_file
 
-    def _placed(self, member: str, archive: int) -> SourceFile | None:
-        """Find a place for a member, unless it points out of the archive or is the packer's own."""
+    def _target_for_member(self, member: str, archive: int) -> SourceFile | None:
+        """Return the generated path of a member; None for unsafe paths, hidden files and macOS metadata."""
         self._members += 1
-        if self._members > _MOST_MEMBERS:
-            raise ImportRefused(1019, f"more than {_MOST_MEMBERS} files in the archive")
+        if self._members > _MAX_MEMBERS:
+            raise ImportRefused(1019, f"more than {_MAX_MEMBERS} files in the archive")
         name = PurePosixPath(member.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or "__MACOSX" in name.parts or name.name.startswith("."):
             return None
-        return self.place(name, archive) if name.name else None
+        return self.target_file(name, archive) if name.name else None
 
     def _copy(self, source: _Stream, path: Path) -> None:
         with path.open("wb") as target:
             while block := source.read(_BLOCK):
-                self._spend(len(block))
+                self._count_bytes(len(block))
                 target.write(block)
 
-    def _measure(self, path: Path) -> None:
-        """Unpack a spreadsheet into nothing: headers can lie about sizes."""
+    def _check_size(self, path: Path) -> None:
+        """Decompress a spreadsheet to check its real size: the sizes in its headers may be wrong."""
         with zipfile.ZipFile(path) as packed:
             for member in packed.infolist():
                 if member.flag_bits & _ENCRYPTED:
                     raise ImportRefused(1018)
                 with packed.open(member) as source:
                     while block := source.read(_BLOCK):
-                        self._spend(len(block))
+                        self._count_bytes(len(block))
 
-    def _spend(self, size_bytes: int) -> None:
+    def _count_bytes(self, size_bytes: int) -> None:
         self._left_bytes -= size_bytes
         if self._left_bytes < 0:
-            raise ImportRefused(6666, f"more than {self._limit_bytes} bytes unpacked")
+            raise ImportRefused(6666, f"the extracted content is larger than {self._limit_bytes} bytes")
 
 
-def _is_sheet(path: Path) -> bool:
-    """Tell whether a zip archive is a spreadsheet of Excel or OpenDocument."""
+def _is_spreadsheet(path: Path) -> bool:
+    """Return whether a ZIP archive is an Excel or OpenDocument spreadsheet."""
     with zipfile.ZipFile(path) as packed:
         names = packed.namelist()
         if "xl/workbook.xml" in names:

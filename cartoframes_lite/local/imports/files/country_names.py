@@ -1,4 +1,4 @@
-"""Names and codes of countries in a column, and the countries themselves."""
+"""Detect columns of country names or codes and return the geometries of the countries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unidecode import unidecode
 
 from cartoframes_lite.local.imports.files.geometry import Geometries
 from cartoframes_lite.local.imports.files.layers import SourceLayer
-from cartoframes_lite.local.imports.files.type_guessing import is_text, trimmed
+from cartoframes_lite.local.imports.files.type_guessing import is_text, trim
 
 _NAMES = (
     "country",
@@ -34,11 +34,11 @@ _NAMES = (
     "admin",
     "adm0_a3",
 )
-_ENOUGH = 0.5  # of the values: fewer are names of something else
+_MIN_FRACTION = 0.5  # share of values that must be countries
 
 
 class CountryDetector:
-    """A column of countries, by name or by ISO code of three letters; it stays."""
+    """Detect a text column of country names or three-letter ISO codes. The column is kept."""
 
     def __init__(self, column: str) -> None:
         self._column = column
@@ -49,16 +49,16 @@ class CountryDetector:
     @property
     def found(self) -> bool:
         """Whether most of the values are countries."""
-        return self._known > self._values * _ENOUGH
+        return self._known > self._values * _MIN_FRACTION
 
-    def look(self, batch: pa.RecordBatch) -> None:
-        """Count the countries."""
-        values = trimmed(batch.column(self._column)).drop_null()
+    def inspect(self, batch: pa.RecordBatch) -> None:
+        """Count the values that are countries."""
+        values = trim(batch.column(self._column)).drop_null()
         self._values += len(values)
         self._known += sum(_key(value) in _shapes() for value in values.to_pylist())
 
     def geometries(self, batch: pa.RecordBatch) -> Geometries:
-        """Return the shapes of the countries, none for what is not known."""
+        """Return the geometries of the countries; None for unknown ones."""
         values = pc.fill_null(batch.column(self._column), "").to_pylist()
         shapes: Geometries = np.full(len(values), None, object)
         shapes[:] = [_shapes().get(_key(value)) for value in values]
@@ -66,7 +66,7 @@ class CountryDetector:
 
 
 def country_detector(layer: SourceLayer) -> list[CountryDetector]:
-    """Return who may find countries in a layer."""
+    """Return detectors for the columns of a layer that may contain countries."""
     texts = [field.name for field in layer.schema if is_text(field.type)]
     return [CountryDetector(name) for name in _NAMES if name in texts]
 
@@ -77,7 +77,7 @@ def _key(name: str) -> str:
 
 @cache
 def _shapes() -> dict[str, shapely.Geometry]:
-    """Read the countries that come with the package, by name and by code."""
+    """Load the country geometries of the package, keyed by name and code."""
     source = resources.files("cartoframes_lite").joinpath("data", "countries.geojson")
     if not source.is_file():
         return {}

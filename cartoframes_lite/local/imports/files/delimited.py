@@ -1,4 +1,4 @@
-"""Delimited text (CSV, TSV and the like) to a layer, all of whose columns are text."""
+"""Read delimited text (CSV, TSV and similar) as a layer of text columns."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from cartoframes_lite.local.imports.files.layers import SourceLayer
 from cartoframes_lite.local.imports.files.names import normalize_columns, stem
 from cartoframes_lite.local.plan import Plan
 
-_BLOCK_BYTES = 4 << 20  # Arrow reads some of them ahead
-_LONGEST_LINE_BYTES = 128 << 20  # Arrow and the text of a batch take several times as much
+_BLOCK_BYTES = 4 << 20  # Arrow reads several blocks ahead
+_MAX_LINE_BYTES = 128 << 20  # parsing takes several times as much memory
 _SAMPLE_CHARACTERS = 1 << 18
 _SAMPLE_RECORDS = 200
 _DELIMITERS = (",", ";", "\t", "|")
@@ -32,46 +32,47 @@ def read_delimited(
 ) -> SourceLayer:
     """Read a file of delimited text.
 
-    The first line is the header, unless there are nothing but numbers in it.
+    The first line is the header unless all of its fields are numbers.
 
     Parameters
     ----------
     file : SourceFile
     directory : Path
-        For a copy in UTF-8; must last as long as the layer.
+        Directory for a copy in UTF-8; must exist as long as the layer is used.
     plan : Plan
     type_guessing : bool
-        Whether the types of columns are to be found out.
+        Whether to guess the types of columns.
     quoted_fields_guessing : bool
-        Whether also of columns with values in quotes.
+        Whether to guess also the types of columns with quoted values.
 
     Raises
     ------
     ImportRefused
-        1005 if it is blank, 2002 or 2003 if it is no text, or not of the same number of fields in each line, 2004
-        if there are too many columns. Lines are checked as they are read.
+        1005 if the file is blank, 2002 or 2003 if it is not text, 2004 for too many columns. Reading the batches
+        raises 2003 if lines differ in their number of fields.
     """
     path = as_utf8(file.path, directory / "text.csv")
     records, delimiter = _sample(path, "\t" if file.suffix == ".tsv" else ",")
     header = records[0]
-    # GDAL, and so CARTO's SQL API, writes a delimiter behind the name of a single column, and none behind its values.
-    alone = len(header) == 2 and not header[1] and {len(record) for record in records[1:]} == {1}
-    if alone:
+    # GDAL, and so CARTO's SQL API, writes a delimiter after the name of a single column but not after its values.
+    single_column = len(header) == 2 and not header[1] and {len(record) for record in records[1:]} == {1}
+    if single_column:
         del header[1]
     if len(header) > plan.columns:
-        raise ImportRefused(2004, f"{len(header)} columns, and {plan.columns} are allowed")
-    headless = not alone and any(header) and all(_NUMBER.fullmatch(field) for field in header if field)
-    names = normalize_columns("" if headless else field for field in header)
+        raise ImportRefused(2004, f"{len(header)} columns, the limit is {plan.columns}")
+    no_header = not single_column and any(header) and all(_NUMBER.fullmatch(field) for field in header if field)
+    names = normalize_columns("" if no_header else field for field in header)
     schema = pa.schema([pa.field(name, pa.string()) for name in names])
     guessed = set(names) if type_guessing else set()
     if guessed and not quoted_fields_guessing:
-        guessed -= {names[at] for at in _quoted(path, delimiter, skip_header=not headless) if at < len(names)}
-    batches = partial(_batches, path, delimiter, schema, skip_line=alone, skip_header=not (alone or headless))
+        guessed -= {names[at] for at in _quoted_columns(path, delimiter, skip_header=not no_header) if at < len(names)}
+    skip_header = not (single_column or no_header)
+    batches = partial(_batches, path, delimiter, schema, skip_line=single_column, skip_header=skip_header)
     return SourceLayer(stem(file.name), schema, batches, guessed=frozenset(guessed))
 
 
 def _sample(path: Path, preferred: str) -> tuple[list[list[str]], str]:
-    """Return the first records, and the delimiter that cuts them most evenly into the most fields."""
+    """Return the first records and the delimiter: the one with the most consistent, then the highest, field count."""
     with path.open(encoding="utf-8", newline="") as file:
         text = file.read(_SAMPLE_CHARACTERS)
     if not text.strip():
@@ -83,19 +84,19 @@ def _sample(path: Path, preferred: str) -> tuple[list[list[str]], str]:
         if not records:
             continue
         width = len(records[0])
-        even = sum(len(record) == width for record in records) / len(records)
-        merit = (even if width > 1 else 0.0, width, delimiter == preferred)
-        if best is None or merit > best[0]:
-            best = (merit, records, delimiter)
+        consistency = sum(len(record) == width for record in records) / len(records)
+        score = (consistency if width > 1 else 0.0, width, delimiter == preferred)
+        if best is None or score > best[0]:
+            best = (score, records, delimiter)
     if best is None:
-        raise ImportRefused(2003, "no line of it ends within the first part of the file")
+        raise ImportRefused(2003, f"no complete line in the first {_SAMPLE_CHARACTERS} characters of the file")
     return best[1], best[2]
 
 
 def _records(text: str, delimiter: str, *, complete: bool) -> list[list[str]]:
-    """Parse the records of a sample that are not blank, but the last if it may have been cut."""
+    """Parse the non-blank records of a sample, without the last one if it may be truncated."""
     records: list[list[str]] = []
-    with suppress(csv.Error):  # a field beyond the limit of the module: no delimiter of this file
+    with suppress(csv.Error):  # a field exceeds the limit of the csv module: not the delimiter of this file
         for record in csv.reader(text.splitlines(keepends=True), delimiter=delimiter):
             if record and (len(record) > 1 or record[0].strip()):
                 records.append(record)
@@ -107,12 +108,12 @@ def _records(text: str, delimiter: str, *, complete: bool) -> list[list[str]]:
 def _batches(
     path: Path, delimiter: str, schema: pa.Schema, *, skip_line: bool, skip_header: bool
 ) -> Iterator[pa.RecordBatch]:
-    """Read the rows, all but those of the first line or record; empty fields are NULL."""
+    """Yield the rows without the skipped line or header; empty fields become NULL."""
     last = ""
     try:
         with pyarrow.csv.open_csv(
             path,
-            # Names of our own make the reader count the fields of the header like those of any other line.
+            # With explicit names, the reader checks the field count of the header like that of other lines.
             read_options=pyarrow.csv.ReadOptions(
                 column_names=schema.names, skip_rows=int(skip_line), block_size=_block_bytes(path), use_threads=False
             ),
@@ -133,57 +134,57 @@ def _batches(
 
 
 def _block_bytes(path: Path) -> int:
-    """Return a size of blocks with room for the longest line: geometry as text can have megabytes."""
+    """Return a block size that fits the longest line: WKT or GeoJSON values can have several megabytes."""
     longest = run = 0
     with path.open("rb") as file:
         while part := file.read(1 << 20):
-            if run > _LONGEST_LINE_BYTES:
-                raise ImportRefused(2003, f"a line has more than {_LONGEST_LINE_BYTES >> 20} MB")
+            if run > _MAX_LINE_BYTES:
+                raise ImportRefused(2003, f"a line is longer than {_MAX_LINE_BYTES >> 20} MB")
             first = part.find(b"\n")
             if first < 0:
                 run += len(part)
-            else:  # lines that begin and end in the same part are short enough
+            else:  # lines within one part always fit a block
                 longest = max(longest, run + first)
                 run = len(part) - part.rfind(b"\n")
     return max(_BLOCK_BYTES, 2 * max(longest, run))
 
 
 def _ends_with_quote(path: Path) -> bool:
-    """Tell whether the last field is closed: the reader takes the end of the file for a quote."""
+    """Return whether the file ends with a quote: Arrow accepts the end of the file as a closing quote."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 64))
         return file.read().rstrip(b"\r\n").endswith(b'"')
 
 
 def _first_line(error: pa.ArrowInvalid) -> str:
-    """Say which line is wrong, without its contents."""
+    """Return the first line of an Arrow error, without the content of the row."""
     text = str(error).partition("\n")[0]
     found = re.match(r"CSV parse error: (Row #\d+: )?(Expected \d+ columns, got \d+)", text)
     return found[0] if found else text[:200]
 
 
-def _quoted(path: Path, delimiter: str, *, skip_header: bool) -> set[int]:
-    """Return the places of the columns in which a field is quoted, and not empty."""
+def _quoted_columns(path: Path, delimiter: str, *, skip_header: bool) -> set[int]:
+    """Return the positions of columns that contain a quoted, non-empty field."""
     found: set[int] = set()
-    place, within = 0, False  # of the field, and whether its quotes are open
+    position, in_quotes = 0, False  # column of the current field; whether its quote is open
     with path.open(encoding="utf-8", newline="") as file:
         for line in file:
             at = 0
             while True:
-                if within:
-                    at = line.find('"', at) + 1  # of two in a row the second opens the field again
+                if in_quotes:
+                    at = line.find('"', at) + 1  # the second of two consecutive quotes reopens the field
                     if not at:
-                        break  # goes on in the next line
-                    within = False
+                        break  # continues on the next line
+                    in_quotes = False
                 if line.startswith('"', at):
-                    within = True
+                    in_quotes = True
                     at += 1
                     if not line.startswith('"', at) and not skip_header:
-                        found.add(place)
+                        found.add(position)
                     continue
                 at = line.find(delimiter, at) + 1
                 if not at:
-                    place, skip_header = 0, False
+                    position, skip_header = 0, False
                     break
-                place += 1
+                position += 1
     return found

@@ -1,7 +1,7 @@
-# ruff: noqa: RUF001 - letters that look like others are what this is about
-"""Which 8-bit encoding makes a text out of bytes: the one whose letters are as frequent as in one of its languages.
+# ruff: noqa: RUF001 - the tables contain letters that look like ASCII letters
+"""Detect 8-bit encodings by the frequencies of non-ASCII letters in their languages.
 
-Statistics of words, as charset-normalizer has them, are of no use for columns of names; those of accented letters are.
+Works for columns of names, where the word statistics of charset-normalizer fail.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import re
 from functools import cache
 
-# Letters beyond ASCII and about how often they come in 100 (or 1000) of them.
+# Non-ASCII letters and their relative frequencies.
 _WESTERN = {
     "mixed": "é30 ü14 ä14 ö14 á14 ó14 í14 ñ8 ç8 è8 à8 ã6 ß4 ú5 ê4 ô3 å5 ø5 æ3 ë2 ï2 î2 û2 â3 õ2 ì1 ò2 ù2 œ1 ð1 þ1 ÿ1",
     "German": "ü30 ä28 ö22 ß20",
@@ -67,32 +67,34 @@ _ENCODINGS = {
     "cp850": _WESTERN,
     "mac-roman": _WESTERN,
 }
-# Logarithms of chances. Of all the encodings, cp1252 is the one that files have as a rule.
+# Log priors: most files are cp1252.
 _USUAL = {"cp1252": math.log(12), **dict.fromkeys(("cp866", "cp850", "mac-roman"), -math.log(12))}
-_FOREIGN_LETTER, _LONE_LETTER, _RARE_SIGN, _COMMON_SIGN, _OUT_OF_PLACE = map(math.log, (5e-4, 0.01, 1e-3, 0.05, 1e-5))
-_ACCENTS_AROUND = math.log(0.05)  # few have an accented letter on either side
+_FOREIGN_LETTER, _LONE_LETTER, _RARE_SYMBOL, _COMMON_SYMBOL, _OUT_OF_PLACE = map(
+    math.log, (5e-4, 0.01, 1e-3, 0.05, 1e-5)
+)
+_BETWEEN_ACCENTS = math.log(0.05)  # accented letters on both sides are rare
 _MARGIN = math.log(8)
-_LEAST_MEAN = math.log(6e-3)
-_SIGNS = frozenset("°€–—’‘“”„«»…§©®²³½·¿¡№´ºª")
+_MIN_MEAN = math.log(6e-3)
+_SYMBOLS = frozenset("°€–—’‘“”„«»…§©®²³½·¿¡№´ºª")
 _SCRIPTS = (("\u0600", "Arabic"), ("\u0590", "Hebrew"), ("\u0400", "Cyrillic"), ("\u0370", "Greek"), ("\0", "Latin"))
-_FOREIGN = re.compile(r"[^\x00-\x7f]")
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")
 _ORDINALS = frozenset("ºª")  # letters to Unicode
 _OPENING, _JOINING, _CLOSING = frozenset("¡¿«“‘„°§€\xa0–—"), frozenset("’·´‘"), frozenset("²³’»”…°\xa0–—®“")
 
 
 def likely_encodings(sample: bytes) -> list[str]:
-    """Find the encodings in which bytes are text.
+    """Return the likely encodings of a text.
 
     Parameters
     ----------
     sample : bytes
-        With some beyond ASCII.
+        Text with non-ASCII bytes.
 
     Returns
     -------
     list of str
-        Empty if the bytes are text in no encoding that is known here, one if that is much more likely than all that
-        make another text, else all that come into question, the most likely first.
+        Most likely first. Empty if no known encoding fits; a single one if it is much more likely than all others
+        that yield a different text.
     """
     found: list[tuple[float, str, str]] = []
     for encoding, languages in _ENCODINGS.items():
@@ -101,51 +103,52 @@ def likely_encodings(sample: bytes) -> list[str]:
         except UnicodeDecodeError:
             continue
         if all(text != other for _, _, other in found):
-            merit = _merit(text, languages)
-            if merit >= _LEAST_MEAN * len(_FOREIGN.findall(text)):
-                found.append((merit + (_USUAL.get(encoding, 0.0)), encoding, text))
+            score = _log_likelihood(text, languages)
+            if score >= _MIN_MEAN * len(_NON_ASCII.findall(text)):
+                found.append((score + (_USUAL.get(encoding, 0.0)), encoding, text))
     found.sort(reverse=True)
-    return [encoding for merit, encoding, _ in found if merit > found[0][0] - _MARGIN]
+    return [encoding for score, encoding, _ in found if score > found[0][0] - _MARGIN]
 
 
-def _merit(text: str, languages: dict[str, str]) -> float:
-    """Return the logarithm of the chance that the characters beyond ASCII are these, in the most likely language."""
+def _log_likelihood(text: str, languages: dict[str, str]) -> float:
+    """Return the log likelihood of the non-ASCII characters in the best matching language."""
     letters: dict[str, int] = {}
     others = 0.0
-    for match in _FOREIGN.finditer(text):
+    for match in _NON_ASCII.finditer(text):
         before, character, after = (
             text[match.start() - 1 : match.start()],
             match[0],
             text[match.end() : match.end() + 1],
         )
         if not character.isalpha() or character in _ORDINALS:
-            others += _sign(before, character, after)
+            others += _symbol_score(before, character, after)
         elif _is_misplaced(before, character, after):
             others += _OUT_OF_PLACE
         elif not before.isalpha() and not after.isalpha():
             others += _LONE_LETTER
         else:
             if _script(character) == "Latin" and _is_accented(before) and _is_accented(after):
-                others += _ACCENTS_AROUND
+                others += _BETWEEN_ACCENTS
             letters[character] = letters.get(character, 0) + 1
     return others + max(
-        sum(count * _chance(language, letter) for letter, count in letters.items()) for language in languages.values()
+        sum(count * _log_probability(language, letter) for letter, count in letters.items())
+        for language in languages.values()
     )
 
 
-def _sign(before: str, sign: str, after: str) -> float:
-    """Judge a sign; few are in words or at their ends."""
+def _symbol_score(before: str, symbol: str, after: str) -> float:
+    """Return the log probability of a symbol; few symbols occur within words or at their ends."""
     if before.isalpha() and after.isalpha():
-        fits = sign in _JOINING
+        fits = symbol in _JOINING
     else:
-        fits = not (before.isalpha() and sign not in _CLOSING) and not (after.isalpha() and sign not in _OPENING)
-    if not fits or (sign < "\xa0" or "─" <= sign <= "▟"):  # controls, and boxes of terminals
+        fits = not (before.isalpha() and symbol not in _CLOSING) and not (after.isalpha() and symbol not in _OPENING)
+    if not fits or (symbol < "\xa0" or "─" <= symbol <= "▟"):  # control and box-drawing characters
         return _OUT_OF_PLACE
-    return _COMMON_SIGN if sign in _SIGNS else _RARE_SIGN
+    return _COMMON_SYMBOL if symbol in _SYMBOLS else _RARE_SYMBOL
 
 
 def _is_misplaced(before: str, letter: str, after: str) -> bool:
-    """Tell whether a capital comes behind a small letter, or letters of two scripts meet."""
+    """Return whether a capital follows a lower case letter, or letters of two scripts are adjacent."""
     if before.isalpha() and before.islower() and letter.isupper():
         return True
     own = _script(letter)
@@ -160,14 +163,14 @@ def _script(letter: str) -> str:
     return next(name for first, name in _SCRIPTS if letter >= first)
 
 
-def _chance(language: str, letter: str) -> float:
-    chances = _chances(language)
-    return chances.get(letter, chances.get(letter.lower(), _FOREIGN_LETTER))
+def _log_probability(language: str, letter: str) -> float:
+    probabilities = _log_probabilities(language)
+    return probabilities.get(letter, probabilities.get(letter.lower(), _FOREIGN_LETTER))
 
 
 @cache
-def _chances(language: str) -> dict[str, float]:
-    """Read a table of letters."""
+def _log_probabilities(language: str) -> dict[str, float]:
+    """Parse a frequency table into log probabilities by letter."""
     weights = {part[0]: int(part[1:]) for part in language.split()}
     total = sum(weights.values())
     return {letter: math.log(weight / total) for letter, weight in weights.items()}

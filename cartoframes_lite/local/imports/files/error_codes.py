@@ -1,4 +1,4 @@
-"""The error codes of the Import API, and the exception that carries one."""
+"""Error codes of the Import API and the exception with such a code."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 UNKNOWN = 99999
-_CARTO_IS_AT_FAULT = frozenset({1, 1000, 6667, 6671, UNKNOWN})
-_OTHERS_ARE_AT_FAULT = frozenset({1009, 1012})
+_SERVER_ERRORS = frozenset({1, 1000, 6667, 6671, UNKNOWN})
+_EXTERNAL_ERRORS = frozenset({1009, 1012})
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a code means.
+    """Description of an error code.
 
     Attributes
     ----------
     title : str
-        As CARTO words it.
+        CARTO's title.
     what_about : str
-        What the user can do.
+        Advice to the user.
     source : {"user", "cartodb", "external"}
-        At whose end the cause lies.
+        Origin of the error.
     """
 
     title: str
@@ -30,14 +30,14 @@ class Code:
 
 
 class ImportRefused(Exception):
-    """Something cannot be imported.
+    """An import failed.
 
     Parameters
     ----------
     code : int
         One of `CODES`.
     detail : str, optional
-        What exactly was wrong, in one line. Names no file of the server.
+        Details in one line, without paths of the server.
     """
 
     def __init__(self, code: int, detail: str = "") -> None:
@@ -46,9 +46,9 @@ class ImportRefused(Exception):
 
 
 def _code(number: int, title: str, what_about: str) -> Code:
-    if number in _CARTO_IS_AT_FAULT:
+    if number in _SERVER_ERRORS:
         return Code(title, what_about, "cartodb")
-    return Code(title, what_about, "external" if number in _OTHERS_ARE_AT_FAULT else "user")
+    return Code(title, what_about, "external" if number in _EXTERNAL_ERRORS else "user")
 
 
 _TEXTS = {

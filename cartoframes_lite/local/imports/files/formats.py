@@ -1,4 +1,4 @@
-"""Formats: which one a file has, by its content first and its extension second."""
+"""Recognize file formats, by content first and by extension second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cartoframes_lite.local.imports.files.archives import SourceFile
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
 
 DELIMITED_SUFFIXES = (".csv", ".tsv", ".txt", ".psv", ".dat", "")
-# Beside the file that names them, these hold parts of its data.
+# Extensions of files that belong to another file, such as the parts of a shapefile.
 COMPANIONS = frozenset(
     [
         ".shx",
@@ -42,52 +42,52 @@ _ENCRYPTED_OLE = "EncryptedPackage".encode("utf-16-le")
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _BRACKETED = re.compile(rb"<[^<>?!\r\n][^<>\r\n]*+> *+(?:[,;|\t]|[\r\n]++(?!\s*+<)|\Z)")
 _ROOT = re.compile(rb"<(?:[\w.-]++:)?+([\w.-]++)")
-_PROLOG = {b"<!--": b"-->", b"<!DO": b">"}  # what may come in front of the root, and where it ends
+_PROLOG = {b"<!--": b"-->", b"<!DO": b">"}  # what may precede the root element, and its end
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format and how GDAL reads it.
+    """File format and its GDAL settings.
 
     Attributes
     ----------
     drivers : tuple of str
-        GDAL's names of them, no others are used. Empty for delimited text, which is not read through GDAL.
-    broken : int
-        Code of a file that cannot be read.
-    empty : int, optional
-        Code of a file without rows. None if it becomes an empty table.
+        Names of the GDAL drivers to use. Empty for delimited text, which is not read with GDAL.
+    error_code : int
+        Code for a file that cannot be read.
+    empty_code : int, optional
+        Code for a file without rows. None if it becomes an empty table.
     options : dict
         Open options of GDAL.
-    ignored : frozenset of str
-        Fields that say how to draw, not what is there.
+    ignored_fields : frozenset of str
+        Styling fields that are not imported.
     """
 
     drivers: tuple[str, ...] = ()
-    broken: int = 2001
-    empty: int | None = None
+    error_code: int = 2001
+    empty_code: int | None = None
     options: dict[str, str] = field(default_factory=dict)
-    ignored: frozenset[str] = frozenset()
+    ignored_fields: frozenset[str] = frozenset()
 
 
-DELIMITED = Format(broken=2003)
-SHAPEFILE = Format(("ESRI Shapefile",), broken=1006)
-XLSX = Format(("XLSX",), broken=1004)
-ODS = Format(("ODS",), broken=1004)
-GEOJSON = Format(("GeoJSON", "ESRIJSON", "TopoJSON"), broken=3007)
-GEOJSON_LINES = Format(("GeoJSONSeq",), broken=3007)
+DELIMITED = Format(error_code=2003)
+SHAPEFILE = Format(("ESRI Shapefile",), error_code=1006)
+XLSX = Format(("XLSX",), error_code=1004)
+ODS = Format(("ODS",), error_code=1004)
+GEOJSON = Format(("GeoJSON", "ESRIJSON", "TopoJSON"), error_code=3007)
+GEOJSON_LINES = Format(("GeoJSONSeq",), error_code=3007)
 GEOPACKAGE = Format(("GPKG",))
 SQLITE = Format(("SQLite",))
 _FLATGEOBUF = Format(("FlatGeobuf",))
 _MAPINFO = Format(("MapInfo File",))
-_OSM = Format(("OSM",), empty=1005)
+_OSM = Format(("OSM",), empty_code=1005)
 _ROOTS = {
     b"kml": Format(
         ("LIBKML",),
-        empty=3202,
-        ignored=frozenset({"tessellate", "extrude", "visibility", "drawOrder", "altitudeMode", "icon"}),
+        empty_code=3202,
+        ignored_fields=frozenset({"tessellate", "extrude", "visibility", "drawOrder", "altitudeMode", "icon"}),
     ),
-    b"gpx": Format(("GPX",), empty=1005),
+    b"gpx": Format(("GPX",), empty_code=1005),
     b"osm": _OSM,
 }
 _LINE_SUFFIXES = (".geojsonl", ".geojsons", ".ndjson")
@@ -95,13 +95,13 @@ _JSON_SUFFIXES = (".json", ".geojson", ".topojson", *_LINE_SUFFIXES)
 
 
 def recognize(file: SourceFile) -> Format:
-    """Tell the format of a file that is no archive.
+    """Return the format of a file that is not an archive.
 
     Raises
     ------
     ImportRefused
-        1002 if it cannot be imported, 1005 if it is empty or blank, 1006 if it only says that it is a shapefile,
-        1018 if it is encrypted.
+        1002 if the format is not supported, 1005 if the file is blank, 1006 if a .shp file is not a shapefile, 1018
+        if it is encrypted.
     """
     with file.path.open("rb") as opened:
         head = opened.read(_HEAD)
@@ -114,10 +114,12 @@ def recognize(file: SourceFile) -> Format:
 
 
 def _by_magic(file: SourceFile, head: bytes) -> Format | None:
-    """Recognize binary formats, and refuse those that only a password or another program opens."""
+    """Recognize binary formats; raise ImportRefused for encrypted and Excel 97 files."""
     if head.startswith(_OLE):
-        raise ImportRefused(*((1018,) if _is_encrypted(file) else (1002, "spreadsheets of Excel 97: save as XLSX")))
-    if head.startswith(b"PK\3\4"):  # archives have been unpacked: what is left is a spreadsheet or too deep
+        raise ImportRefused(
+            *((1018,) if _is_encrypted(file) else (1002, "Excel 97 spreadsheets are not supported: save as XLSX"))
+        )
+    if head.startswith(b"PK\3\4"):  # already extracted: a spreadsheet, or an archive nested too deeply
         return {".xlsx": XLSX, ".xlsm": XLSX, ".ods": ODS}.get(file.suffix)
     if head.startswith(b"SQLite format 3\0"):
         return GEOPACKAGE if head[68:72] in (b"GPKG", b"GP10", b"GP11") else SQLITE
@@ -125,7 +127,7 @@ def _by_magic(file: SourceFile, head: bytes) -> Format | None:
         return _FLATGEOBUF
     if file.suffix == ".shp":
         if not head.startswith(b"\0\0\x27\x0a"):
-            raise ImportRefused(1006, "the .shp does not begin as one")
+            raise ImportRefused(1006, "the .shp file is not a shapefile")
         return SHAPEFILE
     if b"OSMHeader" in head[:64]:
         return _OSM
@@ -140,7 +142,7 @@ def _by_text(file: SourceFile, head: bytes) -> Format | None:
     text = text.lstrip()
     if text.startswith(b"<"):
         name = _root(text)
-        # A header may be written in such brackets, but has a delimiter behind them, or nothing.
+        # A CSV header may look like <name>, followed by a delimiter or the end of the line.
         if name and (name in _ROOTS or file.suffix not in DELIMITED_SUFFIXES or not _BRACKETED.match(text)):
             return _ROOTS.get(name)
     if file.suffix in _LINE_SUFFIXES:
@@ -151,7 +153,7 @@ def _by_text(file: SourceFile, head: bytes) -> Format | None:
 
 
 def _root(text: bytes) -> bytes:
-    """Return the name of the first element of XML in lower case; empty if there is none."""
+    """Return the name of the XML root element in lower case; empty if there is none."""
     at = text.find(b"<")
     while at >= 0:
         if found := _ROOT.match(text, at):
@@ -166,7 +168,7 @@ def _root(text: bytes) -> bytes:
 
 
 def _is_encrypted(file: SourceFile) -> bool:
-    """Tell whether an OLE container holds an encrypted spreadsheet: its directory may be anywhere in it."""
+    """Return whether an OLE container holds an encrypted spreadsheet; its directory may be anywhere in the file."""
     overlap = b""
     with file.path.open("rb") as opened:
         while block := opened.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Files to layers through GDAL, which runs in a process of its own."""
+"""Read files with GDAL in a sandboxed subprocess."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from cartoframes_lite.local.plan import Plan
 
 _HEARTBEAT_S = 0.25
 _READER = Path(__file__).with_name("gdal_reader.py")
-_CONFINED = Path(__file__).with_name("sandbox.py")
+_SANDBOX = Path(__file__).with_name("sandbox.py")
 _GDAL_VARIABLES = ("GDAL", "OGR", "CPL", "VSI", "AWS", "PROJ", "GML", "XLSX", "ODS", "SPATIALITE", "CURL", "SSL")
-_NOWHERE = "http://127.0.0.1:1"
-# Where the kernel does not do it. And schemas may call no functions but those that only compute.
+_UNREACHABLE_PROXY = "http://127.0.0.1:1"
+# No network, also where the sandbox is not supported; SQLite schemas may call only harmless functions.
 _RESTRICTIONS = {
-    "GDAL_HTTP_PROXY": _NOWHERE,
-    "GDAL_HTTPS_PROXY": _NOWHERE,
+    "GDAL_HTTP_PROXY": _UNREACHABLE_PROXY,
+    "GDAL_HTTPS_PROXY": _UNREACHABLE_PROXY,
     "GDAL_HTTP_TIMEOUT": "1",
     "PROJ_NETWORK": "OFF",
     "OGR_SQLITE_PRAGMA": "trusted_schema=OFF",
@@ -58,7 +58,7 @@ def read_layers(
     directory: Path,
     *,
     plan: Plan,
-    still_wanted: Callable[[], object],
+    check_cancelled: Callable[[], object],
     type_guessing: bool = True,
 ) -> list[SourceLayer]:
     """Read all layers of a file.
@@ -67,86 +67,88 @@ def read_layers(
     ----------
     file : SourceFile
     format_ : Format
-        Its format.
+        Format of the file.
     directory : Path
-        Empty, for the rows; must last as long as the layers.
+        Empty directory for the rows; must exist as long as the layers are used.
     plan : Plan
-    still_wanted : callable
-        Called a few times a second; what it raises ends the reading.
+    check_cancelled : callable
+        Called every 0.25 seconds; its exceptions abort the reading.
     type_guessing : bool
-        Whether the cells of spreadsheets have types.
+        Whether to use the cell types of spreadsheets; all columns are text otherwise.
 
     Returns
     -------
     list of SourceLayer
-        Those with rows; an empty one only if there is no other.
+        All layers with rows, or a single empty one.
 
     Raises
     ------
     ImportRefused
-        The format's code if the file is broken or empty, 1019, 2004 or 6668 if there is more in it than the plan
-        allows, 6667 if it takes too long, 3101 and 3008 if a shapefile has no, or no good, projection.
+        The code of the format if the file is damaged or empty; 1019, 2004 or 6668 if it exceeds limits of the plan;
+        6667 after a timeout; 3101 or 3008 if the projection of a shapefile is missing or invalid.
     """
     options = dict(format_.options)
     is_sheet = format_ in (XLSX, ODS)
     if is_sheet and not type_guessing:
         options["FIELD_TYPES"] = "STRING"
     _check(file, format_)
-    asked = {
+    settings = {
         "options": options,
         "headers": is_sheet,
-        "ignored": sorted(format_.ignored),
-        "most_rows": plan.rows,
-        "most_layers": plan.layers,
-        "most_columns": plan.columns,
+        "ignored": sorted(format_.ignored_fields),
+        "max_rows": plan.rows,
+        "max_layers": plan.layers,
+        "max_columns": plan.columns,
         "timeout_s": plan.import_timeout_s,
     }
-    described = _checked(_run(file, format_, directory, asked, still_wanted), file, format_, directory, plan)
-    return [_layer(file, format_, one, directory, alone=len(described) == 1) for one in described]
+    described = _layers_to_load(
+        _run(file, format_, directory, settings, check_cancelled), file, format_, directory, plan
+    )
+    return [_layer(file, format_, one, directory, only_layer=len(described) == 1) for one in described]
 
 
-def _checked(
+def _layers_to_load(
     found: dict[str, Any], file: SourceFile, format_: Format, directory: Path, plan: Plan
 ) -> list[dict[str, Any]]:
-    """Return the layers that are to be loaded, or raise ImportRefused for what was found."""
+    """Return the layers to load from the subprocess's result; raise ImportRefused for errors in it."""
     if "code" in found:
         raise ImportRefused(found["code"], file.name)
     if "error" in found:
-        raise ImportRefused(format_.broken, _without_paths(found["error"], file, directory))
+        raise ImportRefused(format_.error_code, _without_paths(found["error"], file, directory))
     described = [one for one in found["layers"] if one["rows"]] or found["layers"][:1]
-    if not described or (format_.empty is not None and not described[0]["rows"]):
-        raise ImportRefused(format_.empty or format_.broken, f"{file.name} has no rows")
+    if not described or (format_.empty_code is not None and not described[0]["rows"]):
+        raise ImportRefused(format_.empty_code or format_.error_code, f"{file.name} has no rows")
     if len(described) > plan.layers:
-        raise ImportRefused(1019, f"{plan.layers} are allowed")
+        raise ImportRefused(1019, f"the limit is {plan.layers}")
     if any(one["rows"] > plan.rows for one in described):
-        raise ImportRefused(6668, f"{plan.rows} are allowed")
+        raise ImportRefused(6668, f"the limit is {plan.rows}")
     return described
 
 
 def _run(
-    file: SourceFile, format_: Format, directory: Path, asked: dict[str, Any], still_wanted: Callable[[], object]
+    file: SourceFile, format_: Format, directory: Path, settings: dict[str, Any], check_cancelled: Callable[[], object]
 ) -> dict[str, Any]:
-    """Let the other process read; a crash is as good as an error."""
-    command = [sys.executable, "-P", str(_CONFINED), str(_READER), str(file.path), str(directory), json.dumps(asked)]
+    """Run the subprocess and return its result; a crash counts as an error of the file."""
+    command = [sys.executable, "-P", str(_SANDBOX), str(_READER), str(file.path), str(directory), json.dumps(settings)]
     with subprocess.Popen(
         command,
         env=_environment(format_.drivers),
-        stdin=subprocess.DEVNULL,  # GDAL reads from it if told so by a file name
+        stdin=subprocess.DEVNULL,  # some file names make GDAL read from stdin
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            output = _output(process, asked["timeout_s"], still_wanted)
+            output = _output(process, settings["timeout_s"], check_cancelled)
         finally:
-            process.kill()  # does nothing to one that has ended
+            process.kill()  # no effect if it has exited
     if process.returncode != 0:
         return {"error": f"{file.name} cannot be read"}
     result: dict[str, Any] = json.loads(output)
     return result
 
 
-def _output(process: subprocess.Popen[bytes], timeout_s: float, still_wanted: Callable[[], object]) -> bytes:
-    """Wait for what the other process prints."""
+def _output(process: subprocess.Popen[bytes], timeout_s: float, check_cancelled: Callable[[], object]) -> bytes:
+    """Return the output of the subprocess; raise ImportRefused 6667 after the timeout."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -154,11 +156,11 @@ def _output(process: subprocess.Popen[bytes], timeout_s: float, still_wanted: Ca
         except subprocess.TimeoutExpired:
             if time.monotonic() >= deadline:
                 raise ImportRefused(6667) from None
-            still_wanted()
+            check_cancelled()
 
 
 def _environment(drivers: tuple[str, ...]) -> dict[str, str]:
-    """Return the environment in which GDAL has these drivers only, and no network."""
+    """Return environment variables that limit GDAL to the given drivers and disable the network."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -174,23 +176,23 @@ def _all_drivers() -> frozenset[str]:
 
 
 def _check(file: SourceFile, format_: Format) -> None:
-    """Refuse what GDAL should not even open."""
+    """Raise ImportRefused for files that GDAL must not open."""
     if format_ is SHAPEFILE:
         _check_parts(file)
     elif format_ in (GEOPACKAGE, SQLITE):
         check_database(file.path)
-    elif format_ in (GEOJSON, GEOJSON_LINES) and _links_its_crs(file.path):
-        raise ImportRefused(3008, "the file names a server for its coordinate system")
+    elif format_ in (GEOJSON, GEOJSON_LINES) and _has_linked_crs(file.path):
+        raise ImportRefused(3008, "the coordinate system is a link, which is not followed")
 
 
-def _links_its_crs(path: Path) -> bool:
-    """Tell whether a file of GeoJSON wants its coordinate system to be fetched from somewhere."""
+def _has_linked_crs(path: Path) -> bool:
+    """Return whether a GeoJSON file refers to its coordinate system by a link."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return _LINKED_CRS.search(content) is not None
 
 
 def _check_parts(file: SourceFile) -> None:
-    """Refuse a shapefile that lacks a part; GDAL would make up what it can."""
+    """Raise ImportRefused if a part of a shapefile is missing; GDAL would reconstruct some parts."""
     for suffix in (".shx", ".dbf"):
         if not file.path.with_suffix(suffix).exists():
             raise ImportRefused(1006, f"{stem(file.name)}{suffix} is missing")
@@ -198,52 +200,52 @@ def _check_parts(file: SourceFile) -> None:
         raise ImportRefused(3101, f"{stem(file.name)}.prj is missing")
 
 
-def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Path, *, alone: bool) -> SourceLayer:
-    """Make a layer of what the other process has told about it."""
+def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Path, *, only_layer: bool) -> SourceLayer:
+    """Return a layer from its description by the subprocess."""
     if format_ is SHAPEFILE and one["geometry"] is not None and one["crs"] is None:
         raise ImportRefused(3008, f"{stem(file.name)}.prj")
     path = directory / one["file"]
     with pa.ipc.open_stream(path) as reader:
         fields = list(reader.schema)
     places = [at for at, field in enumerate(fields) if field.name == one["column"]]
-    geometry_at = places[-1] if places else None  # the last: GDAL puts it behind the fields
+    geometry_at = places[-1] if places else None  # the last one: GDAL puts the geometry after the fields
     names = normalize_columns(field.name for at, field in enumerate(fields) if at != geometry_at)
     geometry = None
     if geometry_at is not None:
-        column = "wkb of " + path.stem  # no name of a field has spaces
+        column = "wkb of " + path.stem  # unique: normalized field names contain no spaces
         names.insert(geometry_at, column)
         geometry = GeometryColumn(column, one["crs"], _has_z(one["geometry"]))
-    schema = pa.schema([pa.field(name, _plain(field)) for name, field in zip(names, fields, strict=True)])
+    schema = pa.schema([pa.field(name, _storage_type(field)) for name, field in zip(names, fields, strict=True)])
     name = stem(file.name)
-    if not alone and one["name"].casefold() != name.casefold():
+    if not only_layer and one["name"].casefold() != name.casefold():
         name = f"{name}_{one['name']}"
     return SourceLayer(name, schema, partial(_batches, path, schema), geometry)
 
 
 def _has_z(kind: str) -> bool | None:
-    """Read GDAL's name of a geometry type: only one of a certain kind says what all rows have."""
+    """Return whether a GDAL geometry type has Z; None if only the rows tell."""
     if kind.startswith("Unknown") or kind.endswith("M"):
         return None
     return kind.endswith(" Z") or kind.startswith("2.5D")
 
 
-def _is_time(field: pa.Field) -> bool:
-    """Tell whether text is a time as GDAL writes it."""
+def _is_datetime(field: pa.Field) -> bool:
+    """Return whether a field is a GDAL DateTime written as text."""
     return (field.metadata or {}).get(b"GDAL:OGR:type") == b"DateTime"
 
 
-def _plain(field: pa.Field) -> pa.DataType:
-    """Return the type of plain values for one of Arrow's extensions, as of JSON, and for coded values."""
+def _storage_type(field: pa.Field) -> pa.DataType:
+    """Return the storage type of an extension type, and the value type of a dictionary."""
     arrow = field.type
-    if _is_time(field):
+    if _is_datetime(field):
         return TIMESTAMP.arrow
     if pa.types.is_dictionary(arrow):
         return arrow.value_type
     return arrow.storage_type if isinstance(arrow, pa.BaseExtensionType) else arrow
 
 
-def _plain_values(column: pa.Array, field: pa.Field) -> pa.Array:
-    """Return plain values; refuse text that GDAL has passed on in another encoding than it should."""
+def _storage_values(column: pa.Array, field: pa.Field) -> pa.Array:
+    """Return the values in their storage type; raise ImportRefused 2006 for text that is not valid UTF-8."""
     if pa.types.is_dictionary(column.type):
         return column.dictionary_decode()
     values = column.storage if isinstance(column, pa.ExtensionArray) else column
@@ -251,23 +253,23 @@ def _plain_values(column: pa.Array, field: pa.Field) -> pa.Array:
         values.validate(full=True)
     except pa.ArrowInvalid:
         raise ImportRefused(2006) from None
-    if not _is_time(field):
+    if not _is_datetime(field):
         return values
     try:
         return convert(values, TIMESTAMP)
     except pa.ArrowInvalid:
-        raise ImportRefused(2001, f"not all of {field.name} are times") from None
+        raise ImportRefused(2001, f"column {field.name} contains invalid times") from None
 
 
 def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
         for batch in reader:
-            columns = [_plain_values(*pair) for pair in zip(batch.columns, reader.schema, strict=True)]
+            columns = [_storage_values(*pair) for pair in zip(batch.columns, reader.schema, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _without_paths(text: str, file: SourceFile, directory: Path) -> str:
-    """Cut the server's paths, and advice to programmers, out of a message of GDAL."""
+    """Remove paths of the server and advice to developers from a GDAL message."""
     for part, plain in ((str(file.path), file.name), (str(file.path.parent), ""), (str(directory.parent), "")):
         text = text.replace(part, plain)
-    return text.partition("; It might help")[0]  # to call GDAL in another way
+    return text.partition("; It might help")[0]  # advice on calling GDAL differently

@@ -1,10 +1,10 @@
-"""Read a file with GDAL, in a process of its own: run as a script.
+"""Script that reads a file with GDAL in a separate process.
 
-A damaged or hostile file can so end no more than this process, and GDAL has no drivers but those that its
-environment leaves: the ones that follow references to other files or servers are never there.
+A damaged or hostile file can crash only this process. The environment limits the GDAL drivers; drivers that follow
+references to other files or servers are disabled.
 
-Arguments: the file, a directory for the result, and options as JSON. The layers become files in Arrow's
-stream format; what they are is printed as JSON.
+Arguments: the file, an output directory, and settings as JSON. Each layer is written to a file in Arrow's stream
+format; the descriptions of the layers are printed as JSON.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _ERRORS = (
 
 
 class TooManyColumns(Exception):
-    """A layer has more columns than allowed."""
+    """A layer exceeds the maximum number of columns."""
 
 
-def describe(path: str, layer: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """Describe a layer; geometry is None if it has none, else the name of its type."""
-    options: dict[str, str] = asked["options"]
-    if asked["headers"]:
+def describe(path: str, layer: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a layer; `geometry` is the name of its geometry type or None."""
+    options: dict[str, str] = settings["options"]
+    if settings["headers"]:
         options = {**options, "HEADERS": "FORCE" if has_header(path, layer) else "DISABLE"}
     info = pyogrio.read_info(path, layer=layer, **options)
     return {
@@ -50,21 +50,21 @@ def describe(path: str, layer: str, asked: dict[str, Any]) -> dict[str, Any]:
         "fields": [str(name) for name in info["fields"]],
         "crs": info["crs"],
         "geometry": info["geometry_type"],
-        "rows": info["features"],  # -1 if only reading tells
+        "rows": info["features"],  # -1 if unknown before reading
         "options": options,
     }
 
 
 def has_header(path: str, sheet: str) -> bool:
-    """Tell whether the first row of a sheet is a header, which it is unless there are nothing but numbers in it."""
+    """Return whether the first row of a sheet is a header: it is unless all of its cells are numbers."""
     _, table = pyogrio.read_arrow(path, layer=sheet, max_features=1, HEADERS="DISABLE", FIELD_TYPES="STRING")
     cells = [cell for row in table.to_pylist() for cell in row.values() if cell]
     return not cells or not all(_NUMBER.fullmatch(cell) for cell in cells)
 
 
-def copy(path: str, layer: dict[str, Any], target: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Write the rows of a layer to a file, at most one more than allowed."""
-    fields = [name for name in layer["fields"] if name not in asked["ignored"]]
+def copy_layer(path: str, layer: dict[str, Any], target: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Write the rows of a layer to a file; stop once the limit is exceeded."""
+    fields = [name for name in layer["fields"] if name not in settings["ignored"]]
     rows, column = 0, None
     with pyogrio.open_arrow(
         path,
@@ -72,7 +72,7 @@ def copy(path: str, layer: dict[str, Any], target: Path, asked: dict[str, Any]) 
         columns=fields,
         batch_size=_BATCH_ROWS,
         use_pyarrow=True,
-        datetime_as_string=True,  # GDAL's own times lose their zones
+        datetime_as_string=True,  # GDAL's Arrow timestamps lose their time zones
         **layer["options"],
     ) as (meta, reader):
         if layer["geometry"] is not None:
@@ -81,36 +81,36 @@ def copy(path: str, layer: dict[str, Any], target: Path, asked: dict[str, Any]) 
             for batch in reader:
                 rows += batch.num_rows
                 writer.write_batch(batch)
-                if rows > asked["most_rows"]:
+                if rows > settings["max_rows"]:
                     break
     return {**layer, "rows": rows, "column": column, "file": target.name}
 
 
-def copies(path: str, directory: Path, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """Write the layers with rows, at most one more than allowed; one without only if there is no other."""
+def copy_layers(path: str, directory: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write all layers with rows, or a single empty one; stop once the limit of layers is exceeded."""
     copied: list[dict[str, Any]] = []
     empty = None
     for at, (name, _) in enumerate(pyogrio.list_layers(path)):
-        layer = describe(path, str(name), asked)
+        layer = describe(path, str(name), settings)
         if not layer["fields"] and layer["geometry"] is None:
             continue
-        if len(layer["fields"]) > asked["most_columns"]:
+        if len(layer["fields"]) > settings["max_columns"]:
             raise TooManyColumns
         if layer["rows"] != 0:
-            layer = copy(path, layer, directory / f"{at}.arrow", asked)
+            layer = copy_layer(path, layer, directory / f"{at}.arrow", settings)
         if layer["rows"]:
             copied.append(layer)
         elif empty is None:
-            empty = layer if "file" in layer else copy(path, layer, directory / f"{at}.arrow", asked)
-        if len(copied) > asked["most_layers"]:
+            empty = layer if "file" in layer else copy_layer(path, layer, directory / f"{at}.arrow", settings)
+        if len(copied) > settings["max_layers"]:
             break
     return copied or ([] if empty is None else [empty])
 
 
-def read(path: str, directory: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Write the layers; tell what they are, or what went wrong."""
+def read(path: str, directory: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Write the layers; return their descriptions, or an error code or message."""
     try:
-        return {"layers": copies(path, directory, asked)}
+        return {"layers": copy_layers(path, directory, settings)}
     except TooManyColumns:
         return {"code": 2004}
     except CRSError:
@@ -120,11 +120,11 @@ def read(path: str, directory: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read what the arguments say."""
-    # Of single values, mostly; nobody is there to see them.
+    """Run with the command line arguments."""
+    # Mostly about single values; nothing reads stderr of this process.
     warnings.simplefilter("ignore")
-    path, directory, asked = sys.argv[1:]
-    json.dump(read(path, Path(directory), json.loads(asked)), sys.stdout)
+    path, directory, settings = sys.argv[1:]
+    json.dump(read(path, Path(directory), json.loads(settings)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Geometry arrays: text and WKB read, reprojected to EPSG:4326, and written as EWKB.
+"""Parse geometries from text and WKB, reproject them to EPSG:4326 and write EWKB.
 
-Arrays of shapely's geometries, with None for NULL; longitude before latitude.
+Functions take and return arrays of shapely geometries, with None for NULL. Coordinates are (longitude, latitude).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
-from cartoframes_lite.local.imports.files.geometry_depth import MOST_LEVELS, is_deep_text, is_deep_wkb
+from cartoframes_lite.local.imports.files.geometry_depth import MAX_DEPTH, is_deep_text, is_deep_wkb
 
 WGS84 = 4326
 Geometries = npt.NDArray[np.object_]
-_TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels"
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _EWKT = re.compile(r"\s*+SRID=(\d{1,9});", re.IGNORECASE | re.ASCII)
 _HEX = re.compile(r"\s*0[01][0-9A-Fa-f]+\s*")
 _KINDS = (
@@ -38,38 +38,38 @@ _WKT = re.compile(rf"\s*(?:{'|'.join(_KINDS)})\s*+(?:ZM?|M)?\s*+(?:\(|EMPTY)", r
 
 
 def from_wkb(values: pa.Array) -> Geometries:
-    """Read WKB.
+    """Parse WKB. Unclosed rings are closed.
 
     Raises
     ------
     ValueError
-        If one of them cannot be read, or repaired by closing its rings, or is made of curves, or nested too deeply.
+        If a value is invalid, contains curves or is nested too deeply.
     """
     wkb = values.to_numpy(zero_copy_only=False)
-    return _all_read(wkb, _from_wkb(wkb))
+    return _check_all_parsed(wkb, _from_wkb(wkb))
 
 
 def from_text(values: pa.Array) -> Geometries:
-    """Read WKT, EWKT, hexadecimal WKB or EWKB, and geometries of GeoJSON.
+    """Parse WKT, EWKT, hexadecimal WKB or EWKB, and GeoJSON geometries.
 
     Raises
     ------
     ValueError
-        If one of them is none of these, or nested too deeply.
+        If a value is invalid or nested too deeply.
     """
     texts = values.to_numpy(zero_copy_only=False)
     if any(text is not None and is_deep_text(text) for text in texts):
         raise ValueError(_TOO_DEEP)
     result = np.full(len(texts), None, object)
-    for way, read in (("hex", _from_hex), ("json", _from_geojson), ("wkt", _from_wkt)):
-        chosen = np.array([text is not None and _way(text) == way for text in texts], bool)
+    for format_, read in (("hex", _from_hex), ("json", _from_geojson), ("wkt", _from_wkt)):
+        chosen = np.array([text is not None and _text_format(text) == format_ for text in texts], bool)
         if chosen.any():
             result[chosen] = read(texts[chosen])
-    return _all_read(texts, result)
+    return _check_all_parsed(texts, result)
 
 
 def points(longitudes: pa.Array, latitudes: pa.Array) -> Geometries:
-    """Make points, none where a coordinate is NULL."""
+    """Return points; None where a coordinate is NULL or not finite."""
     x, y = (np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False)) for values in (longitudes, latitudes))
     result = np.full(len(x), None, object)
     known = np.isfinite(x) & np.isfinite(y)
@@ -78,19 +78,19 @@ def points(longitudes: pa.Array, latitudes: pa.Array) -> Geometries:
 
 
 def to_wgs84(geometries: Geometries, crs: str | None) -> Geometries:
-    """Reproject to EPSG:4326; Z stays as it is.
+    """Reproject to EPSG:4326; Z is unchanged.
 
     Parameters
     ----------
     geometries : array
-        One that has an SRID of its own is reprojected from that.
+        Geometries; an SRID takes precedence over `crs`.
     crs : str, optional
-        Coordinate system of the others. None means EPSG:4326.
+        CRS of geometries without SRID. None means EPSG:4326.
 
     Raises
     ------
     ImportRefused
-        3008 if a coordinate system is not known, 2014 if it does not reach as far as a geometry.
+        3008 if a CRS is unknown, 2014 if coordinates are outside of its domain.
     """
     result = geometries.copy()
     srids = shapely.get_srid(geometries)
@@ -101,12 +101,12 @@ def to_wgs84(geometries: Geometries, crs: str | None) -> Geometries:
         for has_z in (False, True):
             chosen = (srids == srid) & (shapely.has_z(geometries) == has_z)
             if chosen.any():
-                result[chosen] = _reprojected(geometries[chosen], transform, has_z=has_z)
+                result[chosen] = _reproject(geometries[chosen], transform, has_z=has_z)
     return result
 
 
 def to_ewkb(geometries: Geometries, *, has_z: bool) -> pa.Array:
-    """Write EWKB with SRID 4326, all with or all without Z; M is dropped."""
+    """Return EWKB with SRID 4326, with or without Z for all values; M is dropped."""
     flat = shapely.force_3d(_without_m(geometries)) if has_z else shapely.force_2d(geometries)
     wkb = shapely.to_wkb(
         shapely.set_srid(flat, WGS84), output_dimension=3 if has_z else 2, include_srid=True, flavor="extended"
@@ -114,14 +114,14 @@ def to_ewkb(geometries: Geometries, *, has_z: bool) -> pa.Array:
     return pa.array(wkb, pa.large_binary())
 
 
-def rises(geometries: Geometries) -> bool:
-    """Tell whether a Z says something: KML writes 0 where there is none."""
+def has_nonzero_z(geometries: Geometries) -> bool:
+    """Return whether any Z is not 0: KML writes Z = 0 for geometries without height."""
     with_z = geometries[shapely.has_z(geometries)]
     return bool(len(with_z)) and bool(np.any(shapely.get_coordinates(with_z, include_z=True)[:, 2] != 0))
 
 
-def _way(text: str) -> str | None:
-    """Tell how a geometry is written."""
+def _text_format(text: str) -> str | None:
+    """Return the format of a geometry as text: "json", "hex" or "wkt"; None if unknown."""
     if text.lstrip().startswith("{"):
         return "json"
     if _HEX.fullmatch(text):
@@ -130,7 +130,7 @@ def _way(text: str) -> str | None:
     return "wkt" if _WKT.match(text, srid.end() if srid else 0) else None
 
 
-def _all_read(texts: npt.NDArray[Any], geometries: Geometries) -> Geometries:
+def _check_all_parsed(texts: npt.NDArray[Any], geometries: Geometries) -> Geometries:
     unread = np.flatnonzero(shapely.is_missing(geometries) & np.array([text is not None for text in texts], bool))
     if len(unread):
         raise ValueError(f"row {unread[0] + 1}")
@@ -150,7 +150,9 @@ def _from_wkb(wkb: npt.NDArray[Any]) -> Geometries:
     try:
         read: Geometries = shapely.from_wkb(wkb, on_invalid="fix")
     except NotImplementedError:
-        raise ValueError("curves, surfaces and triangles: write them as lines and polygons") from None
+        raise ValueError(
+            "curves, surfaces and triangles are not supported: convert them to lines and polygons"
+        ) from None
     return read
 
 
@@ -170,7 +172,7 @@ def _from_wkt(texts: npt.NDArray[Any]) -> Geometries:
 
 @cache
 def _transformer(crs: str | None) -> Transformer | None:
-    """Return what reprojects, None if there is nothing to do."""
+    """Return the transformer from a CRS to EPSG:4326; None if it is EPSG:4326."""
     if crs is None:
         return None
     try:
@@ -182,14 +184,14 @@ def _transformer(crs: str | None) -> Transformer | None:
         raise ImportRefused(3008, " ".join(crs.split())[:100]) from None
 
 
-def _reprojected(geometries: Geometries, transformer: Transformer, *, has_z: bool) -> Geometries:
-    def move(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _reproject(geometries: Geometries, transformer: Transformer, *, has_z: bool) -> Geometries:
+    def transform(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         x, y = transformer.transform(coordinates[:, 0], coordinates[:, 1])
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise ImportRefused(2014, "coordinates that their coordinate system does not know")
+            raise ImportRefused(2014, "coordinates are outside of the domain of their coordinate system")
         return np.column_stack((x, y, coordinates[:, 2:]))
 
-    result: Geometries = shapely.transform(geometries, move, include_z=has_z)
+    result: Geometries = shapely.transform(geometries, transform, include_z=has_z)
     return result
 
 

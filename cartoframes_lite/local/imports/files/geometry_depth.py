@@ -1,36 +1,36 @@
-"""How deeply geometries are nested: GEOS reads them by recursion, and thousands of levels would end the process."""
+"""Check the nesting depth of geometries: GEOS parses recursively, and thousands of levels overflow the stack."""
 
 from __future__ import annotations
 
 import re
 from struct import error, unpack_from
 
-MOST_LEVELS = 100  # PostGIS has a limit of 200
+MAX_DEPTH = 100  # PostGIS has a limit of 200
 _BRACKET = re.compile(r"[(){}\[\]]")
-_SHORTEST = 9  # bytes of a collection in WKB, before its members
-# Types of WKB without members, by the number of their lists of coordinates: none, one, several.
+_HEADER_BYTES = 9  # of a collection in WKB: byte order, type, number of members
+# WKB types that are not collections: a single coordinate, one list of coordinates, several lists.
 _POINT, _LINES, _AREAS = 1, (2, 8), (3, 17)
 _HAS_SRID, _HAS_Z, _HAS_M, _TYPE = 0x20000000, 0x80000000, 0x40000000, 0x0FFFFFFF
 _DIMENSIONS = (2, 3, 3, 4)  # of ISO WKB, by the thousands of the type
 
 
 def is_deep_text(text: str) -> bool:
-    """Tell whether the brackets of WKT or GeoJSON are nested too deeply."""
-    if max(map(text.count, "([{")) <= MOST_LEVELS // 2:
+    """Return whether the brackets of WKT or GeoJSON are nested too deeply."""
+    if max(map(text.count, "([{")) <= MAX_DEPTH // 2:
         return False
     depth = 0
     for bracket in _BRACKET.finditer(text):
         depth += 1 if bracket[0] in "([{" else -1
-        if depth > MOST_LEVELS:
+        if depth > MAX_DEPTH:
             return True
     return False
 
 
 def is_deep_wkb(wkb: bytes) -> bool:
-    """Tell whether collections in WKB or EWKB are nested too deeply. What is cut off or damaged is as deep as it is."""
-    if len(wkb) < MOST_LEVELS * _SHORTEST:
+    """Return whether collections in WKB or EWKB are nested too deeply. Damaged WKB is checked up to the damage."""
+    if len(wkb) < MAX_DEPTH * _HEADER_BYTES:
         return False
-    left, at = [1], 0  # how many members are still to come, of each collection that is open
+    left, at = [1], 0  # number of remaining members of each open collection
     try:
         while left:
             if not left[-1]:
@@ -54,8 +54,8 @@ def is_deep_wkb(wkb: bytes) -> bool:
                     at += 4 + size * unpack_from(order, wkb, at)[0]
             else:
                 left.append(count)
-                if len(left) > MOST_LEVELS:
+                if len(left) > MAX_DEPTH:
                     return True
     except (error, IndexError):
-        pass  # whoever reads it will not get farther
+        pass  # GEOS fails at the same position
     return False

@@ -1,7 +1,6 @@
-"""Where the geometry of a layer is: in what the format declares, in a column of text, or in coordinates.
+"""Detect the geometry of a layer: declared by the format, in a text column, or in coordinate columns.
 
-Finders look at all rows first, batch by batch; one that has found something makes the geometries when the rows
-are read again.
+Detectors inspect all rows, batch by batch. A successful detector creates the geometries when the rows are read again.
 """
 
 from __future__ import annotations
@@ -13,9 +12,16 @@ import pyarrow.compute as pc
 import shapely
 
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
-from cartoframes_lite.local.imports.files.geometry import Geometries, from_text, from_wkb, points, rises, to_wgs84
+from cartoframes_lite.local.imports.files.geometry import (
+    Geometries,
+    from_text,
+    from_wkb,
+    has_nonzero_z,
+    points,
+    to_wgs84,
+)
 from cartoframes_lite.local.imports.files.layers import SourceLayer
-from cartoframes_lite.local.imports.files.type_guessing import is_text, trimmed
+from cartoframes_lite.local.imports.files.type_guessing import is_text, trim
 
 _GEOMETRY_NAMES = (
     "the_geom",
@@ -46,42 +52,42 @@ _COORDINATE = r"^-?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?$"
 
 
 class GeometryDetector(Protocol):
-    """Something that may find geometry."""
+    """Detects geometry in the batches of a layer."""
 
     @property
     def found(self) -> bool:
-        """Whether it has, after all rows."""
+        """Whether geometry was found; valid after all rows have been inspected."""
 
     @property
     def has_z(self) -> bool:
-        """Whether there is a Z among them."""
+        """Whether a geometry has Z."""
 
     @property
     def consumed(self) -> str | None:
-        """The column that is replaced by the geometry."""
+        """The column that the geometry replaces; None to keep all columns."""
 
-    def look(self, batch: pa.RecordBatch) -> None:
-        """Look at some rows."""
+    def inspect(self, batch: pa.RecordBatch) -> None:
+        """Inspect a batch."""
 
     def geometries(self, batch: pa.RecordBatch) -> Geometries:
         """Make the geometries of some rows."""
 
 
 class DeclaredGeometry:
-    """The geometry that the format declares."""
+    """Geometry column declared by the format."""
 
     def __init__(self, layer: SourceLayer) -> None:
-        assert layer.geometry is not None  # the caller has looked
+        assert layer.geometry is not None  # checked by the caller
         self._geometry = layer.geometry
         self.consumed: str | None = layer.geometry.column
         self.found, self.has_z = False, bool(layer.geometry.has_z)
 
-    def look(self, batch: pa.RecordBatch) -> None:
-        """Look for values, and whether they have Z if the format does not say."""
+    def inspect(self, batch: pa.RecordBatch) -> None:
+        """Check for values, and for Z if the format does not declare it."""
         values = batch.column(self._geometry.column)
         self.found = self.found or values.null_count < len(values)
         if self._geometry.has_z is None and not self.has_z:
-            self.has_z = rises(self._read(values))
+            self.has_z = has_nonzero_z(self._read(values))
 
     def geometries(self, batch: pa.RecordBatch) -> Geometries:
         """Make the geometries of some rows."""
@@ -96,16 +102,16 @@ class DeclaredGeometry:
 
 
 class TextGeometry:
-    """A column of text that holds nothing but geometries."""
+    """Text column in which every value is a geometry."""
 
     def __init__(self, column: str) -> None:
         self._column = column
         self.consumed: str | None = column
         self.found = self.has_z = self._failed = False
 
-    def look(self, batch: pa.RecordBatch) -> None:
-        """Find out whether all values can be read."""
-        values = trimmed(batch.column(self._column))
+    def inspect(self, batch: pa.RecordBatch) -> None:
+        """Check whether all values can be parsed."""
+        values = trim(batch.column(self._column))
         if self._failed or values.null_count == len(values):
             return
         try:
@@ -117,19 +123,19 @@ class TextGeometry:
 
     def geometries(self, batch: pa.RecordBatch) -> Geometries:
         """Make the geometries of some rows."""
-        return to_wgs84(from_text(trimmed(batch.column(self._column))), None)
+        return to_wgs84(from_text(trim(batch.column(self._column))), None)
 
 
 class CoordinateColumns:
-    """A column of latitudes and one of longitudes, in degrees; both stay."""
+    """Columns of latitudes and longitudes in degrees. Both columns are kept."""
 
     def __init__(self, latitude: str, longitude: str) -> None:
         self._columns = (latitude, longitude)
         self.consumed: str | None = None
         self.found = self.has_z = self._failed = False
 
-    def look(self, batch: pa.RecordBatch) -> None:
-        """Find out whether all values are degrees."""
+    def inspect(self, batch: pa.RecordBatch) -> None:
+        """Check whether all values are valid degrees."""
         pair = [_degrees(batch.column(name), limit) for name, limit in zip(self._columns, _LIMITS, strict=True)]
         latitudes, longitudes = pair
         if self._failed or latitudes is None or longitudes is None:
@@ -146,7 +152,7 @@ class CoordinateColumns:
 
 
 def geometry_detectors(layer: SourceLayer) -> list[GeometryDetector]:
-    """Return who may find the geometry of a layer; the first that does is right."""
+    """Return the detectors for a layer, in order of precedence."""
     result: list[GeometryDetector] = [] if layer.geometry is None else [DeclaredGeometry(layer)]
     texts = [field.name for field in layer.schema if is_text(field.type)]
     result += [TextGeometry(name) for name in _GEOMETRY_NAMES if name in texts]
@@ -158,9 +164,9 @@ def geometry_detectors(layer: SourceLayer) -> list[GeometryDetector]:
 
 
 def _degrees(values: pa.Array, limit: float) -> pa.Array | None:
-    """Read degrees, with a point or a comma; None if some are not."""
+    """Parse degrees, with a decimal point or comma; return None if a value is invalid."""
     if is_text(values.type):
-        values = trimmed(values)
+        values = trim(values)
         if pc.all(pc.match_substring_regex(values, _COORDINATE)).as_py() is False:
             return None
         values = pc.replace_substring(values, ",", ".")

@@ -1,4 +1,4 @@
-"""Layers: what becomes a table each. They can be read as often as needed, a batch of rows at a time."""
+"""Layers of files: each becomes a table. Layers can be read several times, in batches."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class GeometryColumn:
-    """The geometry that a format declares.
+    """Geometry column declared by a format.
 
     Attributes
     ----------
     column : str
-        Holds WKB.
+        Name of the column of WKB.
     crs : str, optional
-        As pyproj understands it. None if the file has none.
+        CRS in a form accepted by pyproj. None if the file has none.
     has_z : bool, optional
-        None if only the rows tell.
+        Whether the geometries have Z. None if the format does not declare it.
     """
 
     column: str
@@ -29,19 +29,19 @@ class GeometryColumn:
 
 @dataclass(frozen=True, slots=True)
 class SourceLayer:
-    """Rows of a file.
+    """Layer of a file.
 
     Attributes
     ----------
     name : str
-        What the table is to be called; not normalized.
+        Name for the table, not normalized.
     schema : pyarrow.Schema
-        Names are normalized and differ.
+        Schema with unique, normalized names.
     batches : callable
-        Begins to read; the iterator gives record batches of the schema.
+        Returns a new iterator of record batches with this schema.
     geometry : GeometryColumn, optional
     guessed : frozenset of str
-        Columns of text whose type is to be found out.
+        Text columns whose types are to be guessed.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A layer becomes a table: its rows are looked at first, and then sent by binary COPY."""
+"""Load a layer into a table: scan all rows to determine types and geometry, then send them by binary COPY."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ from cartoframes_lite.local.imports.files.type_guessing import (
     TypeGuess,
     convert,
     is_text,
-    kind_of,
-    trimmed,
+    kind_from_arrow,
+    trim,
 )
 from cartoframes_lite.local.plan import Plan
 
 _ID, _GEOMETRY, _MERCATOR = "cartodb_id", "the_geom", "the_geom_webmercator"
-_UNREAD_GEOMETRY = "invalid_the_geom"
-_COPIED_ROWS = 16_384
+_INVALID_GEOMETRY = "invalid_the_geom"
+_COPY_BATCH_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """What a look at all rows has shown.
+class LayerScan:
+    """Result of the scan of all rows.
 
     Attributes
     ----------
     rows : int
     kinds : dict
-        By column, in their order, without the one that becomes the geometry.
-    finder : GeometryDetector, optional
-        Makes the geometry. None if there is none.
+        Types by column, in column order, without columns that become the geometry.
+    detector : GeometryDetector, optional
+        Creates the geometries. None if the layer has none.
     """
 
     rows: int
     kinds: dict[str, Kind]
-    finder: GeometryDetector | None
+    detector: GeometryDetector | None
 
 
 def load(connection: Connection, layer: SourceLayer, *, content_guessing: bool, plan: Plan) -> tuple[str, int]:
@@ -61,105 +61,106 @@ def load(connection: Connection, layer: SourceLayer, *, content_guessing: bool, 
     Parameters
     ----------
     connection : psycopg.Connection
-        The owner's, in a transaction.
+        Connection of the owner, in a transaction.
     layer : SourceLayer
     content_guessing : bool
-        Whether names of countries may become geometry.
+        Whether to create geometries from country names.
     plan : Plan
 
     Returns
     -------
     table : str
-        Its name for now.
+        Name of the staging table.
     rows : int
+        Number of rows.
 
     Raises
     ------
     ImportRefused
-        2004 or 6668 if there are too many columns or rows, 2011 for a bad cartodb_id, 2014 for a bad geometry, 3008
-        for an unknown coordinate system, 8001 if the quota is exceeded, 2001 for what PostgreSQL does not take.
+        2004 or 6668 for too many columns or rows, 2011 for an invalid cartodb_id, 2014 for an invalid geometry, 3008
+        for an unknown CRS, 8001 if the quota is exceeded, 2001 for other errors of PostgreSQL.
     """
     if len(layer.schema) > plan.columns:
-        raise ImportRefused(2004, f"{len(layer.schema)} columns, and {plan.columns} are allowed")
-    survey = _survey(layer, content_guessing=content_guessing, plan=plan)
-    if survey.rows >= 2**31:
+        raise ImportRefused(2004, f"{len(layer.schema)} columns, the limit is {plan.columns}")
+    scan = _scan(layer, content_guessing=content_guessing, plan=plan)
+    if scan.rows >= 2**31:
         raise ImportRefused(6668)
-    columns = _column_names(survey)
+    columns = _column_names(scan)
     table = staging_name()
     with postgres_errors(2001, UniqueViolation=2011, InternalError=2014):
-        _create(connection, table, survey, columns)
-        _copy(connection, table, layer, survey, columns)
-        _number(connection, table)
+        _create(connection, table, scan, columns)
+        _copy(connection, table, layer, scan, columns)
+        _add_primary_key(connection, table)
     cartodbfy(connection, table)
     connection.execute(sql.SQL("ANALYZE {}").format(public(table)))
-    return table, survey.rows
+    return table, scan.rows
 
 
-def _survey(layer: SourceLayer, *, content_guessing: bool, plan: Plan) -> Survey:
-    """Look at all rows."""
+def _scan(layer: SourceLayer, *, content_guessing: bool, plan: Plan) -> LayerScan:
+    """Scan all rows for types and geometry."""
     guesses = {name: TypeGuess() for name in layer.schema.names if name in layer.guessed}
-    seekers: list[GeometryDetector] = geometry_detectors(layer)
+    detectors: list[GeometryDetector] = geometry_detectors(layer)
     if content_guessing:
-        seekers += country_detector(layer)
+        detectors += country_detector(layer)
     filled: set[str] = set()
     rows = 0
     for batch in layer.batches():
         rows += batch.num_rows
         if rows > plan.rows:
-            raise ImportRefused(6668, f"more than {plan.rows}")
-        for seeker in seekers:
-            seeker.look(batch)
+            raise ImportRefused(6668, f"more than {plan.rows} rows")
+        for detector in detectors:
+            detector.inspect(batch)
         for name, guess in guesses.items():
-            guess.look(batch.column(name))
+            guess.inspect(batch.column(name))
         filled.update(name for name in batch.schema.names if batch.column(name).null_count < batch.num_rows)
         if _ID in layer.schema.names and batch.column(_ID).null_count:
-            raise ImportRefused(2011, "it has gaps")
-    finder = next((seeker for seeker in seekers if seeker.found), None)
-    gone = {_MERCATOR, finder.consumed if finder else None, layer.geometry.column if layer.geometry else None}
+            raise ImportRefused(2011, "cartodb_id has missing values")
+    found = next((detector for detector in detectors if detector.found), None)
+    dropped = {_MERCATOR, found.consumed if found else None, layer.geometry.column if layer.geometry else None}
     if _GEOMETRY not in filled:
-        gone.add(_GEOMETRY)
+        dropped.add(_GEOMETRY)
     kinds = {
-        field.name: guesses[field.name].kind if field.name in guesses else kind_of(field.type)
+        field.name: guesses[field.name].kind if field.name in guesses else kind_from_arrow(field.type)
         for field in layer.schema
-        if field.name not in gone
+        if field.name not in dropped
     }
     if _ID in kinds:
         kinds[_ID] = _id_kind(layer)
-    return Survey(rows, kinds, finder)
+    return LayerScan(rows, kinds, found)
 
 
 def _id_kind(layer: SourceLayer) -> Kind:
-    """Tell whether the ids fit the ordinary type; raise ImportRefused if they are not integers."""
-    most = 0
+    """Return the type that fits the values of cartodb_id; raise ImportRefused if they are not integers."""
+    max_abs = 0
     for batch in layer.batches():
         if batch.num_rows:
-            ends = pc.min_max(_ids(batch, BIGINT))
-            most = max(most, ends["max"].as_py(), -ends["min"].as_py())
-    return INTEGER if most < 2**31 - 1 else BIGINT
+            bounds = pc.min_max(_ids(batch, BIGINT))
+            max_abs = max(max_abs, bounds["max"].as_py(), -bounds["min"].as_py())
+    return INTEGER if max_abs < 2**31 - 1 else BIGINT
 
 
 def _ids(batch: pa.RecordBatch, kind: Kind) -> pa.Array:
-    """Read the column cartodb_id."""
+    """Return the column cartodb_id as integers."""
     values = batch.column(_ID)
     try:
-        return (trimmed(values) if is_text(values.type) else values).cast(kind.arrow)
+        return (trim(values) if is_text(values.type) else values).cast(kind.arrow)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise ImportRefused(2011, "not all of them are integers") from None
+        raise ImportRefused(2011, "cartodb_id contains values that are not integers") from None
 
 
-def _column_names(survey: Survey) -> dict[str, str]:
-    """Name the columns of the table: those of the layer, but for the ones that are CARTO's."""
+def _column_names(scan: LayerScan) -> dict[str, str]:
+    """Return the column names of the table by those of the layer; a the_geom without geometry is renamed."""
     names: dict[str, str] = {}
-    for name in survey.kinds:
-        wanted = _UNREAD_GEOMETRY if name == _GEOMETRY else name
-        names[name] = wanted if wanted == name else unique(wanted, survey.kinds)
+    for name in scan.kinds:
+        column = _INVALID_GEOMETRY if name == _GEOMETRY else name
+        names[name] = column if column == name else unique(column, scan.kinds)
     return names
 
 
-def _create(connection: Connection, table: str, survey: Survey, columns: dict[str, str]) -> None:
-    """Create the table in its final shape, so that it need not be written again, without indexes as yet."""
-    dimensions = "Z" if survey.finder is not None and survey.finder.has_z else ""
-    id_type = survey.kinds.get(_ID, INTEGER)
+def _create(connection: Connection, table: str, scan: LayerScan, columns: dict[str, str]) -> None:
+    """Create the table with CARTO's columns, so that cartodbfying does not rewrite it; indexes follow after COPY."""
+    dimensions = "Z" if scan.detector is not None and scan.detector.has_z else ""
+    id_type = scan.kinds.get(_ID, INTEGER)
     parts = [
         sql.SQL("cartodb_id {} NOT NULL").format(sql.SQL("bigserial" if id_type is BIGINT else "serial")),
         sql.SQL(f"the_geom geometry(Geometry{dimensions},4326)"),
@@ -167,7 +168,7 @@ def _create(connection: Connection, table: str, survey: Survey, columns: dict[st
     ]
     parts += [
         sql.SQL("{} {}").format(sql.Identifier(columns[name]), sql.SQL(kind.sql))
-        for name, kind in survey.kinds.items()
+        for name, kind in scan.kinds.items()
         if name != _ID
     ]
     connection.execute(sql.SQL("CREATE TABLE {} ({})").format(public(table), sql.SQL(", ").join(parts)))
@@ -179,11 +180,11 @@ def _create(connection: Connection, table: str, survey: Survey, columns: dict[st
     )
 
 
-def _copy(connection: Connection, table: str, layer: SourceLayer, survey: Survey, columns: dict[str, str]) -> None:
-    """Send the rows."""
-    fields = [pa.field(_ID, pa.int64() if survey.kinds.get(_ID) is BIGINT else pa.int32())]
-    fields += [pa.field(columns[name], _sent(kind)) for name, kind in survey.kinds.items() if name != _ID]
-    if survey.finder is not None:
+def _copy(connection: Connection, table: str, layer: SourceLayer, scan: LayerScan, columns: dict[str, str]) -> None:
+    """Send the rows by binary COPY."""
+    fields = [pa.field(_ID, pa.int64() if scan.kinds.get(_ID) is BIGINT else pa.int32())]
+    fields += [pa.field(columns[name], _wire_type(kind)) for name, kind in scan.kinds.items() if name != _ID]
+    if scan.detector is not None:
         fields.append(pa.field(_GEOMETRY, BYTES.arrow))
     schema = pa.schema(fields)
     encoder = ArrowToPostgresBinaryEncoder(schema)
@@ -193,41 +194,41 @@ def _copy(connection: Connection, table: str, layer: SourceLayer, survey: Survey
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(encoder.write_header())
         first = 1
-        for batch in _pieces(layer):
-            arrays = _arrays(batch, survey, first)
+        for batch in _slices(layer):
+            arrays = _table_arrays(batch, scan, first)
             copy.write(encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema)))
             first += batch.num_rows
         copy.write(encoder.finish())
 
 
-def _pieces(layer: SourceLayer) -> Iterator[pa.RecordBatch]:
-    """Cut batches into pieces that are small when they are encoded, too."""
+def _slices(layer: SourceLayer) -> Iterator[pa.RecordBatch]:
+    """Yield slices of the batches, to limit the memory for encoding."""
     for batch in layer.batches():
-        for start in range(0, batch.num_rows, _COPIED_ROWS):
-            yield batch.slice(start, _COPIED_ROWS)
+        for start in range(0, batch.num_rows, _COPY_BATCH_ROWS):
+            yield batch.slice(start, _COPY_BATCH_ROWS)
 
 
-def _arrays(batch: pa.RecordBatch, survey: Survey, first: int) -> list[pa.Array]:
-    """Make the columns of the table from those of the layer."""
-    if _ID in survey.kinds:
-        arrays = [_ids(batch, survey.kinds[_ID])]
+def _table_arrays(batch: pa.RecordBatch, scan: LayerScan, first: int) -> list[pa.Array]:
+    """Convert a batch of the layer to the columns of the table."""
+    if _ID in scan.kinds:
+        arrays = [_ids(batch, scan.kinds[_ID])]
     else:
         arrays = [pa.array(np.arange(first, first + batch.num_rows, dtype=np.int32))]
     arrays += [
-        convert(batch.column(name), kind).cast(_sent(kind)) for name, kind in survey.kinds.items() if name != _ID
+        convert(batch.column(name), kind).cast(_wire_type(kind)) for name, kind in scan.kinds.items() if name != _ID
     ]
-    if survey.finder is not None:
-        arrays.append(to_ewkb(survey.finder.geometries(batch), has_z=survey.finder.has_z))
+    if scan.detector is not None:
+        arrays.append(to_ewkb(scan.detector.geometries(batch), has_z=scan.detector.has_z))
     return arrays
 
 
-def _sent(kind: Kind) -> pa.DataType:
-    """Return the type that is encoded; the encoder knows timestamps by their bare number."""
+def _wire_type(kind: Kind) -> pa.DataType:
+    """Return the Arrow type to encode; timestamps are in UTC and encoded without their time zone."""
     return pa.timestamp("us") if kind is TIMESTAMP else kind.arrow
 
 
-def _number(connection: Connection, table: str) -> None:
-    """Make cartodb_id the key, and let it go on behind the last row."""
+def _add_primary_key(connection: Connection, table: str) -> None:
+    """Make cartodb_id the primary key and advance its sequence past the last row."""
     connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (cartodb_id)").format(public(table)))
     connection.execute(
         sql.SQL(

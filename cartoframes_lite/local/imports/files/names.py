@@ -1,4 +1,4 @@
-"""Names of tables and columns that need no quotes in SQL."""
+"""Normalize names of tables and columns to identifiers that need no quotes in SQL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from unidecode import unidecode
 
-MAX_BYTES = 63  # PostgreSQL cuts off the rest
+MAX_BYTES = 63  # PostgreSQL truncates longer identifiers
 UNTITLED = "untitled_table"
 
 # PostgreSQL's reserved words and the system columns of its tables.
@@ -26,17 +26,17 @@ _RESERVED = frozenset(_RESERVED_WORDS.split())
 
 
 def normalize(name: str) -> str:
-    """Turn a text into the name of a table.
+    """Normalize a table name.
 
     Parameters
     ----------
     name : str
-        Without the extension of a file.
+        Any text, such as a file name without extension.
 
     Returns
     -------
     str
-        Lower case letters of ASCII, digits and underscores, at most 63 of them.
+        At most 63 lower case ASCII letters, digits and underscores.
     """
     text = _plain(name) or UNTITLED
     if text[0].isdigit():
@@ -45,9 +45,9 @@ def normalize(name: str) -> str:
 
 
 def normalize_columns(names: Iterable[str]) -> list[str]:
-    """Turn texts into names of the columns of one table, all different.
+    """Normalize the column names of one table and make them unique.
 
-    Columns without a name are called ``field_1`` and so on, by their place.
+    Columns without a name become ``field_1``, ``field_2`` and so on, by position from 1.
     """
     result: list[str] = []
     for place, name in enumerate(names, 1):
@@ -59,7 +59,7 @@ def normalize_columns(names: Iterable[str]) -> list[str]:
 
 
 def unique(name: str, taken: Collection[str]) -> str:
-    """Add ``_1``, ``_2`` and so on to a name until it is not taken."""
+    """Append ``_1``, ``_2`` and so on to a name until it is unused."""
     found, number = name, 0
     while found in taken:
         number += 1
@@ -69,13 +69,13 @@ def unique(name: str, taken: Collection[str]) -> str:
 
 
 def stem(file_name: str) -> str:
-    """Return the name of a file without directories and extension."""
+    """Return a file name without directories and extension."""
     name = PurePosixPath(file_name.replace("\\", "/")).name
     return name.rpartition(".")[0] or name
 
 
 def _plain(name: str) -> str:
-    """Transliterate; runs of other characters become one underscore, none at the ends but what was there first."""
+    """Transliterate to ASCII and replace runs of other characters by one underscore, which is stripped at the ends."""
     text = re.sub(r"[^a-z0-9_]+|_{2,}", "_", unidecode(name).strip().lower())
     text = re.sub(r"_{2,}", "_", text).rstrip("_")
     return text if name.startswith("_") else text.lstrip("_")

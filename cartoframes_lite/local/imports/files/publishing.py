@@ -1,4 +1,4 @@
-"""Staged tables under their names, or in the place of others."""
+"""Publish staging tables: rename them, or replace the rows of existing tables."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from cartoframes_lite.local.imports.files.tables import (
 )
 from cartoframes_lite.local.plan import Plan
 
-# Any number, the same for all imports: two of them that look for a free name take turns.
+# Key of the advisory lock that serializes the choice of table names among imports (arbitrary number).
 _NAMES_LOCK = 0x0CA27AB1
-# Others create tables as well; whose transaction is still open may keep a name for as long as it likes.
-_PATIENCE = "200ms"
-_MOST_TRIES = 10
+# Sessions other than imports may create a table of the same name in a long transaction.
+_NAME_LOCK_TIMEOUT = "200ms"
+_MAX_ATTEMPTS = 10
 _CONFLICTS = (
     psycopg.errors.UniqueViolation,
     psycopg.errors.DuplicateTable,
     psycopg.errors.DuplicateObject,
     psycopg.errors.LockNotAvailable,
 )
-_INTEGERS = tuple(psycopg.postgres.types[name].oid for name in ("int2", "int4", "int8"))  # by their width
+_INTEGERS = tuple(psycopg.postgres.types[name].oid for name in ("int2", "int4", "int8"))  # in order of width
 _FLOATS = tuple(psycopg.postgres.types[name].oid for name in ("float4", "float8"))
 _NUMERIC = psycopg.postgres.types["numeric"].oid
 _ID = "cartodb_id"
 _RENUMBERED = sql.SQL("row_number() OVER (ORDER BY cartodb_id)")
-# What goes into a column of another type as the same numbers.
+# Types whose values convert to a wider type without loss, by OID of the wider type.
 _NARROWER = {
     **{oid: frozenset(_INTEGERS[:at]) for at, oid in enumerate(_INTEGERS)},
     _FLOATS[1]: frozenset({*_INTEGERS, _FLOATS[0]}),
@@ -57,31 +57,30 @@ class _Column:
 def publish(
     connection: Connection, staged: Sequence[StagedTable], *, collision_strategy: str | None, plan: Plan
 ) -> list[str]:
-    """Give staged tables their names.
+    """Rename staging tables to their final names.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        The one that they were staged with, in the same transaction.
+        The connection that staged the tables, in the same transaction.
     staged : sequence of StagedTable
     collision_strategy : {None, "skip", "overwrite"}
-        What to do if a name is taken: add a number to it, leave the table that has it and drop the staged one, or
-        put the rows of the staged one into it.
+        If a name is taken: append a number (None), drop the staging table ("skip"), or replace the rows of the
+        existing table ("overwrite").
     plan : Plan
         Limits.
 
     Returns
     -------
     list of str
-        Names of the tables that are new or have new rows.
+        Names of the new and overwritten tables.
 
     Raises
     ------
     ImportRefused
-        8001 or 8002 if the account has no room for the bytes or the tables, 2012 or 2013 if a table cannot be
-        overwritten.
+        8001 or 8002 if the storage or table quota is exceeded, 2012 or 2013 if a table cannot be overwritten.
     ValueError
-        If the strategy is none of these.
+        If the strategy is unknown.
     """
     if collision_strategy not in (None, "skip", "overwrite"):
         raise ValueError(f"unknown collision strategy {collision_strategy!r}")
@@ -90,7 +89,7 @@ def publish(
     published = []
     for one in staged:
         if one.name not in taken or collision_strategy is None:
-            published.append(_name(connection, one, taken, tries=_MOST_TRIES if collision_strategy is None else 1))
+            published.append(_name(connection, one, taken, attempts=_MAX_ATTEMPTS if collision_strategy is None else 1))
         elif collision_strategy == "skip":
             connection.execute(sql.SQL("DROP TABLE {}").format(public(one.table)))
         else:
@@ -101,23 +100,23 @@ def publish(
 
 
 def replace(connection: Connection, staged: StagedTable, table: str) -> None:
-    """Put the rows of a staged table in the place of those of another one, and drop it.
+    """Replace the rows of a table by those of a staging table, and drop the staging table.
 
-    The table itself stays, with its grants, indexes, and what hangs on it. Its columns must be in the staged one
-    with the same types, or narrower ones; it gets the columns that are new.
+    The table keeps its grants, indexes and dependent objects. All of its columns must exist in the staging table
+    with the same or a narrower type; additional columns are added to it.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        The one that it was staged with, in the same transaction.
+        The connection that staged the table, in the same transaction.
     staged : StagedTable
     table : str
-        In the schema public.
+        Name of the existing table in the schema public.
 
     Raises
     ------
     ImportRefused
-        2012 if a column is missing or of another type, 2013 if there is no such table or it is not the owner's, 8001
+        2012 if a column is missing or of another type, 2013 if the table does not exist or has another owner, 8001
         if the quota is exceeded.
     """
     kind = scalar(
@@ -128,7 +127,7 @@ def replace(connection: Connection, staged: StagedTable, table: str) -> None:
     if kind != "r":
         raise ImportRefused(2013, f"{table} is not a table")
     with postgres_errors(2012, InsufficientPrivilege=2013, DependentObjectsStillExist=2013):
-        # Writers wait, readers see the old rows or the new.
+        # Blocks writers; readers see either the old or the new rows.
         connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(public(table)))
         old, new = _columns(connection, table), _columns(connection, staged.table)
         _check_columns(old, new)
@@ -156,7 +155,7 @@ def replace(connection: Connection, staged: StagedTable, table: str) -> None:
 
 
 def _taken_names(connection: Connection) -> set[str]:
-    """Return the names that no new table of the schema public can have: types share them."""
+    """Return the names in use in the schema public; a table cannot have the name of a type either."""
     rows = _rows(
         connection,
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
@@ -165,27 +164,27 @@ def _taken_names(connection: Connection) -> set[str]:
     return {row[0] for row in rows}
 
 
-def _name(connection: Connection, staged: StagedTable, taken: set[str], *, tries: int) -> str:
-    """Give a staged table a free name, which is taken then; so are those that others are about to use."""
+def _name(connection: Connection, staged: StagedTable, taken: set[str], *, attempts: int) -> str:
+    """Rename a staging table to a free name; try the next name if another session is creating that table."""
     before = scalar(connection, sql.SQL("SELECT current_setting('lock_timeout')"))
-    for _ in range(tries):
+    for _ in range(attempts):
         name = unique(staged.name, taken)
         taken.add(name)
         with suppress(*_CONFLICTS), connection.transaction():
-            _set_lock_timeout(connection, _PATIENCE)
+            _set_lock_timeout(connection, _NAME_LOCK_TIMEOUT)
             _rename(connection, staged.table, name)
             _set_lock_timeout(connection, before)
             return name
-    raise ImportRefused(2013, f"somebody else is about to create a table {staged.name}")
+    raise ImportRefused(2013, f"another session is creating a table {staged.name}")
 
 
 def _set_lock_timeout(connection: Connection, timeout: str) -> None:
-    """Let statements wait so long for locks, until the transaction ends."""
+    """Set the lock timeout until the end of the transaction."""
     connection.execute("SELECT set_config('lock_timeout', %s, true)", (timeout,))
 
 
 def _rename(connection: Connection, table: str, name: str) -> None:
-    """Rename a table with its sequence and its indexes, whose names begin as its own."""
+    """Rename a table, and its sequence and indexes, which are named after it."""
     parts = _rows(
         connection,
         "SELECT c.relname, c.relkind::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'"
@@ -197,24 +196,24 @@ def _rename(connection: Connection, table: str, name: str) -> None:
     connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(public(table), sql.Identifier(name)))
     for part, kind in parts:
         ending = str(part).removeprefix(table)
-        wanted = unique(name[: 63 - len(ending)] + ending, _taken_names(connection))
+        unique_name = unique(name[: 63 - len(ending)] + ending, _taken_names(connection))
         statement = "ALTER SEQUENCE {} RENAME TO {}" if kind == "S" else "ALTER INDEX {} RENAME TO {}"
-        connection.execute(sql.SQL(statement).format(public(part), sql.Identifier(wanted)))
+        connection.execute(sql.SQL(statement).format(public(part), sql.Identifier(unique_name)))
 
 
 def _check_limits(connection: Connection, plan: Plan, *, new: int) -> None:
-    """Refuse what the account has no room for."""
+    """Raise ImportRefused if the table or storage quota is exceeded."""
     tables = scalar(connection, sql.SQL("SELECT count(*) FROM cartodb.cdb_usertables('all')"))
     if new and tables > plan.tables:
-        raise ImportRefused(8002, f"{plan.tables} are allowed")
+        raise ImportRefused(8002, f"the limit is {plan.tables}")
     used = scalar(connection, sql.SQL("SELECT cartodb.cdb_userdatasize('public')"))
     quota = scalar(connection, sql.SQL("SELECT cartodb.cdb_userquotainbytes()"))
     if new and used > quota:
-        raise ImportRefused(8001, f"{used} bytes, and {quota} are allowed")
+        raise ImportRefused(8001, f"{used} bytes, the quota is {quota}")
 
 
 def _columns(connection: Connection, table: str) -> dict[str, _Column]:
-    """Return the columns of a table that can be written, in their order."""
+    """Return the writable columns of a table, in table order."""
     rows = _rows(
         connection,
         "SELECT attname, atttypid, format_type(atttypid, atttypmod) FROM pg_attribute"
@@ -226,39 +225,39 @@ def _columns(connection: Connection, table: str) -> dict[str, _Column]:
 
 
 def _check_columns(old: dict[str, _Column], new: dict[str, _Column]) -> None:
-    """Refuse a staged table that lacks a column of the old one, or has it of another type."""
+    """Raise ImportRefused if a column of the old table is missing or of an incompatible type in the new one."""
     for name, column in old.items():
         if name not in new:
-            raise ImportRefused(2012, f"there is no column {name}")
+            raise ImportRefused(2012, f"column {name} is missing")
         accepted = frozenset(_INTEGERS) if name == _ID else _NARROWER.get(column.type_oid, frozenset())
         if new[name].type_oid != column.type_oid and new[name].type_oid not in accepted:
-            raise ImportRefused(2012, f"column {name} is {new[name].type_name} and was {column.type_name}")
+            raise ImportRefused(2012, f"column {name} has type {new[name].type_name}, expected {column.type_name}")
 
 
 def _ids_fit(connection: Connection, table: str, column: _Column) -> bool:
-    """Tell whether the ids of a table are within the limits of the type of another column."""
+    """Return whether the ids of a table fit the type of another column."""
     if column.type_oid not in _INTEGERS:
         return True
     limit = 2 ** (16 << _INTEGERS.index(column.type_oid)) // 2
     query = sql.SQL("SELECT coalesce(max(cartodb_id), 0), coalesce(min(cartodb_id), 0) FROM {}").format(public(table))
     ((most, least),) = _rows(connection, query)
-    return bool(-limit <= least and most < limit - 1)  # there must be a next one
+    return bool(-limit <= least and most < limit - 1)  # leaves room for the next id
 
 
 def _continue_ids(connection: Connection, table: str) -> None:
-    """Let cartodb_id go on behind the last row, if it fills itself."""
+    """Advance the sequence of cartodb_id, if it has one, past the last row."""
     sequence = scalar(
         connection, sql.SQL("SELECT pg_get_serial_sequence(%s, 'cartodb_id')"), (regclass(connection, table),)
     )
     if sequence is not None:
         next_id = sql.SQL("SELECT greatest(coalesce(max(cartodb_id), 0), 0) + 1 FROM {}").format(public(table))
-        # Two queries: a name with a percent sign is no place for a parameter.
+        # Two queries: a table name with a percent sign must not be in a query with parameters.
         connection.execute("SELECT setval(%s::regclass, %s, false)", (sequence, scalar(connection, next_id)))
 
 
 def _rows(
     connection: Connection, query: str | sql.Composed, parameters: dict[str, Any] | None = None
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of a query as tuples, whatever rows of the connection look like."""
+    """Return the rows of a query as tuples, regardless of the connection's row factory."""
     with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
         return cursor.execute(query, parameters).fetchall()

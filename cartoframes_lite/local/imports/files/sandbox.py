@@ -1,7 +1,7 @@
-"""Run a script that can open no socket: ``python sandbox.py script argument...``.
+"""Run a script that cannot open sockets: ``python sandbox.py script argument...``.
 
-Formats and libraries beneath GDAL know many ways to name a server; the kernel refuses them all. Where this kernel
-cannot be told so (only Linux can, on these processors), the script's environment has to do.
+File formats and the libraries below GDAL have many ways to refer to a server; a seccomp filter blocks all of them.
+Supported on Linux on x86_64 and aarch64. Elsewhere the network is disabled only by GDAL's environment variables.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import runpy
 import sys
 from typing import ClassVar
 
-# linux/audit.h and the tables of system calls: the name of the processor, and the number of socket(2) on it.
+# linux/audit.h and the system call tables: architecture id and number of socket(2) by machine.
 _PROCESSORS = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 # linux/prctl.h
 _SET_NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER = 38, 22, 2
-# linux/filter.h and linux/seccomp.h: load a word, jump if it is equal, return; what to return.
+# linux/filter.h and linux/seccomp.h: instructions (load word, jump if equal, return) and return values.
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EACCES
 _NUMBER_AT, _PROCESSOR_AT = 0, 4
@@ -36,8 +36,8 @@ class _Program(ctypes.Structure):
     _fields_: ClassVar = [("length", ctypes.c_uint16), ("steps", ctypes.POINTER(_Step))]
 
 
-def refuse_sockets() -> bool:
-    """Take the right to open sockets from this process and all it starts; tell whether that could be done."""
+def block_sockets() -> bool:
+    """Block socket(2) for this process and its children; return whether the filter was installed."""
     if sys.platform != "linux" or platform.machine() not in _PROCESSORS:
         return False
     processor, socket = _PROCESSORS[platform.machine()]
@@ -46,7 +46,7 @@ def refuse_sockets() -> bool:
         _Step(_JUMP_IF_EQUAL, 0, 2, processor),
         _Step(_LOAD, 0, 0, _NUMBER_AT),
         _Step(_JUMP_IF_EQUAL, 0, 1, socket),
-        _Step(_RETURN, 0, 0, _REFUSE),  # as well of calls in the way of another processor
+        _Step(_RETURN, 0, 0, _REFUSE),  # also system calls of another architecture
         _Step(_RETURN, 0, 0, _ALLOW),
     )
     prctl = ctypes.CDLL(None).prctl
@@ -56,6 +56,6 @@ def refuse_sockets() -> bool:
 
 
 if __name__ == "__main__":
-    refuse_sockets()
+    block_sockets()
     del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")

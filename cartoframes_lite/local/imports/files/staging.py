@@ -1,4 +1,4 @@
-"""Files and queries to staged tables."""
+"""Load files and query results into staging tables."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from cartoframes_lite.local.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is to be found out about the values.
+    """Guessing options of an import.
 
     Attributes
     ----------
     type_guessing : bool
-        Types of columns in delimited text and spreadsheets; all are text without.
+        Guess column types of delimited text and spreadsheets. If False, all columns are text.
     quoted_fields_guessing : bool
-        Also of columns with quoted values in delimited text.
+        Guess also the types of columns with quoted values in delimited text.
     content_guessing : bool
-        Geometry of names of countries, where there is no other.
+        Create geometries from country names if the file has no geometry.
     """
 
     type_guessing: bool = True
@@ -52,31 +52,31 @@ class Options:
 def stage_file(
     connection: Connection, path: Path, *, file_name: str, options: Options, plan: Plan, directory: Path
 ) -> list[StagedTable]:
-    """Load the tables that a file holds.
+    """Load all tables of a file.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        The owner's, in a transaction that the caller ends; it must be rolled back after an error.
+        Connection of the owner, in a transaction of the caller, who must roll it back after an error.
     path : Path
         The file.
     file_name : str
-        What its owner calls it; decides about its format as far as the content does not, and about the name.
+        Original name. Determines the table name, and the format if the content is ambiguous.
     options : Options
     plan : Plan
         Limits.
     directory : Path
-        For temporary files; there are none left afterwards.
+        Directory for temporary files, which are removed.
 
     Returns
     -------
     list of StagedTable
-        At least one; their names differ.
+        One or more, with unique names.
 
     Raises
     ------
     ImportRefused
-        If it cannot be imported.
+        If the file cannot be imported.
     """
     with TemporaryDirectory(prefix="import-", dir=directory) as name:
         work = Path(name)
@@ -86,37 +86,37 @@ def stage_file(
         for number, (file, format_) in zip(count(), files, strict=False):
             layers += _layers(connection, file, format_, _subdirectory(work, f"layers_{number}"), options, plan)
             if len(layers) > plan.layers:
-                raise ImportRefused(1019, f"{plan.layers} are allowed")
+                raise ImportRefused(1019, f"the limit is {plan.layers}")
         staged: list[StagedTable] = []
         for layer in layers:
             table, rows = load(connection, layer, content_guessing=options.content_guessing, plan=plan)
-            wanted = unique(normalize(layer.name), [other.name for other in staged])
-            staged.append(StagedTable(table, wanted, rows))
+            table_name = unique(normalize(layer.name), [other.name for other in staged])
+            staged.append(StagedTable(table, table_name, rows))
         return staged
 
 
 def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) -> StagedTable:
-    """Create a table of the rows of a query.
+    """Create a table from the result of a query.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        The owner's, in a transaction that the caller ends; it must be rolled back after an error.
+        Connection of the owner, in a transaction of the caller, who must roll it back after an error.
     query : str
-        One SELECT.
+        A single SELECT statement.
     name : str
-        What the table is to be called.
+        Name for the table, not normalized.
     plan : Plan
         Limits.
 
     Raises
     ------
     ImportRefused
-        8003 if the query fails, 2004 or 6668 if there are too many columns or rows, 2011 for a bad cartodb_id, 8001
-        if the quota is exceeded.
+        8003 if the query fails, 2004 or 6668 for too many columns or rows, 2011 for an invalid cartodb_id, 8001 if
+        the quota is exceeded.
     """
     table = staging_name()
-    # A prepared statement cannot be several: the query cannot end the transaction.
+    # PostgreSQL prepares single statements only, so that the query cannot contain COMMIT.
     statement = sql.SQL("CREATE TABLE {} AS\n{}").format(public(table), sql.SQL(query))
     with postgres_errors(8003):
         connection.execute(statement.as_string(connection).encode(), prepare=True)
@@ -126,17 +126,17 @@ def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) ->
         (public(table).as_string(connection),),
     )
     if columns > plan.columns:
-        raise ImportRefused(2004, f"{columns} columns, and {plan.columns} are allowed")
+        raise ImportRefused(2004, f"{columns} columns, the limit is {plan.columns}")
     rows = scalar(connection, sql.SQL("SELECT count(*) FROM {}").format(public(table)))
     if rows > plan.rows:
-        raise ImportRefused(6668, f"{rows} rows, and {plan.rows} are allowed")
+        raise ImportRefused(6668, f"{rows} rows, the limit is {plan.rows}")
     cartodbfy(connection, table)
     connection.execute(sql.SQL("ANALYZE {}").format(public(table)))
     return StagedTable(table, normalize(name), rows)
 
 
 def _recognized(files: list[SourceFile]) -> list[tuple[SourceFile, Format]]:
-    """Choose the files to read: of an archive those that can be, but texts only if there is nothing else."""
+    """Return the importable files of an archive with their formats; text files only if there are no others."""
     if len(files) == 1:
         return [(files[0], recognize(files[0]))]
     found = []
@@ -144,20 +144,20 @@ def _recognized(files: list[SourceFile]) -> list[tuple[SourceFile, Format]]:
         if not _is_companion(file, files) and not file.name.endswith(".carto.json"):
             try:
                 found.append((file, recognize(file)))
-            except ImportRefused as refused:
-                if refused.code not in (1002, 1005):
+            except ImportRefused as error:
+                if error.code not in (1002, 1005):
                     raise
     plain = [(file, format_) for file, format_ in found if file.suffix not in (".txt", "")]
     if any(format_ is not GEOJSON or file.suffix == ".geojson" for file, format_ in plain):
         plain = [(file, format_) for file, format_ in plain if format_ is not GEOJSON or _is_geojson(file)]
     chosen = plain or found
     if not chosen:
-        raise ImportRefused(1002, "nothing in the archive can be imported")
+        raise ImportRefused(1002, "the archive contains no supported file")
     return chosen
 
 
 def _is_companion(file: SourceFile, files: list[SourceFile]) -> bool:
-    """Tell whether a file is a part of another one."""
+    """Return whether a file is part of another file's dataset."""
     if file.suffix not in COMPANIONS:
         return False
     main = {other.path.with_suffix("") for other in files if other.suffix in (".shp", ".tab", ".mif")}
@@ -165,7 +165,7 @@ def _is_companion(file: SourceFile, files: list[SourceFile]) -> bool:
 
 
 def _is_geojson(file: SourceFile) -> bool:
-    """Tell whether a JSON file beside others is data, and not about data."""
+    """Return whether a JSON file in an archive contains data and not metadata."""
     with file.path.open("rb") as opened:
         head = opened.read(4096)
     return file.suffix == ".geojson" or b'"FeatureCollection"' in head or b'"Topology"' in head
@@ -174,7 +174,7 @@ def _is_geojson(file: SourceFile) -> bool:
 def _layers(
     connection: Connection, file: SourceFile, format_: Format, directory: Path, options: Options, plan: Plan
 ) -> list[SourceLayer]:
-    """Read a file; who ends the session meanwhile ends that, too."""
+    """Read the layers of a file; a terminated database session aborts the reading."""
     if format_ is DELIMITED:
         return [
             read_delimited(
@@ -190,7 +190,7 @@ def _layers(
         format_,
         directory,
         plan=plan,
-        still_wanted=partial(connection.execute, "SELECT 1"),
+        check_cancelled=partial(connection.execute, "SELECT 1"),
         type_guessing=options.type_guessing,
     )
 

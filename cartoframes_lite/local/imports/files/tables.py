@@ -1,4 +1,4 @@
-"""Tables in the schema ``public`` that an import makes, and what PostgreSQL's refusals mean for it."""
+"""Staging tables in the schema ``public``, and the mapping of PostgreSQL errors to import errors."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from psycopg import sql
 
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
 
-# Lost connections, deadlocks, locks that were not given, and statements that somebody has cancelled.
-_NOT_OURS = ("08", "40", "55P03", "57")
+# SQLSTATEs that are not caused by the data: lost connections, deadlocks, lock timeouts, cancelled statements.
+_UNRELATED_ERRORS = ("08", "40", "55P03", "57")
 Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class StagedTable:
-    """A table that is filled, but not under its name yet.
+    """A loaded table that has not been renamed to its final name.
 
     Attributes
     ----------
     table : str
-        Name in the schema public, ``import_<hex>``; exists only inside of the transaction so far.
+        Current name in the schema public, ``import_<hex>``; visible only inside of the transaction.
     name : str
-        The name that it wants, normalized.
+        Requested name, normalized.
     rows : int
+        Number of rows.
     """
 
     table: str
@@ -37,7 +38,7 @@ class StagedTable:
 
 
 def staging_name() -> str:
-    """Draw a name for a staged table."""
+    """Return a random name for a staging table."""
     return f"import_{secrets.token_hex(12)}"
 
 
@@ -47,12 +48,12 @@ def public(table: str) -> sql.Identifier:
 
 
 def regclass(connection: Connection, table: str) -> str:
-    """Return the name as PostgreSQL's regclass reads it."""
+    """Return the quoted name of a table in the schema public, for a cast to regclass."""
     return public(table).as_string(connection)
 
 
 def scalar(connection: Connection, query: sql.SQL | sql.Composed, parameters: tuple[object, ...] | None = None) -> Any:
-    """Return the only value of a query, whatever rows of the connection look like."""
+    """Return the single value of a query, regardless of the connection's row factory."""
     with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
         row = cursor.execute(query, parameters).fetchone()
     return None if row is None else row[0]
@@ -60,19 +61,19 @@ def scalar(connection: Connection, query: sql.SQL | sql.Composed, parameters: tu
 
 @contextmanager
 def postgres_errors(code: int, **codes: int) -> Iterator[None]:
-    """Turn errors of PostgreSQL into codes.
+    """Raise errors of PostgreSQL as ImportRefused.
 
     Parameters
     ----------
     code : int
-        Of an error that is in no way special.
+        Default code.
     **codes : int
-        By names of classes in `psycopg.errors`.
+        Codes by class names of `psycopg.errors`.
     """
     try:
         yield
     except psycopg.Error as error:
-        if error.sqlstate is None or error.sqlstate.startswith(_NOT_OURS):
+        if error.sqlstate is None or error.sqlstate.startswith(_UNRELATED_ERRORS):
             raise
         message = error.diag.message_primary or ""
         if "Quota exceeded" in message:
@@ -84,19 +85,19 @@ def postgres_errors(code: int, **codes: int) -> Iterator[None]:
 
 
 def cartodbfy(connection: Connection, table: str) -> None:
-    """Make a table one of CARTO's: cartodb_id, the_geom, indexes and triggers.
+    """Convert a table to a CARTO table: add cartodb_id, the_geom, indexes and triggers.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        The owner's.
+        Connection of the owner.
     table : str
-        In the schema public.
+        Name in the schema public.
 
     Raises
     ------
     ImportRefused
-        2011 if there is a column cartodb_id that cannot be the key, 8001 if the quota is exceeded.
+        2011 if an existing column cartodb_id cannot be the primary key, 8001 if the quota is exceeded.
     """
     with postgres_errors(2001):
         connection.execute("SELECT cartodb.cdb_cartodbfytable('public', %s::regclass)", (regclass(connection, table),))

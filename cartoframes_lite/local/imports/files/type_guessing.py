@@ -1,4 +1,4 @@
-"""Types of columns: what Arrow knows of them, or what all values of a column of text can be read as."""
+"""Column types: from Arrow types, or guessed from all values of a text column."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_INT4_MOST = 2**31 - 1
+_INT4_MAX = 2**31 - 1
 _MICROSECONDS = pa.timestamp("us", "UTC")
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A type of columns.
+    """Column type.
 
     Attributes
     ----------
     sql : str
-        PostgreSQL's name.
+        PostgreSQL type.
     arrow : pyarrow.DataType
-        What is sent as it.
+        Arrow type to which values are converted for COPY.
     """
 
     sql: str
@@ -39,8 +39,8 @@ TIMESTAMP = Kind("timestamp with time zone", _MICROSECONDS)
 BYTES = Kind("bytea", pa.large_binary())
 
 
-def kind_of(arrow: pa.DataType) -> Kind:
-    """Return the kind of values that come with a type."""
+def kind_from_arrow(arrow: pa.DataType) -> Kind:
+    """Return the column type for an Arrow type; text for unsupported types."""
     types = pa.types
     table: tuple[tuple[Callable[[pa.DataType], bool], Kind], ...] = (
         (types.is_boolean, BOOLEAN),
@@ -55,15 +55,15 @@ def kind_of(arrow: pa.DataType) -> Kind:
 
 
 def convert(values: pa.Array, kind: Kind) -> pa.Array:
-    """Make values those of a kind: text that was found to be of it, or values that came with a type.
+    """Convert text or typed values to a column type.
 
     Raises
     ------
     pyarrow.ArrowInvalid
-        If one of them is not of the kind.
+        If a value is invalid for the type.
     """
     if is_text(values.type):
-        return _READ.get(kind, _as_it_is)(values).cast(kind.arrow)
+        return _PARSERS.get(kind, _identity)(values).cast(kind.arrow)
     if pa.types.is_nested(values.type):
         texts = [
             None if value is None else json.dumps(value, ensure_ascii=False, default=str)
@@ -76,71 +76,71 @@ def convert(values: pa.Array, kind: Kind) -> pa.Array:
 
 
 class TypeGuess:
-    """Finds out what a column of text holds, batch by batch."""
+    """Guess the type of a text column, batch by batch."""
 
     def __init__(self) -> None:
-        self._left = [BOOLEAN, BIGINT, DOUBLE, DATE, TIMESTAMP]
-        self._most = 0
-        self._seen = False
+        self._candidates = [BOOLEAN, BIGINT, DOUBLE, DATE, TIMESTAMP]
+        self._max_abs = 0
+        self._has_values = False
 
-    def look(self, values: pa.Array) -> None:
-        """Drop the kinds that do not fit these values."""
-        values = trimmed(values).drop_null()
+    def inspect(self, values: pa.Array) -> None:
+        """Discard candidate types that do not fit these values."""
+        values = trim(values).drop_null()
         if not len(values):
             return
-        self._seen = True
-        self._left = [kind for kind in self._left if self._fits(kind, values)]
+        self._has_values = True
+        self._candidates = [kind for kind in self._candidates if self._fits(kind, values)]
 
     @property
     def kind(self) -> Kind:
-        """The narrowest kind that fits all values; text if there are none."""
-        if not self._seen or not self._left:
+        """The narrowest type that fits all values; text for an empty column."""
+        if not self._has_values or not self._candidates:
             return TEXT
-        found = self._left[0]
-        return INTEGER if found is BIGINT and self._most <= _INT4_MOST else found
+        found = self._candidates[0]
+        return INTEGER if found is BIGINT and self._max_abs <= _INT4_MAX else found
 
     def _fits(self, kind: Kind, values: pa.Array) -> bool:
         if not pc.all(pc.match_substring_regex(values, _PATTERNS[kind])).as_py():
             return False
         if kind is DOUBLE and pc.any(pc.match_substring_regex(values, r"^-?\d{16,}$")).as_py():
-            return False  # would lose digits
+            return False  # float64 would lose digits
         try:
             read = convert(values, kind)
-        except pa.ArrowInvalid:  # beyond the limits, or a 31st of February
+        except pa.ArrowInvalid:  # out of range, or an invalid date
             return False
         if kind is DOUBLE:
             return bool(pc.all(pc.is_finite(read)).as_py())
         if kind is BIGINT:
-            ends = pc.min_max(read)
-            self._most = max(self._most, ends["max"].as_py(), -ends["min"].as_py())
+            bounds = pc.min_max(read)
+            self._max_abs = max(self._max_abs, bounds["max"].as_py(), -bounds["min"].as_py())
         return True
 
 
-def trimmed(values: pa.Array) -> pa.Array:
-    """Cut white space off; what is only that becomes NULL."""
+def trim(values: pa.Array) -> pa.Array:
+    """Strip white space; blank values become NULL."""
     texts = pc.utf8_trim_whitespace(values)
     return pc.if_else(pc.equal(texts, ""), pa.scalar(None, texts.type), texts)
 
 
 def is_text(arrow: pa.DataType) -> bool:
-    """Tell whether values are text."""
+    """Return whether an Arrow type is text."""
     return bool(pa.types.is_string(arrow) or pa.types.is_large_string(arrow))
 
 
-def _as_it_is(values: pa.Array) -> pa.Array:
+def _identity(values: pa.Array) -> pa.Array:
     return values
 
 
 def _boolean(values: pa.Array) -> pa.Array:
-    return pc.equal(pc.utf8_lower(trimmed(values)), "true")
+    return pc.equal(pc.utf8_lower(trim(values)), "true")
 
 
 def _date(values: pa.Array) -> pa.Array:
-    return pc.replace_substring(trimmed(values), "/", "-")
+    return pc.replace_substring(trim(values), "/", "-")
 
 
 def _timestamp(values: pa.Array) -> pa.Array:
-    """Write dates and times as Arrow reads them: with a zone, and no more than microseconds."""
+    """Rewrite dates and times for Arrow's parser: with a time zone and at most six fractional digits."""
     texts = _date(values)
     for pattern, replacement in (
         (r"^(\d{4}-\d\d-\d\d)$", r"\1T00:00"),
@@ -153,15 +153,15 @@ def _timestamp(values: pa.Array) -> pa.Array:
     return pc.if_else(zoned, texts, pc.binary_join_element_wise(texts, "Z", ""))
 
 
-_READ: dict[Kind, Callable[[pa.Array], pa.Array]] = {
+_PARSERS: dict[Kind, Callable[[pa.Array], pa.Array]] = {
     BOOLEAN: _boolean,
-    INTEGER: trimmed,
-    BIGINT: trimmed,
-    DOUBLE: trimmed,
+    INTEGER: trim,
+    BIGINT: trim,
+    DOUBLE: trim,
     DATE: _date,
     TIMESTAMP: _timestamp,
 }
-# A number with a zero in front, or a plus, is a code or a telephone number. PostgreSQL has no year 0.
+# Numbers with a leading zero or plus are codes or telephone numbers, hence text. PostgreSQL has no year 0.
 _DAY = r"(?:[1-9]\d{3}|0[1-9]\d\d|00[1-9]\d|000[1-9])[-/]\d\d[-/]\d\d"
 _PATTERNS = {
     BOOLEAN: r"^(?i:true|false)$",

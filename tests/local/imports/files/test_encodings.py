@@ -59,7 +59,7 @@ def test_a_word_that_is_most_likely_western(importer: Importer, name: str) -> No
     [("gb18030", "北京市", ("gb18030", "big5"))],
 )
 def test_what_may_be_several_is_refused(importer: Importer, encoding: str, name: str, others: tuple[str, ...]) -> None:
-    with pytest.raises(ImportRefused, match="save it as UTF-8") as refused:
+    with pytest.raises(ImportRefused, match="save the file as UTF-8") as refused:
         importer.run(importer.write("t.csv", f"name\n{name}\n".encode(encoding)))
     assert refused.value.code == 2002
     assert all(other in refused.value.detail for other in others)

@@ -262,4 +262,4 @@ def test_reading_ends_when_nobody_wants_it_any_more(importer: Importer) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        read_layers(file, recognize(file), importer.temporary, plan=Plan(), still_wanted=unwanted)
+        read_layers(file, recognize(file), importer.temporary, plan=Plan(), check_cancelled=unwanted)

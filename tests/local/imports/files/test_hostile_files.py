@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cartoframes_lite.local.imports.files import ImportRefused, sandbox
-from cartoframes_lite.local.imports.files.delimited import _quoted
+from cartoframes_lite.local.imports.files.delimited import _quoted_columns
 from cartoframes_lite.local.imports.files.sqlite_check import check_database
 from tests.local.imports.files.conftest import Importer
 from tests.local.imports.files.test_formats import GEOJSON, POINTS, ROWS, frame, write
@@ -183,8 +183,8 @@ def test_time_grows_with_the_length_of_text_alone(
 def test_only_quoted_fields_count_as_quoted(importer: Importer) -> None:
     text = 'a,b,c,d\n"1",2,"",x"4\n3,"4\n",,5"\n,"",6,"7"",""8"\n'
     path = importer.write("t.csv", text)
-    assert _quoted(path, ",", skip_header=True) == {0, 1, 3}
-    assert _quoted(importer.write("h.csv", '"a\nb",c\n1,"2"\n'), ",", skip_header=True) == {1}
+    assert _quoted_columns(path, ",", skip_header=True) == {0, 1, 3}
+    assert _quoted_columns(importer.write("h.csv", '"a\nb",c\n1,"2"\n'), ",", skip_header=True) == {1}
 
 
 @pytest.mark.parametrize("levels", [150, 50_000])
