@@ -53,7 +53,7 @@ def test_only_names_of_this_host_are_answered(carto: LocalCarto, host: str, stat
     answer = requests.get(f"{carto.base_url}/api/v2/sql", QUERY, headers={"Host": host}, timeout=10)
     assert answer.status_code == status
     if status == 403:
-        assert error_of(answer) == f"this server answers to localhost only, not to '{host}'"
+        assert error_of(answer) == f"host '{host}' is not allowed: this server serves localhost only"
 
 
 def test_a_request_without_a_host_is_an_old_one(carto: LocalCarto) -> None:
