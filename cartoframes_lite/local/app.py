@@ -23,7 +23,7 @@ from cartoframes_lite.local.catalog.visualizations import Catalog
 from cartoframes_lite.local.http.authentication import Authenticator
 from cartoframes_lite.local.http.byte_budget import ByteBudget
 from cartoframes_lite.local.http.rate_limits import RateLimits
-from cartoframes_lite.local.http.request_bodies import HELD
+from cartoframes_lite.local.http.request_bodies import HELD_BYTES_KEY
 from cartoframes_lite.local.http.responses import RequestError, error_response, json_response
 from cartoframes_lite.local.imports.jobs import ImportJobs
 from cartoframes_lite.local.maps.authentication import MapsAuthenticator
@@ -212,7 +212,9 @@ class AccountMiddleware:
         else:
             changed = {"path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}
             with self._budget.holding() as held:
-                await self._app({**scope, **changed, _ORIGINAL_PATH: scope["raw_path"], HELD: held}, receive, send)
+                await self._app(
+                    {**scope, **changed, _ORIGINAL_PATH: scope["raw_path"], HELD_BYTES_KEY: held}, receive, send
+                )
 
     def _rejection(self, scope: Scope, user: str | None, path: str) -> Response | None:
         """Return the response to a request that is rejected, None if it is accepted."""

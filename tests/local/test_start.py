@@ -128,4 +128,4 @@ def test_command_says_why_it_cannot_start() -> None:
     command = [sys.executable, "-m", "cartoframes_lite.local", "--dsn", "host=/nonexistent"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("cannot start: cannot connect to the database of the DSN")
+    assert done.stderr.startswith("cannot start: cannot connect to the database: ")

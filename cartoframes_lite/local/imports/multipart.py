@@ -12,7 +12,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from cartoframes_lite.local.http.request_bodies import Parameters, body_parameters, held_bytes, uploaded
+from cartoframes_lite.local.http.request_bodies import Parameters, body_parameters, held_bytes, upload_blocks
 from cartoframes_lite.local.http.responses import RequestError
 from cartoframes_lite.local.imports.file_names import name_in
 
@@ -78,7 +78,7 @@ async def receive_file(request: Request, directory: Path, limit: int) -> Receive
     with _Writer(received, directory, limit) as writer:
         if content_type != b"multipart/form-data":
             writer.begin(name)
-            async for block in uploaded(request):
+            async for block in upload_blocks(request):
                 writer.write(block)
         else:
             await _read_parts(request, options.get(b"boundary", b""), received, writer)
@@ -198,7 +198,7 @@ async def _read_parts(request: Request, boundary: bytes, received: ReceivedFile,
     try:
         parts = _Parts(received, writer)
         parser = MultipartParser(boundary, {**parts.callbacks(), "on_end": end})
-        async for block in uploaded(request):
+        async for block in upload_blocks(request):
             parser.write(block)
             await held_bytes(request).resize(parts.fields_bytes)
     except MultipartParseError as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cartoframes_lite.local.http.platform import PlatformError
-from cartoframes_lite.local.http.request_bodies import load_json, whole_characters
+from cartoframes_lite.local.http.request_bodies import load_json, replace_surrogates
 from cartoframes_lite.local.http.responses import RequestError
 from cartoframes_lite.local.imports import connectors
 from cartoframes_lite.local.imports.files import ImportRefused, Options
@@ -107,7 +107,7 @@ def _connector(given: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
         if parameters.get(name)
     }
     try:
-        content = whole_characters(load_json(given)) if isinstance(given, str) else given
+        content = replace_surrogates(load_json(given)) if isinstance(given, str) else given
         return {"connector": {**beside, **connectors.parameters(content)}}
     except RequestError:
         return {"refusal": ImportRefused(1502, "the connector is not JSON")}

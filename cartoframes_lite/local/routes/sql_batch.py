@@ -1,4 +1,4 @@
-"""``/sql/job``: queries that are run one after the other, however long they take."""
+"""``/sql/job``: create, read and cancel batch jobs."""
 
 from __future__ import annotations
 

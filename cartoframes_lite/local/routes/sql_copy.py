@@ -1,4 +1,4 @@
-"""``/sql/copyfrom`` and ``/sql/copyto``: rows streamed into tables and out of them."""
+"""``/sql/copyfrom`` and ``/sql/copyto``: COPY streamed into and out of tables."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def routes(authenticator: Authenticator, sessions: Sessions, state: State) -> li
 
 
 def _encoded_filename(value: Any) -> str:
-    """Encode the parameter ``filename`` as JavaScript's encodeURIComponent does; raise RequestError if it cannot."""
+    """Encode the parameter ``filename`` like JavaScript's encodeURIComponent; raise RequestError if that fails."""
     try:
         return quote(_javascript_text(value or _DEFAULT_FILENAME), safe="!'()*~")
-    except UnicodeEncodeError:  # half a character
+    except UnicodeEncodeError:  # a lone surrogate
         raise RequestError("URI malformed") from None
 
 
 def _javascript_text(value: Any) -> str:
-    """Convert a value of a request to text as JavaScript does."""
+    """Convert a JSON value to a string like JavaScript."""
     if isinstance(value, list):
         return ",".join("" if item is None else _javascript_text(item) for item in value)
     if isinstance(value, dict):

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from cartoframes_lite.local.http.authentication import AuthenticatedRequest
-from cartoframes_lite.local.http.request_bodies import uploaded
+from cartoframes_lite.local.http.request_bodies import upload_blocks
 from cartoframes_lite.local.http.responses import RequestError, error_status, json_response
 from cartoframes_lite.local.postgres.session import Session, SQLError, UnexpectedCopyError
 from cartoframes_lite.local.sql.sessions import COPY_TIMEOUT_S, Sessions
@@ -62,7 +62,7 @@ async def stream_copy_from(
     async with sessions.open(caller.key.role, timeout_s=COPY_TIMEOUT_S) as session:
         left = await _quota_left(session)
         await session.start_copy_in(query)
-        body = uploaded(request)
+        body = upload_blocks(request)
         first = asyncio.ensure_future(anext(body, b""))
         try:
             await _hold_if_abandoned(first, abandoned_s)

@@ -45,7 +45,7 @@ class RowFile:
     path : Path
     columns : sequence of (str, str)
         Name, and name of the type in PostgreSQL. That of geometry has WKB in hexadecimal digits.
-    most_bytes : int
+    max_bytes : int
         Largest size of all texts together.
 
     Attributes
@@ -53,13 +53,13 @@ class RowFile:
     rows, size_bytes : int
     """
 
-    def __init__(self, path: Path, columns: Sequence[tuple[str, str]], most_bytes: int) -> None:
+    def __init__(self, path: Path, columns: Sequence[tuple[str, str]], max_bytes: int) -> None:
         self.rows = self.size_bytes = 0
         self._names = [name for name, _ in columns]
         self._types = ["binary" if name == GEOMETRY else _TEXT for name in self._names]
         # A column in which there is something that its type does not have, as infinity, stays text.
         self._wanted = {at: _TYPES[kind] for at, (_, kind) in enumerate(columns) if kind in _TYPES}
-        self._most_bytes, self._flushed_bytes = most_bytes, 0
+        self._max_bytes, self._flushed_bytes = max_bytes, 0
         self._texts: list[list[str | None]] = [[] for _ in columns]
         self._kinds: set[str] = set()
         self._file = pa.OSFile(str(path), "wb")
@@ -91,8 +91,8 @@ class RowFile:
             texts.append(None if value is None else value.decode())
             self.size_bytes += len(value or b"")
         self.rows += 1
-        if self.size_bytes > self._most_bytes:
-            raise RequestError(f"the export is larger than {self._most_bytes} bytes: use COPY")
+        if self.size_bytes > self._max_bytes:
+            raise RequestError(f"the export is larger than {self._max_bytes} bytes: use COPY")
         if len(self._texts[0]) >= _BATCH_ROWS or self.size_bytes - self._flushed_bytes >= _BATCH_BYTES:
             await self.flush()
 

@@ -52,17 +52,17 @@ class _Spool:
     Parameters
     ----------
     file : SpooledTemporaryFile
-    most_bytes : int
+    max_bytes : int
     """
 
-    def __init__(self, file: SpooledTemporaryFile[bytes], most_bytes: int) -> None:
-        self._file, self._most_bytes, self._size = file, most_bytes, 0
+    def __init__(self, file: SpooledTemporaryFile[bytes], max_bytes: int) -> None:
+        self._file, self._max_bytes, self._size = file, max_bytes, 0
 
     def write(self, data: bytes) -> None:
         """Add to the end; raise RequestError if it gets too large."""
         self._size += len(data)
-        if self._size > self._most_bytes:
-            raise RequestError(f"the export is larger than {self._most_bytes} bytes: use COPY")
+        if self._size > self._max_bytes:
+            raise RequestError(f"the export is larger than {self._max_bytes} bytes: use COPY")
         self._file.write(data)
 
     def blocks(self) -> Iterator[bytes]:
@@ -73,10 +73,10 @@ class _Spool:
 
 
 @contextmanager
-def _spool(most_bytes: int) -> Iterator[_Spool]:
+def _spool(max_bytes: int) -> Iterator[_Spool]:
     """Make a spool: in memory at first, and on the disk as it grows."""
     with SpooledTemporaryFile(_SPOOL_BYTES) as file:
-        yield _Spool(file, most_bytes)
+        yield _Spool(file, max_bytes)
 
 
 async def geojson(sessions: Sessions, role: str, export: ExportOptions) -> Blocks:
@@ -92,7 +92,7 @@ async def geojson(sessions: Sessions, role: str, export: ExportOptions) -> Block
                     if rows is None:
                         rows = Rows(result, export.skip | {"the_geom", "the_geom_webmercator"}, finite=True)
                     geometry = (result.get_value(0, result.nfields - 1) or b"null").decode()
-                    properties = await rows.written(result)
+                    properties = await rows.write_row(result)
                     text += f'{separator}{{"type":"Feature","geometry":{geometry},"properties":{properties}}}'
                     separator = ","
                 elif result.status == ExecStatus.FATAL_ERROR:
@@ -118,7 +118,7 @@ async def csv(sessions: Sessions, role: str, export: ExportOptions) -> Blocks:
         names = [column.name for column in await columns(session, export)]
         listed = ", ".join(f"{quoted(name)}::text" for name in names)
         query = f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"
-        with _spool(sessions.most_export_bytes) as file:
+        with _spool(sessions.max_export_bytes) as file:
             file.write(_csv_line(names))
             async for result in _rows(session, query):
                 file.write(_csv_line(_texts(result)))
@@ -192,7 +192,7 @@ class _Frame:
 
 async def topojson(sessions: Sessions, role: str, export: ExportOptions) -> Blocks:
     """Write a TopoJSON topology whose arcs are not shared: one object for each row."""
-    limit = sessions.most_export_bytes
+    limit = sessions.max_export_bytes
     with _spool(limit) as objects, _spool(limit) as arcs:
         async with sessions.open(role) as session:
             query = f'SELECT *, ST_AsGeoJSON("the_geom", {export.decimals}) AS the_geom FROM ({export.sql}\n) AS foo'
@@ -202,7 +202,7 @@ async def topojson(sessions: Sessions, role: str, export: ExportOptions) -> Bloc
                 if rows is None:
                     rows = Rows(result, export.skip | {"the_geom", "the_geom_webmercator"}, finite=True)
                 geometry = result.get_value(0, result.nfields - 1) or b"null"
-                write = partial(_topology_parts, geometry, await rows.written(result), number, count)
+                write = partial(_topology_parts, geometry, await rows.write_row(result), number, count)
                 entry, lines = write() if len(geometry) < _BLOCK else await run_in_threadpool(write)
                 objects.write(entry)
                 arcs.write(b"".join(lines))

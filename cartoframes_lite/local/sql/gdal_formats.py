@@ -161,7 +161,7 @@ async def _written(sessions: Sessions, role: str, export: ExportOptions, driver:
         try:
             async with sessions.open(role, timeout_s=sessions.export_timeout_s) as session:
                 found = await columns(session, export)
-                with RowFile(source, [(one.name, one.type_name) for one in found], sessions.most_export_bytes) as rows:
+                with RowFile(source, [(one.name, one.type_name) for one in found], sessions.max_export_bytes) as rows:
                     await _fetch(session, export, found, rows)
             output = Output(
                 str(source),
@@ -176,7 +176,7 @@ async def _written(sessions: Sessions, role: str, export: ExportOptions, driver:
             if rows.rows <= _FEW_ROWS and rows.size_bytes <= _FEW_BYTES:
                 await asyncio.to_thread(_write, output)
             else:
-                async with sessions.exporting:
+                async with sessions.export_processes:
                     await _write_beside(output, sessions.export_timeout_s)
         except GDAL_ERRORS as error:
             # The text of GDAL may tell where the file was to be.

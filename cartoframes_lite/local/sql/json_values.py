@@ -128,7 +128,7 @@ class Rows:
         parts.append("}")
         return "".join(parts)
 
-    async def written(self, result: PGresult) -> str:
+    async def write_row(self, result: PGresult) -> str:
         """Return the row of a result as a JSON object; a large one is written beside the event loop.
 
         Rows that are there already are written without waiting; others get their turn between them.

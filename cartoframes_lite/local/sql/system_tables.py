@@ -25,7 +25,7 @@ _LARGE_CHARACTERS = 1 << 16  # a longer text is split beside the event loop
 _MAX_OPEN_DOLLARS = 1000  # each is looked for to the end of the text
 
 
-async def refuse_system_tables(session: Session, query: str) -> None:
+async def reject_system_tables(session: Session, query: str) -> None:
     """Check the statements of a query.
 
     Parameters
