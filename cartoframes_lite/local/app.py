@@ -95,7 +95,7 @@ def create_app(state: State) -> Starlette:
     layergroups, templates, tiles = Layergroups(state, reading), Templates(state), Tiles(reading)
     maps_authenticator = MapsAuthenticator(state, limits, layergroups, templates)
     state.on_reset += [layergroups.forget, tiles.forget]
-    state.on_reset += [limits.forget, jobs.forget, imports.forget, syncs.forget, exports.forget]
+    state.on_reset += [limits.reset, jobs.reset, imports.forget, syncs.forget, exports.forget]
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

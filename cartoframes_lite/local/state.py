@@ -274,7 +274,7 @@ class State:
         with self.admin() as connection:
             with connection.transaction():
                 created = roles.created_roles(connection, self.owner_role)
-                connection.execute("SELECT cartodb_local.forget()")
+                connection.execute("SELECT cartodb_local.delete_state()")
                 rights = roles.empty(connection, self.owner_role, created, expected=self._rights)
             self._rights = rights  # only after the commit
             self._load()

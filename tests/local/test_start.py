@@ -79,7 +79,7 @@ def test_failed_start_leaves_no_postgresql(carto: LocalCarto, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dsn": "x", "data_dir": "y"}, "dsn or data_dir"),
+        ({"dsn": "x", "data_dir": "y"}, "dsn and data_dir are mutually exclusive"),
         ({"user": "a/b"}, "user is part of URLs"),
         ({"user": ""}, "user is part of URLs"),
         ({"api_key": ""}, "api_key"),

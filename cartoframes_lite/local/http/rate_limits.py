@@ -79,6 +79,6 @@ class RateLimits:
             headers["Retry-After"] = str(math.floor(full_at - interval * burst - now) + 1)
         return RateLimitDecision(allowed, headers)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Refill all buckets."""
         self._full_at.clear()

@@ -149,7 +149,7 @@ $$;
 
 -- Tables that statements read or write, as schema.name, sorted. The statements are not run.
 CREATE OR REPLACE FUNCTION cartodb.cdb_querytablestext(query text) RETURNS text[]
-LANGUAGE plpgsql VOLATILE STRICT AS $$ -- EXPLAIN is refused in a STABLE function
+LANGUAGE plpgsql VOLATILE STRICT AS $$ -- EXPLAIN is not allowed in a STABLE function
 DECLARE
     statement text;
     plan jsonb;

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS cartodb_local.api_keys (
 REVOKE ALL ON ALL TABLES IN SCHEMA cartodb_local FROM PUBLIC;
 
 -- Delete all rows in this schema except the account, the master key and the default key.
-CREATE OR REPLACE FUNCTION cartodb_local.forget() RETURNS void
+CREATE OR REPLACE FUNCTION cartodb_local.delete_state() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     used regclass;
@@ -40,7 +40,7 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION cartodb_local.forget() FROM PUBLIC;
+REVOKE ALL ON FUNCTION cartodb_local.delete_state() FROM PUBLIC;
 
 -- Drop all user objects in the database, whoever owns them, and large objects. Objects of extensions and the schemas of
 -- this server are kept.

@@ -29,4 +29,4 @@ def platform_errors() -> Iterator[None]:
     except psycopg.OperationalError:
         raise
     except psycopg.Error as error:
-        raise PlatformError(400, [error.diag.message_primary or "PostgreSQL refuses"]) from error
+        raise PlatformError(400, [error.diag.message_primary or "PostgreSQL error"]) from error

@@ -34,8 +34,8 @@ def routes(authenticator: Authenticator, sessions: Sessions) -> list[Route]:
         callback = request.query_params.get("callback", "")
         try:
             caller = authenticator.authenticate(request, "query", body=await body_parameters(request))
-        except NotAuthenticatedError as refused:
-            return error_response(refused.reason, headers=refused.headers, callback=callback)
+        except NotAuthenticatedError as rejected:
+            return error_response(rejected.reason, headers=rejected.headers, callback=callback)
         except RequestError as error:
             return error_response(error, callback=callback)
         if suffix := request.path_params.get("format"):

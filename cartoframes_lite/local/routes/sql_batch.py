@@ -23,8 +23,8 @@ def routes(authenticator: Authenticator, jobs: Jobs) -> list[Route]:
             body = await body_parameters(request)
             check_size(body)
             caller = authenticator.authenticate(request, "job_create", body=body, master=True)
-        except NotAuthenticatedError as refused:
-            return error_response(refused.reason, headers=refused.headers)
+        except NotAuthenticatedError as rejected:
+            return error_response(rejected.reason, headers=rejected.headers)
         except RequestError as error:
             return error_response(error)
         try:
@@ -37,8 +37,8 @@ def routes(authenticator: Authenticator, jobs: Jobs) -> list[Route]:
         kind = "job_delete" if request.method == "DELETE" else "job_get"
         try:
             caller = authenticator.authenticate(request, kind, master=True)
-        except NotAuthenticatedError as refused:
-            return error_response(refused.reason, headers=refused.headers)
+        except NotAuthenticatedError as rejected:
+            return error_response(rejected.reason, headers=rejected.headers)
         try:
             job = jobs.find(request.path_params["job_id"])
             if request.method == "DELETE":

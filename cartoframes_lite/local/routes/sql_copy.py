@@ -28,8 +28,8 @@ def routes(authenticator: Authenticator, sessions: Sessions, state: State) -> li
     async def copy_from(request: Request) -> Response:
         try:
             caller = authenticator.authenticate(request, "copyfrom")
-        except NotAuthenticatedError as refused:
-            return error_response(refused.reason, headers=refused.headers)
+        except NotAuthenticatedError as rejected:
+            return error_response(rejected.reason, headers=rejected.headers)
         try:
             return await stream_copy_from(request, caller, sessions, state.abandoned_upload_s)
         except (SQLError, RequestError, psycopg.OperationalError) as error:
@@ -40,8 +40,8 @@ def routes(authenticator: Authenticator, sessions: Sessions, state: State) -> li
     async def copy_to(request: Request) -> Response:
         try:
             caller = authenticator.authenticate(request, "copyto", body=await body_parameters(request))
-        except NotAuthenticatedError as refused:
-            return error_response(refused.reason, headers=refused.headers)
+        except NotAuthenticatedError as rejected:
+            return error_response(rejected.reason, headers=rejected.headers)
         except RequestError as error:
             return error_response(error)
         try:

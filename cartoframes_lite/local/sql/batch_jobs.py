@@ -228,7 +228,7 @@ class Jobs:
         if job is self._current and self._session is not None:
             self._session.cancel()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop all jobs and cancel the running one. Thread-safe, but must not be called in the event loop's thread."""
         loop, done = self._loop, Future[None]()
         if loop is None:

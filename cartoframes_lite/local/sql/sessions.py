@@ -64,7 +64,7 @@ class Sessions:
         self.max_export_bytes = state.plan.file_bytes
         self.export_timeout_s = min(_EXPORT_TIMEOUT_S, state.statement_timeout_s or _EXPORT_TIMEOUT_S)
         self._termination_tasks: set[asyncio.Task[None]] = set()
-        state.on_reset.append(self.forget)
+        state.on_reset.append(self.close_idle)
 
     @asynccontextmanager
     async def open(self, role: str, *, timeout_s: float | None = None, limited: bool = True) -> AsyncIterator[Session]:
@@ -169,7 +169,7 @@ class Sessions:
             self._types = {int(oid or 0): (name or b"").decode() for oid, name in rows}
         return self._types
 
-    def forget(self) -> None:
+    def close_idle(self) -> None:
         """Close all idle sessions. Thread-safe."""
         self._types = None
         for idle in list(self._idle.values()):
@@ -181,7 +181,7 @@ class Sessions:
 
     def close(self) -> None:
         """Close all sessions; running statements are canceled."""
-        self.forget()
+        self.close_idle()
         for session in list(self._in_use):
             session.close()
 
