@@ -134,7 +134,8 @@ def start(
     rate_limit : tuple of (float, int), optional
         Requests per second and burst allowed for each kind of endpoint. None means unlimited.
     statement_timeout_s : float, optional
-        Timeout of a statement in the SQL API, in seconds; COPY and batch jobs are exempt. None means unlimited.
+        Timeout of all statements of an SQL API request together, in seconds; COPY and batch jobs are exempt. None means
+        unlimited.
     abandoned_upload_s : float
         How long the COPY of an upload keeps its lock on the table if the client disconnected before the COPY
         started, in seconds. CARTO keeps it for five hours.

@@ -52,7 +52,7 @@ class ByteBudget:
             self.wake()
 
     def has_room(self, held: HeldBytes, size_bytes: int) -> bool:
-        """Return whether a body may grow to a size: it fits the budget, or no other body is counted."""
+        """Return whether a body can grow to a size: it fits the budget, or no other body is counted."""
         others = self.used_bytes - held.counted_bytes
         return size_bytes <= FREE_BYTES or not others or others + size_bytes - FREE_BYTES <= self._size
 

@@ -70,7 +70,7 @@ async def upload_blocks(request: Request) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise RequestError(f"the upload has sent nothing for {idle_s:g} s", status=408) from None
+            raise RequestError(f"the client sent no data for {idle_s:g} s", status=408) from None
         yield part
 
 

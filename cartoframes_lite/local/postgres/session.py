@@ -503,7 +503,7 @@ def encoded(query: str) -> bytes:
     if "\0" in query:
         raise SQLError("invalid message format", sqlstate=_PROTOCOL_VIOLATION)
     if any("/*" in run[0] for run in _OPERATORS.finditer(query)):
-        raise SQLError("the query has comments without blanks between them that are too long", sqlstate=_TOO_COMPLEX)
+        raise SQLError("the query has too many comments without whitespace between them", sqlstate=_TOO_COMPLEX)
     try:
         return query.encode()
     except UnicodeEncodeError:  # lone surrogates are replaced, as by Node.js

@@ -69,7 +69,10 @@ class Step:
         return {"query": self.query, **self.members, **_without_none(current)}
 
     def fallback_query(self, job_id: str) -> str | None:
-        """Return ``onsuccess`` or ``onerror``, with its placeholders replaced, once the query has ended."""
+        """Return ``onsuccess`` or ``onerror``, with placeholders replaced, once the query has ended.
+
+        Without one, the fallback is marked as skipped.
+        """
         query = self.onsuccess if self.status == "done" else self.onerror
         if self.fallback_status is None:
             return None
@@ -136,7 +139,10 @@ class Job:
                 step.skip()
 
     def fallback_query(self) -> str | None:
-        """Return ``onsuccess`` or ``onerror`` of the job, once it has ended. It has no placeholders."""
+        """Return ``onsuccess`` or ``onerror`` of the job, once it has ended; without one, mark it as skipped.
+
+        Unlike those of a query, it has no placeholders.
+        """
         query = self.onsuccess if self.status == "done" else self.onerror
         if query is None and self.fallback_status is not None:
             self.fallback_status = "skipped"

@@ -177,7 +177,7 @@ async def _written_file(sessions: Sessions, role: str, export: ExportOptions, dr
                 await asyncio.to_thread(_write, output)
             else:
                 async with sessions.export_processes:
-                    await _write_in_process(output, sessions.export_timeout_s)
+                    await _write_in_subprocess(output, sessions.export_timeout_s)
         except GDAL_ERRORS as error:
             # GDAL's message can contain the path of the file.
             raise RequestError(str(error).replace(str(directory), "")) from None
@@ -208,7 +208,7 @@ def _write(output: Output) -> None:
         write(output)
 
 
-async def _write_in_process(output: Output, timeout_s: float) -> None:
+async def _write_in_subprocess(output: Output, timeout_s: float) -> None:
     """Write the file in a separate process, which is killed on a timeout or when the request is canceled."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
