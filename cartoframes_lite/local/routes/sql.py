@@ -33,18 +33,18 @@ def routes(authenticator: Authenticator, sessions: Sessions) -> list[Route]:
             return Response()
         callback = request.query_params.get("callback", "")
         try:
-            caller = authenticator.authenticate(request, "query", body=await body_parameters(request))
+            authenticated = authenticator.authenticate(request, "query", body=await body_parameters(request))
         except NotAuthenticatedError as rejected:
             return error_response(rejected.reason, headers=rejected.headers, callback=callback)
         except RequestError as error:
             return error_response(error, callback=callback)
         if suffix := request.path_params.get("format"):
-            caller.parameters.setdefault("format", suffix)
+            authenticated.parameters.setdefault("format", suffix)
         try:
-            query_request = QueryRequest.of(caller.parameters)
+            query_request = QueryRequest.of(authenticated.parameters)
         except RequestError as error:
-            return error_response(error, headers=caller.headers, callback=callback)
-        return _query_response(caller, query_request, sessions, callback)
+            return error_response(error, headers=authenticated.headers, callback=callback)
+        return _query_response(authenticated, query_request, sessions, callback)
 
     async def options(request: Request) -> Response:
         return Response()
@@ -65,28 +65,28 @@ def routes(authenticator: Authenticator, sessions: Sessions) -> list[Route]:
 
 
 def _query_response(
-    caller: AuthenticatedRequest, query: QueryRequest, sessions: Sessions, error_callback: str
+    authenticated: AuthenticatedRequest, query: QueryRequest, sessions: Sessions, error_callback: str
 ) -> Response:
     """Build the response to a query. ``error_callback`` is the JSONP callback of the query string, not of the body."""
     if query.format == "json":
-        blocks = json_blocks(caller, query, sessions)
+        blocks = json_blocks(authenticated, query, sessions)
         headers = query.headers(JSON_TYPE, "json")
     else:
         output_format = FORMATS[query.format]
         export = ExportOptions(without_semicolon(query.sql), query.skip, query.decimals, query.filename, query.callback)
-        blocks = output_format.blocks(sessions, caller.key.role, export)
+        blocks = output_format.blocks(sessions, authenticated.key.role, export)
         headers = query.headers(output_format.content_type, output_format.extension)
-    if caller.key.kind != "master":
-        blocks = _without_system_tables(caller, query, sessions, blocks)
-    return StreamedResponse(blocks, headers={**caller.headers, **headers}, callback=error_callback)
+    if authenticated.key.kind != "master":
+        blocks = _without_system_tables(authenticated, query, sessions, blocks)
+    return StreamedResponse(blocks, headers={**authenticated.headers, **headers}, callback=error_callback)
 
 
 async def _without_system_tables(
-    caller: AuthenticatedRequest, query: QueryRequest, sessions: Sessions, blocks: AsyncGenerator[bytes, None]
+    authenticated: AuthenticatedRequest, query: QueryRequest, sessions: Sessions, blocks: AsyncGenerator[bytes, None]
 ) -> AsyncGenerator[bytes, None]:
     """Yield the blocks of a response; raise RequestError first if the query reads system tables."""
     async with aclosing(blocks):
-        async with sessions.open(caller.key.role) as session:
+        async with sessions.open(authenticated.key.role) as session:
             await reject_system_tables(session, query.text)
         async for block in blocks:
             yield block

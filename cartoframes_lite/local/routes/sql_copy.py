@@ -27,34 +27,34 @@ def routes(authenticator: Authenticator, sessions: Sessions, state: State) -> li
 
     async def copy_from(request: Request) -> Response:
         try:
-            caller = authenticator.authenticate(request, "copyfrom")
+            authenticated = authenticator.authenticate(request, "copyfrom")
         except NotAuthenticatedError as rejected:
             return error_response(rejected.reason, headers=rejected.headers)
         try:
-            return await stream_copy_from(request, caller, sessions, state.abandoned_upload_s)
+            return await stream_copy_from(request, authenticated, sessions, state.abandoned_upload_s)
         except (SQLError, RequestError, psycopg.OperationalError) as error:
-            return error_response(error, headers=caller.headers)
+            return error_response(error, headers=authenticated.headers)
         except UnexpectedCopyError:
-            return error_response(RequestError("Connection terminated"), headers=caller.headers)
+            return error_response(RequestError("Connection terminated"), headers=authenticated.headers)
 
     async def copy_to(request: Request) -> Response:
         try:
-            caller = authenticator.authenticate(request, "copyto", body=await body_parameters(request))
+            authenticated = authenticator.authenticate(request, "copyto", body=await body_parameters(request))
         except NotAuthenticatedError as rejected:
             return error_response(rejected.reason, headers=rejected.headers)
         except RequestError as error:
             return error_response(error)
         try:
-            query = copy_statement(caller)
-            filename = _encoded_filename(caller.parameters.get("filename"))
+            query = copy_statement(authenticated)
+            filename = _encoded_filename(authenticated.parameters.get("filename"))
         except RequestError as error:
-            return error_response(error, headers=caller.headers)
+            return error_response(error, headers=authenticated.headers)
         headers = {
-            **caller.headers,
+            **authenticated.headers,
             "Content-Type": "application/octet-stream",
             "Content-Disposition": f"attachment; filename={filename}",
         }
-        return StreamedResponse(stream_copy_to(caller, query, sessions), headers=headers)
+        return StreamedResponse(stream_copy_to(authenticated, query, sessions), headers=headers)
 
     return [
         Route(f"{_PATH}/copyfrom", copy_from, methods=["POST"]),

@@ -27,9 +27,9 @@ def check_size(body: Parameters) -> None:
         )
 
 
-def read_job(caller: AuthenticatedRequest) -> Job:
+def read_job(authenticated: AuthenticatedRequest) -> Job:
     """Return the job of a request; raise RequestError if its query is missing or has an invalid structure."""
-    match caller.parameters.get("query"):
+    match authenticated.parameters.get("query"):
         case None | "" | 0:
             raise RequestError("You must indicate a valid SQL")
         case str(query):

@@ -27,9 +27,9 @@ _COPY_ENDED_STATES = (b"idle", b"idle in transaction (aborted)", b"gone")
 _ABORTED = "the upload was aborted"
 
 
-def copy_statement(caller: AuthenticatedRequest) -> str:
+def copy_statement(authenticated: AuthenticatedRequest) -> str:
     """Return the COPY statement of a request; raise RequestError if it is missing or another statement."""
-    query = caller.parameters.get("q")
+    query = authenticated.parameters.get("q")
     if not isinstance(query, str):
         raise RequestError("SQL is missing")
     if not query.upper().startswith("COPY "):
@@ -37,11 +37,13 @@ def copy_statement(caller: AuthenticatedRequest) -> str:
     return query
 
 
-async def stream_copy_to(caller: AuthenticatedRequest, query: str, sessions: Sessions) -> AsyncGenerator[bytes, None]:
+async def stream_copy_to(
+    authenticated: AuthenticatedRequest, query: str, sessions: Sessions
+) -> AsyncGenerator[bytes, None]:
     """Run a COPY TO STDOUT and yield its data. An error after the first block is appended to the data."""
     begun = False
     try:
-        async with sessions.open(caller.key.role, timeout_s=COPY_TIMEOUT_S) as session:
+        async with sessions.open(authenticated.key.role, timeout_s=COPY_TIMEOUT_S) as session:
             async for block in session.copy_out(query):
                 begun = True
                 yield block
@@ -54,12 +56,12 @@ async def stream_copy_to(caller: AuthenticatedRequest, query: str, sessions: Ses
 
 
 async def stream_copy_from(
-    request: Request, caller: AuthenticatedRequest, sessions: Sessions, abandoned_s: float
+    request: Request, authenticated: AuthenticatedRequest, sessions: Sessions, abandoned_s: float
 ) -> Response:
     """Run a COPY FROM STDIN with the request body as its data. On any error nothing is committed."""
     started = time.monotonic()
-    query = copy_statement(caller)
-    async with sessions.open(caller.key.role, timeout_s=COPY_TIMEOUT_S) as session:
+    query = copy_statement(authenticated)
+    async with sessions.open(authenticated.key.role, timeout_s=COPY_TIMEOUT_S) as session:
         quota_left = await _quota_left(session)
         await session.start_copy_in(query)
         body = upload_blocks(request)
@@ -67,7 +69,7 @@ async def stream_copy_from(
         try:
             await _hold_if_abandoned(first, abandoned_s)
             sending = _send_body(_blocks(request, first, body), session, quota_left)
-            complete = await _send_until_failure(sending, _copy_failed(session, sessions, caller.key.role))
+            complete = await _send_until_failure(sending, _copy_failed(session, sessions, authenticated.key.role))
         except (RequestError, ClientDisconnect) as error:
             with suppress(SQLError):  # the error of the aborted COPY
                 await session.end_copy_in(_ABORTED)
@@ -79,7 +81,9 @@ async def stream_copy_from(
         rows = await session.end_copy_in(None if complete else _ABORTED)
     if rows == 0:
         raise RequestError("No rows copied")
-    return json_response({"time": round(time.monotonic() - started, 3), "total_rows": rows}, headers=caller.headers)
+    return json_response(
+        {"time": round(time.monotonic() - started, 3), "total_rows": rows}, headers=authenticated.headers
+    )
 
 
 async def _hold_if_abandoned(first: asyncio.Future[bytes], hold_s: float) -> None:

@@ -21,14 +21,14 @@ BLOCK_CHARACTERS = 65_536
 
 
 async def json_blocks(
-    caller: AuthenticatedRequest, query: QueryRequest, sessions: Sessions
+    authenticated: AuthenticatedRequest, query: QueryRequest, sessions: Sessions
 ) -> AsyncGenerator[bytes, None]:
     """Run a query and yield its result as JSON.
 
     An error before the first row is raised; a later error is written into the JSON.
     """
     started = time.monotonic()
-    async with sessions.open(caller.key.role) as session:
+    async with sessions.open(authenticated.key.role) as session:
         type_names = await sessions.type_names(session)
         writer = _JSONResult(query, session)
         if query.sql.strip():
