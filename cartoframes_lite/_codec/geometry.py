@@ -287,10 +287,10 @@ def _point_header(srid: int) -> bytes:
 def _to_meters(lon_lat: Coordinates) -> Coordinates:
     """Project degrees to web mercator meters, column by column."""
     radians = np.radians(lon_lat[:, :2])
-    metres = lon_lat.copy()
-    metres[:, 0] = _EARTH_RADIUS_M * radians[:, 0]
-    metres[:, 1] = _EARTH_RADIUS_M * np.arctanh(np.sin(radians[:, 1]))
-    return metres
+    meters = lon_lat.copy()
+    meters[:, 0] = _EARTH_RADIUS_M * radians[:, 0]
+    meters[:, 1] = _EARTH_RADIUS_M * np.arctanh(np.sin(radians[:, 1]))
+    return meters
 
 
 def _transform(geometries: Geometries) -> Geometries:
