@@ -1,6 +1,6 @@
-"""An embedded CARTO server for tests and work without an account.
+"""Embedded CARTO server, for tests and for work without a CARTO account.
 
-It speaks CARTO's SQL API over a real PostgreSQL with PostGIS, on loopback only::
+It serves CARTO's APIs from a real PostgreSQL with PostGIS and listens on loopback only::
 
     with cartoframes_lite.local.start() as carto:
         cartoframes_lite.to_carto(frame, "places", carto.credentials)
@@ -27,17 +27,17 @@ __all__ = ["LocalCarto", "LocalServerError", "Plan", "start"]
 
 
 class LocalCarto:
-    """A running embedded server, made by `start`. A context manager that stops it.
+    """A running embedded server, returned by `start`. As a context manager, it stops the server on exit.
 
     Attributes
     ----------
     base_url : str
-        ``http://127.0.0.1:PORT/user/USER``, without a slash at its end.
+        ``http://127.0.0.1:PORT/user/USER``, without a trailing slash.
     dsn : str
-        libpq connection string of a superuser of the account's database: for looking at what the SQL API
-        does not show. Tables made over it belong to that user, though the account may read and write them.
+        libpq connection string of a superuser of the account's database, to inspect what the SQL API does not
+        show. Tables created through it belong to that user; the account can read and write them.
     credentials : Credentials
-        Of the account's owner, with the master key.
+        Credentials of the account's owner, with the master key.
     """
 
     def __init__(self, cluster: Cluster, state: State, server: Server) -> None:
@@ -61,25 +61,25 @@ class LocalCarto:
     def reset(self) -> None:
         """Empty the account.
 
-        Ends what is running and drops all tables, types, functions and schemas, all keys but the master key,
-        all jobs, imports and synchronizations. Meant to be called before each test.
+        Terminates running queries and drops all tables, types, functions and schemas, all API keys except the
+        master key, and all jobs, imports and synchronizations. Meant to be called before each test.
         """
         self._state.reset()
 
     def advance_clock(self, seconds: float) -> None:
-        """Move the server's time forward: synchronizations that become due run at once.
+        """Move the server's clock forward. Synchronizations that become due run immediately.
 
         Parameters
         ----------
         seconds : float
-            Not negative. `reset` goes back to the time of the machine.
+            Must not be negative. `reset` sets the clock back to the system time.
         """
         self._state.clock.advance(seconds)
 
     def stop(self) -> None:
         """Stop the server and its private PostgreSQL, and remove a temporary data directory.
 
-        A second call does nothing.
+        Calling it again has no effect.
         """
         if self._stopped:
             return
@@ -119,33 +119,33 @@ def start(
     Parameters
     ----------
     dsn : str, optional
-        libpq connection string of an existing database to use, of a user who may create roles and, unless
-        the database has PostGIS, extensions. The schemas ``cartodb`` and ``cartodb_local`` and the roles of
-        the keys are created there. None starts a private PostgreSQL.
+        libpq connection string of an existing database. Its user must be allowed to create roles and, if the
+        database does not have PostGIS, extensions. The schemas ``cartodb`` and ``cartodb_local`` and the roles
+        of the API keys are created there. None starts a private PostgreSQL.
     user : str
         Name of the account.
     api_key : str, optional
-        Master key. None keeps the one that the database remembers from an earlier start, or draws one.
+        Master key. None keeps the key stored in the database by an earlier start, or generates a random one.
     port : int
-        TCP port on 127.0.0.1. 0 takes a free one.
+        TCP port on 127.0.0.1. 0 selects a free port.
     data_dir : path, optional
-        Directory of the private PostgreSQL, created if missing; start with it again to find everything as it
-        was. None uses a temporary one, which is removed in the end. Cannot be given together with ``dsn``.
+        Data directory of the private PostgreSQL, created if missing. Starting with it again restores the account.
+        None uses a temporary directory, which is removed on stop. Mutually exclusive with ``dsn``.
     rate_limit : tuple of (float, int), optional
         Requests per second and burst allowed for each kind of endpoint. None means unlimited.
     statement_timeout_s : float, optional
-        Longest time of a statement over the SQL API, in seconds; COPY and jobs are exempt. None means
+        Timeout of all statements of an SQL API request together, in seconds; COPY and batch jobs are exempt. None means
         unlimited.
     abandoned_upload_s : float
-        How long the COPY of an upload whose client went away before the COPY began keeps its lock on the table, in
-        seconds. CARTO keeps it for five hours.
+        How long the COPY of an upload keeps its lock on the table if the client disconnected before the COPY
+        started, in seconds. CARTO keeps it for five hours.
     plan : Plan, optional
-        Limits of the account, of imports above all. None takes those of CARTO's largest plan.
+        Limits of the account, mainly of imports. None means the limits of CARTO's largest plan.
 
     Returns
     -------
     LocalCarto
-        Ready to answer.
+        The running server.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def start(
         If PostgreSQL or PostGIS is not installed, the database or the port cannot be used, or the data
         directory is in use.
     ValueError
-        If the arguments make no sense.
+        If an argument is invalid.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def start(
     ...     carto.base_url
     'http://127.0.0.1:.../user/tester'
     """
-    _check(dsn, user, api_key, data_dir, rate_limit, statement_timeout_s, abandoned_upload_s)
+    _check_arguments(dsn, user, api_key, data_dir, rate_limit, statement_timeout_s, abandoned_upload_s)
     try:
         from cartoframes_lite.local.app import create_app
         from cartoframes_lite.local.connections import ConnectionLimits
@@ -194,13 +194,13 @@ def start(
         except BaseException:
             state.close()
             raise
-    except BaseException:  # also KeyboardInterrupt: no PostgreSQL may be left running
+    except BaseException:  # including KeyboardInterrupt: PostgreSQL must not keep running
         cluster.stop()
         raise
     return LocalCarto(cluster, state, server)
 
 
-def _check(
+def _check_arguments(
     dsn: str | None,
     user: str,
     api_key: str | None,
@@ -209,15 +209,17 @@ def _check(
     statement_timeout_s: float | None,
     abandoned_upload_s: float,
 ) -> None:
-    """Refuse arguments that make no sense, before anything is started."""
+    """Raise ValueError for invalid arguments, before anything is started."""
     if dsn is not None and data_dir is not None:
-        raise ValueError("give dsn or data_dir, not both: a data directory is that of a private PostgreSQL")
+        raise ValueError("dsn and data_dir are mutually exclusive: data_dir belongs to a private PostgreSQL")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", user):
-        raise ValueError(f"user is part of URLs: letters, digits, '-', '_' and '.', not {user!r}")
+        raise ValueError(
+            f"invalid user {user!r}: user is part of URLs and must consist of letters, digits, '-', '_' and '.'"
+        )
     if api_key is not None and (not api_key or api_key == "default_public"):
-        raise ValueError("api_key is the master key: it cannot be empty or default_public")
+        raise ValueError(f"invalid api_key {api_key!r}: the master key must not be empty or default_public")
     if rate_limit is not None and (rate_limit[0] <= 0 or rate_limit[1] < 0):
-        raise ValueError(f"rate_limit is (requests per second > 0, burst >= 0), not {rate_limit}")
+        raise ValueError(f"rate_limit must be (requests per second > 0, burst >= 0), not {rate_limit}")
     if statement_timeout_s is not None and statement_timeout_s <= 0:
         raise ValueError(f"statement_timeout_s must be positive, not {statement_timeout_s}")
     if abandoned_upload_s < 0:

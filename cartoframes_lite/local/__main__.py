@@ -12,12 +12,12 @@ from cartoframes_lite.local import LocalServerError, start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Start a server, print its base URL, wait for Ctrl-C or SIGTERM.
+    """Start a server, print its base URL, and wait for Ctrl-C, SIGTERM or SIGHUP.
 
     Parameters
     ----------
     arguments : sequence of str, optional
-        Command line without the program's name; None reads ``sys.argv``.
+        Command-line arguments without the program name. None reads ``sys.argv``.
 
     Returns
     -------
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     finish = threading.Event()
-    # Before the start, so that an early signal ends in a clean stop, too.
+    # Installed before the start, so that a signal during the start also leads to a clean stop.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: finish.set())
     try:
@@ -52,32 +52,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the argument parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m cartoframes_lite.local",
-        description="An embedded CARTO server on 127.0.0.1. Prints its base URL when it is ready to answer.",
+        description="Run an embedded CARTO server on 127.0.0.1. Prints its base URL when it accepts requests.",
     )
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
+    parser.add_argument("--port", type=int, default=0, help="TCP port; 0 selects a free port (default)")
     parser.add_argument("--user", default="local", help="name of the account (default: local)")
-    parser.add_argument("--api-key", metavar="KEY", help="master key (default: a random one, printed)")
-    parser.add_argument("--dsn", help="an existing PostgreSQL database, instead of a private one")
-    parser.add_argument("--data-dir", metavar="DIR", help="keep the private PostgreSQL here for the next start")
+    parser.add_argument("--api-key", metavar="KEY", help="master key (default: a random key, printed)")
+    parser.add_argument("--dsn", help="existing PostgreSQL database to use instead of a private one")
+    parser.add_argument("--data-dir", metavar="DIR", help="data directory of the private PostgreSQL, kept on stop")
     parser.add_argument(
         "--rate-limit", type=_rate_limit, metavar="N:BURST", help="requests per second for each kind of endpoint"
     )
-    parser.add_argument("--statement-timeout", type=float, metavar="SECONDS", help="longest time of a statement")
+    parser.add_argument("--statement-timeout", type=float, metavar="SECONDS", help="timeout of a statement")
     parser.add_argument(
         "--abandoned-upload",
         type=float,
         default=5.0,
         metavar="SECONDS",
-        help="how long an upload whose client went away at once locks its table (default: 5)",
+        help="how long an upload locks its table if the client disconnected before the COPY started (default: 5)",
     )
     return parser
 
 
 def _rate_limit(text: str) -> tuple[float, int]:
-    """Read ``per_second:burst``."""
+    """Parse ``PER_SECOND:BURST``."""
     per_second, _, burst = text.partition(":")
     return float(per_second), int(burst)
 

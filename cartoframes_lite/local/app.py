@@ -1,4 +1,4 @@
-"""The application: its routes, and what every request has to pass before it comes to one of them."""
+"""Starlette application of an account: routes, middleware and the handlers of unexpected errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cartoframes_lite.local.catalog.visualizations import Catalog
 from cartoframes_lite.local.http.authentication import Authenticator
 from cartoframes_lite.local.http.byte_budget import ByteBudget
 from cartoframes_lite.local.http.rate_limits import RateLimits
-from cartoframes_lite.local.http.request_bodies import HELD
+from cartoframes_lite.local.http.request_bodies import HELD_BYTES_KEY
 from cartoframes_lite.local.http.responses import RequestError, error_response, json_response
 from cartoframes_lite.local.imports.jobs import ImportJobs
 from cartoframes_lite.local.maps.authentication import MapsAuthenticator
@@ -57,12 +57,12 @@ from cartoframes_lite.local.state import State
 from cartoframes_lite.local.syncs.schedule import Syncs
 
 _LOG = logging.getLogger(__name__)
-_MAX_HEAD_BYTES = 8192  # of URL and headers, as Node.js allows
+_MAX_HEAD_BYTES = 8192  # URL and headers; the limit of Node.js
 _MAPS_PATH = "/api/v1/map"
 _UNKNOWN_TO_MAPS = "DB host or name not found in redis (try CARTODB/script/restore_redis)"
 _UNKNOWN_USER_ADVICE = "Please check that you have entered the correct domain."
 _SQL_PATH = re.compile("/api/[^/]+/sql/")
-_ORIGINAL_PATH = "cartoframes_lite.original_path"  # in the scope, with the user
+_ORIGINAL_PATH = "cartoframes_lite.original_path"  # ASGI scope key of the path that still contains the user
 _NOT_FOUND_PAGE = (
     '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
     "<body>\n<pre>Cannot {method} {path}</pre>\n</body>\n</html>\n"
@@ -82,7 +82,7 @@ def create_app(state: State) -> Starlette:
     Returns
     -------
     Starlette
-        Answers ``/user/{user}/api/...`` and, since there is but one user, ``/api/...``.
+        Serves ``/user/{user}/api/...`` and, since there is only one user, also ``/api/...``.
     """
     limits, sessions = RateLimits(state.rate_limit, state.plan.rate_limits), Sessions(state)
     authenticator = Authenticator(state, limits)
@@ -95,7 +95,7 @@ def create_app(state: State) -> Starlette:
     layergroups, templates, tiles = Layergroups(state, reading), Templates(state), Tiles(reading)
     maps_authenticator = MapsAuthenticator(state, limits, layergroups, templates)
     state.on_reset += [layergroups.forget, tiles.forget]
-    state.on_reset += [limits.forget, jobs.forget, imports.forget, syncs.forget, exports.forget]
+    state.on_reset += [limits.reset, jobs.reset, imports.forget, syncs.forget, exports.forget]
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -109,7 +109,7 @@ def create_app(state: State) -> Starlette:
         reading.close()
 
     app = Starlette(
-        routes=[  # tried in this order: first what is asked for most
+        routes=[  # matched in this order: the most frequent ones first
             *sql_copy.routes(authenticator, sessions, state),
             *sql_batch.routes(authenticator, jobs),
             *sql.routes(authenticator, sessions),
@@ -129,38 +129,39 @@ def create_app(state: State) -> Starlette:
             *export_routes.routes(state, catalog, exports),
         ],
         lifespan=lifespan,
-        exception_handlers={HTTPException: _unroutable, ClientDisconnect: _gone},
+        exception_handlers={HTTPException: _handle_http_exception, ClientDisconnect: _handle_disconnect},
     )
-    # Starlette's own handler of such errors lets uvicorn close the connection, which the next request may be using.
-    app.add_middleware(ExceptionMiddleware, handlers={Exception: _unexpected})
+    # With Starlette's own handler of unexpected errors, uvicorn closes the connection, which the client may already
+    # be using for its next request.
+    app.add_middleware(ExceptionMiddleware, handlers={Exception: _handle_unexpected})
     plan = state.plan
     budget = ByteBudget(plan.body_bytes, plan.body_timeout_s, plan.idle_timeout_s)
     app.add_middleware(AccountMiddleware, user=state.user, budget=budget)
     return app
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    """Answer what is a mistake of this server, and log it: the path alone, since a key may be in the query."""
+async def _handle_unexpected(request: Request, error: Exception) -> Response:
+    """Log an unexpected error and return a 500. Only the path is logged: the query string may contain a key."""
     _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _failure(request.url.path, RequestError("Internal server error", status=500))
+    return _error_response_for(request.url.path, RequestError("Internal server error", status=500))
 
 
-async def _gone(request: Request, error: Exception) -> Response:
-    """Give up a request whose client went away before the end of it; nobody is there to read this."""
+async def _handle_disconnect(request: Request, error: Exception) -> Response:
+    """Return a 499 for a request whose client disconnected before sending all of it; it is not received."""
     return Response(status_code=499)
 
 
-async def _unroutable(request: Request, error: Exception) -> Response:
-    """Answer what Starlette refuses. A path without this method is one that does not exist, for CARTO."""
-    assert isinstance(error, HTTPException)  # what it is registered for
+async def _handle_http_exception(request: Request, error: Exception) -> Response:
+    """Return the response to a Starlette HTTPException. Like CARTO, a wrong method is a 404, not a 405."""
+    assert isinstance(error, HTTPException)  # the type that the handler is registered for
     if error.status_code in (404, 405):
         path = html.escape(request.scope[_ORIGINAL_PATH].decode("latin-1"))
         return HTMLResponse(_NOT_FOUND_PAGE.format(method=request.method, path=path), 404)
-    return _failure(request.url.path, RequestError(error.detail, status=error.status_code))
+    return _error_response_for(request.url.path, RequestError(error.detail, status=error.status_code))
 
 
-def _failure(path: str, error: RequestError) -> Response:
-    """Build the response to an error in the shape of the API that a path belongs to."""
+def _error_response_for(path: str, error: RequestError) -> Response:
+    """Build an error response in the format of the API that a path belongs to."""
     if not path.startswith(_MAPS_PATH):
         return error_response(error)
     status, members = error_status(error)
@@ -168,57 +169,60 @@ def _failure(path: str, error: RequestError) -> Response:
 
 
 def _with_keep_alive_header(scope: Scope, send: Send) -> Send:
-    """Return a `send` that tells the client how long its connection is kept, if it is to be kept at all."""
-    asked = b", ".join(value for name, value in scope["headers"] if name == b"connection").lower()
-    if scope["http_version"] == "1.0" or b"close" in asked:
+    """Return a `send` that adds the ``Keep-Alive`` header, unless the connection is to be closed."""
+    connection = b", ".join(value for name, value in scope["headers"] if name == b"connection").lower()
+    if scope["http_version"] == "1.0" or b"close" in connection:
         return send
 
-    async def announce(message: Message) -> None:
+    async def send_with_header(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message["headers"], *_KEEP_ALIVE]
         await send(message)
 
-    return announce
+    return send_with_header
 
 
 class AccountMiddleware:
-    """Turns away what does not belong here, and takes the user off the path.
+    """Reject requests for other hosts and users, and remove the user from the path.
 
     Parameters
     ----------
     app : ASGI application
     user : str
-        The one that there is.
+        Name of the only account.
     budget : ByteBudget
-        Of the bodies of all requests.
+        Memory budget of all request bodies.
     """
 
     def __init__(self, app: ASGIApp, user: str, budget: ByteBudget) -> None:
         self._app, self._user, self._budget = app, user, budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or answer it."""
+        """Pass a request to the application, or respond to it with an error."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        user, raw_path = _split(scope["raw_path"])
+        user, raw_path = _split_user(scope["raw_path"])
         if raw_path.endswith("/") and _SQL_PATH.match(raw_path):
-            raw_path = raw_path[:-1]  # the same, for CARTO
-        answer = self._refusal(scope, user, raw_path)
+            raw_path = raw_path[:-1]  # CARTO ignores a trailing slash in the SQL API
+        rejection = self._rejection(scope, user, raw_path)
         send = _with_keep_alive_header(scope, send)
-        if answer is not None:
-            await answer(scope, receive, send)
+        if rejection is not None:
+            await rejection(scope, receive, send)
         else:
             changed = {"path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}
             with self._budget.holding() as held:
-                await self._app({**scope, **changed, _ORIGINAL_PATH: scope["raw_path"], HELD: held}, receive, send)
+                await self._app(
+                    {**scope, **changed, _ORIGINAL_PATH: scope["raw_path"], HELD_BYTES_KEY: held}, receive, send
+                )
 
-    def _refusal(self, scope: Scope, user: str | None, path: str) -> Response | None:
-        # Another name for this host is a page in a browser that was made to resolve to it.
+    def _rejection(self, scope: Scope, user: str | None, path: str) -> Response | None:
+        """Return the response to a request that is rejected, None if it is accepted."""
+        # DNS rebinding: any other host name comes from a web page whose name was made to resolve to loopback.
         for host in (value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"):
             if host and _without_port(host) not in _HOSTS:
-                message = f"this server answers to localhost only, not to {host!r}"
-                return _failure(path, RequestError(message, status=403))
+                message = f"host {host!r} is not allowed: this server serves localhost only"
+                return _error_response_for(path, RequestError(message, status=403))
         fields = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         if len(scope["raw_path"]) + len(scope["query_string"]) + fields > _MAX_HEAD_BYTES:
             return Response(status_code=431)
@@ -226,17 +230,18 @@ class AccountMiddleware:
             message = f"Sorry, we can't find CARTO user '{user}'. {_UNKNOWN_USER_ADVICE}"
             if path.startswith(_MAPS_PATH):
                 message = _UNKNOWN_TO_MAPS
-            return _failure(path, RequestError(message, status=404))
+            return _error_response_for(path, RequestError(message, status=404))
         return None
 
 
-def _split(raw_path: bytes) -> tuple[str | None, str]:
-    """Take the user off ``/user/NAME/...``, or ``/u/NAME/...`` as CARTO's Rails application has it."""
+def _split_user(raw_path: bytes) -> tuple[str | None, str]:
+    """Split ``/user/NAME/...``, or ``/u/NAME/...`` as in CARTO's Rails application, into user and remaining path."""
     path = raw_path.decode("latin-1")
     parts = path.split("/", 3)
     return (unquote(parts[2]), f"/{parts[3]}") if len(parts) == 4 and parts[1] in ("user", "u") else (None, path)
 
 
 def _without_port(host: str) -> str:
+    """Return a ``Host`` header without its port."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host

@@ -1,4 +1,4 @@
-"""The server's time, which tests can move forward."""
+"""Clock of the server, which tests can move forward."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Time of the machine, plus what it has been advanced by.
+    """System time plus an offset.
 
     Attributes
     ----------
     on_advance : list of callable
-        Called after each advance, for who waits for a point of time.
+        Called after each `advance`, to wake threads that wait for a point in time.
     """
 
     def __init__(self) -> None:
-        self._ahead = timedelta()
+        self._offset = timedelta()
         self.on_advance: list[Callable[[], None]] = []
 
     def now(self) -> datetime:
-        """Return the time, in UTC."""
-        return datetime.now(UTC) + self._ahead
+        """Return the current time in UTC."""
+        return datetime.now(UTC) + self._offset
 
     def advance(self, seconds: float) -> None:
-        """Move the time forward; ValueError if it were backward."""
+        """Move the clock forward; raise ValueError if seconds is negative."""
         if seconds < 0:
-            raise ValueError(f"time cannot go back: seconds must not be negative, not {seconds:g}")
-        self._ahead += timedelta(seconds=seconds)
+            raise ValueError(f"seconds must not be negative, not {seconds:g}: the clock only moves forward")
+        self._offset += timedelta(seconds=seconds)
         for wake in self.on_advance:
             wake()
 
     def reset(self) -> None:
-        """Go back to the time of the machine."""
-        self._ahead = timedelta()
+        """Set the clock back to the system time."""
+        self._offset = timedelta()

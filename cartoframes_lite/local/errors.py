@@ -1,5 +1,5 @@
-"""What can go wrong in starting the embedded server."""
+"""Errors raised when the embedded server is started."""
 
 
 class LocalServerError(RuntimeError):
-    """The embedded server cannot run; the message says what is missing and how to get it."""
+    """The embedded server cannot run. The message names the cause and how to fix it."""

@@ -1,4 +1,4 @@
-"""What an account is allowed: the limits that CARTO's plans differ in."""
+"""Limits of an account that depend on its CARTO plan."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ class Plan:
     Attributes
     ----------
     file_bytes : int
-        Largest file to import, also of the files in an archive taken together.
+        Maximum size of a file to import, in bytes; for an archive, of all its files together.
     rows, columns : int
-        Most rows and columns of an imported table.
+        Maximum number of rows and columns of an imported table.
     layers : int
-        Most tables of one import.
+        Maximum number of tables of one import.
     tables : int
-        Most tables of the account.
+        Maximum number of tables of the account.
     concurrent_imports : int
-        Imports that may run or wait at the same time.
+        Maximum number of imports that are running or queued.
     import_timeout_s, download_timeout_s : float
-        Longest time of an import, and of the download before it, in seconds.
+        Timeout of an import, and of the download before it, in seconds.
     private_datasets : bool
         Whether datasets can be private. If not, new ones are public.
     private_addresses : bool
         Whether imports may fetch from, and connect to, private addresses other than loopback.
     rate_limits : mapping of str to tuple of (float, int)
-        Requests per second, and burst, by kind of endpoint: ``query``, ``copyfrom``, ``copyto``, ``job_create`` ...
-        For other kinds the ``rate_limit`` of ``start`` holds. ``{"query": (15, 15), "copyfrom": (3 / 60, 0)}`` lets
-        through 15 queries a second and 3 COPY a minute, as a plan of CARTO does.
+        Requests per second and burst, by kind of endpoint: ``query``, ``copyfrom``, ``copyto``, ``job_create`` ...
+        Other kinds use the ``rate_limit`` of ``start``. ``{"query": (15, 15), "copyfrom": (3 / 60, 0)}`` allows
+        15 queries per second and 3 COPY requests per minute, as one of CARTO's plans does.
     connections : int
-        Open connections of clients. For one more the one is closed that has been without a request for longest; if
-        requests run on all, the newest is answered with 503.
+        Maximum number of open client connections. Beyond it, the connection that has been idle longest is closed;
+        if every connection has a running request, the new one gets a 503.
     head_timeout_s, body_timeout_s : float
-        Longest time in which the head of a request, and a body that is held in memory, has to arrive, in seconds (408).
+        Timeout of a request head, and of a request body that is held in memory, in seconds (408).
     idle_timeout_s : float
-        Longest time in which an upload sends nothing, or a client reads nothing of its response, in seconds. That of
-        CARTO's SQL API is the default.
+        Timeout of an upload that sends nothing, or of a client that does not read its response, in seconds.
+        The default is that of CARTO's SQL API.
     body_bytes : int
-        Bodies that are held in memory at the same time, all together. Another one waits, and is refused (503) if
-        there is no room for it within ``body_timeout_s``.
+        Maximum size of all request bodies held in memory at the same time, in bytes. A body that does not fit waits,
+        and gets a 503 after ``body_timeout_s``.
     row_bytes : int
-        Largest row of an answer of the SQL API, in any format: larger ones are for COPY.
+        Maximum size of a row in a response of the SQL API, in bytes, in any format. COPY has no such limit.
     """
 
     file_bytes: int = 1 << 30

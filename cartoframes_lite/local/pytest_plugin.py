@@ -1,8 +1,8 @@
-"""Fixtures for pytest: one embedded server for the session, with an empty account for each test.
+"""pytest fixtures: one embedded server per session, with an empty account for each test.
 
-In the wheel this file is the module ``carto_local_pytest``, beside the package: pytest imports plugins in every run,
-and a module of the package would bring pandas and all with it. So nothing is imported here before a test asks for a
-fixture.
+In the wheel this file is installed as the top-level module ``carto_local_pytest``: pytest imports plugins in every
+run, and importing a module of the package would also import pandas. The package is imported only when a fixture is
+used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def carto_local_server() -> Iterator[LocalCarto]:
-    """One embedded CARTO server for all tests; override it to start it with arguments of your own."""
+    """Embedded CARTO server shared by all tests. Override this fixture to pass other arguments to `start`."""
     from cartoframes_lite.local import start
 
     with start() as server:
@@ -28,14 +28,14 @@ def carto_local_server() -> Iterator[LocalCarto]:
 
 @pytest.fixture
 def carto_local(carto_local_server: LocalCarto) -> LocalCarto:
-    """Give the embedded CARTO server, with an empty account."""
+    """Embedded CARTO server with an empty account."""
     carto_local_server.reset()
     return carto_local_server
 
 
 @pytest.fixture
 def carto_credentials(carto_local: LocalCarto) -> Iterator[Credentials]:
-    """Credentials of an empty account of the embedded CARTO server; the default ones during the test."""
+    """Credentials of an empty account of the embedded CARTO server, set as the default credentials of the test."""
     from cartoframes_lite.credentials import set_default_credentials
 
     credentials = carto_local.credentials

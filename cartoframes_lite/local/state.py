@@ -1,7 +1,7 @@
-"""The account behind the server: its api keys and their database roles, its limits, and how to empty it.
+"""The account of the server: its API keys with their database roles, its limits, and its reset.
 
-Everything here is kept in the schema ``cartodb_local`` of the account's database, so that it survives a
-restart on the same data directory or DSN.
+Everything is stored in the schema ``cartodb_local`` of the account's database, and survives a restart with the
+same data directory or DSN.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ ALL_APIS: list[dict[str, Any]] = [{"type": "apis", "apis": ["sql", "maps"]}]
 
 
 class KeyExistsError(ValueError):
-    """The account has a key of this name."""
+    """The account already has a key with this name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An api key.
+    """An API key.
 
     Attributes
     ----------
     name : str
         Unique in the account; ``Master`` and ``Default public`` are reserved.
     token : str
-        What a client sends. Not part of the repr.
+        Value that clients send. Not part of the repr.
     kind : {"master", "default", "regular"}
         ``default`` is the key of requests without a key.
     role : str
         Database role that requests with this key run as.
     apis : frozenset of str
-        Which of ``sql`` and ``maps`` the key opens.
+        APIs that the key gives access to: ``sql``, ``maps``.
     grants : sequence of dict
-        As in the API: sections of type ``apis``, ``database``, ``dataservices``.
+        Sections of type ``apis``, ``database`` and ``dataservices``, as in the API.
     created_at, updated_at : datetime
-        With time zone.
+        Timezone-aware.
     """
 
     name: str
@@ -74,24 +74,24 @@ class Key:
 class State:
     """The account: keys, roles, limits.
 
-    Safe to use from several threads. The database is prepared when the object is made.
+    Thread-safe. The constructor prepares the database.
 
     Parameters
     ----------
     cluster : Cluster
-        Gives the superuser connection to the account's database.
+        Provides the superuser DSN of the account's database.
     user : str
         Name of the account in URLs.
     api_key : str, optional
-        Master key. None keeps the one that the database remembers, or draws a random one.
+        Master key. None keeps the key stored in the database, or generates a random one.
     rate_limit : tuple of (float, int), optional
         Requests per second and burst, for each kind of endpoint. None means unlimited.
     statement_timeout_s : float, optional
-        Longest time of a statement over the SQL API, in seconds. None means unlimited.
+        Timeout of a statement in the SQL API, in seconds. None means unlimited.
     abandoned_upload_s : float
-        How long the COPY of an upload whose client went away at once stays open, in seconds.
+        How long the COPY of an upload stays open if its client disconnected before the COPY started, in seconds.
     plan : Plan, optional
-        Limits of the account.
+        Limits of the account. None means the limits of CARTO's largest plan.
 
     Attributes
     ----------
@@ -99,7 +99,9 @@ class State:
     owner_role : str
         Role of the account's owner, and of the master key.
     user_id : str
-        A UUID, derived from that: the same at each start, and different in each account.
+        UUID derived from ``owner_role``: stable across restarts, different for each account.
+    on_reset : list of callable
+        Called by `reset` before the database is emptied.
     """
 
     def __init__(
@@ -131,8 +133,8 @@ class State:
             self.owner_role = account.owner_role
             self.user_id = str(uuid.uuid5(_NAMESPACE, account.owner_role))
             self._login = account.login
-            self._keep_built_in_keys(api_key)
-        except BaseException:  # also KeyboardInterrupt: nobody else could close it
+            self._store_built_in_keys(api_key)
+        except BaseException:  # including KeyboardInterrupt: nothing else refers to the connection yet
             self._connection.close()
             raise
 
@@ -145,7 +147,7 @@ class State:
 
     @property
     def master_key(self) -> Key:
-        """The key that may do everything."""
+        """The key with all rights of the account's owner."""
         return next(key for key in self.keys() if key.kind == "master")
 
     def key(self, token: str | None) -> Key | None:
@@ -154,36 +156,36 @@ class State:
         Parameters
         ----------
         token : str or None
-            None and ``""`` stand for ``default_public``.
+            None and ``""`` mean ``default_public``.
 
         Returns
         -------
         Key or None
-            None if the account has no such key. Answered from memory.
+            None if the account has no such key. Looked up in memory, without a query.
         """
         return self._by_token.get(token or DEFAULT_PUBLIC)
 
     def keys(self) -> list[Key]:
-        """Return all keys: master, default, then the created ones in the order of their creation."""
+        """Return all keys: master, default, then regular keys in order of creation."""
         kinds = ("master", "default", "regular")
         return sorted(self._by_token.values(), key=lambda key: (kinds.index(key.kind), key.created_at))
 
     def create_key(self, name: str, grants: Sequence[Mapping[str, Any]]) -> Key:
-        """Create a regular key and its role, and grant the role what the key may do.
+        """Create a regular key and its role, and grant the key's permissions to the role.
 
         Parameters
         ----------
         name : str
             Name of the key, unique in the account.
         grants : sequence of dict
-            As in the API, checked by the caller.
+            Grants in the format of the API, validated by the caller.
 
         Raises
         ------
         KeyExistsError
-            If the name is taken.
+            If the account has a key with this name.
         psycopg.Error, grants.NotGrantedError
-            If a table or schema of the grants does not exist or is not the account's; nothing is created then.
+            If a table or schema in the grants does not exist or does not belong to the account. Nothing is created.
         """
         with self.admin() as connection:
             if any(key.name == name for key in self._by_token.values()):
@@ -201,12 +203,12 @@ class State:
             return self._named(name)
 
     def delete_key(self, name: str) -> None:
-        """Delete a regular key; its role and the role's rights go too, the tables it made stay.
+        """Delete a regular key and drop its role. Tables created with the key are kept.
 
         Raises
         ------
         LookupError
-            If there is no regular key of this name.
+            If there is no regular key with this name.
         """
         with self.admin() as connection:
             key = self._named(name)
@@ -218,12 +220,12 @@ class State:
             self._load()
 
     def regenerate_key(self, name: str) -> Key:
-        """Give a key another token; the old one is unknown from now on.
+        """Generate a new token for a key. The old token becomes invalid.
 
         Raises
         ------
         LookupError
-            If there is no key of this name, or it is the default key, whose token is fixed.
+            If there is no key with this name, or it is the default key, whose token is fixed.
         """
         with self.admin() as connection:
             if self._named(name).kind == "default":
@@ -239,19 +241,19 @@ class State:
 
     @property
     def directory(self) -> Path:
-        """Directory for files on their way in or out; gone when the server is."""
+        """Directory for files of imports and exports; removed when the server stops."""
         return self._cluster.directory
 
     def conninfo(self, role: str) -> str:
-        """Return the libpq connection string whose sessions are those of a role."""
+        """Return the libpq connection string that opens sessions of a role."""
         return self._login.conninfo(role)
 
     @contextmanager
     def admin(self) -> Iterator[Connection]:
-        """Lend the connection with all rights: in autocommit mode, rows as dictionaries, one user at a time.
+        """Return a context manager for the superuser connection: autocommit, rows as dictionaries, locked meanwhile.
 
-        Its search path is ``pg_catalog``: what users put into ``public`` must not be found by a superuser's
-        statements.
+        Its search path is ``pg_catalog``, so that a superuser's statements never resolve to objects that users
+        created in ``public``.
         """
         with self._lock:
             if self._connection.closed or _is_lost(self._connection):
@@ -262,37 +264,37 @@ class State:
     def reset(self) -> None:
         """Empty the account.
 
-        Ends what is running, and drops all tables, types, functions and schemas of the database, all
-        created keys, members, jobs, imports and synchronizations. The master key and the quota stay, and the clock
-        goes back to the time of the machine.
+        Terminates running queries and drops all tables, types, functions and schemas of the database, all regular
+        keys, members, jobs, imports and synchronizations. Keeps the master key and the quota, and sets the clock
+        back to the system time.
         """
-        for forget in self.on_reset:
-            forget()
+        for callback in self.on_reset:
+            callback()
         self.clock.reset()
         with self.admin() as connection:
             with connection.transaction():
                 created = roles.created_roles(connection, self.owner_role)
-                connection.execute("SELECT cartodb_local.forget()")
+                connection.execute("SELECT cartodb_local.delete_state()")
                 rights = roles.empty(connection, self.owner_role, created, expected=self._rights)
-            self._rights = rights  # of what is committed
+            self._rights = rights  # only after the commit
             self._load()
 
     def _connect(self) -> Connection:
-        """Open a connection with all rights."""
+        """Open a superuser connection."""
         connection = connect(self._dsn, autocommit=True)
         connection.execute("SET search_path = pg_catalog, pg_temp")
         return connection
 
     def _named(self, name: str) -> Key:
-        """Return the key of a name."""
+        """Return the key with a name; raise LookupError if there is none."""
         for key in self._by_token.values():
             if key.name == name:
                 return key
         raise LookupError(name)
 
-    def _keep_built_in_keys(self, api_key: str | None) -> None:
-        """Store the master and the default key, then read all."""
-        store = (
+    def _store_built_in_keys(self, api_key: str | None) -> None:
+        """Store the master and the default key, then load all keys."""
+        upsert = (
             "INSERT INTO cartodb_local.api_keys AS old (name, token, kind, role, grants)"
             " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (name) DO UPDATE"
             " SET role = excluded.role, token = CASE WHEN %s THEN excluded.token ELSE old.token END"
@@ -302,16 +304,16 @@ class State:
             (MASTER_NAME, token, "master", self.owner_role, api_key is not None),
             (DEFAULT_NAME, DEFAULT_PUBLIC, "default", roles.PUBLIC_ROLE, True),
         ):
-            self._connection.execute(store, (name, value, kind, role, Jsonb(ALL_APIS), replace))
+            self._connection.execute(upsert, (name, value, kind, role, Jsonb(ALL_APIS), replace))
         self._load()
 
     def _load(self) -> None:
-        """Read the keys into memory."""
+        """Load all keys into memory."""
         rows = self._connection.execute("SELECT * FROM cartodb_local.api_keys").fetchall()
         keys = [Key(apis=frozenset(key_grants.granted_apis(row["grants"])), **row) for row in rows]
         self._by_token = {key.token: key for key in keys}
 
 
 def _is_lost(connection: Connection) -> bool:
-    """Say whether an idle connection was closed by PostgreSQL: it would have sent word of it."""
+    """Return whether PostgreSQL has closed an idle connection: its socket is readable then."""
     return bool(select.select([connection], [], [], 0)[0])

@@ -79,7 +79,7 @@ def test_failed_start_leaves_no_postgresql(carto: LocalCarto, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dsn": "x", "data_dir": "y"}, "dsn or data_dir"),
+        ({"dsn": "x", "data_dir": "y"}, "dsn and data_dir are mutually exclusive"),
         ({"user": "a/b"}, "user is part of URLs"),
         ({"user": ""}, "user is part of URLs"),
         ({"api_key": ""}, "api_key"),
@@ -131,4 +131,4 @@ def test_command_says_why_it_cannot_start() -> None:
     command = [sys.executable, "-m", "cartoframes_lite.local", "--dsn", "host=/nonexistent"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("cannot start: cannot connect to the database of the DSN")
+    assert done.stderr.startswith("cannot start: cannot connect to the database: ")

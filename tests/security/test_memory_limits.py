@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from cartoframes_lite.local import LocalCarto
-from cartoframes_lite.local.http.request_bodies import MOST_BYTES
+from cartoframes_lite.local.http.request_bodies import MAX_BODY_BYTES
 from tests.security.api_calls import TIMEOUT_S, APICalls
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
@@ -28,7 +28,7 @@ def endless(length: int) -> Iterator[bytes]:
 )
 @pytest.mark.parametrize("kind", [FORM, JSON, "multipart/form-data; boundary=x", "text/plain"])
 def test_bodies_are_refused_before_they_are_in_memory(api_calls: APICalls, path: str, kind: str) -> None:
-    for body in (b"x" * (MOST_BYTES + 1), endless(MOST_BYTES)):
+    for body in (b"x" * (MAX_BODY_BYTES + 1), endless(MAX_BODY_BYTES)):
         try:
             answer = api_calls.call("POST", path, data=body, headers={"Content-Type": kind})
         except requests.ConnectionError:  # the answer came, and the connection ended, while the body was sent
@@ -40,7 +40,7 @@ def test_bodies_are_refused_before_they_are_in_memory(api_calls: APICalls, path:
 
 def test_a_body_that_is_announced_too_large_is_not_waited_for(carto: LocalCarto) -> None:
     address = urlsplit(carto.base_url)
-    for length in (str(MOST_BYTES + 1), "9" * 18):
+    for length in (str(MAX_BODY_BYTES + 1), "9" * 18):
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
         connection.putrequest("POST", f"{address.path}/api/v2/sql")
         connection.putheader("Content-Type", FORM)
@@ -53,7 +53,7 @@ def test_a_body_that_is_announced_too_large_is_not_waited_for(carto: LocalCarto)
 def test_large_bodies_within_the_limit_are_read(api_calls: APICalls) -> None:
     comment = "/*" + "x" * 990_000 + "*/"  # a query has at most a million characters
     assert api_calls.run(f"SELECT 1 AS a {comment}") == [{"a": 1}]
-    body = json.dumps({"q": "SELECT 2 AS a", "other": "x" * (MOST_BYTES - 1000)})
+    body = json.dumps({"q": "SELECT 2 AS a", "other": "x" * (MAX_BODY_BYTES - 1000)})
     answer = api_calls.call("POST", "/api/v2/sql", data=body, headers={"Content-Type": JSON})
     assert answer.json()["rows"] == [{"a": 2}]
 

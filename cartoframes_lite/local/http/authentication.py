@@ -1,4 +1,4 @@
-"""Who asks and for what: parameters of a request, and which api key it stands on."""
+"""Authentication of SQL API requests: parameters, rate limit, API key."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from cartoframes_lite.local.state import Key, State
 
 @dataclass(slots=True)
 class AuthenticatedRequest:
-    """A request that has been let in.
+    """A request that passed the rate limit and has a valid key.
 
     Attributes
     ----------
     key : Key
         The key whose role the request runs as.
     parameters : dict
-        Those of the query string and the body; the body's win. A repeated one is a list.
+        Parameters of the query string and the body; the body takes precedence. A repeated parameter is a list.
     query, body : dict
-        The two apart.
+        Parameters of the query string, and of the body.
     headers : dict
-        Rate limit headers for the response.
+        Headers of the response: rate limit, ``Vary``.
     """
 
     key: Key
@@ -37,13 +37,14 @@ class AuthenticatedRequest:
 
 
 class NotAuthenticatedError(Exception):
-    """The request was not let in.
+    """The request is over the rate limit, or its key is unknown or not allowed.
 
     Attributes
     ----------
     reason : RequestError
+        Error to respond with.
     headers : dict
-        Rate limit headers for the response.
+        Rate limit headers of the response.
     """
 
     def __init__(self, reason: RequestError, headers: dict[str, str]) -> None:
@@ -52,12 +53,12 @@ class NotAuthenticatedError(Exception):
 
 
 class Authenticator:
-    """Lets requests in: the rate limit first, then the key.
+    """Check the rate limit, then the key, of each request.
 
     Parameters
     ----------
     state : State
-        Knows the keys.
+        Provides the keys.
     limits : RateLimits
     """
 
@@ -67,7 +68,7 @@ class Authenticator:
     def authenticate(
         self, request: Request, kind: str, *, body: Parameters | None = None, master: bool = False
     ) -> AuthenticatedRequest:
-        """Count and authenticate a request.
+        """Count a request against the rate limit and authenticate it.
 
         Parameters
         ----------
@@ -75,32 +76,32 @@ class Authenticator:
         kind : str
             Kind of endpoint, for the rate limit.
         body : dict, optional
-            Parameters of the body, if the endpoint takes any.
+            Parameters of the body, if the endpoint accepts a body.
         master : bool
-            Whether only the master key will do.
+            Whether the endpoint requires the master key.
 
         Raises
         ------
         NotAuthenticatedError
-            429 over the limit, 401 for an unknown key, 403 for one that may not.
+            429 over the rate limit, 401 for an unknown key, 403 for a key without access.
         """
-        verdict = self._limits.take(kind)
-        if not verdict.allowed:
+        decision = self._limits.take(kind)
+        if not decision.allowed:
             reason = RequestError(RATE_LIMIT_MESSAGE, status=429, context="limit", detail="rate-limit")
-            raise NotAuthenticatedError(reason, verdict.headers)
+            raise NotAuthenticatedError(reason, decision.headers)
         query = query_parameters(request)
         try:
             key = self._find_key(request, query, body or {}, master=master)
         except RequestError as reason:
-            raise NotAuthenticatedError(reason, verdict.headers) from None
-        headers = {**verdict.headers, "Vary": "Authorization"}
+            raise NotAuthenticatedError(reason, decision.headers) from None
+        headers = {**decision.headers, "Vary": "Authorization"}
         return AuthenticatedRequest(key, {**query, **(body or {})}, query, body or {}, headers)
 
     def _find_key(self, request: Request, query: Parameters, body: Parameters, *, master: bool) -> Key:
         """Return the key of a request.
 
-        The first token found decides the role. When the query string or the body name a key beside the
-        header, that one has to be good, too.
+        The first token found determines the role: header, query string, body. If the query string or the body has
+        an ``api_key`` in addition to the header, that key must be valid too.
         """
         basic = basic_credentials(request.headers.get("authorization", ""))
         if basic and basic[0] != self._state.user:
@@ -110,29 +111,29 @@ class Authenticator:
             str(source[name]) for source in (query, body) for name in ("api_key", "map_key") if source.get(name)
         ]
         token = candidates[0] if candidates else None
-        also = body.get("api_key", query.get("api_key", token))
-        key, named = self._state.key(token), self._state.key(None if also is None else str(also))
-        if key is None or named is None:
+        second_token = body.get("api_key", query.get("api_key", token))
+        key, second_key = self._state.key(token), self._state.key(None if second_token is None else str(second_token))
+        if key is None or second_key is None:
             raise RequestError("Unauthorized", status=401)
-        if "sql" not in key.apis or "sql" not in named.apis:
+        if "sql" not in key.apis or "sql" not in second_key.apis:
             raise RequestError("forbidden", status=403)
-        if master and not key.kind == named.kind == "master":
+        if master and not key.kind == second_key.kind == "master":
             raise RequestError("permission denied", status=403)
         return key
 
 
 def basic_credentials(header: str) -> tuple[str, str] | None:
-    """Return user and password of a Basic ``Authorization`` header, None if it is another or broken."""
+    """Return user and password of a Basic ``Authorization`` header, None for another scheme or a malformed header."""
     scheme, _, encoded = header.strip().partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except ValueError:  # no base64, or no text in it
+    except ValueError:  # not base64, or not UTF-8
         return None
     return (user, password) if colon else None
 
 
 def query_parameters(request: Request) -> Parameters:
-    """Return the parameters of the query string; a repeated one is a list."""
+    """Return the parameters of the query string; a repeated parameter is a list."""
     return collect(request.query_params.multi_items())

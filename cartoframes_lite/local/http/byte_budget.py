@@ -1,4 +1,4 @@
-"""How many bytes of bodies are held in memory at once: one account for all requests."""
+"""Memory budget of request bodies, shared by all requests."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from contextlib import asynccontextmanager, contextmanager
 
 from cartoframes_lite.local.http.responses import RequestError
 
-FREE_BYTES = 65_536  # of each body; what most requests send finds room in any case
-# So long a body may take before it has to make room for others: on loopback 10 MB take a tenth of it.
+FREE_BYTES = 65_536  # not counted, for each body: most requests are smaller and never have to wait
+# A body that is still arriving after this time can be canceled in favor of others. 10 MB take 0.1 s on loopback.
 _GRACE_S = 1.0
 _LATE = "the body of the request did not arrive in time"
-_NO_ROOM = "too many large requests at a time: try again later"
+_BUDGET_EXCEEDED = "too many large requests at the same time: try again later"
 
 
 class ByteBudget:
-    """Counts the bytes of all bodies that are held.
+    """Count the bytes of all request bodies that are in memory, and limit their sum.
 
     Parameters
     ----------
     size_bytes : int
-        Of all of them together, without the first 64 KB of each. One alone may have more.
+        Budget of all bodies together, in bytes, not counting the first 64 KB of each. A single body may exceed it.
     timeout_s : float
-        Longest time in which a body has to arrive, and for which it waits for room, in seconds.
+        Timeout for a body to arrive, and for a body to wait for the budget, in seconds.
     idle_timeout_s : float
-        Longest time in which an upload, which is not held, sends nothing, in seconds.
+        Timeout of an upload that sends nothing, in seconds. Uploads are streamed and not counted.
     """
 
     def __init__(self, size_bytes: int, timeout_s: float, idle_timeout_s: float) -> None:
@@ -37,12 +37,12 @@ class ByteBudget:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes that are counted now."""
+        """Bytes that are counted at the moment."""
         return sum(held.counted_bytes for held in self._held)
 
     @contextmanager
     def holding(self) -> Iterator[HeldBytes]:
-        """Count the body of a request until its end."""
+        """Return a context manager that counts the body of a request until the request has ended."""
         held = HeldBytes(self)
         self._held.add(held)
         try:
@@ -52,17 +52,17 @@ class ByteBudget:
             self.wake()
 
     def has_room(self, held: HeldBytes, size_bytes: int) -> bool:
-        """Tell whether a body may have a size: there is room for it, or no other large one."""
+        """Return whether a body can grow to a size: it fits the budget, or no other body is counted."""
         others = self.used_bytes - held.counted_bytes
         return size_bytes <= FREE_BYTES or not others or others + size_bytes - FREE_BYTES <= self._size
 
     async def wait(self, held: HeldBytes) -> None:
-        """Wait until something changes; a body that has been arriving for too long makes room."""
-        arriving = [
-            other for other in self._held if other is not held and other.can_be_given_up and other.counted_bytes
+        """Cancel the oldest body that is past its grace period, and wait until the budget changes."""
+        cancelable = [
+            other for other in self._held if other is not held and other.is_cancelable and other.counted_bytes
         ]
-        if arriving:
-            min(arriving, key=lambda other: other.counted_at).give_up()
+        if cancelable:
+            min(cancelable, key=lambda other: other.counted_at).cancel()
         changed = asyncio.get_running_loop().create_future()
         self._waiting.add(changed)
         try:
@@ -71,81 +71,81 @@ class ByteBudget:
             self._waiting.discard(changed)
 
     def wake(self) -> None:
-        """Let those look again who wait for room."""
+        """Wake the bodies that wait for the budget."""
         for changed in self._waiting:
             if not changed.done():
                 changed.set_result(None)
 
 
 class HeldBytes:
-    """The bytes of one request.
+    """Bytes of one request body that are in memory.
 
     Attributes
     ----------
     counted_at : float
-        When room was found for the body, by the monotonic clock.
+        When the current size was counted, by the monotonic clock, in seconds.
     """
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self._bytes = 0
         self._arriving: asyncio.Timeout | None = None
-        self._given_up = self._is_waiting = False
+        self._canceled = self._is_waiting = False
         self.counted_at = 0.0
 
     @property
     def counted_bytes(self) -> int:
-        """What counts of the body."""
+        """Bytes of the body that count against the budget."""
         return max(0, self._bytes - FREE_BYTES)
 
     @property
     def idle_timeout_s(self) -> float:
-        """Longest time in which an upload sends nothing, in seconds."""
+        """Timeout of an upload that sends nothing, in seconds."""
         return self._budget.idle_timeout_s
 
     @property
-    def can_be_given_up(self) -> bool:
-        """Whether the body has been arriving for so long that others come first."""
+    def is_cancelable(self) -> bool:
+        """Whether the body is still arriving and past its grace period."""
         return self._arriving is not None and time.monotonic() - self.counted_at > _GRACE_S
 
     @asynccontextmanager
     async def arriving(self) -> AsyncIterator[None]:
-        """Give the body its time to arrive.
+        """Return a context manager that limits the time in which the body arrives.
 
         Raises
         ------
         RequestError
-            408 if it takes longer, 503 if it has to make room for another one or waits for room itself.
+            408 on a timeout; 503 if the body was canceled in favor of another, or was waiting for the budget.
         """
         try:
             async with asyncio.timeout(self._budget.timeout_s) as self._arriving:
                 yield
         except TimeoutError:
-            late = not (self._given_up or self._is_waiting)
-            raise RequestError(_LATE if late else _NO_ROOM, status=408 if late else 503) from None
+            late = not (self._canceled or self._is_waiting)
+            raise RequestError(_LATE if late else _BUDGET_EXCEEDED, status=408 if late else 503) from None
         finally:
             self._arriving = None
 
     async def resize(self, size_bytes: int) -> None:
-        """Count a body at another size, as soon as there is room for it.
+        """Change the counted size of the body; wait until it fits the budget.
 
         Raises
         ------
         RequestError
-            503 if there is none in time.
+            503 on a timeout.
         """
-        give_up_at = time.monotonic() + self._budget.timeout_s
+        deadline = time.monotonic() + self._budget.timeout_s
         while size_bytes > self._bytes and not self._budget.has_room(self, size_bytes):
             self._is_waiting = True
-            if time.monotonic() > give_up_at:
-                raise RequestError(_NO_ROOM, status=503)
+            if time.monotonic() > deadline:
+                raise RequestError(_BUDGET_EXCEEDED, status=503)
             await self._budget.wait(self)
         self._is_waiting = False
         self._bytes, self.counted_at = size_bytes, time.monotonic()
         self._budget.wake()
 
-    def give_up(self) -> None:
-        """End the arrival of the body."""
-        if self._arriving is not None and not self._given_up:
-            self._given_up = True
+    def cancel(self) -> None:
+        """Cancel the arrival of the body."""
+        if self._arriving is not None and not self._canceled:
+            self._canceled = True
             self._arriving.reschedule(asyncio.get_running_loop().time())

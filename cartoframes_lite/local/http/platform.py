@@ -1,4 +1,4 @@
-"""What the endpoints outside of the SQL and Maps APIs have in common: who asks, and how errors look."""
+"""Requests, errors and routes of CARTO's platform APIs: all endpoints except the SQL and Maps APIs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cartoframes_lite.local.http.authentication import basic_credentials, query_parameters
-from cartoframes_lite.local.http.request_bodies import Parameters, body_parameters, whole_characters
+from cartoframes_lite.local.http.request_bodies import Parameters, body_parameters, replace_surrogates
 from cartoframes_lite.local.http.responses import JSON_TYPE, RequestError
 from cartoframes_lite.local.state import Key, State
 
-_MOST = 2**31 - 1
+_MAX_INT4 = 2**31 - 1
 
 
 class PlatformError(Exception):
-    """The request is refused with a status and, where CARTO gives one, a message.
+    """The request fails with an HTTP status and, where CARTO's response has one, a message.
 
     Parameters
     ----------
     status : int
     message : str or list of str, optional
+        None means an empty response body.
     name : str
-        Member of the answer that holds the message: "errors", or "error" where CARTO has that.
+        Member of the response that contains the message: "errors", or "error" for some of CARTO's endpoints.
     """
 
     def __init__(self, status: int, message: str | list[str] | None = None, *, name: str = "errors") -> None:
@@ -38,22 +39,27 @@ class PlatformError(Exception):
 
 
 class PlatformRequest:
-    """A request with its parameters and the key it stands on.
+    """A request with its parameters and API key.
 
     Attributes
     ----------
     request : Request
     parameters : dict
-        Those of the query string and of a JSON or form body; the body's win.
+        Parameters of the query string and of a JSON or form body; the body takes precedence.
     body : dict
-        Those of the body.
+        Parameters of the body.
     key : Key
-        The default key if the request names none.
+        The default key if the request has none.
+
+    Raises
+    ------
+    PlatformError
+        401 if the key is unknown.
     """
 
     def __init__(self, request: Request, body: Parameters, state: State) -> None:
         self.request = request
-        self.body: Parameters = whole_characters(body)
+        self.body: Parameters = replace_surrogates(body)
         self.parameters = {**query_parameters(request), **self.body}
         basic = basic_credentials(request.headers.get("authorization", ""))
         self._token = basic[1] if basic else self.parameters.get("api_key")
@@ -63,39 +69,39 @@ class PlatformRequest:
         self.key: Key = key
 
     def require_any_key(self) -> None:
-        """Refuse a request that names no key."""
+        """Raise PlatformError (401) if the request has no key."""
         if not self._token:
             raise PlatformError(401)
 
     def require_master(self) -> None:
-        """Refuse all but the master key: with another one CARTO takes the request for an anonymous one."""
+        """Raise PlatformError (401) unless the key is the master key: CARTO treats others as anonymous."""
         if self.key.kind != "master":
             raise PlatformError(401)
 
 
 def route(state: State, path: str, **handlers: Callable[[PlatformRequest], Response]) -> list[Route]:
-    """Make the routes of a path, with and without a slash at its end.
+    """Return the routes of a path, with and without a trailing slash.
 
     Parameters
     ----------
     state : State
     path : str
-        Path below the user, as Starlette writes it.
+        Path below the user, in Starlette's syntax.
     **handlers : callable
-        By HTTP method. They run in a worker thread and may raise `PlatformError`.
+        Handlers by HTTP method. They run in a worker thread and may raise `PlatformError`.
     """
 
     async def endpoint(request: Request) -> Response:
         handler = handlers.get(request.method, handlers.get("GET"))
-        assert handler is not None  # Starlette refuses other methods; HEAD comes with GET
+        assert handler is not None  # Starlette rejects other methods; it adds HEAD to GET
         try:
             call = PlatformRequest(request, await body_parameters(request), state)
             return await run_in_threadpool(handler, call)
         except RequestError as error:
             return platform_response({"errors": error.message}, error.status)
-        except psycopg.OperationalError as error:  # no connection, or a lock that somebody else keeps
+        except psycopg.OperationalError as error:  # no connection, or a lock timeout
             return platform_response({"errors": str(error).strip()}, 503)
-        except psycopg.DataError as error:  # NUL in a text, a number beyond a type
+        except psycopg.DataError as error:  # NUL in a string, a number out of range
             return platform_response({"errors": error.diag.message_primary or str(error)}, 400)
         except PlatformError as error:
             if error.message is None:
@@ -112,26 +118,27 @@ def platform_response(content: Any, status: int = 200) -> Response:
 
 
 def positive_parameter(call: PlatformRequest, parameter: str, default: int, *, name: str = "errors") -> int:
-    """Return a parameter that counts from 1; ``name`` as in `PlatformError`."""
+    """Return a parameter that is a positive integer; raise PlatformError (400, with ``name``) if it is not."""
     try:
         number = int(call.parameters.get(parameter, default))
     except (TypeError, ValueError):
         number = 0
-    if not 1 <= number <= _MOST:
+    if not 1 <= number <= _MAX_INT4:
         raise PlatformError(400, f"Wrong '{parameter}' parameter value: a positive number is needed", name=name)
     return number
 
 
 def page_parameters(call: PlatformRequest, items: Sequence[dict[str, Any]], per_page: int) -> dict[str, Any]:
-    """Return the page of a list that a request asks for, with links to others.
+    """Return the requested page of a list, with links to other pages.
 
     Parameters
     ----------
     call : PlatformRequest
+        Its parameters ``page`` and ``per_page`` are read.
     items : sequence of dict
-        The whole list.
+        The complete list.
     per_page : int
-        Unless the request says otherwise.
+        Default page size.
     """
     page, per_page = positive_parameter(call, "page", 1), positive_parameter(call, "per_page", per_page)
     base = str(call.request.url.replace(query="")).rstrip("/")

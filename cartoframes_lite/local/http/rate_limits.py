@@ -1,4 +1,4 @@
-"""Rate limits: a leaky bucket for each kind of endpoint, counted and told as CARTO does."""
+"""Rate limits: a leaky bucket for each kind of endpoint, with CARTO's headers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ RateLimit = tuple[float, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a request may pass, and the headers that say so.
+class RateLimitDecision:
+    """Whether a request is within the rate limit, and the headers of its response.
 
     Attributes
     ----------
     allowed : bool
     headers : dict
-        ``Carto-Rate-Limit-*``, and ``Retry-After`` if the request is refused. Empty without a limit.
+        ``Carto-Rate-Limit-*``, and ``Retry-After`` if the request is not allowed. Empty without a limit.
     """
 
     allowed: bool
@@ -26,20 +26,20 @@ class Verdict:
 
 
 class RateLimits:
-    """Counts requests.
+    """Count requests against the rate limit of their kind of endpoint.
 
-    A bucket holds ``burst + 1`` requests and is refilled with ``per_second`` of them each second. The
-    times in headers are whole seconds: ``Reset`` until the bucket is full again, rounded down, and
-    ``Retry-After`` one more than the rounded down wait.
+    A bucket holds ``burst + 1`` requests and is refilled with ``per_second`` requests each second. Times in
+    headers are in whole seconds: ``Reset`` is the time until the bucket is full again, rounded down;
+    ``Retry-After`` is the wait, rounded down, plus 1.
 
     Parameters
     ----------
     rate_limit : tuple of (float, int), optional
         Requests per second and burst. None means unlimited.
     by_kind : mapping of str to tuple of (float, int), optional
-        The same for kinds of endpoints that have a limit of their own.
+        Limits that replace ``rate_limit`` for kinds of endpoints.
     clock : callable
-        Seconds that only grow.
+        Monotonic clock, in seconds.
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class RateLimits:
         self._clock = clock
         self._full_at: dict[str, float] = {}
 
-    def take(self, kind: str) -> Verdict:
-        """Count a request of a kind of endpoint: ``query``, ``copyfrom``, ``copyto``, ``job_create`` ..."""
+    def take(self, kind: str) -> RateLimitDecision:
+        """Count a request to a kind of endpoint: ``query``, ``copyfrom``, ``copyto``, ``job_create`` ..."""
         limit = self._by_kind.get(kind, self._rate_limit)
         if limit is None:
-            return Verdict(True, {})
+            return RateLimitDecision(True, {})
         per_second, burst = limit
         interval = 1 / per_second
         now = self._clock()
         full_at = max(self._full_at.get(kind, now), now)
-        allowed = full_at - now <= interval * burst + 1e-9  # 1e-9: times are sums of floats
+        allowed = full_at - now <= interval * burst + 1e-9  # tolerance for sums of floats
         if allowed:
             full_at += interval
             self._full_at[kind] = full_at
@@ -77,8 +77,8 @@ class RateLimits:
         }
         if not allowed:
             headers["Retry-After"] = str(math.floor(full_at - interval * burst - now) + 1)
-        return Verdict(allowed, headers)
+        return RateLimitDecision(allowed, headers)
 
-    def forget(self) -> None:
-        """Fill all buckets."""
+    def reset(self) -> None:
+        """Refill all buckets."""
         self._full_at.clear()

@@ -1,6 +1,7 @@
-"""Bodies of requests as parameters: within a limit, and parsed beside the event loop if they are large.
+"""Read request bodies, with a size limit, and parse them into parameters.
 
-Numbers are read as JavaScript reads them: an integer of 400 digits is infinite. What is no object has no parameters.
+Large bodies are parsed in a worker thread. Numbers are read as in JavaScript: an integer of 400 digits is infinite.
+A JSON body that is not an object has no parameters.
 """
 
 from __future__ import annotations
@@ -22,45 +23,45 @@ from cartoframes_lite.local.http.responses import RequestError
 
 Parameters = dict[str, Any]
 
-MOST_BYTES = 10 << 20  # of a body that is held in memory: uploads are not
-_MOST_DEPTH = 100  # of JSON
-_MOST_FIELDS = 1000
-_LONGEST_INTEGER = 308  # digits that surely fit into a double
-_CUT_OFF = "Unexpected end of JSON input"
-_LARGE_BYTES = 65_536  # some 0.5 ms to parse
-_ITEM_MARKS, _ITEM_BYTES = (b",", b"[", b"{"), 64  # of JSON: an empty object is so much larger in memory
-HELD = "cartoframes_lite.held_bytes"  # in the scope of a request
+MAX_BODY_BYTES = 10 << 20  # of a body that is read into memory; uploads are streamed and have no such limit
+_MAX_DEPTH = 100  # of JSON
+_MAX_FIELDS = 1000
+_MAX_DIGITS = 308  # of an integer: any integer of so many digits fits into a double
+_UNEXPECTED_END = "Unexpected end of JSON input"
+_LARGE_BYTES = 65_536  # takes some 0.5 ms to parse
+_ITEM_MARKS, _ITEM_BYTES = (b",", b"[", b"{"), 64  # JSON: an empty object takes 64 bytes in memory
+HELD_BYTES_KEY = "cartoframes_lite.held_bytes"  # ASGI scope key
 
 
-async def read_body(request: Request, most: int = MOST_BYTES) -> bytes:
+async def read_body(request: Request, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """Read a body into memory.
 
     Raises
     ------
     RequestError
-        413 before there is more of it than allowed, 408 if it takes too long, 503 if there is no room for it beside
-        the bodies of other requests.
+        413 if the body is larger than ``max_bytes``, 408 on a timeout, 503 if the memory budget of all request
+        bodies is exceeded.
     """
-    announced = request.headers.get("content-length", "")
-    refusal = RequestError(f"request entity too large: more than {most} bytes", status=413)
-    if announced.isdecimal() and (len(announced) > len(str(most)) or int(announced) > most):
-        raise refusal
+    declared = request.headers.get("content-length", "")
+    too_large = RequestError(f"request entity too large: more than {max_bytes} bytes", status=413)
+    if declared.isdecimal() and (len(declared) > len(str(max_bytes)) or int(declared) > max_bytes):
+        raise too_large
     held, parts, size = held_bytes(request), [], 0
     async with held.arriving():
         async for part in request.stream():
             size += len(part)
-            if size > most:
-                raise refusal
+            if size > max_bytes:
+                raise too_large
             if size > FREE_BYTES and not held.counted_bytes:
-                # All of it at once: bodies that are there in part would wait for each other.
-                await held.resize(int(announced) if announced.isdecimal() else most)
+                # Reserve the full size at once: bodies that have arrived in part would wait for each other.
+                await held.resize(int(declared) if declared.isdecimal() else max_bytes)
             parts.append(part)
     await held.resize(size)
     return b"".join(parts)
 
 
-async def uploaded(request: Request) -> AsyncIterator[bytes]:
-    """Yield the blocks of an upload; RequestError (408) if none comes for too long."""
+async def upload_blocks(request: Request) -> AsyncIterator[bytes]:
+    """Yield the blocks of an upload; raise RequestError (408) if the client sends nothing for too long."""
     body, idle_s = request.stream(), held_bytes(request).idle_timeout_s
     while True:
         try:
@@ -69,26 +70,26 @@ async def uploaded(request: Request) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise RequestError(f"the upload has sent nothing for {idle_s:g} s", status=408) from None
+            raise RequestError(f"the client sent no data for {idle_s:g} s", status=408) from None
         yield part
 
 
 def held_bytes(request: Request) -> HeldBytes:
-    """Return the account of the bytes of a request."""
-    held = request.scope[HELD]
+    """Return the counter of the bytes of a request body."""
+    held = request.scope[HELD_BYTES_KEY]
     assert isinstance(held, HeldBytes)
     return held
 
 
 async def body_parameters(request: Request) -> Parameters:
-    """Return the parameters of a JSON, form or multipart body; a repeated one is a list.
+    """Return the parameters of a JSON, form or multipart body; a repeated parameter is a list.
 
     Raises
     ------
     RequestError
-        If the body is too large, or is not what its type says.
+        If the body is too large, or cannot be parsed as its content type.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0]  # in lower case only, as CARTO reads it
+    content_type = request.headers.get("content-type", "").partition(";")[0]  # case-sensitive, as on CARTO
     body = await read_body(request)
     if content_type == "multipart/form-data":
         return await _multipart(request, body)
@@ -108,7 +109,7 @@ async def body_parameters(request: Request) -> Parameters:
 
 
 def collect(items: list[tuple[str, Any]]) -> Parameters:
-    """Make a dictionary of pairs; repeated names get a list."""
+    """Return a dictionary of name-value pairs; the values of a repeated name become a list."""
     collected: Parameters = {}
     for name, value in items:
         if name not in collected:
@@ -121,14 +122,14 @@ def collect(items: list[tuple[str, Any]]) -> Parameters:
 
 
 def parse_json(body: bytes) -> Parameters:
-    """Return the members of a body that is an object in JSON, none of another one; RequestError if it is no JSON."""
+    """Return the members of a JSON object, empty for another JSON value; raise RequestError for invalid JSON."""
     text = body.decode("utf-8", "replace")
     content = load_json(text) if text.strip() else {}
     return dict(content) if isinstance(content, Mapping) else {}
 
 
 def load_json(text: str) -> Any:
-    """Parse JSON; RequestError, worded as by Node.js, if it is none or nested too deeply."""
+    """Parse JSON; raise RequestError, with the message of Node.js, if it is invalid or nested too deeply."""
 
     def refuse_constant(name: str) -> NoReturn:
         raise _unexpected(text, text.find(name))
@@ -136,59 +137,61 @@ def load_json(text: str) -> Any:
     try:
         content = json.loads(text, parse_int=_integer, parse_constant=refuse_constant)
     except RecursionError:
-        raise RequestError(f"JSON is nested deeper than {_MOST_DEPTH} levels") from None
+        raise RequestError(f"JSON is nested deeper than {_MAX_DEPTH} levels") from None
     except json.JSONDecodeError as error:
         raise _unexpected(text, error.pos) from None
     _check_depth(content)
     return content
 
 
-def whole_characters(value: Any) -> Any:
-    """Replace halves of characters, which UTF-8 and PostgreSQL do not have, in a value of JSON."""
+def replace_surrogates(value: Any) -> Any:
+    """Replace lone surrogates in the strings of a JSON value: neither UTF-8 nor PostgreSQL can represent them."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, Mapping):
-        return {whole_characters(name): whole_characters(item) for name, item in value.items()}
-    return [whole_characters(item) for item in value] if isinstance(value, list) else value
+        return {replace_surrogates(name): replace_surrogates(item) for name, item in value.items()}
+    return [replace_surrogates(item) for item in value] if isinstance(value, list) else value
 
 
 def _form(body: bytes) -> Parameters:
+    """Parse a URL-encoded form; raise RequestError if it has too many fields."""
     try:
-        return collect(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        return collect(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
     except ValueError:
-        raise RequestError(f"too many parameters: more than {_MOST_FIELDS}", status=413) from None
+        raise RequestError(f"too many parameters: more than {_MAX_FIELDS}", status=413) from None
 
 
 async def _multipart(request: Request, body: bytes) -> Parameters:
-    """Parse the fields of a multipart body; files are left out."""
+    """Parse the fields of a multipart body; files are ignored."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
     try:
-        async with Request(request.scope, receive).form(max_files=_MOST_FIELDS, max_fields=_MOST_FIELDS) as form:
+        async with Request(request.scope, receive).form(max_files=_MAX_FIELDS, max_fields=_MAX_FIELDS) as form:
             return collect([(name, value) for name, value in form.multi_items() if not isinstance(value, UploadFile)])
-    except HTTPException as error:  # how Starlette tells of a broken one
+    except HTTPException as error:  # raised by Starlette for a malformed body
         raise RequestError(error.detail) from None
 
 
 def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+    """Parse an integer; one that is too long becomes a float, like in JavaScript."""
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
 
 
 def _unexpected(text: str, position: int) -> RequestError:
-    """Return the error of a text that is no JSON from a position on."""
+    """Return the error of a text that is invalid JSON from a position on."""
     rest = text[position : position + 1000].strip()
-    return RequestError(f"Unexpected token {rest[0]} in JSON at position {position}" if rest else _CUT_OFF)
+    return RequestError(f"Unexpected token {rest[0]} in JSON at position {position}" if rest else _UNEXPECTED_END)
 
 
 def _check_depth(content: Any) -> None:
-    """Refuse what is nested too deeply for those who walk through it."""
+    """Raise RequestError if a JSON value is nested too deeply for recursive code."""
     level, depth = [content], 0
     while level:
         depth += 1
-        if depth > _MOST_DEPTH:
-            raise RequestError(f"JSON is nested deeper than {_MOST_DEPTH} levels")
+        if depth > _MAX_DEPTH:
+            raise RequestError(f"JSON is nested deeper than {_MAX_DEPTH} levels")
         level = [
             item
             for value in level

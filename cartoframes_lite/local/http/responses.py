@@ -1,4 +1,4 @@
-"""Answers of the SQL API: CARTO's error object, the one table of statuses, and streamed bodies."""
+"""Responses of the SQL API: JSON, CARTO's error object with its HTTP status, streamed bodies."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ QUERY_CANCELED = "57014"
 
 
 class RequestError(Exception):
-    """The request cannot be answered.
+    """The request fails with an HTTP status.
 
     Parameters
     ----------
     message : str
-        For the client.
+        Error message for the client.
     status : int
         HTTP status.
     context, detail : str, optional
@@ -45,15 +45,15 @@ class RequestError(Exception):
 
 
 def error_status(error: Exception) -> tuple[int, dict[str, Any]]:
-    """Translate an error into HTTP status and error object: the only place that does."""
+    """Map an error to its HTTP status and error object."""
     match error:
-        # A COPY that was given up has the same code.
+        # Not the code alone: a COPY that was canceled by the client has the same code.
         case SQLError(sqlstate=code, message=text) if code == QUERY_CANCELED and text.startswith("canceling"):
             return 429, {"error": [TIMEOUT_MESSAGE], "context": "limit", "detail": "datasource"}
         case SQLError(sqlstate=""):  # no connection
             return 500, {"error": ["cannot connect to the database"]}
         case SQLError():
-            # CARTO tells by the text: "must be owner of table x" has the same code and is a 400.
+            # CARTO compares the text, not the code: "must be owner of table x" has the same code and is a 400.
             status = 403 if "permission denied" in error.message else 400
             members: dict[str, Any] = {"error": [error.message], "detail": error.detail, "hint": error.hint}
         case RequestError():
@@ -67,7 +67,7 @@ def error_status(error: Exception) -> tuple[int, dict[str, Any]]:
 
 
 def error_response(error: Exception, *, headers: Mapping[str, str] | None = None, callback: str = "") -> Response:
-    """Build the response to an error; with a JSONP ``callback`` the status is 200."""
+    """Build an error response; with a JSONP ``callback`` its status is 200."""
     status, members = error_status(error)
     body = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
     all_headers = {**(headers or {}), "Content-Disposition": "inline"}
@@ -84,25 +84,25 @@ def json_response(members: Any, *, status: int = 200, headers: Mapping[str, str]
 
 
 def _encoded(text: str) -> bytes:
-    """Encode what may repeat half a character of the request."""
+    """Encode a text that may contain lone surrogates of the request."""
     return text.encode("utf-8", "replace")
 
 
 def safe_callback(name: str) -> str:
-    """Leave of a JSONP callback what may stand in a path of JavaScript names."""
+    """Remove the characters of a JSONP callback that are not allowed in a path of JavaScript names."""
     return re.sub(r"[^\[\]\w$.]", "", name, flags=re.ASCII)
 
 
 class StreamedResponse(Response):
-    """A response whose body is produced while it is sent, and no longer than the client listens.
+    """A response whose body is generated while it is sent. Generation stops when the client disconnects.
 
-    An error before the first block becomes an error response. The status has gone out when a later one comes:
-    the producer writes it into the body, or the body ends without its end.
+    An error before the first block becomes an error response. For a later error the status has already been sent:
+    the generator writes the error into the body, or the body is truncated.
 
     Parameters
     ----------
     blocks : async generator of bytes
-        Closed when the client goes away.
+        Closed when the client disconnects.
     headers : mapping
     callback : str
         JSONP callback of the error response.
@@ -110,18 +110,20 @@ class StreamedResponse(Response):
 
     def __init__(self, blocks: AsyncGenerator[bytes, None], *, headers: Mapping[str, str], callback: str = "") -> None:
         super().__init__(None, 200, headers)
-        del self.headers["content-length"]  # of the empty body that Response assumes
+        del self.headers["content-length"]  # set by Response for the empty body
         self._blocks, self._callback = blocks, callback
-        self._kept = {name: value for name, value in headers.items() if not name.lower().startswith("content-")}
+        self._error_headers = {
+            name: value for name, value in headers.items() if not name.lower().startswith("content-")
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the blocks until the end or until the client has gone."""
+        """Send the blocks until the end, or until the client disconnects."""
         sending = asyncio.ensure_future(self._send(scope, receive, send))
-        leaving = asyncio.ensure_future(_wait_for_disconnect(receive))
+        disconnect = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            leaving.cancel()
+            disconnect.cancel()
             if not sending.done():
                 sending.cancel()
             with suppress(asyncio.CancelledError):
@@ -133,8 +135,8 @@ class StreamedResponse(Response):
             try:
                 first = await anext(blocks, b"")
             except (SQLError, RequestError, psycopg.OperationalError) as error:
-                answer = error_response(error, headers=self._kept, callback=self._callback)
-                await answer(scope, receive, send)
+                response = error_response(error, headers=self._error_headers, callback=self._callback)
+                await response(scope, receive, send)
                 return
             start: Message = {
                 "type": "http.response.start",
@@ -143,7 +145,7 @@ class StreamedResponse(Response):
             }
             await send(start)
             await send({"type": "http.response.body", "body": first, "more_body": True})
-            # An error that the producer leaves to us cuts the body off: the last, empty block is never sent.
+            # An error of the generator truncates the body: the empty block that ends it is not sent.
             with suppress(SQLError, RequestError, psycopg.OperationalError):
                 async for block in blocks:
                     await send({"type": "http.response.body", "body": block, "more_body": True})
@@ -151,6 +153,6 @@ class StreamedResponse(Response):
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
-    """Return when the client has gone."""
+    """Return when the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

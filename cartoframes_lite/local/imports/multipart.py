@@ -12,7 +12,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from cartoframes_lite.local.http.request_bodies import Parameters, body_parameters, held_bytes, uploaded
+from cartoframes_lite.local.http.request_bodies import Parameters, body_parameters, held_bytes, upload_blocks
 from cartoframes_lite.local.http.responses import RequestError
 from cartoframes_lite.local.imports.file_names import disposition_file_name
 
@@ -78,7 +78,7 @@ async def read_upload(request: Request, directory: Path, limit: int) -> UploadBo
     with _Writer(received, directory, limit) as writer:
         if content_type != b"multipart/form-data":
             writer.begin(name)
-            async for block in uploaded(request):
+            async for block in upload_blocks(request):
                 writer.write(block)
         else:
             await _read_parts(request, options.get(b"boundary", b""), received, writer)
@@ -198,7 +198,7 @@ async def _read_parts(request: Request, boundary: bytes, received: UploadBody, w
     try:
         parts = _Parts(received, writer)
         parser = MultipartParser(boundary, {**parts.callbacks(), "on_end": end})
-        async for block in uploaded(request):
+        async for block in upload_blocks(request):
             parser.write(block)
             await held_bytes(request).resize(parts.fields_bytes)
     except MultipartParseError as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cartoframes_lite.local.http.platform import PlatformError
-from cartoframes_lite.local.http.request_bodies import load_json, whole_characters
+from cartoframes_lite.local.http.request_bodies import load_json, replace_surrogates
 from cartoframes_lite.local.http.responses import RequestError
 from cartoframes_lite.local.imports import connectors
 from cartoframes_lite.local.imports.files import ImportRefused, Options
@@ -107,7 +107,7 @@ def _connector(connector: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
         if parameters.get(name)
     }
     try:
-        content = whole_characters(load_json(connector)) if isinstance(connector, str) else connector
+        content = replace_surrogates(load_json(connector)) if isinstance(connector, str) else connector
         return {"connector": {**siblings, **connectors.unwrap_parameters(content)}}
     except RequestError:
         return {"error": ImportRefused(1502, "the connector is not valid JSON")}

@@ -1,1 +1,1 @@
-"""The PostgreSQL behind the embedded server: cluster, roles, grants, sessions, CARTO's SQL functions."""
+"""PostgreSQL of the embedded server: cluster, roles, grants, sessions, CARTO's SQL functions."""

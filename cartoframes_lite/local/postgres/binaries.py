@@ -1,4 +1,4 @@
-"""Where the programs of PostgreSQL are, of a version that has PostGIS."""
+"""Find the programs of a PostgreSQL installation that has PostGIS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cartoframes_lite.local.errors import LocalServerError
 
-# What `apt-get install postgresql` brings, by codename of the release.
+# Major version that `apt-get install postgresql` installs, by codename of the release.
 _DEBIAN_VERSIONS = {
     "bullseye": 13,
     "bookworm": 15,
@@ -29,18 +29,18 @@ _DEBIAN_VERSIONS = {
 def find_binaries(major: int | None = None) -> Path:
     """Find the directory that holds ``postgres`` and ``initdb``.
 
-    Looks at ``PATH``, Debian's directories (newest first), the active conda environment, Homebrew,
-    Postgres.app and what ``pg_config`` says.
+    Searches ``PATH``, Debian's directories (newest version first), the active conda environment, Homebrew,
+    Postgres.app and the directory that ``pg_config`` prints.
 
     Parameters
     ----------
     major : int, optional
-        Only this major version will do: that of an existing data directory.
+        Required major version, that of an existing data directory.
 
     Raises
     ------
     LocalServerError
-        If there is none with PostGIS; the message holds the command that installs it.
+        If there is no installation with PostGIS. The message contains the command that installs it.
     """
     without_postgis: list[int] = []
     for directory in dict.fromkeys(_candidates()):
@@ -52,13 +52,13 @@ def find_binaries(major: int | None = None) -> Path:
         if _has_postgis(directory, found):
             return directory
         without_postgis.append(found)
-    raise LocalServerError(_missing(major, without_postgis))
+    raise LocalServerError(_missing_message(major, without_postgis))
 
 
 def find_postgis_library(directory: Path) -> str | None:
-    """Return the name of PostGIS's library for ``shared_preload_libraries``, or None if it is not in a usual place.
+    """Return the name of PostGIS's library for ``shared_preload_libraries``, None if it was not found.
 
-    Loaded once by the postmaster, it does not have to be loaded by each session that sees a geometry, for some 10 ms.
+    Preloading by the postmaster saves some 10 ms in each session that uses a geometry.
     """
     for libraries in (directory.parent / "lib", *sorted((directory.parent / "lib").glob("postgresql*"))):
         for path in libraries.glob("postgis-[0-9]*"):
@@ -68,7 +68,7 @@ def find_postgis_library(directory: Path) -> str | None:
 
 
 def _candidates() -> Iterator[Path]:
-    """Yield directories that may hold the programs, best first."""
+    """Yield directories that may contain the programs, in order of preference."""
     for name in ("postgres", "initdb", "pg_ctl"):
         if path := shutil.which(name):
             yield Path(path).resolve().parent
@@ -84,7 +84,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _newest_first(parent: Path, pattern: str) -> list[Path]:
-    """Return matching directories, the highest version number first."""
+    """Return matching directories, highest version first."""
 
     def version(path: Path) -> list[int]:
         return [int(number) for number in re.findall(r"\d+", path.parent.name)]
@@ -94,13 +94,13 @@ def _newest_first(parent: Path, pattern: str) -> list[Path]:
 
 @cache
 def _major_version(directory: Path) -> int | None:
-    """Return the major version of the ``postgres`` in a directory, or None if it does not run."""
+    """Return the major version of ``postgres`` in a directory, None if it cannot be run."""
     match = re.search(r"\) (\d+)", _output(str(directory / "postgres"), "--version"))
     return int(match[1]) if match else None
 
 
 def _has_postgis(directory: Path, major: int) -> bool:
-    """Tell whether PostGIS can be created in a cluster of these programs."""
+    """Return whether an installation of PostgreSQL has the extension PostGIS."""
     shared = [
         Path(f"/usr/share/postgresql/{major}"),
         directory.parent / "share",
@@ -116,27 +116,26 @@ def _has_postgis(directory: Path, major: int) -> bool:
 
 
 def _output(*command: str) -> str:
-    """Return what a command prints, or nothing if it fails."""
+    """Return the output of a command, empty if it fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 
 
-def _missing(major: int | None, without_postgis: list[int]) -> str:
-    """Say what is not installed, and the command that installs it here."""
-    wanted = f"PostgreSQL {major}" if major else "PostgreSQL"
+def _missing_message(major: int | None, without_postgis: list[int]) -> str:
+    """Return the error message for a missing installation, with the command that installs it."""
     if without_postgis:
-        what = f"PostgreSQL {without_postgis[0]} is installed, but its extension PostGIS is not"
+        problem = f"PostgreSQL {without_postgis[0]} is installed, but its extension PostGIS is not"
     elif major:
-        what = f"the data directory belongs to {wanted}, which is not installed with PostGIS"
+        problem = f"the data directory belongs to PostgreSQL {major}, which is not installed with PostGIS"
     else:
-        what = f"{wanted} with PostGIS is not installed"
-    return f"{what}; install it with: {_install_command(major or next(iter(without_postgis), None))}"
+        problem = "PostgreSQL with PostGIS is not installed"
+    return f"{problem}; install it with: {_install_command(major or next(iter(without_postgis), None))}"
 
 
 def _install_command(major: int | None) -> str:
-    """Return the command of this platform's package manager."""
+    """Return the installation command of this platform's package manager."""
     if os.environ.get("CONDA_PREFIX"):
         return "conda install -c conda-forge postgis"
     if sys.platform == "darwin":
@@ -152,7 +151,7 @@ def _install_command(major: int | None) -> str:
 
 
 def _codename() -> str:
-    """Return the codename of the Debian or Ubuntu release, or nothing."""
+    """Return the codename of the Debian or Ubuntu release, empty if it is unknown."""
     try:
         release = Path("/etc/os-release").read_text()
     except OSError:

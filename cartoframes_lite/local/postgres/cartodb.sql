@@ -1,10 +1,10 @@
--- The functions of CARTO's databases that clients call, in the schema ``cartodb``, which is on the search path.
--- Every key may use them. They run with the rights of the caller, except where SECURITY DEFINER says otherwise:
--- those have a search path of their own. Run at each start: everything here can be run again.
+-- Functions of CARTO's databases that clients call, in the schema ``cartodb``, which is in the search path.
+-- All keys can execute them. They run with the privileges of the caller, except SECURITY DEFINER functions, which set
+-- their own search path. This script runs at each start and is idempotent.
 
 CREATE SCHEMA IF NOT EXISTS cartodb;
 
--- When the tables were last changed --------------------------------------------------------------------------
+-- Time of the last change of each table -----------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS cartodb.cdb_tablemetadata (
     tabname    regclass PRIMARY KEY,
@@ -13,9 +13,9 @@ CREATE TABLE IF NOT EXISTS cartodb.cdb_tablemetadata (
 REVOKE ALL ON cartodb.cdb_tablemetadata FROM PUBLIC;
 GRANT SELECT ON cartodb.cdb_tablemetadata TO PUBLIC;
 
--- Rows of tables that are gone are removed on the way. Two transactions that are the first to change a table at the
--- same time collide on the key, as on CARTO. A transaction always leaves a version of the row of its own, but one for
--- all of its statements: with it, caches tell also a transaction that began before the last one that was committed.
+-- Also removes rows of dropped tables. Two concurrent transactions that are the first to change a table conflict on the
+-- primary key, as on CARTO. Each transaction writes exactly one new version of the row, however many statements it has:
+-- caches compare versions to detect also a transaction that began before the last committed one.
 CREATE OR REPLACE FUNCTION cartodb._cdb_touch(tablename regclass) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -27,14 +27,14 @@ BEGIN
 END
 $$;
 
--- For the account's owner only, as on CARTO: any other key makes a table's trigger fire, by "DELETE ... WHERE false".
+-- Only for the account's owner, as on CARTO. Other keys can fire the trigger of a table with "DELETE ... WHERE false".
 CREATE OR REPLACE FUNCTION cartodb.cdb_tablemetadatatouch(tablename regclass) RETURNS void
 LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT cartodb._cdb_touch(tablename)
 $$;
 REVOKE ALL ON FUNCTION cartodb.cdb_tablemetadatatouch(regclass) FROM PUBLIC;
 
--- With the definer's rights, for rows may also come through a view, by who may not write to the table itself.
+-- SECURITY DEFINER: rows can be written through a view by a role without privileges on the table.
 CREATE OR REPLACE FUNCTION cartodb.cdb_tablemetadata_trigger() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -53,15 +53,14 @@ $$;
 CREATE OR REPLACE FUNCTION cartodb.cdb_userquotainbytes() RETURNS bigint
 LANGUAGE sql STABLE AS $$ SELECT cartodb._cdb_userquotainbytes() $$;
 
--- For the account's owner only.
+-- Only for the account's owner.
 CREATE OR REPLACE FUNCTION cartodb.cdb_setuserquotainbytes(bytes bigint) RETURNS bigint
 LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UPDATE cartodb_local.account SET quota_bytes = bytes RETURNING quota_bytes
 $$;
 REVOKE ALL ON FUNCTION cartodb.cdb_setuserquotainbytes(bigint) FROM PUBLIC;
 
--- Waits for whoever has an ACCESS EXCLUSIVE lock on the table. What goes wrong meanwhile, a deadlock above all, is no
--- more than a notice.
+-- Waits for ACCESS EXCLUSIVE locks on the table. Errors, mainly deadlocks, become a notice.
 CREATE OR REPLACE FUNCTION cartodb._cdb_total_relation_size(schema_name text, table_name text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -73,7 +72,7 @@ EXCEPTION WHEN others THEN
 END
 $$;
 
--- Half of the bytes on disk: CARTO does not charge for its second geometry column.
+-- Half of the bytes on disk, as on CARTO, which does not charge for its second geometry column.
 CREATE OR REPLACE FUNCTION cartodb.cdb_userdatasize(schema_name text) RETURNS bigint
 LANGUAGE sql VOLATILE AS $$
     SELECT (coalesce(sum(cartodb._cdb_total_relation_size(n.nspname, c.relname)), 0) / 2)::bigint
@@ -86,7 +85,7 @@ $$;
 CREATE OR REPLACE FUNCTION cartodb.cdb_userdatasize() RETURNS bigint
 LANGUAGE sql VOLATILE AS $$ SELECT cartodb.cdb_userdatasize('public') $$;
 
--- Measures the tables of a schema, with some probability; a quota of 0 is none.
+-- Compares the size of a schema's tables with the quota, with a given probability. A quota of 0 means unlimited.
 CREATE OR REPLACE FUNCTION cartodb.cdb_checkquota() RETURNS trigger
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -107,9 +106,9 @@ BEGIN
 END
 $$;
 
--- Looking at tables ------------------------------------------------------------------------------------------
+-- Tables and columns -------------------------------------------------------------------------------------------
 
--- Names of the tables that the caller may read; 'public' and 'private' of them only.
+-- Names of the tables that the caller can read: 'all', or only those that are 'public' or 'private'.
 CREATE OR REPLACE FUNCTION cartodb.cdb_usertables(perm text DEFAULT 'all') RETURNS SETOF name
 LANGUAGE sql STABLE AS $$
     SELECT c.relname
@@ -135,7 +134,7 @@ LANGUAGE sql STABLE AS $$
     WHERE attrelid = tabname AND attname = colname AND attnum > 0 AND NOT attisdropped
 $$;
 
--- The statements of a string. Quotes of all kinds and comments may hold semicolons.
+-- Statements of a query string. Semicolons in quotes and comments do not separate statements.
 CREATE OR REPLACE FUNCTION cartodb.cdb_querystatements(query text) RETURNS SETOF text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT btrim(part[1], E' \t\r\n')
@@ -148,9 +147,9 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     WHERE btrim(part[1], E' \t\r\n') <> ''
 $$;
 
--- The tables that statements read or write, as schema.name, sorted. Nothing is run.
+-- Tables that statements read or write, as schema.name, sorted. The statements are not run.
 CREATE OR REPLACE FUNCTION cartodb.cdb_querytablestext(query text) RETURNS text[]
-LANGUAGE plpgsql VOLATILE STRICT AS $$ -- EXPLAIN is refused in a STABLE function
+LANGUAGE plpgsql VOLATILE STRICT AS $$ -- EXPLAIN is not allowed in a STABLE function
 DECLARE
     statement text;
     plan jsonb;
@@ -158,7 +157,7 @@ DECLARE
 BEGIN
     FOR statement IN SELECT cartodb.cdb_querystatements(query) LOOP
         BEGIN
-            -- A loop has a cursor, which takes one statement only, whatever the split above has overlooked.
+            -- The cursor of the loop accepts only one statement, even if the split above missed a semicolon.
             FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON, VERBOSE) ' || statement LOOP
                 found := found || ARRAY(
                     SELECT quote_ident(node ->> 'Schema') || '.' || quote_ident(node ->> 'Relation Name')
@@ -166,7 +165,7 @@ BEGIN
                 );
             END LOOP;
         EXCEPTION WHEN syntax_error THEN
-            CONTINUE; -- has no plan: DDL, SET, COPY
+            CONTINUE; -- DDL, SET, COPY have no plan
         END;
     END LOOP;
     RETURN ARRAY(SELECT DISTINCT name COLLATE "C" FROM unnest(found) name ORDER BY 1);
@@ -181,18 +180,19 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ST_SetSRID(ST_MakePoint(lng, l
 CREATE OR REPLACE FUNCTION cartodb.cdb_latlng(lat double precision, lng double precision) RETURNS geometry
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ST_SetSRID(ST_MakePoint(lng, lat), 4326) $$;
 
--- Meters of a pixel of 256-pixel tiles at the equator.
+-- Size of a pixel of 256-pixel tiles at the equator, in meters.
 CREATE OR REPLACE FUNCTION cartodb.cdb_xyz_resolution(z integer) RETURNS double precision
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT 2 * pi() * 6378137 / 256 / 2.0::float8 ^ z $$;
 
--- The square of a tile, EPSG:3857.
+-- Extent of a tile, in EPSG:3857.
 CREATE OR REPLACE FUNCTION cartodb.cdb_xyz_extent(x integer, y integer, z integer) RETURNS geometry
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT ST_MakeEnvelope(side * x - half, half - side * (y + 1), side * (x + 1) - half, half - side * y, 3857)
     FROM (SELECT pi() * 6378137 AS half, cartodb.cdb_xyz_resolution(z) * 256 AS side) tile
 $$;
 
--- What is beyond 89 degrees of latitude or 180 of longitude cannot be shown: cut off. NULL if nothing is left.
+-- Web Mercator cannot represent the poles: clip to 89 degrees of latitude and 180 degrees of longitude. NULL if the
+-- result is empty.
 CREATE OR REPLACE FUNCTION cartodb._cdb_cliptowebmercator(geom geometry) RETURNS geometry
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
@@ -209,7 +209,7 @@ BEGIN
     EXCEPTION WHEN internal_error THEN
         clipped := ST_Intersection(ST_MakeValid(lonlat), world);
     END;
-    -- A polygon that only touches the edge leaves a line there.
+    -- The intersection of a polygon that only touches the edge is a line.
     IF ST_GeometryType(lonlat) <> 'ST_GeometryCollection' AND ST_Dimension(clipped) < ST_Dimension(lonlat) THEN
         RETURN NULL;
     ELSIF ST_GeometryType(clipped) = 'ST_GeometryCollection'
@@ -219,12 +219,12 @@ BEGIN
     IF ST_IsEmpty(clipped) THEN
         RETURN NULL;
     END IF;
-    -- A column of multi-geometries stays one.
+    -- Keep multi-geometries, so that the result has the type of its column.
     RETURN ST_Transform(CASE WHEN ST_GeometryType(lonlat) LIKE 'ST\_Multi%' THEN ST_Multi(clipped) ELSE clipped END, 3857);
 END
 $$;
 
--- Written so that PostgreSQL inlines the ordinary case.
+-- A SQL function with the common case in it, so that PostgreSQL can inline it.
 CREATE OR REPLACE FUNCTION cartodb.cdb_transformtowebmercator(geom geometry) RETURNS geometry
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT CASE

@@ -1,9 +1,9 @@
--- CDB_CartodbfyTable: give a table the columns, indexes and triggers that CARTO's maps and clients expect.
+-- CDB_CartodbfyTable: add the columns, indexes and triggers to a table that CARTO's maps and clients expect.
 --
--- It decides as CARTO's own function does, also where that loses data: a table that works here works there. format() is
--- called with its schema, since users may have made one that fits better.
+-- It behaves as CARTO's function does, even where data is lost, so that a table gets the same result here and there.
+-- format() is called with its schema, because users may have created an overload that takes precedence.
 
--- Functions of earlier versions of this file.
+-- Drop functions of earlier versions of this file.
 DROP FUNCTION IF EXISTS cartodb._cdb_has_final_shape(regclass), cartodb._cdb_geometry_column(regclass),
     cartodb._cdb_geometry_expression(regclass, name), cartodb._cdb_rewrite_table(regclass),
     cartodb._cdb_create_indexes_and_triggers(regclass);
@@ -16,7 +16,7 @@ BEGIN
 END
 $$;
 
--- Run a statement of a step; an error names both.
+-- Run a statement. The message of an error contains the step and the statement.
 CREATE OR REPLACE FUNCTION cartodb._cdb_run(step text, statement text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -26,7 +26,7 @@ EXCEPTION WHEN others THEN
 END
 $$;
 
--- A name made of stem and suffix that is not among some others, with a number behind it if need be.
+-- Return the name stem || suffix, with a number appended if it is taken.
 CREATE OR REPLACE FUNCTION cartodb._cdb_free_name(stem text, suffix text, taken name[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -34,7 +34,7 @@ DECLARE
     first text;
     free text;
 BEGIN
-    WHILE octet_length(stem || suffix) > 59 LOOP -- four digits fit behind it
+    WHILE octet_length(stem || suffix) > 59 LOOP -- leaves room for four digits
         stem := left(stem, -1);
     END LOOP;
     first := stem || suffix;
@@ -47,8 +47,8 @@ BEGIN
 END
 $$;
 
--- Say whether there is a key to keep: the column cartodb_id, or another integer primary key, which gets this name.
--- Raises an error if there is a cartodb_id whose values cannot be a key.
+-- Return whether the table has a usable key: the column cartodb_id, or another integer primary key, which is renamed.
+-- Raises an error if the values of cartodb_id cannot be a primary key.
 CREATE OR REPLACE FUNCTION cartodb._cdb_has_usable_primary_id(reloid regclass) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -95,10 +95,11 @@ BEGIN
 END
 $$;
 
--- The columns to make the geometry columns of: the last one with each SRID in its type, and a text column of one of
--- the two names, if it can be read as geometry. What else has one of the names and is no geometry gets another name.
--- PostGIS reads an SRID of 0 from the type modifiers of most other types: a column with another one is overlooked.
--- The query joins and sorts as CARTO's does: which one of several is the last is up to the sort, which is not stable.
+-- Find the columns that the geometry columns are made from: the last geometry column with each SRID in its type, and a
+-- text column with one of the two names that can be cast to geometry. Any other column with one of the names is
+-- renamed. postgis_typmod_srid() returns 0 for the type modifiers of most other types; columns with other values are
+-- ignored. The query joins and sorts like CARTO's. Which of several columns is the last depends on the sort, which is
+-- not stable.
 CREATE OR REPLACE FUNCTION cartodb._cdb_find_geometries(
     reloid regclass, OUT lonlat name, OUT mercator name, OUT as_text name, OUT text_has_srid boolean
 )
@@ -122,7 +123,7 @@ BEGIN
             IF candidate.srid = 0 THEN
                 text_has_srid := true;
             ELSIF candidate.srid <> candidate.wanted_srid THEN
-                NULL; -- there is another row for it
+                NULL; -- the row of the other SRID handles it
             ELSIF candidate.srid = 4326 THEN
                 lonlat := candidate.name;
             ELSE
@@ -156,7 +157,7 @@ BEGIN
 END
 $$;
 
--- Give a column a name; another column of this name is dropped.
+-- Rename a column; drop another column that has the new name.
 CREATE OR REPLACE FUNCTION cartodb._cdb_take_name(reloid regclass, colname name, wanted name) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -171,8 +172,8 @@ BEGIN
 END
 $$;
 
--- What a rewritten table selects as the_geom and the_geom_webmercator, if it does not have both of them, and the
--- column that they come from: that with text, else the first one of geometry; the_geom need not be that.
+-- Return the expressions for the_geom and the_geom_webmercator of a rewritten table, if it does not have both, and
+-- their source column: the text column, else the first geometry column, which is not necessarily the_geom.
 CREATE OR REPLACE FUNCTION cartodb._cdb_transformed_geometry(
     reloid regclass, as_text name, text_has_srid boolean, OUT source name, OUT columns text
 )
@@ -215,8 +216,8 @@ BEGIN
 END
 $$;
 
--- Fill a new table with the rows of another: key, geometry, then the rest in their order. Defaults, constraints,
--- indexes, triggers and grants stay behind.
+-- Copy a table into a new one, with the key and the geometry columns first, and drop it. Defaults, constraints,
+-- indexes, triggers and grants are not copied.
 CREATE OR REPLACE FUNCTION cartodb._cdb_copy_table(
     reloid regclass, copy text, sequence text, key_expression text, source name, geometry_columns text
 ) RETURNS void
@@ -246,7 +247,7 @@ BEGIN
 END
 $$;
 
--- Bring a table into its final shape and place; return it, another one than before if it had to be rewritten.
+-- Give a table its final columns and schema. Return the table, which has a new oid if it was rewritten.
 CREATE OR REPLACE FUNCTION cartodb._cdb_rewrite_table(reloid regclass, destschema text) RETURNS regclass
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -301,7 +302,7 @@ BEGIN
 END
 $$;
 
--- Make cartodb_id the primary key, and see to it that both geometry columns have an index of their kind.
+-- Make cartodb_id the primary key, and create a GiST index on each geometry column without one.
 CREATE OR REPLACE FUNCTION cartodb._cdb_add_indexes(reloid regclass) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -332,8 +333,8 @@ BEGIN
 END
 $$;
 
--- The quota is checked at one statement of ten, and at one row of a thousand: arguments are the probability, a quota
--- that is not used, and the schema to measure.
+-- The quota is checked for 1 of 10 statements and 1 of 1000 rows, on average. The arguments of the trigger are the
+-- probability, an unused quota, and the schema whose size is checked.
 CREATE OR REPLACE FUNCTION cartodb._cdb_create_triggers(destschema text, reloid regclass) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -356,7 +357,7 @@ BEGIN
 END
 $$;
 
--- Returns the table: another one than before if it had to be rewritten.
+-- Return the table, which has a new oid if it was rewritten.
 CREATE OR REPLACE FUNCTION cartodb.cdb_cartodbfytable(destschema text, reloid regclass) RETURNS regclass
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -378,6 +379,6 @@ BEGIN
 END
 $$;
 
--- A table of another schema is moved.
+-- A table in another schema is moved to public.
 CREATE OR REPLACE FUNCTION cartodb.cdb_cartodbfytable(reloid regclass) RETURNS regclass
 LANGUAGE sql AS $$ SELECT cartodb.cdb_cartodbfytable('public', reloid) $$;

@@ -1,8 +1,8 @@
-"""The PostgreSQL behind the server: a database that somebody else runs, or a private cluster.
+"""PostgreSQL of the server: an external database, or a private cluster.
 
-A private cluster listens on a Unix socket in a directory that only its own user may enter. It is stopped, and
-removed if it is temporary, when the server stops, when Python exits, and also when Python is killed: a
-shell at its side waits for the end of a pipe that Python holds open.
+A private cluster listens on a Unix socket in a directory that only its own user can enter. It is stopped, and
+removed if it is temporary, when the server stops, when Python exits, and when Python is killed: a watchdog shell
+waits for the end of a pipe that the Python process holds open.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from cartoframes_lite.local.postgres.os_user import find_os_user
 
 DATABASE = "carto"
 SUPERUSER = "postgres"
-_PORT = "5432"  # only a part of the socket's name
+_PORT = "5432"  # part of the socket's file name; no TCP port is opened
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
-# How long a data directory may still be in use by a server whose Python was killed a moment ago.
-_TAKEOVER_S = 3.0
+# How long to wait for a data directory that is in use: its server may be stopping because its Python was killed.
+_IN_USE_TIMEOUT_S = 3.0
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -39,27 +39,28 @@ _SETTINGS = {
     "max_connections": "300",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # Minimal: COPY into a table of the same transaction skips the log. Still safe against crashes.
+    # COPY into a table created in the same transaction does not write WAL. Still crash-safe.
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "4GB",
     "jit": "off",
-    # Statements of users are nobody's business in a log.
+    # Statements may contain personal data and must not appear in the log.
     "log_min_error_statement": "panic",
 }
-# What is written is in the hands of the operating system, so that a crash of PostgreSQL loses nothing; one of the
-# machine would, but a temporary cluster does not outlive it. synchronous_commit=off and full_page_writes=off could lose
-# what was acknowledged, and measured no faster.
-_NOT_DURABLE = {"fsync": "off"}
+# Settings of a temporary cluster. Without fsync a crash of the machine can lose data, but a temporary cluster does not
+# survive that anyway; a crash of PostgreSQL loses nothing. synchronous_commit=off and full_page_writes=off could lose
+# acknowledged data and were not measurably faster.
+_TEMPORARY_SETTINGS = {"fsync": "off"}
 
-# In the environment: the data directory of a stopped cluster, which new ones are copied from in the place of running
-# initdb and creating extensions, which takes a second or two. For the tests of this package, which start many servers:
-# what the template holds, keys included, all copies have.
+# Environment variable with the data directory of a stopped cluster. New clusters are copied from it, which saves the
+# 1 to 2 s of initdb and CREATE EXTENSION. For the tests of this package, which start many servers. Copies share
+# everything in the template, including API keys.
 TEMPLATE_VARIABLE = "CARTOFRAMES_LITE_CLUSTER_TEMPLATE"
 
-# $1 is the postmaster, $2 how to stop it, $3 its lock file, $4 the directory to remove. The pipe on standard input
-# ends with Python. The lock file goes when the postmaster has finished: a process id alone may be that of a zombie.
-_WATCH = """
+# Arguments: $1 process id of the postmaster, $2 signal that stops it, $3 its lock file, $4 directory to remove.
+# Standard input is a pipe that ends with the Python process. The postmaster removes its lock file when it has stopped;
+# the process id alone could still exist as a zombie.
+_WATCHDOG_SCRIPT = """
 trap '' INT TERM HUP
 cat >/dev/null
 kill -s "$2" "$1" 2>/dev/null
@@ -73,32 +74,32 @@ rm -rf -- "$4"
 
 
 class Cluster(Protocol):
-    """A database to work in.
+    """The account's database and its PostgreSQL.
 
     Attributes
     ----------
     dsn : str
-        libpq connection string of a user who may create roles and extensions.
+        libpq connection string of a user who can create roles and extensions.
     private : bool
-        Whether the cluster is the server's own.
+        Whether the cluster was started by this server.
     directory : Path
-        For the server's files; goes with the cluster.
+        Directory for the server's files, removed on stop.
     """
 
     @property
     def dsn(self) -> str:
-        """Connection string."""
+        """Connection string in the format of libpq."""
 
     @property
     def private(self) -> bool:
-        """Whether the cluster is the server's own."""
+        """Whether the cluster was started by this server."""
 
     @property
     def directory(self) -> Path:
         """Directory for the server's files."""
 
     def stop(self) -> None:
-        """Let go of the database; a private cluster is shut down."""
+        """Remove the server's files and shut down a private cluster."""
 
 
 def open_cluster(dsn: str | None = None, data_dir: Path | None = None) -> Cluster:
@@ -109,8 +110,8 @@ def open_cluster(dsn: str | None = None, data_dir: Path | None = None) -> Cluste
     dsn : str, optional
         libpq connection string or URL of an existing database.
     data_dir : Path, optional
-        Directory of a private cluster that survives a restart; created if missing. None means a temporary
-        one, which is removed in the end.
+        Data directory of a private cluster, created if missing and kept on stop. None means a temporary directory,
+        which is removed on stop.
 
     Raises
     ------
@@ -122,12 +123,12 @@ def open_cluster(dsn: str | None = None, data_dir: Path | None = None) -> Cluste
     try:
         psycopg.connect(dsn, connect_timeout=10).close()
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
-        raise LocalServerError(f"cannot connect to the database of the DSN: {error}") from error
+        raise LocalServerError(f"cannot connect to the database: {error}; check the DSN") from error
     return ExternalDatabase(dsn)
 
 
 class ExternalDatabase:
-    """A database that somebody else runs."""
+    """A database of an existing PostgreSQL server."""
 
     private = False
 
@@ -137,19 +138,19 @@ class ExternalDatabase:
 
     @property
     def directory(self) -> Path:
-        """Directory for the server's files, made when it is first needed."""
+        """Directory for the server's files, created on first access."""
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="cartoframes_lite-"))
         return self._directory
 
     def stop(self) -> None:
-        """Remove the server's files; the database is not ours to stop."""
+        """Remove the server's files. The database keeps running."""
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class PrivateCluster:
-    """A PostgreSQL of our own.
+    """A PostgreSQL cluster started by this server.
 
     Parameters
     ----------
@@ -163,16 +164,16 @@ class PrivateCluster:
         self._process_id = os.getpid()
         self._durable = data_dir is not None
         self._postmaster: subprocess.Popen[bytes] | None = None
-        self._watch: subprocess.Popen[bytes] | None = None
-        given = data_dir.expanduser().resolve() if data_dir is not None else None
-        version = _cluster_version(given)
+        self._watchdog: subprocess.Popen[bytes] | None = None
+        durable_data = data_dir.expanduser().resolve() if data_dir is not None else None
+        version = _cluster_version(durable_data)
         template = _find_template() if version is None else None
         self._bin = find_binaries(version or _cluster_version(template))
-        self._user = find_os_user(given)
+        self._user = find_os_user(durable_data)
         self._home = self._user.make_directory()
         self.directory = self._home
-        self._data = given or self._home / "data"
-        self._log = (given or self._home) / "server.log"
+        self._data = durable_data or self._home / "data"
+        self._log = (durable_data or self._home) / "server.log"
         self.dsn = make_conninfo(host=str(self._home), port=_PORT, user=SUPERUSER, dbname=DATABASE)
         atexit.register(self.stop)
         try:
@@ -180,17 +181,17 @@ class PrivateCluster:
                 self._init(template)
             self._start()
             self._create_database()
-        except BaseException:  # also KeyboardInterrupt: nothing may be left behind
+        except BaseException:  # including KeyboardInterrupt: no process or directory must be left behind
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Shut the cluster down and remove what it made outside of a given data directory."""
+        """Shut the cluster down and remove its temporary files."""
         if os.getpid() != self._process_id:
-            return  # a fork of the process that started it
+            return  # atexit in a fork of the process that started the cluster
         atexit.unregister(self.stop)
         if self._postmaster is not None:
-            # An orderly shutdown writes a checkpoint, which files about to be removed do not need.
+            # SIGQUIT skips the checkpoint of an orderly shutdown, which is pointless if the files are removed.
             self._postmaster.send_signal(signal.SIGINT if self._durable else signal.SIGQUIT)
             try:
                 self._postmaster.wait(_STOP_TIMEOUT_S)
@@ -198,18 +199,18 @@ class PrivateCluster:
                 self._postmaster.send_signal(signal.SIGQUIT)
                 self._postmaster.wait()
             self._postmaster = None
-        if self._watch is not None:
-            self._watch.communicate()  # closes the pipe
-            self._watch = None
+        if self._watchdog is not None:
+            self._watchdog.communicate()  # closes the pipe
+            self._watchdog = None
         shutil.rmtree(self._home, ignore_errors=True)
 
     def _init(self, template: Path | None) -> None:
-        """Create the files of a new cluster, or copy those of a template."""
+        """Create the data directory of a new cluster with initdb, or copy it from a template."""
         if self._durable:
             self._user.own_empty_directory(self._data)
         command: list[str | Path] = [self._bin / "initdb", "--no-sync", "--no-instructions", "-E", "UTF8", "--locale=C"]
         command += ["-A", "trust", "-U", SUPERUSER, "-D", self._data]
-        if template is not None:  # as the user of the cluster, who may enter both directories
+        if template is not None:  # cp and not shutil: it runs as the cluster's user, who can enter both directories
             command = ["cp", "-R", f"{template}/.", self._data]
         process = self._user.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output, _ = process.communicate()
@@ -217,21 +218,21 @@ class PrivateCluster:
             raise LocalServerError(f"{Path(command[0]).name} failed: {output.decode(errors='replace').strip()}")
 
     def _start(self) -> None:
-        """Start the postmaster and wait until it answers."""
-        give_up = time.monotonic() + _TAKEOVER_S
+        """Start the postmaster and wait until it accepts connections."""
+        deadline = time.monotonic() + _IN_USE_TIMEOUT_S
         while (reason := self._try_start()) is not None:
             if 'postmaster.pid" already exists' not in reason and "still in use" not in reason:
                 raise LocalServerError(f"PostgreSQL did not start in {self._data}: {reason}")
-            if time.monotonic() > give_up:
+            if time.monotonic() > deadline:
                 raise LocalServerError(
                     f"the data directory {self._data} is in use by another PostgreSQL server;"
-                    " stop that one, or give another directory"
+                    " stop that server, or use another data_dir"
                 )
             time.sleep(0.2)
 
     def _try_start(self) -> str | None:
-        """Start the postmaster; return None when it answers, or what it said if it does not."""
-        settings = _SETTINGS | ({} if self._durable else _NOT_DURABLE)
+        """Start the postmaster; return None when it accepts connections, else its error output."""
+        settings = _SETTINGS | ({} if self._durable else _TEMPORARY_SETTINGS)
         settings |= {"port": _PORT, "unix_socket_directories": str(self._home)}
         if library := find_postgis_library(self._bin):
             settings["shared_preload_libraries"] = library
@@ -241,26 +242,26 @@ class PrivateCluster:
         with self._log.open("ab") as log:
             begin = log.tell()
             self._postmaster = self._user.run(command, stdout=log, stderr=log)
-        watch: list[str | Path] = ["sh", "-c", _WATCH, "sh", str(self._postmaster.pid)]
-        watch += ["INT" if self._durable else "QUIT", self._data / "postmaster.pid", self._home]
-        self._watch = self._user.run(watch, stdin=subprocess.PIPE)
-        give_up = time.monotonic() + _START_TIMEOUT_S
+        watchdog: list[str | Path] = ["sh", "-c", _WATCHDOG_SCRIPT, "sh", str(self._postmaster.pid)]
+        watchdog += ["INT" if self._durable else "QUIT", self._data / "postmaster.pid", self._home]
+        self._watchdog = self._user.run(watchdog, stdin=subprocess.PIPE)
+        deadline = time.monotonic() + _START_TIMEOUT_S
         while self._postmaster.poll() is None:
             try:
                 psycopg.connect(make_conninfo(self.dsn, dbname="postgres")).close()
             except psycopg.OperationalError:
-                if time.monotonic() > give_up:
-                    return f"no answer within {_START_TIMEOUT_S:g} s, see {self._log}"
+                if time.monotonic() > deadline:
+                    return f"no connection within {_START_TIMEOUT_S:g} s, see {self._log}"
                 time.sleep(0.01)
             else:
                 return None
         self._postmaster = None
-        self._watch.kill()  # first: the socket's directory is still needed
-        self._watch.communicate()
+        self._watchdog.kill()  # before its pipe is closed: it would remove the directory of the socket
+        self._watchdog.communicate()
         return self._log.read_bytes()[begin:].decode(errors="replace").strip()
 
     def _create_database(self) -> None:
-        """Create the account's database, unless the data directory has it."""
+        """Create the account's database, unless it exists."""
         with psycopg.connect(make_conninfo(self.dsn, dbname="postgres"), autocommit=True) as connection:
             found = connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
             if found is None:
@@ -268,13 +269,13 @@ class PrivateCluster:
 
 
 def _find_template() -> Path | None:
-    """Return the directory that new clusters are copied from, if the environment names one that is there."""
+    """Return the data directory that new clusters are copied from, None if it is not set or does not exist."""
     template = os.environ.get(TEMPLATE_VARIABLE)
     return Path(template) if template and Path(template, "PG_VERSION").exists() else None
 
 
 def _cluster_version(data_dir: Path | None) -> int | None:
-    """Return the major version of the cluster in a directory, or None if there is none."""
+    """Return the major version of the cluster in a data directory, None if it has no cluster."""
     try:
         return int((data_dir / "PG_VERSION").read_text()) if data_dir is not None else None
     except FileNotFoundError:

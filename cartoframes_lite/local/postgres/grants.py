@@ -1,4 +1,4 @@
-"""What a regular key may do, as GRANTs to its role."""
+"""Grant the permissions of a regular API key to its database role."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ from psycopg import sql
 from cartoframes_lite.local.postgres.logins import Connection
 
 TABLE_PERMISSIONS = frozenset({"select", "insert", "update", "delete", "truncate", "references", "trigger"})
-_NOT_GRANTED = "01007"  # PostgreSQL only warns
+_PRIVILEGE_NOT_GRANTED = "01007"  # SQLSTATE; a warning, not an error
 
 
 class NotGrantedError(ValueError):
-    """The account's owner has no right to grant this."""
+    """The account's owner does not have the privileges that are to be granted."""
 
 
 def grant(connection: Connection, owner_role: str, role: str, grants: Sequence[Mapping[str, Any]]) -> None:
-    """Turn the ``database`` section of a key's grants into GRANTs, made by the owner: nobody gives more than he has.
+    """Run the GRANTs of the ``database`` section of a key's grants, as the owner's role.
 
-    Sequences behind columns of tables that may be inserted into are granted, too. To be called in a
-    transaction.
+    INSERT and UPDATE on a table include its sequences. Must be called in a transaction.
 
     Raises
     ------
     NotGrantedError
-        If the owner may not grant something.
+        If the owner does not have a privilege with grant option.
     psycopg.Error
-        If a table or schema does not exist or is out of the owner's reach.
+        If a table or schema does not exist or is not accessible to the owner.
     """
-    refused: list[str] = []
+    not_granted: list[str] = []
 
     def notice(diagnostic: psycopg.errors.Diagnostic) -> None:
-        if diagnostic.sqlstate == _NOT_GRANTED:
-            refused.append(diagnostic.message_primary or "")
+        if diagnostic.sqlstate == _PRIVILEGE_NOT_GRANTED:
+            not_granted.append(diagnostic.message_primary or "")
 
     grantee = sql.Identifier(role)
     connection.add_notice_handler(notice)
@@ -52,17 +51,17 @@ def grant(connection: Connection, owner_role: str, role: str, grants: Sequence[M
         connection.execute("SET LOCAL ROLE NONE")
     finally:
         connection.remove_notice_handler(notice)
-    if refused:
-        raise NotGrantedError("; ".join(refused))
+    if not_granted:
+        raise NotGrantedError("; ".join(not_granted))
 
 
 def granted_apis(grants: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the APIs that grants open."""
+    """Return the names of the APIs that grants give access to."""
     return [api for section in grants if section["type"] == "apis" for api in section["apis"]]
 
 
 def owned_sequences(connection: Connection, table: sql.Identifier) -> list[sql.Identifier]:
-    """Return the sequences behind the columns of a table."""
+    """Return the sequences owned by columns of a table."""
     rows = connection.execute(
         "SELECT n.nspname, c.relname FROM pg_depend d JOIN pg_class c ON c.oid = d.objid"
         " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE d.refobjid = %s::regclass"
@@ -85,7 +84,7 @@ def _grant_table(connection: Connection, grantee: sql.Identifier, table: Mapping
             grantee,
         )
     )
-    if table["schema"] != "public":  # everybody may look there
+    if table["schema"] != "public":  # USAGE on public is granted to every role
         _grant_schema(connection, grantee, table["schema"], ("USAGE",))
     if permissions & {"insert", "update"}:
         for sequence in owned_sequences(connection, name):

@@ -1,4 +1,4 @@
-"""How sessions of a role are opened."""
+"""Log in to PostgreSQL as a role, and wait out its crash recovery."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from psycopg.rows import dict_row
 
 Connection = psycopg.Connection[dict[str, Any]]
 
-# A crash of one process of PostgreSQL ends all its sessions; it is back after some tenths of a second.
+# The crash of one PostgreSQL process ends all sessions; recovery takes some tenths of a second.
 RECOVERY_TIMEOUT_S = 10.0
 RECOVERY_PAUSE_S = 0.05
-# As libpq words it: it gives no code. The second one is a session that had begun in the moment of the crash.
+# Messages of libpq, which has no error code here. The second one occurs if the crash happens during the login.
 _RECOVERING = ("the database system is ", "server closed the connection unexpectedly")
 
 
 def is_recovering(message: str) -> bool:
-    """Tell whether a session was refused because PostgreSQL recovers from a crash, or starts."""
+    """Return whether a connection failed because PostgreSQL is starting or recovering from a crash."""
     return any(text in message for text in _RECOVERING)
 
 
 def connect(conninfo: str, *, autocommit: bool = False) -> Connection:
-    """Open a connection whose rows are dictionaries; while PostgreSQL recovers from a crash, wait for it.
+    """Open a connection that returns rows as dictionaries; retry while PostgreSQL recovers from a crash.
 
     Raises
     ------
     psycopg.OperationalError
-        If PostgreSQL cannot be reached or refuses.
+        If PostgreSQL cannot be reached or rejects the login.
     """
-    give_up = time.monotonic() + RECOVERY_TIMEOUT_S
+    deadline = time.monotonic() + RECOVERY_TIMEOUT_S
     while True:
         try:
             return psycopg.connect(conninfo, autocommit=autocommit, row_factory=dict_row)
         except psycopg.OperationalError as error:
-            if not is_recovering(str(error)) or time.monotonic() > give_up:
+            if not is_recovering(str(error)) or time.monotonic() > deadline:
                 raise
         time.sleep(RECOVERY_PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """How a session of a role is opened.
+    """Login method for the roles of the account.
 
-    ``direct`` sessions log in as the role, with a password if ``secret`` is set, and can never become more
-    than it. Where the server of a given DSN lets nobody but its own user in, sessions log in as that user and
-    start as the role; SQL that says ``SET ROLE NONE`` gets the rights of the DSN's user there.
+    ``direct`` sessions log in as the role itself, with a password if ``secret`` is set, and have no other rights.
+    If the server of the DSN does not accept such logins, sessions log in as the DSN's user and set the role; there
+    the SQL command ``SET ROLE NONE`` obtains the rights of the DSN's user.
     """
 
     dsn: str
@@ -60,30 +60,30 @@ class Login:
     secret: str | None = field(default=None, repr=False)
 
     def conninfo(self, role: str) -> str:
-        """Return the connection string of a role."""
+        """Return the libpq connection string of a role."""
         if self.direct:
             return make_conninfo(self.dsn, user=role, password=self.password(role))
         options = str(conninfo_to_dict(self.dsn).get("options") or "")
         return make_conninfo(self.dsn, options=f"{options} -c role={role}".strip())
 
     def password(self, role: str) -> str | None:
-        """Return the password of a role, the same in every process that knows the DSN's password."""
+        """Return the password of a role, derived from the DSN's password; None if none is used."""
         if self.secret is None:
             return None
         return hmac.new(self.secret.encode(), role.encode(), hashlib.sha256).hexdigest()
 
 
 def find_login(connection: Connection, dsn: str, roles: Sequence[str]) -> Login:
-    """Find how roles can log in on the server of a given DSN, and give them what they need for it.
+    """Find a login method that the server of a DSN accepts, and set the passwords of the roles for it.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        May alter the roles.
+        Connection of a user who can alter the roles.
     dsn : str
         Connection string that it was opened with.
     roles : sequence of str
-        They exist; the first one is tried.
+        Existing roles. The login is tried with the first one.
     """
     candidates = [Login(dsn)]
     if connection.info.password:
@@ -100,10 +100,10 @@ def find_login(connection: Connection, dsn: str, roles: Sequence[str]) -> Login:
 
 
 def set_password(connection: Connection, role: str, login: Login) -> None:
-    """Give a role the password that its sessions log in with, if they need one."""
+    """Set the password that a role logs in with, if the login method uses one."""
     password = login.password(role)
     if password is not None:
-        # Encrypted here, so that the server's log cannot show it.
+        # Hashed on the client, so that the password cannot appear in the server's log.
         verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
         connection.execute(
             sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(verifier.decode()))

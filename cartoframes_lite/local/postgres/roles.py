@@ -1,7 +1,7 @@
-"""Database roles: of the account's owner, of requests without a key, of each regular key, of the organization.
+"""Database roles of the account's owner, of requests without a key, of regular keys and of the organization.
 
-No role of a key is a superuser or may become another key's role, so that PostgreSQL itself keeps a request
-from reading files of the machine, running programs, or seeing what its key was not granted.
+No role of a key is a superuser or a member of another key's role, so PostgreSQL itself prevents requests from reading
+files, running programs, or accessing tables that were not granted to their key.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from cartoframes_lite.local.errors import LocalServerError
 from cartoframes_lite.local.postgres.logins import Connection, Login, find_login, set_password
 
 PUBLIC_ROLE = "publicuser"
-_TELLTALE = (
+# Functions of PostGIS that disclose statistics of tables without a privilege check.
+_STATISTICS_FUNCTIONS = (
     "st_estimatedextent",
     "_postgis_stats",
     "_postgis_selectivity",
     "_postgis_join_selectivity",
     "_postgis_index_extent",
 )
-# What changes something, or stops others, although a transaction is READ ONLY.
+# Functions with side effects that a READ ONLY transaction does not prevent. Denied to requests without a key.
 _ADVISORY_LOCKS = "^pg_(try_)?advisory_"
-_FOR_KEYS = (
+_KEY_FUNCTIONS = (
     "pg_cancel_backend(integer)",
     "pg_terminate_backend(integer,bigint)",
     "pg_logical_emit_message(boolean,text,bytea)",
@@ -38,31 +39,31 @@ _FOR_KEYS = (
     "cartodb.cdb_tablemetadata_trigger()",
 )
 _SAFE_PATH = "SET LOCAL search_path = pg_catalog, pg_temp"
-# Any number, the same for all servers: two of them that prepare one database take turns.
+# Id of the advisory lock that serializes the preparation of a database by several servers; an arbitrary number.
 _PREPARE_LOCK = 0x0CA270DB
 
 
 @dataclass(frozen=True, slots=True)
 class AccountRoles:
-    """What the database remembers of its account, and how its roles log in."""
+    """Role of the account's owner, and the login method of all its roles."""
 
     owner_role: str
     login: Login
 
 
 def prepare(connection: Connection, dsn: str, user: str, *, private: bool) -> AccountRoles:
-    """Create what the account needs in its database and does not have yet.
+    """Create or update the schemas, functions and roles of the account in its database.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        Superuser, or a user that may create roles and extensions; in autocommit mode.
+        Connection in autocommit mode of a superuser, or of a user who can create roles and extensions.
     dsn : str
         Connection string that it was opened with.
     user : str
         Name of the account, part of the name of a new owner role.
     private : bool
-        Whether the cluster is the server's own, where every role may log in.
+        Whether the cluster was started by this server; all roles can log in there.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def prepare(connection: Connection, dsn: str, user: str, *, private: bool) -> Ac
     Raises
     ------
     LocalServerError
-        If the connection's user lacks rights or the database server lacks PostGIS.
+        If the user does not have the necessary privileges, or PostGIS is not installed on the database server.
     """
     try:
         with connection.transaction():
@@ -88,21 +89,20 @@ def prepare(connection: Connection, dsn: str, user: str, *, private: bool) -> Ac
             _run_script(connection, "postgres/cartodbfy.sql")
             connection.execute(_SAFE_PATH)
             grant_built_in(connection, owner_role)
-            _forget_settings(connection, [PUBLIC_ROLE])
+            _reset_settings(connection, [PUBLIC_ROLE])
     except psycopg.errors.InsufficientPrivilege as error:
         raise LocalServerError(
-            f"the user of the DSN may not prepare the database: {error.diag.message_primary};"
-            " give the DSN of a superuser"
+            f"the user of the DSN cannot prepare the database: {error.diag.message_primary}; use the DSN of a superuser"
         ) from error
     except psycopg.errors.FeatureNotSupported as error:
         raise LocalServerError(
-            f"the server of the DSN has no PostGIS: {error.diag.message_primary}; install it there"
+            f"PostGIS is not installed on the server of the DSN: {error.diag.message_primary}; install it there"
         ) from error
     return AccountRoles(owner_role, Login(dsn) if private else find_login(connection, dsn, (owner_role, PUBLIC_ROLE)))
 
 
 def grant_built_in(connection: Connection, owner_role: str) -> None:
-    """Give the owner and the public role their rights on the database and its schemas."""
+    """Grant the privileges of the owner and of the public role on the database and its schemas."""
     owner, public = sql.Identifier(owner_role), sql.Identifier(PUBLIC_ROLE)
     database, postgis = sql.Identifier(connection.info.dbname), sql.Identifier(_postgis_schema(connection))
     for statement in (
@@ -115,26 +115,26 @@ def grant_built_in(connection: Connection, owner_role: str) -> None:
         "GRANT USAGE ON SCHEMA cartodb, {postgis} TO {owner}",
         "GRANT EXECUTE ON FUNCTION cartodb.cdb_setuserquotainbytes(bigint) TO {owner}",
         "GRANT EXECUTE ON FUNCTION cartodb.cdb_tablemetadatatouch(regclass) TO {owner}",
-        # Large objects are no table, so that no grant of a key could speak of them.
+        # Large objects: grants of a key can only name tables and schemas.
         "REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC",
         "GRANT EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) TO {owner}",
-        # A table made over the DSN by its user is the account's as well.
+        # Tables created by the user of the DSN are accessible to the account.
         "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {owner} WITH GRANT OPTION",
         "ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO {owner} WITH GRANT OPTION",
     ):
         connection.execute(sql.SQL(statement).format(owner=owner, public=public, database=database, postgis=postgis))
-    _close_statistics(connection, owner_role)
+    _restrict_statistics(connection, owner_role)
     keys = connection.execute("SELECT role FROM cartodb_local.api_keys WHERE kind = 'regular'").fetchall()
     for role in (owner_role, *(str(row["role"]) for row in keys)):
-        _grant_to_named_keys(connection, role)
+        _grant_key_functions(connection, role)
 
 
-def _grant_to_named_keys(connection: Connection, role: str) -> None:
-    """Give the role of a key what requests without a key do not have: temporary tables, locks, signs of changes."""
+def _grant_key_functions(connection: Connection, role: str) -> None:
+    """Grant a key's role temporary tables and functions with side effects, which the public role does not have."""
     found = connection.execute(
         "SELECT p.oid::regprocedure::text AS function FROM pg_proc p WHERE p.oid::regprocedure::text = ANY(%(named)s)"
         " OR pronamespace = 'pg_catalog'::regnamespace AND proname ~ %(locks)s",
-        {"named": list(_FOR_KEYS), "locks": _ADVISORY_LOCKS},
+        {"named": list(_KEY_FUNCTIONS), "locks": _ADVISORY_LOCKS},
     ).fetchall()
     grantee, database = sql.Identifier(role), sql.Identifier(connection.info.dbname)
     functions = sql.SQL(", ").join(sql.SQL(row["function"]) for row in found)
@@ -143,14 +143,14 @@ def _grant_to_named_keys(connection: Connection, role: str) -> None:
     connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(functions, grantee))
 
 
-def _close_statistics(connection: Connection, owner_role: str) -> None:
-    """Leave to the owner what PostGIS tells everybody of the geometries of all tables: extents and histograms."""
+def _restrict_statistics(connection: Connection, owner_role: str) -> None:
+    """Restrict PostGIS's functions for extents and histograms of tables to the owner: they check no privileges."""
     found = connection.execute(
         "SELECT n.nspname, proname, pg_get_function_identity_arguments(p.oid) AS arguments"
         " FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace"
         " JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'"
         " JOIN pg_extension e ON e.oid = d.refobjid WHERE extname = 'postgis' AND proname = ANY(%s)",
-        (list(_TELLTALE),),
+        (list(_STATISTICS_FUNCTIONS),),
     ).fetchall()
     owner = sql.Identifier(owner_role)
     for row in found:
@@ -162,15 +162,15 @@ def _close_statistics(connection: Connection, owner_role: str) -> None:
 def create_key_role(connection: Connection, owner_role: str, role: str, login: Login) -> None:
     """Create the role of a regular key.
 
-    It may read what everybody may, and the owner is a member of it, so that tables made with the key are the
-    owner's as well.
+    The role is a member of the public role. The owner is a member of the role, and so has access to tables created
+    with the key.
     """
     _create_role(connection, role)
     set_password(connection, role, login)
     identifier = sql.Identifier(role)
     connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(PUBLIC_ROLE), identifier))
     connection.execute(sql.SQL("GRANT {} TO {}").format(identifier, sql.Identifier(owner_role)))
-    _grant_to_named_keys(connection, role)
+    _grant_key_functions(connection, role)
 
 
 def member_role(owner_role: str, suffix: str) -> str:
@@ -179,23 +179,23 @@ def member_role(owner_role: str, suffix: str) -> str:
 
 
 def organization_role(owner_role: str) -> str:
-    """Return the name of the role that all members are in."""
+    """Return the name of the group role of all members."""
     return f"{owner_role}_organization"
 
 
 def create_member_role(connection: Connection, owner_role: str, role: str) -> None:
-    """Create the role of a member, which may do what all members may. Nobody can log in as it."""
-    everybody = organization_role(owner_role)
-    for name in (everybody, role):
+    """Create the role of a member, without login, as a member of the organization's role."""
+    organization = organization_role(owner_role)
+    for name in (organization, role):
         _create_role(connection, name)
         connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)))
-    identifiers = [sql.Identifier(name) for name in (PUBLIC_ROLE, everybody, role)]
+    identifiers = [sql.Identifier(name) for name in (PUBLIC_ROLE, organization, role)]
     for granted, grantee in pairwise(identifiers):
         connection.execute(sql.SQL("GRANT {} TO {}").format(granted, grantee))
 
 
 def created_roles(connection: Connection, owner_role: str) -> list[str]:
-    """Return the roles of regular keys, of members and of the organization."""
+    """Return the names of the roles of regular keys, of members and of the organization."""
     rows = connection.execute(
         "SELECT role FROM cartodb_local.api_keys WHERE kind = 'regular'"
         " UNION SELECT role FROM cartodb_local.members"
@@ -206,12 +206,13 @@ def created_roles(connection: Connection, owner_role: str) -> list[str]:
 
 
 def drop_key_role(connection: Connection, owner_role: str, role: str) -> None:
-    """Drop the role of a regular key or a member; what it owns becomes the owner's."""
-    _end_sessions(connection, [role], idle=True)
+    """Drop the role of a regular key or a member; the account's owner takes over its objects."""
+    _terminate_sessions(connection, [role], idle=True)
     identifier = sql.Identifier(role)
     connection.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(identifier, sql.Identifier(owner_role)))
     connection.execute(sql.SQL("DROP OWNED BY {}").format(identifier))
-    # That leaves what the owner granted on things that are not his own: the schema public, tables of the DSN's user.
+    # DROP OWNED does not revoke what the owner granted on objects of others: the schema public, tables of the DSN's
+    # user.
     granted = connection.execute(
         "SELECT CASE classid WHEN 'pg_namespace'::regclass THEN 'SCHEMA ' || objid::regnamespace"
         " ELSE CASE (SELECT relkind FROM pg_class c WHERE c.oid = objid) WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END"
@@ -228,31 +229,31 @@ def drop_key_role(connection: Connection, owner_role: str, role: str) -> None:
 
 
 def empty(connection: Connection, owner_role: str, created: Sequence[str], *, expected: str | None) -> str:
-    """Drop everything in the database that is neither the server's nor an extension's, and created roles.
+    """Drop all objects that belong neither to the server nor to an extension, and the created roles.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        In a transaction.
+        Connection with an open transaction.
     owner_role : str
         Role of the account's owner.
     created : sequence of str
         Roles of regular keys and members.
     expected : str or None
-        What an earlier call returned. If these are the rights once the tables are gone, none is revoked and granted
-        again, which takes longer than all the rest.
+        Return value of an earlier call. If the privileges still match it after the objects were dropped, they are not
+        revoked and granted again, which would take longer than everything else.
 
     Returns
     -------
     str
-        Digest of the rights in an empty database, for the next call.
+        Digest of the privileges in the empty database, for the next call.
     """
-    _end_sessions(connection, [owner_role, PUBLIC_ROLE], idle=False)
-    _end_sessions(connection, created, idle=True)
+    _terminate_sessions(connection, [owner_role, PUBLIC_ROLE], idle=False)
+    _terminate_sessions(connection, created, idle=True)
     connection.execute("SET LOCAL client_min_messages = error")
     connection.execute("SELECT cartodb_local.drop_user_objects()")
     if created or _rights(connection, owner_role) != expected:
-        # Not of the public role: that would take its rights on other databases of the cluster away.
+        # Not for the public role: DROP OWNED would also revoke its privileges on other databases of the cluster.
         owners = sql.SQL(", ").join(map(sql.Identifier, [owner_role, *created]))
         connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(owners))
         connection.execute("SELECT cartodb_local.drop_user_objects()")
@@ -261,19 +262,19 @@ def empty(connection: Connection, owner_role: str, created: Sequence[str], *, ex
         grant_built_in(connection, owner_role)
         expected = _rights(connection, owner_role)
     connection.execute("DELETE FROM cartodb.cdb_tablemetadata")
-    _forget_settings(connection, [owner_role, PUBLIC_ROLE])
+    _reset_settings(connection, [owner_role, PUBLIC_ROLE])
     return expected
 
 
 def _rights(connection: Connection, owner_role: str) -> str:
-    """Return a digest of all rights in the database, and of everything else that depends on the owner or the public."""
+    """Return a digest of all privileges in the database, and of all objects that depend on the owner or public role."""
     row = connection.execute("SELECT cartodb_local.rights(%s) AS digest", ([owner_role, PUBLIC_ROLE],)).fetchone()
     assert row is not None  # a SELECT without FROM returns one row
     return str(row["digest"])
 
 
-def _forget_settings(connection: Connection, roles: Sequence[str]) -> None:
-    """Undo what keys have set for their roles by ALTER ROLE, which PostgreSQL lets every role do to itself."""
+def _reset_settings(connection: Connection, roles: Sequence[str]) -> None:
+    """Reset settings made with ALTER ROLE ... SET, which every role can run on itself."""
     changed = connection.execute(
         "SELECT rolname FROM pg_db_role_setting JOIN pg_roles r ON r.oid = setrole WHERE rolname = ANY(%s)",
         (list(roles),),
@@ -288,13 +289,13 @@ def _forget_settings(connection: Connection, roles: Sequence[str]) -> None:
 
 
 def _run_script(connection: Connection, name: str) -> None:
-    """Run a file of SQL statements that belongs to the package."""
+    """Run an SQL file of the package."""
     script = resources.files("cartoframes_lite.local").joinpath(name).read_bytes()
     connection.execute(script, prepare=False)
 
 
 def _owner_role(connection: Connection, user: str) -> str:
-    """Return the name of the owner role that the database remembers, or remember a new one."""
+    """Return the name of the owner role stored in the database, or store a new one."""
     database = connection.info.dbname
     readable = re.sub(r"[^a-z0-9_]", "_", user.lower())[:24]
     digest = hashlib.sha256(f"{user}/{database}".encode()).hexdigest()[:8]
@@ -303,12 +304,12 @@ def _owner_role(connection: Connection, user: str) -> str:
         " ON CONFLICT (is_the_one) DO UPDATE SET owner_role = kept.owner_role RETURNING owner_role",
         (f"carto_{readable}_{digest}",),
     ).fetchone()
-    assert row is not None  # the statement always returns its row
+    assert row is not None  # both INSERT and UPDATE return the row
     return str(row["owner_role"])
 
 
 def _create_role(connection: Connection, role: str) -> None:
-    """Create a role without rights that may log in, unless there is one of this name."""
+    """Create a role with login and without privileges, unless it exists."""
     statement = sql.SQL(
         "DO $do$ BEGIN CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION;"
         " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $do$"
@@ -317,13 +318,13 @@ def _create_role(connection: Connection, role: str) -> None:
 
 
 def _search_path(connection: Connection) -> sql.Composable:
-    """Let every session of the database find PostGIS and the schema ``cartodb`` without naming them.
+    """Add the schemas of PostGIS and ``cartodb`` to the search path of the database's sessions.
 
     Returns
     -------
     psycopg.sql.Composable
-        The search path of these sessions. Users may have put functions and operators there that suit a call better
-        than PostgreSQL's own: with this path a superuser defines things, and calls nothing.
+        The search path. Users may have created functions or operators in it that take precedence over PostgreSQL's:
+        with this path a superuser must only create objects, never call functions.
     """
     connection.execute("SET LOCAL search_path TO DEFAULT")
     connection.execute("CREATE EXTENSION IF NOT EXISTS postgis")
@@ -343,7 +344,7 @@ def _search_path(connection: Connection) -> sql.Composable:
 
 
 def _postgis_schema(connection: Connection) -> str:
-    """Return the schema that PostGIS was created in."""
+    """Return the schema of the extension PostGIS."""
     row = connection.execute(
         "SELECT nspname FROM pg_namespace n JOIN pg_extension e ON n.oid = extnamespace WHERE extname = 'postgis'"
     ).fetchone()
@@ -351,8 +352,8 @@ def _postgis_schema(connection: Connection) -> str:
     return str(row["nspname"])
 
 
-def _end_sessions(connection: Connection, roles: Sequence[str], *, idle: bool) -> None:
-    """End sessions of roles in this database; those that do nothing and hold nothing only if asked."""
+def _terminate_sessions(connection: Connection, roles: Sequence[str], *, idle: bool) -> None:
+    """Terminate the sessions of roles in this database; idle sessions only if ``idle`` is true."""
     connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
         " AND usename = ANY(%s) AND (%s OR state <> 'idle')",

@@ -1,9 +1,9 @@
-"""Connections to PostgreSQL as the role of an api key, driven by the event loop.
+"""Asynchronous connections to PostgreSQL as the role of an API key.
 
-This sits on libpq's non-blocking calls and not on psycopg's cursors, because the SQL API hands on what the
-simple query protocol gives: several statements in one string, values as text, notices, rows before an error.
-Rows and blocks of COPY are handled in the bunches in which they arrive, without a thread or an ``await`` for
-each: 300,000 rows of a binary COPY leave the server about as fast as ``psql`` writes them.
+They use libpq's non-blocking functions and not psycopg's cursors, because the SQL API exposes features of the simple
+query protocol: several statements in one string, values as text, notices, rows before an error. Rows and COPY data are
+processed in batches as they arrive, without a thread or an ``await`` for each: a binary COPY of 300,000 rows is about
+as fast as with ``psql``.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from psycopg import pq
 from psycopg.pq import DiagnosticField, ExecStatus, PollingStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-BLOCK_BYTES = 262_144  # one hand-over between database and socket; larger ones gained nothing
-# PostgreSQL sends nothing before its buffer is full, or the statement has ended.
+BLOCK_BYTES = 262_144  # of COPY data passed on at once; larger blocks were not faster
+# PostgreSQL sends data when its buffer is full, or the statement has ended.
 _SEND_BUFFER_BYTES = 8192
-_COPY_DATA_HEAD_BYTES = 5  # of a message that carries a row
+_COPY_DATA_HEADER_BYTES = 5  # of the protocol message of each row
 _PROTOCOL_VIOLATION = "08P01"
 _CONNECTION_FAILURE = "08006"
 _CONNECTION_LOST = "Connection terminated"
 _QUERY_CANCELED = "57014"
 _TOO_LARGE = "54000"
-_LEAST_READ_BYTES = 8192  # for which libpq always has room
-_RESULT_ROWS = 4  # largest rows in a result that is kept as a whole
-CANCEL_GRACE_S = 1.0  # for a statement to end after it was asked to
+_MIN_READ_BYTES = 8192  # libpq always has at least this much room in its input buffer
+_RESULT_ROWS = 4  # a result of `execute` may be this many times as large as `max_row_bytes`
+CANCEL_GRACE_S = 1.0  # a statement that is still running so long after its cancellation is terminated
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
 class SQLError(Exception):
-    """PostgreSQL refused a statement, or stopped it.
+    """A statement failed or was canceled.
 
     Attributes
     ----------
     message, detail, hint : str
-        As PostgreSQL words them; ``detail`` and ``hint`` may be empty.
+        Texts of PostgreSQL's error; ``detail`` and ``hint`` may be empty.
     sqlstate : str
-        Code of five characters, empty if there was no connection to begin with.
+        Error code of five characters, empty if the connection could not be opened.
     """
 
     def __init__(self, message: str, *, sqlstate: str = "", detail: str = "", hint: str = "") -> None:
@@ -55,12 +55,12 @@ class SQLError(Exception):
 
     @classmethod
     def of(cls, result: PGresult) -> SQLError:
-        """Read the error of a failed result."""
+        """Return the error of a failed result."""
 
         def field(which: DiagnosticField) -> str:
             return (result.error_field(which) or b"").decode("utf-8", "replace")
 
-        if result.error_field(DiagnosticField.SQLSTATE) is None:  # it is libpq that says so
+        if result.error_field(DiagnosticField.SQLSTATE) is None:  # an error of libpq, not of the server
             return cls(_CONNECTION_LOST, sqlstate=_CONNECTION_FAILURE)
         return cls(
             field(DiagnosticField.MESSAGE_PRIMARY),
@@ -71,37 +71,37 @@ class SQLError(Exception):
 
 
 class UnexpectedCopyError(Exception):
-    """The statement copies in the other direction, or does not copy at all."""
+    """The statement is not a COPY in the expected direction."""
 
 
 class Session:
-    """One connection; one statement string at a time.
+    """One connection. It runs one query string at a time.
 
     Attributes
     ----------
     notices : list of (str, str)
-        Severity and message of what the statements of this request raised, in order.
+        Severity and message of the notices of this request, in order.
     time_limit_s : float, optional
-        Longest time of all statements of one string together, in seconds: PostgreSQL's own limit is for each of them,
-        and statements may set another one.
-    most_bytes : int, optional
-        Largest row of `results`, in bytes; a result of `execute` may have about four times as many.
+        Timeout of all statements of a query string together, in seconds. ``statement_timeout`` of PostgreSQL applies
+        to each statement, and statements can change it.
+    max_row_bytes : int, optional
+        Maximum size of a row of `results`, in bytes; a result of `execute` may be about four times as large.
     on_overrun : callable
-        Called with this session when its statements go on after they were asked to stop.
+        Called with this session when its statements keep running after they were canceled.
     """
 
     def __init__(self, pgconn: PGconn) -> None:
         self.pgconn = pgconn
         self.notices: list[tuple[str, str]] = []
         self.time_limit_s: float | None = None
-        self.most_bytes: int | None = None
-        self._arrived_bytes = 0  # of what is not complete yet
-        self._most_arrived: int | None = None
-        self._is_by_row = False
+        self.max_row_bytes: int | None = None
+        self._pending_bytes = 0  # received, of a row or result that is not complete yet
+        self._max_pending_bytes: int | None = None
+        self._is_single_row = False
         self._failure: SQLError | None = None
         self.on_overrun: Callable[[Session], object] = lambda session: None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_late = False
+        self._is_timed_out = False
         self._is_cleaning = False
         pgconn.notice_handler = self._keep_notice
 
@@ -112,7 +112,7 @@ class Session:
         Raises
         ------
         SQLError
-            If PostgreSQL cannot be reached or refuses.
+            If PostgreSQL cannot be reached or rejects the login.
         """
         pgconn = pq.PGconn.connect_start(conninfo.encode())
         session = cls(pgconn)
@@ -121,7 +121,7 @@ class Session:
                 if status == PollingStatus.FAILED:
                     raise SQLError(pgconn.get_error_message().strip())
                 await session._wait(write=status == PollingStatus.WRITING)
-        except BaseException:  # also when the request is given up meanwhile
+        except BaseException:  # including the cancellation of the request
             pgconn.finish()
             raise
         pgconn.nonblocking = 1
@@ -132,44 +132,44 @@ class Session:
         return await self._execute(query, parameters, binary=binary)
 
     async def _execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
-        """Run one statement of the server's own, or of a request."""
+        """Run one statement; not overridden by subclasses, unlike `execute`."""
         values = [value if value is None else value.encode() for value in parameters]
-        self._arrived_bytes, self._is_by_row = 0, False
-        self._most_arrived = self.most_bytes and _RESULT_ROWS * self.most_bytes
+        self._pending_bytes, self._is_single_row = 0, False
+        self._max_pending_bytes = self.max_row_bytes and _RESULT_ROWS * self.max_row_bytes
         self.pgconn.send_query_params(encoded(query), values, result_format=int(binary))
         await self._flush()
         result = None
         while (last := await self._result()) is not None:
-            if result is None or result.status not in FAILED:  # the loss of the connection may follow an error
+            if result is None or result.status not in FAILED:  # an error can be followed by that of a lost connection
                 result = last
-        assert result is not None  # a statement has at least one
+        assert result is not None  # every statement has a result
         if result.status in FAILED:
             raise SQLError.of(result)
         return result
 
     def error(self, result: PGresult) -> SQLError:
-        """Read the error of a failed result of `results`."""
+        """Return the error of a failed result of `results`."""
         if self._failure is not None:
             return self._failure
-        return self._timed_out() if self._is_late else SQLError.of(result)
+        return self._timeout_error() if self._is_timed_out else SQLError.of(result)
 
     async def results(self, query: str) -> AsyncIterator[list[PGresult]]:
-        """Run statements; yield lists of results as they arrive.
+        """Run statements and yield their results in lists, as they arrive.
 
         Yields
         ------
         list of PGresult
-            ``SINGLE_TUPLE`` for each row, then one result for each statement. A failure is the last result
-            and is not raised. Data of a ``COPY`` is refused (in) or thrown away (out).
+            ``SINGLE_TUPLE`` for each row, then one result for each statement. An error is the last result
+            and is not raised. A ``COPY FROM STDIN`` fails; the data of a ``COPY TO STDOUT`` is discarded.
         """
-        with self._in_time():
+        with self._time_limit():
             async for results in self._results(query):
                 yield results
 
     async def _results(self, query: str) -> AsyncIterator[list[PGresult]]:
-        """Run statements, without a limit of time."""
+        """Run statements without a time limit."""
         pgconn = self.pgconn
-        self._arrived_bytes, self._most_arrived, self._is_by_row = 0, self.most_bytes, True
+        self._pending_bytes, self._max_pending_bytes, self._is_single_row = 0, self.max_row_bytes, True
         self._failure = None
         self._send(query)
         pgconn.set_single_row_mode()
@@ -179,7 +179,7 @@ class Session:
         while True:
             while not self._is_busy():
                 result = pgconn.get_result()
-                self._arrived_bytes = 0
+                self._pending_bytes = 0
                 if result is None:
                     if arrived:
                         yield arrived
@@ -189,7 +189,7 @@ class Session:
                     await self._flush()
                 elif result.status == ExecStatus.COPY_OUT:
                     await self._drain_copy()
-                elif not failed:  # the loss of the connection may follow an error
+                elif not failed:  # an error can be followed by that of a lost connection
                     if is_continued and self._is_too_large(result):
                         yield [*arrived, self._fail_row()]
                         return
@@ -199,9 +199,9 @@ class Session:
             if arrived:
                 yield arrived
                 arrived = []
-                await asyncio.sleep(0)  # rows that come quickly must not keep other requests waiting
+                await asyncio.sleep(0)  # let other requests run, even if rows arrive without a pause
             self._read()
-            is_continued = True  # only a row that took more than one read can be large
+            is_continued = True  # only a row that needed another read can be too large
             if self._is_busy():
                 try:
                     await self._receive()
@@ -215,14 +215,15 @@ class Session:
         Raises
         ------
         SQLError
-            As soon as PostgreSQL reports it; what had been sent before is yielded first. Of a few rows nothing has.
+            If the statement fails. Data received before the error is yielded first, except less than 8 KB: PostgreSQL
+            would not have sent it yet.
         UnexpectedCopyError
-            If the statement is another one.
+            If the statement is not a COPY TO STDOUT.
         """
         await self._start_copy(query, ExecStatus.COPY_OUT)
         parts: list[bytes | memoryview] = []
-        size = heads = 0
-        flowing = False
+        size = header_bytes = 0
+        has_yielded = False
         while True:
             length, data = self._copy_data()
             if length == 0:
@@ -236,12 +237,12 @@ class Session:
                 continue
             parts.append(data)
             size += length
-            heads += _COPY_DATA_HEAD_BYTES
+            header_bytes += _COPY_DATA_HEADER_BYTES
             if size >= BLOCK_BYTES:
                 yield b"".join(parts)
-                parts, size, flowing = [], 0, True
-                await asyncio.sleep(0)  # a fast reader must not keep other requests waiting
-        if flowing or size + heads > _SEND_BUFFER_BYTES:
+                parts, size, has_yielded = [], 0, True
+                await asyncio.sleep(0)  # let other requests run, even if the client reads without a pause
+        if has_yielded or size + header_bytes > _SEND_BUFFER_BYTES:
             if parts:
                 yield b"".join(parts)
             await self._finish_copy()
@@ -251,11 +252,11 @@ class Session:
                 yield b"".join(parts)
 
     async def start_copy_in(self, query: str) -> None:
-        """Run a COPY FROM STDIN up to where it waits for data."""
+        """Start a COPY FROM STDIN; return when it waits for data."""
         await self._start_copy(query, ExecStatus.COPY_IN)
 
     async def copy_in(self, data: bytes) -> None:
-        """Send a block of data as PostgreSQL takes it; libpq tells of an error only after the end of the COPY."""
+        """Send a block of data, with backpressure. Errors of PostgreSQL are raised by `end_copy_in`."""
         try:
             self.pgconn.put_copy_data(data)
         except psycopg.OperationalError:
@@ -263,49 +264,49 @@ class Session:
         await self._flush()
 
     async def end_copy_in(self, error: str | None = None) -> int:
-        """End a COPY FROM STDIN, or give it up with an error.
+        """End a COPY FROM STDIN; with ``error``, abort it.
 
         Returns
         -------
         int
-            Number of rows.
+            Number of rows copied.
 
         Raises
         ------
         SQLError
-            If PostgreSQL refused the data, or ``error`` was given.
+            If the COPY failed or was aborted.
         """
-        with suppress(psycopg.OperationalError):  # the results tell of a lost connection
+        with suppress(psycopg.OperationalError):  # a lost connection is raised with the results
             self.pgconn.put_copy_end(None if error is None else error.encode())
         await self._flush()
         return await self._finish_copy()
 
     @property
     def is_running(self) -> bool:
-        """Whether a statement of a request runs."""
+        """Whether a statement of a request is running."""
         is_open = self.pgconn.status == pq.ConnStatus.OK
         return is_open and self.pgconn.transaction_status == TransactionStatus.ACTIVE and not self._is_cleaning
 
     def cancel(self) -> None:
-        """Ask PostgreSQL to stop the running statement."""
-        with suppress(psycopg.OperationalError):  # the backend may be gone already
+        """Request the cancellation of the running statement."""
+        with suppress(psycopg.OperationalError):  # the backend may have ended
             self.pgconn.get_cancel().cancel()
 
     def close(self) -> None:
-        """Close the connection, after stopping what still runs in it."""
+        """Cancel the running statement, if any, and close the connection."""
         if self.is_running:
             self.cancel()
         if self.pgconn.status == pq.ConnStatus.OK:
             self.pgconn.finish()
 
-    def _timed_out(self) -> SQLError:
-        """Return the error of statements that have taken too long, as PostgreSQL words it."""
+    def _timeout_error(self) -> SQLError:
+        """Return the error of statements that exceeded the time limit; the same as PostgreSQL's."""
         return SQLError("canceling statement due to statement timeout", sqlstate=_QUERY_CANCELED)
 
     @contextmanager
-    def _in_time(self) -> Iterator[None]:
-        """Stop what runs in this context when its time is over."""
-        self._is_late = False
+    def _time_limit(self) -> Iterator[None]:
+        """Return a context manager that cancels the running statements after ``time_limit_s``."""
+        self._is_timed_out = False
         if self.time_limit_s is not None:
             self._timer = asyncio.get_running_loop().call_later(self.time_limit_s, self._stop)
         try:
@@ -315,21 +316,20 @@ class Session:
                 self._timer.cancel()
 
     def _stop(self) -> None:
-        """Stop the running statements; those that catch that, and go on, lose their connection."""
-        was_late, self._is_late = self._is_late, True
+        """Cancel the running statements; call `on_overrun` if they catch the error and keep running."""
+        was_timed_out, self._is_timed_out = self._is_timed_out, True
         if not self.is_running:
             return
-        if was_late:
+        if was_timed_out:
             self.on_overrun(self)
         else:
             self.cancel()
             self._timer = asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._stop)
 
     async def begin_cleaning(self) -> bool:
-        """Tell PostgreSQL to forget all that a request left in the session; return False if that is not possible.
+        """Roll back an open transaction and send DISCARD ALL; return False if the session cannot be reused.
 
-        What is left of a transaction ends here. The rest takes PostgreSQL as long as the answer takes to reach its
-        client: `is_clean` waits for it, before the next request.
+        DISCARD ALL runs while the response is sent to the client: `is_clean` waits for it before the next request.
         """
         status = self.pgconn.transaction_status
         try:
@@ -345,9 +345,9 @@ class Session:
         return True
 
     async def is_clean(self) -> bool:
-        """Wait for the end of the cleaning; return False if it failed, or the connection was lost since."""
+        """Wait for the end of `begin_cleaning`; return False if it failed or the connection was lost."""
         try:
-            self.pgconn.consume_input()  # most often it has ended long ago
+            self.pgconn.consume_input()  # usually it has ended long before
             while (result := await self._result()) is not None:
                 if result.status in FAILED:
                     return False
@@ -360,23 +360,23 @@ class Session:
     # libpq
 
     def _send(self, query: str) -> None:
-        """Hand statements to libpq."""
+        """Send statements with the simple query protocol."""
         self.pgconn.send_query(encoded(query))
 
     def _is_lost(self) -> bool:
-        """Say whether an idle connection was closed by PostgreSQL: it would have sent word of it."""
+        """Return whether PostgreSQL has closed an idle connection: its socket is readable then."""
         if self.pgconn.status != pq.ConnStatus.OK:
             return True
         return bool(select.select([self.pgconn.socket], [], [], 0)[0])
 
     def _keep_notice(self, result: PGresult) -> None:
-        """Keep a notice."""
+        """Store a notice."""
         severity = result.error_field(DiagnosticField.SEVERITY_NONLOCALIZED) or b"NOTICE"
         message = result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b""
         self.notices.append((severity.decode(), message.decode("utf-8", "replace")))
 
     async def _wait(self, *, write: bool = False) -> None:
-        """Wait until the socket can be read, or also written."""
+        """Wait until the socket is readable or, with ``write``, readable or writable."""
         loop, descriptor = asyncio.get_running_loop(), self.pgconn.socket
         ready: asyncio.Future[None] = loop.create_future()
 
@@ -395,16 +395,16 @@ class Session:
                 loop.remove_writer(descriptor)
 
     def _is_busy(self) -> bool:
-        """Say whether the next result has to be waited for; of a lost connection it is that."""
+        """Return whether the next result has not arrived yet; False if the connection is lost."""
         return self.pgconn.status == pq.ConnStatus.OK and bool(self.pgconn.is_busy())
 
     def _read(self) -> None:
-        """Take what has arrived. A lost connection is told by the next result."""
+        """Read the data that has arrived. A lost connection is reported by the next result."""
         with suppress(psycopg.OperationalError):
             self.pgconn.consume_input()
 
     async def _flush(self) -> None:
-        """Send what libpq has buffered. A lost connection is told by the next result."""
+        """Send the data that libpq has buffered. A lost connection is reported by the next result."""
         with suppress(psycopg.OperationalError):
             while self.pgconn.flush():
                 await self._wait(write=True)
@@ -414,48 +414,49 @@ class Session:
         """Return the next result, None after the last."""
         while self._is_busy():
             await self._receive()
-        self._arrived_bytes = 0
+        self._pending_bytes = 0
         return self.pgconn.get_result()
 
     async def _receive(self) -> None:
-        """Wait for more of a result that is not complete; raise SQLError if there is too much of it.
+        """Wait for more data of an incomplete result; raise SQLError if the result is too large.
 
-        libpq keeps all of it, and does not tell how much that is. What waits in the socket is read at once if it
-        belongs to one large row, for which libpq makes room. Of many rows only what was read for sure is counted.
+        libpq buffers the whole result and does not expose its size, so the unread bytes of the socket are counted
+        before each read. With many rows, libpq may read only a part of them: only bytes that were read are counted.
         """
         await self._wait()
-        if self._most_arrived is None:
+        if self._max_pending_bytes is None:
             self._read()
             return
         descriptor = self.pgconn.socket
         before = _unread_bytes(descriptor)
-        if self._is_by_row:
-            self._arrived_bytes += before
-        if self._arrived_bytes <= self._most_arrived:
+        if self._is_single_row:
+            self._pending_bytes += before
+        if self._pending_bytes <= self._max_pending_bytes:
             self._read()
-            if self._is_by_row:
+            if self._is_single_row:
                 return
             after = _unread_bytes(descriptor) if self.pgconn.status == pq.ConnStatus.OK else before
-            self._arrived_bytes += max(min(before, _LEAST_READ_BYTES), before - after)
-        if self._arrived_bytes > self._most_arrived:
+            self._pending_bytes += max(min(before, _MIN_READ_BYTES), before - after)
+        if self._pending_bytes > self._max_pending_bytes:
             raise self._row_error()
 
     def _row_error(self) -> SQLError:
-        return SQLError(f"Row too large, was more than {self._most_arrived} bytes", sqlstate=_TOO_LARGE)
+        """Return the error of a row that is too large."""
+        return SQLError(f"Row too large, was more than {self._max_pending_bytes} bytes", sqlstate=_TOO_LARGE)
 
     def _fail_row(self) -> PGresult:
-        """Give up the statements for a row that is too large."""
+        """Store the error of a row that is too large; return a failed result for it."""
         self._failure = self._row_error()
         return self.pgconn.make_empty_result(ExecStatus.FATAL_ERROR)
 
     def _is_too_large(self, row: PGresult) -> bool:
-        """Tell whether a row that is complete has more bytes than allowed: all of it may have arrived at once."""
-        if self._most_arrived is None or row.status != ExecStatus.SINGLE_TUPLE:
+        """Return whether a complete row is too large: data read outside of `_receive` was not counted."""
+        if self._max_pending_bytes is None or row.status != ExecStatus.SINGLE_TUPLE:
             return False
-        return sum(len(row.get_value(0, column) or b"") for column in range(row.nfields)) > self._most_arrived
+        return sum(len(row.get_value(0, column) or b"") for column in range(row.nfields)) > self._max_pending_bytes
 
     def _copy_data(self) -> tuple[int, bytes | memoryview]:
-        """Return length and data of a row of a COPY; length 0 if none has arrived, -1 if none will."""
+        """Return length and data of a COPY row; length 0 if none has arrived, -1 after the last."""
         try:
             length, data = self.pgconn.get_copy_data(1)
         except psycopg.OperationalError:
@@ -465,14 +466,14 @@ class Session:
         return length, data
 
     async def _drain_copy(self) -> None:
-        """Throw the data of a COPY TO STDOUT away."""
+        """Discard the data of a COPY TO STDOUT."""
         while (length := self._copy_data()[0]) >= 0:
             if length == 0:
                 await self._wait()
                 self._read()
 
-    async def _start_copy(self, query: str, wanted: ExecStatus) -> None:
-        """Run statements up to the COPY."""
+    async def _start_copy(self, query: str, expected: ExecStatus) -> None:
+        """Run statements until a COPY starts; raise UnexpectedCopyError if it is not in the expected direction."""
         self._send(query)
         await self._flush()
         while (result := await self._result()) is not None:
@@ -480,7 +481,7 @@ class Session:
                 while await self._result():
                     pass
                 raise SQLError.of(result)
-            if result.status == wanted:
+            if result.status == expected:
                 return
             if result.status in (ExecStatus.COPY_IN, ExecStatus.COPY_OUT):
                 self.close()
@@ -493,7 +494,7 @@ class Session:
         while (result := await self._result()) is not None:
             if result.status in FAILED:
                 failure = failure or SQLError.of(result)
-            elif result.status == ExecStatus.COPY_IN:  # of a second COPY: there is nothing for it
+            elif result.status == ExecStatus.COPY_IN:  # a second COPY in the same query string: there is no data for it
                 with suppress(psycopg.OperationalError):
                     self.pgconn.put_copy_end(b"one COPY of data at a time")
                 await self._flush()
@@ -507,22 +508,22 @@ class Session:
 
 
 def _unread_bytes(descriptor: int) -> int:
-    """Return how many bytes wait in a socket."""
+    """Return the number of bytes in a socket that can be read."""
     return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-# PostgreSQL reads such a run once more for each comment in it, and cannot be interrupted meanwhile.
+# PostgreSQL's lexer takes quadratic time for a long run of operator characters with comments, and cannot be canceled.
 _OPERATORS = re.compile(r"[-+*/<>=~!@#%^&|`?]{2000,}+")
 _TOO_COMPLEX = "54001"
 
 
 def encoded(query: str) -> bytes:
-    """Encode statements; raise SQLError for what PostgreSQL cannot take, where libpq would cut the text off."""
+    """Encode statements as UTF-8; raise SQLError for NUL, where libpq would truncate, and for costly comments."""
     if "\0" in query:
         raise SQLError("invalid message format", sqlstate=_PROTOCOL_VIOLATION)
     if any("/*" in run[0] for run in _OPERATORS.finditer(query)):
-        raise SQLError("the query has comments without blanks between them that are too long", sqlstate=_TOO_COMPLEX)
+        raise SQLError("the query has too many comments without whitespace between them", sqlstate=_TOO_COMPLEX)
     try:
         return query.encode()
-    except UnicodeEncodeError:  # half a character, which is replaced, as by Node.js
+    except UnicodeEncodeError:  # lone surrogates are replaced, as by Node.js
         return query.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

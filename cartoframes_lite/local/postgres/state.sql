@@ -1,4 +1,4 @@
--- What the server itself remembers of the account. No role of an api key may look into this schema.
+-- State of the account. No role of an API key has access to this schema.
 CREATE SCHEMA IF NOT EXISTS cartodb_local;
 REVOKE ALL ON SCHEMA cartodb_local FROM PUBLIC;
 
@@ -20,8 +20,8 @@ CREATE TABLE IF NOT EXISTS cartodb_local.api_keys (
 
 REVOKE ALL ON ALL TABLES IN SCHEMA cartodb_local FROM PUBLIC;
 
--- Empty all of this schema but the account, the master key and the default key.
-CREATE OR REPLACE FUNCTION cartodb_local.forget() RETURNS void
+-- Delete all rows in this schema except the account, the master key and the default key.
+CREATE OR REPLACE FUNCTION cartodb_local.delete_state() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     used regclass;
@@ -32,18 +32,18 @@ BEGIN
         SELECT oid FROM pg_class
         WHERE relnamespace = 'cartodb_local'::regnamespace AND relkind = 'r' AND relname NOT IN ('account', 'api_keys')
     LOOP
-        -- TRUNCATE makes new files, also for a table that is empty: for all of them it takes longer than all the rest.
+        -- TRUNCATE creates new files even for an empty table; for all tables that would take most of the time.
         EXECUTE format('SELECT EXISTS (SELECT FROM %s)', used) INTO is_used;
         IF is_used THEN
-            EXECUTE format('TRUNCATE %s CASCADE', used); -- what refers to it is in this schema, too
+            EXECUTE format('TRUNCATE %s CASCADE', used); -- referencing tables are also in this schema
         END IF;
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION cartodb_local.forget() FROM PUBLIC;
+REVOKE ALL ON FUNCTION cartodb_local.delete_state() FROM PUBLIC;
 
--- Drop what is left in the database after the account's roles have lost what they own: things that were made
--- over the DSN, and large objects. What an extension brought, and the server's own schemas, stay.
+-- Drop all user objects in the database, whoever owns them, and large objects. Objects of extensions and the schemas of
+-- this server are kept.
 CREATE OR REPLACE FUNCTION cartodb_local.drop_user_objects() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
@@ -58,7 +58,7 @@ BEGIN
     LOOP
         EXECUTE statement;
     END LOOP;
-    -- Each name is looked up again just before its turn: a CASCADE may have taken it along.
+    -- IF EXISTS: a CASCADE may have dropped the object already.
     FOR statement IN
         SELECT format('DROP %s IF EXISTS public.%I CASCADE', CASE relkind WHEN 'v' THEN 'VIEW'
                       WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE'
@@ -88,8 +88,8 @@ END
 $$;
 REVOKE ALL ON FUNCTION cartodb_local.drop_user_objects() FROM PUBLIC;
 
--- Digest of all access rights in the database, and of all that depends on some roles: what they own, and where they
--- are named in rights, policies and default rights.
+-- Digest of all privileges in the database, and of everything that depends on some roles: objects that they own, and
+-- privileges, policies and default privileges that refer to them.
 CREATE OR REPLACE FUNCTION cartodb_local.rights(roles name[]) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT md5(string_agg(concat_ws(' ', catalog, object, part, acl), ',' ORDER BY catalog, object, part, acl))

@@ -1,4 +1,4 @@
-"""``/api/v3/api_keys``: make keys that may do less than the master key, see and delete them."""
+"""``/api/v3/api_keys``: list, create, regenerate and delete API keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cartoframes_lite.local.postgres.grants import NotGrantedError
 from cartoframes_lite.local.state import DEFAULT_NAME, MASTER_NAME, Key, KeyExistsError, State
 
 _PER_PAGE = 20
-# What each type of section of the grants may list, by member; empty means any text.
+# Allowed values of each section of the grants, by type and member. An empty set allows any string.
 _ALLOWED: dict[str, dict[str, frozenset[str]]] = {
     "apis": {"apis": frozenset({"sql", "maps", "do"})},
     "database": {"table_metadata": frozenset()},
@@ -34,7 +34,7 @@ _SCHEMA_PERMISSIONS = frozenset({"create"})
 
 
 def routes(state: State) -> list[Route]:
-    """Return the routes, below the user's path."""
+    """Return the routes of API keys."""
 
     def find(call: PlatformRequest) -> Key:
         name, keys = call.request.path_params["name"], state.keys()
@@ -48,14 +48,14 @@ def routes(state: State) -> list[Route]:
         types = [text.strip() for text in str(call.parameters.get("type", "")).split(",") if text.strip()]
         if not {"master", "default", "regular"}.issuperset(types):
             raise PlatformError(400, "Wrong 'type' parameter value. Valid values are one of master, default, regular")
-        seen = state.keys() if call.key.kind == "master" else [call.key]
-        keys = [_listed(call, key, state) for key in seen if not types or key.kind in types]
+        visible = state.keys() if call.key.kind == "master" else [call.key]
+        keys = [_key_with_link(call, key, state) for key in visible if not types or key.kind in types]
         return platform_response(page_parameters(call, keys, _PER_PAGE))
 
     def create(call: PlatformRequest) -> Response:
         call.require_master()
         name, grants = call.parameters.get("name"), call.parameters.get("grants")
-        _check(name, grants)
+        _check_key(name, grants)
         try:
             key = state.create_key(str(name), grants or [])
         except KeyExistsError as error:
@@ -64,11 +64,11 @@ def routes(state: State) -> list[Route]:
             raise PlatformError(422, f"can only grant permissions over owned tables: {error}") from error
         except psycopg.Error as error:
             raise PlatformError(422, error.diag.message_primary or "Unexpected error") from error
-        return platform_response(_present(key, state), 201)
+        return platform_response(_key_json(key, state), 201)
 
     def show(call: PlatformRequest) -> Response:
         call.require_any_key()
-        return platform_response(_present(find(call), state))
+        return platform_response(_key_json(find(call), state))
 
     def delete(call: PlatformRequest) -> Response:
         call.require_master()
@@ -83,7 +83,7 @@ def routes(state: State) -> list[Route]:
         key = find(call)
         if key.kind == "default":
             raise PlatformError(403, f"The token of the key {key.name} cannot be changed")
-        return platform_response(_present(state.regenerate_key(key.name), state))
+        return platform_response(_key_json(state.regenerate_key(key.name), state))
 
     return [
         *route(state, "/api/v3/api_keys", GET=index, POST=create),
@@ -92,8 +92,8 @@ def routes(state: State) -> list[Route]:
     ]
 
 
-def _present(key: Key, state: State) -> dict[str, Any]:
-    """Return a key as the API shows it."""
+def _key_json(key: Key, state: State) -> dict[str, Any]:
+    """Return a key in the format of the API."""
     return {
         "name": key.name,
         "user": {"username": state.user},
@@ -105,14 +105,14 @@ def _present(key: Key, state: State) -> dict[str, Any]:
     }
 
 
-def _listed(call: PlatformRequest, key: Key, state: State) -> dict[str, Any]:
-    """Return a key as a list of keys shows it."""
+def _key_with_link(call: PlatformRequest, key: Key, state: State) -> dict[str, Any]:
+    """Return a key in the format of a list of keys, with a link to itself."""
     base = str(call.request.url.replace(query="")).rstrip("/")
-    return {**_present(key, state), "_links": {"self": f"{base}/{quote(key.name, safe='')}"}}
+    return {**_key_json(key, state), "_links": {"self": f"{base}/{quote(key.name, safe='')}"}}
 
 
-def _check(name: Any, grants: Any) -> None:
-    """Refuse what is not a name, or not grants."""
+def _check_key(name: Any, grants: Any) -> None:
+    """Raise PlatformError (422) for an invalid name or invalid grants."""
     if not isinstance(name, str) or not name.strip():
         raise _invalid("Name can't be blank")
     if name in (MASTER_NAME, DEFAULT_NAME):
@@ -132,7 +132,7 @@ def _check(name: Any, grants: Any) -> None:
 
 
 def _check_section(section: Mapping[str, Any]) -> None:
-    """Refuse a section of the grants that lists what there is not."""
+    """Raise PlatformError (422) for a section of the grants with missing or unknown members."""
     kind = section["type"]
     for member, allowed in _ALLOWED[kind].items():
         words = section.get(member, [] if kind == "database" else None)
@@ -146,7 +146,7 @@ def _check_section(section: Mapping[str, Any]) -> None:
 
 
 def _check_permissions(section: Mapping[str, Any], member: str, names: Sequence[str], allowed: frozenset[str]) -> None:
-    """Refuse entries of a database section that lack their names or list other permissions."""
+    """Raise PlatformError (422) for entries of a database section without names or with unknown permissions."""
     entries = section.get(member, [])
     if not isinstance(entries, list):
         raise _invalid(f"Grants {member} has to be an array")
@@ -161,5 +161,5 @@ def _check_permissions(section: Mapping[str, Any], member: str, names: Sequence[
 
 
 def _invalid(message: str) -> PlatformError:
-    """Return the error for a key that cannot be made."""
+    """Return the error for an invalid key."""
     return PlatformError(422, f"Validation failed: {message}")

@@ -1,4 +1,4 @@
-"""How the rooms below HTTP say no, as statuses."""
+"""Map errors of the services to HTTP statuses."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cartoframes_lite.local.http.platform import PlatformError
 
 @contextmanager
 def platform_errors() -> Iterator[None]:
-    """Turn errors about datasets and maps into refusals of the request.
+    """Return a context manager that turns errors of datasets and maps into `PlatformError`.
 
-    Locks that somebody else keeps are not the request's fault: they are passed on.
+    ``psycopg.OperationalError``, such as a lock timeout, is passed on: it is not caused by the request.
     """
     try:
         yield
@@ -29,4 +29,4 @@ def platform_errors() -> Iterator[None]:
     except psycopg.OperationalError:
         raise
     except psycopg.Error as error:
-        raise PlatformError(400, [error.diag.message_primary or "PostgreSQL refuses"]) from error
+        raise PlatformError(400, [error.diag.message_primary or "PostgreSQL error"]) from error

@@ -1,4 +1,4 @@
-"""``/sql``: queries, answered as JSON or in another format."""
+"""``/sql``: run a query, with the result as JSON or in another format."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from cartoframes_lite.local.sql.json_result import json_blocks
 from cartoframes_lite.local.sql.query import QueryRequest
 from cartoframes_lite.local.sql.sessions import Sessions
 from cartoframes_lite.local.sql.statements import without_semicolon
-from cartoframes_lite.local.sql.system_tables import refuse_system_tables
+from cartoframes_lite.local.sql.system_tables import reject_system_tables
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-CARTO_VERSION = "6.0.0"  # of the SQL API whose behavior this server has
+CARTO_VERSION = "6.0.0"  # version of CARTO's SQL API that this server implements
 _VERSION = "/api/{version:str}"
 
 
 def routes(authenticator: Authenticator, sessions: Sessions) -> list[Route]:
-    """Return the routes of queries, version and health."""
+    """Return the routes of queries, of the version and of the health check."""
 
     async def query(request: Request) -> Response:
         if request.method == "OPTIONS":
             return Response()
         callback = request.query_params.get("callback", "")
         try:
-            caller = authenticator.authenticate(request, "query", body=await body_parameters(request))
-        except NotAuthenticatedError as refused:
-            return error_response(refused.reason, headers=refused.headers, callback=callback)
+            authenticated = authenticator.authenticate(request, "query", body=await body_parameters(request))
+        except NotAuthenticatedError as rejected:
+            return error_response(rejected.reason, headers=rejected.headers, callback=callback)
         except RequestError as error:
             return error_response(error, callback=callback)
         if suffix := request.path_params.get("format"):
-            caller.parameters.setdefault("format", suffix)
+            authenticated.parameters.setdefault("format", suffix)
         try:
-            asked = QueryRequest.of(caller.parameters)
+            query_request = QueryRequest.of(authenticated.parameters)
         except RequestError as error:
-            return error_response(error, headers=caller.headers, callback=callback)
-        return _answer(caller, asked, sessions, callback)
+            return error_response(error, headers=authenticated.headers, callback=callback)
+        return _query_response(authenticated, query_request, sessions, callback)
 
     async def options(request: Request) -> Response:
         return Response()
@@ -64,27 +64,29 @@ def routes(authenticator: Authenticator, sessions: Sessions) -> list[Route]:
     ]
 
 
-def _answer(caller: AuthenticatedRequest, asked: QueryRequest, sessions: Sessions, error_callback: str) -> Response:
-    """Build the response to a query. Errors take the callback of the query string only."""
-    if asked.format == "json":
-        blocks = json_blocks(caller, asked, sessions)
-        headers = asked.headers(JSON_TYPE, "json")
+def _query_response(
+    authenticated: AuthenticatedRequest, query: QueryRequest, sessions: Sessions, error_callback: str
+) -> Response:
+    """Build the response to a query. ``error_callback`` is the JSONP callback of the query string, not of the body."""
+    if query.format == "json":
+        blocks = json_blocks(authenticated, query, sessions)
+        headers = query.headers(JSON_TYPE, "json")
     else:
-        chosen = FORMATS[asked.format]
-        export = ExportOptions(without_semicolon(asked.sql), asked.skip, asked.decimals, asked.filename, asked.callback)
-        blocks = chosen.blocks(sessions, caller.key.role, export)
-        headers = asked.headers(chosen.content_type, chosen.extension)
-    if caller.key.kind != "master":
-        blocks = _checked(caller, asked, sessions, blocks)
-    return StreamedResponse(blocks, headers={**caller.headers, **headers}, callback=error_callback)
+        output_format = FORMATS[query.format]
+        export = ExportOptions(without_semicolon(query.sql), query.skip, query.decimals, query.filename, query.callback)
+        blocks = output_format.blocks(sessions, authenticated.key.role, export)
+        headers = query.headers(output_format.content_type, output_format.extension)
+    if authenticated.key.kind != "master":
+        blocks = _without_system_tables(authenticated, query, sessions, blocks)
+    return StreamedResponse(blocks, headers={**authenticated.headers, **headers}, callback=error_callback)
 
 
-async def _checked(
-    caller: AuthenticatedRequest, asked: QueryRequest, sessions: Sessions, blocks: AsyncGenerator[bytes, None]
+async def _without_system_tables(
+    authenticated: AuthenticatedRequest, query: QueryRequest, sessions: Sessions, blocks: AsyncGenerator[bytes, None]
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the blocks of an answer if the query reads no system tables."""
+    """Yield the blocks of a response; raise RequestError first if the query reads system tables."""
     async with aclosing(blocks):
-        async with sessions.open(caller.key.role) as session:
-            await refuse_system_tables(session, asked.text)
+        async with sessions.open(authenticated.key.role) as session:
+            await reject_system_tables(session, query.text)
         async for block in blocks:
             yield block

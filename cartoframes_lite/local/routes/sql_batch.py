@@ -1,4 +1,4 @@
-"""``/sql/job``: queries that are run one after the other, however long they take."""
+"""``/sql/job``: create, read and cancel batch jobs."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ def routes(authenticator: Authenticator, jobs: Jobs) -> list[Route]:
         try:
             body = await body_parameters(request)
             check_size(body)
-            caller = authenticator.authenticate(request, "job_create", body=body, master=True)
-        except NotAuthenticatedError as refused:
-            return error_response(refused.reason, headers=refused.headers)
+            authenticated = authenticator.authenticate(request, "job_create", body=body, master=True)
+        except NotAuthenticatedError as rejected:
+            return error_response(rejected.reason, headers=rejected.headers)
         except RequestError as error:
             return error_response(error)
         try:
-            job = jobs.add(read_job(caller))
+            job = jobs.add(read_job(authenticated))
         except RequestError as error:
-            return error_response(error, headers=caller.headers)
-        return json_response(job.as_json(jobs.user), status=201, headers=caller.headers)
+            return error_response(error, headers=authenticated.headers)
+        return json_response(job.as_json(jobs.user), status=201, headers=authenticated.headers)
 
     async def one(request: Request) -> Response:
         kind = "job_delete" if request.method == "DELETE" else "job_get"
         try:
-            caller = authenticator.authenticate(request, kind, master=True)
-        except NotAuthenticatedError as refused:
-            return error_response(refused.reason, headers=refused.headers)
+            authenticated = authenticator.authenticate(request, kind, master=True)
+        except NotAuthenticatedError as rejected:
+            return error_response(rejected.reason, headers=rejected.headers)
         try:
             job = jobs.find(request.path_params["job_id"])
             if request.method == "DELETE":
                 jobs.cancel(job)
         except RequestError as error:
-            return error_response(error, headers=caller.headers)
-        return json_response(job.as_json(jobs.user), headers=caller.headers)
+            return error_response(error, headers=authenticated.headers)
+        return json_response(job.as_json(jobs.user), headers=authenticated.headers)
 
     return [
         Route(_PATH, create, methods=["POST"]),

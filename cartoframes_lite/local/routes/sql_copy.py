@@ -1,4 +1,4 @@
-"""``/sql/copyfrom`` and ``/sql/copyto``: rows streamed into tables and out of them."""
+"""``/sql/copyfrom`` and ``/sql/copyto``: COPY streamed into and out of tables."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ def routes(authenticator: Authenticator, sessions: Sessions, state: State) -> li
 
     async def copy_from(request: Request) -> Response:
         try:
-            caller = authenticator.authenticate(request, "copyfrom")
-        except NotAuthenticatedError as refused:
-            return error_response(refused.reason, headers=refused.headers)
+            authenticated = authenticator.authenticate(request, "copyfrom")
+        except NotAuthenticatedError as rejected:
+            return error_response(rejected.reason, headers=rejected.headers)
         try:
-            return await stream_copy_from(request, caller, sessions, state.abandoned_upload_s)
+            return await stream_copy_from(request, authenticated, sessions, state.abandoned_upload_s)
         except (SQLError, RequestError, psycopg.OperationalError) as error:
-            return error_response(error, headers=caller.headers)
+            return error_response(error, headers=authenticated.headers)
         except UnexpectedCopyError:
-            return error_response(RequestError("Connection terminated"), headers=caller.headers)
+            return error_response(RequestError("Connection terminated"), headers=authenticated.headers)
 
     async def copy_to(request: Request) -> Response:
         try:
-            caller = authenticator.authenticate(request, "copyto", body=await body_parameters(request))
-        except NotAuthenticatedError as refused:
-            return error_response(refused.reason, headers=refused.headers)
+            authenticated = authenticator.authenticate(request, "copyto", body=await body_parameters(request))
+        except NotAuthenticatedError as rejected:
+            return error_response(rejected.reason, headers=rejected.headers)
         except RequestError as error:
             return error_response(error)
         try:
-            query = copy_statement(caller)
-            filename = _encoded_filename(caller.parameters.get("filename"))
+            query = copy_statement(authenticated)
+            filename = _encoded_filename(authenticated.parameters.get("filename"))
         except RequestError as error:
-            return error_response(error, headers=caller.headers)
+            return error_response(error, headers=authenticated.headers)
         headers = {
-            **caller.headers,
+            **authenticated.headers,
             "Content-Type": "application/octet-stream",
             "Content-Disposition": f"attachment; filename={filename}",
         }
-        return StreamedResponse(stream_copy_to(caller, query, sessions), headers=headers)
+        return StreamedResponse(stream_copy_to(authenticated, query, sessions), headers=headers)
 
     return [
         Route(f"{_PATH}/copyfrom", copy_from, methods=["POST"]),
@@ -63,15 +63,15 @@ def routes(authenticator: Authenticator, sessions: Sessions, state: State) -> li
 
 
 def _encoded_filename(value: Any) -> str:
-    """Encode the parameter ``filename`` as JavaScript's encodeURIComponent does; raise RequestError if it cannot."""
+    """Encode the parameter ``filename`` like JavaScript's encodeURIComponent; raise RequestError if that fails."""
     try:
         return quote(_javascript_text(value or _DEFAULT_FILENAME), safe="!'()*~")
-    except UnicodeEncodeError:  # half a character
+    except UnicodeEncodeError:  # a lone surrogate
         raise RequestError("URI malformed") from None
 
 
 def _javascript_text(value: Any) -> str:
-    """Convert a value of a request to text as JavaScript does."""
+    """Convert a JSON value to a string like JavaScript."""
     if isinstance(value, list):
         return ",".join("" if item is None else _javascript_text(item) for item in value)
     if isinstance(value, dict):

@@ -1,1 +1,1 @@
-"""The SQL API: sessions, result formats, batch jobs, and checks of SQL text."""
+"""SQL API: sessions, result formats, COPY, batch jobs, and parsing of SQL text."""

@@ -1,6 +1,6 @@
-"""Jobs of the Batch API: what they are, and the queue that works them off, one after the other.
+"""Jobs of the Batch API, and the queue that runs them one at a time.
 
-They live in memory, until a reset or the end of the process.
+Jobs are kept in memory until a reset or the end of the process.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from cartoframes_lite.local.sql.sessions import BATCH_TIMEOUT_S, Sessions
 from cartoframes_lite.local.state import State
 
 _MAX_QUEUED = 64
-_KEPT = 1000  # finished jobs that can still be read
-_FORGET_TIMEOUT_S = 10.0
+_MAX_JOBS = 1000  # the oldest finished job is dropped beyond this number
+_RESET_TIMEOUT_S = 10.0
 _FINAL = ("done", "failed", "cancelled", "unknown")
 
 
 @dataclass(slots=True)
 class Step:
-    """One query of a job, with what follows its success or failure.
+    """One query of a job, with its fallback queries.
 
-    ``given`` is what the request had in this place, if it was an object; a ``status`` of None is that of one in a list,
-    which CARTO never runs.
+    ``members`` is the JSON object of the query in the request, empty if it was a string. ``status`` is None for an
+    object in a query list without a status: CARTO never runs it.
     """
 
     query: str
@@ -47,10 +47,10 @@ class Step:
     failed_reason: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    given: Mapping[str, Any] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
 
     def set_status(self, status: str) -> None:
-        """Go on to another status."""
+        """Set the status and its time."""
         self.status = status
         if status == "running":
             self.started_at = datetime.now(UTC)
@@ -58,25 +58,28 @@ class Step:
             self.ended_at = datetime.now(UTC)
 
     def as_json(self, *, timed: bool) -> dict[str, Any]:
-        """Describe the query as the API does; only those of jobs with fallbacks have times."""
-        members = {
+        """Return the query in the format of the API; ``timed`` adds the start and end times of fallback jobs."""
+        current = {
             "status": self.status,
             "fallback_status": self.fallback_status,
             "started_at": _time(self.started_at) if timed and self.started_at else None,
             "ended_at": _time(self.ended_at) if timed and self.ended_at else None,
             "failed_reason": self.failed_reason,
         }
-        return {"query": self.query, **self.given, **_present(members)}
+        return {"query": self.query, **self.members, **_without_none(current)}
 
-    def follower(self, job_id: str) -> str | None:
-        """Return what is to follow the end of the query, with its templates filled in."""
+    def fallback_query(self, job_id: str) -> str | None:
+        """Return ``onsuccess`` or ``onerror``, with placeholders replaced, once the query has ended.
+
+        Without one, the fallback is marked as skipped.
+        """
         query = self.onsuccess if self.status == "done" else self.onerror
         if self.fallback_status is None:
             return None
         if query is None:
             self.fallback_status = "skipped"
             return None
-        # As it is, without any quoting: CARTO leaves that to the one who writes the template.
+        # Inserted without quoting, as on CARTO: quotes are part of the template.
         query = re.sub(r"<%=\s*job_id\s*%>", job_id, query)
         if self.status == "failed":
             reason = self.failed_reason or ""
@@ -84,7 +87,7 @@ class Step:
         return query
 
     def skip(self) -> None:
-        """Leave out the query and what was to follow it, unless they are over."""
+        """Mark the query and its fallback as skipped if they are pending."""
         if self.status == "pending":
             self.status = "skipped"
         if self.fallback_status == "pending":
@@ -93,11 +96,15 @@ class Step:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A job; ``form`` says in which of the three ways its query was written, ``given`` what the third way had."""
+    """A batch job.
+
+    ``form`` is the structure of its query: "text", "list" or "fallback". ``members`` has the other members of a
+    "fallback" query.
+    """
 
     steps: list[Step]
     form: str
-    given: Mapping[str, Any] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
     onsuccess: str | None = None
     onerror: str | None = None
     job_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -106,40 +113,43 @@ class Job:
     failed_reason: str | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    forgotten: list[Future[None]] = field(default_factory=list)  # of resets that wait for the end of this job
+    on_end: list[Future[None]] = field(default_factory=list)  # resets that wait for the end of this job
 
     def set_status(self, status: str) -> None:
-        """Go on to another status."""
+        """Set the status and its time."""
         self.status, self.updated_at = status, datetime.now(UTC)
 
     def cancel(self) -> None:
-        """Mark as cancelled, as CARTO does: the query that is running, or the first, of all that wait."""
+        """Mark the job and its running or first pending query as cancelled, the other queries as skipped."""
         step = next((step for step in self.steps if step.status in ("pending", "running")), None)
         if step is not None:
             step.set_status("cancelled")
         for other in self.steps:
             if other.fallback_status == "running":
                 other.fallback_status = "cancelled"
-        self.skip_rest()
+        self.skip_pending()
         self.set_status("cancelled")
         if self.fallback_status is not None:
             self.fallback_status = "skipped"
 
-    def skip_rest(self) -> None:
-        """Leave out the queries that wait; those of a list stay as they are."""
+    def skip_pending(self) -> None:
+        """Mark pending queries as skipped. As on CARTO, those of a list keep their status."""
         if self.form == "fallback":
             for step in self.steps:
                 step.skip()
 
-    def follower(self) -> str | None:
-        """Return what is to follow the end of the job; it has no templates."""
+    def fallback_query(self) -> str | None:
+        """Return ``onsuccess`` or ``onerror`` of the job, once it has ended; without one, mark it as skipped.
+
+        Unlike those of a query, it has no placeholders.
+        """
         query = self.onsuccess if self.status == "done" else self.onerror
         if query is None and self.fallback_status is not None:
             self.fallback_status = "skipped"
         return query
 
     def as_json(self, user: str) -> dict[str, Any]:
-        """Describe the job as the API does."""
+        """Return the job in the format of the API."""
         members = {
             "user": user,
             "status": self.status,
@@ -150,22 +160,22 @@ class Job:
             "fallback_status": self.fallback_status,
             "job_id": self.job_id,
         }
-        return _present(members)
+        return _without_none(members)
 
     def _query(self) -> Any:
         if self.form == "text":
             return self.steps[0].query
         steps = [step.as_json(timed=self.form == "fallback") for step in self.steps]
-        return steps if self.form == "list" else {**self.given, "query": steps}
+        return steps if self.form == "list" else {**self.members, "query": steps}
 
 
 class Jobs:
-    """The queue of the account and the one that works it off.
+    """Queue of the account's jobs, and the task that runs them.
 
     Parameters
     ----------
     state : State
-        Knows the role of the master key.
+        Provides the role of the master key.
     sessions : Sessions
     """
 
@@ -174,15 +184,15 @@ class Jobs:
         self._state, self._sessions = state, sessions
         self._jobs: dict[str, Job] = {}
         self._queue: deque[Job] = deque()
-        self._more = asyncio.Event()
+        self._job_added = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ended: Future[None] = Future()
+        self._stopped: Future[None] = Future()
         self._current: Job | None = None
         self._session: Session | None = None
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Work the queue off as long as the context lasts."""
+        """Run queued jobs while the context is active."""
         self._loop = asyncio.get_running_loop()
         worker = asyncio.create_task(self._work())
         try:
@@ -192,30 +202,30 @@ class Jobs:
             with suppress(asyncio.CancelledError):
                 await worker
             self._loop = None
-            self._ended.set_result(None)
+            self._stopped.set_result(None)
 
     def add(self, job: Job) -> Job:
-        """Queue a job; raise RequestError if too many wait."""
+        """Queue a job; raise RequestError if the queue is full."""
         if len(self._queue) >= _MAX_QUEUED:
             raise RequestError(f"Failed to create job. Max number of jobs ({_MAX_QUEUED}) queued reached")
-        while len(self._jobs) >= _KEPT:
+        while len(self._jobs) >= _MAX_JOBS:
             oldest = next((job_id for job_id, old in self._jobs.items() if old.status in _FINAL), None)
             if oldest is None:
                 break
             del self._jobs[oldest]
         self._jobs[job.job_id] = job
         self._queue.append(job)
-        self._more.set()
+        self._job_added.set()
         return job
 
     def find(self, job_id: str) -> Job:
-        """Find a job; raise RequestError if there is none."""
+        """Return a job; raise RequestError if it does not exist."""
         if job_id not in self._jobs:
             raise RequestError(f"Job with id {job_id} not found")
         return self._jobs[job_id]
 
     def cancel(self, job: Job) -> None:
-        """Stop a job that waits or runs; raise RequestError if it is over."""
+        """Cancel a pending or running job; raise RequestError if it has ended."""
         if job.status in _FINAL:
             raise RequestError(f"Cannot set status from {job.status} to cancelled")
         job.cancel()
@@ -224,9 +234,9 @@ class Jobs:
         if job is self._current and self._session is not None:
             self._session.cancel()
 
-    def forget(self) -> None:
-        """Drop all jobs and stop the one that runs. Safe to call from any thread but the event loop's."""
-        loop, forgotten = self._loop, Future[None]()
+    def reset(self) -> None:
+        """Drop all jobs and cancel the running one. Thread-safe, but must not be called in the event loop's thread."""
+        loop, done = self._loop, Future[None]()
         if loop is None:
             return
 
@@ -234,45 +244,46 @@ class Jobs:
             self._jobs.clear()
             self._queue.clear()
             if self._current is None:
-                forgotten.set_result(None)
+                done.set_result(None)
                 return
-            self._current.forgotten.append(forgotten)
+            self._current.on_end.append(done)
             if self._current.status not in _FINAL:
                 self._current.cancel()
             if self._session is not None:
                 self._session.cancel()
 
-        with suppress(RuntimeError):  # the loop has been closed in this moment
+        with suppress(RuntimeError):  # the loop was closed in the meantime
             loop.call_soon_threadsafe(begin)
-            wait((forgotten, self._ended), timeout=_FORGET_TIMEOUT_S, return_when=FIRST_COMPLETED)
+            wait((done, self._stopped), timeout=_RESET_TIMEOUT_S, return_when=FIRST_COMPLETED)
 
     async def _work(self) -> None:
+        """Run queued jobs, one at a time, until canceled."""
         while True:
-            await self._more.wait()
-            self._more.clear()
+            await self._job_added.wait()
+            self._job_added.clear()
             while self._queue:
                 self._current = job = self._queue.popleft()
                 await self._run(job)
                 self._current = None
-                for forgotten in job.forgotten:
-                    forgotten.set_result(None)
+                for waiting in job.on_end:
+                    waiting.set_result(None)
 
     async def _run(self, job: Job) -> None:
-        """Run the queries of a job up to the first that fails. A job without one waits forever, as on CARTO."""
+        """Run the queries of a job until one fails. As on CARTO, a job without pending queries stays pending."""
         steps = [step for step in job.steps if step.status == "pending"]
         if not steps:
             return
         job.set_status("running")
         for step in steps:
             if not step.query and step is not steps[0]:
-                break  # an empty one is the end of a list
+                break  # an empty query ends a list
             step.set_status("running")
             error = await self._execute(job, step.query, step.timeout_s)
             if job.status == "cancelled":
                 return
             step.set_status("done" if error is None else "failed")
             step.failed_reason = error
-            query = step.follower(job.job_id)
+            query = step.fallback_query(job.job_id)
             if query is None:
                 job.failed_reason = error
             else:
@@ -283,19 +294,19 @@ class Jobs:
                 step.fallback_status = "done" if failed is None else "failed"
                 step.failed_reason = failed or step.failed_reason
             if error is not None:
-                job.skip_rest()
+                job.skip_pending()
                 break
         job.set_status("failed" if step.status == "failed" else "done")
-        query = job.follower()
+        query = job.fallback_query()
         if query is not None:
             job.fallback_status = "running"
             job.fallback_status = "done" if await self._execute(job, query, BATCH_TIMEOUT_S) is None else "failed"
 
     async def _execute(self, job: Job, query: str, timeout_s: float) -> str | None:
-        """Run a query; return the reason if it fails."""
+        """Run a query; return the error message if it fails, else None."""
         try:
-            async with self._sessions.open(self._state.master_key.role, timeout_s=timeout_s, together=False) as session:
-                if job.status == "cancelled" or job.forgotten:  # while the session was opened
+            async with self._sessions.open(self._state.master_key.role, timeout_s=timeout_s, limited=False) as session:
+                if job.status == "cancelled" or job.on_end:  # canceled or reset while the session was opened
                     return "cancelled"
                 self._session = session
                 reason = None
@@ -312,9 +323,11 @@ class Jobs:
             self._session = None
 
 
-def _present(members: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that are not None."""
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+def _time(time: datetime) -> str:
+    """Format a UTC time in ISO 8601 with milliseconds, like JavaScript."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"

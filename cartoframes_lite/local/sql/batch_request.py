@@ -1,4 +1,4 @@
-"""Read the body of a request for a batch job."""
+"""Parse a request that creates a batch job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_PAYLOAD_BYTES = 16_384
 
 
 def check_size(body: Parameters) -> None:
-    """Raise RequestError if a body is too large: CARTO counts the characters that JavaScript has of its JSON."""
+    """Raise RequestError if a body is too large: its size as JSON in UTF-16 code units, as CARTO counts it."""
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     size = len(text.encode("utf-16-le", "surrogatepass")) // 2
     if size > _MAX_PAYLOAD_BYTES:
@@ -27,9 +27,9 @@ def check_size(body: Parameters) -> None:
         )
 
 
-def read_job(caller: AuthenticatedRequest) -> Job:
-    """Make a job of the body; raise RequestError if it is none."""
-    match caller.parameters.get("query"):
+def read_job(authenticated: AuthenticatedRequest) -> Job:
+    """Return the job of a request; raise RequestError if its query is missing or has an invalid structure."""
+    match authenticated.parameters.get("query"):
         case None | "" | 0:
             raise RequestError("You must indicate a valid SQL")
         case str(query):
@@ -37,9 +37,9 @@ def read_job(caller: AuthenticatedRequest) -> Job:
         case [*queries] if all(isinstance(_sql(query), str) for query in queries):
             return Job([_listed_step(query) for query in queries], "list")
         case {"query": [_, *_] as queries, **others} if all(isinstance(q, Mapping) and _sql(q) for q in queries):
-            given: Mapping[Any, Any] = others
-            onsuccess, onerror = _fallback(given, "onsuccess"), _fallback(given, "onerror")
-            job = Job([_step(query) for query in queries], "fallback", given, onsuccess, onerror)
+            members: Mapping[Any, Any] = others
+            onsuccess, onerror = _fallback(members, "onsuccess"), _fallback(members, "onerror")
+            job = Job([_step(query) for query in queries], "fallback", members, onsuccess, onerror)
             if onsuccess or onerror:
                 job.fallback_status = "pending"
             return job
@@ -47,22 +47,22 @@ def read_job(caller: AuthenticatedRequest) -> Job:
 
 
 def _sql(member: Any) -> str | None:
-    """Return the query of a list's member, None if it has none."""
+    """Return the SQL of an item of a query list, None if it has none."""
     query = member.get("query") if isinstance(member, Mapping) else member
     return query if isinstance(query, str) else None
 
 
 def _listed_step(member: Any) -> Step:
-    """Make a query of a list's member; an object is taken as one that has a status already."""
+    """Return the step of an item of a query list. CARTO reads an object as a stored query with its own status."""
     if isinstance(member, str):
         return Step(member)
     status = member.get("status")
-    return Step(member["query"], status=status if isinstance(status, str) else None, given=member)
+    return Step(member["query"], status=status if isinstance(status, str) else None, members=member)
 
 
 def _step(member: Mapping[Any, Any]) -> Step:
-    """Make a query of one with fallbacks."""
-    step = Step(member["query"], _fallback(member, "onsuccess"), _fallback(member, "onerror"), given=member)
+    """Return the step of a query with fallbacks."""
+    step = Step(member["query"], _fallback(member, "onsuccess"), _fallback(member, "onerror"), members=member)
     timeout_ms = member.get("timeout")
     if isinstance(timeout_ms, int | float) and timeout_ms > 0:
         step.timeout_s = min(max(timeout_ms, 1) / 1000, BATCH_TIMEOUT_S)
@@ -72,6 +72,7 @@ def _step(member: Mapping[Any, Any]) -> Step:
 
 
 def _fallback(members: Mapping[Any, Any], name: str) -> str | None:
+    """Return the SQL of ``onsuccess`` or ``onerror``, None without one; raise RequestError if it is not a string."""
     query = members.get(name)
     if query is not None and not isinstance(query, str):
         raise RequestError(f"{name} must be SQL, not {query!r}")

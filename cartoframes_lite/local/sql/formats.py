@@ -1,4 +1,4 @@
-"""The formats of ``/sql`` other than JSON."""
+"""Export formats of ``/sql`` other than JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cartoframes_lite.local.sql.sessions import Sessions
 
 _SVG_WIDTH = 800  # pixels
 _NO_FILL = 'fill="none" '
-_SPOOL_BYTES = 4_000_000  # of a result that is finished before it is sent; the rest goes to a file
+_SPOOL_BYTES = 4_000_000  # a larger result that is completed before it is sent is spooled to a file
 _BLOCK = 65_536
 
 Blocks = AsyncGenerator[bytes, None]
@@ -32,13 +32,13 @@ Blocks = AsyncGenerator[bytes, None]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a format is written.
+    """An export format.
 
     Attributes
     ----------
     content_type, extension : str
     blocks : callable
-        Takes sessions, role and export and yields the body.
+        Takes sessions, role and export options, and yields the response body.
     """
 
     content_type: str
@@ -47,40 +47,41 @@ class Format:
 
 
 class _Spool:
-    """What is finished before it is sent.
+    """Output that is completed before it is sent.
 
     Parameters
     ----------
     file : SpooledTemporaryFile
-    most_bytes : int
+    max_bytes : int
+        Maximum size in bytes.
     """
 
-    def __init__(self, file: SpooledTemporaryFile[bytes], most_bytes: int) -> None:
-        self._file, self._most_bytes, self._size = file, most_bytes, 0
+    def __init__(self, file: SpooledTemporaryFile[bytes], max_bytes: int) -> None:
+        self._file, self._max_bytes, self._size = file, max_bytes, 0
 
     def write(self, data: bytes) -> None:
-        """Add to the end; raise RequestError if it gets too large."""
+        """Append data; raise RequestError if the maximum size is exceeded."""
         self._size += len(data)
-        if self._size > self._most_bytes:
-            raise RequestError(f"the export is larger than {self._most_bytes} bytes: use COPY")
+        if self._size > self._max_bytes:
+            raise RequestError(f"the export is larger than {self._max_bytes} bytes: use COPY")
         self._file.write(data)
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield all of it."""
+        """Yield the output in blocks."""
         self._file.seek(0)
         while block := self._file.read(_BLOCK):
             yield block
 
 
 @contextmanager
-def _spool(most_bytes: int) -> Iterator[_Spool]:
-    """Make a spool: in memory at first, and on the disk as it grows."""
+def _spool(max_bytes: int) -> Iterator[_Spool]:
+    """Return a context manager for a spool, which is in memory and moves to disk when it grows."""
     with SpooledTemporaryFile(_SPOOL_BYTES) as file:
-        yield _Spool(file, most_bytes)
+        yield _Spool(file, max_bytes)
 
 
 async def geojson(sessions: Sessions, role: str, export: ExportOptions) -> Blocks:
-    """Write a FeatureCollection; an error after the first row becomes its last member."""
+    """Yield a GeoJSON FeatureCollection. An error after the first row becomes its last member."""
     async with sessions.open(role) as session:
         text, separator, failed = f"{export.callback}(" if export.callback else "", "", None
         text += '{"type": "FeatureCollection", "features": ['
@@ -92,7 +93,7 @@ async def geojson(sessions: Sessions, role: str, export: ExportOptions) -> Block
                     if rows is None:
                         rows = Rows(result, export.skip | {"the_geom", "the_geom_webmercator"}, finite=True)
                     geometry = (result.get_value(0, result.nfields - 1) or b"null").decode()
-                    properties = await rows.written(result)
+                    properties = await rows.write_row(result)
                     text += f'{separator}{{"type":"Feature","geometry":{geometry},"properties":{properties}}}'
                     separator = ","
                 elif result.status == ExecStatus.FATAL_ERROR:
@@ -110,15 +111,15 @@ async def geojson(sessions: Sessions, role: str, export: ExportOptions) -> Block
 
 
 async def csv(sessions: Sessions, role: str, export: ExportOptions) -> Blocks:
-    """Write CSV with the_geom first and lines that end in CR LF.
+    """Yield CSV with the_geom first and CR LF line ends.
 
-    It is finished before the first byte goes out, so that every error has a proper status.
+    The file is completed before the first byte is sent, so that every error has the correct status.
     """
     async with sessions.open(role) as session:
         names = [column.name for column in await columns(session, export)]
-        listed = ", ".join(f"{quoted(name)}::text" for name in names)
-        query = f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"
-        with _spool(sessions.most_export_bytes) as file:
+        select_list = ", ".join(f"{quoted(name)}::text" for name in names)
+        query = f"SELECT {select_list} FROM ({export.sql}\n) AS _cartodbsqlapi"
+        with _spool(sessions.max_export_bytes) as file:
             file.write(_csv_line(names))
             async for result in _rows(session, query):
                 file.write(_csv_line(_texts(result)))
@@ -127,7 +128,7 @@ async def csv(sessions: Sessions, role: str, export: ExportOptions) -> Blocks:
 
 
 async def svg(sessions: Sessions, role: str, export: ExportOptions) -> Blocks:
-    """Draw the geometries in their own coordinates, with the latitude upwards; areas first, points last."""
+    """Yield an SVG drawing of the geometries in their own coordinates: polygons first, points last."""
     async with sessions.open(role) as session:
         box = await session.execute(
             "SELECT ST_XMin(box), ST_YMin(box), ST_XMax(box), ST_YMax(box)"
@@ -152,7 +153,7 @@ async def svg(sessions: Sessions, role: str, export: ExportOptions) -> Blocks:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """The part of the plane that a drawing shows, in the units of the coordinates."""
+    """Extent of a drawing, in the units of the coordinates."""
 
     west: float = 0.0
     south: float = 0.0
@@ -161,7 +162,7 @@ class _Frame:
 
     @classmethod
     def of(cls, corners: list[str]) -> _Frame:
-        """Take the extent, or a unit square if there is none."""
+        """Return the frame of an extent (west, south, east, north); a unit square if it is empty."""
         if not all(corners):
             return cls()
         west, south, east, north = map(float, corners)
@@ -169,13 +170,13 @@ class _Frame:
 
     @property
     def side(self) -> float:
-        """The longer side; a single point gets one, too."""
+        """Length of the longer side; 1 for a single point."""
         return max(self.width, self.height) or 1.0
 
     def opening(self) -> str:
-        """Begin the drawing, with a margin of a fortieth."""
+        """Return the opening tag, with a margin of 1/40 of the longer side."""
         margin = self.side / 40
-        left, top = self.west - margin, -(self.south + self.height) - margin  # SVG counts downwards
+        left, top = self.west - margin, -(self.south + self.height) - margin  # the y axis of SVG points down
         view = f"{left:g} {top:g} {self.width + 2 * margin:g} {self.height + 2 * margin:g}"
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SVG_WIDTH}" viewBox="{view}"'
@@ -183,16 +184,16 @@ class _Frame:
         )
 
     def shape(self, dimension: str, path: str) -> str:
-        """Draw one geometry."""
+        """Return the element of one geometry."""
         if dimension == "0":
-            # ST_AsSVG gives a point as the attributes of a circle's center, several of them with commas.
-            return "".join(f'<circle r="{self.side / 200:g}" {centre} />\n' for centre in path.split(","))
+            # ST_AsSVG returns points as attributes of the center of a circle, separated by commas.
+            return "".join(f'<circle r="{self.side / 200:g}" {center} />\n' for center in path.split(","))
         return f'<path {_NO_FILL if dimension == "1" else ""}d="{path}" />\n'
 
 
 async def topojson(sessions: Sessions, role: str, export: ExportOptions) -> Blocks:
-    """Write a TopoJSON topology whose arcs are not shared: one object for each row."""
-    limit = sessions.most_export_bytes
+    """Yield a TopoJSON topology with one object for each row. Arcs are not shared between objects."""
+    limit = sessions.max_export_bytes
     with _spool(limit) as objects, _spool(limit) as arcs:
         async with sessions.open(role) as session:
             query = f'SELECT *, ST_AsGeoJSON("the_geom", {export.decimals}) AS the_geom FROM ({export.sql}\n) AS foo'
@@ -202,7 +203,7 @@ async def topojson(sessions: Sessions, role: str, export: ExportOptions) -> Bloc
                 if rows is None:
                     rows = Rows(result, export.skip | {"the_geom", "the_geom_webmercator"}, finite=True)
                 geometry = result.get_value(0, result.nfields - 1) or b"null"
-                write = partial(_topology_parts, geometry, await rows.written(result), number, count)
+                write = partial(_topology_parts, geometry, await rows.write_row(result), number, count)
                 entry, lines = write() if len(geometry) < _BLOCK else await run_in_threadpool(write)
                 objects.write(entry)
                 arcs.write(b"".join(lines))
@@ -217,7 +218,7 @@ async def topojson(sessions: Sessions, role: str, export: ExportOptions) -> Bloc
 
 
 def _topology_parts(geometry: bytes, properties: str, number: int, arcs: int) -> tuple[bytes, list[bytes]]:
-    """Write the object of a row and its arcs, each with the comma between it and the one before."""
+    """Return the JSON of a row's object and of its arcs, each with a leading comma unless it is the first."""
     lines: list[Any] = []
     entry = _compact(_topology_object(json.loads(geometry), lines, arcs))
     text = f'{"," if number else ""}"{number}":{entry[:-1]},"properties":{properties}}}'
@@ -225,11 +226,12 @@ def _topology_parts(geometry: bytes, properties: str, number: int, arcs: int) ->
 
 
 def _compact(value: Any) -> str:
+    """Return JSON without whitespace."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 async def _rows(session: Session, query: str) -> AsyncGenerator[PGresult, None]:
-    """Yield the rows of a query; raise its error."""
+    """Yield the rows of a query; raise SQLError after them if it fails."""
     failed = None
     async for results in session.results(query):
         for result in results:
@@ -242,20 +244,20 @@ async def _rows(session: Session, query: str) -> AsyncGenerator[PGresult, None]:
 
 
 def _texts(result: PGresult) -> list[str]:
-    """Return the values of a row; NULL is an empty text."""
+    """Return the values of a row as strings; NULL is an empty string."""
     return [(result.get_value(0, column) or b"").decode() for column in range(result.nfields)]
 
 
 def _csv_line(values: list[str]) -> bytes:
-    """Write a line of CSV; quoted is only what needs it."""
+    """Return a line of CSV; values are quoted only if necessary."""
     cells = ['"' + value.replace('"', '""') + '"' if re.search('[",;\t\r\n]', value) else value for value in values]
     if cells == [""]:
-        cells = ['""']  # an empty line would not count as a row
+        cells = ['""']  # readers skip an empty line
     return (",".join(cells) + "\r\n").encode()
 
 
 def _topology_object(geometry: dict[str, Any] | None, arcs: list[Any], before: int) -> dict[str, Any]:
-    """Turn a GeoJSON geometry into one of a topology; its lines are added to the arcs, of which others came before."""
+    """Convert a GeoJSON geometry to TopoJSON; append its lines to ``arcs``, whose indexes start at ``before``."""
     if geometry is None:
         return {"type": None}
     kind = geometry["type"]

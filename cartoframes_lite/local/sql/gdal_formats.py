@@ -1,4 +1,4 @@
-"""The formats of ``/sql`` that GDAL writes, through pyogrio: shapefile, KML, GeoPackage, SpatiaLite."""
+"""Export formats of ``/sql`` that are written by GDAL with pyogrio: shapefile, KML, GeoPackage, SpatiaLite."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from cartoframes_lite.local.sql.gdal_writer import GDAL_ERRORS, GEOMETRY, Output
 from cartoframes_lite.local.sql.sessions import Sessions
 
 _BLOCK = 262_144
-# As many are written at once in the process of the server; more, or larger ones, are worth a process of their own.
-_FEW_ROWS, _FEW_BYTES = 1_000, 1_000_000
+# Exports up to this size are written in the server's process; larger ones in a separate process.
+_SMALL_ROWS, _SMALL_BYTES = 1_000, 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Driver:
-    """A driver of GDAL and how it is used."""
+    """A GDAL driver with its file extension and options."""
 
     name: str
     extension: str
@@ -41,26 +41,26 @@ _SHAPEFILE = _Driver("ESRI Shapefile", "shp", layer_options={"ENCODING": "UTF-8"
 _KML = _Driver("KML", "kml")
 _GEOPACKAGE = _Driver("GPKG", "gpkg", layer_options={"GEOMETRY_NAME": GEOMETRY})
 _SPATIALITE = _Driver("SQLite", "sqlite", {"GEOMETRY_NAME": GEOMETRY}, {"SPATIALITE": "YES"})
-# GDAL's Python warnings are silenced process-wide while it writes.
-_WRITING = threading.Lock()
+# Writing silences Python warnings, which is not thread-safe.
+_WRITE_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What is exported.
+    """Query and options of an export.
 
     Attributes
     ----------
     sql : str
-        One statement that returns rows, without a semicolon at its end.
+        One statement that returns rows, without a trailing semicolon.
     skip : frozenset of str
-        Columns to leave out.
+        Columns to omit.
     decimals : int
-        Digits after the point of coordinates, where a format writes them as text.
+        Decimal places of coordinates, in formats that write them as text.
     filename : str
         Without extension; also the name of the layer.
     callback : str
-        JSONP, empty for none.
+        JSONP callback, empty for none.
     """
 
     sql: str
@@ -77,7 +77,7 @@ class Column:
     Attributes
     ----------
     name, type_name : str
-        ``type_name`` is empty for a type that CARTO does not know.
+        ``type_name`` is empty for an unknown type.
     """
 
     name: str
@@ -90,7 +90,7 @@ def quoted(name: str) -> str:
 
 
 async def columns(session: Session, export: ExportOptions) -> list[Column]:
-    """Return the columns of the query, the_geom first; raise SQLError if it returns no rows."""
+    """Return the columns of the query, the_geom first; raise SQLError if it is not a query that returns rows."""
     result = await session.execute(f"SELECT * FROM ({export.sql}\n) AS _cartodbsqlapi LIMIT 0")
     oids = sorted({result.ftype(column) for column in range(result.nfields)})
     names = await session.execute(
@@ -109,9 +109,9 @@ async def columns(session: Session, export: ExportOptions) -> list[Column]:
 
 
 async def shp(sessions: Sessions, role: str, export: ExportOptions) -> AsyncGenerator[bytes, None]:
-    """Write a zip archive of a shapefile."""
-    async with _written(sessions, role, export, _SHAPEFILE) as path, _working_directory() as elsewhere:
-        archive = elsewhere / "archive.zip"
+    """Yield a zip archive of a shapefile."""
+    async with _written_file(sessions, role, export, _SHAPEFILE) as path, _working_directory() as archive_directory:
+        archive = archive_directory / "archive.zip"
         with ZipFile(archive, "w", ZIP_DEFLATED) as zipped:
             for part in sorted(path.parent.iterdir()):
                 await asyncio.to_thread(zipped.write, part, part.name)
@@ -120,49 +120,49 @@ async def shp(sessions: Sessions, role: str, export: ExportOptions) -> AsyncGene
 
 
 async def kml(sessions: Sessions, role: str, export: ExportOptions) -> AsyncGenerator[bytes, None]:
-    """Write KML."""
-    async with _written(sessions, role, export, _KML) as path:
+    """Yield a KML file."""
+    async with _written_file(sessions, role, export, _KML) as path:
         for block in _file_blocks(path):
             yield block
 
 
 async def gpkg(sessions: Sessions, role: str, export: ExportOptions) -> AsyncGenerator[bytes, None]:
-    """Write a GeoPackage."""
-    async with _written(sessions, role, export, _GEOPACKAGE) as path:
+    """Yield a GeoPackage."""
+    async with _written_file(sessions, role, export, _GEOPACKAGE) as path:
         for block in _file_blocks(path):
             yield block
 
 
 async def spatialite(sessions: Sessions, role: str, export: ExportOptions) -> AsyncGenerator[bytes, None]:
-    """Write a SpatiaLite database; a GDAL without it says so, and writes plain SQLite."""
-    async with _written(sessions, role, export, _SPATIALITE) as path:
+    """Yield a SpatiaLite database; plain SQLite if GDAL was built without SpatiaLite."""
+    async with _written_file(sessions, role, export, _SPATIALITE) as path:
         for block in _file_blocks(path):
             yield block
 
 
 @asynccontextmanager
 async def _working_directory() -> AsyncIterator[Path]:
-    """Make a directory that goes when the context ends."""
+    """Return a context manager for a temporary directory."""
     with TemporaryDirectory(prefix="carto-export-") as name:
         yield Path(name)
 
 
 def _file_blocks(path: Path) -> Iterator[bytes]:
-    """Read a file."""
+    """Yield the content of a file in blocks."""
     with path.open("rb") as file:
         yield from iter(lambda: file.read(_BLOCK), b"")
 
 
 @asynccontextmanager
-async def _written(sessions: Sessions, role: str, export: ExportOptions, driver: _Driver) -> AsyncIterator[Path]:
-    """Write the file, alone in a directory that goes when the context ends."""
-    async with _working_directory() as directory, _working_directory() as elsewhere:
-        path, source = directory / f"{export.filename}.{driver.extension}", elsewhere / "rows.arrow"
+async def _written_file(sessions: Sessions, role: str, export: ExportOptions, driver: _Driver) -> AsyncIterator[Path]:
+    """Run the query and write the file; a context manager for its path, alone in a temporary directory."""
+    async with _working_directory() as directory, _working_directory() as rows_directory:
+        path, source = directory / f"{export.filename}.{driver.extension}", rows_directory / "rows.arrow"
         try:
             async with sessions.open(role, timeout_s=sessions.export_timeout_s) as session:
-                found = await columns(session, export)
-                with RowFile(source, [(one.name, one.type_name) for one in found], sessions.most_export_bytes) as rows:
-                    await _fetch(session, export, found, rows)
+                fields = [(column.name, column.type_name) for column in await columns(session, export)]
+                with RowFile(source, fields, sessions.max_export_bytes) as rows:
+                    await _fetch(session, export, [name for name, _ in fields], rows)
             output = Output(
                 str(source),
                 str(path),
@@ -173,30 +173,28 @@ async def _written(sessions: Sessions, role: str, export: ExportOptions, driver:
                 driver.layer_options,
                 driver.dataset_options,
             )
-            if rows.rows <= _FEW_ROWS and rows.size_bytes <= _FEW_BYTES:
+            if rows.rows <= _SMALL_ROWS and rows.size_bytes <= _SMALL_BYTES:
                 await asyncio.to_thread(_write, output)
             else:
-                async with sessions.exporting:
-                    await _write_beside(output, sessions.export_timeout_s)
+                async with sessions.export_processes:
+                    await _write_in_subprocess(output, sessions.export_timeout_s)
         except GDAL_ERRORS as error:
-            # The text of GDAL may tell where the file was to be.
+            # GDAL's message can contain the path of the file.
             raise RequestError(str(error).replace(str(directory), "")) from None
         yield path
 
 
-async def _fetch(session: Session, export: ExportOptions, found: list[Column], rows: RowFile) -> None:
-    """Fetch the rows as text."""
-    listed = ", ".join(
-        f"encode(ST_AsBinary({quoted(column.name)}, 'NDR'), 'hex')"
-        if column.name == GEOMETRY
-        else f"{quoted(column.name)}::text"
-        for column in found
+async def _fetch(session: Session, export: ExportOptions, names: list[str], rows: RowFile) -> None:
+    """Run the query and add its rows, with all values as text, to a file."""
+    select_list = ", ".join(
+        f"encode(ST_AsBinary({quoted(name)}, 'NDR'), 'hex')" if name == GEOMETRY else f"{quoted(name)}::text"
+        for name in names
     )
     failed = None
-    async for results in session.results(f"SELECT {listed} FROM ({export.sql}\n) AS _cartodbsqlapi"):
+    async for results in session.results(f"SELECT {select_list} FROM ({export.sql}\n) AS _cartodbsqlapi"):
         for result in results:
             if result.status == ExecStatus.SINGLE_TUPLE:
-                await rows.add([result.get_value(0, at) for at in range(result.nfields)])
+                await rows.add([result.get_value(0, column) for column in range(result.nfields)])
             elif result.status == ExecStatus.FATAL_ERROR:
                 failed = session.error(result)
     if failed:
@@ -205,13 +203,13 @@ async def _fetch(session: Session, export: ExportOptions, found: list[Column], r
 
 
 def _write(output: Output) -> None:
-    """Let GDAL write in this process."""
-    with _WRITING:
+    """Write the file in this process."""
+    with _WRITE_LOCK:
         write(output)
 
 
-async def _write_beside(output: Output, timeout_s: float) -> None:
-    """Let GDAL write in a process of its own, which ends when nobody waits for it any more."""
+async def _write_in_subprocess(output: Output, timeout_s: float) -> None:
+    """Write the file in a separate process, which is killed on a timeout or when the request is canceled."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
@@ -228,7 +226,7 @@ async def _write_beside(output: Output, timeout_s: float) -> None:
         raise SQLError("canceling statement due to statement timeout", sqlstate=QUERY_CANCELED) from None
     finally:
         if process.returncode is None:
-            with suppress(ProcessLookupError):  # it ends in this moment
+            with suppress(ProcessLookupError):  # the process ended in the meantime
                 process.kill()
             await process.wait()
     if process.returncode:

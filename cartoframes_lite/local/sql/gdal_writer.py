@@ -1,7 +1,7 @@
-"""Rows of an Arrow file, written by GDAL. As a script it does so in a process of its own.
+"""Write the rows of an Arrow file with GDAL. Also run as a script, in a separate process.
 
-GDAL keeps Python's interpreter lock while it writes: seconds for 100,000 rows, in which a server could not
-answer others.
+pyogrio holds Python's global interpreter lock while GDAL writes: seconds for 100,000 rows, during which a server could
+not handle other requests.
 """
 
 from __future__ import annotations
@@ -31,18 +31,20 @@ GDAL_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What is to be written.
+    """Source, destination and options of a file to be written.
 
     Attributes
     ----------
     source : str
-        Path of an Arrow stream of texts, and of WKB in the column of geometry.
+        Path of an Arrow stream. Its columns are strings, except the geometry column, which is WKB.
     path, layer, driver : str
+        Path of the file, name of the layer, and name of the GDAL driver.
     types : list of str
-        Arrow type of each column, as a name.
+        Name of the Arrow type of each column in the file.
     geometry_type : str
-        As pyogrio calls it; empty if there is no geometry.
+        Geometry type as named by pyogrio; empty without a geometry column.
     layer_options, dataset_options : dict
+        Options of the GDAL driver.
     """
 
     source: str
@@ -56,11 +58,11 @@ class Output:
 
 
 def write(output: Output) -> None:
-    """Write the rows, some thousands at a time."""
+    """Write the rows, in batches of some thousands."""
     geometry: dict[str, str] = {}
     if output.geometry_type:
         geometry = {"geometry_name": GEOMETRY, "geometry_type": output.geometry_type, "crs": "EPSG:4326"}
-    # GDAL's warnings, as of names that a format shortens, go to Python's, and nobody is there to see them.
+    # pyogrio turns GDAL's warnings, such as truncated field names, into Python warnings, which nobody would read.
     with pa.OSFile(output.source) as file, pa.ipc.open_stream(file) as rows, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         types = map(pa.type_for_alias, output.types)
@@ -77,21 +79,21 @@ def write(output: Output) -> None:
 
 
 def _converted(rows: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Cast the texts of each batch."""
+    """Yield the batches with their columns cast to the types of a schema."""
     for batch in rows:
         arrays = [convert(array, kind) for array, kind in zip(batch.columns, schema.types, strict=True)]
         yield pa.record_batch(arrays, schema=schema)
 
 
 def convert(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Cast texts as PostgreSQL writes them; raise ArrowInvalid for what the type does not have."""
+    """Cast strings in PostgreSQL's format to an Arrow type; raise ArrowInvalid for a value that does not fit."""
     if pa.types.is_boolean(kind):
         return pc.equal(array, "true")
     return array.cast(kind)
 
 
 def main() -> int:
-    """Write what the one argument, JSON, asks for; print why it cannot be done."""
+    """Write the file described by the only argument, an `Output` as JSON; print the error message on failure."""
     try:
         write(Output(**json.loads(sys.argv[1])))
     except GDAL_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Rows of a query as the JSON of ``/sql``, block by block."""
+"""Run a query and write its result as the JSON of ``/sql``, in blocks."""
 
 from __future__ import annotations
 
@@ -21,69 +21,72 @@ BLOCK_CHARACTERS = 65_536
 
 
 async def json_blocks(
-    caller: AuthenticatedRequest, asked: QueryRequest, sessions: Sessions
+    authenticated: AuthenticatedRequest, query: QueryRequest, sessions: Sessions
 ) -> AsyncGenerator[bytes, None]:
-    """Run a query and write its result; an error before the first row is raised, a later one written."""
+    """Run a query and yield its result as JSON.
+
+    An error before the first row is raised; a later error is written into the JSON.
+    """
     started = time.monotonic()
-    async with sessions.open(caller.key.role) as session:
+    async with sessions.open(authenticated.key.role) as session:
         type_names = await sessions.type_names(session)
-        outcome = _JSONResult(asked, session)
-        if asked.sql.strip():
-            async for results in session.results(asked.sql):
+        writer = _JSONResult(query, session)
+        if query.sql.strip():
+            async for results in session.results(query.sql):
                 for result in results:
-                    await outcome.add(result)
-                if len(outcome.text) > BLOCK_CHARACTERS:
-                    yield outcome.take()
-        outcome.finish(type_names, time.monotonic() - started)
-        yield outcome.take()
+                    await writer.add(result)
+                if len(writer.text) > BLOCK_CHARACTERS:
+                    yield writer.take()
+        writer.finish(type_names, time.monotonic() - started)
+        yield writer.take()
 
 
 class _JSONResult:
-    """The answer of ``/sql`` while it grows."""
+    """Writer of the JSON response of ``/sql``."""
 
-    def __init__(self, asked: QueryRequest, session: Session) -> None:
-        self._asked, self._session = asked, session
-        self._writer: Rows | None = None
+    def __init__(self, query: QueryRequest, session: Session) -> None:
+        self._query, self._session = query, session
+        self._row_writer: Rows | None = None
         self._rows = 0
-        self._counted: int | None = None
+        self._command_rows: int | None = None
         self._columns: PGresult | None = None
         self._error: SQLError | None = None
         self.text = ""
-        self._parts = [f"{asked.callback}(" if asked.callback else "", '{"rows":[']
+        self._parts = [f"{query.callback}(" if query.callback else "", '{"rows":[']
 
     async def add(self, result: PGresult) -> None:
-        """Take a row, or the end of a statement."""
+        """Write a row, or handle the end of a statement."""
         status = result.status
         if status == ExecStatus.SINGLE_TUPLE:
-            if self._writer is None:
-                self._writer, self._columns = Rows(result, self._asked.skip), result
-            self._parts.append(("," if self._rows else "") + await self._writer.written(result))
+            if self._row_writer is None:
+                self._row_writer, self._columns = Rows(result, self._query.skip), result
+            self._parts.append(("," if self._rows else "") + await self._row_writer.write_row(result))
             self._rows += 1
             if len(self._parts) > 500:
-                self._gather()
+                self._join_parts()
         elif status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-            self._writer = None
-            self._counted = result.command_tuples
+            self._row_writer = None
+            self._command_rows = result.command_tuples
             if status == ExecStatus.TUPLES_OK:
                 self._columns = result
         elif status != ExecStatus.EMPTY_QUERY:
             self._error = self._session.error(result)
 
     def take(self) -> bytes:
-        """Return what has been written since the last time."""
-        self._gather()
+        """Return the output since the last call."""
+        self._join_parts()
         block, self.text = self.text.encode(), ""
         return block
 
     def finish(self, type_names: dict[int, str], seconds: float) -> None:
-        """Write what follows the rows; raise SQLError if an error has come before any."""
+        """Write the members after the rows; raise SQLError if the query failed before its first row."""
         if self._error and not self._rows:
             raise self._error
         members: dict[str, Any] = {
             "time": round(seconds, 3),
-            "fields": {} if self._columns is None else fields(self._columns, type_names, self._asked.skip),
-            # A statement that counts nothing, such as DROP, leaves the rows of all before it.
-            "total_rows": self._counted or self._rows,
+            "fields": {} if self._columns is None else fields(self._columns, type_names, self._query.skip),
+            # A command without a row count, such as DROP: the rows of all statements before it.
+            "total_rows": self._command_rows or self._rows,
         }
         if self._error:
             members["total_rows"] = self._rows
@@ -91,9 +94,9 @@ class _JSONResult:
         for severity, message in self._session.notices:
             members.setdefault(f"{severity.lower()}s", []).append(message)
         ending = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
-        self._parts.append(f"],{ending[1:]}" + (")" if self._asked.callback else ""))
+        self._parts.append(f"],{ending[1:]}" + (")" if self._query.callback else ""))
 
-    def _gather(self) -> None:
-        """Join the parts."""
+    def _join_parts(self) -> None:
+        """Append the collected parts to ``text``."""
         self.text += "".join(self._parts)
         self._parts = []

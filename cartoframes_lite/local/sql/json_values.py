@@ -1,7 +1,7 @@
-"""Values and columns of a result as the JSON that CARTO makes of them.
+"""Convert values and columns of a result to JSON as CARTO does.
 
-CARTO reads values into JavaScript and writes those: numbers are doubles, times lose their fractions, an
-interval is an object. Each converter takes PostgreSQL's text and returns the text of a JSON value.
+CARTO converts values to JavaScript types and then to JSON: numbers are doubles, times have no fractions of a second,
+an interval is an object. Each converter takes the text of PostgreSQL and returns the text of a JSON value.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ _INTERVAL = re.compile(
 _ARRAY_TOKEN = re.compile(r'[{},]|"((?:[^"\\]++|\\.)*+)(?:"|\Z|\\\Z)|([^{},"]++)', re.DOTALL)
 _JSON_INTEGER_LIMIT = 2**53
 _PIECE_BYTES = 65_536
-_LARGE_BYTES = 65_536  # of a value: some milliseconds to write
-_TURN_S = 0.01  # for the rows of one answer, before others go on
+_LARGE_BYTES = 65_536  # a value of this size takes some milliseconds to write
+_YIELD_AFTER_S = 0.01  # writing rows of one response yields to other requests after this time
 
 
 def field(type_name: str | None, oid: int, modifier: int) -> dict[str, Any]:
-    """Describe a column as the member of ``fields``.
+    """Return the description of a column in ``fields``.
 
     Parameters
     ----------
     type_name : str or None
-        Name of the type; None if CARTO does not know it.
+        Name of the type; None if CARTO does not support it.
     oid, modifier : int
-        Of the type, from the result.
+        Oid and modifier of the type, from the result.
     """
     if type_name in ("geometry", "geography", "raster"):
         return {"type": type_name, **_geometry_modifier(modifier)}
@@ -76,7 +76,7 @@ def field(type_name: str | None, oid: int, modifier: int) -> dict[str, Any]:
 
 
 def fields(result: PGresult, type_names: dict[int, str], skip: frozenset[str]) -> dict[str, dict[str, Any]]:
-    """Describe the columns of a result."""
+    """Return ``fields``, the descriptions of the columns of a result by name."""
     described = {}
     for column in range(result.nfields):
         name, oid = (result.fname(column) or b"").decode(), result.ftype(column)
@@ -86,22 +86,22 @@ def fields(result: PGresult, type_names: dict[int, str], skip: frozenset[str]) -
 
 
 class Rows:
-    """Writes the rows of one result as JSON objects.
+    """Writer of the rows of one result as JSON objects.
 
-    Of columns with one name the last is kept, where the first stood.
+    Of several columns with the same name, the value of the last is written at the position of the first.
 
     Parameters
     ----------
     result : PGresult
-        Any of the rows: it knows the columns.
+        Any of the rows, for its columns.
     skip : frozenset of str
-        Columns to leave out.
+        Columns to omit.
     finite : bool
         Write NaN and infinity as null, not as strings.
     """
 
     def __init__(self, result: PGresult, skip: frozenset[str] = frozenset(), *, finite: bool = False) -> None:
-        self._paused_at = time.monotonic()
+        self._yielded_at = time.monotonic()
         columns: dict[str, int] = {}
         for column in range(result.nfields):
             name = (result.fname(column) or b"").decode()
@@ -117,11 +117,11 @@ class Rows:
         return self.write(self.values(result, row))
 
     def values(self, result: PGresult, row: int = 0) -> list[bytes | None]:
-        """Return the values of a row that are to be written."""
+        """Return the values of a row, without those of omitted columns."""
         return [result.get_value(row, column) for column, _, _ in self._columns]
 
     def write(self, values: Sequence[bytes | None]) -> str:
-        """Write values as a JSON object."""
+        """Return values as a JSON object."""
         parts = ["{"]
         for value, (_, label, convert) in zip(values, self._columns, strict=True):
             parts.append(label)
@@ -129,15 +129,15 @@ class Rows:
         parts.append("}")
         return "".join(parts)
 
-    async def written(self, result: PGresult) -> str:
-        """Return the row of a result as a JSON object; a large one is written beside the event loop.
+    async def write_row(self, result: PGresult) -> str:
+        """Return the row of a result as a JSON object. A large row is written in a worker thread.
 
-        Rows that are there already are written without waiting; others get their turn between them.
+        Yields to the event loop from time to time, so that many rows do not block other requests.
         """
         values = self.values(result)
-        if (now := time.monotonic()) - self._paused_at > _TURN_S:
+        if (now := time.monotonic()) - self._yielded_at > _YIELD_AFTER_S:
             await asyncio.sleep(0)
-            self._paused_at = now
+            self._yielded_at = now
         for value in values:
             if value is not None and len(value) > _LARGE_BYTES:
                 return await run_in_threadpool(self.write, values)
@@ -145,11 +145,12 @@ class Rows:
 
 
 def converter(oid: int, *, finite: bool = False) -> Converter:
-    """Return the converter of a type; what CARTO does not parse is a string.
+    """Return the converter of a type. Types that CARTO does not parse are written as strings.
 
     Parameters
     ----------
     oid : int
+        Oid of the type.
     finite : bool
         Write NaN and infinity as null, not as strings.
     """
@@ -163,7 +164,7 @@ def converter(oid: int, *, finite: bool = False) -> Converter:
 
 
 def number(text: str) -> str:
-    """Write a number as JavaScript writes the double next to it."""
+    """Write a number like JavaScript, as the nearest double."""
     value = float(text)
     if not math.isfinite(value):
         return quote("NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity")
@@ -173,7 +174,7 @@ def number(text: str) -> str:
 
 
 def big_integer(text: str) -> str:
-    """Write an int8: as it is as long as a double can hold it."""
+    """Write an int8, unchanged if a double can represent it."""
     return text if len(text) < 16 or abs(int(text)) <= _JSON_INTEGER_LIMIT else number(text)
 
 
@@ -182,7 +183,7 @@ def timestamp(text: str) -> str:
     if text.endswith("infinity"):
         return quote("-Infinity" if text.startswith("-") else "Infinity")
     found = _TIMESTAMP.fullmatch(text)
-    if found is None:  # the query has set another DateStyle
+    if found is None:  # the query changed DateStyle
         return quote(text)
     year, month, day, hour, minute, second = (int(part or 0) for part in found.group(1, 2, 3, 4, 5, 6))
     if found[10]:
@@ -195,9 +196,9 @@ def timestamp(text: str) -> str:
 
 
 def interval(text: str) -> str:
-    """Write an interval as an object of its parts that are not zero."""
+    """Write an interval as an object of its non-zero parts."""
     found = _INTERVAL.fullmatch(text)
-    if found is None:  # the query has set another IntervalStyle
+    if found is None:  # the query changed IntervalStyle
         return quote(text)
     sign = -1 if found[4] == "-" else 1
     values: dict[str, float] = {
@@ -213,7 +214,7 @@ def interval(text: str) -> str:
 
 
 def document(text: str) -> str:
-    """Write json or jsonb as JavaScript would read and write it again; unchanged, if it is nested too deeply."""
+    """Write json or jsonb as JavaScript would parse and serialize it; unchanged if it is nested too deeply."""
     try:
         return "".join(_encode(json.loads(text, parse_int=_exact, parse_float=_exact)))
     except RecursionError:
@@ -221,9 +222,9 @@ def document(text: str) -> str:
 
 
 def buffer(text: str) -> str:
-    """Write bytea in hex as Node writes a Buffer."""
+    """Write bytea in hex format like a Buffer of Node.js."""
     data = bytes.fromhex(text[2:]) if text.startswith("\\x") else text.encode()
-    # In pieces: a list of all numbers would be many times as large as their text.
+    # In pieces: a list of all numbers would take many times the memory of their text.
     pieces = (data[start : start + _PIECE_BYTES] for start in range(0, len(data), _PIECE_BYTES))
     return f'{{"type":"Buffer","data":[{",".join(",".join(map(str, piece)) for piece in pieces)}]}}'
 
@@ -241,9 +242,9 @@ def circle(text: str) -> str:
 
 
 def array(text: str, element: Converter) -> str:
-    """Write an array literal of PostgreSQL."""
+    """Write an array, given as PostgreSQL's array literal."""
     parts: list[str] = []
-    bounds = re.match(r"(?:\[[-+:\d]+\])+=", text)  # of an array that does not start at 1
+    bounds = re.match(r"(?:\[[-+:\d]+\])+=", text)  # present if a subscript does not start at 1
     for token in _ARRAY_TOKEN.finditer(text, bounds.end() if bounds else 0):
         if token[1] is not None:
             parts.append(element(re.sub(r"\\(.)", r"\1", token[1], flags=re.DOTALL)))
@@ -255,16 +256,16 @@ def array(text: str, element: Converter) -> str:
 
 
 class _Number(str):
-    """A number that is JSON text already."""
+    """A number that is already JSON text."""
 
 
 def _exact(text: str) -> _Number:
-    """Keep a number of a document as the double that it is in JavaScript."""
+    """Convert a number of a JSON document to the double that it is in JavaScript."""
     return _Number(number(text) if math.isfinite(float(text)) else "null")
 
 
 def _encode(value: Any) -> Iterator[str]:
-    """Write a document."""
+    """Yield the parts of a JSON document."""
     if isinstance(value, _Number):
         yield value
     elif isinstance(value, dict):
@@ -286,14 +287,14 @@ def _encode(value: Any) -> Iterator[str]:
 
 
 def _in_utc(year: int, month: int, day: int, hour: int, minute: int, offset: int) -> tuple[int, ...]:
-    """Move a local time by its offset (minutes east of UTC), in the proleptic Gregorian calendar."""
-    cycle = year // 400 * 400  # the calendar repeats itself, and Python's ends at the years 1 and 9999
+    """Convert a local time to UTC, in the proleptic Gregorian calendar; ``offset`` is in minutes east of UTC."""
+    cycle = year // 400 * 400  # the calendar repeats every 400 years; Python supports only the years 1 to 9999
     moved = datetime(year - cycle + 2000, month, day, hour, minute) - timedelta(minutes=offset)
     return moved.year - 2000 + cycle, moved.month, moved.day, moved.hour, moved.minute
 
 
 def _geometry_modifier(modifier: int) -> dict[str, Any]:
-    """Read type, dimensions and SRID of a geometry column; an untyped one has four dimensions and SRID -1."""
+    """Return type, dimensions and SRID of a geometry column; without a modifier, 4 dimensions and SRID -1."""
     if modifier < 0:
         return {"dims": 4, "srid": -1}
     srid = (modifier & 0x0FFFFF00) - (modifier & 0x10000000) >> 8
@@ -304,7 +305,7 @@ def _geometry_modifier(modifier: int) -> dict[str, Any]:
 
 
 def _as_is(text: str) -> str:
-    """Write a small integer."""
+    """Write an integer that fits into a double unchanged."""
     return text
 
 
@@ -314,7 +315,7 @@ def _boolean(text: str) -> str:
 
 
 def _finite(convert: Converter) -> Converter:
-    """Write what is no finite number as null."""
+    """Return a converter that writes NaN and infinity as null."""
 
     def convert_finite(text: str) -> str:
         written = convert(text)
@@ -323,7 +324,7 @@ def _finite(convert: Converter) -> Converter:
     return convert_finite
 
 
-# By oid of the type: those that PostgreSQL fixes in pg_type.dat.
+# Converters by oid of the type. The oids are fixed, in PostgreSQL's pg_type.dat.
 _CONVERTERS: dict[int, Converter] = {
     16: _boolean,
     17: buffer,
@@ -344,7 +345,7 @@ _CONVERTERS: dict[int, Converter] = {
     3802: document,
 }
 _FINITE = _CONVERTERS | {oid: _finite(_CONVERTERS[oid]) for oid in (700, 701, 1082, 1114, 1184, 1700)}
-# Array types that are parsed, and the types of their elements; others are left as PostgreSQL writes them.
+# Array types that are parsed, with their element types. Other arrays are strings with PostgreSQL's array literal.
 _ARRAYS = {
     199: 114, 651: 650, 791: 790, 1000: 16, 1001: 17, 1005: 21, 1007: 23, 1008: 25, 1009: 25, 1014: 1042,
     1015: 1043, 1016: 20, 1017: 600, 1021: 700, 1022: 701, 1028: 26, 1040: 829, 1041: 869, 1115: 1114,

@@ -1,4 +1,4 @@
-"""Parameters of ``/sql``, and the query that they ask for."""
+"""Parse the parameters of ``/sql`` into a query."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from cartoframes_lite.local.sql.formats import FORMATS
 from cartoframes_lite.local.sql.statements import first_word, without_semicolon
 
 _INTEGER = re.compile(r"\s*([+-]?\d+)", re.ASCII)
-_LONGEST_INTEGER = 308  # digits that fit into a double
-_MOST_DECIMALS = 2**31 - 1  # an integer of PostGIS
-_LONGEST_NAME = 200  # of a file, without its extension
-_MOST_CHARACTERS = 1_000_000  # of a query, as CARTO documents it
+_MAX_DIGITS = 308  # any integer of so many digits fits into a double
+_MAX_DECIMALS = 2**31 - 1  # PostGIS takes an int4
+_MAX_FILENAME_CHARACTERS = 200  # without extension
+_MAX_QUERY_CHARACTERS = 1_000_000  # limit documented by CARTO
 
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """What is asked of ``/sql``.
+    """A request to ``/sql``.
 
     Attributes
     ----------
     text : str
         The parameter ``q``.
     sql : str
-        The same with order and page applied.
+        ``text`` with the parameters for sorting and paging applied.
     format : str
     skip : frozenset of str
-        Columns to leave out.
+        Columns to omit.
     decimals : int
-        Digits after the point of coordinates.
+        Decimal places of coordinates.
     filename : str
         Without extension.
     callback : str
-        JSONP, empty for none.
+        JSONP callback, empty for none.
     inline : bool
-        Whether the answer is shown rather than saved.
+        Content disposition: inline or attachment.
     """
 
     text: str
@@ -53,12 +53,12 @@ class QueryRequest:
 
     @classmethod
     def of(cls, parameters: Parameters) -> QueryRequest:
-        """Read parameters; raise RequestError if they are wrong."""
+        """Parse parameters; raise RequestError if one is invalid."""
         sql = parameters.get("q")
         if not isinstance(sql, str):
             raise RequestError("You must indicate a sql query")
-        if len(sql) > _MOST_CHARACTERS:
-            raise RequestError(f"the query has more than {_MOST_CHARACTERS} characters", status=413)
+        if len(sql) > _MAX_QUERY_CHARACTERS:
+            raise RequestError(f"the query has more than {_MAX_QUERY_CHARACTERS} characters", status=413)
         chosen = parameters.get("format") or "json"
         chosen = str(chosen[-1] if isinstance(chosen, list) else chosen).lower()
         if chosen not in ("json", *FORMATS):
@@ -66,7 +66,7 @@ class QueryRequest:
         skip = parameters.get("skipfields") or []
         skip = ",".join(map(str, skip)) if isinstance(skip, list) else str(skip)
         decimals = leading_integer(parameters.get("dp") or 6)
-        if decimals is None or abs(decimals) > _MOST_DECIMALS:
+        if decimals is None or abs(decimals) > _MAX_DECIMALS:
             raise RequestError("dp must be a number")
         return cls(
             text=sql,
@@ -80,7 +80,7 @@ class QueryRequest:
         )
 
     def headers(self, content_type: str, extension: str) -> dict[str, str]:
-        """Return the headers of the answer."""
+        """Return the headers of the response."""
         now = datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
         disposition = "inline" if self.inline else "attachment"
         return {
@@ -91,7 +91,7 @@ class QueryRequest:
 
 
 def ordered(sql: str, parameters: Parameters) -> str:
-    """Add the ORDER BY of ``order_by`` and ``sort_order`` to a query that returns rows."""
+    """Add an ORDER BY for the parameters ``order_by`` and ``sort_order`` to a query that returns rows."""
     column = parameters.get("order_by")
     if not isinstance(column, str) or not column or not _returns_rows(sql):
         return sql
@@ -101,7 +101,7 @@ def ordered(sql: str, parameters: Parameters) -> str:
 
 
 def paged(sql: str, parameters: Parameters) -> str:
-    """Add the LIMIT and OFFSET of ``rows_per_page`` and ``page``; both have to be given."""
+    """Add LIMIT and OFFSET if the parameters ``rows_per_page`` and ``page`` are both set."""
     limit, page = (leading_integer(parameters.get(name)) for name in ("rows_per_page", "page"))
     if limit is None or page is None or not _returns_rows(sql):
         return sql
@@ -109,23 +109,23 @@ def paged(sql: str, parameters: Parameters) -> str:
 
 
 def as_subquery(sql: str) -> str:
-    """Return a query that selects everything from a query."""
+    """Return a query that selects all rows of another query."""
     return f"SELECT * FROM ({without_semicolon(sql)}\n) AS cdbq_1"
 
 
 def _returns_rows(sql: str) -> bool:
-    """Say whether a query can be wrapped into another: SELECT or WITH."""
+    """Return whether a query can be used as a subquery: SELECT or WITH."""
     return first_word(sql) in ("select", "with")
 
 
 def leading_integer(value: Any) -> int | None:
-    """Read the integer that a parameter starts with; None if there is none, or one that JavaScript calls infinite."""
+    """Return the integer at the start of a value, like parseInt in JavaScript; None if it is missing or infinite."""
     found = _INTEGER.match(str(value))
-    return int(found[1]) if found and len(found[1]) <= _LONGEST_INTEGER else None
+    return int(found[1]) if found and len(found[1]) <= _MAX_DIGITS else None
 
 
 def _filename(value: Any) -> str:
-    """Return the name of the file without directory, extension and what a header cannot hold."""
+    """Return a file name without directory and extension, safe for a header."""
     name = str(value or "").replace("\\", "/").rsplit("/", 1)[-1].lstrip(".")
     stem = name.rpartition(".")[0] or name or "cartodb-query"
-    return re.sub(r"[;()\[\]<>'\"\s]|[^\x20-\x7e]", "_", stem[:_LONGEST_NAME])
+    return re.sub(r"[;()\[\]<>'\"\s]|[^\x20-\x7e]", "_", stem[:_MAX_FILENAME_CHARACTERS])

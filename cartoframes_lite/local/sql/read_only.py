@@ -1,10 +1,10 @@
-"""Sessions that cannot write: of requests without a key, and of maps.
+"""Read-only sessions, for requests without a key and for maps.
 
-The setting ``default_transaction_read_only`` is no more than a default, which any statement may change. Here each
-statement of a request is sent alone, by a protocol that takes no second one, and runs in a READ ONLY transaction that
-has a snapshot: PostgreSQL lets nothing in it make it READ WRITE. A ``COMMIT`` of the request ends that transaction, and
-the next statement begins another one of the kind. What it would notify others of is rolled back: PostgreSQL lets NOTIFY
-pass there.
+The setting ``default_transaction_read_only`` is only a default, which any statement can change. Here each statement of
+a request is sent separately, with the extended query protocol, which accepts a single statement. It runs in a READ ONLY
+transaction that already has a snapshot: PostgreSQL does not allow such a transaction to become READ WRITE. A ``COMMIT``
+in the request ends the transaction, and the next statement starts a new one. Notifications are rolled back, since
+PostgreSQL allows NOTIFY in READ ONLY transactions.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ from starlette.concurrency import run_in_threadpool
 from cartoframes_lite.local.postgres.session import FAILED, Session, SQLError, encoded
 from cartoframes_lite.local.sql.statements import first_word, statements
 
-_LARGE_CHARACTERS = 1 << 16  # a longer text is split beside the event loop
+_LARGE_CHARACTERS = 1 << 16  # a longer query is split in a worker thread
 _READ_ONLY_TRANSACTION = "25006"
-# Setting it is also a query, which takes the snapshot. It can be set at any time; unset only before the first query.
-_PROTECT = "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)"
-# Without comments and quotes, so that PostgreSQL cannot take it for anything else.
+# A query, so it also takes the snapshot. The setting can be turned on at any time, but off only before the first query.
+_SET_READ_ONLY = "SELECT pg_catalog.set_config('transaction_read_only', 'on', true)"
+# Does not match comments and quotes, so that PostgreSQL cannot parse the statement differently.
 _BEGIN = re.compile(r"\s*(?:begin|start\s+transaction)\b[a-z,\s]*", re.IGNORECASE | re.ASCII)
-_NOTIFYING = ("notify", "do")  # a block may execute anything
+_NOTIFYING = ("notify", "do")  # a DO block can execute anything
 _ENDING = ("commit", "end")
-_PLANNED = frozenset({"select", "with", "values", "table", "insert", "update", "delete", "merge"})
-_DEFINING = frozenset({"create", "drop", "alter", "truncate", "grant", "revoke", "comment", "reindex", "cluster",
+_PLANNABLE = frozenset({"select", "with", "values", "table", "insert", "update", "delete", "merge"})
+_DDL = frozenset({"create", "drop", "alter", "truncate", "grant", "revoke", "comment", "reindex", "cluster",
                        "refresh", "reassign", "security", "import"})  # fmt: skip  # a list of words
 
 
 class ReadOnlySession(Session):
-    """A session whose statements change nothing, whatever they say and whoever's role it is.
+    """A session whose statements cannot write, whatever the privileges of its role.
 
-    Where a role also lacks the right, the error is that of the missing right, as on a server where such statements
-    are refused by rights alone.
+    If the role does not have the privilege either, the error is that of the missing privilege, as on CARTO, where only
+    privileges prevent writing.
     """
 
-    _may_notify = False  # whether the transaction may have notifications that a commit would send
+    _has_notifications = False  # whether a commit of the transaction could send notifications
 
     async def execute(self, query: str, parameters: Sequence[str | None] = (), *, binary: bool = False) -> PGresult:
-        """Run one statement that only reads, as `Session.execute` does."""
+        """Run one statement as `Session.execute` does, read-only."""
         await self._protect(query)
         return await self._execute(query, parameters, binary=binary)
 
     async def results(self, query: str) -> AsyncIterator[list[PGresult]]:
-        """Run statements that only read, as `Session.results` does, up to the first that fails."""
+        """Run statements as `Session.results` does, read-only, until one fails."""
         split = partial(statements, query)
         parts = split() if len(query) < _LARGE_CHARACTERS else await run_in_threadpool(split)
-        with self._in_time():
+        with self._time_limit():
             for statement in parts:
                 await self._protect(statement)
-                if self._is_late:
-                    raise self._timed_out()
+                if self._is_timed_out:
+                    raise self._timeout_error()
                 failure = None
                 async for results in self._results(statement):
                     if results[-1].status in FAILED:
@@ -63,42 +63,42 @@ class ReadOnlySession(Session):
                     if results:
                         yield results
                 if failure is not None:
-                    yield [await self._real_failure(statement, failure)]
+                    yield [await self._privilege_failure(statement, failure)]
                     return
 
     def _send(self, query: str) -> None:
-        """Hand one statement to libpq: by this protocol PostgreSQL refuses several."""
+        """Send one statement with the extended query protocol, which rejects several statements."""
         self.pgconn.send_query_params(encoded(query), [])
 
-    async def _start_copy(self, query: str, wanted: ExecStatus) -> None:
-        """Run a COPY up to its data."""
+    async def _start_copy(self, query: str, expected: ExecStatus) -> None:
+        """Start a COPY, read-only."""
         await self._protect(query)
-        await super()._start_copy(query, wanted)
+        await super()._start_copy(query, expected)
 
     async def _protect(self, statement: str) -> None:
-        """Make sure that the next statement runs in a transaction that cannot write."""
+        """Ensure that the next statement runs in a READ ONLY transaction with a snapshot."""
         status, word = self.pgconn.transaction_status, first_word(statement)
         if _BEGIN.fullmatch(statement):
             if status == TransactionStatus.INTRANS:
-                await self._execute("ROLLBACK" if self._may_notify else "COMMIT")
-            self._may_notify = False
-        elif status == TransactionStatus.INTRANS and not (self._may_notify and word in _ENDING):
-            await self._execute(_PROTECT)
+                await self._execute("ROLLBACK" if self._has_notifications else "COMMIT")
+            self._has_notifications = False
+        elif status == TransactionStatus.INTRANS and not (self._has_notifications and word in _ENDING):
+            await self._execute(_SET_READ_ONLY)
         else:
-            begin = f"BEGIN TRANSACTION READ ONLY; {_PROTECT}"
+            begin = f"BEGIN TRANSACTION READ ONLY; {_SET_READ_ONLY}"
             await self._run(begin if status == TransactionStatus.IDLE else f"ROLLBACK; {begin}")
-            self._may_notify = False
-        self._may_notify = self._may_notify or word in _NOTIFYING
+            self._has_notifications = False
+        self._has_notifications = self._has_notifications or word in _NOTIFYING
 
-    async def _real_failure(self, statement: str, failure: PGresult) -> PGresult:
-        """Return why a statement fails beside that it writes, if the role has no right to do what it says."""
+    async def _privilege_failure(self, statement: str, failure: PGresult) -> PGresult:
+        """Return the error of the missing privilege if the role could not run a statement anyway, else ``failure``."""
         if failure.error_field(DiagnosticField.SQLSTATE) != _READ_ONLY_TRANSACTION.encode():
             return failure
         word = first_word(statement)
-        if word in _PLANNED:
+        if word in _PLANNABLE:
             await self._protect("")
-            statement = f"EXPLAIN {statement}"  # checks the rights, and runs nothing
-        elif word in _DEFINING and not (word == "create" and await self._may_create()):
+            statement = f"EXPLAIN {statement}"  # checks privileges without running the statement
+        elif word in _DDL and not (word == "create" and await self._can_create()):
             await self._run("ROLLBACK; BEGIN TRANSACTION READ WRITE")
         else:
             return failure
@@ -108,15 +108,18 @@ class ReadOnlySession(Session):
             await self._run("ROLLBACK")
         return next((result for result in results if result.status in FAILED), failure)
 
-    async def _may_create(self) -> bool:
-        """Tell whether the role was given a schema to create in: what CREATE TABLE AS runs cannot be rolled back."""
+    async def _can_create(self) -> bool:
+        """Return whether the role can create objects in a schema.
+
+        Then CREATE cannot be tried out: functions called by CREATE TABLE AS have effects that a rollback does not undo.
+        """
         result = await self.execute(
             "SELECT pg_catalog.bool_or(pg_catalog.has_schema_privilege(oid, 'CREATE')) FROM pg_catalog.pg_namespace"
         )
         return result.get_value(0, 0) == b"t"
 
     async def _run(self, query: str) -> None:
-        """Run statements of the server's own."""
+        """Run statements of this server, not of a request; raise SQLError if one fails."""
         self.pgconn.send_query(query.encode())
         await self._flush()
         failed = None

@@ -1,7 +1,7 @@
-"""SQL text, read from left to right in one pass: where statements end, and the word that each begins with.
+"""Split SQL text into statements, and find the first word of a statement, in a single pass.
 
-PostgreSQL alone decides what a text means. This finds comments, strings and quoted names as PostgreSQL does with its
-default settings, in time proportional to the length of the text, whatever is in it.
+Comments, strings and quoted identifiers are recognized as in PostgreSQL with its default settings, in time proportional
+to the length of the text. The result is not relied on for security: only PostgreSQL decides what a statement means.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-# Where something begins that may hold a semicolon which ends nothing, or the semicolon that does.
+# Start of a token that can contain a semicolon, or a semicolon.
 _OPENING = re.compile(r"""['"$;]|--|/\*""")
 _WORD = re.compile(r"[^\W\d]\w*")
 _TAG = re.compile(r"\$(?:[^\W\d]\w*)?\$")
@@ -19,7 +19,7 @@ _COMMENT_MARK = re.compile(r"/\*|\*/")
 
 
 def statements(sql: str) -> list[str]:
-    """Split a text at the semicolons between statements; blank ones and semicolons are left out."""
+    """Return the statements of a text, without their semicolons and without blank statements."""
     parts, begin = [], 0
     for at in _semicolons(sql):
         parts.append(sql[begin:at])
@@ -28,13 +28,13 @@ def statements(sql: str) -> list[str]:
 
 
 def without_semicolon(sql: str) -> str:
-    """Cut the semicolon at the end of a text, and the white space behind it."""
+    """Return a text without a semicolon, and whitespace after it, at its end."""
     cut = sql.rstrip()
     return cut[:-1] if cut.endswith(";") else sql
 
 
 def first_word(sql: str) -> str:
-    """Return the word that a statement begins with, in lower case: behind white space, comments and parentheses."""
+    """Return the first word of a statement in lower case, after whitespace, comments and opening parentheses."""
     at = 0
     while at < len(sql):
         if sql[at].isspace() or sql[at] == "(":
@@ -48,7 +48,7 @@ def first_word(sql: str) -> str:
 
 
 def _semicolons(sql: str) -> Iterator[int]:
-    """Yield the places of the semicolons that end a statement."""
+    """Yield the positions of the semicolons that end a statement."""
     at = 0
     while found := _OPENING.search(sql, at):
         if found[0] == ";":
@@ -57,7 +57,7 @@ def _semicolons(sql: str) -> Iterator[int]:
 
 
 def _end(sql: str, at: int, opening: str) -> int:
-    """Return the place behind what begins at a place; the end of the text if it is not closed."""
+    """Return the end of the token that starts at a position; the end of the text if it is not closed."""
     match opening:
         case "--":
             found = _LINE_END.search(sql, at)
@@ -67,21 +67,22 @@ def _end(sql: str, at: int, opening: str) -> int:
         case "'" if _is_escaped(sql, at):
             return next((one.end() for one in _ESCAPED_END.finditer(sql, at + 1) if one[0] == "'"), len(sql))
         case "'" | '"':
-            return _behind(sql, opening, at + 1)  # a doubled one begins another string at once
+            return _end_of(sql, opening, at + 1)  # a doubled quote is read as the start of another string
         case "$":
-            # Within a name, or in front of the number of a parameter, it is nothing special.
+            # In an identifier, or before the number of a parameter, it does not start a string.
             tag = None if at and _is_name(sql[at - 1]) else _TAG.match(sql, at)
-            return at + 1 if tag is None else _behind(sql, tag[0], tag.end())
+            return at + 1 if tag is None else _end_of(sql, tag[0], tag.end())
     return at + 1
 
 
-def _behind(sql: str, text: str, at: int) -> int:
+def _end_of(sql: str, text: str, at: int) -> int:
+    """Return the position after the next occurrence of a text; the end of the SQL if there is none."""
     found = sql.find(text, at)
     return len(sql) if found < 0 else found + len(text)
 
 
 def _comment_end(sql: str, at: int) -> int:
-    """Return the end of a comment, in which there may be others."""
+    """Return the end of a comment, which may be nested."""
     depth = 0
     for mark in _COMMENT_MARK.finditer(sql, at):
         depth += 1 if mark[0] == "/*" else -1
@@ -91,9 +92,10 @@ def _comment_end(sql: str, at: int) -> int:
 
 
 def _is_escaped(sql: str, at: int) -> bool:
-    """Tell whether a string is one with backslashes, ``E'...'``."""
+    """Return whether a string has backslash escapes, ``E'...'``."""
     return at > 0 and sql[at - 1] in "eE" and not (at > 1 and _is_name(sql[at - 2]))
 
 
 def _is_name(character: str) -> bool:
+    """Return whether a character can be part of an identifier."""
     return character.isalnum() or character in "_$"

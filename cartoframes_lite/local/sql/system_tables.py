@@ -1,8 +1,8 @@
-"""System tables are for the master key alone: the check that the SQL API makes before a query of another key.
+"""Check of the SQL API that only the master key reads system tables.
 
-It plans each statement that can be a subquery and looks for tables whose names begin with ``pg_``. That keeps nothing
-secret, and is not meant to: a query that cannot be planned on its own passes, and so does one that ends in a comment or
-calls a function that is not inlined. PostgreSQL's own rights hold in any case.
+Each statement that can be a subquery is planned, and its plan is searched for tables whose names start with ``pg_``.
+This is CARTO's behavior, not protection: a query that cannot be planned on its own, ends in a comment or calls a
+function that is not inlined passes the check. PostgreSQL's privileges apply in any case.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from cartoframes_lite.local.postgres.session import Session, SQLError
 
 _SYNTAX_ERROR = "42601"
 _TOKEN = re.compile(r""""[^"]*"|'[^']*'|[^'"$;]+|[$;'"]""")
-# Quotes in the strings of a plan have a backslash before them.
+# A JSON string: quotes in it are escaped with a backslash.
 _RELATION = re.compile(rb'"Relation Name": ("(?:[^"\\]|\\.)*")')
-_LARGE_CHARACTERS = 1 << 16  # a longer text is split beside the event loop
-_MAX_OPEN_DOLLARS = 1000  # each is looked for to the end of the text
+_LARGE_CHARACTERS = 1 << 16  # a longer query is split in a worker thread
+_MAX_OPEN_DOLLARS = 1000  # the end of each is searched for in the rest of the text
 
 
-async def refuse_system_tables(session: Session, query: str) -> None:
-    """Check the statements of a query.
+async def reject_system_tables(session: Session, query: str) -> None:
+    """Raise RequestError if a query reads a system table.
 
     Parameters
     ----------
     session : Session
-        Of the key's role. Its notices are cleared.
+        Session of the key's role. Its notices are cleared.
     query : str
-        Statements, as they came.
+        Statements of the request, unchanged.
 
     Raises
     ------
     RequestError
-        403 if one reads a system table.
+        403 if a statement reads a system table.
     """
     found: list[str] = []
     try:
         split = partial(dict.fromkeys, statements(query))
         for statement in split() if len(query) < _LARGE_CHARACTERS else await run_in_threadpool(split):
             found += await _relations(session, statement)
-    except SQLError:  # CARTO leaves it to the query itself to fail
+    except SQLError:  # as on CARTO, the query itself fails later
         return
     finally:
         session.notices.clear()
@@ -54,14 +54,14 @@ async def refuse_system_tables(session: Session, query: str) -> None:
 
 
 def statements(query: str) -> Iterator[str]:
-    """Split at semicolons outside of quotes, as CARTO does: it knows nothing of comments.
+    """Yield the statements between semicolons outside of quotes. As on CARTO, comments are not recognized.
 
-    A quote that is never closed ends a statement, too.
+    A quote that is not closed also ends a statement.
     """
     start = position = open_dollars = 0
     while position < len(query):
         token = _TOKEN.match(query, position)
-        assert token is not None  # every character is one
+        assert token is not None  # every character matches
         end: int = token.end()
         if token[0] == "$":
             end = _end_of_dollar_quote(query, position)
@@ -77,7 +77,7 @@ def statements(query: str) -> Iterator[str]:
 
 
 def _end_of_dollar_quote(query: str, start: int) -> int:
-    """Return the position after a string in dollar quotes, -1 if none starts there."""
+    """Return the position after a dollar-quoted string, -1 if none starts at ``start``."""
     tag_end = query.find("$", start + 1) + 1
     if not tag_end:
         return -1
@@ -87,7 +87,7 @@ def _end_of_dollar_quote(query: str, start: int) -> int:
 
 
 async def _relations(session: Session, statement: str) -> list[str]:
-    """Return the names of the tables that a statement reads, none if it is no query."""
+    """Return the names of the tables that a statement reads, empty if it is not a query."""
     try:
         plan = await session.execute(f"EXPLAIN (FORMAT JSON, VERBOSE) SELECT * FROM ({statement}) AS affected")
     except SQLError as error:

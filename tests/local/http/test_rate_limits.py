@@ -83,7 +83,7 @@ def test_without_a_limit_there_are_no_headers() -> None:
 def test_forgetting_fills_the_buckets() -> None:
     limits = RateLimits((1, 0), clock=Clock())
     limits.take("query")
-    limits.forget()
+    limits.reset()
     assert limits.take("query").allowed
 
 

@@ -119,5 +119,5 @@ def test_user_without_rights_is_a_clear_error(given: Given) -> None:
     with psycopg.connect(dsn, autocommit=True) as superuser:
         superuser.execute("DROP ROLE IF EXISTS weak")
         superuser.execute("CREATE ROLE weak LOGIN")
-    with pytest.raises(LocalServerError, match="give the DSN of a superuser"):
+    with pytest.raises(LocalServerError, match="use the DSN of a superuser"):
         State(ExternalDatabase(make_conninfo(dsn, user="weak")), "tester")

@@ -10,7 +10,7 @@ import pytest
 
 from cartoframes_lite.local.postgres.roles import PUBLIC_ROLE
 from cartoframes_lite.local.postgres.session import Session, SQLError
-from cartoframes_lite.local.sql.sessions import IDLE_PER_ROLE, MOST_PER_ROLE, Sessions
+from cartoframes_lite.local.sql.sessions import IDLE_PER_ROLE, MAX_PER_ROLE, Sessions
 from cartoframes_lite.local.state import State
 
 Connect = Callable[[str | None], psycopg.Connection[Any]]
@@ -141,8 +141,8 @@ def test_one_role_does_not_use_up_the_connections_of_all(sessions: Sessions, sta
 
     async def scenario() -> None:
         release = asyncio.Event()
-        using = [asyncio.create_task(use(release)) for _ in range(MOST_PER_ROLE + 20)]
-        while open_now < MOST_PER_ROLE:
+        using = [asyncio.create_task(use(release)) for _ in range(MAX_PER_ROLE + 20)]
+        while open_now < MAX_PER_ROLE:
             await asyncio.sleep(0.01)
         async with sessions.open(state.owner_role) as session:
             assert await value(session, "SELECT 1") == "1"
@@ -154,7 +154,7 @@ def test_one_role_does_not_use_up_the_connections_of_all(sessions: Sessions, sta
             assert await value(session, "SELECT 1") == "1"
 
     asyncio.run(scenario())
-    assert most == MOST_PER_ROLE
+    assert most == MAX_PER_ROLE
 
 
 def test_many_rows_may_be_more_than_one(sessions: Sessions, state: State) -> None:
@@ -171,7 +171,7 @@ def test_a_result_that_is_kept_as_a_whole_has_a_limit(sessions: Sessions, state:
     async def scenario() -> None:
         async def ask() -> None:
             async with sessions.open(PUBLIC_ROLE) as session:
-                session.most_bytes = 10_000
+                session.max_row_bytes = 10_000
                 await session.execute("SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
 
         with pytest.raises(SQLError, match="Row too large, was more than 40000 bytes"):
