@@ -243,9 +243,9 @@ def test_a_key_that_is_not_the_owners():
 def test_what_cannot_be_read_in_parts(table, credentials, sql):
     sql.send("CREATE TABLE plain AS SELECT 1 AS id, NULL::int AS nothing, 'infinity'::timestamp AS never, 'x' AS text")
     read = cfl.dask.read_carto
-    with pytest.raises(ValueError, match=r"'plain' has rows of tables that CARTO does not follow.*consistent=False"):
+    with pytest.raises(ValueError, match=r"'plain' reads tables whose changes CARTO does not record.*consistent=False"):
         read("plain", credentials, index_col="id")
-    for column, message in (("nothing", "in 1 rows"), ("never", "in 1 rows"), ("text", "no ranges"), ("x", "'x'")):
+    for column, message in (("nothing", "in 1 rows"), ("never", "in 1 rows"), ("text", "cannot be divided into ranges"), ("x", "'x'")):
         with pytest.raises(ValueError, match=message):
             read("plain", credentials, index_col=column, consistent=False)
     for value in (
@@ -255,7 +255,7 @@ def test_what_cannot_be_read_in_parts(table, credentials, sql):
         "'0044-03-15 BC'::timestamp",
         "'-infinity'::timestamptz",
     ):
-        with pytest.raises(ValueError, match="dates that Python cannot hold, in 1 rows"):
+        with pytest.raises(ValueError, match="dates that Python cannot represent, in 1 rows"):
             read(f"SELECT {value} AS at", credentials, index_col="at")
     with pytest.raises(cfl.TableNotFoundError):
         read("nowhere", credentials)
@@ -371,10 +371,10 @@ def test_parts_of_others_that_are_at_work_are_not_swept(credentials, sql):
     part = staging_names.part_name(whole, 12)
     assert staging_names.is_staging(part)
     sql.send(f'CREATE TABLE "{part}" (a int)')
-    staging_names.active_names.add(whole)
+    staging_names.active_writes.add(whole)
     cfl.to_carto(frame_of(1), "t", credentials, progress=False)
     assert leftovers(sql) == [part]
-    staging_names.active_names.discard(whole)
+    staging_names.active_writes.discard(whole)
     cfl.to_carto(frame_of(1), "u", credentials, progress=False)
     assert leftovers(sql) == []
 
@@ -408,7 +408,7 @@ def test_a_part_with_other_rows_than_its_receipt_says_is_not_published(credentia
 
     monkeypatch.setattr("cartoframes_lite.dask.staged_parts.stage_part", with_one_more)
     ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
-    with pytest.raises(cfl.CartoError, match="12 rows arrived, and 10 were sent"):
+    with pytest.raises(cfl.CartoError, match="12 rows arrived, but 10 were sent"):
         write(ddf, "t", credentials, cartodbfy=False)
     assert not cfl.has_table("t", credentials)
     assert leftovers(sql) == []
@@ -426,7 +426,7 @@ def test_parts_do_not_make_up_for_each_other(credentials, sql, monkeypatch):
 
     monkeypatch.setattr("cartoframes_lite.dask.staged_parts.stage_part", with_other_rows)
     ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
-    with pytest.raises(cfl.CartoError, match="partitions are not as they were sent"):
+    with pytest.raises(cfl.CartoError, match="rows of the partitions are not those sent"):
         write(ddf, "t", credentials, cartodbfy=False)
     assert not cfl.has_table("t", credentials)
     assert leftovers(sql) == []
@@ -436,7 +436,7 @@ def test_misuse(table, credentials):
     ddf = dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)
     with pytest.raises(cfl.TableExistsError):
         write(ddf, "t", credentials)
-    with pytest.raises(TypeError, match=r"try cartoframes_lite\.to_carto"):
+    with pytest.raises(TypeError, match=r"use cartoframes_lite\.to_carto"):
         write(pd.DataFrame({"a": [1]}), "t", credentials)
     with pytest.raises(ValueError, match="uploads_at_once"):
         write(ddf, "u", credentials, uploads_at_once=0)
@@ -453,7 +453,7 @@ def test_who_comes_second_is_told(credentials, sql):
         return frame
 
     ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
-    with pytest.raises(cfl.TableExistsError, match="exists already"):
+    with pytest.raises(cfl.TableExistsError, match="already exists"):
         write(ddf.map_partitions(made_meanwhile, meta=ddf._meta), "t", credentials)
     assert cfl.read_carto("t", credentials, progress=False).n.tolist() == [0]
     assert leftovers(sql) == []

@@ -95,7 +95,7 @@ def test_a_frame_without_geometry_becomes_a_carto_table(credentials):
 
 def test_fail_is_the_default_and_touches_nothing(gdf, credentials):
     cfl.to_carto(gdf, "t", credentials)
-    with pytest.raises(cfl.TableExistsError, match="'t' exists already"):
+    with pytest.raises(cfl.TableExistsError, match="'t' already exists"):
         cfl.to_carto(gdf.iloc[:1], "t", credentials)
     assert len(cfl.read_carto("t", credentials)) == 3
 
@@ -360,17 +360,17 @@ def test_privacy(privacy, gdf, credentials):
         (pd.DataFrame({"a": [1]}), {"if_exists": "truncate"}, ValueError, "if_exists must be one of"),
         (pd.DataFrame({"a": [1]}), {"privacy": "secret"}, ValueError, "privacy must be one of"),
         (pd.DataFrame({"a": [1]}), {"compression": "zstd"}, ValueError, "compression must be one of"),
-        (pd.DataFrame({"a": [1]}), {"dtype": {"b": "text"}}, ValueError, r"dtype names \['b'\]"),
+        (pd.DataFrame({"a": [1]}), {"dtype": {"b": "text"}}, ValueError, r"dtype has the keys \['b'\]"),
         (pd.DataFrame({"a": [1]}), {"dtype": {"a": "text; DROP TABLE x"}}, ValueError, "PostgreSQL type"),
-        (pd.DataFrame({"a": [1]}), {"geom_col": "g"}, ValueError, "geom_col='g' is no column"),
-        (pd.DataFrame({"a": ["POINT (0 0)"]}), {"geom_col": "a"}, cfl.ConversionError, "say its CRS"),
+        (pd.DataFrame({"a": [1]}), {"geom_col": "g"}, ValueError, "geom_col='g' is not a column"),
+        (pd.DataFrame({"a": ["POINT (0 0)"]}), {"geom_col": "a"}, cfl.ConversionError, "set its CRS"),
         (pd.DataFrame({"a": [shapely.Point(0, 0)]}), {}, cfl.ConversionError, "no CRS"),
         (gpd.GeoDataFrame(geometry=[shapely.Point(0, 0)]), {}, cfl.ConversionError, "set_crs"),
         (pd.DataFrame({"a": [1], "A": [2]}), {}, cfl.ConversionError, "'a' and 'A'"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, cfl.ConversionError, "'a' and 'a'"),
         (pd.DataFrame({"the_geom_webmercator": [1]}), {}, cfl.ConversionError, "CARTO computes"),
-        (pd.DataFrame({"cartodb_id": [1, 1]}), {}, cfl.ConversionError, "each once"),
-        (pd.DataFrame({"cartodb_id": ["a"]}), {}, cfl.ConversionError, "whole numbers"),
+        (pd.DataFrame({"cartodb_id": [1, 1]}), {}, cfl.ConversionError, "unique integers"),
+        (pd.DataFrame({"cartodb_id": ["a"]}), {}, cfl.ConversionError, "unique integers"),
         (pd.DataFrame({"c": [1j]}), {}, cfl.ConversionError, "'c'"),
         (pd.DataFrame({"the_geom": ["POINT (0 0)"]}), {}, cfl.ConversionError, "not a geometry"),
         (pd.DataFrame({"s": ["\0"]}), {}, cfl.ConversionError, r"U\+0000"),
@@ -423,9 +423,9 @@ def test_staging_tables_that_nobody_works_on_are_swept_and_others_are_not(gdf, c
         for name in (ended.strip(), alive, given_up, going_on, elsewhere):
             lease(sql, name, 24)
         lease(sql, old, -1)
-        staging_names.active_names.add(going_on)
+        staging_names.active_writes.add(going_on)
         cfl.to_carto(gdf, "t", credentials)
-        staging_names.active_names.discard(going_on)
+        staging_names.active_writes.discard(going_on)
         assert leftovers(sql) == sorted([alive, going_on, elsewhere])
         living.communicate("")
 
@@ -465,7 +465,7 @@ def test_a_copy_of_a_lock_file_proves_nothing(tmp_path):
     copy.write_bytes(original.read_bytes())
     script = (
         "import sys; from cartoframes_lite.write.staging_names import is_abandoned;"
-        " print([is_abandoned(sys.argv[1], lease_has_run_out=has) for has in (False, True)])"
+        " print([is_abandoned(sys.argv[1], lease_has_expired=has) for has in (False, True)])"
     )
     python = [sys.executable, "-c", script, name]
     here = subprocess.run(python, capture_output=True, text=True, check=True).stdout
@@ -481,9 +481,9 @@ def test_a_clone_of_a_process_does_not_sweep_its_writes():
     """Whatever the memory of both has in common: a process has given up only what it has begun itself."""
     name = staging_names.staging_name()
     theirs = f"{name[:-8]}{'0' * 8}"
-    assert staging_names.is_abandoned(name, lease_has_run_out=False)
-    assert not staging_names.is_abandoned(theirs, lease_has_run_out=False)
-    assert not staging_names.is_abandoned(f"{theirs}_0_abcdef", lease_has_run_out=False)
+    assert staging_names.is_abandoned(name, lease_has_expired=False)
+    assert not staging_names.is_abandoned(theirs, lease_has_expired=False)
+    assert not staging_names.is_abandoned(f"{theirs}_0_abcdef", lease_has_expired=False)
     staging_names.end_write(name, leaves_nothing=True)
 
 

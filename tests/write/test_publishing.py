@@ -175,7 +175,7 @@ def test_the_question_waits_for_a_publish_that_is_still_at_work(credentials, wri
     while client.sql.rows(locked) == [{"n": 0}]:
         pass
     destination = target.Destination(client, "public", "t")
-    assert publishing._ask(destination, Staged("cfl_staging_x", row["oid"], 100)) == "published"
+    assert publishing._query_state(destination, Staged("cfl_staging_x", row["oid"], 100)) == "published"
     at_work.join()
     assert written() == 200
 

@@ -116,7 +116,7 @@ def test_domains_are_their_base_types(credentials):
 
 
 def test_columns_named_as_the_variables_of_a_block(credentials):
-    names = ["n", "before", "told", "check_", "shape", "place", "queue", "at", "bad", "value", "s"]
+    names = ["n", "before", "item", "check_", "shape", "rel", "saved", "queue", "at", "bad", "value", "s"]
     client = cfl.Client(credentials)
     client.sql.send(f"CREATE TABLE t ({', '.join(f'{name} numeric(10,2)' for name in names)})")
     cfl.to_carto(pd.DataFrame({name: [1.25] for name in names}), "t", credentials, if_exists="append")
