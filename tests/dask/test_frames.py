@@ -236,7 +236,7 @@ def test_a_key_that_is_not_the_owners():
             connection.execute("REVOKE SELECT ON cartodb.cdb_tablemetadata FROM PUBLIC")
         with pytest.raises(cfl.PermissionDenied) as caught:
             cfl.dask.read_carto("t", public)
-        assert "consistent=False reads it all the same" in str(caught.value.__notes__)
+        assert "pass consistent=False" in str(caught.value.__notes__)
         assert len(cfl.dask.read_carto("t", public, consistent=False)) == ROWS
 
 
@@ -245,7 +245,12 @@ def test_what_cannot_be_read_in_parts(table, credentials, sql):
     read = cfl.dask.read_carto
     with pytest.raises(ValueError, match=r"'plain' reads tables whose changes CARTO does not record.*consistent=False"):
         read("plain", credentials, index_col="id")
-    for column, message in (("nothing", "in 1 rows"), ("never", "in 1 rows"), ("text", "cannot be divided into ranges"), ("x", "'x'")):
+    for column, message in (
+        ("nothing", "in 1 rows"),
+        ("never", "in 1 rows"),
+        ("text", "cannot be divided into ranges"),
+        ("x", "'x'"),
+    ):
         with pytest.raises(ValueError, match=message):
             read("plain", credentials, index_col=column, consistent=False)
     for value in (
