@@ -354,9 +354,9 @@ def test_privacy(privacy, gdf, credentials):
 @pytest.mark.parametrize(
     ("frame", "arguments", "error", "message"),
     [
-        ([1], {}, TypeError, "expected a DataFrame"),
-        (5, {}, TypeError, "expected a DataFrame"),
-        (iter([]), {}, ValueError, "no frame"),
+        ([1], {}, TypeError, "must be a DataFrame"),
+        (5, {}, TypeError, "must be a DataFrame"),
+        (iter([]), {}, ValueError, "empty iterable"),
         (pd.DataFrame({"a": [1]}), {"if_exists": "truncate"}, ValueError, "if_exists must be one of"),
         (pd.DataFrame({"a": [1]}), {"privacy": "secret"}, ValueError, "privacy must be one of"),
         (pd.DataFrame({"a": [1]}), {"compression": "zstd"}, ValueError, "compression must be one of"),
