@@ -285,13 +285,13 @@ def _model_or_none(frame: pd.DataFrame, prepare_frame: Prepare) -> Payload | Non
 
 
 def _compute(ddf: dd.DataFrame, upload_partition: PartUploader, parent_staging: str) -> Sequence[StagedPart]:
-    receipts = [
+    parts = [
         dask.delayed(_upload_partition)(
             frame, upload_partition, number, dask_key_name=f"to_carto-{parent_staging}-{number}"
         )
         for number, frame in enumerate(ddf.to_delayed())
     ]
-    return list(dask.compute(*receipts))
+    return list(dask.compute(*parts))
 
 
 def _upload_partition(frame: pd.DataFrame, upload_partition: PartUploader, number: int) -> StagedPart:

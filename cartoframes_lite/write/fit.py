@@ -63,8 +63,8 @@ def cast_column(column: PayloadColumn, target_type: str) -> PayloadColumn:
             return replace(column, values=text, staged_as="text", requested_type=target_type)
     except pa.ArrowInvalid as error:
         raise ConversionError(
-            f"column {column.name!r} does not fit its type {target_type} in the table: {error}; convert it in the frame,"
-            " or write to another table"
+            f"column {column.name!r} does not fit its type {target_type} in the table: {error}; convert it in the"
+            " frame, or write to another table"
         ) from error
     return replace(column, requested_type=target_type)
 

@@ -396,7 +396,7 @@ def with_carto_columns(payload: Payload, first_id: int) -> Payload:
 def without_srid(column: PayloadColumn) -> PayloadColumn:
     """Return an additional geometry column as plain ``geometry``; each value keeps its SRID.
 
-    ``CDB_CartodbfyTable`` may take any column that declares EPSG:4326 for the_geom.
+    ``CDB_CartodbfyTable`` may use any column that declares EPSG:4326 as the_geom.
     """
     return replace(column, staged_as="geometry", requested_type="geometry") if column.is_geometry else column
 
