@@ -1,4 +1,4 @@
-"""Frames of Dask, read and written with its own schedulers; clusters are in faults/test_faults_dask.py."""
+"""Reading and writing Dask DataFrames with local schedulers; for clusters, see faults/test_dask.py."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_all_partitions_together_are_the_table(table, credentials, scheduler):
 def test_every_partition_has_the_dtypes_of_the_plan(table, credentials):
     ddf = cfl.dask.read_carto(table, credentials, chunk_rows=1)
     assert ddf.npartitions == ROWS
-    for number in (0, 1):  # one has a NULL, the other has none
+    for number in (0, 1):  # only one has NULL
         part = ddf.partitions[number].compute(scheduler="synchronous")
         assert part.dtypes.to_dict() == ddf.dtypes.to_dict()
         assert part.crs == ddf.crs
@@ -354,7 +354,9 @@ def test_a_partition_that_fails_leaves_the_table_as_it_was(if_exists, table, cre
         write(ddf.map_partitions(fails_late, meta=ddf._meta), name, credentials, if_exists=if_exists)
     assert not cfl.has_table("new", credentials)
     assert_geodataframe_equal(cfl.read_carto(table, credentials, progress=False), before)
-    cfl.to_carto(frame_of(1), "another", credentials, progress=False)  # parts that other threads were still sending
+    cfl.to_carto(
+        frame_of(1), "another", credentials, progress=False
+    )  # drops partitions that other threads were still sending
     assert leftovers(sql) == []
 
 
@@ -363,7 +365,7 @@ def test_a_partition_that_does_not_fit_is_an_error(credentials, sql):
     with pytest.raises(cfl.ConversionError, match="does not fit the first"):
         write(ddf, "t", credentials)
     assert not cfl.has_table("t", credentials)
-    # The other partition may still be on its way, and is dropped when it arrives.
+    # The other partition may still be uploading, and is dropped when it arrives.
     deadline, clean = time.monotonic() + 20, 0
     while clean < 20 and time.monotonic() < deadline:
         clean = 0 if leftovers(sql) else clean + 1
@@ -525,7 +527,7 @@ def test_no_key_in_graphs_and_tokens(table, credentials):
     other = cfl.Credentials(api_key="another", base_url=credentials.base_url)
     reader = ddf.expr.func
     same = type(reader)(other, *[getattr(reader, name) for name in list(reader.__slots__)[1:]])
-    assert tokenize(reader) == tokenize(same)  # made of a random number, not of the key
+    assert tokenize(reader) == tokenize(same)  # a random token, which does not depend on the key
 
 
 def test_dask_is_imported_when_it_is_used_and_the_error_says_what_to_install():

@@ -407,7 +407,7 @@ _NAME_A_TABLE = "from cartoframes_lite.write import staging_names; print(staging
 
 
 def lease(sql, name: str, hours: int) -> None:
-    """Make a staging table whose lease ends so many hours from now."""
+    """Create a staging table whose lease expires after a number of hours."""
     sql.send(f'CREATE TABLE "{name}" (a int)')
     sql.send(set_lease("public", name).join(("DO $$ BEGIN ", " END $$")).replace("interval '24", f"interval '{hours}"))
 
@@ -457,7 +457,7 @@ def test_a_write_renews_its_lease(gdf, credentials, sql, monkeypatch):
 
 
 def test_a_copy_of_a_lock_file_proves_nothing(tmp_path):
-    """A container that was made of the disk of another one runs on the same kernel, with the same identity."""
+    """A container cloned from the disk of another one has the same kernel, and so the same boot id."""
     name = staging_names.begin_write()
     original = staging_names._path(name)
     copy = tmp_path / original.parent.name / original.name
@@ -478,7 +478,7 @@ def test_a_copy_of_a_lock_file_proves_nothing(tmp_path):
 
 
 def test_a_clone_of_a_process_does_not_sweep_its_writes():
-    """Whatever the memory of both has in common: a process has given up only what it has begun itself."""
+    """Cloned processes share memory: a process treats only writes that it began itself as ended."""
     name = staging_names.staging_name()
     theirs = f"{name[:-8]}{'0' * 8}"
     assert staging_names.is_abandoned(name, lease_has_expired=False)
@@ -533,7 +533,7 @@ def test_a_writer_that_is_killed_leaves_a_table_that_the_next_write_sweeps(gdf, 
     assert not cfl.has_table("t", credentials)
     assert len(leftovers(sql)) == 1
     deadline = time.monotonic() + 20
-    while leftovers(sql) and time.monotonic() < deadline:  # the server may keep the upload open for some seconds
+    while leftovers(sql) and time.monotonic() < deadline:  # the server may keep the broken upload open for seconds
         cfl.to_carto(gdf, "other", credentials, if_exists="replace")
     assert leftovers(sql) == []
 

@@ -1,4 +1,4 @@
-"""Staging tables that somebody else renames or changes: it is an error that says so, and nothing is published."""
+"""Staging tables that another process renames or changes: the write raises, and nothing is published."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHERS = {
 
 @pytest.fixture
 def between(monkeypatch, credentials):
-    """Run SQL between the upload and the publish."""
+    """Run SQL between the upload and publishing."""
     sql = cfl.Client(credentials).sql
     publish = frames._publish
 

@@ -1,4 +1,4 @@
-"""Tables that rows cannot simply be written to: views, children, policies, triggers; and tables that change."""
+"""Targets that need checks: views, inheritance, policies, rules, triggers, and tables changed concurrently."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def count(sql):
 
 @pytest.fixture
 def refuse(credentials, sql):
-    """Write, and see that it is refused before anything is left."""
+    """Write, and check that it raises and leaves no staging table."""
 
     def write(mode: str, match: str, error: type[Exception] = cfl.ConversionError, table: str = "t") -> None:
         with pytest.raises(error, match=match):
@@ -162,7 +162,7 @@ def test_replaces_at_once_under_repeatable_read(carto, credentials, sql, count):
         setting = f"ALTER ROLE \"{owner}\" SET default_transaction_isolation = 'repeatable read'"
         connection.execute(setting)
         try:
-            carto.reset()  # sessions begin anew, with the setting
+            carto.reset()  # new sessions have the setting
             arguments = {"if_exists": "replace", "progress": False}
             frame = pd.DataFrame({"a": range(3000)})
             cfl.to_carto(frame.head(0), "t", credentials, progress=False)
@@ -206,10 +206,10 @@ def test_a_table_that_is_changed_while_rows_are_sent_is_planned_for_again(creden
 
 
 def test_replacing_types_again_and_again_does_not_use_up_the_columns(credentials, sql):
-    """PostgreSQL has 1,600 numbers for the columns of a table, and those that are dropped keep theirs."""
+    """A table in PostgreSQL has at most 1,600 attribute numbers, and dropped columns keep theirs."""
     names = [f"c{number}" for number in range(40)]
     sql.send("CREATE TABLE t (gone int)")
-    for _ in range(15):  # use most of them up, as many replaces would
+    for _ in range(15):  # use most of them, as repeated replaces would
         come = ", ".join(f"ADD COLUMN x{place} int" for place in range(100))
         go = ", ".join(f"DROP COLUMN x{place}" for place in range(100))
         sql.send(f"ALTER TABLE t {come}; ALTER TABLE t {go}")
@@ -226,11 +226,11 @@ def test_replacing_types_again_and_again_does_not_use_up_the_columns(credentials
 
 
 def test_a_reader_that_takes_long_does_not_lock_others_out(carto, credentials, monkeypatch):
-    """A replace with other columns waits for the reader, and other readers do not wait behind it."""
+    """A replace with other columns waits for an open reader, without blocking later readers for long."""
     monkeypatch.setattr(column_changes_sql, "_EXCLUSIVE_MS", 200)
     cfl.to_carto(FRAME, "t", credentials)
     with psycopg.connect(carto.dsn) as connection:
-        connection.execute("SELECT a FROM public.t").fetchall()  # and the transaction stays open
+        connection.execute("SELECT a FROM public.t").fetchall()  # the transaction stays open
         arguments = {"if_exists": "replace", "progress": False}
         frame = FRAME.rename(columns={"a": "b"})
         writer = threading.Thread(target=cfl.to_carto, args=(frame, "t", credentials), kwargs=arguments)
@@ -248,7 +248,7 @@ def test_a_reader_that_takes_long_does_not_lock_others_out(carto, credentials, m
 
 
 def test_a_new_table_is_followed_by_carto_at_once(carto, credentials):
-    """Caches and maps go by CARTO's table of changes."""
+    """Caches and maps depend on CDB_TableMetadata."""
     changed = "SELECT updated_at FROM cartodb.cdb_tablemetadata WHERE tabname = 'public.t'::regclass"
     with psycopg.connect(carto.dsn, autocommit=True) as connection:
         cfl.to_carto(FRAME, "t", credentials)
@@ -262,7 +262,7 @@ POINTS = gpd.GeoDataFrame({"a": [1]}, geometry=[Point(1, 2)], crs=4326)
 
 @pytest.fixture
 def table_shape(carto):
-    """Tell the columns, indexes and triggers of the table t."""
+    """Return the columns, indexes and triggers of the table t."""
 
     def describe() -> tuple[dict[str, str], set[str], int]:
         columns = (
@@ -306,7 +306,7 @@ def test_a_carto_table_is_replaced_by_a_plain_one(frame, credentials, table_shap
 )
 @pytest.mark.parametrize("with_geometry", [False, True])
 def test_a_plain_table_is_replaced_by_a_carto_table(columns, with_geometry, credentials, sql, table_shape):
-    """CARTO would take another key for its own, and another geometry, and would write the table anew."""
+    """CDB_CartodbfyTable would use another key and another geometry, and would rewrite the table."""
     sql.send(f"CREATE TABLE t (a bigint, {columns}); CREATE INDEX kept ON t ((a + 1)) WHERE a > 0")
     frame = POINTS if with_geometry else FRAME
     cfl.to_carto(frame.assign(id=range(len(frame))), "t", credentials, if_exists="replace")
