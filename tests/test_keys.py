@@ -101,6 +101,6 @@ def test_a_privacy_that_cannot_be_set_says_that_the_rows_were_written(credential
 
     monkeypatch.setattr("cartoframes_lite._client.visualizations.Visualizations.set_privacy", refuse)
     frame = pd.DataFrame({"a": [1]})
-    with pytest.raises(cfl.PrivacyNotSet, match=r"the rows are in 't'.*do not write them again"):
+    with pytest.raises(cfl.PrivacyNotSet, match=r"the rows were written to table 't'.*do not write them again"):
         cfl.to_carto(frame, "t", credentials, privacy="private")
     assert len(cfl.read_carto("t", credentials)) == 1

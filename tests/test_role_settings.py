@@ -169,7 +169,7 @@ def test_a_search_path_without_a_place_for_tables_is_an_error(path, carto, crede
                 lambda: cfl.to_carto(HOSTILE, "t", credentials),
                 lambda: cfl.create_table_from_query("SELECT 1 AS a", "t", credentials),
             ):
-                with pytest.raises(cfl.CartoError, match="search_path of the key's database role"):
+                with pytest.raises(cfl.CartoError, match="search_path of the API key's database role"):
                     write()
         finally:
             connection.execute(sql.SQL("ALTER ROLE {} RESET search_path").format(role))

@@ -1,6 +1,6 @@
-"""Tables larger than the memory of one machine: read and written partition by partition, with Dask.
+"""Read and write tables as Dask DataFrames: ``read_carto`` and ``to_carto``.
 
-Needs the extra ``dask``: ``pip install "cartoframes_lite[dask]"``.
+Requires the extra ``dask``: ``pip install "cartoframes_lite[dask]"``.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ try:
     import dask_geopandas
     from dask.base import get_scheduler
 except ImportError as error:
-    raise ImportError('cartoframes_lite.dask needs Dask: pip install "cartoframes_lite[dask]"') from error
+    raise ImportError('cartoframes_lite.dask requires Dask: pip install "cartoframes_lite[dask]"') from error
 
 __all__ = ["read_carto", "to_carto"]
 
-_CHUNK_ROWS = 250_000  # some 50 MB for tables of usual width
+_CHUNK_ROWS = 250_000  # about 50 MB at 200 bytes per row
 _UPLOADS = 4
 
 
@@ -57,59 +57,59 @@ def read_carto(
     spatial_partitions: bool = False,
     consistent: bool = True,
 ) -> dd.DataFrame:
-    """Plan to read a table, or the rows of a query, in partitions.
+    """Read a table, or the rows of a query, lazily into a Dask DataFrame.
 
-    Each partition is a range of the values of a column, which is the index, and divisions are known. The ranges are
-    chosen by one query so that they have about the same number of rows, whatever gaps the values have. Rows are
-    fetched when they are computed, those columns only that the computation needs, by one ``COPY`` for each partition.
+    Each partition has a range of values of ``index_col``, which becomes the index with known divisions. One query
+    chooses the ranges so that partitions have about the same number of rows, even if the values have gaps. Rows are
+    fetched when a partition is computed, with one ``COPY`` per partition, and only the columns that are needed.
 
-    A partition is one snapshot of the data, but several requests cannot share one. So each partition asks, after its
-    rows have come, whether the table is still the one that was planned for: all partitions together are the table as it
-    was when this function was called, or an error is raised.
+    Each partition is a consistent snapshot, but separate requests cannot share one. After its rows, each partition
+    therefore checks whether the table has changed: either all partitions together are the table as it was when this
+    function was called, or ``TableChangedError`` is raised.
 
     Parameters
     ----------
     source : str
-        Name of a table, or a query; a query runs once for each partition, and has to give the same rows each time:
-        ``LIMIT`` without ``ORDER BY``, or ``random()``, does not.
+        Name of a table, or a query. A query runs once per partition and must return the same rows each time, unlike
+        ``LIMIT`` without ``ORDER BY``, or ``random()``.
     credentials : Credentials, optional
-        Default: those of ``set_default_credentials``, else of the environment, else of the file. They travel to the
+        Default: those of ``set_default_credentials``, else of the environment, else of the file. They are sent to the
         workers, without their session.
     npartitions : int, optional
-        Number of partitions; fewer if there are fewer values.
+        Number of partitions; fewer if there are fewer distinct values. Excludes ``chunk_rows``.
     chunk_rows : int, optional
-        Rows of a partition, instead of their number. Default: 250,000. Rows with the same value are never separated.
+        Approximate number of rows per partition, default 250,000. Rows with the same value are in the same partition.
     index_col : str, default "cartodb_id"
-        An integer, date or timestamp column without NULL. It should have an index in the database.
+        An integer, date or timestamp column without NULL, preferably indexed in the database.
     columns : sequence of str, optional
-        Columns to read, in this order, besides the index. Default: all but ``the_geom_webmercator``.
+        Columns to read, in this order, in addition to the index. Default: all except ``the_geom_webmercator``.
     schema, decode_geom, coerce_float, dtype_backend
         As in ``cartoframes_lite.read_carto``.
     spatial_partitions : bool, default False
-        Ask for the box of each partition, in one query over the whole table, so that spatial joins, ``cx`` and the like
-        leave out partitions.
+        Query the bounding box of each partition, with one query of the whole table, so that spatial joins and ``cx``
+        can skip partitions.
     consistent : bool, default True
-        Raise if the table is changed between this call and the end of the computation. False takes each partition as it
-        is then: a row is never in two partitions, but a row that comes, goes or changes meanwhile may be seen or not,
-        and ids beyond the last one of now are not read.
+        Raise if the table changes between this call and the end of the computation. False reads each partition as it is
+        when it is computed: a row is never in two partitions, but may be missing or outdated if it is inserted, deleted
+        or updated meanwhile; rows with an index value greater than the largest one at this call are not read.
 
     Returns
     -------
     dask_geopandas.GeoDataFrame or dask.dataframe.DataFrame
-        A GeoDataFrame if there is a geometry. Dtypes are those of ``cartoframes_lite.read_carto``, but integer and
-        boolean columns are nullable in every partition.
+        A GeoDataFrame if there is a geometry column. Dtypes are those of ``cartoframes_lite.read_carto``, except that
+        integer and boolean columns are nullable in every partition.
 
     Raises
     ------
     TableNotFoundError
-        If there is no such table.
+        If the table does not exist.
     ValueError
-        If the column cannot be cut into ranges, or ``consistent`` is True and CARTO does not follow the table, for it
-        was not made a CARTO table.
+        If ``index_col`` cannot be divided into ranges, or ``consistent`` is True and CARTO does not record changes of
+        the table, since it is not a CARTO table.
     PermissionDenied
-        If the key may not read it or, for ``consistent``, ask when it was changed; the owner's may.
+        If the API key may not read the table or, for ``consistent``, when it was changed; a key of the owner may.
     TableChangedError
-        During the computation: see ``consistent``.
+        During the computation, see ``consistent``.
 
     Examples
     --------
@@ -124,19 +124,21 @@ def read_carto(
     check_count("npartitions", npartitions, least=1)
     check_count("chunk_rows", chunk_rows, least=1)
     if npartitions is not None and chunk_rows is not None:
-        raise ValueError("npartitions and chunk_rows say the same in two ways: pass one of them")
+        raise ValueError("npartitions and chunk_rows exclude each other: pass one of them")
     credentials = resolve(credentials)
     client, origin = Client(credentials), resolve_source(source, schema)
-    state = partitions.table_version(client, origin) if consistent else None
-    found = list(state.columns) if state is not None else inspect_source(client, origin)
-    (index,) = select(found, [index_col], source)
-    selected = [index, *(column for column in select(found, columns, source) if column.name != index_col)]
-    ranges = partitions.cut(credentials, origin, index, npartitions=npartitions, chunk_rows=chunk_rows or _CHUNK_ROWS)
+    version = partitions.table_version(client, origin) if consistent else None
+    available = list(version.columns) if version is not None else inspect_source(client, origin)
+    (index,) = select(available, [index_col], source)
+    selected = [index, *(column for column in select(available, columns, source) if column.name != index_col)]
+    ranges = partitions.divide(
+        credentials, origin, index, npartitions=npartitions, chunk_rows=chunk_rows or _CHUNK_ROWS
+    )
     reader = partitions.RangeReader(
-        credentials, origin, ranges, index_col, tuple(selected), state, decode_geom, coerce_float, dtype_backend
+        credentials, origin, ranges, index_col, tuple(selected), version, decode_geom, coerce_float, dtype_backend
     )
     meta = reader.empty()
-    # Else Dask makes text of every column of objects, as JSON and arrays are.
+    # By default, Dask converts object columns to text; those of JSON and arrays are objects, too.
     with dask.config.set({"dataframe.convert-string": False}):
         frame = dd.from_map(
             reader,
@@ -147,7 +149,9 @@ def read_carto(
         )
     if spatial_partitions and ranges is not None:
         if not isinstance(frame, dask_geopandas.GeoDataFrame):
-            raise ValueError(f"{source!r} has no geometry for spatial_partitions")
+            raise ValueError(
+                f"spatial_partitions=True requires a geometry column, but {source!r} has no geometry column"
+            )
         frame.spatial_partitions = partitions.bounding_boxes(credentials, origin, ranges, meta.geometry)
     return frame
 
@@ -167,44 +171,52 @@ def to_carto(
     compression: Compression = "auto",
     uploads_at_once: int = _UPLOADS,
 ) -> str:
-    """Compute a frame and write its partitions to a table, all of them or none.
+    """Compute a Dask DataFrame and write its partitions to a table, atomically.
 
-    The workers send each partition into a staging table of its own. When all are there, one transaction moves their
-    rows into the table. A worker that dies is replaced by Dask, and what it had begun is not looked at again; if the
-    computation fails, or this process is killed, the table stays as it was. What is left behind is dropped now, or by
-    the next write.
+    The workers upload each partition to a staging table of its own; a single transaction then moves all rows into the
+    table. If a worker dies, Dask computes its partition again, and the incomplete staging table is ignored. If the
+    computation fails, or this process is killed, the table is unchanged. Remaining staging tables are dropped at the
+    end, or by the next write.
 
-    Works with the scheduler that Dask would use: threads, processes, or a cluster.
+    Works with any scheduler of Dask: threads, processes, or a cluster.
 
     Parameters
     ----------
     ddf : dask.dataframe.DataFrame or dask_geopandas.GeoDataFrame
-        Its partitions up to the first that has rows are computed in advance: the types of that one are those of the
-        table, as with the first frame of an iterator in ``cartoframes_lite.to_carto``.
+        The first partition that has rows determines the column types, like the first frame of an iterable in
+        ``cartoframes_lite.to_carto``; it, and any empty partitions before it, are computed twice.
     table_name : str
+        Normalized like column names: lower case, ASCII letters, digits and underscores.
     credentials : Credentials, optional
-        They travel to the workers, without their session.
+        Default: those of ``set_default_credentials``, else of the environment, else of the file. They are sent to the
+        workers, without their session.
     if_exists, geom_col, index, index_label, dtype, cartodbfy, privacy, compression
         As in ``cartoframes_lite.to_carto``.
     uploads_at_once : int, default 4
-        How many workers of a cluster send rows at the same time. Threads and processes of one machine are as many as
-        Dask has been told with ``num_workers``.
+        Number of workers of a cluster that upload at the same time. Threads and processes of one machine are limited by
+        Dask's ``num_workers`` instead.
 
     Returns
     -------
     str
-        The name of the table.
+        Normalized name of the table.
 
     Raises
     ------
     ConversionError
-        If partitions have other columns than the first, or values that PostgreSQL cannot hold.
+        If partitions have other columns than the first, or values that PostgreSQL cannot store.
     TableExistsError
         If the table exists and ``if_exists`` is "fail".
     QueryTimeout
-        If publishing takes longer than the account allows and the key may not use the Batch API.
+        If the publishing transaction exceeds the statement timeout and the API key may not use the Batch API.
+    TableChangedError
+        If the columns of the table were changed by another process during the write.
+    PublishUnknown
+        If the connection is lost during the publishing transaction and its outcome cannot be determined.
+    PrivacyNotSet
+        If the rows were written but the privacy could not be set.
     ConnectionFailed, PermissionDenied, SQLError
-        If the server cannot be reached or refuses, or somebody else made the table or changed its columns meanwhile.
+        If the server cannot be reached or rejects a request.
 
     Examples
     --------
@@ -215,12 +227,15 @@ def to_carto(
     """
     check_arguments(table_name, if_exists, privacy, compression)
     if not isinstance(ddf, dd.DataFrame):
-        raise TypeError(f"expected a dask.dataframe.DataFrame, got {type(ddf).__name__}: try cartoframes_lite.to_carto")
+        raise TypeError(
+            f"ddf must be a dask.dataframe.DataFrame, not {type(ddf).__name__}: for a frame in memory, use"
+            " cartoframes_lite.to_carto"
+        )
     if not isinstance(uploads_at_once, int) or uploads_at_once < 1:
-        raise ValueError(f"uploads_at_once must be a whole number from 1 on, not {uploads_at_once!r}")
+        raise ValueError(f"uploads_at_once must be an integer >= 1, not {uploads_at_once!r}")
     table = normalized_table_name(table_name)
-    prepared = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
-    model = model_of(prepared(ddf._meta))  # what is wrong already with the names, before any request
+    prepare_frame = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
+    model = model_of(prepare_frame(ddf._meta))  # validates the column names before the first request
     credentials = resolve(credentials)
     client = Client(credentials)
     if privacy is not None:
@@ -230,60 +245,62 @@ def to_carto(
     if target.existing is not None:
         check_target(table_name, table, target.existing, if_exists)
     drop_stale_staging(target)
-    model = _first_rows(ddf, prepared) or model
+    model = _first_model(ddf, prepare_frame) or model
     if cartodbfy:
         require_geometry(model)
     plan = make_plan(table, model, target.existing, if_exists, cartodbfy=cartodbfy)
 
     def upload(parent_staging: str) -> Sequence[StagedPart]:
         with _slots(ddf, parent_staging, uploads_at_once) as slot:
-            stage = PartUploader(
-                credentials, prepared, model, plan, destination.schema, parent_staging, compression, slot
+            upload_partition = PartUploader(
+                credentials, prepare_frame, model, plan, destination.schema, parent_staging, compression, slot
             )
-            return _compute(ddf, stage, parent_staging)
+            return _compute(ddf, upload_partition, parent_staging)
 
     try:
         write_parts(destination, plan, upload)
     except (SQLError, TableChangedError):
-        made = inspect_target(client, table).existing if target.existing is None else None
-        if made is not None:
-            check_target(table_name, table, made, if_exists)  # somebody else was faster
+        created = inspect_target(client, table).existing if target.existing is None else None
+        if created is not None:
+            check_target(table_name, table, created, if_exists)  # another process created the table first
         raise
     if privacy is not None:
         set_privacy(client, table, privacy)
     return table
 
 
-def _first_rows(ddf: dd.DataFrame, prepared: Prepare) -> Payload | None:
-    """Compute the partitions up to the first that has rows, and describe it; None if none has."""
+def _first_model(ddf: dd.DataFrame, prepare_frame: Prepare) -> Payload | None:
+    """Return the model of the first partition that has rows; None if all are empty."""
     for number in range(ddf.npartitions):
         (first,) = ddf.partitions[number].to_delayed()
-        described = dask.delayed(_described)(first, prepared, dask_key_name=f"to_carto-columns-{number}")
-        found: Payload | None = described.compute()
-        if found is not None:
-            return found
+        model_or_none = dask.delayed(_model_or_none)(first, prepare_frame, dask_key_name=f"to_carto-columns-{number}")
+        model: Payload | None = model_or_none.compute()
+        if model is not None:
+            return model
     return None
 
 
-def _described(frame: pd.DataFrame, prepared: Prepare) -> Payload | None:
-    return model_of(prepared(frame)) if len(frame) else None
+def _model_or_none(frame: pd.DataFrame, prepare_frame: Prepare) -> Payload | None:
+    return model_of(prepare_frame(frame)) if len(frame) else None
 
 
-def _compute(ddf: dd.DataFrame, stage: PartUploader, parent_staging: str) -> Sequence[StagedPart]:
-    receipts = [
-        dask.delayed(_stage)(frame, stage, number, dask_key_name=f"to_carto-{parent_staging}-{number}")
+def _compute(ddf: dd.DataFrame, upload_partition: PartUploader, parent_staging: str) -> Sequence[StagedPart]:
+    parts = [
+        dask.delayed(_upload_partition)(
+            frame, upload_partition, number, dask_key_name=f"to_carto-{parent_staging}-{number}"
+        )
         for number, frame in enumerate(ddf.to_delayed())
     ]
-    return list(dask.compute(*receipts))
+    return list(dask.compute(*parts))
 
 
-def _stage(frame: pd.DataFrame, stage: PartUploader, number: int) -> StagedPart:
-    return stage(frame, number)
+def _upload_partition(frame: pd.DataFrame, upload_partition: PartUploader, number: int) -> StagedPart:
+    return upload_partition(frame, number)
 
 
 @contextmanager
 def _slots(ddf: dd.DataFrame, parent_staging: str, count: int) -> Iterator[Slot]:
-    """Give what a worker holds while it sends rows: a place among those of the cluster, if there is one."""
+    """Yield a factory of context managers that workers hold while uploading; on a cluster, they limit uploads."""
     distributed = sys.modules.get("distributed")
     cluster = getattr(get_scheduler(collections=[ddf]), "__self__", None)
     if distributed is None or not isinstance(cluster, distributed.Client):
@@ -298,7 +315,7 @@ def _slots(ddf: dd.DataFrame, parent_staging: str, count: int) -> Iterator[Slot]
 
 @contextmanager
 def _cluster_slot(name: str, count: int) -> Iterator[None]:
-    from distributed import Semaphore  # not a part of the extra: whoever has a cluster has it
+    from distributed import Semaphore  # not part of the extra; installed wherever there is a cluster
 
     with Semaphore(count, name=name):
         yield

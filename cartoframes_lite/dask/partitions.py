@@ -1,4 +1,4 @@
-"""Tables in ranges of a column: where they are cut, how one is read, and whether the table is still the same."""
+"""Divide a table into ranges of a column, read a range, and detect changes of the table."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ from cartoframes_lite.read.source import Source, inspect_source
 
 Bound = int | dt.date | pd.Timestamp
 
-# Types that have ranges, and what is true for the values that Python can hold: neither NULL nor infinite dates.
+# Column types that can be divided into ranges, with the condition for values that Python can represent: not NULL, no
+# infinite dates.
 _RANGED = {
     **dict.fromkeys(("int2", "int4", "int8"), "IS NOT NULL"),
     **dict.fromkeys(
         ("date", "timestamp", "timestamptz"), "BETWEEN '0001-01-01 00:00+00' AND '9999-12-31 23:59:59.999999+00'"
     ),
 }
-# A column has one dtype in all partitions, whichever of them has a NULL.
+# A column needs the same dtype in all partitions, also if only some of them have NULL.
 _NULLABLE = {"int16": "Int16", "int32": "Int32", "int64": "Int64", "bool": "boolean"}
-_MOST_PARTITIONS = 2**31  # times the number of a row it is a bigint
-_UNKNOWN = "it cannot be known whether {what} changes while it is read in parts; consistent=False reads it all the same"
+_MAX_PARTITIONS = 2**31  # its product with a row number must fit into a bigint
+_UNKNOWN = "changes to {what} during the read cannot be detected; pass consistent=False to read without that check"
 
 
 @dataclass(frozen=True, slots=True)
 class TableVersion:
-    """What a source was like at a moment: two states are the same if no change was committed between them.
+    """Version of the data of a source; two versions are equal if no change was committed in between.
 
     Attributes
     ----------
     tables : str
-        Each table below it, and the transaction that changed its rows last.
+        Oid of each underlying table, with the id of the transaction that last changed its rows.
     columns : tuple of SourceColumn
     """
 
@@ -55,19 +56,21 @@ class TableVersion:
 
 
 def table_version(client: Client, origin: Source) -> TableVersion:
-    """Ask what a source is like.
+    """Return the current version of a source.
 
-    CARTO's triggers write the time of a change into ``CDB_TableMetadata``, in the transaction that makes the change.
-    The transaction is told by ``xmin`` of the row; the time would be that of its beginning, and JSON cuts it.
+    CARTO's triggers update the row of a table in ``CDB_TableMetadata`` in each transaction that changes the table.
+    ``xmin`` of that row identifies the transaction; ``updated_at`` is only the time when it began, truncated in JSON.
 
     Raises
     ------
+    ValueError
+        If CARTO does not record changes of an underlying table.
     CartoError
-        If CARTO does not follow a table, or the key may not ask.
+        If the API key may not read the metadata.
     """
     columns = tuple(inspect_source(client, origin))
     query = (
-        "SELECT count(*) = count(known.tabname) AS followed,"
+        "SELECT count(*) = count(known.tabname) AS recorded,"
         " string_agg(concat(found.name::regclass::oid, '/', known.xmin), ' ' ORDER BY found.name) AS state"
         f" FROM unnest(CDB_QueryTablesText({literal(f'SELECT * FROM {origin.sql}')})) AS found(name)"
         " LEFT JOIN CDB_TableMetadata AS known ON known.tabname = found.name::regclass"
@@ -78,14 +81,17 @@ def table_version(client: Client, origin: Source) -> TableVersion:
     except CartoError as error:
         error.add_note(_UNKNOWN.format(what=what))
         raise
-    if not row["followed"]:
-        raise ValueError(f"{what} has rows of tables that CARTO does not follow: {_UNKNOWN.format(what='that')}")
+    if not row["recorded"]:
+        raise ValueError(
+            f"{what} reads tables whose changes CARTO does not record, since they are not CARTO tables:"
+            f" {_UNKNOWN.format(what='them')}"
+        )
     return TableVersion(row["state"] or "", columns)
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From the first bound on, up to the last; ``closed`` if the last belongs to it."""
+    """Range from ``first``, inclusive, to ``last``, which is inclusive if ``closed``."""
 
     first: Bound
     last: Bound
@@ -94,7 +100,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """A column, and the values where the source is cut: of each range the first, and the last of all."""
+    """Ranges of a column: the first value of each range, then the last value of the last range."""
 
     column: SourceColumn
     bounds: tuple[Bound, ...]
@@ -104,40 +110,41 @@ class Ranges:
         pairs = zip(self.bounds[:-1], self.bounds[1:], strict=True)
         return (Range(first, end, closed=number == last) for number, (first, end) in enumerate(pairs))
 
-    def condition(self, piece: Range) -> str:
-        """Compose what is true for the rows of a range."""
-        name, end = quote(self.column.name), "<=" if piece.closed else "<"
-        return f"{name} >= {self.literal(piece.first)} AND {name} {end} {self.literal(piece.last)}"
+    def condition(self, part: Range) -> str:
+        """Compose the SQL condition for the rows of a range."""
+        name, end = quote(self.column.name), "<=" if part.closed else "<"
+        return f"{name} >= {self.literal(part.first)} AND {name} {end} {self.literal(part.last)}"
 
     def literal(self, bound: Bound) -> str:
-        """Write a bound in the type of the column."""
+        """Return a bound as an SQL literal of the type of the column."""
         text = str(bound) if isinstance(bound, int) else bound.isoformat()
         return f"{literal(text)}::{self.column.pgtype}"
 
 
-def cut(
+def divide(
     credentials: Credentials, origin: Source, column: SourceColumn, *, npartitions: int | None, chunk_rows: int
 ) -> Ranges | None:
-    """Find ranges with about the same number of rows, however the values lie; None if there is no row.
+    """Divide a source into ranges with about the same number of rows; None if it has no rows.
 
     Raises
     ------
     ValueError
-        If the column cannot be cut into ranges, or has NULL or dates that are in none.
+        If the type of the column has no ranges, or the column has NULL, or dates that Python cannot represent.
     """
     if column.pgtype not in _RANGED:
         raise ValueError(
-            f"index_col {column.name!r} is {column.pgtype}, which has no ranges: one of {tuple(_RANGED)} has"
+            f"index_col {column.name!r} is {column.pgtype}, which cannot be divided into ranges: choose a column"
+            f" of type {', '.join(_RANGED)}"
         )
     name = quote(column.name)
     is_known = f"{name} {_RANGED[column.pgtype]}"
     begins = f"number % {chunk_rows:d} = 0"
     if npartitions is not None:
-        npartitions = min(npartitions, _MOST_PARTITIONS)
+        npartitions = min(npartitions, _MAX_PARTITIONS)
         begins = f"(number = 0 OR number * {npartitions:d} / known <> (number - 1) * {npartitions:d} / known)"
-    # By COPY: no statement timeout, and exact values.
+    # Read by COPY, which has no statement timeout and returns exact values.
     query = (
-        "SELECT DISTINCT rows, known, first, last FROM"  # not WITH: a table may have the name of what that would define
+        "SELECT DISTINCT rows, known, first, last FROM"  # a name defined by WITH could hide a table
         f" (SELECT count(*) AS rows, count(*) FILTER (WHERE {is_known}) AS known,"
         f" max({name}) FILTER (WHERE {is_known}) AS last FROM {origin.sql}) AS _size"
         f" LEFT JOIN (SELECT {name} AS first, row_number() OVER (ORDER BY {name}) - 1 AS number FROM {origin.sql}"
@@ -147,8 +154,8 @@ def cut(
     rows, known = int(found["rows"].iloc[0]), int(found["known"].iloc[0])
     if known < rows:
         raise ValueError(
-            f"index_col {column.name!r} has NULL, or dates that Python cannot hold, in {rows - known} rows, which would"
-            " be in no partition"
+            f"index_col {column.name!r} has NULL, or dates that Python cannot represent, in {rows - known} rows, which"
+            " would be in no partition: choose another column, or read a query that excludes these rows"
         )
     if not rows:
         return None
@@ -157,7 +164,7 @@ def cut(
 
 
 def bounding_boxes(credentials: Credentials, origin: Source, ranges: Ranges, shape: gpd.GeoSeries) -> gpd.GeoSeries:
-    """Ask for the box of the geometries of each range, in their CRS; empty if there are none."""
+    """Return the bounding box of the geometries of each range, in their CRS; an empty polygon if there are none."""
     count = len(ranges.bounds) - 1
     firsts = ", ".join(ranges.literal(bound) for bound in ranges.bounds[:-1])
     query = (
@@ -176,12 +183,14 @@ def bounding_boxes(credentials: Credentials, origin: Source, ranges: Ranges, sha
 
 @dataclass(frozen=True, slots=True)
 class RangeReader:
-    """Reads the rows of one range; sent to the workers, with the key in it, which no repr and no token shows.
+    """Callable that reads one range on a worker.
+
+    It is pickled with the API key, which is in neither its repr nor its Dask token.
 
     Attributes
     ----------
-    state : TableVersion or None
-        What the source has to be like still; None to read whatever is there.
+    version : TableVersion or None
+        Version that the source must still have after the read; None to skip the check.
     """
 
     credentials: Credentials
@@ -189,7 +198,7 @@ class RangeReader:
     ranges: Ranges | None
     index_col: str
     columns: tuple[SourceColumn, ...]
-    state: TableVersion | None
+    version: TableVersion | None
     decode_geom: bool
     coerce_float: bool
     dtype_backend: Backend | None
@@ -199,19 +208,19 @@ class RangeReader:
         return self.token
 
     def empty(self) -> pd.DataFrame:
-        """Give a frame without rows, with the dtypes that all partitions have."""
+        """Return an empty frame with the dtypes of all partitions."""
         frame = from_arrow(
             [], self.columns, decode_geom=self.decode_geom, coerce_float=self.coerce_float, backend=self.dtype_backend
         )
-        return self._finished(frame.set_index(self.index_col))
+        return self._with_nullable_dtypes(frame.set_index(self.index_col))
 
-    def __call__(self, piece: Range | None, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read a range; None stands for the only one of a source without rows."""
-        if piece is None or self.ranges is None:
+    def __call__(self, part: Range | None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read a range; None is the single partition of a source without rows."""
+        if part is None or self.ranges is None:
             frame = self.empty()
             return frame if columns is None else frame[list(columns)]
-        query = f"SELECT * FROM {self.origin.sql} WHERE {self.ranges.condition(piece)}"
-        names = self._needed(columns)
+        query = f"SELECT * FROM {self.origin.sql} WHERE {self.ranges.condition(part)}"
+        names = self._columns_to_read(columns)
         frame = retry_while_rate_limited(
             lambda: read_carto(
                 query,
@@ -224,31 +233,33 @@ class RangeReader:
                 progress=False,
             )
         )
-        self._require_state()
-        frame = self._finished(frame if frame.index.is_monotonic_increasing else frame.sort_index(kind="stable"))
+        self._require_version()
+        frame = self._with_nullable_dtypes(
+            frame if frame.index.is_monotonic_increasing else frame.sort_index(kind="stable")
+        )
         return frame if columns is None else frame[list(columns)]
 
-    def _needed(self, columns: Sequence[str] | None) -> list[str]:
-        """Name the columns to fetch: those that are asked for, the index, and the geometry that is the active one."""
+    def _columns_to_read(self, columns: Sequence[str] | None) -> list[str]:
+        """Return the columns to fetch: those requested, the index, and the active geometry of a GeoDataFrame."""
         if columns is None:
             return [column.name for column in self.columns]
         empty = self.empty()
         active = [str(empty.geometry.name)] if isinstance(empty[list(columns)], gpd.GeoDataFrame) else []
         return list(dict.fromkeys([self.index_col, *active, *columns]))
 
-    def _finished(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _with_nullable_dtypes(self, frame: pd.DataFrame) -> pd.DataFrame:
         kinds = {name: str(dtype) for name, dtype in frame.dtypes.items()}
         frame = frame.astype({name: _NULLABLE[kind] for name, kind in kinds.items() if kind in _NULLABLE})
         frame.attrs["carto"] = self.origin.note(self.credentials)
         return frame
 
-    def _require_state(self) -> None:
-        """Refuse rows of another state; asked afterwards, so that nothing can happen before they were read."""
+    def _require_version(self) -> None:
+        """Check, after the rows were read, that the source has not changed since its partitions were planned."""
         if (
-            self.state is not None
-            and table_version(Client(self.credentials, progress=False), self.origin) != self.state
+            self.version is not None
+            and table_version(Client(self.credentials, progress=False), self.origin) != self.version
         ):
             raise TableChangedError(
                 f"{self.origin.table or 'a table of the query'!r} was changed since its partitions were planned: call"
-                " dask.read_carto again, or pass consistent=False if partitions of different moments will do"
+                " dask.read_carto again, or pass consistent=False to accept partitions of different versions"
             )

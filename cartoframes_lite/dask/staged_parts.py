@@ -1,4 +1,4 @@
-"""The parts of a write: staged by many workers, and published together."""
+"""Stage the partitions of a write on workers, and publish them in one transaction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.rate_limit_retry import retry_while_rate_limited
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.write.payload import Payload, conform, with_any_digits
+from cartoframes_lite.write.payload import Payload, conform, with_decimals_as_text
 from cartoframes_lite.write.plan import WritePlan
 from cartoframes_lite.write.publishing import publish
 from cartoframes_lite.write.publishing_sql import Parts, Staged
@@ -24,28 +24,28 @@ Slot = Callable[[], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class StagedPart:
-    """What a worker says of a part that it has staged; an empty part has no table."""
+    """Result of staging one partition; ``staged`` is None for an empty partition, which has no table."""
 
     staged: Staged | None
 
     @property
     def rows(self) -> int:
-        """How many rows it has."""
+        """Number of rows."""
         return 0 if self.staged is None else self.staged.rows
 
 
 @dataclass(frozen=True, slots=True)
 class PartUploader:
-    """Stages one part; sent to the workers, with the key in it, which no repr shows.
+    """Callable that stages one partition on a worker; pickled with the API key, which is not in its repr.
 
     Attributes
     ----------
     model : Payload
-        The columns and types that every part has to have.
-    whole : str
-        The staging table that stands for the write.
+        Columns and types that every partition must have.
+    parent_staging : str
+        Name of the parent staging table.
     slot : callable
-        Gives a context manager that is held while rows are sent.
+        Returns a context manager to hold during the upload.
     """
 
     credentials: Credentials
@@ -58,17 +58,17 @@ class PartUploader:
     slot: Slot
 
     def __repr__(self) -> str:
-        return f"Uploader({self.plan.table!r}, {self.credentials!r})"
+        return f"PartUploader({self.plan.table!r}, {self.credentials!r})"
 
     def __call__(self, frame: pd.DataFrame, number: int) -> StagedPart:
-        """Stage a part.
+        """Stage a partition.
 
         Raises
         ------
         ConversionError
-            If its columns do not fit those of the model.
+            If its columns or values do not fit the types of the model.
         """
-        payload = self.plan.cast_to_table(conform(with_any_digits(self.prepare(frame)), self.model), 1)
+        payload = self.plan.cast_to_table(conform(with_decimals_as_text(self.prepare(frame)), self.model), 1)
         if not payload.rows:
             return StagedPart(None)
         destination = Destination(Client(self.credentials, progress=False), self.schema, self.plan.table)
@@ -81,31 +81,32 @@ class PartUploader:
 
 
 def model_of(payload: Payload) -> Payload:
-    """Keep of a payload what others are measured by: its types, and of each geometry column a row that is not empty."""
-    payload = with_any_digits(payload)
+    """Reduce a payload to its types, with one non-empty row per geometry column, as the model of other payloads."""
+    payload = with_decimals_as_text(payload)
     rows: list[int] = []
     for column in payload.columns:
         if column.is_geometry:
             rows += column.smallest_rows()
-    return payload.taken(rows)
+    return payload.take(rows)
 
 
 def write_parts(destination: Destination, plan: WritePlan, upload: Callable[[str], Sequence[StagedPart]]) -> None:
-    """Let the parts be staged and publish them in one transaction.
+    """Stage all partitions and publish them in one transaction.
 
     Parameters
     ----------
     destination : Destination
     plan : WritePlan
     upload : callable
-        Stages all parts, given the name of the staging table that stands for the write.
+        Stages all partitions, given the name of the parent staging table.
     """
-    with staged_parts(destination, plan.columns, with_primary_key=plan.with_primary_key) as whole:
-        receipts = upload(whole.name)
-        full = [receipt.staged for receipt in receipts if receipt.staged is not None]
-        staged = Staged(whole.name, whole.oid, sum(part.rows for part in full), whole.shape)
-        gathered = Parts(
-            tuple(part.name.removeprefix(whole.name) for part in full), tuple((part.oid, part.rows) for part in full)
+    with staged_parts(destination, plan.columns, with_primary_key=plan.with_primary_key) as parent:
+        results = upload(parent.name)
+        tables = [result.staged for result in results if result.staged is not None]
+        staged = Staged(parent.name, parent.oid, sum(part.rows for part in tables), parent.shape)
+        parts = Parts(
+            tuple(part.name.removeprefix(parent.name) for part in tables),
+            tuple((part.oid, part.rows) for part in tables),
         )
-        transaction = plan.publish(destination.schema, staged, gathered)
+        transaction = plan.publish(destination.schema, staged, parts)
         publish(destination, staged, transaction, leaves_receipt=plan.change is not None)

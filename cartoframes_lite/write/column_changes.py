@@ -1,4 +1,4 @@
-"""How the columns of a frame and those of an existing table come together."""
+"""Plan the changes to the columns of an existing table, and the conversion of rows to them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from cartoframes_lite.write.statements import CARTO_COLUMNS, CARTO_SRIDS
 
 @dataclass(frozen=True, slots=True)
 class ColumnChanges:
-    """What happens to a table when a payload comes into it.
+    """Changes to the columns of an existing table, and the types that rows are converted to.
 
     Attributes
     ----------
     types : mapping of str to str
-        The types of the columns that stay.
-    drop, add : tuple of str
-        Columns that go and come; a column in both changes its type.
+        SQL types of the columns that are kept.
     has_z : mapping of str to bool
-        The dimension of geometry columns that stay, if it is declared.
+        Whether a geometry column that is kept is 3-D; without columns that declare no dimension.
+    drop, add : tuple of str
+        Columns to drop and to add; a column in both changes its type.
     web_mercator : bool
-        Whether the table has a column for it.
-    plain_geometries : bool
-        Whether new columns of geometries declare no SRID, as it has to be in a CARTO table.
+        Whether the table has, or gets, the column the_geom_webmercator.
+    without_srids : bool
+        Whether new geometry columns other than the_geom declare no SRID, as a CARTO table requires.
     shapes : mapping of str to str
-        The declared types of geometry columns that stay, as ``PointZ``.
-    makes_carto_columns : bool
-        Whether the table gets the columns of a CARTO table that are missing, empty.
+        Declared types of geometry columns that are kept, for example ``PointZ``.
+    add_carto_columns : bool
+        Whether the missing columns of a CARTO table are added.
     """
 
     types: Mapping[str, str]
@@ -41,134 +41,136 @@ class ColumnChanges:
     drop: tuple[str, ...] = ()
     add: tuple[str, ...] = ()
     web_mercator: bool = False
-    plain_geometries: bool = False
+    without_srids: bool = False
     shapes: Mapping[str, str] = field(default_factory=dict)
-    makes_carto_columns: bool = False
+    add_carto_columns: bool = False
 
     def cast_to_table(self, payload: Payload) -> Payload:
-        """Bring a payload to the columns and types of the table.
+        """Convert a payload to the columns and types of the table.
 
         Raises
         ------
         ConversionError
-            If a value would not survive the conversion.
+            If the conversion would change a value.
         """
-        wanted = {column.name: column.wanted for column in payload.columns if column.wanted}
-        payload = cast_columns(payload, {**wanted, **self.types})
-        payload = Payload(tuple(self._shaped(column) for column in payload.columns), payload.rows)
+        requested = {column.name: column.requested_type for column in payload.columns if column.requested_type}
+        payload = cast_columns(payload, {**requested, **self.types})
+        payload = Payload(tuple(self._fit_geometry(column) for column in payload.columns), payload.rows)
         shape = payload.column(THE_GEOM)
         if shape is None or not self.web_mercator:
             return payload
         return Payload((*payload.columns, web_mercator(shape)), payload.rows)
 
-    def _shaped(self, column: PayloadColumn) -> PayloadColumn:
+    def _fit_geometry(self, column: PayloadColumn) -> PayloadColumn:
         if column.is_geometry and column.name in self.shapes:
             column.require_shape(self.shapes[column.name])
         if column.name in self.has_z and column.has_z != self.has_z[column.name]:
             column = column.with_dimension(has_z=self.has_z[column.name])
         is_new = column.name not in self.types and column.name != THE_GEOM
-        return without_srid(column) if self.plain_geometries and is_new else column
+        return without_srid(column) if self.without_srids and is_new else column
 
 
 def columns_to_append(payload: Payload, target: Mapping[str, TableColumn]) -> ColumnChanges:
-    """Plan to append: the table stays as it is.
+    """Plan an append, which changes no columns.
 
     Raises
     ------
     ConversionError
-        If the frame has columns that the table has not.
+        If the frame has columns that the table does not have, or that are generated, or geometries in another CRS.
     """
     unknown = [name for name in payload.names if name not in target]
     if unknown:
         raise ConversionError(
-            f"the frame has the columns {unknown}, the table has not; it has {list(target)}: "
-            'drop or rename them, or use if_exists="replace"'
+            f"the frame has the columns {unknown}, which are not in the table; its columns are {list(target)}: "
+            'drop or rename them, or pass if_exists="replace"'
         )
     computed = [name for name in payload.names if target[name].is_computed]
     if computed:
         raise ConversionError(
-            f"the columns {computed} of the table are generated by PostgreSQL, which takes no values for them: drop"
-            " them from the frame"
+            f"cannot write to the columns {computed}, whose values are generated by PostgreSQL: drop them from the"
+            " frame"
         )
     for column in payload.columns:
         _require_same_crs(column, target[column.name])
     types = {name: target[name].declared for name in payload.names}
-    dimensions, shapes = _dimensions(payload, target), _shapes(payload.names, target)
-    return ColumnChanges(types, dimensions, web_mercator=WEB_MERCATOR in target, shapes=shapes)
+    has_z_by_name, shapes = _declared_has_z(payload, target), _declared_shapes(payload.names, target)
+    return ColumnChanges(types, has_z_by_name, web_mercator=WEB_MERCATOR in target, shapes=shapes)
 
 
 def columns_to_replace(
     payload: Payload, target: Mapping[str, TableColumn], *, cartodbfy: bool, is_carto: bool = True
 ) -> ColumnChanges:
-    """Plan to replace: a column stays, with its indexes and grants, if it has room for every new value.
+    """Plan a replace, which keeps each column, with its indexes and grants, that can store every new value.
 
-    The columns that make a CARTO table stay, too, unless the geometries have another dimension, or it shall be none.
-    ``is_carto`` says that CARTO has made the table one of its own.
+    The columns of a CARTO table are kept as well, unless the geometries have another dimension or ``cartodbfy`` is
+    False. ``is_carto`` tells whether ``CDB_CartodbfyTable`` has run on the table.
     """
-    dimensions = _dimensions(payload, target)
+    has_z_by_name = _declared_has_z(payload, target)
     is_carto = is_carto and set(CARTO_COLUMNS) <= set(target)
-    carto_stays = cartodbfy and is_carto
+    keeps_carto = cartodbfy and is_carto
     kept = {
         column.name
         for column in payload.columns
         if column.name in target
-        and _has_room(column, target[column.name], dimensions)
-        and not (cartodbfy and _is_odd_for_carto(column, target[column.name]))
+        and _can_store(column, target[column.name], has_z_by_name)
+        and not (cartodbfy and _confuses_cartodbfy(column, target[column.name]))
     } - {CARTODB_ID}
-    # The key of a CARTO table stays, or goes, with its default and its sequence.
+    # The primary key of a CARTO table is kept or dropped together with its default and its sequence.
     if CARTODB_ID in payload.names and CARTODB_ID in target:
-        fits = not is_carto and not cartodbfy and _has_room(payload.column(CARTODB_ID), target[CARTODB_ID], dimensions)
-        kept |= {CARTODB_ID} if carto_stays or fits else set()
-    gone = {name for name in target if name not in kept and not (carto_stays and name in CARTO_COLUMNS)}
+        fits = (
+            not is_carto and not cartodbfy and _can_store(payload.column(CARTODB_ID), target[CARTODB_ID], has_z_by_name)
+        )
+        kept |= {CARTODB_ID} if keeps_carto or fits else set()
+    dropped = {name for name in target if name not in kept and not (keeps_carto and name in CARTO_COLUMNS)}
     if THE_GEOM in payload.names and THE_GEOM not in kept:
-        gone |= {THE_GEOM, WEB_MERCATOR} & set(target)
-    come = [name for name in payload.names if name not in kept and not (cartodbfy and name == CARTODB_ID)]
-    # With both geometries declared, CARTO has no choice which column to take.
-    if cartodbfy and THE_GEOM in payload.names and (not is_carto or WEB_MERCATOR in gone):
-        come.append(WEB_MERCATOR)
-    # A generated column cannot outlive those that it is made of.
-    gone_in_order = sorted((name for name in target if name in gone), key=lambda name: not target[name].is_computed)
+        dropped |= {THE_GEOM, WEB_MERCATOR} & set(target)
+    added = [name for name in payload.names if name not in kept and not (cartodbfy and name == CARTODB_ID)]
+    # If both geometry columns are declared, CDB_CartodbfyTable can use no other columns.
+    if cartodbfy and THE_GEOM in payload.names and (not is_carto or WEB_MERCATOR in dropped):
+        added.append(WEB_MERCATOR)
+    # Generated columns are dropped before the columns that they depend on.
+    drop_in_order = sorted((name for name in target if name in dropped), key=lambda name: not target[name].is_computed)
     return ColumnChanges(
         {name: target[name].declared for name in payload.names if name in kept},
-        {name: has_z for name, has_z in dimensions.items() if name in kept},
-        tuple(gone_in_order),
-        tuple(come),
+        {name: has_z for name, has_z in has_z_by_name.items() if name in kept},
+        tuple(drop_in_order),
+        tuple(added),
         web_mercator=cartodbfy,
-        plain_geometries=cartodbfy,
-        shapes=_shapes(kept, target),
-        makes_carto_columns=cartodbfy and not is_carto,
+        without_srids=cartodbfy,
+        shapes=_declared_shapes(kept, target),
+        add_carto_columns=cartodbfy and not is_carto,
     )
 
 
-def _is_odd_for_carto(column: PayloadColumn, old: TableColumn) -> bool:
-    """Say whether CARTO would not find the_geom, or take this column for it."""
+def _confuses_cartodbfy(column: PayloadColumn, old: TableColumn) -> bool:
+    """Check whether CDB_CartodbfyTable would not find the_geom, or would use this column instead."""
     if column.name == THE_GEOM:
         return old.pgtype != "geometry" or old.srid != column.srid
     return old.pgtype == "geometry" and old.srid in CARTO_SRIDS
 
 
 def _require_same_crs(column: PayloadColumn, target: TableColumn) -> None:
-    """Refuse geometries in another CRS than the column of the table declares."""
+    """Check that geometries are in the CRS that the column of the table declares."""
     if column.is_geometry and target.is_geometry and target.srid > 0 and target.srid != column.srid:
         raise ConversionError(
-            f"column {column.name!r} is in EPSG:{target.srid} in the table, and the frame's is written in"
-            f" EPSG:{column.srid}: reproject with to_crs({target.srid}), or write to another table"
+            f"column {column.name!r} is in EPSG:{target.srid} in the table, but would be written in"
+            f" EPSG:{column.srid}: reproject it with to_crs({target.srid}), or write to another table"
         )
 
 
-def _has_room(column: PayloadColumn | None, old: TableColumn, dimensions: Mapping[str, bool]) -> bool:
-    """Say whether a column of the table can take the new values as it is."""
+def _can_store(column: PayloadColumn | None, old: TableColumn, has_z_by_name: Mapping[str, bool]) -> bool:
+    """Check whether a column of the table can store the new values unchanged."""
     if column is None or old.is_computed:
         return False
     if column.is_geometry:
         if not old.is_geometry or old.has_m or old.srid not in (0, column.srid) or not column.has_shape(old.shape):
             return False
-        return column.name not in dimensions or column.has_z == dimensions[column.name] or not column.size_bytes
+        return column.name not in has_z_by_name or column.has_z == has_z_by_name[column.name] or not column.size_bytes
     return holds(old.declared, column.final_type)
 
 
-def _dimensions(payload: Payload, target: Mapping[str, TableColumn]) -> dict[str, bool]:
-    """Tell of the geometry columns of the table that declare it whether they are 3-D."""
+def _declared_has_z(payload: Payload, target: Mapping[str, TableColumn]) -> dict[str, bool]:
+    """Return whether geometry columns of the table are 3-D, for those that declare a dimension."""
     return {
         name: target[name].dims == 3
         for name in payload.names
@@ -176,5 +178,5 @@ def _dimensions(payload: Payload, target: Mapping[str, TableColumn]) -> dict[str
     }
 
 
-def _shapes(names: Iterable[str], target: Mapping[str, TableColumn]) -> dict[str, str]:
+def _declared_shapes(names: Iterable[str], target: Mapping[str, TableColumn]) -> dict[str, str]:
     return {name: target[name].shape for name in names if name in target and target[name].is_geometry}

@@ -1,7 +1,7 @@
-"""A table that is there already: what a write has to know of it, asked for in one request that any key may send.
+"""Describe an existing table: the properties that a write depends on, fetched in one request.
 
-The catalogs are read in a block, for the SQL API forbids them in the queries of all keys but the master key, and it
-does not look into blocks.
+The request reads the system catalogs in an anonymous block: in plain queries, the SQL API allows them for the master
+key only.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cartoframes_lite._codec.names import literal, qualify
-from cartoframes_lite.write.staging_sql import lease_has_run_out
+from cartoframes_lite.write.staging_sql import lease_has_expired
 from cartoframes_lite.write.statements import do_block
 
-ANSWER = "cartoframes_lite.answer"  # a setting of the transaction carries the answer out of the block
+ANSWER = "cartoframes_lite.answer"  # a setting of the transaction, to return a value from the block
 
-# What decides how rows get in, and whether replacing them harms anything else. {table} is a regclass.
+# All properties that decide whether and how rows can be inserted or replaced. {table} is a regclass.
 _DESCRIPTION = """jsonb_build_object(
  'kind', (SELECT relkind FROM pg_class WHERE oid = {table}),
  'rules', (SELECT jsonb_agg(rulename ORDER BY rulename) FROM pg_rewrite
@@ -60,17 +60,18 @@ class TableColumn:
     ----------
     name : str
     pgtype : str
-        The name in ``pg_type``, as ``int4``, ``_int4`` for an array; of a domain, that of its base type.
+        Name of the type in ``pg_type``, for example ``int4``, or ``_int4`` for its array; for a domain, that of the
+        base type.
     declared : str
-        The type as it is written in SQL, with its length or precision, as ``numeric(10,2)``.
+        SQL name of the type with length or precision, for example ``numeric(10,2)``.
     srid : int
-        Of a geometry with a declared SRID, or a geography; else 0.
+        SRID of a geography column, or declared SRID of a geometry column; else 0.
     dims : int
-        Of a geometry, the declared number of coordinates of a point; else 4.
+        Declared number of coordinates per point of a geometry column; 4 for any other column.
     shape : str
-        Of a geometry, the declared type, as ``PointZ``; ``Geometry`` if there is none.
+        Declared geometry type, for example ``PointZ``; ``Geometry`` if none is declared.
     is_computed : bool
-        Whether PostgreSQL alone gives it its values: it is generated, or an identity that is always generated.
+        Whether it is a generated column or ``GENERATED ALWAYS AS IDENTITY``, which cannot be written to.
     """
 
     name: str
@@ -83,39 +84,43 @@ class TableColumn:
 
     @property
     def is_geometry(self) -> bool:
-        """Whether it holds geometries."""
+        """Whether the type is geometry or geography."""
         return self.pgtype in ("geometry", "geography")
 
     @property
     def has_m(self) -> bool:
-        """Whether its points have a measure, which no frame has."""
+        """Whether the declared type has M values, which GeoPandas does not support."""
         return self.shape.endswith("M")
 
 
 @dataclass(frozen=True, slots=True)
 class ExistingTable:
-    """A table that rows can be written to.
+    """Description of an existing table or view.
 
     Attributes
     ----------
     oid : int
-        Tells it from a table of the same name that is made later.
+        Distinguishes it from a table of the same name that is created later.
     kind : str
-        PostgreSQL's ``relkind``: "r" is a table, "v" a view.
+        ``pg_class.relkind``: "r" is a table, "v" a view.
     columns : mapping of str to TableColumn
-        In the order of the table.
-    rules, children, dependents : tuple of str
-        Its rules; the tables that inherit from it; those whose rows go or change when its rows are deleted.
+        Columns by name, in table order.
+    rules : tuple of str
+        Names of its rules.
+    children : tuple of str
+        Tables that inherit from it.
+    dependents : tuple of str
+        Tables whose rows are deleted or changed, through foreign keys, when its rows are deleted.
     row_security : bool
-        Whether policies hide rows from the key.
+        Whether row-level security is active for the role of the API key.
     triggers : bool
-        Whether there are triggers that are not CARTO's.
+        Whether it has triggers other than CARTO's.
     is_carto : bool
-        Whether CARTO has made it a table of its own: it has put triggers on it.
+        Whether it is a CARTO table: it has triggers of ``CDB_CartodbfyTable``.
     attributes : int
-        How many of the 1,600 attribute numbers are used up, also by columns that are gone.
+        Number of attribute numbers in use, of 1,600; dropped columns keep theirs.
     signature : str
-        Of all that; another one means that the table was changed.
+        MD5 of the description; another value means that the table was changed.
     """
 
     oid: int
@@ -132,53 +137,53 @@ class ExistingTable:
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> ExistingTable:
-        """Read the answer of the server."""
-        told = answer["table"]
-        columns = [TableColumn(*column) for column in told["columns"] or ()]
+        """Build the description from the result of ``inspect_table``."""
+        description = answer["table"]
+        columns = [TableColumn(*column) for column in description["columns"] or ()]
         return cls(
             int(answer["oid"]),
-            told["kind"],
+            description["kind"],
             {column.name: column for column in columns},
-            tuple(told["rules"] or ()),
-            tuple(told["children"] or ()),
-            tuple(told["dependents"] or ()),
-            told["row_security"],
-            told["triggers"],
-            told["carto"],
-            int(told["attributes"] or 0),
+            tuple(description["rules"] or ()),
+            tuple(description["children"] or ()),
+            tuple(description["dependents"] or ()),
+            description["row_security"],
+            description["triggers"],
+            description["carto"],
+            int(description["attributes"] or 0),
             answer["signature"],
         )
 
 
 def signature(table: str) -> str:
-    """Compose the expression that gives the signature of a table, a regclass."""
+    """Compose the expression for the signature of a table, a regclass."""
     return f"md5(({_DESCRIPTION.format(table=table)})::text)"
 
 
-def inspect_table(table: str, leftovers_of: str) -> str:
-    """Compose the request that describes a table of the account, and lists the staging tables that are there.
+def inspect_table(table: str, staging_prefix: str) -> str:
+    """Compose the query that describes a table of the account and lists the staging tables of its schema.
 
     Parameters
     ----------
     table : str
-    leftovers_of : str
-        What the names of staging tables begin with.
+    staging_prefix : str
+        Prefix of the names of staging tables.
     """
     name = literal(qualify(None, table))
     leftovers = (
-        f"(SELECT jsonb_agg(jsonb_build_array(relname, {lease_has_run_out('c.oid')}) ORDER BY relname) FROM pg_class c"
+        f"(SELECT jsonb_agg(jsonb_build_array(relname, {lease_has_expired('c.oid')}) ORDER BY relname) FROM pg_class c"
         " WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'"
-        f" AND starts_with(relname::text, {literal(leftovers_of)}) AND pg_has_role(relowner, 'USAGE'))"
+        f" AND starts_with(relname::text, {literal(staging_prefix)}) AND pg_has_role(relowner, 'USAGE'))"
     )
     body = (
         "PERFORM set_config('quote_all_identifiers', 'off', true);\n"
-        f"place := to_regclass(quote_ident(current_schema()) || '.' || {name});\n"
-        "IF place IS NOT NULL THEN\n"
-        f"told := {_DESCRIPTION.format(table='place')};\n"
+        f"rel := to_regclass(quote_ident(current_schema()) || '.' || {name});\n"
+        "IF rel IS NOT NULL THEN\n"
+        f"description := {_DESCRIPTION.format(table='rel')};\n"
         "END IF;\n"
         f"PERFORM set_config({literal(ANSWER)}, jsonb_build_object("
-        "'schema', current_schema(), 'oid', place::oid::text,"
-        f" 'table', told, 'signature', md5(told::text), 'leftovers', {leftovers})::text, true);"
+        "'schema', current_schema(), 'oid', rel::oid::text,"
+        f" 'table', description, 'signature', md5(description::text), 'leftovers', {leftovers})::text, true);"
     )
-    block = do_block(body, declare="place regclass; told jsonb;")
+    block = do_block(body, declare="rel regclass; description jsonb;")
     return f"{block};\nSELECT current_setting({literal(ANSWER)})::json AS answer"

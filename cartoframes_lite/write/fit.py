@@ -1,4 +1,4 @@
-"""Bring a column to the type that it shall have in the table, so that the server's cast keeps every value."""
+"""Convert columns so that PostgreSQL can cast them to the types of the table without changing a value."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from cartoframes_lite.write.payload import Payload, PayloadColumn
 
 
 def cast_columns(payload: Payload, types: Mapping[str, str]) -> Payload:
-    """Bring the columns of a payload to the types of a table.
+    """Convert the columns of a payload to the types of a table.
 
     Parameters
     ----------
     payload : Payload
     types : mapping of str to str
-        PostgreSQL types by name; columns without one stay as they are.
+        PostgreSQL types by column name; other columns are unchanged.
 
     Raises
     ------
     ConversionError
-        If a cast would lose something, as of 1.5 to an integer.
+        If a type cannot be converted, or a cast would change a value, such as 1.5 to an integer.
     """
     columns = [
         cast_column(column, types[column.name]) if column.name in types else column for column in payload.columns
@@ -35,42 +35,48 @@ def cast_columns(payload: Payload, types: Mapping[str, str]) -> Payload:
 
 
 def cast_to_dtype(payload: Payload) -> Payload:
-    """Bring the columns to the types that the user asked for."""
-    return cast_columns(payload, {column.name: column.wanted for column in payload.columns if column.wanted})
+    """Convert columns to the types requested with ``dtype``."""
+    return cast_columns(
+        payload, {column.name: column.requested_type for column in payload.columns if column.requested_type}
+    )
 
 
-def cast_column(column: PayloadColumn, want: str) -> PayloadColumn:
-    """Bring one column to a type."""
-    if not convertible(column.sql_type, want):
+def cast_column(column: PayloadColumn, target_type: str) -> PayloadColumn:
+    """Convert a column to a type of the table."""
+    if not convertible(column.sql_type, target_type):
         raise ConversionError(
-            f"column {column.name!r} is {column.sql_type} in the frame and {want} in the table: "
+            f"column {column.name!r} is {column.sql_type} in the frame and {target_type} in the table: "
             "convert it in the frame, or write to another table"
         )
-    if bare(want) == "jsonb" and family(column.sql_type) == "text":
+    if bare(target_type) == "jsonb" and family(column.sql_type) == "text":
         _check_jsonb(column)
-    if column.is_geometry or family(want) != "number":
-        return replace(column, wanted=want)
+    if column.is_geometry or family(target_type) != "number":
+        return replace(column, requested_type=target_type)
     values = column.values
     try:
-        if is_integer(want) and not pa.types.is_integer(values.type) and column.staged_as is None:
-            return replace(column, values=values.cast(pa.int64()), sql_type="bigint", wanted=want)
-        if bare(want) in ("numeric", "decimal") and pa.types.is_floating(values.type):
-            # PostgreSQL's own cast keeps 15 digits; the shortest text that gives the same number keeps all. That of a
-            # float32 is another number as soon as it is read as a double.
+        if is_integer(target_type) and not pa.types.is_integer(values.type) and column.staged_as is None:
+            return replace(column, values=values.cast(pa.int64()), sql_type="bigint", requested_type=target_type)
+        if bare(target_type) in ("numeric", "decimal") and pa.types.is_floating(values.type):
+            # PostgreSQL's cast from double to numeric keeps 15 digits, the shortest round-trip text all of them. A
+            # float32 is widened first: its shortest text reads back as another double.
             text = values.cast(pa.float64()).cast(pa.large_string())
-            return replace(column, values=text, staged_as="text", wanted=want)
+            return replace(column, values=text, staged_as="text", requested_type=target_type)
     except pa.ArrowInvalid as error:
-        raise ConversionError(f"column {column.name!r} does not fit {want}, its type in the table: {error}") from error
-    return replace(column, wanted=want)
+        raise ConversionError(
+            f"column {column.name!r} does not fit its type {target_type} in the table: {error}; convert it in the"
+            " frame, or write to another table"
+        ) from error
+    return replace(column, requested_type=target_type)
 
 
 def _check_jsonb(column: PayloadColumn) -> None:
-    """Refuse text of which jsonb would keep only a part, as of a key that is there twice."""
+    """Check that text is JSON that ``jsonb`` stores completely: of a repeated key, it keeps only the last value."""
     for row, text in enumerate(column.values.to_pylist()):
         try:
             if text is not None:
                 check_jsonb(text)
         except NotJSON as error:
             raise ConversionError(
-                f"column {column.name!r} has {error} in row {row}, {short_repr(text)}: mend it, or choose the type json"
+                f"column {column.name!r} has {error} in row {row}, {short_repr(text)}: correct the value, or write it"
+                " to a column of type json"
             ) from error

@@ -1,4 +1,4 @@
-"""to_carto: a DataFrame into a table of a CARTO account, all of it or nothing."""
+"""Write DataFrames to a table of a CARTO account: ``to_carto``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cartoframes_lite.errors import (
     TableExistsError,
 )
 from cartoframes_lite.write.existing_table import ExistingTable
-from cartoframes_lite.write.payload import Payload, conform, prepare, require_geometry, with_any_digits
+from cartoframes_lite.write.payload import Payload, conform, prepare, require_geometry, with_decimals_as_text
 from cartoframes_lite.write.plan import IfExists, WritePlan, plan_into, plan_new
 from cartoframes_lite.write.publishing import publish, withdraw
 from cartoframes_lite.write.publishing_sql import Staged
@@ -30,10 +30,10 @@ from cartoframes_lite.write.staging import Compression, Upload, stage
 from cartoframes_lite.write.staging_names import is_staging
 from cartoframes_lite.write.target import Destination, drop_stale_staging, inspect_target, require_writable
 
-# Payloads of an iterator that are kept for a second try. A server that turns a request away does so at once.
-_KEPT_BYTES = 256 << 20
-_PLANS = 5  # a table that changes more often while rows are sent is somebody's mistake
-_REPLANNED_S = 300.0  # how long other writers may be faster, once the rows are there
+# Payloads of an iterator that are buffered for a retry. A rejected request usually fails before this much is sent.
+_MAX_BUFFERED_BYTES = 256 << 20
+_MAX_PLANS = 5  # whole writes, each from a new description of the table
+_REPLAN_TIMEOUT_S = 300.0  # for publishing rows that are already staged into a table that others keep changing
 
 
 def to_carto(
@@ -51,63 +51,66 @@ def to_carto(
     compression: Compression = "auto",
     progress: bool | None = None,
 ) -> str:
-    """Write a frame to a table.
+    """Write a DataFrame to a table, atomically.
 
-    The frame is checked completely before the first request. Its rows go into a staging table by a binary
-    ``COPY``, and one transaction then makes that the new table, or adds its rows to the target, or replaces the
-    rows of the target by them. Readers see the old table or the new one. Whatever fails before leaves the target
-    as it was; if the answer to the transaction is lost, the server is asked whether it happened.
+    The frame is validated completely before the first request. Its rows are uploaded to a staging table with a binary
+    ``COPY``; a single transaction then renames the staging table to the new table, or appends its rows to the existing
+    table, or replaces the existing rows. Concurrent readers see either the old rows or the new ones. If anything fails
+    before that transaction commits, the existing table is unchanged. If the response to the transaction is lost,
+    further requests determine whether it was committed.
 
     Parameters
     ----------
     dataframe : DataFrame, GeoDataFrame, or an iterable of them
-        An iterable is written as one table; its frames have the columns of the first.
+        All frames of an iterable are written to one table; they must have the same columns as the first.
     table_name : str
-        Normalized as column names are: lower case, ASCII letters, digits and underscores.
+        Normalized like column names: lower case, ASCII letters, digits and underscores.
     credentials : Credentials, optional
         Default: those of ``set_default_credentials``, else of the environment, else of the file.
     if_exists : {"fail", "replace", "append"}
-        What to do if there is such a table. A replaced table keeps its identity: privacy, grants, indexes, and the
-        maps that show it; columns that are not in the frame go, new ones come. Append fills columns that are not
-        in the frame with their defaults.
+        What to do if the table exists. "replace" replaces the rows and keeps the privacy, grants and indexes of the
+        table, and the maps that use it; columns that are not in the frame are dropped, new ones are added. "append"
+        sets columns that are not in the frame to their defaults.
     geom_col : label, optional
-        The geometry that becomes ``the_geom``. Default: the active one. All geometries are reprojected to
-        EPSG:4326; Z is kept.
+        The geometry column that becomes ``the_geom``. Default: the active geometry. It is reprojected to EPSG:4326;
+        other geometry columns keep their CRS. Z coordinates are kept.
     index : bool, default False
         Write the index as columns.
     index_label : label or sequence of labels, optional
-        Names for them.
+        Column names for the index levels. Default: the names of the levels.
     dtype : mapping of label to str, optional
-        PostgreSQL types, as ``{"price": "numeric(10,2)"}``. A float type keeps NaN as NaN; else it is NULL.
+        PostgreSQL types by column, for example ``{"price": "numeric(10,2)"}``. NaN is written as NULL, except to a
+        column with a float type given here, where it stays NaN.
     cartodbfy : bool, default True
-        Make it a CARTO table, with ``cartodb_id``, ``the_geom`` and ``the_geom_webmercator``, for maps.
+        Make it a CARTO table, with ``cartodb_id``, ``the_geom`` and ``the_geom_webmercator``, as maps require.
     privacy : {"public", "private", "link"}, optional
-        Set after the table is published; takes the master key. None leaves it as it is; a new table gets the
-        default of the account.
+        Privacy to set once the rows are written; requires the master API key. None leaves the privacy of an existing
+        table unchanged and gives a new table the default of the account.
     compression : {"auto", "gzip"} or None
-        "auto" sends gzip unless the server is on this host.
+        "auto" compresses uploads with gzip unless the server is on this host; None never compresses.
     progress : bool, optional
-        A progress bar: None shows one after two seconds, False never, True at once.
+        Whether to show a progress bar. None shows it after two seconds.
 
     Returns
     -------
     str
-        The name of the table.
+        Normalized name of the table.
 
     Raises
     ------
     ConversionError
-        If a column has a type or a value that PostgreSQL cannot hold, names collide, or a geometry has no CRS.
+        If a column has a type or a value that PostgreSQL cannot store, column names collide, or a geometry column
+        has no CRS.
     TableExistsError
         If the table exists and ``if_exists`` is "fail".
     QueryTimeout
-        If publishing takes longer than the account allows and the key may not use the Batch API.
+        If the publishing transaction exceeds the statement timeout and the API key may not use the Batch API.
     PublishUnknown
-        If the connection breaks while the rows are published, and the server does not say whether they were.
+        If the connection is lost during the publishing transaction and its outcome cannot be determined.
     PrivacyNotSet
-        If the rows were written, and the privacy could not be set.
+        If the rows were written but the privacy could not be set.
     ConnectionFailed, PermissionDenied, SQLError
-        If the server cannot be reached or refuses.
+        If the server cannot be reached or rejects a request.
 
     Examples
     --------
@@ -120,7 +123,7 @@ def to_carto(
     check_arguments(table_name, if_exists, privacy, compression)
     table = normalized_table_name(table_name)
     payload_of = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
-    source = _Source.of(dataframe, payload_of)
+    source = _PayloadSource.of(dataframe, payload_of)
     if cartodbfy:
         require_geometry(source.first)
     client = Client(credentials, progress=progress)
@@ -134,7 +137,7 @@ def to_carto(
             "base_url": client.credentials.base_url,
             "username": client.credentials.username,
             "table": table,
-            "schema": None,  # as read_carto has it for a table of the account
+            "schema": None,  # same as read_carto sets for a table of the account
         }
     return table
 
@@ -145,21 +148,21 @@ def set_privacy(client: Client, table: str, privacy: Privacy) -> None:
     Raises
     ------
     PrivacyNotSet
-        If that fails, so that nobody takes it for a write that failed.
+        If that fails: a class of its own, since the rows have been written.
     """
     try:
         client.visualizations.set_privacy(table, privacy)
     except CartoError as error:
         raise PrivacyNotSet(
-            f"the rows are in {table!r}, and its privacy could not be set to {privacy!r}: do not write them again, but"
-            f" call update_privacy_table({table!r}, {privacy!r})"
+            f"the rows were written to table {table!r}, but its privacy could not be set to {privacy!r}: do not write"
+            f" them again; call update_privacy_table({table!r}, {privacy!r})"
         ) from error
 
 
 def check_arguments(table_name: object, if_exists: object, privacy: object, compression: object) -> None:
-    """Refuse arguments that cannot be meant, before any request."""
+    """Validate the arguments of ``to_carto`` before the first request."""
     if not isinstance(table_name, str) or not table_name.strip():
-        raise TypeError(f"table_name must be a name, not {table_name!r}")
+        raise TypeError(f"table_name must be a non-empty string, not {table_name!r}")
     for name, value, allowed in (
         ("if_exists", if_exists, get_args(IfExists)),
         ("privacy", privacy, (*get_args(Privacy), None)),
@@ -170,10 +173,10 @@ def check_arguments(table_name: object, if_exists: object, privacy: object, comp
 
 
 def normalized_table_name(name: str) -> str:
-    """Normalize the name of the table."""
+    """Normalize a table name; raise if it is reserved."""
     table = normalize(name)
     if is_staging(table):
-        raise ValueError(f"{table!r} is a name of staging tables, which the next write drops: choose another one")
+        raise ValueError(f"table name {table!r} is reserved for staging tables, which are dropped: choose another name")
     refuse_system_name(table)
     return table
 
@@ -181,21 +184,21 @@ def normalized_table_name(name: str) -> str:
 def _write(
     client: Client,
     table_name: str,
-    source: _Source,
+    source: _PayloadSource,
     if_exists: IfExists,
     cartodbfy: bool,
     compression: Compression,
     progress: bool | None,
 ) -> None:
-    """Plan and write; plan again if somebody else has made, dropped or changed the table in the meantime."""
-    table, swept = normalized_table_name(table_name), False
-    for plans_left in reversed(range(_PLANS)):
+    """Plan and write; plan again if the table was created, dropped or changed concurrently."""
+    table, stale_dropped = normalized_table_name(table_name), False
+    for plans_left in reversed(range(_MAX_PLANS)):
         target = inspect_target(client, table)
         if target.existing is not None:
             check_target(table_name, table, target.existing, if_exists)
-        if not swept:
+        if not stale_dropped:
             drop_stale_staging(target)
-            swept = True
+            stale_dropped = True
         plan = make_plan(table, source.first, target.existing, if_exists, cartodbfy=cartodbfy)
         upload = _upload(plan, source)
         try:
@@ -213,8 +216,8 @@ def _write(
 def _publish(
     destination: Destination, staged: Staged, plan: WritePlan, first: Payload, if_exists: IfExists, cartodbfy: bool
 ) -> None:
-    """Publish the staged rows; plan again if the table was changed, as long as they are staged as they have to be."""
-    deadline = time.monotonic() + _REPLANNED_S
+    """Publish the staged rows; if the table was changed, plan again, provided that the staged columns still fit."""
+    deadline = time.monotonic() + _REPLAN_TIMEOUT_S
     while True:
         transaction = plan.publish(destination.schema, staged)
         try:
@@ -225,88 +228,107 @@ def _publish(
                 if existing is None or time.monotonic() > deadline:
                     raise changed
                 check_target(destination.table, destination.table, existing, if_exists)
-                again = plan_into(destination.table, first, existing, if_exists, cartodbfy=cartodbfy)
-                if not again.stages_like(plan):
+                new_plan = plan_into(destination.table, first, existing, if_exists, cartodbfy=cartodbfy)
+                if not new_plan.has_same_staging(plan):
                     raise changed
             except (CartoError, ValueError):
                 if withdraw(destination, staged):
                     raise
                 return
-            plan = again
+            plan = new_plan
         else:
             return
 
 
-def check_target(given: str, table: str, existing: ExistingTable, if_exists: IfExists) -> None:
-    """Refuse a table that is there, if it is not to be written to, or may not be the one that is meant."""
-    normalized = "" if given == table else f", which is what {given!r} becomes,"
+def check_target(given_name: str, table: str, existing: ExistingTable, if_exists: IfExists) -> None:
+    """Check that an existing table may be written to.
+
+    A name that was truncated may not select an existing table: another long name can have the same beginning.
+    """
+    normalized = "" if given_name == table else f" (normalized from {given_name!r})"
     if if_exists == "fail":
-        raise TableExistsError(f'the table {table!r}{normalized} exists already: pass if_exists="replace" or "append"')
-    if is_truncated(given):
-        raise ValueError(f"the table {table!r}{normalized} is there already: if it is the one you mean, give that name")
+        raise TableExistsError(f'table {table!r}{normalized} already exists: pass if_exists="replace" or "append"')
+    if is_truncated(given_name):
+        raise ValueError(
+            f"table {table!r}{normalized}, a truncated name, already exists: pass table_name={table!r} if you mean"
+            " this table, else a shorter name"
+        )
     require_writable(table, existing, replace=if_exists == "replace")
 
 
 def make_plan(
     table: str, first: Payload, existing: ExistingTable | None, if_exists: IfExists, *, cartodbfy: bool
 ) -> WritePlan:
-    """Plan a new table, or to write into the one that exists."""
+    """Return the plan for creating the table, or for writing to the existing one."""
     if existing is None:
         return plan_new(table, first, cartodbfy=cartodbfy)
     return plan_into(table, first, existing, if_exists, cartodbfy=cartodbfy)
 
 
-class _Source:
-    """The payloads of a frame, or of an iterator of frames, from the beginning as often as they are there."""
+class _PayloadSource:
+    """Re-iterable payloads of a frame or an iterable of frames.
 
-    def __init__(self, first: Payload, rest: Iterator[Payload]) -> None:
+    Payloads of an iterable are buffered up to a limit of memory; once it is exceeded, iterating again raises.
+
+    Attributes
+    ----------
+    first : Payload
+        The first payload, which determines the columns and their types.
+    failure : BaseException or None
+        Exception raised by the iterable.
+    """
+
+    def __init__(self, first: Payload, remaining: Iterator[Payload]) -> None:
         self.first = first
-        self._kept, self._rest, self._kept_bytes = [first], rest, 0
+        self._buffered, self._remaining, self._buffered_bytes = [first], remaining, 0
         self.failure: BaseException | None = None
 
     @classmethod
-    def of(cls, frames: pd.DataFrame | Iterable[pd.DataFrame], prepare: Any) -> _Source:
-        """Prepare the first frame; the others are prepared as they are sent."""
+    def of(cls, frames: pd.DataFrame | Iterable[pd.DataFrame], prepare: Any) -> _PayloadSource:
+        """Convert the first frame; the others are converted as they are sent."""
         if isinstance(frames, pd.DataFrame):
             return cls(prepare(frames), iter(()))
         if not isinstance(frames, Iterable):
-            raise TypeError(f"expected a DataFrame, a GeoDataFrame or an iterable of them, got {type(frames).__name__}")
+            raise TypeError(
+                f"dataframe must be a DataFrame, a GeoDataFrame or an iterable of them, not {type(frames).__name__}"
+            )
         iterator = iter(frames)
         frame = next(iterator, None)
         if frame is None:
-            raise ValueError("the iterable has no frame, so the columns of the table are not known")
-        first = with_any_digits(prepare(frame))
+            raise ValueError("dataframe is an empty iterable: pass at least one frame, which determines the columns")
+        first = with_decimals_as_text(prepare(frame))
         return cls(first, (conform(prepare(frame), first) for frame in iterator))
 
     def __iter__(self) -> Iterator[Payload]:
-        if not self._kept:
+        if not self._buffered:
             raise ConnectionFailed(
-                "the rows have to be sent again, and the frames of an iterator cannot be had a second time: start again"
+                "the upload failed and could not be retried, since the frames of an iterator are consumed: call"
+                " to_carto again with a new iterator"
             )
-        if self.failure is not None:  # an iterator that has raised looks like one that is at its end
+        if self.failure is not None:  # a generator that has raised is exhausted: it would look complete
             raise self.failure
-        yield from tuple(self._kept)
+        yield from tuple(self._buffered)
         while (payload := self._next()) is not None:
-            self._keep(payload)
+            self._buffer(payload)
             yield payload
 
     def _next(self) -> Payload | None:
         try:
-            return next(self._rest, None)
+            return next(self._remaining, None)
         except BaseException as error:
             self.failure = error
             raise
 
-    def _keep(self, payload: Payload) -> None:
-        """Keep a payload for a second try, as long as that does not take much memory."""
-        self._kept_bytes += payload.size_bytes
-        if self._kept_bytes > _KEPT_BYTES:
-            self._kept.clear()
-        elif self._kept:
-            self._kept.append(payload)
+    def _buffer(self, payload: Payload) -> None:
+        """Buffer a payload for a retry, within the limit of memory."""
+        self._buffered_bytes += payload.size_bytes
+        if self._buffered_bytes > _MAX_BUFFERED_BYTES:
+            self._buffered.clear()
+        elif self._buffered:
+            self._buffered.append(payload)
 
 
-def _upload(plan: WritePlan, source: _Source) -> Upload:
+def _upload(plan: WritePlan, source: _PayloadSource) -> Upload:
     def payloads() -> Iterator[Payload]:
         first_id = 1
         for payload in source:

@@ -1,4 +1,4 @@
-"""The lease of a write: its staging table is not dropped by others as long as it is renewed."""
+"""Keep the lease of a staging table, so that other writes do not drop the table as abandoned."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cartoframes_lite._client import Client
 from cartoframes_lite.errors import CartoError
 from cartoframes_lite.write.staging_sql import renew_lease
 
-RENEW_S = 3600.0  # of the 24 hours that it has
+RENEW_S = 3600.0  # a lease lasts 24 hours
 
 
 @contextmanager
 def keep_lease(client: Client, schema: str, staging: str) -> Iterator[None]:
-    """Renew the lease of a staging table until the context is left."""
+    """Renew the lease of a staging table, in a thread, until the context exits."""
     done = threading.Event()
 
     def renew() -> None:
@@ -23,7 +23,7 @@ def keep_lease(client: Client, schema: str, staging: str) -> Iterator[None]:
             try:
                 client.sql.send(renew_lease(schema, staging), idempotent=True)
             except (CartoError, OSError):
-                continue  # the next time it may go through
+                continue  # the next renewal may succeed
 
     threading.Thread(target=renew, name="cartoframes_lite lease", daemon=True).start()
     try:

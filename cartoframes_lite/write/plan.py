@@ -1,4 +1,4 @@
-"""What a write is going to do: the shape of the staging table, what rows need to fit it, how it is published."""
+"""Plan a write: the columns of the staging table, the conversion of rows to them, the publishing transaction."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ IfExists = Literal["fail", "replace", "append"]
 
 @dataclass(frozen=True, slots=True)
 class WritePlan:
-    """How rows come into a table.
+    """How the rows of a write are staged and published.
 
     Attributes
     ----------
     table : str
     first : Payload
-        The first rows, as they are staged.
+        The first payload, converted to the columns of the staging table.
     change : ColumnChanges or None
-        What happens to the table that exists; None makes a new one.
+        Changes to the columns of the existing table; None for a new table.
     existing : ExistingTable or None
-        That table.
+        The existing table; None for a new table.
     replace : bool
-        Whether the rows of that table go.
+        Whether the rows of the existing table are replaced.
     cartodbfy : bool
-        Make it a CARTO table.
-    numbered : bool
-        Whether the rows have no ids of their own, and get those from 1 on.
+        Whether publishing makes it a CARTO table.
+    assign_ids : bool
+        Whether the rows have no ``cartodb_id`` and are assign_ids from 1.
     """
 
     table: str
@@ -47,35 +47,35 @@ class WritePlan:
 
     @property
     def columns(self) -> tuple[PayloadColumn, ...]:
-        """The columns of the staging table, in the order of the stream."""
+        """Columns of the staging table, in the order of the COPY stream."""
         return self.first.columns
 
-    def stages_like(self, other: WritePlan) -> bool:
-        """Say whether rows that were staged for another plan can be published by this one."""
-        mine, theirs = ([(c.name, c.staged_type) for c in plan.columns] for plan in (self, other))
-        return (self.change is None) is (other.change is None) and mine == theirs
+    def has_same_staging(self, other: WritePlan) -> bool:
+        """Check whether this plan can publish the staging table of another plan."""
+        own, others = ([(column.name, column.staged_type) for column in plan.columns] for plan in (self, other))
+        return (self.change is None) is (other.change is None) and own == others
 
     @property
     def with_primary_key(self) -> bool:
-        """Whether the staging table has the key of a CARTO table: it is going to be one."""
+        """Whether the staging table gets the primary key of a CARTO table, since it becomes one."""
         return self.change is None and self.cartodbfy
 
     def cast_to_table(self, payload: Payload, first_id: int) -> Payload:
-        """Bring rows into the shape of the staging table.
+        """Convert rows to the columns and types of the staging table.
 
         Parameters
         ----------
         payload : Payload
         first_id : int
-            The id of the first row, if they get ids here.
+            ``cartodb_id`` of the first row, if ids are assigned.
         """
         if self.change is not None:
             return self.change.cast_to_table(payload)
-        fitted = cast_to_dtype(payload)
-        return with_carto_columns(fitted, first_id) if self.cartodbfy else fitted
+        converted = cast_to_dtype(payload)
+        return with_carto_columns(converted, first_id) if self.cartodbfy else converted
 
     def publish(self, schema: str, staged: Staged, parts: Parts | None = None) -> str:
-        """Compose the transaction that publishes a staging table, or its parts."""
+        """Compose the transaction that publishes a staging table, or the staging tables of its partitions."""
         if self.change is None or self.existing is None:
             return publish_new(
                 schema,
@@ -96,38 +96,44 @@ class WritePlan:
             drop=self.change.drop,
             add=[column for column in self.columns if column.name in self.change.add],
             cartodbfy=self.cartodbfy,
-            makes_carto_columns=self.change.makes_carto_columns,
+            add_carto_columns=self.change.add_carto_columns,
             parts=parts,
         )
 
 
 def plan_new(table: str, first: Payload, *, cartodbfy: bool) -> WritePlan:
-    """Stage the table in its final shape, so that publishing is no more than renaming."""
-    fitted = cast_to_dtype(first)
-    numbered = cartodbfy and fitted.column(CARTODB_ID) is None
-    shaped = with_carto_columns(fitted, 1) if cartodbfy else fitted
-    return WritePlan(table, shaped, None, None, replace=False, cartodbfy=cartodbfy, assign_ids=numbered)
+    """Plan a new table, staged with its final columns, so that publishing only renames it where possible."""
+    converted = cast_to_dtype(first)
+    assign_ids = cartodbfy and converted.column(CARTODB_ID) is None
+    shaped = with_carto_columns(converted, 1) if cartodbfy else converted
+    return WritePlan(table, shaped, None, None, replace=False, cartodbfy=cartodbfy, assign_ids=assign_ids)
 
 
 def plan_into(
     table: str, first: Payload, existing: ExistingTable, if_exists: IfExists, *, cartodbfy: bool
 ) -> WritePlan:
-    """Stage only the rows; the target keeps its shape, or what of it the new rows have room in.
+    """Plan to write to an existing table, which keeps all columns that can store the new values.
 
     Raises
     ------
     ConversionError
-        If the rows do not fit the table.
+        If the columns of the rows do not fit those of the table.
     """
     if not first.columns:
-        raise ConversionError(f"the frame has no columns, so there is nothing to {if_exists} in {table!r}")
+        raise ConversionError(f"cannot {if_exists} table {table!r}: the frame has no columns")
     replace = if_exists == "replace"
     if replace:
         change = columns_to_replace(first, existing.columns, cartodbfy=cartodbfy, is_carto=existing.is_carto)
     else:
         change = columns_to_append(first, existing.columns)
-    complete = existing.is_carto and set(CARTO_COLUMNS) <= set(existing.columns) - set(change.drop)
-    remade = replace and cartodbfy and not complete
+    stays_carto = existing.is_carto and set(CARTO_COLUMNS) <= set(existing.columns) - set(change.drop)
+    cartodbfy_again = replace and cartodbfy and not stays_carto
     return WritePlan(
-        table, change.cast_to_table(first), change, existing, replace=replace, cartodbfy=remade, assign_ids=False
+        table,
+        change.cast_to_table(first),
+        change,
+        existing,
+        replace=replace,
+        cartodbfy=cartodbfy_again,
+        assign_ids=False,
     )

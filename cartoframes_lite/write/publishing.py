@@ -1,8 +1,8 @@
-"""Publish a staging table exactly once, whatever becomes of requests and answers.
+"""Publish a staging table exactly once, even if requests or responses are lost or repeated.
 
-Publishing gives the staging table another name, by which it is known, with its oid, that it happened. As long as the
-answer is not known, the server is asked; a table that is still to be published is published again, which does nothing
-if the first request has gone through in the meantime.
+The publishing transaction renames the staging table, so that the name of the table with its oid shows whether it was
+committed. If a response is lost, a query for that name decides: a staging table that is still pending is published
+again, which has no effect if the first request is committed meanwhile.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from cartoframes_lite.write.target import Destination, drop_staging_tables
 
 _ATTEMPTS = 3
 _PAUSE_S = 1.0
-_QUESTIONS = 5  # what has become of a publish: over 15 s, for a database that is just starting again
-_BUSY_S = 300.0  # how long a table may be in use by others
-_LONGEST_PAUSE_S = 5.0
+_STATE_QUERIES = 5  # with pauses of 15 s in all, enough for a database to restart
+_BUSY_TIMEOUT_S = 300.0  # for locks and deadlocks
+_MAX_PAUSE_S = 5.0
 
 BUSY = "CFL01"
 CHANGED = "CFL02"
 _GONE = "CFL03"
-# Errors that the publishing block raises itself, by the code in front of their message.
-REFUSALS: dict[str, type[CartoError]] = {
+# Classes of the errors that publishing blocks raise themselves, by the code at the start of the message.
+BLOCK_ERRORS: dict[str, type[CartoError]] = {
     BUSY: CartoError,
     CHANGED: TableChangedError,
     _GONE: CartoError,
@@ -48,135 +48,136 @@ REFUSALS: dict[str, type[CartoError]] = {
 def publish(
     destination: Destination, staged: Staged, transaction: str, *, leaves_receipt: bool, may_replan: bool = False
 ) -> None:
-    """Run the publishing transaction until it is known to have happened, or to be refused.
+    """Run the publishing transaction until it is known to be committed or to have failed.
 
     Parameters
     ----------
     destination : Destination
     staged : Staged
     transaction : str
-        The block.
+        The SQL to run.
     leaves_receipt : bool
-        Whether it renames the staging table to a receipt, and not to the new table.
+        Whether it renames the staging table to a receipt, instead of to the new table.
     may_replan : bool, default False
-        Whether the staging table is kept for another try if the table is another one than the write was planned for.
-        Whoever gives that up calls ``withdraw``.
+        Whether to keep the staging table for a new plan when raising TableChangedError. A caller that does not publish
+        it then must call ``withdraw``.
 
     Raises
     ------
     PublishUnknown
-        If the server does not say what has become of it.
+        If the outcome of the transaction cannot be determined.
     TableChangedError
-        If the table is another one than the write was planned for.
+        If the table was changed since the write was planned.
     ConversionError
-        If a value would not survive its type in the table.
+        If its type in the table would change a value.
     CartoError
-        If it was refused. Nothing has been written then, and nothing will be.
+        If the transaction failed. No rows were written, nor will be by a request that is delayed.
     """
     lost = 0
-    deadline, pause_s = time.monotonic() + _BUSY_S, _PAUSE_S / 4
+    deadline, pause_s = time.monotonic() + _BUSY_TIMEOUT_S, _PAUSE_S / 4
     while True:
         try:
             what = f"publishing {destination.table!r}"
-            answer = run(destination.client.sql, destination.client.batch, transaction, what=what)
-            if not _is_proof(answer, staged):  # of a batch job, or not of the database at all
-                raise ConnectionFailed("the answer does not say that the rows are published")
+            result = run(destination.client.sql, destination.client.batch, transaction, what=what)
+            if not _confirms_publish(result, staged):  # a batch job has no result, and a proxy may return another one
+                raise ConnectionFailed("the response does not confirm that the rows were published")
         except CartoError as error:
-            code = refusal_code(error)
+            code = block_error_code(error)
             if code == BUSY and time.monotonic() < deadline:
-                # A deadlock, or a lock that was not to be had, proves that nothing was done.
+                # After a deadlock or a lock timeout, the transaction is certain to have been rolled back.
                 time.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, _MAX_PAUSE_S)
                 continue
             is_lost = isinstance(error, ConnectionFailed | ServerError)
             lost += is_lost
             if is_lost and lost < _ATTEMPTS:
-                state = _ask(destination, staged)
+                state = _query_state(destination, staged)
                 if state == "pending":
                     time.sleep(_PAUSE_S * lost)
                     continue
             elif code == CHANGED and may_replan:
-                state = _ask(destination, staged) if lost else "pending"  # it can be planned again
+                state = _query_state(destination, staged) if lost else "pending"  # the caller may plan again
             else:
-                state = _settle(destination, staged)
+                state = _final_state(destination, staged)
             if state == "gone" and lost:
-                raise _unknown(destination, staged) from error
+                raise _publish_unknown(destination, staged) from error
             if state == "gone" and code == _GONE and leaves_receipt:
-                # The request may have been repeated on the way, and the receipt of the first dropped by somebody else.
+                # A proxy may have repeated the request, and another process dropped the receipt of the first one.
                 raise PublishUnknown(
-                    f"somebody else dropped the staging table with the rows for {destination.table!r}, before they were"
-                    f" published or after that: look whether {destination.table!r} has them"
+                    f"the staging table {staged.name!r} with the rows for table {destination.table!r} was dropped by"
+                    " another process, before or after the rows were published: check whether"
+                    f" {destination.table!r} has the rows before you write them again"
                 ) from error
             if state != "published":
-                raise _explained(destination, error, code) from error
+                raise _as_user_error(destination, error, code) from error
         break
     if leaves_receipt:
         drop_staging_tables(destination, [staged.name + RECEIPT])
 
 
 def withdraw(destination: Destination, staged: Staged) -> bool:
-    """Give up rows that are not to be published, also by a request that is still on its way.
+    """Make sure that staged rows are not published, not even by a request that is delayed.
 
-    Returns False if they were published in the meantime.
+    Returns False if they have been published already.
     """
-    return _settle(destination, staged) != "published"
+    return _final_state(destination, staged) != "published"
 
 
-def _is_proof(answer: Any, staged: Staged) -> bool:
-    return isinstance(answer, dict) and answer.get("rows") == [{"state": "published", "name": staged.name}]
+def _confirms_publish(result: Any, staged: Staged) -> bool:
+    return isinstance(result, dict) and result.get("rows") == [{"state": "published", "name": staged.name}]
 
 
-def refusal_code(error: CartoError) -> str | None:
-    """Find the code of a publishing block in an error of the SQL API, or of the Batch API."""
+def block_error_code(error: CartoError) -> str | None:
+    """Return the code that a publishing block put at the start of an SQL or Batch API error; None if there is none."""
     if not isinstance(error, SQLError | JobError):
         return None
     message = _message(error)
-    return message[:5] if message[:5] in REFUSALS else None
+    return message[:5] if message[:5] in BLOCK_ERRORS else None
 
 
 def _message(error: CartoError) -> str:
-    """Give what the database said."""
+    """Return the message of PostgreSQL."""
     return str((error.job or {}).get("failed_reason", "")) if isinstance(error, JobError) else str(error)
 
 
-def _explained(destination: Destination, error: CartoError, code: str | None) -> CartoError:
-    """Give a refusal of the block the class and the words that users know; other errors stay as they are."""
+def _as_user_error(destination: Destination, error: CartoError, code: str | None) -> CartoError:
+    """Convert an error raised by the publishing block to its class and message; return other errors unchanged."""
     if code is None:
         return error
     reason = _message(error).removeprefix(code).strip().partition(" (HTTP ")[0]
     if code == _GONE:
-        reason = "somebody else dropped or renamed the staging table with the rows"
-    return REFUSALS[code](f"the table {destination.table!r} was not changed: {reason}")
+        reason = "another process dropped or renamed its staging table; write the rows again"
+    return BLOCK_ERRORS[code](f"the table {destination.table!r} was not changed: {reason}")
 
 
-def _settle(destination: Destination, staged: Staged) -> str:
-    """Ask for the last time, and see to it that no request that is still on its way changes the answer."""
-    state = _ask(destination, staged)
+def _final_state(destination: Destination, staged: Staged) -> str:
+    """Return the final state of a staging table, after withdrawing it if it is pending."""
+    state = _query_state(destination, staged)
     if state != "pending":
         return state
-    state = _ask(destination, staged, withdraw=True)
+    state = _query_state(destination, staged, withdraw=True)
     return "withdrawn" if state == "gone" else state
 
 
-def _ask(destination: Destination, staged: Staged, *, withdraw: bool = False) -> str:
-    """Ask until there is an answer, for some time; asking twice does no harm."""
-    question = publication_state(destination.schema, staged.name, staged.oid, withdraw=withdraw)
-    for asked in range(1, _QUESTIONS + 1):
+def _query_state(destination: Destination, staged: Staged, *, withdraw: bool = False) -> str:
+    """Query the state of a staging table, with retries."""
+    query = publication_state(destination.schema, staged.name, staged.oid, withdraw=withdraw)
+    for attempt in range(1, _STATE_QUERIES + 1):
         try:
-            row = destination.client.sql.row(question, "state", "name")
+            row = destination.client.sql.row(query, "state", "name")
             if row["name"] != staged.name:
-                raise ConnectionFailed("the answer is that to another request")
+                raise ConnectionFailed("the response belongs to another request")
             return str(row["state"])
         except CartoError as error:
-            if asked == _QUESTIONS:
-                raise _unknown(destination, staged) from error
-            time.sleep(_PAUSE_S * 2 ** (asked - 1))
+            if attempt == _STATE_QUERIES:
+                raise _publish_unknown(destination, staged) from error
+            time.sleep(_PAUSE_S * 2 ** (attempt - 1))
     raise AssertionError("unreachable")
 
 
-def _unknown(destination: Destination, staged: Staged) -> PublishUnknown:
+def _publish_unknown(destination: Destination, staged: Staged) -> PublishUnknown:
     return PublishUnknown(
-        f"the connection broke while {destination.table!r} was published, and the server does not say whether it was:"
-        f" if there is a table {staged.name!r}, it was not, and the next write drops that; else look whether"
-        f" {destination.table!r} has the rows"
+        f"the connection was lost while the rows for table {destination.table!r} were published, and their state could"
+        f" not be determined: if there is a table {staged.name!r}, it was not published, and you can write again (the"
+        f" next write drops that table); else check whether {destination.table!r} has the rows"
     )

@@ -1,4 +1,4 @@
-"""Staging tables: rows go into one first, and one transaction then publishes all of them."""
+"""Create and fill staging tables, from which one transaction publishes all rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cartoframes_lite.write.staging_sql import create_staging
 from cartoframes_lite.write.statements import copy_in
 from cartoframes_lite.write.target import Destination, drop_staging_tables, inspect_target
 
-# The API takes 2 GB in one COPY, counted as sent; encoded bytes are never fewer than those.
+# The SQL API limits one COPY to 2 GB as sent, compressed or not; this limit counts bytes before compression.
 CHUNK_BYTES = 1_900_000_000
 _ATTEMPTS = 3
 _PAUSE_S = 1.0
@@ -35,16 +35,18 @@ Compression = Literal["auto", "gzip"] | None
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The rows of one write, as often as they are asked for.
+    """The rows of one write, and the columns of its staging table.
 
     Attributes
     ----------
     columns : tuple of PayloadColumn
-        The columns of the staging table, in the order of the stream.
+        Columns of the staging table, in the order of the COPY stream.
+    schema : pyarrow.Schema
+        Schema of the record batches.
     payloads : callable
-        Gives the payloads from the beginning. May raise if they are gone.
-    keyed : bool
-        Give the staging table the key of a CARTO table.
+        Returns an iterator of the payloads, from the first, for each attempt; may raise if they are consumed.
+    with_primary_key : bool
+        Create the staging table with the primary key of a CARTO table.
     """
 
     columns: tuple[PayloadColumn, ...]
@@ -57,15 +59,15 @@ class Upload:
 def stage(
     destination: Destination, upload: Upload, *, compression: Compression, progress: bool | None
 ) -> Iterator[Staged]:
-    """Fill a staging table, and keep it until the context is left; after an error it is dropped."""
-    staged = _fill_one(destination, upload, begin_write, compression=compression, progress=progress)
-    with _cleaned_up(destination, staged.name), keep_lease(destination.client, destination.schema, staged.name):
+    """Fill a staging table and keep its lease until the context exits; drop it after an error."""
+    staged = _fill_with_retries(destination, upload, begin_write, compression=compression, progress=progress)
+    with _drop_on_error(destination, staged.name), keep_lease(destination.client, destination.schema, staged.name):
         yield staged
 
 
 @contextmanager
-def _cleaned_up(destination: Destination, staging: str) -> Iterator[None]:
-    """Drop a staging table that is not published, unless it is the only thing that tells whether it was."""
+def _drop_on_error(destination: Destination, staging: str) -> Iterator[None]:
+    """Drop a staging table after an error, unless it is needed to find out whether it was published."""
     try:
         yield
     except PublishUnknown:
@@ -82,16 +84,16 @@ def _cleaned_up(destination: Destination, staging: str) -> Iterator[None]:
 def staged_parts(
     destination: Destination, columns: tuple[PayloadColumn, ...], *, with_primary_key: bool
 ) -> Iterator[Staged]:
-    """Stand for a write whose parts are staged elsewhere, and drop in the end what is left of them.
+    """Create the parent staging table of a write in partitions; drop all its staging tables when the context exits.
 
-    Gives a staging table without rows. It is there until the write is published or given up: then it goes first, so
-    that a part that comes later can tell that it is too late.
+    The parent has no rows. It exists until the write is published or has failed, and is dropped first, so that a
+    partition that arrives later can detect that the write has ended.
     """
     name = begin_write()
     try:
-        whole = _create(destination, name, columns, with_primary_key=with_primary_key)
+        parent = _create(destination, name, columns, with_primary_key=with_primary_key)
         with keep_lease(destination.client, destination.schema, name):
-            yield whole
+            yield parent
     except PublishUnknown:
         raise
     except BaseException:
@@ -115,25 +117,25 @@ def _drop_parts(destination: Destination, parent_staging: str) -> None:
 def stage_part(
     destination: Destination, upload: Upload, parent_staging: str, number: int, *, compression: Compression
 ) -> Staged:
-    """Stage a part of the rows in a table of its own, which is another one at each try.
+    """Stage a partition in a table of its own, with a new name at each attempt.
 
-    So what is still on its way from a worker that was given up reaches a table that nobody asks for.
+    Delayed requests of a worker that was replaced thus go to a table that is not published.
 
     Raises
     ------
     CartoError
-        If the whole was published or given up in the meantime.
+        If the write was published or has failed in the meantime.
     """
-    staged = _fill_one(
+    staged = _fill_with_retries(
         destination, upload, lambda: part_name(parent_staging, number), compression=compression, progress=False
     )
     if not destination.client.sql.has_table(destination.schema, parent_staging):
         drop_staging_tables(destination, [staged.name])
-        raise CartoError(f"partition {number} arrived after the write to {destination.table!r} had ended")
+        raise CartoError(f"partition {number} arrived after the write to table {destination.table!r} had ended")
     return staged
 
 
-def _fill_one(
+def _fill_with_retries(
     destination: Destination,
     upload: Upload,
     new_name: Callable[[], str],
@@ -141,18 +143,18 @@ def _fill_one(
     compression: Compression,
     progress: bool | None,
 ) -> Staged:
-    """Fill a staging table; a try that breaks off is followed by one with a table of its own."""
+    """Fill a staging table; if the connection is lost, retry with a new one."""
     for attempt in range(1, _ATTEMPTS + 1):
         staging = new_name()
         with Progress("writing", progress) as bar:
-            pieces = _Chunks(upload, bar)
+            chunks = _Chunks(upload, bar)
             try:
-                return _fill(destination, upload, pieces, staging, compression)
+                return _fill(destination, upload, chunks, staging, compression)
             except BaseException as error:
                 drop_staging_tables(destination, [staging])
                 end_write(staging)
-                broke = isinstance(error, ConnectionFailed | ServerError) and not pieces.source_failed
-                if not broke or attempt == _ATTEMPTS:
+                may_retry = isinstance(error, ConnectionFailed | ServerError) and not chunks.source_failed
+                if not may_retry or attempt == _ATTEMPTS:
                     raise
         time.sleep(_PAUSE_S * attempt)
     raise AssertionError("unreachable")
@@ -161,83 +163,85 @@ def _fill_one(
 def _create(
     destination: Destination, staging: str, columns: tuple[PayloadColumn, ...], *, with_primary_key: bool
 ) -> Staged:
-    """Make a staging table without rows."""
+    """Create an empty staging table."""
     request = create_staging(destination.schema, staging, columns, with_primary_key=with_primary_key)
     row = destination.client.sql.row(request, "oid", "shape", "name")
     if row["name"] != staging:
-        raise ConnectionFailed("the answer is that to another request")
+        raise ConnectionFailed("the response belongs to another request")
     return Staged(staging, parsed(int, row["oid"], "the staging table"), 0, str(row["shape"]))
 
 
-def _fill(destination: Destination, upload: Upload, pieces: _Chunks, staging: str, compression: Compression) -> Staged:
-    place = qualify(destination.schema, staging)
+def _fill(destination: Destination, upload: Upload, chunks: _Chunks, staging: str, compression: Compression) -> Staged:
+    relation = qualify(destination.schema, staging)
     created = _create(destination, staging, upload.columns, with_primary_key=upload.with_primary_key)
     sent = 0
     with keep_lease(destination.client, destination.schema, staging):
-        while pieces.begin():
-            stored = destination.client.copy.copy_from(copy_in(place), pieces.body, compress=compression)
-            if stored != pieces.rows:
+        while chunks.start():
+            stored = destination.client.copy.copy_from(copy_in(relation), chunks.body, compress=compression)
+            if stored != chunks.rows:
                 raise CartoError(
-                    f"the server stored {stored} of {pieces.rows} rows; the table {destination.table!r} was not changed"
+                    f"COPY stored {stored} of {chunks.rows} rows; the table {destination.table!r} was not changed"
                 )
             sent += stored
-            if pieces.repeated:
-                _require_rows(destination.client, place, sent)
+            if chunks.repeated:
+                _require_rows(destination.client, relation, sent)
     return Staged(staging, created.oid, sent, created.shape)
 
 
 def _require_rows(client: Client, relation: str, rows: int) -> None:
-    """Prove that a request which was said to be turned away, and was sent again, has stored its rows once."""
-    with suppress(QueryTimeout):  # too many to count here; publishing counts them, too
+    """Check that a COPY which was rejected and sent again has stored its rows only once."""
+    with suppress(QueryTimeout):  # publishing counts the rows as well
         row = client.sql.row(f"SELECT count(*)::text AS n FROM {relation}", "n")
         if row["n"] != str(rows):
-            raise ConnectionFailed(f"a request stored its rows though it was answered otherwise: {row['n']} of {rows}")
+            raise ConnectionFailed(
+                f"the staging table has {row['n']} rows, not {rows}: a COPY that was reported as rejected had stored"
+                " its rows"
+            )
 
 
 class _Chunks:
-    """Cut the rows into request bodies that the COPY API takes.
+    """Split the rows into request bodies within the size limit of COPY.
 
-    A body is a factory: a request that the server turned away, for too many came at once, is sent again from the
-    beginning of its piece.
+    ``body`` can be called again for the same chunk, since a rate-limited request is sent again from its beginning.
 
     Attributes
     ----------
     rows : int
-        Rows of the piece, as far as it has been sent.
+        Number of rows of the chunk that have been sent.
     repeated : bool
-        Whether the piece has been sent more than once.
+        Whether the chunk has been sent more than once.
     source_failed : bool
-        Whether it was the source of the rows that raised: then another try would not have them all.
+        Whether the source of the rows raised, so that a retry could not send all of them.
     """
 
     def __init__(self, upload: Upload, bar: Progress) -> None:
         self._upload, self._bar = upload, bar
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._next: pa.RecordBatch | None = None
-        self._begun = False
-        self._before = self._taken = 0  # batches of the pieces before, and of this one
+        self._started = False
+        self._preceding = self._sent = 0  # batches in the preceding chunks, and in this chunk
         self.rows = 0
         self.repeated = self.source_failed = False
 
-    def begin(self) -> bool:
-        """Get ready for the next body; False if no rows are left (an empty COPY would be an error)."""
-        self._before += self._taken
-        if self._before == 0:
+    def start(self) -> bool:
+        """Start the next chunk; return False if no rows are left, since an empty COPY would be an error."""
+        self._preceding += self._sent
+        if self._preceding == 0:
             self._restart()
-        self._begun, self._taken, self.rows, self.repeated = False, 0, 0, False
+        self._started, self._sent, self.rows, self.repeated = False, 0, 0, False
         return self._next is not None
 
     def body(self) -> Iterator[bytes]:
-        """Encode the rows of this piece."""
-        if self._begun:
+        """Encode the rows of the chunk."""
+        if self._started:
             self.repeated = True
             self._restart()
-        self._begun, self._taken, self.rows = True, 0, 0
-        return self._bar.count_bytes(encode(self._take(), self._upload.schema))
+        self._started, self._sent, self.rows = True, 0, 0
+        return self._bar.count_bytes(encode(self._next_batches(), self._upload.schema))
 
     def _restart(self) -> None:
         batches = (batch for payload in self._upload.payloads() for batch in payload.batches() if batch.num_rows)
-        self._batches = islice(batches, self._before, None)
+        self._batches = islice(batches, self._preceding, None)
         self._advance()
 
     def _advance(self) -> None:
@@ -247,14 +251,14 @@ class _Chunks:
             self.source_failed = True
             raise
 
-    def _take(self) -> Iterator[pa.RecordBatch]:
+    def _next_batches(self) -> Iterator[pa.RecordBatch]:
         size = 0
         while self._next is not None and size < CHUNK_BYTES:
             batch = self._next
-            # A field of a row has a length of 4 bytes on top of what Arrow holds.
+            # In binary COPY, each field has a length prefix of 4 bytes.
             size += batch.nbytes + 4 * batch.num_rows * batch.num_columns
             self.rows += batch.num_rows
-            self._taken += 1
+            self._sent += 1
             self._bar.count_rows(batch.num_rows)
             yield batch
             self._advance()

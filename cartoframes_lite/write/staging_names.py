@@ -1,9 +1,9 @@
-"""The names of staging tables, and which of these tables no write uses any more.
+"""Generate names of staging tables, and detect the staging tables of writes that have ended.
 
-A name is a random number: names of hosts, addresses and process numbers are not unique (machines are cloned), and
-clocks are wrong. A process knows the writes that it has begun itself. To others on the machine a write proves that it
-lives by a lock on a file, which the operating system takes away when the process ends. Whoever cannot see that file,
-or sees a copy of it, goes by the lease that each write renews in the database.
+Names are random: host names, addresses and process ids are not unique across cloned machines, and clocks may be wrong.
+A process keeps a list of its own writes. For other processes of the machine, each write holds a lock on a file, which
+the operating system releases when the process ends. Where that file does not exist, or is a copy, the lease that each
+write renews in the database decides.
 """
 
 from __future__ import annotations
@@ -19,92 +19,91 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: there the lease alone decides
-    fcntl = None  # type: ignore[assignment]  # a module or nothing
+except ImportError:  # Windows, where only the lease is used
+    fcntl = None  # type: ignore[assignment]  # a module or None
 
 PREFIX = "cfl_staging_"
 _WRITE = rf"{PREFIX}[0-9a-f]{{8}}_[0-9a-f]{{8}}"
 _NAME = re.compile(rf"({_WRITE})(?:_[0-9]+_[0-9a-f]{{6}}|_published|_withdrawn)?")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STALE_S = 7 * 24 * 3600
-_REMEMBERED = 10_000  # what is left of an older write goes when its lease has run out
+_MAX_OWN_WRITES = 10_000  # staging tables of older writes are dropped when their lease has expired
 
-# The writes of this process that are going on. It has given up the others that it has begun.
-active_names: set[str] = set()
-_begun: OrderedDict[str, None] = OrderedDict()
-_locks: dict[str, int] = {}  # open files, by the write
+active_writes: set[str] = set()  # writes of this process that have not ended
+_own_writes: OrderedDict[str, None] = OrderedDict()  # all writes of this process, by name of the staging table
+_locks: dict[str, int] = {}  # descriptors of lock files, by write
 
 
 def begin_write() -> str:
-    """Draw the name of a staging table, which is not swept until ``end_write``."""
+    """Return a new name for the staging table of a write, which is not dropped as stale before ``end_write``."""
     name = staging_name()
-    active_names.add(name)
+    active_writes.add(name)
     return name
 
 
 def staging_name() -> str:
-    """Draw the name of a staging table of this process."""
+    """Return a new name for a staging table, and lock its file."""
     name = f"{PREFIX}{secrets.token_hex(4)}_{secrets.token_hex(4)}"
-    _begun[name] = None
-    if len(_begun) > _REMEMBERED:
-        _begun.popitem(last=False)
+    _own_writes[name] = None
+    if len(_own_writes) > _MAX_OWN_WRITES:
+        _own_writes.popitem(last=False)
     _lock_process_file(name)
     return name
 
 
 def end_write(name: str, *, leaves_nothing: bool = False) -> None:
-    """Let others sweep what a write may have left behind; a file says so, if it may have left something."""
-    active_names.discard(name)
+    """End a write; unless ``leaves_nothing``, its unlocked file shows that its staging tables can be dropped."""
+    active_writes.discard(name)
     handle = _locks.pop(name, None)
     if handle is not None:
         if leaves_nothing:
-            with suppress(OSError):  # somebody else has removed it
+            with suppress(OSError):  # another process has removed it
                 _path(name).unlink()
         os.close(handle)
 
 
 def part_name(write: str, number: int) -> str:
-    """Name the table of one part of a write that is made by many processes, for one attempt at it.
+    """Return a new name for the staging table of one partition, for one attempt.
 
-    It has the name of the whole in it, for it lives as long as who made that.
+    It begins with the name of the parent, whose lease it shares.
     """
     return f"{write}_{number}_{secrets.token_hex(3)}"
 
 
 def is_staging(name: str) -> bool:
-    """Say whether a table is one that a write is filling, or has left behind."""
+    """Check whether a name is that of a staging table."""
     return _NAME.fullmatch(name) is not None
 
 
-def is_abandoned(name: str, *, lease_has_run_out: bool) -> bool:
-    """Say whether no write uses a staging table any more, as far as can be known."""
+def is_abandoned(name: str, *, lease_has_expired: bool) -> bool:
+    """Check whether the write of a staging table has ended, as far as this process can determine."""
     found = _NAME.fullmatch(name)
     if found is None:
         return False
     write = found[1]
-    if write in _begun:
-        return write not in active_names
+    if write in _own_writes:
+        return write not in active_writes
     has_ended = _has_ended(write)
-    return lease_has_run_out if has_ended is None else has_ended
+    return lease_has_expired if has_ended is None else has_ended
 
 
 def write_of(name: str) -> str:
-    """Name the staging table that stands for a write in parts, given that of a part; else the table itself."""
+    """Return the name of the parent of a partition's staging table; any other name is returned unchanged."""
     found = _NAME.fullmatch(name)
     return name if found is None else found[1]
 
 
-def _forget() -> None:
-    """Become a process of its own after a fork: the tables of the parent are not this one's."""
+def _reset_after_fork() -> None:
+    """Reset the state in a forked child: writes of the parent process are not its own."""
     for handle in _locks.values():
-        os.close(handle)  # the parent still holds it
+        os.close(handle)  # the parent process keeps the lock
     _locks.clear()
-    _begun.clear()
-    active_names.clear()
+    _own_writes.clear()
+    active_writes.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _folder() -> Path:
@@ -116,7 +115,7 @@ def _path(write: str) -> Path:
 
 
 def _identity(handle: int) -> bytes | None:
-    """Tell a file of this run of the system from its copies: those of a disk, and those of a container."""
+    """Return the content of a lock file, by which it differs from copies on cloned disks or in containers."""
     try:
         boot = _BOOT_ID.read_text().strip()
     except OSError:
@@ -126,7 +125,7 @@ def _identity(handle: int) -> bytes | None:
 
 
 def _lock_process_file(write: str) -> None:
-    """Lock a file for as long as a write, or this process, lives; if the system cannot do it, there is none."""
+    """Create and lock the file of a write, until the write or the process ends; do nothing if that fails."""
     if fcntl is None:
         return
     try:
@@ -134,14 +133,14 @@ def _lock_process_file(write: str) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _locks:
             _remove_stale(folder)
-        made = folder / f"{write}.new"
-        handle = os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        new_file = folder / f"{write}.new"
+        handle = os.open(new_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except OSError:
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.write(handle, _identity(handle) or b"")
-        made.rename(_path(write))  # only now others can see it: it is locked
+        new_file.rename(_path(write))  # visible to others only once it is locked
     except OSError:
         os.close(handle)
     else:
@@ -149,7 +148,7 @@ def _lock_process_file(write: str) -> None:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove the files of writes that ended long ago."""
+    """Remove the lock files of writes that ended more than a week ago."""
     for path in folder.glob("*.lock"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _STALE_S and _has_ended(path.stem):
@@ -157,7 +156,7 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _has_ended(write: str) -> bool | None:
-    """Say whether a write of this machine has ended; None if it may be one of another machine."""
+    """Check by its lock file whether a write has ended; None if it may be a write of another machine."""
     if fcntl is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The SQL that reads and loads rows, and what all composed SQL shares: quoted identifiers, pure text."""
+"""Compose SQL shared by the modules of this package: COPY, column definitions, anonymous blocks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from cartoframes_lite._codec.names import quote
 from cartoframes_lite.write.payload import CARTODB_ID, PayloadColumn
 
 CARTO_COLUMNS = (CARTODB_ID, THE_GEOM, WEB_MERCATOR)
-CARTO_SRIDS = (4326, 3857)  # of these two geometries; CARTO takes any column that declares them
+CARTO_SRIDS = (4326, 3857)  # of the_geom and the_geom_webmercator; CDB_CartodbfyTable finds them by SRID
 
 
 def copy_in(staging: str) -> str:
-    """Compose the COPY into a staging table; without a list of columns, for it has to fit into a URL."""
+    """Compose the COPY into a staging table; it is sent in a URL, so it has no list of columns."""
     return f"COPY {staging} FROM STDIN WITH (FORMAT binary)"
 
 
 def column_definitions(columns: Sequence[PayloadColumn], *, with_primary_key: bool) -> str:
-    """Define the columns of a staging table; ``with_primary_key`` gives it the key of a CARTO table."""
+    """Compose the column definitions of a staging table; ``with_primary_key`` makes cartodb_id the primary key."""
     return ", ".join(
         f"{quote(column.name)} bigserial PRIMARY KEY"
         if with_primary_key and column.name == CARTODB_ID
@@ -28,10 +28,10 @@ def column_definitions(columns: Sequence[PayloadColumn], *, with_primary_key: bo
 
 
 def do_block(body: str, *, declare: str = "") -> str:
-    """Compose an anonymous block: it returns no row, and any key may run it."""
-    # A column can have the name of a variable.
+    """Compose an anonymous PL/pgSQL block, which any API key may run and which returns no rows."""
+    # Columns of the table may have the names of variables.
     block = f"#variable_conflict use_column\n{f'DECLARE {declare}' if declare else ''}\nBEGIN\n{body}\nEND"
     tag = "$block$"
-    while tag in block:  # names can contain a dollar tag, too
+    while tag in block:  # identifiers and literals may contain the tag
         tag = f"{tag[:-1]}_$"
     return f"DO {tag}\n{block}{tag}"

@@ -1,7 +1,7 @@
-"""The SQL that makes, renames and drops whole tables.
+"""Compose SQL that creates, renames and drops whole tables.
 
-Every change is bound to the version of the table that it is meant for: a request that arrives twice, or late, finds
-another table under that name, or the same one changed since, and leaves it alone.
+Each change applies to one version of a table only: a repeated or delayed request that finds another table of the same
+name, or a later version, does not change it.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
-from cartoframes_lite.write.cartodbfy_sql import make_carto_table, rename_belongings
+from cartoframes_lite.write.cartodbfy_sql import make_carto_table, rename_key_and_sequence
 from cartoframes_lite.write.existing_table import ANSWER
 from cartoframes_lite.write.payload import CARTODB_ID
 from cartoframes_lite.write.publishing_sql import TAKEN, Staged, lock_staging, transaction
 from cartoframes_lite.write.staging_sql import set_lease
 from cartoframes_lite.write.statements import CARTO_SRIDS, do_block
 
-# A version is looked at after the lock has been waited for.
+# The version is checked after waiting for the lock, so it must see what was committed in the meantime.
 _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A table as it is defined at a moment.
+    """Version of the definition of a table.
 
     Attributes
     ----------
     oid : int
     changed_by : int
-        The transaction that last renamed or altered it; rows that come and go do not matter.
+        Id of the transaction that last created, renamed or altered the table; changes of rows do not count.
     """
 
     oid: int
@@ -41,132 +41,134 @@ class Version:
 
 
 def find_table(table: str) -> str:
-    """Compose the question for the schema of the account, and for the version of a table or view in it."""
+    """Compose the query for the schema of the account, and for the version of a table or view in it."""
     name = literal(qualify(None, table))
-    # In a block, for the SQL API lets only the master key read the catalogs.
+    # In a block, since in plain queries, the SQL API allows the system catalogs for the master key only.
     block = do_block(
-        f"place := to_regclass(quote_ident(current_schema()) || '.' || {name});\n"
+        f"rel := to_regclass(quote_ident(current_schema()) || '.' || {name});\n"
         f"PERFORM set_config({literal(ANSWER)}, jsonb_build_object('table', {literal(table)},"
-        " 'schema', current_schema(), 'oid', place::oid::text,"
-        " 'changed_by', (SELECT xmin::text FROM pg_class WHERE oid = place))::text, true);",
-        declare="place regclass;",
+        " 'schema', current_schema(), 'oid', rel::oid::text,"
+        " 'changed_by', (SELECT xmin::text FROM pg_class WHERE oid = rel))::text, true);",
+        declare="rel regclass;",
     )
     return f"{block};\nSELECT current_setting({literal(ANSWER)})::json AS answer"
 
 
 def drop_table(schema: str, table: str, version: Version) -> str:
-    """Compose the request that drops a table, once, and says so: any other answer is none of the database."""
-    place = qualify(schema, table)
+    """Compose the request that drops a version of a table and returns its oid, to confirm that it ran."""
+    relation = qualify(schema, table)
     drop = do_block(
-        f"IF to_regclass({literal(place)})::oid = {version.oid:d} THEN\n"
-        f"{_lock(place, version)}\n"
+        f"IF to_regclass({literal(relation)})::oid = {version.oid:d} THEN\n"
+        f"{_lock(relation, version)}\n"
         f"IF NOT {version.is_current()} THEN {_changed(table)} END IF;\n"
-        f"DROP TABLE {place};\nEND IF;"
+        f"DROP TABLE {relation};\nEND IF;"
     )
     return f"{_READ_COMMITTED};\n{drop};\nSELECT {version.oid:d} AS dropped"
 
 
-def _lock(place: str, version: Version) -> str:
-    """Compose the step that locks a table or view; PostgreSQL says itself what cannot be dropped or renamed as one."""
-    lock = f"LOCK TABLE {place} IN ACCESS EXCLUSIVE MODE;"
+def _lock(relation: str, version: Version) -> str:
+    """Compose the step that locks a table or view. Other relations fail later, with PostgreSQL's own error."""
+    lock = f"LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE;"
     return f"IF (SELECT relkind IN ('r', 'p', 'v', 'f') FROM pg_class WHERE oid = {version.oid:d}) THEN {lock} END IF;"
 
 
 def _changed(table: str) -> str:
-    return f"RAISE EXCEPTION 'the table % was changed or dropped meanwhile', {literal(table)};"
+    return f"RAISE EXCEPTION 'the table % was changed or dropped by another process', {literal(table)};"
 
 
 def rename_table(schema: str, table: str, version: Version, new: str, replaced_oid: int | None) -> str:
-    """Compose the request that gives a table another name; the table that has it goes, if it is meant to."""
-    old_place, new_place = qualify(schema, table), qualify(schema, new)
-    steps = f"{_make_room(new_place, replaced_oid)}\nALTER TABLE {old_place} RENAME TO {quote(new)};"
+    """Compose the request that renames a table, replacing the table with oid ``replaced_oid``, if any."""
+    old_relation, new_relation = qualify(schema, table), qualify(schema, new)
+    steps = f"{_drop_replaced(new_relation, replaced_oid)}\nALTER TABLE {old_relation} RENAME TO {quote(new)};"
+    changed = _changed(table)
     rename = do_block(
-        f"IF to_regclass({literal(new_place)})::oid IS DISTINCT FROM {version.oid:d} THEN\n"
-        f"IF to_regclass({literal(old_place)})::oid IS DISTINCT FROM {version.oid:d} THEN {_changed(table)} END IF;\n"
-        f"{_lock(old_place, version)}\n"
-        f"IF NOT {version.is_current()} THEN {_changed(table)} END IF;\n"
+        f"IF to_regclass({literal(new_relation)})::oid IS DISTINCT FROM {version.oid:d} THEN\n"
+        f"IF to_regclass({literal(old_relation)})::oid IS DISTINCT FROM {version.oid:d} THEN {changed} END IF;\n"
+        f"{_lock(old_relation, version)}\n"
+        f"IF NOT {version.is_current()} THEN {changed} END IF;\n"
         f"{steps}\nEND IF;"
     )
     return f"{_READ_COMMITTED};\n{rename};\nSELECT {version.oid:d} AS renamed"
 
 
 def name_of(oid: int) -> str:
-    """Compose the question for the name of a table; NULL if it is gone."""
+    """Compose the query for the name of a table; NULL if it does not exist."""
     return f"SELECT nullif({oid:d}::regclass::text, '{oid:d}') AS name"
 
 
 def stage_query(schema: str, staging: str, query: str, *, make_carto: bool) -> str:
-    """Compose the request that fills a staging table with the rows of a query, in the shape that they shall have."""
-    place = qualify(schema, staging)
+    """Compose the request that creates a staging table from a query, as a CARTO table if ``make_carto``."""
+    relation = qualify(schema, staging)
     steps = ""
     if make_carto:
         steps = (
-            f"place := to_regclass({literal(place)});\n"
+            f"rel := to_regclass({literal(relation)});\n"
             f"{_relax_further_geometries()}\n{_complete_key(schema, staging)}\n"
-            f"{make_carto_table(schema, staging, in_final_shape=False, compare=_HAS_THE_GEOM)}\n"
+            f"{make_carto_table(schema, staging, has_carto_columns=False, compare=_HAS_THE_GEOM)}\n"
         )
-    block = do_block(steps + set_lease(schema, staging), declare="place regclass; shape text; told text;")
-    return f"CREATE TABLE {place} AS (\n{query}\n);\n{block}"
+    block = do_block(steps + set_lease(schema, staging), declare="rel regclass; shape text; item text;")
+    return f"CREATE TABLE {relation} AS (\n{query}\n);\n{block}"
 
 
 def publish_copy(schema: str, staged: Staged, table: str, replaced_oid: int | None, *, make_carto: bool) -> str:
-    """Compose the block that makes a staging table, which is complete, the new table."""
-    place, target = qualify(schema, staged.name), qualify(schema, table)
+    """Compose the transaction that renames a staging table created by ``stage_query`` to the new table."""
+    staging, target = qualify(schema, staged.name), qualify(schema, table)
     steps = [
-        lock_staging(place, staged),
-        _make_room(target, replaced_oid),
-        f"ALTER TABLE {place} RENAME TO {quote(table)};",
+        lock_staging(staging, staged),
+        _drop_replaced(target, replaced_oid),
+        f"ALTER TABLE {staging} RENAME TO {quote(table)};",
         f"COMMENT ON TABLE {target} IS NULL;",
     ]
     if make_carto:
-        steps += [rename_belongings(schema, staged.name, table), f"DELETE FROM {target} WHERE false;"]
-    block = do_block("\n".join(step for step in steps if step) + f"\n{TAKEN}", declare="told text; queue text;")
+        steps += [rename_key_and_sequence(schema, staged.name, table), f"DELETE FROM {target} WHERE false;"]
+    block = do_block("\n".join(step for step in steps if step) + f"\n{TAKEN}", declare="item text; queue text;")
     return transaction(block, schema, staged)
 
 
-# Only this column can be told from what CARTO would make of it: others are reprojected.
+# Only for such a column can its values be compared after CDB_CartodbfyTable, which reprojects any other.
 _HAS_THE_GEOM = (
-    f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = place AND attname = {literal(THE_GEOM)} AND NOT attisdropped"
+    f"EXISTS (SELECT FROM pg_attribute WHERE attrelid = rel AND attname = {literal(THE_GEOM)} AND NOT attisdropped"
     " AND atttypid = 'geometry'::regtype AND postgis_typmod_srid(atttypmod) = 4326)"
 )
 
 
 def _relax_further_geometries() -> str:
-    """Take the SRID from the declaration of further geometries, so that CARTO does not make the_geom of one of them."""
+    """Compose the steps that remove the declared SRID of other geometry columns: CDB_CartodbfyTable might use them."""
     srids = ", ".join(str(srid) for srid in CARTO_SRIDS)
     further = (
-        "SELECT format('ALTER TABLE %s ALTER COLUMN %I TYPE geometry', place, attname) FROM pg_attribute"
-        " WHERE attrelid = place AND NOT attisdropped AND atttypid = 'geometry'::regtype"
+        "SELECT format('ALTER TABLE %s ALTER COLUMN %I TYPE geometry', rel, attname) FROM pg_attribute"
+        " WHERE attrelid = rel AND NOT attisdropped AND atttypid = 'geometry'::regtype"
         f" AND postgis_typmod_srid(atttypmod) IN ({srids})"
         f" AND attname NOT IN ({literal(THE_GEOM)}, {literal(WEB_MERCATOR)})"
     )
-    return f"IF {_HAS_THE_GEOM} THEN FOR told IN {further} LOOP EXECUTE told; END LOOP; END IF;"
+    return f"IF {_HAS_THE_GEOM} THEN FOR item IN {further} LOOP EXECUTE item; END LOOP; END IF;"
 
 
 def _complete_key(schema: str, staging: str) -> str:
-    """Give the rows of a CARTO table its key again, which a query loses: then CARTO need not write them anew.
+    """Compose the steps that restore the primary key of a CARTO table, which a query does not return.
 
-    It would do so with ids of 4 bytes. Ids that are no key are left to CARTO, which says what is wrong with them.
+    Without it, ``CDB_CartodbfyTable`` would rewrite the table with ids of 4 bytes. If the ids are not a valid key, its
+    error describes the problem.
     """
-    place, sequence = qualify(schema, staging), qualify(schema, f"{staging}_{CARTODB_ID}_seq")
+    relation, sequence = qualify(schema, staging), qualify(schema, f"{staging}_{CARTODB_ID}_seq")
     id_name = quote(CARTODB_ID)
-    shaped = (
-        "(SELECT count(*) FROM pg_attribute WHERE attrelid = place AND NOT attisdropped AND"
+    is_carto_table = (
+        "(SELECT count(*) FROM pg_attribute WHERE attrelid = rel AND NOT attisdropped AND"
         f" (attname = {literal(CARTODB_ID)} AND atttypid IN (20, 21, 23)"
         f" OR attname = {literal(THE_GEOM)} AND postgis_typmod_srid(atttypmod) = 4326"
         f" OR attname = {literal(WEB_MERCATOR)} AND postgis_typmod_srid(atttypmod) = 3857)) = 3"
     )
     return (
-        f"IF {shaped} THEN BEGIN\n"
-        f"ALTER TABLE {place} ADD PRIMARY KEY ({id_name});\n"
-        f"CREATE SEQUENCE {sequence} OWNED BY {place}.{id_name};\n"
-        f"ALTER TABLE {place} ALTER COLUMN {id_name} SET DEFAULT nextval({literal(sequence)});\n"
-        f"PERFORM setval({literal(sequence)}, greatest((SELECT max({id_name}) FROM {place}), 1));\n"
+        f"IF {is_carto_table} THEN BEGIN\n"
+        f"ALTER TABLE {relation} ADD PRIMARY KEY ({id_name});\n"
+        f"CREATE SEQUENCE {sequence} OWNED BY {relation}.{id_name};\n"
+        f"ALTER TABLE {relation} ALTER COLUMN {id_name} SET DEFAULT nextval({literal(sequence)});\n"
+        f"PERFORM setval({literal(sequence)}, greatest((SELECT max({id_name}) FROM {relation}), 1));\n"
         "EXCEPTION WHEN unique_violation OR not_null_violation THEN NULL; END; END IF;"
     )
 
 
-def _make_room(relation: str, replaced_oid: int | None) -> str:
+def _drop_replaced(relation: str, replaced_oid: int | None) -> str:
     if replaced_oid is None:
         return ""
     return f"IF to_regclass({literal(relation)})::oid = {replaced_oid:d} THEN DROP TABLE {relation}; END IF;"

@@ -1,4 +1,4 @@
-"""The table that a write goes to, as the server describes it, and the staging tables that are there beside it."""
+"""Inspect the target of a write: the schema, the existing table, and the staging tables of other writes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cartoframes_lite.write.existing_table import ExistingTable, inspect_table
 from cartoframes_lite.write.staging_names import PREFIX, is_abandoned, write_of
 from cartoframes_lite.write.staging_sql import drop_staging
 
-_AT_ONCE = 50  # staging tables that one transaction drops: it holds the locks of all of them
+_DROP_BATCH = 50  # staging tables dropped by one transaction, which holds a lock on each of them
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where rows go: a table of the schema of an account."""
+    """The table that rows are written to, in the schema of an account."""
 
     client: Client
     schema: str
@@ -27,21 +27,21 @@ class Destination:
 
     @property
     def relation(self) -> str:
-        """The quoted name."""
+        """Quoted, schema-qualified name of the table."""
         return qualify(self.schema, self.table)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the server says at the beginning of a write.
+    """State of the database at the beginning of a write.
 
     Attributes
     ----------
     destination : Destination
     existing : ExistingTable or None
-        None if there is no such table.
+        None if the table does not exist.
     leftovers : tuple of (str, bool)
-        The staging tables, and whether their lease has run out.
+        Name of each staging table in the schema, and whether its lease has expired.
     """
 
     destination: Destination
@@ -50,11 +50,11 @@ class Target:
 
 
 def inspect_target(client: Client, table: str) -> Target:
-    """Ask, in one request, for the schema of the account, the table, and the staging tables that are there."""
+    """Fetch the schema of the account, the description of a table and the staging tables, in one request."""
 
     def read(answer: Any) -> Target:
         existing = None if answer["oid"] is None else ExistingTable.of(answer)
-        leftovers = tuple((str(name), bool(has_run_out)) for name, has_run_out in answer["leftovers"] or ())
+        leftovers = tuple((str(name), bool(has_expired)) for name, has_expired in answer["leftovers"] or ())
         return Target(Destination(client, str(answer["schema"]), table), existing, leftovers)
 
     row = client.sql.row(inspect_table(table, PREFIX), "answer")
@@ -64,70 +64,78 @@ def inspect_target(client: Client, table: str) -> Target:
 
 
 def require_schema(schema: str | None) -> str:
-    """Return the schema of the account; refuse one that is not there, or goes with the session.
+    """Return the schema of the account; raise if it is missing or temporary.
 
     Raises
     ------
     CartoError
+        If the ``search_path`` of the database role contains no schema for permanent tables.
     """
     if schema is None or schema.startswith("pg_"):
         raise CartoError(
-            f"the search_path of the key's database role leads to {'no schema' if schema is None else repr(schema)},"
-            " where no table can be made: ALTER ROLE ... RESET search_path, or use another key"
+            f"cannot create tables: the search_path of the API key's database role selects"
+            f" {'no schema' if schema is None else f'the schema {schema!r}'}; run ALTER ROLE ... RESET search_path, or"
+            " use another key"
         )
     return schema
 
 
 def require_writable(table: str, existing: ExistingTable, *, replace: bool) -> None:
-    """Refuse a table whose rows would not be what was written, or whose replacement harms others.
+    """Check that rows can be appended to a table or replaced, without side effects on the rows or on other tables.
 
     Raises
     ------
     ConversionError
-        If it is a view or something else that is no table; or if it has rules; or, for a replace, if its rows cannot
-        all be deleted, or the rows of other tables would go with them.
+        If it is not a table, or has rules; or, for a replace, if not all of its rows can be deleted, or deleting them
+        would change rows of other tables.
     """
     verb = "replaced" if replace else "appended to"
     if existing.kind != "r" and not (existing.kind == "p" and not replace):
-        kind = _KINDS.get(existing.kind, "no table")
-        raise ConversionError(f"{table!r} is {kind}, which cannot be {verb}: write to a table of another name")
+        kind = _KINDS.get(existing.kind, "not a table")
+        raise ConversionError(f"{table!r} is {kind}, which cannot be {verb}: choose another table name")
     if existing.rules:
-        raise ConversionError(f"{table!r} has the rules {list(existing.rules)}, which change what is written")
+        raise ConversionError(
+            f"table {table!r} has the rules {list(existing.rules)}, which can change the rows written: drop the rules,"
+            " or write to another table"
+        )
     if not replace:
         return
     if existing.row_security:
-        raise ConversionError(f"{table!r} has row security, which hides rows from this key: use its owner's")
+        raise ConversionError(
+            f"table {table!r} has row-level security, which can hide rows from this API key: use a key of its owner"
+        )
     if existing.children:
         raise ConversionError(
-            f"the tables {list(existing.children)} inherit from {table!r}, and their rows would still be read with it"
+            f"table {table!r} cannot be replaced: the tables {list(existing.children)} inherit from it, and queries of"
+            " it would still return their rows; end the inheritance with ALTER TABLE ... NO INHERIT, or append"
         )
     if existing.dependents:
         raise ConversionError(
-            f"rows of {list(existing.dependents)} would be deleted or changed with those of {table!r}"
-            " (foreign keys with ON DELETE CASCADE, SET NULL or SET DEFAULT): change these keys first, or append"
+            f"table {table!r} cannot be replaced: foreign keys with ON DELETE CASCADE, SET NULL or SET DEFAULT would"
+            f" delete or change rows of {list(existing.dependents)}; change these foreign keys, or append"
         )
 
 
 def drop_stale_staging(target: Target) -> None:
-    """Drop the staging tables that no write uses any more; whatever goes wrong, the next write tries again."""
+    """Drop the staging tables of writes that have ended; on errors, they are left to the next write."""
     leases = dict(target.leftovers)
-    given_up, expired = [], []
+    ended, expired = [], []
     for name in leases:
-        # A part lives as long as its write: that one renews the lease.
-        has_run_out = leases.get(write_of(name), leases[name])
-        if is_abandoned(name, lease_has_run_out=False):
-            given_up.append(name)
-        elif is_abandoned(name, lease_has_run_out=has_run_out):
+        # The staging table of a partition depends on the lease of its parent, which the write renews.
+        has_expired = leases.get(write_of(name), leases[name])
+        if is_abandoned(name, lease_has_expired=False):
+            ended.append(name)
+        elif is_abandoned(name, lease_has_expired=has_expired):
             expired.append(name)
-    drop_staging_tables(target.destination, given_up)
+    drop_staging_tables(target.destination, ended)
     drop_staging_tables(target.destination, expired, only_expired=True)
 
 
 def drop_staging_tables(destination: Destination, names: list[str], *, only_expired: bool = False) -> None:
-    """Drop staging tables if the server can be reached, and nobody uses them; else a later write does it."""
-    for start in range(0, len(names), _AT_ONCE):
-        some = names[start : start + _AT_ONCE]
-        request = drop_staging(destination.schema, some, only_expired=only_expired)
+    """Drop staging tables that are not in use; on errors, they are left to a later write."""
+    for start in range(0, len(names), _DROP_BATCH):
+        batch = names[start : start + _DROP_BATCH]
+        request = drop_staging(destination.schema, batch, only_expired=only_expired)
         try:
             destination.client.sql.send(request, idempotent=True)
         except (CartoError, OSError):

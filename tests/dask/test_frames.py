@@ -1,4 +1,4 @@
-"""Frames of Dask, read and written with its own schedulers; clusters are in faults/test_faults_dask.py."""
+"""Reading and writing Dask DataFrames with local schedulers; for clusters, see faults/test_dask.py."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_all_partitions_together_are_the_table(table, credentials, scheduler):
 def test_every_partition_has_the_dtypes_of_the_plan(table, credentials):
     ddf = cfl.dask.read_carto(table, credentials, chunk_rows=1)
     assert ddf.npartitions == ROWS
-    for number in (0, 1):  # one has a NULL, the other has none
+    for number in (0, 1):  # only one has NULL
         part = ddf.partitions[number].compute(scheduler="synchronous")
         assert part.dtypes.to_dict() == ddf.dtypes.to_dict()
         assert part.crs == ddf.crs
@@ -236,16 +236,21 @@ def test_a_key_that_is_not_the_owners():
             connection.execute("REVOKE SELECT ON cartodb.cdb_tablemetadata FROM PUBLIC")
         with pytest.raises(cfl.PermissionDenied) as caught:
             cfl.dask.read_carto("t", public)
-        assert "consistent=False reads it all the same" in str(caught.value.__notes__)
+        assert "pass consistent=False" in str(caught.value.__notes__)
         assert len(cfl.dask.read_carto("t", public, consistent=False)) == ROWS
 
 
 def test_what_cannot_be_read_in_parts(table, credentials, sql):
     sql.send("CREATE TABLE plain AS SELECT 1 AS id, NULL::int AS nothing, 'infinity'::timestamp AS never, 'x' AS text")
     read = cfl.dask.read_carto
-    with pytest.raises(ValueError, match=r"'plain' has rows of tables that CARTO does not follow.*consistent=False"):
+    with pytest.raises(ValueError, match=r"'plain' reads tables whose changes CARTO does not record.*consistent=False"):
         read("plain", credentials, index_col="id")
-    for column, message in (("nothing", "in 1 rows"), ("never", "in 1 rows"), ("text", "no ranges"), ("x", "'x'")):
+    for column, message in (
+        ("nothing", "in 1 rows"),
+        ("never", "in 1 rows"),
+        ("text", "cannot be divided into ranges"),
+        ("x", "'x'"),
+    ):
         with pytest.raises(ValueError, match=message):
             read("plain", credentials, index_col=column, consistent=False)
     for value in (
@@ -255,7 +260,7 @@ def test_what_cannot_be_read_in_parts(table, credentials, sql):
         "'0044-03-15 BC'::timestamp",
         "'-infinity'::timestamptz",
     ):
-        with pytest.raises(ValueError, match="dates that Python cannot hold, in 1 rows"):
+        with pytest.raises(ValueError, match="dates that Python cannot represent, in 1 rows"):
             read(f"SELECT {value} AS at", credentials, index_col="at")
     with pytest.raises(cfl.TableNotFoundError):
         read("nowhere", credentials)
@@ -349,7 +354,9 @@ def test_a_partition_that_fails_leaves_the_table_as_it_was(if_exists, table, cre
         write(ddf.map_partitions(fails_late, meta=ddf._meta), name, credentials, if_exists=if_exists)
     assert not cfl.has_table("new", credentials)
     assert_geodataframe_equal(cfl.read_carto(table, credentials, progress=False), before)
-    cfl.to_carto(frame_of(1), "another", credentials, progress=False)  # parts that other threads were still sending
+    cfl.to_carto(
+        frame_of(1), "another", credentials, progress=False
+    )  # drops partitions that other threads were still sending
     assert leftovers(sql) == []
 
 
@@ -358,7 +365,7 @@ def test_a_partition_that_does_not_fit_is_an_error(credentials, sql):
     with pytest.raises(cfl.ConversionError, match="does not fit the first"):
         write(ddf, "t", credentials)
     assert not cfl.has_table("t", credentials)
-    # The other partition may still be on its way, and is dropped when it arrives.
+    # The other partition may still be uploading, and is dropped when it arrives.
     deadline, clean = time.monotonic() + 20, 0
     while clean < 20 and time.monotonic() < deadline:
         clean = 0 if leftovers(sql) else clean + 1
@@ -371,10 +378,10 @@ def test_parts_of_others_that_are_at_work_are_not_swept(credentials, sql):
     part = staging_names.part_name(whole, 12)
     assert staging_names.is_staging(part)
     sql.send(f'CREATE TABLE "{part}" (a int)')
-    staging_names.active_names.add(whole)
+    staging_names.active_writes.add(whole)
     cfl.to_carto(frame_of(1), "t", credentials, progress=False)
     assert leftovers(sql) == [part]
-    staging_names.active_names.discard(whole)
+    staging_names.active_writes.discard(whole)
     cfl.to_carto(frame_of(1), "u", credentials, progress=False)
     assert leftovers(sql) == []
 
@@ -408,7 +415,7 @@ def test_a_part_with_other_rows_than_its_receipt_says_is_not_published(credentia
 
     monkeypatch.setattr("cartoframes_lite.dask.staged_parts.stage_part", with_one_more)
     ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
-    with pytest.raises(cfl.CartoError, match="12 rows arrived, and 10 were sent"):
+    with pytest.raises(cfl.CartoError, match="12 rows arrived, but 10 were sent"):
         write(ddf, "t", credentials, cartodbfy=False)
     assert not cfl.has_table("t", credentials)
     assert leftovers(sql) == []
@@ -426,7 +433,7 @@ def test_parts_do_not_make_up_for_each_other(credentials, sql, monkeypatch):
 
     monkeypatch.setattr("cartoframes_lite.dask.staged_parts.stage_part", with_other_rows)
     ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
-    with pytest.raises(cfl.CartoError, match="partitions are not as they were sent"):
+    with pytest.raises(cfl.CartoError, match="rows of the partitions are not those sent"):
         write(ddf, "t", credentials, cartodbfy=False)
     assert not cfl.has_table("t", credentials)
     assert leftovers(sql) == []
@@ -436,7 +443,7 @@ def test_misuse(table, credentials):
     ddf = dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)
     with pytest.raises(cfl.TableExistsError):
         write(ddf, "t", credentials)
-    with pytest.raises(TypeError, match=r"try cartoframes_lite\.to_carto"):
+    with pytest.raises(TypeError, match=r"use cartoframes_lite\.to_carto"):
         write(pd.DataFrame({"a": [1]}), "t", credentials)
     with pytest.raises(ValueError, match="uploads_at_once"):
         write(ddf, "u", credentials, uploads_at_once=0)
@@ -453,7 +460,7 @@ def test_who_comes_second_is_told(credentials, sql):
         return frame
 
     ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
-    with pytest.raises(cfl.TableExistsError, match="exists already"):
+    with pytest.raises(cfl.TableExistsError, match="already exists"):
         write(ddf.map_partitions(made_meanwhile, meta=ddf._meta), "t", credentials)
     assert cfl.read_carto("t", credentials, progress=False).n.tolist() == [0]
     assert leftovers(sql) == []
@@ -520,7 +527,7 @@ def test_no_key_in_graphs_and_tokens(table, credentials):
     other = cfl.Credentials(api_key="another", base_url=credentials.base_url)
     reader = ddf.expr.func
     same = type(reader)(other, *[getattr(reader, name) for name in list(reader.__slots__)[1:]])
-    assert tokenize(reader) == tokenize(same)  # made of a random number, not of the key
+    assert tokenize(reader) == tokenize(same)  # a random token, which does not depend on the key
 
 
 def test_dask_is_imported_when_it_is_used_and_the_error_says_what_to_install():

@@ -147,7 +147,7 @@ def test_a_publish_that_is_repeated_behind_a_clean_up(proxy, through, carto, dat
 
     monkeypatch.setattr(proxy, "send_once_more", send_and_clean_up)
     proxy.play(Fault(PUBLISH["append"], deed="twice"))
-    with pytest.raises(cfl.PublishUnknown, match="look whether 't' has them"):
+    with pytest.raises(cfl.PublishUnknown, match="check whether 't' has the rows"):
         cfl.to_carto(pd.DataFrame({"a": [2]}), "t", through, if_exists="append")
     COUNTERS.faults += 2
     assert len(cfl.read_carto("t", carto.credentials)) == 2

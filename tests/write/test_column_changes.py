@@ -96,7 +96,7 @@ def test_a_geometry_column_stays_if_it_has_the_crs_and_the_shape():
 
     assert kept(TableColumn("the_geom", "geometry", "geometry(Point,4326)", 4326, 2, "Point"))
     assert kept(TableColumn("the_geom", "geometry", "geometry"), cartodbfy=False)
-    assert not kept(TableColumn("the_geom", "geometry", "geometry"))  # CARTO wants it declared
+    assert not kept(TableColumn("the_geom", "geometry", "geometry"))  # a CARTO table requires a declared SRID
     assert not kept(TableColumn("the_geom", "geometry", "geometry(Polygon,4326)", 4326, 2, "Polygon"))
     assert not kept(TableColumn("the_geom", "geometry", "geometry(Geometry,3857)", 3857, 2))
 

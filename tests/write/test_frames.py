@@ -95,7 +95,7 @@ def test_a_frame_without_geometry_becomes_a_carto_table(credentials):
 
 def test_fail_is_the_default_and_touches_nothing(gdf, credentials):
     cfl.to_carto(gdf, "t", credentials)
-    with pytest.raises(cfl.TableExistsError, match="'t' exists already"):
+    with pytest.raises(cfl.TableExistsError, match="'t' already exists"):
         cfl.to_carto(gdf.iloc[:1], "t", credentials)
     assert len(cfl.read_carto("t", credentials)) == 3
 
@@ -354,23 +354,23 @@ def test_privacy(privacy, gdf, credentials):
 @pytest.mark.parametrize(
     ("frame", "arguments", "error", "message"),
     [
-        ([1], {}, TypeError, "expected a DataFrame"),
-        (5, {}, TypeError, "expected a DataFrame"),
-        (iter([]), {}, ValueError, "no frame"),
+        ([1], {}, TypeError, "must be a DataFrame"),
+        (5, {}, TypeError, "must be a DataFrame"),
+        (iter([]), {}, ValueError, "empty iterable"),
         (pd.DataFrame({"a": [1]}), {"if_exists": "truncate"}, ValueError, "if_exists must be one of"),
         (pd.DataFrame({"a": [1]}), {"privacy": "secret"}, ValueError, "privacy must be one of"),
         (pd.DataFrame({"a": [1]}), {"compression": "zstd"}, ValueError, "compression must be one of"),
-        (pd.DataFrame({"a": [1]}), {"dtype": {"b": "text"}}, ValueError, r"dtype names \['b'\]"),
+        (pd.DataFrame({"a": [1]}), {"dtype": {"b": "text"}}, ValueError, r"dtype has the keys \['b'\]"),
         (pd.DataFrame({"a": [1]}), {"dtype": {"a": "text; DROP TABLE x"}}, ValueError, "PostgreSQL type"),
-        (pd.DataFrame({"a": [1]}), {"geom_col": "g"}, ValueError, "geom_col='g' is no column"),
-        (pd.DataFrame({"a": ["POINT (0 0)"]}), {"geom_col": "a"}, cfl.ConversionError, "say its CRS"),
+        (pd.DataFrame({"a": [1]}), {"geom_col": "g"}, ValueError, "geom_col='g' is not a column"),
+        (pd.DataFrame({"a": ["POINT (0 0)"]}), {"geom_col": "a"}, cfl.ConversionError, "set its CRS"),
         (pd.DataFrame({"a": [shapely.Point(0, 0)]}), {}, cfl.ConversionError, "no CRS"),
         (gpd.GeoDataFrame(geometry=[shapely.Point(0, 0)]), {}, cfl.ConversionError, "set_crs"),
         (pd.DataFrame({"a": [1], "A": [2]}), {}, cfl.ConversionError, "'a' and 'A'"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, cfl.ConversionError, "'a' and 'a'"),
         (pd.DataFrame({"the_geom_webmercator": [1]}), {}, cfl.ConversionError, "CARTO computes"),
-        (pd.DataFrame({"cartodb_id": [1, 1]}), {}, cfl.ConversionError, "each once"),
-        (pd.DataFrame({"cartodb_id": ["a"]}), {}, cfl.ConversionError, "whole numbers"),
+        (pd.DataFrame({"cartodb_id": [1, 1]}), {}, cfl.ConversionError, "unique integers"),
+        (pd.DataFrame({"cartodb_id": ["a"]}), {}, cfl.ConversionError, "unique integers"),
         (pd.DataFrame({"c": [1j]}), {}, cfl.ConversionError, "'c'"),
         (pd.DataFrame({"the_geom": ["POINT (0 0)"]}), {}, cfl.ConversionError, "not a geometry"),
         (pd.DataFrame({"s": ["\0"]}), {}, cfl.ConversionError, r"U\+0000"),
@@ -407,7 +407,7 @@ _NAME_A_TABLE = "from cartoframes_lite.write import staging_names; print(staging
 
 
 def lease(sql, name: str, hours: int) -> None:
-    """Make a staging table whose lease ends so many hours from now."""
+    """Create a staging table whose lease expires after a number of hours."""
     sql.send(f'CREATE TABLE "{name}" (a int)')
     sql.send(set_lease("public", name).join(("DO $$ BEGIN ", " END $$")).replace("interval '24", f"interval '{hours}"))
 
@@ -423,9 +423,9 @@ def test_staging_tables_that_nobody_works_on_are_swept_and_others_are_not(gdf, c
         for name in (ended.strip(), alive, given_up, going_on, elsewhere):
             lease(sql, name, 24)
         lease(sql, old, -1)
-        staging_names.active_names.add(going_on)
+        staging_names.active_writes.add(going_on)
         cfl.to_carto(gdf, "t", credentials)
-        staging_names.active_names.discard(going_on)
+        staging_names.active_writes.discard(going_on)
         assert leftovers(sql) == sorted([alive, going_on, elsewhere])
         living.communicate("")
 
@@ -457,7 +457,7 @@ def test_a_write_renews_its_lease(gdf, credentials, sql, monkeypatch):
 
 
 def test_a_copy_of_a_lock_file_proves_nothing(tmp_path):
-    """A container that was made of the disk of another one runs on the same kernel, with the same identity."""
+    """A container cloned from the disk of another one has the same kernel, and so the same boot id."""
     name = staging_names.begin_write()
     original = staging_names._path(name)
     copy = tmp_path / original.parent.name / original.name
@@ -465,7 +465,7 @@ def test_a_copy_of_a_lock_file_proves_nothing(tmp_path):
     copy.write_bytes(original.read_bytes())
     script = (
         "import sys; from cartoframes_lite.write.staging_names import is_abandoned;"
-        " print([is_abandoned(sys.argv[1], lease_has_run_out=has) for has in (False, True)])"
+        " print([is_abandoned(sys.argv[1], lease_has_expired=has) for has in (False, True)])"
     )
     python = [sys.executable, "-c", script, name]
     here = subprocess.run(python, capture_output=True, text=True, check=True).stdout
@@ -478,12 +478,12 @@ def test_a_copy_of_a_lock_file_proves_nothing(tmp_path):
 
 
 def test_a_clone_of_a_process_does_not_sweep_its_writes():
-    """Whatever the memory of both has in common: a process has given up only what it has begun itself."""
+    """Cloned processes share memory: a process treats only writes that it began itself as ended."""
     name = staging_names.staging_name()
     theirs = f"{name[:-8]}{'0' * 8}"
-    assert staging_names.is_abandoned(name, lease_has_run_out=False)
-    assert not staging_names.is_abandoned(theirs, lease_has_run_out=False)
-    assert not staging_names.is_abandoned(f"{theirs}_0_abcdef", lease_has_run_out=False)
+    assert staging_names.is_abandoned(name, lease_has_expired=False)
+    assert not staging_names.is_abandoned(theirs, lease_has_expired=False)
+    assert not staging_names.is_abandoned(f"{theirs}_0_abcdef", lease_has_expired=False)
     staging_names.end_write(name, leaves_nothing=True)
 
 
@@ -533,7 +533,7 @@ def test_a_writer_that_is_killed_leaves_a_table_that_the_next_write_sweeps(gdf, 
     assert not cfl.has_table("t", credentials)
     assert len(leftovers(sql)) == 1
     deadline = time.monotonic() + 20
-    while leftovers(sql) and time.monotonic() < deadline:  # the server may keep the upload open for some seconds
+    while leftovers(sql) and time.monotonic() < deadline:  # the server may keep the broken upload open for seconds
         cfl.to_carto(gdf, "other", credentials, if_exists="replace")
     assert leftovers(sql) == []
 

@@ -19,8 +19,8 @@ from cartoframes_lite.write.payload import (
     conform,
     prepare,
     require_geometry,
-    with_any_digits,
     with_carto_columns,
+    with_decimals_as_text,
 )
 
 POINTS = gpd.GeoSeries([shapely.Point(1, 2), None], crs=4326)
@@ -108,7 +108,7 @@ def test_geometries_of_a_later_frame_are_in_the_crs_of_the_first():
 
 @pytest.mark.parametrize("value", [2**63, 2**64 - 1])
 def test_ids_that_are_no_bigint(value):
-    with pytest.raises(ConversionError, match="must hold whole numbers"):
+    with pytest.raises(ConversionError, match="must have unique integers"):
         prepare(pd.DataFrame({"cartodb_id": np.array([value], "uint64")}))
 
 
@@ -137,14 +137,14 @@ def test_rows_without_columns_are_sent():
 
 
 def test_later_decimals_in_lists():
-    first = with_any_digits(prepare(pd.DataFrame({"a": [[Decimal("1.5")]]})))
+    first = with_decimals_as_text(prepare(pd.DataFrame({"a": [[Decimal("1.5")]]})))
     later = conform(prepare(pd.DataFrame({"a": [[Decimal("100.125"), None]]})), first)
     assert (first.columns[0].staged_type, first.columns[0].final_type) == ("text[]", "numeric[]")
     assert rows(later) == [{"a": ["100.125", None]}]
 
 
 def test_a_later_float_among_decimals_keeps_all_digits():
-    first = with_any_digits(prepare(pd.DataFrame({"a": [Decimal("1.5")]})))
+    first = with_decimals_as_text(prepare(pd.DataFrame({"a": [Decimal("1.5")]})))
     later = conform(prepare(pd.DataFrame({"a": np.array([0.1], "f4")})), first)
     assert rows(later) == [{"a": "0.10000000149011612"}]
 
@@ -161,7 +161,7 @@ def test_a_later_frame_may_have_its_columns_in_another_order():
 
 
 def test_a_later_frame_may_have_decimals_with_more_digits():
-    first = with_any_digits(prepare(pd.DataFrame({"a": [Decimal("1.5")]})))
+    first = with_decimals_as_text(prepare(pd.DataFrame({"a": [Decimal("1.5")]})))
     later = conform(prepare(pd.DataFrame({"a": [Decimal("100000.12345")]})), first)
     assert (first.columns[0].staged_type, first.columns[0].final_type) == ("text", "numeric")
     assert rows(first) + rows(later) == [{"a": "1.5"}, {"a": "100000.12345"}]
@@ -233,7 +233,7 @@ def test_more_columns_than_a_table_has_are_refused():
         ("geometry(PointM,4326)", ConversionError, "no M values"),
         ("geometry(PointZ,4326)", ConversionError, "2-D in the frame"),
         ("geometry(Nothing,4326)", ValueError, "no type of geometries"),
-        ("text", ConversionError, "dtype asks for text"),
+        ("text", ConversionError, "dtype requests text"),
         ("serial", ValueError, "use 'integer'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The moment of publishing: whatever becomes of the answer, the rows are there once or not at all."""
+"""Publishing with lost or repeated requests and responses: rows are written exactly once, or not at all."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PUBLISHING = (b"RENAME+TO+%22t%22", b"INSERT+INTO")
 ASKING = (b"AS+state",)
 HTML = b"HTTP/1.1 %s\r\nContent-Length: 13\r\nContent-Type: text/html\r\n\r\n<html></html>"
 
-# What becomes of a marked request: it does not arrive; or this instead of its answer, of which it has so much.
+# Fault of a matching request: it is not forwarded, or its response is replaced or truncated.
 LOST: bytes | int | None = None
 Fate = bytes | int | None
 
 
 class Proxy:
-    """Passes everything on, but for the requests that have one of some marks."""
+    """Proxy that forwards requests unchanged, except those that contain one of some marks."""
 
     def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
@@ -149,7 +149,7 @@ def test_an_upload_that_breaks_starts_again(fate, proxy, through, written):
 
 
 def test_the_answer_to_another_create_is_no_proof(proxy, through, credentials, written):
-    """Its table has another name than this staging table, which would mean that the rows are published."""
+    """The response is about a table with another name, which must not count as published."""
     cfl.to_carto(FRAME, "other", credentials)
     (row,) = cfl.Client(credentials).sql.rows("SELECT 'other'::regclass::oid::text AS oid, 'cfl_staging_x' AS name")
     body = json.dumps({"rows": [row], "time": 0.001, "total_rows": 1}).encode()
@@ -175,7 +175,7 @@ def test_the_question_waits_for_a_publish_that_is_still_at_work(credentials, wri
     while client.sql.rows(locked) == [{"n": 0}]:
         pass
     destination = target.Destination(client, "public", "t")
-    assert publishing._ask(destination, Staged("cfl_staging_x", row["oid"], 100)) == "published"
+    assert publishing._query_state(destination, Staged("cfl_staging_x", row["oid"], 100)) == "published"
     at_work.join()
     assert written() == 200
 

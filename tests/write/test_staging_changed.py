@@ -1,4 +1,4 @@
-"""Staging tables that somebody else renames or changes: it is an error that says so, and nothing is published."""
+"""Staging tables that another process renames or changes: the write raises, and nothing is published."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHERS = {
 
 @pytest.fixture
 def between(monkeypatch, credentials):
-    """Run SQL between the upload and the publish."""
+    """Run SQL between the upload and publishing."""
     sql = cfl.Client(credentials).sql
     publish = frames._publish
 
@@ -60,7 +60,7 @@ def test_what_a_view_depends_on_is_withdrawn_and_goes_with_the_next_write_after_
     sql = cfl.Client(credentials).sql
     left = "SELECT c.relname FROM pg_class c WHERE starts_with(c.relname, 'cfl_staging') AND c.relkind = 'r'"
     between("CREATE VIEW v AS SELECT a FROM {0}; ALTER TABLE {0} ADD COLUMN c int")
-    with pytest.raises(cfl.CartoError, match="somebody else changed the staging table"):
+    with pytest.raises(cfl.CartoError, match="another process changed the staging table"):
         cfl.to_carto(FRAME, "t", credentials, progress=False)
     between("DROP VIEW v")
     assert [row["relname"][-10:] for row in sql.rows(left)] == ["_withdrawn"]

@@ -1,4 +1,4 @@
-"""Tables that rows cannot simply be written to: views, children, policies, triggers; and tables that change."""
+"""Targets that need checks: views, inheritance, policies, rules, triggers, and tables changed concurrently."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def count(sql):
 
 @pytest.fixture
 def refuse(credentials, sql):
-    """Write, and see that it is refused before anything is left."""
+    """Write, and check that it raises and leaves no staging table."""
 
     def write(mode: str, match: str, error: type[Exception] = cfl.ConversionError, table: str = "t") -> None:
         with pytest.raises(error, match=match):
@@ -70,7 +70,7 @@ def test_rows_of_other_tables_stay(action, sql, refuse, count):
         "CREATE TABLE t (a bigint PRIMARY KEY); INSERT INTO t VALUES (1);"
         f"CREATE TABLE other (a bigint REFERENCES t ON DELETE {action}); INSERT INTO other VALUES (1)"
     )
-    refuse("replace", r"rows of \['other'\] would be deleted or changed")
+    refuse("replace", r"delete or change rows of \['other'\]")
     assert (count(), count("other WHERE a = 1")) == (1, 1)
 
 
@@ -93,7 +93,7 @@ CREATE TRIGGER odd {when} ON t FOR EACH {each} EXECUTE FUNCTION odd()
         ("append", "DELETE FROM t WHERE a = 2; RETURN NULL;", "AFTER INSERT", "STATEMENT", "number of rows"),
         ("append", "IF pg_trigger_depth() = 1 THEN INSERT INTO t VALUES (7); END IF; RETURN NULL;", "AFTER INSERT",
          "STATEMENT", "number of rows"),
-        ("replace", "RETURN NULL;", "BEFORE DELETE", "ROW", "keep rows"),
+        ("replace", "RETURN NULL;", "BEFORE DELETE", "ROW", "prevent deleting its rows"),
     ],
 )  # fmt: skip
 def test_triggers_that_lose_or_add_rows_are_noticed(mode, body, when, each, match, sql, refuse, count):
@@ -136,7 +136,7 @@ def test_row_security_hides_no_rows_from_a_replace(carto, credentials, sql, refu
     sql.send("CREATE TABLE t (a bigint); INSERT INTO t VALUES (1), (9)")
     sql.send("ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY")
     sql.send("CREATE POLICY p ON t USING (a < 5)")
-    refuse("replace", "row security")
+    refuse("replace", "row-level security")
     with psycopg.connect(carto.dsn) as connection:
         assert connection.execute("SELECT count(*) FROM public.t").fetchone() == (2,)
 
@@ -162,7 +162,7 @@ def test_replaces_at_once_under_repeatable_read(carto, credentials, sql, count):
         setting = f"ALTER ROLE \"{owner}\" SET default_transaction_isolation = 'repeatable read'"
         connection.execute(setting)
         try:
-            carto.reset()  # sessions begin anew, with the setting
+            carto.reset()  # new sessions have the setting
             arguments = {"if_exists": "replace", "progress": False}
             frame = pd.DataFrame({"a": range(3000)})
             cfl.to_carto(frame.head(0), "t", credentials, progress=False)
@@ -206,10 +206,10 @@ def test_a_table_that_is_changed_while_rows_are_sent_is_planned_for_again(creden
 
 
 def test_replacing_types_again_and_again_does_not_use_up_the_columns(credentials, sql):
-    """PostgreSQL has 1,600 numbers for the columns of a table, and those that are dropped keep theirs."""
+    """A table in PostgreSQL has at most 1,600 attribute numbers, and dropped columns keep theirs."""
     names = [f"c{number}" for number in range(40)]
     sql.send("CREATE TABLE t (gone int)")
-    for _ in range(15):  # use most of them up, as many replaces would
+    for _ in range(15):  # use most of them, as repeated replaces would
         come = ", ".join(f"ADD COLUMN x{place} int" for place in range(100))
         go = ", ".join(f"DROP COLUMN x{place}" for place in range(100))
         sql.send(f"ALTER TABLE t {come}; ALTER TABLE t {go}")
@@ -226,11 +226,11 @@ def test_replacing_types_again_and_again_does_not_use_up_the_columns(credentials
 
 
 def test_a_reader_that_takes_long_does_not_lock_others_out(carto, credentials, monkeypatch):
-    """A replace with other columns waits for the reader, and other readers do not wait behind it."""
+    """A replace with other columns waits for an open reader, without blocking later readers for long."""
     monkeypatch.setattr(column_changes_sql, "_EXCLUSIVE_MS", 200)
     cfl.to_carto(FRAME, "t", credentials)
     with psycopg.connect(carto.dsn) as connection:
-        connection.execute("SELECT a FROM public.t").fetchall()  # and the transaction stays open
+        connection.execute("SELECT a FROM public.t").fetchall()  # the transaction stays open
         arguments = {"if_exists": "replace", "progress": False}
         frame = FRAME.rename(columns={"a": "b"})
         writer = threading.Thread(target=cfl.to_carto, args=(frame, "t", credentials), kwargs=arguments)
@@ -248,7 +248,7 @@ def test_a_reader_that_takes_long_does_not_lock_others_out(carto, credentials, m
 
 
 def test_a_new_table_is_followed_by_carto_at_once(carto, credentials):
-    """Caches and maps go by CARTO's table of changes."""
+    """Caches and maps depend on CDB_TableMetadata."""
     changed = "SELECT updated_at FROM cartodb.cdb_tablemetadata WHERE tabname = 'public.t'::regclass"
     with psycopg.connect(carto.dsn, autocommit=True) as connection:
         cfl.to_carto(FRAME, "t", credentials)
@@ -262,7 +262,7 @@ POINTS = gpd.GeoDataFrame({"a": [1]}, geometry=[Point(1, 2)], crs=4326)
 
 @pytest.fixture
 def table_shape(carto):
-    """Tell the columns, indexes and triggers of the table t."""
+    """Return the columns, indexes and triggers of the table t."""
 
     def describe() -> tuple[dict[str, str], set[str], int]:
         columns = (
@@ -306,7 +306,7 @@ def test_a_carto_table_is_replaced_by_a_plain_one(frame, credentials, table_shap
 )
 @pytest.mark.parametrize("with_geometry", [False, True])
 def test_a_plain_table_is_replaced_by_a_carto_table(columns, with_geometry, credentials, sql, table_shape):
-    """CARTO would take another key for its own, and another geometry, and would write the table anew."""
+    """CDB_CartodbfyTable would use another key and another geometry, and would rewrite the table."""
     sql.send(f"CREATE TABLE t (a bigint, {columns}); CREATE INDEX kept ON t ((a + 1)) WHERE a > 0")
     frame = POINTS if with_geometry else FRAME
     cfl.to_carto(frame.assign(id=range(len(frame))), "t", credentials, if_exists="replace")
@@ -356,7 +356,7 @@ def test_columns_that_postgresql_computes_are_replaced_and_not_appended_to(used_
             sql.send(f"ALTER TABLE t {columns}")
     cfl.to_carto(FRAME, "t", credentials, if_exists="append")
     for name in ("b", "c"):
-        with pytest.raises(cfl.ConversionError, match=f"columns \\['{name}'\\] .* generated"):
+        with pytest.raises(cfl.ConversionError, match=f"columns \\['{name}'\\], .* generated"):
             cfl.to_carto(pd.DataFrame({name: [1]}), "t", credentials, if_exists="append")
     frame = pd.DataFrame({name: ["x"] for name in "abc"})
     cfl.to_carto(frame, "t", credentials, if_exists="replace", cartodbfy=False)

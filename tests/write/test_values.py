@@ -1,4 +1,4 @@
-"""Every value arrives as it was, or the write is refused with its column, row and value."""
+"""Every value is stored unchanged, or the write raises with its column, row and value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import cartoframes_lite as cfl
 
-# A type of a column, values that it holds exactly, and one that its cast would change.
+# Column type, values that it stores exactly, and a value that the cast would change.
 CHANGED = [
     ("numeric(10,2)", [1.25, 3.0], 1.005),
     ("numeric(10,2)", [Decimal("1.25"), 3], Decimal("1.005")),
@@ -68,7 +68,7 @@ def test_values_that_an_append_would_change_are_refused(sql_type, kept, lost, cr
         cfl.to_carto(bad, "t", credentials, if_exists="append")
     assert client.sql.rows("SELECT x::text AS x FROM t") == before
     assert [name for name in client.sql.tables() if name != "t"] == []
-    # A replace makes a column that holds everything.
+    # A replace creates a column of a type that can store all values.
     cfl.to_carto(bad, "t", credentials, if_exists="replace")
     assert len(cfl.read_carto("t", credentials)) == len(kept) + 1
 
@@ -116,7 +116,7 @@ def test_domains_are_their_base_types(credentials):
 
 
 def test_columns_named_as_the_variables_of_a_block(credentials):
-    names = ["n", "before", "told", "check_", "shape", "place", "queue", "at", "bad", "value", "s"]
+    names = ["n", "before", "item", "check_", "shape", "rel", "saved", "queue", "at", "bad", "value", "s"]
     client = cfl.Client(credentials)
     client.sql.send(f"CREATE TABLE t ({', '.join(f'{name} numeric(10,2)' for name in names)})")
     cfl.to_carto(pd.DataFrame({name: [1.25] for name in names}), "t", credentials, if_exists="append")
@@ -203,7 +203,7 @@ def test_the_active_geometry_is_the_geom_and_others_come_back_as_they_were(carto
     back = cfl.read_carto("SELECT * FROM t ORDER BY cartodb_id DESC LIMIT 2", credentials).iloc[::-1]
     assert back.active_geometry_name == "the_geom"
     assert back.crs == 4326
-    # What makes the table a CARTO table once more, as imports and people do, must not take another column either.
+    # Running CDB_CartodbfyTable again, as imports do, must not use another column as the_geom either.
     cfl.Client(credentials).sql.send("SELECT CDB_CartodbfyTable('public', 't'::regclass)")
     again = cfl.read_carto("SELECT * FROM t ORDER BY cartodb_id DESC LIMIT 2", credentials).iloc[::-1]
     expected = frame.geometry.to_crs(4326)
@@ -232,7 +232,7 @@ def test_numbers_of_any_kind_come_back_or_are_refused(credentials):
                 continue
             (found,) = cfl.read_carto("t", credentials, columns=[f"c{number}"], coerce_float=False)[f"c{number}"]
             kept += 1
-            # The same number, or what stands for it in decimals: 0.1 is 0.1 in numeric.
+            # The same number, or its shortest decimal text: the double 0.1 is 0.1 in numeric.
             shortest = np.float32(found) if types[number] == "real" else found
             assert Decimal(str(shortest)) == Decimal(str(value)) or float(found) == value
     assert kept > 50
