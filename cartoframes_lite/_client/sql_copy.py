@@ -99,7 +99,7 @@ class Copy:
             If the query is not ``COPY ... TO STDOUT``.
         """
         is_binary = _check(query, "TO").is_binary  # then its trailer shows whoever reads it that it is complete
-        return self._transport.stream("POST", f"{PATH}/copyto", form={"q": query}, proves_end=is_binary)
+        return self._transport.stream("POST", f"{PATH}/copyto", form={"q": query}, self_delimiting=is_binary)
 
     def copy_to_file(self, query: str, path: str | os.PathLike[str]) -> int:
         """Fetch rows into a file, which appears only when it is complete.
