@@ -93,4 +93,4 @@ class Exports:
         """Fetch the file of an export, which appears only when it is complete; return its size in bytes."""
         assert export.url is not None  # that of a complete one
         with self._platform.transport.fetch(export.url) as blocks, Progress(f"{path}", progress) as shown:
-            return write_blocks(path, shown.count_bytes(blocks), check=partial(check_zip, place="the .carto file"))
+            return write_blocks(path, shown.count_bytes(blocks), check=partial(check_zip, source="the .carto file"))

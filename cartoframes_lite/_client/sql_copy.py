@@ -121,7 +121,7 @@ class Copy:
         check = check_binary_copy if _check(query, "TO").is_binary else check_rows
         place = f"{PATH}/copyto"
         with self._transport.stream("POST", place, form={"q": query}) as blocks:
-            return write_blocks(path, blocks, check=partial(check, place=place))
+            return write_blocks(path, blocks, check=partial(check, source=place))
 
 
 def _check(query: str, direction: Literal["FROM", "TO"]) -> CopyStatement:

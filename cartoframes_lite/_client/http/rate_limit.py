@@ -130,7 +130,7 @@ class QueuedRequest:
                 return False
             # A request that has not been rejected yet is sent in any case: the limit may have changed.
             if too_long or (ahead == 0 and wait_s == 0):
-                queue.bucket, self._sent_at = queue.bucket.taken(now), now
+                queue.bucket, self._sent_at = queue.bucket.on_sent(now), now
                 return True
             return ExpectedWait(wait_s + ahead * queue.bucket.interval_s, ahead)
 

@@ -31,10 +31,10 @@ from cartoframes_lite._client.http.connection import (
     user_agent,
 )
 from cartoframes_lite._client.http.leaky_bucket import RateLimitHeaders
-from cartoframes_lite._client.http.progress import Pause
+from cartoframes_lite._client.http.progress import RateLimitNotice
 from cartoframes_lite._client.http.retry import NOTHING_DONE, Failure, Outcome, delay_s
 from cartoframes_lite._client.http.streams import Body, Stream, close, interrupt_read, iter_body
-from cartoframes_lite._client.http.user_sessions import adopt, direct
+from cartoframes_lite._client.http.user_sessions import proxies_for_local, register
 from cartoframes_lite.credentials import LOOPBACK, Credentials
 from cartoframes_lite.errors import (
     APIError,
@@ -284,7 +284,7 @@ class Transport:
     def _session(self) -> requests.Session:
         """Return the session from the credentials, or the one of this thread."""
         if self._credentials.session is not None:
-            return adopt(self._credentials.session)
+            return register(self._credentials.session)
         # A forked process must not share its parent's connections: either could read the other's responses.
         if getattr(self._local, "process", None) != os.getpid():
             # A local server needs no proxy from the environment.
@@ -364,8 +364,8 @@ class Transport:
 
     def _wait_for_rate_limit(self, queued: rate_limit.QueuedRequest, method: str, path: str) -> bool:
         """Wait until the rate limit allows the request; False if the wait would be too long."""
-        with Pause(f"{method} {self._url(path)}", self._progress) as pause:
-            return queued.acquire(lambda wait: pause.say(wait.seconds, str(wait)))
+        with RateLimitNotice(f"{method} {self._url(path)}", self._progress) as notice:
+            return queued.acquire(lambda wait: notice.say(wait.seconds, str(wait)))
 
     def _send_once(self, request: _Request) -> requests.Response:
         arguments = request.arguments()
@@ -377,7 +377,7 @@ class Transport:
         try:
             session = self._session()
             if self.is_local:
-                arguments["proxies"] = direct(session)
+                arguments["proxies"] = proxies_for_local(session)
             use_fresh_connections(not request.idempotent)
             return session.request(
                 request.method,

@@ -189,7 +189,7 @@ def test_what_is_no_answer_at_all_says_where(
 
 
 def test_a_missing_member_is_named(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(ConnectionFailed, match="there is no 'status'"):
+    with pytest.raises(ConnectionFailed, match="'status' is missing"):
         Batch(scripted_server.play(response("200 OK", b'{"job_id": "j"}'))).read("j")
 
 
