@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from cartoframes_lite._codec.bad_value import BadValue
-from cartoframes_lite._codec.copy_columns import warn_of_nanoseconds
+from cartoframes_lite._codec.copy_columns import warn_about_nanoseconds
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 _EPOCH_UTC = _EPOCH.replace(tzinfo=datetime.UTC)
@@ -93,7 +93,7 @@ def _microseconds(values: Sequence[Any], name: str, convert: Callable[[Any], int
         if number is not None and not _INT64.min < number <= _INT64.max:
             raise _too_far(at, values[at])
     if cut:
-        warn_of_nanoseconds(name)
+        warn_about_nanoseconds(name)
     return pa.array(numbers, pa.int64())
 
 

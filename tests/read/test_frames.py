@@ -65,7 +65,7 @@ def test_forms_of_a_table(source, table, credentials):
 
 def test_schema(table, credentials):
     assert len(cfl.read_carto(table, credentials, schema="public")) == 3
-    with pytest.raises(ValueError, match="schema goes with the name of a table"):
+    with pytest.raises(ValueError, match="is only for a table name"):
         cfl.read_carto("SELECT 1", credentials, schema="public")
 
 

@@ -22,9 +22,7 @@ _ZIP_END, _ZIP_END_BYTES = b"PK\x05\x06", 22
 _ZIP_COMMENT_BYTES = 1 << 16
 _XML_TAIL_BYTES, _MAX_XML_COMMENTS = 1 << 16, 20
 
-Check = Callable[
-    [BinaryIO, str], None
-]  # raises if a file is incomplete; str is the subject of the message
+Check = Callable[[BinaryIO, str], None]  # raises if a file is incomplete; str is the subject of the message
 
 
 def write_blocks(path: str | os.PathLike[str], blocks: Iterable[bytes], *, check: Callable[[BinaryIO], None]) -> int:
