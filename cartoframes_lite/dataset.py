@@ -137,6 +137,7 @@ class Dataset:
     __slots__ = ("_credentials", "_name")
 
     def __init__(self, name: str, credentials: Credentials | None = None) -> None:
+        split_schema(name)
         self._name, self._credentials = name, credentials
 
     @property
@@ -581,7 +582,7 @@ wait, timeout_s, progress
         client = Client(self.credentials)
         table = self._own_table(client)
         if normalize(table) != table:
-            raise ValueError(f"to_carto writes to normalised names, {normalize(table)!r}: rename {table!r} first")
+            raise ValueError(f"to_carto writes to normalized names, {normalize(table)!r}: rename {table!r} first")
         to_carto(dataframe, table, client.credentials, if_exists="append", progress=progress)
 
     def columns(self) -> dict[str, str]:

@@ -336,9 +336,9 @@ def free_name(client: Client, old: str | None, name: str, if_exists: str) -> str
         raise ValueError(f"{new!r} is a name of staging tables, which the next write drops: choose another one")
     refuse_system_name(new)
     if (if_exists == "fail" or is_truncated(name)) and client.sql.has_relation(None, new):
-        normalised = "" if new == name else f", which is what {name!r} becomes,"
+        normalized = "" if new == name else f", which is what {name!r} becomes,"
         raise TableExistsError(
-            f"the table {new!r}{normalised} exists already: choose another name, or replace {new!r} with"
+            f"the table {new!r}{normalized} exists already: choose another name, or replace {new!r} with"
             ' if_exists="replace"'
         )
     return new

@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: ``sphinx-build -n -W docs build/docs``. It needs no network."""
+"""Configuration of Sphinx: ``sphinx-build -n -W docs build/docs``. The build needs no network."""
 
 import sys
 from pathlib import Path
@@ -15,14 +15,14 @@ release = version = cartoframes_lite.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "notebook_pages", "type_tables", "error_tables"]
 exclude_patterns = ["_ext", "_static", "notebooks/data"]
 
-# Pages are Markdown; links to headings as GitHub has them.
+# Links to headings have the anchors that GitHub uses.
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 
-# The outputs of notebooks are those that were committed: the tests run them.
+# The committed outputs are shown; the tests run the notebooks and compare.
 nb_execution_mode = "off"
 
-# Docstrings say the types in words; signatures are short without them.
+# Docstrings have the types; signatures are shorter without them.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 add_module_names = False

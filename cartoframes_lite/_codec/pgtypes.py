@@ -79,6 +79,7 @@ _INCOMING = {
     "geography": Incoming(pa.large_binary(), "{}::geometry", Kind.GEOMETRY),
 }
 _TEXT = Incoming(pa.large_string(), "{}::text")
+_ARRAYS_OF_OBJECTS = ("_record", "_geometry", "_geography", "_hstore")  # to_json would make objects of the elements
 
 
 def incoming(pgtype: str) -> Incoming:
@@ -96,7 +97,7 @@ def incoming(pgtype: str) -> Incoming:
     if name.removeprefix("_") in BINARY_ELEMENTS and name.startswith("_"):
         select = f"array_send({{}}::{name[1:]}[])"
         return Incoming(pa.large_binary(), select, Kind.BINARY_ARRAY, element=name[1:])
-    if name == "_record":  # to_json would return objects
+    if name in _ARRAYS_OF_OBJECTS:
         return Incoming(pa.large_string(), "to_json({}::text[])::text", Kind.ARRAY, element="text")
     if name.startswith("_"):
         return Incoming(pa.large_string(), "to_json({})::text", Kind.ARRAY, element=name[1:])

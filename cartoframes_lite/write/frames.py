@@ -239,11 +239,11 @@ def _publish(
 
 def check_target(given: str, table: str, existing: ExistingTable, if_exists: IfExists) -> None:
     """Refuse a table that is there, if it is not to be written to, or may not be the one that is meant."""
-    normalised = "" if given == table else f", which is what {given!r} becomes,"
+    normalized = "" if given == table else f", which is what {given!r} becomes,"
     if if_exists == "fail":
-        raise TableExistsError(f'the table {table!r}{normalised} exists already: pass if_exists="replace" or "append"')
+        raise TableExistsError(f'the table {table!r}{normalized} exists already: pass if_exists="replace" or "append"')
     if is_truncated(given):
-        raise ValueError(f"the table {table!r}{normalised} is there already: if it is the one you mean, give that name")
+        raise ValueError(f"the table {table!r}{normalized} is there already: if it is the one you mean, give that name")
     require_writable(table, existing, replace=if_exists == "replace")
 
 

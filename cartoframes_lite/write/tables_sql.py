@@ -59,11 +59,17 @@ def drop_table(schema: str, table: str, version: Version) -> str:
     place = qualify(schema, table)
     drop = do_block(
         f"IF to_regclass({literal(place)})::oid = {version.oid:d} THEN\n"
-        f"LOCK TABLE {place} IN ACCESS EXCLUSIVE MODE;\n"
+        f"{_lock(place, version)}\n"
         f"IF NOT {version.is_current()} THEN {_changed(table)} END IF;\n"
         f"DROP TABLE {place};\nEND IF;"
     )
     return f"{_READ_COMMITTED};\n{drop};\nSELECT {version.oid:d} AS dropped"
+
+
+def _lock(place: str, version: Version) -> str:
+    """Compose the step that locks a table or view; PostgreSQL says itself what cannot be dropped or renamed as one."""
+    lock = f"LOCK TABLE {place} IN ACCESS EXCLUSIVE MODE;"
+    return f"IF (SELECT relkind IN ('r', 'p', 'v', 'f') FROM pg_class WHERE oid = {version.oid:d}) THEN {lock} END IF;"
 
 
 def _changed(table: str) -> str:
@@ -77,7 +83,7 @@ def rename_table(schema: str, table: str, version: Version, new: str, replaced_o
     rename = do_block(
         f"IF to_regclass({literal(new_place)})::oid IS DISTINCT FROM {version.oid:d} THEN\n"
         f"IF to_regclass({literal(old_place)})::oid IS DISTINCT FROM {version.oid:d} THEN {_changed(table)} END IF;\n"
-        f"LOCK TABLE {old_place} IN ACCESS EXCLUSIVE MODE;\n"
+        f"{_lock(old_place, version)}\n"
         f"IF NOT {version.is_current()} THEN {_changed(table)} END IF;\n"
         f"{steps}\nEND IF;"
     )

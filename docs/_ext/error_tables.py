@@ -1,4 +1,4 @@
-"""The tables of docs/errors.md, made of the classes and the table in ``cartoframes_lite.errors``."""
+"""Tables of docs/errors.md, generated from the classes and the table in ``cartoframes_lite.errors``."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from cartoframes_lite import errors
 
 
 def _tree(cls: type[BaseException], depth: int = 0) -> Iterator[list[str]]:
-    """Give a row for a class and for each below it."""
+    """Yield a row for a class and for each of its subclasses."""
     also = [base.__name__ for base in cls.__bases__ if not issubclass(base, (errors.CartoError, errors.CartoWarning))]
-    said = inspect.getdoc(cls) or ""
+    docstring = inspect.getdoc(cls) or ""
     name = "&nbsp;" * (4 * depth) + f"{{py:exc}}`~cartoframes_lite.{cls.__name__}`"
     builtin = [f"`{base}`" for base in also if base not in ("Exception", "UserWarning")]
-    yield [name, ", ".join(builtin), said.partition("\n")[0].replace("``", "`")]
+    yield [name, ", ".join(builtin), docstring.partition("\n")[0].replace("``", "`")]
     for below in cls.__subclasses__():
         if below.__name__ in errors.__all__:
             yield from _tree(below, depth + 1)
 
 
 def exceptions() -> str:
-    """Write the tree of exceptions."""
+    """Return the tree of exceptions."""
     return table(["class", "is also a", "meaning"], _tree(errors.CartoError))
 
 
 def documented() -> str:
-    """Write every class with its docstring."""
+    """Return every class with its docstring."""
     every = "\n\n".join(f".. autoexception:: cartoframes_lite.{name}()" for name in errors.__all__)
     return f"```{{eval-rst}}\n{every}\n```"
 
 
 def warnings() -> str:
-    """Write the tree of warnings."""
+    """Return the tree of warnings."""
     return table(["class", "is also a", "meaning"], _tree(errors.CartoWarning))
 
 
 def statuses() -> str:
-    """Write which answers become which class, and what the message then advises."""
+    """Return the class for each status and detail, and the advice that its message contains."""
     rows = [
         [str(status), f"`{detail}`" if detail else "", f"`{cls.__name__}`", _advice(cls)]
         for (status, detail), cls in errors._CLASSES.items()

@@ -1,4 +1,4 @@
-"""A directive whose content is Markdown that the package's own tables say."""
+"""Directives whose content is Markdown, generated from tables of the package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sphinx.util.docutils import SphinxDirective
 
 
 def directive(write: Callable[[], str]) -> type[SphinxDirective]:
-    """Make a directive that stands for the Markdown that a function writes."""
+    """Return a directive that is replaced by the Markdown that a function returns."""
 
     class Generated(SphinxDirective):
         def run(self) -> list[nodes.Node]:
@@ -23,6 +23,6 @@ def directive(write: Callable[[], str]) -> type[SphinxDirective]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a table in Markdown."""
+    """Format a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)

@@ -1,4 +1,4 @@
-"""Notebooks as pages: they lie beside docs/, and Sphinx reads what lies in it."""
+"""Copy the notebooks into docs/, because Sphinx reads only files below its source directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sphinx.config import Config
 
 _INDEX = """# Notebooks
 
-Each runs offline, on a server that it starts itself; its outputs are those of the run that was committed.
+Each notebook runs offline, on an embedded server. The outputs are stored in the repository and checked by the tests.
 
 ```{{toctree}}
 :maxdepth: 1
@@ -21,7 +21,7 @@ Each runs offline, on a server that it starts itself; its outputs are those of t
 
 
 def copy(app: Sphinx, config: Config) -> None:
-    """Copy the notebooks into docs/notebooks, with links that lead to pages, and list them."""
+    """Copy the notebooks to docs/notebooks, make their links relative to that folder, and write an index."""
     source, target = Path(app.srcdir).parent / "notebooks", Path(app.srcdir) / "notebooks"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
@@ -32,6 +32,6 @@ def copy(app: Sphinx, config: Config) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Copy before Sphinx looks which pages there are."""
+    """Copy the notebooks before Sphinx searches for pages."""
     app.connect("config-inited", copy)
     return {"parallel_read_safe": True}

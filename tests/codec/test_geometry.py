@@ -50,32 +50,32 @@ def test_points_are_encoded_as_shapely_does():
 @given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-89, 89)), min_size=1, max_size=20))
 def test_web_mercator_agrees_with_proj(lon_lat):
     points = shapely.points(lon_lat)
-    metres, srid = decoded(geometry.to_web_mercator_ewkb(points))
+    meters, srid = decoded(geometry.to_web_mercator_ewkb(points))
     proj = Transformer.from_crs(4326, 3857, always_xy=True)
     expected = np.array([proj.transform(*pair) for pair in lon_lat])
-    np.testing.assert_allclose(shapely.get_coordinates(metres), expected, rtol=1e-12, atol=1e-6)
+    np.testing.assert_allclose(shapely.get_coordinates(meters), expected, rtol=1e-12, atol=1e-6)
     assert srid == 3857
 
 
 def test_web_mercator_is_cut_off_where_it_has_no_end():
     world = array_of("POLYGON ((-180 -90, 180 -90, 180 90, -180 90, -180 -90))", "POINT (0 89.5)", "POINT (0 0)")
-    metres, _ = decoded(geometry.to_web_mercator_ewkb(world))
-    assert np.isfinite(metres[0].bounds).all()
-    assert metres[0].bounds[3] == pytest.approx(30240971.96, abs=0.01)
-    assert metres[1] is None
-    assert metres[2].equals(shapely.Point(0, 0))
+    meters, _ = decoded(geometry.to_web_mercator_ewkb(world))
+    assert np.isfinite(meters[0].bounds).all()
+    assert meters[0].bounds[3] == pytest.approx(30240971.96, abs=0.01)
+    assert meters[1] is None
+    assert meters[2].equals(shapely.Point(0, 0))
 
 
 def test_points_outside_are_missing_and_the_others_stay_in_their_rows():
     points = array_of("POINT (0 89.5)", None, "POINT (0 0)")
-    metres, _ = decoded(geometry.to_web_mercator_ewkb(points))
-    assert [shape is None for shape in metres] == [True, True, False]
+    meters, _ = decoded(geometry.to_web_mercator_ewkb(points))
+    assert [shape is None for shape in meters] == [True, True, False]
 
 
 def test_z_is_kept_in_web_mercator():
     line = array_of("LINESTRING Z (0 0 5, 1 1 6)")
-    metres, _ = decoded(geometry.to_web_mercator_ewkb(line))
-    assert shapely.get_coordinates(metres, include_z=True)[:, 2].tolist() == [5, 6]
+    meters, _ = decoded(geometry.to_web_mercator_ewkb(line))
+    assert shapely.get_coordinates(meters, include_z=True)[:, 2].tolist() == [5, 6]
 
 
 @pytest.mark.parametrize(

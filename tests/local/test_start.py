@@ -111,14 +111,17 @@ def test_command_prints_its_url_and_cleans_up_after_a_signal(number: signal.Sign
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as server:
-        assert server.stdout is not None
-        url = server.stdout.readline().strip()
-        assert url.endswith("/user/vizzuality")
-        query = "select%20inet_server_addr()%20is%20null%20as%20socket"
-        with urllib.request.urlopen(f"{url}/api/v2/sql?api_key=1234&q={query}", timeout=10) as response:
-            assert b'"socket":true' in response.read()
-        server.send_signal(number)
-        output, errors = server.communicate(timeout=10)
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            assert url.endswith("/user/vizzuality")
+            query = "select%20inet_server_addr()%20is%20null%20as%20socket"
+            with urllib.request.urlopen(f"{url}/api/v2/sql?api_key=1234&q={query}", timeout=60) as response:
+                assert b'"socket":true' in response.read()
+            server.send_signal(number)
+            output, errors = server.communicate(timeout=60)
+        finally:
+            server.kill()  # else leaving the context would wait for it
     assert server.returncode == 0
     assert output == ""
     assert errors == ""

@@ -32,7 +32,7 @@ def test_a_certificate_that_nobody_trusts_is_refused(recording_server, tls, monk
     server = recording_server(tls=tls)
     if variable:
         monkeypatch.setenv(variable, value)
-    with pytest.raises((cfl.ConnectionFailed, OSError)):
+    with pytest.raises((cfl.ConnectionFailed, cfl.CredentialsError)):
         ask(server.base_url, session=session and session())
     assert server.requests == []
 

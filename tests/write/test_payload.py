@@ -46,9 +46,9 @@ def test_carto_columns_come_first_and_are_computed():
     assert payload.names == ["cartodb_id", "the_geom", "the_geom_webmercator", "a"]
     first, second = rows(payload)
     assert (first["cartodb_id"], second["cartodb_id"]) == (11, 12)
-    metres = shapely.from_wkb(first["the_geom_webmercator"])
-    assert shapely.get_srid(metres) == 3857
-    assert metres.x == pytest.approx(111_319.49079)
+    meters = shapely.from_wkb(first["the_geom_webmercator"])
+    assert shapely.get_srid(meters) == 3857
+    assert meters.x == pytest.approx(111_319.49079)
     assert second["the_geom"] is None
     assert second["the_geom_webmercator"] is None
 

@@ -88,7 +88,7 @@ class Found:
 def search(state: State, catalog: Catalog, wanted: Search) -> Found:
     """Search the catalog."""
     values = _values(state, catalog, wanted)
-    source = sql.SQL("FROM ({}) AS catalogue WHERE {}").format(sql.SQL(CATALOG), _condition(wanted))
+    source = sql.SQL("FROM ({}) AS catalog WHERE {}").format(sql.SQL(CATALOG), _condition(wanted))
     order = [sql.SQL(f"{ORDERS[name]} {_DIRECTIONS[direction]}") for name, direction in wanted.order]
     page = sql.SQL("SELECT id {} ORDER BY {} LIMIT %(limit)s OFFSET %(offset)s").format(
         source, sql.SQL(", ").join([*order, sql.SQL("lower(name), id")])
@@ -115,7 +115,7 @@ def _condition(wanted: Search) -> sql.Composable:
         " lower(word)) > 0) FROM unnest(%(words)s::text[]) word)": bool(wanted.words),
         "(table_oid = ANY(%(there)s) OR EXISTS (SELECT FROM cartodb_local.layers l"
         " JOIN cartodb_local.visualizations d ON d.id = l.dataset_id"
-        " WHERE l.map_id::text = catalogue.id AND d.table_oid::bigint = ANY(%(there)s)))": wanted.bbox is not None,
+        " WHERE l.map_id::text = catalog.id AND d.table_oid::bigint = ANY(%(there)s)))": wanted.bbox is not None,
     }
     return sql.SQL(" AND ").join(sql.SQL(text) for text, needed in conditions.items() if needed)
 

@@ -1,4 +1,4 @@
--- The account's catalogue: what it knows of its tables beside what PostgreSQL does, its maps, and the members of
+-- The account's catalog: what it knows of its tables beside what PostgreSQL does, its maps, and the members of
 -- its organization. No role of an api key may look into it.
 
 -- Datasets (type "table") and maps. Whether a dataset is public is no column here: it is a grant.

@@ -332,7 +332,7 @@ class Catalog:
                 _grant_to_public(connection, dataset.table, public=True)
 
     def _one(self, condition: str, which: str) -> Visualization:
-        """Return the first that fulfils a condition."""
+        """Return the first that meets a condition."""
         with self.up_to_date() as connection:
             rows = _rows(connection, condition, which)
         if not rows:
@@ -343,8 +343,8 @@ class Catalog:
         """Return what stands on one side of the layers, by the ids on the other side."""
         query = sql.SQL(
             "SELECT l.{of}::text AS of_id, c.* FROM cartodb_local.layers l"
-            " JOIN ({catalogue}) c ON c.id = l.{wanted}::text WHERE l.{of} = ANY(%(ids)s::uuid[]) ORDER BY {order}"
-        ).format(of=sql.Identifier(of), wanted=sql.Identifier(wanted), catalogue=sql.SQL(CATALOG), order=sql.SQL(order))
+            " JOIN ({catalog}) c ON c.id = l.{wanted}::text WHERE l.{of} = ANY(%(ids)s::uuid[]) ORDER BY {order}"
+        ).format(of=sql.Identifier(of), wanted=sql.Identifier(wanted), catalog=sql.SQL(CATALOG), order=sql.SQL(order))
         with self._state.admin() as connection:
             rows = connection.execute(query, {"public": PUBLIC_ROLE, "ids": list(ids)}).fetchall()
         found: defaultdict[str, list[Visualization]] = defaultdict(list)
@@ -354,13 +354,13 @@ class Catalog:
 
 
 def _rows(connection: Connection, condition: str, which: object) -> list[Visualization]:
-    """Return those that fulfil a condition: datasets first, in the schema ``public``."""
+    """Return those that meet a condition: datasets first, in the schema ``public``."""
     query = sql.SQL(
-        "SELECT {columns} FROM ({catalogue}) AS catalogue WHERE {condition}"
+        "SELECT {columns} FROM ({catalog}) AS catalog WHERE {condition}"
         " ORDER BY type <> 'table', schema <> 'public', created_at, id"
     ).format(
         columns=sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(Visualization)),
-        catalogue=sql.SQL(CATALOG),
+        catalog=sql.SQL(CATALOG),
         condition=sql.SQL(condition),
     )
     rows = connection.execute(query, {"public": PUBLIC_ROLE, "which": which}).fetchall()

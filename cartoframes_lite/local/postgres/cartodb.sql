@@ -181,7 +181,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ST_SetSRID(ST_MakePoint(lng, l
 CREATE OR REPLACE FUNCTION cartodb.cdb_latlng(lat double precision, lng double precision) RETURNS geometry
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT ST_SetSRID(ST_MakePoint(lng, lat), 4326) $$;
 
--- Metres of a pixel of 256-pixel tiles at the equator.
+-- Meters of a pixel of 256-pixel tiles at the equator.
 CREATE OR REPLACE FUNCTION cartodb.cdb_xyz_resolution(z integer) RETURNS double precision
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$ SELECT 2 * pi() * 6378137 / 256 / 2.0::float8 ^ z $$;
 

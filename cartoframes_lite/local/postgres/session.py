@@ -175,7 +175,7 @@ class Session:
         pgconn.set_single_row_mode()
         await self._flush()
         arrived: list[PGresult] = []
-        failed = False
+        failed = is_continued = False
         while True:
             while not self._is_busy():
                 result = pgconn.get_result()
@@ -190,19 +190,23 @@ class Session:
                 elif result.status == ExecStatus.COPY_OUT:
                     await self._drain_copy()
                 elif not failed:  # the loss of the connection may follow an error
+                    if is_continued and self._is_too_large(result):
+                        yield [*arrived, self._fail_row()]
+                        return
                     arrived.append(result)
                     failed = result.status in FAILED
+                is_continued = False
             if arrived:
                 yield arrived
                 arrived = []
                 await asyncio.sleep(0)  # rows that come quickly must not keep other requests waiting
             self._read()
+            is_continued = True  # only a row that took more than one read can be large
             if self._is_busy():
                 try:
                     await self._receive()
-                except SQLError as error:
-                    self._failure = error
-                    yield [pgconn.make_empty_result(ExecStatus.FATAL_ERROR)]
+                except SQLError:
+                    yield [self._fail_row()]
                     return
 
     async def copy_out(self, query: str) -> AsyncIterator[bytes]:
@@ -434,7 +438,21 @@ class Session:
             after = _unread_bytes(descriptor) if self.pgconn.status == pq.ConnStatus.OK else before
             self._arrived_bytes += max(min(before, _LEAST_READ_BYTES), before - after)
         if self._arrived_bytes > self._most_arrived:
-            raise SQLError(f"Row too large, was more than {self._most_arrived} bytes", sqlstate=_TOO_LARGE)
+            raise self._row_error()
+
+    def _row_error(self) -> SQLError:
+        return SQLError(f"Row too large, was more than {self._most_arrived} bytes", sqlstate=_TOO_LARGE)
+
+    def _fail_row(self) -> PGresult:
+        """Give up the statements for a row that is too large."""
+        self._failure = self._row_error()
+        return self.pgconn.make_empty_result(ExecStatus.FATAL_ERROR)
+
+    def _is_too_large(self, row: PGresult) -> bool:
+        """Tell whether a row that is complete has more bytes than allowed: all of it may have arrived at once."""
+        if self._most_arrived is None or row.status != ExecStatus.SINGLE_TUPLE:
+            return False
+        return sum(len(row.get_value(0, column) or b"") for column in range(row.nfields)) > self._most_arrived
 
     def _copy_data(self) -> tuple[int, bytes | memoryview]:
         """Return length and data of a row of a COPY; length 0 if none has arrived, -1 if none will."""

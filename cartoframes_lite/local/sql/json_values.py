@@ -46,7 +46,8 @@ _INTERVAL = re.compile(
     r"(?:([+-]?\d+) years? ?)?(?:([+-]?\d+) mons? ?)?(?:([+-]?\d+) days? ?)?"
     r"(?:([+-])?(\d+):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?"
 )
-_ARRAY_TOKEN = re.compile(r'[{},]|"((?:[^"\\]|\\.)*)"|([^{},"]+)', re.DOTALL)
+# The end of the text also closes quotes, so that each character is looked at once.
+_ARRAY_TOKEN = re.compile(r'[{},]|"((?:[^"\\]++|\\.)*+)(?:"|\Z|\\\Z)|([^{},"]++)', re.DOTALL)
 _JSON_INTEGER_LIMIT = 2**53
 _PIECE_BYTES = 65_536
 _LARGE_BYTES = 65_536  # of a value: some milliseconds to write

@@ -37,7 +37,7 @@ def other() -> Iterator[Cluster]:
     """Start another PostgreSQL, with PostGIS."""
     started = open_cluster()
     with psycopg.connect(started.dsn) as connection:
-        connection.execute("CREATE EXTENSION postgis")
+        connection.execute("CREATE EXTENSION IF NOT EXISTS postgis")
         connection.execute(TYPES)
         connection.execute("CREATE SCHEMA s; CREATE TABLE s.t AS SELECT i FROM generate_series(1, 1000) i")
     yield started

@@ -22,7 +22,7 @@ from cartoframes_lite.local.maps.cartocss import parse
 from cartoframes_lite.local.maps.rendering import Box, RenderedLayer, Row
 
 TILE: Box = (0, 0, 256, 256)
-"""A metre for each pixel: y counts from the bottom, rows of pixels from the top."""
+"""A meter for each pixel: y counts from the bottom, rows of pixels from the top."""
 
 RED, BLUE, GREEN = (255, 0, 0, 255), (0, 0, 255, 255), (0, 128, 0, 255)
 CLEAR = (0, 0, 0, 0)
@@ -200,7 +200,7 @@ def test_an_attachment_lies_over_what_stands_before_it() -> None:
 
 
 def test_a_layer_lies_over_those_before_it() -> None:
-    layers = [layer(f"#l {{ polygon-fill: {colour}; }}", rows_of(SQUARE)) for colour in ("red", "blue")]
+    layers = [layer(f"#l {{ polygon-fill: {color}; }}", rows_of(SQUARE)) for color in ("red", "blue")]
     assert at(opened(rendering.render(layers, TILE, 256, 256, zoom=3)), 100, 100) == BLUE
 
 
@@ -237,9 +237,9 @@ def test_a_column_gives_the_width_of_markers() -> None:
     assert extent(picture(css, (POINT, {"w": Decimal("15")}))) == pytest.approx((30, 30), abs=1)
 
 
-def test_a_column_gives_colours_and_what_is_no_colour_is_not_seen() -> None:
-    colours = ("red", "#0000ff", None, "reddish", 5)
-    places = [(box(x * 50, 0, x * 50 + 40, 40), {"c": c}) for x, c in enumerate(colours)]
+def test_a_column_gives_colors_and_what_is_no_color_is_not_seen() -> None:
+    colors = ("red", "#0000ff", None, "reddish", 5)
+    places = [(box(x * 50, 0, x * 50 + 40, 40), {"c": c}) for x, c in enumerate(colors)]
     image = picture("#l { polygon-fill: [c]; }", *places)
     assert [at(image, x * 50 + 20, 20) for x in range(5)] == [RED, BLUE, CLEAR, CLEAR, CLEAR]
 

@@ -149,7 +149,7 @@ def _is_misplaced(before: str, letter: str, after: str) -> bool:
     if before.isalpha() and before.islower() and letter.isupper():
         return True
     own = _script(letter)
-    return any(neighbour.isalpha() and _script(neighbour) != own for neighbour in (before, after))
+    return any(neighbor.isalpha() and _script(neighbor) != own for neighbor in (before, after))
 
 
 def _is_accented(character: str) -> bool:

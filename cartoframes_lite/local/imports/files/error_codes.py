@@ -96,7 +96,7 @@ _TEXTS = {
     1500: ("Connector error", "The other database refused; check the connection and the query."),
     1501: ("Connectors disabled", "The account may not import from other databases."),
     1502: ("Connector invalid parameters", "The description of the connection lacks something or has too much."),
-    2001: ("Unable to load data", "The file was recognised, but its rows could not be loaded; check it for damage."),
+    2001: ("Unable to load data", "The file was recognized, but its rows could not be loaded; check it for damage."),
     2002: ("Encoding detection error", "The encoding of the text could not be found out; save the file as UTF-8."),
     2003: (
         "Malformed CSV",

@@ -123,7 +123,7 @@ FUNCTIONS: Final[dict[str, tuple[Callable[..., Color], tuple[str, ...]]]] = {
     "spin": (_spin, _OF_ONE),
     "mix": (_mix, (_COLOR, _COLOR, _NUMBER)),
 }
-"""By name: what makes the colour, and of values of which kinds."""
+"""By name: what makes the color, and of values of which kinds."""
 
 SHARES: Final = {"rgb", "rgba", "hsl", "hsla"}
 """Functions that take a percentage for a share of 1; the others count in percent."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_ZOOM: Final = 25
-COLOR: Final = "colour of "
-"""What the name of an attribute begins with that is a column's value as a colour that Mapnik can surely read."""
+COLOR: Final = "color of "
+"""What the name of an attribute begins with that is a column's value as a color that Mapnik can surely read."""
 
 _FIELD = re.compile(r"\[([^\[\]]++)\]")
 

@@ -198,7 +198,7 @@ class _Reader:
                 raise self._refusal(self._at, "division by zero")
             return self._bounded(_number(_ARITHMETIC[sign](left.number, right.number)))
         if left.kind == "color" or right.kind == "color":
-            raise self._refusal(self._at, f"{sign} between colours is not supported by this server")
+            raise self._refusal(self._at, f"{sign} between colors is not supported by this server")
         return self._bounded(Value("field", f"{_quoted(left)}{sign}{_quoted(right)}"))
 
     def _entity(self) -> Value:
