@@ -129,9 +129,9 @@ def test_what_is_neither_table_nor_view(table, credentials):
 def test_a_new_name_is_a_text(name, table, credentials):
     dead = cfl.Credentials("ann", base_url="http://127.0.0.1:1/user/ann")  # nothing is asked before
     for use in (cfl.rename_table, cfl.copy_table):
-        with pytest.raises(TypeError, match="table name must be a string"):
+        with pytest.raises(TypeError, match="name of a table must be a text"):
             use("places", name, dead)
-    with pytest.raises(TypeError, match="table name must be a string"):
+    with pytest.raises(TypeError, match="name of a table must be a text"):
         cfl.create_table_from_query("SELECT 1 AS a", name, dead)
 
 

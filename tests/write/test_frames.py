@@ -579,7 +579,7 @@ def test_two_replaces_at_once_leave_one_of_them(credentials):
 
 
 def test_the_name_of_a_system_table_is_refused():
-    with pytest.raises(ValueError, match="'pg_class' begins as"):
+    with pytest.raises(ValueError, match="'pg_class' begins with"):
         cfl.to_carto(pd.DataFrame({"a": [1]}), "pg_class", cfl.Credentials("ann", "key"))
 
 
