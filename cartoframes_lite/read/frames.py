@@ -215,9 +215,9 @@ def _index_labels(index_col: object) -> list[Hashable] | None:
     return labels
 
 
-def _check_index(selected: list[SourceColumn], wanted: list[Hashable]) -> None:
+def _check_index(selected: list[SourceColumn], labels: list[Hashable]) -> None:
     names = [column.name for column in selected]
-    unknown = [label for label in wanted if label not in names]
+    unknown = [label for label in labels if label not in names]
     if unknown:
         raise ValueError(f"index_col contains {unknown}, which are not among the columns {names}")
 
