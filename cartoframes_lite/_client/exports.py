@@ -95,4 +95,4 @@ class Exports:
         """Download a complete export and return its size in bytes; the file is created only when it is complete."""
         assert export.url is not None  # a complete export has a URL
         with self._platform.transport.fetch(export.url) as blocks, Progress(f"{path}", progress) as shown:
-            return write_blocks(path, shown.count_bytes(blocks), check=partial(check_zip, place="the .carto file"))
+            return write_blocks(path, shown.count_bytes(blocks), check=partial(check_zip, source="the .carto file"))

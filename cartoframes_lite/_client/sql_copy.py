@@ -99,7 +99,7 @@ class Copy:
             If the query is not ``COPY ... TO STDOUT``.
         """
         is_binary = _check(query, "TO").is_binary  # the binary trailer proves that the data is complete
-        return self._transport.stream("POST", f"{PATH}/copyto", form={"q": query}, proves_end=is_binary)
+        return self._transport.stream("POST", f"{PATH}/copyto", form={"q": query}, self_delimiting=is_binary)
 
     def copy_to_file(self, query: str, path: str | os.PathLike[str]) -> int:
         """Write rows to a file, which is created only when it is complete.
@@ -121,7 +121,7 @@ class Copy:
         check = check_binary_copy if _check(query, "TO").is_binary else check_rows
         endpoint = f"{PATH}/copyto"
         with self._transport.stream("POST", endpoint, form={"q": query}) as blocks:
-            return write_blocks(path, blocks, check=partial(check, place=endpoint))
+            return write_blocks(path, blocks, check=partial(check, source=endpoint))
 
 
 def _check(query: str, direction: Literal["FROM", "TO"]) -> CopyStatement:

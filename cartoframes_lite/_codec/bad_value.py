@@ -1,4 +1,4 @@
-"""What to say of a value that cannot be sent: the column, the row, the value, and what to do."""
+"""Error for a value that cannot be sent, with its column, row, value and advice."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class BadValue(ValueError):
     Parameters
     ----------
     problem : str
-        What the column has: "text with the character U+0000".
+        Such as "text with the character U+0000"; completes "column 'x' has ...".
     position : int
-        Number of the row, from 0.
+        Row number, from 0.
     value : object
     advice : str
-        What to do.
+        How to fix it.
     """
 
     def __init__(self, problem: str, position: int, value: object, advice: str) -> None:
@@ -36,11 +36,11 @@ class BadValue(ValueError):
         self.advice = advice
 
     def at(self, position: int) -> BadValue:
-        """Give the same with another row: that of the list the value is in."""
+        """Return the error with another row number, for a value inside a list."""
         return BadValue(self.problem, position, self.value, self.advice)
 
     def named(self, name: str, index: pd.Index[Any]) -> ConversionError:
-        """Make the error for users."""
+        """Return the ConversionError for the user."""
         where = row_name(index, self.position)
         return ConversionError(
             f"column {name!r} has {self.problem} in {where}, {short_repr(self.value)}: {self.advice}"
@@ -48,7 +48,7 @@ class BadValue(ValueError):
 
 
 def row_name(index: pd.Index[Any], position: int) -> str:
-    """Name a row by its number from 0, and its label if that is another."""
+    """Describe a row by its number from 0, and by its index label if that differs."""
     label = index[position]
     label = label.item() if isinstance(label, np.generic) else label
     is_number = isinstance(label, int | np.integer) and label == position
@@ -56,7 +56,7 @@ def row_name(index: pd.Index[Any], position: int) -> str:
 
 
 def short_repr(value: object) -> str:
-    """Write a short repr, also of what is nested too deeply, or has too many digits, for a whole one."""
+    """Return a shortened repr, also for values whose full repr fails (nested too deeply, too many digits)."""
     try:
         return _REPR.repr(value)
     except (ValueError, RecursionError):

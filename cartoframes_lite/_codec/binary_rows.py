@@ -1,9 +1,9 @@
-"""The end of a binary COPY of any columns, proved by walking its rows.
+"""Check that a binary COPY of unknown columns is complete, by walking its rows.
 
-The trailer (``ff ff``) also begins each NULL, and may be part of a value: only behind the last row it is one. Rows
-have no marks, and Python is too slow to walk millions of them one by one. But all rows of a COPY have the same number
-of fields, and begin with it: wherever these two bytes stand, a row may begin. All of these places are walked at once,
-and then those are followed that lead from one row to the next.
+The bytes of the trailer (``ff ff``) also occur in NULLs and values, so they are the trailer only after the last row.
+Rows have no delimiters, and walking millions of them one by one is too slow in Python. All rows begin with the same
+number of fields, so each occurrence of these two bytes is a possible start of a row. All candidates are walked at once
+with NumPy; then the chain from each row to the next is next_start.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER_BYTES = len(_SIGNATURE) + 8  # flags, and the length of what follows the header
-_HAS_OIDS = 1 << 16  # of servers before PostgreSQL 12: a field more than the rows count
+_HAS_OIDS = 1 << 16  # flag of servers before PostgreSQL 12: one more field than the field count
 _TRAILER = b"\xff\xff"
-_WINDOW_BYTES = 1 << 21  # walking is fastest while a window and its positions stay in the processor's cache
-_PRUNINGS = 2
+_WINDOW_BYTES = 1 << 21  # fastest if a window and its candidates fit in the CPU cache
+_PRUNING_PASSES = 2
 
 _COUNT, _LENGTH, _HEADER = struct.Struct(">h"), struct.Struct(">i"), struct.Struct(">Ii")
 
@@ -28,12 +28,12 @@ Ints = npt.NDArray[np.int64]
 
 
 def is_complete(data: Any) -> bool:
-    """Say whether bytes are a binary COPY from its header to its trailer, with nothing behind it.
+    """Return whether bytes are a complete binary COPY, from header to trailer, with nothing after it.
 
     Parameters
     ----------
     data : bytes or other buffer
-        Such as a file that is mapped into memory.
+        For example a memory-mapped file.
     """
     if len(data) < _HEADER_BYTES + len(_TRAILER) or bytes(data[: len(_SIGNATURE)]) != _SIGNATURE:
         return False
@@ -46,17 +46,17 @@ def is_complete(data: Any) -> bool:
     while at < end:
         if count < 0:
             return False
-        followed: int | None = _follow(data, at, min(end, at + _WINDOW_BYTES), count, fields)
-        if followed == at:  # the row is longer than a window, or is none
-            followed = _next_row(data, at, end, count, fields)
-        if followed is None:
+        next_start: int | None = _follow(data, at, min(end, at + _WINDOW_BYTES), count, fields)
+        if next_start == at:  # the row is longer than a window, or is not a row
+            next_start = _next_row(data, at, end, count, fields)
+        if next_start is None:
             return False
-        at = followed
+        at = next_start
     return bool(at == end)
 
 
 def _next_row(data: Any, at: int, end: int, count: int, fields: int) -> int | None:
-    """Walk one row; None if it is not complete."""
+    """Return the end of one row; None if it is incomplete."""
     if _COUNT.unpack_from(data, at)[0] != count:
         return None
     at += _COUNT.size
@@ -71,45 +71,45 @@ def _next_row(data: Any, at: int, end: int, count: int, fields: int) -> int | No
 
 
 def _follow(data: Any, at: int, end: int, count: int, fields: int) -> int:
-    """Walk the rows of a window that are complete in it; return where the next one begins."""
+    """Follow the rows that are complete in a window; return the start of the next one."""
     window = np.frombuffer(data, np.uint8, end - at, at)
-    if fields == 0:  # nothing but counts
+    if fields == 0:  # rows consist of the field count only
         return at + (len(window) if not window.any() else 0) // 2 * 2
     is_start = np.zeros(len(window) + 1, bool)
     is_start[: max(0, len(window) - 1)] = (window[:-1] == count >> 8) & (window[1:] == count & 0xFF)
     starts: Ints = np.flatnonzero(is_start)
     ends = _ends(window, starts, fields)
-    for _ in range(_PRUNINGS):  # most of the places that are no rows lead nowhere
-        leads_on = (ends >= 0) & is_start[ends]
-        is_start[starts[~leads_on]] = False
-        starts, ends = starts[leads_on], ends[leads_on]
+    for _ in range(_PRUNING_PASSES):  # most false candidates do not end at another candidate
+        has_next = (ends >= 0) & is_start[ends]
+        is_start[starts[~has_next]] = False
+        starts, ends = starts[has_next], ends[has_next]
     if len(starts) == 0 or starts[0] != 0:
         return at
-    # A place mostly leads to the next one: only where it does not, the chain has to be followed singly.
+    # Most candidates end at the next one; only the others need to be next_start in Python.
     broken = np.flatnonzero(ends[:-1] != starts[1:])
     targets = np.searchsorted(starts, ends[broken])
-    is_hit = targets < len(starts)
-    is_hit[is_hit] &= starts[targets[is_hit]] == ends[broken][is_hit]
-    breaks, leads, place = broken.tolist(), np.where(is_hit, targets, -1).tolist(), 0
+    is_found = targets < len(starts)
+    is_found[is_found] &= starts[targets[is_found]] == ends[broken][is_found]
+    breaks, next_places, place = broken.tolist(), np.where(is_found, targets, -1).tolist(), 0
     while True:
         number = bisect_left(breaks, place)
         if number == len(breaks):
             return at + int(ends[-1])
-        if leads[number] < 0:
+        if next_places[number] < 0:
             return at + int(ends[breaks[number]])
-        place = leads[number]
+        place = next_places[number]
 
 
 def _ends(window: npt.NDArray[np.uint8], starts: Ints, fields: int) -> Ints:
-    """Walk the rows that begin at some places; -1 if one is not complete in the window."""
+    """Return the ends of rows that begin at ``starts``; -1 for those that are incomplete in the window."""
     lengths = np.ndarray((max(0, len(window) - 3),), ">i4", window, strides=(1,))  # at each byte
     at = starts + _COUNT.size
-    is_whole = np.ones(len(starts), bool)
+    is_valid = np.ones(len(starts), bool)
     last = len(lengths) - 1
     for _ in range(fields):
-        is_whole &= at <= last
-        length = lengths[np.where(is_whole, at, 0)].astype(np.int64) if last >= 0 else np.full(len(at), -2)
-        is_whole &= length >= -1
+        is_valid &= at <= last
+        length = lengths[np.where(is_valid, at, 0)].astype(np.int64) if last >= 0 else np.full(len(at), -2)
+        is_valid &= length >= -1
         at = at + np.maximum(length, 0) + _LENGTH.size
-    is_whole &= at <= len(window)
-    return np.where(is_whole, at, -1)
+    is_valid &= at <= len(window)
+    return np.where(is_valid, at, -1)

@@ -1,4 +1,4 @@
-"""PostgreSQL's binary form of arrays and intervals, which no setting of a role changes, as their text is."""
+"""Decode PostgreSQL's binary format of arrays and intervals, whose text format depends on settings of the role."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _INT32, _INT64 = np.iinfo(np.int32), np.iinfo(np.int64)
 
 
 def array_parser(element: str) -> Callable[[bytes], list[Any]]:
-    """Make the function that turns what ``array_send`` gives into a list, of lists if there are more dimensions.
+    """Return the function that converts output of ``array_send`` to a list, nested for several dimensions.
 
-    Behind three ``int32`` (number of dimensions, whether there are NULLs, type) come the length and the lower bound of
-    each dimension, and then the elements: an ``int32`` length, -1 for NULL, and the bytes.
+    Format: three ``int32`` (number of dimensions, whether there are NULLs, element type), length and lower bound of
+    each dimension, and the elements: an ``int32`` length, -1 for NULL, and the bytes.
     """
     convert, packed = _ELEMENTS[element], _PACKED.get(element)
 
@@ -50,12 +50,12 @@ def _items(value: bytes, begin: int, convert: Callable[[bytes], Any]) -> list[An
 
 
 def text_writer(pgtype: str) -> Callable[[bytes], str]:
-    """Give the function that writes what the send function of a type gives: intervals in the style ``postgres``."""
+    """Return the function that converts output of a send function to text; intervals have IntervalStyle postgres."""
     return _ELEMENTS[pgtype]
 
 
 def interval_text(value: bytes) -> str:
-    """Write one interval; its parts are microseconds, days and months, each with a sign of its own."""
+    """Format an interval, which consists of microseconds, days and months, each with its own sign."""
     us, days, months = struct.unpack(">qii", value)
     if (us, days, months) == (_INT64.max, _INT32.max, _INT32.max):
         return "infinity"
@@ -69,11 +69,12 @@ def interval_text(value: bytes) -> str:
             text += f"{' ' if text else ''}{sign}{number} {unit}{'' if number == 1 else 's'}"
             is_before = number < 0
     if us or not text:
-        text += f"{' ' if text else ''}{'-' if us < 0 else '+' if is_before else ''}{_clock(abs(us))}"
+        text += f"{' ' if text else ''}{'-' if us < 0 else '+' if is_before else ''}{_format_time(abs(us))}"
     return text
 
 
-def _clock(us: int) -> str:
+def _format_time(us: int) -> str:
+    """Format microseconds as hours, minutes and seconds."""
     hours, rest = divmod(us, _US_PER_HOUR)
     minutes, rest = divmod(rest, _US_PER_MINUTE)
     seconds, rest = divmod(rest, _US_PER_SECOND)
@@ -88,10 +89,9 @@ _ELEMENTS: dict[str, Callable[[bytes], Any]] = {
     "interval": interval_text,
     **GEOMETRIC_TEXT,
 }
-# Elements of one width, behind their lengths.
+# Elements of fixed width, with their lengths.
 _PACKED = {
     name: np.dtype([("length", ">i4"), ("value", value)]) for name, value in (("float4", ">f4"), ("float8", ">f8"))
 }
-# Elements of which to_json writes a text that depends on the settings of the role: bytea_output, extra_float_digits,
-# IntervalStyle.
+# Element types whose to_json output depends on bytea_output, extra_float_digits or IntervalStyle of the role.
 BINARY_ELEMENTS = frozenset(_ELEMENTS)

@@ -1,4 +1,4 @@
-"""An Arrow column to the form that the binary COPY carries, with its values checked."""
+"""Cast Arrow columns to the types that binary COPY can encode, and check their values."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from cartoframes_lite._codec.json_text import NotJSON, json_text
 from cartoframes_lite._codec.pgtypes import outgoing
 from cartoframes_lite.errors import ConversionError, ConversionWarning
 
-# PostgreSQL's earliest day, 4714-11-24 BC, and its latest; counted from 1970-01-01.
+# Range of PostgreSQL dates, 4714-11-24 BC to 5874897-12-31, in days from 1970-01-01.
 _FIRST_DAY, _LAST_DAY = -2_440_588, 2_145_031_948
 _US_PER_DAY = 86_400_000_000
-# What Python's dates can hold, as those in lists are read: the years 1 to 9999.
+# Range of datetime.date, years 1 to 9999: dates in arrays are read as Python objects.
 _FIRST_PYTHON_DAY, _LAST_PYTHON_DAY = -719_162, 2_932_896
 _JSONB_VERSION = b"\x01"
 
 
 @dataclass(frozen=True, slots=True)
 class CopyColumn:
-    """A column ready to be sent.
+    """A column ready for binary COPY.
 
     Attributes
     ----------
     values : pyarrow.ChunkedArray
-        What the binary COPY carries.
+        Values to encode.
     sql_type : str
-        The PostgreSQL type of the values.
+        PostgreSQL type of the values.
     staged_as : str or None
-        The type that receives them, if it is another one and the server has to convert.
+        Type of the column in the staging table, if the server has to cast it to ``sql_type``.
     """
 
     values: pa.ChunkedArray
@@ -43,75 +43,77 @@ class CopyColumn:
 
 
 def chunked(values: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    """Make a column of one array."""
+    """Wrap an array in a ChunkedArray."""
     return values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([values])
 
 
 def to_copy_column(values: pa.Array | pa.ChunkedArray, name: str, *, keep_nan: bool = False) -> CopyColumn:
-    """Bring an Arrow column to one of the types that are sent, and check its values.
+    """Cast an Arrow column to a type that binary COPY can encode, and check its values.
 
     Raises
     ------
     BadValue
-        If PostgreSQL cannot hold a value.
+        If PostgreSQL cannot store a value.
     ConversionError
-        If PostgreSQL has no such type.
+        If there is no PostgreSQL type for the column.
     """
-    values = _cast_to_sent(chunked(values), name)
+    values = _cast_for_copy(chunked(values), name)
     if pa.types.is_floating(values.type) and not keep_nan:
         values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
     if pa.types.is_struct(values.type) or (pa.types.is_large_list(values.type) and outgoing(values.type) is None):
         try:
             objects = values.to_pylist()
-        except ValueError as error:  # two fields of one name
+        except ValueError as error:  # a struct with two fields of the same name
             raise ConversionError(f"column {name!r} ({values.type}) cannot be sent: {error}; rename one") from error
         return json_to_copy_column(objects)
-    if pa.types.is_decimal256(values.type):  # the encoder knows decimal128 only
+    if pa.types.is_decimal256(values.type):  # pgpq encodes decimal128 only
         return CopyColumn(values.cast(pa.large_string()), "numeric", "text")
     sql_type = outgoing(values.type)
     if sql_type is None:
         raise ConversionError(
-            f"column {name!r} has the type {values.type}, which PostgreSQL does not have: convert it, "
+            f"column {name!r} has type {values.type}, for which there is no PostgreSQL type: convert it, "
             f"e.g. to text with df[{name!r}].astype(str)"
         )
     _check_values(values, name)
-    if pa.types.is_large_list(values.type) and _is_instant(values.type.value_type):
-        # Inside arrays the encoder marks every timestamp as one without time zone.
+    if pa.types.is_large_list(values.type) and _has_time_zone(values.type.value_type):
+        # pgpq encodes all timestamps in arrays as without time zone, so the server has to parse them.
         text = pc.strftime(pc.list_flatten(values), format="%Y-%m-%dT%H:%M:%SZ")
         return CopyColumn(with_elements(values, text), "timestamptz[]", "text[]")
     return CopyColumn(values, sql_type)
 
 
 def json_to_copy_column(values: list[Any]) -> CopyColumn:
-    """Encode as jsonb's binary form: a version byte and the text."""
+    """Encode values in the binary format of jsonb: a version byte and the text."""
     content = []
     for position, value in enumerate(values):
         try:
             content.append(None if value is None else _JSONB_VERSION + json_text(value).encode())
         except NotJSON as error:
             raise BadValue(
-                "a value that is no JSON", position, value, f"it has {error}; convert it, e.g. to text"
+                "a value that cannot be stored as JSON", position, value, f"it has {error}; convert it, e.g. to text"
             ) from error
     return CopyColumn(chunked(pa.array(content, pa.large_binary())), "jsonb")
 
 
 def with_elements(lists: pa.ChunkedArray, elements: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Put new elements into the same lists."""
+    """Return the lists with their elements replaced."""
     whole = lists.combine_chunks()
     return pa.chunked_array(
         [pa.LargeListArray.from_arrays(whole.offsets, elements.combine_chunks(), mask=whole.is_null())]
     )
 
 
-def _is_instant(kind: pa.DataType) -> bool:
+def _has_time_zone(kind: pa.DataType) -> bool:
     return pa.types.is_timestamp(kind) and kind.tz is not None
 
 
-def _cast_to_sent(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _cast_for_copy(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     kind = values.type
     if isinstance(kind, pa.BaseExtensionType):
-        raise ConversionError(f"column {name!r} has the type {kind}: convert it first, e.g. to text or to a timestamp")
-    target = _sent_type(kind)
+        raise ConversionError(
+            f"column {name!r} has the extension type {kind}, which cannot be sent: convert it, e.g. to text"
+        )
+    target = _copy_type(kind)
     if target == kind:
         return values
     try:
@@ -119,14 +121,14 @@ def _cast_to_sent(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     except pa.ArrowInvalid:
         if not _has_nanoseconds(kind):
             raise
-    warn_of_nanoseconds(name)
+    warn_about_nanoseconds(name)
     return values.cast(target, safe=False)
 
 
-def warn_of_nanoseconds(name: str) -> None:
-    """Warn that a column has more digits than PostgreSQL keeps."""
+def warn_about_nanoseconds(name: str) -> None:
+    """Warn that nanoseconds are truncated."""
     warnings.warn(
-        f"column {name!r} has nanoseconds; PostgreSQL keeps microseconds, and the rest is cut off",
+        f"column {name!r} has nanoseconds, which are truncated to microseconds, the precision of PostgreSQL",
         ConversionWarning,
         stacklevel=2,
     )
@@ -136,10 +138,10 @@ def _has_nanoseconds(kind: pa.DataType) -> bool:
     return getattr(getattr(kind, "value_type", kind), "unit", None) == "ns"
 
 
-def _sent_type(kind: pa.DataType) -> pa.DataType:
-    """Choose the one Arrow type that stands for its relatives."""
+def _copy_type(kind: pa.DataType) -> pa.DataType:
+    """Return the Arrow type that a type is cast to before encoding."""
     if pa.types.is_dictionary(kind):
-        return _sent_type(kind.value_type)
+        return _copy_type(kind.value_type)
     if pa.types.is_null(kind) or pa.types.is_string(kind) or pa.types.is_string_view(kind):
         return pa.large_string()
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
@@ -157,14 +159,14 @@ def _sent_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_decimal(kind) and not pa.types.is_decimal256(kind):
         return pa.decimal128(kind.precision, kind.scale)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return pa.large_list(_sent_type(kind.value_type))
+        return pa.large_list(_copy_type(kind.value_type))
     return kind
 
 
 def _check_values(values: pa.ChunkedArray, name: str, rows: pa.ChunkedArray | None = None) -> None:
-    """Refuse what PostgreSQL would refuse, or what it could not tell apart, before anything is sent.
+    """Raise for values that PostgreSQL cannot store, or that could not be read back.
 
-    ``rows`` are the numbers of the rows that elements of lists are in.
+    ``rows`` are the row numbers of list elements.
     """
     kind = values.type
     if pa.types.is_large_list(kind):
@@ -172,12 +174,12 @@ def _check_values(values: pa.ChunkedArray, name: str, rows: pa.ChunkedArray | No
     elif pa.types.is_large_string(kind):
         has_nul = pc.match_substring(values, "\0")
         if pc.any(has_nul).as_py():
-            raise _bad(
+            raise _bad_value(
                 values,
                 has_nul,
                 rows,
                 "text with the character U+0000",
-                f"PostgreSQL cannot hold it; remove it, e.g. with df[{name!r}].str.replace('\\0', '')",
+                f"PostgreSQL cannot store it; remove it, e.g. with df[{name!r}].str.replace('\\0', '')",
             )
     elif pa.types.is_date(kind):
         _check_range(values, pa.int32(), 1, rows)
@@ -191,18 +193,19 @@ def _check_range(values: pa.ChunkedArray, number: pa.DataType, per_day: int, row
     numbers = values.cast(number)
     found = pc.min_max(numbers).as_py()
     if found["min"] is not None and (found["min"] < first or found["max"] > last):
-        span = "4714 BC, or after those that PostgreSQL can hold" if rows is None else "the year 1 or after 9999"
+        limits = "4714 BC or after 5874897" if rows is None else "the year 1 or after 9999"
         outside = pc.or_(pc.less(numbers, pa.scalar(first, number)), pc.greater(numbers, pa.scalar(last, number)))
-        raise _bad(values, outside, rows, f"dates before {span},", "leave them out, or make the column text")
+        advice = "make them missing, or convert the column to text"
+        raise _bad_value(values, outside, rows, f"dates before {limits},", advice)
 
 
-def _bad(
+def _bad_value(
     values: pa.ChunkedArray, is_bad: pa.ChunkedArray, rows: pa.ChunkedArray | None, problem: str, advice: str
 ) -> BadValue:
-    """Describe the first value that is marked."""
+    """Return the error for the first value marked in ``is_bad``."""
     at = pc.index(is_bad, pa.scalar(value=True)).as_py()
     try:
         value = values[at].as_py()
-    except (ValueError, OverflowError):  # a date that Python cannot hold
+    except (ValueError, OverflowError):  # outside the range of Python dates
         value = values[at : at + 1].cast(pa.large_string())[0].as_py()
     return BadValue(problem, at if rows is None else rows[at].as_py(), value, advice)

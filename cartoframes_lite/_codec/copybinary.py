@@ -1,12 +1,12 @@
-"""Arrow to PostgreSQL's binary COPY format and back.
+"""Encode and decode PostgreSQL's binary COPY format from and to Arrow.
 
-A binary row is an ``int16`` number of fields, then for each field an ``int32`` length (-1 for NULL) and the
-bytes. Rows have no marks of their own, so that they have to be walked one by one, which Python is too slow
-for. The client writes the SELECT list, though, and puts a random constant of 8 bytes, the *sync*, in front of
-every row: all rows of a block are found at once, and each column is then decoded for all rows at once.
+A binary row is an ``int16`` number of fields, then for each field an ``int32`` length (-1 for NULL) and the bytes. Rows
+have no delimiters, and walking them one by one is too slow in Python. So the client selects a random constant of 8
+bytes, the *sync*, as the first column: all rows of a block are found at once by a vectorized search, and then each
+column is decoded for all rows at once.
 
-Nothing is taken on trust: each row must end where the next begins, and the stream must end with the trailer.
-A sync that turns up inside a value, a cut, or an error message behind the data cannot pass.
+The result is verified: each row must end where the next one begins, and the stream must end with the trailer. A sync
+inside a value, a truncated stream, or an error message after the data is detected.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
 SYNC_BYTES = 8
-BLOCK_BYTES = 1 << 20  # decoding is fastest while a block and its columns stay in the processor's cache
+BLOCK_BYTES = 1 << 20  # decoding is fastest if a block and its columns fit in the CPU cache
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _NO_FIELDS = bytes(2)
-_PADDING = bytes(8)  # a NULL at the very end may be gathered as if it were 8 bytes wide
+_PADDING = bytes(8)  # a NULL at the end of the data is read as if it were 8 bytes wide
 
 _EPOCH_DAYS = 10_957  # from 1970-01-01 to PostgreSQL's 2000-01-01
 _EPOCH_US = _EPOCH_DAYS * 86_400_000_000
@@ -37,7 +37,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 class BrokenStream(ValueError):
-    """The bytes are not a complete binary COPY; ``rest`` holds what could not be decoded."""
+    """The bytes are not a complete binary COPY; ``rest`` contains those that were not decoded."""
 
     def __init__(self, message: str, rest: bytes = b"") -> None:
         super().__init__(message)
@@ -54,12 +54,12 @@ class Decoder:
         The columns after the sync. Known types: int16/32/64, float32/64, bool, date32, time64[us],
         timestamp[us] with or without time zone, large_string, large_binary.
     sync : bytes
-        The 8 bytes that every row carries as its first column.
+        The 8 bytes that are the first column of every row.
 
     Attributes
     ----------
     infinite : set of str
-        Columns in which an infinite (or not representable) date or timestamp became null.
+        Columns in which infinite (or not representable) dates or timestamps became null.
     """
 
     schema: pa.Schema
@@ -70,8 +70,8 @@ class Decoder:
     _buffer: Bytes = field(default_factory=lambda: np.empty(0, np.uint8), repr=False)
 
     def feed(self, *blocks: bytes) -> pa.RecordBatch | None:
-        """Decode the rows that are complete and proved; the last one waits until its end is known."""
-        data = self._joined(blocks)
+        """Decode the complete rows; the last one is kept until the beginning of the next one confirms its end."""
+        data = self._join(blocks)
         starts = self._row_starts(data) if self._header_seen else np.empty(0, np.int64)
         if len(starts) < 2:
             self._rest = data[: -len(_PADDING)].tobytes()
@@ -81,14 +81,14 @@ class Decoder:
         return batch
 
     def finish(self) -> pa.RecordBatch:
-        """Decode what is left, and prove that the stream ended with its trailer.
+        """Decode the remaining rows, and check that the stream ended with its trailer.
 
         Raises
         ------
         BrokenStream
-            If anything but complete rows and the trailer is there.
+            If the rest is anything but complete rows and the trailer.
         """
-        data = self._joined(())
+        data = self._join(())
         end = len(data) - len(_PADDING) - len(_TRAILER)
         if not self._header_seen or end < 0 or data[end : end + len(_TRAILER)].tobytes() != _TRAILER:
             raise BrokenStream("the stream ended before its trailer", self._rest)
@@ -97,10 +97,10 @@ class Decoder:
             raise BrokenStream("bytes that are not a row precede the trailer", self._rest)
         return self._decode(data, starts, np.append(starts, end)[1:])
 
-    def _joined(self, blocks: tuple[bytes, ...]) -> Bytes:
-        """Put what is left and what has come together, without the header, and pad it.
+    def _join(self, blocks: tuple[bytes, ...]) -> Bytes:
+        """Join the remaining and the new bytes in the buffer, without the header and with padding.
 
-        It is the same piece of memory each time, for the pages of a new one would cost more than the copy.
+        The buffer is reused: the page faults of a new one would take longer than the copy.
         """
         if not self._header_seen:
             self._rest, blocks = b"".join((self._rest, *blocks)), ()
@@ -119,11 +119,11 @@ class Decoder:
         return self._buffer[:size]
 
     def _row_starts(self, data: Bytes) -> Ints:
-        """Find all rows: the places of the sync behind its field count and its length."""
+        """Return the offsets of all rows: the positions of a field count, the length of the sync, and the sync."""
         mark = (len(self.schema) + 1).to_bytes(2, "big") + SYNC_BYTES.to_bytes(4, "big")
         (sync,) = np.frombuffer(self.sync, np.uint64)
         found = []
-        for shift in range(8):  # aligned views make this eight fast passes instead of one slow one
+        for shift in range(8):  # eight fast passes over aligned words instead of a slow one over bytes
             words = np.frombuffer(data, np.uint64, (len(data) - shift) // 8, shift)
             found.append(np.flatnonzero(words == sync) * 8 + shift)
         starts: Ints = np.sort(np.concatenate(found)) - len(mark)
@@ -131,11 +131,11 @@ class Decoder:
         marks = np.ndarray((len(data) - 5,), "V6", data, strides=(1,))
         starts = starts[marks[starts] == np.void(mark)]
         if len(starts) and starts[0] != 0:
-            raise BrokenStream("a row does not begin where the one before it ended", self._rest)
+            raise BrokenStream("a row does not begin where the previous one ended", self._rest)
         return starts
 
     def _decode(self, data: Bytes, starts: Ints, ends: Ints) -> pa.RecordBatch:
-        """Decode each column for all rows at once and check that each row ends where it must."""
+        """Decode each column for all rows at once, and check that each row ends at ``ends``."""
         at = starts + (2 + 4 + SYNC_BYTES)
         arrays = []
         for column in self.schema:
@@ -153,7 +153,7 @@ class Decoder:
     def _lengths(data: Bytes, at: Ints) -> Ints:
         view = np.ndarray((len(data) - 3,), ">i4", data, strides=(1,))
         if len(at) and at.max() >= len(view):
-            raise BrokenStream("a field begins behind the end of the data", data.tobytes())
+            raise BrokenStream("a field begins after the end of the data", data.tobytes())
         lengths = view[at].astype(np.int64)
         if len(at) and (lengths.min() < -1 or (at + lengths).max() > len(data) - 4 - len(_PADDING)):
             raise BrokenStream("a field is longer than the data", data.tobytes())
@@ -161,12 +161,12 @@ class Decoder:
 
     def _column(self, column: pa.Field, data: Bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
         if pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type):
-            return _ragged(column.type, data, at, lengths, valid)
-        wire = _WIRE[column.type.id]
-        view = np.ndarray((len(data) - wire.itemsize + 1,), wire, data, strides=(1,))
-        if np.any((lengths != wire.itemsize) & valid):
-            raise BrokenStream(f"a field of column {column.name!r} is not {wire.itemsize} bytes long", data.tobytes())
-        values: npt.NDArray[Any] = view[at].astype(wire.newbyteorder("="))
+            return _gather(column.type, data, at, lengths, valid)
+        dtype = _WIRE_DTYPES[column.type.id]
+        view = np.ndarray((len(data) - dtype.itemsize + 1,), dtype, data, strides=(1,))
+        if np.any((lengths != dtype.itemsize) & valid):
+            raise BrokenStream(f"a field of column {column.name!r} is not {dtype.itemsize} bytes long", data.tobytes())
+        values: npt.NDArray[Any] = view[at].astype(dtype.newbyteorder("="))
         if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
             finite = _to_unix_epoch(values)
             if np.any(valid & ~finite):
@@ -178,7 +178,7 @@ class Decoder:
         return pa.Array.from_buffers(column.type, len(valid), buffers)
 
 
-_WIRE: dict[int, np.dtype[Any]] = {
+_WIRE_DTYPES: dict[int, np.dtype[Any]] = {
     pa.int16().id: np.dtype(">i2"),
     pa.int32().id: np.dtype(">i4"),
     pa.int64().id: np.dtype(">i8"),
@@ -192,7 +192,7 @@ _WIRE: dict[int, np.dtype[Any]] = {
 
 
 def without_columns(rows: int) -> pa.RecordBatch:
-    """Make a batch that has rows, but no columns."""
+    """Create a batch with rows and no columns."""
     return pa.record_batch([pa.nulls(rows)], names=["none"]).select([])
 
 
@@ -201,8 +201,8 @@ def _bitmap(valid: Bools) -> pa.Buffer | None:
 
 
 def _to_unix_epoch(values: npt.NDArray[Any]) -> Bools:
-    """Move dates (days) or timestamps (microseconds) to 1970 in place; say which are finite and fit."""
-    if values.dtype.itemsize == 4:  # pandas shows Arrow's dates as Python's, which know the years 1 to 9999
+    """Shift dates (days) or timestamps (microseconds) to epoch 1970 in place; return a mask of the valid ones."""
+    if values.dtype.itemsize == 4:  # pandas shows Arrow dates as datetime.date, which has the years 1 to 9999
         shift = _EPOCH_DAYS
         finite: Bools = (values >= _FIRST_DAY - shift) & (values <= _LAST_DAY - shift)
     else:
@@ -213,11 +213,11 @@ def _to_unix_epoch(values: npt.NDArray[Any]) -> Bools:
     return finite
 
 
-def _ragged(kind: pa.DataType, data: Bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
-    """Gather values of various lengths.
+def _gather(kind: pa.DataType, data: Bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
+    """Gather values of variable length.
 
-    The block itself is seen as an array that alternates between values and the bytes between them; Arrow
-    takes every second one.
+    The block is viewed as an Arrow array whose items are alternately a value and the bytes up to the next value;
+    ``take`` selects every second item.
     """
     count = len(at)
     if count == 0:
@@ -238,20 +238,20 @@ def _ragged(kind: pa.DataType, data: Bytes, at: Ints, lengths: Ints, valid: Bool
 
 
 def decode(blocks: Iterable[bytes], decoder: Decoder) -> Iterator[pa.RecordBatch]:
-    """Decode a stream block by block; the last batch comes only after the trailer is proved."""
+    """Decode a stream block by block; the last batch is yielded only after the trailer was verified."""
     pending: list[bytes] = []
-    size, wanted = 0, BLOCK_BYTES
+    size, min_bytes = 0, BLOCK_BYTES
     for block in blocks:
         pending.append(block)
         size += len(block)
-        if size >= wanted:
+        if size >= min_bytes:
             batch = decoder.feed(*pending)
             pending.clear()
             size = 0
-            if batch is None:  # a row larger than a block: look again after as much more has come
-                wanted *= 2
+            if batch is None:  # a row is larger than the block: wait for twice as many bytes
+                min_bytes *= 2
             else:
-                wanted = BLOCK_BYTES
+                min_bytes = BLOCK_BYTES
                 yield batch
     if pending:
         batch = decoder.feed(*pending)
@@ -261,9 +261,9 @@ def decode(blocks: Iterable[bytes], decoder: Decoder) -> Iterator[pa.RecordBatch
 
 
 def encode(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[bytes]:
-    """Encode record batches, one piece for each; at least the header and the trailer are sent."""
+    """Encode record batches, one block for each, between header and trailer."""
     encoder = ArrowToPostgresBinaryEncoder(schema)
     yield encoder.write_header()
-    for batch in batches:  # the encoder knows no rows without columns
+    for batch in batches:  # the encoder does not support rows without columns
         yield encoder.write_batch(batch) if batch.num_columns else _NO_FIELDS * batch.num_rows
     yield encoder.finish()

@@ -1,4 +1,4 @@
-"""Python's and NumPy's dates, times and durations as exact microseconds."""
+"""Convert Python, NumPy and pandas datetimes and durations to Arrow microseconds, without loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from cartoframes_lite._codec.bad_value import BadValue
-from cartoframes_lite._codec.copy_columns import warn_of_nanoseconds
+from cartoframes_lite._codec.copy_columns import warn_about_nanoseconds
 
 _EPOCH = datetime.datetime(1970, 1, 1)
 _EPOCH_UTC = _EPOCH.replace(tzinfo=datetime.UTC)
@@ -23,12 +23,12 @@ Exact = tuple[int, int, npt.NDArray[Any]]
 
 
 def from_datetimes(values: Sequence[Any], name: str) -> pa.Array:
-    """Convert datetimes, ``datetime64`` and dates, all with a time zone or all without, in any zones; None is null.
+    """Convert datetimes, ``datetime64`` and dates, either all with or all without a time zone; None is null.
 
     Raises
     ------
     BadValue
-        If only some have a time zone, or one has no place in 64 bits of microseconds.
+        If only some have a time zone, or a value is outside the range of 64-bit microseconds.
     """
     if {type(value) for value in values} <= {datetime.datetime, type(None)} and not any(
         value is not None and value.tzinfo is not None for value in values
@@ -39,10 +39,10 @@ def from_datetimes(values: Sequence[Any], name: str) -> pa.Array:
     other = next((at for at, flag in enumerate(aware) if flag is not None and flag is not first), None)
     if other is not None:
         raise BadValue(
-            "times with and without time zone beside each other,",
+            "a mix of times with and without time zone",
             other,
             values[other],
-            f"give all of them one, e.g. with pd.to_datetime(df[{name!r}], utc=True)",
+            f"convert all of them to one time zone, e.g. with pd.to_datetime(df[{name!r}], utc=True)",
         )
     numbers = _microseconds(values, name, _since_utc if first else _since_epoch)
     return numbers.view(pa.timestamp("us", tz="UTC" if first else None))
@@ -68,7 +68,7 @@ def _since_epoch(value: datetime.date) -> int:
 
 
 def _microseconds(values: Sequence[Any], name: str, convert: Callable[[Any], int]) -> pa.Array:
-    """Convert each value, those with NumPy's units by NumPy, unit by unit."""
+    """Convert each value to microseconds; NumPy and pandas values are grouped by unit and converted by NumPy."""
     numbers: list[int | None] = [None] * len(values)
     by_unit: dict[np.dtype[Any], list[int]] = {}
     scalars: dict[int, Any] = {}
@@ -83,22 +83,22 @@ def _microseconds(values: Sequence[Any], name: str, convert: Callable[[Any], int
             numbers[at] = convert(value)
             continue
         by_unit.setdefault(scalars[at].dtype, []).append(at)
-    cut = False
-    for unit, places in by_unit.items():
-        exact, has_nanoseconds = _of_unit([scalars[at] for at in places], unit, places)
-        cut |= has_nanoseconds
-        for at, number in zip(places, exact, strict=True):
+    truncated = False
+    for unit, positions in by_unit.items():
+        exact, has_nanoseconds = _convert_unit([scalars[at] for at in positions], unit, positions)
+        truncated |= has_nanoseconds
+        for at, number in zip(positions, exact, strict=True):
             numbers[at] = number
     for at, number in enumerate(numbers):
         if number is not None and not _INT64.min < number <= _INT64.max:
-            raise _too_far(at, values[at])
-    if cut:
-        warn_of_nanoseconds(name)
+            raise _out_of_range(at, values[at])
+    if truncated:
+        warn_about_nanoseconds(name)
     return pa.array(numbers, pa.int64())
 
 
-def _of_unit(scalars: list[Any], unit: np.dtype[Any], places: list[int]) -> tuple[Iterable[int | None], bool]:
-    """Convert scalars of one unit; tell whether something smaller than microseconds was cut off."""
+def _convert_unit(scalars: list[Any], unit: np.dtype[Any], positions: list[int]) -> tuple[Iterable[int | None], bool]:
+    """Convert scalars of one unit; also return whether anything below microseconds was truncated."""
     values = np.array(scalars, unit)
     missing = np.isnat(values)
     name, _ = np.datetime_data(unit)
@@ -106,18 +106,22 @@ def _of_unit(scalars: list[Any], unit: np.dtype[Any], places: list[int]) -> tupl
         known = np.flatnonzero(~missing)
         if len(known):
             raise BadValue(
-                "a duration without a fixed length", places[known[0]], scalars[known[0]], "make it one of seconds"
+                "a duration without a fixed length", positions[known[0]], scalars[known[0]], "convert it to seconds"
             )
         return [None] * len(scalars), False
-    moved = values.astype(f"{unit.kind}8[us]")
-    differs = (moved.astype(unit) != values) & ~missing
+    converted = values.astype(f"{unit.kind}8[us]")
+    differs = (converted.astype(unit) != values) & ~missing
     finer = name in ("ns", "ps", "fs", "as")
-    if differs.any() and not finer:  # NumPy wraps around
+    if differs.any() and not finer:  # overflow, which NumPy does not report
         at = int(differs.argmax())
-        raise _too_far(places[at], scalars[at])
-    numbers = moved.view(np.int64).tolist()
-    return [None if gone else number for gone, number in zip(missing, numbers, strict=True)], bool(differs.any())
+        raise _out_of_range(positions[at], scalars[at])
+    numbers = converted.view(np.int64).tolist()
+    return [None if is_missing else number for is_missing, number in zip(missing, numbers, strict=True)], bool(
+        differs.any()
+    )
 
 
-def _too_far(at: int, value: Any) -> BadValue:
-    return BadValue("a time that is too far away", at, value, "leave it out, or make the column text")
+def _out_of_range(at: int, value: Any) -> BadValue:
+    return BadValue(
+        "a time outside the range of 64-bit microseconds", at, value, "make it missing, or convert the column to text"
+    )

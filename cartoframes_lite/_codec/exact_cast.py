@@ -1,4 +1,4 @@
-"""Casts between Arrow types of numbers that keep every value, or name the first that would change."""
+"""Cast between numeric Arrow types without loss, or raise for the first value that would change."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import pyarrow.compute as pc
 from cartoframes_lite._codec.bad_value import BadValue
 from cartoframes_lite._codec.copy_columns import with_elements
 
-_ADVICE = "give all frames one type, e.g. with astype"
+_ADVICE = "convert all frames to one type, e.g. with astype"
 
 
 def exact_cast(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
-    """Cast numbers, or lists of them; text is that of numbers, with any number of digits.
+    """Cast numbers or lists of numbers; strings contain numbers with any number of digits.
 
     Raises
     ------
     BadValue
-        If a number would be rounded, cut or infinite.
+        If a number would be rounded, truncated or become infinite.
     ArrowInvalid, ArrowNotImplementedError
-        If there is no such cast.
+        If Arrow does not support the cast.
     """
     kind = values.type
     if kind == target:
@@ -34,7 +34,7 @@ def exact_cast(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
         except BadValue as bad:
             raise bad.at(pc.list_parent_indices(values)[bad.position].as_py()) from bad
     if pa.types.is_large_string(target):
-        # As text, a float32 would have the few digits that tell it from its neighbors.
+        # A float32 would be written with too few digits for numeric, so it is widened first.
         return (values.cast(pa.float64()) if pa.types.is_floating(kind) else values).cast(target)
     if pa.types.is_large_string(kind) or pa.types.is_decimal(kind):
         return _from_decimals(values, target)
@@ -47,12 +47,12 @@ def exact_cast(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
         changed = pc.and_(changed, pc.fill_null(pc.is_finite(values), fill_value=False))
     if pc.any(changed).as_py():
         at = pc.index(changed, pa.scalar(value=True)).as_py()
-        raise _bad(values[at].as_py(), at, target)
+        raise _bad_value(values[at].as_py(), at, target)
     return result
 
 
 def _from_decimals(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
-    """Cast decimals, one by one: Arrow would round them."""
+    """Cast decimals one by one, because Arrow would round them."""
     convert: Callable[[Decimal], Any] = float if pa.types.is_floating(target) else int
     if pa.types.is_decimal(target):
         convert = Decimal
@@ -65,20 +65,20 @@ def _from_decimals(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedAr
         except (OverflowError, ValueError, pa.ArrowInvalid):
             fits = False
         if not fits:
-            raise _bad(value, at, target)
+            raise _bad_value(value, at, target)
         numbers.append(found)
     return pa.chunked_array([pa.array(numbers, target)])
 
 
 def _first_bad(values: pa.ChunkedArray, target: pa.DataType) -> BadValue:
-    """Find the first value that cannot be cast."""
+    """Return the error for the first value that cannot be cast."""
     for at in range(len(values)):
         try:
             values[at : at + 1].cast(target)
         except pa.ArrowInvalid:
-            return _bad(values[at].as_py(), at, target)
-    return _bad(None, 0, target)
+            return _bad_value(values[at].as_py(), at, target)
+    return _bad_value(None, 0, target)
 
 
-def _bad(value: Any, at: int, target: pa.DataType) -> BadValue:
+def _bad_value(value: Any, at: int, target: pa.DataType) -> BadValue:
     return BadValue(f"a number that {target} cannot hold", at, value, _ADVICE)

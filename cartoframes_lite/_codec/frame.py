@@ -1,4 +1,4 @@
-"""Frames to Arrow record batches and back."""
+"""Convert Arrow record batches to a DataFrame or GeoDataFrame."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WEB_MERCATOR = "the_geom_webmercator"
 
 
 def arrow_schema(columns: Sequence[SourceColumn]) -> pa.Schema:
-    """Give the schema that the binary COPY of these columns decodes into."""
+    """Return the Arrow schema of the decoded columns."""
     return pa.schema([pa.field(column.name, column.rule.arrow) for column in columns])
 
 
@@ -35,15 +35,15 @@ def from_arrow(
     coerce_float: bool = True,
     backend: Backend | None = None,
 ) -> pd.DataFrame:
-    """Make a frame of decoded batches; geometries are made as the batches come.
+    """Convert record batches to one frame; geometries are decoded batch by batch.
 
     Parameters
     ----------
     batches : iterable of pyarrow.RecordBatch
-        Of the schema that ``arrow_schema`` gives.
+        With the schema returned by ``arrow_schema``.
     columns : sequence of SourceColumn
     decode_geom : bool
-        Make geometries of EWKB; else leave it as bytes.
+        Decode EWKB to geometries; False keeps it as bytes.
     coerce_float, backend
         As in ``to_series``.
 
@@ -52,34 +52,36 @@ def from_arrow(
     pandas.DataFrame or geopandas.GeoDataFrame
         A GeoDataFrame if there is a geometry; ``the_geom`` is the active one, else the first.
     """
-    shapes = {column.name: _Shapes(column) for column in columns if decode_geom and column.rule.kind is Kind.GEOMETRY}
-    parts: dict[str, list[pa.Array]] = {column.name: [] for column in columns if column.name not in shapes}
+    geometries = {
+        column.name: _GeometryColumn(column) for column in columns if decode_geom and column.rule.kind is Kind.GEOMETRY
+    }
+    parts: dict[str, list[pa.Array]] = {column.name: [] for column in columns if column.name not in geometries}
     rows = 0
     for batch in batches:
         rows += batch.num_rows
         for name, values in zip(batch.schema.names, batch.columns, strict=True):
-            if name in shapes:
-                shapes[name].add(values)
+            if name in geometries:
+                geometries[name].add(values)
             else:
                 parts[name].append(values)
     data: dict[str, Any] = {}
     for column in columns:
-        if column.name in shapes:
-            data[column.name] = shapes[column.name].array()
+        if column.name in geometries:
+            data[column.name] = geometries[column.name].array()
             continue
         rule = incoming("bytea") if column.rule.kind is Kind.GEOMETRY else column.rule
         whole = pa.chunked_array(parts[column.name], rule.arrow)
         data[column.name] = to_series(whole, rule, column.name, coerce_float=coerce_float, backend=backend)
     frame = pd.DataFrame(data, index=pd.RangeIndex(rows), copy=False)
-    if not shapes:
+    if not geometries:
         return frame
-    active = THE_GEOM if THE_GEOM in shapes else next(iter(shapes))
+    active = THE_GEOM if THE_GEOM in geometries else next(iter(geometries))
     result: pd.DataFrame = gpd.GeoDataFrame(frame, geometry=active, copy=False)
     return result
 
 
-class _Shapes:
-    """A geometry column that grows batch by batch."""
+class _GeometryColumn:
+    """Geometry column that is decoded batch by batch."""
 
     def __init__(self, column: SourceColumn) -> None:
         self._column = column
@@ -94,7 +96,7 @@ class _Shapes:
         self._srids |= srids
 
     def array(self) -> Any:
-        """Give GeoPandas' array; the declared SRID counts where no value has one."""
+        """Return the GeometryArray; its CRS is from the SRID of the values, else from that of the column type."""
         name = self._column.name
         srid = geometry.one_srid(self._srids, name) or (self._column.srid if self._column.srid > 0 else None)
         if srid is None and name == THE_GEOM:
@@ -108,7 +110,7 @@ def _crs(srid: int | None, name: str) -> CRS | None:
         return None if srid is None else CRS.from_epsg(srid)
     except CRSError:
         warnings.warn(
-            f"geometry column {name!r} has the SRID {srid}, which is no EPSG code: its CRS is left empty",
+            f"geometry column {name!r} has SRID {srid}, which is not an EPSG code: its CRS is None, use set_crs",
             ConversionWarning,
             stacklevel=2,
         )
@@ -116,5 +118,5 @@ def _crs(srid: int | None, name: str) -> CRS | None:
 
 
 def is_geometry(series: pd.Series[Any]) -> bool:
-    """Say whether a column has GeoPandas' dtype."""
+    """Return whether a column has the dtype ``geometry`` of GeoPandas."""
     return isinstance(series.dtype, gpd.array.GeometryDtype)

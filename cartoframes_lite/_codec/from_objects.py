@@ -1,4 +1,4 @@
-"""A column of Python objects to Arrow: each value exactly, or an error that names its row."""
+"""Convert a column of Python objects to Arrow, without loss or with an error that names the row."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ import pyarrow as pa
 from shapely.geometry.base import BaseGeometry
 
 from cartoframes_lite._codec.bad_value import BadValue
+from cartoframes_lite._codec.builtin_values import array_items, to_builtin_all
 from cartoframes_lite._codec.copy_columns import CopyColumn, chunked, json_to_copy_column, to_copy_column
 from cartoframes_lite._codec.datetimes import from_datetimes, from_timedeltas
-from cartoframes_lite._codec.plain_values import array_items, plain_all
 
-# What PostgreSQL's numeric has room for: digits before and behind the decimal point.
-_MAX_WHOLE, _MAX_FRACTION = 131_072, 16_383
-_EXACT_INTEGERS = 2**53  # larger ones are not all doubles
+# Digits of PostgreSQL's numeric before and after the decimal point.
+_MAX_INTEGER_DIGITS, _MAX_FRACTION_DIGITS = 131_072, 16_383
+_MAX_EXACT_INTEGER = 2**53  # all integers up to here are exact as float64
 
-# The first that fits counts: a datetime is a date, a bool an int, and a timedelta64 an integer of NumPy.
+# In order, because of subclasses: datetime of date, bool of int, timedelta64 of numpy.integer.
 _KINDS: tuple[tuple[str, Any], ...] = (
     ("missing", (type(None), type(pd.NA), type(pd.NaT))),
     ("timedelta", (datetime.timedelta, np.timedelta64)),
@@ -44,32 +44,32 @@ _KINDS: tuple[tuple[str, Any], ...] = (
     ("dict", dict),
     ("geometry", BaseGeometry),
 )
-# Others may be NaN, NaT or NA.
+# Values of other types may be missing (NaN, NaT or NA).
 _NEVER_MISSING = {type(None), bool, int, str, bytes, datetime.date, datetime.datetime, datetime.time, list, tuple, dict}
 _IN_JSON = {"boolean", "integer", "float", "text", "list", "dict"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Scalars:
-    """Values of one type; ``as_text`` says that they are numbers that only PostgreSQL's numeric has room for."""
+    """Values of one type; ``as_text``: numbers written as text, because only PostgreSQL's numeric can hold them."""
 
     values: pa.Array
     as_text: bool = False
 
 
 def from_objects(objects: npt.NDArray[np.object_], name: str) -> CopyColumn:
-    """Convert Python values; what pandas counts as missing is NULL.
+    """Convert Python values to a column; missing values as defined by ``pandas.isna`` become NULL.
 
     Raises
     ------
     BadValue
-        If a value cannot be sent, or not in one column with those before it.
+        If a value cannot be sent, or its type does not match the values before it.
     """
     values = objects.tolist()
     types = set(map(type, values))
     if not types <= _NEVER_MISSING:
-        values = _plain(values, types)
-        # One mark for all that is missing: NaT beside text, for example, would make the column a mixed one.
+        values = _to_builtin(values, types)
+        # One marker for all missing values: otherwise NaT among text would make the column a mixed one.
         _refuse_signaling(values, types)
         values = [None if gone else value for value, gone in zip(values, _missing(values), strict=True)]
         types = set(map(type, values))
@@ -85,21 +85,21 @@ def from_objects(objects: npt.NDArray[np.object_], name: str) -> CopyColumn:
     return CopyColumn(chunked(found.values), "numeric", "text") if found.as_text else to_copy_column(found.values, name)
 
 
-def _plain(values: list[Any], types: set[type]) -> list[Any]:
-    """Give the values of the built-in classes, in the place of those of classes that are made of them."""
-    found, at, refusal = plain_all(values, types)
-    if at is not None and refusal is not None:
-        raise BadValue(refusal.problem, at, values[at], refusal.advice) from refusal
-    return found
+def _to_builtin(values: list[Any], types: set[type]) -> list[Any]:
+    """Replace instances of subclasses by values of the built-in class."""
+    converted, at, error = to_builtin_all(values, types)
+    if at is not None and error is not None:
+        raise BadValue(error.problem, at, values[at], error.advice) from error
+    return converted
 
 
 def _missing(values: list[Any]) -> npt.NDArray[np.bool_]:
-    """Tell what pandas counts as missing, value by value."""
+    """Return a mask of the values that pandas treats as missing."""
     return np.asarray(pd.isna(np.fromiter(values, object, len(values))))
 
 
 def _refuse_signaling(values: list[Any], types: set[type]) -> None:
-    """Refuse what cannot even be asked whether it is NaN."""
+    """Raise for signaling NaNs, for which ``pandas.isna`` would raise."""
     if any(issubclass(kind, Decimal) for kind in types):
         for at, value in enumerate(values):
             if isinstance(value, Decimal) and value.is_snan():
@@ -115,7 +115,7 @@ def _kind(kind: type) -> str:
 
 
 def _from_scalars(values: Sequence[Any], kinds: set[str], name: str) -> _Scalars | None:
-    """Convert values that have one type in PostgreSQL; None if they have not."""
+    """Convert values that one PostgreSQL type can hold; None if there is no such type."""
     if kinds == {"integer"}:
         return _from_integers(values)
     if kinds <= {"integer", "decimal"} and kinds:
@@ -138,7 +138,7 @@ _ARROW = {"boolean": pa.bool_(), "bytes": pa.large_binary(), "date": pa.date32()
 
 
 def _from_integers(values: Sequence[Any]) -> _Scalars:
-    """Convert integers to bigint while they fit, else to numeric."""
+    """Convert integers to bigint if all fit, otherwise to numeric."""
     try:
         return _Scalars(pa.array(values, pa.int64()))
     except (pa.ArrowInvalid, OverflowError):
@@ -148,7 +148,7 @@ def _from_integers(values: Sequence[Any]) -> _Scalars:
 def _from_decimals(values: Sequence[Any]) -> _Scalars:
     numbers = [None if value is None else _decimal(value) for value in values]
     if all(number is None or number.is_finite() for number in numbers):
-        with suppress(pa.ArrowInvalid):  # more digits than decimal256 has
+        with suppress(pa.ArrowInvalid):  # more digits than decimal256 can hold
             decimals = pa.array(numbers)
             if pa.types.is_decimal128(decimals.type):
                 return _Scalars(decimals)
@@ -160,7 +160,7 @@ def _decimal(value: Any) -> Decimal:
 
 
 def _as_text(values: Sequence[Any]) -> _Scalars:
-    """Write numbers as text, which PostgreSQL reads with any number of digits."""
+    """Write numbers as text, which PostgreSQL parses with any number of digits."""
     text = [None if value is None else _digits(_decimal(value), at, value) for at, value in enumerate(values)]
     return _Scalars(pa.array(text, pa.large_string()), as_text=True)
 
@@ -168,32 +168,35 @@ def _as_text(values: Sequence[Any]) -> _Scalars:
 def _digits(number: Decimal, at: int, value: Any) -> str:
     if number.is_snan():
         raise BadValue("a signaling NaN", at, value, "make it NaN, or leave it out")
-    if number.is_nan():  # also -NaN and NaN123, which PostgreSQL does not know
+    if number.is_nan():  # also -NaN and NaN123, which PostgreSQL does not accept
         return "NaN"
     if number.is_infinite():
         return str(number)
     exponent = number.as_tuple().exponent
-    if number.adjusted() >= _MAX_WHOLE or (isinstance(exponent, int) and exponent < -_MAX_FRACTION):
+    if number.adjusted() >= _MAX_INTEGER_DIGITS or (isinstance(exponent, int) and exponent < -_MAX_FRACTION_DIGITS):
         raise BadValue(
-            "a number that is too long", at, value, "PostgreSQL has 131,072 digits before and 16,383 behind the point"
+            "a number with too many digits",
+            at,
+            value,
+            "numeric has at most 131,072 digits before and 16,383 after the decimal point; round it or make it text",
         )
     return Decimal.__format__(number, "f")
 
 
 def _from_floats(values: Sequence[Any]) -> pa.Array:
-    """Convert floats, and integers that are the same number as floats."""
+    """Convert floats, and integers that float64 represents exactly."""
     for at, value in enumerate(values):
         kind = type(value)
         if value is None or kind is float or isinstance(value, float | np.float32 | np.float16):
             continue
         whole = isinstance(value, int | np.integer)
-        exact = -_EXACT_INTEGERS <= value <= _EXACT_INTEGERS if whole else float(value) == value or value != value
+        exact = -_MAX_EXACT_INTEGER <= value <= _MAX_EXACT_INTEGER if whole else float(value) == value or value != value
         if not exact:
             raise BadValue(
                 f"{'an integer' if whole else 'a number'} with more digits than double precision has",
                 at,
                 value,
-                "make all of them one type, e.g. decimal.Decimal",
+                "convert all values to one type, e.g. decimal.Decimal",
             )
     return pa.array([None if value is None else float(value) for value in values], pa.float64())
 
@@ -211,8 +214,8 @@ def _from_texts(values: Sequence[Any]) -> pa.Array:
 
 
 def surrogate(at: int, value: Any) -> BadValue:
-    """Describe text that is no Unicode."""
-    return BadValue("text with a lone surrogate", at, value, "it is no Unicode; remove it, or send bytes")
+    """Return the error for text that cannot be encoded as UTF-8."""
+    return BadValue("text with a lone surrogate", at, value, "it is not valid Unicode; remove it, or send bytes")
 
 
 def _refuse_zones(values: Sequence[Any], name: str) -> None:
@@ -222,13 +225,13 @@ def _refuse_zones(values: Sequence[Any], name: str) -> None:
             "times of day with a time zone",
             at,
             values[at],
-            f"it would be lost; make them text, e.g. with df[{name!r}].astype(str), and pass "
+            f"the time zone would be lost; convert them to text, e.g. with df[{name!r}].astype(str), and pass "
             f"dtype={{{name!r}: 'timetz'}}",
         )
 
 
 def _mixed(values: list[Any], name: str, kinds: set[str]) -> BadValue:
-    """Describe the first value that has another type than those before it."""
+    """Return the error for the first value whose type differs from those before it."""
     present = [(at, value) for at, value in enumerate(values) if value is not None]
     if "geometry" in kinds:
         at, value = next((at, value) for at, value in present if isinstance(value, BaseGeometry))
@@ -236,21 +239,21 @@ def _mixed(values: list[Any], name: str, kinds: set[str]) -> BadValue:
             "geometries but no CRS",
             at,
             value,
-            f"say which it is: gdf = geopandas.GeoDataFrame(df, geometry={name!r}, crs=4326)",
+            f"set the CRS: gdf = geopandas.GeoDataFrame(df, geometry={name!r}, crs=4326)",
         )
     first = _kind(type(present[0][1]))
     at, value = next((pair for pair in present if _kind(type(pair[1])) != first), present[0])
     found = ", ".join(sorted({type(value).__name__ for _, value in present}))
     return BadValue(
-        f"values of the type {found}, which no PostgreSQL type holds,",
+        f"values of type {found}, for which there is no PostgreSQL type,",
         at,
         value,
-        f"make them one type, e.g. text with df[{name!r}].astype(str)",
+        f"convert them to one type, e.g. to text with df[{name!r}].astype(str)",
     )
 
 
 def _from_lists(values: list[Any], name: str) -> CopyColumn:
-    """Convert lists of one scalar type to an array, everything else to jsonb."""
+    """Convert lists of one scalar type to an array, other lists to jsonb."""
     numbers = _numbers(values)
     lists = values if numbers is not None else [_as_list(value, at) for at, value in enumerate(values)]
     offsets = np.zeros(len(lists) + 1, np.int64)
@@ -267,13 +270,13 @@ def _from_lists(values: list[Any], name: str) -> CopyColumn:
 
 
 def _from_elements(lists: list[list[Any] | None], name: str) -> _Scalars | None:
-    """Convert the elements of all lists; None if they are lists, or of several types that JSON has."""
+    """Convert the elements of all lists; None if they are nested, or of mixed types that JSON can hold."""
     flat = list(chain.from_iterable(items for items in lists if items is not None))
     types = set(map(type, flat))
     kinds = _kinds(types)
     if kinds & {"list", "dict"}:
         return None
-    flat = _plain(flat, types)
+    flat = _to_builtin(flat, types)
     if types & {type(pd.NA), type(pd.NaT)}:
         flat = [None if value is pd.NA or value is pd.NaT else value for value in flat]
     found = None
@@ -289,18 +292,18 @@ def _from_elements(lists: list[list[Any] | None], name: str) -> _Scalars | None:
 
 
 def _as_list(value: Any, at: int) -> list[Any] | None:
-    """Make a list of an array or tuple, of the elements only."""
+    """Convert an array or tuple to a list, without converting its elements."""
     if value is None or type(value) is list:
         return value
     if not isinstance(value, np.ndarray):
         return list(value)
     if value.ndim == 0:
-        raise BadValue("an array without dimension", at, value, "make it a number")
+        raise BadValue("a zero-dimensional array", at, value, "convert it to a scalar, e.g. with array.item()")
     return array_items(value)
 
 
 def _numbers(values: list[Any]) -> pa.Array | None:
-    """Put one-dimensional arrays of one numeric type behind each other, much faster than as objects; else None."""
+    """Concatenate one-dimensional arrays of one numeric dtype, much faster than as objects; None for others."""
     arrays = [value for value in values if value is not None]
     if any(type(array) is not np.ndarray or array.ndim != 1 for array in arrays):
         return None
@@ -311,7 +314,7 @@ def _numbers(values: list[Any]) -> pa.Array | None:
     return pa.array(numbers.astype(_FAST_ELEMENTS[numbers.dtype], copy=False))
 
 
-# As Python's numbers are sent. uint64 has those that are no bigint.
+# Same types as for Python numbers. Not uint64, which exceeds bigint.
 _FAST_ELEMENTS = {
     np.dtype(name): np.dtype(sent)
     for sent, names in (

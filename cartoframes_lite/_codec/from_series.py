@@ -1,4 +1,4 @@
-"""One column of a frame to Arrow, with the PostgreSQL type that receives it."""
+"""Convert a column of a frame to Arrow, and choose its PostgreSQL type."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cartoframes_lite._codec.copy_columns import CopyColumn, to_copy_column
 from cartoframes_lite._codec.from_objects import from_objects, surrogate
 from cartoframes_lite.errors import ConversionError
 
-_REFUSALS = (
+_CONVERSION_ERRORS = (
     pa.ArrowInvalid,
     pa.ArrowTypeError,
     pa.ArrowNotImplementedError,
@@ -24,37 +24,38 @@ _REFUSALS = (
 
 
 def from_series(series: pd.Series[Any], name: str, *, keep_nan: bool = False) -> CopyColumn:
-    """Convert a column that is not a geometry.
+    """Convert a column other than a geometry.
 
     Parameters
     ----------
     series : pandas.Series
     name : str
-        What messages call the column.
+        Column name for messages.
     keep_nan : bool
         Send NaN in a float column as NaN instead of NULL.
 
     Raises
     ------
     ConversionError
-        If the column has a type or a value that PostgreSQL cannot hold.
+        If the column has a type or a value that PostgreSQL cannot store.
     """
     try:
-        return _converted(series, name, keep_nan=keep_nan)
+        return _convert(series, name, keep_nan=keep_nan)
     except BadValue as bad:
         raise bad.named(name, series.index) from bad
     except UnicodeEncodeError as error:
         raise _lone_surrogate(series).named(name, series.index) from error
-    except _REFUSALS as error:
+    except _CONVERSION_ERRORS as error:
         where = _first_refused(series, name, keep_nan=keep_nan)
         raise ConversionError(f"column {name!r} ({series.dtype}) cannot be sent{where}: {error}") from error
 
 
-def _converted(series: pd.Series[Any], name: str, *, keep_nan: bool) -> CopyColumn:
+def _convert(series: pd.Series[Any], name: str, *, keep_nan: bool) -> CopyColumn:
+    """Convert by dtype; errors are those of Arrow and BadValue."""
     if isinstance(series.dtype, pd.SparseDtype):
         series = series.astype(series.dtype.subtype)
     values_type = series.dtype.categories.dtype if isinstance(series.dtype, pd.CategoricalDtype) else series.dtype
-    if isinstance(values_type, pd.PeriodDtype | pd.IntervalDtype):  # Arrow would make numbers of such categories
+    if isinstance(values_type, pd.PeriodDtype | pd.IntervalDtype):  # Arrow would convert such categories to integers
         series = series.astype(values_type)
     if values_type == np.dtype(object):
         return from_objects(series.to_numpy(object), name)
@@ -62,7 +63,7 @@ def _converted(series: pd.Series[Any], name: str, *, keep_nan: bool) -> CopyColu
 
 
 def _lone_surrogate(series: pd.Series[Any]) -> BadValue:
-    """Find the text that is no Unicode."""
+    """Return the error for the first value that cannot be encoded as UTF-8."""
     for at, value in enumerate(series):
         try:
             str(value).encode()
@@ -72,20 +73,20 @@ def _lone_surrogate(series: pd.Series[Any]) -> BadValue:
 
 
 def _first_refused(series: pd.Series[Any], name: str, *, keep_nan: bool) -> str:
-    """Find the row with which the column begins to be refused; nothing if no value is the reason."""
+    """Describe the first row that cannot be converted, by bisection; "" if no single row is the cause."""
 
-    def is_refused(rows: int) -> bool:
+    def fails(rows: int) -> bool:
         try:
-            _converted(series.iloc[:rows], name, keep_nan=keep_nan)
-        except (*_REFUSALS, ConversionError, BadValue):
+            _convert(series.iloc[:rows], name, keep_nan=keep_nan)
+        except (*_CONVERSION_ERRORS, ConversionError, BadValue):
             return True
         return False
 
     with warnings.catch_warnings(action="ignore"):
-        if is_refused(0):
+        if fails(0):
             return ""
         good, bad = 0, len(series)
         while bad - good > 1:
             middle = (good + bad) // 2
-            good, bad = (good, middle) if is_refused(middle) else (middle, bad)
+            good, bad = (good, middle) if fails(middle) else (middle, bad)
     return f", {row_name(series.index, good)}"

@@ -1,6 +1,7 @@
-"""PostgreSQL's geometric types: from their binary form, which no setting rounds, to the text that it writes.
+"""Convert PostgreSQL's geometric types from binary format, which no setting rounds, to text.
 
-Of the shortest texts of a number, PostgreSQL does not always choose the nearest one; that of Python is the same number.
+If a float has several shortest decimal forms, Python and PostgreSQL may choose different ones; both parse to the same
+float.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import struct
 from collections.abc import Callable
 from decimal import Decimal
 
-_EXPONENT_FROM = 1e15  # where PostgreSQL begins to write one; Python does at 1e16
+_EXPONENT_FROM = 1e15  # from here on PostgreSQL writes an exponent; Python from 1e16 on
 _SPECIAL = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
 
 
 def float_text(value: float) -> str:
-    """Write a float with as many digits as tell it from its neighbors."""
+    """Format a float with the fewest digits that parse to the same value."""
     text = repr(value)
     if text in _SPECIAL:
         return _SPECIAL[text]
@@ -34,7 +35,7 @@ def _points(data: bytes, first: int = 0) -> str:
 
 
 def _path(data: bytes) -> str:
-    """Write a path: a byte that says whether it is closed, the number of points, and these."""
+    """Format a path: a byte that is 1 if it is closed, the number of points, and the points."""
     points = _points(data, 5)
     return f"({points})" if data[0] else f"[{points}]"
 

@@ -1,4 +1,4 @@
-"""Geometries: EWKB to shapely and back, any CRS to EPSG:4326, EPSG:4326 to web mercator."""
+"""Convert geometries: EWKB to and from shapely, any CRS to EPSG:4326, and EPSG:4326 to web mercator."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from cartoframes_lite.errors import ConversionError
 
 LON_LAT = CRS.from_epsg(4326)
 _EARTH_RADIUS_M = 6_378_137.0
-# What web mercator can show; CARTO cuts geometries off here before it transforms them.
+# Extent to which CARTO clips geometries before it transforms them to web mercator, in degrees.
 _VALID_EXTENT = (-180.0, -89.0, 180.0, 89.0)
 _POINT_TYPE, _COLLECTION_TYPE = 0, 7
-_MAX_DEPTH = 100  # PostGIS reads no more than some 200
-_Z_FLAG = 0x80  # in the last byte of the type
+_MAX_DEPTH = 100  # of nested collections; the limit of PostGIS is about 200
+_Z_FLAG = 0x80  # in the last byte of the EWKB type
 _POINT_BYTES = 25  # byte order, type, SRID, x and y
 
 _MISSING_TYPE = -1
-# The types of shapely by the names of PostGIS.
-_HELD = {
+# Type ids of shapely that a PostGIS column type accepts.
+_TYPE_IDS = {
     "point": (0,),
     "linestring": (1, 2),
     "polygon": (3,),
@@ -39,36 +39,36 @@ _HELD = {
     "multipolygon": (6,),
     "geometrycollection": (7,),
 }
-_SHAPES = {*_HELD, "geometry"}
+_TYPE_NAMES = {*_TYPE_IDS, "geometry"}
 
 Geometries = npt.NDArray[np.object_]
 Coordinates = npt.NDArray[np.float64]
 
 
 def check(series: gpd.GeoSeries, name: str) -> bool:
-    """Check a geometry column before anything is sent; return whether it has Z values.
+    """Check a geometry column before any request; return whether it has Z values.
 
     Raises
     ------
     ConversionError
-        If it has no CRS, several SRIDs, 2-D beside 3-D geometries, M values, coordinates that are no numbers, or
-        collections that are too deep.
+        If it has no CRS, several SRIDs, both 2-D and 3-D geometries, M values, coordinates that are NaN or infinite,
+        or collections nested too deeply.
     """
     if series.crs is None:
-        label = name if series.name is None else series.name  # what it is called in the frame, not in the table
+        label = name if series.name is None else series.name  # name in the frame, not in the table
         raise ConversionError(
-            f"geometry column {label!r} has no CRS; if it holds longitudes and latitudes, say so: "
+            f"geometry column {label!r} has no CRS; if it holds longitudes and latitudes, set it: "
             f"gdf[{label!r}] = gdf[{label!r}].set_crs(4326)"
         )
     geometries = np.asarray(series.array)
     types, coordinates = shapely.get_type_id(geometries), shapely.get_coordinates(geometries)
-    if (types == _POINT_TYPE).all() and len(coordinates) == len(geometries):  # as most are: none missing, none empty
+    if (types == _POINT_TYPE).all() and len(coordinates) == len(geometries):  # fast path: no missing or empty ones
         has_coordinates = np.ones(len(geometries), np.bool_)
     else:
         has_coordinates = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
         if (types == _COLLECTION_TYPE).any():
             _check_collections(series, name)
-    present = _chosen(geometries, has_coordinates)
+    present = _select(geometries, has_coordinates)
 
     def row(is_bad: npt.NDArray[np.bool_]) -> str:
         return row_name(series.index, int(np.flatnonzero(has_coordinates)[is_bad.argmax()]))
@@ -77,16 +77,16 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
     if len(srids) and srids.min() != srids.max() and np.count_nonzero(found := np.unique(srids)) > 1:
         raise ConversionError(
             f"geometry column {name!r} mixes coordinate systems (SRIDs {', '.join(map(str, found[found > 0]))}): "
-            "reproject its parts to one CRS and clear the marks with shapely.set_srid(geometries, 0)"
+            "reproject the geometries to one CRS and reset their SRIDs with shapely.set_srid(geometries, 0)"
         )
     if not np.isfinite(coordinates).all():
         finite = [bool(np.isfinite(shapely.get_coordinates(shape)).all()) for shape in present]
         raise ConversionError(
             f"geometry column {name!r} has coordinates that are NaN or infinite in {row(~np.array(finite))}: "
-            "PostGIS would make an empty point of such a point; make the geometry None"
+            "PostGIS would store such a point as empty; set the geometry to None"
         )
     if (shapely.get_coordinate_dimension(present) == 2).all():
-        # Without any coordinate, the empty ones say what is meant.
+        # If all geometries are empty, their type determines the dimension.
         return len(present) == 0 and bool(shapely.has_z(geometries).any())
     has_m, has_z = shapely.has_m(present), shapely.has_z(present)
     if has_m.any():
@@ -95,29 +95,29 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
         )
     if not has_z.all():
         raise ConversionError(
-            f"geometry column {name!r} mixes 2-D and 3-D geometries, first in {row(has_z != has_z[0])}, and a PostGIS "
-            "column holds one kind: use shapely.force_2d or shapely.force_3d"
+            f"geometry column {name!r} mixes 2-D and 3-D geometries, first in {row(has_z != has_z[0])}; a PostGIS "
+            "column has one dimension: use shapely.force_2d or shapely.force_3d"
         )
     return True
 
 
-def _chosen(geometries: Geometries, wanted: npt.NDArray[np.bool_]) -> Geometries:
-    """Choose geometries, without a copy if it is all of them."""
-    return geometries if wanted.all() else geometries[wanted]
+def _select(geometries: Geometries, selected: npt.NDArray[np.bool_]) -> Geometries:
+    """Return the selected geometries, without a copy if all are selected."""
+    return geometries if selected.all() else geometries[selected]
 
 
 def _check_collections(series: gpd.GeoSeries, name: str) -> None:
-    """Refuse collections in collections that are deeper than PostGIS reads, or have 2-D and 3-D parts."""
+    """Raise for collections that are nested too deeply for PostGIS, or have both 2-D and 3-D parts."""
     parts = np.asarray(series.array)
     rows = np.arange(len(parts))
-    flat, solid = [], []
+    without_z, with_z = [], []
     for _ in range(_MAX_DEPTH + 1):
         is_collection = shapely.get_type_id(parts) == _COLLECTION_TYPE
-        # Empty ones, too: PostGIS reads no collection whose parts have not all the same dimension.
+        # Also empty parts: PostGIS rejects a collection whose parts differ in dimension.
         is_part = (~is_collection | shapely.is_empty(parts)) & ~shapely.is_missing(parts)
         has_z = shapely.has_z(parts)
-        flat.append(rows[is_part & ~has_z])
-        solid.append(rows[is_part & has_z])
+        without_z.append(rows[is_part & ~has_z])
+        with_z.append(rows[is_part & has_z])
         if not is_collection.any():
             break
         parts, parents = shapely.get_parts(parts[is_collection], return_index=True)
@@ -125,10 +125,10 @@ def _check_collections(series: gpd.GeoSeries, name: str) -> None:
     else:
         if len(parts):
             raise ConversionError(
-                f"geometry column {name!r} has collections in each other, more than {_MAX_DEPTH} deep, in "
-                f"{row_name(series.index, int(rows[0]))}: take them apart, e.g. with explode()"
+                f"geometry column {name!r} has collections nested more than {_MAX_DEPTH} levels deep in "
+                f"{row_name(series.index, int(rows[0]))}: split them, e.g. with explode()"
             )
-    mixed = np.intersect1d(np.concatenate(flat), np.concatenate(solid))
+    mixed = np.intersect1d(np.concatenate(without_z), np.concatenate(with_z))
     if len(mixed):
         raise ConversionError(
             f"geometry column {name!r} has a collection of 2-D and 3-D parts in "
@@ -137,12 +137,12 @@ def _check_collections(series: gpd.GeoSeries, name: str) -> None:
 
 
 def with_dimension(geometries: Geometries, name: str, *, has_z: bool) -> Geometries:
-    """Give geometries that have no coordinates the dimension of a column.
+    """Convert empty geometries to the dimension of a column.
 
     Raises
     ------
     ConversionError
-        If there is a coordinate that this would change.
+        If any geometry has coordinates.
     """
     if shapely.get_num_coordinates(geometries).any():
         have, want = (2, 3) if has_z else (3, 2)
@@ -154,33 +154,33 @@ def with_dimension(geometries: Geometries, name: str, *, has_z: bool) -> Geometr
 
 
 def first_of_other_shape(geometries: Geometries, shape: str) -> int | None:
-    """Find the first geometry that is not of a type as PostGIS names it, such as ``PointZ``; None if there is none."""
+    """Return the position of the first geometry that a PostGIS type such as ``PointZ`` does not accept, or None."""
     kind = shape.lower().removesuffix("m").removesuffix("z")
     if kind == "geometry":
         return None
-    # Of the types that shapely has not, as curves, a frame has none.
-    other = ~np.isin(shapely.get_type_id(geometries), [_MISSING_TYPE, *_HELD.get(kind, ())])
+    # Types that shapely does not have, such as curves, accept no geometry of a frame.
+    other = ~np.isin(shapely.get_type_id(geometries), [_MISSING_TYPE, *_TYPE_IDS.get(kind, ())])
     return int(other.argmax()) if other.any() else None
 
 
 def declared(sql_type: str) -> tuple[str, int]:
-    """Read the shape and the SRID that a type such as ``geometry(PointZ,4326)`` declares; 0 if it declares none.
+    """Return geometry type and SRID of a column type such as ``geometry(PointZ,4326)``; SRID 0 if not declared.
 
     Raises
     ------
     ValueError
-        If there is no such shape.
+        If it is not a valid geometry type.
     """
     inside = re.fullmatch(r"[^(]*(?:\(\s*(\w+)\s*(?:,\s*(\w+)\s*)?\))?", sql_type.strip())
     shape, srid = (inside[1] or "Geometry", inside[2] or "0") if inside else ("", "")
-    if shape.lower().removesuffix("m").removesuffix("z") not in _SHAPES or not srid.isdigit():
-        raise ValueError(f"{sql_type!r} is no type of geometries, such as 'geometry(Point,4326)'")
+    if shape.lower().removesuffix("m").removesuffix("z") not in _TYPE_NAMES or not srid.isdigit():
+        raise ValueError(f"{sql_type!r} is not a geometry type: use one such as 'geometry(Point,4326)'")
     is_geography = sql_type.strip().lower().startswith("geography")
     return shape, int(srid) or (4326 if is_geography else 0)
 
 
 def to_lon_lat(series: gpd.GeoSeries, name: str, has_z: bool) -> Geometries:
-    """Reproject to EPSG:4326 (x is the longitude); empty geometries get the dimension of the column.
+    """Reproject to EPSG:4326 (x is the longitude), with empty geometries in the dimension of the column.
 
     Raises
     ------
@@ -197,34 +197,36 @@ def to_lon_lat(series: gpd.GeoSeries, name: str, has_z: bool) -> Geometries:
             ) from error
         after = shapely.get_coordinates(np.asarray(series.array))
         if (np.isfinite(before).all(axis=1) & ~np.isfinite(after).all(axis=1)).any():
-            raise ConversionError(f"geometry column {name!r} has coordinates that its CRS cannot hold: check the CRS")
+            raise ConversionError(
+                f"geometry column {name!r} has coordinates outside the domain of its CRS: check the CRS"
+            )
     return with_z_where_empty(np.asarray(series.array), has_z=has_z)
 
 
 def with_z_where_empty(geometries: Geometries, *, has_z: bool) -> Geometries:
-    """Give empty geometries the dimension of their column."""
+    """Convert empty 2-D geometries to 3-D if the column is 3-D."""
     if has_z:
-        flat = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
-        if flat.any():
+        empty_2d = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
+        if empty_2d.any():
             geometries = geometries.copy()
-            geometries[flat] = shapely.force_3d(geometries[flat])
+            geometries[empty_2d] = shapely.force_3d(geometries[empty_2d])
     return geometries
 
 
 def srid_of(series: gpd.GeoSeries, name: str) -> int:
-    """Name the CRS of a column by its EPSG code.
+    """Return the EPSG code of the CRS of a column.
 
     Raises
     ------
     ConversionError
-        If it has none.
+        If the CRS has no EPSG code.
     """
     if series.crs.equals(LON_LAT, ignore_axis_order=True):
         return 4326
     code = series.crs.to_epsg(min_confidence=100)
     if code is None:
         raise ConversionError(
-            f"geometry column {name!r} has a CRS without an EPSG code ({series.crs.name}), which PostGIS cannot keep:"
+            f"geometry column {name!r} has a CRS without an EPSG code ({series.crs.name}), which PostGIS cannot store:"
             f" reproject it, e.g. with gdf[{name!r}].to_crs(4326)"
         )
     return int(code)
@@ -233,21 +235,21 @@ def srid_of(series: gpd.GeoSeries, name: str) -> int:
 def to_ewkb(geometries: Geometries, srid: int, *, has_z: bool = False) -> pa.Array:
     """Encode as EWKB with the SRID in each value; missing geometries are null.
 
-    With ``has_z``, empty geometries that cannot have Z in GEOS are marked as if they had.
+    With ``has_z``, the Z flag is also set for empty geometries, which GEOS may not support.
     """
     coordinates = _points(geometries)
     if coordinates is None:
-        marked = shapely.set_srid(geometries, srid)
-        values = shapely.to_wkb(marked, include_srid=True, flavor="extended", byte_order=1)
+        with_srid = shapely.set_srid(geometries, srid)
+        values = shapely.to_wkb(with_srid, include_srid=True, flavor="extended", byte_order=1)
         if has_z:
-            flat = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
-            values[flat] = [wkb[:4] + bytes([wkb[4] | _Z_FLAG]) + wkb[5:] for wkb in values[flat]]
+            empty_2d = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
+            values[empty_2d] = [wkb[:4] + bytes([wkb[4] | _Z_FLAG]) + wkb[5:] for wkb in values[empty_2d]]
         return pa.array(values, pa.large_binary())
     return _point_ewkb(coordinates, ~shapely.is_missing(geometries), srid)
 
 
 def to_web_mercator_ewkb(geometries: Geometries, *, has_z: bool = False) -> pa.Array:
-    """Encode longitudes and latitudes as EWKB in EPSG:3857, cut off as CARTO does; null if nothing is left."""
+    """Encode EPSG:4326 geometries as EWKB in EPSG:3857, clipped as CARTO does; null if nothing is left."""
     coordinates = _points(geometries)
     if coordinates is None:
         return to_ewkb(_transform(_clip(geometries)), 3857, has_z=has_z)
@@ -260,16 +262,16 @@ def to_web_mercator_ewkb(geometries: Geometries, *, has_z: bool = False) -> pa.A
 
 
 def _points(geometries: Geometries) -> Coordinates | None:
-    """Give the (n, 2) coordinates of the geometries that are not missing, if all are 2-D points."""
-    present = _chosen(geometries, ~shapely.is_missing(geometries))
+    """Return the (n, 2) coordinates of the non-missing geometries if all are 2-D points, else None."""
+    present = _select(geometries, ~shapely.is_missing(geometries))
     if (shapely.get_type_id(present) != _POINT_TYPE).any() or shapely.has_z(present).any():
         return None
     coordinates: Coordinates = shapely.get_coordinates(present)
-    return coordinates if len(coordinates) == len(present) else None  # an empty point has none
+    return coordinates if len(coordinates) == len(present) else None  # empty points have no coordinates
 
 
 def _point_ewkb(coordinates: Coordinates, present: npt.NDArray[np.bool_], srid: int) -> pa.Array:
-    """Encode (n, 2) coordinates as points, and what is not present as null."""
+    """Encode (n, 2) coordinates as EWKB points; null where ``present`` is False."""
     wkb = np.empty((len(coordinates), _POINT_BYTES), np.uint8)
     wkb[:, :9] = np.frombuffer(_point_header(srid), np.uint8)
     wkb[:, 9:] = coordinates.astype("<f8").view(np.uint8).reshape(-1, 16)
@@ -285,7 +287,7 @@ def _point_header(srid: int) -> bytes:
 
 
 def _to_meters(lon_lat: Coordinates) -> Coordinates:
-    """Project degrees to web mercator meters, column by column."""
+    """Project (n, 2) or (n, 3) coordinates in degrees to web mercator meters; z is unchanged."""
     radians = np.radians(lon_lat[:, :2])
     meters = lon_lat.copy()
     meters[:, 0] = _EARTH_RADIUS_M * radians[:, 0]
@@ -299,7 +301,7 @@ def _transform(geometries: Geometries) -> Geometries:
 
 
 def _clip(geometries: Geometries) -> Geometries:
-    """Cut off what web mercator cannot show."""
+    """Clip geometries to the extent of web mercator."""
     west, south, east, north = _VALID_EXTENT
     bounds = shapely.bounds(geometries)
     outside = (bounds[:, :2] < (west, south)).any(axis=1) | (bounds[:, 2:] > (east, north)).any(axis=1)
@@ -312,14 +314,14 @@ def _clip(geometries: Geometries) -> Geometries:
 
 
 def from_ewkb(values: pa.LargeBinaryArray, name: str, first_row: int = 0) -> tuple[Geometries, set[int]]:
-    """Decode EWKB; return the geometries and the SRIDs that they have.
+    """Decode EWKB; return the geometries and the set of their SRIDs, without 0.
 
-    ``first_row`` is the number that messages give the first of them.
+    ``first_row`` is the row number of the first value, for messages.
 
     Raises
     ------
     ConversionError
-        If a geometry has a type that shapely does not know.
+        If shapely does not support the type of a geometry.
     """
     points = _decode_points(values)
     if points is not None:
@@ -331,12 +333,12 @@ def from_ewkb(values: pa.LargeBinaryArray, name: str, first_row: int = 0) -> tup
 
 
 def one_srid(srids: set[int], name: str) -> int | None:
-    """Give the SRID of a column, None if no value has one.
+    """Return the single SRID of a column, None if no value has one.
 
     Raises
     ------
     ConversionError
-        If there are several.
+        If there are several SRIDs.
     """
     if len(srids) > 1:
         raise ConversionError(
@@ -348,9 +350,9 @@ def one_srid(srids: set[int], name: str) -> int | None:
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Keep the garbage collector from running.
+    """Disable the garbage collector while many objects are created.
 
-    It would be started again and again by the many new objects, find nothing, and take twice the time of the work.
+    It would run repeatedly, find nothing, and take twice as long as the decoding itself.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -362,27 +364,28 @@ def _without_collector() -> Iterator[None]:
 
 
 def _parse(chunk: pa.LargeBinaryArray, name: str, first_row: int) -> Geometries:
+    """Decode EWKB with shapely."""
     values = chunk.to_numpy(zero_copy_only=False)
     try:
         result: Geometries = shapely.from_wkb(values)
-    except _UNREADABLE:
+    except _DECODE_ERRORS:
         for row, value in enumerate(values, first_row):
             try:
                 shapely.from_wkb(value)
-            except _UNREADABLE as error:
+            except _DECODE_ERRORS as error:
                 raise ConversionError(
-                    f"geometry column {name!r} has a geometry that shapely cannot hold in row {row} ({error}): "
+                    f"geometry column {name!r} has a geometry in row {row} that shapely does not support ({error}): "
                     f"select ST_CurveToLine({name}) AS {name}, or ST_AsText({name}), or pass decode_geom=False"
                 ) from error
         raise
     return result
 
 
-_UNREADABLE = (shapely.GEOSException, NotImplementedError)
+_DECODE_ERRORS = (shapely.GEOSException, NotImplementedError)
 
 
 def _decode_points(chunk: pa.LargeBinaryArray) -> tuple[Geometries, set[int]] | None:
-    """Decode a chunk without nulls that holds only 2-D points of one SRID, the most common kind by far."""
+    """Decode a chunk of 2-D points with one SRID and no nulls, the most common case; None for others."""
     _, offsets, content = chunk.buffers()
     if len(chunk) == 0 or chunk.null_count or chunk.offset or content.size < _POINT_BYTES:
         return None

@@ -1,4 +1,4 @@
-"""Small tables for notebooks."""
+"""HTML tables for notebook representations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def format_bytes(size_bytes: int | None) -> str:
-    """Write a number of bytes with its unit, "?" if it is not known."""
+    """Format a number of bytes with its unit; "?" if it is None."""
     if size_bytes is None:
         return "?"
     value = float(size_bytes)
@@ -22,13 +22,13 @@ def format_bytes(size_bytes: int | None) -> str:
 
 
 def html_table(title: str, rows: Mapping[str, object], *, share: float | None = None) -> str:
-    """Make a table of two columns.
+    """Return an HTML table of two columns.
 
     Parameters
     ----------
     title : str
     rows : mapping
-        Rows whose value is None or empty are left out.
+        Labels and values; rows whose value is None or empty are omitted.
     share : float, optional
         Fraction from 0 to 1, shown as a bar.
     """

@@ -1,4 +1,4 @@
-"""Python values as JSON text that comes back equal: what JSON would change is refused."""
+"""Serialize Python values to JSON without loss: a value that JSON or jsonb would change raises."""
 
 from __future__ import annotations
 
@@ -14,62 +14,62 @@ import numpy as np
 import pandas as pd
 
 from cartoframes_lite._codec.bad_value import short_repr
-from cartoframes_lite._codec.plain_values import LosesNames, array_items, plain
+from cartoframes_lite._codec.builtin_values import LossyConversion, array_items, to_builtin
 
-# Python's own limit for reading it again is about 1,000 levels, less those of the program that calls.
+# json.loads is limited to about 1,000 levels, minus the depth of the caller's stack.
 MAX_DEPTH = 500
-_MAX_PARTS = 3 << 26  # at most three for each value, which takes at least 4 bytes of the 256 MB that a jsonb can have
+_MAX_PARTS = 3 << 26  # at most three per value; a jsonb has at most 256 MB, and at least 4 bytes per value
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-_NEGATIVE_ZERO = "the number -0.0, which jsonb would make 0.0 (add 0.0 to it)"
-_WHOLE_FROM = 1e16  # repr has an exponent from here on, and PostgreSQL writes such a number as an integer
+_NEGATIVE_ZERO = "the number -0.0, which jsonb would store as 0.0 (add 0.0 to it)"
+_EXPONENT_FROM = 1e16  # from here on repr has an exponent, and PostgreSQL would write the number as an integer
 
 
 class NotJSON(ValueError):
-    """A value has no JSON text that would be read as the same value."""
+    """A value cannot be serialized to JSON without loss."""
 
 
 def json_text(value: Any) -> str:
-    """Write a value as JSON.
+    """Serialize a value to JSON.
 
-    Dates and times become ISO text, NumPy's numbers and arrays what they hold, ``NaT`` and ``NA`` null.
+    Dates and times become ISO strings, NumPy scalars and arrays numbers and lists, ``NaT`` and ``NA`` null.
 
     Raises
     ------
     NotJSON
-        If anything in it would change: NaN, keys that are not text, sets, decimals, more levels than can be read.
+        If any part would change: NaN, keys that are not text, sets, decimals, too many levels.
     """
     text = "".join(_parts(value))
     if "\\u0000" in text and _ESCAPED_NUL.search(text):
-        raise NotJSON("the character U+0000, which PostgreSQL cannot hold")
+        raise NotJSON("the character U+0000, which PostgreSQL cannot store")
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise NotJSON(f"text with a lone surrogate, which is no Unicode ({error})") from error
+            raise NotJSON(f"text with a lone surrogate, which is not valid Unicode ({error})") from error
     return text
 
 
 def check_jsonb(text: str) -> None:
-    """Refuse JSON text of which jsonb would lose something.
+    """Raise if JSON text is invalid or would be changed by jsonb.
 
     Raises
     ------
     NotJSON
-        If it is no JSON, or has a key twice, or a negative zero.
+        If it is not valid JSON, or has a duplicate key or a negative zero.
     """
     try:
         json.loads(text, object_pairs_hook=_check_keys, parse_int=_check_zero, parse_float=_check_zero)
     except NotJSON:
         raise
     except (ValueError, RecursionError) as error:
-        raise NotJSON(f"text that is no JSON ({error})") from error
+        raise NotJSON(f"text that is not valid JSON ({error})") from error
 
 
 def _check_keys(pairs: list[tuple[str, Any]]) -> None:
     keys = [key for key, _ in pairs]
     if len(set(keys)) < len(keys):
-        twice = next(key for at, key in enumerate(keys) if key in keys[:at])
-        raise NotJSON(f"the key {short_repr(twice)} twice, of which jsonb keeps one")
+        duplicate = next(key for at, key in enumerate(keys) if key in keys[:at])
+        raise NotJSON(f"the key {short_repr(duplicate)} twice, of which jsonb keeps only one")
 
 
 def _check_zero(number: str) -> None:
@@ -78,7 +78,7 @@ def _check_zero(number: str) -> None:
 
 
 def _parts(value: Any) -> list[str]:
-    """Write the pieces of the text; with a stack of its own, so what contains itself ends at the limit of levels."""
+    """Return the parts of the JSON text; iterative, so that self-references end at MAX_DEPTH."""
     parts: list[str] = []
     levels: list[tuple[Iterator[Any], str]] = [(iter((value,)), "")]
     while levels:
@@ -87,16 +87,14 @@ def _parts(value: Any) -> list[str]:
             if end == "}":
                 key, item = item
                 if not isinstance(key, str):
-                    raise NotJSON(
-                        f"the key {short_repr(key)} of the type {type(key).__name__}: JSON has keys of text only"
-                    )
+                    raise NotJSON(f"the key {short_repr(key)} of type {type(key).__name__}; JSON keys must be text")
                 parts.append(f"{encode_basestring(str.__str__(key))}: ")
             write = _SCALARS.get(type(item))
             if write is None and type(item) not in (list, dict):
-                item = _known(item)
+                item = _to_json_type(item)
                 write = _SCALARS.get(type(item))
             if write is None:
-                levels.append(_opened(item, parts, len(levels)))
+                levels.append(_open_container(item, parts, len(levels)))
                 break
             parts.append(write(item))
             parts.append(", ")
@@ -110,23 +108,23 @@ def _parts(value: Any) -> list[str]:
     return parts
 
 
-def _opened(value: Any, parts: list[str], depth: int) -> tuple[Iterator[Any], str]:
-    """Begin a list or dict; the pieces that are written so far bound the memory."""
+def _open_container(value: Any, parts: list[str], depth: int) -> tuple[Iterator[Any], str]:
+    """Begin a list or dict, after checking depth and number of parts, which bounds the memory."""
     if depth > MAX_DEPTH:
-        raise NotJSON(f"lists or dicts in each other, more than {MAX_DEPTH} deep")
+        raise NotJSON(f"lists or dicts nested more than {MAX_DEPTH} levels deep")
     if len(parts) > _MAX_PARTS:
         raise NotJSON("more values than a jsonb can hold")
     if isinstance(value, dict):
         parts.append("{")
         if not set(map(type, value)) <= {str}:
-            _refuse_twins(value)
+            _check_duplicate_texts(value)
         return iter(value.items()), "}"
     parts.append("[")
     return iter(value), "]"
 
 
-def _refuse_twins(value: dict[Any, Any]) -> None:
-    """Refuse keys of the same text, which are two only because a class says so."""
+def _check_duplicate_texts(value: dict[Any, Any]) -> None:
+    """Raise if two keys have the same text; possible with subclasses of str that override equality."""
     texts: set[str] = set()
     for key in value:
         if isinstance(key, str):
@@ -138,65 +136,64 @@ def _refuse_twins(value: dict[Any, Any]) -> None:
 def _integer(value: int) -> str:
     try:
         return int.__repr__(value)
-    except ValueError as error:  # as many digits could not be read again
-        raise NotJSON(f"a number that is too long: {error}") from error
+    except ValueError as error:  # more digits than Python parses
+        raise NotJSON(f"a number with too many digits: {error}") from error
 
 
 def _float(value: float) -> str:
     text = float.__repr__(value)
     if text == "-0.0":
         raise NotJSON(_NEGATIVE_ZERO)
-    if -_WHOLE_FROM < value < _WHOLE_FROM:
+    if -_EXPONENT_FROM < value < _EXPONENT_FROM:
         return text
     if text in ("nan", "inf", "-inf"):
         raise NotJSON(f"the number {text}")
     return f"{Decimal(text):f}.0"
 
 
-def _known(value: Any) -> Any:
-    """Give the JSON value that stands for another one."""
+def _to_json_type(value: Any) -> Any:
+    """Convert a value of any other type to one that JSON has."""
     if value is pd.NA or value is pd.NaT:
         return None
     try:
-        value = plain(value)
-    except LosesNames as refusal:
-        raise NotJSON(f"{refusal.problem} {short_repr(value)}") from refusal
+        value = to_builtin(value)
+    except LossyConversion as error:
+        raise NotJSON(f"{error.problem} {short_repr(value)}") from error
     if type(value) in _JSON_TYPES:
         return value
-    for kinds, convert in _KNOWN:
+    for kinds, convert in _CONVERTERS:
         if isinstance(value, kinds):
             found = convert(value)
-            return found if type(found) in _JSON_TYPES else _known(found)
-    raise NotJSON(f"{short_repr(value)} of the type {type(value).__name__}")
+            return found if type(found) in _JSON_TYPES else _to_json_type(found)
+    raise NotJSON(f"{short_repr(value)} of type {type(value).__name__}")
 
 
 def _from_float(value: Any) -> float:
     number = float(value)
     if number != value and value == value:
-        raise NotJSON(f"the number {value}, which has more digits than double precision")
+        raise NotJSON(f"the number {value}, which has more digits than float64")
     return number
 
 
 def _from_datetime64(value: np.datetime64) -> str | None:
-    """Write it as datetime does where that can hold it, else in NumPy's own way."""
+    """Format like datetime if datetime can hold the value, otherwise like NumPy."""
     if np.isnat(value):
         return None
-    moment = value.astype("M8[us]")
-    python = moment.item()
-    same = moment.astype(value.dtype) == value and isinstance(python, datetime.datetime)
-    return python.isoformat() if same else str(value)
+    microseconds = value.astype("M8[us]")
+    converted = microseconds.item()
+    is_same = microseconds.astype(value.dtype) == value and isinstance(converted, datetime.datetime)
+    return converted.isoformat() if is_same else str(value)
 
 
 def _from_array(value: np.ndarray[Any, Any]) -> Any:
     if value.ndim == 0 and value.dtype == object:
-        raise NotJSON("an array without dimension, of objects")
+        raise NotJSON("a zero-dimensional array of objects")
     if value.ndim:
         return array_items(value)
-    return value[()] if value.dtype.kind in "mM" else value.tolist()  # which would make integers of some
+    return value[()] if value.dtype.kind in "mM" else value.tolist()  # tolist makes integers of nanoseconds
 
 
-# The first that fits counts: a datetime is a date, too.
-_KNOWN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+_CONVERTERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (np.datetime64, _from_datetime64),
     ((datetime.date, datetime.time), lambda value: value.isoformat()),
     (np.floating, _from_float),

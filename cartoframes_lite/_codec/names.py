@@ -1,4 +1,4 @@
-"""Names of tables and columns: normalized as CARTO users know them, and quoted for SQL."""
+"""Normalize table and column names as CARTO does, and quote identifiers and strings for SQL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unidecode import unidecode
 
 from cartoframes_lite.errors import ConversionError
 
-MAX_BYTES = 63  # PostgreSQL cuts longer identifiers off, and would so reach another object
+MAX_BYTES = 63  # PostgreSQL truncates longer identifiers, which could then name another object
 
 # PostgreSQL's reserved words and system columns, and the three names that CARTO's own tables reserve.
 _RESERVED_WORDS = """
@@ -22,39 +22,39 @@ _RESERVED_WORDS = """
     using verbose when where cmin cmax ctid tableoid xmin xmax action controller format
 """
 RESERVED = frozenset(_RESERVED_WORDS.split())
-# Tables and views of PostGIS and CARTO that are found by their bare names.
+# Tables and views of PostGIS and CARTO in the search path.
 _SYSTEM_TABLES = {"spatial_ref_sys", "geometry_columns", "geography_columns", "raster_columns", "raster_overviews"}
 _SYSTEM_TABLES |= {"cdb_tablemetadata", "cdb_tablemetadata_text", "cdb_conf", "cdb_analysis_catalog"}
 
 
 def normalize(name: Hashable) -> str:
-    """Turn a label into a name that needs no quotes: lower case ASCII letters, digits and underscores."""
-    return _whole(name)[:MAX_BYTES]
+    """Normalize a label to lowercase ASCII letters, digits and underscores, truncated to 63 bytes."""
+    return _normalize_untruncated(name)[:MAX_BYTES]
 
 
 def is_truncated(name: Hashable) -> bool:
-    """Say whether a label is too long, so that the end of it is lost when it is normalized."""
-    return len(_whole(name)) > MAX_BYTES
+    """Return whether ``normalize`` truncates a label."""
+    return len(_normalize_untruncated(name)) > MAX_BYTES
 
 
 def refuse_system_name(table: str) -> None:
-    """Refuse a name for a table that one of PostgreSQL, PostGIS or CARTO has.
+    """Raise if a table name is reserved by PostgreSQL, PostGIS or CARTO.
 
     Raises
     ------
     ValueError
-        If one of the two would be found in the place of the other.
+        If the name could refer to a system table instead.
     """
     if table.startswith("pg_"):
         raise ValueError(
-            f"{table!r} begins as PostgreSQL's own tables do, which would be found in its place: rename it"
+            f"{table!r} begins with 'pg_', which PostgreSQL reserves for system tables: choose another name"
         )
     if table in _SYSTEM_TABLES:
-        raise ValueError(f"{table!r} is a table of PostGIS or CARTO itself, which is not to be changed: rename yours")
+        raise ValueError(f"{table!r} is a system table of PostGIS or CARTO: choose another name")
 
 
 def is_unicode(text: str) -> bool:
-    """Say whether text can be encoded: a lone surrogate cannot."""
+    """Return whether text can be encoded as UTF-8; lone surrogates cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -62,12 +62,13 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def _whole(name: Hashable) -> str:
+def _normalize_untruncated(name: Hashable) -> str:
+    """Normalize a label without truncating it."""
     label = str(name)
     if not is_unicode(label):
-        raise ConversionError(f"the name {name!r} has a lone surrogate, which is no Unicode: rename it")
+        raise ConversionError(f"the name {name!r} has a lone surrogate, which is not valid Unicode: rename it")
     text = unidecode(label).lower()
-    # Up to the last possible end only, for to look for one behind it from each beginning takes long.
+    # Only up to the last possible end: searching the rest from every "<" would take quadratic time.
     tags_end = text.rfind(">") + 1
     text = re.sub(r"<[^>]+>", "", text[:tags_end]) + text[tags_end:]
     entities_end = text.rfind(";") + 1
@@ -85,7 +86,7 @@ def normalize_columns(labels: Sequence[Hashable]) -> list[str]:
     Raises
     ------
     ConversionError
-        If two labels become the same name, or a label is a tuple (several levels of columns).
+        If two labels normalize to the same name, or a label is a tuple (MultiIndex columns).
     """
     first: dict[str, Hashable] = {}
     names = []
@@ -103,47 +104,47 @@ def normalize_columns(labels: Sequence[Hashable]) -> list[str]:
 
 
 def split_schema(name: str) -> tuple[str | None, str]:
-    """Split the name of a table into its schema, None if it has none, and the table.
+    """Split a table name into schema (None if there is none) and table.
 
     Raises
     ------
     TypeError
-        If it is no text.
+        If it is not a string.
     ValueError
-        If one of the two is empty: ``.places`` is not ``places``.
+        If schema or table is empty: ``.places`` is not ``places``.
     """
     if not isinstance(name, str):
-        raise TypeError(f"the name of a table must be a text, not {name!r}")
+        raise TypeError(f"a table name must be a string, not {name!r}")
     schema, dot, table = name.partition(".")
     if not dot:
         schema, table = "", name
     if not table or (dot and not schema):
-        raise ValueError(f"{name!r} cannot be the name of a table: it is TABLE, or SCHEMA.TABLE")
+        raise ValueError(f"{name!r} is not a valid table name: use TABLE or SCHEMA.TABLE")
     return schema or None, table
 
 
 def quote(name: str) -> str:
-    """Quote one identifier for SQL.
+    """Quote an identifier for SQL.
 
     Raises
     ------
     ValueError
-        If PostgreSQL could not hold the name as it is.
+        If it is empty, not valid text, or too long for PostgreSQL.
     """
     if not isinstance(name, str) or not name or "\0" in name or not is_unicode(name):
-        raise ValueError(f"{name!r} cannot be the name of a table or column")
+        raise ValueError(f"{name!r} is not a valid name for a table or column: use text without U+0000")
     if len(name.encode()) > MAX_BYTES:
-        raise ValueError(f"the name {name!r} is longer than {MAX_BYTES} bytes: PostgreSQL would cut it off")
+        raise ValueError(f"the name {name!r} is longer than {MAX_BYTES} bytes, the limit of PostgreSQL: shorten it")
     return '"' + name.replace('"', '""') + '"'
 
 
 def qualify(schema: str | None, table: str) -> str:
-    """Quote a table name, with its schema if there is one."""
+    """Quote a table name and its optional schema."""
     return quote(table) if schema is None else f"{quote(schema)}.{quote(table)}"
 
 
 def literal(text: str) -> str:
-    """Quote a string for SQL; the E'' form does not depend on standard_conforming_strings."""
+    """Quote a string for SQL; the E'' syntax does not depend on standard_conforming_strings."""
     if "\0" in text or not is_unicode(text):
-        raise ValueError(f"{text!r} has the character U+0000 or a lone surrogate, which PostgreSQL text cannot hold")
+        raise ValueError(f"{text!r} has the character U+0000 or a lone surrogate, which PostgreSQL cannot store")
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""The one table of types: PostgreSQL to Arrow to pandas when reading, Arrow to PostgreSQL when writing."""
+"""Type mapping: PostgreSQL to Arrow to pandas for reading, Arrow to PostgreSQL for writing."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from cartoframes_lite._codec.geometric_text import GEOMETRIC_TEXT
 
 
 class Kind(Enum):
-    """How a column becomes pandas values after it has been decoded into Arrow."""
+    """How a decoded Arrow column is converted to pandas."""
 
-    PLAIN = "an Arrow array with a pandas dtype of its own"
+    PLAIN = "an Arrow type with a corresponding pandas dtype"
     NUMERIC = "text that is a decimal number"
     JSON = "text that is JSON"
     ARRAY = "text that is a JSON array of the elements"
-    BINARY_ARRAY = "an array as array_send gives it"
-    BINARY_TEXT = "what its send function gives, to be written as text"
+    BINARY_ARRAY = "output of array_send"
+    BINARY_TEXT = "output of the type's send function, to be converted to text"
     GEOMETRY = "EWKB"
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """How a column is asked for and decoded.
+    """How a column is selected and decoded.
 
     Attributes
     ----------
     arrow : pyarrow.DataType
-        What the binary COPY is decoded into.
+        Type that the binary COPY is decoded to.
     select : str
-        The expression to select, with ``{}`` for the quoted column.
+        SQL expression, with ``{}`` for the quoted column.
     kind : Kind
-        How it becomes pandas values.
+        How the decoded column is converted to pandas.
     element : str or None
-        Of an array, the PostgreSQL type of its elements; of what comes in binary form, its own.
+        PostgreSQL type of the elements of an array, or of a BINARY_TEXT column.
     """
 
     arrow: pa.DataType
@@ -47,11 +47,11 @@ class Incoming:
     element: str | None = None
 
 
-_SEND = {"polygon": "poly"}  # whose send function is not called as the type
-# What comes does not depend on the settings of the role, as DateStyle, IntervalStyle, bytea_output or
-# extra_float_digits: binary where the text would.
-# Every expression casts to the type that was announced: a column that changes its type between the probe and
-# the COPY becomes an error of the server or a right value, never bytes that are read as another type.
+_SEND = {"polygon": "poly"}  # prefix of the send function, if it differs from the type name
+# Values must not depend on settings of the role such as DateStyle, IntervalStyle, bytea_output or extra_float_digits,
+# so types whose text does are read in binary format.
+# Every expression casts to the expected type: if the column type changes between the query for the columns and the
+# COPY, the result is a server error or a correct value, never bytes decoded as the wrong type.
 _INCOMING = {
     "int2": Incoming(pa.int16(), "{}::int2"),
     "int4": Incoming(pa.int32(), "{}::int4"),
@@ -65,7 +65,7 @@ _INCOMING = {
     "timestamp": Incoming(pa.timestamp("us"), "{}::timestamp"),
     "timestamptz": Incoming(pa.timestamp("us", tz="UTC"), "{}::timestamptz"),
     "bytea": Incoming(pa.large_binary(), "{}::bytea"),
-    # A cast to text would strip the blanks that pad char(n); its own output function keeps them.
+    # A cast to text would strip the padding of char(n); the output function keeps it.
     "bpchar": Incoming(pa.large_string(), "textin(bpcharout({}))"),
     "inet": Incoming(pa.large_string(), "textin(inet_out({}))"),  # a cast adds the /32 of a host
     "numeric": Incoming(pa.large_string(), "{}::text", Kind.NUMERIC),
@@ -83,13 +83,13 @@ _ARRAYS_OF_OBJECTS = ("_record", "_geometry", "_geography", "_hstore")  # to_jso
 
 
 def incoming(pgtype: str) -> Incoming:
-    """Find how to read a type that the SQL API calls ``pgtype``; anything unknown is read as text.
+    """Return how to read a PostgreSQL type; unknown types are read as text.
 
     Parameters
     ----------
     pgtype : str
-        A name of ``pg_type``, as ``int4`` or ``_text`` (an array), in any case; ``mood[]`` for an array of a type
-        that is not built in.
+        Name in ``pg_type`` as returned by the SQL API, case-insensitive, such as ``int4`` or ``_text`` (an array);
+        ``mood[]`` for an array of a user-defined type.
     """
     name = pgtype.lower()
     if name.endswith("[]"):
@@ -106,17 +106,17 @@ def incoming(pgtype: str) -> Incoming:
 
 @dataclass(frozen=True, slots=True)
 class SourceColumn:
-    """A column of a table or query, as the probe found it.
+    """A column of a table or query.
 
     Attributes
     ----------
     name : str
     pgtype : str
-        The name in ``pg_type``, as ``int4``; ``geometry`` for geometries.
+        Name in ``pg_type``, such as ``int4``; ``geometry`` for geometries.
     srid : int
-        Of a geometry with a declared SRID; else 0 or less.
+        Declared SRID of a geometry column; 0 or less if none.
     dims : int
-        Of a geometry, the number of coordinates of a point; 4 if that is not declared.
+        Declared number of dimensions of a geometry column; 4 if none.
     """
 
     name: str
@@ -126,11 +126,11 @@ class SourceColumn:
 
     @property
     def rule(self) -> Incoming:
-        """How the column is asked for and decoded."""
+        """How the column is selected and decoded."""
         return incoming(self.pgtype)
 
 
-# What Arrow sends, by the id of its type, and the PostgreSQL type that receives it.
+# Arrow type id to the PostgreSQL type that receives its values.
 _OUTGOING = {
     pa.bool_().id: "boolean",
     pa.int8().id: "smallint",
@@ -154,7 +154,7 @@ _OUTGOING = {
 
 
 def outgoing(arrow: pa.DataType) -> str | None:
-    """Name the PostgreSQL type that holds every value of an Arrow type; None if there is none."""
+    """Return the PostgreSQL type that can store every value of an Arrow type; None if there is none."""
     if pa.types.is_timestamp(arrow) and arrow.unit == "us":
         return "timestamp" if arrow.tz is None else "timestamptz"
     if pa.types.is_large_list(arrow):
@@ -163,7 +163,7 @@ def outgoing(arrow: pa.DataType) -> str | None:
     return _OUTGOING.get(arrow.id)
 
 
-# Families of types between which values may be converted; by the names of pg_type and by those of SQL.
+# Families of types that can be converted into each other; names of pg_type, then names of SQL after the first "|".
 _FAMILIES = {
     "number": "int2 int4 int8 float4 float8 numeric|smallint|integer|int|bigint|real|double precision|decimal|float",
     "text": 'text varchar bpchar citext name "char"|character varying|character',
@@ -189,13 +189,13 @@ _FLOATS = {"float4": 4, "real": 4, "float8": 8, "double precision": 8, "float": 
 
 
 def bare(sql_type: str) -> str:
-    """Take the name of a type without its length or precision, in lower case; an array as ``name[]``."""
+    """Return a type name without length or precision, in lowercase; an array as ``name[]``."""
     name = re.sub(r"\s+", " ", re.sub(r"\([^()]*\)", "", sql_type)).strip().lower()
     return f"{name[1:]}[]" if name.startswith("_") else name
 
 
 def family(sql_type: str) -> str:
-    """Name the family of a type; a type of which nothing is known is its own family."""
+    """Return the family of a type; an unknown type is its own family."""
     name = bare(sql_type)
     if name.endswith("[]"):
         return f"{family(name[:-2])}[]"
@@ -203,16 +203,16 @@ def family(sql_type: str) -> str:
 
 
 def is_integer(sql_type: str) -> bool:
-    """Say whether a type holds whole numbers only."""
+    """Return whether a type is an integer type."""
     return bare(sql_type) in _INTEGERS
 
 
 def convertible(have: str, want: str) -> bool:
-    """Say whether values of type ``have`` may be stored in a column of type ``want``.
+    """Return whether values of type ``have`` may be written to a column of type ``want``.
 
-    Allowed is what keeps every value or fails loudly in the server. Text may become any type that is not a
-    number, a truth value, binary or a geometry: uuid, enum, inet, interval and so on are only ever written as
-    text, and the server refuses what is not valid.
+    Allowed are conversions that keep every value or raise on the server. Text may be converted to any type except
+    numbers, booleans, bytea and geometries: uuid, enum, inet, interval and others are always written as text, and the
+    server rejects invalid values.
     """
     source, target = family(have), family(want)
     if target == "text":
@@ -223,13 +223,13 @@ def convertible(have: str, want: str) -> bool:
 
 
 def is_limited(sql_type: str) -> bool:
-    """Say whether a type has a length, a precision, or a range of fields, which cut or round values off."""
+    """Return whether a type has a length, precision or interval fields, which may truncate or round values."""
     name = bare(sql_type).removesuffix("[]")
     return "(" in sql_type or name in _LIMITED or name.startswith("interval ")
 
 
 def holds(column: str, values: str) -> bool:
-    """Say whether a column of one type has room for every value of another; both as they are written in SQL."""
+    """Return whether a column of type ``column`` can store every value of type ``values``; both are SQL types."""
     have, want = bare(values), bare(column)
     if is_limited(column):
         return re.sub(r"\s", "", column.lower()) == re.sub(r"\s", "", values.lower())
@@ -244,7 +244,7 @@ def holds(column: str, values: str) -> bool:
 _SERIAL = dict.fromkeys(("serial2", "smallserial"), "smallint")
 _SERIAL |= dict.fromkeys(("serial4", "serial"), "integer") | dict.fromkeys(("serial8", "bigserial"), "bigint")
 _TYPE_NAME = re.compile(
-    # Of several words there are only these: others would be constraints of the column, as REFERENCES.
+    # The only types of several words; other words would be column constraints such as REFERENCES.
     r"""(?:double\ precision|(?:(?:national\ )?char(?:acter)?|bit)\ varying|national\ char(?:acter)?
         |interval(?:\ (?:year|month|day|hour|minute|second|to))+
         |(?:"(?:[^"]|"")+"|[^\W\d]\w*)           # a name, quoted or not
@@ -257,15 +257,17 @@ _TYPE_NAME = re.compile(
 
 
 def checked_type(sql_type: Any) -> str:
-    """Let only the name of a type through, for it becomes part of a statement.
+    """Validate a type name, which becomes part of a SQL statement, and return it stripped.
 
     Raises
     ------
     ValueError
-        If it is anything but the name of a PostgreSQL type.
+        If it is not the name of a PostgreSQL type.
     """
     if not isinstance(sql_type, str) or not _TYPE_NAME.fullmatch(sql_type.strip()):
-        raise ValueError(f'{sql_type!r} is not the name of a PostgreSQL type, such as "numeric(10,2)" or "text"')
+        raise ValueError(
+            f'{sql_type!r} is not the name of a PostgreSQL type: use one such as "numeric(10,2)" or "text"'
+        )
     if bare(sql_type) in _SERIAL:
-        raise ValueError(f"{sql_type!r} is no type but an integer with a default: use {_SERIAL[bare(sql_type)]!r}")
+        raise ValueError(f"{sql_type!r} is an integer type with a default value: use {_SERIAL[bare(sql_type)]!r}")
     return sql_type.strip()

@@ -1,4 +1,4 @@
-"""What users name as the source of rows: the name of a table, or a query."""
+"""Tokenize SQL: tell queries from table names, and validate single and COPY statements."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _KEYWORDS = ("select", "with", "values", "table")
 _PAIRS = {"(": ")", "[": "]"}
 _EXCERPT = 30  # characters of the query in a message
 
-# As PostgreSQL's scanner has it: letters are those of ASCII and everything beyond it, and $ may stand in a name.
-# All repetitions are possessive (++, *+): nothing is tried twice, so the time grows with the length of the query.
+# As in PostgreSQL's scanner: letters are ASCII letters and all non-ASCII characters, and names may contain $.
+# All quantifiers are possessive (++, *+), which prevents backtracking and keeps the time linear.
 _LETTER = r"A-Za-z_\x80-\U0010ffff"
 _TOKEN = re.compile(
     rf"""(?P<space>[ \t\n\r\f\v]++|--[^\n\r]*+)
@@ -31,14 +31,14 @@ _ENDS = {
     "string": re.compile(r"(?:[^']|'')*+'"),
     "name": re.compile(r'(?:[^"]|"")*+"'),
 }
-# A string that goes on behind a line break has the escapes of its beginning.
+# A string continued after a line break keeps the escape rules of its first part.
 _CONTINUED = re.compile(r"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*+[\n\r])*+'")
 _WHAT = {"comment": "a comment", "escaped": "a string", "string": "a string", "name": "a quoted name"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A piece of a query: ``space`` (also comments), ``word``, ``quoted`` or ``mark``."""
+    """A token of a query; ``kind`` is ``space`` (also comments), ``word``, ``quoted`` or ``mark``."""
 
     kind: str
     text: str
@@ -46,11 +46,11 @@ class _Token:
 
 
 def is_query(source: str) -> bool:
-    """Say whether a source is a query; else it is the name of a table."""
+    """Return whether a source is a query; otherwise it is a table name."""
     tokens = (token for token in _tokens(source) if token.kind != "space" and token.text != "(")
     try:
         first = next(tokens, None)
-    except ValueError:  # a comment without an end, a quoted name without one: `single_statement` says which
+    except ValueError:  # unterminated comment or quoted name; `single_statement` raises the specific error
         return source.lstrip().startswith("/*")
     if first is None or first.text.lower() not in _KEYWORDS:
         return False
@@ -59,15 +59,15 @@ def is_query(source: str) -> bool:
 
 
 def single_statement(query: str) -> str:
-    """Return a query as it can stand in parentheses: without the semicolon that ends it, and what follows.
+    """Return a query without its final semicolon, for use as a subquery in parentheses.
 
-    A comment may be its last line: a line break belongs between it and a closing parenthesis.
+    Its last line may be a comment: put a line break before the closing parenthesis.
 
     Raises
     ------
     ValueError
-        If a string, a quoted name, a comment or a parenthesis does not end, if a parenthesis is closed that was not
-        opened, or if there is more than one statement, or none.
+        If a string, quoted name or comment is unterminated, parentheses are unbalanced, or there is not exactly one
+        statement.
     """
     opened: list[_Token] = []
     end: int | None = None
@@ -76,7 +76,7 @@ def single_statement(query: str) -> str:
         if token.kind == "space" or (token.text == ";" and end is not None):
             continue
         if end is not None:
-            raise _refusal(query, token.position, "a second statement; give one at a time")
+            raise _syntax_error(query, token.position, "a second statement; pass one at a time")
         if token.kind == "mark":
             _match(query, token, opened)
             if token.text == ";":
@@ -84,7 +84,7 @@ def single_statement(query: str) -> str:
                 continue
         is_empty = False
     if opened:
-        raise _refusal(query, opened[-1].position, f"{opened[-1].text!r} that is not closed")
+        raise _syntax_error(query, opened[-1].position, f"{opened[-1].text!r} that is not closed")
     if is_empty:
         raise ValueError(f"the query is empty: {query[:_EXCERPT]!r}")
     return query[:end]
@@ -96,14 +96,14 @@ def _match(query: str, token: _Token, opened: list[_Token]) -> None:
         opened.append(token)
     elif token.text in _PAIRS.values():
         if not opened or _PAIRS[opened[-1].text] != token.text:
-            raise _refusal(query, token.position, f"{token.text!r} without its opening counterpart")
+            raise _syntax_error(query, token.position, f"{token.text!r} without its opening counterpart")
         opened.pop()
     elif token.text == ";" and opened:
-        raise _refusal(query, opened[-1].position, f"{opened[-1].text!r} that is not closed before a semicolon")
+        raise _syntax_error(query, opened[-1].position, f"{opened[-1].text!r} that is not closed before a semicolon")
 
 
 def _tokens(query: str) -> Iterator[_Token]:
-    """Yield the tokens of a query; ValueError at one that does not end."""
+    """Yield the tokens of a query; ValueError for an unterminated one."""
     at = 0
     while found := _TOKEN.match(query, at):
         kind, start = str(found.lastgroup), at
@@ -113,7 +113,7 @@ def _tokens(query: str) -> Iterator[_Token]:
         elif kind == "dollar":
             end = query.find(found[0], at)
             if end < 0:
-                raise _refusal(query, start, f"a string between {found[0]} that does not end")
+                raise _syntax_error(query, start, f"a string between {found[0]} that does not end")
             kind, at = "quoted", end + len(found[0])
         elif kind in _ENDS:
             at = _end_of_quoted(query, kind, start, at)
@@ -122,29 +122,29 @@ def _tokens(query: str) -> Iterator[_Token]:
 
 
 def _end_of_comment(query: str, start: int) -> int:
-    """Return where a comment ends; one may stand in another."""
+    """Return the end of a comment; comments can be nested."""
     depth = 0
     for edge in _COMMENT_EDGE.finditer(query, start):
         depth += 1 if edge[0] == "/*" else -1
         if not depth:
             return edge.end()
-    raise _refusal(query, start, "a comment that does not end")
+    raise _syntax_error(query, start, "a comment that does not end")
 
 
 def _end_of_quoted(query: str, kind: str, start: int, at: int) -> int:
-    """Return where a string or a quoted name ends that begins at ``start``, its content at ``at``."""
+    """Return the end of a string or quoted name that begins at ``start`` and whose content begins at ``at``."""
     while True:
         found = _ENDS[kind].match(query, at)
         if found is None:
-            raise _refusal(query, start, f"{_WHAT[kind]} that does not end")
+            raise _syntax_error(query, start, f"{_WHAT[kind]} that does not end")
         more = _CONTINUED.match(query, found.end()) if kind == "escaped" else None
         if more is None:
             return found.end()
         at = more.end()
 
 
-def _refusal(query: str, position: int, what: str) -> ValueError:
-    """Return the error of what stands at a position."""
+def _syntax_error(query: str, position: int, what: str) -> ValueError:
+    """Return the error for a position in a query."""
     line = query.count("\n", 0, position) + 1
     return ValueError(f"the query has {what}, in line {line}: {query[position : position + _EXCERPT]!r}")
 
@@ -166,12 +166,12 @@ class CopyStatement:
 
     @classmethod
     def of(cls, query: str) -> CopyStatement:
-        """Read a statement; ValueError if it is no COPY, or one with a file of the server."""
+        """Parse a statement; ValueError if it is not COPY FROM STDIN or COPY TO STDOUT."""
         tokens = [token for token in _tokens(single_statement(query)) if token.kind != "space"]
         words = _outer_words(tokens)
         names = [word.text.lower() for word in words]
         at = next((number for number, name in enumerate(names) if name in ("from", "to")), len(names))
-        # PostgreSQL takes either name for either direction.
+        # PostgreSQL accepts STDIN and STDOUT for both directions.
         if names[:1] != ["copy"] or not {*names[at + 1 : at + 2]} & {"stdin", "stdout"}:
             raise ValueError(f"the query is not COPY ... FROM STDIN or COPY ... TO STDOUT: {query[:_EXCERPT]!r}")
         options = [token.text.strip("'\"").lower() for token in tokens if token.position > words[at + 1].position]
@@ -179,7 +179,7 @@ class CopyStatement:
 
 
 def _outer_words(tokens: Sequence[_Token]) -> list[_Token]:
-    """Return the words outside of parentheses that are no part of a qualified name."""
+    """Return the words outside of parentheses, of a qualified name only the first."""
     words: list[_Token] = []
     depth, before = 0, ""
     for token in tokens:

@@ -1,4 +1,4 @@
-"""One decoded Arrow column to pandas values."""
+"""Convert a decoded Arrow column to pandas."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ _END_OF_DAY_US = 86_400_000_000
 def to_series(
     values: pa.ChunkedArray, rule: Incoming, name: str, *, coerce_float: bool = True, backend: Backend | None = None
 ) -> Any:
-    """Convert a column, other than a geometry, to an array that a DataFrame takes as it is.
+    """Convert a column other than a geometry to an array or Series for a DataFrame.
 
     Parameters
     ----------
     values : pyarrow.ChunkedArray
-        The decoded column, of the type ``rule.arrow``.
+        Decoded column of type ``rule.arrow``.
     rule : Incoming
-        What kind of column it is.
+        How the column was selected and decoded.
     name : str
-        What messages call the column.
+        Column name for messages.
     coerce_float : bool
-        Give numeric as float64 instead of Decimal.
+        Convert numeric to float64 instead of Decimal.
     backend : {"numpy_nullable", "pyarrow"}, optional
-        The dtypes to prefer, as in ``pandas.read_sql``.
+        ``dtype_backend`` of ``pandas.read_sql``.
     """
     if rule.kind is Kind.NUMERIC:
         if not coerce_float:
@@ -67,14 +67,15 @@ def to_series(
         return _arrays(values, str(rule.element), name, coerce_float=coerce_float)
     elif rule.kind is Kind.BINARY_ARRAY:
         return _objects(values, array_parser(str(rule.element)), name)
-    return _plain(values, name, backend)
+    return _to_pandas(values, name, backend)
 
 
-def _plain(values: pa.ChunkedArray, name: str, backend: Backend | None) -> Any:
+def _to_pandas(values: pa.ChunkedArray, name: str, backend: Backend | None) -> Any:
+    """Convert a column of a basic Arrow type, by dtype backend."""
     kind = values.type
     if pa.types.is_time(kind) and pc.any(pc.equal(values.cast(pa.int64()), _END_OF_DAY_US)).as_py():
         row = pc.index(values.cast(pa.int64()), pa.scalar(_END_OF_DAY_US)).as_py()
-        raise _unreadable(name, row, "a time (24:00:00)")
+        raise _unreadable_value(name, row, "a time (24:00:00)")
     if backend == "pyarrow" or pa.types.is_date(kind) or pa.types.is_time(kind):
         return pd.arrays.ArrowExtensionArray(values)
     if pa.types.is_timestamp(kind):
@@ -89,45 +90,45 @@ def _plain(values: pa.ChunkedArray, name: str, backend: Backend | None) -> Any:
 
 
 def _timestamps(values: pa.ChunkedArray) -> Any:
-    """View microseconds as datetime64[us]; null is NaT."""
+    """Convert timestamps in microseconds to datetime64[us] without a copy per value; null is NaT."""
     numbers = pc.fill_null(values.cast(pa.int64()), np.iinfo(np.int64).min).to_numpy()
     index = pd.DatetimeIndex(numbers.view("M8[us]"))
     return index.array if values.type.tz is None else index.tz_localize(values.type.tz).array
 
 
 def _objects(values: pa.ChunkedArray, convert: Callable[[Any], Any] | None, name: str, what: str = "a value") -> Any:
-    """Make Python objects; null is None.
+    """Convert values to Python objects; null is None.
 
     Raises
     ------
     ConversionError
-        If Python cannot hold one: the year 10000, 44 BC, 24:00, as many levels or digits.
+        If Python cannot hold a value: the years 10000 and 44 BC, 24:00, too many levels or digits.
     """
     result = np.empty(len(values), object)
     items = values.to_pylist()
     try:
         result[:] = items if convert is None else [None if item is None else convert(item) for item in items]
-    except _UNREADABLE:
+    except _CONVERSION_ERRORS:
         for row, item in enumerate(items):
             try:
                 _ = item if item is None or convert is None else convert(item)
-            except _UNREADABLE as error:
-                raise _unreadable(name, row, what, f" ({error})") from error
+            except _CONVERSION_ERRORS as error:
+                raise _unreadable_value(name, row, what, f" ({error})") from error
         raise
-    return pd.Series(result, dtype=object)  # else pandas would make another dtype of objects that are all text
+    return pd.Series(result, dtype=object)  # prevents pandas from inferring a string dtype
 
 
-_UNREADABLE = (ValueError, ArithmeticError, RecursionError, struct.error)
+_CONVERSION_ERRORS = (ValueError, ArithmeticError, RecursionError, struct.error)
 
 
-def _unreadable(name: str, row: int, what: str, why: str = "") -> ConversionError:
+def _unreadable_value(name: str, row: int, what: str, why: str = "") -> ConversionError:
     return ConversionError(
-        f"column {name!r} has {what} that Python cannot hold in row {row}{why}: select {name}::text AS {name}"
+        f"column {name!r} has {what} in row {row} that Python cannot hold{why}: select {name}::text AS {name}"
     )
 
 
 def _floats(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Make floats of the text of numbers, the nearest ones; what is too large for them is an error."""
+    """Parse numbers to the nearest float64; ConversionError for finite numbers outside its range."""
     floats = values.cast(pa.float64())
     is_infinite = pc.is_inf(floats)
     if pc.any(is_infinite).as_py():
@@ -144,19 +145,19 @@ _INFINITIES = ["Infinity", "-Infinity"]
 
 
 def _json_parser(values: pa.ChunkedArray) -> Callable[[str], Any]:
-    """Choose the parser: floats are only checked where one can be too large, for that takes time.
+    """Return the JSON parser; it checks floats for overflow only if one is possible, because that is slow.
 
-    Where there is an exponent, the digits before it count as well: 250 digits and e99 are too large.
+    Any number with an exponent is checked, because the digits before it count as well: 250 digits and e99 overflow.
     """
     if pc.any(pc.match_substring_regex(values, _LARGE_FLOAT)).as_py():
-        return partial(json.loads, parse_float=_finite)
+        return partial(json.loads, parse_float=_finite_float)
     return json.loads
 
 
 _LARGE_FLOAT = r"\d[eE]\+?\d|\d{309}"
 
 
-def _finite(text: str) -> float:
+def _finite_float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
         raise OverflowError(f"{text[:20]} is too large for a float")
@@ -164,10 +165,10 @@ def _finite(text: str) -> float:
 
 
 def _arrays(values: pa.ChunkedArray, element: str, name: str, *, coerce_float: bool) -> Any:
-    """Make lists; an infinite date in them is None."""
+    """Convert arrays to lists; infinite dates in them become None."""
     if element in _DATES and pc.any(pc.match_substring(values, 'infinity"')).as_py():
         warnings.warn(
-            f"column {name!r} has infinite dates in its arrays: they are None in the frame",
+            f"column {name!r} has infinite dates in its arrays: they become None",
             ConversionWarning,
             stacklevel=2,
         )
@@ -175,10 +176,10 @@ def _arrays(values: pa.ChunkedArray, element: str, name: str, *, coerce_float: b
 
 
 def _array_parser(element: str, *, coerce_float: bool) -> Callable[[str], Any]:
-    """Make the function that turns the JSON of an array into a list of Python values."""
+    """Return the function that parses the JSON of an array to a list of Python values."""
     exact = element == "numeric" and not coerce_float
     convert: Callable[[Any], Any] | None = Decimal if exact else _ELEMENTS.get(element)
-    read_float, read_int = (Decimal, Decimal) if exact else (_finite, None)
+    read_float, read_int = (Decimal, Decimal) if exact else (_finite_float, None)
 
     def convert_all(value: Any) -> Any:
         if isinstance(value, list):
@@ -191,37 +192,37 @@ def _array_parser(element: str, *, coerce_float: bool) -> Callable[[str], Any]:
     return parse
 
 
-def _timestamp(text: str) -> datetime.datetime | None:
-    """Parse an ISO timestamp; infinity has no Python value."""
+def _parse_timestamp(text: str) -> datetime.datetime | None:
+    """Parse an ISO timestamp; None for infinity."""
     return None if text.endswith("infinity") else datetime.datetime.fromisoformat(text)
 
 
-def _date(text: str) -> datetime.date | None:
+def _parse_date(text: str) -> datetime.date | None:
     return None if text.endswith("infinity") else datetime.date.fromisoformat(text)
 
 
-def _utc(text: str) -> datetime.datetime | None:
-    """Parse an ISO timestamp in the time zone of the session, in which it can be in the year 1 BC, or 10000."""
-    for year, calendar_year, suffix in _BEYOND:
+def _parse_timestamptz(text: str) -> datetime.datetime | None:
+    """Parse an ISO timestamp with offset to UTC; in the session's time zone its year may be 1 BC or 10000."""
+    for year, calendar_year, suffix in _ADJACENT_YEARS:
         if text.startswith(year) and text.endswith(suffix):
-            moment = datetime.datetime.fromisoformat(calendar_year + text[len(year) :].removesuffix(suffix))
+            shifted = datetime.datetime.fromisoformat(calendar_year + text[len(year) :].removesuffix(suffix))
             shift = int(calendar_year) - (0 if suffix else int(year))
-            moment = moment.astimezone(datetime.UTC)
-            return moment.replace(year=moment.year - shift)
-    found = _timestamp(text)
-    return None if found is None else found.astimezone(datetime.UTC)
+            shifted = shifted.astimezone(datetime.UTC)
+            return shifted.replace(year=shifted.year - shift)
+    parsed = _parse_timestamp(text)
+    return None if parsed is None else parsed.astimezone(datetime.UTC)
 
 
-# Of the years next to those of Python's, one that has the same calendar: it repeats itself after 400 years.
-_BEYOND = (("0001", "0400", " BC"), ("10000", "9600", ""))
+# Years just outside datetime's range, and years with the same calendar, which repeats every 400 years.
+_ADJACENT_YEARS = (("0001", "0400", " BC"), ("10000", "9600", ""))
 
 
-# What JSON says with strings. NaN and the infinities are strings in PostgreSQL's JSON, too.
+# Types that JSON represents as strings. NaN and the infinities are strings in PostgreSQL's JSON, too.
 _ELEMENTS: dict[str, Callable[[Any], Any]] = {
     "numeric": float,
-    "date": _date,
+    "date": _parse_date,
     "time": datetime.time.fromisoformat,
-    "timestamp": _timestamp,
-    "timestamptz": _utc,
+    "timestamp": _parse_timestamp,
+    "timestamptz": _parse_timestamptz,
 }
 _DATES = ("date", "timestamp", "timestamptz")

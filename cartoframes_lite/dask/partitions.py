@@ -250,7 +250,7 @@ class RangeReader:
     def _with_nullable_dtypes(self, frame: pd.DataFrame) -> pd.DataFrame:
         kinds = {name: str(dtype) for name, dtype in frame.dtypes.items()}
         frame = frame.astype({name: _NULLABLE[kind] for name, kind in kinds.items() if kind in _NULLABLE})
-        frame.attrs["carto"] = self.origin.note(self.credentials)
+        frame.attrs["carto"] = self.origin.to_attrs(self.credentials)
         return frame
 
     def _require_version(self) -> None:

@@ -1,4 +1,4 @@
-"""Read tables and queries of a CARTO account."""
+"""Read tables and queries of a CARTO account into DataFrames."""
 
 from cartoframes_lite.read.frames import read_carto
 

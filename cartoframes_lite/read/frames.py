@@ -1,4 +1,4 @@
-"""read_carto: a table or a query of a CARTO account as a DataFrame."""
+"""Read a table or query of a CARTO account into a DataFrame: ``read_carto``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, decode_error, error_from_response
-from cartoframes_lite.read.source import Probed, Source, copy_out, probe_layout, resolve_source, select
+from cartoframes_lite.read.source import Source, SourceLayout, copy_out, query_layout, resolve_source, select
 
-_MOST_ROWS = 2**63 - 1
-_READS = 5  # a table whose columns change more often while it is read is somebody's mistake
+_MAX_ROWS = 2**63 - 1
+_MAX_READS = 5  # attempts if the columns change during a read
 
 
 @overload
@@ -75,57 +75,56 @@ def read_carto(
 ) -> pd.DataFrame | Iterator[pd.DataFrame]:
     """Read a table or the rows of a query.
 
-    The rows come as one binary ``COPY``, a statement of its own and so one snapshot of the data. Each row is
-    proved to be whole, and so is the end of the stream: a connection that breaks, or an error of the server
-    after the first rows, raises; a part of the rows is never returned. If the columns were changed meanwhile,
-    everything is read again.
+    The rows are read by a single binary ``COPY`` statement, so they are one snapshot of the data. Each row and the end
+    of the stream are verified: a lost connection, or an error of the server after the first rows, raises, and partial
+    results are never returned. If the columns change during the read, the read is repeated.
 
     Parameters
     ----------
     source : str
         Name of a table, with or without its schema, or any SQL that returns rows: ``SELECT``, ``WITH``,
-        ``VALUES`` or ``TABLE``, with comments and in parentheses if you like.
+        ``VALUES`` or ``TABLE``, optionally with comments and in parentheses.
     credentials : Credentials, optional
         Default: those of ``set_default_credentials``, else of the environment, else of the file.
     columns : sequence of str, optional
-        Columns to read, in this order. Default: all but ``the_geom_webmercator``.
+        Columns to read, in this order. Default: all except ``the_geom_webmercator``.
     limit : int, optional
-        Largest number of rows. None: all.
+        Maximum number of rows. None: all.
     schema : str, optional
-        Schema of the table. None: the one of the account. Not for a query.
+        Schema of the table. None: the default schema of the account. Not allowed for a query.
     index_col : label or sequence of labels, optional
-        Columns to make the index.
+        Columns to set as index.
     decode_geom : bool, default True
-        Make geometries; False leaves them as EWKB ``bytes`` in a plain DataFrame.
+        Decode geometries; False returns them as EWKB ``bytes`` in a plain DataFrame.
     coerce_float : bool, default True
-        Read ``numeric`` as float64; False gives ``decimal.Decimal``.
+        Convert ``numeric`` to float64; False returns ``decimal.Decimal``.
     dtype_backend : {"numpy_nullable", "pyarrow"}, optional
         As in ``pandas.read_sql``.
     chunksize : int, optional
-        Return an iterator of frames with this number of rows (the last has fewer), in bounded memory. Integer
-        and boolean columns are nullable in those chunks that have a NULL. An error at the end of the stream is
-        raised when the iterator gets there, also if the columns were changed meanwhile: what has been given
-        before is to be thrown away then.
+        Return an iterator of frames with this number of rows (the last one may have fewer), in bounded memory.
+        Integer and boolean columns have a nullable dtype in chunks that contain a NULL. An error at the end of the
+        stream, such as columns that changed during the read, is raised by the iterator at its end: discard the
+        chunks yielded before.
     progress : bool, optional
-        A progress bar: None shows one after two seconds, False never, True at once.
+        Show a progress bar: None after two seconds, False never, True at once.
 
     Returns
     -------
     geopandas.GeoDataFrame, pandas.DataFrame, or an iterator of them
-        A GeoDataFrame if there is a geometry: ``the_geom`` is the active one, else the first; its CRS is the SRID
-        of the column, EPSG:4326 (x is the longitude) for every CARTO table. Rows come in the order of the query;
-        a table has no order. ``attrs["carto"]`` tells where the frame comes from.
+        A GeoDataFrame if there is a geometry column; the active one is ``the_geom``, else the first. The CRS is the
+        SRID of the column, EPSG:4326 (x is the longitude) for every CARTO table. Rows are in the order of the query;
+        a table has no order. ``attrs["carto"]`` contains the account and the table or query.
 
     Raises
     ------
     TableNotFoundError
-        If there is no such table.
+        If the table does not exist.
     PermissionDenied
-        If the key may not read it.
+        If the API key has no permission to read it.
     SQLError, QueryTimeout
-        If the query is wrong, or takes longer than the account allows.
+        If the query is invalid, or exceeds the statement timeout of the account.
     ConnectionFailed
-        If the server cannot be reached, or the stream breaks.
+        If the server cannot be reached, or the connection is lost.
 
     Examples
     --------
@@ -143,40 +142,40 @@ def read_carto(
     client = Client(credentials, progress=progress)
     origin = resolve_source(source, schema)
 
-    def begin() -> _Stream:
-        found = probe_layout(client, origin)
-        selected = select(found.columns, columns, source)
+    def prepare() -> _Read:
+        layout = query_layout(client, origin)
+        selected = select(layout.columns, columns, source)
         _check_index(selected, index or [])
-        return _Stream(client, origin, found, selected, limit, progress)
+        return _Read(client, origin, layout, selected, limit, progress)
 
-    def finish(stream: _Stream, batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
+    def finish(read: _Read, batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
         frame = from_arrow(
-            batches, stream.columns, decode_geom=decode_geom, coerce_float=coerce_float, backend=dtype_backend
+            batches, read.columns, decode_geom=decode_geom, coerce_float=coerce_float, backend=dtype_backend
         )
         if index is not None:
             frame = frame.set_index(index)
-        frame.attrs["carto"] = origin.note(client.credentials)
+        frame.attrs["carto"] = origin.to_attrs(client.credentials)
         return frame
 
-    stream = begin()
+    read = prepare()
     if chunksize is not None:
-        return (finish(stream, batches) for batches in _rechunk(stream.batches(), chunksize))
-    for _ in range(_READS - 1):
+        return (finish(read, batches) for batches in _rechunk(read.batches(), chunksize))
+    for _ in range(_MAX_READS - 1):
         try:
-            return finish(stream, stream.batches())
-        except (_Unproved, SQLError, ValueError):
-            if not stream.is_outdated():
+            return finish(read, read.batches())
+        except (_IncompleteRead, SQLError, ValueError):
+            if not read.is_outdated():
                 raise
-        stream = begin()
-    return finish(stream, stream.batches())
+        read = prepare()
+    return finish(read, read.batches())
 
 
 def check_source(source: object, columns: object, backend: object) -> None:
-    """Refuse arguments that cannot be meant, before any request."""
+    """Raise for invalid arguments, before any request."""
     if not isinstance(source, str) or not source.strip():
-        raise TypeError(f"source must be the name of a table or a query, not {source!r}")
+        raise TypeError(f"source must be a table name or a query, not {source!r}")
     if "\0" in source or not is_unicode(source):
-        raise ValueError(f"source has the character U+0000 or a lone surrogate, which no query can have: {source!r}")
+        raise ValueError(f"source contains the character U+0000 or a lone surrogate, remove it: {source!r}")
     if columns is not None:
         _check_columns(columns)
     if backend not in (None, "numpy_nullable", "pyarrow"):
@@ -185,113 +184,112 @@ def check_source(source: object, columns: object, backend: object) -> None:
 
 def _check_columns(columns: object) -> None:
     if isinstance(columns, str | bytes) or not isinstance(columns, Collection | pd.Index | np.ndarray):
-        raise TypeError(f"columns must be a sequence of names, not {columns!r}")
+        raise TypeError(f"columns must be a sequence of column names, not {columns!r}")
     others = [name for name in columns if not isinstance(name, str)]
     if others:
-        raise TypeError(f"columns must be names, which {others} are not")
+        raise TypeError(f"columns must contain only strings, not {others}")
     if len(set(columns)) < len(columns):
-        raise ValueError(f"columns names a column twice: {list(columns)}")
+        raise ValueError(f"columns contains a name twice: {list(columns)}")
 
 
 def check_count(name: str, value: object, *, least: int) -> None:
-    """Refuse what is neither None nor a whole number that PostgreSQL has room for."""
+    """Raise unless a value is None or an integer in the range of bigint."""
     if value is not None and (
         not isinstance(value, int | np.integer)
         or isinstance(value, bool | np.timedelta64)
-        or not least <= value <= _MOST_ROWS
+        or not least <= value <= _MAX_ROWS
     ):
-        raise ValueError(f"{name} must be a whole number from {least} to {_MOST_ROWS}, not {short_repr(value)}")
+        raise ValueError(f"{name} must be an integer from {least} to {_MAX_ROWS}, not {short_repr(value)}")
 
 
 def _index_labels(index_col: object) -> list[Hashable] | None:
-    """List the columns of the index: pandas takes arrays for its values, and a tuple for one label."""
+    """Return the index columns as a list: ``set_index`` takes arrays as values, and a tuple as one label."""
     if index_col is None:
         return None
     is_one = isinstance(index_col, str | bytes) or not isinstance(index_col, Collection | pd.Index | np.ndarray)
     labels: list[Any] = [index_col] if is_one else list(cast("Iterable[Any]", index_col))
     if not labels:
-        raise ValueError("index_col names no column: leave it out to get numbers from 0")
+        raise ValueError("index_col is empty: leave it out for a RangeIndex")
     if not all(isinstance(label, Hashable) for label in labels) or len(set(labels)) < len(labels):
-        raise ValueError(f"index_col must be the name of a column, or a list of different names, not {index_col!r}")
+        raise ValueError(f"index_col must be a column name, or a list of distinct names, not {index_col!r}")
     return labels
 
 
-def _check_index(selected: list[SourceColumn], wanted: list[Hashable]) -> None:
+def _check_index(selected: list[SourceColumn], labels: list[Hashable]) -> None:
     names = [column.name for column in selected]
-    unknown = [label for label in wanted if label not in names]
+    unknown = [label for label in labels if label not in names]
     if unknown:
-        raise ValueError(f"index_col names {unknown}, which are not among the columns {names}")
+        raise ValueError(f"index_col contains {unknown}, which are not among the columns {names}")
 
 
-class _Unproved(ConnectionFailed):
-    """Rows have come, but nothing proves that they are what was asked for."""
+class _IncompleteRead(ConnectionFailed):
+    """The rows are incomplete, or the columns changed while they were read."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Stream:
-    """The rows on their way: ``columns`` of those that were ``found``."""
+class _Read:
+    """A read: ``columns`` are the selected ones of ``layout``."""
 
     client: Client
     origin: Source
-    found: Probed
+    layout: SourceLayout
     columns: list[SourceColumn]
     limit: int | None
     progress: bool | None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Download and decode; ends only when the trailer has been proved, and the columns are still those."""
+        """Download and decode; ends without error only if the stream is complete and the columns are unchanged."""
         sync = os.urandom(SYNC_BYTES)
         decoder = Decoder(arrow_schema(self.columns), sync)
         query = copy_out(self.origin.sql, self.columns, sync, self.limit)
         with (
             self.client.copy.copy_to(query) as arriving,
-            prefetched(arriving, arriving.stop) as stream,
+            prefetched(arriving, arriving.stop) as blocks,
             Progress("reading", self.progress) as bar,
         ):
             try:
-                for batch in decode(bar.count_bytes(stream), decoder):
+                for batch in decode(bar.count_bytes(blocks), decoder):
                     bar.count_rows(batch.num_rows)
                     yield batch
             except BrokenStream as error:
-                raise _explain(error) from error
+                raise _stream_error(error) from error
         if self.is_outdated():
-            raise _Unproved("the columns were changed while they were read; read again")
+            raise _IncompleteRead("the columns of the source changed during the read; nothing is returned, read again")
         if decoder.infinite:
             warnings.warn(
                 f"columns {sorted(decoder.infinite)} have infinite dates, or dates that pandas cannot hold: "
-                "they are missing values in the frame",
+                "they are read as missing values",
                 ConversionWarning,
                 stacklevel=4,
             )
 
     def is_outdated(self) -> bool:
-        """Ask whether there are other columns, or another table, by now.
+        """Return whether the columns or the table have changed since the layout was queried.
 
-        Between the question for the columns and the COPY a column can have got another type. And a COPY that waited
-        for that change sees the rows before it with the columns after it: NULL in those that are new, also if the
-        columns are of the same types again.
+        A column type may change between that query and the COPY. Also, a COPY that waited for the lock of an ALTER
+        TABLE reads the old rows with the new columns, as NULL, even if the types are the same.
         """
-        return probe_layout(self.client, self.origin) != self.found
+        return query_layout(self.client, self.origin) != self.layout
 
 
-def _explain(error: BrokenStream) -> Exception:
-    """Tell an error that the server sent behind the data, with status 200, from a stream that broke."""
+def _stream_error(error: BrokenStream) -> Exception:
+    """Return the error that the server appended to the data (status 200), or the one for an incomplete stream."""
     at = error.rest.rfind(b'{"error":')
     if at >= 0 and decode_error(error.rest[at:]) is not None:
         return error_from_response("POST", "sql/copyto", 200, {}, error.rest[at:])
-    return _Unproved(f"the rows did not arrive completely ({error}); nothing is returned, read again")
+    return _IncompleteRead(f"the response is incomplete ({error}); nothing is returned, read again")
 
 
 def _rechunk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[list[pa.RecordBatch]]:
-    """Regroup batches to a number of rows; at least one group, for the columns of an empty result."""
+    """Regroup batches to ``rows`` rows; yields at least one group, so that an empty result has its columns."""
     group: list[pa.RecordBatch] = []
-    wanted, any_yet = rows, False
+    missing, has_yielded = rows, False
     for batch in batches:
-        while batch.num_rows >= wanted:
-            yield [*group, batch.slice(0, wanted)]
-            batch, group, wanted, any_yet = batch.slice(wanted), [], rows, True
+        while batch.num_rows >= missing:
+            yield [*group, batch.slice(0, missing)]
+            batch, group, missing, has_yielded = batch.slice(missing), [], rows, True
         if batch.num_rows:
             group.append(batch)
-            wanted -= batch.num_rows
-    if group or not any_yet:
+            missing -= batch.num_rows
+    if group or not has_yielded:
         yield group

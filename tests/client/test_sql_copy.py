@@ -152,7 +152,7 @@ def test_a_number_of_rows_that_is_none(scripted_server: ScriptedServer, total: s
     if total == '"1"':
         assert copy.copy_from("COPY t FROM STDIN", [b"1\n"]) == 1
     else:
-        with pytest.raises(ConnectionFailed, match="not one of the API"):
+        with pytest.raises(ConnectionFailed, match="not one of the CARTO API"):
             copy.copy_from("COPY t FROM STDIN", [b"1\n"])
 
 

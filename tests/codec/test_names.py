@@ -58,7 +58,7 @@ def test_names_that_postgresql_would_change_are_refused(name):
 
 @pytest.mark.parametrize("text", ["a\0", "\udfff"])
 def test_literals_that_postgresql_cannot_hold(text):
-    with pytest.raises(ValueError, match="cannot hold"):
+    with pytest.raises(ValueError, match="cannot store"):
         literal(text)
 
 

@@ -65,7 +65,7 @@ def test_forms_of_a_table(source, table, credentials):
 
 def test_schema(table, credentials):
     assert len(cfl.read_carto(table, credentials, schema="public")) == 3
-    with pytest.raises(ValueError, match="schema goes with the name of a table"):
+    with pytest.raises(ValueError, match="is only for a table name"):
         cfl.read_carto("SELECT 1", credentials, schema="public")
 
 
@@ -184,13 +184,13 @@ def test_wrong_sources(source, error, message, table, credentials):
     [
         ("", {}, TypeError, "source must be"),
         (None, {}, TypeError, "source must be"),
-        ("places", {"columns": "n"}, TypeError, "sequence of names"),
+        ("places", {"columns": "n"}, TypeError, "sequence of column names"),
         ("SELECT '\ud800'", {}, ValueError, "lone surrogate"),
         ("SELECT '\0'", {}, ValueError, r"U\+0000"),
-        ("places", {"columns": 5}, TypeError, "sequence of names"),
-        ("places", {"columns": (name for name in ["n"])}, TypeError, "sequence of names"),
-        ("places", {"columns": ["n", 1]}, TypeError, r"which \[1\] are not"),
-        ("places", {"columns": [["n"]]}, TypeError, "are not"),
+        ("places", {"columns": 5}, TypeError, "sequence of column names"),
+        ("places", {"columns": (name for name in ["n"])}, TypeError, "sequence of column names"),
+        ("places", {"columns": ["n", 1]}, TypeError, r"only strings, not \[1\]"),
+        ("places", {"columns": [["n"]]}, TypeError, "only strings"),
         ("places", {"columns": ["\ud800"]}, ValueError, "has no columns"),
         ("places", {"limit": True}, ValueError, "limit"),
         ("places", {"limit": 1.0}, ValueError, "limit"),
@@ -199,8 +199,8 @@ def test_wrong_sources(source, error, message, table, credentials):
         ("places", {"chunksize": -1}, ValueError, "chunksize"),
         ("places", {"chunksize": True}, ValueError, "chunksize"),
         ("places", {"index_col": []}, ValueError, "index_col"),
-        ("places", {"index_col": ["n", "n"]}, ValueError, "different names"),
-        ("places", {"index_col": ["n", ["name"]]}, ValueError, "different names"),
+        ("places", {"index_col": ["n", "n"]}, ValueError, "distinct names"),
+        ("places", {"index_col": ["n", ["name"]]}, ValueError, "distinct names"),
         (".places", {}, ValueError, "SCHEMA.TABLE"),
         ("public.", {}, ValueError, "SCHEMA.TABLE"),
         ("places", {"limit": -1}, ValueError, "limit"),

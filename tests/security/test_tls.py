@@ -51,7 +51,7 @@ def test_it_is_accepted_with_its_authority(recording_server, tls, certificate, s
 
 def test_an_authority_does_not_vouch_for_other_hosts(recording_server, tls, certificate):
     server = recording_server("127.0.0.2", tls)
-    with pytest.raises(cfl.ConnectionFailed, match="cannot be verified"):
+    with pytest.raises(cfl.ConnectionFailed, match="could not be verified"):
         ask(server.base_url, verify=str(certificate))
     assert server.requests == []
 

@@ -386,7 +386,7 @@ def test_the_line_that_says_the_crs_can_be_run(credentials):
     gdf = gpd.GeoDataFrame(geometry=[shapely.Point(0, 0)])
     with pytest.raises(cfl.ConversionError) as refused:
         cfl.to_carto(gdf, "t", credentials)
-    exec(str(refused.value).partition("say so: ")[2], {"gdf": gdf})
+    exec(str(refused.value).partition("set it: ")[2], {"gdf": gdf})
     assert cfl.to_carto(gdf, "t", credentials) == "t"
 
 
@@ -579,7 +579,7 @@ def test_two_replaces_at_once_leave_one_of_them(credentials):
 
 
 def test_the_name_of_a_system_table_is_refused():
-    with pytest.raises(ValueError, match="'pg_class' begins as"):
+    with pytest.raises(ValueError, match="'pg_class' begins with"):
         cfl.to_carto(pd.DataFrame({"a": [1]}), "pg_class", cfl.Credentials("ann", "key"))
 
 

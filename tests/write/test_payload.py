@@ -232,7 +232,7 @@ def test_more_columns_than_a_table_has_are_refused():
         ("geometry(Polygon,4326)", ConversionError, "a Point in row 0"),
         ("geometry(PointM,4326)", ConversionError, "no M values"),
         ("geometry(PointZ,4326)", ConversionError, "2-D in the frame"),
-        ("geometry(Nothing,4326)", ValueError, "no type of geometries"),
+        ("geometry(Nothing,4326)", ValueError, "is not a geometry type"),
         ("text", ConversionError, "dtype requests text"),
         ("serial", ValueError, "use 'integer'"),
     ],

@@ -1,90 +1,90 @@
-"""Content encodings of answers: unpacked block by block, with proof that the end has come."""
+"""Decompress response bodies block by block, and check that the compressed stream is complete."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
 
-_GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's window bits
-_PIECE_BYTES = 1 << 20  # a block can unpack to a thousand times its size
-_MOST_ENCODINGS = 4
-_NO_ENCODINGS = ("", "identity", "none", "utf-8", "utf8", "binary")  # what servers write of what is not encoded
+_GZIP, _ZLIB, _RAW = 31, 15, -15  # wbits of zlib
+_PIECE_BYTES = 1 << 20  # a block can decompress to a thousand times its size
+_MAX_ENCODINGS = 4
+_NO_ENCODINGS = ("", "identity", "none", "utf-8", "utf8", "binary")  # seen in headers of uncompressed bodies
 
 
 class EncodingError(ValueError):
-    """A body is not what its Content-Encoding says, ends too early, or has an encoding that was not asked for."""
+    """A body does not match its Content-Encoding, is truncated, or has an encoding that was not requested."""
 
 
 def decoded(blocks: Iterable[bytes], header: str) -> Iterator[bytes]:
-    """Undo the encodings that a Content-Encoding header names, the last one first.
+    """Decode a body by its Content-Encoding header, the last encoding first.
 
-    A body without any bytes is not an empty one that was packed: that has a head and an end.
+    A body of zero bytes is an error if it should be compressed: also an empty gzip stream has a header and a trailer.
 
     Parameters
     ----------
     blocks : iterable of bytes
-        As they came.
+        Encoded body.
     header : str
         Value of the header; "" if there is none.
 
     Raises
     ------
     EncodingError
-        Also for encodings other than gzip and deflate, which the client does not ask for.
+        Also for encodings other than gzip and deflate, which the client does not request.
     """
     names = [name for part in header.split(",") if (name := part.strip().lower()) not in _NO_ENCODINGS]
     unknown = [name for name in names if name not in _DECODERS]
-    if unknown or len(names) > _MOST_ENCODINGS:
-        raise EncodingError(f"it is encoded as {header[:60]!r}, which was not asked for")
+    if unknown or len(names) > _MAX_ENCODINGS:
+        raise EncodingError(f"its Content-Encoding is {header[:60]!r}, which was not requested")
     for name in reversed(names):
         blocks = _DECODERS[name](blocks)
     return iter(blocks)
 
 
 def _gunzip(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack gzip of one or several members; zeros behind the last one are padding."""
-    unpacker = zlib.decompressobj(_GZIP)
+    """Decompress gzip of one or several members; zero bytes after the last one are padding."""
+    decompressor = zlib.decompressobj(_GZIP)
     for block in blocks:
         while block:
-            if unpacker.eof:
+            if decompressor.eof:
                 block = block.lstrip(b"\0")
                 if not block:
                     break
-                unpacker = zlib.decompressobj(_GZIP)
-            yield from _pieces(unpacker, block)
-            block = unpacker.unused_data
-    if not unpacker.eof:
-        raise EncodingError("the gzip stream ends too early")
+                decompressor = zlib.decompressobj(_GZIP)
+            yield from _pieces(decompressor, block)
+            block = decompressor.unused_data
+    if not decompressor.eof:
+        raise EncodingError("the gzip stream is truncated")
 
 
 def _inflate(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack deflate, which some servers send without the header of zlib."""
-    unpacker, head = None, b""
+    """Decompress deflate, which some servers send without the zlib header."""
+    decompressor, head = None, b""
     for block in blocks:
-        if unpacker is None:
+        if decompressor is None:
             head += block
             if len(head) < 2:
                 continue
             has_header = head[0] & 0x0F == zlib.DEFLATED and int.from_bytes(head[:2], "big") % 31 == 0
-            unpacker, block = zlib.decompressobj(_ZLIB if has_header else _RAW), head
-        if unpacker.eof and block:
+            decompressor, block = zlib.decompressobj(_ZLIB if has_header else _RAW), head
+        if decompressor.eof and block:
             raise EncodingError("bytes follow the end of the deflate stream")
-        yield from _pieces(unpacker, block)
-    if unpacker is None or not unpacker.eof:
-        raise EncodingError("the deflate stream ends too early")
-    if unpacker.unused_data:
+        yield from _pieces(decompressor, block)
+    if decompressor is None or not decompressor.eof:
+        raise EncodingError("the deflate stream is truncated")
+    if decompressor.unused_data:
         raise EncodingError("bytes follow the end of the deflate stream")
 
 
-def _pieces(unpacker: zlib._Decompress, block: bytes) -> Iterator[bytes]:
-    """Unpack a block in pieces of bounded size."""
+def _pieces(decompressor: zlib._Decompress, block: bytes) -> Iterator[bytes]:
+    """Decompress a block into pieces of bounded size."""
     try:
         while block:
-            piece = unpacker.decompress(block, _PIECE_BYTES)
+            piece = decompressor.decompress(block, _PIECE_BYTES)
             if piece:
                 yield piece
-            block = unpacker.unconsumed_tail
-        while not unpacker.eof and (piece := unpacker.decompress(b"", _PIECE_BYTES)):
+            block = decompressor.unconsumed_tail
+        while not decompressor.eof and (piece := decompressor.decompress(b"", _PIECE_BYTES)):
             yield piece
     except zlib.error as error:
         raise EncodingError(str(error)) from error

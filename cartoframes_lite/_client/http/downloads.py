@@ -1,4 +1,4 @@
-"""Streams into files that appear only when they are complete, as far as their format shows it."""
+"""Write downloads to files, which get their name only after their format was checked to be complete."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from typing import BinaryIO
 from cartoframes_lite._codec import binary_rows, json_end
 from cartoframes_lite.errors import ConnectionFailed, decode_error, error_from_response
 
-_LONGEST_ERROR_BYTES = 1 << 24  # a message of PostgreSQL can repeat the value that it is about
+_MAX_ERROR_BYTES = 1 << 24  # a PostgreSQL error message can contain the value that caused it
 _SQLITE_HEAD = b"SQLite format 3\0"
 _ZIP_END, _ZIP_END_BYTES = b"PK\x05\x06", 22
 _ZIP_COMMENT_BYTES = 1 << 16
-_XML_TAIL_BYTES, _MOST_XML_COMMENTS = 1 << 16, 20
+_XML_TAIL_BYTES, _MAX_XML_COMMENTS = 1 << 16, 20
 
-Check = Callable[[BinaryIO, str], None]  # raises if a file is not complete; with what a message says was asked for
+Check = Callable[[BinaryIO, str], None]  # raises if a file is incomplete; str is the subject of the message
 
 
 def write_blocks(path: str | os.PathLike[str], blocks: Iterable[bytes], *, check: Callable[[BinaryIO], None]) -> int:
-    """Write blocks to a file that takes its name in the end.
+    """Write blocks to a temporary file and rename it to ``path`` if ``check`` accepts it.
 
     Parameters
     ----------
     path : path
-        An existing file is replaced; a device or a pipe is written to.
+        An existing file is replaced; a device or pipe is written to.
     blocks : iterable of bytes
     check : callable
-        Is given the file, and raises if it shows that it is not what was asked for.
+        Called with the complete file; raises if it is not valid.
 
     Returns
     -------
@@ -62,95 +62,95 @@ def write_blocks(path: str | os.PathLike[str], blocks: Iterable[bytes], *, check
     return size
 
 
-def check_rows(file: BinaryIO, place: str) -> None:
-    """Refuse rows of COPY in text or CSV, or of a CSV file, that are not complete.
+def check_rows(file: BinaryIO, source: str) -> None:
+    """Raise if the rows of a COPY in text or CSV format, or of a CSV file, are incomplete.
 
-    Every row ends with a line break, the last one, too. The error that the server writes behind the rows it has sent
-    does not, and has no line break in it. So a last row whose text is such an error is none.
+    Every row ends with a line break, also the last one. An error that the server appends to the rows it has sent
+    contains no line break.
     """
     size = _size(file)
     if size == 0 or _end(file, 1) == b"\n":
         return
-    last = _end(file, _LONGEST_ERROR_BYTES).rpartition(b"\n")[2]
-    _raise_error(last, place)
-    raise ConnectionFailed(f"{place}: the last row is not complete; no file is written, try again")
+    last = _end(file, _MAX_ERROR_BYTES).rpartition(b"\n")[2]
+    _raise_error(last, source)
+    raise ConnectionFailed(f"{source}: the last row is incomplete; no file is written, try again")
 
 
-def check_csv(file: BinaryIO, place: str) -> None:
-    """Refuse a CSV file that is not complete; one that ends inside of a field has an odd number of quotes."""
-    check_rows(file, place)
+def check_csv(file: BinaryIO, source: str) -> None:
+    """Raise if a CSV file is incomplete; if it ends inside a quoted field, its number of quotes is odd."""
+    check_rows(file, source)
     if sum(block.count(b'"') for block in _blocks(file)) % 2:
-        raise ConnectionFailed(f"{place}: the last field is not complete; no file is written, try again")
+        raise ConnectionFailed(f"{source}: the last field is incomplete; no file is written, try again")
 
 
-def check_binary_copy(file: BinaryIO, place: str) -> None:
-    """Refuse a binary COPY whose rows do not lead to its trailer; behind which there is nothing, also no error."""
+def check_binary_copy(file: BinaryIO, source: str) -> None:
+    """Raise unless the rows of a binary COPY end with its trailer and nothing follows."""
     if _size(file) and _is_complete_copy(file):
         return
-    end = _end(file, _LONGEST_ERROR_BYTES)
-    _raise_error(end[max(0, end.rfind(b'{"error":')) :], place)
-    raise ConnectionFailed(f"{place}: the binary COPY is not complete; no file is written, try again")
+    end = _end(file, _MAX_ERROR_BYTES)
+    _raise_error(end[max(0, end.rfind(b'{"error":')) :], source)
+    raise ConnectionFailed(f"{source}: the binary COPY is incomplete; no file is written, try again")
 
 
-def check_geojson(file: BinaryIO, place: str) -> None:
-    """Refuse a FeatureCollection that does not end, or whose last member is an error.
+def check_geojson(file: BinaryIO, source: str) -> None:
+    """Raise if a FeatureCollection is incomplete, or if its last member is ``error``.
 
-    The error ends the outermost object: text and JSON inside a feature do not.
+    Such an error is a member of the outermost object; the same text inside a feature is data.
     """
-    end = _end(file, _LONGEST_ERROR_BYTES).rstrip()
+    end = _end(file, _MAX_ERROR_BYTES).rstrip()
     at = end.rfind(b'],"error":')
     if at >= 0:
-        _raise_error(b"{" + end[at + 2 :], place)
+        _raise_error(b"{" + end[at + 2 :], source)
     if not end.endswith((b"}", b"});")) or not json_end.is_complete(_blocks(file)):
-        raise ConnectionFailed(f"{place}: the features are not complete; no file is written, try again")
+        raise ConnectionFailed(f"{source}: the features are incomplete; no file is written, try again")
 
 
-def check_zip(file: BinaryIO, place: str) -> None:
-    """Refuse an archive without its directory, or that does not begin or end where that says."""
+def check_zip(file: BinaryIO, source: str) -> None:
+    """Raise if a ZIP file has no central directory, or does not begin or end where the directory states."""
     end = _end(file, _ZIP_END_BYTES + _ZIP_COMMENT_BYTES)
     at = end.rfind(_ZIP_END)
-    is_whole = at >= 0 and len(end) - at - _ZIP_END_BYTES == int.from_bytes(end[at + 20 : at + 22], "little")
+    is_complete = at >= 0 and len(end) - at - _ZIP_END_BYTES == int.from_bytes(end[at + 20 : at + 22], "little")
     try:
-        if is_whole:
+        if is_complete:
             with zipfile.ZipFile(file) as archive:
                 first = min((info.header_offset for info in archive.infolist()), default=0)
-                is_whole = first == 0 and archive.start_dir >= 0
+                is_complete = first == 0 and archive.start_dir >= 0
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError):
-        is_whole = False
-    if not is_whole:
-        raise ConnectionFailed(f"{place}: the archive is not complete; no file is written, try again")
+        is_complete = False
+    if not is_complete:
+        raise ConnectionFailed(f"{source}: the archive is incomplete; no file is written, try again")
 
 
-def check_sqlite(file: BinaryIO, place: str) -> None:
-    """Refuse a database (GeoPackage, SpatiaLite) that has not as many pages as it says."""
+def check_sqlite(file: BinaryIO, source: str) -> None:
+    """Raise if an SQLite file (GeoPackage, SpatiaLite) has not the number of pages in its header."""
     head, size = _head(file, 100), _size(file)
-    is_whole = head.startswith(_SQLITE_HEAD) and len(head) == 100
-    if is_whole:
+    is_complete = head.startswith(_SQLITE_HEAD) and len(head) == 100
+    if is_complete:
         page = int.from_bytes(head[16:18], "big")
         page = 65_536 if page == 1 else page
-        # The number of pages counts only if it was written by the last change.
+        # The number of pages is valid only if it was written with the last change counter.
         pages = int.from_bytes(head[28:32], "big") if head[24:28] == head[92:96] else 0
-        is_whole = page > 0 and (size == page * pages if pages else size % page == 0)
-    if not is_whole:
-        raise ConnectionFailed(f"{place}: the database is not complete; no file is written, try again")
+        is_complete = page > 0 and (size == page * pages if pages else size % page == 0)
+    if not is_complete:
+        raise ConnectionFailed(f"{source}: the database is incomplete; no file is written, try again")
 
 
-def check_xml(file: BinaryIO, place: str) -> None:
-    """Refuse KML or SVG without the end of its root element, behind which there may be comments."""
+def check_xml(file: BinaryIO, source: str) -> None:
+    """Raise if KML or SVG has no closing tag of its root element; comments may follow it."""
     end = _end(file, _XML_TAIL_BYTES).rstrip()
-    for begin, close in ((b"<!--", b"-->"), (b"<?", b"?>")) * _MOST_XML_COMMENTS:
+    for begin, close in ((b"<!--", b"-->"), (b"<?", b"?>")) * _MAX_XML_COMMENTS:
         if end.endswith(close):
             end = end[: max(0, end.rfind(begin))].rstrip()
     root = end[:-1].rstrip() if end.endswith(b">") else b""
-    is_whole = root.endswith((b"</kml", b"</svg"))
-    if not is_whole or sum(block.count(b"<?xml") for block in _blocks(file)) > 1:  # more than one: sent twice
-        raise ConnectionFailed(f"{place}: the document is not complete; no file is written, try again")
+    is_complete = root.endswith((b"</kml", b"</svg"))
+    if not is_complete or sum(block.count(b"<?xml") for block in _blocks(file)) > 1:  # the document was sent twice
+        raise ConnectionFailed(f"{source}: the document is incomplete; no file is written, try again")
 
 
-def check_object(file: BinaryIO, place: str) -> None:
-    """Refuse an object, such as TopoJSON, that does not end."""
+def check_object(file: BinaryIO, source: str) -> None:
+    """Raise if a JSON object, such as TopoJSON, is incomplete."""
     if not json_end.is_complete(_blocks(file)):
-        raise ConnectionFailed(f"{place}: the object is not complete; no file is written, try again")
+        raise ConnectionFailed(f"{source}: the object is incomplete; no file is written, try again")
 
 
 FORMATS: dict[str, Check] = {
@@ -165,17 +165,17 @@ FORMATS: dict[str, Check] = {
 }
 
 
-def check_bytes(content: bytes, format: str, place: str) -> bytes:
-    """Check a file that is in memory, and return it."""
+def check_bytes(content: bytes, format: str, source: str) -> bytes:
+    """Check the content of a file, and return it."""
     if format in FORMATS:
-        FORMATS[format](io.BytesIO(content), place)
+        FORMATS[format](io.BytesIO(content), source)
     return content
 
 
-def _raise_error(text: bytes, place: str) -> None:
-    """Raise the error that a text is, if it is one."""
+def _raise_error(text: bytes, source: str) -> None:
+    """Raise an APIError if the text is a JSON error of the API."""
     if decode_error(text) is not None:
-        raise error_from_response("POST", place, 200, {}, text)
+        raise error_from_response("POST", source, 200, {}, text)
 
 
 def _size(file: BinaryIO) -> int:
@@ -193,13 +193,13 @@ def _end(file: BinaryIO, count: int) -> bytes:
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    """Read a file from its beginning."""
+    """Iterate over the blocks of a file from its beginning."""
     file.seek(0)
     return iter(lambda: file.read(1 << 20), b"")
 
 
 def _is_complete_copy(file: BinaryIO) -> bool:
-    """Walk the rows of a file that is not empty, without reading it as a whole."""
+    """Check the rows of a non-empty file without loading it into memory."""
     if isinstance(file, io.BytesIO):
         return binary_rows.is_complete(file.getbuffer())
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:

@@ -1,4 +1,4 @@
-"""Answers as Python has them: what they lack, or have of another type, is an error that says so."""
+"""Read typed members of JSON responses; a missing member or a wrong type raises."""
 
 from __future__ import annotations
 
@@ -15,92 +15,92 @@ T = TypeVar("T")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
-def parsed(read: Callable[[Any], T], answer: Any, place: str) -> T:
-    """Read an answer.
+def parsed(read: Callable[[Any], T], payload: Any, url: str) -> T:
+    """Convert a decoded JSON response with ``read``.
 
     Parameters
     ----------
     read : callable
-        Raises what Python raises if a member is missing or has another type.
-    answer : object
+        Raises a built-in exception, such as KeyError, if a member is missing or has the wrong type.
+    payload : object
         Decoded JSON.
-    place : str
-        What the message says was asked for.
+    url : str
+        URL for the error message.
 
     Raises
     ------
     ConnectionFailed
-        If it cannot be read.
+        If ``read`` fails.
     """
     try:
-        return read(answer)
+        return read(payload)
     except CartoError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ConnectionFailed(
-            f"{place}: the answer is not one of the API ({reason[:200]}): check base_url, and what is on the way"
+            f"{url}: the response is not one of the CARTO API ({reason[:200]}): check base_url and any proxy"
         ) from error
 
 
 def record(value: Any) -> dict[str, Any]:
-    """Read an object."""
+    """Return a JSON object; TypeError if the value is none."""
     if not isinstance(value, dict):
-        raise TypeError(f"an object is expected, not {_kind(value)}")
+        raise TypeError(f"expected an object, got {_kind(value)}")
     return value
 
 
 def records(value: Any) -> list[dict[str, Any]]:
-    """Read a list of objects."""
+    """Return a list of objects."""
     return [record(item) for item in items(value)]
 
 
 def items(value: Any) -> list[Any]:
-    """Read a list."""
+    """Return a list; TypeError if the value is none."""
     if not isinstance(value, list):
-        raise TypeError(f"a list is expected, not {_kind(value)}")
+        raise TypeError(f"expected a list, got {_kind(value)}")
     return value
 
 
-def text(answer: Mapping[str, Any], name: str) -> str | None:
-    """Read a text that may be missing, null or empty."""
-    value = record(answer).get(name)
+def text(payload: Mapping[str, Any], name: str) -> str | None:
+    """Return a member as text; None if it is missing, null or empty."""
+    value = record(payload).get(name)
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TypeError(f"{name!r} is {_kind(value)} and not a text")
+        raise TypeError(f"expected text for {name!r}, got {_kind(value)}")
     return str(value)
 
 
-def required(answer: Mapping[str, Any], name: str) -> str:
-    """Read a text that every answer of this kind has."""
-    found = text(answer, name)
-    if found is None:
+def required(payload: Mapping[str, Any], name: str) -> str:
+    """Return a member as text; KeyError if it is missing, null or empty."""
+    value = text(payload, name)
+    if value is None:
         raise KeyError(name)
-    return found
+    return value
 
 
 def texts(value: Any) -> tuple[str, ...]:
-    """Read a list of texts."""
-    found = items(value)
-    for item in found:
+    """Return a list of strings as a tuple."""
+    strings = items(value)
+    for item in strings:
         if not isinstance(item, str):
-            raise TypeError(f"a list of texts is expected, not one with {_kind(item)}")
-    return tuple(found)
+            raise TypeError(f"expected a list of text, got {_kind(item)} in it")
+    return tuple(strings)
 
 
 def parse_datetime(value: Any) -> datetime | None:
-    """Read a point of time; without an offset it is UTC."""
+    """Parse an ISO timestamp, in UTC if it has no offset; None if there is no value."""
     if not value:
         return None
     if not isinstance(value, str):
-        raise TypeError(f"a point of time is expected, not {_kind(value)}")
-    found = datetime.fromisoformat(value.replace(" UTC", "+00:00"))  # as some answers write it
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        raise TypeError(f"expected a timestamp, got {_kind(value)}")
+    parsed_value = datetime.fromisoformat(value.replace(" UTC", "+00:00"))  # some responses end in " UTC"
+    return parsed_value if parsed_value.tzinfo else parsed_value.replace(tzinfo=UTC)
 
 
 def integer(value: Any) -> int | None:
-    """Read a whole number, which some answers have as text."""
+    """Return an integer, which some responses contain as text; None if there is no value."""
     if value is None or value == "":
         return None
     if isinstance(value, float) and value.is_integer():
@@ -109,30 +109,30 @@ def integer(value: Any) -> int | None:
         return value
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
-    raise TypeError(f"a whole number is expected, not {str(value)[:40]!r}")
+    raise TypeError(f"expected an integer, got {str(value)[:40]!r}")
 
 
-def required_integer(answer: Mapping[str, Any], name: str) -> int:
-    """Read a whole number that every answer of this kind has."""
-    found = integer(record(answer)[name])
-    if found is None:
+def required_integer(payload: Mapping[str, Any], name: str) -> int:
+    """Return a member as an integer; KeyError if it is missing, null or empty."""
+    value = integer(record(payload)[name])
+    if value is None:
         raise KeyError(name)
-    return found
+    return value
 
 
 def field_values(record: Any) -> dict[str, Any]:
-    """Give the fields of a record by name, for a class that adds to it."""
+    """Return the fields of a dataclass instance as a dict, not recursive unlike ``dataclasses.asdict``."""
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def drop_none(**values: Any) -> dict[str, Any]:
-    """Leave out what is None."""
+    """Return the keyword arguments that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _kind(value: Any) -> str:
-    """Name the JSON type of a value."""
+    """Return the JSON type of a value for a message."""
     if value is None:
         return "null"
-    kinds = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
+    kinds = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
     return kinds.get(type(value), type(value).__name__)

@@ -1,9 +1,9 @@
-"""The rate limit of one kind of request, as far as answers tell of it: a mirror of the server's leaky bucket.
+"""Client-side estimate of the server's leaky bucket for one kind of endpoint.
 
-The server lets some requests through at once and then one at each interval. It tells how many in
-``Carto-Rate-Limit-Limit``, and the interval only through whole seconds. So the interval is kept between the bounds
-that the latest answer gives; in between it grows with each refusal and shrinks a little with each pass. Without
-these headers the refusals alone teach it. A server that neither refuses nor sends them is not slowed down.
+The server allows a burst of requests (``Carto-Rate-Limit-Limit``) and then one request per interval. Its headers
+contain the interval only in whole seconds, so the estimate is kept between the bounds given by the latest response; in
+between it grows with each rejected request and shrinks slightly with each successful one. Without the headers, only
+rejections change it. If the server sends neither, no request is delayed.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Self
 
 _NEVER = -math.inf
 _FIRST_INTERVAL_S = 1 / 32
-_MOST_DIGITS = 9  # longer numbers are not meant
-_GROWTH, _SHRINKING = 1.25, 0.998
+_MAX_DIGITS = 9  # longer numbers are treated as invalid
+_GROWTH_FACTOR, _SHRINK_FACTOR = 1.25, 0.998
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitHeaders:
-    """What the headers of an answer tell.
+    """The ``Carto-Rate-Limit-*`` headers of a response.
 
     Attributes
     ----------
     size : int
-        How many requests the server lets through at once.
+        Capacity: requests allowed in a burst.
     used : int
-        How many of them are used up, rounded up.
+        Requests counted against the capacity, rounded up.
     reset_s : int
-        When none of them is used any more, in seconds, rounded down.
+        Seconds until none is counted anymore, rounded down.
     """
 
     size: int
@@ -39,10 +39,10 @@ class RateLimitHeaders:
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Self | None:
-        """Read the headers; None if they are not there, or garbage."""
-        found = {name.lower(): value for name, value in headers.items()}
-        texts = [found.get(f"carto-rate-limit-{name}", "") for name in ("limit", "remaining", "reset")]
-        if not all(text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS for text in texts):
+        """Parse the headers; None if they are missing or invalid."""
+        lowered = {name.lower(): value for name, value in headers.items()}
+        texts = [lowered.get(f"carto-rate-limit-{name}", "") for name in ("limit", "remaining", "reset")]
+        if not all(text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS for text in texts):
             return None
         size, remaining, reset_s = map(int, texts)
         return cls(size, size - remaining, reset_s) if 0 <= remaining <= size and size > 0 else None
@@ -50,22 +50,22 @@ class RateLimitHeaders:
 
 @dataclass(frozen=True, slots=True)
 class LeakyBucket:
-    """When the next request may be sent. Times are those of any clock that only grows, in seconds.
+    """Estimated state of a rate limit. Times are in seconds of a monotonic clock.
 
     Attributes
     ----------
     size : int
-        How many requests may be sent at once.
+        Requests allowed in a burst.
     interval_s : float
-        Between requests in the long run; 0 as long as no limit is known.
+        Time between requests in the long run; 0 while no limit is known.
     full_at : float
-        When all of ``size`` may be sent again.
+        Time from which a burst of ``size`` is allowed again.
     closed_until : float
-        Before this time nothing is sent: the server said so.
+        Time until which no request is sent, from Retry-After.
     longest_wait_s : float
-        The longest that a refusal asked for. The next place is never further away than one interval.
-    grown_at : float
-        When the interval has last grown.
+        Longest wait that a rejected request was given; upper bound of the interval.
+    last_growth_at : float
+        Time when the interval last grew.
     """
 
     size: int = 1
@@ -73,42 +73,42 @@ class LeakyBucket:
     full_at: float = _NEVER
     closed_until: float = _NEVER
     longest_wait_s: float = 0.0
-    grown_at: float = _NEVER
+    last_growth_at: float = _NEVER
 
     @property
     def free_at(self) -> float:
-        """When the next request may be sent."""
+        """Time from which the next request may be sent."""
         return max(self.closed_until, self.full_at - self.interval_s * (self.size - 1))
 
-    def taken(self, now: float) -> LeakyBucket:
-        """Count a request that is sent now."""
+    def on_sent(self, now: float) -> LeakyBucket:
+        """Return the state after a request was sent."""
         return replace(self, full_at=max(self.full_at, now) + self.interval_s)
 
     def on_success(self, headers: RateLimitHeaders | None, *, sent_at: float) -> LeakyBucket:
-        """Learn from an answer to a request that was let through, maybe long ago."""
+        """Return the state after a response other than 429."""
         if headers is None:
-            return replace(self, interval_s=self.interval_s * _SHRINKING)
-        return self._bounded(headers, self.interval_s * _SHRINKING, sent_at)
+            return replace(self, interval_s=self.interval_s * _SHRINK_FACTOR)
+        return self._clamped(headers, self.interval_s * _SHRINK_FACTOR, sent_at)
 
     def on_rejected(
         self, headers: RateLimitHeaders | None, *, sent_at: float, now: float, wait_s: float
     ) -> LeakyBucket:
-        """Learn from a refusal: nothing is sent for ``wait_s``."""
-        learned = replace(self, longest_wait_s=max(self.longest_wait_s, wait_s))
-        if sent_at > self.grown_at:  # else it was on its way already when the interval grew
-            grown_s = max(_FIRST_INTERVAL_S, self.interval_s * _GROWTH)
-            learned = replace(learned, interval_s=min(grown_s, learned.longest_wait_s), grown_at=now)
+        """Return the state after a 429: nothing is sent for ``wait_s``."""
+        updated = replace(self, longest_wait_s=max(self.longest_wait_s, wait_s))
+        if sent_at > self.last_growth_at:  # otherwise the request was sent before the interval last grew
+            grown_s = max(_FIRST_INTERVAL_S, self.interval_s * _GROWTH_FACTOR)
+            updated = replace(updated, interval_s=min(grown_s, updated.longest_wait_s), last_growth_at=now)
         if headers is not None:
-            learned = learned._bounded(headers, learned.interval_s, sent_at)
+            updated = updated._clamped(headers, updated.interval_s, sent_at)
         closed_until = max(self.closed_until, now + wait_s)
         return replace(
-            learned, closed_until=closed_until, full_at=closed_until + learned.interval_s * (learned.size - 1)
+            updated, closed_until=closed_until, full_at=closed_until + updated.interval_s * (updated.size - 1)
         )
 
-    def _bounded(self, headers: RateLimitHeaders, interval_s: float, sent_at: float) -> LeakyBucket:
-        """Take over the size, and keep an interval between its bounds: what is used up resets at this interval."""
+    def _clamped(self, headers: RateLimitHeaders, interval_s: float, sent_at: float) -> LeakyBucket:
+        """Take the size from the headers, and clamp the interval: ``used`` requests reset in ``reset_s``."""
         if headers.used:
             interval_s = min(max(interval_s, headers.reset_s / headers.used), (headers.reset_s + 1) / headers.used)
-        # The server counted after the request was sent, so the bucket is not full before this.
+        # The server counted the request after it was sent, so this is a lower bound.
         full_at = max(self.full_at, sent_at + headers.reset_s)
         return replace(self, size=headers.size, interval_s=interval_s, full_at=full_at)

@@ -1,4 +1,4 @@
-"""Receive while the rows before are being decoded."""
+"""Download in a thread while earlier blocks are being decoded."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_BLOCKS = 64  # of some 256 KB: enough for both sides to keep busy, and a bound for memory
+_BLOCKS = 64  # of about 256 KB: enough to keep both threads busy in bounded memory
 
 
 @contextmanager
 def prefetched(blocks: Iterator[bytes], stop: Callable[[], None]) -> Iterator[Iterator[bytes]]:
-    """Run through blocks in a thread, a bounded number of them ahead.
+    """Iterate stopped blocks in a thread, a bounded number of blocks ahead.
 
-    An error of ``blocks`` is raised where the block would have come. Leaving the context ends the thread; ``stop``
-    is called for that, and has to wake the thread up if it waits for a block.
+    An exception of ``blocks`` is raised in place of the block. Leaving the context ends the thread: ``stop`` is called
+    and must wake the thread if it waits for a block.
     """
-    # In C, unlike queue.Queue, whose lock an interrupt can leave locked.
+    # SimpleQueue is written in C; an interrupt in queue.Queue could leave its lock acquired.
     ahead: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
-    room: queue.SimpleQueue[None] = queue.SimpleQueue()  # an item for each block that may come
-    over: list[bool] = []
+    free_slots: queue.SimpleQueue[None] = queue.SimpleQueue()  # one item per free slot
+    stopped: list[bool] = []
     for _ in range(_BLOCKS):
-        room.put(None)
+        free_slots.put(None)
 
     def fetch() -> None:
         try:
             for block in blocks:
-                room.get()
-                if over:
+                free_slots.get()
+                if stopped:
                     return
                 ahead.put(block)
         except BaseException as error:  # noqa: BLE001  # raised in the other thread
@@ -41,15 +41,15 @@ def prefetched(blocks: Iterator[bytes], stop: Callable[[], None]) -> Iterator[It
             if isinstance(item, BaseException):
                 raise item
             yield item
-            room.put(None)
+            free_slots.put(None)
 
     thread = threading.Thread(target=fetch, name="carto-prefetch", daemon=True)
     try:
         thread.start()
         yield received()
     finally:
-        over.append(True)
-        room.put(None)
+        stopped.append(True)
+        free_slots.put(None)
         if thread.is_alive():
             stop()
         while thread.is_alive():

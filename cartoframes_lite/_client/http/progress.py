@@ -1,4 +1,4 @@
-"""A progress bar for what takes longer than two seconds."""
+"""Progress bars for operations that take longer than two seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 from tqdm import TqdmWarning
 
 with warnings.catch_warnings():
-    # Without ipywidgets a notebook has a bar of text; that is no reason to be told in red.
+    # Without ipywidgets, tqdm warns in notebooks and shows a text bar, which is good enough.
     warnings.simplefilter("ignore", TqdmWarning)
     from tqdm.auto import tqdm
 
@@ -20,13 +20,13 @@ _DELAY_S = 2.0
 _log = logging.getLogger("cartoframes_lite")
 
 
-def _shown(show: bool | None) -> dict[str, Any]:
-    """Say when a bar is shown; unless that is said, TQDM_DISABLE in the environment can turn it off."""
+def _tqdm_options(show: bool | None) -> dict[str, Any]:
+    """Return tqdm arguments for ``show``; with None, TQDM_DISABLE in the environment can disable the bar."""
     return {"delay": _DELAY_S} if show is None else {"delay": 0, "disable": not show}
 
 
 class _Bar:
-    """A bar that goes when the context is left."""
+    """Progress bar that is removed when the context is left."""
 
     _bar: Any
 
@@ -40,7 +40,7 @@ class _Bar:
 
 
 class Progress(_Bar):
-    """Bytes in a bar, rows beside it.
+    """Progress bar of bytes, with the number of rows.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Progress(_Bar):
     show : bool or None
         None: after two seconds; True: at once; False: never.
     total_bytes : int, optional
-        How many there will be, if that is known.
+        Expected number of bytes, if known.
     """
 
     def __init__(self, title: str, show: bool | None, *, total_bytes: int | None = None) -> None:
@@ -59,23 +59,23 @@ class Progress(_Bar):
             unit="B",
             unit_scale=True,
             leave=False,
-            **_shown(show),
+            **_tqdm_options(show),
         )
 
     def count_bytes(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
-        """Count the bytes that pass through."""
+        """Yield the blocks and count their bytes."""
         for block in blocks:
             self._bar.update(len(block))
             yield block
 
     def count_rows(self, rows: int) -> None:
-        """Count rows."""
+        """Add to the number of rows."""
         self._rows += rows
         self._bar.set_postfix_str(f"{self._rows:,} rows", refresh=False)
 
 
 class Waiting(_Bar):
-    """What a remote job is doing, and for how long.
+    """State of a remote job, and the elapsed time.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Waiting(_Bar):
             desc=title,
             bar_format="{desc}{postfix} [{elapsed}]",
             leave=False,
-            **_shown(show),
+            **_tqdm_options(show),
         )
 
     def say(self, state: str) -> None:
@@ -98,15 +98,15 @@ class Waiting(_Bar):
         self._bar.update()
 
 
-class Pause:
-    """Tells that a request waits for a rate limit: once in the log, and in a line where a bar would be.
+class RateLimitNotice:
+    """Report that a request waits for a rate limit: once in the log, and in a line in place of a progress bar.
 
     Parameters
     ----------
     request : str
-        What the log calls it.
+        Name of the request in the log.
     show : bool or None
-        None: a line for waits of two seconds and more; True: for all; False: never.
+        None: show waits of two seconds or more; True: all; False: none.
     """
 
     def __init__(self, request: str, show: bool | None) -> None:
@@ -115,8 +115,8 @@ class Pause:
         self._logged = False
 
     def say(self, seconds: float, text: str) -> None:
-        """Tell of a wait, or that it has changed."""
-        if not self._logged:  # the place in the line changes often
+        """Report a wait, or an updated estimate."""
+        if not self._logged:  # only once, the estimate changes often
             _log.info("%s waits for a rate limit: %s", self._request, text)
             self._logged = True
         if self._show is False or (self._show is None and self._line is None and seconds < _DELAY_S):

@@ -1,12 +1,11 @@
-"""Take turns at a rate limit: calls that wait for the same limit go one after the other, first come first served.
+"""FIFO queue per account and kind of endpoint; a request waits until the rate limit allows it.
 
-CARTO counts the requests of an account, for each kind of endpoint. So all threads of this process stand in one
-line for each account and kind. As long as no limit is known, nobody waits. Where one is, the first in line waits
-until the server will take a request, and the others for the first: no call starves while others overtake it, and
-nobody asks again before the server said.
+CARTO limits the rate of requests per account and kind of endpoint, so all threads of this process share one queue for
+each. Requests do not wait until a limit is known. Then the first request in the queue waits until the limit allows it,
+and the others wait for the first, so that no request starves.
 
-A call waits as long as the line moves: calls before it get through, and so will it. If nothing gets through for
-``retry.TOTAL_S``, or the server asks for a longer wait than that, it gives up.
+A request gives up if no request of its kind succeeds for ``retry.TOTAL_S`` seconds, or if the response asks for a
+longer wait than that.
 """
 
 from __future__ import annotations
@@ -22,58 +21,58 @@ from cartoframes_lite._client.http import retry
 from cartoframes_lite._client.http.leaky_bucket import LeakyBucket, RateLimitHeaders
 
 _MAPS = "api/v1/map"
-_LOOK_AGAIN_S = 1.0
-_MAP_KINDS = ("named", "static", "search", "dataview", "attributes", "analysis")
+_POLL_S = 1.0
+_MAP_ENDPOINTS = ("named", "static", "search", "dataview", "attributes", "analysis")
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedWait:
-    """How long a call will have to wait, as far as can be said.
+    """Estimated wait of a request.
 
     Attributes
     ----------
     seconds : float
-    before : int
-        Calls of this process that go first.
+    ahead : int
+        Number of requests of this process that are ahead in the queue.
     """
 
     seconds: float
-    before: int
+    ahead: int
 
     def __str__(self) -> str:
-        others = f", {self.before} {'call goes' if self.before == 1 else 'calls go'} first" if self.before else ""
-        return f"about {math.ceil(self.seconds):,} s{others}"
+        queue = f", {self.ahead} {'request' if self.ahead == 1 else 'requests'} ahead" if self.ahead else ""
+        return f"about {math.ceil(self.seconds):,} s{queue}"
 
 
 class RateLimitQueue:
-    """Those who wait for one limit."""
+    """Queue of the requests that wait for one rate limit."""
 
     def __init__(self) -> None:
-        # Taken by itself: of a Condition, which is not in C, an interrupt can leave it locked.
+        # A lock of its own: an interrupt inside Condition, which is Python code, could leave the lock acquired.
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.bucket = LeakyBucket()
-        self.moved_at = 0.0
-        self.waiting: dict[int, None] = {}  # numbers drawn at arrival
+        self.last_success_at = 0.0
+        self.waiting: dict[int, None] = {}  # sequence numbers, in order of arrival
         self._numbers = itertools.count()
 
-    def before(self, number: int) -> int:
-        """Count those who go first."""
+    def ahead(self, number: int) -> int:
+        """Return the number of requests ahead of a request."""
         return sum(waiting < number for waiting in self.waiting)
 
     def join(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> QueuedRequest:
-        """Draw a number."""
+        """Assign the next sequence number to a new request."""
         return QueuedRequest(self, next(self._numbers), clock, sleep)
 
 
 class QueuedRequest:
-    """One call in a line; it keeps its place when the server turns it away.
+    """A request in a queue; it keeps its sequence number when it is retried after a 429.
 
     Parameters
     ----------
-    line : RateLimitQueue
+    queue : RateLimitQueue
     number : int
-        Who has the lowest goes first.
+        Sequence number; the lowest goes first.
     clock, sleep : callable
     """
 
@@ -82,116 +81,117 @@ class QueuedRequest:
     ) -> None:
         self._queue, self._number = queue, number
         self._clock, self._sleep = clock, sleep
-        self._began = self._sent_at = clock()
-        self._was_refused = False
+        self._joined_at = self._sent_at = clock()
+        self._was_rejected = False
 
     @property
     def stalled_s(self) -> float:
-        """How long nothing has got through while this call waited."""
-        return self._clock() - max(self._began, self._queue.moved_at)
+        """Seconds since the last successful request in this queue, or since this request joined."""
+        return self._clock() - max(self._joined_at, self._queue.last_success_at)
 
-    def acquire(self, tell: Callable[[ExpectedWait], None]) -> bool:
+    def acquire(self, on_wait: Callable[[ExpectedWait], None]) -> bool:
         """Wait until the request may be sent.
 
         Parameters
         ----------
-        tell : callable
-            Is told of each wait before it begins.
+        on_wait : callable
+            Called before each wait.
 
         Returns
         -------
         bool
-            False if the server has turned this call away already, and would do so for too long.
+            False if the request has been rejected before and the next wait would be too long.
         """
         queue = self._queue
         try:
             with queue.lock:
                 queue.waiting[self._number] = None
-            while isinstance(answer := self._look(), ExpectedWait):
-                tell(answer)
-                if answer.before:
-                    self._wait_for_others(answer.before)
+            while isinstance(decision := self._try_acquire(), ExpectedWait):
+                on_wait(decision)
+                if decision.ahead:
+                    self._wait_for_position_change(decision.ahead)
                 else:
-                    self._sleep(answer.seconds)
-            return answer
+                    self._sleep(decision.seconds)
+            return decision
         finally:
-            # In one step that no interrupt comes before: else all calls to come would wait for this one.
+            # First and in one atomic step: if an interrupt prevented it, all later requests would wait for this one.
             queue.waiting.pop(self._number, None)
             with queue.lock:
                 queue.changed.notify_all()
 
-    def _look(self) -> bool | ExpectedWait:
-        """Take the turn (True), give it up (False), or say how long to wait."""
+    def _try_acquire(self) -> bool | ExpectedWait:
+        """Return True if the request may be sent now, False if it must give up, or the expected wait."""
         queue = self._queue
         with queue.lock:
-            now, before = self._clock(), queue.before(self._number)
+            now, ahead = self._clock(), queue.ahead(self._number)
             wait_s = max(0.0, queue.bucket.free_at - now)
             too_long = wait_s > 0 and wait_s + self.stalled_s > retry.TOTAL_S
-            if too_long and self._was_refused:
+            if too_long and self._was_rejected:
                 return False
-            # Whoever has not been turned away yet lets the server say it: it may have changed its mind.
-            if too_long or (before == 0 and wait_s == 0):
-                queue.bucket, self._sent_at = queue.bucket.taken(now), now
+            # A request that has not been rejected yet is sent in any case: the limit may have changed.
+            if too_long or (ahead == 0 and wait_s == 0):
+                queue.bucket, self._sent_at = queue.bucket.on_sent(now), now
                 return True
-            return ExpectedWait(wait_s + before * queue.bucket.interval_s, before)
+            return ExpectedWait(wait_s + ahead * queue.bucket.interval_s, ahead)
 
     def on_success(self, headers: RateLimitHeaders | None) -> None:
-        """Learn from an answer that is not about the limit."""
+        """Update the limit after a response other than a rejection."""
         queue = self._queue
         with queue.lock:
-            queue.moved_at = self._clock()
+            queue.last_success_at = self._clock()
             queue.bucket = queue.bucket.on_success(headers, sent_at=self._sent_at)
 
     def on_rejected(self, headers: RateLimitHeaders | None, wait_s: float) -> None:
-        """Learn that the server will take no request for ``wait_s``; ``acquire`` waits for it."""
+        """Update the limit after a 429; ``acquire`` then waits for ``wait_s`` seconds."""
         queue = self._queue
-        self._was_refused = True
+        self._was_rejected = True
         with queue.lock:
             queue.bucket = queue.bucket.on_rejected(headers, sent_at=self._sent_at, now=self._clock(), wait_s=wait_s)
 
     def describe_wait(self, retry_after_s: float | None) -> str:
-        """Say why the call gives up, and how long it has waited."""
-        wish = "does not say for how long" if retry_after_s is None else f"asks for {retry_after_s:,.0f} s more"
+        """Describe how long the request has waited and why it gives up."""
+        waited_s = self._clock() - self._joined_at
+        after = "has no Retry-After" if retry_after_s is None else f"asks to retry after {retry_after_s:,.0f} s"
         return (
-            f"this call has waited for {self._clock() - self._began:,.0f} s, and the server {wish}; "
-            f"more than {retry.TOTAL_S:,.0f} s in which no request of this kind gets through are not waited"
+            f"the request waited for {waited_s:,.0f} s and the response {after}; "
+            f"retries stop after {retry.TOTAL_S:,.0f} s without a successful request of this kind"
         )
 
-    def _wait_for_others(self, before: int) -> None:
-        """Wait until the place in the line is another one."""
+    def _wait_for_position_change(self, ahead: int) -> None:
+        """Wait until the position in the queue changes."""
         queue = self._queue
         with queue.lock:
-            # An interrupt can keep one who leaves from telling it.
-            queue.changed.wait_for(lambda: queue.before(self._number) != before, timeout=_LOOK_AGAIN_S)
+            # With a timeout: an interrupt can prevent notify_all.
+            queue.changed.wait_for(lambda: queue.ahead(self._number) != ahead, timeout=_POLL_S)
 
 
 _queues: dict[tuple[str, str], RateLimitQueue] = {}
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    # The threads that stand in line are not in the child, which would wait for them for ever.
+    # The waiting threads do not exist in the child, which would wait for them forever.
     os.register_at_fork(after_in_child=_queues.clear)
 
 
 def queue_for(account: str, method: str, path: str) -> RateLimitQueue:
-    """Find the line for a request.
+    """Return the queue for a request.
 
     Parameters
     ----------
     account : str
-        Base URL. The key is no part of it: the server counts for the account.
+        Base URL. Limits are per account, not per API key.
     method, path : str
     """
-    place = (account, endpoint_kind(method, path))
-    found = _queues.get(place)
-    return _queues.setdefault(place, RateLimitQueue()) if found is None else found
+    key = (account, endpoint_kind(method, path))
+    queue = _queues.get(key)
+    return _queues.setdefault(key, RateLimitQueue()) if queue is None else queue
 
 
 def endpoint_kind(method: str, path: str) -> str:
-    """Name the kind of endpoint that a request is counted with."""
+    """Return the kind of endpoint whose rate limit applies to a request."""
     parts = path.split("/")
     if path.startswith(_MAPS):
-        below = next((word for word in _MAP_KINDS if word in parts[3:]), "tile" if len(parts) > 3 else "")
+        below = next((word for word in _MAP_ENDPOINTS if word in parts[3:]), "tile" if len(parts) > 3 else "")
         return f"{method} {_MAPS}/{below}"
-    if path == "api/v2/sql":  # by GET and by POST
+    if path == "api/v2/sql":  # GET and POST share one limit
         return path
-    # What follows is the id of something.
+    # The remaining parts are ids.
     return f"{method} {'/'.join(parts[: 4 if parts[1:3] == ['v2', 'sql'] else 3])}"

@@ -1,4 +1,4 @@
-"""Patience with a rate limit that other processes use up, too."""
+"""Retries for a rate limit that is shared with other processes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import TypeVar
 
 from cartoframes_lite.errors import RateLimited
 
-LONGEST_WAIT_S = 12 * 3600.0  # of hundreds of workers the last may wait for hours at one COPY a minute
+LONGEST_WAIT_S = 12 * 3600.0  # with hundreds of workers and one COPY a minute, the last worker waits for hours
 _PAUSE_S = 1.0
 
 T = TypeVar("T")
 
 
 def retry_while_rate_limited(call: Callable[[], T]) -> T:
-    """Call until the rate limit lets it through.
+    """Call a function until it no longer raises RateLimited.
 
-    The transport gives up after some minutes, for it does not know of the workers in other processes that get through
-    in the meantime. A request that is turned away has done nothing.
+    The transport gives up after some minutes, because it does not see successful requests of workers in other
+    processes. A rejected request has not been executed, so it is safe to repeat.
     """
-    began = time.monotonic()
+    started_at = time.monotonic()
     while True:
         try:
             return call()
-        except RateLimited as refusal:
-            pause_s = (refusal.retry_after_s or _PAUSE_S) * (1 + random.random() / 4)
-            if time.monotonic() - began + pause_s > LONGEST_WAIT_S:
+        except RateLimited as error:
+            pause_s = (error.retry_after_s or _PAUSE_S) * (1 + random.random() / 4)
+            if time.monotonic() - started_at + pause_s > LONGEST_WAIT_S:
                 raise
             time.sleep(pause_s)

@@ -1,17 +1,17 @@
-"""When to send a request again, as a pure rule.
+"""Retry rule of the transport, as a pure function.
 
-- A rate limit (429) turns every request away before it does anything: any method is sent again, after
-  ``Retry-After``, until nothing of its kind has got through for five minutes. A statement timeout is a 429, too, but
-  the same query would time out again: never.
-- 502, 503, 504 and a lost connection leave open what the server has done: only what may be done twice.
-- A connection that was never made has done nothing: any method, but briefly. The same if the server has closed a
-  connection that was used before and nothing of the request was sent (at once), or if it has no connection to its
-  database.
-- A connection that was used before and broke before the answer began: what may be done twice, at once for the first
-  time; most likely the server has closed it because it was idle.
-- A timeout while waiting for an answer: only what may be done twice, and once; a write, never.
+- Rate limit (429): the request has not been executed. Any method is retried after ``Retry-After``, until no request of
+  its kind has succeeded for five minutes. A statement timeout, which is also a 429, is never retried: the same query
+  would time out again.
+- 502, 503, 504 and lost connections: the request may have been executed. Only idempotent requests are retried.
+- No connection: the request has not been sent. Any method is retried, but only once. Likewise, but four attempts, if
+  the server closed a reused connection before the request was sent (first retry without delay), or if the server could
+  not connect to its database.
+- A reused connection lost before the response began, most likely closed because it was idle: idempotent requests are
+  retried, the first time without delay.
+- Read timeout: only idempotent requests are retried, once.
 
-Waits grow exponentially up to a cap, with jitter, so that many clients do not come back all at once.
+Delays grow exponentially up to a cap, with jitter, so that many clients do not retry at the same time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Literal
 
 Failure = Literal["not_connected", "not_sent", "no_database", "dropped", "lost", "read_timeout"]
 
-_ATTEMPTS = {
+_MAX_ATTEMPTS = {
     "unavailable": 4,
     "lost": 4,
     "dropped": 4,
@@ -32,25 +32,25 @@ _ATTEMPTS = {
     "read_timeout": 2,
 }
 NOTHING_DONE = ("not_connected", "not_sent", "no_database")
-_AT_ONCE = ("not_sent", "dropped")
-_FIRST_S, _LONGEST_S = 0.5, 30.0
-TOTAL_S = 300.0  # a plan that allows one COPY a minute may have other users, who take some of them
+_NO_DELAY = ("not_sent", "dropped")
+_FIRST_DELAY_S, _MAX_DELAY_S = 0.5, 30.0
+TOTAL_S = 300.0  # long, because other clients may use up a limit of one COPY a minute
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a request ended that was not answered as hoped.
+    """Result of a failed attempt.
 
     Attributes
     ----------
     status : int or None
-        HTTP status, if there was an answer.
+        HTTP status, if there was a response.
     failure : {"not_connected", "not_sent", "no_database", "dropped", "lost", "read_timeout"} or None
-        What happened instead.
+        Kind of failure, if there was no response.
     statement_timeout : bool
-        Whether a 429 means that the query took too long.
+        Whether a 429 is a statement timeout instead of a rate limit.
     retry_after_s : float or None
-        What the server asks to wait.
+        Value of Retry-After in seconds.
     """
 
     status: int | None = None
@@ -60,34 +60,34 @@ class Outcome:
 
 
 def delay_s(outcome: Outcome, *, idempotent: bool, attempt: int, waited_s: float, jitter: float) -> float | None:
-    """Say how long to wait before the request is sent again; None to give up.
+    """Return the delay before the next attempt in seconds; None to give up.
 
     Parameters
     ----------
     outcome : Outcome
     idempotent : bool
-        Whether doing it twice is the same as doing it once.
+        Whether executing the request twice has the same effect as executing it once.
     attempt : int
-        How often it has been sent, from 1 on.
+        Number of attempts so far, at least 1.
     waited_s : float
-        How long has been waited so far; for a rate limit, since any request of this kind got through.
+        Sum of the delays so far; for a rate limit, time since a request of this kind succeeded.
     jitter : float
-        A random number from 0 to 1.
+        Random number from 0 to 1.
     """
     reason = _reason(outcome, idempotent)
-    if reason is None or attempt >= _ATTEMPTS.get(reason, math.inf):
+    if reason is None or attempt >= _MAX_ATTEMPTS.get(reason, math.inf):
         return None
-    if reason in _AT_ONCE and attempt == 1:
+    if reason in _NO_DELAY and attempt == 1:
         return 0.0
     if outcome.retry_after_s is not None:
-        wait = max(_FIRST_S, outcome.retry_after_s) + 0.2 * jitter
+        wait = max(_FIRST_DELAY_S, outcome.retry_after_s) + 0.2 * jitter
     else:
-        wait = min(_LONGEST_S, _FIRST_S * 2 ** (attempt - 1)) * (0.5 + 0.5 * jitter)
+        wait = min(_MAX_DELAY_S, _FIRST_DELAY_S * 2 ** (attempt - 1)) * (0.5 + 0.5 * jitter)
     return wait if waited_s + wait <= TOTAL_S else None
 
 
 def _reason(outcome: Outcome, idempotent: bool) -> str | None:
-    """Name the rule that applies; None if none does."""
+    """Return the key in ``_MAX_ATTEMPTS`` (or "rate_limit") of the rule that applies; None: no retry."""
     if outcome.status == 429:
         return None if outcome.statement_timeout else "rate_limit"
     if outcome.failure in NOTHING_DONE:

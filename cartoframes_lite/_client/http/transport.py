@@ -1,4 +1,4 @@
-"""Requests to one account: authentication, timeouts, streams, retries, and errors made of answers."""
+"""HTTP requests to one account: authentication, timeouts, streaming, retries, and errors from responses."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from cartoframes_lite._client.http import json_fields, rate_limit
 from cartoframes_lite._client.http.connection import (
     ClosedWhileIdleError,
     DroppedError,
+    clear_frames,
     new_session,
-    release,
     use_fresh_connections,
     user_agent,
 )
 from cartoframes_lite._client.http.leaky_bucket import RateLimitHeaders
-from cartoframes_lite._client.http.progress import Pause
+from cartoframes_lite._client.http.progress import RateLimitNotice
 from cartoframes_lite._client.http.retry import NOTHING_DONE, Failure, Outcome, delay_s
-from cartoframes_lite._client.http.streams import Body, Stream, blocks_of, close, shut_down
-from cartoframes_lite._client.http.user_sessions import adopt, direct
+from cartoframes_lite._client.http.streams import Body, Stream, close, interrupt_read, iter_body
+from cartoframes_lite._client.http.user_sessions import proxies_for_local, register
 from cartoframes_lite.credentials import LOOPBACK, Credentials
 from cartoframes_lite.errors import (
     APIError,
@@ -48,9 +48,9 @@ from cartoframes_lite.errors import (
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 300.0
-COPY_TIMEOUT_S = 3600.0  # copyfrom answers only when the database has everything
-_MAX_URL_BYTES = 7_000  # servers take 8 KB for the URL and all headers
-_MOST_ERROR_BLOCKS = 64  # of an answer that tells of an error; one that goes on and on is not waited for
+COPY_TIMEOUT_S = 3600.0  # copyfrom responds only after the database has stored all rows
+_MAX_URL_BYTES = 7_000  # servers accept 8 KB for the URL and all headers
+_MAX_ERROR_BLOCKS = 64  # limit for the body of an error response, which may be endless
 _NOT_CONNECTED = {urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError}
 
 _UNKNOWN = Outcome()
@@ -62,23 +62,23 @@ OK: Statuses = (200,)
 _log = logging.getLogger("cartoframes_lite")
 
 
-def _as_it_is(answer: Any) -> Any:
-    return answer
+def _identity(value: Any) -> Any:
+    return value
 
 
 class Transport:
-    """Sends requests to one account; safe to share between threads.
+    """Send requests to one account; safe to share between threads.
 
-    Timeouts are always set. A request that timed out is sent again only if that cannot do harm: what it did on
-    the server is not known.
+    Every request has a timeout. A request that timed out may have been executed by the server, so it is retried only
+    if it is idempotent.
 
     Parameters
     ----------
     credentials : Credentials
     progress : bool, optional
-        Whether to show that a request waits for a rate limit: None if it is two seconds or more.
+        Show waits for a rate limit. None: only waits of two seconds or more.
     sleep, clock, jitter : callable
-        Replaced in tests.
+        Injected by tests.
     """
 
     def __init__(
@@ -112,28 +112,28 @@ class Transport:
         json_body: Any = None,
         expect: Statuses = OK,
     ) -> bytes:
-        """Send a request and return the body of the answer.
+        """Send a request and return the response body.
 
         Parameters
         ----------
         method, path : str
-            The path is relative to the account, as ``api/v2/sql``.
+            The path is relative to the base URL of the account, such as ``api/v2/sql``.
         idempotent : bool
-            Whether it may be sent again when it is not known what became of it.
+            Whether the request may be retried if the server may already have executed it.
         query, form, json_body
-            URL parameters; the body as a form; the body as JSON.
+            URL parameters; a form-encoded body; a JSON body.
         expect : tuple of int
-            The statuses of a success, as the endpoint documents them.
+            Status codes of a successful response, as documented for the endpoint.
 
         Raises
         ------
         APIError
-            If the server refuses.
+            If the response has an error status.
         ConnectionFailed
-            If there is no answer, not all of it, or one that is not the server's.
+            If there is no response, or it is incomplete or malformed.
         """
-        call = _Call(method, path, idempotent, _arguments(query, form, json_body), expect)
-        return self._send(call, lambda response: self._whole(call, response))
+        request = _Request(method, path, idempotent, _request_arguments(query, form, json_body), expect)
+        return self._send_with_retries(request, lambda response: self._read_body(request, response))
 
     def json(
         self,
@@ -141,74 +141,78 @@ class Transport:
         path: str,
         *,
         idempotent: bool,
-        read: Callable[[Any], T] = _as_it_is,
+        read: Callable[[Any], T] = _identity,
         query: Mapping[str, Any] | None = None,
         form: Mapping[str, Any] | None = None,
         json_body: Any = None,
         expect: Statuses = OK,
     ) -> T:
-        """Send a request and decode the JSON of the answer; an error inside a success is raised, too.
+        """Send a request, decode the JSON response and convert it with ``read``.
 
-        Parameters are those of ``request``, and:
+        Other parameters are those of ``request``. An ``error`` member is raised also if the status is a success.
 
         Parameters
         ----------
         read : callable
-            Makes of the decoded answer what is returned. An answer that it cannot read, for it lacks a member or has
-            one of another type, is a ConnectionFailed: it is not one of the API.
+            Converts the decoded JSON. If a member is missing or has the wrong type, ConnectionFailed is raised: the
+            response is not one of the CARTO API.
         """
-        call = _Call(method, path, idempotent, _arguments(query, form, json_body), expect)
+        request = _Request(method, path, idempotent, _request_arguments(query, form, json_body), expect)
 
         def receive(response: requests.Response) -> Any:
-            return _decode(method, self._place(path), self._whole(call, response, proves_end=True))
+            return _decode(method, self._url(path), self._read_body(request, response, self_delimiting=True))
 
-        return json_fields.parsed(read, self._send(call, receive), self._place(path))
+        return json_fields.parsed(read, self._send_with_retries(request, receive), self._url(path))
 
     @contextmanager
-    def stream(self, method: str, path: str, *, form: Mapping[str, Any], proves_end: bool = False) -> Iterator[Stream]:
-        """Send a request and give the body of the answer as it arrives, in blocks.
+    def stream(
+        self, method: str, path: str, *, form: Mapping[str, Any], self_delimiting: bool = False
+    ) -> Iterator[Stream]:
+        """Send an idempotent request and stream the response body in blocks.
 
-        It is sent again only as long as nothing of the answer has come. Leaving the context closes the
-        connection if the answer has not been read to its end.
+        The request is retried only until the response begins. Leaving the context closes the connection if the body
+        has not been read to its end.
 
         Parameters
         ----------
         method, path, form
             As in ``request``.
-        proves_end : bool, default False
-            Whether the body shows by itself that it is complete. Else an answer that does not say how long it is, is
-            an error.
+        self_delimiting : bool, default False
+            Whether the format of the body marks its end. If not, a response without Content-Length or chunked
+            encoding is an error, because truncation could not be detected.
         """
-        call = _Call(method, path, True, _arguments(None, form, None))
-        response = self._send(call, _as_it_is)
+        request = _Request(method, path, True, _request_arguments(None, form, None))
+        response = self._send_with_retries(request, _identity)
         try:
-            blocks = blocks_of(response, self._place(path), proves_end=proves_end)
-            yield Stream(blocks, partial(shut_down, response))
+            blocks = iter_body(response, self._url(path), self_delimiting=self_delimiting)
+            yield Stream(blocks, partial(interrupt_read, response))
         finally:
             close(response)
 
     @contextmanager
     def fetch(self, url: str) -> Iterator[Iterator[bytes]]:
-        """GET a file that an answer has named, in blocks; without the key, for it may be anywhere.
+        """GET a file whose URL was in a response, in blocks; without the API key, because the host may be any.
 
         Parameters
         ----------
         url : str
             Absolute, http or https.
         """
-        place = bare_url(url)
+        shown_url = bare_url(url)
         timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
         headers = {"User-Agent": user_agent(), "Accept-Encoding": "identity"}
-        # Not the session of the account: its headers and cookies are meant for the account.
+        # Not the session of the account, whose headers and cookies must not reach other hosts.
         with new_session(redirects=True) as session:
             try:
                 response = session.get(url, stream=True, timeout=timeout, auth=_no_auth, headers=headers)
             except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-                raise ConnectionFailed(f"{place}: the file cannot be fetched") from _without_query(error)
+                raise ConnectionFailed(
+                    f"{shown_url}: could not download the file: check that the host can be reached from here"
+                ) from _without_query(error)
             with response:
                 if response.status_code not in OK:
-                    raise self._error_of(_Call("GET", "", True, dict), response, place)
-                yield blocks_of(response, place)
+                    raise self._error_from_response(_Request("GET", "", True, dict), response, shown_url)
+                yield iter_body(response, shown_url)
 
     def upload(
         self,
@@ -220,9 +224,9 @@ class Transport:
         content_type: str = "application/octet-stream",
         size_bytes: int | None = None,
         abort: bytes | None = None,
-        read: Callable[[Any], T] = _as_it_is,
+        read: Callable[[Any], T] = _identity,
     ) -> T:
-        """POST a body that is made while it is sent, and decode the JSON of the answer.
+        """POST a body that is generated while it is sent, and decode the JSON response.
 
         Parameters
         ----------
@@ -230,132 +234,141 @@ class Transport:
         query : mapping
             URL parameters, at most 7,000 bytes when encoded.
         body : callable
-            Makes the body, from its beginning each time. An error that it raises breaks off the request, so that
-            nothing is committed, and comes through as it is.
+            Returns an iterable of the body's blocks; called once per attempt. An exception raised by the iterable
+            aborts the request, so that nothing is committed, and is raised unchanged.
         compress : bool
-            Send gzip.
+            Compress with gzip.
         content_type : str
         size_bytes : int, optional
-            Length of a body that is not compressed. None sends it in chunks.
+            Length of an uncompressed body. None: chunked encoding.
         abort : bytes, optional
-            What makes the server refuse a body that ends with it: sent if the body breaks off, or if the sending is
-            interrupted. None closes the connection instead.
+            Final bytes that make the server reject the body; sent if the iterable raises or sending is interrupted.
+            None: the connection is closed instead.
         read : callable
             As in ``json``.
         """
-        if len(urlencode(query)) > _MAX_URL_BYTES:
-            raise ValueError("the COPY statement is too long for a URL (7,000 bytes): leave out the list of columns")
+        size = len(urlencode(query))
+        if size > _MAX_URL_BYTES:
+            raise ValueError(
+                f"the COPY statement is too long for a URL ({size:,} of at most {_MAX_URL_BYTES:,} bytes): leave out "
+                "the list of columns"
+            )
         headers = {"Content-Type": content_type, **({"Content-Encoding": "gzip"} if compress else {})}
-        broken: list[BaseException] = []
+        body_errors: list[BaseException] = []
 
         def arguments() -> dict[str, Any]:
-            data = Body(body, compress=compress, abort=abort, broken=broken, size_bytes=size_bytes)
+            data = Body(body, compress=compress, abort=abort, errors=body_errors, size_bytes=size_bytes)
             timeout = (CONNECT_TIMEOUT_S, COPY_TIMEOUT_S)
             return {"params": query, "data": data, "headers": headers, "timeout": timeout}
 
         def receive(response: requests.Response) -> Any:
-            return _decode("POST", self._place(path), self._whole(call, response, proves_end=True))
+            return _decode("POST", self._url(path), self._read_body(request, response, self_delimiting=True))
 
-        call = _Call("POST", path, False, arguments, given_up=lambda: bool(broken))
+        request = _Request("POST", path, False, arguments, is_aborted=lambda: bool(body_errors))
         try:
-            answer = self._send(call, receive)
-            if not broken:
-                return json_fields.parsed(read, answer, self._place(path))
-            broken[0].add_note(f"The server has not refused the rows that had been sent before: {path}")
-            raise broken.pop()
+            payload = self._send_with_retries(request, receive)
+            if not body_errors:
+                return json_fields.parsed(read, payload, self._url(path))
+            body_errors[0].add_note(f"The server accepted the rows that were sent before this error: {path}")
+            raise body_errors.pop()
         except (APIError, ConnectionFailed):
-            if broken:
-                raise broken.pop() from None
+            if body_errors:
+                raise body_errors.pop() from None
             raise
         finally:
-            broken.clear()  # as in _send: an error should not hold the frame that holds it
+            body_errors.clear()  # break the reference cycle of exception and frame, as in _send_with_retries
 
-    def _place(self, path: str) -> str:
+    def _url(self, path: str) -> str:
         return f"{self._base_url}/{path}"
 
     def _session(self) -> requests.Session:
-        """Give the user's session, or one for this thread."""
+        """Return the session from the credentials, or the one of this thread."""
         if self._credentials.session is not None:
-            return adopt(self._credentials.session)
-        # A forked process has the connections of its parent: answers would go to the one that looks first.
+            return register(self._credentials.session)
+        # A forked process must not share its parent's connections: either could read the other's responses.
         if getattr(self._local, "process", None) != os.getpid():
-            # No proxy stands between this host and itself.
+            # A local server needs no proxy from the environment.
             self._local.session, self._local.process = new_session(trust_env=not self.is_local), os.getpid()
-        found: requests.Session = self._local.session
-        return found
+        session: requests.Session = self._local.session
+        return session
 
-    def _whole(self, call: _Call, response: requests.Response, *, proves_end: bool = False) -> bytes:
-        """Read the body of an answer to its end."""
+    def _read_body(self, request: _Request, response: requests.Response, *, self_delimiting: bool = False) -> bytes:
+        """Read the whole response body."""
         with response:
-            return b"".join(blocks_of(response, self._place(call.path), proves_end=proves_end))
+            return b"".join(iter_body(response, self._url(request.path), self_delimiting=self_delimiting))
 
-    def _send(self, call: _Call, receive: Callable[[requests.Response], T]) -> T:
-        """Send until there is an answer, or the rule says that there will be none."""
-        queued = rate_limit.queue_for(self._base_url, call.method, call.path).join(self._clock, self._sleep)
-        waited_s, attempt, perhaps_done = 0.0, 0, False
-        while self._comes(queued, call.method, call.path):
-            attempt += 1
-            tried = self._attempt(call, receive)
-            if tried.failed is None:
-                queued.on_success(tried.headers)
-                return cast(T, tried.received)
-            failed, outcome = tried.failed, tried.outcome
-            limited = isinstance(failed, RateLimited)
+    def _send_with_retries(self, request: _Request, receive: Callable[[requests.Response], T]) -> T:
+        """Send a request, with retries, until it succeeds or the retry rule gives up."""
+        queued = rate_limit.queue_for(self._base_url, request.method, request.path).join(self._clock, self._sleep)
+        waited_s, attempts, maybe_executed = 0.0, 0, False
+        while self._wait_for_rate_limit(queued, request.method, request.path):
+            attempts += 1
+            attempt = self._attempt(request, receive)
+            if attempt.error is None:
+                queued.on_success(attempt.limit_headers)
+                return cast(T, attempt.result)
+            error, outcome = attempt.error, attempt.outcome
+            limited = isinstance(error, RateLimited)
             waited = queued.stalled_s if limited else waited_s
             delay = delay_s(
-                outcome, idempotent=call.idempotent, attempt=attempt, waited_s=waited, jitter=self._jitter()
+                outcome, idempotent=request.idempotent, attempt=attempts, waited_s=waited, jitter=self._jitter()
             )
-            perhaps_done |= not limited and outcome.failure not in NOTHING_DONE
+            maybe_executed |= not limited and outcome.failure not in NOTHING_DONE
             if limited:
-                queued.on_rejected(tried.headers, delay or outcome.retry_after_s or 0.0)
+                queued.on_rejected(attempt.limit_headers, delay or outcome.retry_after_s or 0.0)
             else:
-                queued.on_success(tried.headers)
-            if delay is None or call.given_up():
+                queued.on_success(attempt.limit_headers)
+            if delay is None or request.is_aborted():
                 break
             if not limited:
-                place = self._place(call.path)
-                _log.info("%s %s: %s; again in %.1f s", call.method, place, type(failed).__name__, delay)
+                url = self._url(request.path)
+                _log.info("%s %s: %s; retry in %.1f s", request.method, url, type(error).__name__, delay)
                 self._sleep(delay)
                 waited_s += delay
-        if isinstance(failed, RateLimited):
-            failed.hint = queued.describe_wait(failed.retry_after_s)
-        if isinstance(failed, ConnectionFailed):
-            failed.nothing_done = not perhaps_done
+        if isinstance(error, RateLimited):
+            error.hint = queued.describe_wait(error.retry_after_s)
+        if isinstance(error, ConnectionFailed):
+            error.nothing_done = not maybe_executed
         try:
-            raise failed
+            raise error
         finally:
-            # It holds this frame, which would hold it: the connection would wait for the garbage collector.
-            del failed, tried
+            # Break the reference cycle of exception and frame, which would keep the connection open until the
+            # garbage collector runs.
+            del error, attempt
 
-    def _attempt(self, call: _Call, receive: Callable[[requests.Response], T]) -> _Attempt[T]:
-        """Send once."""
+    def _attempt(self, request: _Request, receive: Callable[[requests.Response], T]) -> _Attempt[T]:
+        """Send a request once and classify the result."""
         try:
-            response = self._send_once(call)
+            response = self._send_once(request)
         except CredentialsError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            if isinstance(error, UnicodeEncodeError):  # of what was to be sent
+            if isinstance(error, UnicodeEncodeError):  # the request itself cannot be encoded
                 raise
-            outcome, failed = _failure(error), self._connection_failed(call.path, error)
-            release(error)
-            return _Attempt(failed=failed, outcome=outcome)
-        told = RateLimitHeaders.of(response.headers)
-        if response.status_code not in call.expect:
-            refused = self._error_of(call, response, self._place(call.path))
-            return _Attempt(failed=refused, outcome=_outcome(refused, response.status_code), headers=told)
+            outcome, failed = _outcome_of_exception(error), self._connection_error(request.path, error)
+            clear_frames(error)
+            return _Attempt(error=failed, outcome=outcome)
+        limits = RateLimitHeaders.of(response.headers)
+        if response.status_code not in request.expect:
+            refused = self._error_from_response(request, response, self._url(request.path))
+            return _Attempt(
+                error=refused, outcome=_outcome_of_error(refused, response.status_code), limit_headers=limits
+            )
         try:
-            return _Attempt(received=receive(response), headers=told)
+            return _Attempt(result=receive(response), limit_headers=limits)
         except (APIError, ConnectionFailed) as error:
-            release(error.__cause__)
-            return _Attempt(failed=error.with_traceback(None), outcome=_outcome(error, None), headers=told)
+            clear_frames(error.__cause__)
+            return _Attempt(
+                error=error.with_traceback(None), outcome=_outcome_of_error(error, None), limit_headers=limits
+            )
 
-    def _comes(self, join: rate_limit.QueuedRequest, method: str, path: str) -> bool:
-        """Wait until it is the turn of a request, and tell so; False if that would be too long."""
-        with Pause(f"{method} {self._place(path)}", self._progress) as pause:
-            return join.acquire(lambda wait: pause.say(wait.seconds, str(wait)))
+    def _wait_for_rate_limit(self, queued: rate_limit.QueuedRequest, method: str, path: str) -> bool:
+        """Wait until the rate limit allows the request; False if the wait would be too long."""
+        with RateLimitNotice(f"{method} {self._url(path)}", self._progress) as notice:
+            return queued.acquire(lambda wait: notice.say(wait.seconds, str(wait)))
 
-    def _send_once(self, call: _Call) -> requests.Response:
-        arguments = call.arguments()
+    def _send_once(self, request: _Request) -> requests.Response:
+        arguments = request.arguments()
         headers = {
             "User-Agent": user_agent(),
             "Accept-Encoding": "identity" if self.is_local else "gzip",
@@ -364,102 +377,102 @@ class Transport:
         try:
             session = self._session()
             if self.is_local:
-                arguments["proxies"] = direct(session)
-            use_fresh_connections(not call.idempotent)
+                arguments["proxies"] = proxies_for_local(session)
+            use_fresh_connections(not request.idempotent)
             return session.request(
-                call.method,
-                self._place(call.path),
+                request.method,
+                self._url(request.path),
                 headers=headers,
-                auth=_Key(self._credentials),
+                auth=_BasicAuth(self._credentials),
                 verify=self._credentials.verify,
-                allow_redirects=False,  # the key goes to the host that it is meant for
+                allow_redirects=False,  # never send the API key to another host
                 stream=True,
                 **arguments,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError):
             raise
-        except OSError as error:  # requests does not find the file, and asks nobody
+        except OSError as error:  # raised by requests before sending if a certificate file is missing
             raise CredentialsError(
                 f"{self._base_url}: {error.args[0] if error.args else type(error).__name__}: check verify of the"
                 " Credentials, cert of the session, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
             ) from None
         except BaseException as error:  # noqa: BLE001  # raised again
-            # Such as Ctrl-C: the frames of requests have the header in their locals.
+            # Such as KeyboardInterrupt: the locals of requests' frames contain the Authorization header.
             raise error.with_traceback(None) from None
 
-    def _error_of(self, call: _Call, response: requests.Response, place: str) -> APIError | ConnectionFailed:
-        """Make the error for an answer that has another status than a success."""
+    def _error_from_response(
+        self, request: _Request, response: requests.Response, url: str
+    ) -> APIError | ConnectionFailed:
+        """Return the exception for a response whose status is not an expected one."""
         status = response.status_code
         with response:
             if status < 300:
-                expected = " or ".join(map(str, call.expect))
+                expected = " or ".join(map(str, request.expect))
                 return ConnectionFailed(
-                    f"{place}: the answer has the status {status} in place of {expected}: check what is on the way"
+                    f"{url}: the response has status {status}, expected {expected}: check base_url and any proxy"
                 )
             if status < 400:
-                there = response.headers.get("Location", "")
-                hint = f"set the base_url of the Credentials to where it points: {_origin(there)}"
-                message = f"{place} is redirected, which is not followed"
-                return APIError(message, status=status, method=call.method, url=place, hint=hint)
+                target = _scheme_and_host(response.headers.get("Location", ""))
+                hint = f"set base_url of the Credentials to the target of the redirect: {target}"
+                message = f"{url} is redirected, and redirects are not followed"
+                return APIError(message, status=status, method=request.method, url=url, hint=hint)
             try:
-                body = b"".join(islice(blocks_of(response, place, proves_end=True), _MOST_ERROR_BLOCKS))
+                body = b"".join(islice(iter_body(response, url, self_delimiting=True), _MAX_ERROR_BLOCKS))
             except ConnectionFailed:
-                body = b""  # the status says enough
-            return error_from_response(call.method, place, status, response.headers, body, public_key=self.is_public)
+                body = b""  # the status alone determines the error
+            return error_from_response(request.method, url, status, response.headers, body, public_key=self.is_public)
 
-    def _connection_failed(self, path: str, error: Exception) -> ConnectionFailed:
-        """Say what to do about it; the text of the original error may have the whole URL, so it is not repeated."""
-        place = f"{self._base_url} ({path})"
+    def _connection_error(self, path: str, error: Exception) -> ConnectionFailed:
+        """Return ConnectionFailed with advice; the original message is dropped, it may contain the full URL."""
+        url = f"{self._base_url} ({path})"
         kinds = set(map(type, _causes(error)))
         if isinstance(error, requests.exceptions.SSLError):
-            what = "its TLS certificate cannot be verified: pass verify='path of the CA bundle' to Credentials"
+            what = "the TLS certificate could not be verified: pass verify='path of the CA bundle' to Credentials"
         elif isinstance(error, requests.exceptions.ProxyError):
-            what = "the proxy does not answer: check HTTP_PROXY and HTTPS_PROXY"
+            what = "could not connect to the proxy: check HTTP_PROXY and HTTPS_PROXY"
         elif isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-            what = (
-                "the address of the host, or of a proxy, is none: check base_url, HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
-            )
+            what = "the URL of the host or of a proxy is invalid: check base_url, HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
         elif isinstance(error, requests.exceptions.ConnectTimeout):
             what = f"no connection within {CONNECT_TIMEOUT_S:.0f} s: check the host and the network"
         elif isinstance(error, requests.exceptions.Timeout):
-            what = "no answer in time"
+            what = "no response before the timeout"
         elif urllib3.exceptions.NameResolutionError in kinds:
-            what = "the name of the host cannot be found: check base_url or username"
+            what = "the host name could not be resolved: check base_url or username"
         elif urllib3.exceptions.NewConnectionError in kinds:
             what = "the connection was refused: check base_url, and that the server is running"
         elif HTTPException in kinds or not isinstance(error, requests.exceptions.ConnectionError):
-            what = "the answer is malformed or cut off: check base_url, and what is on the way"
+            what = "the response is malformed or truncated: check base_url and any proxy"
         else:
             what = "the connection was lost"
-        failed = ConnectionFailed(f"{place}: {what}")
+        failed = ConnectionFailed(f"{url}: {what}")
         failed.__cause__ = _without_query(error)
         return failed
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    """A request, and what is known about it; ``arguments`` makes those of requests, with the body, for each try."""
+class _Request:
+    """A request; ``arguments`` returns the keyword arguments for requests, with a new body for each attempt."""
 
     method: str
     path: str
     idempotent: bool
     arguments: Callable[[], dict[str, Any]]
     expect: Statuses = OK
-    given_up: Callable[[], bool] = bool  # returns False
+    is_aborted: Callable[[], bool] = bool  # returns False
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt(Generic[T]):
-    """How a request went that was sent once; ``received`` counts if nothing has ``failed``."""
+    """Result of one attempt; ``result`` is valid if ``error`` is None."""
 
-    received: T | None = None
-    failed: APIError | ConnectionFailed | None = None
+    result: T | None = None
+    error: APIError | ConnectionFailed | None = None
     outcome: Outcome = _UNKNOWN
-    headers: RateLimitHeaders | None = None
+    limit_headers: RateLimitHeaders | None = None
 
 
-class _Key(requests.auth.AuthBase):
-    """Basic authentication in UTF-8; set explicitly, so that a .netrc does not replace it."""
+class _BasicAuth(requests.auth.AuthBase):
+    """Basic authentication in UTF-8; set explicitly, so that .netrc does not override it."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
@@ -472,65 +485,64 @@ class _Key(requests.auth.AuthBase):
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep requests from looking into .netrc."""
+    """Prevent requests from reading .netrc."""
     return request
 
 
-def _arguments(
+def _request_arguments(
     query: Mapping[str, Any] | None, form: Mapping[str, Any] | None, json_body: Any
 ) -> Callable[[], dict[str, Any]]:
-    """Compose what requests is given; ValueError or TypeError if the body cannot be written as JSON."""
+    """Compose keyword arguments for requests; ValueError or TypeError if the body cannot be serialized to JSON."""
     arguments: dict[str, Any] = {"params": query, "data": form, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)}
     if json_body is not None:
         try:
             arguments["data"] = json.dumps(json_body, allow_nan=False).encode()
         except RecursionError:
-            raise ValueError("the request is nested too deeply for JSON, or contains itself") from None
+            raise ValueError("the request body is nested too deeply for JSON, or contains itself") from None
         arguments["headers"] = {"Content-Type": "application/json"}
     return arguments.copy
 
 
-def _decode(method: str, place: str, body: bytes) -> Any:
-    """Decode the JSON of a success; raise the error inside it, if there is one."""
+def _decode(method: str, url: str, body: bytes) -> Any:
+    """Decode the JSON of a successful response; raise its ``error`` member, if any."""
     if not body.strip():
-        raise ConnectionFailed(f"{place}: the answer is empty")
+        raise ConnectionFailed(f"{url}: the response is empty")
     try:
-        answer = json.loads(body)
+        payload = json.loads(body)
     except (ValueError, RecursionError) as error:
-        if body.lstrip()[:1] in (b"{", b"["):  # else it is a page of something else
+        if body.lstrip()[:1] in (b"{", b"["):  # otherwise not JSON at all, such as an HTML page
             raise ConnectionFailed(
-                f"{place}: the answer is JSON that was cut off, or that cannot be decoded: {type(error).__name__}"
+                f"{url}: the response is truncated or invalid JSON ({type(error).__name__}): try again"
             ) from error
-        raise error_from_response(method, place, 200, {}, body) from error
-    if isinstance(answer, dict) and answer.get("error"):
-        raise error_from_response(method, place, 200, {}, body)
-    return answer
+        raise error_from_response(method, url, 200, {}, body) from error
+    if isinstance(payload, dict) and payload.get("error"):
+        raise error_from_response(method, url, 200, {}, body)
+    return payload
 
 
-def _origin(url: str) -> str:
-    """Name the host of a URL that an answer has."""
+def _scheme_and_host(url: str) -> str:
+    """Return scheme and host of a URL from a response, without user information."""
     try:
-        there = urlsplit(url)
+        parts = urlsplit(url)
     except ValueError:
         return "a malformed URL"
-    return f"{there.scheme}://{there.netloc.rpartition('@')[2]}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _without_query(error: Exception) -> OSError:
-    """Keep the kind of a failure, and not the request with its headers that requests hangs on it."""
+    """Return an exception that names only the type: that of requests references the request and its headers."""
     return OSError(type(error).__name__)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Give an error of requests and those inside it, as it and urllib3 nest them."""
+    """Yield an exception of requests and the exceptions nested in it by requests and urllib3."""
     yield error
-    inside = (*error.args, getattr(error, "reason", None))
-    for cause in inside:
+    for cause in (*error.args, getattr(error, "reason", None)):
         if isinstance(cause, BaseException):
             yield from _causes(cause)
 
 
-def _failure(error: Exception) -> Outcome:
+def _outcome_of_exception(error: Exception) -> Outcome:
     kinds = set(map(type, _causes(error)))
     kind: Failure = "lost"
     if isinstance(error, requests.exceptions.ConnectTimeout) or kinds & _NOT_CONNECTED:
@@ -544,8 +556,8 @@ def _failure(error: Exception) -> Outcome:
     return Outcome(failure=kind)
 
 
-def _outcome(error: APIError | ConnectionFailed, status: int | None) -> Outcome:
-    """Say what the retry rule has to know; the status is None if it was that of a success."""
+def _outcome_of_error(error: APIError | ConnectionFailed, status: int | None) -> Outcome:
+    """Return the input of the retry rule; ``status`` is None if the response had an expected status."""
     if isinstance(error, ConnectionFailed):
         if status is not None and status < 300:
             return Outcome(status=status)

@@ -1,4 +1,4 @@
-"""Files to be sent: opened as often as needed, measured, and named so that the server knows their type."""
+"""Files to upload: reopened for each attempt, with their size, and a name whose extension is the file type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ File = str | os.PathLike[str] | BinaryIO
 
 
 class SizedReader:
-    """A file that knows how much of it is left; its descriptor may be that of something else, as of a gzip file.
+    """File with the number of remaining bytes, which is not that of the descriptor for e.g. a gzip file.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class SizedReader:
     Attributes
     ----------
     len : int
-        Bytes that are left to read; the name is what the encoder of multipart bodies looks for.
+        Remaining bytes; attribute that the multipart encoder reads.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -34,7 +34,7 @@ class SizedReader:
         self.len = _size(file)
 
     def read(self, size: int = -1) -> bytes:
-        """Read some bytes, or all that are left."""
+        """Read up to ``size`` bytes; all remaining ones by default."""
         block = self._file.read(size)
         self.len -= len(block)
         return block
@@ -42,16 +42,16 @@ class SizedReader:
 
 @dataclass(frozen=True, slots=True)
 class UploadSource:
-    """A file to be imported.
+    """File to import.
 
     Attributes
     ----------
     open : callable
-        Gives a context with the file, measured, at its beginning.
+        Returns a context manager with the file at its beginning.
     file_name : str
-        The name of the file; its ending says its type.
+        File name; its extension is the file type.
     table_name : str or None
-        The name that the table is to have; None: after the file.
+        Requested table name; None: from the file name.
     """
 
     open: Callable[[], AbstractContextManager[SizedReader]]
@@ -60,62 +60,62 @@ class UploadSource:
 
     @classmethod
     def of(cls, file: File, name: str | None) -> UploadSource:
-        """Look at a path or a file object.
+        """Return the upload source for a path or a file object.
 
         Raises
         ------
         OSError
             If the file cannot be read.
         TypeError, ValueError
-            If it is no binary file, cannot be rewound, or nothing says what type it has.
+            If it is not a binary file, is not seekable, or has no name with an extension.
         """
         if isinstance(file, str | os.PathLike):
             path = Path(file)
-            path.open("rb").close()  # an error of the file system comes before anything is sent
-            return cls(lambda: _opened(path), *_names(path.name, name))
+            path.open("rb").close()  # raise OSError before any request
+            return cls(lambda: _open_path(path), *_names(path.name, name))
         if isinstance(file, io.TextIOBase) or not hasattr(file, "read"):
             raise TypeError(f"expected a path or a file opened in binary mode, got {type(file).__name__}")
         if not file.seekable():
             raise ValueError(
-                "the file cannot be rewound, so it could not be sent again: pass io.BytesIO(file.read()) or a path"
+                "the file is not seekable, so the upload could not be retried: pass io.BytesIO(file.read()) or a path"
             )
         own = getattr(file, "name", None)
         file_name, table_name = _names(Path(own).name if isinstance(own, str) else "", name)
         if not Path(file_name).suffix:
             raise ValueError(
-                f"a file object needs a name with an ending that says its type: name='x.csv', not {name!r}"
+                f"a file object needs a name with the extension of its type, such as name='x.csv', not {name!r}"
             )
-        return cls(lambda: _rewound(file), file_name, table_name)
+        return cls(lambda: _rewind(file), file_name, table_name)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[SizedReader]:
+def _open_path(path: Path) -> Iterator[SizedReader]:
     with path.open("rb") as file:
         yield SizedReader(file)
 
 
 @contextmanager
-def _rewound(file: BinaryIO) -> Iterator[SizedReader]:
-    """Give a file of the caller's from its beginning, and leave it open."""
+def _rewind(file: BinaryIO) -> Iterator[SizedReader]:
+    """Rewind a file object of the caller, and leave it open on exit."""
     file.seek(0)
     yield SizedReader(file)
 
 
 def _size(file: BinaryIO) -> int:
-    """Measure a file that is at its beginning."""
+    """Return the size of a file that is at its beginning."""
     try:
         size = file.seek(0, io.SEEK_END)
-    except (OSError, ValueError):  # a packed file does not know its length
+    except (OSError, ValueError):  # compressed files cannot seek from the end
         size = sum(map(len, iter(lambda: file.read(_BLOCK_BYTES), b"")))
     file.seek(0)
     return size
 
 
 def _names(file_name: str, name: str | None) -> tuple[str, str | None]:
-    """Choose the name of the file and that of the table; ``name`` may have the ending that the file lacks."""
+    """Return file name and table name; ``name`` may have the extension that the file name lacks."""
     if name is None:
         return file_name, None
-    ending = Path(file_name).suffix
-    if not ending:
+    extension = Path(file_name).suffix
+    if not extension:
         return name, None
-    return file_name, name[: -len(ending)] if name.lower().endswith(ending.lower()) else name
+    return file_name, name[: -len(extension)] if name.lower().endswith(extension.lower()) else name

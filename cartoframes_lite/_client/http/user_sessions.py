@@ -1,4 +1,4 @@
-"""The sessions that users bring: kept from what the environment and a fork would do to them."""
+"""Sessions passed by users: safe after a fork, and without proxies of the environment for local servers."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from requests.adapters import HTTPAdapter
 _sessions: WeakSet[requests.Session] = WeakSet()
 
 
-def adopt(session: requests.Session) -> requests.Session:
-    """Remember a session that is used, so that a forked process does not use its connections."""
+def register(session: requests.Session) -> requests.Session:
+    """Register a session, so that a forked process opens new connections for it."""
     _sessions.add(session)
     return session
 
 
-def direct(session: requests.Session) -> dict[str, str | None]:
-    """Give the proxies for a server on this host: those of the session, but none of the environment.
+def proxies_for_local(session: requests.Session) -> dict[str, str | None]:
+    """Return the proxies for a server on this host: those of the session, but none from the environment.
 
-    The key would go to them in clear text.
+    The connection is not encrypted, so a proxy would see the API key.
     """
     return {"http": None, "https": None, "all": None, **session.proxies}
 
 
-def _leave_connections() -> None:
-    """Give the sessions new connections: answers on those of the parent would go to the one that looks first."""
+def _reset_pools_after_fork() -> None:
+    """Replace the connection pools of all sessions: parent and child would read each other's responses."""
     for session in _sessions:
         adapters: list[Any] = [one for one in session.adapters.values() if isinstance(one, HTTPAdapter)]
         for adapter in adapters:
-            # As after a pickle: nothing is closed, and no lock is taken that a thread of the parent may hold.
+            # As after unpickling: closes nothing, and acquires no lock that a thread of the parent may hold.
             adapter.__setstate__(adapter.__getstate__())
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_connections)
+    os.register_at_fork(after_in_child=_reset_pools_after_fork)

@@ -46,13 +46,13 @@ def test_the_socket_is_patient_while_a_body_is_sent(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience = []
-    connect = module._PatientConnection.connect
+    connect = module._EarlyResponseConnection.connect
 
-    def watched(self: module._PatientConnection) -> None:
+    def watched(self: module._EarlyResponseConnection) -> None:
         connect(self)
         patience.append(self.sock.gettimeout())
 
-    monkeypatch.setattr(module._PatientConnection, "connect", watched)
+    monkeypatch.setattr(module._EarlyResponseConnection, "connect", watched)
     scripted_server.play(respond_with(response("200 OK", b"{}"))).upload(
         "x", query={}, body=lambda: [b"x"], compress=False
     )
@@ -64,8 +64,8 @@ def test_both_schemes_have_our_connections() -> None:
         adapter = Adapter()
         session.mount("https://", adapter)
         pools = adapter.poolmanager
-        assert pools.connection_from_url("http://h").ConnectionCls is module._PatientConnection
-        assert pools.connection_from_url("https://h").ConnectionCls is module._PatientTLSConnection
+        assert pools.connection_from_url("http://h").ConnectionCls is module._EarlyResponseConnection
+        assert pools.connection_from_url("https://h").ConnectionCls is module._TLSConnection
 
 
 def test_a_refusal_is_noticed_while_nothing_more_can_be_sent(scripted_server: ScriptedServer) -> None:
@@ -159,7 +159,7 @@ def test_connections_are_used_again_without_a_pause(idempotent: bool) -> None:
 
 
 def test_a_read_uses_a_connection_that_a_write_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SURELY_OPEN_S", 0.0)
+    monkeypatch.setattr(module, "_DEFAULT_KEEP_ALIVE_S", 0.0)
     with contextlib.closing(IdleServer(30)) as server:
         for idempotent, connections in [(True, 1), (True, 1), (False, 2), (True, 2)]:
             server.transport.json("POST", "x", idempotent=idempotent, form={"q": "SELECT"})

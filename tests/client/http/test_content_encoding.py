@@ -61,7 +61,7 @@ def test_what_follows_the_end_is_refused(name: str, more: bytes, size: int) -> N
 
 @pytest.mark.parametrize("header", ["br", "zstd", "compress", "gzip, br", "gzip," * 9 + "gzip"])
 def test_an_encoding_that_was_not_asked_for_is_refused(header: str) -> None:
-    with pytest.raises(EncodingError, match="not asked for"):
+    with pytest.raises(EncodingError, match="not requested"):
         decoded([DATA], header)
 
 
@@ -73,6 +73,6 @@ def test_a_block_is_unpacked_in_pieces() -> None:
 
 @pytest.mark.parametrize("header", ["gzip", "deflate", "gzip, gzip"])
 def test_no_bytes_are_not_a_packed_body(header: str) -> None:
-    with pytest.raises(EncodingError, match="too early"):
+    with pytest.raises(EncodingError, match="truncated"):
         list(decoded([], header))
     assert list(decoded([], "")) == []

@@ -158,7 +158,7 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path):
 
 def test_a_csv_file_that_ends_inside_of_a_field_is_refused():
     downloads.check_csv(io.BytesIO(b'a\r\n"x\ny ""z"""\r\n'), "csv")
-    with pytest.raises(ConnectionFailed, match="the last field is not complete"):
+    with pytest.raises(ConnectionFailed, match="the last field is incomplete"):
         downloads.check_csv(io.BytesIO(b'a\r\n1,"x\n'), "csv")
 
 
@@ -245,10 +245,10 @@ def test_comments_may_follow_a_document(content: bytes) -> None:
 
 
 def test_a_document_that_comes_twice_is_refused() -> None:
-    with pytest.raises(ConnectionFailed, match="the document is not complete"):
+    with pytest.raises(ConnectionFailed, match="the document is incomplete"):
         check("check_xml")(b'<?xml version="1.0"?><kml></kml>' * 2)
 
 
 def test_features_that_are_cut_between_two_are_refused():
-    with pytest.raises(ConnectionFailed, match="the features are not complete"):
+    with pytest.raises(ConnectionFailed, match="the features are incomplete"):
         downloads.check_geojson(io.BytesIO(b'{"type":"FeatureCollection","features":[{"type":"Feature"}'), "geojson")

@@ -189,7 +189,7 @@ def test_what_is_no_answer_at_all_says_where(
 
 
 def test_a_missing_member_is_named(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(ConnectionFailed, match="there is no 'status'"):
+    with pytest.raises(ConnectionFailed, match="'status' is missing"):
         Batch(scripted_server.play(response("200 OK", b'{"job_id": "j"}'))).read("j")
 
 
@@ -202,7 +202,7 @@ def test_times_as_the_apis_write_them(value: str) -> None:
     "value", [True, 1.5, "1.5", "9" * 5000, float("inf"), [], {}, "abc"], ids=lambda v: repr(v)[:9]
 )
 def test_what_is_no_whole_number(value: Any) -> None:
-    with pytest.raises(TypeError, match="whole number"):
+    with pytest.raises(TypeError, match="expected an integer"):
         json_fields.integer(value)
 
 

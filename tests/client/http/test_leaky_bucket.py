@@ -31,12 +31,12 @@ def test_answers_without_headers_slow_nothing_down() -> None:
     assert RateLimitHeaders.of({"Content-Type": "text/html"}) is None
     bucket = LeakyBucket()
     for _ in range(1000):
-        bucket = bucket.taken(5).on_success(None, sent_at=5)
+        bucket = bucket.on_sent(5).on_success(None, sent_at=5)
     assert bucket.free_at <= 5
 
 
 def test_nothing_is_sent_before_the_server_said() -> None:
-    bucket = LeakyBucket().taken(100).on_rejected(None, sent_at=100, now=101, wait_s=7)
+    bucket = LeakyBucket().on_sent(100).on_rejected(None, sent_at=100, now=101, wait_s=7)
     assert bucket.free_at == 108
     # Neither a shorter wait that another request is told, nor what is learned from late answers, opens it earlier.
     assert bucket.on_rejected(None, sent_at=100, now=102, wait_s=1).free_at == 108
@@ -44,8 +44,8 @@ def test_nothing_is_sent_before_the_server_said() -> None:
 
 
 def test_afterwards_they_go_one_by_one() -> None:
-    bucket = LeakyBucket().taken(0).on_rejected(None, sent_at=0, now=0, wait_s=1)
-    assert bucket.taken(bucket.free_at).free_at > bucket.free_at
+    bucket = LeakyBucket().on_sent(0).on_rejected(None, sent_at=0, now=0, wait_s=1)
+    assert bucket.on_sent(bucket.free_at).free_at > bucket.free_at
 
 
 def test_many_refusals_at_once_are_one_lesson() -> None:
@@ -56,14 +56,14 @@ def test_many_refusals_at_once_are_one_lesson() -> None:
 
 
 def test_a_refusal_that_is_shorter_than_the_interval_counts() -> None:
-    bucket = LeakyBucket(interval_s=20).taken(0).on_rejected(None, sent_at=0, now=0, wait_s=2)
+    bucket = LeakyBucket(interval_s=20).on_sent(0).on_rejected(None, sent_at=0, now=0, wait_s=2)
     assert bucket.free_at == 2
 
 
 def test_the_interval_never_grows_beyond_what_the_server_has_asked_for() -> None:
     bucket, now = LeakyBucket(), 0.0
     for _ in range(1000):
-        now = bucket.taken(now).free_at + 1
+        now = bucket.on_sent(now).free_at + 1
         bucket = bucket.on_rejected(None, sent_at=now, now=now, wait_s=3)
     assert bucket.interval_s == 3
 
@@ -89,7 +89,7 @@ def test_a_burst_may_go_at_once() -> None:
     assert bucket.free_at == 20  # all used up: one each 20 seconds
     for _ in range(3):
         assert bucket.free_at <= 100
-        bucket = bucket.taken(100)
+        bucket = bucket.on_sent(100)
     assert bucket.free_at > 100
 
 
@@ -100,7 +100,7 @@ def send(limits: tuple[float, int], seconds: float, *, told: bool) -> tuple[int,
     passed = refused = 0
     while now < seconds:
         now = max(now + 0.001, bucket.free_at)
-        bucket, verdict = bucket.taken(now), server.take("query")
+        bucket, verdict = bucket.on_sent(now), server.take("query")
         headers = RateLimitHeaders.of(verdict.headers) if told else None
         if verdict.allowed:
             passed, bucket = passed + 1, bucket.on_success(headers, sent_at=now)

@@ -93,8 +93,8 @@ def test_a_wait_is_told_before_it_begins(fake: Time) -> None:
     assert queued.acquire(told.append)
     assert (told, fake.slept) == ([ExpectedWait(20, 0)], [20])
     assert str(told[0]) == "about 20 s"
-    assert str(ExpectedWait(0.2, 1)) == "about 1 s, 1 call goes first"
-    assert str(ExpectedWait(1000, 3)) == "about 1,000 s, 3 calls go first"
+    assert str(ExpectedWait(0.2, 1)) == "about 1 s, 1 request ahead"
+    assert str(ExpectedWait(1000, 3)) == "about 1,000 s, 3 requests ahead"
 
 
 def test_another_call_waits_for_what_this_one_was_told(fake: Time) -> None:
@@ -134,7 +134,7 @@ def test_too_long_a_wait_is_not_begun_and_the_next_call_asks_for_itself(fake: Ti
     assert not queued.acquire(ignore)
     assert fake.join(limited).acquire(ignore)
     assert fake.slept == []
-    assert "86,400 s more" in queued.describe_wait(86_400)
+    assert "retry after 86,400 s" in queued.describe_wait(86_400)
 
 
 def test_an_interrupted_wait_leaves_the_line(fake: Time) -> None:

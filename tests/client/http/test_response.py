@@ -272,7 +272,7 @@ def test_our_adapter_on_a_session_of_the_users(scripted_server: ScriptedServer) 
 
 
 def test_an_answer_that_lacks_a_column_is_that_of_another_query(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(ConnectionFailed, match="there is no 'n'"):
+    with pytest.raises(ConnectionFailed, match="'n' is missing"):
         SQL(scripted_server.play(response("200 OK", b'{"rows": [{"m": 1}]}'))).row("SELECT 1 AS n", "n")
 
 

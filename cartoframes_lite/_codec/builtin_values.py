@@ -1,7 +1,7 @@
-"""Instances of subclasses as values of the built-in class, whatever methods the subclass overrides.
+"""Convert instances of subclasses to values of the built-in class, ignoring overridden methods.
 
-A class made of float can have a ``__float__`` of its own, one of dict its own ``items``: what is sent must not depend
-on which of them pandas, Arrow or this package happens to call. It is the value of the built-in class.
+A subclass of float may override ``__float__``, one of dict ``items``. The value that is sent must not depend on which
+of these methods pandas, Arrow or this package calls, so it is always the value stored by the built-in class.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 
-# Their own values are more than those of the class they are made of.
-_OWN = (type(pd.NaT), pd.Timestamp, pd.Timedelta, np.datetime64, np.timedelta64)
-# Subclasses that hold no more than an array does; a unit, for example, would be lost.
+# Subclasses that hold more than their base class, and are converted elsewhere.
+_KEPT = (type(pd.NaT), pd.Timestamp, pd.Timedelta, np.datetime64, np.timedelta64)
+# Array classes that hold nothing but the array; others have, for example, a unit, which would be lost.
 _ARRAYS = (np.ndarray, np.memmap, np.matrix, np.ma.MaskedArray)
 _DATE = ("year", "month", "day")
 _TIME = ("hour", "minute", "second", "microsecond", "tzinfo", "fold")
 _DURATION = ("days", "seconds", "microseconds")
 
 
-class LosesNames(ValueError):
-    """A value has names or a meaning that neither a list nor an array keeps."""
+class LossyConversion(ValueError):
+    """A value has field names or metadata that a list or array would not keep."""
 
     def __init__(self, problem: str, advice: str) -> None:
         super().__init__(problem)
@@ -33,42 +33,45 @@ class LosesNames(ValueError):
         self.advice = advice
 
 
-def plain_all(values: list[Any], types: Iterable[type]) -> tuple[list[Any], int | None, LosesNames | None]:
-    """Give the plain values; or as many as there are before one that is refused, with its number and the reason.
+def to_builtin_all(values: list[Any], types: Iterable[type]) -> tuple[list[Any], int | None, LossyConversion | None]:
+    """Convert values of the given types; stop at the first error.
 
-    ``types`` are those of the values.
+    Returns
+    -------
+    tuple
+        The converted values, and the position and error of the value that could not be converted, or None and None.
     """
     converters = {kind: convert for kind in types if (convert := _converter(kind)) is not None}
     if not converters:
         return values, None, None
-    found: list[Any] = []
+    converted: list[Any] = []
     for at, value in enumerate(values):
-        own = converters.get(type(value))
+        convert = converters.get(type(value))
         try:
-            found.append(value if own is None else own(value))
-        except LosesNames as refusal:
-            return found, at, refusal
-    return found, None, None
+            converted.append(value if convert is None else convert(value))
+        except LossyConversion as error:
+            return converted, at, error
+    return converted, None, None
 
 
-def plain(value: Any) -> Any:
-    """Give the value of the built-in class; values of other classes stay as they are.
+def to_builtin(value: Any) -> Any:
+    """Convert a value to the built-in class; values of unrelated classes are returned unchanged.
 
     Raises
     ------
-    LosesNames
-        If it is a named tuple or a structured array, or an array with a meaning of its own, such as a unit.
+    LossyConversion
+        If it is a named tuple, a structured array, or an array subclass with metadata such as a unit.
     """
     convert = _converter(type(value))
     return value if convert is None else convert(value)
 
 
 def array_items(array: np.ndarray[Any, Any]) -> list[Any]:
-    """Give the elements of an array of one or more dimensions, masked ones as None."""
+    """Return the elements of an array of one or more dimensions as a list; masked ones are None."""
     if isinstance(array, np.ma.MaskedArray):
         content, mask = np.ma.MaskedArray.__getitem__(array, slice(None)).data, np.ma.getmaskarray(array)
         return _unmasked(content, mask)
-    return list(array) if array.dtype.kind in "mM" else array.tolist()  # which would make integers of some
+    return list(array) if array.dtype.kind in "mM" else array.tolist()  # tolist makes integers of nanoseconds
 
 
 def _unmasked(content: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> list[Any]:
@@ -78,14 +81,14 @@ def _unmasked(content: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> list
 
 
 def _converter(kind: type) -> Callable[[Any], Any] | None:
-    """Find how instances of a class become plain; None if they are."""
-    if kind in _PLAIN or issubclass(kind, _OWN):
+    """Return the function that converts instances of a class; None if they need no conversion."""
+    if kind in _BUILTIN or issubclass(kind, _KEPT):
         return None
     return next((convert for base, convert in _CONVERTERS if issubclass(kind, base)), None)
 
 
 def _fields(base: type, names: Sequence[str]) -> Callable[[Any], dict[str, Any]]:
-    """Read the fields that the built-in class keeps, past the properties of a subclass."""
+    """Return a function that reads attributes of the base class, ignoring properties of a subclass."""
     getters = {name: getattr(base, name).__get__ for name in names}
     return lambda value: {name: getter(value) for name, getter in getters.items()}
 
@@ -98,31 +101,32 @@ _DURATION_FIELDS = _fields(datetime.timedelta, _DURATION)
 
 def _from_tuple(value: Any) -> tuple[Any, ...]:
     if hasattr(type(value), "_fields") or hasattr(type(value), "n_fields"):
-        raise LosesNames(
-            "a named tuple, whose names would be lost,",
-            "make it a dict, e.g. with its _asdict(), or a tuple",
+        raise LossyConversion(
+            "a named tuple, whose field names would be lost,",
+            "convert it to a dict, e.g. with _asdict(), or to a tuple",
         )
     return tuple.__getitem__(value, slice(None))
 
 
 def _from_array(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if np.ndarray.dtype.__get__(value).names is not None:
-        raise LosesNames(
-            "a structured array, whose names would be lost,", "make columns of its fields, or a list of dicts"
+        raise LossyConversion(
+            "a structured array, whose field names would be lost,",
+            "make a column of each field, or convert it to a list of dicts",
         )
     if isinstance(value, np.ma.MaskedArray):
         return value
     if not any(type(value) is kind for kind in _ARRAYS):
-        raise LosesNames(
-            f"an array of the type {type(value).__name__}, of which only the numbers would be kept,",
-            "make it a plain one, e.g. with numpy.asarray",
+        raise LossyConversion(
+            f"an array of type {type(value).__name__}, of which only the numbers would be kept,",
+            "convert it, e.g. with numpy.asarray",
         )
     return np.ndarray.view(value, np.ndarray)
 
 
-_PLAIN = {type(None), bool, int, float, str, bytes, Decimal, datetime.date, datetime.datetime, datetime.time}
-_PLAIN |= {datetime.timedelta, UUID, list, tuple, dict}
-# The first that fits counts: a datetime is a date, too.
+_BUILTIN = {type(None), bool, int, float, str, bytes, Decimal, datetime.date, datetime.datetime, datetime.time}
+_BUILTIN |= {datetime.timedelta, UUID, list, tuple, dict}
+# In order, because datetime is a subclass of date.
 _CONVERTERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (int, int.__int__),
     (float, float.__float__),
