@@ -28,7 +28,7 @@ def quick(carto: LocalCarto, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(carto._state, "abandoned_upload_s", ABANDONED_S)
     monkeypatch.setattr(staging, "_PAUSE_S", 0.0005)
     monkeypatch.setattr(publishing, "_PAUSE_S", 0.0005)
-    monkeypatch.setattr("cartoframes_lite._client.http.retry._FIRST_S", 0.0005)
+    monkeypatch.setattr("cartoframes_lite._client.http.retry._FIRST_DELAY_S", 0.0005)
 
 
 @pytest.fixture

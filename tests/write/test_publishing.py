@@ -81,7 +81,7 @@ class Proxy:
 def proxy(carto, monkeypatch) -> Iterator[Proxy]:
     monkeypatch.setattr(staging, "_PAUSE_S", 0.01)
     monkeypatch.setattr(publishing, "_PAUSE_S", 0.01)
-    monkeypatch.setattr("cartoframes_lite._client.http.retry._FIRST_S", 0.01)
+    monkeypatch.setattr("cartoframes_lite._client.http.retry._FIRST_DELAY_S", 0.01)
     proxy = Proxy(carto.base_url)
     yield proxy
     proxy.close()
