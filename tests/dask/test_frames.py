@@ -271,7 +271,7 @@ def test_what_cannot_be_read_in_parts(table, credentials, sql):
             read("t", credentials, npartitions=size)
     with pytest.raises(TypeError, match="table name or a query"):
         read(None, credentials)
-    with pytest.raises(TypeError, match="sequence of names"):
+    with pytest.raises(TypeError, match="sequence of column names"):
         read("t", credentials, columns="text")
     with pytest.raises(ValueError, match="dtype_backend"):
         read("t", credentials, dtype_backend="arrow")

@@ -25,10 +25,11 @@ FEATURES = b'{"type": "FeatureCollection", "features": [{"type":"Feature","geome
 
 
 def zipped() -> bytes:
+    """Return an archive that is the same at any time: it is part of the ids of tests."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr("a.csv", "a\n1\n" * 100)
-        archive.writestr("b.csv", "b\n2\n")
+        archive.writestr(zipfile.ZipInfo("a.csv"), "a\n1\n" * 100)
+        archive.writestr(zipfile.ZipInfo("b.csv"), "b\n2\n")
     return target.getvalue()
 
 
