@@ -20,7 +20,7 @@ def test_it_asks_nothing_before_it_is_used():
 
 @pytest.mark.parametrize("name", [".numbers", "numbers.", ".", "", None, 5])
 def test_names_that_no_table_has(name, dataset, credentials):
-    with pytest.raises((TypeError, ValueError), match="name of a table"):
+    with pytest.raises((TypeError, ValueError), match="table name"):
         cfl.Dataset(name, credentials)
     assert cfl.list_tables(credentials) == ["numbers"]
 

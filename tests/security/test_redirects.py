@@ -41,7 +41,7 @@ def test_no_other_server_is_sent_anything(recording_server, call, host):
         client = cfl.Client(cfl.Credentials(api_key=KEY, base_url=first.base_url, session=session))
         for status in STATUSES:
             first.redirect(status, f"{second.url}/user/ann/api/v2/sql")
-            with pytest.raises(cfl.APIError, match="redirected, which is not followed") as caught:
+            with pytest.raises(cfl.APIError, match="redirects are not followed") as caught:
                 CALLS[call](client)
             assert KEY not in str(caught.value)
     assert second.requests == []
