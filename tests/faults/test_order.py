@@ -67,7 +67,9 @@ def test_a_renewal_of_the_lease_that_is_overtaken(
 
     def frames():
         yield pd.DataFrame({"a": [3]})
+        give_up = time.monotonic() + 120
         while not fault.fired:
+            assert time.monotonic() < give_up, "the lease was not renewed"
             time.sleep(0.01)
             yield pd.DataFrame({"a": [3]})
 

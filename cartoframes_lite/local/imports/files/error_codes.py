@@ -52,7 +52,7 @@ def _code(number: int, title: str, what_about: str) -> Code:
 
 
 _TEXTS = {
-    1: ("Install error", "The server lacks a part that this import needs; tell whoever runs it."),
+    1: ("Install error", "The server lacks a program that this import needs; contact its administrator."),
     1000: ("File I/O error", "The server could not read or write the file; try again later."),
     1001: ("Download error", "The file could not be downloaded; check that the URL opens in a browser."),
     1002: (
@@ -142,6 +142,6 @@ _TEXTS = {
     8006: ("Not enough Twitter credits", "The account's credits for Twitter are used up."),
     8007: ("Over account maps limit", "The account has as many maps as it may; delete some."),
     8008: ("Over account datasets limit", "The account has as many datasets as it may; delete some."),
-    UNKNOWN: ("Unknown", "Nobody foresaw what went wrong; tell whoever runs the server."),
+    UNKNOWN: ("Unknown", "An unexpected error occurred; contact the administrator of the server."),
 }
 CODES: dict[int, Code] = {number: _code(number, *texts) for number, texts in _TEXTS.items()}
