@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from xyzservices import TileProvider
@@ -13,17 +14,18 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.maps import Filters, Layergroup
 from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import APIError, AuthenticationError, CartoError, NotFound, PermissionDenied, SQLError
-from cartoframes_lite.maps import token_maps
-from cartoframes_lite.maps.instantiated import BBox, InstantiatedMap, check_bbox
+from cartoframes_lite.errors import APIError, AuthenticationError, NotFound, PermissionDenied, SQLError
+from cartoframes_lite.maps.instantiated import InstantiatedMap
 from cartoframes_lite.maps.layers import Layer
-from cartoframes_lite.maps.named import NAMED_PATH, NamedMap
 from cartoframes_lite.maps.page import Instantiation
 from cartoframes_lite.maps.page.viewport import Viewport
 from cartoframes_lite.maps.styling import LegendItem
+from cartoframes_lite.maps.validation import BBox
 
 _VERSION = "1.8.0"
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+Layers = Layer | Sequence[Layer | Mapping[str, Any]]
 
 
 class AnonymousMap(InstantiatedMap):
@@ -55,84 +57,54 @@ class AnonymousMap(InstantiatedMap):
 
     def __init__(
         self,
-        layers_or_config: Layer | Sequence[Layer | Mapping[str, Any]] | Mapping[str, Any],
+        layers_or_config: Layers | Mapping[str, Any],
         credentials: Credentials | None = None,
         *,
         bbox: BBox | None = None,
         basemap: TileProvider | None = None,
     ) -> None:
-        super().__init__(Client(credentials))
-        self._layers_or_config = layers_or_config
-        self._built: tuple[dict[str, Any], list[LegendItem]] | None = None
-        self._private: bool | None = None
-        self.bbox, self.basemap = None if bbox is None else check_bbox(bbox), basemap
+        super().__init__(_MapConfigSource(layers_or_config, Client(credentials)), bbox=bbox, basemap=basemap)
 
-    def _instantiate(self, filters: Filters | None) -> Layergroup:
-        return self._client.maps.instantiate(self._config, filters=filters)
+
+class _MapConfigSource:
+    """A MapConfig, composed of layers at its first use."""
+
+    name = None
+    query: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, layers_or_config: Layers | Mapping[str, Any], client: Client) -> None:
+        self._layers_or_config = layers_or_config
+        self.client = client
+
+    @property
+    def instantiation(self) -> Instantiation:
+        return Instantiation("", self._config)
 
     @property
     def legend(self) -> Sequence[LegendItem]:
-        """Legend of the colors and sizes, from the bottom layer to the top."""
-        return self._build()[1]
+        """Legend from the bottom layer to the top."""
+        return self._config_and_legend[1]
 
-    @property
-    def _config(self) -> dict[str, Any]:
-        return self._build()[0]
+    @cached_property
+    def needs_key(self) -> bool:
+        """Whether the map can be seen only with the API key: it is instantiated without one."""
+        if self.client.credentials.is_public:
+            return False
+        try:
+            Client(replace(self.client.credentials, api_key=None)).maps.instantiate(self._config)
+        except (SQLError, PermissionDenied, AuthenticationError, NotFound):
+            return True
+        return False
 
-    def _build(self) -> tuple[dict[str, Any], list[LegendItem]]:
-        """Return the MapConfig and its legend, composed at the first call."""
-        if self._built is None:
-            config: dict[str, Any] = {"version": _VERSION}
-            legend: list[LegendItem] = []
-            if isinstance(self._layers_or_config, Mapping):
-                config |= self._layers_or_config
-            else:
-                layers = (
-                    [self._layers_or_config] if isinstance(self._layers_or_config, Layer) else self._layers_or_config
-                )
-                built = [layer.config(self._client) if isinstance(layer, Layer) else (layer, ()) for layer in layers]
-                config["layers"] = [dict(layer) for layer, _ in built]
-                legend = [item for _, items in built for item in items]
-            self._built = config, legend
-        return self._built
+    def instantiate(self, filters: Filters | None) -> Layergroup:
+        return self.client.maps.instantiate(self._config, filters=filters)
 
-    def _config_layers(self) -> Sequence[Any]:
+    def layers(self) -> Sequence[Any]:
         layers: Sequence[Any] = self._config.get("layers") or ()
         return layers
 
-    def _queries(self) -> list[str]:
-        """Return the queries of the layers and analyses."""
-        layers = [layer.get("options", {}).get("sql") for layer in self._config.get("layers", ())]
-        nodes = [node.get("params", {}).get("query") for node in self._config.get("analyses", ())]
-        return [query for query in layers + nodes if query]
-
-    def _needs_key(self) -> bool:
-        """Return whether the map can be seen only with the API key, by instantiating it without one."""
-        if self._credentials.is_public:
-            return False
-        if self._private is None:
-            self._layergroup()  # raise errors that do not depend on the key
-            try:
-                Client(replace(self._credentials, api_key=None)).maps.instantiate(self._config)
-            except (SQLError, PermissionDenied, AuthenticationError, NotFound):
-                self._private = True
-            else:
-                self._private = False
-        return self._private
-
-    def _page_instantiation(self, *, persistent: bool) -> Instantiation:
-        if not self._needs_key():
-            return Instantiation("", self._config)
-        account = str(self._credentials.base_url)
-        token_map = token_maps.create(self._client.maps, account, self._config, persistent=persistent)
-        return Instantiation(f"{NAMED_PATH}{token_map.name}", {}, {"auth_token": token_map.token})
-
-    def _discard(self, instantiation: Instantiation) -> None:
-        if instantiation.path:
-            with suppress(CartoError):  # keep the error that is being raised
-                NamedMap(instantiation.path.removeprefix(NAMED_PATH), self._credentials).delete()
-
-    def _default_view(self) -> Viewport | None:
+    def default_view(self) -> Viewport | None:
+        """Return the extent of the data."""
         try:
             queries = [single_statement(query) for query in self._queries()]
         except ValueError:  # the server reports the error when it instantiates the map
@@ -143,10 +115,34 @@ class AnonymousMap(InstantiatedMap):
         extent_4326 = "ST_Transform(ST_SetSRID(ST_Extent(box)::geometry, 3857), 4326)"
         edges = ", ".join(f"ST_{edge}(extent) AS {edge}" for edge in _EDGES)
         try:
-            rows = self._client.sql.rows(
+            rows = self.client.sql.rows(
                 f"SELECT {edges} FROM (SELECT {extent_4326} AS extent FROM ({boxes}) AS b) AS p"
             )
         except APIError:  # no query, a timeout, or no column the_geom_webmercator
             return None
         west, south, east, north = (rows[0][edge] for edge in _EDGES)
         return None if west is None else Viewport.around((west, south, east, north))
+
+    def default_image(self) -> None:
+        return None
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return self._config_and_legend[0]
+
+    @cached_property
+    def _config_and_legend(self) -> tuple[dict[str, Any], list[LegendItem]]:
+        """The MapConfig and its legend."""
+        config: dict[str, Any] = {"version": _VERSION}
+        if isinstance(self._layers_or_config, Mapping):
+            return {**config, **self._layers_or_config}, []
+        layers = [self._layers_or_config] if isinstance(self._layers_or_config, Layer) else self._layers_or_config
+        built = [layer.config(self.client) if isinstance(layer, Layer) else (layer, ()) for layer in layers]
+        config["layers"] = [dict(layer) for layer, _ in built]
+        return config, [item for _, items in built for item in items]
+
+    def _queries(self) -> list[str]:
+        """Return the queries of the layers and analyses."""
+        layers = [layer.get("options", {}).get("sql") for layer in self._config.get("layers", ())]
+        nodes = [node.get("params", {}).get("query") for node in self._config.get("analyses", ())]
+        return [query for query in layers + nodes if query]

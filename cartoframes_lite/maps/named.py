@@ -9,15 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.http.json_fields import drop_none
 from cartoframes_lite._client.maps import Filters, Layergroup
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError
-from cartoframes_lite.maps.instantiated import InstantiatedMap, check_bbox, check_center, check_zoom
+from cartoframes_lite.maps.instantiated import InstantiatedMap
 from cartoframes_lite.maps.page import Instantiation
 from cartoframes_lite.maps.page.viewport import Viewport
-
-NAMED_PATH = "named/"
+from cartoframes_lite.maps.validation import check_bbox, check_center, check_zoom
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,55 +114,54 @@ class NamedMap:
             One of the ``valid_tokens`` of the template, if it has any. Tile URLs, and notebooks that display the map,
             contain it.
         """
-        client = Client(self.credentials)
-        return _NamedMapInstance(client, self.name, dict(params or {}), auth_token)
+        return InstantiatedMap(_NamedMapSource(self, dict(params or {}), auth_token))
 
 
-class _NamedMapInstance(InstantiatedMap):
-    """An instance of a named map, with values of its placeholders."""
+class _NamedMapSource:
+    """A named map, with values of its placeholders."""
 
-    def __init__(self, client: Client, name: str, params: Mapping[str, Any], auth_token: str | None) -> None:
+    needs_key = False
+    legend = ()
+
+    def __init__(self, named_map: NamedMap, params: Mapping[str, Any], auth_token: str | None) -> None:
+        client = Client(named_map.credentials)
         # No API key: the server ignores the token if there is a key, and a key with fewer grants would be denied.
-        super().__init__(Client(replace(client.credentials, api_key=None)), auth_token=auth_token)
-        self._named_maps, self._name = client.maps, name
-        self._instantiation = Instantiation(f"{NAMED_PATH}{name}", params, drop_none(auth_token=auth_token))
+        self.client = Client(replace(client.credentials, api_key=None))
+        self.name = named_map.name
+        self.instantiation = Instantiation.of_named_map(self.name, params, auth_token)
+        self.query = self.instantiation.query
+        self._templates, self._auth_token = client.maps, auth_token
 
-    def _instantiate(self, filters: Filters | None) -> Layergroup:
-        token = self._token.get("auth_token")
-        return self._named_maps.instantiate_named(
-            self._name, self._instantiation.body, auth_token=token, filters=filters
+    def instantiate(self, filters: Filters | None) -> Layergroup:
+        return self.client.maps.instantiate_named(
+            self.name, self.instantiation.body, auth_token=self._auth_token, filters=filters
         )
 
-    def _default_image(self) -> tuple[str, dict[str, str]]:
-        return f"{NAMED_PATH}{quote(self._name, safe='')}", {"config": json.dumps(dict(self._instantiation.body))}
-
-    def __repr__(self) -> str:
-        return f"<Instance of {NamedMap(self._name, self._credentials)!r}>"
-
-    def _page_instantiation(self, *, persistent: bool) -> Instantiation:
-        return self._instantiation
-
-    def _read_template(self) -> Mapping[str, Any]:
-        """Return the template; empty if the API key does not grant access to it."""
-        try:
-            return self._named_maps.read_template(self._name)
-        except APIError:
-            return {}
-
-    def _config_layers(self) -> Sequence[Any]:
+    def layers(self) -> Sequence[Any]:
         group = self._read_template().get("layergroup")
         layers = group.get("layers") if isinstance(group, Mapping) else None
         return layers if isinstance(layers, list) else ()
 
-    def _default_view(self) -> Viewport | None:
+    def default_view(self) -> Viewport | None:
         """Return the view of the template, if the API key grants access to it."""
         view = self._read_template().get("view") or {}
         try:
             if bounds := view.get("bounds"):
                 return Viewport.around(check_bbox([bounds[edge] for edge in ("west", "south", "east", "north")]))
             if center := view.get("center"):
-                check_center(center_degrees := (center["lng"], center["lat"]))
-                return Viewport(center_degrees, check_zoom(view.get("zoom", 0)))
+                check_center(degrees := (center["lng"], center["lat"]))
+                return Viewport(degrees, check_zoom(view.get("zoom", 0)))
         except (AttributeError, LookupError, TypeError, ValueError):  # the server does not validate the view
             return None
         return None
+
+    def default_image(self) -> tuple[str, Mapping[str, str]]:
+        """Return path and query of the static image of the view of the template."""
+        return f"named/{quote(self.name, safe='')}", {"config": json.dumps(dict(self.instantiation.body))}
+
+    def _read_template(self) -> Mapping[str, Any]:
+        """Return the template; empty if the API key does not grant access to it."""
+        try:
+            return self._templates.read_template(self.name)
+        except APIError:
+            return {}

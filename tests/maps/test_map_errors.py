@@ -144,7 +144,7 @@ def test_an_unknown_layergroup(account, answer):
     assert body["errors"] == [message]
     shown = cfl.Dataset("squares", account).map()
     known = shown.layergroup_id
-    shown._groups.clear()  # as if the server had forgotten it: it is told of it again
+    shown._layergroups._layergroups.clear()
     assert shown.static_image(10, 10, center=(0, 0), zoom=0)
     assert shown.layergroup_id == known
 

@@ -221,7 +221,7 @@ def test_a_click_shows_all_types_in_the_order_of_the_columns(kind, squares, tmp_
         squares.privacy = "public"
     shown = cfl.AnonymousMap(cfl.Layer(VALUES, interactivity=SHOWN), squares.credentials)
     if kind == "named":
-        template = {"version": "0.0.1", "name": "one", "layergroup": shown._config}
+        template = {"version": "0.0.1", "name": "one", "layergroup": shown._source.instantiation.body}
         shown = cfl.NamedMap.create(template, squares.credentials).instantiate()
     with browser.page() as page:
         opened(page, shown.save(tmp_path / "map.html"))

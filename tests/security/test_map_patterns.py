@@ -27,12 +27,16 @@ CLIENT = (
     "_codec.sql_text",
     "maps.anonymous",
     "maps.instantiated",
+    "maps.layergroups",
     "maps.layers",
     "maps.named",
     "maps.page",
     "maps.page.viewport",
+    "maps.source",
     "maps.styling",
+    "maps.tile_urls",
     "maps.token_maps",
+    "maps.validation",
 )
 ROUTES = ("map_tiles", "maps_handler", "maps", "named_maps", "static_maps")
 # A pattern that backtracks exponentially is found with some tens of repetitions, before it would take days; one that

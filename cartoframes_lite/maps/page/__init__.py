@@ -15,6 +15,7 @@ from typing import Any
 
 from xyzservices import TileProvider
 
+from cartoframes_lite._client.http.json_fields import drop_none
 from cartoframes_lite._client.maps import build_url
 from cartoframes_lite.maps.page.viewport import HEIGHT_PIXELS, WIDTH_PIXELS, Viewport
 from cartoframes_lite.maps.styling import LegendItem
@@ -26,7 +27,7 @@ _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}  # so
 
 @dataclass(frozen=True, slots=True)
 class Instantiation:
-    """The request by which a page instantiates its map each time it is opened.
+    """The request that instantiates a map. A page sends it each time it is opened.
 
     Attributes
     ----------
@@ -41,6 +42,11 @@ class Instantiation:
     path: str
     body: Mapping[str, Any]
     query: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_named_map(cls, name: str, params: Mapping[str, Any], auth_token: str | None) -> Instantiation:
+        """Return the request that instantiates a named map."""
+        return cls(f"named/{name}", params, drop_none(auth_token=auth_token))
 
 
 @dataclass(frozen=True, slots=True)

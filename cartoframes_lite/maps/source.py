@@ -1,0 +1,52 @@
+"""What a map is instantiated from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.maps import Filters, Layergroup
+from cartoframes_lite.maps.page import Instantiation
+from cartoframes_lite.maps.page.viewport import Viewport
+from cartoframes_lite.maps.styling import LegendItem
+
+
+class MapSource(Protocol):
+    """What a map is instantiated from: a MapConfig, or a named map with values of its placeholders."""
+
+    @property
+    def name(self) -> str | None:
+        """Name of the named map; None for a MapConfig."""
+
+    @property
+    def client(self) -> Client:
+        """Client for the requests to the instantiated map."""
+
+    @property
+    def instantiation(self) -> Instantiation:
+        """The request that instantiates the map."""
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Query parameters of all requests to the map: the token of a named map, if it has any."""
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the map can be seen only with the API key; a map that cannot be instantiated at all may be either."""
+
+    @property
+    def legend(self) -> Sequence[LegendItem]:
+        """Legend of the colors and sizes; empty if it is not known."""
+
+    def instantiate(self, filters: Filters | None) -> Layergroup:
+        """Instantiate the map, with optional filters of its dataviews."""
+
+    def layers(self) -> Sequence[Any]:
+        """Return the layers of the MapConfig; empty if they are not known."""
+
+    def default_view(self) -> Viewport | None:
+        """Return the initial view; None if it is not known."""
+
+    def default_image(self) -> tuple[str, Mapping[str, str]] | None:
+        """Return path and query of the static image of the default view; None if there is none."""

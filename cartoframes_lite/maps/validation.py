@@ -1,0 +1,65 @@
+"""Validation of bounding boxes, centers, zoom levels and image sizes, before any request."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+Center = tuple[float, float]
+BBox = tuple[float, float, float, float]
+
+_MAX_IMAGE_PIXELS = 8192  # width or height of a static image
+_MAX_ZOOM = 30
+
+
+def check_pixels(size: Any, name: str) -> int:
+    """Return the width or height of a static image; raise ValueError if it is out of range."""
+    if not isinstance(size, Integral) or isinstance(size, bool) or not 1 <= int(size) <= _MAX_IMAGE_PIXELS:
+        raise ValueError(f"{name} must be a whole number of pixels from 1 to {_MAX_IMAGE_PIXELS}, not {size!r}")
+    return int(size)
+
+
+def check_center(center: Any) -> Center:
+    """Return longitude and latitude as floats; raise ValueError if they are not coordinates."""
+    degrees = _finite_floats(center)
+    if degrees is None or len(degrees) != 2 or not abs(degrees[1]) <= 90:
+        raise ValueError(f"center must be longitude and latitude in degrees, not {center!r}")
+    return degrees[0], degrees[1]
+
+
+def check_zoom(zoom: Any) -> int:
+    """Return a zoom level as an int; raise ValueError if it is out of range."""
+    if isinstance(zoom, float | np.floating) and float(zoom).is_integer():
+        zoom = int(zoom)
+    if not isinstance(zoom, Integral) or isinstance(zoom, bool) or not 0 <= int(zoom) <= _MAX_ZOOM:
+        raise ValueError(f"zoom must be a whole number from 0 to {_MAX_ZOOM}, not {zoom!r}")
+    return int(zoom)
+
+
+def check_bbox(bbox: Any) -> BBox:
+    """Return west, south, east and north as floats; raise ValueError if they are not a bounding box."""
+    sides = _finite_floats(bbox)
+    if sides is None or len(sides) != 4 or sides[0] > sides[2] or sides[1] > sides[3]:
+        raise ValueError(
+            f"bbox must be west, south, east and north in degrees, not {bbox!r}; "
+            "across the 180th meridian, use an east above 180"
+        )
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def format_bbox(bbox: BBox) -> str:
+    """Check a bounding box and format it as the Maps API expects it."""
+    return ",".join(f"{degree:.10g}" for degree in check_bbox(bbox))
+
+
+def _finite_floats(values: Any) -> list[float] | None:
+    """Return finite numbers as floats; None if any value is something else."""
+    try:
+        items = list(values)
+        numbers = [float(value) for value in items if not isinstance(value, bool | np.bool_ | str | bytes)]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return numbers if len(numbers) == len(items) and all(map(math.isfinite, numbers)) else None
