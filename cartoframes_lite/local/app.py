@@ -94,8 +94,8 @@ def create_app(state: State) -> Starlette:
     reading = Sessions(state, read_only=True)
     layergroups, templates, tiles = Layergroups(state, reading), Templates(state), Tiles(reading)
     maps_authenticator = MapsAuthenticator(state, limits, layergroups, templates)
-    state.on_reset += [layergroups.forget, tiles.forget]
-    state.on_reset += [limits.reset, jobs.reset, imports.forget, syncs.forget, exports.forget]
+    state.on_reset += [layergroups.clear, tiles.clear]
+    state.on_reset += [limits.reset, jobs.reset, imports.clear, syncs.clear, exports.clear]
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -119,7 +119,7 @@ class ExportJobs:
                 return self._directory / export.token / file_name
         raise LookupError(file_name)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Cancel all exports and remove their files."""
         self._cancelled.set()
         running = list(self._running)
@@ -133,7 +133,7 @@ class ExportJobs:
     def close(self) -> None:
         """Cancel all exports, remove their files and stop the thread."""
         self._thread.shutdown(wait=False)
-        self.forget()
+        self.clear()
 
     def _run(self, export: ExportJob, tables: Sequence[str] | None) -> None:
         """Run an export in the worker thread."""

@@ -131,7 +131,7 @@ class ImportJobs:
         """Return whether a slot is free for another import."""
         return len(self._active) < self._state.plan.concurrent_imports
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Cancel all imports and wait until they have stopped."""
         self._workers.cancel_all(RESET_TIMEOUT_S)
 

@@ -143,7 +143,7 @@ class Layergroups:
         group = self._known.pop(identity, None)
         self._bytes -= 0 if group is None else group.size_bytes
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop all maps."""
         self._known.clear()
         self._bytes = 0

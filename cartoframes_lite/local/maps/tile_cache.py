@@ -1,4 +1,4 @@
-"""Cache of tiles, valid as long as the tables they were created_s of have not changed."""
+"""Cache of tiles, valid as long as the tables they were computed from have not changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENTRY_BYTES = 500
 
 @dataclass(frozen=True, slots=True)
 class CachedTile:
-    """A tile, and the state of the tables it was created_s of."""
+    """A tile, and the state of the tables it was computed from."""
 
     tile: bytes
     state: str
@@ -56,7 +56,7 @@ class TileCache:
             _, oldest = self._tiles.popitem(last=False)
             self._bytes -= oldest.size_bytes
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Remove all tiles."""
         self._tiles.clear()
         self._bytes = 0

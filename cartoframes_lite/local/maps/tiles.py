@@ -62,7 +62,7 @@ class Tiles:
         self._sessions = sessions
         self._cache = TileCache()
         self._budget = PixelBudget()
-        self.forget = self._cache.forget
+        self.clear = self._cache.clear
 
     async def vector(
         self, group: Layergroup, layers: Sequence[InspectedLayer], zxy: tuple[int, int, int], role: str

@@ -58,7 +58,7 @@ class Syncs:
         """Start the scheduler thread."""
         self._thread.start()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Cancel all runs and wait until they have stopped."""
         self._workers.cancel_all(RESET_TIMEOUT_S)
 

@@ -165,7 +165,7 @@ def test_a_reset_ends_exports_and_removes_their_files(state: State) -> None:
         assert time.monotonic() < give_up
         time.sleep(0.01)
     assert exports.file(export.token, "t.carto").is_file()
-    exports.forget()
+    exports.clear()
     assert not directory.exists()
     with pytest.raises(LookupError):
         exports.find(export.id)
