@@ -12,7 +12,7 @@ import requests
 
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.local.http.responses import StreamedResponse
-from cartoframes_lite.local.postgres.session import SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
 from cartoframes_lite.local.routes import sql as sql_routes
 from tests.local.sql_client import SQLClient, error_of
 

@@ -13,7 +13,7 @@ import psycopg
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from cartoframes_lite.local.postgres.session import SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
 
 TIMEOUT_MESSAGE = (
     "You are over platform's limits: SQL query timeout error. Refactor your query before running again"

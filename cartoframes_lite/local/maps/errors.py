@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from cartoframes_lite.local.http.responses import QUERY_CANCELED, TIMEOUT_MESSAGE, RequestError
-from cartoframes_lite.local.postgres.session import SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
 
 
 class MapError(Exception):

@@ -25,7 +25,8 @@ from cartoframes_lite.local.maps.queries import (
     subquery,
 )
 from cartoframes_lite.local.maps.styles import parse_style
-from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
+from cartoframes_lite.local.postgres.session import Session
 
 
 @dataclass(frozen=True, slots=True)

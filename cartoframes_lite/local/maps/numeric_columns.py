@@ -5,7 +5,8 @@ from __future__ import annotations
 from psycopg import sql
 
 from cartoframes_lite.local.maps.queries import read
-from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
+from cartoframes_lite.local.postgres.session import Session
 
 _FLOAT_OIDS = ("700", "701", "1700")
 _SPECIAL = "('NaN'::float8, 'Infinity'::float8, '-Infinity'::float8)"

@@ -15,7 +15,8 @@ from psycopg.pq.abc import PGresult
 from starlette.concurrency import run_in_threadpool
 
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
+from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.json_values import Rows
 
 GEOMETRY_COLUMN = "the_geom_webmercator"

@@ -22,7 +22,7 @@ from cartoframes_lite.local.maps.authentication import MapsAuthenticator, MapsRe
 from cartoframes_lite.local.maps.error_tile import error_tile
 from cartoframes_lite.local.maps.errors import MapError, error_status
 from cartoframes_lite.local.maps.json_input import MAX_BYTES, JSONInputError, parse_json
-from cartoframes_lite.local.postgres.session import SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
 
 PREFIX = "/api/v1/map"
 VECTOR_TYPE = "application/x-protobuf"

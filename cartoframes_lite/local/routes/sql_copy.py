@@ -13,7 +13,7 @@ from starlette.routing import Route
 from cartoframes_lite.local.http.authentication import Authenticator, NotAuthenticatedError
 from cartoframes_lite.local.http.request_bodies import body_parameters
 from cartoframes_lite.local.http.responses import RequestError, StreamedResponse, error_response
-from cartoframes_lite.local.postgres.session import SQLError, UnexpectedCopyError
+from cartoframes_lite.local.postgres.errors import SQLError, UnexpectedCopyError
 from cartoframes_lite.local.sql.copy import copy_statement, stream_copy_from, stream_copy_to
 from cartoframes_lite.local.sql.sessions import Sessions
 from cartoframes_lite.local.state import State

@@ -20,7 +20,8 @@ import psycopg
 from psycopg.pq import ExecStatus
 
 from cartoframes_lite.local.http.responses import RequestError
-from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
+from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.sessions import BATCH_TIMEOUT_S, Sessions
 from cartoframes_lite.local.state import State
 

@@ -15,7 +15,8 @@ from starlette.responses import Response
 from cartoframes_lite.local.http.authentication import AuthenticatedRequest
 from cartoframes_lite.local.http.request_bodies import upload_blocks
 from cartoframes_lite.local.http.responses import RequestError, error_status, json_response
-from cartoframes_lite.local.postgres.session import Session, SQLError, UnexpectedCopyError
+from cartoframes_lite.local.postgres.errors import SQLError, UnexpectedCopyError
+from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.sessions import COPY_TIMEOUT_S, Sessions
 
 _MAX_WIRE_BYTES = 2 * 1024**3
@@ -122,7 +123,7 @@ async def _copy_failed(session: Session, sessions: Sessions, role: str) -> None:
     await asyncio.sleep(_POLL_S)
     with suppress(SQLError):
         async with sessions.open(role) as monitor:
-            while await _backend_state(monitor, session.pgconn.backend_pid) not in _COPY_ENDED_STATES:
+            while await _backend_state(monitor, session.backend_pid) not in _COPY_ENDED_STATES:
                 await asyncio.sleep(_POLL_S)
         return
     await asyncio.get_running_loop().create_future()

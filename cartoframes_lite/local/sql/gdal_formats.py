@@ -16,7 +16,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from psycopg.pq import ExecStatus
 
 from cartoframes_lite.local.http.responses import QUERY_CANCELED, RequestError
-from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
+from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql import gdal_writer
 from cartoframes_lite.local.sql.export_rows import RowFile
 from cartoframes_lite.local.sql.gdal_writer import GDAL_ERRORS, GEOMETRY, Output, write

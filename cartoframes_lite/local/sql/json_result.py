@@ -12,7 +12,8 @@ from psycopg.pq.abc import PGresult
 
 from cartoframes_lite.local.http.authentication import AuthenticatedRequest
 from cartoframes_lite.local.http.responses import error_status
-from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
+from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.json_values import Rows, fields
 from cartoframes_lite.local.sql.query import QueryRequest
 from cartoframes_lite.local.sql.sessions import Sessions

@@ -17,7 +17,9 @@ from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from starlette.concurrency import run_in_threadpool
 
-from cartoframes_lite.local.postgres.session import FAILED, Session, SQLError, encoded
+from cartoframes_lite.local.postgres.connection import FAILED
+from cartoframes_lite.local.postgres.errors import SQLError
+from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.statements import first_word, statements
 
 _LARGE_CHARACTERS = 1 << 16  # a longer query is split in a worker thread
@@ -51,11 +53,11 @@ class ReadOnlySession(Session):
         """Run statements as `Session.results` does, read-only, until one fails."""
         split = partial(statements, query)
         parts = split() if len(query) < _LARGE_CHARACTERS else await run_in_threadpool(split)
-        with self._time_limit():
+        with self._start_time_limit():
             for statement in parts:
                 await self._protect(statement)
-                if self._is_timed_out:
-                    raise self._timeout_error()
+                if self._time_limit.is_exceeded:
+                    raise self._time_limit.error()
                 failure = None
                 async for results in self._results(statement):
                     if results[-1].status in FAILED:
@@ -68,7 +70,7 @@ class ReadOnlySession(Session):
 
     def _send(self, query: str) -> None:
         """Send one statement with the extended query protocol, which rejects several statements."""
-        self.pgconn.send_query_params(encoded(query), [])
+        self.connection.send_statement(query)
 
     async def _start_copy(self, query: str, expected: ExecStatus) -> None:
         """Start a COPY, read-only."""
@@ -77,7 +79,7 @@ class ReadOnlySession(Session):
 
     async def _protect(self, statement: str) -> None:
         """Ensure that the next statement runs in a READ ONLY transaction with a snapshot."""
-        status, word = self.pgconn.transaction_status, first_word(statement)
+        status, word = self.connection.pgconn.transaction_status, first_word(statement)
         if _BEGIN.fullmatch(statement):
             if status == TransactionStatus.INTRANS:
                 await self._execute("ROLLBACK" if self._has_notifications else "COMMIT")
@@ -120,10 +122,10 @@ class ReadOnlySession(Session):
 
     async def _run(self, query: str) -> None:
         """Run statements of this server, not of a request; raise SQLError if one fails."""
-        self.pgconn.send_query(query.encode())
-        await self._flush()
+        self.connection.send(query)
+        await self.connection.flush()
         failed = None
-        while (result := await self._result()) is not None:
+        while (result := await self.connection.result()) is not None:
             failed = result if result.status in FAILED else failed
         if failed is not None:
             raise SQLError.of(failed)

@@ -12,9 +12,11 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from starlette.concurrency import run_in_threadpool
 
+from cartoframes_lite.local.postgres.errors import SQLError
 from cartoframes_lite.local.postgres.logins import RECOVERY_PAUSE_S, RECOVERY_TIMEOUT_S, is_recovering
 from cartoframes_lite.local.postgres.roles import PUBLIC_ROLE
-from cartoframes_lite.local.postgres.session import CANCEL_GRACE_S, Session, SQLError
+from cartoframes_lite.local.postgres.session import Session
+from cartoframes_lite.local.postgres.time_limit import CANCEL_GRACE_S
 from cartoframes_lite.local.sql.read_only import ReadOnlySession
 from cartoframes_lite.local.state import State
 
@@ -125,7 +127,7 @@ class Sessions:
             return
         assert session is not None
         self._in_use.discard(session)
-        is_running, process = session.is_running, session.pgconn.backend_pid
+        is_running, process = session.is_running, session.backend_pid
         session.close()
         if is_running:
             task = asyncio.create_task(self._terminate_later(process, after_s=CANCEL_GRACE_S))
@@ -136,7 +138,7 @@ class Sessions:
 
     def _terminate_session(self, session: Session) -> None:
         """Terminate the backend of a session whose statements keep running after their cancellation."""
-        self._keep_task(asyncio.create_task(self._terminate_later(session.pgconn.backend_pid)))
+        self._keep_task(asyncio.create_task(self._terminate_later(session.backend_pid)))
 
     def _keep_task(self, task: asyncio.Task[None]) -> None:
         """Keep a reference to a task until it is done: asyncio has only a weak one."""

@@ -15,7 +15,8 @@ from functools import partial
 from starlette.concurrency import run_in_threadpool
 
 from cartoframes_lite.local.http.responses import RequestError
-from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
+from cartoframes_lite.local.postgres.session import Session
 
 _SYNTAX_ERROR = "42601"
 _TOKEN = re.compile(r""""[^"]*"|'[^']*'|[^'"$;]+|[$;'"]""")

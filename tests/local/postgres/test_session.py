@@ -11,7 +11,8 @@ import pytest
 from psycopg.pq import ExecStatus
 
 from cartoframes_lite.local.http.responses import error_status
-from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.postgres.errors import SQLError
+from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.state import State
 
 Work = Callable[[Session], Awaitable[object]]
@@ -19,7 +20,7 @@ Work = Callable[[Session], Awaitable[object]]
 
 def break_connection(session: Session) -> None:
     """Shut the session's socket down."""
-    with socket.socket(fileno=os.dup(session.pgconn.socket)) as connection:
+    with socket.socket(fileno=os.dup(session.connection.pgconn.socket)) as connection:
         connection.shutdown(socket.SHUT_RDWR)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from cartoframes_lite.local.postgres.errors import SQLError
 from cartoframes_lite.local.postgres.roles import PUBLIC_ROLE
-from cartoframes_lite.local.postgres.session import Session, SQLError
+from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.sessions import IDLE_PER_ROLE, MAX_PER_ROLE, Sessions
 from cartoframes_lite.local.state import State
 
