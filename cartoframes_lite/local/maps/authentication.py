@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 
 from cartoframes_lite.local.http.authentication import basic_credentials
 from cartoframes_lite.local.http.rate_limits import RateLimits
-from cartoframes_lite.local.http.request_bodies import Parameters
 from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.layergroups import Layergroup, Layergroups, unknown_map
+from cartoframes_lite.local.maps.requests import MapsRequest
 from cartoframes_lite.local.maps.templates import Template, Templates, is_authorized
-from cartoframes_lite.local.state import Key, State
+from cartoframes_lite.local.state import State
 
 # Differs from the message of the SQL API.
 _RATE_LIMIT_MESSAGE = "You are over platform's limits: too many requests. Please contact us to know more details"
-
-
-@dataclass(slots=True)
-class MapsRequest:
-    """A request to the Maps API.
-
-    Attributes
-    ----------
-    request : Request
-    query : dict
-        Parameters of the query string; a repeated one is a list.
-    body : object
-        The decoded JSON body, None if there is none.
-    key : Key, optional
-        The key that the request names.
-    headers : dict
-        For the response.
-    """
-
-    request: Request
-    query: Parameters
-    body: Any = None
-    key: Key | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def auth_tokens(self) -> Any:
-        """The tokens for templates: a str, a list of str, or None."""
-        return self.query.get("auth_token", self.query.get("auth_token[]"))
-
-    def text(self, name: str) -> str:
-        """Return a parameter of the path."""
-        return str(self.request.path_params[name])
 
 
 class MapsAuthenticator:

@@ -111,6 +111,11 @@ class MapConfig:
         """Return the queries of the nodes, including filters."""
         return {name: node.query() for name, node in self.nodes.items()}
 
+    def check_node(self, identity: str) -> None:
+        """Raise MapError if there is no analysis node with an id."""
+        if not any(node.id == identity for node in self.nodes.values()):
+            raise MapError(f"Analysis node '{identity}' does not exist", status=404, kind="analysis")
+
     def layer(self, name: str) -> MapLayer | None:
         """Return the layer with an id or index; None if there is none."""
         return next((layer for layer in self.layers if name in (layer.id, str(layer.index))), None)

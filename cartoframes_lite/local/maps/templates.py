@@ -52,6 +52,12 @@ class Template:
         return auth
 
     @property
+    def view(self) -> Mapping[str, Any]:
+        """The member ``view``: initial view and ``preview_layers``; empty if there is none. It is not validated."""
+        view = self.content.get("view")
+        return view if isinstance(view, Mapping) else {}
+
+    @property
     def fingerprint(self) -> str:
         """MD5 of the content, part of the tokens of instances."""
         return hashlib.md5(json.dumps(self.content).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
@@ -131,6 +137,22 @@ class Templates:
                 (_without_nul(name),),
             ).fetchone()
         return None if row is None else Template(row["template"], row["digest"])
+
+    def open(self, name: str, tokens: Any) -> Template:
+        """Return the template with a name; raise MapError if there is none or the tokens do not allow its use."""
+        template = self.find(name)
+        if template is None:
+            raise MapError(f"Template '{name}' of user '{self._state.user}' not found", status=404)
+        if not is_authorized(template.auth, tokens):
+            raise MapError("Unauthorized template instantiation", status=403)
+        return template
+
+    def get(self, name: str) -> Template:
+        """Return the template with a name; raise MapError if there is none."""
+        template = self.find(name)
+        if template is None:
+            raise MapError(f"Cannot find template '{name}' of user '{self._state.user}'", status=404)
+        return template
 
     def current(self, template: Template) -> Template | None:
         """Return the current version of a template; None if it was deleted."""

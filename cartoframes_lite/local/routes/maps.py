@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cartoframes_lite.local.maps import attributes, clusters, config, dataviews, metadata
-from cartoframes_lite.local.maps.authentication import MapsAuthenticator, MapsRequest
-from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.json_input import JSONInputError, parse_json
-from cartoframes_lite.local.maps.layergroups import Layergroup, Layergroups
-from cartoframes_lite.local.routes.maps_handler import MapsHandler, base_url, json_response, require_json
+from cartoframes_lite.local.maps import attributes, clusters, dataviews
+from cartoframes_lite.local.maps.authentication import MapsAuthenticator
+from cartoframes_lite.local.maps.instantiation import instantiate_anonymous
+from cartoframes_lite.local.maps.layergroups import Layergroups
+from cartoframes_lite.local.maps.requests import MapsRequest
+from cartoframes_lite.local.routes.maps_handler import MapsHandler, json_response
 from cartoframes_lite.local.sql.sessions import Sessions
 from cartoframes_lite.local.state import State
 
@@ -23,18 +20,16 @@ def routes(state: State, authenticator: MapsAuthenticator, layergroups: Layergro
     handler = MapsHandler(authenticator)
 
     async def instantiate(maps_request: MapsRequest) -> Response:
-        require_json(maps_request)
-        content = maps_request.body
-        if maps_request.request.method == "GET":
-            content = _config_parameter(maps_request, 'layergroup GET needs a "config" parameter')
-        if isinstance(content, dict):
-            content = {name: item for name, item in content.items() if name not in ("api_key", "map_key")}
-        read = config.read(content, read_filters(maps_request))
-        group, updated = await layergroups.instantiate(content, read, authenticator.role_of(maps_request))
-        token = f"{group.id}:{int(updated.timestamp() * 1000)}"
-        key = maps_request.key.token if maps_request.key is not None and maps_request.key.kind != "default" else ""
-        base = base_url(maps_request, state.user)
-        return json_response(maps_request, metadata.describe(group, token, updated, base_url=base, api_key=key))
+        maps_request.require_json()
+        response = await instantiate_anonymous(
+            layergroups,
+            maps_request.map_config(),
+            maps_request.filters(),
+            role=authenticator.role_of(maps_request),
+            key=maps_request.key,
+            base_url=maps_request.base_url(state.user),
+        )
+        return json_response(maps_request, response)
 
     async def get_attributes(maps_request: MapsRequest) -> Response:
         group, role = await authenticator.open(maps_request)
@@ -58,7 +53,7 @@ def routes(state: State, authenticator: MapsAuthenticator, layergroups: Layergro
 
     async def get_node(maps_request: MapsRequest) -> Response:
         group, _ = await authenticator.open(maps_request)
-        _check_node(group, maps_request.text("node"))
+        group.config.check_node(maps_request.text("node"))
         return json_response(maps_request, {"status": "ready"})
 
     async def get_cluster(maps_request: MapsRequest) -> Response:
@@ -76,33 +71,3 @@ def routes(state: State, authenticator: MapsAuthenticator, layergroups: Layergro
         handler.route("/{token}/analysis/node/{node}", GET=("analysis", get_node)),
         handler.route("/{token}/{layer}/{z}/cluster/{feature}", GET=("attributes", get_cluster)),
     ]
-
-
-def read_filters(maps_request: MapsRequest) -> Mapping[str, Any]:
-    """Parse the filters of dataviews in the query string."""
-    if not maps_request.query.get("filters"):
-        return {}
-    try:
-        content = parse_json(str(maps_request.query["filters"]))
-    except JSONInputError:
-        raise MapError("Invalid filters parameter, should be a valid JSON") from None
-    filters = content.get("dataviews") if isinstance(content, Mapping) else None
-    return filters if isinstance(filters, Mapping) else {}
-
-
-def _config_parameter(maps_request: MapsRequest, missing: str) -> Any:
-    """Parse the MapConfig in the query string."""
-    text = maps_request.query.get("config")
-    if not text:
-        raise MapError(missing)
-    if not isinstance(text, str):  # decoded already from the parameter lzma
-        return text
-    try:
-        return parse_json(text)
-    except JSONInputError as error:
-        raise MapError(f"Unexpected JSON in the config parameter: {error}") from None
-
-
-def _check_node(group: Layergroup, identity: str) -> None:
-    if not any(node.id == identity for node in group.config.nodes.values()):
-        raise MapError(f"Analysis node '{identity}' does not exist", status=404, kind="analysis")

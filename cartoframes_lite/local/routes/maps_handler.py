@@ -1,33 +1,26 @@
-"""Common parts of the routes of the Maps API: request parsing, authentication, and JSON and error responses."""
+"""Common parts of the routes of the Maps API: authentication, and JSON and error responses."""
 
 from __future__ import annotations
 
 import json
-import lzma
-from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from cartoframes_lite.local.http.authentication import query_parameters
-from cartoframes_lite.local.http.request_bodies import Parameters, held_bytes
 from cartoframes_lite.local.http.responses import JSON_TYPE, RequestError, safe_callback
-from cartoframes_lite.local.maps.authentication import MapsAuthenticator, MapsRequest
+from cartoframes_lite.local.maps.authentication import MapsAuthenticator
 from cartoframes_lite.local.maps.error_tile import error_tile
 from cartoframes_lite.local.maps.errors import MapError, error_status
-from cartoframes_lite.local.maps.json_input import MAX_BYTES, JSONInputError, parse_json
+from cartoframes_lite.local.maps.requests import MapsRequest
+from cartoframes_lite.local.maps.tile_requests import VECTOR_TYPE
 from cartoframes_lite.local.postgres.errors import SQLError
 
 PREFIX = "/api/v1/map"
-VECTOR_TYPE = "application/x-protobuf"
-_MAX_UNPACKED_BYTES = 1024 * 1024
-_MAX_DRAINED_BYTES = 64 * 1024 * 1024  # of a body over the limit; clients read the response only after sending the body
 _CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": (
@@ -76,8 +69,7 @@ class MapsHandler:
         """Authenticate a request and return the response."""
         maps_request = MapsRequest(request, query_parameters(request))
         try:
-            maps_request.body = await _read_body(request)
-            maps_request.query.update(_lzma_parameters(maps_request.query))
+            await maps_request.receive()
             self._authenticator.authenticate(maps_request)
             self._authenticator.count(maps_request, kind)
             response = await handler(maps_request)
@@ -94,22 +86,6 @@ def json_response(maps_request: MapsRequest, content: Any) -> Response:
     return _text_response(body, 200, str(maps_request.query.get("callback") or ""))
 
 
-def require_json(maps_request: MapsRequest, subject: str = "POST data") -> None:
-    """Raise MapError if the content type of a POST or PUT request is not JSON."""
-    if maps_request.request.method in ("POST", "PUT") and not _is_json(maps_request.request):
-        raise MapError(f"{subject} must be of type application/json")
-
-
-def base_url(maps_request: MapsRequest, user: str) -> str:
-    """Return the base URL of the user, with the host of the request."""
-    return f"{maps_request.request.url.scheme}://{maps_request.request.url.netloc}/user/{user}"
-
-
-async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a blocking function in a worker thread."""
-    return await run_in_threadpool(function, *arguments)
-
-
 def _text_response(body: str, status: int, callback: str) -> Response:
     if name := safe_callback(callback):
         script = f"/**/ typeof {name} === 'function' && {name}({body});"
@@ -124,47 +100,3 @@ def _error_response(request: Request, error: Exception) -> Response:
         return Response(error_tile(), status, {"Content-Type": VECTOR_TYPE})
     body = json.dumps(members, ensure_ascii=False, separators=(",", ":"))
     return _text_response(body, status, request.query_params.get("callback", ""))
-
-
-def _is_json(request: Request) -> bool:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
-
-
-async def _read_body(request: Request) -> Any:
-    """Parse a JSON body; None if it is empty or of another content type."""
-    body = await _receive_body(request)
-    if not _is_json(request) or not body.strip():
-        return None
-    try:
-        return parse_json(body)
-    except JSONInputError as error:
-        raise MapError(f"SyntaxError: {error}", status=400, kind="entity.parse.failed") from None
-
-
-async def _receive_body(request: Request) -> bytes:
-    """Receive the body; raise MapError if it exceeds the limit, without keeping the rest in memory."""
-    body, size = bytearray(), 0
-    async with held_bytes(request).arriving():
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size <= MAX_BYTES:
-                body += chunk
-            elif size > _MAX_DRAINED_BYTES:
-                break
-    if size > MAX_BYTES:
-        raise MapError("request entity too large", status=400, kind="entity.too.large")
-    return bytes(body)
-
-
-def _lzma_parameters(query: Mapping[str, Any]) -> Parameters:
-    """Decode the parameters that are compressed in the parameter ``lzma``."""
-    compressed = query.get("lzma")
-    if not compressed:
-        return {}
-    with suppress(ValueError, lzma.LZMAError, EOFError):
-        decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=1 << 26)
-        text = decompressor.decompress(b64decode(str(compressed).replace(" ", "+")), _MAX_UNPACKED_BYTES)
-        content = parse_json(text)
-        if isinstance(content, Mapping):
-            return dict(content)
-    raise MapError("Error decoding lzma parameter")

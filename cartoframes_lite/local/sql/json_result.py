@@ -10,7 +10,6 @@ from typing import Any
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
 
-from cartoframes_lite.local.http.authentication import AuthenticatedRequest
 from cartoframes_lite.local.http.responses import error_status
 from cartoframes_lite.local.postgres.errors import SQLError
 from cartoframes_lite.local.postgres.session import Session
@@ -21,15 +20,13 @@ from cartoframes_lite.local.sql.sessions import Sessions
 BLOCK_CHARACTERS = 65_536
 
 
-async def json_blocks(
-    authenticated: AuthenticatedRequest, query: QueryRequest, sessions: Sessions
-) -> AsyncGenerator[bytes, None]:
-    """Run a query and yield its result as JSON.
+async def json_blocks(query: QueryRequest, role: str, sessions: Sessions) -> AsyncGenerator[bytes, None]:
+    """Run a query as a role and yield its result as JSON.
 
     An error before the first row is raised; a later error is written into the JSON.
     """
     started = time.monotonic()
-    async with sessions.open(authenticated.key.role) as session:
+    async with sessions.open(role) as session:
         type_names = await sessions.type_names(session)
         writer = _JSONResult(query, session)
         if query.sql.strip():
