@@ -142,11 +142,6 @@ def test_an_unknown_layergroup(account, answer):
     status, body = answer("GET", "/abcdef/0/0/0.png")
     assert status in (400, 404)
     assert body["errors"] == [message]
-    shown = cfl.Dataset("squares", account).map()
-    known = shown.layergroup_id
-    shown._layergroups._layergroups.clear()
-    assert shown.static_image(10, 10, center=(0, 0), zoom=0)
-    assert shown.layergroup_id == known
 
 
 @pytest.mark.parametrize("layer", [7, -1])

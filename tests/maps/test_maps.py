@@ -101,6 +101,13 @@ def test_a_picture_that_cannot_be_is_refused_before_any_request(wrong):
         cfl.AnonymousMap(cfl.Layer("squares"), nobody).static_image(**arguments)
 
 
+@pytest.mark.parametrize("wrong", [{"format": "gif"}, {"format": "grid.json"}, {"format": "grid.json", "layer": [0]}])
+def test_invalid_tile_formats_are_rejected_before_requests(wrong):
+    nobody = cfl.Credentials("tester", base_url="http://127.0.0.1:9/user/tester")
+    with pytest.raises(ValueError, match="format"):
+        cfl.AnonymousMap(cfl.Layer("squares"), nobody).tile_url(**wrong)
+
+
 def test_pictures_of_numpy_numbers_and_of_one_pixel(squares):
     shown = squares.map()
     assert shown.static_image(np.int64(1), np.int32(1), center=(np.float64(0), 0), zoom=np.int64(3)).startswith(PNG)
@@ -274,6 +281,30 @@ def test_dataviews(squares, credentials):
     assert len(shown.dataview("names", filters=west, own_filter=False)) == 2
     assert list(shown.dataview("names", categories=1)["category"]) == ["Other"]
     assert list(shown.dataview("names", search="eas")["category"]) == ["east"]
+
+
+def test_expired_maps_are_instantiated_again(squares, carto):
+    layer = {"type": "cartodb", "options": {"sql": "SELECT * FROM squares"}}
+    count = {"type": "formula", "source": {"id": "a"}, "options": {"column": "n", "operation": "count"}}
+    names = {"type": "aggregation", "source": {"id": "a"}, "options": {"column": "name", "aggregation": "count"}}
+    config = {
+        "layers": [layer],
+        "dataviews": {"count": count, "names": names},
+        "analyses": [{"id": "a", "type": "source", "params": {"query": "SELECT * FROM squares"}}],
+    }
+    with_dataviews = cfl.AnonymousMap(config, carto.credentials)
+    west = {"names": {"accept": ["west"]}}
+    assert with_dataviews.dataview("count", filters=west) == 1
+    styled = squares.map()
+    tile = styled.tile_url()
+    carto.advance_clock(3 * 3600)
+    assert fetch(tile).status_code == 400
+    assert styled.attributes(0, 1) == {"name": "west", "n": 1}
+    assert fetch(tile).status_code == 200
+    assert with_dataviews.dataview("count", filters=west) == 1
+    assert with_dataviews.dataview("count") == 2
+    carto.advance_clock(3 * 3600)
+    assert styled.static_image(10, 10, center=(0, 0), zoom=0).startswith(PNG)
 
 
 def test_named_maps(squares, credentials):
