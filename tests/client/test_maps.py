@@ -202,11 +202,11 @@ def test_what_is_no_box_is_refused_at_once(
 
 
 def test_the_picture_of_a_template(scripted_server: ScriptedServer) -> None:
-    scripted_server.play(group(), response("200 OK", b"picture"))
+    scripted_server.play(response("200 OK", b"picture"))
     shown = NamedMap("a b", account(scripted_server)).instantiate({"k": 1}, "sesame")
     assert shown.static_image(20, 10) == b"picture"
     path = "static/named/a%20b/20/10.png?auth_token=sesame&config=%7B%22k%22%3A+1%7D"
-    assert lines(scripted_server)[-1] == f"GET /user/ann/api/v1/map/{path} HTTP/1.1"
+    assert lines(scripted_server) == [f"GET /user/ann/api/v1/map/{path} HTTP/1.1"]
 
 
 def test_templates(scripted_server: ScriptedServer) -> None:

@@ -1,4 +1,4 @@
-"""A real browser without a window, that reaches only this machine."""
+"""Chromium without a window, restricted to this machine."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @contextmanager
 def page(width: int = 400, height: int = 300) -> Iterator[Page]:
-    """Open a page; skip the test where there is no Chromium.
+    """Open a page; skip the test if Chromium is not installed.
 
-    What it asks of other machines is refused, and listed in ``page.refused``.
+    Requests to other machines are aborted and listed in ``page.refused``.
     """
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
-        pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
     refused: list[str] = []
 
-    def only_here(route: Route) -> None:
+    def abort_remote(route: Route) -> None:
         address = urlsplit(route.request.url)
         if address.scheme in ("file", "data", "about") or address.hostname in ("127.0.0.1", "localhost"):
             route.continue_()
@@ -36,8 +36,8 @@ def page(width: int = 400, height: int = 300) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:
             opened = browser.new_page(viewport={"width": width, "height": height})
-            opened.route("**/*", only_here)
-            opened.refused = refused  # type: ignore[attr-defined]  # what a test looks at goes with the page
+            opened.route("**/*", abort_remote)
+            opened.refused = refused  # type: ignore[attr-defined]  # tests read it from the page
             yield opened
         finally:
             browser.close()

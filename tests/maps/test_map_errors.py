@@ -1,4 +1,4 @@
-"""Maps that cannot be: what the server answers, and what the caller is told."""
+"""Errors of maps: responses of the server, and exceptions of the client."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ def account(credentials):
 
 
 @pytest.fixture
-def answer(account):
-    """Return what asks the server itself, with the key of the owner unless another is given."""
+def send(account):
+    """Return a function that sends a request to the Maps API, with the key of the owner by default."""
 
-    def ask(method, path, *, key=account.api_key, **arguments):
+    def request(method, path, *, key=account.api_key, **arguments):
         given = {} if key is None else {"api_key": key}
         given |= arguments.pop("params", {})
         found = requests.request(method, f"{account.base_url}/api/v1/map{path}", params=given, timeout=10, **arguments)
         return found.status_code, found.json()
 
-    return ask
+    return request
 
 
-def told(message, **context):
-    """Return the body of an error."""
+def error_body(message, **context):
+    """Return the body of an error response."""
     return {"errors": [message], "errors_with_context": [{"type": "unknown", "message": message} | context]}
 
 
-def changed(**members):
+def template_with(**members):
     return {**deepcopy(TEMPLATE), **members}
 
 
-WRONG_TEMPLATES = {
+INVALID_TEMPLATES = {
     "no name": ({"name": None}, "Missing template name"),
     "name": ({"name": "!no"}, "Invalid characters in template name '!no'"),
     "version": ({"version": "9.9.9"}, "Unsupported template version 9.9.9"),
@@ -72,32 +72,30 @@ WRONG_TEMPLATES = {
 }
 
 
-@pytest.mark.parametrize(("members", "message"), WRONG_TEMPLATES.values(), ids=WRONG_TEMPLATES)
-def test_a_wrong_template(members, message, account, answer):
-    template = {name: item for name, item in changed(**members).items() if item is not None}
-    assert answer("POST", "/named", json=template) == (400, told(message))
+@pytest.mark.parametrize(("members", "message"), INVALID_TEMPLATES.values(), ids=INVALID_TEMPLATES)
+def test_invalid_templates_are_rejected(members, message, account, send):
+    template = {name: item for name, item in template_with(**members).items() if item is not None}
+    assert send("POST", "/named", json=template) == (400, error_body(message))
     with pytest.raises(cfl.SQLError) as caught:
         cfl.NamedMap.create(template, account)
     assert message in str(caught.value)
     assert cfl.NamedMap.list(account) == []
 
 
-def test_a_value_of_the_wrong_type(account, answer):
+def test_placeholder_values_are_type_checked(account, send):
     named = cfl.NamedMap.create(TEMPLATE, account)
     message = "Invalid number value for template parameter 'least': x"
-    status, body = answer("POST", "/named/one", json={"least": "x"}, params={"auth_token": "open sesame"})
+    status, body = send("POST", "/named/one", json={"least": "x"}, params={"auth_token": "open sesame"})
     assert (status, body["errors"]) == (400, [message])
     with pytest.raises(cfl.SQLError, match="Invalid number value"):
         named.instantiate({"least": "x"}, "open sesame").tile_url()
 
 
 @pytest.mark.parametrize("token", ["wrong", None])
-def test_a_wrong_token(token, account, answer):
+def test_named_maps_require_a_valid_token(token, account, send):
     named = cfl.NamedMap.create(TEMPLATE, account)
     message = "Unauthorized template instantiation"
-    status, body = answer(
-        "POST", "/named/one", key=None, json={}, params={} if token is None else {"auth_token": token}
-    )
+    status, body = send("POST", "/named/one", key=None, json={}, params={} if token is None else {"auth_token": token})
     assert (status, body["errors"]) == (403, [message])
     with pytest.raises(cfl.PermissionDenied, match=message):
         named.instantiate(auth_token=token).tile_url()
@@ -107,7 +105,7 @@ def test_a_wrong_token(token, account, answer):
     assert requests.get(tile, timeout=10).status_code == 200
 
 
-def test_a_key_with_few_rights_does_not_stand_in_the_way_of_a_token(account):
+def test_tokens_work_with_a_key_without_grants(account):
     SQUARES.carto.to_table("other", account)
     cfl.NamedMap.create(TEMPLATE, account)
     key = cfl.Client(account).api_keys.create("reader", tables={"other": "r"}).token
@@ -117,9 +115,9 @@ def test_a_key_with_few_rights_does_not_stand_in_the_way_of_a_token(account):
     assert "image/png" in shown._repr_mimebundle_()
 
 
-def test_a_private_table_with_a_public_key(account, answer):
+def test_private_tables_are_denied_to_default_public(account, send):
     config = {"layers": [{"type": "cartodb", "options": {"sql": "SELECT * FROM squares", **STYLED}}]}
-    status, body = answer("POST", "", key=None, json=config)
+    status, body = send("POST", "", key=None, json=config)
     assert status == 403
     assert body["errors"] == ["permission denied for table squares"]
     everybody = cfl.Credentials("tester", base_url=account.base_url)
@@ -130,36 +128,36 @@ def test_a_private_table_with_a_public_key(account, answer):
 
 
 @pytest.mark.parametrize("place", ["1/0/2", "1/0/-1", "31/0/0", "-1/0/0", "a/b/c"])
-def test_a_tile_out_of_range(place, account, answer):
+def test_tiles_out_of_range_are_rejected(place, account, send):
     shown = cfl.Dataset("squares", account).map("#layer { polygon-fill: #f00; }")
-    status, body = answer("GET", f"/{shown.layergroup_id}/{place}.png")
+    status, body = send("GET", f"/{shown.layergroup_id}/{place}.png")
     assert status == 400
     assert body["errors"][0].startswith("Invalid tile")
 
 
-def test_an_unknown_layergroup(account, answer):
+def test_unknown_layergroups_are_rejected(account, send):
     message = "Invalid or nonexistent map configuration token 'abcdef'"
-    status, body = answer("GET", "/abcdef/0/0/0.png")
+    status, body = send("GET", "/abcdef/0/0/0.png")
     assert status in (400, 404)
     assert body["errors"] == [message]
 
 
 @pytest.mark.parametrize("layer", [7, -1])
-def test_an_unknown_layer(layer, account, answer):
+def test_unknown_layers_are_rejected(layer, account, send):
     shown = cfl.Dataset("squares", account).map()
-    assert answer("GET", f"/{shown.layergroup_id}/7/0/0/0.png")[1]["errors"] == ["Layer '7' not found in layergroup"]
+    assert send("GET", f"/{shown.layergroup_id}/7/0/0/0.png")[1]["errors"] == ["Layer '7' not found in layergroup"]
     with pytest.raises(ValueError, match="the map has layers 0 to 0"):
         shown.tile_url(layer)
     with pytest.raises(cfl.APIError, match="ayer"):
         shown.attributes(layer, 1)
 
 
-def test_a_dataview_that_there_is_not(account):
+def test_unknown_dataviews_are_rejected(account):
     with pytest.raises(cfl.APIError, match="nothing"):
         cfl.Dataset("squares", account).map().dataview("nothing")
 
 
-def test_a_map_that_takes_too_long():
+def test_slow_maps_hit_the_statement_timeout():
     slow = "SELECT *, pg_sleep(3)::text AS waited FROM squares"
     with cartoframes_lite.local.start(user="tester", statement_timeout_s=0.5) as server:
         SQUARES.carto.to_table("squares", server.credentials)

@@ -1,4 +1,4 @@
-"""Maps that the embedded server draws."""
+"""Maps that the embedded server renders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fetch(url, z=0, x=0, y=0):
     return requests.get(url.format(z=z, x=x, y=y), timeout=10)
 
 
-def test_a_dataset_with_its_own_style(squares, credentials):
+def test_layer_of_a_dataset_with_the_default_style(squares, credentials):
     shown = cfl.AnonymousMap(cfl.Layer(squares, interactivity=["name"]), credentials)
     assert fetch(shown.tile_url()).content.startswith(PNG)
     assert fetch(shown.tile_url(0, "mvt")).headers["content-type"].startswith("application/x-protobuf")
@@ -40,7 +40,7 @@ def test_a_dataset_with_its_own_style(squares, credentials):
         shown.attributes(0, 99)
 
 
-def test_the_key_is_needed_for_private_tables(squares, credentials):
+def test_tile_urls_contain_the_key_for_private_tables(squares, credentials):
     url = cfl.AnonymousMap(cfl.Layer("squares"), credentials).tile_url()
     assert fetch(url.partition("?")[0]).status_code == 403
     anonymous = cfl.Credentials("tester", base_url=credentials.base_url)
@@ -53,7 +53,7 @@ def test_the_key_is_needed_for_private_tables(squares, credentials):
     assert fetch(cfl.AnonymousMap([layer], anonymous).tile_url(format="mvt")).status_code == 200
 
 
-def test_classes_of_numbers_and_categories(squares, credentials):
+def test_color_by_classifies_numbers_and_categories(squares, credentials):
     shown = cfl.AnonymousMap(cfl.Layer("squares", color_by="n"), credentials)
     assert shown.static_image(64, 64, center=(0, 0), zoom=0).startswith(PNG)
     assert [item.label for item in shown.legend] == ["1 to 100"]
@@ -62,13 +62,13 @@ def test_classes_of_numbers_and_categories(squares, credentials):
     assert {item.label for item in shown.legend} == {"west", "east"}
 
 
-def test_a_legend_is_for_people_and_has_four_digits(credentials):
+def test_legend_labels_have_four_significant_digits(credentials):
     POINTS.iloc[:2].assign(n=[261.2181, 1408.7]).carto.to_table("points", credentials)
     shown = cfl.Dataset("points", credentials).map(color_by="n")
     assert [item.label for item in shown.legend] == ["261.2 to 1,409"]
 
 
-def test_a_map_says_of_which_account_it_is(squares, carto):
+def test_repr_names_the_account_and_no_token(squares, carto):
     assert repr(squares.map()) == f"<AnonymousMap on {carto.base_url}>"
     auth = {"method": "token", "valid_tokens": ["secret"]}
     layer = {"type": "cartodb", "options": {"sql": "SELECT * FROM squares"}}
@@ -79,22 +79,22 @@ def test_a_map_says_of_which_account_it_is(squares, carto):
 
 
 NAN, INFINITY = float("nan"), float("inf")
-NO_CENTERS = [(NAN, 0), (0, INFINITY), (0,), (0, 91), ("0", 0), (0, 0, 0), 5, "00"]
-NO_BOXES = [(0, 0, NAN, 1), (0, 0, 1), (1, 0, 0, 1), 3, ("0", 0, 1, 1), (0, 1, 1, 0), (0, 0, INFINITY, 1)]
-WRONG_PICTURES = [
+INVALID_CENTERS = [(NAN, 0), (0, INFINITY), (0,), (0, 91), ("0", 0), (0, 0, 0), 5, "00"]
+INVALID_BBOXES = [(0, 0, NAN, 1), (0, 0, 1), (1, 0, 0, 1), 3, ("0", 0, 1, 1), (0, 1, 1, 0), (0, 0, INFINITY, 1)]
+INVALID_IMAGE_ARGUMENTS = [
     *({"width": wrong} for wrong in (0, -1, 8193, 10.0, 10.5, True, "10", None, NAN)),
     *({"height": wrong} for wrong in (0, -1, 8193, 10.0, False, "10", INFINITY)),
     *({"zoom": wrong} for wrong in (NAN, INFINITY, -1, 31, 1.5, True, "1")),
-    *({"center": wrong} for wrong in NO_CENTERS),
-    *({"center": None, "zoom": None, "bbox": wrong} for wrong in NO_BOXES),
+    *({"center": wrong} for wrong in INVALID_CENTERS),
+    *({"center": None, "zoom": None, "bbox": wrong} for wrong in INVALID_BBOXES),
     {"center": None},
     {"zoom": None},
     {"bbox": (0, 0, 1, 1)},
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG_PICTURES, ids=str)
-def test_a_picture_that_cannot_be_is_refused_before_any_request(wrong):
+@pytest.mark.parametrize("wrong", INVALID_IMAGE_ARGUMENTS, ids=str)
+def test_invalid_image_arguments_are_rejected_before_requests(wrong):
     nobody = cfl.Credentials("tester", base_url="http://127.0.0.1:9/user/tester")
     arguments = {"width": 10, "height": 10, "center": (0, 0), "zoom": 0} | wrong
     with pytest.raises(ValueError, match=r"must be|pass either"):
@@ -108,7 +108,7 @@ def test_invalid_tile_formats_are_rejected_before_requests(wrong):
         cfl.AnonymousMap(cfl.Layer("squares"), nobody).tile_url(**wrong)
 
 
-def test_pictures_of_numpy_numbers_and_of_one_pixel(squares):
+def test_static_image_accepts_numpy_numbers_and_one_pixel(squares):
     shown = squares.map()
     assert shown.static_image(np.int64(1), np.int32(1), center=(np.float64(0), 0), zoom=np.int64(3)).startswith(PNG)
     assert shown.static_image(9, 9, center=[0, 0], zoom=2.0).startswith(PNG)
@@ -118,7 +118,7 @@ def test_pictures_of_numpy_numbers_and_of_one_pixel(squares):
 @pytest.mark.parametrize(
     "query", ["SELECT * FROM (squares", "SELECT 1; DROP TABLE squares", "SELECT 'a", "SELECT 1 /* a", "SELECT $$1"]
 )
-def test_a_query_that_cannot_stand_in_another_is_refused(query, squares, credentials):
+def test_queries_unusable_as_subqueries_are_rejected(query, squares, credentials):
     with pytest.raises(ValueError, match="the query has"):
         cfl.Layer(query)
     with pytest.raises(ValueError, match="the query has"):
@@ -129,7 +129,7 @@ def test_a_query_that_cannot_stand_in_another_is_refused(query, squares, credent
 
 
 @pytest.mark.parametrize("end", [" -- the end", ";", "; -- the end", " /* the end */;;"])
-def test_a_query_may_end_in_a_comment_or_a_semicolon(end, squares, credentials):
+def test_queries_may_end_with_comment_or_semicolon(end, squares, credentials):
     query = f"SELECT * FROM squares{end}"
     layer = cfl.Layer(query, interactivity=["n"])
     assert layer.sql.endswith("\n")
@@ -142,7 +142,7 @@ def test_a_query_may_end_in_a_comment_or_a_semicolon(end, squares, credentials):
     assert len(cfl.read_carto("other", credentials)) == 2
 
 
-def test_sizes_are_for_points(squares, credentials):
+def test_size_by_requires_points(squares, credentials):
     POINTS.carto.to_table("points", credentials)
     shown = cfl.AnonymousMap(cfl.Layer("points", size_by="n"), credentials)
     assert fetch(shown.tile_url()).content.startswith(PNG)
@@ -150,7 +150,7 @@ def test_sizes_are_for_points(squares, credentials):
         cfl.AnonymousMap(cfl.Layer("squares", size_by="n"), credentials).layergroup_id  # noqa: B018  # raises
 
 
-def test_the_legend_of_sizes(credentials):
+def test_legend_of_size_by(credentials):
     POINTS.carto.to_table("points", credentials)
     sizes = [item for item in cfl.Dataset("points", credentials).map(color_by="n", size_by="n").legend if item.size_px]
     assert [(item.label, item.size_px) for item in sizes] == [("9", 30), ("4.41", 21), ("1.44", 12)]
@@ -160,7 +160,7 @@ def test_the_legend_of_sizes(credentials):
 @pytest.mark.parametrize(
     "name", ["Upper", "two words", "a]b", 'quo"te', "it's", "ünï", "back\\slash", "zoom", "select"]
 )
-def test_columns_of_any_name(name, credentials):
+def test_styles_by_column_accept_any_column_name(name, credentials):
     client = cfl.Client(credentials)
     POINTS.carto.to_table("points", credentials)
     quoted = '"' + name.replace('"', '""') + '"'
@@ -174,7 +174,7 @@ def test_columns_of_any_name(name, credentials):
     assert name in shown.attributes(0, 1)
 
 
-def test_categories_of_any_text(credentials):
+def test_color_by_with_any_category_text(credentials):
     values = ["new\nline", 'quo"te', "back\\slash", "</script>", "ünï", "[x = 1]", ""]
     frame = gpd.GeoDataFrame({"kind": values}, geometry=gpd.points_from_xy(range(0, 70, 10), [0] * 7), crs=4326)
     frame.carto.to_table("kinds", credentials)
@@ -188,7 +188,7 @@ def test_categories_of_any_text(credentials):
 
 
 @pytest.mark.parametrize("other", ["NULL", "0", "-5", "'NaN'"])
-def test_what_has_no_size_is_as_small_as_the_smallest(other, credentials):
+def test_null_and_negative_values_have_the_smallest_size(other, credentials):
     POINTS.carto.to_table("points", credentials)
     pictures, legends = set(), []
     for value in ("0.0001", other):
@@ -200,7 +200,7 @@ def test_what_has_no_size_is_as_small_as_the_smallest(other, credentials):
     assert legends[0] == legends[1] == [("9", 30), ("4.41", 21), ("1.44", 12)]
 
 
-def test_columns_without_anything_to_show(credentials):
+def test_size_by_columns_without_positive_numbers(credentials):
     POINTS.carto.to_table("points", credentials)
     for value in ("NULL::float8", "-n", "0"):
         layer = cfl.Layer(f"SELECT *, {value} AS size FROM points", size_by="size")
@@ -212,14 +212,14 @@ def test_columns_without_anything_to_show(credentials):
 
 
 @pytest.mark.parametrize("value", ["interval '1 hour'", "int4range(1, 2)", "true", "jsonb '[1]'", "the_geom"])
-def test_what_is_no_number_is_coloured_by_its_text(value, credentials):
+def test_color_by_treats_other_types_as_categories(value, credentials):
     POINTS.carto.to_table("points", credentials)
     shown = cfl.AnonymousMap(cfl.Layer(f"SELECT *, {value} AS kind FROM points", color_by="kind"), credentials)
     assert fetch(shown.tile_url()).content.startswith(PNG)
     assert " to " not in shown.legend[0].label
 
 
-def test_a_table_without_an_identifier_is_shown_without_clicks(squares, credentials):
+def test_tables_without_cartodb_id_have_no_attributes(squares, credentials):
     query = "CREATE TABLE bare AS SELECT n, the_geom_webmercator FROM squares"
     cfl.Client(credentials).sql.send(query, idempotent=False)
     shown = cfl.Dataset("bare", credentials).map()
@@ -228,7 +228,7 @@ def test_a_table_without_an_identifier_is_shown_without_clicks(squares, credenti
         shown.attributes(0, 1)
 
 
-def test_columns_that_there_are_not(squares, credentials):
+def test_unknown_columns_and_tables_are_rejected(squares, credentials):
     for wrong in ({"color_by": "nothing"}, {"interactivity": ["nothing"]}):
         with pytest.raises(cfl.APIError, match='column "nothing" does not exist'):
             squares.map(**wrong).layergroup_id  # noqa: B018  # the property raises
@@ -236,7 +236,7 @@ def test_columns_that_there_are_not(squares, credentials):
         cfl.Dataset("nowhere", credentials).map()
 
 
-def test_a_layer_of_a_table_of_any_name(squares, credentials):
+def test_layer_of_a_table_with_any_name(squares, credentials):
     cfl.Client(credentials).sql.send('ALTER TABLE squares RENAME TO "select two"', idempotent=False)
     shown = cfl.Dataset("select two", credentials).map()
     assert shown.attributes(0, 1)["name"] == "west"
@@ -244,7 +244,7 @@ def test_a_layer_of_a_table_of_any_name(squares, credentials):
     assert cfl.AnonymousMap(cfl.Layer(query, interactivity=["n"]), credentials).attributes(0, 1) == {"n": 1}
 
 
-def test_maps_of_frames(credentials):
+def test_accessor_map_of_a_frame(credentials):
     SQUARES.carto.to_table("squares", credentials)
     frame = cfl.read_carto("squares", credentials)
     shown = frame.carto.map(color_by="n", bbox=(-1, -1, 1, 1))
@@ -346,7 +346,7 @@ def test_named_maps(squares, credentials):
         cfl.NamedMap.get("one", credentials)
 
 
-def test_errors_say_which_layer(squares, credentials):
+def test_errors_name_the_layer(squares, credentials):
     options = {"sql": "SELECT * FROM squares", "cartocss": "#layer { polygon-fil: #f00; }", "cartocss_version": "2.3.0"}
     layer = {"id": "mine", "type": "cartodb", "options": options}
     with pytest.raises(cfl.SQLError, match="polygon-fil") as caught:

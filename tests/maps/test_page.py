@@ -1,4 +1,4 @@
-"""Maps as people see them: pages in a real browser."""
+"""Map pages in a real browser, and the output in notebooks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cartoframes_lite.maps import token_maps
 from cartoframes_lite.maps.page.viewport import Viewport
 from tests.maps import browser
 
-SEEN = Path(__file__).with_name("map_page.png")
+EXPECTED_IMAGE = Path(__file__).with_name("map_page.png")
 PNG = b"\x89PNG"
 SQUARES = gpd.GeoDataFrame(
     {"name": ["west", "east <b>&</b> more"], "n": [1, 100]},
@@ -41,12 +41,12 @@ def key(credentials):
 
 
 def difference(picture: bytes, expected: Path) -> float:
-    """Return the mean difference of two pictures, from 0 to 255."""
+    """Return the mean difference of the pixels of two images, from 0 to 255."""
     found, wanted = (Image.open(source).convert("RGB") for source in (io.BytesIO(picture), expected))
     return float(np.mean(ImageChops.difference(found, wanted)))
 
 
-def opened(page, path):
+def open_page(page, path):
     """Open a page and wait for its tiles."""
     page.goto(path.as_uri())
     page.wait_for_selector("body.drawn", timeout=20_000)
@@ -56,22 +56,22 @@ def opened(page, path):
 
 def popup(page):
     page.wait_for_selector(".leaflet-popup-content td")
-    # At one moment: the popup before this one may just be going.
+    # In one call: the previous popup may be closing.
     rows = page.locator(".leaflet-popup-content tr")
     return dict(rows.evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"))
 
 
-def test_a_saved_map_in_a_browser(squares, key, tmp_path):
+def test_saved_map_in_a_browser(squares, key, tmp_path):
     saved = squares.map(color_by="name").save(tmp_path / "map.html")
     assert key not in saved.read_text()
     with browser.page() as page:
-        opened(page, saved)
+        open_page(page, saved)
         assert page.refused == []
         assert page.locator(".legend span").all_inner_texts() == ["east <b>&</b> more", "west"]
         assert "CARTO" in page.locator(".leaflet-control-attribution").inner_text()
         assert not page.locator("#notice").is_visible()
         hiding = page.add_style_tag(content=".leaflet-control { visibility: hidden; }")  # as wide as the font is
-        assert difference(page.screenshot(), SEEN) < 2
+        assert difference(page.screenshot(), EXPECTED_IMAGE) < 2
         hiding.evaluate("style => style.remove()")
         page.mouse.click(*WEST)
         assert popup(page) == {"cartodb_id": "1", "name": "west", "n": "1"}
@@ -81,7 +81,7 @@ def test_a_saved_map_in_a_browser(squares, key, tmp_path):
         assert popup(page)["n"] == "100"
 
 
-def test_the_picture_stays_when_the_server_has_gone(squares, tmp_path):
+def test_saved_page_falls_back_to_the_static_image(squares, tmp_path):
     saved = squares.map(color_by="name").save(tmp_path / "map.html")
     [name] = [named.name for named in cfl.NamedMap.list(squares.credentials)]
     assert name.startswith("cfl_saved_")
@@ -97,19 +97,19 @@ def test_the_picture_stays_when_the_server_has_gone(squares, tmp_path):
         assert also_blue > also_red + 50
 
 
-def test_a_map_that_the_server_has_forgotten_opens_again(squares, carto, tmp_path):
+def test_saved_page_instantiates_the_map_again(squares, carto, tmp_path):
     squares.privacy = "public"
     saved = squares.map().save(tmp_path / "map.html")
     assert cfl.NamedMap.list(squares.credentials) == []  # everybody may see the table
     config = requests.get(f"{carto.base_url}/api/v1/map", timeout=10)
     assert config.status_code == 400  # a layergroup is only known after it was asked for
     with browser.page() as page:
-        opened(page, saved)
+        open_page(page, saved)
         page.mouse.click(*WEST)
         assert popup(page)["name"] == "west"
 
 
-def test_a_notebook_holds_a_page_and_a_picture_and_no_key(squares, key, tmp_path):
+def test_notebook_output_has_page_image_and_no_key(squares, key, tmp_path):
     shown = squares.map(color_by="n")
     bundle = shown._repr_mimebundle_()
     assert key not in str(bundle)
@@ -127,14 +127,14 @@ def test_a_notebook_holds_a_page_and_a_picture_and_no_key(squares, key, tmp_path
         assert frame.locator(".leaflet-popup-content td").all_inner_texts() == ["1", "west", "1"]
 
 
-def test_where_frames_are_taken_out_the_picture_is_left(squares):
+def test_notebook_output_without_iframe_shows_the_image(squares):
     html = squares.map()._repr_html_()
     before, _, _ = html.partition("<iframe")
     assert "<img" in before
     assert "data:image/png;base64," in before
 
 
-def test_the_named_map_of_a_notebook_ends_with_python(squares):
+def test_temporary_named_maps_are_deleted_at_exit(squares):
     for _ in range(2):  # the same map twice, as when a cell is run again
         squares.map()._repr_html_()
     [named] = cfl.NamedMap.list(squares.credentials)
@@ -148,7 +148,7 @@ def test_the_named_map_of_a_notebook_ends_with_python(squares):
     assert cfl.NamedMap.list(squares.credentials) == []
 
 
-def test_what_a_killed_process_left_is_swept(squares):
+def test_stale_temporary_named_maps_are_deleted(squares):
     layers = {"version": "1.8.0", "layers": [{"type": "plain", "options": {"color": "red"}}]}
     for name in ("cfl_shown_20200101_abc", "cfl_saved_20200101_abc"):
         cfl.NamedMap.create({"version": "0.0.1", "name": name, "layergroup": layers}, squares.credentials)
@@ -159,7 +159,7 @@ def test_what_a_killed_process_left_is_swept(squares):
     assert "cfl_saved_20200101_abc" in names
 
 
-def test_other_keys_show_a_picture_of_private_data(squares, credentials):
+def test_regular_keys_show_images_of_private_data(squares, credentials):
     client = cfl.Client(credentials)
     regular = client.api_keys.create("reader", tables={"squares": "r"})
     account = cfl.Credentials("tester", regular.token, base_url=credentials.base_url)
@@ -173,7 +173,7 @@ def test_other_keys_show_a_picture_of_private_data(squares, credentials):
     assert not Path("never.html").exists()
 
 
-def test_a_page_that_there_will_not_be_leaves_nothing_in_the_account(squares, tmp_path):
+def test_failed_saves_leave_no_named_map_or_file(squares, tmp_path):
     needs_a_token = TileProvider(name="B", url="http://b/{z}/{x}/{y}?{key}", attribution="B", key="<insert your key>")
     wrong = cfl.AnonymousMap(cfl.Layer("SELECT * FROM nothing", "#l { line-width: 1; }"), squares.credentials)
     for shown, path, error in (
@@ -189,7 +189,7 @@ def test_a_page_that_there_will_not_be_leaves_nothing_in_the_account(squares, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_named_map_would_take_for_a_placeholder_is_a_picture(squares, tmp_path):
+def test_placeholder_marks_in_queries_show_a_static_image(squares, tmp_path):
     layer = cfl.Layer("SELECT *, '<%= n %>' AS mark FROM squares")
     shown = cfl.AnonymousMap(layer, squares.credentials)
     bundle = shown._repr_mimebundle_()
@@ -200,11 +200,11 @@ def test_what_a_named_map_would_take_for_a_placeholder_is_a_picture(squares, tmp
         shown.save(tmp_path / "map.html")
 
 
-def test_a_click_shows_objects_as_json(squares, tmp_path):
+def test_popup_shows_objects_as_json(squares, tmp_path):
     query = "SELECT *, jsonb_build_object('a', jsonb_build_array(n)) AS many, NULL AS none FROM squares"
     shown = cfl.AnonymousMap(cfl.Layer(query, interactivity=["many", "none"]), squares.credentials)
     with browser.page() as page:
-        opened(page, shown.save(tmp_path / "map.html"))
+        open_page(page, shown.save(tmp_path / "map.html"))
         page.mouse.click(*WEST)
         assert popup(page) == {"cartodb_id": "1", "many": '{"a":[1]}', "none": "\u2013"}
 
@@ -216,7 +216,7 @@ SHOWN = ["z", "seen", "at", "stamp", "many", "never", "b", "listed", "A"]
 
 
 @pytest.mark.parametrize("kind", ["private", "public", "named"])
-def test_a_click_shows_all_types_in_the_order_of_the_columns(kind, squares, tmp_path):
+def test_popup_shows_all_types_in_column_order(kind, squares, tmp_path):
     if kind == "public":
         squares.privacy = "public"
     shown = cfl.AnonymousMap(cfl.Layer(VALUES, interactivity=SHOWN), squares.credentials)
@@ -224,7 +224,7 @@ def test_a_click_shows_all_types_in_the_order_of_the_columns(kind, squares, tmp_
         template = {"version": "0.0.1", "name": "one", "layergroup": shown._source.instantiation.body}
         shown = cfl.NamedMap.create(template, squares.credentials).instantiate()
     with browser.page() as page:
-        opened(page, shown.save(tmp_path / "map.html"))
+        open_page(page, shown.save(tmp_path / "map.html"))
         page.mouse.click(*WEST)
         found = popup(page)
     assert list(found) == ["cartodb_id", *SHOWN]
@@ -242,26 +242,26 @@ def test_a_click_shows_all_types_in_the_order_of_the_columns(kind, squares, tmp_
     }
 
 
-def test_a_click_shows_what_the_grid_has_where_there_are_no_attributes(squares, tmp_path):
+def test_popup_without_attributes_shows_the_utfgrid_values(squares, tmp_path):
     options = {"sql": "SELECT *, NULL AS none FROM squares", "interactivity": "n, name,none,cartodb_id"}
     options |= {"cartocss": "#l { polygon-fill: red; }", "cartocss_version": "2.3.0"}
     shown = cfl.AnonymousMap([{"type": "cartodb", "options": options}], squares.credentials)
     with browser.page() as page:
-        opened(page, shown.save(tmp_path / "map.html"))
+        open_page(page, shown.save(tmp_path / "map.html"))
         page.mouse.click(*WEST)
         assert list(popup(page).items()) == [("n", "1"), ("name", "west"), ("none", "\u2013"), ("cartodb_id", "1")]
 
 
-def test_a_click_says_so_where_the_server_does_not_tell_attributes(squares, tmp_path):
+def test_popup_marks_values_that_cannot_be_loaded(squares, tmp_path):
     twice = "SELECT 1 AS cartodb_id, the_geom_webmercator, n, NULL::date AS day FROM squares"
     shown = cfl.AnonymousMap(cfl.Layer(twice, interactivity=["n", "day"]), squares.credentials)
     with browser.page() as page:
-        opened(page, shown.save(tmp_path / "map.html"))
+        open_page(page, shown.save(tmp_path / "map.html"))
         page.mouse.click(*WEST)  # two rows of this number, with different attributes
         assert popup(page)["day"] == "?"
 
 
-def test_a_named_map_begins_where_its_template_says(squares, credentials):
+def test_named_maps_start_with_the_template_view(squares, credentials):
     options = {"sql": "SELECT * FROM squares", "cartocss": "#l { polygon-fill: red; }", "cartocss_version": "2.3.0"}
     template = {
         "version": "0.0.1",
@@ -278,17 +278,17 @@ def test_a_named_map_begins_where_its_template_says(squares, credentials):
     assert "&quot;center&quot;: [45." in shown._repr_html_()
 
 
-def test_text_of_the_data_cannot_end_the_script(credentials, tmp_path):
+def test_data_cannot_end_the_script_element(credentials, tmp_path):
     evil = "</script><script>document.title = 'broken'</script>"
     frame = SQUARES.assign(name=[evil, "x"])
     saved = frame.carto.to_table("evil", credentials).map(color_by="name").save(tmp_path / "map.html")
     with browser.page() as page:
-        opened(page, saved)
+        open_page(page, saved)
         assert page.title() == "Map"
         assert evil in page.locator(".legend span").all_inner_texts()
 
 
-def test_a_basemap_lies_below(squares, tmp_path):
+def test_basemap_tiles_are_requested(squares, tmp_path):
     basemap = TileProvider(
         name="B", url="http://127.0.0.1:9/{s}/{z}/{x}/{y}{r}.png", attribution="B makers", max_zoom=9
     )
@@ -306,12 +306,12 @@ def test_a_basemap_lies_below(squares, tmp_path):
     ("bbox", "zoom"),
     [((-180, -85, 180, 85), 0), ((-90, -45, 0, 45), 2), ((1, 1, 1, 1), 17), ((-180, -90, 180, 90), 0)],
 )
-def test_a_view_has_all_of_a_box(bbox, zoom):
+def test_viewport_contains_the_bbox(bbox, zoom):
     view = Viewport.around(bbox)
     assert view.zoom == zoom
     assert view.center[0] == (bbox[0] + bbox[2]) / 2
     assert bbox[1] - 1e-9 <= view.center[1] <= bbox[3] + 1e-9
 
 
-def test_leaflet_is_where_it_is_looked_for():
+def test_leaflet_is_installed():
     assert distribution("XStatic-Leaflet").locate_file("xstatic/pkg/leaflet/data/leaflet.js").is_file()

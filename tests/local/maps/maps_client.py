@@ -1,4 +1,4 @@
-"""What the tests of maps say to the server."""
+"""Requests of the tests of maps, and their responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CartoCSS as a style; the refusals are those of carto 0.16.3, of which a real server is made."""
+"""CartoCSS parser; the error messages are those of carto 0.16.3, the parser of CARTO."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def read(text: str) -> Style:
 
 
 def drawn(text: str, zoom: float = 5) -> list[tuple[str, dict[str, str]]]:
-    """What all definitions of a style draw together, whatever their filters."""
+    """Return kinds and attributes of all symbolizers of a style, ignoring filters."""
     return [(one.kind, one.attributes) for one in symbolizers(read(text).at(zoom).definitions)]
 
 
 def value(text: str) -> str:
-    """The only value of a style with one property."""
+    """Return the value of the only property of a style."""
     ((_, attributes),) = drawn(f"#layer {{ {text} }}")
     (found,) = attributes.values()
     return found
@@ -73,13 +73,13 @@ INVALID = {
 
 
 @pytest.mark.parametrize("text", INVALID)
-def test_invalid_cartocss_is_refused_as_a_real_server_does(text: str) -> None:
+def test_invalid_cartocss_has_the_messages_of_carto(text: str) -> None:
     with pytest.raises(StyleError) as refused:
         read(text)
     assert refused.value.message == INVALID[text]
 
 
-def test_columns_are_counted_as_if_the_layer_had_its_own_name() -> None:
+def test_error_columns_count_the_internal_layer_name() -> None:
     with pytest.raises(StyleError, match=r"^style1:1:10 "):
         parse("#l { marker-wid: 20; }", name="style1", layer="layer1")
 
@@ -99,7 +99,7 @@ def test_columns_are_counted_as_if_the_layer_had_its_own_name() -> None:
         ("Map { background-image: url(a.png); }", "background-image"),
     ],
 )
-def test_what_is_not_drawn_is_refused_by_its_name(text: str, named: str) -> None:
+def test_unsupported_properties_are_rejected_by_name(text: str, named: str) -> None:
     with pytest.raises(StyleError, match=rf"style0:1:\d+ {named}\S* .*not supported"):
         read(text)
 
@@ -107,7 +107,7 @@ def test_what_is_not_drawn_is_refused_by_its_name(text: str, named: str) -> None
 @pytest.mark.parametrize(
     "text", ["#l { comp-op: src-over; line-width: 1; }", "#l { line-comp-op: src-over; line-width: 1; }"]
 )
-def test_the_usual_composition_may_be_named(text: str) -> None:
+def test_default_comp_op_is_accepted(text: str) -> None:
     assert drawn(text) == [("line", {"stroke-width": "1"})]
 
 
@@ -132,7 +132,7 @@ def test_the_usual_composition_may_be_named(text: str) -> None:
         ('"red"', "red"),
     ],
 )
-def test_colours(text: str, found: str) -> None:
+def test_colors(text: str, found: str) -> None:
     assert value(f"polygon-fill: {text};") == found
 
 
@@ -155,22 +155,22 @@ def test_numbers_and_expressions(text: str, found: str) -> None:
     assert value(f"marker-width: {text};") == found
 
 
-def test_variables_are_those_of_the_sheet_the_first_of_a_name() -> None:
+def test_the_first_declaration_of_a_variable_counts() -> None:
     assert drawn("@a: @b; @b: 4; @b: 5; #l { line-width: @a * 2; }") == [("line", {"stroke-width": "8"})]
 
 
-def test_a_variable_that_leads_to_itself_is_refused() -> None:
+def test_circular_variables_are_rejected() -> None:
     with pytest.raises(StyleError, match="nested deeper"):
         read("@a: @a; #l { line-width: @a; }")
 
 
 @pytest.mark.parametrize("text", ["#l{" * 60 + "}" * 60, "#l{line-width:" + "(" * 60 + "1" + ")" * 60 + "}"])
-def test_deep_nesting_is_refused_rather_than_followed(text: str) -> None:
+def test_deep_nesting_is_rejected(text: str) -> None:
     with pytest.raises(StyleError, match="nested deeper"):
         read(text)
 
 
-def test_comments_say_nothing() -> None:
+def test_comments_are_ignored() -> None:
     assert drawn("/* { */ #l { // }\n line-width: 1; /* ; */ line-color: red } // the end") == [
         ("line", {"stroke-width": "1", "stroke": "#ff0000"})
     ]
@@ -195,7 +195,7 @@ def test_filters_on_attributes(text: str, filters: tuple[str, ...]) -> None:
     assert one.filters == filters
 
 
-def test_filters_take_variables() -> None:
+def test_filters_accept_variables() -> None:
     (one,) = read("@m: 5; #l[a>=@m][zoom<@m] { line-width: 1 }").definitions
     assert (one.filters, one.min_zoom, one.max_zoom) == (("[a] >= 5",), 0, 4)
 
@@ -209,13 +209,13 @@ def test_filters_on_zoom(text: str, zooms: set[int]) -> None:
     assert {zoom for zoom in range(26) if style.at(zoom).definitions} == zooms
 
 
-def test_between_two_zooms_the_nearer_one_counts() -> None:
+def test_fractional_zooms_are_rounded() -> None:
     style = read("#l[zoom>=5] { line-width: 1 }")
     assert not style.at(4.4).definitions
     assert style.at(4.6).definitions
 
 
-def test_the_columns_are_those_that_the_style_looks_at() -> None:
+def test_style_columns_are_those_it_uses() -> None:
     style = read(
         '#l[a>1]["mapnik::geometry_type"=1] { marker-fill: [b]; marker-width: [c]*2; line-width: 2;'
         " text-name: [d] + ' [x'; text-face-name: 'X'; }"
@@ -223,7 +223,7 @@ def test_the_columns_are_those_that_the_style_looks_at() -> None:
     assert style.columns == {"a", "b", "c", "d"}
 
 
-def test_more_conditions_win_then_what_is_later_and_inside_a_block_what_is_first() -> None:
+def test_precedence_of_rules_and_declarations() -> None:
     assert drawn("#l[a=1] { line-width: 2 } #l { line-width: 1; line-color: red }") == [
         ("line", {"stroke-width": "2", "stroke": "#ff0000"})
     ]
@@ -231,7 +231,7 @@ def test_more_conditions_win_then_what_is_later_and_inside_a_block_what_is_first
     assert drawn("#l { line-width: 1; line-width: 2 }") == [("line", {"stroke-width": "1"})]
 
 
-def test_symbolizers_are_drawn_in_the_order_of_the_text() -> None:
+def test_symbolizers_are_in_text_order() -> None:
     assert [kind for kind, _ in drawn("#l { marker-width: 2; polygon-fill: red; line-width: 1; }")] == [
         "markers",
         "polygon",
@@ -239,19 +239,19 @@ def test_symbolizers_are_drawn_in_the_order_of_the_text() -> None:
     ]
 
 
-def test_one_symbolizer_may_be_there_twice() -> None:
+def test_instances_repeat_a_symbolizer() -> None:
     assert drawn("#l { a/line-width: 5; line-width: 1; a/line-color: red }") == [
         ("line", {"stroke-width": "5", "stroke": "#ff0000"}),
         ("line", {"stroke-width": "1"}),
     ]
 
 
-def test_attachments_are_drawn_in_the_order_of_the_text() -> None:
+def test_attachments_are_in_text_order() -> None:
     style = read("#l::case { line-width: 6 } #l { line-width: 2; ::over { line-width: 1; ::top { line-width: 0.5 } } }")
     assert style.attachments == ["case", "", "over", "over/top"]
 
 
-def test_selectors_of_a_list_and_any_name_are_the_layer_but_no_class() -> None:
+def test_any_id_selects_the_layer_but_no_class() -> None:
     style = read("#one, #two { line-width: 1 } * { line-color: red } .roads { line-width: 9 }")
     assert len(style.definitions) == 2
     assert drawn("#one, #two { line-width: 1 } * { line-color: red } .roads { line-width: 9 }") == [
@@ -259,16 +259,16 @@ def test_selectors_of_a_list_and_any_name_are_the_layer_but_no_class() -> None:
     ]
 
 
-def test_the_map_has_a_background() -> None:
+def test_map_background_color() -> None:
     assert read("@sea: #abc; Map { background-color: @sea; }").background == "#aabbcc"
     assert read("#l { line-width: 1 }").background is None
 
 
-def test_a_style_may_draw_nothing() -> None:
+def test_styles_without_symbolizers() -> None:
     assert read("#l {}").definitions == ()
 
 
-def test_an_expression_that_mapnik_cannot_read_is_refused() -> None:
+def test_invalid_mapnik_expressions_are_rejected() -> None:
     with pytest.raises(StyleError, match="marker-width"):
         read('#l { marker-width: "[w] +"; }')
 
@@ -283,7 +283,7 @@ def test_an_expression_that_mapnik_cannot_read_is_refused() -> None:
         "#a,#b{" * 30 + "line-width:1" + "}" * 30,
     ],
 )
-def test_a_hostile_text_is_refused_at_once(text: str) -> None:
+def test_hostile_texts_are_rejected_quickly(text: str) -> None:
     began = time.process_time()
     with pytest.raises(StyleError):
         read(text)

@@ -55,11 +55,11 @@ def test_formulas(call: Call) -> None:
 @pytest.mark.parametrize(
     ("box", "rows"), [("0.5,0.5,10.5,10.5", 10), ("170,-10,190,10", 1), ("-200,-90,200,90", 41), ("-190,-1,-170,1", 1)]
 )
-def test_a_box_can_cross_the_edge_of_the_world(call: Call, box: str, rows: int) -> None:
+def test_bbox_across_the_180th_meridian(call: Call, box: str, rows: int) -> None:
     assert view(call, "rows", bbox=box).json["result"] == rows
 
 
-def test_small_categories_become_one(call: Call) -> None:
+def test_small_categories_are_combined(call: Call) -> None:
     answer = view(call, "kinds", categories="2").json
     assert answer["categories"] == [
         {"category": "i", "value": 8, "agg": False},
@@ -69,7 +69,7 @@ def test_small_categories_become_one(call: Call) -> None:
     assert counts == {"count": 42, "nulls": 1, "min": 1, "max": 8, "categoriesCount": 11}
 
 
-def test_rows_without_a_category_are_one_in_the_own_filter_of_a_dataview(call: Call) -> None:
+def test_null_category_with_the_own_filter(call: Call) -> None:
     answer = view(call, "kinds", own_filter="1").json
     assert {"category": None, "value": 1, "agg": False} in answer["categories"]
     assert len(answer["categories"]) == answer["categoriesCount"] == 11
@@ -78,7 +78,7 @@ def test_rows_without_a_category_are_one_in_the_own_filter_of_a_dataview(call: C
     assert None not in [row["category"] for row in view(call, "totals").json["categories"]]
 
 
-def test_a_category_has_the_aggregate_of_its_rows(call: Call) -> None:
+def test_categories_aggregate_their_rows(call: Call) -> None:
     answer = view(call, "heavy").json
     assert [row["value"] for row in answer["categories"]] == [40, 39, 37, 36, 35, 34]
     assert [row["agg"] for row in answer["categories"]] == [False] * 5 + [True]
@@ -113,9 +113,7 @@ def test_histograms_of_numbers(call: Call) -> None:
         ("SELECT NULL::int AS n", 1, None),
     ],
 )
-def test_the_number_of_bins_follows_from_the_spread_of_the_values(
-    call: Call, query: str, count: int, width: float | None
-) -> None:
+def test_default_number_of_histogram_bins(call: Call, query: str, count: int, width: float | None) -> None:
     source = f"SELECT 1 AS cartodb_id, NULL::geometry AS the_geom_webmercator, * FROM ({query}) AS q"
     nodes = [{"id": "all", "type": "source", "params": {"query": source}}]
     dataviews = {"n": {"type": "histogram", "source": {"id": "all"}, "options": {"column": "n"}}}
@@ -124,7 +122,7 @@ def test_the_number_of_bins_follows_from_the_spread_of_the_values(
     assert (found["bins_count"], found["bin_width"]) == (count, width if width is None else pytest.approx(width))
 
 
-def test_a_histogram_of_nothing(call: Call) -> None:
+def test_histogram_without_rows(call: Call) -> None:
     empty = {"bin": 0, "min": None, "max": None, "avg": None, "freq": 0}
     found = {"bin_width": None, "bins_count": 1, "bins_start": None, "nulls": 42, "infinities": 0, "nans": 0, "avg": 0}
     assert view(call, "nothing").json == {**found, "bins": [empty], "type": "histogram"}
@@ -150,7 +148,7 @@ def test_histograms_of_times(call: Call) -> None:
     assert refusal(view(call, "ages", aggregation="day"))[1].startswith("cannot cast type integer")
 
 
-def test_a_filter_holds_for_the_other_dataviews(call: Call) -> None:
+def test_filters_apply_to_other_dataviews(call: Call) -> None:
     filters = {"kinds": {"accept": ["b", "it's $1"]}, "ages": {"min": 1}}
     assert view(call, "rows", filters).json["result"] == 4
     assert view(call, "kinds", filters).json["categoriesCount"] > 1
@@ -158,7 +156,7 @@ def test_a_filter_holds_for_the_other_dataviews(call: Call) -> None:
     assert view(call, "rows", filters, no_filters="1").json["result"] == 42
 
 
-def test_categories_are_searched_by_a_part_of_them(call: Call) -> None:
+def test_category_search_matches_substrings(call: Call) -> None:
     assert view(call, "kinds/search", q="I").json["categories"] == [{"category": "i", "value": 8}]
     every = view(call, "kinds/search", q="").json["categories"]
     assert view(call, "kinds/search", q="%").json["categories"] == every  # wildcards, as CARTO leaves them
@@ -181,11 +179,11 @@ def test_categories_are_searched_by_a_part_of_them(call: Call) -> None:
         ),
     ],
 )
-def test_what_cannot_be_answered(call: Call, name: str, query: dict[str, str], message: str) -> None:
+def test_invalid_dataview_requests_are_rejected(call: Call, name: str, query: dict[str, str], message: str) -> None:
     assert refusal(view(call, name, **query)) == (400, message)
 
 
-def test_whole_numbers_have_no_fraction(call: Call) -> None:
+def test_whole_numbers_are_json_integers(call: Call) -> None:
     text = view(call, "ages", start="0", end="10", bins="2").body.decode()
     assert '"bins_start":0,' in text
     assert ".0," not in text

@@ -1,4 +1,4 @@
-"""Map configurations, templates and parameters with one thing after another put wrong: no request ends in a 500."""
+"""Map configurations, templates and parameters with one member changed at a time: no request gets a 500."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ QUERIES = {
 
 
 class Line:
-    """One connection for all requests: what closes it, or answers 500, is noted."""
+    """One connection for all requests; records requests that close it or get a 500."""
 
     def __init__(self, base_url: str, key: str) -> None:
         split = urlsplit(base_url)
@@ -143,7 +143,7 @@ class Line:
         self._connection.close()
 
     def send(self, method: str, path: str, body: Any = None, **query: str) -> tuple[int, bytes]:
-        """Send a request with the master key; it must neither be a mistake of the server nor end the connection."""
+        """Send a request with the master key; record a 500 or a closed connection."""
         pairs = {"auth_token": "right", "api_key": self._key, **query}
         encoded = "&".join(f"{name}={quote(value, safe='', errors='surrogatepass')}" for name, value in pairs.items())
         content = None if body is None else json.dumps(body).encode()
@@ -175,7 +175,7 @@ def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 
 
 def at(content: Any, path: tuple[Any, ...]) -> Any:
-    """Return what is at a path."""
+    """Return the value at a path."""
     for name in path:
         content = content[name]
     return content
@@ -192,7 +192,7 @@ def changed(content: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def mutations(content: Any, chance: random.Random, count: int) -> Iterator[Any]:
-    """Yield copies with one value, sometimes two, replaced, and with members of odd names."""
+    """Yield copies with one or two values replaced, or with unusual member names added."""
     paths = list(places(content))
     for path in paths:  # each place once
         yield changed(content, path, chance.choice(ODD))
@@ -212,7 +212,7 @@ def mutations(content: Any, chance: random.Random, count: int) -> Iterator[Any]:
 
 
 def show_all(line: Line, identity: str) -> None:
-    """Ask for all that a map shows."""
+    """Request everything that a map provides."""
     for path in ("0/0/0.png", "0/0/0.mvt", "0/0/0/0.grid.json", "0/attributes/1", "0/1/cluster/1"):
         line.send("GET", f"/{identity}/{path}")
     for name in ("f", "c", "h", "t"):
@@ -226,7 +226,7 @@ def instantiated(line: Line, config: Any, **query: str) -> str | None:
     return quote(json.loads(body)["layergroupid"]) if status == 200 else None
 
 
-def test_the_config_itself_is_good(line: Line) -> None:
+def test_unmodified_config_is_valid(line: Line) -> None:
     identity = instantiated(line, CONFIG, filters=json.dumps(FILTERS))
     assert identity is not None
     show_all(line, identity)
@@ -243,7 +243,7 @@ def test_map_configurations(line: Line, request: pytest.FixtureRequest) -> None:
     assert made > 20
 
 
-def test_bodies_that_are_something_else(line: Line) -> None:
+def test_bodies_that_are_not_map_configurations(line: Line) -> None:
     line.send("POST", "/named", TEMPLATE)
     for method, path in (("POST", ""), ("POST", "/named"), ("POST", "/named/fuzzed"), ("PUT", "/named/fuzzed")):
         for value in ODD:
@@ -277,7 +277,7 @@ def test_filters_of_dataviews(line: Line, request: pytest.FixtureRequest) -> Non
 
 
 def texts(number: int, request: pytest.FixtureRequest) -> list[str]:
-    """Return the texts to try at a place; in the short profile each third one, others at the next place."""
+    """Return the texts to try at a place; in the short profile every third one, starting elsewhere at each place."""
     return TEXTS if request.config.getoption("--long") else TEXTS[number % 3 :: 3]
 
 
@@ -303,7 +303,7 @@ def test_parameters(line: Line, request: pytest.FixtureRequest) -> None:
                     line.send("GET", where, **{name: text, other: "1"})
 
 
-def test_the_next_request_after_a_refused_one_has_the_same_connection(line: Line) -> None:
+def test_connection_stays_open_after_rejected_requests(line: Line) -> None:
     for body in ({"layers": 1}, {"layers": [{"options": {"sql": "\0", **STYLED}}]}, {"x": "y" * 150_000}):
         assert line.send("POST", "", body)[0] == 400
         assert line.send("GET", "/named")[0] == 200

@@ -53,23 +53,23 @@ def towns(sql: SQLClient) -> None:
         ),
     ],
 )
-def test_what_is_no_map_is_refused(call: Call, config: dict[str, Any], status: int, message: str) -> None:
+def test_invalid_map_configurations_are_rejected(call: Call, config: dict[str, Any], status: int, message: str) -> None:
     assert refusal(call("POST", "/api/v1/map", config)) == (status, message)
 
 
-def test_an_error_of_a_layer_names_the_layer(call: Call) -> None:
+def test_layer_errors_name_the_layer(call: Call) -> None:
     answer = call("POST", "/api/v1/map", described({"id": "mine", **mapnik(cartocss="#l{}")}))
     [context] = answer.json["errors_with_context"]
     assert context["layer"] == {"id": "mine", "index": 0, "type": "mapnik"}
     assert context["type"] == "layer"
 
 
-def test_one_description_is_one_map(call: Call) -> None:
+def test_equal_configurations_share_one_map(call: Call) -> None:
     assert instantiate(call, described(mapnik())) == instantiate(call, described(mapnik()))
     assert instantiate(call, described(mapnik())) != instantiate(call, described(mapnik("SELECT * FROM towns LIMIT 1")))
 
 
-def test_a_change_of_a_table_changes_the_time_in_the_id(call: Call, sql: SQLClient) -> None:
+def test_table_changes_update_the_layergroup_time(call: Call, sql: SQLClient) -> None:
     before = instantiate(call, described(mapnik()))
     sql.run("UPDATE towns SET people = 1")
     after = instantiate(call, described(mapnik()))
@@ -77,32 +77,32 @@ def test_a_change_of_a_table_changes_the_time_in_the_id(call: Call, sql: SQLClie
     assert before.partition(":")[0] == after.partition(":")[0]
 
 
-def test_urls_name_the_key_only_if_there_is_one(call: Call, sql: SQLClient) -> None:
+def test_metadata_urls_contain_the_key_of_the_request(call: Call, sql: SQLClient) -> None:
     sql.run(PUBLIC)
     with_key, without = (call("POST", "/api/v1/map", described(mapnik()), **key) for key in ({}, {"key": None}))
     assert "?api_key=" in with_key.json["metadata"]["url"]["vector"]["urlTemplate"]
     assert "api_key" not in without.body.decode()
 
 
-def test_a_configuration_can_be_compressed(call: Call) -> None:
+def test_configurations_may_be_lzma_compressed(call: Call) -> None:
     text = json.dumps({"config": json.dumps(described(mapnik()))}).encode()
     packed = base64.b64encode(lzma.compress(text, format=lzma.FORMAT_ALONE)).decode()
     assert call("GET", "/api/v1/map", lzma=packed).status == 200
     assert refusal(call("GET", "/api/v1/map", lzma="broken")) == (400, "Error decoding lzma parameter")
 
 
-def test_get_without_configuration(call: Call) -> None:
+def test_get_requires_a_configuration(call: Call) -> None:
     assert refusal(call("GET", "/api/v1/map")) == (400, 'layergroup GET needs a "config" parameter')
 
 
-def test_a_map_can_be_asked_for_as_jsonp(call: Call) -> None:
+def test_instantiation_by_jsonp(call: Call) -> None:
     answer = call("GET", "/api/v1/map", config=json.dumps(described(mapnik())), callback="show")
     assert answer.body.startswith(b"/**/ typeof show === 'function' && show({")
     refused = call("GET", "/api/v1/map", config="{}", callback="show")
     assert (refused.status, b"Missing layers" in refused.body) == (200, True)
 
 
-def test_a_map_is_forgotten_when_nobody_has_used_it_for_two_hours(carto: LocalCarto, call: Call) -> None:
+def test_maps_expire_after_two_unused_hours(carto: LocalCarto, call: Call) -> None:
     path = instantiate(call, described(mapnik()))
     for _ in range(2):
         carto.advance_clock(3600)
@@ -112,14 +112,14 @@ def test_a_map_is_forgotten_when_nobody_has_used_it_for_two_hours(carto: LocalCa
     assert (status, message.startswith("Invalid or nonexistent map configuration token")) == (400, True)
 
 
-def test_nothing_can_be_changed_through_a_map(call: Call, sql: SQLClient) -> None:
+def test_map_queries_cannot_write(call: Call, sql: SQLClient) -> None:
     sql.run("CREATE SEQUENCE counter")
     path = instantiate(call, described(mapnik("SELECT *, nextval('counter') AS n FROM towns")))
     status, message = refusal(call("GET", f"{path}/0/0/0.mvt"))
     assert (status, message) == (400, "cannot execute nextval() in a read-only transaction")
 
 
-def test_tokens_of_carto_in_queries_are_filled_in(call: Call) -> None:
+def test_query_tokens_are_replaced(call: Call) -> None:
     text = (
         "SELECT 1 AS cartodb_id, ST_Centroid(!bbox!) AS the_geom_webmercator, !pixel_width! AS w,"
         " !scale_denominator! AS s"
@@ -130,7 +130,7 @@ def test_tokens_of_carto_in_queries_are_filled_in(call: Call) -> None:
     assert round(float(feature["s"]) * 0.00028) == 78272
 
 
-def test_a_query_stands_in_parentheses_as_it_is(call: Call) -> None:
+def test_queries_are_used_verbatim_in_parentheses(call: Call) -> None:
     comment = "SELECT * FROM towns -- all of them"
     assert refusal(call("POST", "/api/v1/map", described(mapnik(comment)))) == (400, "syntax error at end of input")
     assert instantiate(call, described(mapnik(f"{comment}\n")))
@@ -145,7 +145,7 @@ def test_a_query_stands_in_parentheses_as_it_is(call: Call) -> None:
         assert (context["type"], context["analysis"]) == ("analysis", {"id": "a", "node_id": "a", "type": "source"})
 
 
-def test_pages_may_ask_from_anywhere(carto: LocalCarto) -> None:
+def test_cors_allows_any_origin(carto: LocalCarto) -> None:
     request = urllib.request.Request(f"{carto.base_url}/api/v1/map", method="OPTIONS")
     with urllib.request.urlopen(request, timeout=10) as response:
         assert response.status == 200

@@ -1,4 +1,4 @@
-"""How much maps may ask for at once, and keep."""
+"""Limits of concurrent rendering, and of the memory for maps and bodies."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ NOWHERE = "SELECT 1 AS cartodb_id, NULL::geometry AS the_geom_webmercator"
 
 
 def large(size: int) -> dict[str, Any]:
-    """Return a map configuration of so many bytes in JSON."""
+    """Return a map configuration whose JSON has a given number of bytes."""
     config = described(mapnik(f"{NOWHERE} /* */"))
     return described(mapnik(f"{NOWHERE} /* {'x' * (size - len(json.dumps(config)) - 1)} */"))
 
 
-def test_a_body_is_as_long_as_carto_takes_it(call: Call) -> None:
+def test_body_size_limit(call: Call) -> None:
     for size in (MAX_BYTES - 10, MAX_BYTES):
         config = large(size)
         assert len(json.dumps(config)) == size
@@ -50,7 +50,7 @@ def test_a_body_is_as_long_as_carto_takes_it(call: Call) -> None:
         assert answer.json["errors_with_context"][0]["type"] == "entity.too.large"
 
 
-def test_a_body_without_a_length_is_not_kept(carto: LocalCarto) -> None:
+def test_chunked_bodies_over_the_limit_are_not_kept(carto: LocalCarto) -> None:
     place = urlsplit(carto.base_url)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
     try:
@@ -63,7 +63,7 @@ def test_a_body_without_a_length_is_not_kept(carto: LocalCarto) -> None:
         connection.close()
 
 
-def test_maps_that_were_not_used_for_longest_go_first(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_least_recently_used_maps_are_dropped_first(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cartoframes_lite.local.maps.layergroups._MAX_BYTES", 3_000_000)
 
     async def run() -> None:
@@ -88,7 +88,7 @@ def test_maps_that_were_not_used_for_longest_go_first(state: State, monkeypatch:
     asyncio.run(run())
 
 
-def test_the_pixels_of_pictures_that_are_drawn_at_once() -> None:
+def test_pixel_budget_limits_concurrent_images() -> None:
     drawn: list[int] = []
     most = 0
 
@@ -116,7 +116,7 @@ def test_the_pixels_of_pictures_that_are_drawn_at_once() -> None:
     assert most <= 100
 
 
-def test_a_large_picture_waits_for_another(call: Call, sql: SQLClient) -> None:
+def test_large_images_wait_for_pixels(call: Call, sql: SQLClient) -> None:
     sql.run(TOWNS)
     token = instantiate(call, described(mapnik(**STYLED))).removeprefix("/api/v1/map/")
     with ThreadPoolExecutor(3) as pool:
@@ -142,7 +142,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("name", [*SLOW, "a large picture"])
-def test_others_are_answered_meanwhile(call: Call, sql: SQLClient, name: str) -> None:
+def test_slow_maps_do_not_block_other_requests(call: Call, sql: SQLClient, name: str) -> None:
     sql.run(TOWNS)
     token = instantiate(call, described(mapnik(**STYLED))).removeprefix("/api/v1/map/")
 

@@ -51,7 +51,7 @@ def count(call: Call, path: str, **options: Any) -> int:
     return len(read_tile(answer.body)["layer0"]) if answer.status == 200 else -answer.status
 
 
-def test_the_life_of_a_template(call: Call) -> None:
+def test_create_read_update_delete_templates(call: Call) -> None:
     assert call("POST", NAMED, template()).json == {"template_id": "towns"}
     assert refusal(call("POST", NAMED, template())) == (400, "Template 'towns' of user 'tester' already exists")
     changed = template(view={"zoom": 1})
@@ -62,7 +62,7 @@ def test_the_life_of_a_template(call: Call) -> None:
     assert call("GET", NAMED).json == {"template_ids": []}
 
 
-def test_a_reset_takes_templates_away(carto: LocalCarto, call: Call) -> None:
+def test_reset_deletes_templates(carto: LocalCarto, call: Call) -> None:
     call("POST", NAMED, template())
     carto.reset()
     assert call("GET", NAMED).json == {"template_ids": []}
@@ -81,18 +81,18 @@ def test_a_reset_takes_templates_away(carto: LocalCarto, call: Call) -> None:
         ({"auth": {"method": "none"}}, "Unsupported authentication method: none"),
     ],
 )
-def test_what_is_no_template_is_refused(call: Call, members: dict[str, Any], message: str) -> None:
+def test_template_validation_messages(call: Call, members: dict[str, Any], message: str) -> None:
     assert refusal(call("POST", NAMED, template(**members))) == (400, message)
 
 
-def test_an_instance_is_seen_with_the_rights_of_the_owner(call: Call) -> None:
+def test_instances_run_as_the_owner(call: Call) -> None:
     call("POST", NAMED, template())
     path = instance(call, key=None)
     assert count(call, path, key=None) == 3
     assert call("GET", f"{path}/0/0/0.png", key=None).status == 200
 
 
-def test_values_stand_for_placeholders(call: Call) -> None:
+def test_placeholders_are_replaced(call: Call) -> None:
     call("POST", NAMED, template())
     assert count(call, instance(call, {"least": 15})) == 2
     assert count(call, instance(call, {"other": "West"})) == 2
@@ -102,7 +102,7 @@ def test_values_stand_for_placeholders(call: Call) -> None:
     assert refusal(refused) == (400, message)
 
 
-def test_a_token_opens_an_instance_and_its_tiles(call: Call) -> None:
+def test_tokens_authorize_instances_and_tiles(call: Call) -> None:
     call("POST", NAMED, template(auth={"method": "token", "valid_tokens": ["a"]}))
     path = instance(call, key=None, auth_token="a")
     assert count(call, path, key=None, auth_token="a") == 3
@@ -111,7 +111,7 @@ def test_a_token_opens_an_instance_and_its_tiles(call: Call) -> None:
     assert count(call, path) == 3  # the master key
 
 
-def test_an_anonymous_map_cannot_pretend_to_be_an_instance(call: Call) -> None:
+def test_anonymous_maps_cannot_pose_as_instances(call: Call) -> None:
     config = {"layers": [mapnik("SELECT 1 AS a, NULL::geometry AS the_geom_webmercator")]}
     config["template"] = {"name": "x", "auth": {"method": "open"}}  # type: ignore[assignment]  # a member of CARTO's own
     identity = call("POST", "/api/v1/map", config, key=None).json["layergroupid"]
@@ -119,12 +119,12 @@ def test_an_anonymous_map_cannot_pretend_to_be_an_instance(call: Call) -> None:
     assert refusal(answer) == (403, "Sorry, you are unauthorized (permission denied)")
 
 
-def test_a_map_of_another_user(call: Call) -> None:
+def test_map_signature_of_another_user_is_rejected(call: Call) -> None:
     status, message = refusal(call("GET", "/api/v1/map/other@abc@def:0/0/0/0.mvt", key=None))
     assert (status, message) == (403, 'Cannot use map signature of user "other" on db of user "tester"')
 
 
-def test_tiles_and_pictures_of_a_template_itself(call: Call) -> None:
+def test_tiles_and_images_of_a_template(call: Call) -> None:
     view = {"zoom": 0, "center": {"lng": 10, "lat": 60}, "preview_layers": {"layer0": False}}
     call("POST", NAMED, template(view=view))
     tile = call("GET", f"{NAMED}/towns/all/0/0/0.mvt", key=None)
@@ -134,7 +134,7 @@ def test_tiles_and_pictures_of_a_template_itself(call: Call) -> None:
         assert size_of(picture.body) == (120, 80)
 
 
-def test_a_picture_of_a_template_with_values(call: Call) -> None:
+def test_static_image_of_a_template_with_parameters(call: Call) -> None:
     call("POST", NAMED, template(view={"zoom": 0, "center": {"lng": 10, "lat": 60}}))
     path = "/api/v1/map/static/named/towns/120/80.png"
     assert call("GET", path).body != call("GET", path, config='{"least": 1000000000}').body
@@ -149,21 +149,21 @@ def test_a_picture_of_a_template_with_values(call: Call) -> None:
         ("100/100.gif", 'Unsupported image format "gif"'),
     ],
 )
-def test_pictures_that_there_are_not(call: Call, path: str, message: str) -> None:
+def test_invalid_static_images_are_rejected(call: Call, path: str, message: str) -> None:
     call("POST", NAMED, template())
     assert refusal(call("GET", f"/api/v1/map/static/named/towns/{path}")) == (400, message)
     token = instance(call).removeprefix("/api/v1/map/")
     assert refusal(call("GET", f"/api/v1/map/static/center/{token}/1/0/0/{path}")) == (400, message)
 
 
-def test_a_picture_of_a_box(call: Call) -> None:
+def test_static_image_of_a_bbox(call: Call) -> None:
     call("POST", NAMED, template())
     token = instance(call).removeprefix("/api/v1/map/")
     answer = call("GET", f"/api/v1/map/static/bbox/{token}/-10,40,5,45/300/200.jpg")
     assert (answer.status, answer.body[:3]) == (200, b"\xff\xd8\xff")
 
 
-def test_only_one_pass_over_the_placeholders() -> None:
+def test_placeholder_values_are_not_expanded_again() -> None:
     content = template(placeholders={name: {"type": "sql_literal", "default": ""} for name in ("a", "b")})
     content["layergroup"]["layers"][0]["options"] = {"sql": "<%= a %>"}
     filled = Template(content).instance({"a": "<%= b %>", "b": "x"})
@@ -184,7 +184,7 @@ def test_only_one_pass_over_the_placeholders() -> None:
         ("other", "x", None),
     ],
 )
-def test_types_of_placeholders(kind: str, value: object, text: str | None) -> None:
+def test_placeholder_types(kind: str, value: object, text: str | None) -> None:
     content = template(placeholders={"a": {"type": kind, "default": value}})
     content["layergroup"]["layers"][0]["options"] = {"sql": "<%= a %>"}
     if text is None:
@@ -194,7 +194,7 @@ def test_types_of_placeholders(kind: str, value: object, text: str | None) -> No
         assert Template(content).instance({})["layers"][0]["options"]["sql"] == text
 
 
-def test_who_is_authorized() -> None:
+def test_template_authorization() -> None:
     tokens = {"method": "token", "valid_tokens": ["a", "b"]}
     assert [is_authorized(tokens, given) for given in ("a", ["x", "b"], None, "c", [])] == [
         True,
@@ -216,7 +216,7 @@ def test_views() -> None:
     assert fitting.box[1] <= south
 
 
-def test_templates_outlive_the_server(tmp_path: Path) -> None:
+def test_templates_survive_a_restart(tmp_path: Path) -> None:
     for found in ([], ["towns"]):
         with cartoframes_lite.local.start(user="kept", api_key="key", data_dir=tmp_path / "data") as server:
             url = f"{server.base_url}{NAMED}?api_key=key"

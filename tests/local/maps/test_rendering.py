@@ -1,4 +1,4 @@
-"""Pictures, looked at pixel by pixel."""
+"""Rendered images, compared by pixel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ POINT = Point(100, 100)
 
 
 def rows_of(*given: BaseGeometry | tuple[BaseGeometry | bytes | None, dict[str, Any]]) -> list[Row]:
-    """Rows of geometries, with or without attributes."""
+    """Return rows of geometries, with or without attributes."""
     found: list[Row] = []
     for one in given:
         geometry, attributes = one if isinstance(one, tuple) else (one, {})
@@ -45,7 +45,7 @@ def layer(cartocss: str, rows: Iterable[Row]) -> RenderedLayer:
 
 
 def picture(cartocss: str, *given: Any, **options: Any) -> Image.Image:
-    """A tile of one layer."""
+    """Render a tile of one layer."""
     return opened(rendering.render([layer(cartocss, rows_of(*given))], TILE, 256, 256, **{"zoom": 3, **options}))
 
 
@@ -54,26 +54,26 @@ def opened(content: bytes) -> Image.Image:
 
 
 def at(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
-    """The pixel at meters from the west and the south."""
+    """Return the pixel at a distance in meters from the west and south edges."""
     found = image.getpixel((x, image.height - 1 - y))
     assert isinstance(found, tuple)
     return found
 
 
 def extent(image: Image.Image) -> tuple[int, int]:
-    """How wide and how high what is drawn is, with its softened edges."""
+    """Return width and height of what is drawn, including antialiased edges."""
     bounds = image.getbbox()
     assert bounds is not None
     return bounds[2] - bounds[0], bounds[3] - bounds[1]
 
 
-def test_a_polygon_is_filled_and_the_rest_is_transparent() -> None:
+def test_polygon_fill_and_transparent_rest() -> None:
     image = picture("#l { polygon-fill: red; }", SQUARE)
     assert (image.size, at(image, 100, 100), at(image, 200, 200)) == ((256, 256), RED, CLEAR)
     assert extent(image) == (100, 100)
 
 
-def test_a_hole_is_not_filled() -> None:
+def test_polygon_holes_are_not_filled() -> None:
     ring = Polygon([(10, 10), (200, 10), (200, 200), (10, 200)], [[(50, 50), (50, 150), (150, 150), (150, 50)]])
     image = picture("#l { polygon-fill: red; }", MultiPolygon([ring]))
     assert (at(image, 20, 20), at(image, 100, 100)) == (RED, CLEAR)
@@ -85,20 +85,20 @@ def test_opacity() -> None:
     assert at(image, 100, 100)[3] == pytest.approx(128, abs=2)
 
 
-def test_a_line_is_where_it_should_be_and_as_wide() -> None:
+def test_line_position_and_width() -> None:
     image = picture("#l { line-color: blue; line-width: 4; }", LineString([(0, 128), (256, 128)]))
     assert at(image, 100, 128) == BLUE
     assert extent(image) == (256, 4)
 
 
-def test_a_line_has_gaps() -> None:
+def test_line_dasharray() -> None:
     image = picture(
         "#l { line-color: blue; line-width: 4; line-dasharray: 20, 20; }", LineString([(0, 128), (256, 128)])
     )
     assert [at(image, x, 128) for x in (10, 30, 50, 70)] == [BLUE, CLEAR, BLUE, CLEAR]
 
 
-def test_the_end_of_a_line() -> None:
+def test_line_cap() -> None:
     line = LineString([(100, 128), (150, 128)])
     widths = [
         extent(picture(f"#l {{ line-width: 20; line-cap: {cap}; }}", line))[0] for cap in ("butt", "square", "round")
@@ -106,7 +106,7 @@ def test_the_end_of_a_line() -> None:
     assert widths == [50, 70, 70]
 
 
-def test_a_line_beside_its_place() -> None:
+def test_line_offset() -> None:
     image = picture("#l { line-color: blue; line-width: 4; line-offset: 10; }", LineString([(0, 128), (256, 128)]))
     assert (at(image, 128, 118), at(image, 128, 128)) == (BLUE, CLEAR)
 
@@ -114,24 +114,24 @@ def test_a_line_beside_its_place() -> None:
 @pytest.mark.parametrize(
     ("css", "size"), [("marker-width: 20;", (20, 20)), ("marker-width: 40; marker-height: 10;", (40, 10))]
 )
-def test_the_size_of_a_marker(css: str, size: tuple[int, int]) -> None:
+def test_marker_size(css: str, size: tuple[int, int]) -> None:
     image = picture(f"#l {{ {css} marker-fill: red; marker-line-width: 0; }}", POINT)
     assert at(image, 100, 100) == RED
     assert extent(image) == pytest.approx(size, abs=1)
 
 
-def test_the_edge_of_a_marker() -> None:
+def test_marker_line() -> None:
     image = picture("#l { marker-width: 40; marker-fill: red; marker-line-width: 6; marker-line-color: blue; }", POINT)
     assert (at(image, 100, 100), at(image, 119, 100)) == (RED, BLUE)
 
 
-def test_markers_that_overlap_are_left_out_unless_allowed() -> None:
+def test_marker_allow_overlap() -> None:
     near = (Point(100, 100), Point(110, 100))
     assert extent(picture("#l { marker-width: 20; }", *near))[0] < 25
     assert extent(picture("#l { marker-width: 20; marker-allow-overlap: true; }", *near))[0] > 29
 
 
-def test_a_marker_of_the_next_tile_reaches_into_this_one() -> None:
+def test_markers_of_neighboring_tiles_are_drawn() -> None:
     asked: list[Box] = []
 
     def rows(wanted: Box) -> list[Row]:
@@ -166,14 +166,14 @@ def test_filters_on_attributes() -> None:
         ("[v=true]", {1}),
     ],
 )
-def test_conditions_on_values_of_any_type(condition: str, matching: set[object]) -> None:
+def test_filters_on_values_of_any_type(condition: str, matching: set[object]) -> None:
     values: list[object] = [1, 2, "ab", None]
     places = [(box(x * 20, 0, x * 20 + 10, 10), {"v": v}) for x, v in enumerate(values)]
     image = picture(f"#l{condition} {{ polygon-fill: red; }}", *places)
     assert [at(image, x * 20 + 5, 5) == RED for x in range(len(values))] == [v in matching for v in values]
 
 
-def test_filters_on_the_kind_of_geometry() -> None:
+def test_filters_on_geometry_type() -> None:
     image = picture('#l["mapnik::geometry_type"=3] { polygon-fill: red; }', SQUARE, LineString([(200, 0), (200, 256)]))
     assert extent(image) == (100, 100)
 
@@ -184,7 +184,7 @@ def test_filters_on_zoom() -> None:
     assert at(picture(css, SQUARE, zoom=5), 100, 100) == RED
 
 
-def test_rows_are_not_asked_for_where_nothing_is_drawn() -> None:
+def test_rows_are_not_queried_without_symbolizers() -> None:
     style = parse("#l[zoom>=5] { polygon-fill: red; }", name="style0")
 
     def rows(wanted: Box) -> list[Row]:
@@ -193,26 +193,26 @@ def test_rows_are_not_asked_for_where_nothing_is_drawn() -> None:
     assert opened(rendering.render([RenderedLayer(style, rows)], TILE, 256, 256, zoom=4)).getbbox() is None
 
 
-def test_an_attachment_lies_over_what_stands_before_it() -> None:
+def test_attachments_are_drawn_over_earlier_rules() -> None:
     line = LineString([(0, 128), (256, 128)])
     image = picture("#l::case { line-width: 20; line-color: blue; } #l::fill { line-width: 6; line-color: red; }", line)
     assert (at(image, 128, 128), at(image, 128, 135)) == (RED, BLUE)
 
 
-def test_a_layer_lies_over_those_before_it() -> None:
+def test_layers_are_drawn_bottom_to_top() -> None:
     layers = [layer(f"#l {{ polygon-fill: {color}; }}", rows_of(SQUARE)) for color in ("red", "blue")]
     assert at(opened(rendering.render(layers, TILE, 256, 256, zoom=3)), 100, 100) == BLUE
 
 
 @pytest.mark.parametrize("face", ["DejaVu Sans Book", "Open Sans Bold Italic", "No Such Font"])
-def test_a_label_is_there_whatever_its_font(face: str) -> None:
+def test_labels_with_unknown_fonts_are_drawn(face: str) -> None:
     css = f"#l {{ text-name: [name]; text-face-name: '{face}'; text-size: 20; text-fill: red; }}"
     wide, high = extent(picture(css, (POINT, {"name": "Größe"})))
     assert 40 < wide < 100
     assert 15 < high < 30
 
 
-def test_a_bold_font_that_is_not_there_gives_way_to_a_bold_one() -> None:
+def test_unknown_bold_fonts_fall_back_to_bold() -> None:
     css = "#l {{ text-name: 'Town'; text-face-name: '{}'; text-size: 20; }}"
     bold, known, plain = (
         picture(css.format(face), POINT).tobytes() for face in ("Lato Bold", "DejaVu Sans Bold", "Lato Regular")
@@ -220,24 +220,24 @@ def test_a_bold_font_that_is_not_there_gives_way_to_a_bold_one() -> None:
     assert bold == known != plain
 
 
-def test_a_label_has_a_halo_and_a_distance() -> None:
+def test_label_halo_and_offset() -> None:
     css = "#l { text-name: 'I'; text-face-name: 'x'; text-size: 20; text-fill: red; text-dy: -40; text-halo-fill: blue;"
     plain, halo = picture(css + "}", POINT), picture(css + "text-halo-radius: 4; }", POINT)
     assert extent(halo)[0] == pytest.approx(extent(plain)[0] + 8, abs=2)
     assert plain.getbbox()[3] < 256 - 110  # type: ignore[index] # there is something, or the line above had failed
 
 
-def test_a_row_without_a_name_has_no_label() -> None:
+def test_null_labels_are_not_drawn() -> None:
     css = "#l { text-name: [name]; text-face-name: 'x'; }"
     assert picture(css, (POINT, {"name": None}), (Point(50, 50), {"name": ""})).getbbox() is None
 
 
-def test_a_column_gives_the_width_of_markers() -> None:
+def test_marker_width_by_column() -> None:
     css = "#l { marker-width: [w] * 2; marker-line-width: 0; }"
     assert extent(picture(css, (POINT, {"w": Decimal("15")}))) == pytest.approx((30, 30), abs=1)
 
 
-def test_a_column_gives_colors_and_what_is_no_color_is_not_seen() -> None:
+def test_fill_by_column_ignores_invalid_colors() -> None:
     colors = ("red", "#0000ff", None, "reddish", 5)
     places = [(box(x * 50, 0, x * 50 + 40, 40), {"c": c}) for x, c in enumerate(colors)]
     image = picture("#l { polygon-fill: [c]; }", *places)
@@ -245,7 +245,7 @@ def test_a_column_gives_colors_and_what_is_no_color_is_not_seen() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "text", "", True, 10**40, -3, float("nan"), float("inf"), date(2026, 1, 1)])
-def test_a_value_of_any_kind_breaks_no_tile(value: object) -> None:
+def test_any_column_value_renders(value: object) -> None:
     css = (
         "#l { marker-width: [v]; text-name: [v]; text-face-name: 'x'; text-size: [v]; polygon-fill: red;"
         " [v>2] { line-width: [v]; } }"
@@ -266,7 +266,7 @@ def test_a_value_of_any_kind_breaks_no_tile(value: object) -> None:
         to_wkb(Polygon([(0, 0), (9, 9), (9, 0), (0, 9)])),
     ],
 )
-def test_a_broken_geometry_breaks_no_tile(broken: bytes | None) -> None:
+def test_invalid_geometries_render(broken: bytes | None) -> None:
     image = picture("#l { polygon-fill: red; line-width: 1; marker-width: 4; }", (broken, {}), box(200, 200, 250, 250))
     assert at(image, 210, 240) == RED
 
@@ -283,12 +283,12 @@ def test_the_background() -> None:
     assert at(picture(css, SQUARE, background="green"), 200, 200) == GREEN
 
 
-def test_no_layer_at_all() -> None:
+def test_image_without_layers() -> None:
     image = opened(rendering.render([], TILE, 300, 100, zoom=3))
     assert (image.size, image.getbbox()) == ((300, 100), None)
 
 
-def test_jpeg_is_white_where_there_is_nothing() -> None:
+def test_jpeg_background_is_white() -> None:
     content = rendering.render(
         [layer("#l { polygon-fill: red; }", rows_of(SQUARE))], TILE, 256, 256, zoom=3, format="jpg"
     )
@@ -297,14 +297,14 @@ def test_jpeg_is_white_where_there_is_nothing() -> None:
     assert at(opened(content), 100, 100)[:3] == pytest.approx((255, 0, 0), abs=4)
 
 
-def test_a_static_picture_is_as_wide_as_its_box() -> None:
+def test_static_image_covers_its_bbox() -> None:
     image = opened(
         rendering.render([layer("#l { polygon-fill: red; }", rows_of(SQUARE))], (0, 0, 400, 200), 800, 400, zoom=3)
     )
     assert extent(image) == (200, 200)
 
 
-def test_the_grid_says_which_row_is_where() -> None:
+def test_utfgrid_maps_pixels_to_rows() -> None:
     rows = rows_of((SQUARE, {"cartodb_id": 7, "name": "Größe"}), (Point(200, 200), {"cartodb_id": 9, "name": None}))
     found = rendering.grid(layer("#l { polygon-fill: red; marker-width: 20; }", rows), TILE, zoom=3, fields=["name"])
     grid, keys = found["grid"], found["keys"]
@@ -320,13 +320,13 @@ def test_the_grid_says_which_row_is_where() -> None:
     assert found["data"] == {"7": {"name": "Größe"}, "9": {"name": None}}
 
 
-def test_a_grid_of_nothing() -> None:
+def test_utfgrid_without_rows() -> None:
     found = rendering.grid(layer("#l { polygon-fill: red; }", []), TILE, zoom=3, fields=["name"])
     assert (found["keys"], found["data"]) == ([""], {})
     assert found["grid"] == [" " * 64] * 64
 
 
-def test_several_threads_draw_at_once() -> None:
+def test_rendering_in_several_threads() -> None:
     css = (
         "#l { marker-width: 10; marker-fill: red; text-name: [n]; text-face-name: 'x'; [n>50] { marker-fill: blue; } }"
     )
@@ -340,7 +340,7 @@ def test_several_threads_draw_at_once() -> None:
         assert len(set(pool.map(tile, range(40)))) == 1
 
 
-def test_mapnik_leaves_the_environment_of_other_libraries_alone() -> None:
+def test_mapnik_does_not_change_the_environment() -> None:
     code = (
         "import os; import cartoframes_lite.local.maps.rendering;"
         " print('PROJ_LIB' in os.environ, 'GDAL_DATA' in os.environ)"

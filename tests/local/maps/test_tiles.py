@@ -31,7 +31,7 @@ def names(call: Call, path: str, **options: object) -> list[str]:
     return [feature["name"] for layer in read_tile(answer.body).values() for feature in layer]
 
 
-def test_a_tile_has_what_is_in_it(call: Call) -> None:
+def test_vector_tile_has_the_features_in_it(call: Call) -> None:
     path = instantiate(call, described(mapnik()))
     assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["North", "South", "West"]
     assert [names(call, f"{path}/1/{x}/{y}.mvt") for x in (0, 1) for y in (0, 1)] == [
@@ -42,7 +42,7 @@ def test_a_tile_has_what_is_in_it(call: Call) -> None:
     ]
 
 
-def test_a_feature_has_the_columns_as_numbers_and_text(call: Call) -> None:
+def test_vector_tile_attributes_are_numbers_and_text(call: Call) -> None:
     path = instantiate(call, described(mapnik("SELECT * FROM towns WHERE name = 'South'")))
     [feature] = read_tile(call("GET", f"{path}/1/1/1.mvt").body)["layer0"]
     assert {name: feature[name] for name in ("cartodb_id", "name", "people", "height")} == {
@@ -55,13 +55,13 @@ def test_a_feature_has_the_columns_as_numbers_and_text(call: Call) -> None:
 
 
 @pytest.mark.parametrize("place", ["0/0/1", "0/0/-1", "31/0/0", "-1/0/0", "x/0/0"])
-def test_there_are_no_tiles_outside_of_the_world(call: Call, place: str) -> None:
+def test_tile_coordinates_are_validated(call: Call, place: str) -> None:
     path = instantiate(call, described(mapnik()))
     status, message = refusal(call("GET", f"{path}/{place}.mvt"))
     assert (status, message.startswith("Invalid tile")) == (400, True)
 
 
-def test_layers_are_picked_by_id_or_index(call: Call) -> None:
+def test_layers_are_selected_by_id_or_index(call: Call) -> None:
     layers = [{"id": name, **mapnik()} for name in ("a", "b", "c")]
     path = instantiate(call, described(*layers))
     found = {chosen: list(read_tile(call("GET", f"{path}/{chosen}/0/0/0.mvt").body)) for chosen in ("all", "1", "c,a")}
@@ -69,14 +69,14 @@ def test_layers_are_picked_by_id_or_index(call: Call) -> None:
     assert refusal(call("GET", f"{path}/d/0/0/0.mvt")) == (400, "Layer 'd' not found in layergroup")
 
 
-def test_a_changed_table_gives_new_tiles(call: Call, sql: SQLClient) -> None:
+def test_table_changes_invalidate_cached_tiles(call: Call, sql: SQLClient) -> None:
     path = instantiate(call, described(mapnik("SELECT * FROM towns WHERE people > 15")))
     assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["South", "West"]
     sql.run("UPDATE towns SET people = 11 WHERE name = 'West'")
     assert names(call, f"{path}/0/0/0.mvt") == ["South"]
 
 
-def test_each_table_of_a_map_gives_new_tiles(call: Call, sql: SQLClient) -> None:
+def test_each_table_of_a_map_invalidates_cached_tiles(call: Call, sql: SQLClient) -> None:
     sql.run("CREATE TABLE shown (kind text); SELECT CDB_CartodbfyTable('shown')")
     path = instantiate(call, described(mapnik("SELECT t.* FROM towns t, shown WHERE t.name = shown.kind")))
     for name in ("North", "South"):
@@ -84,9 +84,7 @@ def test_each_table_of_a_map_gives_new_tiles(call: Call, sql: SQLClient) -> None
         assert [names(call, f"{path}/0/0/0.mvt") for _ in range(2)] == [[name], [name]]
 
 
-def test_a_transaction_that_began_before_another_ended_gives_new_tiles(
-    call: Call, sql: SQLClient, carto: LocalCarto
-) -> None:
+def test_overlapping_transactions_invalidate_cached_tiles(call: Call, sql: SQLClient, carto: LocalCarto) -> None:
     path = instantiate(call, described(mapnik("SELECT * FROM towns WHERE people > 15")))
     with psycopg.connect(carto.dsn) as early:
         early.execute("SELECT now()")  # the time of all that it does
@@ -97,7 +95,7 @@ def test_a_transaction_that_began_before_another_ended_gives_new_tiles(
     assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["North", "South"]
 
 
-def test_an_unchanged_table_gives_the_same_tile(call: Call, sql: SQLClient) -> None:
+def test_unchanged_tables_use_cached_tiles(call: Call, sql: SQLClient) -> None:
     sql.run("DELETE FROM towns WHERE false")  # its trigger has to have fired once
     path = instantiate(call, described(mapnik("SELECT *, clock_timestamp()::text AS name_at FROM towns")))
     made, again = (call("GET", f"{path}/0/0/0.mvt").body for _ in range(2))
@@ -106,7 +104,7 @@ def test_an_unchanged_table_gives_the_same_tile(call: Call, sql: SQLClient) -> N
     assert call("GET", f"{path}/0/0/0.mvt").body != made
 
 
-def test_a_tile_leaves_nothing_for_the_next(call: Call) -> None:
+def test_tiles_do_not_share_settings(call: Call) -> None:
     looking = """pg_backend_pid() AS pid, current_setting('search_path') AS path,
         (SELECT count(*)::int FROM pg_locks l WHERE locktype = 'advisory' AND l.pid = pg_backend_pid()) AS locks"""
     leaving = """set_config('search_path', 'pg_catalog', false) AS path, pg_advisory_lock(21)::text AS locked,
@@ -126,7 +124,7 @@ def test_a_tile_leaves_nothing_for_the_next(call: Call) -> None:
     assert (after, after["locks"]) == (before, 0)
 
 
-def test_tiles_at_the_same_time(call: Call, sql: SQLClient) -> None:
+def test_concurrent_tiles(call: Call, sql: SQLClient) -> None:
     path = instantiate(call, described(mapnik("SELECT *, pg_sleep(0.02)::text AS slept FROM towns")))
     wanted = {(0, 0): ["West"], (0, 1): [], (1, 0): ["North"], (1, 1): ["South"]}
     with ThreadPoolExecutor(8) as pool:
@@ -138,7 +136,7 @@ def test_tiles_at_the_same_time(call: Call, sql: SQLClient) -> None:
             wanted = {place: [name.upper() for name in found] for place, found in wanted.items()}
 
 
-def test_a_tile_made_for_one_key_is_not_given_to_another(call: Call, sql: SQLClient) -> None:
+def test_cached_tiles_are_per_role(call: Call, sql: SQLClient) -> None:
     sql.run(PUBLIC)
     path = instantiate(call, described(mapnik()))
     assert names(call, f"{path}/0/0/0.mvt", key=None)
@@ -147,7 +145,7 @@ def test_a_tile_made_for_one_key_is_not_given_to_another(call: Call, sql: SQLCli
     assert refusal(call("GET", f"{path}/0/0/0.mvt", key=None)) == (403, "permission denied for table towns")
 
 
-def test_a_dropped_table_has_no_tiles(call: Call, sql: SQLClient) -> None:
+def test_dropped_tables_have_no_tiles(call: Call, sql: SQLClient) -> None:
     path = instantiate(call, described(mapnik()))
     assert names(call, f"{path}/0/0/0.mvt")
     sql.run("DROP TABLE towns")
@@ -155,7 +153,7 @@ def test_a_dropped_table_has_no_tiles(call: Call, sql: SQLClient) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "size"), [(".png", 256), ("@2x.png", 512), (".png32", 256)])
-def test_a_tile_can_be_a_picture(call: Call, suffix: str, size: int) -> None:
+def test_png_tile(call: Call, suffix: str, size: int) -> None:
     path = instantiate(call, described(mapnik(**STYLED)))
     answer = call("GET", f"{path}/1/1/0{suffix}")
     assert (answer.status, size_of(answer.body)) == (200, (size, size))
@@ -163,7 +161,7 @@ def test_a_tile_can_be_a_picture(call: Call, suffix: str, size: int) -> None:
     assert (size_of(empty.body), len(empty.body) < len(answer.body)) == ((size, size), True)
 
 
-def test_a_plain_layer_covers_what_is_below(call: Call) -> None:
+def test_plain_layers_cover_the_layers_below(call: Call) -> None:
     plain = {"type": "plain", "options": {"color": "#ff0000"}}
     above = call("GET", f"{instantiate(call, described(mapnik(**STYLED), plain))}/0/0/0.png")
     alone = call("GET", f"{instantiate(call, described(plain))}/0/0/0.png")
@@ -171,7 +169,7 @@ def test_a_plain_layer_covers_what_is_below(call: Call) -> None:
     assert above.body == alone.body != below.body
 
 
-def test_a_grid_has_the_features_under_its_cells(call: Call) -> None:
+def test_utfgrid_has_the_features_of_its_cells(call: Call) -> None:
     path = instantiate(call, described(mapnik(interactivity=["name"], **STYLED)))
     grid = call("GET", f"{path}/0/1/1/0.grid.json").json
     assert len(grid["grid"]) == 64
@@ -179,7 +177,7 @@ def test_a_grid_has_the_features_under_its_cells(call: Call) -> None:
     assert grid["data"]["1"]["name"] == "North"
 
 
-def test_a_grid_has_null_for_types_that_tiles_have_not_and_columns_by_name(call: Call) -> None:
+def test_utfgrid_has_null_for_unsupported_types(call: Call) -> None:
     query = """SELECT *, date '2024-01-02' AS d, jsonb '[1]' AS j, time '01:02' AS t, ARRAY[1] AS a, 'NaN'::float8 AS f,
         1.50 AS n, true AS b, 'x '::char(3) AS c, 9007199254740993 AS i FROM towns"""
     names = ["name", "i", "d", "j", "t", "a", "seen", "f", "n", "b", "c"]
@@ -193,7 +191,7 @@ def test_a_grid_has_null_for_types_that_tiles_have_not_and_columns_by_name(call:
     assert (feature["n"], feature["b"]) == ("1.50", True)
 
 
-def test_a_grid_of_a_hundred_columns(call: Call) -> None:
+def test_utfgrid_of_a_hundred_columns(call: Call) -> None:
     names = [f"c{number}" for number in range(120)]
     query = f"SELECT *, {', '.join(f'{number} AS {name}' for number, name in enumerate(names))} FROM towns"
     path = instantiate(call, described(mapnik(query, interactivity=names, **STYLED)))
@@ -201,12 +199,12 @@ def test_a_grid_of_a_hundred_columns(call: Call) -> None:
     assert row["c119"] == 119
 
 
-def test_a_layer_without_interactivity_has_no_grid(call: Call) -> None:
+def test_layers_without_interactivity_have_no_utfgrid(call: Call) -> None:
     path = instantiate(call, described(mapnik(**STYLED)))
     assert refusal(call("GET", f"{path}/0/1/1/0.grid.json")) == (400, "Tileset has no interactivity")
 
 
-def test_points_are_taken_together(call: Call, sql: SQLClient) -> None:
+def test_points_are_aggregated(call: Call, sql: SQLClient) -> None:
     sql.run("""
         CREATE TABLE crowd AS SELECT i % 3 AS kind, i AS weight,
             ST_SetSRID(ST_MakePoint(10 + i * 1e-6, 20), 4326) AS the_geom FROM generate_series(1, 9) i;
@@ -231,7 +229,7 @@ def test_points_are_taken_together(call: Call, sql: SQLClient) -> None:
     assert features(threshold=10) != [sample]
 
 
-def test_attributes_of_a_feature(call: Call) -> None:
+def test_feature_attributes(call: Call) -> None:
     attributes = {"id": "cartodb_id", "columns": ["name", "height", "seen"]}
     path = instantiate(call, described(mapnik(attributes=attributes), mapnik()))
     found = call("GET", f"{path}/0/attributes/1").json
@@ -243,14 +241,14 @@ def test_attributes_of_a_feature(call: Call) -> None:
         assert refusal(call("GET", f"{path}/0/attributes/{missing}"))[0] == 404
 
 
-def test_the_tile_of_an_error_is_a_tile() -> None:
+def test_error_tile_is_a_vector_tile() -> None:
     assert {name: len(layer) for name, layer in read_tile(error_tile()).items()} == {
         "errorTileSquareLayer": 1,
         "errorTileStripesLayer": 1,
     }
 
 
-def test_the_cache_forgets_what_was_used_longest_ago() -> None:
+def test_tile_cache_drops_the_least_recently_used() -> None:
     cache = TileCache()
     tile = bytes(20 * 1024 * 1024)
     for key in "abc":
@@ -260,7 +258,7 @@ def test_the_cache_forgets_what_was_used_longest_ago() -> None:
     assert [key for key in "abcd" if cache.get(key) is not None] == ["a", "c", "d"]
 
 
-def test_a_value_that_postgresql_cannot_take(call: Call) -> None:
+def test_nul_and_surrogates_are_rejected(call: Call) -> None:
     attributes = {"id": "name", "columns": ["name"]}
     path = instantiate(call, described(mapnik(attributes=attributes)))
     assert refusal(call("GET", f"{path}/0/attributes/a%00b"))[0] == 404
@@ -270,7 +268,7 @@ def test_a_value_that_postgresql_cannot_take(call: Call) -> None:
     assert refusal(call("POST", "/api/v1/map", described(mapnik(aggregation=aggregation))))[0] == 400
 
 
-def test_a_tile_that_takes_too_long_is_told_as_a_tile() -> None:
+def test_timeouts_of_vector_tiles_return_the_error_tile() -> None:
     with cartoframes_lite.local.start(user="tester", statement_timeout_s=0.3) as server:
         key = server.credentials.api_key
         place = "SELECT * FROM (VALUES (ST_SetSRID(ST_MakePoint(0, 0), 3857))) v (the_geom_webmercator), pg_sleep(1)"
@@ -283,7 +281,7 @@ def test_a_tile_that_takes_too_long_is_told_as_a_tile() -> None:
         assert set(read_tile(late.content)) == {"errorTileSquareLayer", "errorTileStripesLayer"}
 
 
-def test_a_label_of_megabytes_keeps_nobody_waiting(call: Call) -> None:
+def test_huge_labels_do_not_block_other_requests(call: Call) -> None:
     sql = "SELECT cartodb_id, repeat('long ', 1000000) AS name, the_geom_webmercator FROM towns WHERE name = 'North'"
     css = "#l { text-name: [name]; text-face-name: 'DejaVu Sans Book'; text-size: 10; text-allow-overlap: true; }"
     path = instantiate(call, described(mapnik(sql, cartocss=css, cartocss_version="2.3.0")))

@@ -23,7 +23,7 @@ FINAL = (
 
 @pytest.fixture
 def run(connect: Connect) -> Run:
-    """Run SQL as the account's owner; the rows of the last statement."""
+    """Return a function that runs SQL as the owner and returns the rows of the last statement."""
     owner = connect("master-key")
 
     def execute(query: str) -> list[tuple[Any, ...]]:
@@ -96,7 +96,7 @@ def test_existing_ids_are_kept_and_continued(run: Run) -> None:
 
 
 @pytest.mark.parametrize("ids", ["(1), (1)", "(1), (NULL)", "('x')", "('1.5')"])
-def test_unusable_ids_are_refused_and_the_table_is_left_alone(run: Run, ids: str) -> None:
+def test_unusable_ids_are_rejected_and_nothing_changes(run: Run, ids: str) -> None:
     run(f"CREATE TABLE t AS SELECT * FROM (VALUES {ids}) v (cartodb_id)")
     with pytest.raises(psycopg.Error, match="_CDB_Has_Usable_Primary_ID: Error: invalid cartodb_id"):
         run("SELECT cdb_cartodbfytable('t')")
@@ -113,7 +113,7 @@ def test_unusable_ids_are_refused_and_the_table_is_left_alone(run: Run, ids: str
         ("t (cartodb_id) AS VALUES (1.5), (2)", "CDB(_CDB_Add_Indexes:23505:could not create unique index"),
     ],
 )
-def test_other_ids_are_refused_by_the_step_that_fails(run: Run, definition: str, message: str) -> None:
+def test_other_invalid_ids_are_rejected(run: Run, definition: str, message: str) -> None:
     run(f"CREATE TABLE {definition}")
     with pytest.raises(psycopg.errors.RaiseException, match=re.escape(message)):
         run("SELECT cdb_cartodbfytable('t')")
@@ -131,13 +131,13 @@ def test_other_ids_are_refused_by_the_step_that_fails(run: Run, definition: str,
         ("t (id text PRIMARY KEY, a int)", "bigint"),
     ],
 )
-def test_ids_that_a_table_has_become_integers(run: Run, definition: str, kind: str) -> None:
+def test_existing_ids_become_integers(run: Run, definition: str, kind: str) -> None:
     run(f"CREATE TABLE {definition}; SELECT cdb_cartodbfytable('t')")
     assert columns(run, "t")[0] == ("cartodb_id", kind)
     assert run("SELECT pg_get_serial_sequence('t', 'cartodb_id')") == [("public.t_cartodb_id_seq",)]
 
 
-def test_rewriting_loses_what_is_not_in_the_rows(run: Run) -> None:
+def test_rewriting_drops_constraints_and_defaults(run: Run) -> None:
     run(
         "CREATE TABLE t (b int DEFAULT 5 NOT NULL CHECK (b > 0), a int UNIQUE); CREATE INDEX ON t (b);"
         " GRANT SELECT ON t TO publicuser; COMMENT ON TABLE t IS 'mine'; SELECT cdb_cartodbfytable('t')"
@@ -148,7 +148,7 @@ def test_rewriting_loses_what_is_not_in_the_rows(run: Run) -> None:
     assert run("SELECT relacl, obj_description(oid) FROM pg_class WHERE oid = 't'::regclass") == [(None, None)]
 
 
-def test_other_primary_key_makes_way(run: Run) -> None:
+def test_other_primary_keys_are_replaced(run: Run) -> None:
     run(
         "CREATE TABLE t (cartodb_id serial UNIQUE NOT NULL, the_geom geometry(Point,4326),"
         " the_geom_webmercator geometry(Point,3857), id int PRIMARY KEY); SELECT cdb_cartodbfytable('t')"
@@ -190,14 +190,14 @@ def test_text_with_and_without_srid_is_refused(run: Run) -> None:
         ("t (the_geom numeric(10,2)); INSERT INTO t VALUES (1)", None),
     ],
 )
-def test_what_is_no_geometry_is_kept_under_another_name(run: Run, definition: str, kept: str | None) -> None:
+def test_the_geom_of_other_types_is_renamed(run: Run, definition: str, kept: str | None) -> None:
     run(f"CREATE TABLE {definition}; SELECT cdb_cartodbfytable('t')")
     rest = [f"{name} {kind}" for name, kind in columns(run, "t")[3:]]
     assert rest[:1] == ([] if kept is None else [kept])
     assert run("SELECT the_geom FROM t") == [(None,)]
 
 
-def test_geometry_of_another_name_and_srid_becomes_the_geom(run: Run) -> None:
+def test_other_geometry_columns_become_the_geom(run: Run) -> None:
     run("CREATE TABLE t (shape geometry(Point,3857)); INSERT INTO t VALUES ('SRID=3857;POINT(0 0)')")
     run("SELECT cdb_cartodbfytable('t')")
     assert [name for name, _ in columns(run, "t")] == ["cartodb_id", "the_geom", "the_geom_webmercator"]
@@ -218,7 +218,7 @@ def test_geometry_of_another_name_and_srid_becomes_the_geom(run: Run) -> None:
         ("the_geom geometry(Point,4326), the_geom_webmercator geometry(Point,3857), a geometry(Point,4326)", 3, []),
     ],
 )
-def test_which_of_several_geometries_is_taken(run: Run, definition: str, the_geom: int, rest: list[str]) -> None:
+def test_choice_among_several_geometry_columns(run: Run, definition: str, the_geom: int, rest: list[str]) -> None:
     run(f"CREATE TABLE t ({definition})")
     srids = [3857 if "3857" in column else 4326 for column in definition.split(", ")]
     points = ", ".join(f"'SRID={srid};POINT({n} 0)'" for n, srid in enumerate(srids, 1))
@@ -231,14 +231,14 @@ def test_which_of_several_geometries_is_taken(run: Run, definition: str, the_geo
     "definition",
     ["the_geom geometry(PointZ,4326)", "the_geom geometry", "shape geometry(PointZ,32633)", "the_geom text"],
 )
-def test_rewriting_does_not_take_a_third_dimension(run: Run, definition: str) -> None:
+def test_rewriting_rejects_3d_geometries(run: Run, definition: str) -> None:
     srid = 32633 if "32633" in definition else 4326
     run(f"CREATE TABLE t ({definition}); INSERT INTO t VALUES ('SRID={srid};POINT(1 2 3)')")
     with pytest.raises(psycopg.Error, match="Geometry has Z dimension but column does not"):
         run("SELECT cdb_cartodbfytable('t')")
 
 
-def test_ready_webmercator_is_not_computed_again(run: Run) -> None:
+def test_existing_webmercator_is_kept(run: Run) -> None:
     run(
         "CREATE TABLE t (the_geom geometry(Point,4326), the_geom_webmercator geometry(Point,3857));"
         "INSERT INTO t VALUES ('SRID=4326;POINT(1 1)', 'SRID=3857;POINT(5 5)'); SELECT cdb_cartodbfytable('t')"
@@ -279,7 +279,7 @@ def test_webmercator_follows_the_geom(run: Run) -> None:
         ("SRID=4326;POINT EMPTY", "POINT EMPTY"),
     ],
 )
-def test_webmercator_is_cut_at_the_edge_of_the_map(run: Run, geometry: str, expected: str | None) -> None:
+def test_webmercator_is_clipped_at_the_world_bounds(run: Run, geometry: str, expected: str | None) -> None:
     assert run(f"SELECT ST_AsText(cdb_transformtowebmercator('{geometry}'))") == [(expected,)]
 
 
@@ -303,7 +303,7 @@ def test_change_removes_metadata_of_tables_that_are_gone(run: Run) -> None:
     assert run("SELECT tabname::text FROM cdb_tablemetadata") == [("t",)]
 
 
-def test_two_first_changes_at_once_collide(run: Run, connect: Connect) -> None:
+def test_concurrent_first_changes_conflict(run: Run, connect: Connect) -> None:
     run("CREATE TABLE t (a int); SELECT cdb_cartodbfytable('t')")
     one, other = connect("master-key"), connect("master-key")
     one.execute("BEGIN; INSERT INTO t (a) VALUES (1)")
@@ -363,7 +363,7 @@ def test_usertables_by_privacy(run: Run, connect: Connect) -> None:
     assert connect(None).execute("SELECT cdb_usertables()").fetchall() == [("b",)]
 
 
-def test_querytables_reads_plans_and_runs_nothing(run: Run) -> None:
+def test_querytables_does_not_run_the_query(run: Run) -> None:
     run('CREATE TABLE a (i int); CREATE TABLE "B" (i int); CREATE VIEW v AS SELECT * FROM a')
     query = """SELECT ';' FROM v; -- a comment; with a semicolon
         SELECT * FROM "B" JOIN a USING (i); DROP TABLE a; SELECT $$;$$"""
@@ -395,7 +395,7 @@ def test_quota_holds_and_only_the_owner_sets_it(run: Run, state: State, connect:
 
 
 def _is_over_quota(run: Run, statement: str) -> bool:
-    """Run a statement; say whether it was refused as CARTO refuses it."""
+    """Run a statement; return whether it failed with the error of CARTO."""
     try:
         run(statement)
     except psycopg.errors.RaiseException as error:

@@ -61,7 +61,7 @@ def test_postgresql_does_not_run_as_root(cluster: Cluster) -> None:
 
 @pytest.fixture
 def no_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let clusters be made by initdb, as they are outside of these tests."""
+    """Create clusters with initdb, as outside of tests, instead of copying a template."""
     monkeypatch.delenv(TEMPLATE_VARIABLE)
 
 
@@ -103,7 +103,7 @@ def test_clusters_are_copied_from_a_template(cluster: Cluster, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])
-def test_a_template_that_is_not_there_is_not_used(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cluster_templates_are_not_used(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv(TEMPLATE_VARIABLE, str(tmp_path / name))
     assert cluster._find_template() is None
@@ -119,14 +119,14 @@ def test_data_directory_in_use_is_refused(tmp_path: Path) -> None:
         first.stop()
 
 
-def test_directory_with_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_directories_with_other_files_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(LocalServerError, match="neither empty nor a data directory"):
         open_cluster(None, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_killed_python_leaves_neither_postmaster_nor_directory() -> None:
+def test_killed_processes_leave_no_postmaster_or_directory() -> None:
     code = """
         import os, signal
         from cartoframes_lite.local.postgres.cluster import open_cluster
@@ -138,7 +138,7 @@ def test_killed_python_leaves_neither_postmaster_nor_directory() -> None:
     assert wait_until(lambda: not home.exists())
 
 
-def test_killed_python_does_not_disturb_the_next_start(tmp_path: Path) -> None:
+def test_start_after_a_killed_process(tmp_path: Path) -> None:
     code = f"""
         import os, signal
         from pathlib import Path
@@ -154,13 +154,13 @@ def test_killed_python_does_not_disturb_the_next_start(tmp_path: Path) -> None:
         cluster.stop()
 
 
-def test_end_of_python_stops_a_forgotten_cluster() -> None:
+def test_exit_stops_running_clusters() -> None:
     code = "from cartoframes_lite.local.postgres.cluster import open_cluster; print(open_cluster().dsn)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     assert not Path(str(conninfo_to_dict(done.stdout.strip())["host"])).exists()
 
 
-def test_fork_does_not_stop_the_cluster_of_its_parent(cluster: Cluster) -> None:
+def test_forked_processes_do_not_stop_the_cluster(cluster: Cluster) -> None:
     assert isinstance(cluster, PrivateCluster)
     pid = cluster._process_id
     cluster._process_id = -1  # as a fork sees it

@@ -1,4 +1,4 @@
-"""A process of PostgreSQL crashes: what was acknowledged is kept, and the server goes on by itself."""
+"""Crashes of a PostgreSQL process: committed data is kept, and the server recovers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE_S = 20.0
 
 @pytest.fixture(scope="module")
 def crashing() -> Iterator[LocalCarto]:
-    """Start a server, with a temporary cluster, that nobody else uses."""
+    """Start a server with a temporary cluster of its own."""
     with start(user="crashing", api_key="master") as carto:
         yield carto
 
@@ -36,19 +36,19 @@ def client(crashing: LocalCarto) -> SQLClient:
 
 
 def is_away(answer: requests.Response) -> bool:
-    """Tell whether an answer says that the connection to the database was lost, or could not be made."""
+    """Return whether a response reports that the database connection was lost or could not be opened."""
     return answer.status_code >= 400 and "connect" in answer.text.lower()
 
 
 def answered(client: SQLClient, query: str) -> requests.Response:
-    """Send a query until the server has an answer other than that the database is away."""
+    """Send a query until the response is not that the database is unavailable."""
     give_up = time.monotonic() + _PATIENCE_S
     while is_away(answer := client.send(query)):
         assert time.monotonic() < give_up, answer.text
     return answer
 
 
-def test_what_was_acknowledged_is_kept(crashing: LocalCarto, client: SQLClient) -> None:
+def test_acknowledged_writes_survive_a_crash(crashing: LocalCarto, client: SQLClient) -> None:
     client.run("CREATE TABLE kept (a int)")
     for round_ in range(_ROUNDS):
         victim, witness = connect(crashing.dsn, autocommit=True), connect(crashing.dsn, autocommit=True)
@@ -66,7 +66,7 @@ def test_what_was_acknowledged_is_kept(crashing: LocalCarto, client: SQLClient) 
         assert found["rows"] == [{"kept": 2 * (round_ + 1), "made": 1000}]
 
 
-def test_requests_during_a_crash_are_answered(crashing: LocalCarto, client: SQLClient) -> None:
+def test_requests_during_a_crash_get_responses(crashing: LocalCarto, client: SQLClient) -> None:
     client.run("CREATE TABLE t AS SELECT 1 AS a; GRANT SELECT ON t TO publicuser")
     answers: Counter[str] = Counter()
     wrong: list[str] = []
@@ -99,9 +99,7 @@ def test_requests_during_a_crash_are_answered(crashing: LocalCarto, client: SQLC
     assert client.job_in(client.start_job("CREATE TABLE after AS SELECT 1 AS a")["job_id"], "done")["status"] == "done"
 
 
-def test_a_query_that_crashes_its_own_process_is_an_error_of_the_server(
-    crashing: LocalCarto, client: SQLClient
-) -> None:
+def test_crash_of_the_own_backend_is_a_500(crashing: LocalCarto, client: SQLClient) -> None:
     answers: list[requests.Response] = []
     query = "SELECT pg_backend_pid(), pg_sleep(20)"
     asking = threading.Thread(target=lambda: answers.append(client.send(query)))

@@ -1,4 +1,4 @@
-"""Roles in a database that somebody else runs, with the ways of logging in that PostgreSQL offers."""
+"""Roles in an external database, with each login method of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Given = Callable[[str], str]
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Path]]:
-    """Start a cluster whose way of logging in can be changed."""
+    """Start a cluster whose login method can be changed."""
     directory = tmp_path_factory.mktemp("foreign") / "database"
     cluster = open_cluster(None, directory)
     yield cluster, directory
@@ -27,7 +27,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster,
 
 @pytest.fixture
 def given(foreign: tuple[Cluster, Path]) -> Iterator[Given]:
-    """Return the DSN of a fresh database, after setting how others than its superuser log in."""
+    """Return a function that creates a database with a login method for other roles, and returns its DSN."""
     cluster, directory = foreign
     with psycopg.connect(cluster.dsn, autocommit=True) as superuser:
         superuser.execute("DROP DATABASE IF EXISTS theirs WITH (FORCE)")
@@ -72,7 +72,7 @@ def test_roles_log_in_with_passwords_of_their_own(given: Given) -> None:
     other.close()
 
 
-def test_sessions_start_as_the_role_where_only_the_dsns_user_may_log_in(given: Given) -> None:
+def test_sessions_switch_roles_without_login_rights(given: Given) -> None:
     dsn = make_conninfo(given("reject"), password="secret", options="-c application_name=mine")
     state = State(ExternalDatabase(dsn), "tester")
     assert who(state, "publicuser") == ("publicuser", "postgres")
@@ -100,7 +100,7 @@ def test_database_keeps_what_was_there(given: Given) -> None:
     state.close()
 
 
-def test_two_accounts_in_one_cluster_do_not_meet(given: Given, foreign: tuple[Cluster, Path]) -> None:
+def test_two_accounts_share_a_cluster(given: Given, foreign: tuple[Cluster, Path]) -> None:
     first = State(ExternalDatabase(given("trust")), "tester")
     second = State(foreign[0], "tester")
     assert first.owner_role != second.owner_role

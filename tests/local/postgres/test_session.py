@@ -1,4 +1,4 @@
-"""What a session says when its connection breaks without a word of PostgreSQL."""
+"""Errors of sessions whose connection breaks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Work = Callable[[Session], Awaitable[object]]
 
 
 def break_connection(session: Session) -> None:
-    """Shut the session's socket down."""
+    """Shut down the socket of a session."""
     with socket.socket(fileno=os.dup(session.connection.pgconn.socket)) as connection:
         connection.shutdown(socket.SHUT_RDWR)
 
@@ -45,7 +45,7 @@ async def start_copy_in(session: Session) -> None:
 
 
 @pytest.mark.parametrize("work", [execute, results, copy_out, start_copy_in])
-def test_broken_connection_is_an_error_of_its_own(state: State, work: Work) -> None:
+def test_broken_connections_raise_sqlerror(state: State, work: Work) -> None:
     async def scenario() -> None:
         session = await Session.connect(state.conninfo(state.owner_role))
         running = asyncio.ensure_future(work(session))
@@ -60,7 +60,7 @@ def test_broken_connection_is_an_error_of_its_own(state: State, work: Work) -> N
     asyncio.run(scenario())
 
 
-def test_broken_connection_ends_an_upload(state: State) -> None:
+def test_broken_connections_end_uploads(state: State) -> None:
     async def scenario() -> None:
         session = await Session.connect(state.conninfo(state.owner_role))
         await session.execute("CREATE TABLE t (a text)")
@@ -81,7 +81,7 @@ def test_broken_connection_ends_an_upload(state: State) -> None:
     asyncio.run(scenario())
 
 
-def test_database_that_does_not_answer_is_a_500(tmp_path: os.PathLike[str]) -> None:
+def test_unreachable_databases_are_a_500(tmp_path: os.PathLike[str]) -> None:
     with pytest.raises(SQLError) as caught:
         asyncio.run(Session.connect(f"host={tmp_path}"))
     assert error_status(caught.value) == (500, {"error": ["cannot connect to the database"]})
