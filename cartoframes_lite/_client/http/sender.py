@@ -116,7 +116,8 @@ class _Attempts(Generic[T]):
         self._url = sender.url(request.path)
         self.maybe_executed = False
         self.rejection: RateLimited | None = None
-        self._outcome, self._limit_headers = _UNKNOWN, cast("RateLimitHeaders | None", None)
+        self._outcome = _UNKNOWN
+        self._limit_headers: RateLimitHeaders | None = None
 
     def next(self) -> T:
         """Send the request once, as soon as the rate limit allows it."""

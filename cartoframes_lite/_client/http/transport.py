@@ -204,15 +204,14 @@ class Transport:
 
         Parameters
         ----------
-        path : str
+        path, content_type : str
         query : mapping
             URL parameters, at most 7,000 bytes when encoded.
         body : callable
             Returns an iterable of the body's blocks; called once per attempt. An exception raised by the iterable
             aborts the request, so that nothing is committed, and is raised unchanged.
         compress : bool
-            Compress with gzip.
-        content_type : str
+            With gzip.
         size_bytes : int, optional
             Length of an uncompressed body. None: chunked encoding.
         abort : bytes, optional
@@ -227,8 +226,7 @@ class Transport:
 
         def arguments() -> dict[str, Any]:
             data = Body(body, compress=compress, abort=abort, errors=body_errors, size_bytes=size_bytes)
-            timeout = (CONNECT_TIMEOUT_S, COPY_TIMEOUT_S)
-            return {"params": query, "data": data, "headers": headers, "timeout": timeout}
+            return {"params": query, "data": data, "headers": headers, "timeout": (CONNECT_TIMEOUT_S, COPY_TIMEOUT_S)}
 
         try:
             payload = self._send_for_json(Request("POST", path, False, arguments, is_aborted=lambda: bool(body_errors)))
