@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from cartoframes_lite._client.http.json_fields import record, records
-from cartoframes_lite._client.http.transport import OK, Statuses, Transport
+from cartoframes_lite._client.http.request import OK, Statuses
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite.errors import AuthenticationError, NotFound, PermissionDenied
 
 _KEYS = "api/v3/api_keys"

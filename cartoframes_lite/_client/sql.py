@@ -87,11 +87,7 @@ class SQL:
         ConnectionFailed
             If the response is incomplete, or not from the SQL API.
         """
-        size = len(query.encode())
-        if size > _MAX_QUERY_BYTES:
-            raise ValueError(
-                f"the query has {size} bytes, and the SQL API accepts {_MAX_QUERY_BYTES}: send data by COPY"
-            )
+        _check_size(query)
         parameters = drop_none(q=query, format=format, dp=dp, filename=filename)
         form, url_query = (parameters, None) if method == "POST" else (None, parameters)
         if format in _JSON_FORMATS:
@@ -234,6 +230,13 @@ class SQL:
         if re.search(r"\s", table):
             advice = "a query begins with SELECT, WITH, VALUES or TABLE"
         raise TableNotFoundError(f"there is no table {table!r}: {advice}")
+
+
+def _check_size(query: str) -> None:
+    """Raise ValueError if a query is longer than the SQL API accepts."""
+    size = len(query.encode())
+    if size > _MAX_QUERY_BYTES:
+        raise ValueError(f"the query has {size} bytes, and the SQL API accepts {_MAX_QUERY_BYTES}: send data by COPY")
 
 
 def _relation(schema: str | None, table: str) -> str:

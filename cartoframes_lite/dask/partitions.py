@@ -14,7 +14,7 @@ import pandas as pd
 import shapely
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.http.rate_limit_retry import retry_while_rate_limited
+from cartoframes_lite._client.http.rate_limit import share_with_processes
 from cartoframes_lite._codec.frame import from_arrow
 from cartoframes_lite._codec.names import literal, quote
 from cartoframes_lite._codec.pgtypes import SourceColumn
@@ -150,7 +150,8 @@ def divide(
         f" LEFT JOIN (SELECT {name} AS first, row_number() OVER (ORDER BY {name}) - 1 AS number FROM {origin.sql}"
         f" WHERE {is_known}) AS _numbered ON {begins} ORDER BY first"
     )
-    found = retry_while_rate_limited(lambda: read_carto(query, credentials, progress=False))
+    with share_with_processes():
+        found = read_carto(query, credentials, progress=False)
     rows, known = int(found["rows"].iloc[0]), int(found["known"].iloc[0])
     if known < rows:
         raise ValueError(
@@ -172,7 +173,8 @@ def bounding_boxes(credentials: Credentials, origin: Source, ranges: Ranges, sha
         f"SELECT width_bucket({quote(ranges.column.name)}, ARRAY[{firsts}]) AS part,"
         f" ST_Extent({quote(str(shape.name))}) AS box FROM {origin.sql} GROUP BY 1) AS _boxes"
     )
-    found = retry_while_rate_limited(lambda: read_carto(query, credentials, progress=False)).dropna()
+    with share_with_processes():
+        found = read_carto(query, credentials, progress=False).dropna()
     values = np.full(count, shapely.Polygon(), object)
     inside = found[found["part"].between(1, count)]
     values[inside["part"].to_numpy() - 1] = shapely.box(
@@ -221,8 +223,8 @@ class RangeReader:
             return frame if columns is None else frame[list(columns)]
         query = f"SELECT * FROM {self.origin.sql} WHERE {self.ranges.condition(part)}"
         names = self._columns_to_read(columns)
-        frame = retry_while_rate_limited(
-            lambda: read_carto(
+        with share_with_processes():
+            frame = read_carto(
                 query,
                 self.credentials,
                 columns=names,
@@ -232,8 +234,7 @@ class RangeReader:
                 dtype_backend=self.dtype_backend,
                 progress=False,
             )
-        )
-        self._require_version()
+            self._require_version()
         frame = self._with_nullable_dtypes(
             frame if frame.index.is_monotonic_increasing else frame.sort_index(kind="stable")
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.http.rate_limit_retry import retry_while_rate_limited
+from cartoframes_lite._client.http.rate_limit import share_with_processes
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.write.payload import Payload, conform, with_decimals_as_text
 from cartoframes_lite.write.plan import WritePlan
@@ -73,10 +73,8 @@ class PartUploader:
             return StagedPart(None)
         destination = Destination(Client(self.credentials, progress=False), self.schema, self.plan.table)
         upload = Upload(self.plan.columns, self.plan.first.schema(), lambda: iter([payload]), with_primary_key=False)
-        with self.slot():
-            staged = retry_while_rate_limited(
-                lambda: stage_part(destination, upload, self.parent_staging, number, compression=self.compression)
-            )
+        with self.slot(), share_with_processes():
+            staged = stage_part(destination, upload, self.parent_staging, number, compression=self.compression)
         return StagedPart(staged)
 
 

@@ -7,9 +7,11 @@ again, which has no effect if the first request is committed meanwhile.
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Any
 
+from cartoframes_lite._client.http.retry import backoff_s, call_with_retries
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite.errors import (
     CartoError,
@@ -26,10 +28,9 @@ from cartoframes_lite.write.staging_sql import RECEIPT, publication_state
 from cartoframes_lite.write.target import Destination, drop_staging_tables
 
 _ATTEMPTS = 3
-_PAUSE_S = 1.0
-_STATE_QUERIES = 5  # with pauses of 15 s in all, enough for a database to restart
+_STATE_QUERIES = 7  # with pauses of 16 to 32 s in all, enough for a database to restart
 _BUSY_TIMEOUT_S = 300.0  # for locks and deadlocks
-_MAX_PAUSE_S = 5.0
+_MAX_BUSY_PAUSE_S = 5.0
 
 BUSY = "CFL01"
 CHANGED = "CFL02"
@@ -73,46 +74,64 @@ def publish(
     CartoError
         If the transaction failed. No rows were written, nor will be by a request that is delayed.
     """
-    lost = 0
-    deadline, pause_s = time.monotonic() + _BUSY_TIMEOUT_S, _PAUSE_S / 4
-    while True:
-        try:
-            what = f"publishing {destination.table!r}"
-            result = run(destination.client.sql, destination.client.batch, transaction, what=what)
-            if not _confirms_publish(result, staged):  # a batch job has no result, and a proxy may return another one
-                raise ConnectionFailed("the response does not confirm that the rows were published")
-        except CartoError as error:
-            code = block_error_code(error)
-            if code == BUSY and time.monotonic() < deadline:
-                # After a deadlock or a lock timeout, the transaction is certain to have been rolled back.
-                time.sleep(pause_s)
-                pause_s = min(2 * pause_s, _MAX_PAUSE_S)
-                continue
-            is_lost = isinstance(error, ConnectionFailed | ServerError)
-            lost += is_lost
-            if is_lost and lost < _ATTEMPTS:
-                state = _query_state(destination, staged)
-                if state == "pending":
-                    time.sleep(_PAUSE_S * lost)
-                    continue
-            elif code == CHANGED and may_replan:
-                state = _query_state(destination, staged) if lost else "pending"  # the caller may plan again
-            else:
-                state = _final_state(destination, staged)
-            if state == "gone" and lost:
-                raise _publish_unknown(destination, staged) from error
-            if state == "gone" and code == _GONE and leaves_receipt:
-                # A proxy may have repeated the request, and another process dropped the receipt of the first one.
-                raise PublishUnknown(
-                    f"the staging table {staged.name!r} with the rows for table {destination.table!r} was dropped by"
-                    " another process, before or after the rows were published: check whether"
-                    f" {destination.table!r} has the rows before you write them again"
-                ) from error
-            if state != "published":
-                raise _as_user_error(destination, error, code) from error
-        break
+    retries = _Retries(destination, staged)
+    try:
+        call_with_retries(lambda: _run(destination, staged, transaction), retries.delay_s)
+    except PublishUnknown:
+        raise
+    except CartoError as error:
+        state = retries.state
+        if not state:
+            may_stay = may_replan and block_error_code(error) == CHANGED  # the caller may plan again
+            query = _query_state if may_stay else _final_state
+            state = query(destination, staged) if retries.lost or not may_stay else "pending"
+        if state != "published":
+            is_lost = retries.lost > 0
+            raise _publish_error(
+                destination, staged, error, state, is_lost=is_lost, leaves_receipt=leaves_receipt
+            ) from error
     if leaves_receipt:
         drop_staging_tables(destination, [staged.name + RECEIPT])
+
+
+def _run(destination: Destination, staged: Staged, transaction: str) -> None:
+    """Run the publishing transaction once; raise unless the response confirms that it was committed."""
+    sql, batch = destination.client.sql, destination.client.batch
+    result = run(sql, batch, transaction, what=f"publishing {destination.table!r}")
+    if not _confirms_publish(result, staged):  # a batch job has no result, and a proxy may return another one
+        raise ConnectionFailed("the response does not confirm that the rows were published")
+
+
+class _Retries:
+    """Decide whether the publishing transaction, which is not idempotent, may be sent again.
+
+    Attributes
+    ----------
+    lost : int
+        Number of attempts whose outcome the response did not show.
+    state : str
+        State of the staging table if it was queried after the last attempt, else "".
+    """
+
+    def __init__(self, destination: Destination, staged: Staged) -> None:
+        self._destination, self._staged = destination, staged
+        self._deadline = time.monotonic() + _BUSY_TIMEOUT_S
+        self.lost, self.state = 0, ""
+
+    def delay_s(self, error: CartoError, attempt: int, _: float) -> float | None:
+        """Return the delay before the next attempt; None if the transaction must not be sent again."""
+        self.state = ""
+        if block_error_code(error) == BUSY:
+            # After a deadlock or a lock timeout, the transaction is certain to have been rolled back.
+            pause_s = min(_MAX_BUSY_PAUSE_S, backoff_s(attempt, random.random()))
+            return pause_s if time.monotonic() < self._deadline else None
+        if not isinstance(error, ConnectionFailed | ServerError):
+            return None
+        self.lost += 1
+        if self.lost == _ATTEMPTS:
+            return None
+        self.state = _query_state(self._destination, self._staged)
+        return backoff_s(self.lost, random.random()) if self.state == "pending" else None
 
 
 def withdraw(destination: Destination, staged: Staged) -> bool:
@@ -140,6 +159,23 @@ def _message(error: CartoError) -> str:
     return str((error.job or {}).get("failed_reason", "")) if isinstance(error, JobError) else str(error)
 
 
+def _publish_error(
+    destination: Destination, staged: Staged, error: CartoError, state: str, *, is_lost: bool, leaves_receipt: bool
+) -> CartoError:
+    """Return the exception for a transaction after which the staging table is in a state other than published."""
+    code = block_error_code(error)
+    if state == "gone" and is_lost:
+        return _publish_unknown(destination, staged)
+    if state == "gone" and code == _GONE and leaves_receipt:
+        # A proxy may have repeated the request, and another process dropped the receipt of the first one.
+        return PublishUnknown(
+            f"the staging table {staged.name!r} with the rows for table {destination.table!r} was dropped by"
+            " another process, before or after the rows were published: check whether"
+            f" {destination.table!r} has the rows before you write them again"
+        )
+    return _as_user_error(destination, error, code)
+
+
 def _as_user_error(destination: Destination, error: CartoError, code: str | None) -> CartoError:
     """Convert an error raised by the publishing block to its class and message; return other errors unchanged."""
     if code is None:
@@ -162,17 +198,20 @@ def _final_state(destination: Destination, staged: Staged) -> str:
 def _query_state(destination: Destination, staged: Staged, *, withdraw: bool = False) -> str:
     """Query the state of a staging table, with retries."""
     query = publication_state(destination.schema, staged.name, staged.oid, withdraw=withdraw)
-    for attempt in range(1, _STATE_QUERIES + 1):
-        try:
-            row = destination.client.sql.row(query, "state", "name")
-            if row["name"] != staged.name:
-                raise ConnectionFailed("the response belongs to another request")
-            return str(row["state"])
-        except CartoError as error:
-            if attempt == _STATE_QUERIES:
-                raise _publish_unknown(destination, staged) from error
-            time.sleep(_PAUSE_S * 2 ** (attempt - 1))
-    raise AssertionError("unreachable")
+
+    def ask() -> str:
+        row = destination.client.sql.row(query, "state", "name")
+        if row["name"] != staged.name:
+            raise ConnectionFailed("the response belongs to another request")
+        return str(row["state"])
+
+    def delay_s(_: CartoError, attempt: int, __: float) -> float | None:
+        return backoff_s(attempt, random.random()) if attempt < _STATE_QUERIES else None
+
+    try:
+        return call_with_retries(ask, delay_s)
+    except CartoError as error:
+        raise _publish_unknown(destination, staged) from error
 
 
 def _publish_unknown(destination: Destination, staged: Staged) -> PublishUnknown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ import pyarrow as pa
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._client.http.progress import Progress
+from cartoframes_lite._client.http.retry import call_with_retries, idempotent_delay_s
 from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite._codec.names import qualify
-from cartoframes_lite.errors import CartoError, ConnectionFailed, PublishUnknown, QueryTimeout, ServerError
+from cartoframes_lite.errors import CartoError, ConnectionFailed, PublishUnknown, QueryTimeout
 from cartoframes_lite.write.lease import keep_lease
 from cartoframes_lite.write.payload import Payload, PayloadColumn
 from cartoframes_lite.write.publishing_sql import Staged
@@ -27,8 +27,6 @@ from cartoframes_lite.write.target import Destination, drop_staging_tables, insp
 
 # The SQL API limits one COPY to 2 GB as sent, compressed or not; this limit counts bytes before compression.
 CHUNK_BYTES = 1_900_000_000
-_ATTEMPTS = 3
-_PAUSE_S = 1.0
 
 Compression = Literal["auto", "gzip"] | None
 
@@ -143,21 +141,27 @@ def _fill_with_retries(
     compression: Compression,
     progress: bool | None,
 ) -> Staged:
-    """Fill a staging table; if the connection is lost, retry with a new one."""
-    for attempt in range(1, _ATTEMPTS + 1):
+    """Fill a staging table; after a failure that another attempt may avoid, fill a new one."""
+    source_failed = False
+
+    def fill() -> Staged:
+        nonlocal source_failed
         staging = new_name()
         with Progress("writing", progress) as bar:
             chunks = _Chunks(upload, bar)
             try:
                 return _fill(destination, upload, chunks, staging, compression)
-            except BaseException as error:
+            except BaseException:
+                source_failed = chunks.source_failed
                 drop_staging_tables(destination, [staging])
                 end_write(staging)
-                may_retry = isinstance(error, ConnectionFailed | ServerError) and not chunks.source_failed
-                if not may_retry or attempt == _ATTEMPTS:
-                    raise
-        time.sleep(_PAUSE_S * attempt)
-    raise AssertionError("unreachable")
+                raise
+
+    def delay_s(error: CartoError, attempt: int, waited_s: float) -> float | None:
+        # Idempotent, because each attempt has a staging table of its own.
+        return None if source_failed else idempotent_delay_s(error, attempt, waited_s)
+
+    return call_with_retries(fill, delay_s)
 
 
 def _create(

@@ -8,7 +8,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from cartoframes_lite.local import LocalCarto
-from cartoframes_lite.write import publishing, staging
+from cartoframes_lite.write import staging
 from tests.faults.fault_proxy import FaultProxy
 from tests.faults.write_trials import Trial
 from tests.faults.written_tables import Database, Mode
@@ -26,8 +26,6 @@ def is_long(pytestconfig: pytest.Config) -> bool:
 def quick(carto: LocalCarto, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for milliseconds where the client, or the server behind a broken upload, waits for seconds."""
     monkeypatch.setattr(carto._state, "abandoned_upload_s", ABANDONED_S)
-    monkeypatch.setattr(staging, "_PAUSE_S", 0.0005)
-    monkeypatch.setattr(publishing, "_PAUSE_S", 0.0005)
     monkeypatch.setattr("cartoframes_lite._client.http.retry._FIRST_DELAY_S", 0.0005)
 
 

@@ -8,13 +8,19 @@ import time
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 
+import dask
+import dask.dataframe as dd
 import geopandas as gpd
+import pandas as pd
 import psycopg
 import pytest
 
 import cartoframes_lite as cfl
+import cartoframes_lite.dask
 from tests.load.recorded_exchanges import Exchange, RecordingProxy, recorded
 from tests.load.server_process import server_process
 
@@ -178,6 +184,32 @@ def test_fifty_threads_share_a_limited_account(load, caplog, capsys):
     assert any("waits for a rate limit: about" in message for message in caplog.messages)
     refused = sum(exchange.status == 429 for exchange in recorder.exchanges)
     assert 0 < refused < len(recorder.exchanges) / 2
+
+
+PARTS, WORKERS = 6, 3
+
+
+def part_of(number: int) -> pd.DataFrame:
+    return pd.DataFrame({"n": range(number * ROWS, (number + 1) * ROWS)})
+
+
+def test_worker_processes_of_dask_share_a_limit():
+    limits = {"copyfrom": (1, 1), "copyto": (1, 1)}
+    with (
+        server_process(rate_limits=limits) as server,
+        recorded(server.credentials) as recorder,
+        ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool,
+        dask.config.set(scheduler="processes", pool=pool),
+    ):
+        frames = dd.from_map(part_of, range(PARTS), meta=part_of(0).iloc[:0])
+        cfl.dask.to_carto(frames, "t", recorder.credentials)
+        found = cfl.dask.read_carto("t", recorder.credentials, npartitions=PARTS).n.compute()
+    assert found.tolist() == list(range(PARTS * ROWS))
+    assert sent_too_early(recorder.exchanges) == []
+    for endpoint, least in (("copyfrom", PARTS), ("copyto", PARTS)):
+        statuses = [exchange.status for exchange in recorder.exchanges if exchange.endpoint.endswith(endpoint)]
+        assert statuses.count(200) >= least
+        assert set(statuses) == {200, 429}
 
 
 def test_a_statement_timeout_is_not_sent_again():

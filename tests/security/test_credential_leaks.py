@@ -20,7 +20,7 @@ import requests
 import responses
 
 import cartoframes_lite as cfl
-from cartoframes_lite.write import publishing, staging
+from cartoframes_lite.write import publishing
 
 SECRET = "s3cr3t/k+y=%"
 FRAME = gpd.GeoDataFrame({"n": [1, 2]}, geometry=gpd.points_from_xy([0, 1], [2, 3]), crs=4326)
@@ -59,7 +59,6 @@ def test_a_whole_cycle_with_failures_shows_no_key(carto, logged, tmp_path, monke
     shown: list[str] = []
     printed = io.StringIO()
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
-    monkeypatch.setattr(staging, "_ATTEMPTS", 1)
     monkeypatch.setattr(publishing, "_ATTEMPTS", 1)
 
     def fails(work) -> None:

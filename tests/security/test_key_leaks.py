@@ -22,7 +22,7 @@ import pytest
 import requests
 
 import cartoframes_lite as cfl
-from cartoframes_lite.write import publishing, staging
+from cartoframes_lite.write import publishing
 from tests.security.test_credential_leaks import everything_of, forms
 
 SECRET = "s3cr3t/k+y=%"
@@ -165,7 +165,6 @@ def test_a_key_that_is_no_text_is_not_told(where, monkeypatch, tmp_path):
 
 def test_errors_of_every_service_show_no_key_with_their_locals(said, recording_server, monkeypatch):
     monkeypatch.setattr("cartoframes_lite._client.http.retry.TOTAL_S", 0.0)
-    monkeypatch.setattr(staging, "_ATTEMPTS", 1)
     monkeypatch.setattr(publishing, "_ATTEMPTS", 1)
     server = recording_server()
     server.body = f'{{"error":["{SECRET} is no key"]}}'.encode()

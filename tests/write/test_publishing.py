@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import cartoframes_lite as cfl
-from cartoframes_lite.write import publishing, staging, staging_names, target
+from cartoframes_lite.write import publishing, staging_names, target
 from cartoframes_lite.write.publishing_sql import Staged
 
 FRAME = pd.DataFrame({"a": range(100)})
@@ -79,8 +79,6 @@ class Proxy:
 
 @pytest.fixture
 def proxy(carto, monkeypatch) -> Iterator[Proxy]:
-    monkeypatch.setattr(staging, "_PAUSE_S", 0.01)
-    monkeypatch.setattr(publishing, "_PAUSE_S", 0.01)
     monkeypatch.setattr("cartoframes_lite._client.http.retry._FIRST_DELAY_S", 0.01)
     proxy = Proxy(carto.base_url)
     yield proxy

@@ -17,15 +17,12 @@ import re
 import selectors
 import socket
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -269,30 +266,6 @@ class Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
 
-class _RequestsSession(requests.Session):
-    """Session that never resolves the target of a redirect, which may be no valid URL."""
-
-    def resolve_redirects(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        return iter(())
-
-
-def new_session(*, trust_env: bool = True, redirects: bool = False) -> requests.Session:
-    """Create a session with the connections of this module.
-
-    Parameters
-    ----------
-    trust_env : bool, default True
-        Use proxies from the environment.
-    redirects : bool, default False
-        Whether redirects may be followed.
-    """
-    session = requests.Session() if redirects else _RequestsSession()
-    session.trust_env = trust_env
-    session.mount("https://", Adapter())
-    session.mount("http://", Adapter())
-    return session
-
-
 def _writer(sock: Any) -> Callable[[memoryview], int]:
     """Return the function that sends bytes, written in C also for TLS sockets, whose ``send`` is Python code."""
     tls = getattr(sock, "_sslobj", None)
@@ -311,18 +284,3 @@ def _open_for_s(keep_alive: str) -> float:
     """Return for how long after a response the server keeps the connection open, from its Keep-Alive header."""
     timeout = re.search(r"(?i)\btimeout *= *([0-9]{1,6})\b", keep_alive)
     return _DEFAULT_KEEP_ALIVE_S if timeout is None else _KEEP_ALIVE_FRACTION * int(timeout[1])
-
-
-def clear_frames(error: BaseException | None) -> None:
-    """Clear the traceback frames of an error and its causes, whose reference cycles would keep the connection open."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
-
-
-def user_agent() -> str:
-    """Return the User-Agent header of this package."""
-    try:
-        return f"cartoframes_lite/{version('cartoframes_lite')}"
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        return "cartoframes_lite"

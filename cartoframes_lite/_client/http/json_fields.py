@@ -1,18 +1,36 @@
-"""Read typed members of JSON responses; a missing member or a wrong type raises."""
+"""Decode JSON responses and read their typed members; a missing member or a wrong type raises."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from cartoframes_lite.errors import CartoError, ConnectionFailed
+from cartoframes_lite.errors import CartoError, ConnectionFailed, error_from_response
 
 T = TypeVar("T")
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+def decode(method: str, url: str, body: bytes) -> Any:
+    """Decode the JSON of a successful response; raise its ``error`` member, if any."""
+    if not body.strip():
+        raise ConnectionFailed(f"{url}: the response is empty")
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        if body.lstrip()[:1] in (b"{", b"["):  # otherwise not JSON at all, such as an HTML page
+            raise ConnectionFailed(
+                f"{url}: the response is truncated or invalid JSON ({type(error).__name__}): try again"
+            ) from error
+        raise error_from_response(method, url, 200, {}, body) from error
+    if isinstance(payload, dict) and payload.get("error"):
+        raise error_from_response(method, url, 200, {}, body)
+    return payload
 
 
 def parsed(read: Callable[[Any], T], payload: Any, url: str) -> T:

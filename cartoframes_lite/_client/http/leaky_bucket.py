@@ -105,6 +105,10 @@ class LeakyBucket:
             updated, closed_until=closed_until, full_at=closed_until + updated.interval_s * (updated.size - 1)
         )
 
+    def postponed(self, seconds: float) -> LeakyBucket:
+        """Return the state in which the next request waits longer by some seconds."""
+        return replace(self, closed_until=self.free_at + seconds)
+
     def _clamped(self, headers: RateLimitHeaders, interval_s: float, sent_at: float) -> LeakyBucket:
         """Take the size from the headers, and clamp the interval: ``used`` requests reset in ``reset_s``."""
         if headers.used:

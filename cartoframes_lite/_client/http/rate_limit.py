@@ -4,8 +4,15 @@ CARTO limits the rate of requests per account and kind of endpoint, so all threa
 each. Requests do not wait until a limit is known. Then the first request in the queue waits until the limit allows it,
 and the others wait for the first, so that no request starves.
 
-A request gives up if no request of its kind succeeds for ``retry.TOTAL_S`` seconds, or if the response asks for a
-longer wait than that.
+Other processes, such as the workers of a Dask cluster, have queues of their own for the same limit. A rejected request
+may be sent again up to a second after the limit allows it, because Retry-After is in whole seconds, while a process
+whose requests are accepted knows the time exactly: it would always come first, and the others never. Therefore a
+process that uses a limit fully waits ``_YIELD_S`` longer than it has to after each turn, and the others come first.
+Turns last ten seconds, and after a rejection, which others may have caused, for one request at first.
+
+A request gives up if no request of its kind in this process succeeds for ``retry.TOTAL_S`` seconds, or if the response
+asks for a longer wait than that. Within ``share_with_processes``, where the requests of other processes may come first
+for hours, it gives up after ``SHARED_TOTAL_S``.
 """
 
 from __future__ import annotations
@@ -14,7 +21,9 @@ import itertools
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from cartoframes_lite._client.http import retry
@@ -22,7 +31,22 @@ from cartoframes_lite._client.http.leaky_bucket import LeakyBucket, RateLimitHea
 
 _MAPS = "api/v1/map"
 _POLL_S = 1.0
+_MAX_TURN_S, _LONG_INTERVAL_S = 10.0, 0.75
+_YIELD_S = 1.0 + retry.RETRY_AFTER_JITTER_S  # Retry-After is rounded up by at most one second
+SHARED_TOTAL_S = 12 * 3600.0  # with hundreds of workers and one COPY a minute, the last one waits for hours
 _MAP_ENDPOINTS = ("named", "static", "search", "dataview", "attributes", "analysis")
+
+_is_shared: ContextVar[bool] = ContextVar("is_shared", default=False)
+
+
+@contextmanager
+def share_with_processes() -> Iterator[None]:
+    """Let requests of this context wait for rate limits that other processes use up, for hours if necessary."""
+    token = _is_shared.set(True)
+    try:
+        yield
+    finally:
+        _is_shared.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +69,7 @@ class ExpectedWait:
 
 
 class RateLimitQueue:
-    """Queue of the requests that wait for one rate limit."""
+    """Queue of the requests of this process that wait for one rate limit."""
 
     def __init__(self) -> None:
         # A lock of its own: an interrupt inside Condition, which is Python code, could leave the lock acquired.
@@ -53,12 +77,21 @@ class RateLimitQueue:
         self.changed = threading.Condition(self.lock)
         self.bucket = LeakyBucket()
         self.last_success_at = 0.0
+        self.turn_began_at, self.turn_s = -math.inf, _MAX_TURN_S
         self.waiting: dict[int, None] = {}  # sequence numbers, in order of arrival
         self._numbers = itertools.count()
 
     def ahead(self, number: int) -> int:
         """Return the number of requests ahead of a request."""
         return sum(waiting < number for waiting in self.waiting)
+
+    def end_turn(self, now: float) -> None:
+        """Let other processes come first if this one has used the limit fully for a turn."""
+        if self.bucket.free_at <= now:
+            self.turn_began_at = now
+        elif now - self.turn_began_at >= self.turn_s:
+            self.bucket, self.turn_began_at = self.bucket.postponed(_YIELD_S), now
+            self.turn_s = min(_MAX_TURN_S, 2 * self.turn_s + 1)
 
     def join(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> QueuedRequest:
         """Assign the next sequence number to a new request."""
@@ -82,6 +115,7 @@ class QueuedRequest:
         self._queue, self._number = queue, number
         self._clock, self._sleep = clock, sleep
         self._joined_at = self._sent_at = clock()
+        self._total_s = SHARED_TOTAL_S if _is_shared.get() else retry.TOTAL_S
         self._was_rejected = False
 
     @property
@@ -125,7 +159,7 @@ class QueuedRequest:
         with queue.lock:
             now, ahead = self._clock(), queue.ahead(self._number)
             wait_s = max(0.0, queue.bucket.free_at - now)
-            too_long = wait_s > 0 and wait_s + self.stalled_s > retry.TOTAL_S
+            too_long = wait_s > 0 and wait_s + self.stalled_s > self._total_s
             if too_long and self._was_rejected:
                 return False
             # A request that has not been rejected yet is sent in any case: the limit may have changed.
@@ -138,15 +172,19 @@ class QueuedRequest:
         """Update the limit after a response other than a rejection."""
         queue = self._queue
         with queue.lock:
-            queue.last_success_at = self._clock()
+            now = queue.last_success_at = self._clock()
             queue.bucket = queue.bucket.on_success(headers, sent_at=self._sent_at)
+            queue.end_turn(now)
 
     def on_rejected(self, headers: RateLimitHeaders | None, wait_s: float) -> None:
         """Update the limit after a 429; ``acquire`` then waits for ``wait_s`` seconds."""
         queue = self._queue
         self._was_rejected = True
         with queue.lock:
-            queue.bucket = queue.bucket.on_rejected(headers, sent_at=self._sent_at, now=self._clock(), wait_s=wait_s)
+            now = queue.turn_began_at = self._clock()
+            queue.bucket = queue.bucket.on_rejected(headers, sent_at=self._sent_at, now=now, wait_s=wait_s)
+            # If intervals are short, a turn of one request would leave most of the limit unused.
+            queue.turn_s = 0.0 if queue.bucket.interval_s >= _LONG_INTERVAL_S else _MAX_TURN_S
 
     def describe_wait(self, retry_after_s: float | None) -> str:
         """Describe how long the request has waited and why it gives up."""
@@ -154,7 +192,7 @@ class QueuedRequest:
         after = "has no Retry-After" if retry_after_s is None else f"asks to retry after {retry_after_s:,.0f} s"
         return (
             f"the request waited for {waited_s:,.0f} s and the response {after}; "
-            f"retries stop after {retry.TOTAL_S:,.0f} s without a successful request of this kind"
+            f"retries stop after {self._total_s:,.0f} s without a successful request of this kind"
         )
 
     def _wait_for_position_change(self, ahead: int) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import inspect
 import subprocess
 import sys
 import threading
 import time
+from itertools import pairwise
+from random import Random
 from types import FrameType
 from typing import Any
 
@@ -13,13 +16,16 @@ import pytest
 
 from cartoframes_lite._client.http.leaky_bucket import RateLimitHeaders
 from cartoframes_lite._client.http.rate_limit import (
+    SHARED_TOTAL_S,
     ExpectedWait,
     QueuedRequest,
     RateLimitQueue,
     endpoint_kind,
     queue_for,
+    share_with_processes,
 )
-from cartoframes_lite._client.http.retry import TOTAL_S
+from cartoframes_lite._client.http.retry import TOTAL_S, Outcome, delay_s
+from cartoframes_lite.local.http.rate_limits import RateLimits
 
 
 class Time:
@@ -197,6 +203,95 @@ def test_first_come_first_served_also_after_a_refusal() -> None:
     for thread in threads:
         thread.join()
     assert came == list(range(20))
+
+
+class Wait(Exception):  # no error: ends a wait of a simulated process
+    """Raised instead of sleeping."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+class Account:
+    """Simulate processes that share a limit and always have a request waiting; time only passes between requests."""
+
+    def __init__(self, limit: tuple[float, int], processes: int, *, sends_headers: bool) -> None:
+        self.now = 0.0
+        self.limits = RateLimits(limit, clock=self.clock)
+        self.sends_headers = sends_headers
+        self.queues = [RateLimitQueue() for _ in range(processes)]
+        self.served: list[list[float]] = [[0.0] for _ in range(processes)]
+        self.early = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        raise Wait(seconds)
+
+    def run(self, seconds: float) -> None:
+        random = Random(1)
+        queued = [queue.join(self.clock, self.sleep) for queue in self.queues]
+        not_before = [0.0] * len(queued)
+        agenda = [(random.random() / 100, number) for number in range(len(queued))]
+        while (event := heapq.heappop(agenda))[0] < seconds:
+            self.now, number = event
+            try:
+                assert queued[number].acquire(ignore)
+            except Wait as wait:
+                heapq.heappush(agenda, (self.now + wait.seconds + 1e-6, number))
+                continue
+            self.early += self.now < not_before[number]
+            decision = self.limits.take("query")
+            headers = RateLimitHeaders.of(decision.headers) if self.sends_headers else None
+            if decision.allowed:
+                self.served[number].append(self.now)
+                queued[number].on_success(headers)
+                queued[number] = self.queues[number].join(self.clock, self.sleep)
+            else:
+                outcome = Outcome(status=429, retry_after_s=float(decision.headers["Retry-After"]))
+                wait_s = delay_s(outcome, idempotent=False, attempt=1, waited_s=0, jitter=random.random())
+                assert wait_s is not None
+                not_before[number] = self.now + float(decision.headers["Retry-After"])
+                queued[number].on_rejected(headers, wait_s)
+            heapq.heappush(agenda, (self.now + 0.01, number))
+
+
+@pytest.mark.parametrize("sends_headers", [True, False], ids=["headers", "rejections alone"])
+@pytest.mark.parametrize("limit", [(1, 1), (1, 0), (5, 1), (3 / 60, 0), (3 / 60, 2)], ids=str)
+def test_processes_that_share_a_limit_are_all_served(limit: tuple[float, int], sends_headers: bool) -> None:
+    processes, seconds = 4, 600 / limit[0]
+    with share_with_processes():
+        account = Account(limit, processes, sends_headers=sends_headers)
+        account.run(seconds)
+    assert account.early == 0
+    counts = [len(served) - 1 for served in account.served]
+    assert sum(counts) > 0.4 * 600
+    assert min(counts) > sum(counts) / processes / 2
+    longest = max(max(b - a for a, b in pairwise([*served, seconds])) for served in account.served)
+    assert longest < 25 * processes / limit[0]  # 25 times as long as if requests were in order
+
+
+def test_a_process_alone_uses_most_of_a_limit() -> None:
+    account = Account((1, 0), 1, sends_headers=True)
+    account.run(600)
+    assert len(account.served[0]) > 0.85 * 600
+    assert account.early == 0
+
+
+def test_a_limit_shared_with_processes_is_waited_for_longer(fake: Time) -> None:
+    limited = RateLimitQueue()
+    with share_with_processes():
+        queued = fake.join(limited)
+    alone = fake.join(limited)
+    for request in (queued, alone):
+        assert request.acquire(ignore)
+        request.on_rejected(None, 2 * TOTAL_S)
+    assert not alone.acquire(ignore)
+    assert queued.acquire(ignore)
+    assert fake.now == 1000 + 2 * TOTAL_S
+    assert f"{SHARED_TOTAL_S:,.0f} s" in queued.describe_wait(None)
 
 
 _FORK = """
