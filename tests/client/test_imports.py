@@ -9,12 +9,15 @@ import socket
 import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from cartoframes_lite._client.import_codes import TITLES
-from cartoframes_lite._client.imports import Import, ImportOptions, Imports
+from cartoframes_lite._client.imports import ImportJob, ImportOptions, Imports
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import (
     ConnectionFailed,
     ImportFailed,
@@ -27,6 +30,7 @@ from cartoframes_lite.errors import (
 )
 from tests.client.conftest import ScriptedServer, read_head, response
 
+ACCOUNT = Credentials("ann", base_url="http://localhost/user/ann")
 STARTED = response("200 OK", b'{"item_queue_id": "1f", "success": true}')
 
 
@@ -37,7 +41,9 @@ def job(state: str, **members: object) -> bytes:
 def test_booleans_of_a_file_are_texts_in_lower_case(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     path = tmp_path / "My File.CSV"
     path.write_bytes(b"a,b\n1,2\n")
-    options = ImportOptions("link", "skip", type_guessing=False, content_guessing=True, create_map=True)
+    options = ImportOptions(
+        privacy="link", collision_strategy="skip", type_guessing=False, content_guessing=True, create_map=True
+    )
     assert Imports(scripted_server.play(STARTED)).create_from_file(path, options) == "1f"
     scripted_server.close()
     head, _, body = scripted_server.heads[0].partition(b"\r\n\r\n")
@@ -152,11 +158,23 @@ def test_what_cannot_be_sent_is_refused_before_any_request(scripted_server: Scri
         service.create_from_file(io.StringIO("a"), ImportOptions(), name="x.csv")  # type: ignore[arg-type]  # tested
 
 
-def test_unknown_options_are_refused_here() -> None:
-    with pytest.raises(ValueError, match="'secret'"):
-        ImportOptions(privacy="secret")  # type: ignore[arg-type]  # what is tested
-    with pytest.raises(ValueError, match="'replace'"):
-        ImportOptions(collision_strategy="replace")  # type: ignore[arg-type]  # what is tested
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"privacy": "secret"}, ValueError),
+        ({"collision_strategy": "replace"}, ValueError),
+        ({"type_gessing": False}, TypeError),
+    ],
+)
+def test_invalid_options_raise_before_any_request(
+    options: Any, error: type[Exception], scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
+    (tmp_path / "x.csv").write_bytes(b"a\n1\n")
+    service = Imports(scripted_server.play())
+    with pytest.raises(error, match=r"'secret'|'replace'|'type_gessing'"):
+        service.create_from_url("http://x", options)
+    with pytest.raises(error, match=r"'secret'|'replace'|'type_gessing'"):
+        service.create_from_file(tmp_path / "x.csv", options)
 
 
 def test_a_turned_away_upload_is_sent_again_from_the_beginning(scripted_server: ScriptedServer, tmp_path: Path) -> None:
@@ -234,7 +252,7 @@ def test_not_done_in_time(scripted_server: ScriptedServer) -> None:
 
 
 def test_a_password_that_the_server_repeats_is_taken_out(scripted_server: ScriptedServer) -> None:
-    from cartoframes_lite._client.imports import redact_secrets
+    from cartoframes_lite._client.connectors import redact_secrets
 
     refused = response("400 Bad Request", b'{"errors": {"imports": "cannot log in with pa55"}}')
     connector = {"connector": {"provider": "postgres", "connection": {"password": "pa55"}}, "table": "t"}
@@ -248,7 +266,7 @@ def test_a_password_that_the_server_repeats_is_taken_out(scripted_server: Script
 
 
 def test_secrets_are_taken_out_of_all_of_an_error() -> None:
-    from cartoframes_lite._client.imports import redact_secrets
+    from cartoframes_lite._client.connectors import redact_secrets
 
     connector = {"connector": {"provider": "x", "connection": {"server": "host", "token": "t0k"}}}
     error = ImportFailed("t0k at host", code=1, title="t0k", what_about="not t0k")
@@ -264,5 +282,5 @@ def test_every_code_of_the_table_has_a_title() -> None:
 
 
 def test_members_that_are_missing_are_none() -> None:
-    found = Import.from_response({"id": "1", "state": "pending"})
+    found = ImportJob.from_response({"id": "1", "state": "pending"}, ACCOUNT, Dataset)
     assert (found.table_name, found.error_code, found.done) == (None, None, False)

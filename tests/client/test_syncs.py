@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from cartoframes_lite._client.imports import ImportOptions
-from cartoframes_lite._client.syncs import Synchronization, Syncs
+from cartoframes_lite._client.syncs import Sync, Syncs
+from cartoframes_lite.credentials import Credentials
 from tests.client.conftest import ScriptedServer, response
 
+ACCOUNT = Credentials("ann", base_url="http://localhost/user/ann")
 ANSWER = {
     "id": "5c",
     "name": "t",
@@ -64,10 +66,10 @@ def test_force(enqueued: bool, scripted_server: ScriptedServer) -> None:
 
 
 def test_a_failure_has_its_title() -> None:
-    sync = Synchronization.from_response({**ANSWER, "state": "failure", "error_code": 1100})
+    sync = Sync.from_response({**ANSWER, "state": "failure", "error_code": 1100}, ACCOUNT)
     assert sync.error is not None
     assert (sync.error.code, sync.error.title) == (1100, "Download file not found")
-    assert Synchronization.from_response(ANSWER).error is None
+    assert Sync.from_response(ANSWER, ACCOUNT).error is None
 
 
 def test_delete(scripted_server: ScriptedServer) -> None:

@@ -101,6 +101,11 @@ class Transport:
     def __repr__(self) -> str:
         return f"Transport({self._base_url!r})"
 
+    @property
+    def credentials(self) -> Credentials:
+        """Account and API key of all requests."""
+        return self._credentials
+
     def request(
         self,
         method: str,
