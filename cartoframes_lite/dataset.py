@@ -50,11 +50,27 @@ from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.frames import set_privacy
 
 
-class ImportKeywords(ImportOptions, total=False):
+class _JobKeywords(ImportOptions, total=False):
+    timeout_s: float | None
+    progress: bool | None
+    name: str | None
+
+
+class _Wait(_JobKeywords, total=False):
+    wait: Literal[True]
+
+
+class _NoWait(_JobKeywords):
+    wait: Literal[False]
+
+
+class ImportKeywords(_JobKeywords, total=False):
     """Keywords of the class methods of ``Dataset`` that import: these, and those of ``ImportOptions``.
 
     Parameters
     ----------
+    wait : bool, default True
+        Wait until the import has finished. False: return an ``ImportJob`` immediately.
     timeout_s : float, default 600
         Maximum time to wait, in seconds. None: no limit.
     progress : bool, optional
@@ -63,23 +79,13 @@ class ImportKeywords(ImportOptions, total=False):
         Name of the table; normalized by the server. None: derived from the source.
     """
 
-    timeout_s: float | None
-    progress: bool | None
-    name: str | None
-
-
-class _WaitKeywords(ImportKeywords, total=False):
-    wait: Literal[True]
-
-
-class _NoWaitKeywords(ImportKeywords):
-    wait: Literal[False]
+    wait: bool
 
 
 _import_keywords = shared_keywords(
     ImportKeywords,
     ImportOptions,
-    defaults=ImportKeywords(timeout_s=600.0, progress=None, name=None, **OPTION_DEFAULTS),
+    defaults=ImportKeywords(wait=True, timeout_s=600.0, progress=None, name=None, **OPTION_DEFAULTS),
 )
 
 _FORMATS: dict[str, Format] = {
@@ -166,25 +172,18 @@ class Dataset:
 
     @overload
     @classmethod
-    def from_file(
-        cls, file: File, credentials: Credentials | None = None, **keywords: Unpack[_WaitKeywords]
-    ) -> Self: ...
+    def from_file(cls, file: File, credentials: Credentials | None = None, **keywords: Unpack[_Wait]) -> Self: ...
 
     @overload
     @classmethod
     def from_file(
-        cls, file: File, credentials: Credentials | None = None, **keywords: Unpack[_NoWaitKeywords]
+        cls, file: File, credentials: Credentials | None = None, **keywords: Unpack[_NoWait]
     ) -> ImportJob[Self]: ...
 
     @classmethod
     @_import_keywords
     def from_file(
-        cls,
-        file: File,
-        credentials: Credentials | None = None,
-        *,
-        wait: bool = True,
-        **keywords: Unpack[ImportKeywords],
+        cls, file: File, credentials: Credentials | None = None, **keywords: Unpack[ImportKeywords]
     ) -> Self | ImportJob[Self]:
         """Import a file in any format that CARTO reads: CSV, XLSX, GeoJSON, GPKG, KML, GPX, zipped shapefile and more.
 
@@ -194,8 +193,6 @@ class Dataset:
             Streamed in blocks, so the size is not limited by memory. A file object is sent from its beginning, and
             needs a name with a file extension: its ``name`` attribute or the keyword ``name``.
         credentials : Credentials, optional
-        wait : bool, default True
-            Wait until the import has finished. False: return an ``ImportJob`` immediately.
         **keywords
             Those of ``ImportKeywords``.
 
@@ -221,7 +218,7 @@ class Dataset:
         options, progress = _import_options(keywords), keywords["progress"]
         client = Client(credentials, progress=progress)
         import_id = client.imports.create_from_file(file, options, name=keywords["name"], progress=progress)
-        return cls._finish_import(client, import_id, wait, keywords)
+        return cls._finish_import(client, import_id, keywords)
 
     @overload
     @classmethod
@@ -231,7 +228,7 @@ class Dataset:
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        **keywords: Unpack[_WaitKeywords],
+        **keywords: Unpack[_Wait],
     ) -> Self: ...
 
     @overload
@@ -242,7 +239,7 @@ class Dataset:
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        **keywords: Unpack[_NoWaitKeywords],
+        **keywords: Unpack[_NoWait],
     ) -> ImportJob[Self]: ...
 
     @classmethod
@@ -253,7 +250,6 @@ class Dataset:
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        wait: bool = True,
         **keywords: Unpack[ImportKeywords],
     ) -> Self | ImportJob[Self]:
         """Import a file from a URL that the server downloads, once or periodically.
@@ -270,8 +266,6 @@ class Dataset:
             Download the file again at this interval, in seconds, at least 900. ``dataset.sync`` returns the state of
             the synchronization. Cannot be combined with ``collision_strategy`` or ``name``. The privacy is set after
             the first import.
-        wait : bool, default True
-            Wait until the import has finished. False: return an ``ImportJob`` immediately.
         **keywords
             Those of ``ImportKeywords``.
 
@@ -290,7 +284,7 @@ class Dataset:
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
         """
-        options, name = _import_options(keywords), keywords["name"]
+        options, name, wait = _import_options(keywords), keywords["name"], keywords["wait"]
         if sync_interval_s is not None:
             _check_sync(sync_interval_s, name, options, wait)
         if name is not None and (not wait or options["collision_strategy"] is not None):
@@ -303,9 +297,9 @@ class Dataset:
         client = Client(credentials, progress=keywords["progress"])
         new_name = None if name is None else resolve_new_name(client, None, name, "fail")
         if sync_interval_s is not None:
-            return cls._create_sync(client, url, sync_interval_s, options, wait, keywords)
+            return cls._create_sync(client, url, sync_interval_s, options, keywords)
         import_id = client.imports.create_from_url(url, options)
-        result = cls._finish_import(client, import_id, wait, keywords)
+        result = cls._finish_import(client, import_id, keywords)
         if isinstance(result, ImportJob) or new_name is None or new_name == result.name:
             return result
         try:
@@ -316,25 +310,18 @@ class Dataset:
 
     @overload
     @classmethod
-    def from_query(
-        cls, query: str, credentials: Credentials | None = None, **keywords: Unpack[_WaitKeywords]
-    ) -> Self: ...
+    def from_query(cls, query: str, credentials: Credentials | None = None, **keywords: Unpack[_Wait]) -> Self: ...
 
     @overload
     @classmethod
     def from_query(
-        cls, query: str, credentials: Credentials | None = None, **keywords: Unpack[_NoWaitKeywords]
+        cls, query: str, credentials: Credentials | None = None, **keywords: Unpack[_NoWait]
     ) -> ImportJob[Self]: ...
 
     @classmethod
     @_import_keywords
     def from_query(
-        cls,
-        query: str,
-        credentials: Credentials | None = None,
-        *,
-        wait: bool = True,
-        **keywords: Unpack[ImportKeywords],
+        cls, query: str, credentials: Credentials | None = None, **keywords: Unpack[ImportKeywords]
     ) -> Self | ImportJob[Self]:
         """Create a dataset from the rows of a query, on the server; no rows are downloaded.
 
@@ -343,8 +330,6 @@ class Dataset:
         query : str
             The default ``name`` of the table is "query".
         credentials : Credentials, optional
-        wait : bool, default True
-            Wait until the import has finished. False: return an ``ImportJob`` immediately.
         **keywords
             Those of ``ImportKeywords``.
 
@@ -363,29 +348,22 @@ class Dataset:
             raise ValueError(f"query must not be empty, got {query!r}")
         client = Client(credentials, progress=keywords["progress"])
         import_id = client.imports.create_from_query(statement, keywords["name"] or "query", options)
-        return cls._finish_import(client, import_id, wait, keywords)
+        return cls._finish_import(client, import_id, keywords)
+
+    @overload
+    @classmethod
+    def from_table(cls, table: str, credentials: Credentials | None = None, **keywords: Unpack[_Wait]) -> Self: ...
 
     @overload
     @classmethod
     def from_table(
-        cls, table: str, credentials: Credentials | None = None, **keywords: Unpack[_WaitKeywords]
-    ) -> Self: ...
-
-    @overload
-    @classmethod
-    def from_table(
-        cls, table: str, credentials: Credentials | None = None, **keywords: Unpack[_NoWaitKeywords]
+        cls, table: str, credentials: Credentials | None = None, **keywords: Unpack[_NoWait]
     ) -> ImportJob[Self]: ...
 
     @classmethod
     @_import_keywords
     def from_table(
-        cls,
-        table: str,
-        credentials: Credentials | None = None,
-        *,
-        wait: bool = True,
-        **keywords: Unpack[ImportKeywords],
+        cls, table: str, credentials: Credentials | None = None, **keywords: Unpack[ImportKeywords]
     ) -> Self | ImportJob[Self]:
         """Copy a dataset of the account, on the server; no rows are downloaded.
 
@@ -394,8 +372,6 @@ class Dataset:
         table : str
             The default ``name`` of the copy is this name followed by ``_copy``.
         credentials : Credentials, optional
-        wait : bool, default True
-            Wait until the import has finished. False: return an ``ImportJob`` immediately.
         **keywords
             Those of ``ImportKeywords``.
 
@@ -414,7 +390,7 @@ class Dataset:
         client = Client(credentials, progress=keywords["progress"])
         client.sql.require_table(None, table)
         import_id = client.imports.create_from_table(table, keywords["name"] or f"{table}_copy", options)
-        return cls._finish_import(client, import_id, wait, keywords)
+        return cls._finish_import(client, import_id, keywords)
 
     @overload
     @classmethod
@@ -424,7 +400,7 @@ class Dataset:
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        **keywords: Unpack[_WaitKeywords],
+        **keywords: Unpack[_Wait],
     ) -> Self: ...
 
     @overload
@@ -435,7 +411,7 @@ class Dataset:
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        **keywords: Unpack[_NoWaitKeywords],
+        **keywords: Unpack[_NoWait],
     ) -> ImportJob[Self]: ...
 
     @classmethod
@@ -446,7 +422,6 @@ class Dataset:
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        wait: bool = True,
         **keywords: Unpack[ImportKeywords],
     ) -> Self | ImportJob[Self]:
         """Import a table or the rows of a query from another database, once or periodically.
@@ -461,8 +436,6 @@ class Dataset:
         credentials : Credentials, optional
         sync_interval_s : int, optional
             Import it again at this interval, in seconds, at least 900; as in ``from_url``.
-        wait : bool, default True
-            Wait until the import has finished. False: return an ``ImportJob`` immediately.
         **keywords
             Those of ``ImportKeywords``.
 
@@ -481,13 +454,13 @@ class Dataset:
         source = unwrap_connector(connector, keywords["name"])
         interval_s = source.pop("interval", None) if sync_interval_s is None else sync_interval_s
         if interval_s is not None:
-            _check_sync(interval_s, None, options, wait)
+            _check_sync(interval_s, None, options, keywords["wait"])
         client = Client(credentials, progress=keywords["progress"])
         with redact_secrets(source):
             if interval_s is not None:
-                return cls._create_sync(client, source, interval_s, options, wait, keywords)
+                return cls._create_sync(client, source, interval_s, options, keywords)
             import_id = client.imports.create_from_connector(source, options)
-            return cls._finish_import(client, import_id, wait, keywords)
+            return cls._finish_import(client, import_id, keywords)
 
     @classmethod
     def _create_sync(
@@ -496,7 +469,6 @@ class Dataset:
         source: str | Mapping[str, Any],
         interval_s: int,
         options: ImportOptions,
-        wait: bool,
         keywords: ImportKeywords,
     ) -> Self | ImportJob[Self]:
         """Create a synchronization; delete it if its first import fails."""
@@ -505,7 +477,7 @@ class Dataset:
             client.visualizations.require_privacy_permission()
         sync, import_id = client.syncs.create(source, interval_s, {**options, "privacy": None})
         try:
-            result = cls._finish_import(client, import_id, wait, keywords)
+            result = cls._finish_import(client, import_id, keywords)
         except ImportFailed:
             client.syncs.delete(sync.id)
             raise
@@ -514,11 +486,9 @@ class Dataset:
         return result
 
     @classmethod
-    def _finish_import(
-        cls, client: Client, import_id: str, wait: bool, keywords: ImportKeywords
-    ) -> Self | ImportJob[Self]:
+    def _finish_import(cls, client: Client, import_id: str, keywords: ImportKeywords) -> Self | ImportJob[Self]:
         """Wait for an import and return its dataset; with ``wait=False`` return the job."""
-        if not wait:
+        if not keywords["wait"]:
             return replace(client.imports.read(import_id), open_dataset=cls)
         job = client.imports.wait(import_id, timeout_s=keywords["timeout_s"], progress=keywords["progress"])
         if job.table_name is None:
