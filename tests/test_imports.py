@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import io
+import re
 import zipfile
 
 import geopandas as gpd
@@ -129,6 +131,30 @@ def test_without_waiting(folder, credentials):
     assert [found.id for found in cfl.list_imports(credentials)] == [job.id]
     assert str(credentials.api_key) not in repr(job) + job._repr_html_()
     assert "my_stations" in done._repr_html_()
+
+
+def test_the_client_returns_the_same_jobs(folder, credentials):
+    class Stations(cfl.Dataset):
+        pass
+
+    job = Stations.from_file(folder / "My Stations.CSV", credentials, wait=False).wait()
+    assert type(job.dataset) is type(job.refresh().dataset) is Stations
+    found = cfl.Client(credentials).imports.read(job.id)
+    assert (type(found), found) == (cfl.ImportJob, job)
+    assert found.dataset == found.wait().dataset == cfl.Dataset("my_stations", credentials)
+
+
+@pytest.mark.parametrize("name", ["from_file", "from_url", "from_query", "from_table", "from_connector"])
+def test_import_keywords_are_shown_and_checked(name):
+    make = getattr(cfl.Dataset, name)
+    parameters = inspect.signature(make).parameters
+    for keyword in cfl.ImportKeywords.__annotations__:
+        assert parameters[keyword].kind is inspect.Parameter.KEYWORD_ONLY
+        assert re.search(rf"^{keyword} : ", make.__doc__, re.MULTILINE)
+    assert (parameters["timeout_s"].default, parameters["type_guessing"].default) == (600.0, True)
+    nowhere = cfl.Credentials("ann", "key", base_url="http://127.0.0.1:9/user/ann")
+    with pytest.raises(TypeError, match=rf"^Dataset\.{name}\(\) got an unexpected keyword argument 'privcy'$"):
+        make("x", nowhere, privcy="public")
 
 
 def test_a_failure_leaves_nothing(tmp_path, credentials):
