@@ -79,6 +79,10 @@ class Transport:
         Show waits for a rate limit. None: only waits of two seconds or more.
     sleep, clock, jitter : callable
         Injected by tests.
+
+    Attributes
+    ----------
+    credentials : Credentials
     """
 
     def __init__(
@@ -90,7 +94,7 @@ class Transport:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._credentials = credentials
+        self.credentials = credentials
         self._base_url = str(credentials.base_url)
         self._progress = progress
         self._sleep, self._clock, self._jitter = sleep, clock, jitter
@@ -100,11 +104,6 @@ class Transport:
 
     def __repr__(self) -> str:
         return f"Transport({self._base_url!r})"
-
-    @property
-    def credentials(self) -> Credentials:
-        """Account and API key of all requests."""
-        return self._credentials
 
     def request(
         self,
@@ -288,8 +287,8 @@ class Transport:
 
     def _session(self) -> requests.Session:
         """Return the session from the credentials, or the one of this thread."""
-        if self._credentials.session is not None:
-            return register(self._credentials.session)
+        if self.credentials.session is not None:
+            return register(self.credentials.session)
         # A forked process must not share its parent's connections: either could read the other's responses.
         if getattr(self._local, "process", None) != os.getpid():
             # A local server needs no proxy from the environment.
@@ -388,8 +387,8 @@ class Transport:
                 request.method,
                 self._url(request.path),
                 headers=headers,
-                auth=_BasicAuth(self._credentials),
-                verify=self._credentials.verify,
+                auth=_BasicAuth(self.credentials),
+                verify=self.credentials.verify,
                 allow_redirects=False,  # never send the API key to another host
                 stream=True,
                 **arguments,
