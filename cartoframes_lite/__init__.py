@@ -6,13 +6,19 @@ import importlib
 import types
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.api_keys import APIKey
-from cartoframes_lite._client.users import Account, User
-from cartoframes_lite._client.visualizations import Permission
+from cartoframes_lite._client.api_keys import APIKey, TableGrant
+from cartoframes_lite._client.exports import Export
+from cartoframes_lite._client.http.streams import Stream
+from cartoframes_lite._client.imports import ImportJob, ImportOptions
+from cartoframes_lite._client.maps import Layergroup
+from cartoframes_lite._client.syncs import Sync
+from cartoframes_lite._client.users import Account, Organization, User
+from cartoframes_lite._client.visualizations import CatalogChanges, CatalogFilters, Permission, Visualization
+from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite.accessor import CartoAccessor
 from cartoframes_lite.account import list_datasets, list_imports, list_syncs, list_visualizations
 from cartoframes_lite.credentials import Credentials, set_default_credentials
-from cartoframes_lite.dataset import Dataset
+from cartoframes_lite.dataset import Dataset, ImportKeywords
 from cartoframes_lite.errors import (
     APIError,
     AuthenticationError,
@@ -39,10 +45,8 @@ from cartoframes_lite.errors import (
     TableExistsError,
     TableNotFoundError,
 )
-from cartoframes_lite.imports import ImportJob
 from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, Layer, LegendItem, NamedMap
 from cartoframes_lite.read import read_carto
-from cartoframes_lite.syncs import Sync
 from cartoframes_lite.tables import (
     copy_table,
     create_table_from_query,
@@ -53,7 +57,6 @@ from cartoframes_lite.tables import (
     rename_table,
     update_privacy_table,
 )
-from cartoframes_lite.visualizations import Visualization
 from cartoframes_lite.write import to_carto
 
 __version__ = "0.1.0"
@@ -67,6 +70,8 @@ __all__ = [
     "CartoAccessor",
     "CartoError",
     "CartoWarning",
+    "CatalogChanges",
+    "CatalogFilters",
     "Client",
     "ConnectionFailed",
     "ConversionError",
@@ -74,17 +79,22 @@ __all__ = [
     "Credentials",
     "CredentialsError",
     "Dataset",
+    "Export",
     "ImportFailed",
     "ImportJob",
+    "ImportKeywords",
+    "ImportOptions",
     "InsecureConnectionWarning",
     "InstantiatedMap",
     "JobError",
     "JobTimeout",
     "Layer",
+    "Layergroup",
     "LegendItem",
     "NamedMap",
     "NonPublicAPIWarning",
     "NotFound",
+    "Organization",
     "Permission",
     "PermissionDenied",
     "PrivacyNotSet",
@@ -93,9 +103,12 @@ __all__ = [
     "RateLimited",
     "SQLError",
     "ServerError",
+    "SourceColumn",
+    "Stream",
     "Sync",
     "TableChangedError",
     "TableExistsError",
+    "TableGrant",
     "TableNotFoundError",
     "User",
     "Visualization",

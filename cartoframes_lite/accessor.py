@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
-from xyzservices import TileProvider
 
 from cartoframes_lite._client.imports import Privacy
+from cartoframes_lite._client.syncs import Sync
 from cartoframes_lite.credentials import Credentials, last_used, resolve
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import CartoError
-from cartoframes_lite.maps import AnonymousMap
-from cartoframes_lite.syncs import Sync
 from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.plan import IfExists
 from cartoframes_lite.write.staging import Compression
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _delegate(method: Callable[Concatenate[Dataset, P], R]) -> Callable[Concatenate[CartoAccessor, P], R]:
+    """Return a method of the accessor that calls a method of the Dataset of its frame."""
+
+    @wraps(method)
+    def call(self: CartoAccessor, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(self.dataset, *args, **kwargs)
+
+    return call
 
 
 @pd.api.extensions.register_dataframe_accessor("carto")
@@ -115,19 +127,4 @@ class CartoAccessor:
         """Synchronization of the table of this frame, or None."""
         return self.dataset.sync
 
-    def map(
-        self,
-        cartocss: str | None = None,
-        *,
-        color_by: str | None = None,
-        size_by: str | None = None,
-        interactivity: Sequence[str] | None = None,
-        bbox: tuple[float, float, float, float] | None = None,
-        basemap: TileProvider | None = None,
-    ) -> AnonymousMap:
-        """Create a map of the table of this frame."""
-        return self.dataset.map(
-            cartocss, color_by=color_by, size_by=size_by, interactivity=interactivity, bbox=bbox, basemap=basemap
-        )
-
-    map.__doc__ = Dataset.map.__doc__
+    map = _delegate(Dataset.map)

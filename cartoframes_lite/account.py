@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Unpack
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.imports import Privacy
+from cartoframes_lite._client.imports import ImportJob
+from cartoframes_lite._client.syncs import Sync
+from cartoframes_lite._client.visualizations import CatalogFilters, Visualization, catalog_filters
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.dataset import Dataset
-from cartoframes_lite.imports import ImportJob
-from cartoframes_lite.syncs import Sync
-from cartoframes_lite.visualizations import Visualization
 from cartoframes_lite.write.staging_names import is_staging
 
 
-def list_datasets(
-    credentials: Credentials | None = None,
-    *,
-    search: str | None = None,
-    tags: Sequence[str] = (),
-    privacy: Privacy | None = None,
-    shared: bool = False,
-    locked: bool | None = None,
-) -> list[Dataset]:
+@catalog_filters
+def list_datasets(credentials: Credentials | None = None, **keywords: Unpack[CatalogFilters]) -> list[Dataset]:
     """List the datasets of the account, sorted by name.
 
     Parameters
     ----------
     credentials : Credentials, optional
         Without the master key only public datasets are listed; ``list_tables`` lists all tables that a key can read.
-    search : str, optional
-        Full-text search in name, description and tags.
-    tags : sequence of str
-        List datasets that have at least one of these tags.
-    privacy : {"public", "private", "link"}, optional
-    shared : bool, default False
-        Include datasets that other users share with this account.
-    locked : bool, optional
+    **keywords
+        Those of ``CatalogFilters``.
 
     Returns
     -------
@@ -51,22 +37,22 @@ def list_datasets(
     ['stations']
     """
     client = Client(credentials)
-    entries = client.visualizations.list(
-        "table", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked
-    )
+    entries = client.visualizations.list("table", **keywords)
     return [Dataset(entry.name, client.credentials) for entry in entries if not is_staging(entry.name)]
 
 
+@catalog_filters
 def list_visualizations(
-    credentials: Credentials | None = None,
-    *,
-    search: str | None = None,
-    tags: Sequence[str] = (),
-    privacy: Privacy | None = None,
-    shared: bool = False,
-    locked: bool | None = None,
+    credentials: Credentials | None = None, **keywords: Unpack[CatalogFilters]
 ) -> list[Visualization]:
-    """List the maps of the account, sorted by name. Parameters are those of ``list_datasets``.
+    """List the maps of the account, sorted by name.
+
+    Parameters
+    ----------
+    credentials : Credentials, optional
+        As in ``list_datasets``.
+    **keywords
+        Those of ``CatalogFilters``.
 
     Returns
     -------
@@ -79,11 +65,7 @@ def list_visualizations(
     >>> [visualization.name for visualization in cfl.list_visualizations()]
     ['Where they are']
     """
-    client = Client(credentials)
-    entries = client.visualizations.list(
-        "derived", search=search, tags=tags, privacy=privacy, shared=shared, locked=locked
-    )
-    return [Visualization.from_entry(entry, client.credentials) for entry in entries]
+    return Client(credentials).visualizations.list("derived", **keywords)
 
 
 def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Dataset]]:
@@ -98,9 +80,8 @@ def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Datas
     -------
     list of ImportJob
     """
-    client = Client(credentials)
-    jobs = map(client.imports.read, client.imports.list())
-    return [ImportJob.from_import(job, client.credentials, Dataset) for job in jobs]
+    imports = Client(credentials).imports
+    return [imports.read(import_id) for import_id in imports.list()]
 
 
 def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
@@ -115,5 +96,4 @@ def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
     -------
     list of Sync
     """
-    client = Client(credentials)
-    return [Sync.from_synchronization(sync, client.credentials) for sync in client.syncs.list()]
+    return Client(credentials).syncs.list()

@@ -7,25 +7,35 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack, cast, get_args, overload
+from typing import Any, Literal, Self, Unpack, cast, get_args, overload
 
 import pandas as pd
 from xyzservices import TileProvider
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.connectors import redact_secrets, unwrap_connector
 from cartoframes_lite._client.http.uploads import File
 from cartoframes_lite._client.import_codes import title
 from cartoframes_lite._client.imports import (
-    CollisionStrategy,
+    OPTION_DEFAULTS,
+    ImportJob,
     ImportOptions,
+    Imports,
     Privacy,
-    redact_secrets,
-    wrap_connector,
+    complete_options,
 )
+from cartoframes_lite._client.keywords import shared_keywords
 from cartoframes_lite._client.nonpublic import suppress_warnings
 from cartoframes_lite._client.sql import SQL, Format
-from cartoframes_lite._client.syncs import check_interval
-from cartoframes_lite._client.visualizations import Access, Entry, Permission, require_privacy
+from cartoframes_lite._client.syncs import Sync, check_interval
+from cartoframes_lite._client.visualizations import (
+    Access,
+    CatalogChanges,
+    Permission,
+    Visualization,
+    catalog_changes,
+    require_privacy,
+)
 from cartoframes_lite._codec.frame import WEB_MERCATOR
 from cartoframes_lite._codec.names import normalize, qualify, quote, split_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
@@ -33,29 +43,50 @@ from cartoframes_lite._codec.sql_text import is_query
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import CartoError, ImportFailed, PermissionDenied, TableNotFoundError
-from cartoframes_lite.imports import ImportJob
 from cartoframes_lite.maps import AnonymousMap, Layer
 from cartoframes_lite.read import read_carto
-from cartoframes_lite.syncs import Sync
 from cartoframes_lite.tables import delete_table, rename_table, resolve_new_name
-from cartoframes_lite.visualizations import Visualization
 from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.frames import set_privacy
 
 
-class ImportKeywords(TypedDict, total=False):
-    """Keywords of the ``from_...`` class methods of ``Dataset``."""
-
-    name: str | None
-    privacy: Privacy | None
-    collision_strategy: CollisionStrategy | None
-    type_guessing: bool
-    quoted_fields_guessing: bool
-    content_guessing: bool
-    create_map: bool
+class _JobKeywords(ImportOptions, total=False):
     timeout_s: float | None
     progress: bool | None
+    name: str | None
 
+
+class _Wait(_JobKeywords, total=False):
+    wait: Literal[True]
+
+
+class _NoWait(_JobKeywords):
+    wait: Literal[False]
+
+
+class ImportKeywords(_JobKeywords, total=False):
+    """Keywords of the class methods of ``Dataset`` that import: these, and those of ``ImportOptions``.
+
+    Parameters
+    ----------
+    wait : bool, default True
+        Wait until the import has finished. False: return an ``ImportJob`` immediately.
+    timeout_s : float, default 600
+        Maximum time to wait, in seconds. None: no limit.
+    progress : bool, optional
+        Show a progress bar. None: after two seconds; True: immediately; False: never.
+    name : str, optional
+        Name of the table; normalized by the server. None: derived from the source.
+    """
+
+    wait: bool
+
+
+_import_keywords = shared_keywords(
+    ImportKeywords,
+    ImportOptions,
+    defaults=ImportKeywords(wait=True, timeout_s=600.0, progress=None, name=None, **OPTION_DEFAULTS),
+)
 
 _FORMATS: dict[str, Format] = {
     ".csv": "csv",
@@ -99,31 +130,7 @@ class Dataset:
     Notes
     -----
     ``from_file``, ``from_url``, ``from_query``, ``from_table`` and ``from_connector`` create a dataset with the Import
-    API. They share these keywords:
-
-    name : str, optional
-        Name of the table; normalized by the server. None: derived from the name of the file.
-    privacy : {"public", "private", "link"}, optional
-        None: the default of the account, which on a free plan is public.
-    collision_strategy : {"skip", "overwrite"}, optional
-        What to do if a table of this name exists: "skip" leaves it unchanged, "overwrite" replaces its rows if the
-        columns match. None: the new table gets a numbered name such as ``stations_1``.
-    type_guessing : bool, default True
-        Guess the types of untyped columns, such as those of CSV. False: they become text.
-    quoted_fields_guessing : bool, default True
-        Also guess the types of quoted CSV fields.
-    content_guessing : bool, default False
-        Geocode columns that contain place names, such as countries.
-    create_map : bool, default False
-        Also create a map of the new dataset.
-    wait : bool, default True
-        Wait until the import has finished. False: return an ``ImportJob`` immediately.
-    timeout_s : float, default 600
-        Maximum time to wait, in seconds. None: no limit.
-    progress : bool, optional
-        Show a progress bar. None: after two seconds; True: immediately; False: never.
-
-    They raise:
+    API. They raise:
 
     ImportFailed
         If the import failed. ``code`` and ``title`` contain the reason, ``source`` who can fix it. The failed import
@@ -165,42 +172,18 @@ class Dataset:
 
     @overload
     @classmethod
-    def from_file(
-        cls,
-        file: File,
-        credentials: Credentials | None = None,
-        *,
-        wait: Literal[True] = True,
-        **options: Unpack[ImportKeywords],
-    ) -> Self: ...
+    def from_file(cls, file: File, credentials: Credentials | None = None, **keywords: Unpack[_Wait]) -> Self: ...
 
     @overload
     @classmethod
     def from_file(
-        cls,
-        file: File,
-        credentials: Credentials | None = None,
-        *,
-        wait: Literal[False],
-        **options: Unpack[ImportKeywords],
+        cls, file: File, credentials: Credentials | None = None, **keywords: Unpack[_NoWait]
     ) -> ImportJob[Self]: ...
 
     @classmethod
+    @_import_keywords
     def from_file(
-        cls,
-        file: File,
-        credentials: Credentials | None = None,
-        *,
-        name: str | None = None,
-        privacy: Privacy | None = None,
-        collision_strategy: CollisionStrategy | None = None,
-        type_guessing: bool = True,
-        quoted_fields_guessing: bool = True,
-        content_guessing: bool = False,
-        create_map: bool = False,
-        wait: bool = True,
-        timeout_s: float | None = 600.0,
-        progress: bool | None = None,
+        cls, file: File, credentials: Credentials | None = None, **keywords: Unpack[ImportKeywords]
     ) -> Self | ImportJob[Self]:
         """Import a file in any format that CARTO reads: CSV, XLSX, GeoJSON, GPKG, KML, GPX, zipped shapefile and more.
 
@@ -210,9 +193,8 @@ class Dataset:
             Streamed in blocks, so the size is not limited by memory. A file object is sent from its beginning, and
             needs a name with a file extension: its ``name`` attribute or the keyword ``name``.
         credentials : Credentials, optional
-        name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
-wait, timeout_s, progress
-            See ``help(Dataset)``.
+        **keywords
+            Those of ``ImportKeywords``.
 
         Returns
         -------
@@ -233,12 +215,10 @@ wait, timeout_s, progress
         >>> cfl.Dataset.from_file("stations.gpkg", name="again", privacy="private").name
         'again'
         """
-        options = ImportOptions(
-            privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
-        )
+        options, progress = _import_options(keywords), keywords["progress"]
         client = Client(credentials, progress=progress)
-        import_id = client.imports.create_from_file(file, options, name=name, progress=progress)
-        return cls._finish_import(client, import_id, wait, timeout_s, progress)
+        import_id = client.imports.create_from_file(file, options, name=keywords["name"], progress=progress)
+        return cls._finish_import(client, import_id, keywords)
 
     @overload
     @classmethod
@@ -248,8 +228,7 @@ wait, timeout_s, progress
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        wait: Literal[True] = True,
-        **options: Unpack[ImportKeywords],
+        **keywords: Unpack[_Wait],
     ) -> Self: ...
 
     @overload
@@ -260,29 +239,23 @@ wait, timeout_s, progress
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        wait: Literal[False],
-        **options: Unpack[ImportKeywords],
+        **keywords: Unpack[_NoWait],
     ) -> ImportJob[Self]: ...
 
     @classmethod
+    @_import_keywords
     def from_url(
         cls,
         url: str,
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        name: str | None = None,
-        privacy: Privacy | None = None,
-        collision_strategy: CollisionStrategy | None = None,
-        type_guessing: bool = True,
-        quoted_fields_guessing: bool = True,
-        content_guessing: bool = False,
-        create_map: bool = False,
-        wait: bool = True,
-        timeout_s: float | None = 600.0,
-        progress: bool | None = None,
+        **keywords: Unpack[ImportKeywords],
     ) -> Self | ImportJob[Self]:
         """Import a file from a URL that the server downloads, once or periodically.
+
+        The Import API accepts no name for a URL, so the table is renamed after the import: ``name`` requires
+        ``wait=True`` and cannot be combined with ``collision_strategy``.
 
         Parameters
         ----------
@@ -293,10 +266,8 @@ wait, timeout_s, progress
             Download the file again at this interval, in seconds, at least 900. ``dataset.sync`` returns the state of
             the synchronization. Cannot be combined with ``collision_strategy`` or ``name``. The privacy is set after
             the first import.
-        name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
-wait, timeout_s, progress
-            See ``help(Dataset)``. The Import API accepts no name for a URL, so the table is renamed after the import:
-            ``name`` requires ``wait=True`` and cannot be combined with ``collision_strategy``.
+        **keywords
+            Those of ``ImportKeywords``.
 
         Returns
         -------
@@ -313,24 +284,22 @@ wait, timeout_s, progress
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
         """
-        options = ImportOptions(
-            privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
-        )
+        options, name, wait = _import_options(keywords), keywords["name"], keywords["wait"]
         if sync_interval_s is not None:
             _check_sync(sync_interval_s, name, options, wait)
-        if name is not None and (not wait or collision_strategy is not None):
+        if name is not None and (not wait or options["collision_strategy"] is not None):
             raise ValueError(
                 f"name={name!r} requires wait=True and no collision_strategy, because the table is renamed after the"
                 " import: change those, or omit name"
             )
         if not isinstance(url, str) or not url.strip():
             raise ValueError(f"url must be a non-empty str, not {url!r}")
-        client = Client(credentials, progress=progress)
+        client = Client(credentials, progress=keywords["progress"])
         new_name = None if name is None else resolve_new_name(client, None, name, "fail")
         if sync_interval_s is not None:
-            return cls._create_sync(client, url, sync_interval_s, options, wait, timeout_s, progress)
+            return cls._create_sync(client, url, sync_interval_s, options, keywords)
         import_id = client.imports.create_from_url(url, options)
-        result = cls._finish_import(client, import_id, wait, timeout_s, progress)
+        result = cls._finish_import(client, import_id, keywords)
         if isinstance(result, ImportJob) or new_name is None or new_name == result.name:
             return result
         try:
@@ -341,52 +310,28 @@ wait, timeout_s, progress
 
     @overload
     @classmethod
-    def from_query(
-        cls,
-        query: str,
-        credentials: Credentials | None = None,
-        *,
-        wait: Literal[True] = True,
-        **options: Unpack[ImportKeywords],
-    ) -> Self: ...
+    def from_query(cls, query: str, credentials: Credentials | None = None, **keywords: Unpack[_Wait]) -> Self: ...
 
     @overload
     @classmethod
     def from_query(
-        cls,
-        query: str,
-        credentials: Credentials | None = None,
-        *,
-        wait: Literal[False],
-        **options: Unpack[ImportKeywords],
+        cls, query: str, credentials: Credentials | None = None, **keywords: Unpack[_NoWait]
     ) -> ImportJob[Self]: ...
 
     @classmethod
+    @_import_keywords
     def from_query(
-        cls,
-        query: str,
-        credentials: Credentials | None = None,
-        *,
-        name: str | None = None,
-        privacy: Privacy | None = None,
-        collision_strategy: CollisionStrategy | None = None,
-        type_guessing: bool = True,
-        quoted_fields_guessing: bool = True,
-        content_guessing: bool = False,
-        create_map: bool = False,
-        wait: bool = True,
-        timeout_s: float | None = 600.0,
-        progress: bool | None = None,
+        cls, query: str, credentials: Credentials | None = None, **keywords: Unpack[ImportKeywords]
     ) -> Self | ImportJob[Self]:
         """Create a dataset from the rows of a query, on the server; no rows are downloaded.
 
         Parameters
         ----------
         query : str
+            The default ``name`` of the table is "query".
         credentials : Credentials, optional
-        name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
-wait, timeout_s, progress
-            See ``help(Dataset)``. The default ``name`` is "query".
+        **keywords
+            Those of ``ImportKeywords``.
 
         Returns
         -------
@@ -397,64 +342,38 @@ wait, timeout_s, progress
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
         """
-        options = ImportOptions(
-            privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
-        )
+        options = _import_options(keywords)
         statement = query.strip().rstrip(";")
         if not statement:
             raise ValueError(f"query must not be empty, got {query!r}")
-        client = Client(credentials, progress=progress)
-        import_id = client.imports.create_from_query(statement, name or "query", options)
-        return cls._finish_import(client, import_id, wait, timeout_s, progress)
+        client = Client(credentials, progress=keywords["progress"])
+        import_id = client.imports.create_from_query(statement, keywords["name"] or "query", options)
+        return cls._finish_import(client, import_id, keywords)
+
+    @overload
+    @classmethod
+    def from_table(cls, table: str, credentials: Credentials | None = None, **keywords: Unpack[_Wait]) -> Self: ...
 
     @overload
     @classmethod
     def from_table(
-        cls,
-        table: str,
-        credentials: Credentials | None = None,
-        *,
-        wait: Literal[True] = True,
-        **options: Unpack[ImportKeywords],
-    ) -> Self: ...
-
-    @overload
-    @classmethod
-    def from_table(
-        cls,
-        table: str,
-        credentials: Credentials | None = None,
-        *,
-        wait: Literal[False],
-        **options: Unpack[ImportKeywords],
+        cls, table: str, credentials: Credentials | None = None, **keywords: Unpack[_NoWait]
     ) -> ImportJob[Self]: ...
 
     @classmethod
+    @_import_keywords
     def from_table(
-        cls,
-        table: str,
-        credentials: Credentials | None = None,
-        *,
-        name: str | None = None,
-        privacy: Privacy | None = None,
-        collision_strategy: CollisionStrategy | None = None,
-        type_guessing: bool = True,
-        quoted_fields_guessing: bool = True,
-        content_guessing: bool = False,
-        create_map: bool = False,
-        wait: bool = True,
-        timeout_s: float | None = 600.0,
-        progress: bool | None = None,
+        cls, table: str, credentials: Credentials | None = None, **keywords: Unpack[ImportKeywords]
     ) -> Self | ImportJob[Self]:
         """Copy a dataset of the account, on the server; no rows are downloaded.
 
         Parameters
         ----------
         table : str
+            The default ``name`` of the copy is this name followed by ``_copy``.
         credentials : Credentials, optional
-        name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
-wait, timeout_s, progress
-            See ``help(Dataset)``. The default ``name`` is the name of the table followed by ``_copy``.
+        **keywords
+            Those of ``ImportKeywords``.
 
         Returns
         -------
@@ -467,13 +386,11 @@ wait, timeout_s, progress
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
         """
-        options = ImportOptions(
-            privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
-        )
-        client = Client(credentials, progress=progress)
+        options = _import_options(keywords)
+        client = Client(credentials, progress=keywords["progress"])
         client.sql.require_table(None, table)
-        import_id = client.imports.create_from_table(table, name or f"{table}_copy", options)
-        return cls._finish_import(client, import_id, wait, timeout_s, progress)
+        import_id = client.imports.create_from_table(table, keywords["name"] or f"{table}_copy", options)
+        return cls._finish_import(client, import_id, keywords)
 
     @overload
     @classmethod
@@ -483,8 +400,7 @@ wait, timeout_s, progress
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        wait: Literal[True] = True,
-        **options: Unpack[ImportKeywords],
+        **keywords: Unpack[_Wait],
     ) -> Self: ...
 
     @overload
@@ -495,27 +411,18 @@ wait, timeout_s, progress
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        wait: Literal[False],
-        **options: Unpack[ImportKeywords],
+        **keywords: Unpack[_NoWait],
     ) -> ImportJob[Self]: ...
 
     @classmethod
+    @_import_keywords
     def from_connector(
         cls,
         connector: Mapping[str, Any],
         credentials: Credentials | None = None,
         *,
         sync_interval_s: int | None = None,
-        name: str | None = None,
-        privacy: Privacy | None = None,
-        collision_strategy: CollisionStrategy | None = None,
-        type_guessing: bool = True,
-        quoted_fields_guessing: bool = True,
-        content_guessing: bool = False,
-        create_map: bool = False,
-        wait: bool = True,
-        timeout_s: float | None = 600.0,
-        progress: bool | None = None,
+        **keywords: Unpack[ImportKeywords],
     ) -> Self | ImportJob[Self]:
         """Import a table or the rows of a query from another database, once or periodically.
 
@@ -529,9 +436,8 @@ wait, timeout_s, progress
         credentials : Credentials, optional
         sync_interval_s : int, optional
             Import it again at this interval, in seconds, at least 900; as in ``from_url``.
-        name, privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map, \
-wait, timeout_s, progress
-            See ``help(Dataset)``.
+        **keywords
+            Those of ``ImportKeywords``.
 
         Returns
         -------
@@ -544,19 +450,55 @@ wait, timeout_s, progress
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
         """
-        options = ImportOptions(
-            privacy, collision_strategy, type_guessing, quoted_fields_guessing, content_guessing, create_map
-        )
-        source = _unwrap_connector(connector, name)
+        options = _import_options(keywords)
+        source = unwrap_connector(connector, keywords["name"])
         interval_s = source.pop("interval", None) if sync_interval_s is None else sync_interval_s
         if interval_s is not None:
-            _check_sync(interval_s, None, options, wait)
-        client = Client(credentials, progress=progress)
+            _check_sync(interval_s, None, options, keywords["wait"])
+        client = Client(credentials, progress=keywords["progress"])
         with redact_secrets(source):
             if interval_s is not None:
-                return cls._create_sync(client, source, interval_s, options, wait, timeout_s, progress)
+                return cls._create_sync(client, source, interval_s, options, keywords)
             import_id = client.imports.create_from_connector(source, options)
-            return cls._finish_import(client, import_id, wait, timeout_s, progress)
+            return cls._finish_import(client, import_id, keywords)
+
+    @classmethod
+    def _create_sync(
+        cls,
+        client: Client,
+        source: str | Mapping[str, Any],
+        interval_s: int,
+        options: ImportOptions,
+        keywords: ImportKeywords,
+    ) -> Self | ImportJob[Self]:
+        """Create a synchronization; delete it if its first import fails."""
+        privacy = options["privacy"]
+        if privacy is not None:
+            client.visualizations.require_privacy_permission()
+        sync, import_id = client.syncs.create(source, interval_s, {**options, "privacy": None})
+        try:
+            result = cls._finish_import(client, import_id, keywords)
+        except ImportFailed:
+            client.syncs.delete(sync.id)
+            raise
+        if not isinstance(result, ImportJob) and privacy is not None:
+            set_privacy(client, result.name, privacy)
+        return result
+
+    @classmethod
+    def _finish_import(cls, client: Client, import_id: str, keywords: ImportKeywords) -> Self | ImportJob[Self]:
+        """Wait for an import and return its dataset; with ``wait=False`` return the job."""
+        if not keywords["wait"]:
+            return replace(client.imports.read(import_id), open_dataset=cls)
+        job = client.imports.wait(import_id, timeout_s=keywords["timeout_s"], progress=keywords["progress"])
+        if job.table_name is None:
+            raise ImportFailed(
+                f"{job.display_name}: {title(job.error_code)} (code {job.error_code}); the response contains no table "
+                "name: open the table with Dataset(name)",
+                code=job.error_code,
+                title=title(job.error_code),
+            )
+        return cls(job.table_name, client.credentials)
 
     def read(
         self,
@@ -704,10 +646,7 @@ wait, timeout_s, progress
         schema, table = self._schema_and_table
         if schema is not None and schema != client.sql.schema():
             return None  # the API lists only the synchronizations of the account itself
-        for record in client.syncs.list():
-            if record.name == table:
-                return Sync.from_synchronization(record, client.credentials)
-        return None
+        return next((sync for sync in client.syncs.list() if sync.name == table), None)
 
     def to_file(self, path: str | os.PathLike[str], format: Format | None = None) -> Path:
         """Export the table to a file, which is created only when it is complete.
@@ -760,43 +699,23 @@ wait, timeout_s, progress
         """
         client = Client(self.credentials)
         client.sql.require_table(*self._schema_and_table)
-        return Visualization.from_entry(client.visualizations.get(self.name), client.credentials)
+        return client.visualizations.get(self.name)
 
-    def update(
-        self,
-        *,
-        title: str | None = None,
-        description: str | None = None,
-        tags: Sequence[str] | None = None,
-        attributions: str | None = None,
-        license: str | None = None,
-        source: str | None = None,
-        locked: bool | None = None,
-    ) -> Visualization:
+    @catalog_changes
+    def update(self, **keywords: Unpack[CatalogChanges]) -> Visualization:
         """Update the catalog entry. Arguments that are None leave their value unchanged.
 
         Parameters
         ----------
-        title, description, attributions, license, source : str, optional
-            An empty string removes the value.
-        tags : sequence of str, optional
-        locked : bool, optional
-            Protect the dataset against changes in the dashboard.
+        **keywords
+            Those of ``CatalogChanges``.
 
         Returns
         -------
         Visualization
             The updated entry, as returned by ``info``.
         """
-        return self.info().update(
-            title=title,
-            description=description,
-            tags=tags,
-            attributions=attributions,
-            license=license,
-            source=source,
-            locked=locked,
-        )
+        return self.info().update(**keywords)
 
     @property
     def privacy(self) -> Privacy:
@@ -842,47 +761,6 @@ wait, timeout_s, progress
         client.visualizations.share(client.visualizations.get(self.name), kind, entity_id, access)
         return self.permissions
 
-    @classmethod
-    def _create_sync(
-        cls,
-        client: Client,
-        source: str | Mapping[str, Any],
-        interval_s: int,
-        options: ImportOptions,
-        wait: bool,
-        timeout_s: float | None,
-        progress: bool | None,
-    ) -> Self | ImportJob[Self]:
-        """Create a synchronization; delete it if its first import fails."""
-        if options.privacy is not None:
-            client.visualizations.require_settable()
-        sync, import_id = client.syncs.create(source, interval_s, replace(options, privacy=None))
-        try:
-            result = cls._finish_import(client, import_id, wait, timeout_s, progress)
-        except ImportFailed:
-            client.syncs.delete(sync.id)
-            raise
-        if not isinstance(result, ImportJob) and options.privacy is not None:
-            set_privacy(client, result.name, options.privacy)
-        return result
-
-    @classmethod
-    def _finish_import(
-        cls, client: Client, import_id: str, wait: bool, timeout_s: float | None, progress: bool | None
-    ) -> Self | ImportJob[Self]:
-        """Wait for an import and return its dataset; with ``wait=False`` return the job."""
-        if not wait:
-            return ImportJob.from_import(client.imports.read(import_id), client.credentials, cls)
-        job = client.imports.wait(import_id, timeout_s=timeout_s, progress=progress)
-        if job.table_name is None:
-            raise ImportFailed(
-                f"{job.display_name}: {title(job.error_code)} (code {job.error_code}); the response contains no table "
-                "name: open the table with Dataset(name)",
-                code=job.error_code,
-                title=title(job.error_code),
-            )
-        return cls(job.table_name, client.credentials)
-
     def _columns(self, sql: SQL) -> list[SourceColumn]:
         """Request the columns; raise TableNotFoundError if the table does not exist."""
         sql.require_table(*self._schema_and_table)
@@ -906,41 +784,40 @@ wait, timeout_s, progress
     def _repr_html_(self) -> str:
         """Return the catalog entry as HTML, or the repr if it cannot be requested."""
         try:
-            client = Client(self.credentials)
             with suppress_warnings():
-                entry = client.visualizations.find(self.name)
+                entry = Client(self.credentials).visualizations.find(self.name)
         except CartoError:
             entry = None
         if entry is None:
             return f"<code>{escape(repr(self))}</code>"
-        return Visualization.from_entry(entry, client.credentials)._repr_html_()
+        return entry._repr_html_()
+
+
+# Import jobs open their datasets with this class; their module cannot import it.
+Imports.dataset_type = Dataset
+
+
+def _import_options(keywords: Mapping[str, object]) -> ImportOptions:
+    """Return the options among the keywords of an import; raise ValueError for invalid ones."""
+    return complete_options({name: keywords[name] for name in OPTION_DEFAULTS})
 
 
 def _check_sync(interval_s: int, name: str | None, options: ImportOptions, wait: bool) -> None:
     """Raise ValueError for options that the API of synchronizations does not support."""
     check_interval(interval_s)
-    if name is not None or options.collision_strategy is not None:
+    privacy, collision_strategy = options["privacy"], options["collision_strategy"]
+    if name is not None or collision_strategy is not None:
         raise ValueError(
-            f"name={name!r} and collision_strategy={options.collision_strategy!r} cannot be combined with a sync "
+            f"name={name!r} and collision_strategy={collision_strategy!r} cannot be combined with a sync "
             "interval: omit them"
         )
-    if options.privacy is not None and not wait:
-        raise ValueError(
-            f"privacy={options.privacy!r} of a synchronization is set after the first import: pass wait=True"
-        )
-
-
-def _unwrap_connector(connector: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    """Return a connector without its wrapping member; raise ValueError if it has no provider or connection."""
-    unwrapped: dict[str, Any] = wrap_connector(connector)["connector"]
-    if not unwrapped.get("provider") or not isinstance(unwrapped.get("connection"), Mapping):
-        raise ValueError("connector has no provider, or its connection is not a mapping: pass both")
-    return unwrapped if name is None else {**unwrapped, "import_as": name}
+    if privacy is not None and not wait:
+        raise ValueError(f"privacy={privacy!r} of a synchronization is set after the first import: pass wait=True")
 
 
 def _require_no_maps(client: Client, name: str) -> None:
     """Raise if maps use a dataset, or if the key does not permit to find out."""
-    entry: Entry | None = client.visualizations.find(name)
+    entry = client.visualizations.find(name)
     if entry is None or entry.dependent_count is None:
         try:
             client.visualizations.require_master(f"checking which maps use {name!r}")

@@ -20,7 +20,7 @@ def dataset(credentials):
     return FRAME.carto.to_table("places", credentials)
 
 
-def test_fields_are_frozen_and_privacy_is_not(dataset):
+def test_only_the_privacy_can_be_set(dataset):
     with pytest.raises(AttributeError):
         dataset.name = "other"
     with pytest.raises(AttributeError):
@@ -45,7 +45,7 @@ def test_privacy_right_after_writing(credentials):
         lambda url, account: setattr(cfl.Dataset("places", account), "privacy", "link"),
     ],
 )
-def test_the_warning_comes_before_anything_is_written(write, dataset, credentials, file_server, monkeypatch):
+def test_nonpublic_api_warnings_precede_writes(write, dataset, credentials, file_server, monkeypatch):
     file_server.files["/t.csv"] = b"a\n1\n"
     monkeypatch.setattr(nonpublic, "_warned", set())
     with warnings.catch_warnings():
@@ -71,11 +71,11 @@ def test_info_and_update(dataset):
     assert "Two &lt;places&gt;" in dataset._repr_html_()
 
 
-def test_html_of_a_dataset_that_is_not_there(credentials):
+def test_html_of_a_missing_dataset(credentials):
     assert cfl.Dataset("nope", credentials)._repr_html_().startswith("<code>Dataset(name=")
 
 
-def test_lists(credentials):
+def test_list_datasets_with_filters(credentials):
     for name in ("b", "a", "c"):
         pd.DataFrame({"n": [1]}).carto.to_table(name, credentials)
     cfl.Dataset("b", credentials).update(tags=["x"], description="some words")
@@ -93,13 +93,13 @@ def test_lists(credentials):
     assert cfl.list_datasets(credentials)[0] == cfl.Dataset("a", credentials)
 
 
-def test_more_than_a_page(credentials, monkeypatch):
+def test_list_datasets_reads_all_pages(credentials, monkeypatch):
     monkeypatch.setattr("cartoframes_lite._client.visualizations._PAGE_SIZE", 4)
     cfl.Client(credentials).sql.send(";".join(f"CREATE TABLE t{i:02} (n int)" for i in range(10)))
     assert [dataset.name for dataset in cfl.list_datasets(credentials)] == [f"t{i:02}" for i in range(10)]
 
 
-def test_a_dataset_on_a_map_is_not_deleted_unless_forced(dataset, credentials):
+def test_delete_refuses_a_dataset_on_a_map(dataset, credentials):
     shown = cfl.Client(credentials).visualizations.create_map(["places"], name="Where")
     assert dataset.info().dependents == ("Where",)
     with pytest.raises(cfl.CartoError, match=r"1 maps show 'places' \(Where\): .*force=True"):
@@ -113,14 +113,14 @@ def test_a_dataset_on_a_map_is_not_deleted_unless_forced(dataset, credentials):
     assert cfl.list_datasets(credentials) == []
 
 
-def test_forced(dataset, credentials):
+def test_forced_delete_of_a_dataset_on_a_map(dataset, credentials):
     cfl.Client(credentials).visualizations.create_map(["places"])
     dataset.delete(force=True)
     assert cfl.list_tables(credentials) == []
     assert cfl.list_visualizations(credentials) == []
 
 
-def test_a_key_that_is_not_shown_the_maps_has_to_force(dataset, credentials):
+def test_delete_with_a_regular_key_requires_force(dataset, credentials):
     key = cfl.Client(credentials).api_keys.create("writer", tables={"places": "rw"}, create_tables=True)
     writer = cfl.Credentials("tester", key.token, base_url=credentials.base_url)
     own = FRAME.carto.to_table("own", writer)
@@ -130,12 +130,12 @@ def test_a_key_that_is_not_shown_the_maps_has_to_force(dataset, credentials):
     assert cfl.list_tables(credentials) == ["places"]
 
 
-def test_a_visualization_of_a_dataset_does_not_delete_its_maps(dataset):
+def test_delete_of_a_dataset_visualization_raises(dataset):
     with pytest.raises(ValueError, match=r"Dataset\('places'\)\.delete"):
         dataset.info().delete()
 
 
-def test_a_rename_that_is_refused_is_noticed(dataset, credentials):
+def test_a_rename_to_a_taken_name_raises(dataset, credentials):
     FRAME.carto.to_table("taken", credentials)
     with pytest.raises(cfl.APIError, match="kept the name 'places'"):
         dataset.info().update(name="taken")
@@ -146,7 +146,7 @@ def test_a_rename_that_is_refused_is_noticed(dataset, credentials):
     assert cfl.Dataset("other_places", credentials).info().update(name="places").name == "places"
 
 
-def test_sharing(dataset, credentials, carto):
+def test_share_with_users_and_organization(dataset, credentials, carto):
     client = cfl.Client(credentials)
     organization = client.users.me().organization.name
     bob = client.users.add_to_organization(organization, username="bob", email="bob@example.com", password="pa55-word")
@@ -165,7 +165,7 @@ def test_sharing(dataset, credentials, carto):
     assert [user.username for user in client.users.of_organization(organization)] == ["tester"]
 
 
-def test_the_account(dataset, credentials):
+def test_account_quotas(dataset, credentials):
     account = cfl.Client(credentials).users.me()
     assert account.username == "tester"
     assert account.used_bytes > 0
@@ -176,7 +176,7 @@ def test_the_account(dataset, credentials):
     assert cfl.Client(credentials).users.get("tester").username == "tester"
 
 
-def test_export(dataset, credentials, tmp_path):
+def test_export_datasets_and_maps(dataset, credentials, tmp_path):
     path = dataset.info().export(tmp_path / "places.carto", progress=False)
     with zipfile.ZipFile(path) as archive:
         assert sorted(name.rpartition(".")[2] for name in archive.namelist()) == ["gpkg", "json"]
@@ -189,7 +189,7 @@ def test_export(dataset, credentials, tmp_path):
     assert "Map Where" in shown._repr_html_()
 
 
-def test_an_export_of_what_is_gone_leaves_no_file(dataset, credentials, tmp_path):
+def test_export_of_a_deleted_map_leaves_no_file(dataset, credentials, tmp_path):
     info = dataset.info()
     dataset.delete()
     with pytest.raises(cfl.CartoError):
@@ -198,7 +198,7 @@ def test_an_export_of_what_is_gone_leaves_no_file(dataset, credentials, tmp_path
 
 
 @pytest.mark.parametrize("ending", [".csv", ".geojson", ".gpkg", ".zip", ".kml", ".svg", ".sqlite"])
-def test_to_file(ending, dataset, tmp_path):
+def test_to_file_in_all_formats(ending, dataset, tmp_path):
     path = dataset.to_file(tmp_path / f"places{ending}")
     assert list(tmp_path.iterdir()) == [path]
     if ending == ".csv":
@@ -219,21 +219,21 @@ def test_to_file_keeps_all_digits(credentials, tmp_path):
     assert gpd.read_file(path).geometry[0].x == pytest.approx(x, abs=1e-14)
 
 
-def test_a_file_that_fails_half_way_is_not_there(credentials, tmp_path):
+def test_a_failed_to_file_leaves_no_file(credentials, tmp_path):
     query = "SELECT 1 / (3000 - i) AS a, NULL::geometry AS the_geom FROM generate_series(1, 5000) i"
     with pytest.raises(cfl.SQLError, match="division by zero"):
         cfl.Client(credentials).sql.send_to_file(query, tmp_path / "t.geojson", format="geojson")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_to_file_without_a_format(dataset, tmp_path):
+def test_to_file_with_an_unknown_extension(dataset, tmp_path):
     for ending in ("xyz", "shp"):
         with pytest.raises(ValueError, match=rf"places\.{ending}"):
             dataset.to_file(tmp_path / f"places.{ending}")
     assert dataset.to_file(tmp_path / "places.xyz", format="csv").exists()
 
 
-def test_keys(dataset, credentials):
+def test_create_regenerate_and_delete_api_keys(dataset, credentials):
     keys = cfl.Client(credentials).api_keys
     key = keys.create("reader", tables={"public.places": "r"}, list_tables=True)
     assert (key.kind, key.tables[0].permissions, key.create_in, key.lists_tables) == ("regular", ("select",), (), True)
@@ -257,7 +257,7 @@ def test_keys(dataset, credentials):
         cfl.Client(cfl.Credentials("tester", base_url=credentials.base_url)).api_keys.create("more")
 
 
-def test_a_key_made_for_writing_writes(dataset, credentials):
+def test_an_api_key_with_grants_can_write(dataset, credentials):
     key = cfl.Client(credentials).api_keys.create("writer", tables={"places": "rw"}, create_tables=True)
     writer = cfl.Credentials("tester", key.token, base_url=credentials.base_url)
     cfl.to_carto(FRAME, "places", writer, if_exists="append")

@@ -14,18 +14,18 @@ def dataset(credentials):
     return cfl.Dataset("numbers", credentials)
 
 
-def test_it_asks_nothing_before_it_is_used():
+def test_creating_a_dataset_sends_no_request():
     assert cfl.Dataset("t", cfl.Credentials("ann", "key")).name == "t"
 
 
 @pytest.mark.parametrize("name", [".numbers", "numbers.", ".", "", None, 5])
-def test_names_that_no_table_has(name, dataset, credentials):
+def test_invalid_table_names_raise(name, dataset, credentials):
     with pytest.raises((TypeError, ValueError), match="table name"):
         cfl.Dataset(name, credentials)
     assert cfl.list_tables(credentials) == ["numbers"]
 
 
-def test_no_repr_shows_the_key(dataset, credentials):
+def test_the_repr_does_not_contain_the_key(dataset, credentials):
     assert credentials.api_key not in repr(dataset)
 
 
@@ -43,14 +43,14 @@ def test_read_and_append(dataset):
     assert sorted(dataset.read(columns=["n"])["n"]) == [1, 2, 3]
 
 
-def test_append_to_a_name_that_to_carto_cannot_have(credentials):
+def test_append_requires_a_normalized_table_name(credentials):
     cfl.Client(credentials).sql.send('CREATE TABLE "Big" (a bigint)')
     with pytest.raises(ValueError, match=r"cannot append to 'Big': .* rename it to 'big' first"):
         cfl.Dataset("Big", credentials).append(pd.DataFrame({"a": [1]}))
     assert cfl.list_tables(credentials) == ["Big"]
 
 
-def test_a_typo_is_not_waited_for(credentials, monkeypatch):
+def test_a_missing_table_raises_without_waiting(credentials, monkeypatch):
     monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_TIMEOUT_S", 600.0)
     begun = time.monotonic()
     for use in (lambda d: d.privacy, lambda d: d.info(), lambda d: setattr(d, "privacy", "public")):
@@ -76,7 +76,7 @@ def test_privacy(dataset):
     "use",
     [lambda d: d.read(), lambda d: d.columns(), lambda d: d.delete(), lambda d: d.append(pd.DataFrame({"a": [1]}))],
 )
-def test_a_dataset_that_is_not_there(use, credentials):
+def test_methods_raise_for_a_missing_table(use, credentials):
     with pytest.raises(cfl.TableNotFoundError, match="'nope'"):
         use(cfl.Dataset("nope", credentials))
     assert cfl.list_tables(credentials) == []

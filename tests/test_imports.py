@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import io
+import re
 import zipfile
 
 import geopandas as gpd
@@ -40,7 +42,7 @@ def test_a_file_becomes_a_dataset(folder, credentials):
 
 
 @pytest.mark.parametrize("ending", [".gpkg", ".geojson", ".kml", ".zip"])
-def test_formats_of_gdal(ending, tmp_path, credentials):
+def test_import_gdal_formats(ending, tmp_path, credentials):
     path = tmp_path / f"places{ending}"
     if ending == ".zip":
         FRAME.to_crs(3857).to_file(tmp_path / "places.shp")
@@ -56,7 +58,7 @@ def test_formats_of_gdal(ending, tmp_path, credentials):
     assert found["B"].distance(FRAME.geometry[1]) < 1e-8
 
 
-def test_keywords(folder, credentials):
+def test_import_keywords_take_effect(folder, credentials):
     path = folder / "My Stations.CSV"
     dataset = cfl.Dataset.from_file(
         path, credentials, name="Towns", privacy="link", type_guessing=False, create_map=True
@@ -67,7 +69,7 @@ def test_keywords(folder, credentials):
     assert len(cfl.list_visualizations(credentials)) == 1
 
 
-def test_collisions(folder, credentials):
+def test_collision_strategies(folder, credentials):
     path = folder / "My Stations.CSV"
     first = cfl.Dataset.from_file(path, credentials)
     assert cfl.Dataset.from_file(path, credentials).name == "my_stations_1"
@@ -79,7 +81,7 @@ def test_collisions(folder, credentials):
     assert cfl.list_tables(credentials) == ["my_stations", "my_stations_1"]
 
 
-def test_the_name_of_an_archive_is_that_of_its_table(tmp_path, credentials):
+def test_the_keyword_names_the_table_of_an_archive(tmp_path, credentials):
     cfl.Dataset.from_file(io.BytesIO(CSV), credentials, name="payroll.csv")
     path = tmp_path / "upload.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -90,7 +92,7 @@ def test_the_name_of_an_archive_is_that_of_its_table(tmp_path, credentials):
     assert len(cfl.Dataset("payroll", credentials).read()) == 2
 
 
-def test_skipped_tables_have_the_name_that_the_server_tells(file_server, credentials):
+def test_skipped_imports_return_the_existing_table(file_server, credentials):
     file_server.files["/Some%20File.csv?token=AbC"] = CSV
     for make in (
         lambda **k: cfl.Dataset.from_url(f"{file_server.url}/Some%20File.csv?token=AbC", credentials, **k),
@@ -101,7 +103,7 @@ def test_skipped_tables_have_the_name_that_the_server_tells(file_server, credent
     assert cfl.list_tables(credentials) == ["some_file", "table_1st", "v1_2"]
 
 
-def test_what_is_no_source_is_refused_before_any_request(credentials):
+def test_invalid_sources_raise_before_any_request(credentials):
     for make in (
         lambda: cfl.Dataset.from_query(" ; ", credentials),
         lambda: cfl.Dataset.from_url("", credentials),
@@ -114,12 +116,12 @@ def test_what_is_no_source_is_refused_before_any_request(credentials):
     assert cfl.list_imports(credentials) == []
 
 
-def test_a_file_object(credentials):
+def test_import_a_file_object(credentials):
     dataset = cfl.Dataset.from_file(io.BytesIO(gzip.compress(CSV)), credentials, name="towns.csv.gz")
     assert places(dataset)["A"] == "POINT (20 10.5)"
 
 
-def test_without_waiting(folder, credentials):
+def test_import_without_waiting(folder, credentials):
     job = cfl.Dataset.from_file(folder / "My Stations.CSV", credentials, wait=False)
     assert isinstance(job, cfl.ImportJob)
     done = job.wait()
@@ -131,7 +133,31 @@ def test_without_waiting(folder, credentials):
     assert "my_stations" in done._repr_html_()
 
 
-def test_a_failure_leaves_nothing(tmp_path, credentials):
+def test_the_client_returns_the_same_jobs(folder, credentials):
+    class Stations(cfl.Dataset):
+        pass
+
+    job = Stations.from_file(folder / "My Stations.CSV", credentials, wait=False).wait()
+    assert type(job.dataset) is type(job.refresh().dataset) is Stations
+    found = cfl.Client(credentials).imports.read(job.id)
+    assert (type(found), found) == (cfl.ImportJob, job)
+    assert found.dataset == found.wait().dataset == cfl.Dataset("my_stations", credentials)
+
+
+@pytest.mark.parametrize("name", ["from_file", "from_url", "from_query", "from_table", "from_connector"])
+def test_import_keywords_are_shown_and_checked(name):
+    make = getattr(cfl.Dataset, name)
+    parameters = inspect.signature(make).parameters
+    for keyword in cfl.ImportKeywords.__annotations__:
+        assert parameters[keyword].kind is inspect.Parameter.KEYWORD_ONLY
+        assert re.search(rf"^{keyword} : ", make.__doc__, re.MULTILINE)
+    assert (parameters["timeout_s"].default, parameters["type_guessing"].default) == (600.0, True)
+    nowhere = cfl.Credentials("ann", "key", base_url="http://127.0.0.1:9/user/ann")
+    with pytest.raises(TypeError, match=rf"^Dataset\.{name}\(\) got an unexpected keyword argument 'privcy'$"):
+        make("x", nowhere, privcy="public")
+
+
+def test_a_failed_import_leaves_no_table(tmp_path, credentials):
     path = tmp_path / "broken.zip"
     path.write_bytes(b"PK\x03\x04 this is no zip")
     with pytest.raises(cfl.ImportFailed, match=r"broken\.zip: Decompression error \(code 1003\)") as caught:
@@ -143,7 +169,7 @@ def test_a_failure_leaves_nothing(tmp_path, credentials):
     assert cfl.list_tables(credentials) == []
 
 
-def test_a_url(file_server, credentials):
+def test_import_a_url(file_server, credentials):
     file_server.files["/Data/Towns.csv"] = CSV
     dataset = cfl.Dataset.from_url(f"{file_server.url}/Data/Towns.csv", credentials, privacy="public")
     assert (dataset.name, dataset.privacy, dataset.sync) == ("towns", "public", None)
@@ -159,7 +185,7 @@ def test_a_url(file_server, credentials):
         cfl.Dataset.from_url("http://x", credentials, name="t", wait=False)
 
 
-def test_a_query_and_a_copy(credentials):
+def test_import_a_query_and_a_table(credentials):
     cfl.to_carto(FRAME, "places", credentials)
     south = cfl.Dataset.from_query("SELECT * FROM places WHERE ST_Y(the_geom) < 0;", credentials, name="South")
     assert places(south) == {"B": "POINT (30 -10)"}
@@ -173,7 +199,7 @@ def test_a_query_and_a_copy(credentials):
         cfl.Dataset.from_table("nope", credentials)
 
 
-def test_another_database(credentials):
+def test_import_from_another_database(credentials):
     with cartoframes_lite.local.start(user="other") as other:
         cfl.to_carto(FRAME.assign(n=[1, 2]), "places", other.credentials)
         server = dict(part.split("=", 1) for part in other.dsn.split())
@@ -202,7 +228,7 @@ def test_another_database(credentials):
     assert caught.value.code == 1502
 
 
-def test_only_the_master_key_imports(folder, credentials):
+def test_imports_require_the_master_key(folder, credentials):
     key = cfl.Client(credentials).api_keys.create("other")
     other = cfl.Credentials("tester", key.token, base_url=credentials.base_url)
     for credentials_ in (other, cfl.Credentials("tester", base_url=credentials.base_url)):
@@ -213,7 +239,7 @@ def test_only_the_master_key_imports(folder, credentials):
         cfl.Dataset.from_file(folder / "My Stations.CSV", wrong)
 
 
-def test_the_slots_are_taken(tmp_path):
+def test_imports_on_a_plan_without_private_datasets(tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(CSV)
     plan = cartoframes_lite.local.Plan(private_datasets=False)
@@ -224,7 +250,7 @@ def test_the_slots_are_taken(tmp_path):
         assert cfl.list_tables(server.credentials) == ["x"]
 
 
-def test_a_frame_of_an_import_knows_its_dataset(folder, credentials):
+def test_a_frame_of_an_import_has_its_dataset(folder, credentials):
     frame = cfl.Dataset.from_file(folder / "My Stations.CSV", credentials).read()
     frame.carto.privacy = "public"
     assert frame.carto.privacy == "public"

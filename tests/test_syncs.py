@@ -46,7 +46,7 @@ def advance(carto, sync, seconds):
     return after
 
 
-def test_it_is_filled_at_once_and_again_at_each_interval(dataset, carto, file_server):
+def test_a_sync_runs_immediately_and_at_each_interval(dataset, carto, file_server):
     assert dataset.name == "source"
     assert numbers(dataset) == [1]
     assert dataset.privacy == "link"
@@ -61,7 +61,7 @@ def test_it_is_filled_at_once_and_again_at_each_interval(dataset, carto, file_se
     assert "every" in sync._repr_html_()
 
 
-def test_a_failed_run_keeps_the_last_good_data(dataset, carto, file_server):
+def test_a_failed_run_keeps_the_data(dataset, carto, file_server):
     sync = until(dataset.sync, "success")
     good = file_server.files.pop(URL)
     failed = advance(carto, sync, 901)
@@ -72,7 +72,7 @@ def test_a_failed_run_keeps_the_last_good_data(dataset, carto, file_server):
     assert numbers(dataset) == [7]
 
 
-def test_force(dataset, carto, file_server):
+def test_force_a_run(dataset, carto, file_server):
     sync = until(dataset.sync, "success")
     with pytest.raises(
         cfl.JobError, match=r"source cannot be synchronized now: it ran less than 15 minutes ago; .*on, in"
@@ -94,7 +94,7 @@ def test_force(dataset, carto, file_server):
     assert numbers(dataset) == [5]
 
 
-def test_stop(dataset, carto, file_server):
+def test_stop_a_sync(dataset, carto, file_server):
     sync = dataset.sync
     sync.stop()
     assert dataset.sync is None
@@ -106,7 +106,7 @@ def test_stop(dataset, carto, file_server):
         sync.refresh()
 
 
-def test_a_deleted_dataset_takes_its_synchronization_along(dataset, carto, file_server, credentials):
+def test_deleting_a_dataset_deletes_its_sync(dataset, carto, file_server, credentials):
     dataset.delete()
     assert cfl.list_syncs(credentials) == []
     dataset = pd.DataFrame({"n": [7]}).carto.to_table("source", credentials)
@@ -116,12 +116,12 @@ def test_a_deleted_dataset_takes_its_synchronization_along(dataset, carto, file_
     assert numbers(dataset) == [7]
 
 
-def test_a_renamed_dataset_keeps_its_synchronization(dataset):
+def test_a_renamed_dataset_keeps_its_sync(dataset):
     assert dataset.rename("other").sync.name == "other"
     assert dataset.sync is None
 
 
-def test_the_accessor(dataset, credentials):
+def test_the_accessor_has_the_sync(dataset, credentials):
     assert dataset.read().carto.sync.id == dataset.sync.id
 
 
@@ -134,7 +134,7 @@ def test_the_accessor(dataset, credentials):
         {"sync_interval_s": 900, "privacy": "link", "wait": False},
     ],
 )
-def test_what_a_sync_does_not_take_is_refused_before_any_request(keywords, source, credentials):
+def test_unsupported_sync_keywords_raise_before_any_request(keywords, source, credentials):
     with pytest.raises(ValueError, match=r"interval|synchronization"):
         cfl.Dataset.from_url(source, credentials, **keywords)
     assert cfl.list_syncs(credentials) == []
@@ -142,13 +142,13 @@ def test_what_a_sync_does_not_take_is_refused_before_any_request(keywords, sourc
         cfl.Dataset.from_url(source, credentials, sync_interval_s="900")
 
 
-def test_an_interval_too_short_for_an_update(dataset):
+def test_update_rejects_a_short_interval(dataset):
     with pytest.raises(ValueError, match="900 s"):
         dataset.sync.update(interval_s=60)
     assert dataset.sync.interval_s == 900
 
 
-def test_a_first_import_that_fails(file_server, credentials):
+def test_a_failed_first_import_deletes_the_sync(file_server, credentials):
     with pytest.raises(cfl.ImportFailed):
         cfl.Dataset.from_url(f"{file_server.url}/nope.csv", credentials, sync_interval_s=900)
     assert cfl.list_tables(credentials) == []

@@ -11,7 +11,7 @@ from typing import Any
 from cartoframes_lite._client import nonpublic, polling
 from cartoframes_lite._client.http.downloads import check_zip, write_blocks
 from cartoframes_lite._client.http.json_fields import required, text
-from cartoframes_lite._client.http.progress import Progress, Waiting
+from cartoframes_lite._client.http.progress import Progress
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.platform import CREATED, Platform
 from cartoframes_lite.errors import JobError
@@ -70,6 +70,12 @@ class Exports:
     def wait(self, export_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Export:
         """Wait until the export is complete.
 
+        Parameters
+        ----------
+        export_id : str
+        timeout_s, progress
+            As in ``ImportJob.wait``.
+
         Raises
         ------
         JobError
@@ -77,16 +83,14 @@ class Exports:
         JobTimeout
             If the export has not finished in time. It continues on the server.
         """
-        with Waiting("exporting", progress) as shown:
-
-            def poll() -> Export:
-                export = self.read(export_id)
-                shown.say(export.state)
-                return export
-
-            export = polling.poll(
-                poll, done=lambda export: export.state in _FINAL, timeout_s=timeout_s, what=f"export {export_id}"
-            )
+        export = polling.wait(
+            lambda: self.read(export_id),
+            final=_FINAL,
+            what=f"export {export_id}",
+            activity="exporting",
+            timeout_s=timeout_s,
+            progress=progress,
+        )
         if export.state != "complete" or export.url is None:
             raise JobError(f"export {export_id} failed on the server: try again, or read the tables with read_carto")
         return export

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Generic, Literal, TypedDict, TypeVar, cast, get_args
 
 from requests_toolbelt import MultipartEncoder
 
 from cartoframes_lite._client import polling
+from cartoframes_lite._client.connectors import redact_secrets, wrap_connector
 from cartoframes_lite._client.http.json_fields import drop_none, integer, record, required, text, texts
-from cartoframes_lite._client.http.progress import Progress, Waiting
+from cartoframes_lite._client.http.progress import Progress
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.http.uploads import File, SizedReader, UploadSource
 from cartoframes_lite._client.import_codes import title
 from cartoframes_lite._client.platform import Platform
-from cartoframes_lite.errors import CartoError, ConnectionFailed, ImportFailed, JobError, ServerError
+from cartoframes_lite._codec.html import html_table
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import ConnectionFailed, ImportFailed, JobError, ServerError
 
 PATH = "api/v1/imports"
 _FINAL = ("complete", "failure", "stuck")
 _BLOCK_BYTES = 1 << 18
-# Members of a connection that may appear in errors; all others are treated as secrets.
-_NOT_SECRET = frozenset({"server", "port", "database", "username", "sslmode", "schema", "warehouse", "encoding"})
 
 CollisionStrategy = Literal["skip", "overwrite"]
 Privacy = Literal["public", "private", "link"]
 
+D = TypeVar("D")  # Dataset or a subclass
 
-@dataclass(frozen=True, slots=True)
-class ImportOptions:
+
+class ImportOptions(TypedDict, total=False):
     """Options of an import.
 
     Parameters
@@ -37,7 +39,8 @@ class ImportOptions:
     privacy : {"public", "private", "link"}, optional
         None: the default of the account, which on a free plan is public.
     collision_strategy : {"skip", "overwrite"}, optional
-        What to do if a table of this name exists. None: the new table gets a numbered name such as ``stations_1``.
+        What to do if a table of this name exists: "skip" leaves it unchanged, "overwrite" replaces its rows if the
+        columns match. None: the new table gets a numbered name such as ``stations_1``.
     type_guessing : bool, default True
         Guess the types of untyped columns, such as those of CSV. False: they become text.
     quoted_fields_guessing : bool, default True
@@ -48,36 +51,55 @@ class ImportOptions:
         Also create a map of the new dataset.
     """
 
-    privacy: Privacy | None = None
-    collision_strategy: CollisionStrategy | None = None
-    type_guessing: bool = True
-    quoted_fields_guessing: bool = True
-    content_guessing: bool = False
-    create_map: bool = False
+    privacy: Privacy | None
+    collision_strategy: CollisionStrategy | None
+    type_guessing: bool
+    quoted_fields_guessing: bool
+    content_guessing: bool
+    create_map: bool
 
-    def __post_init__(self) -> None:
-        if self.privacy is not None and self.privacy not in get_args(Privacy):
-            raise ValueError(f"privacy must be one of {get_args(Privacy)}, not {self.privacy!r}")
-        if self.collision_strategy is not None and self.collision_strategy not in get_args(CollisionStrategy):
-            raise ValueError(
-                f"collision_strategy must be one of {get_args(CollisionStrategy)}, not {self.collision_strategy!r}"
-            )
 
-    def api_parameters(self) -> dict[str, Any]:
-        """Return the options as parameters of the Import API."""
-        return drop_none(
-            privacy=self.privacy,
-            collision_strategy=self.collision_strategy,
-            type_guessing=self.type_guessing,
-            quoted_fields_guessing=self.quoted_fields_guessing,
-            content_guessing=self.content_guessing,
-            create_vis=self.create_map,
-        )
+OPTION_DEFAULTS = ImportOptions(
+    privacy=None,
+    collision_strategy=None,
+    type_guessing=True,
+    quoted_fields_guessing=True,
+    content_guessing=False,
+    create_map=False,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
-    """A snapshot of an import job; ``cartoframes_lite.ImportJob`` documents the fields."""
+class ImportJob(Generic[D]):
+    """An immutable snapshot of an import job on the server.
+
+    Returned by the ``from_...`` methods of ``Dataset`` with ``wait=False``, by ``list_imports`` and by
+    ``Client.imports``. ``refresh`` and ``wait`` return a new snapshot.
+
+    Attributes
+    ----------
+    id : str
+    state : str
+        "enqueued", "pending", "uploading", "unpacking", "importing" or "guessing" while it runs; finally "complete",
+        "failure" or "stuck".
+    data_type : str or None
+        "file", "url", "query", "table", "external_table" or "datasource".
+    display_name : str or None
+        Name of the source, e.g. of the file.
+    table_name : str or None
+        Name of the created table; one of them if there are several.
+    tables_created : int or None
+        Number of created tables.
+    error_code : int or None
+        CARTO's code of the failure; also set, to 1022, if all tables were skipped.
+    error : ImportFailed or None
+        The exception that ``wait`` raises, if the import failed.
+    warnings : str or None
+    visualization_id : str or None
+        Id of the map that was created with ``create_map=True``.
+    synchronization_id : str or None
+        Id of the synchronization that started the import.
+    """
 
     id: str
     state: str
@@ -90,14 +112,13 @@ class Import:
     warnings: str | None
     visualization_id: str | None
     synchronization_id: str | None
-
-    @property
-    def done(self) -> bool:
-        """Whether the import has finished, successfully or not."""
-        return self.state in _FINAL
+    credentials: Credentials = field(kw_only=True, repr=False, compare=False)
+    open_dataset: Callable[[str, Credentials], D] = field(kw_only=True, repr=False, compare=False)
 
     @classmethod
-    def from_response(cls, response: Mapping[str, Any]) -> Import:
+    def from_response(
+        cls, response: Mapping[str, Any], credentials: Credentials, open_dataset: Callable[[str, Credentials], D]
+    ) -> ImportJob[D]:
         """Parse a response of the API."""
         state = required(response, "state")
         return cls(
@@ -112,7 +133,64 @@ class Import:
             warnings=text(response, "warnings"),
             visualization_id=text(response, "visualization_id"),
             synchronization_id=text(response, "synchronization_id"),
+            credentials=credentials,
+            open_dataset=open_dataset,
         )
+
+    @property
+    def done(self) -> bool:
+        """Whether the import has finished, successfully or not."""
+        return self.state in _FINAL
+
+    @property
+    def dataset(self) -> D | None:
+        """The imported dataset, or None. Requests the current state if this snapshot is of a running job."""
+        job = self if self.done else self.refresh()
+        if job.state != "complete" or job.table_name is None:
+            return None
+        return self.open_dataset(job.table_name, self.credentials)
+
+    def refresh(self) -> ImportJob[D]:
+        """Request the current state; return it as a new object."""
+        current = Imports(Transport(self.credentials)).read(self.id)
+        return replace(current, open_dataset=self.open_dataset)
+
+    def wait(self, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> ImportJob[D]:
+        """Wait until the import has succeeded.
+
+        Parameters
+        ----------
+        timeout_s : float, default 600
+            Maximum time to wait, in seconds. None: no limit.
+        progress : bool, optional
+            Show the state. None: after two seconds; True: immediately; False: never.
+
+        Returns
+        -------
+        ImportJob
+            The finished job.
+
+        Raises
+        ------
+        ImportFailed
+            If the import failed.
+        JobTimeout
+            If the import has not finished in time. It continues on the server.
+        """
+        imports = Imports(Transport(self.credentials, progress=progress))
+        finished = imports.wait(self.id, timeout_s=timeout_s, progress=progress)
+        return replace(finished, open_dataset=self.open_dataset)
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "state": self.state,
+            "source": self.display_name,
+            "table": self.table_name,
+            "tables": self.tables_created,
+            "error": self.error,
+            "warnings": None if self.error else self.warnings,
+        }
+        return html_table(f"Import {self.id}", rows)
 
 
 class Imports:
@@ -122,6 +200,9 @@ class Imports:
     ----------
     transport : Transport
     """
+
+    # Dataset: set by dataset.py, which this module cannot import, because Dataset is made of these services.
+    dataset_type: ClassVar[type[Any]]
 
     def __init__(self, transport: Transport) -> None:
         self._platform = Platform(transport)
@@ -161,7 +242,7 @@ class Imports:
         """
         source = UploadSource.of(file, name)
         # In lower case, because the server treats the text "False" as true.
-        query = {member: str(value).lower() for member, value in options.api_parameters().items()}
+        query = {member: str(value).lower() for member, value in option_parameters(options).items()}
         query |= drop_none(table_name=source.table_name)
         file_name = source.file_name
         with source.open() as opened:
@@ -207,48 +288,53 @@ class Imports:
         with redact_secrets(connector):
             return self._create(wrap_connector(connector), options)
 
-    def read(self, import_id: str) -> Import:
+    def read(self, import_id: str) -> ImportJob[Any]:
         """Return the current state of a job."""
-        return self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import", read=Import.from_response)
+        return self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import", read=self._parse)
 
     def list(self) -> list[str]:
         """List the ids of the jobs that the server keeps a record of."""
         return list(self._platform.json("GET", PATH, what="listing imports", read=_ids))
 
-    def wait(self, import_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Import:
-        """Wait until an import has succeeded.
-
-        Parameters
-        ----------
-        import_id : str
-        timeout_s : float, default 600
-            Maximum time to wait, in seconds. None: no limit.
-        progress : bool, optional
-            Show the state, as in ``to_carto``.
-
-        Raises
-        ------
-        ImportFailed
-            If the import failed.
-        JobTimeout
-            If the import has not finished in time. It continues on the server.
-        """
-        with Waiting("importing", progress) as shown:
-
-            def poll() -> Import:
-                job = self.read(import_id)
-                shown.say(job.state)
-                return job
-
-            job = polling.poll(poll, done=lambda job: job.done, timeout_s=timeout_s, what=f"import {import_id}")
+    def wait(self, import_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> ImportJob[Any]:
+        """Wait until an import has succeeded. Parameters and errors are those of ``ImportJob.wait``."""
+        job = polling.wait(
+            lambda: self.read(import_id),
+            final=_FINAL,
+            what=f"import {import_id}",
+            activity="importing",
+            timeout_s=timeout_s,
+            progress=progress,
+        )
         if job.error is not None:
             raise job.error
         return job
 
+    def _parse(self, response: Any) -> ImportJob[Any]:
+        return ImportJob.from_response(response, self._platform.transport.credentials, self.dataset_type)
+
     def _create(self, source: Mapping[str, Any], options: ImportOptions) -> str:
-        body = {**options.api_parameters(), **source}
+        body = {**option_parameters(options), **source}
         with note_if_started("import", "list_imports"):
             return self._platform.json("POST", PATH, what="importing", read=_job_id, json_body=body)
+
+
+def complete_options(options: Mapping[str, Any]) -> ImportOptions:
+    """Return the options with defaults for missing ones; raise TypeError or ValueError for invalid ones."""
+    for name in options:
+        if name not in OPTION_DEFAULTS:
+            raise TypeError(f"an import has no option {name!r}: the options are {', '.join(OPTION_DEFAULTS)}")
+    for name, choices in (("privacy", get_args(Privacy)), ("collision_strategy", get_args(CollisionStrategy))):
+        value = options.get(name)
+        if value is not None and value not in choices:
+            raise ValueError(f"{name} must be one of {choices}, not {value!r}")
+    return cast(ImportOptions, {**OPTION_DEFAULTS, **options})
+
+
+def option_parameters(options: ImportOptions) -> dict[str, Any]:
+    """Return the options as parameters of the Import API."""
+    complete = complete_options(options)
+    return drop_none(**{"create_vis" if name == "create_map" else name: value for name, value in complete.items()})
 
 
 @contextmanager
@@ -259,32 +345,6 @@ def note_if_started(what: str, listing: str) -> Iterator[None]:
     except (ConnectionFailed, ServerError) as error:
         if not getattr(error, "nothing_done", False):
             error.add_note(f"The {what} may have started nevertheless: check {listing}() before you try again.")
-        raise
-
-
-def wrap_connector(connector: Mapping[str, Any]) -> dict[str, Any]:
-    """Nest a connector, and all members next to it, in the member ``connector`` that the API requires."""
-    inner = connector.get("connector", {})
-    return {"connector": {**inner, **{name: value for name, value in connector.items() if name != "connector"}}}
-
-
-@contextmanager
-def redact_secrets(connector: Mapping[str, Any]) -> Iterator[None]:
-    """Replace the secrets of a connector in errors by ``***``, because messages of the server may contain them."""
-    connection = wrap_connector(connector)["connector"].get("connection", {})
-    secrets = [str(value) for name, value in connection.items() if name not in _NOT_SECRET and value]
-
-    def redact(value: Any) -> Any:
-        for secret in secrets:
-            value = value.replace(secret, "***") if isinstance(value, str) else value
-        return value
-
-    try:
-        yield
-    except CartoError as error:
-        error.args = tuple(map(redact, error.args))
-        for name, value in vars(error).items():
-            setattr(error, name, redact(value))
         raise
 
 

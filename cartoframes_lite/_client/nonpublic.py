@@ -12,7 +12,7 @@ from cartoframes_lite.errors import NonPublicAPIWarning
 
 _PACKAGE = "cartoframes_lite."
 _warned: set[str] = set()
-_is_suppressed: ContextVar[bool] = ContextVar("is_silent", default=False)
+_is_suppressed: ContextVar[bool] = ContextVar("is_suppressed", default=False)
 
 
 def warn(api: str) -> None:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Collection
+from typing import Protocol, TypeVar
 
+from cartoframes_lite._client.http.progress import Waiting
 from cartoframes_lite.errors import JobTimeout
 
+
+class Job(Protocol):
+    """A snapshot of a job."""
+
+    @property
+    def state(self) -> str:
+        """State in CARTO's words."""
+
+
 T = TypeVar("T")
+J = TypeVar("J", bound=Job)
 
 _FIRST_INTERVAL_S, _MAX_INTERVAL_S, _GROWTH = 0.1, 5.0, 1.5
 
@@ -56,3 +67,42 @@ def poll(
             )
         sleep(min(interval_s, remaining_s))
         interval_s = min(_MAX_INTERVAL_S, interval_s * _GROWTH)
+
+
+def wait(
+    read: Callable[[], J],
+    *,
+    final: Collection[str],
+    what: str,
+    activity: str,
+    timeout_s: float | None,
+    progress: bool | None,
+) -> J:
+    """Wait until a job has finished, successfully or not, and show its state.
+
+    Parameters
+    ----------
+    read : callable
+        Requests the job.
+    final : collection of str
+        States of a finished job.
+    what : str
+        Name of the job in the message of JobTimeout.
+    activity : str
+        Title of the progress line, such as "importing".
+    timeout_s, progress
+        As in ``ImportJob.wait``.
+
+    Raises
+    ------
+    JobTimeout
+        If the job has not finished in time. It continues on the server.
+    """
+    with Waiting(activity, progress) as shown:
+
+        def read_and_show() -> J:
+            job = read()
+            shown.say(job.state)
+            return job
+
+        return poll(read_and_show, done=lambda job: job.state in final, timeout_s=timeout_s, what=what)

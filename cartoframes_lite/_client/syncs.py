@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from operator import index
 from typing import Any
 
+from cartoframes_lite._client.connectors import wrap_connector
 from cartoframes_lite._client.http.json_fields import (
     drop_none,
     integer,
@@ -20,17 +21,40 @@ from cartoframes_lite._client.http.json_fields import (
 )
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.import_codes import title
-from cartoframes_lite._client.imports import ImportOptions, note_if_started, wrap_connector
+from cartoframes_lite._client.imports import ImportOptions, note_if_started, option_parameters
 from cartoframes_lite._client.platform import Platform
-from cartoframes_lite.errors import ImportFailed
+from cartoframes_lite._codec.html import html_table
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import ImportFailed, JobError
 
 PATH = "api/v1/synchronizations"
 MIN_INTERVAL_S = 900
 
 
 @dataclass(frozen=True, slots=True)
-class Synchronization:
-    """A snapshot of a synchronization; ``cartoframes_lite.Sync`` documents the fields."""
+class Sync:
+    """An immutable snapshot of a synchronization: a table that the server refreshes periodically.
+
+    Returned by ``Dataset.sync``, ``list_syncs`` and ``Client.syncs``. ``refresh`` returns a new snapshot.
+
+    Attributes
+    ----------
+    id : str
+    name : str or None
+        Name of the table; None until the first import has created it.
+    state : str
+        "created", "queued", "syncing", "success" or "failure".
+    interval_s : int
+        Time between two runs, in seconds.
+    url : str or None
+        URL of the source; None for a connector.
+    ran_at, run_at : datetime or None
+        Time of the last run (before the first run: of creation) and of the next run, with time zone.
+    retried_times : int
+        Number of failures since the last success.
+    error : ImportFailed or None
+        Error of the last run, if it failed. The table keeps the data of the last successful run.
+    """
 
     id: str
     name: str | None
@@ -41,9 +65,10 @@ class Synchronization:
     run_at: datetime | None
     retried_times: int
     error: ImportFailed | None
+    credentials: Credentials = field(kw_only=True, repr=False, compare=False)
 
     @classmethod
-    def from_response(cls, response: Mapping[str, Any]) -> Synchronization:
+    def from_response(cls, response: Mapping[str, Any], credentials: Credentials) -> Sync:
         """Parse a response of the API."""
         return cls(
             id=required(response, "id"),
@@ -55,7 +80,86 @@ class Synchronization:
             run_at=parse_datetime(response.get("run_at")),
             retried_times=integer(response.get("retried_times")) or 0,
             error=_failure(response) if response["state"] == "failure" else None,
+            credentials=credentials,
         )
+
+    def refresh(self) -> Sync:
+        """Request the current state; return it as a new object.
+
+        Raises
+        ------
+        NotFound
+            If the synchronization was stopped.
+        """
+        return self._service.read(self.id)
+
+    def update(self, *, interval_s: int) -> Sync:
+        """Change the interval.
+
+        Parameters
+        ----------
+        interval_s : int
+            In seconds, at least 900.
+
+        Returns
+        -------
+        Sync
+            The updated state.
+
+        Raises
+        ------
+        ValueError
+            If the interval is shorter than 900 seconds.
+        """
+        return self._service.update(self.id, interval_s=interval_s)
+
+    def force(self) -> Sync:
+        """Start a run now, without waiting for it; ``refresh`` returns its state.
+
+        Returns
+        -------
+        Sync
+            The state after the request.
+
+        Raises
+        ------
+        JobError
+            If the server rejects the request: during a run and for 900 seconds after one. The message contains the
+            time from which a run is allowed.
+        """
+        if not self._service.force(self.id):
+            raise JobError(f"{self.name or self.id} cannot be synchronized now: {self.refresh()._rejection_reason()}")
+        return self.refresh()
+
+    def stop(self) -> None:
+        """Delete the synchronization; the table and its rows are kept."""
+        self._service.delete(self.id)
+
+    @property
+    def _service(self) -> Syncs:
+        return Syncs(Transport(self.credentials))
+
+    def _rejection_reason(self) -> str:
+        """Describe why a run cannot be forced now, and when it can."""
+        if self.state in ("created", "queued", "syncing"):
+            return f"it is {self.state}, wait for that run"
+        if self.ran_at is None:
+            return "the response contains no reason"
+        allowed_at = self.ran_at + timedelta(seconds=MIN_INTERVAL_S)
+        remaining_s = (allowed_at - datetime.now(UTC)).total_seconds()
+        when = f"from {allowed_at:%Y-%m-%d %H:%M:%S %Z} on, in {remaining_s:.0f} s" if remaining_s > 0 else "shortly"
+        return f"it ran less than {MIN_INTERVAL_S // 60} minutes ago; it will be allowed {when}"
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "state": self.state,
+            "every": timedelta(seconds=self.interval_s),
+            "from": self.url or "a connector",
+            "last run": self.ran_at,
+            "next run": self.run_at,
+            "error": self.error,
+        }
+        return html_table(f"Synchronization of {self.name or self.id}", rows)
 
 
 class Syncs:
@@ -69,9 +173,7 @@ class Syncs:
     def __init__(self, transport: Transport) -> None:
         self._platform = Platform(transport)
 
-    def create(
-        self, source: str | Mapping[str, Any], interval_s: int, options: ImportOptions
-    ) -> tuple[Synchronization, str]:
+    def create(self, source: str | Mapping[str, Any], interval_s: int, options: ImportOptions) -> tuple[Sync, str]:
         """Create a synchronization; its first import starts immediately.
 
         Parameters
@@ -85,7 +187,7 @@ class Syncs:
 
         Returns
         -------
-        tuple of (Synchronization, str)
+        tuple of (Sync, str)
             The synchronization, and the id of its first import.
 
         Raises
@@ -94,23 +196,23 @@ class Syncs:
             If the interval is shorter than 900 seconds.
         """
         body = {
-            **options.api_parameters(),
+            **option_parameters(options),
             **({"url": source} if isinstance(source, str) else wrap_connector(source)),
             "interval": check_interval(interval_s),
         }
         with note_if_started("synchronization", "list_syncs"):
-            return self._platform.json("POST", PATH, what="synchronizing", read=_created, json_body=body)
+            return self._platform.json("POST", PATH, what="synchronizing", read=self._parse_new, json_body=body)
 
-    def list(self) -> list[Synchronization]:
+    def list(self) -> list[Sync]:
         """List all synchronizations of the account."""
-        return self._platform.json("GET", PATH, what="listing synchronizations", read=_list)
+        return list(self._platform.json("GET", PATH, what="listing synchronizations", read=self._parse_all))
 
-    def read(self, sync_id: str) -> Synchronization:
+    def read(self, sync_id: str) -> Sync:
         """Return the current state of a synchronization."""
         what = "reading a synchronization"
-        return self._platform.json("GET", f"{PATH}/{sync_id}", what=what, read=Synchronization.from_response)
+        return self._platform.json("GET", f"{PATH}/{sync_id}", what=what, read=self._parse)
 
-    def update(self, sync_id: str, *, interval_s: int) -> Synchronization:
+    def update(self, sync_id: str, *, interval_s: int) -> Sync:
         """Change the interval.
 
         Raises
@@ -133,14 +235,15 @@ class Syncs:
         """Stop a synchronization; its table is kept."""
         self._platform.delete(f"{PATH}/{sync_id}", what="stopping a synchronization")
 
+    def _parse(self, response: Any) -> Sync:
+        return Sync.from_response(response, self._platform.transport.credentials)
 
-def _created(response: Any) -> tuple[Synchronization, str]:
-    """Parse the response to a new synchronization; return it and the id of its first import."""
-    return Synchronization.from_response(response), required(response["data_import"], "item_queue_id")
+    def _parse_new(self, response: Any) -> tuple[Sync, str]:
+        """Parse the response to a new synchronization; return it and the id of its first import."""
+        return self._parse(response), required(response["data_import"], "item_queue_id")
 
-
-def _list(response: Any) -> list[Synchronization]:
-    return [Synchronization.from_response(found) for found in records(record(response)["synchronizations"])]
+    def _parse_all(self, response: Any) -> tuple[Sync, ...]:
+        return tuple(map(self._parse, records(record(response)["synchronizations"])))
 
 
 def _is_enqueued(response: Any) -> bool:

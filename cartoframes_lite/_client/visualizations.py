@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack, get_args
 from urllib.parse import quote
 
 from cartoframes_lite._client import nonpublic, polling
+from cartoframes_lite._client.exports import Exports
 from cartoframes_lite._client.http.json_fields import (
     drop_none,
     integer,
@@ -22,7 +25,10 @@ from cartoframes_lite._client.http.json_fields import (
 )
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.imports import Privacy
+from cartoframes_lite._client.keywords import shared_keywords
 from cartoframes_lite._client.platform import Platform
+from cartoframes_lite._codec.html import format_bytes, html_table
+from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, JobTimeout, NotFound, PermissionDenied
 
 PATH = "api/v1/viz"
@@ -57,9 +63,96 @@ class Permission:
     access: str
 
 
+class CatalogChanges(TypedDict, total=False):
+    """Changes of a catalog entry.
+
+    Parameters
+    ----------
+    title, description, attributions, license, source : str, optional
+        An empty string removes the value.
+    tags : sequence of str, optional
+    locked : bool, optional
+        Protect it against changes in the dashboard.
+    """
+
+    title: str | None
+    description: str | None
+    attributions: str | None
+    license: str | None
+    source: str | None
+    tags: Sequence[str] | None
+    locked: bool | None
+
+
+class CatalogFilters(TypedDict, total=False):
+    """Filters of lists of datasets and maps.
+
+    Parameters
+    ----------
+    search : str, optional
+        Full-text search in name, description and tags.
+    tags : sequence of str
+        List entries that have at least one of these tags.
+    privacy : {"public", "private", "link"}, optional
+    shared : bool, default False
+        Include entries that other users share with this account.
+    locked : bool, optional
+    """
+
+    search: str | None
+    tags: Sequence[str]
+    privacy: Privacy | None
+    shared: bool
+    locked: bool | None
+
+
+catalog_changes = shared_keywords(CatalogChanges, defaults=dict.fromkeys(CatalogChanges.__annotations__))
+catalog_filters = shared_keywords(
+    CatalogFilters, defaults=CatalogFilters(search=None, tags=(), privacy=None, shared=False, locked=None)
+)
+
+
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A snapshot of the catalog entry of a dataset or map; ``cartoframes_lite.Visualization`` documents the fields."""
+class Visualization:
+    """An immutable snapshot of the catalog entry of a map or dataset.
+
+    Returned by ``list_visualizations``, ``Dataset.info`` and ``Client.visualizations``. ``refresh`` returns a new
+    snapshot.
+
+    Attributes
+    ----------
+    id : str
+    kind : str
+        "derived" for a map, "table" for a dataset.
+    name : str
+    privacy : str
+        "public", "private", "link" or "password".
+    url : str or None
+        URL of its page in the dashboard.
+    title, description, attributions, license, source : str or None
+    tags : tuple of str
+    locked : bool
+        Whether it is protected against changes in the dashboard.
+    owner : str or None
+        Username of the owner.
+    permission_id : str or None
+    permissions : tuple of Permission
+        Permissions of users and organizations other than the owner.
+    created_at, updated_at : datetime or None
+        With time zone.
+    row_count : int or None
+        Estimated by PostgreSQL.
+    size_bytes : int or None
+        Size of a dataset including its indexes, in bytes.
+    geometry_types : tuple of str
+        Such as "ST_Point".
+    tables : tuple of str
+        Names of the tables that a map uses.
+    dependents : tuple of str
+        Names of the maps that use a dataset, at most 100.
+    dependent_count : int or None
+        Number of maps that use a dataset; None if the response does not contain it.
+    """
 
     id: str
     kind: str
@@ -84,9 +177,10 @@ class Entry:
     tables: tuple[str, ...]
     dependents: tuple[str, ...]
     dependent_count: int | None
+    credentials: Credentials = field(kw_only=True, repr=False, compare=False)
 
     @classmethod
-    def from_response(cls, response: Mapping[str, Any]) -> Entry:
+    def from_response(cls, response: Mapping[str, Any], credentials: Credentials) -> Visualization:
         """Parse a response of the API."""
         table, permission = (record(response.get(name) or {}) for name in ("table", "permission"))
         return cls(
@@ -115,7 +209,118 @@ class Entry:
                 required(item, "name") for item in records(response.get("dependent_visualizations") or [])
             ),
             dependent_count=integer(response.get("dependent_visualizations_count")),
+            credentials=credentials,
         )
+
+    def refresh(self) -> Visualization:
+        """Request the current entry; return it as a new object.
+
+        Raises
+        ------
+        NotFound
+            If the map or dataset was deleted.
+        """
+        current = self._service.find(self.id)
+        if current is None:
+            message = f"{self.name!r} no longer exists: list_visualizations() returns the maps of the account"
+            raise NotFound(message, status=404, method="GET", url=self.url or "")
+        return current
+
+    @catalog_changes
+    def update(
+        self, *, name: str | None = None, privacy: Privacy | None = None, **keywords: Unpack[CatalogChanges]
+    ) -> Visualization:
+        """Update the entry. Arguments that are None leave their value unchanged.
+
+        Parameters
+        ----------
+        name : str, optional
+            New name. Renaming a dataset also renames its table.
+        privacy : {"public", "private", "link"}, optional
+        **keywords
+            Those of ``CatalogChanges``.
+
+        Returns
+        -------
+        Visualization
+            The updated entry.
+
+        Raises
+        ------
+        APIError
+            If the server rejects a value, or silently keeps the old name.
+        """
+        return self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
+
+    def export(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        timeout_s: float | None = 600.0,
+        progress: bool | None = None,
+    ) -> Path:
+        """Export the map or dataset, with its data, to a .carto file, which is created only when it is complete.
+
+        Parameters
+        ----------
+        path : path, optional
+            None: the name followed by ``.carto``, in the current directory.
+        timeout_s : float, default 600
+            Maximum time to wait for the server to generate the file, in seconds. None: no limit.
+        progress : bool, optional
+            As in ``to_carto``.
+
+        Returns
+        -------
+        Path
+            Path of the file.
+
+        Raises
+        ------
+        JobError
+            If the export fails.
+        JobTimeout
+            If the export has not finished in time.
+        """
+        exports = Exports(Transport(self.credentials, progress=progress))
+        target = Path(f"{self.name}.carto".replace("/", "_") if path is None else path)
+        export = exports.wait(exports.create(self.id).id, timeout_s=timeout_s, progress=progress)
+        exports.download(export, target, progress=progress)
+        return target
+
+    def delete(self) -> None:
+        """Delete a map; its datasets are kept. To delete a dataset use ``Dataset.delete``.
+
+        Raises
+        ------
+        ValueError
+            If it is a dataset, because the server would also delete all maps that use it.
+        NotFound
+            If it was deleted already.
+        """
+        if self.kind == "table":
+            raise ValueError(f"{self.name!r} is a dataset: use Dataset({self.name!r}).delete()")
+        self._service.delete(self.id)
+
+    @property
+    def _service(self) -> Visualizations:
+        return Visualizations(Transport(self.credentials))
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "privacy": self.privacy,
+            "rows": self.row_count,
+            "size": None if self.size_bytes is None else format_bytes(self.size_bytes),
+            "geometry": self.geometry_types,
+            "description": self.description,
+            "tags": self.tags,
+            "shared with": [f"{item.name} ({item.access})" for item in self.permissions],
+            "tables": self.tables,
+            "used by maps": self.dependents,
+            "updated": self.updated_at,
+            "page": self.url,
+        }
+        return html_table(f"{'Dataset' if self.kind == 'table' else 'Map'} {self.name}", rows)
 
 
 class Visualizations:
@@ -129,18 +334,16 @@ class Visualizations:
     def __init__(self, transport: Transport) -> None:
         self._platform = Platform(transport)
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> Visualization | None:
         """Return a dataset or map by id, or a dataset by name; None if none is visible to the key."""
         nonpublic.warn(PATH)
         query = {"with_dependent_visualizations": _MAX_DEPENDENTS, "show_permission": "true"}
         try:
-            return self._platform.json(
-                "GET", _path(name), what=f"reading {name!r}", read=Entry.from_response, query=query
-            )
+            return self._platform.json("GET", _path(name), what=f"reading {name!r}", read=self._parse, query=query)
         except NotFound:
             return None
 
-    def get(self, name: str) -> Entry:
+    def get(self, name: str) -> Visualization:
         """Return an entry as ``find`` does; wait up to 30 seconds for a new table to appear in the catalog.
 
         Raises
@@ -152,7 +355,7 @@ class Visualizations:
         """
         requests = 0
 
-        def poll() -> Entry | None:
+        def poll() -> Visualization | None:
             nonlocal requests
             entry, requests = self.find(name), requests + 1
             if entry is None and requests == 1:  # other keys see only public entries, so that waiting does not help
@@ -169,16 +372,8 @@ class Visualizations:
         assert entry is not None  # `done` is true only for an entry
         return entry
 
-    def list(
-        self,
-        kind: Kind,
-        *,
-        search: str | None = None,
-        tags: Sequence[str] = (),
-        privacy: Privacy | None = None,
-        shared: bool = False,
-        locked: bool | None = None,
-    ) -> list[Entry]:
+    @catalog_filters
+    def list(self, kind: Kind, **keywords: Unpack[CatalogFilters]) -> list[Visualization]:
         """List datasets or maps, sorted by name.
 
         The list contains every entry that exists during the whole call, even if other clients add, rename or delete
@@ -189,33 +384,12 @@ class Visualizations:
         ----------
         kind : {"table", "derived"}
             "table": datasets; "derived": maps.
-        search : str, optional
-            Full-text search in name, description and tags.
-        tags : sequence of str
-            List entries that have at least one of these tags.
-        privacy : {"public", "private", "link"}, optional
-        shared : bool, default False
-            Include entries that other users share with this account.
-        locked : bool, optional
+        **keywords
+            Those of ``CatalogFilters``.
         """
         nonpublic.warn(PATH)
-        check_privacy(privacy)
-        if isinstance(tags, str):
-            raise TypeError(f"tags must be a list of str, not the str {tags!r}")
-        query = drop_none(
-            types=kind,
-            q=search,
-            tags=",".join(tags) or None,
-            privacy=privacy,
-            exclude_shared=str(not shared).lower(),
-            locked=None if locked is None else str(locked).lower(),
-            with_dependent_visualizations=_MAX_DEPENDENTS,
-            show_permission="true",
-            order="name",
-            order_direction="asc",
-            per_page=_PAGE_SIZE,
-        )
-        seen: dict[str, Entry] = {}
+        query = _filter_query(kind, keywords)
+        seen: dict[str, Visualization] = {}
         previous_ids: list[str] = []
         for _ in range(_LIST_ATTEMPTS):
             pages = list(self._pages(query))
@@ -226,15 +400,15 @@ class Visualizations:
             previous_ids = list(entries)
         return sorted(seen.values(), key=lambda entry: entry.name)
 
-    def _pages(self, query: Mapping[str, Any]) -> Iterator[Sequence[Entry]]:
+    def _pages(self, query: Mapping[str, Any]) -> Iterator[Sequence[Visualization]]:
         for page in count(1):
             page_query = {**query, "page": page}
-            entries = self._platform.json("GET", PATH, what="listing datasets", read=_page, query=page_query)
+            entries = self._platform.json("GET", PATH, what="listing datasets", read=self._parse_page, query=page_query)
             yield entries
             if len(entries) < _PAGE_SIZE:
                 return
 
-    def update(self, which: str, /, **changes: Any) -> Entry:
+    def update(self, which: str, /, **changes: Any) -> Visualization:
         """Update the catalog entry of a dataset or map.
 
         Parameters
@@ -253,12 +427,13 @@ class Visualizations:
         nonpublic.warn(PATH)
         if "privacy" in changes:
             require_privacy(changes["privacy"])
-        if isinstance(changes.get("tags"), str):
-            raise TypeError(f"tags must be a list of str, not the str {changes['tags']!r}")
+        if changes.get("tags") is not None:
+            _check_tags(changes["tags"])
+            changes["tags"] = list(changes["tags"])
         entry = self.get(which)
         body = {"id": entry.id, **changes}
         what = f"changing the dataset {which!r}"
-        changed = self._platform.json("PUT", _path(entry.id), what=what, read=Entry.from_response, json_body=body)
+        changed = self._platform.json("PUT", _path(entry.id), what=what, read=self._parse, json_body=body)
         if "name" in changes and changed.name != changes["name"]:
             message = (
                 f"the server kept the name {changed.name!r}, because {changes['name']!r} is taken or invalid: choose"
@@ -278,7 +453,7 @@ class Visualizations:
         """
         self.update(name, privacy=privacy)
 
-    def require_settable(self) -> None:
+    def require_privacy_permission(self) -> None:
         """Raise PermissionDenied if the key cannot set the privacy of datasets."""
         nonpublic.warn(PATH)
         self.require_master("setting the privacy of a dataset")
@@ -287,7 +462,7 @@ class Visualizations:
         """Raise PermissionDenied if the key is not the master key."""
         self._platform.require_master(what)
 
-    def create_map(self, tables: Sequence[str], *, name: str | None = None) -> Entry:
+    def create_map(self, tables: Sequence[str], *, name: str | None = None) -> Visualization:
         """Create a map of datasets.
 
         Parameters
@@ -299,19 +474,19 @@ class Visualizations:
         """
         nonpublic.warn(PATH)
         body = drop_none(tables=list(tables), name=name)
-        return self._platform.json("POST", PATH, what="creating a map", read=Entry.from_response, json_body=body)
+        return self._platform.json("POST", PATH, what="creating a map", read=self._parse, json_body=body)
 
     def delete(self, visualization_id: str) -> None:
         """Delete a map, or a dataset including its table and all maps that depend on it."""
         nonpublic.warn(PATH)
         self._platform.delete(_path(visualization_id), what="deleting a map or dataset")
 
-    def share(self, entry: Entry, kind: str, entity_id: str, access: Access | None) -> None:
+    def share(self, entry: Visualization, kind: str, entity_id: str, access: Access | None) -> None:
         """Grant or revoke the access of a user or organization to a dataset or map.
 
         Parameters
         ----------
-        entry : Entry
+        entry : Visualization
             The current entry. Its other permissions are part of the request, and are kept.
         kind : {"user", "org", "group"}
         entity_id : str
@@ -331,6 +506,12 @@ class Visualizations:
         path = f"{_PERMISSIONS}/{entry.permission_id}"
         self._platform.json("PUT", path, what=f"sharing {entry.name!r}", read=record, json_body={"acl": acl})
 
+    def _parse(self, response: Any) -> Visualization:
+        return Visualization.from_response(response, self._platform.transport.credentials)
+
+    def _parse_page(self, response: Any) -> Sequence[Visualization]:
+        return [self._parse(found) for found in records(record(response)["visualizations"])]
+
 
 def check_privacy(privacy: object) -> None:
     """Raise ValueError for an invalid privacy; None is valid."""
@@ -344,8 +525,30 @@ def require_privacy(privacy: object) -> None:
         raise ValueError(f"privacy must be one of {get_args(Privacy)}, not {privacy!r}")
 
 
-def _page(response: Any) -> list[Entry]:
-    return [Entry.from_response(found) for found in records(record(response)["visualizations"])]
+def _filter_query(kind: Kind, filters: CatalogFilters) -> dict[str, Any]:
+    """Return the query parameters of a list; raise TypeError or ValueError for invalid filters."""
+    tags, locked = filters["tags"], filters["locked"]
+    check_privacy(filters["privacy"])
+    _check_tags(tags)
+    return drop_none(
+        types=kind,
+        q=filters["search"],
+        tags=",".join(tags) or None,
+        privacy=filters["privacy"],
+        exclude_shared=str(not filters["shared"]).lower(),
+        locked=None if locked is None else str(locked).lower(),
+        with_dependent_visualizations=_MAX_DEPENDENTS,
+        show_permission="true",
+        order="name",
+        order_direction="asc",
+        per_page=_PAGE_SIZE,
+    )
+
+
+def _check_tags(tags: object) -> None:
+    """Raise TypeError for a str, which is a sequence of str, too."""
+    if isinstance(tags, str):
+        raise TypeError(f"tags must be a list of str, not the str {tags!r}")
 
 
 def _path(name: str) -> str:

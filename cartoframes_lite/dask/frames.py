@@ -239,7 +239,7 @@ def to_carto(
     credentials = resolve(credentials)
     client = Client(credentials)
     if privacy is not None:
-        client.visualizations.require_settable()
+        client.visualizations.require_privacy_permission()
     target = inspect_target(client, table)
     destination = target.destination
     if target.existing is not None:

@@ -128,7 +128,7 @@ def to_carto(
         require_geometry(source.first)
     client = Client(credentials, progress=progress)
     if privacy is not None:
-        client.visualizations.require_settable()
+        client.visualizations.require_privacy_permission()
     _write(client, table_name, source, if_exists, cartodbfy, compression, progress)
     if privacy is not None:
         set_privacy(client, table, privacy)

@@ -21,19 +21,19 @@ def state(name: str, url: str = "") -> bytes:
 
 
 @pytest.mark.usefixtures("no_pause")
-def test_uploading_is_not_an_end(scripted_server: ScriptedServer) -> None:
+def test_wait_continues_while_uploading(scripted_server: ScriptedServer) -> None:
     states = [state("pending"), state("exporting"), state("uploading"), state("complete", "http://x/y.carto")]
     assert Exports(scripted_server.play(*states)).wait("e", progress=False) == Export(
         "e", "complete", "http://x/y.carto"
     )
 
 
-def test_a_failure(scripted_server: ScriptedServer) -> None:
+def test_a_failed_export_raises(scripted_server: ScriptedServer) -> None:
     with pytest.raises(JobError, match="export e failed on the server"):
         Exports(scripted_server.play(state("failure"))).wait("e")
 
 
-def test_the_key_does_not_go_to_where_the_file_is(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_the_key_is_not_sent_to_the_file_server(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     service = Exports(scripted_server.play(response("200 OK", EMPTY_ZIP)))
     export = Export("e", "complete", f"{scripted_server.base_url}/files/y.carto")
     assert service.download(export, tmp_path / "y.carto", progress=False) == len(EMPTY_ZIP)
@@ -51,7 +51,7 @@ def test_the_key_does_not_go_to_where_the_file_is(scripted_server: ScriptedServe
         (response("404 Not Found"), NotFound),
     ],
 )
-def test_what_is_not_the_whole_file_leaves_none(
+def test_an_incomplete_download_leaves_no_file(
     raw: bytes, error: type[Exception], scripted_server: ScriptedServer, tmp_path: Path
 ) -> None:
     service = Exports(scripted_server.play(raw))

@@ -9,12 +9,15 @@ import socket
 import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from cartoframes_lite._client.import_codes import TITLES
-from cartoframes_lite._client.imports import Import, ImportOptions, Imports
+from cartoframes_lite._client.imports import ImportJob, ImportOptions, Imports
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import (
     ConnectionFailed,
     ImportFailed,
@@ -27,6 +30,7 @@ from cartoframes_lite.errors import (
 )
 from tests.client.conftest import ScriptedServer, read_head, response
 
+ACCOUNT = Credentials("ann", base_url="http://localhost/user/ann")
 STARTED = response("200 OK", b'{"item_queue_id": "1f", "success": true}')
 
 
@@ -34,10 +38,12 @@ def job(state: str, **members: object) -> bytes:
     return response("200 OK", json.dumps({"id": "1f", "state": state, **members}).encode())
 
 
-def test_booleans_of_a_file_are_texts_in_lower_case(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_file_options_are_lower_case_query_parameters(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     path = tmp_path / "My File.CSV"
     path.write_bytes(b"a,b\n1,2\n")
-    options = ImportOptions("link", "skip", type_guessing=False, content_guessing=True, create_map=True)
+    options = ImportOptions(
+        privacy="link", collision_strategy="skip", type_guessing=False, content_guessing=True, create_map=True
+    )
     assert Imports(scripted_server.play(STARTED)).create_from_file(path, options) == "1f"
     scripted_server.close()
     head, _, body = scripted_server.heads[0].partition(b"\r\n\r\n")
@@ -57,7 +63,7 @@ def test_booleans_of_a_file_are_texts_in_lower_case(scripted_server: ScriptedSer
     assert int(re.search(rb"(?i)content-length: (\d+)", head)[1]) == len(body)  # type: ignore[index]  # it is there
 
 
-def test_booleans_of_a_url_are_those_of_json(scripted_server: ScriptedServer) -> None:
+def test_url_options_are_json(scripted_server: ScriptedServer) -> None:
     Imports(scripted_server.play(STARTED)).create_from_url("https://example.com/Data.CSV?Token=aB", ImportOptions())
     scripted_server.close()
     assert json.loads(scripted_server.heads[0].partition(b"\r\n\r\n")[2]) == {
@@ -100,7 +106,7 @@ def test_a_large_file_is_not_read_into_memory(scripted_server: ScriptedServer, t
     ("name", "table_name"),
     [(None, None), ("Stations", "Stations"), ("Stations.CSV", "Stations"), ("v1.2", "v1.2")],
 )
-def test_a_name_for_the_table_leaves_that_of_the_file(
+def test_the_table_name_keeps_the_file_name(
     name: str | None, table_name: str | None, scripted_server: ScriptedServer, tmp_path: Path
 ) -> None:
     (tmp_path / "X y.csv").write_bytes(b"a\n1\n")
@@ -111,7 +117,7 @@ def test_a_name_for_the_table_leaves_that_of_the_file(
     assert query.get("table_name") == (None if table_name is None else [table_name])
 
 
-def test_files_whose_descriptor_is_that_of_another(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_decompressing_files_have_their_own_size(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     content = b"a,b\n" + b"1,2\n" * 1000
     (tmp_path / "x.gz").write_bytes(gzip.compress(content))
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -124,14 +130,14 @@ def test_files_whose_descriptor_is_that_of_another(scripted_server: ScriptedServ
     assert all(content in head for head in scripted_server.heads)
 
 
-def test_a_pipe_cannot_be_sent(scripted_server: ScriptedServer) -> None:
+def test_a_pipe_raises(scripted_server: ScriptedServer) -> None:
     read, write = os.pipe()
     os.close(write)
     with os.fdopen(read, "rb") as pipe, pytest.raises(ValueError, match="not seekable"):
         Imports(scripted_server.play()).create_from_file(pipe, ImportOptions(), name="x.csv")
 
 
-def test_a_file_object_is_sent_from_its_beginning_and_left_open(scripted_server: ScriptedServer) -> None:
+def test_a_file_object_is_sent_from_its_beginning(scripted_server: ScriptedServer) -> None:
     file = io.BytesIO(b"a\n1\n")
     file.read()
     Imports(scripted_server.play(STARTED)).create_from_file(file, ImportOptions(), name="x.csv")
@@ -140,7 +146,7 @@ def test_a_file_object_is_sent_from_its_beginning_and_left_open(scripted_server:
     assert not file.closed
 
 
-def test_what_cannot_be_sent_is_refused_before_any_request(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_invalid_files_raise_before_any_request(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     service = Imports(scripted_server.play())
     with pytest.raises(FileNotFoundError):
         service.create_from_file(tmp_path / "nope.csv", ImportOptions())
@@ -152,14 +158,26 @@ def test_what_cannot_be_sent_is_refused_before_any_request(scripted_server: Scri
         service.create_from_file(io.StringIO("a"), ImportOptions(), name="x.csv")  # type: ignore[arg-type]  # tested
 
 
-def test_unknown_options_are_refused_here() -> None:
-    with pytest.raises(ValueError, match="'secret'"):
-        ImportOptions(privacy="secret")  # type: ignore[arg-type]  # what is tested
-    with pytest.raises(ValueError, match="'replace'"):
-        ImportOptions(collision_strategy="replace")  # type: ignore[arg-type]  # what is tested
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"privacy": "secret"}, ValueError),
+        ({"collision_strategy": "replace"}, ValueError),
+        ({"type_gessing": False}, TypeError),
+    ],
+)
+def test_invalid_options_raise_before_any_request(
+    options: Any, error: type[Exception], scripted_server: ScriptedServer, tmp_path: Path
+) -> None:
+    (tmp_path / "x.csv").write_bytes(b"a\n1\n")
+    service = Imports(scripted_server.play())
+    with pytest.raises(error, match=r"'secret'|'replace'|'type_gessing'"):
+        service.create_from_url("http://x", options)
+    with pytest.raises(error, match=r"'secret'|'replace'|'type_gessing'"):
+        service.create_from_file(tmp_path / "x.csv", options)
 
 
-def test_a_turned_away_upload_is_sent_again_from_the_beginning(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_rate_limited_upload_is_sent_again(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"a\n1\n")
     busy = response("429 Too Many Requests", b'{"errors": {"imports": "slots"}}')
@@ -169,19 +187,19 @@ def test_a_turned_away_upload_is_sent_again_from_the_beginning(scripted_server: 
     assert len(scripted_server.slept) == 1
 
 
-def test_all_slots_taken_for_long(scripted_server: ScriptedServer) -> None:
+def test_too_many_running_imports_raise(scripted_server: ScriptedServer) -> None:
     busy = response("429 Too Many Requests", b'{"errors": {"imports": "your allowed 3 import slots"}}')
     with pytest.raises(RateLimited, match="your allowed 3 import slots"):
         Imports(scripted_server.play(*[busy] * 50)).create_from_url("http://x", ImportOptions())
 
 
-def test_a_refused_parameter(scripted_server: ScriptedServer) -> None:
+def test_a_rejected_parameter_raises(scripted_server: ScriptedServer) -> None:
     refused = response("400 Bad Request", b'{"errors": {"imports": "Unknown value"}}')
     with pytest.raises(SQLError, match="imports: Unknown value"):
         Imports(scripted_server.play(refused)).create_from_url("http://x", ImportOptions())
 
 
-def test_an_answer_without_a_job(scripted_server: ScriptedServer) -> None:
+def test_a_response_without_a_job_raises(scripted_server: ScriptedServer) -> None:
     with pytest.raises(JobError, match="did not start the import"):
         Imports(scripted_server.play(response("200 OK", b'{"success": false}'))).create_from_url(
             "http://x", ImportOptions()
@@ -191,21 +209,19 @@ def test_an_answer_without_a_job(scripted_server: ScriptedServer) -> None:
 @pytest.mark.parametrize(
     "answered", [response("502 Bad Gateway", b"bad"), response("200 OK", b"{}"), response("200 OK")]
 )
-def test_an_answer_that_was_lost(answered: bytes, scripted_server: ScriptedServer) -> None:
+def test_a_lost_response_is_noted(answered: bytes, scripted_server: ScriptedServer) -> None:
     with pytest.raises((ConnectionFailed, ServerError)) as raised:
         Imports(scripted_server.play(answered)).create_from_url("http://x", ImportOptions())
     assert "may have started nevertheless: check list_imports()" in raised.value.__notes__[0]
 
 
-def test_another_key_is_told_what_it_needs(scripted_server: ScriptedServer) -> None:
+def test_a_regular_key_is_denied(scripted_server: ScriptedServer) -> None:
     service = Imports(scripted_server.play(response("401 Unauthorized"), response("200 OK", b'{"result": []}')))
     with pytest.raises(PermissionDenied, match="importing requires the master key"):
         service.create_from_url("http://x", ImportOptions())
 
 
-def test_waiting_goes_on_through_states_that_are_not_final(
-    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wait_continues_until_a_final_state(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cartoframes_lite._client.polling._FIRST_INTERVAL_S", 0.0)
     states = [job("enqueued"), job("guessing"), job("a new state"), job("complete", table_name="t", success=True)]
     done = Imports(scripted_server.play(*states)).wait("1f", progress=False)
@@ -213,7 +229,7 @@ def test_waiting_goes_on_through_states_that_are_not_final(
 
 
 @pytest.mark.parametrize("state", ["failure", "stuck"])
-def test_a_failure_has_the_words_of_the_server(state: str, scripted_server: ScriptedServer) -> None:
+def test_a_failure_has_the_texts_of_the_server(state: str, scripted_server: ScriptedServer) -> None:
     told = {"title": "Empty file", "what_about": "There is nothing in it.", "source": "user"}
     answer = job(state, error_code=1005, get_error_text=told, display_name="x.csv")
     with pytest.raises(ImportFailed, match=r"x\.csv: Empty file \(code 1005\)\nThere is nothing") as caught:
@@ -222,19 +238,19 @@ def test_a_failure_has_the_words_of_the_server(state: str, scripted_server: Scri
     assert (error.code, error.title, error.what_about, error.source) == (1005, "Empty file", told["what_about"], "user")
 
 
-def test_a_failure_that_the_server_does_not_explain_has_its_title(scripted_server: ScriptedServer) -> None:
+def test_a_failure_without_texts_has_its_title(scripted_server: ScriptedServer) -> None:
     with pytest.raises(ImportFailed) as caught:
         Imports(scripted_server.play(job("failure", error_code=6668, get_error_text="n/a"))).wait("1f")
     assert caught.value.title == TITLES[6668] == "Too many table rows"
 
 
-def test_not_done_in_time(scripted_server: ScriptedServer) -> None:
+def test_wait_times_out(scripted_server: ScriptedServer) -> None:
     with pytest.raises(JobTimeout, match=r"import 1f is not done after 0 s and continues on the server"):
         Imports(scripted_server.play(job("importing"))).wait("1f", timeout_s=0)
 
 
-def test_a_password_that_the_server_repeats_is_taken_out(scripted_server: ScriptedServer) -> None:
-    from cartoframes_lite._client.imports import redact_secrets
+def test_a_password_in_a_response_is_redacted(scripted_server: ScriptedServer) -> None:
+    from cartoframes_lite._client.connectors import redact_secrets
 
     refused = response("400 Bad Request", b'{"errors": {"imports": "cannot log in with pa55"}}')
     connector = {"connector": {"provider": "postgres", "connection": {"password": "pa55"}}, "table": "t"}
@@ -247,8 +263,8 @@ def test_a_password_that_the_server_repeats_is_taken_out(scripted_server: Script
     assert sent["connector"] == {"provider": "postgres", "connection": {"password": "pa55"}, "table": "t"}
 
 
-def test_secrets_are_taken_out_of_all_of_an_error() -> None:
-    from cartoframes_lite._client.imports import redact_secrets
+def test_secrets_in_error_attributes_are_redacted() -> None:
+    from cartoframes_lite._client.connectors import redact_secrets
 
     connector = {"connector": {"provider": "x", "connection": {"server": "host", "token": "t0k"}}}
     error = ImportFailed("t0k at host", code=1, title="t0k", what_about="not t0k")
@@ -263,6 +279,6 @@ def test_every_code_of_the_table_has_a_title() -> None:
     assert all(TITLES.values())
 
 
-def test_members_that_are_missing_are_none() -> None:
-    found = Import.from_response({"id": "1", "state": "pending"})
+def test_missing_members_are_none() -> None:
+    found = ImportJob.from_response({"id": "1", "state": "pending"}, ACCOUNT, Dataset)
     assert (found.table_name, found.error_code, found.done) == (None, None, False)

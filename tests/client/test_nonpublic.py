@@ -8,7 +8,7 @@ from cartoframes_lite._client import nonpublic
 from cartoframes_lite.errors import NonPublicAPIWarning
 
 
-def test_once_for_each_api(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_api_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nonpublic, "_warned", set())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -19,7 +19,7 @@ def test_once_for_each_api(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {warning.filename for warning in caught} == {__file__}
 
 
-def test_what_nobody_has_written_is_not_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_can_be_suppressed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nonpublic, "_warned", set())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

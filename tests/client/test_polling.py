@@ -18,7 +18,7 @@ class Clock:
         return self.now
 
 
-def test_what_is_done_is_not_waited_for() -> None:
+def test_a_finished_job_is_read_once() -> None:
     clock = Clock()
     assert polling.poll(lambda: 7, done=bool, timeout_s=0, what="it", sleep=clock.sleep, clock=clock) == 7
     assert clock.slept == []
@@ -32,7 +32,7 @@ def test_the_interval_grows_to_five_seconds() -> None:
     assert (clock.slept[0], clock.slept[-1]) == (0.1, 5.0)
 
 
-def test_the_deadline_is_kept_to_the_second_and_asked_at_once_more() -> None:
+def test_the_last_poll_is_at_the_deadline() -> None:
     clock, asked = Clock(), []
     with pytest.raises(JobTimeout, match="it is not done after 7 s"):
         polling.poll(lambda: asked.append(clock()), done=bool, timeout_s=7, what="it", sleep=clock.sleep, clock=clock)

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from cartoframes_lite._client.imports import ImportOptions
-from cartoframes_lite._client.syncs import Synchronization, Syncs
+from cartoframes_lite._client.syncs import Sync, Syncs
+from cartoframes_lite.credentials import Credentials
 from tests.client.conftest import ScriptedServer, response
 
+ACCOUNT = Credentials("ann", base_url="http://localhost/user/ann")
 ANSWER = {
     "id": "5c",
     "name": "t",
@@ -27,7 +29,7 @@ def answer(**members: object) -> bytes:
     return response("200 OK", json.dumps({**ANSWER, **members}).encode())
 
 
-def test_create(scripted_server: ScriptedServer) -> None:
+def test_create_a_sync(scripted_server: ScriptedServer) -> None:
     service = Syncs(scripted_server.play(answer(data_import={"item_queue_id": "1f"})))
     sync, import_id = service.create("http://x/y.csv", 900, ImportOptions(type_guessing=False))
     scripted_server.close()
@@ -38,7 +40,7 @@ def test_create(scripted_server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize(("interval_s", "error"), [(899, ValueError), (900.0, TypeError), (True, TypeError)])
-def test_an_interval_is_checked_on_create_and_on_update(
+def test_create_and_update_check_the_interval(
     interval_s: int, error: type[Exception], scripted_server: ScriptedServer
 ) -> None:
     service = Syncs(scripted_server.play())
@@ -48,7 +50,7 @@ def test_an_interval_is_checked_on_create_and_on_update(
         service.update("5c", interval_s=interval_s)
 
 
-def test_update_asks_what_has_become_of_it(scripted_server: ScriptedServer) -> None:
+def test_update_returns_the_new_state(scripted_server: ScriptedServer) -> None:
     changed = Syncs(scripted_server.play(response("200 OK", b"{}"), answer(interval=1800))).update(
         "5c", interval_s=1800
     )
@@ -56,19 +58,19 @@ def test_update_asks_what_has_become_of_it(scripted_server: ScriptedServer) -> N
 
 
 @pytest.mark.parametrize("enqueued", [True, False])
-def test_force(enqueued: bool, scripted_server: ScriptedServer) -> None:
+def test_force_returns_whether_it_is_enqueued(enqueued: bool, scripted_server: ScriptedServer) -> None:
     service = Syncs(scripted_server.play(response("200 OK", json.dumps({"enqueued": enqueued}).encode())))
     assert service.force("5c") is enqueued
     scripted_server.close()
     assert scripted_server.heads[0].startswith(b"PUT /user/ann/api/v1/synchronizations/5c/sync_now ")
 
 
-def test_a_failure_has_its_title() -> None:
-    sync = Synchronization.from_response({**ANSWER, "state": "failure", "error_code": 1100})
+def test_a_failed_sync_has_its_title() -> None:
+    sync = Sync.from_response({**ANSWER, "state": "failure", "error_code": 1100}, ACCOUNT)
     assert sync.error is not None
     assert (sync.error.code, sync.error.title) == (1100, "Download file not found")
-    assert Synchronization.from_response(ANSWER).error is None
+    assert Sync.from_response(ANSWER, ACCOUNT).error is None
 
 
-def test_delete(scripted_server: ScriptedServer) -> None:
+def test_delete_a_sync(scripted_server: ScriptedServer) -> None:
     Syncs(scripted_server.play(response("204 No Content"))).delete("5c")

@@ -23,7 +23,7 @@ ME = {
 }
 
 
-def test_the_key_that_comes_along_is_dropped(scripted_server: ScriptedServer) -> None:
+def test_the_key_in_the_response_is_discarded(scripted_server: ScriptedServer) -> None:
     account = Users(scripted_server.play(response("200 OK", json.dumps({"user_data": ME, "config": {}}).encode()))).me()
     assert (account.used_bytes, account.remaining_bytes, account.remaining_tables) == (250, 750, None)
     assert account.organization == Organization("o1", "acme")
@@ -34,7 +34,7 @@ def test_the_key_that_comes_along_is_dropped(scripted_server: ScriptedServer) ->
     assert "value='0.2500'" in account._repr_html_()
 
 
-def test_nobody_in_particular(scripted_server: ScriptedServer) -> None:
+def test_me_without_a_user_is_denied(scripted_server: ScriptedServer) -> None:
     anonymous = response("200 OK", b'{"config": {"user_name": "ann"}}')
     with pytest.raises(PermissionDenied, match="reading the account requires the master key"):
         Users(scripted_server.play(anonymous, response("200 OK", b'{"result": []}'))).me()

@@ -27,7 +27,7 @@ def body(head: bytes) -> object:
     return json.loads(head.partition(b"\r\n\r\n")[2])
 
 
-def test_a_table_that_is_not_registered_yet_is_waited_for(scripted_server: ScriptedServer) -> None:
+def test_set_privacy_waits_for_a_new_table(scripted_server: ScriptedServer) -> None:
     service = Visualizations(
         scripted_server.play(response("404 Not Found"), MASTER, dataset(), dataset(privacy="LINK"))
     )
@@ -37,44 +37,44 @@ def test_a_table_that_is_not_registered_yet_is_waited_for(scripted_server: Scrip
     assert body(scripted_server.heads[3]) == {"id": "7", "privacy": "link"}
 
 
-def test_an_unknown_privacy_is_refused_here(scripted_server: ScriptedServer) -> None:
+def test_set_privacy_rejects_an_unknown_value(scripted_server: ScriptedServer) -> None:
     with pytest.raises(ValueError, match="secret"):
         Visualizations(scripted_server.play()).set_privacy("t", "secret")  # type: ignore[arg-type]  # what is tested
 
 
-def test_another_key_does_not_wait_for_what_it_will_not_be_shown(scripted_server: ScriptedServer) -> None:
+def test_get_with_a_regular_key_does_not_wait(scripted_server: ScriptedServer) -> None:
     service = Visualizations(scripted_server.play(response("404 Not Found"), NO_MASTER))
     with pytest.raises(PermissionDenied, match="reading the dataset 't' requires the master key"):
         service.get("t")
 
 
-def test_a_server_without_the_api_of_keys_is_not_taken_for_a_refusal(scripted_server: ScriptedServer) -> None:
+def test_require_master_without_an_auth_api(scripted_server: ScriptedServer) -> None:
     Visualizations(scripted_server.play(response("404 Not Found"))).require_master("this")
 
 
-def test_a_dataset_that_never_comes(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_of_a_missing_dataset_raises(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visualizations, "_REGISTRATION_TIMEOUT_S", 0.0)
     with pytest.raises(NotFound, match="'t'"):
         Visualizations(scripted_server.play(response("404 Not Found"), MASTER)).get("t")
 
 
-def test_a_rename_that_the_server_undoes_silently_is_noticed(scripted_server: ScriptedServer) -> None:
+def test_a_silently_ignored_rename_raises(scripted_server: ScriptedServer) -> None:
     with pytest.raises(APIError, match="kept the name 't', because 'u' is taken"):
         Visualizations(scripted_server.play(dataset(), dataset())).update("t", name="u")
 
 
-def test_names_cannot_leave_their_place_in_the_path(scripted_server: ScriptedServer) -> None:
+def test_names_are_quoted_in_the_path(scripted_server: ScriptedServer) -> None:
     Visualizations(scripted_server.play(dataset())).find("../sql?q=1")
     scripted_server.close()
     assert scripted_server.heads[0].startswith(b"GET /user/ann/api/v1/viz/..%2Fsql%3Fq%3D1?with")
 
 
-def test_the_refusal_of_another_key_says_what_it_needs(scripted_server: ScriptedServer) -> None:
+def test_update_with_a_regular_key_is_denied(scripted_server: ScriptedServer) -> None:
     with pytest.raises(PermissionDenied, match="changing the dataset 't' requires the master key"):
         Visualizations(scripted_server.play(dataset(), response("401 Unauthorized"), NO_MASTER)).update("t", tags=[])
 
 
-def test_pages_are_read_until_two_readings_agree(
+def test_pages_are_read_until_two_attempts_agree(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(visualizations, "_PAGE_SIZE", 2)
@@ -87,7 +87,7 @@ def test_pages_are_read_until_two_readings_agree(
     assert b"order=name" in scripted_server.heads[0]
 
 
-def test_a_list_that_never_comes_to_rest_has_all_that_was_seen(
+def test_a_list_that_keeps_changing_has_all_entries(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(visualizations, "_PAGE_SIZE", 2)
@@ -97,14 +97,14 @@ def test_a_list_that_never_comes_to_rest_has_all_that_was_seen(
     assert [entry.name for entry in found] == ["a", "b", "c", "d"]
 
 
-def test_two_pages_are_not_taken_for_one(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_of_two_pages_are_read_again(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visualizations, "_PAGE_SIZE", 2)
     torn, whole = [page("a", "b"), page()], [page("b", "c"), page()]  # "a" goes, and "c" moves to the first page
     found = Visualizations(scripted_server.play(*torn, *whole, *whole)).list("table")
     assert [entry.name for entry in found] == ["b", "c"]
 
 
-def test_tags_are_not_one_text(scripted_server: ScriptedServer) -> None:
+def test_tags_must_not_be_a_str(scripted_server: ScriptedServer) -> None:
     service = Visualizations(scripted_server.play())
     with pytest.raises(TypeError, match="'rail'"):
         service.list("table", tags="rail")
@@ -114,7 +114,7 @@ def test_tags_are_not_one_text(scripted_server: ScriptedServer) -> None:
         service.update("t", privacy=None)
 
 
-def test_one_page_is_read_once(scripted_server: ScriptedServer) -> None:
+def test_a_single_page_is_read_once(scripted_server: ScriptedServer) -> None:
     found = Visualizations(scripted_server.play(page("a", "b"))).list("derived", tags=["x", "y"], locked=True)
     scripted_server.close()
     assert [entry.name for entry in found] == ["a", "b"]
@@ -125,7 +125,7 @@ def test_one_page_is_read_once(scripted_server: ScriptedServer) -> None:
     assert b"exclude_shared=true" in query
 
 
-def test_sharing_keeps_what_others_may(scripted_server: ScriptedServer) -> None:
+def test_sharing_keeps_other_permissions(scripted_server: ScriptedServer) -> None:
     others = [
         {"type": "user", "entity": {"id": "1", "username": "bob"}, "access": "r"},
         {"type": "org", "entity": {"id": "2", "name": "acme"}, "access": "r"},
@@ -146,7 +146,7 @@ def test_sharing_keeps_what_others_may(scripted_server: ScriptedServer) -> None:
     }
 
 
-def test_unknown_access_is_refused_here(scripted_server: ScriptedServer) -> None:
+def test_share_rejects_unknown_access(scripted_server: ScriptedServer) -> None:
     service = Visualizations(scripted_server.play(dataset(permission={"id": "p"})))
     with pytest.raises(ValueError, match="'x'"):
         service.share(service.get("t"), "user", "1", "x")  # type: ignore[arg-type]  # what is tested

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -136,11 +135,6 @@ def required_integer(payload: Mapping[str, Any], name: str) -> int:
     if value is None:
         raise KeyError(name)
     return value
-
-
-def field_values(record: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass instance as a dict, not recursive unlike ``dataclasses.asdict``."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def drop_none(**values: Any) -> dict[str, Any]:

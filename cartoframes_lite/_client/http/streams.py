@@ -24,7 +24,13 @@ _INTERRUPT_TIMEOUT_S = 2.0  # short, so that Ctrl-C returns soon
 
 
 class Stream(Iterator[bytes]):
-    """Blocks of a response body; ``stop`` interrupts a read that waits for the next block."""
+    """Iterator of the blocks of a response body.
+
+    Attributes
+    ----------
+    stop : callable
+        Cancels the read, also from another thread while the iterator waits for the next block.
+    """
 
     def __init__(self, blocks: Iterator[bytes], stop: Callable[[], None]) -> None:
         self._blocks = blocks

@@ -69,6 +69,7 @@ class Transport:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self.credentials = credentials
         self._sender = Sender(credentials, progress=progress, sleep=sleep, clock=clock, jitter=jitter)
         self.is_local = self._sender.is_local
         self.is_public = self._sender.is_public
