@@ -10,7 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
+from cartoframes_lite.local.http.platform import (
+    PlatformError,
+    PlatformRequest,
+    platform_response,
+    route,
+    with_platform_headers,
+)
 from cartoframes_lite.local.http.responses import RequestError
 from cartoframes_lite.local.imports.files import ImportRefused
 from cartoframes_lite.local.imports.jobs import ImportJobs, TooManyImportsError
@@ -27,21 +33,7 @@ def routes(state: State, imports: ImportJobs) -> list[Route]:
     """Return the routes, below the user's path."""
 
     async def create(request: Request) -> Response:
-        received = UploadBody()
-        try:
-            reject_regular_key(PlatformRequest(request, {}, state))
-            received = await read_upload(request, state.directory, state.plan.file_bytes)
-            return await run_in_threadpool(
-                _create, PlatformRequest(request, received.parameters, state), received, imports, state
-            )
-        except RequestError as error:
-            received.discard()
-            return error_response(error.status, error.message)
-        except PlatformError as error:
-            received.discard()
-            return error_response(error.status, error.message)
-        except psycopg.DataError as error:  # NUL character in a string
-            return error_response(400, str(error))
+        return with_platform_headers(await _receive(request, imports, state), request)
 
     def index(call: PlatformRequest) -> Response:
         call.require_master()
@@ -56,15 +48,33 @@ def routes(state: State, imports: ImportJobs) -> list[Route]:
 
     return [
         *(Route(_PATH + end, create, methods=["POST"]) for end in ("", "/")),
-        *route(state, _PATH, GET=index),
-        *route(state, _PATH + "/{id}", GET=show),
+        *route(state, _PATH, jsonp=False, GET=index),
+        *route(state, _PATH + "/{id}", jsonp=False, GET=show),
     ]
 
 
-def reject_regular_key(call: PlatformRequest) -> None:
-    """Reject a request with a regular key in its URL or headers before reading the body."""
-    if call.key.kind == "regular":
-        raise PlatformError(401)
+async def _receive(request: Request, imports: ImportJobs, state: State) -> Response:
+    """Receive an import request with its upload."""
+    received = UploadBody()
+    try:
+        reject_wrong_key(PlatformRequest(request, {}, state))
+        received = await read_upload(request, state.directory, state.plan.file_bytes)
+        call = PlatformRequest(request, received.parameters, state)
+        return await run_in_threadpool(_create, call, received, imports, state)
+    except RequestError as error:
+        received.discard()
+        return error_response(error.status, error.message)
+    except PlatformError as error:
+        received.discard()
+        return error_response(error.status, error.message)
+    except psycopg.DataError as error:  # NUL character in a string
+        return error_response(400, str(error))
+
+
+def reject_wrong_key(call: PlatformRequest) -> None:
+    """Reject a request whose URL or headers have another key than the master key before reading the body."""
+    if call.has_key:
+        call.require_master()
 
 
 def error_response(status: int, message: Any) -> Response:
