@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from cartoframes_lite.local.catalog.names import sanitize_table
 from cartoframes_lite.local.imports import remote_postgres
-from cartoframes_lite.local.imports.files import ImportRefused, StagedTable, cartodbfy, normalize
+from cartoframes_lite.local.imports.files import ImportRefused, StagedTable, cartodbfy
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 
@@ -81,7 +82,7 @@ def stage_connector(
     server = _server(parameters["connection"])
     table, rows = remote_postgres.copy(server, query, connection, plan, cancellation or Cancellation())
     cartodbfy(connection, table)
-    return StagedTable(table, normalize(name), rows)
+    return StagedTable(table, sanitize_table(name), rows)
 
 
 def _check(parameters: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from cartoframes_lite.local.imports.connectors import stage_connector
-from cartoframes_lite.local.imports.files import ImportRefused, Options, StagedTable, normalize, stage_file, stage_query
+from cartoframes_lite.local.imports.files import ImportRefused, Options, StagedTable, stage_file, stage_query
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.postgres.logins import connect
@@ -46,7 +46,7 @@ class ImportRequest:
     error : ImportRefused, optional
         Error with which the import fails immediately.
     table_name : str, optional
-        Name of the table; ignored if the import creates several.
+        Name of the table made of a query or table. As in CARTO, tables made of files are named after the files.
     options : Options
     collision_strategy : str, optional
         ``skip`` or ``overwrite``.
@@ -140,15 +140,12 @@ def stage(
     elif request.connector is not None:
         staged = [stage_connector(connection, request.connector, plan=plan, cancellation=cancellation)]
     elif request.query is not None:
-        name = request.table_name or "untitled_table"
-        staged = [stage_query(connection, request.query, name=name, plan=plan)]
+        staged = [stage_query(connection, request.query, name=request.table_name or "", plan=plan)]
     elif request.table is not None:
         query = sql.SQL("SELECT * FROM {}").format(_table(request.table)).as_string(connection)
-        staged = [stage_query(connection, query, name=request.table_name or f"{request.table}_copy", plan=plan)]
+        staged = [stage_query(connection, query, name=request.table_name or "", plan=plan)]
     else:
         raise NO_SOURCE
-    if request.table_name and len(staged) == 1:
-        staged = [replace(staged[0], name=normalize(request.table_name))]
     return staged
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from cartoframes_lite.local.catalog.names import append_number, free_table_name
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
-from cartoframes_lite.local.imports.files.names import unique
 from cartoframes_lite.local.imports.files.tables import (
     Connection,
     StagedTable,
@@ -168,7 +168,7 @@ def _name(connection: Connection, staged: StagedTable, taken: set[str], *, attem
     """Rename a staging table to a free name; try the next name if another session is creating that table."""
     before = scalar(connection, sql.SQL("SELECT current_setting('lock_timeout')"))
     for _ in range(attempts):
-        name = unique(staged.name, taken)
+        name = free_table_name(staged.name, taken)
         taken.add(name)
         with suppress(*_CONFLICTS), connection.transaction():
             _set_lock_timeout(connection, _NAME_LOCK_TIMEOUT)
@@ -196,7 +196,7 @@ def _rename(connection: Connection, table: str, name: str) -> None:
     connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(public(table), sql.Identifier(name)))
     for part, kind in parts:
         ending = str(part).removeprefix(table)
-        unique_name = unique(name[: 63 - len(ending)] + ending, _taken_names(connection))
+        unique_name = append_number(name[: 63 - len(ending)] + ending, _taken_names(connection))
         statement = "ALTER SEQUENCE {} RENAME TO {}" if kind == "S" else "ALTER INDEX {} RENAME TO {}"
         connection.execute(sql.SQL(statement).format(public(part), sql.Identifier(unique_name)))
 

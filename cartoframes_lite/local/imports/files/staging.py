@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from psycopg import sql
 
+from cartoframes_lite.local.catalog.names import sanitize_table
 from cartoframes_lite.local.imports.files.archives import SourceFile, unpack
 from cartoframes_lite.local.imports.files.delimited import read_delimited
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
@@ -17,7 +18,7 @@ from cartoframes_lite.local.imports.files.formats import COMPANIONS, DELIMITED, 
 from cartoframes_lite.local.imports.files.gdal import read_layers
 from cartoframes_lite.local.imports.files.layers import SourceLayer
 from cartoframes_lite.local.imports.files.loading import load
-from cartoframes_lite.local.imports.files.names import normalize, unique
+from cartoframes_lite.local.imports.files.names import table_name
 from cartoframes_lite.local.imports.files.tables import (
     Connection,
     StagedTable,
@@ -90,8 +91,8 @@ def stage_file(
         staged: list[StagedTable] = []
         for layer in layers:
             table, rows = load(connection, layer, content_guessing=options.content_guessing, plan=plan)
-            table_name = unique(normalize(layer.name), [other.name for other in staged])
-            staged.append(StagedTable(table, table_name, rows))
+            new_name = table_name(layer.name, [other.name for other in staged])
+            staged.append(StagedTable(table, new_name, rows))
         return staged
 
 
@@ -105,7 +106,7 @@ def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) ->
     query : str
         A single SELECT statement.
     name : str
-        Name for the table, not normalized.
+        Name for the table, not sanitized.
     plan : Plan
         Limits.
 
@@ -132,7 +133,7 @@ def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) ->
         raise ImportRefused(6668, f"{rows} rows, the limit is {plan.rows}")
     cartodbfy(connection, table)
     connection.execute(sql.SQL("ANALYZE {}").format(public(table)))
-    return StagedTable(table, normalize(name), rows)
+    return StagedTable(table, sanitize_table(name), rows)
 
 
 def _recognized(files: list[SourceFile]) -> list[tuple[SourceFile, Format]]:
