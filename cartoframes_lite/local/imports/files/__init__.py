@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from cartoframes_lite.local.imports.files.error_codes import CODES, Code, ImportRefused
 from cartoframes_lite.local.imports.files.publishing import publish, replace
-from cartoframes_lite.local.imports.files.staging import Options, stage_file, stage_query
-from cartoframes_lite.local.imports.files.tables import StagedTable, cartodbfy
+from cartoframes_lite.local.imports.files.staging import MAX_TABLES, Options, stage_file, stage_query
+from cartoframes_lite.local.imports.files.tables import Staged, StagedTable, cartodbfy
 
 __all__ = [
     "CODES",
+    "MAX_TABLES",
     "Code",
     "ImportRefused",
     "Options",
+    "Staged",
     "StagedTable",
     "cartodbfy",
     "publish",

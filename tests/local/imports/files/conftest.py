@@ -40,7 +40,7 @@ class Importer:
             directory=self.temporary,
         )
         assert not list(self.temporary.iterdir())
-        return staged
+        return staged.tables
 
     def run(self, path: Path, *, strategy: str | None = None, plan: Plan | None = None, **options: bool) -> list[str]:
         staged = self.stage(path, plan=plan, **options)
