@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cartoframes_lite.local.imports.files import ImportRefused, Options, StagedTable, publish, stage_file
+from cartoframes_lite.local.imports.files import ImportRefused, Options, Staged, StagedTable, publish, stage_file
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 
@@ -31,6 +31,9 @@ class Importer:
         return path
 
     def stage(self, path: Path, *, plan: Plan | None = None, **options: bool) -> list[StagedTable]:
+        return self.stage_all(path, plan=plan, **options).tables
+
+    def stage_all(self, path: Path, *, plan: Plan | None = None, **options: bool) -> Staged:
         staged = stage_file(
             self.connection,
             path,
@@ -40,7 +43,7 @@ class Importer:
             directory=self.temporary,
         )
         assert not list(self.temporary.iterdir())
-        return staged.tables
+        return staged
 
     def run(self, path: Path, *, strategy: str | None = None, plan: Plan | None = None, **options: bool) -> list[str]:
         staged = self.stage(path, plan=plan, **options)
