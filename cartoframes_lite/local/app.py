@@ -22,6 +22,7 @@ from cartoframes_lite.local.catalog.members import Members
 from cartoframes_lite.local.catalog.visualizations import Catalog
 from cartoframes_lite.local.http.authentication import Authenticator
 from cartoframes_lite.local.http.byte_budget import ByteBudget
+from cartoframes_lite.local.http.platform import options_routes
 from cartoframes_lite.local.http.rate_limits import RateLimits
 from cartoframes_lite.local.http.request_bodies import HELD_BYTES_KEY
 from cartoframes_lite.local.http.responses import RequestError, error_response, json_response
@@ -127,6 +128,7 @@ def create_app(state: State) -> Starlette:
             *users.routes(state, catalog),
             *organization.routes(state, catalog, members),
             *export_routes.routes(state, catalog, exports),
+            *options_routes(),
         ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _handle_http_exception, ClientDisconnect: _handle_disconnect},

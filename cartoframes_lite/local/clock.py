@@ -6,6 +6,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
+def iso_time(time: datetime) -> str:
+    """Return a time in UTC as in CARTO's JSON: ISO 8601 with milliseconds and the suffix ``Z``."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
 class Clock:
     """System time plus an offset.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cartoframes_lite.local.catalog.search import ORDERS, Search
 from cartoframes_lite.local.catalog.visualizations import MAP_PRIVACIES
-from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, positive_parameter
+from cartoframes_lite.local.http.paging import read_page
+from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest
 
 _TYPES = ("table", "derived", "remote", "slide", "kuviz")
-_PER_PAGE = 20
 
 
 def read_search(call: PlatformRequest) -> Search:
@@ -22,10 +22,11 @@ def read_search(call: PlatformRequest) -> Search:
     )
     if privacy not in (None, *MAP_PRIVACIES):
         raise PlatformError(400, f"Wrong 'privacy' parameter value: {privacy}", name="error")
+    page = read_page(call, name="error")
     return Search(
         types,
-        page=positive_parameter(call, "page", 1, name="error"),
-        per_page=positive_parameter(call, "per_page", _PER_PAGE, name="error"),
+        page=page.number,
+        per_page=page.per_page,
         order=_order(call),
         words=tuple(str(call.parameters.get("q", "")).split()),
         tags=_list(call, "tags", lower=False),

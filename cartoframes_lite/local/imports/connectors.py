@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from cartoframes_lite.local.catalog.names import sanitize_table
 from cartoframes_lite.local.imports import remote_postgres
-from cartoframes_lite.local.imports.files import ImportRefused, StagedTable, cartodbfy, normalize
+from cartoframes_lite.local.imports.files import ImportRefused, StagedTable, cartodbfy
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 
@@ -76,18 +77,20 @@ def stage_connector(
         1502 for invalid parameters, 1500 for an error of the other database. The detail contains no password.
     """
     parameters = unwrap_parameters(connector)
-    _check(parameters)
+    check_parameters(parameters)
     query, name = _source(parameters)
     server = _server(parameters["connection"])
     table, rows = remote_postgres.copy(server, query, connection, plan, cancellation or Cancellation())
     cartodbfy(connection, table)
-    return StagedTable(table, normalize(name), rows)
+    return StagedTable(table, sanitize_table(name), rows)
 
 
-def _check(parameters: Mapping[str, Any]) -> None:
-    """Raise ImportRefused for parameters that are unknown, missing or of the wrong type."""
-    if parameters.get("provider") not in _PROVIDERS:
-        raise ImportRefused(_INVALID, f"unknown provider {parameters.get('provider')!r}: use {' or '.join(_PROVIDERS)}")
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Raise ImportRefused (1502) for parameters that are unknown, missing or of the wrong type."""
+    if not parameters.get("provider"):
+        raise ImportRefused(_INVALID, "Provider not defined")
+    if parameters["provider"] not in _PROVIDERS:
+        raise ImportRefused(_INVALID, f"Invalid provider Provider: {parameters['provider']}")
     connection = parameters.get("connection")
     if not isinstance(connection, Mapping):
         raise ImportRefused(_INVALID, "connection must be an object")

@@ -36,7 +36,7 @@ _MAX_REDIRECTS = 5
 _READ_TIMEOUT_S = 60.0
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = (301, 302, 303, 307, 308)
-_ERROR_CODES = {401: FORBIDDEN, 403: FORBIDDEN, 404: NOT_FOUND, 407: FORBIDDEN, 410: NOT_FOUND}
+_ERROR_CODES = {401: FORBIDDEN, 404: NOT_FOUND}  # as in CARTO: a 403 is a failed download like any other
 
 
 class DownloadRefused(ImportRefused):

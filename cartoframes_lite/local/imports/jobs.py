@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from cartoframes_lite.local.imports.fetch import FetchedFile, fetch
-from cartoframes_lite.local.imports.files import ImportRefused, publish
+from cartoframes_lite.local.imports.files import MAX_TABLES, ImportRefused, publish
 from cartoframes_lite.local.imports.records import ImportRecords
 from cartoframes_lite.local.imports.requests import ImportRequest, InputFile, owner_session, stage
 from cartoframes_lite.local.imports.workers import Cancellation, Workers
@@ -31,7 +31,6 @@ TIMED_OUT = 6667
 _ALL_SKIPPED = 1022
 RESET_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 3.0
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".kmz", ".carto")
 
 
 class TooManyImportsError(Exception):
@@ -47,13 +46,15 @@ class FinishedImport:
     tables : sequence of str
         Names of the imported tables; empty if all were skipped.
     table_id, dataset_id : str, optional
-        Ids of the first table and of its dataset.
+        Ids of the last table and of its dataset.
+    failures : sequence of ImportRefused
+        Errors of other files of the archive.
+    truncated : bool
+        Whether further tables of the source were ignored.
     visualization_id : str, optional
         Id of the map, if the request has ``create_vis``.
     fetched : FetchedFile, optional
         The download. The file itself has been removed.
-    skipped : str, optional
-        Name of the existing table, if all tables were skipped.
     """
 
     tables: Sequence[str]
@@ -61,7 +62,8 @@ class FinishedImport:
     dataset_id: str | None = None
     visualization_id: str | None = None
     fetched: FetchedFile | None = None
-    skipped: str | None = None
+    failures: Sequence[ImportRefused] = ()
+    truncated: bool = False
 
 
 class ImportJobs:
@@ -89,7 +91,7 @@ class ImportJobs:
         self._active: set[str] = set()
 
     def submit(self, request: ImportRequest) -> str:
-        """Queue an import.
+        """Queue an import. Only first imports of synchronizations need no free slot, as in CARTO.
 
         Parameters
         ----------
@@ -108,9 +110,9 @@ class ImportJobs:
         import_id = str(uuid.uuid4())
         try:
             with self._lock:
-                if not self.has_room():
-                    raise TooManyImportsError
-                self._active.add(import_id)
+                if request.synchronization_id is None:
+                    self.require_room()
+                    self._active.add(import_id)
             self._records.create(import_id, request)
             self._workers.submit(partial(self._run, import_id, request), partial(self._on_done, import_id, request))
         except BaseException:  # no worker will release the file and the slot
@@ -123,13 +125,14 @@ class ImportJobs:
         """Return the API representation of an import; raise LookupError if it does not exist."""
         return self._records.find(import_id)
 
-    def recent(self) -> list[str]:
-        """Return the ids of the imports of the last 24 hours, newest first."""
-        return self._records.recent()
+    def unfinished(self) -> list[str]:
+        """Return the ids of the unfinished imports of the last 24 hours, newest first."""
+        return self._records.unfinished()
 
-    def has_room(self) -> bool:
-        """Return whether a slot is free for another import."""
-        return len(self._active) < self._state.plan.concurrent_imports
+    def require_room(self) -> None:
+        """Raise TooManyImportsError if no slot is free for another import."""
+        if len(self._active) >= self._state.plan.concurrent_imports:
+            raise TooManyImportsError
 
     def clear(self) -> None:
         """Cancel all imports and wait until they have stopped."""
@@ -143,9 +146,9 @@ class ImportJobs:
         """Run an import in a worker thread."""
         with TemporaryDirectory(dir=self._state.directory, prefix="import_") as name:
             directory = Path(name)
-            fetched, input_file = self._download(import_id, request, directory, cancellation)
-            archived = input_file is not None and input_file.name.lower().endswith(_ARCHIVES)
-            self._records.update(import_id, state="unpacking" if archived else "importing")
+            self._records.update(import_id, state="uploading")
+            fetched, input_file = self._download(request, directory, cancellation)
+            self._records.update(import_id, state="importing" if input_file is None else "unpacking")
             limit = cancellation.timeout(self._state.plan.import_timeout_s, TIMED_OUT)
             with limit, owner_session(self._state, cancellation) as connection:
                 staged = stage(
@@ -159,46 +162,41 @@ class ImportJobs:
                 self._records.update(import_id, state="importing")
                 before = _public_tables(connection)
                 tables = publish(
-                    connection, staged, collision_strategy=request.collision_strategy, plan=self._state.plan
+                    connection, staged.tables, collision_strategy=request.collision_strategy, plan=self._state.plan
                 )
-        new = frozenset(tables) - before
-        if not tables:
-            return FinishedImport(tables, fetched=fetched, skipped=staged[0].name)
-        return self._add_to_catalog(request, tables, new, fetched)
+        done = FinishedImport(tables, fetched=fetched, failures=staged.failures, truncated=staged.truncated)
+        return self._add_to_catalog(request, done, frozenset(tables) - before)
 
     def _download(
-        self, import_id: str, request: ImportRequest, directory: Path, cancellation: Cancellation
+        self, request: ImportRequest, directory: Path, cancellation: Cancellation
     ) -> tuple[FetchedFile | None, InputFile | None]:
         """Return the downloaded file of a URL, or the uploaded file."""
         if request.error is not None or request.url is None:
             return None, request.input_file
-        self._records.update(import_id, state="uploading")
         fetched = fetch(request.url, directory, self._state.plan, cancellation=cancellation)
         assert isinstance(fetched, FetchedFile)  # no validators were sent
-        self._records.update(import_id, http_response_code=200)
         return fetched, InputFile(fetched.path, fetched.name)
 
-    def _add_to_catalog(
-        self, request: ImportRequest, tables: Sequence[str], new: frozenset[str], fetched: FetchedFile | None
-    ) -> FinishedImport:
-        """Register new tables in the catalog and create the map."""
+    def _add_to_catalog(self, request: ImportRequest, done: FinishedImport, new: frozenset[str]) -> FinishedImport:
+        """Register new tables in the catalog and create the map; return the result with their ids."""
         default = "private" if self._state.plan.private_datasets else "public"
-        first = None
-        for table in tables:
+        last = None
+        for table in done.tables:
             try:
                 dataset = self._catalog.find_by_table(table)
                 if table in new or request.privacy is not None:
                     self._catalog.set_privacy(dataset.id, request.privacy or default)
             except LookupError:  # dropped by another session
                 continue
-            first = first or dataset
-        visualization_id = None
-        if request.create_vis and tables:
+            last = dataset
+        if last is None:
+            return done
+        done = replace(done, table_id=last.table_id, dataset_id=last.id)
+        if request.create_vis:
             with suppress(LookupError):
-                visualization_id = self._catalog.create_map(tables[0], tables, request.privacy or default)
-        if first is None:
-            return FinishedImport(tables, visualization_id=visualization_id, fetched=fetched)
-        return FinishedImport(tables, first.table_id, first.id, visualization_id, fetched)
+                map_id = self._catalog.create_map(_map_name(done.tables), done.tables, request.privacy or default)
+                return replace(done, visualization_id=map_id)
+        return done
 
     def _on_done(self, import_id: str, request: ImportRequest, result: FinishedImport | ImportRefused) -> None:
         """Store the result of an import and run the callbacks."""
@@ -216,14 +214,24 @@ class ImportJobs:
 
     def _complete(self, import_id: str, request: ImportRequest, result: FinishedImport) -> None:
         """Store the result of a successful import."""
-        values: dict[str, Any] = {"state": "complete", "success": True, "tables_created_count": len(result.tables)}
-        if result.tables:
-            values["table_name"] = result.tables[0]
-            if request.url is None:
-                values["display_name"] = result.tables[0]
-        else:
-            values |= {"error_code": _ALL_SKIPPED, "table_name": result.skipped}
+        values: dict[str, Any] = {"state": "complete", "success": True}
+        # As in CARTO, tables made of queries are not counted, and files of an archive that failed are.
+        values["tables_created_count"] = 0
+        if request.data_type != "query":
+            values["tables_created_count"] = len(result.tables) + len(result.failures)
+        if result.failures:
+            values["error_code"] = result.failures[0].code
+        elif not result.tables:
+            values["error_code"] = _ALL_SKIPPED
+        if result.truncated:
+            values["runner_warnings"] = {"max_tables_per_import": MAX_TABLES}
+        values["table_name"] = result.tables[-1] if result.tables else request.table_name
         self._records.update(import_id, **values, table_id=result.table_id, visualization_id=result.visualization_id)
+
+
+def _map_name(tables: Sequence[str]) -> str:
+    """Return the name of the map of an import."""
+    return "Untitled Map" if len(tables) == 1 else " ".join(map(str.capitalize, tables[0].replace("_", " ").split()))
 
 
 def _public_tables(connection: psycopg.Connection[Any]) -> frozenset[str]:

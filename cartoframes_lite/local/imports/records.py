@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
-from cartoframes_lite.local.imports.fetch import DownloadRefused, reason_phrase, redact_password
+from cartoframes_lite.local.imports.fetch import DownloadRefused, redact_password
 from cartoframes_lite.local.imports.files import CODES, ImportRefused
 from cartoframes_lite.local.imports.requests import ImportRequest
+from cartoframes_lite.local.imports.status_messages import status_message
 from cartoframes_lite.local.imports.workers import STUCK
 from cartoframes_lite.local.state import State
 
+_LOG = logging.getLogger(__name__)
 _LISTED = timedelta(days=1)
-_HIDDEN = ("http_response_code", "created_at", "updated_at")
+_HIDDEN = ("http_response_code", "success", "runner_warnings", "created_at", "updated_at")
+_FINAL = ("complete", "failure", "stuck")
 
 
 class ImportRecords:
@@ -36,7 +42,7 @@ class ImportRecords:
             id=import_id,
             data_type=request.data_type,
             display_name=_display_name(request) or import_id,
-            original_url=None if request.url is None else redact_password(request.url),
+            original_url=_original_url(request, import_id),
             synchronization_id=request.synchronization_id,
             type_guessing=request.options.type_guessing,
             quoted_fields_guessing=request.options.quoted_fields_guessing,
@@ -50,6 +56,7 @@ class ImportRecords:
     def update(self, import_id: str, **values: Any) -> None:
         """Update the record of an import."""
         values["updated_at"] = self._state.clock.now()
+        values = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
         changes = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values)
         statement = sql.SQL("UPDATE cartodb_local.imports SET {} WHERE id = %s").format(changes)
         with self._state.admin() as connection:
@@ -57,7 +64,8 @@ class ImportRecords:
 
     def fail(self, import_id: str, error: ImportRefused) -> None:
         """Mark an import as failed."""
-        values: dict[str, Any] = {"error_code": error.code, "warnings": error.detail or None}
+        _LOG.info("import %s failed: %s", import_id, error)  # CARTO's responses have the code alone, without detail
+        values: dict[str, Any] = {"error_code": error.code}
         if isinstance(error, DownloadRefused):
             values["http_response_code"] = error.status
         self.update(import_id, state="failure", success=False, **values)
@@ -71,12 +79,13 @@ class ImportRecords:
                 (STUCK, self._state.clock.now()),
             )
 
-    def recent(self) -> list[str]:
-        """Return the ids of the imports of the last 24 hours, newest first."""
+    def unfinished(self) -> list[str]:
+        """Return the ids of the unfinished imports of the last 24 hours, newest first."""
         with self._state.admin() as connection:
             rows = connection.execute(
-                "SELECT id::text FROM cartodb_local.imports WHERE created_at > %s ORDER BY created_at DESC, id",
-                (self._state.clock.now() - _LISTED,),
+                "SELECT id::text FROM cartodb_local.imports WHERE created_at > %s AND NOT state = ANY(%s)"
+                " ORDER BY created_at DESC, id",
+                (self._state.clock.now() - _LISTED, list(_FINAL)),
             ).fetchall()
         return [row["id"] for row in rows]
 
@@ -86,21 +95,7 @@ class ImportRecords:
             row = connection.execute("SELECT * FROM cartodb_local.imports WHERE id::text = %s", (import_id,)).fetchone()
         if row is None:
             raise LookupError(import_id)
-        status = row["http_response_code"]
-        shown = {name: value for name, value in row.items() if name not in _HIDDEN}
-        return {
-            **shown,
-            "id": str(row["id"]),
-            "synchronization_id": row["synchronization_id"] and str(row["synchronization_id"]),
-            "user_id": self._state.user_id,
-            "queue_id": str(row["id"]),
-            "derived_visualization_id": row["visualization_id"],
-            "get_error_text": error_text(row["error_code"]),
-            "is_raster": False,
-            "any_table_raster": False,
-            "http_response_code": None if status is None else str(status),
-            "http_response_code_message": None if status is None else reason_phrase(status),
-        }
+        return {**_serialize(row), "user_id": self._state.user_id}
 
     def _insert(self, **values: Any) -> None:
         """Insert a row."""
@@ -109,6 +104,27 @@ class ImportRecords:
         )
         with self._state.admin() as connection:
             connection.execute(statement, list(values.values()))
+
+
+def _serialize(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the API representation of an import; some members depend on its state, as in CARTO."""
+    shown = {name: value for name, value in row.items() if name not in _HIDDEN}
+    shown |= {
+        "id": str(row["id"]),
+        "queue_id": str(row["id"]),
+        "synchronization_id": row["synchronization_id"] and str(row["synchronization_id"]),
+        "get_error_text": error_text(row["error_code"]),
+        "warnings": row["runner_warnings"],
+        "is_raster": False,
+    }
+    if row["state"] in _FINAL:
+        shown["success"] = row["success"]
+    if row["state"] == "complete":
+        shown |= {"any_table_raster": False, "derived_visualization_id": row["visualization_id"]}
+    if row["http_response_code"] is not None:
+        shown["http_response_code"] = str(row["http_response_code"])
+        shown["http_response_code_message"] = status_message(row["http_response_code"])
+    return shown
 
 
 def error_text(code: int | None) -> dict[str, str] | None:
@@ -120,10 +136,17 @@ def error_text(code: int | None) -> dict[str, str] | None:
 
 
 def _display_name(request: ImportRequest) -> str | None:
-    """Return the display name of an import before its table exists."""
+    """Return the name of the file, or the last segment of the URL; None if there is neither."""
     if request.input_file is not None:
         return request.input_file.name
-    if request.url is not None and "://" in request.url:
+    if request.url is not None:
         with suppress(ValueError):  # the import itself reports an invalid URL
-            return urlsplit(redact_password(request.url)).path.rpartition("/")[2] or None
-    return request.table_name or request.table
+            return unquote(urlsplit(request.url).path.rstrip("/").rpartition("/")[2]) or None
+    return None
+
+
+def _original_url(request: ImportRequest, import_id: str) -> str:
+    """Return the URL, without its password, or the path under which CARTO stores an upload."""
+    if request.input_file is not None:
+        return f"/uploads/{import_id.replace('-', '')[:20]}/{request.input_file.name}"
+    return "" if request.url is None else redact_password(request.url)

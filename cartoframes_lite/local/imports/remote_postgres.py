@@ -14,8 +14,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from cartoframes_lite.local.catalog.names import sanitize_columns
 from cartoframes_lite.local.imports.allowed_addresses import resolve
-from cartoframes_lite.local.imports.files import ImportRefused, normalize_columns
+from cartoframes_lite.local.imports.files import ImportRefused
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 
@@ -242,7 +243,7 @@ def _column_names(columns: Sequence[_Column]) -> list[str]:
             if column.type_name is None and column.name != "the_geom_webmercator":
                 names[position] = "the_geom"
                 break
-    return normalize_columns(names)
+    return sanitize_columns(names)
 
 
 def _geometry_type(connection: psycopg.Connection[Any]) -> sql.Composable:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from cartoframes_lite.local.imports.connectors import stage_connector
-from cartoframes_lite.local.imports.files import ImportRefused, Options, StagedTable, normalize, stage_file, stage_query
+from cartoframes_lite.local.imports.files import ImportRefused, Options, Staged, stage_file, stage_query
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.postgres.logins import connect
 from cartoframes_lite.local.state import State
 
-# As in CARTO, a request without a source creates a job, which fails.
-NO_SOURCE = ImportRefused(1001, "nothing to import: give a file, url, connector, table_copy or sql")
+# As in CARTO, a request without a source creates a job, which fails with the code of unknown errors.
+NO_SOURCE = ImportRefused(99999, "nothing to import: give a file, url, connector, table_copy or sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class ImportRequest:
     Attributes
     ----------
     data_type : str
-        ``file``, ``url``, ``query``, ``table``, ``datasource`` or ``external_table``.
+        ``file``, ``url``, ``query`` (also of a copied table), ``datasource`` or ``external_table``.
     input_file : InputFile, optional
         The uploaded file. The import removes it.
     url, query, table, connector
@@ -46,7 +46,7 @@ class ImportRequest:
     error : ImportRefused, optional
         Error with which the import fails immediately.
     table_name : str, optional
-        Name of the table; ignored if the import creates several.
+        Name of the table made of a query or table. As in CARTO, tables made of files are named after the files.
     options : Options
     collision_strategy : str, optional
         ``skip`` or ``overwrite``.
@@ -73,7 +73,7 @@ class ImportRequest:
     privacy: str | None = None
     create_vis: bool = False
     synchronization_id: str | None = None
-    user_defined_limits: str = "{}"
+    user_defined_limits: str = '{"twitter_credits_limit":0}'
 
     def discard(self) -> None:
         """Remove the uploaded file."""
@@ -108,7 +108,7 @@ def stage(
     plan: Plan,
     directory: Path,
     cancellation: Cancellation,
-) -> Sequence[StagedTable]:
+) -> Staged:
     """Load the source of a request into staging tables.
 
     Parameters
@@ -127,9 +127,8 @@ def stage(
     """
     if request.error is not None:
         raise request.error
-    staged: Sequence[StagedTable]
     if input_file is not None:
-        staged = stage_file(
+        return stage_file(
             connection,
             input_file.path,
             file_name=input_file.name,
@@ -137,19 +136,14 @@ def stage(
             plan=plan,
             directory=directory,
         )
-    elif request.connector is not None:
-        staged = [stage_connector(connection, request.connector, plan=plan, cancellation=cancellation)]
-    elif request.query is not None:
-        name = request.table_name or "untitled_table"
-        staged = [stage_query(connection, request.query, name=name, plan=plan)]
-    elif request.table is not None:
+    if request.connector is not None:
+        return Staged([stage_connector(connection, request.connector, plan=plan, cancellation=cancellation)])
+    query = request.query
+    if request.table is not None:
         query = sql.SQL("SELECT * FROM {}").format(_table(request.table)).as_string(connection)
-        staged = [stage_query(connection, query, name=request.table_name or f"{request.table}_copy", plan=plan)]
-    else:
+    if query is None:
         raise NO_SOURCE
-    if request.table_name and len(staged) == 1:
-        staged = [replace(staged[0], name=normalize(request.table_name))]
-    return staged
+    return Staged([stage_query(connection, query, name=request.table_name or "", plan=plan)])
 
 
 def _table(name: str) -> sql.Identifier:

@@ -6,11 +6,10 @@ CREATE TABLE IF NOT EXISTS cartodb_local.imports (
     original_url           text,
     table_id               text,
     table_name             text,
-    state                  text NOT NULL DEFAULT 'enqueued' CHECK (state IN
+    state                  text NOT NULL DEFAULT 'pending' CHECK (state IN
                            ('enqueued', 'pending', 'uploading', 'unpacking', 'importing', 'complete', 'failure')),
     success                boolean,
     error_code             int,
-    warnings               text,
     tables_created_count   int,
     synchronization_id     uuid,
     type_guessing          boolean NOT NULL,
@@ -24,9 +23,14 @@ CREATE TABLE IF NOT EXISTS cartodb_local.imports (
     updated_at             timestamptz NOT NULL
 );
 
+-- Not in CREATE TABLE: a database of an earlier version has the table without them.
+ALTER TABLE cartodb_local.imports
+    DROP COLUMN IF EXISTS warnings,
+    ADD COLUMN IF NOT EXISTS runner_warnings jsonb;
+
 CREATE TABLE IF NOT EXISTS cartodb_local.synchronizations (
     id                     uuid PRIMARY KEY,
-    name                   text,
+    name                   text, -- of the table; until there is one, the requested name
     table_oid              oid,
     interval_s             int NOT NULL,
     url                    text,
@@ -50,11 +54,12 @@ CREATE TABLE IF NOT EXISTS cartodb_local.synchronizations (
     type_guessing          boolean NOT NULL,
     quoted_fields_guessing boolean NOT NULL,
     content_guessing       boolean NOT NULL,
-    table_name             text, -- wanted for the table, until there is one
     create_vis             boolean NOT NULL DEFAULT false,
     visualization_id       text,
     from_external_source   boolean NOT NULL DEFAULT false
 );
+
+ALTER TABLE cartodb_local.synchronizations DROP COLUMN IF EXISTS table_name;
 
 -- Bring synchronizations up to date with their tables: they take a new name of theirs along, and go with them.
 CREATE OR REPLACE FUNCTION cartodb_local.follow_tables() RETURNS void

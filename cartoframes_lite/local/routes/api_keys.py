@@ -10,17 +10,11 @@ import psycopg
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cartoframes_lite.local.http.platform import (
-    PlatformError,
-    PlatformRequest,
-    page_parameters,
-    platform_response,
-    route,
-)
+from cartoframes_lite.local.http.paging import linked_page, read_page
+from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
 from cartoframes_lite.local.postgres.grants import NotGrantedError
 from cartoframes_lite.local.state import DEFAULT_NAME, MASTER_NAME, Key, KeyExistsError, State
 
-_PER_PAGE = 20
 # Allowed values of each section of the grants, by type and member. An empty set allows any string.
 _ALLOWED: dict[str, dict[str, frozenset[str]]] = {
     "apis": {"apis": frozenset({"sql", "maps", "do"})},
@@ -50,7 +44,8 @@ def routes(state: State) -> list[Route]:
             raise PlatformError(400, "Wrong 'type' parameter value. Valid values are one of master, default, regular")
         visible = state.keys() if call.key.kind == "master" else [call.key]
         keys = [_key_with_link(call, key, state) for key in visible if not types or key.kind in types]
-        return platform_response(page_parameters(call, keys, _PER_PAGE))
+        page = read_page(call)
+        return platform_response(linked_page(call, page, page.of(keys), len(keys)))
 
     def create(call: PlatformRequest) -> Response:
         call.require_master()

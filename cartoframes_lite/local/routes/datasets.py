@@ -9,17 +9,11 @@ from starlette.routing import Route
 
 from cartoframes_lite.local.catalog.search import Search, search
 from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
-from cartoframes_lite.local.http.platform import (
-    PlatformError,
-    PlatformRequest,
-    page_parameters,
-    platform_response,
-    route,
-)
+from cartoframes_lite.local.http.paging import linked_page, read_page
+from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
 from cartoframes_lite.local.serializers import format_datetime
 from cartoframes_lite.local.state import Key, State
 
-_PER_PAGE = 20
 _NO_LIMIT = 2**31 - 1
 
 
@@ -43,9 +37,9 @@ def routes(state: State, catalog: Catalog) -> list[Route]:
                 "SELECT tgrelid::bigint AS oid FROM pg_trigger WHERE tgname = 'track_updates' AND NOT tgisinternal"
             ).fetchall()
         cartodbfied = {row["oid"] for row in rows}
-        return platform_response(
-            page_parameters(call, [_serialize(one, one.table_oid in cartodbfied) for one in found], _PER_PAGE)
-        )
+        page = read_page(call)
+        shown = [_serialize(one, one.table_oid in cartodbfied) for one in page.of(found)]
+        return platform_response(linked_page(call, page, shown, len(found)))
 
     return route(state, "/api/v4/datasets", GET=index)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
-from cartoframes_lite.local.imports.jobs import TooManyImportsError
-from cartoframes_lite.local.imports.parameters import no_slot_message, read_import_request
 from cartoframes_lite.local.state import State
-from cartoframes_lite.local.syncs.parameters import DEFAULT_INTERVAL_S, read_changes, read_interval_s
-from cartoframes_lite.local.syncs.schedule import MIN_INTERVAL_S, Syncs
+from cartoframes_lite.local.syncs.parameters import read_changes, read_sync_request
+from cartoframes_lite.local.syncs.schedule import Syncs
 
 _PATH = "/api/v1/synchronizations"
 
@@ -29,19 +26,8 @@ def routes(state: State, syncs: Syncs) -> list[Route]:
 
     def create(call: PlatformRequest) -> Response:
         call.require_master()
-        interval_s = read_interval_s(call.parameters, DEFAULT_INTERVAL_S)
-        if interval_s < MIN_INTERVAL_S:
-            raise PlatformError(
-                400, f"Interval must be at least {MIN_INTERVAL_S} seconds: give a longer one than {interval_s}"
-            )
-        import_request = read_import_request({**call.parameters, "collision_strategy": None, "privacy": None}, state)
-        if import_request.data_type not in ("url", "datasource", "external_table"):
-            raise PlatformError(400, "Nothing to synchronize: give a url or a connector")
-        try:
-            created = syncs.create(replace(import_request, synchronization_id=str(uuid.uuid4())), interval_s)
-        except TooManyImportsError:
-            raise PlatformError(429, no_slot_message(state)) from None
-        return platform_response(created)
+        request, interval_s = read_sync_request(call.parameters, str(uuid.uuid4()))
+        return platform_response(syncs.create(request, interval_s))
 
     def show(call: PlatformRequest) -> Response:
         call.require_master()

@@ -7,10 +7,10 @@ from starlette.routing import Route
 
 from cartoframes_lite.local.catalog import dataset_tables
 from cartoframes_lite.local.catalog.members import Members
+from cartoframes_lite.local.catalog.names import sanitize_table
 from cartoframes_lite.local.catalog.updates import apply_changes, check_details, check_privacy
 from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
 from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
-from cartoframes_lite.local.imports.files import normalize
 from cartoframes_lite.local.routes.error_handlers import platform_errors
 from cartoframes_lite.local.serializers import Serializer
 from cartoframes_lite.local.state import State
@@ -46,7 +46,7 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
             check_details(None, details)
             if "privacy" in details:
                 check_privacy(state, None, details["privacy"])
-            dataset = catalog.find_by_table(dataset_tables.create_empty(state, normalize(name)))
+            dataset = catalog.find_by_table(dataset_tables.create_empty(state, sanitize_table(name)))
             return respond(call, apply_changes(state, catalog, dataset, details))
 
     def show(call: PlatformRequest) -> Response:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from cartoframes_lite.local.clock import iso_time
 from cartoframes_lite.local.imports import connectors, fetch
 from cartoframes_lite.local.imports.files import Options
 from cartoframes_lite.local.imports.requests import ImportRequest
@@ -18,7 +19,7 @@ from cartoframes_lite.local.postgres.logins import Connection
 from cartoframes_lite.local.state import State
 
 _MAX_RETRIES = 10
-_HIDDEN = ("table_oid", "table_name", "create_vis", "connector", "modified", "interval_s")
+_HIDDEN = ("table_oid", "create_vis", "connector", "modified", "interval_s")
 _DUE = "(retried_times < %(retries)s OR state = 'queued') AND NOT id::text = ANY(%(running)s)"
 
 
@@ -39,6 +40,8 @@ class SyncRecords:
         connector = request.connector
         values = {
             "id": sync_id,
+            "name": request.table_name,
+            "state": "queued",
             "interval_s": interval_s,
             "url": request.url,
             "connector": None if connector is None else Jsonb(dict(connector)),
@@ -52,7 +55,6 @@ class SyncRecords:
             "type_guessing": request.options.type_guessing,
             "quoted_fields_guessing": request.options.quoted_fields_guessing,
             "content_guessing": request.options.content_guessing,
-            "table_name": request.table_name,
             "create_vis": request.create_vis,
         }
         statement = sql.SQL("INSERT INTO cartodb_local.synchronizations ({}) VALUES ({})").format(
@@ -112,6 +114,14 @@ class SyncRecords:
             raise LookupError(sync_id)
         return row
 
+    def running(self) -> int:
+        """Return the number of queued and running synchronizations."""
+        with self._state.admin() as connection:
+            row = connection.execute(
+                "SELECT count(*) AS runs FROM cartodb_local.synchronizations WHERE state IN ('queued', 'syncing')"
+            ).fetchone()
+        return 0 if row is None else int(row["runs"])
+
     def table_oid(self, table: str) -> int | None:
         """Return the OID of a table in the schema ``public``; None if it does not exist."""
         with self._state.admin() as connection:
@@ -141,11 +151,7 @@ def serialize(row: dict[str, Any], state: State) -> dict[str, Any]:
         "log_id": str(row["log_id"]),
     }
     rest = {name: value for name, value in row.items() if name not in _HIDDEN and name not in shown}
-    times = {
-        name: value.astimezone(UTC).isoformat(timespec="seconds")
-        for name, value in rest.items()
-        if isinstance(value, datetime)
-    }
+    times = {name: iso_time(value) for name, value in rest.items() if isinstance(value, datetime)}
     return {**shown, **rest, **times}
 
 
@@ -160,7 +166,7 @@ def to_import_request(row: Mapping[str, Any]) -> ImportRequest:
         data_type="url" if row["connector"] is None else "datasource",
         url=row["url"],
         connector=row["connector"],
-        table_name=row["table_name"],
+        table_name=row["name"],
         create_vis=row["create_vis"],
         options=options,
         synchronization_id=str(row["id"]),

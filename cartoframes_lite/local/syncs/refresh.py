@@ -82,7 +82,7 @@ def refresh(state: State, records: SyncRecords, sync_id: str, cancellation: Canc
                 directory=Path(directory),
                 cancellation=cancellation,
             )
-            _replace_rows(connection, staged, name)
+            _replace_rows(connection, staged.tables, name)
             _check_table(connection, name, oid)
             _find(records, sync_id)  # may have been deleted during the run
     return RefreshResult(name, oid, fetched)

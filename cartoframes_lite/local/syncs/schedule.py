@@ -16,7 +16,7 @@ import psycopg
 
 from cartoframes_lite.local.imports.fetch import FetchedFile
 from cartoframes_lite.local.imports.files import CODES, ImportRefused
-from cartoframes_lite.local.imports.jobs import RESET_TIMEOUT_S, FinishedImport, ImportJobs, TooManyImportsError
+from cartoframes_lite.local.imports.jobs import RESET_TIMEOUT_S, FinishedImport, ImportJobs
 from cartoframes_lite.local.imports.requests import ImportRequest
 from cartoframes_lite.local.imports.workers import Workers
 from cartoframes_lite.local.state import State
@@ -24,8 +24,6 @@ from cartoframes_lite.local.syncs.records import SyncRecords, serialize, to_impo
 from cartoframes_lite.local.syncs.refresh import RefreshResult, refresh
 
 _LOG = logging.getLogger(__name__)
-MIN_INTERVAL_S = 900
-_NO_SLOT = 6669
 _FORCE_INTERVAL = timedelta(seconds=900)
 _MAX_PAUSE_S = 3600.0
 _ERROR_PAUSE_S = 1.0
@@ -82,23 +80,14 @@ class Syncs:
         Returns
         -------
         dict
-            API representation.
-
-        Raises
-        ------
-        TooManyImportsError
+            API representation, with the import.
         """
         sync_id = request.synchronization_id
         assert sync_id is not None  # set by the caller
         self._records.create(sync_id, request, interval_s, log_id=str(uuid.uuid4()))
         created = self.find(sync_id)
         self._running.add(sync_id)
-        try:
-            import_id = self._imports.submit(request)
-        except TooManyImportsError:
-            self._running.discard(sync_id)
-            self._records.delete(sync_id)
-            raise
+        import_id = self._imports.submit(request)
         self._wake.set()
         return {"data_import": {"endpoint": "/api/v1/imports", "item_queue_id": import_id}, **created}
 
@@ -138,15 +127,18 @@ class Syncs:
     def force(self, sync_id: str) -> bool:
         """Queue a run immediately if allowed; raise LookupError if the synchronization does not exist.
 
-        Allowed if no run is active (or one has been queued for more than 15 minutes), a slot for imports is free,
-        and the last run or the creation was more than 15 minutes ago. Returns whether the run was queued.
+        Allowed if no run is active (or one has been queued for more than 15 minutes), fewer synchronizations are
+        running than there are slots, and the last run or the creation was more than 15 minutes ago. Returns whether
+        the run was queued.
         """
         row, now = self._records.find(sync_id), self._state.clock.now()
         waits = row["state"] == "queued" and row["updated_at"] + _FORCE_INTERVAL < now
         ready = row["state"] in ("success", "failure") or waits
-        if not ready or row["ran_at"] + _FORCE_INTERVAL >= now or not self._imports.has_room():
+        if not ready or row["ran_at"] + _FORCE_INTERVAL >= now:
             return False
-        self._records.update(sync_id, state="queued", run_at=now)
+        if self._records.running() >= self._state.plan.concurrent_imports:
+            return False
+        self._records.update(sync_id, state="queued", run_at=now, error_code=None, error_message=None)
         self._wake.set()
         return True
 
@@ -172,17 +164,14 @@ class Syncs:
 
     def _start_run(self, row: Mapping[str, Any]) -> None:
         """Queue a run, or repeat the first import if it has not created a table."""
-        sync_id, first = str(row["id"]), row["name"] is None
+        sync_id, first = str(row["id"]), row["table_oid"] is None
         self._records.update(sync_id, state="syncing" if first else "queued")
         self._running.add(sync_id)
         if not first:
             task = partial(refresh, self._state, self._records, sync_id)
             self._workers.submit(task, partial(self._on_run_done, sync_id))
             return
-        try:
-            self._imports.submit(to_import_request(row))
-        except TooManyImportsError:
-            self._on_run_done(sync_id, ImportRefused(_NO_SLOT))
+        self._imports.submit(to_import_request(row))
 
     def _on_import_done(self, request: ImportRequest, result: FinishedImport | ImportRefused) -> None:
         """Handle the end of a first import."""
@@ -192,8 +181,8 @@ class Syncs:
         if isinstance(result, ImportRefused):
             self._on_run_done(sync_id, result)
             return
-        table = result.tables[0]
-        self._records.update(sync_id, visualization_id=result.visualization_id or result.dataset_id)
+        table = result.tables[-1]
+        self._records.update(sync_id, visualization_id=result.dataset_id)
         self._on_run_done(sync_id, RefreshResult(table, self._records.table_oid(table) or 0, result.fetched))
 
     def _on_run_done(self, sync_id: str, result: RefreshResult | ImportRefused) -> None:
@@ -211,11 +200,16 @@ class Syncs:
         """Store the result of a run; raise LookupError if the synchronization has been deleted."""
         row = self._records.find(sync_id)
         now = self._state.clock.now()
-        values: dict[str, Any] = {"ran_at": now, "run_at": now + timedelta(seconds=max(row["interval_s"], 1))}
+        is_first = row["state"] == "queued"  # the import that the creation submitted; later runs are "syncing"
+        values: dict[str, Any] = {}
+        if not is_first:
+            values |= {"ran_at": now, "run_at": now + timedelta(seconds=max(row["interval_s"], 1))}
         if isinstance(result, ImportRefused):
-            message = ": ".join(filter(None, (CODES[result.code].title, result.detail)))
+            code = CODES[result.code]
+            message = f"{code.title} {code.what_about}" if is_first else code.title
             values |= {"state": "failure", "error_code": result.code, "error_message": message}
-            values["retried_times"] = row["retried_times"] + 1
+            values["retried_times"] = row["retried_times"] + (0 if is_first else 1)
+            _LOG.info("synchronization %s failed: %s", sync_id, result)
         else:
             values |= {"state": "success", "error_code": None, "error_message": None, "retried_times": 0}
             values |= {"name": result.table, "table_oid": result.oid, **_validators(result.fetched)}

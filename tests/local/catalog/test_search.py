@@ -84,7 +84,6 @@ def test_pages(abc: Call) -> None:
         {"page": "0"},
         {"page": "x"},
         {"per_page": "-1"},
-        {"per_page": "99999999999999999999"},
         {"type": "nonsense"},
         {"privacy": "nonsense"},
         {"bbox": "1,2,3"},
@@ -180,7 +179,7 @@ def test_others_see_what_is_public_and_nothing_else(abc: Call) -> None:
         assert abc("GET", "/api/v1/viz/b", key=key).status == 200
         assert abc("GET", "/api/v1/viz/c", key=key).status == 404
         assert abc("GET", "/api/v1/viz/m", key=key).status == 404
-    assert abc("GET", "/api/v1/viz", key="wrong").status == 401
+    assert listed(abc, key="wrong", types="table,derived")["total_entries"] == 1
 
 
 def test_five_hundred_tables_are_listed_about_as_quickly_as_twenty(call: Call) -> None:

@@ -87,7 +87,8 @@ def test_name(source: SourceServer, tmp_path: Path, path: str, headers: dict[str
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(404, 1100), (410, 1100), (401, 1101), (403, 1101), (400, 1001), (500, 1001), (204, 1001)]
+    ("status", "code"),
+    [(404, 1100), (401, 1101), (403, 1001), (407, 1001), (410, 1001), (400, 1001), (500, 1001), (204, 1001)],
 )
 def test_status_becomes_a_code(source: SourceServer, tmp_path: Path, status: int, code: int) -> None:
     error = refused(source.put("/t.csv", b"", status=status), tmp_path)

@@ -7,20 +7,19 @@ their final names. Errors are raised as `ImportRefused` with a code of the Impor
 from __future__ import annotations
 
 from cartoframes_lite.local.imports.files.error_codes import CODES, Code, ImportRefused
-from cartoframes_lite.local.imports.files.names import normalize, normalize_columns
 from cartoframes_lite.local.imports.files.publishing import publish, replace
-from cartoframes_lite.local.imports.files.staging import Options, stage_file, stage_query
-from cartoframes_lite.local.imports.files.tables import StagedTable, cartodbfy
+from cartoframes_lite.local.imports.files.staging import MAX_TABLES, Options, stage_file, stage_query
+from cartoframes_lite.local.imports.files.tables import Staged, StagedTable, cartodbfy
 
 __all__ = [
     "CODES",
+    "MAX_TABLES",
     "Code",
     "ImportRefused",
     "Options",
+    "Staged",
     "StagedTable",
     "cartodbfy",
-    "normalize",
-    "normalize_columns",
     "publish",
     "replace",
     "stage_file",

@@ -206,12 +206,12 @@ class _Unpacker:
                     yield target_file
 
     def _target_for_member(self, member: str, archive: int) -> SourceFile | None:
-        """Return the generated path of a member; None for unsafe paths, hidden files and macOS metadata."""
+        """Return the generated path of a member; None for unsafe paths, and for files that CARTO treats as hidden."""
         self._members += 1
         if self._members > _MAX_MEMBERS:
             raise ImportRefused(1019, f"more than {_MAX_MEMBERS} files in the archive")
         name = PurePosixPath(member.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or "__MACOSX" in name.parts or name.name.startswith("."):
+        if name.is_absolute() or any(part.startswith((".", "__")) for part in name.parts):
             return None
         return self.target_file(name, archive) if name.name else None
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
+from cartoframes_lite.local.catalog.names import sanitize_columns
 from cartoframes_lite.local.imports.files.archives import SourceFile
 from cartoframes_lite.local.imports.files.encoding import as_utf8
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
 from cartoframes_lite.local.imports.files.layers import SourceLayer
-from cartoframes_lite.local.imports.files.names import normalize_columns, stem
+from cartoframes_lite.local.imports.files.names import stem
 from cartoframes_lite.local.plan import Plan
 
 _BLOCK_BYTES = 4 << 20  # Arrow reads several blocks ahead
@@ -61,7 +62,7 @@ def read_delimited(
     if len(header) > plan.columns:
         raise ImportRefused(2004, f"{len(header)} columns, the limit is {plan.columns}")
     no_header = not single_column and any(header) and all(_NUMBER.fullmatch(field) for field in header if field)
-    names = normalize_columns("" if no_header else field for field in header)
+    names = sanitize_columns(["" if no_header else field for field in header])
     schema = pa.schema([pa.field(name, pa.string()) for name in names])
     guessed = set(names) if type_guessing else set()
     if guessed and not quoted_fields_guessing:

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyogrio
 
+from cartoframes_lite.local.catalog.names import sanitize_columns
 from cartoframes_lite.local.imports.files.archives import SourceFile
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
 from cartoframes_lite.local.imports.files.formats import (
@@ -30,7 +31,7 @@ from cartoframes_lite.local.imports.files.formats import (
     Format,
 )
 from cartoframes_lite.local.imports.files.layers import GeometryColumn, SourceLayer
-from cartoframes_lite.local.imports.files.names import normalize_columns, stem
+from cartoframes_lite.local.imports.files.names import stem
 from cartoframes_lite.local.imports.files.sqlite_check import check_database
 from cartoframes_lite.local.imports.files.type_guessing import TIMESTAMP, convert
 from cartoframes_lite.local.plan import Plan
@@ -209,7 +210,7 @@ def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Pa
         fields = list(reader.schema)
     places = [at for at, field in enumerate(fields) if field.name == one["column"]]
     geometry_at = places[-1] if places else None  # the last one: GDAL puts the geometry after the fields
-    names = normalize_columns(field.name for at, field in enumerate(fields) if at != geometry_at)
+    names = sanitize_columns([field.name for at, field in enumerate(fields) if at != geometry_at])
     geometry = None
     if geometry_at is not None:
         column = "wkb of " + path.stem  # unique: normalized field names contain no spaces

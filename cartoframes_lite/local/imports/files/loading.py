@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 
+from cartoframes_lite.local.catalog.names import append_number
 from cartoframes_lite.local.imports.files.country_names import country_detector
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
 from cartoframes_lite.local.imports.files.geometry import to_ewkb
 from cartoframes_lite.local.imports.files.geometry_detection import GeometryDetector, geometry_detectors
 from cartoframes_lite.local.imports.files.layers import SourceLayer
-from cartoframes_lite.local.imports.files.names import unique
 from cartoframes_lite.local.imports.files.tables import Connection, cartodbfy, postgres_errors, public, staging_name
 from cartoframes_lite.local.imports.files.type_guessing import (
     BIGINT,
@@ -153,7 +153,7 @@ def _column_names(scan: LayerScan) -> dict[str, str]:
     names: dict[str, str] = {}
     for name in scan.kinds:
         column = _INVALID_GEOMETRY if name == _GEOMETRY else name
-        names[name] = column if column == name else unique(column, scan.kinds)
+        names[name] = column if column == name else append_number(column, scan.kinds)
     return names
 
 

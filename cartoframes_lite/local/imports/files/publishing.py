@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from cartoframes_lite.local.catalog.names import append_number, free_table_name
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
-from cartoframes_lite.local.imports.files.names import unique
 from cartoframes_lite.local.imports.files.tables import (
     Connection,
     StagedTable,
@@ -37,6 +37,12 @@ _INTEGERS = tuple(psycopg.postgres.types[name].oid for name in ("int2", "int4", 
 _FLOATS = tuple(psycopg.postgres.types[name].oid for name in ("float4", "float8"))
 _NUMERIC = psycopg.postgres.types["numeric"].oid
 _ID = "cartodb_id"
+# Types that CARTO treats as one; other types are only compatible with themselves.
+_KINDS = (
+    frozenset({*_INTEGERS, *_FLOATS, _NUMERIC}),
+    frozenset(psycopg.postgres.types[name].oid for name in ("text", "varchar", "bpchar")),
+    frozenset(psycopg.postgres.types[name].oid for name in ("timestamp", "timestamptz")),
+)
 _RENUMBERED = sql.SQL("row_number() OVER (ORDER BY cartodb_id)")
 # Types whose values convert to a wider type without loss, by OID of the wider type.
 _NARROWER = {
@@ -103,7 +109,7 @@ def replace(connection: Connection, staged: StagedTable, table: str) -> None:
     """Replace the rows of a table by those of a staging table, and drop the staging table.
 
     The table keeps its grants, indexes and dependent objects. All of its columns must exist in the staging table
-    with the same or a narrower type; additional columns are added to it.
+    with a type of the same kind, such as number; a wider type is taken over, and additional columns are added.
 
     Parameters
     ----------
@@ -126,7 +132,8 @@ def replace(connection: Connection, staged: StagedTable, table: str) -> None:
     )
     if kind != "r":
         raise ImportRefused(2013, f"{table} is not a table")
-    with postgres_errors(2012, InsufficientPrivilege=2013, DependentObjectsStillExist=2013):
+    codes = dict.fromkeys(("InsufficientPrivilege", "DependentObjectsStillExist", "FeatureNotSupported"), 2013)
+    with postgres_errors(2012, **codes):
         # Blocks writers; readers see either the old or the new rows.
         connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(public(table)))
         old, new = _columns(connection, table), _columns(connection, staged.table)
@@ -136,6 +143,10 @@ def replace(connection: Connection, staged: StagedTable, table: str) -> None:
                 added = sql.SQL("ALTER TABLE {} ADD COLUMN {} ").format(public(table), sql.Identifier(name))
                 connection.execute(added + sql.SQL(column.type_name))
         connection.execute(sql.SQL("DELETE FROM {}").format(public(table)))
+        for name, column in old.items():
+            if name != _ID and not _holds(column, new[name]):
+                changed = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE ").format(public(table), sql.Identifier(name))
+                connection.execute(changed + sql.SQL(new[name].type_name))
         names = sql.SQL(", ").join(map(sql.Identifier, new))
         values = sql.SQL(", ").join(
             _RENUMBERED
@@ -168,7 +179,7 @@ def _name(connection: Connection, staged: StagedTable, taken: set[str], *, attem
     """Rename a staging table to a free name; try the next name if another session is creating that table."""
     before = scalar(connection, sql.SQL("SELECT current_setting('lock_timeout')"))
     for _ in range(attempts):
-        name = unique(staged.name, taken)
+        name = free_table_name(staged.name, taken)
         taken.add(name)
         with suppress(*_CONFLICTS), connection.transaction():
             _set_lock_timeout(connection, _NAME_LOCK_TIMEOUT)
@@ -196,7 +207,7 @@ def _rename(connection: Connection, table: str, name: str) -> None:
     connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(public(table), sql.Identifier(name)))
     for part, kind in parts:
         ending = str(part).removeprefix(table)
-        unique_name = unique(name[: 63 - len(ending)] + ending, _taken_names(connection))
+        unique_name = append_number(name[: 63 - len(ending)] + ending, _taken_names(connection))
         statement = "ALTER SEQUENCE {} RENAME TO {}" if kind == "S" else "ALTER INDEX {} RENAME TO {}"
         connection.execute(sql.SQL(statement).format(public(part), sql.Identifier(unique_name)))
 
@@ -225,13 +236,18 @@ def _columns(connection: Connection, table: str) -> dict[str, _Column]:
 
 
 def _check_columns(old: dict[str, _Column], new: dict[str, _Column]) -> None:
-    """Raise ImportRefused if a column of the old table is missing or of an incompatible type in the new one."""
+    """Raise ImportRefused if a column of the old table is missing or of another kind in the new one."""
     for name, column in old.items():
         if name not in new:
             raise ImportRefused(2012, f"column {name} is missing")
-        accepted = frozenset(_INTEGERS) if name == _ID else _NARROWER.get(column.type_oid, frozenset())
-        if new[name].type_oid != column.type_oid and new[name].type_oid not in accepted:
+        types = {column.type_oid, new[name].type_oid}
+        if len(types) > 1 and not any(types <= kind for kind in _KINDS):
             raise ImportRefused(2012, f"column {name} has type {new[name].type_name}, expected {column.type_name}")
+
+
+def _holds(old: _Column, new: _Column) -> bool:
+    """Return whether a column can hold the values of another one of the same kind."""
+    return new.type_oid == old.type_oid or new.type_oid in _NARROWER.get(old.type_oid, frozenset())
 
 
 def _ids_fit(connection: Connection, table: str, column: _Column) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from psycopg import sql
 
+from cartoframes_lite.local.catalog.names import sanitize_table
 from cartoframes_lite.local.imports.files.archives import SourceFile, unpack
 from cartoframes_lite.local.imports.files.delimited import read_delimited
 from cartoframes_lite.local.imports.files.error_codes import ImportRefused
@@ -17,9 +18,10 @@ from cartoframes_lite.local.imports.files.formats import COMPANIONS, DELIMITED, 
 from cartoframes_lite.local.imports.files.gdal import read_layers
 from cartoframes_lite.local.imports.files.layers import SourceLayer
 from cartoframes_lite.local.imports.files.loading import load
-from cartoframes_lite.local.imports.files.names import normalize, unique
+from cartoframes_lite.local.imports.files.names import table_name
 from cartoframes_lite.local.imports.files.tables import (
     Connection,
+    Staged,
     StagedTable,
     cartodbfy,
     postgres_errors,
@@ -28,6 +30,10 @@ from cartoframes_lite.local.imports.files.tables import (
     staging_name,
 )
 from cartoframes_lite.local.plan import Plan
+
+MAX_TABLES = 26  # of one import
+_UNSUPPORTED = 1002
+_README = re.compile(r"readme.*\.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,8 @@ class Options:
 
 def stage_file(
     connection: Connection, path: Path, *, file_name: str, options: Options, plan: Plan, directory: Path
-) -> list[StagedTable]:
-    """Load all tables of a file.
+) -> Staged:
+    """Load the tables of a file, at most `MAX_TABLES`.
 
     Parameters
     ----------
@@ -70,29 +76,45 @@ def stage_file(
 
     Returns
     -------
-    list of StagedTable
-        One or more, with unique names.
+    Staged
+        The tables that could be loaded; of an archive, other files may have failed.
 
     Raises
     ------
     ImportRefused
-        If the file cannot be imported.
+        If no table could be loaded.
     """
     with TemporaryDirectory(prefix="import-", dir=directory) as name:
         work = Path(name)
         unpacked = _subdirectory(work, "unpacked")
-        files = _recognized(unpack(path, file_name, unpacked, limit_bytes=plan.file_bytes))
-        layers: list[SourceLayer] = []
-        for number, (file, format_) in zip(count(), files, strict=False):
-            layers += _layers(connection, file, format_, _subdirectory(work, f"layers_{number}"), options, plan)
-            if len(layers) > plan.layers:
-                raise ImportRefused(1019, f"the limit is {plan.layers}")
-        staged: list[StagedTable] = []
-        for layer in layers:
+        found, failures = _recognized(unpack(path, file_name, unpacked, limit_bytes=plan.file_bytes))
+        staged = Staged([], failures)
+        for number, (file, format_) in enumerate(found):
+            try:
+                layers = _layers(connection, file, format_, _subdirectory(work, f"layers_{number}"), options, plan)
+            except ImportRefused as error:
+                failures.append(error)
+                continue
+            for layer in layers:
+                _stage_layer(connection, layer, staged, options, plan)
+    if not staged.tables:
+        raise staged.failures[0]
+    return staged
+
+
+def _stage_layer(connection: Connection, layer: SourceLayer, staged: Staged, options: Options, plan: Plan) -> None:
+    """Load a layer and add its table, or its error, to those of the source."""
+    if len(staged.tables) == MAX_TABLES:
+        staged.truncated = True
+        return
+    try:
+        with connection.transaction():
             table, rows = load(connection, layer, content_guessing=options.content_guessing, plan=plan)
-            table_name = unique(normalize(layer.name), [other.name for other in staged])
-            staged.append(StagedTable(table, table_name, rows))
-        return staged
+    except ImportRefused as error:
+        staged.failures.append(error)
+    else:
+        new_name = table_name(layer.name, [other.name for other in staged.tables])
+        staged.tables.append(StagedTable(table, new_name, rows))
 
 
 def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) -> StagedTable:
@@ -105,7 +127,7 @@ def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) ->
     query : str
         A single SELECT statement.
     name : str
-        Name for the table, not normalized.
+        Name for the table, not sanitized.
     plan : Plan
         Limits.
 
@@ -132,28 +154,32 @@ def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) ->
         raise ImportRefused(6668, f"{rows} rows, the limit is {plan.rows}")
     cartodbfy(connection, table)
     connection.execute(sql.SQL("ANALYZE {}").format(public(table)))
-    return StagedTable(table, normalize(name), rows)
+    return StagedTable(table, sanitize_table(name), rows)
 
 
-def _recognized(files: list[SourceFile]) -> list[tuple[SourceFile, Format]]:
-    """Return the importable files of an archive with their formats; text files only if there are no others."""
+def _recognized(files: list[SourceFile]) -> tuple[list[tuple[SourceFile, Format]], list[ImportRefused]]:
+    """Return the importable files of an archive with their formats, and the errors of files of known formats."""
     if len(files) == 1:
-        return [(files[0], recognize(files[0]))]
-    found = []
+        return [(files[0], recognize(files[0]))], []
+    found, failures = [], []
     for file in files:
-        if not _is_companion(file, files) and not file.name.endswith(".carto.json"):
+        if not _is_companion(file, files) and not _is_ignored(file):
             try:
                 found.append((file, recognize(file)))
             except ImportRefused as error:
-                if error.code not in (1002, 1005):
-                    raise
-    plain = [(file, format_) for file, format_ in found if file.suffix not in (".txt", "")]
-    if any(format_ is not GEOJSON or file.suffix == ".geojson" for file, format_ in plain):
-        plain = [(file, format_) for file, format_ in plain if format_ is not GEOJSON or _is_geojson(file)]
-    chosen = plain or found
-    if not chosen:
-        raise ImportRefused(1002, "the archive contains no supported file")
-    return chosen
+                if error.code != _UNSUPPORTED:
+                    failures.append(error)
+    if any(format_ is not GEOJSON or file.suffix == ".geojson" for file, format_ in found):
+        found = [(file, format_) for file, format_ in found if format_ is not GEOJSON or _is_geojson(file)]
+    if not found and not failures:
+        raise ImportRefused(_UNSUPPORTED, "the archive contains no supported file")
+    return found, failures
+
+
+def _is_ignored(file: SourceFile) -> bool:
+    """Return whether a file of an archive is not imported although its format could be: readme, version, metadata."""
+    name = file.name.lower()
+    return not file.suffix or name.endswith((".carto.json", ".version.txt")) or bool(_README.search(name))
 
 
 def _is_companion(file: SourceFile, files: list[SourceFile]) -> bool:

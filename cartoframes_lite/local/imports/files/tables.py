@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -35,6 +35,25 @@ class StagedTable:
     table: str
     name: str
     rows: int
+
+
+@dataclass(slots=True)
+class Staged:
+    """Loaded tables of one source.
+
+    Attributes
+    ----------
+    tables : list of StagedTable
+        One or more, with different names.
+    failures : list of ImportRefused
+        Errors of the files of an archive that could not be loaded.
+    truncated : bool
+        Whether the source has more tables than one import may create.
+    """
+
+    tables: list[StagedTable]
+    failures: list[ImportRefused] = field(default_factory=list)
+    truncated: bool = False
 
 
 def staging_name() -> str:

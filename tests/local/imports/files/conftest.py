@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cartoframes_lite.local.imports.files import ImportRefused, Options, StagedTable, publish, stage_file
+from cartoframes_lite.local.imports.files import ImportRefused, Options, Staged, StagedTable, publish, stage_file
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 
@@ -31,6 +31,9 @@ class Importer:
         return path
 
     def stage(self, path: Path, *, plan: Plan | None = None, **options: bool) -> list[StagedTable]:
+        return self.stage_all(path, plan=plan, **options).tables
+
+    def stage_all(self, path: Path, *, plan: Plan | None = None, **options: bool) -> Staged:
         staged = stage_file(
             self.connection,
             path,

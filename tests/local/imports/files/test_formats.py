@@ -263,3 +263,26 @@ def test_reading_ends_when_nobody_wants_it_any_more(importer: Importer) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         read_layers(file, recognize(file), importer.temporary, plan=Plan(), check_cancelled=unwanted)
+
+
+def test_members_of_an_archive_that_fail_do_not_stop_others(importer: Importer) -> None:
+    files = {"a.csv": b"a\n1\n", "b.csv": b"", "c.geojson": b"{", "d.csv": b"a\n2\n"}
+    staged = importer.stage_all(packed(importer.directory / "t.zip", files))
+    assert [table.name for table in staged.tables] == ["a", "d"]
+    assert [error.code for error in staged.failures] == [1005, 3007]
+
+
+def test_ignored_members_of_an_archive(importer: Importer) -> None:
+    names = ("__MACOSX/a.csv", ".hidden.csv", "__x.csv", ".d/a.csv", "README.txt", "x.readme.v2.txt", "t.VERSION.txt")
+    files = {**dict.fromkeys(names, b"a\n1\n"), "notes.pdf": b"%PDF", "LICENSE": b"text", "notes.txt": b"a\n1\n"}
+    files["My data (1).csv"] = b"a\n1\n"
+    staged = importer.stage_all(packed(importer.directory / "t.zip", files))
+    assert [table.name for table in staged.tables] == ["notes", "my_data_1"]
+    assert staged.failures == []
+
+
+def test_an_archive_makes_at_most_26_tables(importer: Importer) -> None:
+    files = {f"t{number:02}.csv": b"a\n1\n" for number in range(28)}
+    staged = importer.stage_all(packed(importer.directory / "t.zip", files))
+    assert [table.name for table in staged.tables] == [f"t{number:02}" for number in range(26)]
+    assert staged.truncated
