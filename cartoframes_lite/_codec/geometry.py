@@ -153,13 +153,21 @@ def with_dimension(geometries: Geometries, name: str, *, has_z: bool) -> Geometr
     return result
 
 
+def accepted_types(shape: str) -> frozenset[int] | None:
+    """Return the shapely types, and that of missing values, that a PostGIS type such as ``PointZ`` accepts.
+
+    None if it accepts any. Types that shapely does not have, such as curves, accept no geometry of a frame.
+    """
+    kind = shape.lower().removesuffix("m").removesuffix("z")
+    return None if kind == "geometry" else frozenset((_MISSING_TYPE, *_TYPE_IDS.get(kind, ())))
+
+
 def first_of_other_shape(geometries: Geometries, shape: str) -> int | None:
     """Return the position of the first geometry that a PostGIS type such as ``PointZ`` does not accept, or None."""
-    kind = shape.lower().removesuffix("m").removesuffix("z")
-    if kind == "geometry":
+    accepted = accepted_types(shape)
+    if accepted is None:
         return None
-    # Types that shapely does not have, such as curves, accept no geometry of a frame.
-    other = ~np.isin(shapely.get_type_id(geometries), [_MISSING_TYPE, *_TYPE_IDS.get(kind, ())])
+    other = ~np.isin(shapely.get_type_id(geometries), list(accepted))
     return int(other.argmax()) if other.any() else None
 
 

@@ -18,13 +18,14 @@ from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials, resolve
 from cartoframes_lite.dask import partitions
-from cartoframes_lite.dask.staged_parts import PartUploader, Prepare, Slot, StagedPart, model_of, write_parts
+from cartoframes_lite.dask.staged_parts import PartUploader, Prepare, Slot, StagedPart, write_parts
 from cartoframes_lite.errors import SQLError, TableChangedError
 from cartoframes_lite.read.frames import check_count, check_source
 from cartoframes_lite.read.source import inspect_source, resolve_source, select
+from cartoframes_lite.write.columns import Columns, require_geometry, with_decimals_as_text
 from cartoframes_lite.write.frames import check_arguments, check_target, make_plan, normalized_table_name, set_privacy
-from cartoframes_lite.write.payload import Payload, prepare, require_geometry
 from cartoframes_lite.write.plan import IfExists
+from cartoframes_lite.write.prepare import prepare
 from cartoframes_lite.write.staging import Compression
 from cartoframes_lite.write.target import drop_stale_staging, inspect_target
 
@@ -235,7 +236,9 @@ def to_carto(
         raise ValueError(f"uploads_at_once must be an integer >= 1, not {uploads_at_once!r}")
     table = normalized_table_name(table_name)
     prepare_frame = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
-    model = model_of(prepare_frame(ddf._meta))  # validates the column names before the first request
+    model = with_decimals_as_text(
+        prepare_frame(ddf._meta).columns
+    )  # validates the column names before the first request
     credentials = resolve(credentials)
     client = Client(credentials)
     if privacy is not None:
@@ -269,19 +272,19 @@ def to_carto(
     return table
 
 
-def _first_model(ddf: dd.DataFrame, prepare_frame: Prepare) -> Payload | None:
+def _first_model(ddf: dd.DataFrame, prepare_frame: Prepare) -> Columns | None:
     """Return the model of the first partition that has rows; None if all are empty."""
     for number in range(ddf.npartitions):
         (first,) = ddf.partitions[number].to_delayed()
         model_or_none = dask.delayed(_model_or_none)(first, prepare_frame, dask_key_name=f"to_carto-columns-{number}")
-        model: Payload | None = model_or_none.compute()
+        model: Columns | None = model_or_none.compute()
         if model is not None:
             return model
     return None
 
 
-def _model_or_none(frame: pd.DataFrame, prepare_frame: Prepare) -> Payload | None:
-    return model_of(prepare_frame(frame)) if len(frame) else None
+def _model_or_none(frame: pd.DataFrame, prepare_frame: Prepare) -> Columns | None:
+    return with_decimals_as_text(prepare_frame(frame).columns) if len(frame) else None
 
 
 def _compute(ddf: dd.DataFrame, upload_partition: PartUploader, parent_staging: str) -> Sequence[StagedPart]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -11,14 +11,17 @@ import pandas as pd
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.rate_limit import share_with_processes
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.write.payload import Payload, conform, with_decimals_as_text
+from cartoframes_lite.write.columns import Columns
+from cartoframes_lite.write.fit import conform
+from cartoframes_lite.write.payload import Payload
 from cartoframes_lite.write.plan import WritePlan
+from cartoframes_lite.write.prepare import PreparedFrame
 from cartoframes_lite.write.publishing import publish
 from cartoframes_lite.write.publishing_sql import Parts, Staged
 from cartoframes_lite.write.staging import Compression, Upload, stage_part, staged_parts
 from cartoframes_lite.write.target import Destination
 
-Prepare = Callable[[pd.DataFrame], Payload]
+Prepare = Callable[[pd.DataFrame], PreparedFrame]
 Slot = Callable[[], AbstractContextManager[None]]
 
 
@@ -40,8 +43,8 @@ class PartUploader:
 
     Attributes
     ----------
-    model : Payload
-        Columns and types that every partition must have.
+    model : tuple of Column
+        Columns that every partition must have.
     parent_staging : str
         Name of the parent staging table.
     slot : callable
@@ -50,7 +53,7 @@ class PartUploader:
 
     credentials: Credentials
     prepare: Prepare
-    model: Payload
+    model: Columns
     plan: WritePlan
     schema: str
     parent_staging: str
@@ -68,24 +71,18 @@ class PartUploader:
         ConversionError
             If its columns or values do not fit the types of the model.
         """
-        payload = self.plan.cast_to_table(conform(with_decimals_as_text(self.prepare(frame)), self.model), 1)
-        if not payload.rows:
+        prepared = self.prepare(frame)
+
+        def payloads() -> Iterator[Payload]:
+            return self.plan.staged_rows(conform(payload, self.model) for payload in prepared.payloads())
+
+        if not prepared.rows:
             return StagedPart(None)
         destination = Destination(Client(self.credentials, progress=False), self.schema, self.plan.table)
-        upload = Upload(self.plan.columns, self.plan.first.schema(), lambda: iter([payload]), with_primary_key=False)
+        upload = Upload(self.plan.columns, payloads, with_primary_key=False)
         with self.slot(), share_with_processes():
             staged = stage_part(destination, upload, self.parent_staging, number, compression=self.compression)
         return StagedPart(staged)
-
-
-def model_of(payload: Payload) -> Payload:
-    """Reduce a payload to its types, with one non-empty row per geometry column, as the model of other payloads."""
-    payload = with_decimals_as_text(payload)
-    rows: list[int] = []
-    for column in payload.columns:
-        if column.is_geometry:
-            rows += column.smallest_rows()
-    return payload.take(rows)
 
 
 def write_parts(destination: Destination, plan: WritePlan, upload: Callable[[str], Sequence[StagedPart]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
-from cartoframes_lite.write.payload import CARTODB_ID
+from cartoframes_lite.write.columns import CARTODB_ID
 
 
 def set_sequence(schema: str, table: str) -> str:

@@ -10,7 +10,7 @@ import re
 
 from cartoframes_lite._codec.names import quote
 from cartoframes_lite._codec.pgtypes import bare, family, is_integer, is_limited
-from cartoframes_lite.write.payload import PayloadColumn
+from cartoframes_lite.write.columns import Column
 
 # Types whose input functions accept no text that has more information than the value.
 _SAME_FROM_TEXT = ("uuid", "inet", "cidr", "macaddr", "macaddr8", "json", "jsonb", "xml", "citext")
@@ -19,20 +19,20 @@ _ANY_TEXT = ("text", "varchar", "character varying", "citext")  # without a leng
 _ROUNDED = ("number", "time", "timestamp", "timestamptz")
 
 
-def cast(column: PayloadColumn) -> str:
+def cast(column: Column) -> str:
     """Compose the expression that casts a staged column to its type in the table."""
     name = quote(column.name)
     return name if column.is_geometry or column.final_type == column.staged_type else f"{name}::{column.final_type}"
 
 
-def changed(column: PayloadColumn, *, chosen: bool) -> str | None:
+def changed(column: Column, *, chosen: bool) -> str | None:
     """Compose the condition that casting a staged value to its type in the table changes it; None if it never does.
 
     The condition is NULL for NULL. Casts that fail raise an error in PostgreSQL.
 
     Parameters
     ----------
-    column : PayloadColumn
+    column : Column
     chosen : bool
         Whether the type was requested for this write with ``dtype``, so that rounding numbers and times to its
         precision is intended.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, quote
+from cartoframes_lite.write.columns import CARTODB_ID, Column
 from cartoframes_lite.write.existing_table import ExistingTable
-from cartoframes_lite.write.payload import CARTODB_ID, PayloadColumn
 
 # Lock timeout for ACCESS EXCLUSIVE: while it waits for a long query, all later readers wait, too.
 _EXCLUSIVE_MS = 2000
@@ -18,7 +18,7 @@ def change_columns(
     target: str,
     existing: ExistingTable,
     drop: Sequence[str],
-    add: Sequence[PayloadColumn],
+    add: Sequence[Column],
     *,
     add_carto_columns: bool = False,
 ) -> list[str]:
@@ -31,7 +31,7 @@ def change_columns(
         steps.append(_DROP_CARTO_TRIGGERS)
     elif THE_GEOM in drop:  # recreated by CDB_CartodbfyTable
         steps.append(f"DROP TRIGGER IF EXISTS update_the_geom_webmercator_trigger ON {target};")
-    reused: list[tuple[str, PayloadColumn]] = []
+    reused: list[tuple[str, Column]] = []
     if existing.attributes + len(add) > _MAX_ATTRIBUTES:
         by_name = [(column.name, column) for column in add if column.name in drop]
         rest = [column for column in add if column.name not in drop]
@@ -67,7 +67,7 @@ def _add_carto_columns(target: str) -> list[str]:
     ]
 
 
-def _reuse_columns(target: str, existing: ExistingTable, columns: Sequence[tuple[str, PayloadColumn]]) -> list[str]:
+def _reuse_columns(target: str, existing: ExistingTable, columns: Sequence[tuple[str, Column]]) -> list[str]:
     """Turn columns to drop into new ones: a table has 1,600 attribute numbers, and dropped columns keep theirs."""
     # At least one type is changed, which rewrites the table: else readers could see old values under new names. Each
     # change takes about 0.1 s in a table of 1,000 columns, so columns of the same type are not changed.

@@ -1,82 +1,183 @@
-"""Convert columns so that PostgreSQL can cast them to the types of the table without changing a value."""
+"""Convert columns so that PostgreSQL can cast them to the types of the table without changing a value.
+
+The conversion of a column follows from its specification: ``cast_column`` decides it, ``cast_values`` applies it to
+some of the rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
-from cartoframes_lite._codec.bad_value import short_repr
+from cartoframes_lite._codec import geometry
+from cartoframes_lite._codec.bad_value import BadValue, short_repr
+from cartoframes_lite._codec.copy_columns import chunked
+from cartoframes_lite._codec.exact_cast import exact_cast
 from cartoframes_lite._codec.json_text import NotJSON, check_jsonb
 from cartoframes_lite._codec.pgtypes import bare, convertible, family, is_integer
 from cartoframes_lite.errors import ConversionError
-from cartoframes_lite.write.payload import Payload, PayloadColumn
+from cartoframes_lite.write.columns import Column, Columns, names_of
+from cartoframes_lite.write.payload import Payload, Values
 
 
-def cast_columns(payload: Payload, types: Mapping[str, str]) -> Payload:
-    """Convert the columns of a payload to the types of a table.
+def cast_columns(columns: Iterable[Column], types: Mapping[str, str]) -> Columns:
+    """Return the columns as they are sent for a table.
 
     Parameters
     ----------
-    payload : Payload
+    columns : iterable of Column
     types : mapping of str to str
-        PostgreSQL types by column name; other columns are unchanged.
+        Types in the table by column name; other columns get the type requested with ``dtype``, if any.
 
     Raises
     ------
     ConversionError
-        If a type cannot be converted, or a cast would change a value, such as 1.5 to an integer.
+        If a type cannot be converted.
     """
-    columns = [
-        cast_column(column, types[column.name]) if column.name in types else column for column in payload.columns
-    ]
-    return Payload(tuple(columns), payload.rows)
-
-
-def cast_to_dtype(payload: Payload) -> Payload:
-    """Convert columns to the types requested with ``dtype``."""
-    return cast_columns(
-        payload, {column.name: column.requested_type for column in payload.columns if column.requested_type}
+    return tuple(
+        column if target_type is None else cast_column(column, target_type)
+        for column in columns
+        for target_type in (types.get(column.name, column.requested_type),)
     )
 
 
-def cast_column(column: PayloadColumn, target_type: str) -> PayloadColumn:
-    """Convert a column to a type of the table."""
+def cast_column(column: Column, target_type: str) -> Column:
+    """Return a column as it is sent for a type of the table."""
     if not convertible(column.sql_type, target_type):
         raise ConversionError(
             f"column {column.name!r} is {column.sql_type} in the frame and {target_type} in the table: "
             "convert it in the frame, or write to another table"
         )
-    if bare(target_type) == "jsonb" and family(column.sql_type) == "text":
-        _check_jsonb(column)
+    column = replace(column, requested_type=target_type)
     if column.is_geometry or family(target_type) != "number":
-        return replace(column, requested_type=target_type)
-    values = column.values
+        return column
+    if is_integer(target_type) and not pa.types.is_integer(column.arrow) and column.staged_as is None:
+        return replace(column, arrow=pa.int64(), sql_type="bigint")
+    if bare(target_type) in ("numeric", "decimal") and pa.types.is_floating(column.arrow):
+        # PostgreSQL's cast from double to numeric keeps 15 digits, the shortest round-trip text all of them.
+        return replace(column, arrow=pa.large_string(), staged_as="text")
+    return column
+
+
+def is_checked(column: Column, target: Column) -> bool:
+    """Check whether ``cast_values`` may refuse a value of the frame."""
+    if column.is_geometry:
+        other_dimension = column.has_z != target.has_z and column.has_coordinates
+        return other_dimension or target.shape.upper().endswith("M") or not column.has_shape(target.shape)
+    return column.arrow != target.arrow or _is_parsed_as_jsonb(column, target)
+
+
+def cast_values(values: Values, column: Column, target: Column, first_row: int = 0) -> Values:
+    """Convert values of a column to the Arrow type, shape and dimension of its target.
+
+    Raises
+    ------
+    ConversionError
+        If the conversion, or the cast of PostgreSQL to the final type, would change a value, such as 1.5 to an integer.
+    """
+    if not isinstance(values, pa.ChunkedArray):
+        require_shape(column.name, values, target.shape, first_row)
+        if column.has_z == target.has_z:
+            return values
+        return geometry.with_dimension(values, column.name, has_z=target.has_z)
+    if _is_parsed_as_jsonb(column, target):
+        _check_jsonb(column.name, values, first_row)
+    if column.arrow == target.arrow:
+        return values
     try:
-        if is_integer(target_type) and not pa.types.is_integer(values.type) and column.staged_as is None:
-            return replace(column, values=values.cast(pa.int64()), sql_type="bigint", requested_type=target_type)
-        if bare(target_type) in ("numeric", "decimal") and pa.types.is_floating(values.type):
-            # PostgreSQL's cast from double to numeric keeps 15 digits, the shortest round-trip text all of them. A
-            # float32 is widened first: its shortest text reads back as another double.
-            text = values.cast(pa.float64()).cast(pa.large_string())
-            return replace(column, values=text, staged_as="text", requested_type=target_type)
+        if pa.types.is_floating(column.arrow) and pa.types.is_large_string(target.arrow):
+            values = values.cast(pa.float64())  # the shortest text of a float32 reads back as another double
+        return values.cast(target.arrow)
     except pa.ArrowInvalid as error:
         raise ConversionError(
-            f"column {column.name!r} does not fit its type {target_type} in the table: {error}; convert it in the"
-            " frame, or write to another table"
+            f"column {column.name!r} does not fit its type {target.final_type} in the table: {error}; convert it in"
+            " the frame, or write to another table"
         ) from error
-    return replace(column, requested_type=target_type)
 
 
-def _check_jsonb(column: PayloadColumn) -> None:
+def require_shape(name: str, values: geometry.Geometries, shape: str, first_row: int = 0) -> None:
+    """Check that a geometry column of a PostGIS type can store all geometries.
+
+    Raises
+    ------
+    ConversionError
+        If a geometry has another type, or the type has M values.
+    """
+    if shape.upper().endswith("M"):
+        raise ConversionError(
+            f"geometry column {name!r} cannot be written as {shape}, since GeoPandas has no M values: request"
+            " another type, or write to another table"
+        )
+    row = geometry.first_of_other_shape(values, shape)
+    if row is not None:
+        raise ConversionError(
+            f"geometry column {name!r} has a {values[row].geom_type} in row {first_row + row}, but the column of the"
+            f" table accepts only {shape}: convert the geometry, or write to another table"
+        )
+
+
+def _is_parsed_as_jsonb(column: Column, target: Column) -> bool:
+    return bare(target.final_type) == "jsonb" and family(column.sql_type) == "text"
+
+
+def _check_jsonb(name: str, values: pa.ChunkedArray, first_row: int) -> None:
     """Check that text is JSON that ``jsonb`` stores completely: of a repeated key, it keeps only the last value."""
-    for row, text in enumerate(column.values.to_pylist()):
+    for row, text in enumerate(values.to_pylist(), first_row):
         try:
             if text is not None:
                 check_jsonb(text)
         except NotJSON as error:
             raise ConversionError(
-                f"column {column.name!r} has {error} in row {row}, {short_repr(text)}: correct the value, or write it"
+                f"column {name!r} has {error} in row {row}, {short_repr(text)}: correct the value, or write it"
                 " to a column of type json"
             ) from error
+
+
+def conform(payload: Payload, first: Columns) -> Payload:
+    """Convert rows of any frame of an iterable to the columns of the first.
+
+    Raises
+    ------
+    ConversionError
+        If it has other columns, or values that the types of the first cannot represent.
+    """
+    names, first_names = names_of(payload.columns), names_of(first)
+    if sorted(names) != sorted(first_names):
+        raise ConversionError(
+            f"a later frame has other columns than the first: {names}, not {first_names}; all frames must have"
+            " the same columns"
+        )
+    by_name = {column.name: column for column in payload.columns}
+    values = {
+        model.name: _conform(payload.values[model.name], by_name[model.name], model, payload.first_row)
+        for model in first
+    }
+    return Payload(first, values, payload.rows, payload.first_row)
+
+
+def _conform(values: Values, column: Column, model: Column, first_row: int) -> Values:
+    what = f"column {column.name!r} of a later frame does not fit the first"
+    if not isinstance(values, pa.ChunkedArray) and model.is_geometry:
+        if column.srid != model.srid:
+            raise ConversionError(f"{what}: {column.sql_type}, not {model.sql_type}; reproject it with to_crs")
+        if column.has_z == model.has_z:
+            return values
+        return geometry.with_dimension(values, column.name, has_z=model.has_z)
+    if column.sql_type == model.sql_type and column.arrow == model.arrow:
+        return values
+    if isinstance(values, pa.ChunkedArray) and values.null_count == len(values):
+        missing = np.full(len(values), None, object)
+        return missing if model.is_geometry else chunked(pa.nulls(len(values), model.arrow))
+    if column.is_geometry or model.is_geometry or family(column.sql_type) != family(model.sql_type):
+        raise ConversionError(f"{what}: {column.sql_type}, not {model.sql_type}; convert it in the frame")
+    try:
+        return exact_cast(values, model.arrow)
+    except BadValue as bad:
+        raise ConversionError(
+            f"{what}: {bad.problem} in row {first_row + bad.position} ({short_repr(bad.value)}); {bad.advice}"
+        ) from bad
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ConversionError(f"{what}: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -15,23 +15,22 @@ from cartoframes_lite._codec.names import is_truncated, normalize, refuse_system
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
-    ConnectionFailed,
     PrivacyNotSet,
     SQLError,
     TableChangedError,
     TableExistsError,
 )
+from cartoframes_lite.write.columns import Columns, require_geometry
 from cartoframes_lite.write.existing_table import ExistingTable
-from cartoframes_lite.write.payload import Payload, conform, prepare, require_geometry, with_decimals_as_text
 from cartoframes_lite.write.plan import IfExists, WritePlan, plan_into, plan_new
+from cartoframes_lite.write.prepare import prepare
 from cartoframes_lite.write.publishing import publish, withdraw
 from cartoframes_lite.write.publishing_sql import Staged
+from cartoframes_lite.write.source import RowSource
 from cartoframes_lite.write.staging import Compression, Upload, stage
 from cartoframes_lite.write.staging_names import is_staging
 from cartoframes_lite.write.target import Destination, drop_stale_staging, inspect_target, require_writable
 
-# Payloads of an iterator that are buffered for a retry. A rejected request usually fails before this much is sent.
-_MAX_BUFFERED_BYTES = 256 << 20
 _MAX_PLANS = 5  # whole writes, each from a new description of the table
 _REPLAN_TIMEOUT_S = 300.0  # for publishing rows that are already staged into a table that others keep changing
 
@@ -122,10 +121,10 @@ def to_carto(
     """
     check_arguments(table_name, if_exists, privacy, compression)
     table = normalized_table_name(table_name)
-    payload_of = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
-    source = _PayloadSource.of(dataframe, payload_of)
+    prepare_frame = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
+    source = RowSource(dataframe, prepare_frame)
     if cartodbfy:
-        require_geometry(source.first)
+        require_geometry(source.columns)
     client = Client(credentials, progress=progress)
     if privacy is not None:
         client.visualizations.require_privacy_permission()
@@ -184,7 +183,7 @@ def normalized_table_name(name: str) -> str:
 def _write(
     client: Client,
     table_name: str,
-    source: _PayloadSource,
+    source: RowSource,
     if_exists: IfExists,
     cartodbfy: bool,
     compression: Compression,
@@ -199,11 +198,12 @@ def _write(
         if not stale_dropped:
             drop_stale_staging(target)
             stale_dropped = True
-        plan = make_plan(table, source.first, target.existing, if_exists, cartodbfy=cartodbfy)
-        upload = _upload(plan, source)
+        plan = make_plan(table, source.columns, target.existing, if_exists, cartodbfy=cartodbfy)
+        source.check(plan)
+        upload = Upload(plan.columns, partial(plan.staged_rows, source), with_primary_key=plan.with_primary_key)
         try:
             with stage(target.destination, upload, compression=compression, progress=progress) as staged:
-                _publish(target.destination, staged, plan, source.first, if_exists, cartodbfy)
+                _publish(target.destination, staged, plan, source.columns, if_exists, cartodbfy)
         except (SQLError, TableChangedError) as error:
             if source.failure is not None or not plans_left:
                 raise
@@ -214,7 +214,7 @@ def _write(
 
 
 def _publish(
-    destination: Destination, staged: Staged, plan: WritePlan, first: Payload, if_exists: IfExists, cartodbfy: bool
+    destination: Destination, staged: Staged, plan: WritePlan, columns: Columns, if_exists: IfExists, cartodbfy: bool
 ) -> None:
     """Publish the staged rows; if the table was changed, plan again, provided that the staged columns still fit."""
     deadline = time.monotonic() + _REPLAN_TIMEOUT_S
@@ -228,7 +228,7 @@ def _publish(
                 if existing is None or time.monotonic() > deadline:
                     raise changed
                 check_target(destination.table, destination.table, existing, if_exists)
-                new_plan = plan_into(destination.table, first, existing, if_exists, cartodbfy=cartodbfy)
+                new_plan = plan_into(destination.table, columns, existing, if_exists, cartodbfy=cartodbfy)
                 if not new_plan.has_same_staging(plan):
                     raise changed
             except (CartoError, ValueError):
@@ -257,82 +257,9 @@ def check_target(given_name: str, table: str, existing: ExistingTable, if_exists
 
 
 def make_plan(
-    table: str, first: Payload, existing: ExistingTable | None, if_exists: IfExists, *, cartodbfy: bool
+    table: str, columns: Columns, existing: ExistingTable | None, if_exists: IfExists, *, cartodbfy: bool
 ) -> WritePlan:
     """Return the plan for creating the table, or for writing to the existing one."""
     if existing is None:
-        return plan_new(table, first, cartodbfy=cartodbfy)
-    return plan_into(table, first, existing, if_exists, cartodbfy=cartodbfy)
-
-
-class _PayloadSource:
-    """Re-iterable payloads of a frame or an iterable of frames.
-
-    Payloads of an iterable are buffered up to a limit of memory; once it is exceeded, iterating again raises.
-
-    Attributes
-    ----------
-    first : Payload
-        The first payload, which determines the columns and their types.
-    failure : BaseException or None
-        Exception raised by the iterable.
-    """
-
-    def __init__(self, first: Payload, remaining: Iterator[Payload]) -> None:
-        self.first = first
-        self._buffered, self._remaining, self._buffered_bytes = [first], remaining, 0
-        self.failure: BaseException | None = None
-
-    @classmethod
-    def of(cls, frames: pd.DataFrame | Iterable[pd.DataFrame], prepare: Any) -> _PayloadSource:
-        """Convert the first frame; the others are converted as they are sent."""
-        if isinstance(frames, pd.DataFrame):
-            return cls(prepare(frames), iter(()))
-        if not isinstance(frames, Iterable):
-            raise TypeError(
-                f"dataframe must be a DataFrame, a GeoDataFrame or an iterable of them, not {type(frames).__name__}"
-            )
-        iterator = iter(frames)
-        frame = next(iterator, None)
-        if frame is None:
-            raise ValueError("dataframe is an empty iterable: pass at least one frame, which determines the columns")
-        first = with_decimals_as_text(prepare(frame))
-        return cls(first, (conform(prepare(frame), first) for frame in iterator))
-
-    def __iter__(self) -> Iterator[Payload]:
-        if not self._buffered:
-            raise ConnectionFailed(
-                "the upload failed and could not be retried, since the frames of an iterator are consumed: call"
-                " to_carto again with a new iterator"
-            )
-        if self.failure is not None:  # a generator that has raised is exhausted: it would look complete
-            raise self.failure
-        yield from tuple(self._buffered)
-        while (payload := self._next()) is not None:
-            self._buffer(payload)
-            yield payload
-
-    def _next(self) -> Payload | None:
-        try:
-            return next(self._remaining, None)
-        except BaseException as error:
-            self.failure = error
-            raise
-
-    def _buffer(self, payload: Payload) -> None:
-        """Buffer a payload for a retry, within the limit of memory."""
-        self._buffered_bytes += payload.size_bytes
-        if self._buffered_bytes > _MAX_BUFFERED_BYTES:
-            self._buffered.clear()
-        elif self._buffered:
-            self._buffered.append(payload)
-
-
-def _upload(plan: WritePlan, source: _PayloadSource) -> Upload:
-    def payloads() -> Iterator[Payload]:
-        first_id = 1
-        for payload in source:
-            yield plan.cast_to_table(payload, first_id)
-            first_id += payload.rows
-
-    return Upload(plan.columns, plan.first.schema(), payloads, with_primary_key=plan.with_primary_key)
+        return plan_new(table, columns, cartodbfy=cartodbfy)
+    return plan_into(table, columns, existing, if_exists, cartodbfy=cartodbfy)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import pyarrow as pa
+
+from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
+from cartoframes_lite._codec.pgtypes import bare
 from cartoframes_lite.errors import ConversionError
 from cartoframes_lite.write.column_changes import ColumnChanges, columns_to_append, columns_to_replace
+from cartoframes_lite.write.columns import CARTODB_ID, Column, Columns, find, with_carto_columns
 from cartoframes_lite.write.existing_table import ExistingTable
-from cartoframes_lite.write.fit import cast_to_dtype
-from cartoframes_lite.write.payload import CARTODB_ID, Payload, PayloadColumn, with_carto_columns
+from cartoframes_lite.write.fit import cast_columns, cast_values, is_checked
+from cartoframes_lite.write.payload import Payload, Values
 from cartoframes_lite.write.publishing_sql import Parts, Staged, publish_into, publish_new
 from cartoframes_lite.write.statements import CARTO_COLUMNS
 
@@ -23,8 +30,8 @@ class WritePlan:
     Attributes
     ----------
     table : str
-    first : Payload
-        The first payload, converted to the columns of the staging table.
+    columns : tuple of Column
+        Columns of the staging table, in the order of the COPY stream.
     change : ColumnChanges or None
         Changes to the columns of the existing table; None for a new table.
     existing : ExistingTable or None
@@ -34,25 +41,20 @@ class WritePlan:
     cartodbfy : bool
         Whether publishing makes it a CARTO table.
     assign_ids : bool
-        Whether the rows have no ``cartodb_id`` and are assign_ids from 1.
+        Whether the rows have no ``cartodb_id`` and are numbered from 1.
     """
 
     table: str
-    first: Payload
+    columns: Columns
     change: ColumnChanges | None
     existing: ExistingTable | None
     replace: bool
     cartodbfy: bool
     assign_ids: bool
 
-    @property
-    def columns(self) -> tuple[PayloadColumn, ...]:
-        """Columns of the staging table, in the order of the COPY stream."""
-        return self.first.columns
-
     def has_same_staging(self, other: WritePlan) -> bool:
         """Check whether this plan can publish the staging table of another plan."""
-        own, others = ([(column.name, column.staged_type) for column in plan.columns] for plan in (self, other))
+        own, others = ([_staging(column) for column in plan.columns] for plan in (self, other))
         return (self.change is None) is (other.change is None) and own == others
 
     @property
@@ -60,19 +62,35 @@ class WritePlan:
         """Whether the staging table gets the primary key of a CARTO table, since it becomes one."""
         return self.change is None and self.cartodbfy
 
-    def cast_to_table(self, payload: Payload, first_id: int) -> Payload:
-        """Convert rows to the columns and types of the staging table.
+    def may_refuse(self, column: Column) -> bool:
+        """Check whether ``cast`` may refuse a value of a column of the frame."""
+        target = find(self.columns, column.name)
+        return target is not None and is_checked(column, target)
 
-        Parameters
-        ----------
-        payload : Payload
-        first_id : int
-            ``cartodb_id`` of the first row, if ids are assigned.
+    def cast(self, payload: Payload) -> dict[str, Values]:
+        """Convert the columns of a payload to those of the staging table.
+
+        Raises
+        ------
+        ConversionError
+            If that would change a value.
         """
-        if self.change is not None:
-            return self.change.cast_to_table(payload)
-        converted = cast_to_dtype(payload)
-        return with_carto_columns(converted, first_id) if self.cartodbfy else converted
+        targets = {column.name: column for column in self.columns}
+        return {
+            column.name: cast_values(payload.values[column.name], column, targets[column.name], payload.first_row)
+            for column in payload.columns
+        }
+
+    def staged_rows(self, payloads: Iterable[Payload]) -> Iterator[Payload]:
+        """Convert all rows, and add the columns of a CARTO table that the frame does not have."""
+        first_id = 1
+        for payload in payloads:
+            values = self.cast(payload)
+            for column in self.columns:
+                if column.name not in values:
+                    values[column.name] = _added_values(column, values, first_id, payload.rows)
+            yield Payload(self.columns, values, payload.rows, payload.first_row)
+            first_id += payload.rows
 
     def publish(self, schema: str, staged: Staged, parts: Parts | None = None) -> str:
         """Compose the transaction that publishes a staging table, or the staging tables of its partitions."""
@@ -101,16 +119,28 @@ class WritePlan:
         )
 
 
-def plan_new(table: str, first: Payload, *, cartodbfy: bool) -> WritePlan:
+def _staging(column: Column) -> tuple[str, str, bool]:
+    """Return what staged values depend on: name, type, and whether ``cast`` has checked them as jsonb."""
+    return column.name, column.staged_type, bare(column.final_type) == "jsonb"
+
+
+def _added_values(column: Column, values: dict[str, Values], first_id: int, rows: int) -> Values:
+    if column.name == CARTODB_ID:
+        return pa.chunked_array([pa.array(np.arange(first_id, first_id + rows))])
+    return values[THE_GEOM] if column.name == WEB_MERCATOR else np.full(rows, None, object)
+
+
+def plan_new(table: str, columns: Columns, *, cartodbfy: bool) -> WritePlan:
     """Plan a new table, staged with its final columns, so that publishing only renames it where possible."""
-    converted = cast_to_dtype(first)
-    assign_ids = cartodbfy and converted.column(CARTODB_ID) is None
-    shaped = with_carto_columns(converted, 1) if cartodbfy else converted
-    return WritePlan(table, shaped, None, None, replace=False, cartodbfy=cartodbfy, assign_ids=assign_ids)
+    staged = cast_columns(columns, {})
+    assign_ids = cartodbfy and find(columns, CARTODB_ID) is None
+    if cartodbfy:
+        staged = with_carto_columns(staged)
+    return WritePlan(table, staged, None, None, replace=False, cartodbfy=cartodbfy, assign_ids=assign_ids)
 
 
 def plan_into(
-    table: str, first: Payload, existing: ExistingTable, if_exists: IfExists, *, cartodbfy: bool
+    table: str, columns: Columns, existing: ExistingTable, if_exists: IfExists, *, cartodbfy: bool
 ) -> WritePlan:
     """Plan to write to an existing table, which keeps all columns that can store the new values.
 
@@ -119,18 +149,18 @@ def plan_into(
     ConversionError
         If the columns of the rows do not fit those of the table.
     """
-    if not first.columns:
+    if not columns:
         raise ConversionError(f"cannot {if_exists} table {table!r}: the frame has no columns")
     replace = if_exists == "replace"
     if replace:
-        change = columns_to_replace(first, existing.columns, cartodbfy=cartodbfy, is_carto=existing.is_carto)
+        change = columns_to_replace(columns, existing.columns, cartodbfy=cartodbfy, is_carto=existing.is_carto)
     else:
-        change = columns_to_append(first, existing.columns)
+        change = columns_to_append(columns, existing.columns)
     stays_carto = existing.is_carto and set(CARTO_COLUMNS) <= set(existing.columns) - set(change.drop)
     cartodbfy_again = replace and cartodbfy and not stays_carto
     return WritePlan(
         table,
-        change.cast_to_table(first),
+        change.staged_columns(columns),
         change,
         existing,
         replace=replace,

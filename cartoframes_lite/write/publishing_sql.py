@@ -18,9 +18,9 @@ from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite.write.cartodbfy_sql import make_carto_table, rename_key_and_sequence, set_sequence
 from cartoframes_lite.write.casts import cast, changed
 from cartoframes_lite.write.column_changes_sql import change_columns
+from cartoframes_lite.write.columns import CARTODB_ID, Column
 from cartoframes_lite.write.existing_table import ExistingTable, signature
 from cartoframes_lite.write.indexes_sql import restore_indexes, save_indexes
-from cartoframes_lite.write.payload import CARTODB_ID, PayloadColumn
 from cartoframes_lite.write.staging_sql import RECEIPT, shape_of, state_of
 from cartoframes_lite.write.statements import do_block
 
@@ -90,7 +90,7 @@ def publish_new(
     schema: str,
     staged: Staged,
     table: str,
-    columns: Sequence[PayloadColumn],
+    columns: Sequence[Column],
     *,
     cartodbfy: bool,
     parts: Parts | None = None,
@@ -103,7 +103,7 @@ def publish_new(
     schema : str
     staged : Staged
     table : str
-    columns : sequence of PayloadColumn
+    columns : sequence of Column
         Columns of the staging table.
     cartodbfy : bool
         Make it a CARTO table.
@@ -148,12 +148,12 @@ def publish_into(
     schema: str,
     staged: Staged,
     table: str,
-    columns: Sequence[PayloadColumn],
+    columns: Sequence[Column],
     existing: ExistingTable,
     *,
     replace: bool,
     drop: Sequence[str] = (),
-    add: Sequence[PayloadColumn] = (),
+    add: Sequence[Column] = (),
     cartodbfy: bool = False,
     add_carto_columns: bool = False,
     parts: Parts | None = None,
@@ -168,7 +168,7 @@ def publish_into(
     schema : str
     staged : Staged
     table : str
-    columns : sequence of PayloadColumn
+    columns : sequence of Column
         Columns of the staging table.
     existing : ExistingTable
         Description of the table when the write was planned; if the table has changed, the transaction fails.
@@ -176,7 +176,7 @@ def publish_into(
         Delete the existing rows.
     drop : sequence of str
         Columns to drop.
-    add : sequence of PayloadColumn
+    add : sequence of Column
         Columns to add.
     cartodbfy : bool
         Make it a CARTO table again.
@@ -293,7 +293,7 @@ def _require_rows(staged: Staged, parts: Parts | None) -> str:
     )
 
 
-def _check_values(relation: str, columns: Sequence[PayloadColumn], new: Container[str]) -> str:
+def _check_values(relation: str, columns: Sequence[Column], new: Container[str]) -> str:
     """Compose the check for values that their type in the table would round, truncate or pad.
 
     ``relation`` is an SQL expression for the name of the staging table; ``new`` are the columns whose type this write
@@ -327,7 +327,7 @@ def _check_values(relation: str, columns: Sequence[PayloadColumn], new: Containe
     )
 
 
-def _joins_geometries(column: PayloadColumn, existing: ExistingTable, new: Container[str]) -> bool:
+def _joins_geometries(column: Column, existing: ExistingTable, new: Container[str]) -> bool:
     """Check whether geometries are appended to an existing column that declares no SRID."""
     old = existing.columns.get(column.name)
     return column.is_geometry and old is not None and old.srid <= 0 and column.name not in new
@@ -338,7 +338,7 @@ def _joins_geometries(column: PayloadColumn, existing: ExistingTable, new: Conta
 _SERIALIZE_SRID_CHECKS = "PERFORM pg_advisory_xact_lock(hashtext('cartoframes_lite'), hashtext(rel::text));"
 
 
-def _check_srid(target: str, column: PayloadColumn) -> str:
+def _check_srid(target: str, column: Column) -> str:
     """Compose the check that geometries are in the CRS of those in the column, which can be read in one CRS only."""
     name = quote(column.name)
     return (
@@ -360,7 +360,7 @@ def _move_parts(
     staged: Staged,
     parts: Parts,
     target: str,
-    columns: Sequence[PayloadColumn],
+    columns: Sequence[Column],
     values: Sequence[str],
     new: Container[str],
 ) -> str:

@@ -17,8 +17,9 @@ from cartoframes_lite._client.http.retry import call_with_retries, idempotent_de
 from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite.errors import CartoError, ConnectionFailed, PublishUnknown, QueryTimeout
+from cartoframes_lite.write.columns import Columns, arrow_schema
 from cartoframes_lite.write.lease import keep_lease
-from cartoframes_lite.write.payload import Payload, PayloadColumn
+from cartoframes_lite.write.payload import Payload
 from cartoframes_lite.write.publishing_sql import Staged
 from cartoframes_lite.write.staging_names import begin_write, end_write, part_name
 from cartoframes_lite.write.staging_sql import create_staging
@@ -37,18 +38,15 @@ class Upload:
 
     Attributes
     ----------
-    columns : tuple of PayloadColumn
+    columns : tuple of Column
         Columns of the staging table, in the order of the COPY stream.
-    schema : pyarrow.Schema
-        Schema of the record batches.
     payloads : callable
-        Returns an iterator of the payloads, from the first, for each attempt; may raise if they are consumed.
+        Returns an iterator of the payloads, with these columns, for each attempt; may raise if they are consumed.
     with_primary_key : bool
         Create the staging table with the primary key of a CARTO table.
     """
 
-    columns: tuple[PayloadColumn, ...]
-    schema: pa.Schema
+    columns: Columns
     payloads: Callable[[], Iterator[Payload]]
     with_primary_key: bool
 
@@ -79,9 +77,7 @@ def _drop_on_error(destination: Destination, staging: str) -> Iterator[None]:
 
 
 @contextmanager
-def staged_parts(
-    destination: Destination, columns: tuple[PayloadColumn, ...], *, with_primary_key: bool
-) -> Iterator[Staged]:
+def staged_parts(destination: Destination, columns: Columns, *, with_primary_key: bool) -> Iterator[Staged]:
     """Create the parent staging table of a write in partitions; drop all its staging tables when the context exits.
 
     The parent has no rows. It exists until the write is published or has failed, and is dropped first, so that a
@@ -164,9 +160,7 @@ def _fill_with_retries(
     return call_with_retries(fill, delay_s)
 
 
-def _create(
-    destination: Destination, staging: str, columns: tuple[PayloadColumn, ...], *, with_primary_key: bool
-) -> Staged:
+def _create(destination: Destination, staging: str, columns: Columns, *, with_primary_key: bool) -> Staged:
     """Create an empty staging table."""
     request = create_staging(destination.schema, staging, columns, with_primary_key=with_primary_key)
     row = destination.client.sql.row(request, "oid", "shape", "name")
@@ -241,10 +235,10 @@ class _Chunks:
             self.repeated = True
             self._restart()
         self._started, self._sent, self.rows = True, 0, 0
-        return self._bar.count_bytes(encode(self._next_batches(), self._upload.schema))
+        return self._bar.count_bytes(encode(self._next_batches(), arrow_schema(self._upload.columns)))
 
     def _restart(self) -> None:
-        batches = (batch for payload in self._upload.payloads() for batch in payload.batches() if batch.num_rows)
+        batches = (payload.record_batch() for payload in self._upload.payloads() if payload.rows)
         self._batches = islice(batches, self._preceding, None)
         self._advance()
 

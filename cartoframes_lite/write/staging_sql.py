@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cartoframes_lite._codec.names import literal, qualify, quote
-from cartoframes_lite.write.payload import PayloadColumn
+from cartoframes_lite.write.columns import Column
 from cartoframes_lite.write.statements import column_definitions, do_block
 
 _LEASE_H = 24
@@ -30,7 +30,7 @@ def lease_has_expired(table: str) -> str:
     )
 
 
-def create_staging(schema: str, staging: str, columns: Sequence[PayloadColumn], *, with_primary_key: bool) -> str:
+def create_staging(schema: str, staging: str, columns: Sequence[Column], *, with_primary_key: bool) -> str:
     """Compose the request that creates a staging table with a lease, and returns its oid, its shape and its name.
 
     It is idempotent.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import quote
-from cartoframes_lite.write.payload import CARTODB_ID, PayloadColumn
+from cartoframes_lite.write.columns import CARTODB_ID, Column
 
 CARTO_COLUMNS = (CARTODB_ID, THE_GEOM, WEB_MERCATOR)
 CARTO_SRIDS = (4326, 3857)  # of the_geom and the_geom_webmercator; CDB_CartodbfyTable finds them by SRID
@@ -17,7 +17,7 @@ def copy_in(staging: str) -> str:
     return f"COPY {staging} FROM STDIN WITH (FORMAT binary)"
 
 
-def column_definitions(columns: Sequence[PayloadColumn], *, with_primary_key: bool) -> str:
+def column_definitions(columns: Sequence[Column], *, with_primary_key: bool) -> str:
     """Compose the column definitions of a staging table; ``with_primary_key`` makes cartodb_id the primary key."""
     return ", ".join(
         f"{quote(column.name)} bigserial PRIMARY KEY"

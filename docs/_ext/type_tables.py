@@ -18,7 +18,7 @@ from sphinx.application import Sphinx
 from cartoframes_lite._codec import pgtypes
 from cartoframes_lite._codec.frame import from_arrow
 from cartoframes_lite._codec.to_series import Backend
-from cartoframes_lite.write.payload import prepare
+from cartoframes_lite.write.prepare import prepare
 
 _POINT = shapely.Point(2.35, 48.85)
 _NOON = datetime.datetime(2026, 11, 21, 12)

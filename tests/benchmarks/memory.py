@@ -3,7 +3,8 @@
     python -m tests.benchmarks.memory [--rows 5000000] [--chunksize 50000] [--written-rows 1000000]
 
 Prints by how much the resident memory of this process grows while it reads a tenth of the rows and all of them, and
-while it writes a frame: into a new table, in place of the rows of a table, and behind them.
+while it writes a frame: into a new table, in place of the rows of a table, and behind them; from EPSG:4326 and from
+another CRS, from which it is reprojected.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import gc
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import geopandas as gpd
 import numpy as np
@@ -68,6 +70,14 @@ def read(credentials: cfl.Credentials, rows: int, chunksize: int) -> None:
     assert sum(len(chunk) for chunk in chunks) == rows
 
 
+def write(
+    credentials: cfl.Credentials, frame: gpd.GeoDataFrame, if_exists: Literal["fail", "replace", "append"]
+) -> None:
+    """Write a frame."""
+    dtype = {"price": "numeric(12,2)"}
+    cfl.to_carto(frame, "memory", credentials, if_exists=if_exists, dtype=dtype, progress=False)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -79,22 +89,19 @@ def main() -> None:
         for rows in (options.rows // 10, options.rows):
             grown_mb = growth_mb(lambda rows=rows: read(credentials, rows, options.chunksize))
             print(f"reading {rows:,} rows in chunks of {options.chunksize:,}: {grown_mb:.0f} MB")
-        frame = frame_of(options.written_rows)
-        size_mb = frame.memory_usage(deep=True).sum() / 2**20
-        for if_exists in ("fail", "replace", "append"):
-
-            def write(if_exists: str = if_exists) -> None:
-                cfl.to_carto(
-                    frame,
-                    "memory",
-                    credentials,
-                    if_exists=if_exists,
-                    dtype={"price": "numeric(12,2)"},
-                    progress=False,
-                )
-
-            grown_mb = growth_mb(write)
-            print(f"writing {len(frame):,} rows, {size_mb:.0f} MB, if_exists={if_exists!r}: {grown_mb:.0f} MB")
+        lon_lat = frame_of(options.written_rows)
+        size_mb = lon_lat.memory_usage(deep=True).sum() / 2**20
+        for frame, if_exists in (
+            (lon_lat, "fail"),
+            (lon_lat, "replace"),
+            (lon_lat, "append"),
+            (lon_lat.to_crs(3857), "replace"),
+        ):
+            grown_mb = growth_mb(lambda frame=frame, if_exists=if_exists: write(credentials, frame, if_exists))
+            print(
+                f"writing {len(frame):,} rows, {size_mb:.0f} MB in EPSG:{frame.crs.to_epsg()}, {if_exists=}:"
+                f" {grown_mb:.0f} MB"
+            )
 
 
 if __name__ == "__main__":

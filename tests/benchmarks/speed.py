@@ -21,7 +21,9 @@ import sqlalchemy
 import cartoframes_lite as cfl
 from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.write.payload import prepare, with_carto_columns
+from cartoframes_lite.write.columns import arrow_schema
+from cartoframes_lite.write.plan import plan_new
+from cartoframes_lite.write.prepare import prepare
 from cartoframes_lite.write.publishing_sql import Staged, publish_new
 from cartoframes_lite.write.staging_sql import create_staging
 from cartoframes_lite.write.statements import copy_in
@@ -67,8 +69,11 @@ class Measurement:
         import psycopg
 
         self.engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn))
-        self.payload = with_carto_columns(prepare(self.frame), 1)
-        self.binary = list(encode(self.payload.batches(), self.payload.schema()))
+        prepared = prepare(self.frame)
+        plan = plan_new("posted", prepared.columns, cartodbfy=True)
+        batches = (payload.record_batch() for payload in plan.staged_rows(prepared.payloads()))
+        self.columns = plan.columns
+        self.binary = list(encode(batches, arrow_schema(plan.columns)))
 
     def drain(self) -> None:
         """Fetch the same binary COPY and throw it away."""
@@ -94,11 +99,11 @@ class Measurement:
     def post(self) -> None:
         """POST ready-made bytes, and publish."""
         self.client.sql.send("DROP TABLE IF EXISTS posted")
-        create = create_staging("public", "stage", self.payload.columns, with_primary_key=True)
+        create = create_staging("public", "stage", self.columns, with_primary_key=True)
         oid = int(self.client.sql.send(create)["rows"][0]["oid"])
         self.client.copy.copy_from(copy_in('"stage"'), lambda: iter(self.binary))
-        staged = Staged("stage", oid, self.payload.rows)
-        self.client.sql.send(publish_new("public", staged, "posted", self.payload.columns, cartodbfy=True))
+        staged = Staged("stage", oid, len(self.frame))
+        self.client.sql.send(publish_new("public", staged, "posted", self.columns, cartodbfy=True))
 
     def write(self) -> None:
         """to_carto."""

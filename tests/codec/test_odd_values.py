@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cartoframes_lite as cfl
-from cartoframes_lite.write.payload import prepare
+from cartoframes_lite.write.prepare import prepare
 
 ROWS = 3
 COLUMNS_OF_A_TABLE = 200

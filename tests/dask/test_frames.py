@@ -29,6 +29,7 @@ from cartoframes_lite._client.http import retry
 from cartoframes_lite._client.http.rate_limit import share_with_processes
 from cartoframes_lite.write import staging, staging_names, target
 from cartoframes_lite.write.plan import plan_new
+from cartoframes_lite.write.prepare import prepare
 from cartoframes_lite.write.publishing_sql import Parts, Staged
 
 ROWS = 1000
@@ -388,21 +389,15 @@ def test_parts_of_others_that_are_at_work_are_not_swept(credentials, sql):
 
 def test_a_part_that_comes_too_late_is_dropped(credentials, sql):
     destination = target.Destination(cfl.Client(credentials), "public", "t")
-    payload = _payload(pd.DataFrame({"a": [1]}))
-    upload = staging.Upload(payload.columns, payload.schema(), lambda: iter([payload]), with_primary_key=False)
-    with staging.staged_parts(destination, payload.columns, with_primary_key=False) as whole:
+    prepared = prepare(pd.DataFrame({"a": [1]}))
+    upload = staging.Upload(prepared.columns, prepared.payloads, with_primary_key=False)
+    with staging.staged_parts(destination, prepared.columns, with_primary_key=False) as whole:
         staging.stage_part(destination, upload, whole.name, 1, compression=None)
         assert len(leftovers(sql)) == 2
     assert leftovers(sql) == []
     with pytest.raises(cfl.CartoError, match="partition 2 arrived after the write"):
         staging.stage_part(destination, upload, whole.name, 2, compression=None)
     assert leftovers(sql) == []
-
-
-def _payload(frame):
-    from cartoframes_lite.write.payload import prepare
-
-    return prepare(frame)
 
 
 def test_a_part_with_other_rows_than_its_receipt_says_is_not_published(credentials, sql, monkeypatch):
@@ -479,7 +474,8 @@ def test_processes(credentials, sql):
 
 def test_a_thousand_parts_are_published_by_one_batch_job():
     named = {f"column_{number}": [number] for number in range(10)}
-    plan = plan_new("t", _payload(gpd.GeoDataFrame(named, geometry=[shapely.Point(1, 2)], crs=4326)), cartodbfy=True)
+    columns = prepare(gpd.GeoDataFrame(named, geometry=[shapely.Point(1, 2)], crs=4326)).columns
+    plan = plan_new("t", columns, cartodbfy=True)
     whole = staging_names.staging_name()
     names = [staging_names.part_name(whole, number) for number in range(1000)]
     suffixes = tuple(name.removeprefix(whole) for name in names)

@@ -8,8 +8,9 @@ import shapely
 
 from cartoframes_lite.errors import ConversionError
 from cartoframes_lite.write.column_changes import columns_to_append, columns_to_replace
+from cartoframes_lite.write.columns import Columns, find, names_of
 from cartoframes_lite.write.existing_table import TableColumn
-from cartoframes_lite.write.payload import prepare
+from cartoframes_lite.write.prepare import prepare
 
 CARTO = {
     "cartodb_id": TableColumn("cartodb_id", "int8", "bigint"),
@@ -22,27 +23,32 @@ def table(**types: str) -> dict[str, TableColumn]:
     return CARTO | {name: TableColumn(name, pgtype, pgtype) for name, pgtype in types.items()}
 
 
+def columns_of(frame: pd.DataFrame) -> Columns:
+    return prepare(frame).columns
+
+
 def points(*coordinates: float) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(geometry=[shapely.Point(*coordinates)], crs=4326)
 
 
 def test_append_names_what_the_table_has_not():
     with pytest.raises(ConversionError, match=r"columns \['b'\]"):
-        columns_to_append(prepare(pd.DataFrame({"a": [1], "b": [1]})), table(a="int8"))
+        columns_to_append(columns_of(pd.DataFrame({"a": [1], "b": [1]})), table(a="int8"))
 
 
 def test_append_brings_columns_to_the_types_of_the_table():
-    change = columns_to_append(prepare(pd.DataFrame({"a": [1.0]})), table(a="int4", b="text"))
-    payload = change.cast_to_table(prepare(pd.DataFrame({"a": [1.0]})))
-    assert [(column.name, column.final_type) for column in payload.columns] == [("a", "int4")]
+    change = columns_to_append(columns_of(pd.DataFrame({"a": [1.0]})), table(a="int4", b="text"))
+    columns = change.staged_columns(columns_of(pd.DataFrame({"a": [1.0]})))
+    assert [(column.name, column.final_type) for column in columns] == [("a", "int4")]
     assert (change.drop, change.add) == ((), ())
 
 
 def test_append_sends_web_mercator_if_the_table_has_it():
-    change = columns_to_append(prepare(points(1, 2)), CARTO)
-    assert change.cast_to_table(prepare(points(1, 2))).names == ["the_geom", "the_geom_webmercator"]
+    change = columns_to_append(columns_of(points(1, 2)), CARTO)
+    assert names_of(change.staged_columns(columns_of(points(1, 2)))) == ["the_geom", "the_geom_webmercator"]
     plain = {"the_geom": CARTO["the_geom"]}
-    assert columns_to_append(prepare(points(1, 2)), plain).cast_to_table(prepare(points(1, 2))).names == ["the_geom"]
+    staged = columns_to_append(columns_of(points(1, 2)), plain).staged_columns(columns_of(points(1, 2)))
+    assert names_of(staged) == ["the_geom"]
 
 
 @pytest.mark.parametrize(
@@ -66,17 +72,17 @@ def test_append_sends_web_mercator_if_the_table_has_it():
     ],
 )
 def test_a_replaced_column_stays_if_it_has_room(have, new, stays):
-    change = columns_to_replace(prepare(pd.DataFrame({"a": new})), table(a=have), cartodbfy=True)
+    change = columns_to_replace(columns_of(pd.DataFrame({"a": new})), table(a=have), cartodbfy=True)
     assert (change.drop, change.add) == (((), ()) if stays else (("a",), ("a",)))
 
 
 def test_columns_come_and_go_and_those_of_carto_stay():
-    change = columns_to_replace(prepare(pd.DataFrame({"b": [1]})), table(a="int8"), cartodbfy=True)
+    change = columns_to_replace(columns_of(pd.DataFrame({"b": [1]})), table(a="int8"), cartodbfy=True)
     assert (change.drop, change.add) == (("a",), ("b",))
 
 
 def test_another_dimension_renews_both_geometries():
-    change = columns_to_replace(prepare(points(1, 2, 3)), CARTO, cartodbfy=True)
+    change = columns_to_replace(columns_of(points(1, 2, 3)), CARTO, cartodbfy=True)
     assert change.drop == ("the_geom", "the_geom_webmercator")
     assert set(change.add) == {"the_geom", "the_geom_webmercator"}
 
@@ -84,15 +90,15 @@ def test_another_dimension_renews_both_geometries():
 def test_empty_geometries_fit_any_dimension():
     empty = gpd.GeoDataFrame(geometry=[shapely.Point(), None], crs=4326)
     solid = CARTO | {"the_geom": TableColumn("the_geom", "geometry", "geometry(GeometryZ,4326)", 4326, 3, "GeometryZ")}
-    change = columns_to_replace(prepare(empty), solid, cartodbfy=True)
+    change = columns_to_replace(columns_of(empty), solid, cartodbfy=True)
     assert change.drop == ()
-    assert change.cast_to_table(prepare(empty)).columns[0].has_z
+    assert change.staged_columns(columns_of(empty))[0].has_z
 
 
 def test_a_geometry_column_stays_if_it_has_the_crs_and_the_shape():
     def kept(column: TableColumn, *, cartodbfy: bool = True) -> bool:
         table = CARTO | {"the_geom": column}
-        return "the_geom" not in columns_to_replace(prepare(points(1, 2)), table, cartodbfy=cartodbfy).drop
+        return "the_geom" not in columns_to_replace(columns_of(points(1, 2)), table, cartodbfy=cartodbfy).drop
 
     assert kept(TableColumn("the_geom", "geometry", "geometry(Point,4326)", 4326, 2, "Point"))
     assert kept(TableColumn("the_geom", "geometry", "geometry"), cartodbfy=False)
@@ -104,12 +110,12 @@ def test_a_geometry_column_stays_if_it_has_the_crs_and_the_shape():
 def test_append_refuses_geometries_of_another_crs():
     mercator = CARTO | {"the_geom": TableColumn("the_geom", "geometry", "geometry(Geometry,3857)", 3857, 2)}
     with pytest.raises(ConversionError, match="'the_geom' is in EPSG:3857 in the table"):
-        columns_to_append(prepare(points(1, 2)), mercator)
+        columns_to_append(columns_of(points(1, 2)), mercator)
 
 
 def test_a_further_geometry_declares_no_srid_in_a_carto_table():
     frame = points(1, 2).assign(area=gpd.GeoSeries([shapely.Point(1, 2).buffer(1)], crs=3857))
-    change = columns_to_replace(prepare(frame), CARTO, cartodbfy=True)
-    assert change.cast_to_table(prepare(frame)).column("area").final_type == "geometry"
+    change = columns_to_replace(columns_of(frame), CARTO, cartodbfy=True)
+    assert find(change.staged_columns(columns_of(frame)), "area").final_type == "geometry"
     declared = CARTO | {"area": TableColumn("area", "geometry", "geometry(Geometry,3857)", 3857, 2)}
-    assert columns_to_replace(prepare(frame), declared, cartodbfy=True).drop == ("area",)
+    assert columns_to_replace(columns_of(frame), declared, cartodbfy=True).drop == ("area",)

@@ -7,12 +7,21 @@ import pandas as pd
 import pytest
 
 from cartoframes_lite.errors import ConversionError
-from cartoframes_lite.write.fit import cast_columns, cast_to_dtype
-from cartoframes_lite.write.payload import PayloadColumn, prepare
+from cartoframes_lite.write.columns import Column
+from cartoframes_lite.write.fit import cast_columns, cast_values, is_checked
+from cartoframes_lite.write.prepare import prepare
 
 
-def fitted(values: list[object], want: str) -> PayloadColumn:
-    return cast_columns(prepare(pd.DataFrame({"a": values})), {"a": want}).columns[0]
+def fitted(values: list[object], want: str) -> tuple[Column, list[object]]:
+    """Cast a column for a type of the table: its specification, and its values."""
+    prepared = prepare(pd.DataFrame({"a": values}))
+    (column,), (target,) = prepared.columns, cast_columns(prepared.columns, {"a": want})
+    (payload,) = prepared.payloads()
+    try:
+        return target, cast_values(payload.values["a"], column, target).to_pylist()
+    except ConversionError:
+        assert is_checked(column, target)  # else the frame would not be checked before it is sent
+        raise
 
 
 @pytest.mark.parametrize(
@@ -30,8 +39,8 @@ def fitted(values: list[object], want: str) -> PayloadColumn:
     ],
 )
 def test_what_keeps_every_value_is_cast(values, want, sent, staged):
-    column = fitted(values, want)
-    assert (column.values.to_pylist(), column.staged_type, column.final_type) == (sent, staged, want)
+    column, cast = fitted(values, want)
+    assert (cast, column.staged_type, column.final_type) == (sent, staged, want)
 
 
 @pytest.mark.parametrize(
@@ -53,11 +62,11 @@ def test_what_would_lose_something_is_refused(values, want):
 
 
 def test_what_the_user_wants():
-    payload = cast_to_dtype(prepare(pd.DataFrame({"a": [1.0], "b": [1]}), dtype={"a": "int4"}))
-    assert [column.final_type for column in payload.columns] == ["int4", "bigint"]
+    columns = prepare(pd.DataFrame({"a": [1.0], "b": [1]}), dtype={"a": "int4"}).columns
+    assert [column.final_type for column in cast_columns(columns, {})] == ["int4", "bigint"]
 
 
 def test_json_text_of_which_jsonb_would_lose_something_is_refused_with_its_row():
     with pytest.raises(ConversionError, match=r"'a' has the key 'k' twice, .* in row 1"):
         fitted(["{}", '{"k": 1, "k": 2}'], "jsonb")
-    assert fitted(["{}", '{"k": 1, "k": 2}'], "json").final_type == "json"
+    assert fitted(["{}", '{"k": 1, "k": 2}'], "json")[0].final_type == "json"

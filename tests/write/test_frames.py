@@ -325,7 +325,7 @@ def test_a_source_that_breaks_off_is_never_taken_for_its_end(error, gdf, credent
 
 def test_every_piece_is_sent_again_when_it_is_turned_away(gdf, monkeypatch):
     monkeypatch.setattr(staging, "CHUNK_BYTES", 100)
-    monkeypatch.setattr("cartoframes_lite.write.payload._BATCH_ROWS", 2)
+    monkeypatch.setattr("cartoframes_lite.write.prepare._SLICE_ROWS", 2)
     with cfl.local.start(rate_limit=(2, 1)) as limited:
         cfl.to_carto(pd.concat([gdf] * 4), "t", limited.credentials)
         back = cfl.read_carto("SELECT * FROM t ORDER BY cartodb_id", limited.credentials)
@@ -335,7 +335,7 @@ def test_every_piece_is_sent_again_when_it_is_turned_away(gdf, monkeypatch):
 
 def test_rows_are_sent_in_several_pieces_when_one_would_be_too_large(gdf, credentials, monkeypatch):
     monkeypatch.setattr(staging, "CHUNK_BYTES", 100)
-    monkeypatch.setattr("cartoframes_lite.write.payload._BATCH_ROWS", 2)
+    monkeypatch.setattr("cartoframes_lite.write.prepare._SLICE_ROWS", 2)
     cfl.to_carto(pd.concat([gdf] * 10), "t", credentials)
     assert len(cfl.read_carto("t", credentials)) == 30
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import suppress
+from collections.abc import Iterable
 from decimal import Decimal
 
 import geopandas as gpd
@@ -13,21 +13,30 @@ import shapely
 
 from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite.errors import ConversionError
-from cartoframes_lite.write import payload as module
-from cartoframes_lite.write.payload import (
-    Payload,
-    conform,
-    prepare,
-    require_geometry,
-    with_carto_columns,
-    with_decimals_as_text,
-)
+from cartoframes_lite.write import prepare as module
+from cartoframes_lite.write.columns import arrow_schema, names_of, require_geometry, with_decimals_as_text
+from cartoframes_lite.write.fit import conform
+from cartoframes_lite.write.payload import Payload
+from cartoframes_lite.write.plan import plan_new
+from cartoframes_lite.write.prepare import PreparedFrame, prepare
 
 POINTS = gpd.GeoSeries([shapely.Point(1, 2), None], crs=4326)
 
 
-def rows(payload: Payload) -> list[dict[str, object]]:
-    return [row for batch in payload.batches() for row in batch.to_pylist()]
+def rows(payloads: Iterable[Payload]) -> list[dict[str, object]]:
+    return [row for payload in payloads for row in payload.record_batch().to_pylist()]
+
+
+def carto_rows(frame: pd.DataFrame) -> list[dict[str, object]]:
+    """Rows as they are sent for a new CARTO table."""
+    prepared = prepare(frame)
+    return rows(plan_new("t", prepared.columns, cartodbfy=True).staged_rows(prepared.payloads()))
+
+
+def conformed(later: pd.DataFrame, first: PreparedFrame) -> list[dict[str, object]]:
+    """Rows of a later frame of an iterable as they are sent."""
+    model = with_decimals_as_text(first.columns)
+    return rows(conform(payload, model) for payload in prepare(later).payloads())
 
 
 def test_columns_are_named_typed_and_in_order():
@@ -42,10 +51,9 @@ def test_columns_are_named_typed_and_in_order():
 
 
 def test_carto_columns_come_first_and_are_computed():
-    payload = with_carto_columns(prepare(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS)), 11)
-    assert payload.names == ["cartodb_id", "the_geom", "the_geom_webmercator", "a"]
-    first, second = rows(payload)
-    assert (first["cartodb_id"], second["cartodb_id"]) == (11, 12)
+    first, second = carto_rows(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS))
+    assert list(first) == ["cartodb_id", "the_geom", "the_geom_webmercator", "a"]
+    assert (first["cartodb_id"], second["cartodb_id"]) == (1, 2)
     meters = shapely.from_wkb(first["the_geom_webmercator"])
     assert shapely.get_srid(meters) == 3857
     assert meters.x == pytest.approx(111_319.49079)
@@ -53,22 +61,55 @@ def test_carto_columns_come_first_and_are_computed():
     assert second["the_geom_webmercator"] is None
 
 
+def test_ids_are_consecutive_across_slices(monkeypatch):
+    monkeypatch.setattr(module, "_SLICE_ROWS", 2)
+    assert [row["cartodb_id"] for row in carto_rows(pd.DataFrame({"a": range(5)}))] == [1, 2, 3, 4, 5]
+
+
 def test_ids_of_the_frame_are_kept_as_bigint():
-    payload = with_carto_columns(prepare(pd.DataFrame({"cartodb_id": np.array([7, 5], "int16")})), 1)
-    assert payload.columns[0].final_type == "bigint"
-    assert [row["cartodb_id"] for row in rows(payload)] == [7, 5]
+    frame = pd.DataFrame({"cartodb_id": np.array([7, 5], "int16")})
+    plan = plan_new("t", prepare(frame).columns, cartodbfy=True)
+    assert plan.columns[0].final_type == "bigint"
+    assert [row["cartodb_id"] for row in carto_rows(frame)] == [7, 5]
 
 
-@pytest.mark.parametrize(("large", "batches"), [(2, 5), (100, 1)])
-def test_batches_have_a_bounded_number_of_rows(large, batches, monkeypatch):
-    monkeypatch.setattr(module, "_BATCH_ROWS", large)
-    payload = prepare(pd.DataFrame({"a": range(10)}))
-    assert len(list(payload.batches())) == batches
-    assert [row["a"] for row in rows(payload)] == list(range(10))
+@pytest.mark.parametrize(("large", "slices"), [(2, 5), (100, 1)])
+def test_slices_have_a_bounded_number_of_rows(large, slices, monkeypatch):
+    monkeypatch.setattr(module, "_SLICE_ROWS", large)
+    payloads = list(prepare(pd.DataFrame({"a": range(10)})).payloads())
+    assert len(payloads) == slices
+    assert [row["a"] for row in rows(payloads)] == list(range(10))
+
+
+def test_slices_are_converted_as_the_whole_frame(monkeypatch):
+    frame = gpd.GeoDataFrame(
+        {
+            "number": [1.5, np.nan, 3.0, -0.0],
+            "flag": pd.array([True, None, False, True], "boolean"),
+            "seen": pd.to_datetime(["2020-01-01", None, "1950-06-01", "2000-01-01"]).astype("M8[s]"),
+            "mixed": [1, 2**70, None, Decimal("0.5")],
+            "lists": [[1], ["x"], None, [2]],
+        },
+        geometry=gpd.points_from_xy([0, 1e6, 2e6, 3e6], [0, 1e6, 2e6, 3e6], crs=3857),
+    )
+    whole = carto_rows(frame)
+    monkeypatch.setattr(module, "_SLICE_ROWS", 1)
+    assert carto_rows(frame) == whole
+
+
+def test_errors_in_later_slices_have_the_row_of_the_frame(monkeypatch):
+    monkeypatch.setattr(module, "_SLICE_ROWS", 2)
+    dates = np.array(["2020-01-01"] * 5 + ["6000000-01-01"], "M8[s]")
+    with pytest.raises(ConversionError, match=r"row 5\b"):
+        prepare(pd.DataFrame({"a": dates}, index=range(6)))
+    points = gpd.GeoDataFrame(geometry=[*POINTS, *POINTS, shapely.LineString([(0, 0), (1, 1)])], crs=4326)
+    with pytest.raises(ConversionError, match="a LineString in row 4"):
+        prepare(points, dtype={"geometry": "geometry(Point,4326)"})
 
 
 def test_repeated_index_labels_do_not_mix_rows():
-    assert rows(prepare(pd.DataFrame({"a": [1, 2, 3]}, index=[0, 0, 1]))) == [{"a": 1}, {"a": 2}, {"a": 3}]
+    frame = pd.DataFrame({"a": [1, 2, 3]}, index=[0, 0, 1])
+    assert rows(prepare(frame).payloads()) == [{"a": 1}, {"a": 2}, {"a": 3}]
 
 
 def test_fewer_names_than_levels_of_the_index():
@@ -85,9 +126,9 @@ def test_the_geometry_and_another_column_named_the_geom():
 
 def test_the_geom_of_a_carto_table_is_a_geometry():
     with pytest.raises(ConversionError, match="'the_geom' is text and not a geometry"):
-        require_geometry(prepare(pd.DataFrame({"the_geom": ["POINT (0 0)"]})))
-    require_geometry(prepare(pd.DataFrame({"a": [1]})))
-    require_geometry(prepare(gpd.GeoDataFrame(geometry=POINTS)))
+        require_geometry(prepare(pd.DataFrame({"the_geom": ["POINT (0 0)"]})).columns)
+    require_geometry(prepare(pd.DataFrame({"a": [1]})).columns)
+    require_geometry(prepare(gpd.GeoDataFrame(geometry=POINTS)).columns)
 
 
 def test_a_crs_without_a_way_to_longitudes():
@@ -101,9 +142,8 @@ def test_geometries_of_a_later_frame_are_in_the_crs_of_the_first():
         return gpd.GeoDataFrame({"other": POINTS.set_crs(crs, allow_override=True)}, geometry=POINTS)
 
     first = prepare(frame(4326))
-    with suppress(ConversionError):
-        later = conform(prepare(frame(3857)), first)
-        assert [column.sql_type for column in later.columns] == [column.sql_type for column in first.columns]
+    with pytest.raises(ConversionError, match="reproject it with to_crs"):
+        conformed(frame(3857), first)
 
 
 @pytest.mark.parametrize("value", [2**63, 2**64 - 1])
@@ -121,7 +161,7 @@ def test_attrs_may_be_of_any_depth(loop):
         deep.append(deep)
     frame = gpd.GeoDataFrame({"a": [1, 2], "b": pd.Categorical(["x", "y"])}, geometry=POINTS)
     frame.attrs["deep"] = deep
-    assert prepare(frame, index=True).names == ["index", "a", "b", "the_geom"]
+    assert names_of(prepare(frame, index=True).columns) == ["index", "a", "b", "the_geom"]
 
 
 @pytest.mark.parametrize("label", ["\ud800", "a\udfff"])
@@ -131,40 +171,41 @@ def test_labels_that_are_no_unicode(label):
 
 
 def test_rows_without_columns_are_sent():
-    payload = prepare(pd.DataFrame(index=range(3)))
-    stream = b"".join(encode(payload.batches(), payload.schema()))
+    payloads = prepare(pd.DataFrame(index=range(3))).payloads()
+    stream = b"".join(encode((payload.record_batch() for payload in payloads), pa.schema([])))
     assert stream[19:] == bytes(2 * 3) + b"\xff\xff"
 
 
 def test_later_decimals_in_lists():
-    first = with_decimals_as_text(prepare(pd.DataFrame({"a": [[Decimal("1.5")]]})))
-    later = conform(prepare(pd.DataFrame({"a": [[Decimal("100.125"), None]]})), first)
-    assert (first.columns[0].staged_type, first.columns[0].final_type) == ("text[]", "numeric[]")
-    assert rows(later) == [{"a": ["100.125", None]}]
+    first = prepare(pd.DataFrame({"a": [[Decimal("1.5")]]}))
+    (column,) = with_decimals_as_text(first.columns)
+    assert (column.staged_type, column.final_type) == ("text[]", "numeric[]")
+    assert conformed(pd.DataFrame({"a": [[Decimal("100.125"), None]]}), first) == [{"a": ["100.125", None]}]
 
 
 def test_a_later_float_among_decimals_keeps_all_digits():
-    first = with_decimals_as_text(prepare(pd.DataFrame({"a": [Decimal("1.5")]})))
-    later = conform(prepare(pd.DataFrame({"a": np.array([0.1], "f4")})), first)
-    assert rows(later) == [{"a": "0.10000000149011612"}]
+    first = prepare(pd.DataFrame({"a": [Decimal("1.5")]}))
+    assert conformed(pd.DataFrame({"a": np.array([0.1], "f4")}), first) == [{"a": "0.10000000149011612"}]
 
 
 def test_a_later_frame_of_another_dimension():
     first = prepare(gpd.GeoDataFrame(geometry=POINTS))
     with pytest.raises(ConversionError, match="force_2d"):
-        conform(prepare(gpd.GeoDataFrame(geometry=POINTS.force_3d())), first)
+        conformed(gpd.GeoDataFrame(geometry=POINTS.force_3d()), first)
 
 
 def test_a_later_frame_may_have_its_columns_in_another_order():
     first = prepare(pd.DataFrame({"a": [1], "b": ["x"]}))
-    assert rows(conform(prepare(pd.DataFrame({"b": ["y"], "a": [2]})), first)) == [{"a": 2, "b": "y"}]
+    assert conformed(pd.DataFrame({"b": ["y"], "a": [2]}), first) == [{"a": 2, "b": "y"}]
 
 
 def test_a_later_frame_may_have_decimals_with_more_digits():
-    first = with_decimals_as_text(prepare(pd.DataFrame({"a": [Decimal("1.5")]})))
-    later = conform(prepare(pd.DataFrame({"a": [Decimal("100000.12345")]})), first)
-    assert (first.columns[0].staged_type, first.columns[0].final_type) == ("text", "numeric")
-    assert rows(first) + rows(later) == [{"a": "1.5"}, {"a": "100000.12345"}]
+    frame = pd.DataFrame({"a": [Decimal("1.5")]})
+    first = prepare(frame)
+    (column,) = with_decimals_as_text(first.columns)
+    assert (column.staged_type, column.final_type) == ("text", "numeric")
+    assert conformed(frame, first) == [{"a": "1.5"}]
+    assert conformed(pd.DataFrame({"a": [Decimal("100000.12345")]}), first) == [{"a": "100000.12345"}]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +214,7 @@ def test_a_later_frame_may_have_decimals_with_more_digits():
 )
 def test_what_fits_the_first_frame(first, later, values):
     model = prepare(pd.DataFrame({"a": first}))
-    assert [row["a"] for row in rows(conform(prepare(pd.DataFrame({"a": later})), model))] == values
+    assert [row["a"] for row in conformed(pd.DataFrame({"a": later}), model)] == values
 
 
 MOMENT = dt.datetime(2020, 1, 1)
@@ -209,18 +250,18 @@ MOMENT = dt.datetime(2020, 1, 1)
 def test_what_does_not_fit_the_first_frame(first, later):
     model = prepare(pd.DataFrame({"a": first}))
     with pytest.raises(ConversionError, match="column 'a' of a later frame"):
-        conform(prepare(pd.DataFrame({"a": later})), model)
+        conformed(pd.DataFrame({"a": later}), model)
 
 
 def test_the_schema_has_binary_geometries():
-    schema = prepare(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS)).schema()
+    schema = arrow_schema(prepare(gpd.GeoDataFrame({"a": [1, 2]}, geometry=POINTS)).columns)
     assert schema.types == [pa.int64(), pa.large_binary()]
 
 
 def test_more_columns_than_a_table_has_are_refused():
     frame = pd.DataFrame([range(1600)])
     with pytest.raises(ConversionError, match="1,603 columns"):
-        with_carto_columns(prepare(frame), 1)
+        plan_new("t", prepare(frame).columns, cartodbfy=True)
     with pytest.raises(ConversionError, match="1,601 columns"):
         prepare(frame.assign(more=1))
 
@@ -245,9 +286,9 @@ def test_types_that_geometries_do_not_fit_are_refused(wanted, error, message):
 def test_types_that_geometries_fit_are_kept():
     frame = gpd.GeoDataFrame({"more": POINTS.to_crs(3857)}, geometry=POINTS)
     wanted = {"geometry": "geometry(Point,4326)", "more": "geometry(Point,3857)"}
-    payload = prepare(frame, dtype=wanted)
-    assert sorted(column.final_type for column in payload.columns) == sorted(wanted.values())
-    require_geometry(payload)
+    columns = prepare(frame, dtype=wanted).columns
+    assert sorted(column.final_type for column in columns) == sorted(wanted.values())
+    require_geometry(columns)
     for other in ("geometry", "geography(Point,4326)"):
         with pytest.raises(ConversionError, match="declares EPSG:4326"):
-            require_geometry(prepare(frame, dtype={"geometry": other}))
+            require_geometry(prepare(frame, dtype={"geometry": other}).columns)

@@ -8,8 +8,9 @@ import pytest
 from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite.read.source import copy_out
 from cartoframes_lite.write.cartodbfy_sql import set_sequence
+from cartoframes_lite.write.columns import with_carto_columns
 from cartoframes_lite.write.existing_table import ExistingTable
-from cartoframes_lite.write.payload import prepare, with_carto_columns
+from cartoframes_lite.write.prepare import prepare
 from cartoframes_lite.write.publishing_sql import Staged, publish_into, publish_new
 from cartoframes_lite.write.staging_sql import create_staging, publication_state
 from cartoframes_lite.write.statements import copy_in
@@ -33,7 +34,7 @@ def test_a_copy_in_begins_as_the_api_wants_it_and_is_short():
 
 
 def test_a_staging_table_has_a_key_if_asked_for():
-    columns = with_carto_columns(prepare(pd.DataFrame({"a": [1]})), 1).columns
+    columns = with_carto_columns(prepare(pd.DataFrame({"a": [1]})).columns)
     assert '"cartodb_id" bigserial PRIMARY KEY' in create_staging("public", "t", columns, with_primary_key=True)
     assert '"cartodb_id" bigint,' in create_staging("public", "t", columns, with_primary_key=False)
 
@@ -46,7 +47,7 @@ def test_a_new_table_has_the_types_that_were_chosen():
 
 
 def test_names_with_a_dollar_tag_do_not_end_the_block():
-    columns = with_carto_columns(prepare(pd.DataFrame({"a": [1]})), 1).columns
+    columns = with_carto_columns(prepare(pd.DataFrame({"a": [1]})).columns)
     text = publish_new("public", STAGED, "x$block$y", columns, cartodbfy=True)
     assert re.search(r";\nDO (\$block_\$)\n.*\1;\nSELECT", text, re.DOTALL)
 

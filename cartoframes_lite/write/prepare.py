@@ -1,0 +1,232 @@
+"""Validate a frame, and convert it to payloads in slices, so that memory does not grow with the frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+
+from cartoframes_lite._codec import geometry
+from cartoframes_lite._codec.copy_columns import CopyColumn
+from cartoframes_lite._codec.frame import THE_GEOM, is_geometry
+from cartoframes_lite._codec.from_series import from_series
+from cartoframes_lite._codec.pgtypes import family
+from cartoframes_lite.errors import ConversionError
+from cartoframes_lite.write.columns import CARTODB_ID, LON_LAT_SRID, Column, Columns, geometry_type
+from cartoframes_lite.write.fit import require_shape
+from cartoframes_lite.write.frame_columns import choose_columns
+from cartoframes_lite.write.payload import Payload, Values
+
+_SLICE_BYTES = 2 << 20  # large enough for few calls, small enough for encoding and sending to overlap
+_SLICE_ROWS = 1 << 14
+_LARGEST_ID = 2**63 - 1
+_FLOATS = ("real", "double precision", "float4", "float8", "float")
+
+Converter = Callable[[slice], Values]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedColumn:
+    """A column of a frame that was checked, and its conversion.
+
+    Attributes
+    ----------
+    column : Column
+    convert : callable
+        Converts some of the rows.
+    size_bytes : int
+        Approximate size of all values, in memory and as sent.
+    """
+
+    column: Column
+    convert: Converter
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFrame:
+    """A frame that was checked; its rows are converted when they are sent, again for each attempt."""
+
+    prepared: tuple[PreparedColumn, ...]
+    rows: int
+
+    @property
+    def columns(self) -> Columns:
+        """Specifications of the columns."""
+        return tuple(prepared.column for prepared in self.prepared)
+
+    @property
+    def size_bytes(self) -> int:
+        """Approximate size of the rows in bytes, in memory and as sent."""
+        return sum(prepared.size_bytes for prepared in self.prepared)
+
+    def payloads(self, names: Collection[str] | None = None) -> Iterator[Payload]:
+        """Convert the rows slice by slice; ``names`` selects columns."""
+        selected = [prepared for prepared in self.prepared if names is None or prepared.column.name in names]
+        columns = tuple(prepared.column for prepared in selected)
+        for rows in _slices(self.rows, self.size_bytes):
+            values = {prepared.column.name: prepared.convert(rows) for prepared in selected}
+            yield Payload(columns, values, rows.stop - rows.start, rows.start)
+
+
+def _slices(rows: int, size_bytes: int) -> Iterator[slice]:
+    step = max(1, min(_SLICE_ROWS, _SLICE_BYTES * rows // max(size_bytes, 1)))
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def prepare(
+    frame: pd.DataFrame,
+    *,
+    geom_col: Hashable | None = None,
+    index: bool = False,
+    index_label: Hashable | Sequence[Hashable] | None = None,
+    dtype: Mapping[Any, str] | None = None,
+) -> PreparedFrame:
+    """Validate a frame, without any request.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame or geopandas.GeoDataFrame
+    geom_col : label, optional
+        Geometry column that becomes ``the_geom``. Default: the active geometry.
+    index : bool
+        Write the index as columns.
+    index_label : label or sequence of labels, optional
+        Column names for the index levels.
+    dtype : mapping, optional
+        PostgreSQL types by column label, or by column name in the table.
+
+    Raises
+    ------
+    ConversionError
+        If column names collide, or a column has a type or value that PostgreSQL cannot store.
+    TypeError, ValueError
+        If the arguments do not fit the frame.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise TypeError(f"each frame must be a DataFrame or GeoDataFrame, not {type(frame).__name__}")
+    chosen = choose_columns(frame, geom_col, index, index_label, dtype)
+    return PreparedFrame(tuple(_prepare_column(*column) for column in chosen), len(frame))
+
+
+def _prepare_column(series: pd.Series[Any], name: str, requested_type: str | None) -> PreparedColumn:
+    """Check one column, and that it can be cast to the requested type."""
+    if is_geometry(series):
+        return _prepare_geometry(gpd.GeoSeries(series), name, requested_type)
+    keep_nan = requested_type is not None and requested_type.lower() in _FLOATS
+    if name == CARTODB_ID or not _has_type_of_dtype(series):
+        sent = from_series(series, name, keep_nan=keep_nan)
+        if name == CARTODB_ID:
+            _check_ids(sent.values)
+        convert, size_bytes = sent.values.__getitem__, int(sent.values.nbytes)
+    else:
+        sent, size_bytes = _check_series(series, name, keep_nan=keep_nan)
+        convert = partial(_convert_series, series, name, keep_nan)
+    if requested_type is not None and family(requested_type) == family(sent.sql_type):
+        requested_type = None if requested_type.lower() == sent.sql_type else requested_type
+    column = Column(name, sent.sql_type, sent.values.type, sent.staged_as, requested_type)
+    return PreparedColumn(column, convert, size_bytes)
+
+
+def _has_type_of_dtype(series: pd.Series[Any]) -> bool:
+    """Check whether any slice of a column has the same PostgreSQL type, so that slices can be converted on their own.
+
+    The type of Python objects depends on all of them. Nanoseconds are excluded to warn about them only once.
+    """
+    return series.dtype.kind in "biufmM" and "ns" not in str(series.dtype)
+
+
+def _check_series(series: pd.Series[Any], name: str, *, keep_nan: bool) -> tuple[CopyColumn, int]:
+    """Convert a column slice by slice, to check its values; return the empty column and the size of the values."""
+    size_bytes = 0
+    try:
+        for rows in _slices(len(series), 0):
+            size_bytes += int(_convert_series(series, name, keep_nan, rows).nbytes)
+    except ConversionError:
+        from_series(series, name, keep_nan=keep_nan)  # raises again, with the number of the row in the frame
+        raise
+    return from_series(series.iloc[:0], name, keep_nan=keep_nan), size_bytes
+
+
+def _convert_series(series: pd.Series[Any], name: str, keep_nan: bool, rows: slice) -> pa.ChunkedArray:
+    return from_series(series.iloc[rows], name, keep_nan=keep_nan).values
+
+
+def _prepare_geometry(series: gpd.GeoSeries, name: str, requested_type: str | None) -> PreparedColumn:
+    """Check a geometry column: the_geom is converted to EPSG:4326, others stay in their own CRS."""
+    has_z = geometry.check(series, name)
+    geometries = np.asarray(series.array)
+    size_bytes = 16 * int(shapely.get_num_coordinates(geometries).sum())
+    srid = LON_LAT_SRID if name == THE_GEOM else geometry.srid_of(series, name)
+    convert: Converter
+    if srid == LON_LAT_SRID and not series.crs.equals(geometry.LON_LAT, ignore_axis_order=True):
+        convert = partial(_reproject, series, name, has_z)
+        for rows in _slices(len(series), size_bytes):
+            convert(rows)
+    else:
+        convert = partial(_select, geometries, has_z)
+    column = Column(
+        name,
+        geometry_type(srid, has_z=has_z),
+        pa.large_binary(),
+        requested_type=requested_type,
+        srid=srid,
+        type_ids=frozenset(np.unique(shapely.get_type_id(geometries)).tolist()),
+        has_coordinates=size_bytes > 0,
+    )
+    if requested_type is not None:
+        needs_z = _requires_z(column, geometries, requested_type)
+        if needs_z != has_z:
+            geometry.with_dimension(geometries, name, has_z=needs_z)
+            column, convert = column.with_dimension(has_z=needs_z), partial(_with_dimension, convert, name, needs_z)
+    return PreparedColumn(column, convert, size_bytes)
+
+
+def _select(geometries: geometry.Geometries, has_z: bool, rows: slice) -> geometry.Geometries:
+    return geometry.with_z_where_empty(geometries[rows], has_z=has_z)
+
+
+def _reproject(series: gpd.GeoSeries, name: str, has_z: bool, rows: slice) -> geometry.Geometries:
+    return geometry.to_lon_lat(series.iloc[rows], name, has_z)
+
+
+def _with_dimension(convert: Converter, name: str, has_z: bool, rows: slice) -> geometry.Geometries:
+    return geometry.with_dimension(convert(rows), name, has_z=has_z)
+
+
+def _requires_z(column: Column, geometries: geometry.Geometries, requested_type: str) -> bool:
+    """Check that geometries fit the requested type; return whether it is 3-D."""
+    if family(requested_type) != "geometry":
+        raise ConversionError(
+            f"column {column.name!r} has geometries, but dtype requests {requested_type}: convert it in the frame, e.g."
+            " to text with to_wkt"
+        )
+    shape, srid = geometry.declared(requested_type)
+    if srid != 0 and srid != column.srid:
+        raise ConversionError(
+            f"column {column.name!r} is written in EPSG:{column.srid}, but dtype requests {requested_type}: "
+            + ("the_geom is always in EPSG:4326" if column.name == THE_GEOM else f"use to_crs({srid})")
+        )
+    require_shape(column.name, geometries, shape)
+    has_z = shape.upper().endswith("Z")
+    return has_z if has_z or "(" in requested_type else column.has_z
+
+
+def _check_ids(values: pa.ChunkedArray) -> None:
+    """Check that ids are unique integers, as the primary key of a CARTO table requires."""
+    is_key = (
+        pa.types.is_integer(values.type) and not values.null_count and pc.count_distinct(values).as_py() == len(values)
+    )
+    if not is_key or (pa.types.is_uint64(values.type) and (pc.max(values).as_py() or 0) > _LARGEST_ID):
+        raise ConversionError(
+            f"column {CARTODB_ID!r} must have unique integers without missing values, at most {_LARGEST_ID}: "
+            "drop it to get new ids, or rename it"
+        )

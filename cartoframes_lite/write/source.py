@@ -1,0 +1,84 @@
+"""The rows of one write: a frame, or an iterable of frames, as payloads that can be iterated again for a retry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import pandas as pd
+
+from cartoframes_lite.errors import ConnectionFailed
+from cartoframes_lite.write.columns import names_of, with_decimals_as_text
+from cartoframes_lite.write.fit import conform
+from cartoframes_lite.write.payload import Payload
+from cartoframes_lite.write.plan import WritePlan
+from cartoframes_lite.write.prepare import PreparedFrame
+
+# Frames of an iterator that are kept for a retry. A rejected request usually fails before this much is sent.
+_MAX_BUFFERED_BYTES = 256 << 20
+
+
+class RowSource:
+    """Payloads of a frame, or of all frames of an iterable.
+
+    Frames of an iterator are kept up to a limit of memory; once it is exceeded, iterating again raises.
+
+    Attributes
+    ----------
+    columns : tuple of Column
+        Columns of the first frame, which all others must have.
+    failure : BaseException or None
+        Exception raised by the iterable.
+    """
+
+    def __init__(self, frames: pd.DataFrame | Iterable[pd.DataFrame], prepare: Callable[..., PreparedFrame]) -> None:
+        """Check the first frame; the others are checked when they are sent."""
+        is_single = isinstance(frames, pd.DataFrame)
+        if not isinstance(frames, Iterable):
+            raise TypeError(
+                f"dataframe must be a DataFrame, a GeoDataFrame or an iterable of them, not {type(frames).__name__}"
+            )
+        self._remaining = map(prepare, (frames,) if is_single else frames)
+        first = next(self._remaining, None)
+        if first is None:
+            raise ValueError("dataframe is an empty iterable: pass at least one frame, which determines the columns")
+        self.columns = first.columns if is_single else with_decimals_as_text(first.columns)
+        self.failure: BaseException | None = None
+        self._buffered, self._buffered_bytes = [first], 0
+
+    def check(self, plan: WritePlan) -> None:
+        """Check that a plan can convert all values of the first frame; nothing is kept."""
+        checked = tuple(column for column in self.columns if plan.may_refuse(column))
+        if checked and self._buffered:
+            for payload in self._buffered[0].payloads(names_of(checked)):
+                plan.cast(conform(payload, checked))
+
+    def __iter__(self) -> Iterator[Payload]:
+        if not self._buffered:
+            raise ConnectionFailed(
+                "the upload failed and could not be retried, since the frames of an iterator are consumed: call"
+                " to_carto again with a new iterator"
+            )
+        if self.failure is not None:  # a generator that has raised is exhausted: it would look complete
+            raise self.failure
+        for frame in tuple(self._buffered):
+            yield from self._payloads(frame)
+        while (later := self._next()) is not None:
+            yield from self._payloads(later)
+
+    def _payloads(self, frame: PreparedFrame) -> Iterator[Payload]:
+        return (conform(payload, self.columns) for payload in frame.payloads())
+
+    def _next(self) -> PreparedFrame | None:
+        """Return the next frame, and keep it for a retry within the limit of memory."""
+        try:
+            frame = next(self._remaining, None)
+        except BaseException as error:
+            self.failure = error
+            raise
+        if frame is not None and self._buffered:
+            self._buffered_bytes += frame.size_bytes
+            if self._buffered_bytes > _MAX_BUFFERED_BYTES:
+                self._buffered.clear()
+            else:
+                self._buffered.append(frame)
+        return frame
