@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, Unpack
 
 import pandas as pd
 
@@ -14,8 +14,7 @@ from cartoframes_lite.credentials import Credentials, last_used, resolve
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import CartoError
 from cartoframes_lite.write import to_carto
-from cartoframes_lite.write.plan import IfExists
-from cartoframes_lite.write.staging import Compression
+from cartoframes_lite.write.options import FrameOptions, frame_keywords
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,42 +50,31 @@ class CartoAccessor:
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
 
-    def to_table(
-        self,
-        name: str,
-        credentials: Credentials | None = None,
-        *,
-        if_exists: IfExists = "fail",
-        geom_col: Hashable | None = None,
-        index: bool = False,
-        index_label: Hashable | Sequence[Hashable] | None = None,
-        dtype: Mapping[Any, str] | None = None,
-        cartodbfy: bool = True,
-        privacy: Privacy | None = None,
-        compression: Compression = "auto",
-        progress: bool | None = None,
-    ) -> Dataset:
-        """Write the frame to a table."""
-        resolved = resolve(credentials)  # the Dataset must not depend on the default at a later time
-        table = to_carto(
-            self._frame,
-            name,
-            resolved,
-            if_exists=if_exists,
-            geom_col=geom_col,
-            index=index,
-            index_label=index_label,
-            dtype=dtype,
-            cartodbfy=cartodbfy,
-            privacy=privacy,
-            compression=compression,
-            progress=progress,
-        )
-        return Dataset(table, resolved)
+    @frame_keywords
+    def to_table(self, name: str, credentials: Credentials | None = None, **keywords: Unpack[FrameOptions]) -> Dataset:
+        """Write the frame to a table, atomically, as ``cartoframes_lite.to_carto`` does, and with its errors.
 
-    to_table.__doc__ = (to_carto.__doc__ or "").replace(
-        "    str\n        The name of the table.", "    Dataset\n        The table."
-    )
+        Parameters
+        ----------
+        name : str
+            Normalized like column names: lower case, ASCII letters, digits and underscores.
+        credentials : Credentials, optional
+            Default: those of ``set_default_credentials``, else of the environment, else of the file.
+        **keywords
+            See ``FrameOptions``.
+
+        Returns
+        -------
+        Dataset
+            The table.
+
+        Examples
+        --------
+        >>> gdf.carto.to_table("stations", if_exists="replace").columns()["year"]
+        'int8'
+        """
+        resolved = resolve(credentials)  # the Dataset must not depend on the default at a later time
+        return Dataset(to_carto(self._frame, name, resolved, **keywords), resolved)
 
     @property
     def dataset(self) -> Dataset:

@@ -6,15 +6,14 @@ Requires the extra ``dask``: ``pip install "cartoframes_lite[dask]"``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import pandas as pd
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials, resolve
 from cartoframes_lite.dask import partitions
@@ -23,10 +22,9 @@ from cartoframes_lite.errors import SQLError, TableChangedError
 from cartoframes_lite.read.frames import check_count, check_source
 from cartoframes_lite.read.source import inspect_source, resolve_source, select
 from cartoframes_lite.write.columns import Columns, require_geometry, with_decimals_as_text
-from cartoframes_lite.write.frames import check_arguments, check_target, make_plan, normalized_table_name, set_privacy
-from cartoframes_lite.write.plan import IfExists
-from cartoframes_lite.write.prepare import prepare
-from cartoframes_lite.write.staging import Compression
+from cartoframes_lite.write.frames import check_target, frame_preparer, normalized_table_name, set_privacy
+from cartoframes_lite.write.options import WriteOptions, check_options, write_keywords
+from cartoframes_lite.write.plan import make_plan
 from cartoframes_lite.write.target import drop_stale_staging, inspect_target
 
 try:
@@ -157,20 +155,14 @@ def read_carto(
     return frame
 
 
+@write_keywords
 def to_carto(
     ddf: dd.DataFrame,
     table_name: str,
     credentials: Credentials | None = None,
     *,
-    if_exists: IfExists = "fail",
-    geom_col: Hashable | None = None,
-    index: bool = False,
-    index_label: Hashable | Sequence[Hashable] | None = None,
-    dtype: Mapping[Any, str] | None = None,
-    cartodbfy: bool = True,
-    privacy: Privacy | None = None,
-    compression: Compression = "auto",
     uploads_at_once: int = _UPLOADS,
+    **keywords: Unpack[WriteOptions],
 ) -> str:
     """Compute a Dask DataFrame and write its partitions to a table, atomically.
 
@@ -191,11 +183,11 @@ def to_carto(
     credentials : Credentials, optional
         Default: those of ``set_default_credentials``, else of the environment, else of the file. They are sent to the
         workers, without their session.
-    if_exists, geom_col, index, index_label, dtype, cartodbfy, privacy, compression
-        As in ``cartoframes_lite.to_carto``.
     uploads_at_once : int, default 4
         Number of workers of a cluster that upload at the same time. Threads and processes of one machine are limited by
         Dask's ``num_workers`` instead.
+    **keywords
+        See ``WriteOptions``.
 
     Returns
     -------
@@ -226,7 +218,8 @@ def to_carto(
     >>> cfl.dask.to_carto(ddf[ddf.year < 2000], "old_stations")
     'old_stations'
     """
-    check_arguments(table_name, if_exists, privacy, compression)
+    table = normalized_table_name(table_name)
+    check_options(keywords)
     if not isinstance(ddf, dd.DataFrame):
         raise TypeError(
             f"ddf must be a dask.dataframe.DataFrame, not {type(ddf).__name__}: for a frame in memory, use"
@@ -234,13 +227,12 @@ def to_carto(
         )
     if not isinstance(uploads_at_once, int) or uploads_at_once < 1:
         raise ValueError(f"uploads_at_once must be an integer >= 1, not {uploads_at_once!r}")
-    table = normalized_table_name(table_name)
-    prepare_frame = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
+    prepare_frame = frame_preparer(keywords)
     model = with_decimals_as_text(
         prepare_frame(ddf._meta).columns
     )  # validates the column names before the first request
     credentials = resolve(credentials)
-    client = Client(credentials)
+    client, privacy, if_exists = Client(credentials), keywords["privacy"], keywords["if_exists"]
     if privacy is not None:
         client.visualizations.require_privacy_permission()
     target = inspect_target(client, table)
@@ -249,14 +241,21 @@ def to_carto(
         check_target(table_name, table, target.existing, if_exists)
     drop_stale_staging(target)
     model = _first_model(ddf, prepare_frame) or model
-    if cartodbfy:
+    if keywords["cartodbfy"]:
         require_geometry(model)
-    plan = make_plan(table, model, target.existing, if_exists, cartodbfy=cartodbfy)
+    plan = make_plan(table, model, target.existing, keywords)
 
     def upload(parent_staging: str) -> Sequence[StagedPart]:
         with _slots(ddf, parent_staging, uploads_at_once) as slot:
             upload_partition = PartUploader(
-                credentials, prepare_frame, model, plan, destination.schema, parent_staging, compression, slot
+                credentials,
+                prepare_frame,
+                model,
+                plan,
+                destination.schema,
+                parent_staging,
+                keywords["compression"],
+                slot,
             )
             return _compute(ddf, upload_partition, parent_staging)
 

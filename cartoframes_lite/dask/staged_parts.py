@@ -13,12 +13,13 @@ from cartoframes_lite._client.http.rate_limit import share_with_processes
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.write.columns import Columns
 from cartoframes_lite.write.fit import conform
+from cartoframes_lite.write.options import Compression
 from cartoframes_lite.write.payload import Payload
 from cartoframes_lite.write.plan import WritePlan
 from cartoframes_lite.write.prepare import PreparedFrame
 from cartoframes_lite.write.publishing import publish
 from cartoframes_lite.write.publishing_sql import Parts, Staged
-from cartoframes_lite.write.staging import Compression, Upload, stage_part, staged_parts
+from cartoframes_lite.write.staging import Upload, stage_part, staged_parts
 from cartoframes_lite.write.target import Destination
 
 Prepare = Callable[[pd.DataFrame], PreparedFrame]

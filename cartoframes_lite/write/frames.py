@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, get_args
+from typing import Unpack
 
 import pandas as pd
 
@@ -22,12 +22,13 @@ from cartoframes_lite.errors import (
 )
 from cartoframes_lite.write.columns import Columns, require_geometry
 from cartoframes_lite.write.existing_table import ExistingTable
-from cartoframes_lite.write.plan import IfExists, WritePlan, plan_into, plan_new
-from cartoframes_lite.write.prepare import prepare
+from cartoframes_lite.write.options import FrameOptions, IfExists, WriteOptions, check_options, frame_keywords
+from cartoframes_lite.write.plan import WritePlan, make_plan
+from cartoframes_lite.write.prepare import PreparedFrame, prepare
 from cartoframes_lite.write.publishing import publish, withdraw
 from cartoframes_lite.write.publishing_sql import Staged
 from cartoframes_lite.write.source import RowSource
-from cartoframes_lite.write.staging import Compression, Upload, stage
+from cartoframes_lite.write.staging import Upload, stage
 from cartoframes_lite.write.staging_names import is_staging
 from cartoframes_lite.write.target import Destination, drop_stale_staging, inspect_target, require_writable
 
@@ -35,20 +36,12 @@ _MAX_PLANS = 5  # whole writes, each from a new description of the table
 _REPLAN_TIMEOUT_S = 300.0  # for publishing rows that are already staged into a table that others keep changing
 
 
+@frame_keywords
 def to_carto(
     dataframe: pd.DataFrame | Iterable[pd.DataFrame],
     table_name: str,
     credentials: Credentials | None = None,
-    *,
-    if_exists: IfExists = "fail",
-    geom_col: Hashable | None = None,
-    index: bool = False,
-    index_label: Hashable | Sequence[Hashable] | None = None,
-    dtype: Mapping[Any, str] | None = None,
-    cartodbfy: bool = True,
-    privacy: Privacy | None = None,
-    compression: Compression = "auto",
-    progress: bool | None = None,
+    **keywords: Unpack[FrameOptions],
 ) -> str:
     """Write a DataFrame to a table, atomically.
 
@@ -66,29 +59,8 @@ def to_carto(
         Normalized like column names: lower case, ASCII letters, digits and underscores.
     credentials : Credentials, optional
         Default: those of ``set_default_credentials``, else of the environment, else of the file.
-    if_exists : {"fail", "replace", "append"}
-        What to do if the table exists. "replace" replaces the rows and keeps the privacy, grants and indexes of the
-        table, and the maps that use it; columns that are not in the frame are dropped, new ones are added. "append"
-        sets columns that are not in the frame to their defaults.
-    geom_col : label, optional
-        The geometry column that becomes ``the_geom``. Default: the active geometry. It is reprojected to EPSG:4326;
-        other geometry columns keep their CRS. Z coordinates are kept.
-    index : bool, default False
-        Write the index as columns.
-    index_label : label or sequence of labels, optional
-        Column names for the index levels. Default: the names of the levels.
-    dtype : mapping of label to str, optional
-        PostgreSQL types by column, for example ``{"price": "numeric(10,2)"}``. NaN is written as NULL, except to a
-        column with a float type given here, where it stays NaN.
-    cartodbfy : bool, default True
-        Make it a CARTO table, with ``cartodb_id``, ``the_geom`` and ``the_geom_webmercator``, as maps require.
-    privacy : {"public", "private", "link"}, optional
-        Privacy to set once the rows are written; requires the master API key. None leaves the privacy of an existing
-        table unchanged and gives a new table the default of the account.
-    compression : {"auto", "gzip"} or None
-        "auto" compresses uploads with gzip unless the server is on this host; None never compresses.
-    progress : bool, optional
-        Whether to show a progress bar. None shows it after two seconds.
+    **keywords
+        See ``FrameOptions``.
 
     Returns
     -------
@@ -119,16 +91,16 @@ def to_carto(
     >>> cfl.to_carto(gdf, "Stations in 2026", dtype={"year": "smallint"}, privacy="private")
     'stations_in_2026'
     """
-    check_arguments(table_name, if_exists, privacy, compression)
     table = normalized_table_name(table_name)
-    prepare_frame = partial(prepare, geom_col=geom_col, index=index, index_label=index_label, dtype=dtype)
-    source = RowSource(dataframe, prepare_frame)
-    if cartodbfy:
+    check_options(keywords)
+    source = RowSource(dataframe, frame_preparer(keywords))
+    if keywords["cartodbfy"]:
         require_geometry(source.columns)
-    client = Client(credentials, progress=progress)
+    client = Client(credentials, progress=keywords["progress"])
+    privacy = keywords["privacy"]
     if privacy is not None:
         client.visualizations.require_privacy_permission()
-    _write(client, table_name, source, if_exists, cartodbfy, compression, progress)
+    _write(client, table_name, source, keywords)
     if privacy is not None:
         set_privacy(client, table, privacy)
     if isinstance(dataframe, pd.DataFrame):
@@ -158,21 +130,21 @@ def set_privacy(client: Client, table: str, privacy: Privacy) -> None:
         ) from error
 
 
-def check_arguments(table_name: object, if_exists: object, privacy: object, compression: object) -> None:
-    """Validate the arguments of ``to_carto`` before the first request."""
-    if not isinstance(table_name, str) or not table_name.strip():
-        raise TypeError(f"table_name must be a non-empty string, not {table_name!r}")
-    for name, value, allowed in (
-        ("if_exists", if_exists, get_args(IfExists)),
-        ("privacy", privacy, (*get_args(Privacy), None)),
-        ("compression", compression, ("auto", "gzip", None)),
-    ):
-        if value not in allowed:
-            raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+def frame_preparer(options: WriteOptions) -> Callable[[pd.DataFrame], PreparedFrame]:
+    """Return the function that checks a frame with the options of a write."""
+    return partial(
+        prepare,
+        geom_col=options["geom_col"],
+        index=options["index"],
+        index_label=options["index_label"],
+        dtype=options["dtype"],
+    )
 
 
 def normalized_table_name(name: str) -> str:
     """Normalize a table name; raise if it is reserved."""
+    if not isinstance(name, str) or not name.strip():
+        raise TypeError(f"table_name must be a non-empty string, not {name!r}")
     table = normalize(name)
     if is_staging(table):
         raise ValueError(f"table name {table!r} is reserved for staging tables, which are dropped: choose another name")
@@ -180,30 +152,24 @@ def normalized_table_name(name: str) -> str:
     return table
 
 
-def _write(
-    client: Client,
-    table_name: str,
-    source: RowSource,
-    if_exists: IfExists,
-    cartodbfy: bool,
-    compression: Compression,
-    progress: bool | None,
-) -> None:
+def _write(client: Client, table_name: str, source: RowSource, options: FrameOptions) -> None:
     """Plan and write; plan again if the table was created, dropped or changed concurrently."""
     table, stale_dropped = normalized_table_name(table_name), False
     for plans_left in reversed(range(_MAX_PLANS)):
         target = inspect_target(client, table)
         if target.existing is not None:
-            check_target(table_name, table, target.existing, if_exists)
+            check_target(table_name, table, target.existing, options["if_exists"])
         if not stale_dropped:
             drop_stale_staging(target)
             stale_dropped = True
-        plan = make_plan(table, source.columns, target.existing, if_exists, cartodbfy=cartodbfy)
+        plan = make_plan(table, source.columns, target.existing, options)
         source.check(plan)
         upload = Upload(plan.columns, partial(plan.staged_rows, source), with_primary_key=plan.with_primary_key)
         try:
-            with stage(target.destination, upload, compression=compression, progress=progress) as staged:
-                _publish(target.destination, staged, plan, source.columns, if_exists, cartodbfy)
+            with stage(
+                target.destination, upload, compression=options["compression"], progress=options["progress"]
+            ) as staged:
+                _publish(target.destination, staged, plan, source.columns, options)
         except (SQLError, TableChangedError) as error:
             if source.failure is not None or not plans_left:
                 raise
@@ -214,7 +180,7 @@ def _write(
 
 
 def _publish(
-    destination: Destination, staged: Staged, plan: WritePlan, columns: Columns, if_exists: IfExists, cartodbfy: bool
+    destination: Destination, staged: Staged, plan: WritePlan, columns: Columns, options: WriteOptions
 ) -> None:
     """Publish the staged rows; if the table was changed, plan again, provided that the staged columns still fit."""
     deadline = time.monotonic() + _REPLAN_TIMEOUT_S
@@ -227,8 +193,8 @@ def _publish(
                 existing = inspect_target(destination.client, destination.table).existing
                 if existing is None or time.monotonic() > deadline:
                     raise changed
-                check_target(destination.table, destination.table, existing, if_exists)
-                new_plan = plan_into(destination.table, columns, existing, if_exists, cartodbfy=cartodbfy)
+                check_target(destination.table, destination.table, existing, options["if_exists"])
+                new_plan = make_plan(destination.table, columns, existing, options)
                 if not new_plan.has_same_staging(plan):
                     raise changed
             except (CartoError, ValueError):
@@ -254,12 +220,3 @@ def check_target(given_name: str, table: str, existing: ExistingTable, if_exists
             " this table, else a shorter name"
         )
     require_writable(table, existing, replace=if_exists == "replace")
-
-
-def make_plan(
-    table: str, columns: Columns, existing: ExistingTable | None, if_exists: IfExists, *, cartodbfy: bool
-) -> WritePlan:
-    """Return the plan for creating the table, or for writing to the existing one."""
-    if existing is None:
-        return plan_new(table, columns, cartodbfy=cartodbfy)
-    return plan_into(table, columns, existing, if_exists, cartodbfy=cartodbfy)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +15,10 @@ from cartoframes_lite.write.column_changes import ColumnChanges, columns_to_appe
 from cartoframes_lite.write.columns import CARTODB_ID, Column, Columns, find, with_carto_columns
 from cartoframes_lite.write.existing_table import ExistingTable
 from cartoframes_lite.write.fit import cast_columns, cast_values, is_checked
+from cartoframes_lite.write.options import IfExists, WriteOptions
 from cartoframes_lite.write.payload import Payload, Values
 from cartoframes_lite.write.publishing_sql import Parts, Staged, publish_into, publish_new
 from cartoframes_lite.write.statements import CARTO_COLUMNS
-
-IfExists = Literal["fail", "replace", "append"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +126,13 @@ def _added_values(column: Column, values: dict[str, Values], first_id: int, rows
     if column.name == CARTODB_ID:
         return pa.chunked_array([pa.array(np.arange(first_id, first_id + rows))])
     return values[THE_GEOM] if column.name == WEB_MERCATOR else np.full(rows, None, object)
+
+
+def make_plan(table: str, columns: Columns, existing: ExistingTable | None, options: WriteOptions) -> WritePlan:
+    """Plan to create a table, or to write to the existing one."""
+    if existing is None:
+        return plan_new(table, columns, cartodbfy=options["cartodbfy"])
+    return plan_into(table, columns, existing, options["if_exists"], cartodbfy=options["cartodbfy"])
 
 
 def plan_new(table: str, columns: Columns, *, cartodbfy: bool) -> WritePlan:

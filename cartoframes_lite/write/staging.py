@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from cartoframes_lite._codec.names import qualify
 from cartoframes_lite.errors import CartoError, ConnectionFailed, PublishUnknown, QueryTimeout
 from cartoframes_lite.write.columns import Columns, arrow_schema
 from cartoframes_lite.write.lease import keep_lease
+from cartoframes_lite.write.options import Compression
 from cartoframes_lite.write.payload import Payload
 from cartoframes_lite.write.publishing_sql import Staged
 from cartoframes_lite.write.staging_names import begin_write, end_write, part_name
@@ -28,8 +28,6 @@ from cartoframes_lite.write.target import Destination, drop_staging_tables, insp
 
 # The SQL API limits one COPY to 2 GB as sent, compressed or not; this limit counts bytes before compression.
 CHUNK_BYTES = 1_900_000_000
-
-Compression = Literal["auto", "gzip"] | None
 
 
 @dataclass(frozen=True, slots=True)

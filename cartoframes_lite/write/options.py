@@ -1,0 +1,87 @@
+"""Keywords of ``to_carto``, which the accessor and Dask share."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Literal, TypedDict, get_args
+
+from cartoframes_lite._client.imports import Privacy
+from cartoframes_lite._client.keywords import shared_keywords
+
+IfExists = Literal["fail", "replace", "append"]
+Compression = Literal["auto", "gzip"] | None
+
+
+class WriteOptions(TypedDict, total=False):
+    """Options of a write.
+
+    Parameters
+    ----------
+    if_exists : {"fail", "replace", "append"}
+        What to do if the table exists. "replace" replaces the rows and keeps the privacy, grants and indexes of the
+        table, and the maps that use it; columns that are not in the frame are dropped, new ones are added. "append"
+        sets columns that are not in the frame to their defaults.
+    geom_col : label, optional
+        The geometry column that becomes ``the_geom``. Default: the active geometry. It is reprojected to EPSG:4326;
+        other geometry columns keep their CRS. Z coordinates are kept.
+    index : bool, default False
+        Write the index as columns.
+    index_label : label or sequence of labels, optional
+        Column names for the index levels. Default: the names of the levels.
+    dtype : mapping of label to str, optional
+        PostgreSQL types by column, for example ``{"price": "numeric(10,2)"}``. NaN is written as NULL, except to a
+        column with a float type given here, where it stays NaN.
+    cartodbfy : bool, default True
+        Make it a CARTO table, with ``cartodb_id``, ``the_geom`` and ``the_geom_webmercator``, as maps require.
+    privacy : {"public", "private", "link"}, optional
+        Privacy to set once the rows are written; requires the master API key. None leaves the privacy of an existing
+        table unchanged and gives a new table the default of the account.
+    compression : {"auto", "gzip"} or None
+        "auto" compresses uploads with gzip unless the server is on this host; None never compresses.
+    """
+
+    if_exists: IfExists
+    geom_col: Hashable | None
+    index: bool
+    index_label: Hashable | Sequence[Hashable] | None
+    dtype: Mapping[Any, str] | None
+    cartodbfy: bool
+    privacy: Privacy | None
+    compression: Compression
+
+
+class FrameOptions(WriteOptions, total=False):
+    """Options of a write by this process.
+
+    Parameters
+    ----------
+    progress : bool, optional
+        Whether to show a progress bar. None shows it after two seconds.
+    """
+
+    progress: bool | None
+
+
+_DEFAULTS = WriteOptions(
+    if_exists="fail",
+    geom_col=None,
+    index=False,
+    index_label=None,
+    dtype=None,
+    cartodbfy=True,
+    privacy=None,
+    compression="auto",
+)
+write_keywords = shared_keywords(WriteOptions, defaults=_DEFAULTS)
+frame_keywords = shared_keywords(WriteOptions, FrameOptions, defaults=FrameOptions(**_DEFAULTS, progress=None))
+
+
+def check_options(options: WriteOptions) -> None:
+    """Validate the options that have a set of values, before the first request."""
+    for name, value, allowed in (
+        ("if_exists", options["if_exists"], get_args(IfExists)),
+        ("privacy", options["privacy"], (*get_args(Privacy), None)),
+        ("compression", options["compression"], ("auto", "gzip", None)),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
