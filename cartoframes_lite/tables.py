@@ -23,7 +23,7 @@ from cartoframes_lite.errors import (
 )
 from cartoframes_lite.write import tables_sql
 from cartoframes_lite.write.publishing import publish
-from cartoframes_lite.write.publishing_sql import Staged
+from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging_names import begin_write, end_write, is_staging
 from cartoframes_lite.write.target import Destination, drop_staging_tables, require_schema
 

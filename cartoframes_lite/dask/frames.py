@@ -220,19 +220,12 @@ def to_carto(
     """
     table = normalized_table_name(table_name)
     check_options(keywords)
-    if not isinstance(ddf, dd.DataFrame):
-        raise TypeError(
-            f"ddf must be a dask.dataframe.DataFrame, not {type(ddf).__name__}: for a frame in memory, use"
-            " cartoframes_lite.to_carto"
-        )
-    if not isinstance(uploads_at_once, int) or uploads_at_once < 1:
-        raise ValueError(f"uploads_at_once must be an integer >= 1, not {uploads_at_once!r}")
+    _check_arguments(ddf, uploads_at_once)
     prepare_frame = frame_preparer(keywords)
-    model = with_decimals_as_text(
-        prepare_frame(ddf._meta).columns
-    )  # validates the column names before the first request
+    model = _model_of(ddf._meta, prepare_frame)  # validates the column names before the first request
     credentials = resolve(credentials)
-    client, privacy, if_exists = Client(credentials), keywords["privacy"], keywords["if_exists"]
+    client = Client(credentials)
+    privacy, if_exists, compression = keywords["privacy"], keywords["if_exists"], keywords["compression"]
     if privacy is not None:
         client.visualizations.require_privacy_permission()
     target = inspect_target(client, table)
@@ -247,17 +240,10 @@ def to_carto(
 
     def upload(parent_staging: str) -> Sequence[StagedPart]:
         with _slots(ddf, parent_staging, uploads_at_once) as slot:
-            upload_partition = PartUploader(
-                credentials,
-                prepare_frame,
-                model,
-                plan,
-                destination.schema,
-                parent_staging,
-                keywords["compression"],
-                slot,
+            uploader = PartUploader(
+                credentials, prepare_frame, model, plan, destination.schema, parent_staging, compression, slot
             )
-            return _compute(ddf, upload_partition, parent_staging)
+            return _compute(ddf, uploader, parent_staging)
 
     try:
         write_parts(destination, plan, upload)
@@ -269,6 +255,17 @@ def to_carto(
     if privacy is not None:
         set_privacy(client, table, privacy)
     return table
+
+
+def _check_arguments(ddf: object, uploads_at_once: object) -> None:
+    """Validate the arguments that only Dask's ``to_carto`` has."""
+    if not isinstance(ddf, dd.DataFrame):
+        raise TypeError(
+            f"ddf must be a dask.dataframe.DataFrame, not {type(ddf).__name__}: for a frame in memory, use"
+            " cartoframes_lite.to_carto"
+        )
+    if not isinstance(uploads_at_once, int) or uploads_at_once < 1:
+        raise ValueError(f"uploads_at_once must be an integer >= 1, not {uploads_at_once!r}")
 
 
 def _first_model(ddf: dd.DataFrame, prepare_frame: Prepare) -> Columns | None:
@@ -283,7 +280,12 @@ def _first_model(ddf: dd.DataFrame, prepare_frame: Prepare) -> Columns | None:
 
 
 def _model_or_none(frame: pd.DataFrame, prepare_frame: Prepare) -> Columns | None:
-    return with_decimals_as_text(prepare_frame(frame).columns) if len(frame) else None
+    return _model_of(frame, prepare_frame) if len(frame) else None
+
+
+def _model_of(frame: pd.DataFrame, prepare_frame: Prepare) -> Columns:
+    """Return the columns that every partition must have."""
+    return with_decimals_as_text(prepare_frame(frame).columns)
 
 
 def _compute(ddf: dd.DataFrame, upload_partition: PartUploader, parent_staging: str) -> Sequence[StagedPart]:

@@ -18,7 +18,7 @@ from cartoframes_lite.write.payload import Payload
 from cartoframes_lite.write.plan import WritePlan
 from cartoframes_lite.write.prepare import PreparedFrame
 from cartoframes_lite.write.publishing import publish
-from cartoframes_lite.write.publishing_sql import Parts, Staged
+from cartoframes_lite.write.staged_sql import Parts, Staged
 from cartoframes_lite.write.staging import Upload, stage_part, staged_parts
 from cartoframes_lite.write.target import Destination
 

@@ -26,8 +26,8 @@ from cartoframes_lite.write.options import FrameOptions, IfExists, WriteOptions,
 from cartoframes_lite.write.plan import WritePlan, make_plan
 from cartoframes_lite.write.prepare import PreparedFrame, prepare
 from cartoframes_lite.write.publishing import publish, withdraw
-from cartoframes_lite.write.publishing_sql import Staged
 from cartoframes_lite.write.source import RowSource
+from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging import Upload, stage
 from cartoframes_lite.write.staging_names import is_staging
 from cartoframes_lite.write.target import Destination, drop_stale_staging, inspect_target, require_writable

@@ -17,7 +17,8 @@ from cartoframes_lite.write.existing_table import ExistingTable
 from cartoframes_lite.write.fit import cast_columns, cast_values, is_checked
 from cartoframes_lite.write.options import IfExists, WriteOptions
 from cartoframes_lite.write.payload import Payload, Values
-from cartoframes_lite.write.publishing_sql import Parts, Staged, publish_into, publish_new
+from cartoframes_lite.write.publishing_sql import publish_into, publish_new
+from cartoframes_lite.write.staged_sql import Parts, Staged
 from cartoframes_lite.write.statements import CARTO_COLUMNS
 
 

@@ -23,7 +23,7 @@ from cartoframes_lite.errors import (
     SQLError,
     TableChangedError,
 )
-from cartoframes_lite.write.publishing_sql import Staged
+from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging_sql import RECEIPT, publication_state
 from cartoframes_lite.write.target import Destination, drop_staging_tables
 

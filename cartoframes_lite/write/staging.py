@@ -20,7 +20,7 @@ from cartoframes_lite.write.columns import Columns, arrow_schema
 from cartoframes_lite.write.lease import keep_lease
 from cartoframes_lite.write.options import Compression
 from cartoframes_lite.write.payload import Payload
-from cartoframes_lite.write.publishing_sql import Staged
+from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging_names import begin_write, end_write, part_name
 from cartoframes_lite.write.staging_sql import create_staging
 from cartoframes_lite.write.statements import copy_in

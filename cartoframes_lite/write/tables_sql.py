@@ -13,7 +13,7 @@ from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite.write.cartodbfy_sql import make_carto_table, rename_key_and_sequence
 from cartoframes_lite.write.columns import CARTODB_ID
 from cartoframes_lite.write.existing_table import ANSWER
-from cartoframes_lite.write.publishing_sql import TAKEN, Staged, lock_staging, transaction
+from cartoframes_lite.write.staged_sql import TAKEN, Staged, lock_staging, transaction
 from cartoframes_lite.write.staging_sql import set_lease
 from cartoframes_lite.write.statements import CARTO_SRIDS, do_block
 

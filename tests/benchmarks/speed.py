@@ -24,7 +24,8 @@ from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.write.columns import arrow_schema
 from cartoframes_lite.write.plan import plan_new
 from cartoframes_lite.write.prepare import prepare
-from cartoframes_lite.write.publishing_sql import Staged, publish_new
+from cartoframes_lite.write.publishing_sql import publish_new
+from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging_sql import create_staging
 from cartoframes_lite.write.statements import copy_in
 from tests.benchmarks.server_process import server

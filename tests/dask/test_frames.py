@@ -30,7 +30,7 @@ from cartoframes_lite._client.http.rate_limit import share_with_processes
 from cartoframes_lite.write import staging, staging_names, target
 from cartoframes_lite.write.plan import plan_new
 from cartoframes_lite.write.prepare import prepare
-from cartoframes_lite.write.publishing_sql import Parts, Staged
+from cartoframes_lite.write.staged_sql import Parts, Staged
 
 ROWS = 1000
 

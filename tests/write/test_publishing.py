@@ -14,7 +14,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from cartoframes_lite.write import publishing, staging_names, target
-from cartoframes_lite.write.publishing_sql import Staged
+from cartoframes_lite.write.staged_sql import Staged
 
 FRAME = pd.DataFrame({"a": range(100)})
 PUBLISHING = (b"RENAME+TO+%22t%22", b"INSERT+INTO")

@@ -11,7 +11,8 @@ from cartoframes_lite.write.cartodbfy_sql import set_sequence
 from cartoframes_lite.write.columns import with_carto_columns
 from cartoframes_lite.write.existing_table import ExistingTable
 from cartoframes_lite.write.prepare import prepare
-from cartoframes_lite.write.publishing_sql import Staged, publish_into, publish_new
+from cartoframes_lite.write.publishing_sql import publish_into, publish_new
+from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging_sql import create_staging, publication_state
 from cartoframes_lite.write.statements import copy_in
 
