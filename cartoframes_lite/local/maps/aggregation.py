@@ -74,7 +74,7 @@ class Aggregation:
         return ["cartodb_id", COUNT_COLUMN, *self.columns, *self.dimensions]
 
 
-def read(content: Any, layer: Mapping[str, Any], *, vector_only: bool) -> Aggregation | None:
+def parse_aggregation(content: Any, layer: Mapping[str, Any], *, vector_only: bool) -> Aggregation | None:
     """Parse the option ``aggregation`` of a layer; maps of vector layers only have it by default.
 
     Raises

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from psycopg import sql
 
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.number_parsing import read_number
+from cartoframes_lite.local.maps.number_parsing import parse_number
 from cartoframes_lite.local.maps.queries import statement
 
 
@@ -64,7 +64,7 @@ _CATEGORY = "SELECT *\nFROM ({}) _camshaft_category_filter\nWHERE {}"
 _RANGE = "SELECT * FROM ({}) _camshaft_range_filter WHERE {}"
 
 
-def read_nodes(items: Any, dataviews: Iterable[_Dataview], filters: Mapping[str, Any]) -> dict[str, Node]:
+def parse_nodes(items: Any, dataviews: Iterable[_Dataview], filters: Mapping[str, Any]) -> dict[str, Node]:
     """Parse the analyses of a map.
 
     Parameters
@@ -140,4 +140,4 @@ def _value(index: int, value: Any) -> sql.Composable:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(read_number(value))
+    return isinstance(value, int | float) and math.isfinite(parse_number(value))

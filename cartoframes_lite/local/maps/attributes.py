@@ -9,7 +9,7 @@ from psycopg import sql
 
 from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.layergroups import Layergroup
-from cartoframes_lite.local.maps.queries import names, rows, subquery
+from cartoframes_lite.local.maps.queries import column_list, fetch_rows, subquery
 from cartoframes_lite.local.postgres.session import Session
 
 # CARTO interpolates the id into the query unquoted, so that numbers of any size and notation compare as numbers.
@@ -31,12 +31,12 @@ async def read_attributes(session: Session, group: Layergroup, layer_name: str, 
     if layer.attributes is None or layer.sql is None:
         raise MapError(f"Layer {layer_name} has no exposed attributes")
     query = sql.SQL("SELECT {columns} FROM {source} AS cdbq WHERE {key} = {value} LIMIT 1000").format(
-        columns=names(layer.attributes.columns),
+        columns=column_list(layer.attributes.columns),
         source=subquery(layer.sql),
         key=sql.Identifier(layer.attributes.id),
         value=_value(feature.replace("\0", "")),
     )
-    matches = await rows(session, query)
+    matches = await fetch_rows(session, query)
     if not matches or any(row != matches[0] for row in matches):
         condition = f"'{layer.attributes.id}' = {feature}"
         message = f"Multiple features ({len(matches)}) identified by {condition} in layer {layer_name}"

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.layergroups import Layergroup
-from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, HALF_WORLD, names, rows, subquery
+from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, HALF_WORLD, column_list, fetch_rows, subquery
 from cartoframes_lite.local.postgres.session import Session
 
 _MAX_ROWS = 10_000
@@ -48,7 +48,7 @@ async def read_cluster(
         " WHERE cdb_one.cartodb_id = {feature} AND cdbq.{geometry} && ST_Expand(cdb_one.{geometry}, {cell})"
         " AND {x} = {of_x} AND {y} = {of_y} LIMIT {most}) AS cdb_cluster"
     ).format(
-        columns=names(column_names),
+        columns=column_list(column_names),
         source=subquery(inspected.layer.sql),
         feature=sql.Literal(int(feature)),
         geometry=sql.Identifier(GEOMETRY_COLUMN),
@@ -59,4 +59,4 @@ async def read_cluster(
         of_y=cells[3],
         most=sql.Literal(_MAX_ROWS),
     )
-    return {"rows": await rows(session, query)}
+    return {"rows": await fetch_rows(session, query)}

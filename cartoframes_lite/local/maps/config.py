@@ -10,7 +10,7 @@ from typing import Any
 
 from cartoframes_lite.local.maps import aggregation
 from cartoframes_lite.local.maps.aggregation import Aggregation
-from cartoframes_lite.local.maps.analyses import Node, read_nodes
+from cartoframes_lite.local.maps.analyses import Node, parse_nodes
 from cartoframes_lite.local.maps.errors import MapError
 
 _VERSION = re.compile(r"1\.[0-8]\.0|1\.[0-7]\.\d+")
@@ -121,7 +121,7 @@ class MapConfig:
         return next((layer for layer in self.layers if name in (layer.id, str(layer.index))), None)
 
 
-def read(content: Any, filters: Mapping[str, Any] | None = None) -> MapConfig:
+def parse_map_config(content: Any, filters: Mapping[str, Any] | None = None) -> MapConfig:
     """Parse a MapConfig.
 
     Parameters
@@ -143,7 +143,7 @@ def read(content: Any, filters: Mapping[str, Any] | None = None) -> MapConfig:
     if not isinstance(items, list):
         raise MapError("Missing layers array from layergroup config")
     dataviews = {name: _dataview(name, item) for name, item in _object(content, "dataviews").items()}
-    nodes = read_nodes(content.get("analyses") or [], dataviews.values(), filters or {})
+    nodes = parse_nodes(content.get("analyses") or [], dataviews.values(), filters or {})
     for dataview in dataviews.values():
         if dataview.source not in nodes:
             message = f'Node with `id="{dataview.source}"` not found for dataview "{dataview.name}"'
@@ -184,7 +184,7 @@ def _layer(index: int, item: Any, counts: Counter[str], nodes: Mapping[str, Node
         cartocss=cartocss if isinstance(cartocss, str) else None,
         interactivity=tuple(map(str, interactivity)),
         attributes=_attributes(options, context),
-        aggregation=aggregation.read(options.get("aggregation"), context, vector_only=vector_only)
+        aggregation=aggregation.parse_aggregation(options.get("aggregation"), context, vector_only=vector_only)
         if kind == "mapnik"
         else None,
         options=options,

@@ -12,9 +12,9 @@ from cartoframes_lite.local.http.request_bodies import Parameters
 from cartoframes_lite.local.maps import histograms
 from cartoframes_lite.local.maps.config import Dataview, MapConfig
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.number_parsing import read_number
+from cartoframes_lite.local.maps.number_parsing import parse_number
 from cartoframes_lite.local.maps.numeric_columns import is_float, null_if_special, special_counts
-from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, envelope, rows, subquery
+from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, envelope, fetch_rows, subquery
 from cartoframes_lite.local.maps.viewports import mercator
 from cartoframes_lite.local.postgres.session import Session
 
@@ -75,7 +75,7 @@ async def search(session: Session, config: MapConfig, name: str, query: Paramete
         "SELECT {column} AS category, {value} AS value FROM {source} AS cdbq"
         " WHERE {column}::text ILIKE {pattern} GROUP BY 1 ORDER BY 2 DESC, 1"
     ).format(column=sql.Identifier(column), value=value, source=source, pattern=sql.Literal(f"%{pattern}%"))
-    return {"type": "aggregation", "categories": await rows(session, statement)}
+    return {"type": "aggregation", "categories": await fetch_rows(session, statement)}
 
 
 def _find(config: MapConfig, name: str) -> Dataview:
@@ -105,7 +105,7 @@ def _source(
 
 def _parse_bbox(text: str) -> list[sql.Composed]:
     """Parse a bounding box in degrees; one across the 180th meridian becomes two envelopes."""
-    sides = [read_number(part) for part in text.split(",")]
+    sides = [parse_number(part) for part in text.split(",")]
     if len(sides) != 4 or not math.isfinite(sum(sides)) or not math.isfinite(sides[2] - sides[0]):
         raise MapError('Invalid bbox filter, expected format="west,south,east,north"')
     west, south, east, north = sides
@@ -140,7 +140,7 @@ async def _formula(
         special=sql.SQL(", ") + special_counts(value) if may_be_nan else sql.SQL(""),
         source=source,
     )
-    [row] = await rows(session, composed)
+    [row] = await fetch_rows(session, composed)
     return {"operation": operation, **row}
 
 
@@ -190,11 +190,11 @@ async def _aggregation(
         " (SELECT count(*) FROM (SELECT 1 FROM {source} AS cdbq GROUP BY {column}) AS cdb_groups) AS categories"
         " FROM {source} AS cdbq"
     )
-    categories = await rows(session, (all_categories if own_filter else largest).format(**parts))
+    categories = await fetch_rows(session, (all_categories if own_filter else largest).format(**parts))
     names = ("count", "nulls", "nans", "infinities", "min", "max", "categories")
     result: dict[str, Any] = dict.fromkeys(names, 0)
     if categories:
-        [result] = await rows(session, summary.format(**parts))
+        [result] = await fetch_rows(session, summary.format(**parts))
     return {
         "aggregation": function,
         **{("categoriesCount" if name == "categories" else name): result[name] for name in names},
@@ -235,7 +235,7 @@ def _flag(query: Parameters, name: str) -> bool:
 
 def _parse_number(query: Parameters, name: str) -> float:
     """Parse a number; raise MapError if it is invalid."""
-    value = read_number(query[name])
+    value = parse_number(query[name])
     if not math.isfinite(value):
         raise MapError(f"Invalid number format for parameter '{name}'")
     return value

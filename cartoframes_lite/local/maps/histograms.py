@@ -11,7 +11,7 @@ from cartoframes_lite.local.maps import time_histograms
 from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.number_parsing import as_javascript
 from cartoframes_lite.local.maps.numeric_columns import is_float, null_if_special, special_counts
-from cartoframes_lite.local.maps.queries import TIME_OIDS, columns_of, rows
+from cartoframes_lite.local.maps.queries import TIME_OIDS, columns_of, fetch_rows
 from cartoframes_lite.local.postgres.session import Session
 
 _MIN_BINS, _MAX_BINS = 6, 48
@@ -87,7 +87,7 @@ async def _number_histogram(
         if bounded
         else sql.SQL("true"),
     }
-    buckets = await rows(session, _buckets(parts))
+    buckets = await fetch_rows(session, _buckets(parts))
     total = sum(bucket["freq"] for bucket in buckets)
     first = buckets[0] if buckets else None
     names = ("bin", "min", "max", "avg", "freq")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from cartoframes_lite.local.maps.config import read
+from cartoframes_lite.local.maps.config import parse_map_config
 from cartoframes_lite.local.maps.layergroups import Layergroups
 from cartoframes_lite.local.maps.metadata import describe
 from cartoframes_lite.local.maps.templates import Template
@@ -43,7 +43,7 @@ async def instantiate_anonymous(
     MapError
         If the MapConfig is invalid.
     """
-    group, updated = await layergroups.instantiate(content, read(content, filters), role)
+    group, updated = await layergroups.instantiate(content, parse_map_config(content, filters), role)
     api_key = key.token if key is not None and key.kind != "default" else ""
     token = f"{group.id}:{_milliseconds(updated)}"
     return describe(group, token, updated, base_url=base_url, api_key=api_key)
@@ -66,7 +66,9 @@ async def instantiate_template(
         If a value is invalid, or the MapConfig with the values is.
     """
     content = template.instance(parameters)
-    group, updated = await layergroups.instantiate(content, read(content, filters), state.owner_role, template=template)
+    group, updated = await layergroups.instantiate(
+        content, parse_map_config(content, filters), state.owner_role, template=template
+    )
     token = f"{state.user}@{template.fingerprint[:8]}@{group.id}:{_milliseconds(updated)}"
     return describe(group, token, updated, base_url=base_url)
 

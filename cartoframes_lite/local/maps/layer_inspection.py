@@ -9,7 +9,7 @@ from psycopg import sql
 
 from cartoframes_lite.local.maps import aggregation
 from cartoframes_lite.local.maps.analyses import Node
-from cartoframes_lite.local.maps.cartocss.style import Style
+from cartoframes_lite.local.maps.cartocss import Style, StyleError, parse
 from cartoframes_lite.local.maps.config import MapConfig, MapLayer
 from cartoframes_lite.local.maps.errors import MapError, error_status
 from cartoframes_lite.local.maps.queries import (
@@ -17,14 +17,13 @@ from cartoframes_lite.local.maps.queries import (
     GEOMETRY_COLUMN,
     Box,
     Column,
+    column_list,
     columns_of,
     estimated_rows,
-    names,
-    rows,
+    fetch_rows,
     statement,
     subquery,
 )
-from cartoframes_lite.local.maps.styles import parse_style
 from cartoframes_lite.local.postgres.errors import SQLError
 from cartoframes_lite.local.postgres.session import Session
 
@@ -70,8 +69,15 @@ class InspectedLayer:
 
 
 def parse_styles(config: MapConfig) -> dict[int, Style]:
-    """Parse the CartoCSS of all layers, by their index."""
-    return {layer.index: parse_style(layer) for layer in config.queried if layer.cartocss is not None}
+    """Parse the CartoCSS of all layers, by their index; raise MapError if it is invalid or not supported."""
+    return {layer.index: _parse_style(layer, layer.cartocss) for layer in config.queried if layer.cartocss is not None}
+
+
+def _parse_style(layer: MapLayer, cartocss: str) -> Style:
+    try:
+        return parse(cartocss, name=f"style{layer.index}")
+    except StyleError as error:
+        raise MapError(str(error), status=400, kind="layer", layer=layer.context) from error
 
 
 async def check_node(session: Session, node: Node) -> None:
@@ -117,7 +123,9 @@ async def _is_aggregated(session: Session, options: aggregation.Aggregation, tex
     query = sql.SQL(
         "SELECT GeometryType({geometry}) AS type FROM {source} AS cdbq WHERE {geometry} IS NOT NULL LIMIT 1"
     )
-    geometry_types = await rows(session, query.format(geometry=names([GEOMETRY_COLUMN]), source=subquery(text)))
+    geometry_types = await fetch_rows(
+        session, query.format(geometry=column_list([GEOMETRY_COLUMN]), source=subquery(text))
+    )
     return bool(geometry_types) and geometry_types[0]["type"] == "POINT"
 
 
@@ -127,5 +135,5 @@ async def last_updated(session: Session, tables: list[str]) -> datetime:
         "SELECT extract(epoch FROM max(updated_at))::float8 AS epoch FROM cartodb.cdb_tablemetadata"
         " WHERE tabname = ANY (SELECT to_regclass(name) FROM unnest({}::text[]) name)"
     )
-    [row] = await rows(session, query.format(sql.Literal(tables)))
+    [row] = await fetch_rows(session, query.format(sql.Literal(tables)))
     return datetime.fromtimestamp(row["epoch"] or 0, UTC)

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from cartoframes_lite.local.maps.cartocss.style import Style
-from cartoframes_lite.local.maps.config import MapConfig, read
+from cartoframes_lite.local.maps.config import MapConfig, parse_map_config
 from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.layer_inspection import (
     InspectedLayer,
@@ -119,9 +119,9 @@ class Layergroups:
         self._keep(group)
         return group, updated
 
-    async def instance(self, content: Any, role: str, *, template: Template) -> Layergroup:
+    async def template_instance(self, content: Any, role: str, *, template: Template) -> Layergroup:
         """Return the instance of a template, inspected at most a minute ago."""
-        config = read(content)
+        config = parse_map_config(content)
         known = self._known.get(_identity(_description(content, config, template)))
         if known is not None and self._state.clock.now() - known.inspected_at < _REINSPECT_AFTER:
             return known

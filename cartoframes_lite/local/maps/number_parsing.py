@@ -10,7 +10,7 @@ _EXPONENT_FROM = 1e21  # from here on, JavaScript formats numbers with an expone
 _NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+", re.ASCII)
 
 
-def read_number(value: Any) -> float:
+def parse_number(value: Any) -> float:
     """Convert a str or JSON value to a number; NaN if it is not a number, 0 for an empty str."""
     if isinstance(value, bool) or value is None:
         return math.nan

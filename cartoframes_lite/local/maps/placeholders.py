@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.number_parsing import read_number
+from cartoframes_lite.local.maps.number_parsing import parse_number
 
 _MARK = re.compile(r"<%=\s*+(\w++)\s*+%>")
 _NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+", re.ASCII)
@@ -18,7 +18,7 @@ _SIZE = re.compile(r"\s*+([-+]?\d{1,9})", re.ASCII)
 
 
 def escape_value(name: str, kind: Any, value: Any) -> str:
-    """Return a value escape_value for its type of placeholder; raise MapError if it is invalid."""
+    """Escape a value for the type of its placeholder; raise MapError if it is invalid."""
     text = json.dumps(value) if is_number(value) and kind == "number" else value
     if isinstance(text, str):
         match kind:
@@ -47,7 +47,7 @@ def style_of(styles: Any, index: int) -> Any:
     return styles[index] if isinstance(styles, list) and index < len(styles) else None
 
 
-def read_size(name: str, value: Any, values: Mapping[str, str]) -> Any:
+def parse_size(name: str, value: Any, values: Mapping[str, str]) -> Any:
     """Parse a buffer size: a number, or a str that starts with an integer."""
     if not isinstance(value, str):
         return value
@@ -59,4 +59,4 @@ def read_size(name: str, value: Any, values: Mapping[str, str]) -> Any:
 
 def is_number(value: Any) -> bool:
     """Return whether a JSON value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(read_number(value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(parse_number(value))

@@ -99,12 +99,12 @@ def expand_box(box: Box, pixels: float, width: float) -> Box:
     return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
 
 
-def names(columns: Iterable[str]) -> sql.Composed:
+def column_list(columns: Iterable[str]) -> sql.Composed:
     """Return a comma-separated list of columns."""
     return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
-async def read(session: Session, query: str, *, binary: bool = False) -> PGresult:
+async def fetch(session: Session, query: str, *, binary: bool = False) -> PGresult:
     """Run a query in its own read-only transaction.
 
     After its first snapshot, PostgreSQL does not allow a READ ONLY transaction to become READ WRITE. Settings that the
@@ -121,7 +121,7 @@ async def read(session: Session, query: str, *, binary: bool = False) -> PGresul
     return result
 
 
-async def rows(session: Session, query: sql.Composable) -> list[dict[str, Any]]:
+async def fetch_rows(session: Session, query: sql.Composable) -> list[dict[str, Any]]:
     """Run a query; return its rows with values as in the JSON of the Maps API.
 
     Raises
@@ -129,7 +129,7 @@ async def rows(session: Session, query: sql.Composable) -> list[dict[str, Any]]:
     MapError
         If there are more than 100,000 rows.
     """
-    result = await read(session, query.as_string())
+    result = await fetch(session, query.as_string())
     if result.ntuples > MAX_ROWS:
         raise MapError(f"the answer would have {result.ntuples} rows, more than {MAX_ROWS}", status=400)
     if result.ntuples < _MANY_ROWS:
@@ -152,13 +152,13 @@ def _as_json(result: PGresult) -> list[dict[str, Any]]:
 
 async def columns_of(session: Session, source: sql.Composable) -> list[Column]:
     """Return the columns of a query in parentheses; raise SQLError if it fails."""
-    result = await read(session, sql.SQL("SELECT * FROM {} AS cdbq LIMIT 0").format(source).as_string())
+    result = await fetch(session, sql.SQL("SELECT * FROM {} AS cdbq LIMIT 0").format(source).as_string())
     return [Column(_name(result, index), result.ftype(index)) for index in range(result.nfields)]
 
 
 async def estimated_rows(session: Session, text: str) -> int:
     """Return the number of rows that the PostgreSQL planner estimates."""
-    result = await read(session, f"EXPLAIN (FORMAT JSON) SELECT * FROM {subquery(text).as_string()} AS cdbq")
+    result = await fetch(session, f"EXPLAIN (FORMAT JSON) SELECT * FROM {subquery(text).as_string()} AS cdbq")
     return int(json.loads(result.get_value(0, 0) or b"")[0]["Plan"]["Plan Rows"])
 
 
@@ -166,7 +166,7 @@ async def tables_of(session: Session, text: str) -> list[str]:
     """Return the tables that a query reads, as schema.name."""
     query = sql.SQL("SELECT unnest(cartodb.cdb_querytablestext({})) AS name")
     wrapped = sql.SQL("SELECT * FROM {} AS cdbq").format(subquery(text)).as_string()
-    return [row["name"] for row in await rows(session, query.format(sql.Literal(wrapped)))]
+    return [row["name"] for row in await fetch_rows(session, query.format(sql.Literal(wrapped)))]
 
 
 def _name(result: PGresult, index: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.number_parsing import read_number
+from cartoframes_lite.local.maps.number_parsing import parse_number
 from cartoframes_lite.local.maps.queries import Box
 from cartoframes_lite.local.maps.templates import Template
 from cartoframes_lite.local.maps.viewports import Viewport, viewport_of_bbox, viewport_of_center
@@ -72,7 +72,7 @@ def view_of_template(template: Template, query: Mapping[str, Any], size: tuple[i
 
 def _parse_number(value: Any) -> float:
     """Parse a finite number."""
-    number = read_number(value)
+    number = parse_number(value)
     if value == "" or not math.isfinite(number):
         raise MapError(f"Invalid number: {value}")
     return number

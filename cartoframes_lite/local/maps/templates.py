@@ -13,7 +13,7 @@ from typing import Any
 from psycopg.types.json import Json
 
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.placeholders import escape_value, fill_placeholders, is_number, read_size, style_of
+from cartoframes_lite.local.maps.placeholders import escape_value, fill_placeholders, is_number, parse_size, style_of
 from cartoframes_lite.local.state import State
 
 _MAX_TEMPLATES = 4096
@@ -96,7 +96,7 @@ class Template:
             if isinstance(style, str):
                 options["cartocss"] = style
         if isinstance(group.get("buffersize"), Mapping):
-            group["buffersize"] = {name: read_size(name, size, values) for name, size in group["buffersize"].items()}
+            group["buffersize"] = {name: parse_size(name, size, values) for name, size in group["buffersize"].items()}
         sizes = parameters.get("buffersize")
         if isinstance(sizes, Mapping):
             known = group.get("buffersize") if isinstance(group.get("buffersize"), Mapping) else {}

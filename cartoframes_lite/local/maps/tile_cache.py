@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from psycopg import sql
 
-from cartoframes_lite.local.maps.queries import read, statement
+from cartoframes_lite.local.maps.queries import fetch, statement
 from cartoframes_lite.local.postgres.session import Session
 
 _MAX_AGE_S = 60.0  # results of functions such as now() change without a change of a table
@@ -84,7 +84,7 @@ def state_expression(tables: tuple[str, ...]) -> sql.SQL:
 
 async def state_of(session: Session, tables: tuple[str, ...]) -> str | None:
     """Return the state of some tables; None if it is not known."""
-    result = await read(session, sql.SQL("SELECT {}").format(state_expression(tables)).as_string())
+    result = await fetch(session, sql.SQL("SELECT {}").format(state_expression(tables)).as_string())
     return decode_state(result.get_value(0, 0))
 
 

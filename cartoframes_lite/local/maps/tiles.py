@@ -24,7 +24,7 @@ from cartoframes_lite.local.maps.queries import (
     Column,
     envelope,
     expand_box,
-    read,
+    fetch,
     statement,
     tile_box,
 )
@@ -82,7 +82,7 @@ class Tiles:
 
         async def make(session: Session) -> _TileAndState:
             query = _vector_query(layers, tile_box(*zxy), pixels, group.tables)
-            result = await read(session, query, binary=True)
+            result = await fetch(session, query, binary=True)
             return result.get_value(0, 0) or b"", decode_state(result.get_value(0, 1))
 
         key = ("mvt", group.id, tuple(inspected.layer.index for inspected in layers), zxy, role)
@@ -237,15 +237,15 @@ def _rows_of(
     resolution = (view.box[2] - view.box[0]) / view.width
     columns = sorted({*(inspected.style.columns if inspected.style else ()), *additional})
 
-    async def fetch(box: Box) -> list[tuple[bytes, dict[str, Any]]]:
-        result = await read(session, _rows_query(inspected, columns, box, resolution), binary=True)
+    async def fetch_box(box: Box) -> list[tuple[bytes, dict[str, Any]]]:
+        result = await fetch(session, _rows_query(inspected, columns, box, resolution), binary=True)
         rows = []
         for row in range(result.ntuples):
             geometry, attributes = result.get_value(row, 0), result.get_value(row, 1)
             rows.append((geometry or b"", json.loads(attributes or b"{}")))
         return rows
 
-    return lambda box: asyncio.run_coroutine_threadsafe(fetch(box), loop).result()
+    return lambda box: asyncio.run_coroutine_threadsafe(fetch_box(box), loop).result()
 
 
 def _rows_query(inspected: InspectedLayer, columns: Sequence[str], box: Box, resolution: float) -> str:

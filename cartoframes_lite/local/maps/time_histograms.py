@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import sql
 
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.queries import rows, statement
+from cartoframes_lite.local.maps.queries import fetch_rows, statement
 from cartoframes_lite.local.postgres.session import Session
 
 _MAX_AUTO_BINS = 100
@@ -62,7 +62,7 @@ async def evaluate(
     hours = 0 if unit in _UNITS_WITHOUT_OFFSET else math.ceil(offset / 3600)
     buckets = []
     if hours in _ZONE_HOURS:  # CARTO returns no bins if there is no time zone with this offset
-        buckets = await rows(session, _buckets(times, str(unit), hours, overrides))
+        buckets = await fetch_rows(session, _buckets(times, str(unit), hours, overrides))
     return _serialize(str(unit), offset, buckets)
 
 
@@ -151,7 +151,7 @@ async def _auto_unit(session: Session, times: sql.Composable) -> str:
     span = sql.SQL(
         "SELECT extract(epoch FROM max(instant) - min(instant))::float8 AS span FROM {} AS t WHERE isfinite(instant)"
     )
-    [row] = await rows(session, span.format(times))
+    [row] = await fetch_rows(session, span.format(times))
     if row["span"] is None:
         return "day"
     days = math.floor(row["span"] / 86400)

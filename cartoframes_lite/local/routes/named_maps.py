@@ -100,7 +100,7 @@ def _instance_routes(
 
     async def get_tile(maps_request: MapsRequest) -> Response:
         template = await open_template(maps_request)
-        group = await layergroups.instance(template.instance({}), state.owner_role, template=template)
+        group = await layergroups.template_instance(template.instance({}), state.owner_role, template=template)
         return await tile_response(maps_request, tiles, group, state.owner_role, maps_request.text("layers"))
 
     return [

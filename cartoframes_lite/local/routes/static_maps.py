@@ -49,7 +49,7 @@ def routes(
     async def get_named(maps_request: MapsRequest) -> Response:
         template = await run_in_threadpool(templates.open, maps_request.template_name, maps_request.auth_tokens)
         content = template.instance(maps_request.placeholders())
-        group = await layergroups.instance(content, state.owner_role, template=template)
+        group = await layergroups.template_instance(content, state.owner_role, template=template)
         file = _image_file(maps_request)
         has_selection = "layer" in maps_request.query
         layers = _selected_layers(maps_request, group) if has_selection else preview_layers(template, group)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cartoframes_lite.local import LocalCarto
-from cartoframes_lite.local.maps.config import read
+from cartoframes_lite.local.maps.config import parse_map_config
 from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.json_input import MAX_BYTES
 from cartoframes_lite.local.maps.layergroups import Layergroups
@@ -72,7 +72,7 @@ def test_least_recently_used_maps_are_dropped_first(state: State, monkeypatch: p
         ids = []
         for number in range(8):
             content = described(mapnik(f"{NOWHERE} /* {number}{'x' * 90_000} */"))
-            group, _ = await kept.instantiate(content, read(content), state.owner_role)
+            group, _ = await kept.instantiate(content, parse_map_config(content), state.owner_role)
             assert group.size_bytes > 700_000
             ids.append(group.id)
             kept.find(ids[0])  # the first one is used again and again

@@ -10,7 +10,7 @@ from cartoframes_lite.local.maps.cartocss.style import (
     fields,
     symbolizers,
 )
-from cartoframes_lite.local.maps.cartocss.syntax import read
+from cartoframes_lite.local.maps.cartocss.syntax import parse_blocks
 
 __all__ = ["COLOR", "Definition", "Style", "StyleError", "Symbolizer", "fields", "parse", "symbolizers"]
 
@@ -36,4 +36,4 @@ def parse(text: str, *, name: str, layer: str = "layer0") -> Style:
     StyleError
         If the text is not valid CartoCSS, or has a property that this server does not support.
     """
-    return resolve(*read(text, name=name, layer=layer))
+    return resolve(*parse_blocks(text, name=name, layer=layer))

@@ -99,7 +99,7 @@ class Block:
     blocks: list[Block] = field(default_factory=list)
 
 
-def read(text: str, *, name: str, layer: str) -> tuple[Source, Block]:
+def parse_blocks(text: str, *, name: str, layer: str) -> tuple[Source, Block]:
     """Parse a text into a tree of blocks; every `#name` is replaced by the name of the layer.
 
     Raises
