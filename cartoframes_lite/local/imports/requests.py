@@ -89,7 +89,8 @@ def owner_session(state: State, cancellation: Cancellation) -> Iterator[psycopg.
     """
     opened: psycopg.Connection[Any] = connect(state.conninfo(state.owner_role))
     opened.row_factory = tuple_row
-    with opened as connection:
+    # An explicit transaction: else the first savepoint of a file would begin, and commit, one of its own.
+    with opened as connection, connection.transaction():
         pid = connection.info.backend_pid
 
         def terminate() -> None:

@@ -23,7 +23,7 @@ from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 from cartoframes_lite.local.syncs.records import SyncRecords, to_import_request
 
-_INCOMPATIBLE, _TABLE_GONE = 2012, 2013
+_INCOMPATIBLE, _NOT_OVERWRITTEN = 2012, 2013
 _CARTO_COLUMNS = ("cartodb_id", "the_geom", "the_geom_webmercator")
 
 
@@ -100,7 +100,7 @@ def _find(records: SyncRecords, sync_id: str) -> dict[str, Any]:
     try:
         return records.find(sync_id)
     except LookupError:
-        raise ImportRefused(_TABLE_GONE, "the synchronization was deleted") from None
+        raise ImportRefused(_NOT_OVERWRITTEN, "the synchronization was deleted") from None
 
 
 def _check_table(connection: psycopg.Connection[Any], table: str, oid: int) -> None:
@@ -108,7 +108,7 @@ def _check_table(connection: psycopg.Connection[Any], table: str, oid: int) -> N
     name = sql.Identifier("public", table).as_string(connection)
     row = connection.execute("SELECT to_regclass(%s)::oid = %s::oid", (name, oid)).fetchone()
     if row is None or not row[0]:
-        raise ImportRefused(_TABLE_GONE, f"{table!r} is no longer the synchronized table")
+        raise ImportRefused(_NOT_OVERWRITTEN, f"{table!r} is no longer the synchronized table")
 
 
 def _replace_rows(connection: psycopg.Connection[Any], staged: Sequence[StagedTable], table: str) -> None:
@@ -139,4 +139,4 @@ def _drop_columns(connection: psycopg.Connection[Any], table: str, *, staged: st
                 connection.execute(drop.format(sql.Identifier("public", table), sql.Identifier(name)))
     except psycopg.errors.DependentObjectsStillExist as error:
         detail = f"columns have changed that other objects depend on: {error.diag.message_detail}"
-        raise ImportRefused(_INCOMPATIBLE, detail) from error
+        raise ImportRefused(_NOT_OVERWRITTEN, detail) from error

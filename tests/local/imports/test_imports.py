@@ -4,6 +4,7 @@ import gzip
 import http.client
 import io
 import json
+import re
 import time
 import uuid
 import zipfile
@@ -23,13 +24,14 @@ from tests.local.imports.import_client import Importer
 from tests.local.source_server import SourceServer
 
 CSV = "name,n\nOslo,1\nBergen,2\n"
-FIELDS = {
+RUNNING_FIELDS = {
     *("id", "user_id", "table_id", "data_type", "table_name", "state", "error_code", "queue_id"),
     *("tables_created_count", "synchronization_id", "type_guessing", "quoted_fields_guessing", "content_guessing"),
-    *("create_visualization", "visualization_id", "user_defined_limits", "get_error_text", "display_name", "success"),
-    *("warnings", "is_raster", "original_url", "http_response_code", "http_response_code_message"),
-    *("any_table_raster", "derived_visualization_id"),
+    *("create_visualization", "visualization_id", "user_defined_limits", "get_error_text", "display_name"),
+    *("warnings", "is_raster", "original_url"),
 }
+FAILED_FIELDS = RUNNING_FIELDS | {"success"}
+COMPLETE_FIELDS = FAILED_FIELDS | {"any_table_raster", "derived_visualization_id"}
 SMALL = Plan(
     file_bytes=2000,
     concurrent_imports=1,
@@ -75,9 +77,11 @@ def left_behind(carto: LocalCarto) -> list[Path]:
 
 def test_file_becomes_a_table(importer: Importer) -> None:
     job = importer.csv("My Cities.csv", CSV)
-    assert job.keys() == FIELDS
+    assert job.keys() == COMPLETE_FIELDS
     assert (job["state"], job["success"], job["error_code"], job["get_error_text"]) == ("complete", True, None, None)
-    assert (job["table_name"], job["display_name"]) == ("my_cities", "my_cities")
+    assert (job["table_name"], job["display_name"]) == ("my_cities", "My_Cities.csv")
+    assert re.fullmatch("/uploads/[0-9a-f]{20}/My_Cities.csv", job["original_url"])
+    assert job["user_defined_limits"] == '{"twitter_credits_limit":0}'
     assert (job["data_type"], job["tables_created_count"]) == ("file", 1)
     assert job["id"] == job["queue_id"]
     assert uuid.UUID(job["table_id"])
@@ -102,13 +106,24 @@ def test_parameters_beside_the_file(importer: Importer) -> None:
     files = {"file": ("t.csv", CSV.encode()), "other": ("u.csv", b"a\n1\n")}
     data = {"privacy": "PUBLIC", "type_guessing": "false", "table_name": "Wanted name"}
     job = importer.run(files=files, data=data)
-    assert (job["table_name"], job["type_guessing"]) == ("wanted_name", False)
-    assert importer.rows("SELECT n FROM wanted_name LIMIT 1", key=None) == [{"n": "1"}]
-    assert importer.tables() == ["wanted_name"]
+    assert (job["table_name"], job["type_guessing"]) == ("t", False)  # as in CARTO, a file names its table
+    assert importer.rows("SELECT n FROM t LIMIT 1", key=None) == [{"n": "1"}]
+    assert importer.tables() == ["t"]
 
 
-def test_names_of_files_may_have_any_letters(importer: Importer) -> None:
-    assert importer.csv("Čities & töwns.csv", CSV)["table_name"] == "cities_towns"
+@pytest.mark.parametrize(
+    ("file_name", "table"),
+    [
+        ("Čities & töwns.csv", "table_ities_t_wns"),
+        ("Weird Filename (2).csv", "weird_filename_2"),
+        ("a.b.csv", "a_b"),
+        ("2020.csv", "table_2020"),
+        ("select.csv", "select_t"),
+        ("It's.tsv", "its"),
+    ],
+)
+def test_tables_are_named_after_files(importer: Importer, file_name: str, table: str) -> None:
+    assert importer.csv(file_name, CSV)["table_name"] == table
 
 
 def test_key_may_come_with_the_body_or_in_the_header(importer: Importer) -> None:
@@ -120,11 +135,11 @@ def test_key_may_come_with_the_body_or_in_the_header(importer: Importer) -> None
 
 
 def test_url(importer: Importer, source: SourceServer) -> None:
-    url = source.put("/data", CSV.encode(), Content_Disposition="attachment; filename=cities.csv")
-    job = importer.run(json={"url": url, "type_guessing": True})
+    url = source.put("/a%20b", CSV.encode(), Content_Disposition="attachment; filename=cities.csv")
+    job = importer.run(json={"url": url, "type_guessing": True, "table_name": "other"})
+    assert job.keys() == COMPLETE_FIELDS
     assert (job["state"], job["data_type"], job["original_url"]) == ("complete", "url", url)
-    assert (job["table_name"], job["display_name"]) == ("cities", "data")
-    assert (job["http_response_code"], job["http_response_code_message"]) == ("200", "OK")
+    assert (job["table_name"], job["display_name"]) == ("cities", "a b")
     assert left_behind(importer.carto) == []
 
 
@@ -138,19 +153,22 @@ def test_url_of_this_server(importer: Importer) -> None:
 
 def test_query(importer: Importer) -> None:
     job = importer.run(json={"sql": "SELECT 1 AS i", "table_name": "from_query"})
-    assert (job["data_type"], job["table_name"]) == ("query", "from_query")
+    assert (job["data_type"], job["table_name"], job["tables_created_count"]) == ("query", "from_query", 0)
+    assert (job["display_name"], job["original_url"]) == (job["id"], "")
+    assert importer.run(json={"sql": "SELECT 1 AS i", "table_name": "From query"})["table_name"] == "from_query_1"
     assert importer.rows("SELECT i FROM from_query") == [{"i": 1}]
     job = importer.run(json={"sql": "SELECT 1/0"})
     assert (job["state"], job["error_code"]) == ("failure", 8003)
 
 
-@pytest.mark.parametrize("parameter", ["table_copy", "table_name"])
-def test_copy_of_a_table(importer: Importer, parameter: str) -> None:
+def test_copy_of_a_table(importer: Importer) -> None:
     importer.csv("t.csv", CSV)
-    job = importer.run(params={parameter: "t"})
-    assert (job["data_type"], job["table_name"], job["tables_created_count"]) == ("table", "t_copy", 1)
-    assert importer.rows("SELECT name FROM t_copy ORDER BY cartodb_id") == [{"name": "Oslo"}, {"name": "Bergen"}]
-    assert importer.run(params={parameter: "nothing; DROP TABLE t"})["error_code"] == 8003
+    job = importer.run(params={"table_copy": "t"})
+    assert (job["data_type"], job["table_name"], job["tables_created_count"]) == ("query", "untitled_table", 0)
+    job = importer.run(params={"table_copy": "t", "table_name": "t"})
+    assert job["table_name"] == "t_1"
+    assert importer.rows("SELECT name FROM t_1 ORDER BY cartodb_id") == [{"name": "Oslo"}, {"name": "Bergen"}]
+    assert importer.run(params={"table_copy": "nothing; DROP TABLE t"})["error_code"] == 8003
 
 
 def test_several_tables_and_a_map(importer: Importer) -> None:
@@ -161,26 +179,77 @@ def test_several_tables_and_a_map(importer: Importer) -> None:
     parameters = {"create_vis": "true", "privacy": "link"}
     job = importer.run(files={"file": ("both.zip", archive.getvalue())}, params=parameters)
     assert (job["state"], job["tables_created_count"], job["create_visualization"]) == ("complete", 2, True)
-    assert importer.tables() == ["a", "b"]
+    assert (job["table_name"], importer.tables()) == ("b", ["a", "b"])
     made = importer.send("GET", f"viz/{job['visualization_id']}").json()
-    assert (made["type"], made["privacy"]) == ("derived", "LINK")
+    assert (made["type"], made["privacy"], made["name"]) == ("derived", "LINK", "A")
     assert job["derived_visualization_id"] == job["visualization_id"]
     for table in importer.tables():
         assert importer.send("GET", f"viz/{table}").json()["privacy"] == "LINK"
 
 
+def test_members_of_an_archive_that_fail(importer: Importer) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr("a.csv", CSV)
+        writer.writestr("b.csv", "")
+    job = importer.run(files={"file": ("both.zip", archive.getvalue())})
+    assert (job["state"], job["success"], job["table_name"]) == ("complete", True, "a")
+    assert (job["error_code"], job["get_error_text"]["title"], job["tables_created_count"]) == (1005, "Empty file", 2)
+
+
+def test_archive_with_too_many_tables(importer: Importer) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writer:
+        for number in range(27):
+            writer.writestr(f"t{number:02}.csv", "a\n1\n")
+    job = importer.run(files={"file": ("many.zip", archive.getvalue())})
+    assert (job["state"], job["error_code"], job["tables_created_count"]) == ("complete", None, 26)
+    assert (job["warnings"], len(importer.tables())) == ({"max_tables_per_import": 26}, 26)
+
+
 def test_nothing_to_import_is_a_job_that_fails(importer: Importer) -> None:
     for arguments in ({}, {"json": {}}, {"json": {"url": "", "sql": None}}, {"data": {"privacy": "public"}}):
         job = importer.run(**arguments)
-        assert (job["state"], job["success"], job["error_code"]) == ("failure", False, 1001)
+        assert (job["state"], job["success"], job["error_code"]) == ("failure", False, 99999)
+    job = importer.run(json={"table_name": "t"})
+    assert (job["error_code"], job["get_error_text"]["title"]) == (99999, "Unknown")
+
+
+def test_other_services_cannot_be_reached(importer: Importer) -> None:
+    job = importer.run(json={"service_name": "dropbox", "service_item_id": "1"})
+    assert (job["error_code"], job["get_error_text"]["source"]) == (1012, "external")
 
 
 @pytest.mark.parametrize(
-    "body", [{"service_name": "dropbox", "service_item_id": "1"}, {"remote_visualization_id": str(uuid.uuid4())}]
+    ("body", "message"),
+    [
+        ({"url": "not a url"}, "Invalid URL, cannot connect dataset: not a url"),
+        ({"url": "ldap://h/t.csv"}, "Invalid URL, cannot connect dataset: ldap://h/t.csv"),
+        ({"url": "http://h/ä.csv"}, "Invalid URL, cannot connect dataset: http://h/ä.csv"),
+        ({"url": "http://h:x/"}, "Invalid URL, cannot connect dataset: http://h:x/"),
+        ({"remote_visualization_id": str(uuid.uuid4())}, "Illegal external load"),
+        ({"connector": {"provider": "oracle"}}, "Invalid provider Provider: oracle"),
+        ({"connector": {"table": "t"}}, "Provider not defined"),
+        ({"connector": "{"}, "the connector is not valid JSON"),
+        ({"service_item_id": {"a": 1}}, "service_item_id field should be empty or a string"),
+        ({"user_defined_limits": "x"}, "user_defined_limits must be an object"),
+        ({"collision_strategy": "rename"}, "collision_strategy Invalid collision strategy"),
+        ({"collision_strategy": ""}, "collision_strategy Invalid collision strategy"),
+        (
+            {"privacy": "password"},
+            "Unknown value 'password' for 'privacy'. Allowed values are: private, public and link",
+        ),
+    ],
 )
-def test_other_services_cannot_be_reached(importer: Importer, body: dict[str, str]) -> None:
-    job = importer.run(json=body)
-    assert (job["error_code"], job["get_error_text"]["source"]) == (1012, "external")
+def test_requests_that_are_refused(importer: Importer, body: dict[str, Any], message: str) -> None:
+    answer = importer.send("POST", "imports", json={"sql": "SELECT 1 AS i", **body})
+    assert (answer.status_code, answer.json()) == (400, {"errors": {"imports": message}})
+    assert importer.tables() == []
+
+
+def test_limits_of_the_user_are_stored_as_text(importer: Importer) -> None:
+    job = importer.run(json={"sql": "SELECT 1 AS i", "user_defined_limits": {"twitter_credits_limit": "7", "a": "é"}})
+    assert job["user_defined_limits"] == '{"twitter_credits_limit":7,"a":"é"}'
 
 
 # Failures
@@ -188,19 +257,31 @@ def test_other_services_cannot_be_reached(importer: Importer, body: dict[str, st
 
 def test_failure_says_why_and_leaves_nothing(importer: Importer) -> None:
     job = importer.run(files={"file": ("t.xyz", b"\x00\x01\x02")})
-    assert job.keys() == FIELDS
+    assert job.keys() == FAILED_FIELDS
     assert (job["state"], job["success"], job["error_code"]) == ("failure", False, 1002)
     assert job["get_error_text"]["title"] == "Unsupported/Unrecognized file type"
     assert job["get_error_text"].keys() == {"title", "what_about", "source"}
     assert (job["table_name"], job["table_id"], job["tables_created_count"]) == (None, None, None)
+    assert job["warnings"] is None
     assert importer.tables() == []
     assert left_behind(importer.carto) == []
 
 
-@pytest.mark.parametrize(("status", "code"), [(404, 1100), (403, 1101), (500, 1001)])
-def test_url_that_is_refused(importer: Importer, source: SourceServer, status: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (401, 1101, "This usually means CARTO is not authorized to retrieve this file."),
+        (403, 1001, "Tip: Should you be using 'https' instead of 'http' in your URL?"),
+        (404, 1100, "This usually means no file was found at the specified URL."),
+        (418, 1001, "This usually means an unknown client error has occured."),
+        (500, 1001, "Try again later!"),
+    ],
+)
+def test_url_that_is_refused(importer: Importer, source: SourceServer, status: int, code: int, message: str) -> None:
     job = importer.run(json={"url": source.put("/t.csv", b"", status=status)})
-    assert (job["error_code"], job["http_response_code"]) == (code, str(status))
+    assert job.keys() == FAILED_FIELDS | {"http_response_code", "http_response_code_message"}
+    assert (job["error_code"], job["http_response_code"], job["warnings"]) == (code, str(status), None)
+    assert message in job["http_response_code_message"]
 
 
 def test_url_of_a_private_address(importer: Importer, source: SourceServer) -> None:
@@ -271,7 +352,10 @@ def test_collision_strategies(importer: Importer) -> None:
     assert importer.csv("t.csv", "name,n\nRome,3\n")["table_name"] == "t_1"
     skipped = importer.csv("t.csv", "name,n\nRome,3\n", collision_strategy="skip")
     assert (skipped["state"], skipped["success"], skipped["error_code"]) == ("complete", True, 1022)
-    assert (skipped["tables_created_count"], skipped["table_name"]) == (0, "t")
+    assert (skipped["tables_created_count"], skipped["table_name"], skipped["table_id"]) == (0, None, None)
+    query = {"sql": "SELECT 1 AS i", "table_name": "t", "collision_strategy": "skip"}
+    skipped = importer.run(json=query)
+    assert (skipped["state"], skipped["error_code"], skipped["table_name"]) == ("complete", 1022, "t")
     assert len(importer.rows("SELECT 1 FROM t")) == 2
     replaced = importer.csv("t.csv", "name,n\nRome,3\n", collision_strategy="overwrite")
     assert (replaced["state"], replaced["table_name"]) == ("complete", "t")
@@ -293,7 +377,7 @@ def test_privacy(importer: Importer, privacy: str | None, status: int) -> None:
 
 def test_unknown_privacy(importer: Importer) -> None:
     answer = importer.send("POST", "imports", files={"file": ("t.csv", CSV.encode())}, params={"privacy": "secret"})
-    message = "Unknown value 'secret' for 'privacy'. Allowed values are: public, private, link"
+    message = "Unknown value 'secret' for 'privacy'. Allowed values are: private, public and link"
     assert (answer.status_code, answer.json()) == (400, {"errors": {"imports": message}})
     assert left_behind(importer.carto) == []
 
@@ -306,9 +390,8 @@ def test_connector(importer: Importer) -> None:
         assert (job["data_type"], job["error_code"]) == ("datasource", 1500)
         assert "secret" not in json.dumps(job)
     beside = {"connector": {"provider": "postgres", "connection": connection}, "schema": "s"}
-    assert importer.run(json=beside)["error_code"] == 1502
+    assert importer.send("POST", "imports", json=beside).status_code == 400
     assert importer.run(json={**beside, "table": "t"})["error_code"] == 1500
-    assert importer.run(json={"connector": "{"})["error_code"] == 1502
 
 
 # Who may, and what is listed
@@ -329,18 +412,28 @@ def test_only_the_master_key_imports(importer: Importer) -> None:
     assert left_behind(importer.carto) == []
 
 
-def test_list_and_unknown_import(importer: Importer) -> None:
-    assert importer.send("GET", "imports/").json() == {"imports": [], "success": True}
-    first = importer.post(json={"sql": "SELECT 1 AS i"})
-    importer.wait(first)
+def test_running_imports_are_listed(importer: Importer, source: SourceServer) -> None:
+    def listed() -> Any:
+        return importer.send("GET", "imports/").json()
+
+    assert listed() == {"imports": [], "success": True}
+    importer.wait(importer.post(json={"sql": "SELECT 1 AS i"}))
+    first = importer.post(json={"url": source.hang("/t.csv")})
     importer.carto.advance_clock(60)
-    second = importer.post(json={})
-    importer.wait(second)
-    assert importer.send("GET", "imports").json() == {"imports": [second, first], "success": True}
+    second = importer.post(json={"url": source.hang("/t.csv")})
+    assert listed() == {"imports": [second, first], "success": True}
+    assert importer.send("GET", f"imports/{first}").json().keys() == RUNNING_FIELDS
     importer.carto.advance_clock(86400 - 30)
-    assert importer.send("GET", "imports").json()["imports"] == [second]
-    for unknown in (str(uuid.uuid4()), "x"):
-        assert importer.send("GET", f"imports/{unknown}").status_code == 404
+    assert listed()["imports"] == [second]
+    source.released.set()
+    importer.wait(second)
+    assert listed()["imports"] == []
+
+
+@pytest.mark.parametrize("unknown", [str(uuid.UUID(int=7)), "x"])
+def test_unknown_import(importer: Importer, unknown: str) -> None:
+    answer = importer.send("GET", f"imports/{unknown}")
+    assert (answer.status_code, answer.content) == (404, b"")
 
 
 # Limits of the plan, and ends from outside
@@ -362,11 +455,10 @@ def test_file_that_is_too_big(small: Importer, source: SourceServer) -> None:
 
 def test_slots(small: Importer, source: SourceServer) -> None:
     first = small.post(json={"url": source.hang("/t.csv")})
-    answer = small.send("POST", "imports", files={"file": ("t.csv", b"a\n1\n")})
+    answer = small.send("POST", "imports", files={"file": ("t.csv", b"a\n1\n")}, params={"privacy": "nonsense"})
     message = "We're sorry but you're already using your allowed 1 import slots"
     assert (answer.status_code, answer.json()) == (429, {"errors": {"imports": message}})
-    assert small.send("GET", f"imports/{first}").json()["state"] in ("enqueued", "uploading")
-    assert small.send("GET", f"imports/{first}").json()["success"] is None
+    assert small.send("GET", f"imports/{first}").json()["state"] in ("pending", "uploading")
     source.released.set()
     assert small.wait(first)["error_code"] == 1001
     assert small.csv("t.csv", CSV)["state"] == "complete"
@@ -424,7 +516,10 @@ def test_imports_at_the_same_time_do_not_take_each_others_names(importer: Import
 def test_plan_without_private_datasets(small: Importer) -> None:
     answer = small.send("POST", "imports", json={"sql": "SELECT 1 AS i", "privacy": "private"})
     assert answer.status_code == 400
-    assert "does not allow to create private datasets" in answer.json()["errors"]["imports"]
+    assert answer.json()["errors"]["imports"] == (
+        "Your account type (ENTERPRISE) does not allow to create private datasets."
+        " Check https://carto.com/pricing for more info."
+    )
     small.run(json={"sql": "SELECT 1 AS i", "table_name": "t"})
     assert small.rows("SELECT i FROM t", key=None) == [{"i": 1}]
 

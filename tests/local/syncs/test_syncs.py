@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -78,18 +79,20 @@ def test_first_import_runs_at_once(importer: Importer, source: SourceServer) -> 
     url = source.put("/t.csv", b"name\nOslo\n", ETag='"1"', Last_Modified="Sat, 01 Jan 2022 00:00:00 GMT")
     created = create(importer, url=url, interval="3600")
     assert created.keys() == FIELDS | {"data_import"}
-    assert (created["state"], created["interval"], created["url"]) == ("created", 3600, url)
+    assert (created["state"], created["interval"], created["url"]) == ("queued", 3600, url)
     assert (created["name"], created["etag"], created["checksum"], created["retried_times"]) == (None, None, "", 0)
-    assert created["run_at"] == (moment(created["created_at"]) + timedelta(hours=1)).isoformat()
+    assert moment(created["run_at"]) == moment(created["created_at"]) + timedelta(hours=1)
     assert created["ran_at"] == created["created_at"]
-    assert created["created_at"].endswith("+00:00")
+    assert re.fullmatch(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z", created["created_at"])
     assert created["data_import"]["endpoint"] == "/api/v1/imports"
     job = importer.wait(created["data_import"]["item_queue_id"])
     assert (job["state"], job["synchronization_id"], job["table_name"]) == ("complete", created["id"], "t")
     done = importer.sync(created["id"])
     assert done.keys() == FIELDS
     assert (done["state"], done["name"], done["etag"]) == ("success", "t", '"1"')
-    assert done["modified_at"] == "2022-01-01T00:00:00+00:00"
+    assert (done["run_at"], done["ran_at"]) == (created["run_at"], created["ran_at"])
+    assert done["visualization_id"] == importer.send("GET", "viz/t").json()["id"]
+    assert done["modified_at"] == "2022-01-01T00:00:00.000Z"
     assert done["checksum"]
     assert uuid.UUID(done["user_id"])
     assert job["user_id"] == done["user_id"]
@@ -122,7 +125,9 @@ def test_import_is_complete_after_its_synchronization(importer: Importer, source
 
 def test_first_import_may_make_a_map(importer: Importer, source: SourceServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"), create_vis=True)
-    assert importer.send("GET", f"viz/{sync['visualization_id']}").json()["type"] == "derived"
+    assert importer.send("GET", f"viz/{sync['visualization_id']}").json()["type"] == "table"
+    [a_map] = importer.send("GET", "viz").json()["visualizations"]
+    assert a_map["type"] == "derived"
 
 
 def test_changed_source_replaces_the_rows_of_the_table(importer: Importer, source: SourceServer) -> None:
@@ -133,7 +138,7 @@ def test_changed_source_replaces_the_rows_of_the_table(importer: Importer, sourc
     after = run_again(importer, sync)
     assert (after["state"], after["error_code"], after["retried_times"]) == ("success", None, 0)
     assert moment(after["ran_at"]) >= moment(sync["ran_at"]) + timedelta(hours=1)
-    assert after["run_at"] == (moment(after["ran_at"]) + timedelta(hours=1)).isoformat()
+    assert moment(after["run_at"]) == moment(after["ran_at"]) + timedelta(hours=1)
     assert names(importer) == ["Rome", "Paris"]
     assert importer.rows("SELECT count(*) AS n FROM v") == [{"n": 2}]
     assert importer.rows("SELECT count(*) AS n FROM t", key=None) == [{"n": 2}]
@@ -164,34 +169,34 @@ def test_a_change_within_the_second_of_the_one_before_is_loaded(importer: Import
     just_now = formatdate(time.time() + 2, usegmt=True)  # still so when it is fetched
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n", Last_Modified=just_now))
     source.put("/t.csv", b"name\nRome\n", Last_Modified=just_now)
-    assert run_again(importer, sync)["modified_at"] == parsedate_to_datetime(just_now).isoformat()
+    assert moment(run_again(importer, sync)["modified_at"]) == parsedate_to_datetime(just_now)
     assert names(importer) == ["Rome"]
 
 
 def test_changed_columns_change_those_of_the_table(importer: Importer, source: SourceServer) -> None:
-    sync = synchronized(importer, source.put("/t.csv", b"name,old\nOslo,1\n"))
+    sync = synchronized(importer, source.put("/t.csv", b"name,before\nOslo,1\n"))
     importer.rows("GRANT SELECT ON t TO publicuser")
     before = importer.rows("SELECT 't'::regclass::oid AS oid")
-    source.put("/t.csv", b"name,new\nRome,x\n")
+    source.put("/t.csv", b"name,after\nRome,x\n")
     assert run_again(importer, sync)["state"] == "success"
-    assert importer.rows("SELECT cartodb_id, name, new FROM t", key=None) == [
-        {"cartodb_id": 1, "name": "Rome", "new": "x"}
+    assert importer.rows("SELECT cartodb_id, name, after FROM t", key=None) == [
+        {"cartodb_id": 1, "name": "Rome", "after": "x"}
     ]
     assert importer.rows("SELECT 't'::regclass::oid AS oid") == before
     assert importer.tables() == ["t"]
-    source.put("/t.csv", b"name,new\nParis,y\n")
+    source.put("/t.csv", b"name,after\nParis,y\n")
     assert run_again(importer, sync)["state"] == "success"
     assert names(importer) == ["Paris"]
 
 
 def test_changed_columns_of_a_table_with_views_keep_the_old_rows(importer: Importer, source: SourceServer) -> None:
-    sync = synchronized(importer, source.put("/t.csv", b"name,old\nOslo,1\n"))
-    importer.rows("CREATE VIEW v AS SELECT old FROM t")
-    source.put("/t.csv", b"name,new\nRome,x\n")
+    sync = synchronized(importer, source.put("/t.csv", b"name,before\nOslo,1\n"))
+    importer.rows("CREATE VIEW v AS SELECT before FROM t")
+    source.put("/t.csv", b"name,after\nRome,x\n")
     after = run_again(importer, sync)
-    assert (after["state"], after["error_code"]) == ("failure", 2012)
-    assert "view v" in after["error_message"]
-    assert importer.rows("SELECT name, old FROM t") == [{"name": "Oslo", "old": 1}]
+    assert (after["state"], after["error_code"]) == ("failure", 2013)
+    assert after["error_message"] == "Cannot overwrite table"
+    assert importer.rows("SELECT name, before FROM t") == [{"name": "Oslo", "before": 1}]
     assert importer.tables() == ["t"]
 
 
@@ -203,7 +208,7 @@ def test_failure_keeps_the_last_good_rows_and_is_tried_again_ten_times(
     for attempt in range(1, 11):
         after = run_again(importer, sync)
         assert (after["state"], after["error_code"], after["retried_times"]) == ("failure", 1100, attempt)
-        assert after["error_message"] == "Download file not found: the server returned status 404 Not Found"
+        assert after["error_message"] == "Download file not found"
         assert names(importer) == ["Oslo"]
     asked = len(source.requests)
     importer.carto.advance_clock(10 * HOUR)
@@ -221,7 +226,12 @@ def test_failure_keeps_the_last_good_rows_and_is_tried_again_ten_times(
 
 def test_failed_first_import_is_tried_again(importer: Importer, source: SourceServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"", status=500))
-    assert (sync["state"], sync["error_code"], sync["name"], sync["retried_times"]) == ("failure", 1001, None, 1)
+    assert (sync["state"], sync["error_code"], sync["name"], sync["retried_times"]) == ("failure", 1001, None, 0)
+    assert sync["error_message"] == (
+        "Download error The remote URL returned an error. Please verify your file is available at that URL."
+    )
+    after = run_again(importer, sync)
+    assert (after["state"], after["retried_times"], after["error_message"]) == ("failure", 1, "Download error")
     source.put("/t.csv", b"name\nOslo\n")
     after = run_again(importer, sync)
     assert (after["state"], after["name"]) == ("success", "t")
@@ -255,18 +265,30 @@ def test_a_deleted_table_takes_its_synchronization_along(how: str, importer: Imp
     assert importer.rows("SELECT precious FROM t") == [{"precious": "mine"}]
 
 
-def test_the_wanted_name_survives_a_failed_first_import(importer: Importer, source: SourceServer) -> None:
-    sync = synchronized(importer, source.put("/t.csv", b"", status=500), table_name="wanted", create_vis=True)
+def test_requested_name_is_shown_until_there_is_a_table(importer: Importer, source: SourceServer) -> None:
+    created = create(importer, url=source.put("/t.csv", b"", status=500), table_name="wanted", create_vis=True)
+    assert created["name"] == "wanted"
+    sync = importer.sync(created["id"])
     source.put("/t.csv", b"name\nOslo\n")
     after = run_again(importer, sync)
-    assert (after["state"], after["name"]) == ("success", "wanted")
-    assert importer.send("GET", f"viz/{after['visualization_id']}").json()["type"] == "derived"
+    assert (after["state"], after["name"]) == ("success", "t")  # as in CARTO, the file names the table
+    [a_map] = importer.send("GET", "viz").json()["visualizations"]
+    assert a_map["type"] == "derived"
 
 
-@pytest.mark.parametrize("interval", [900.7, True, "x", -1])
-def test_an_interval_is_a_whole_number(interval: object, importer: Importer) -> None:
+@pytest.mark.parametrize("interval", [899, "0", -1, "often", True, None, 60.5])
+def test_short_intervals_are_refused(interval: object, importer: Importer) -> None:
     refused = importer.send("POST", "synchronizations", json={"url": "http://127.0.0.1:1/x.csv", "interval": interval})
     assert refused.status_code == 400
+    assert refused.json() == {"errors": "Invalid interval: Sync interval must be at least 15 minutes"}
+    assert importer.send("GET", "synchronizations").json() == {"synchronizations": [], "total_entries": 0}
+
+
+@pytest.mark.parametrize("url", ["not a url", "x.csv", "file:///etc/passwd", "http://h/a b"])
+def test_invalid_urls_are_refused(url: str, importer: Importer) -> None:
+    refused = importer.send("POST", "synchronizations", json={"url": url, "interval": 900})
+    assert (refused.status_code, refused.json()) == (400, {"errors": f"Invalid URL, cannot connect dataset: {url}"})
+    assert importer.send("GET", "synchronizations").json()["synchronizations"] == []
 
 
 def test_force(importer: Importer, source: SourceServer) -> None:
@@ -285,10 +307,9 @@ def test_force(importer: Importer, source: SourceServer) -> None:
 
 def test_interval(importer: Importer, source: SourceServer) -> None:
     url = source.put("/t.csv", b"name\nOslo\n")
-    for interval in (899, "0", -1, "often", 2**31):
-        answer = importer.send("POST", "synchronizations", json={"url": url, "interval": interval})
-        assert answer.status_code == 400
-        assert isinstance(answer.json()["errors"], str)
+    answer = importer.send("POST", "synchronizations", json={"url": url, "interval": 2**31})
+    assert answer.status_code == 400
+    assert isinstance(answer.json()["errors"], str)
     assert importer.send("GET", "synchronizations").json() == {"synchronizations": [], "total_entries": 0}
     sync = importer.sync(create(importer, url=url)["id"])
     assert sync["interval"] == 3600
@@ -330,7 +351,8 @@ def test_deleted_synchronization_leaves_the_table(importer: Importer, source: So
 
 def test_nothing_to_synchronize(importer: Importer) -> None:
     for body in ({}, {"interval": 3600}, {"sql": "SELECT 1"}, {"table_name": "t"}):
-        assert importer.send("POST", "synchronizations", json=body).status_code == 400
+        sync = importer.sync(create(importer, **body)["id"])
+        assert (sync["state"], sync["error_code"]) == ("failure", 99999)
 
 
 def test_password_does_not_show_and_is_kept(importer: Importer, source: SourceServer) -> None:
@@ -384,13 +406,16 @@ def test_connector_is_loaded_again(importer: Importer) -> None:
         other.stop()
 
 
-def test_slots_are_those_of_imports(importer: Importer, source: SourceServer) -> None:
+def test_new_synchronizations_need_no_slot(importer: Importer, source: SourceServer) -> None:
+    sync = synchronized(importer, source.put("/u.csv", b"name\nOslo\n"))
+    importer.carto.advance_clock(901)
     url = source.hang("/t.csv")
-    for _ in range(3):
+    for _ in range(4):
         create(importer, url=url)
-    assert importer.send("POST", "synchronizations", json={"url": url}).status_code == 429
-    assert importer.send("GET", "synchronizations").json()["total_entries"] == 3
-    assert importer.send("POST", "imports", json={"url": url}).status_code == 429
+    assert importer.send("GET", "synchronizations").json()["total_entries"] == 5
+    forced = importer.send("PUT", f"synchronizations/{sync['id']}/sync_now")
+    assert (forced.status_code, forced.json()["enqueued"]) == (200, False)
+    importer.post(json={"url": url})
 
 
 def test_reset_forgets_synchronizations(importer: Importer, source: SourceServer) -> None:

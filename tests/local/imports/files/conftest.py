@@ -84,6 +84,7 @@ def importer(state: State, tmp_path: Path) -> Iterator[Importer]:
     (tmp_path / "temporary").mkdir()
     (tmp_path / "files").mkdir()
     with psycopg.connect(state.conninfo(state.owner_role)) as connection:
+        connection.execute("SELECT 1")  # begins the transaction of all imports of the test
         yield Importer(connection, tmp_path / "files", tmp_path / "temporary")
         connection.rollback()
 

@@ -159,6 +159,7 @@ def test_two_imports_do_not_get_one_name(importer: Importer, state: State) -> No
     path = importer.write("t.csv", "a\n1\n")
     staged = importer.stage(path)
     with psycopg.connect(state.conninfo(state.owner_role)) as other:
+        other.execute("SELECT 1")  # begins a transaction
         others = stage_file(
             other, path, file_name="t.csv", options=Options(), plan=Plan(), directory=importer.temporary
         ).tables
