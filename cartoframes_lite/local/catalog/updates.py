@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from cartoframes_lite.local.catalog import dataset_tables, table_names
+from cartoframes_lite.local.catalog import dataset_tables, names
 from cartoframes_lite.local.catalog.passwords import hash_password
 from cartoframes_lite.local.catalog.visualizations import DETAILS, PRIVACIES, Catalog, Visualization, is_uuid
 from cartoframes_lite.local.state import State
@@ -154,8 +154,8 @@ def _parse_time(text: str) -> datetime | None:
 
 def _rename_table(state: State, catalog: Catalog, dataset: Visualization, name: str) -> None:
     """Rename the table of a dataset to the sanitized name; do nothing if PostgreSQL refuses."""
-    if table_names.sanitize(name) == dataset.name:
+    if names.sanitize_table(name) == dataset.name:
         return
     taken = catalog.dataset_names() - {dataset.name}
     with suppress(psycopg.Error):
-        dataset_tables.rename(state, *dataset.table, table_names.propose(name, taken))
+        dataset_tables.rename(state, *dataset.table, names.free_table_name(name, taken))
