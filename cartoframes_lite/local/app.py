@@ -18,7 +18,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoframes_lite.local.catalog.exports import ExportJobs
+from cartoframes_lite.local.catalog.map_layers import MapLayers
 from cartoframes_lite.local.catalog.members import Members
+from cartoframes_lite.local.catalog.named_map_templates import NamedMapTemplates
 from cartoframes_lite.local.catalog.visualizations import Catalog
 from cartoframes_lite.local.http.authentication import Authenticator
 from cartoframes_lite.local.http.byte_budget import ByteBudget
@@ -35,7 +37,10 @@ from cartoframes_lite.local.maps.tiles import Tiles
 from cartoframes_lite.local.routes import (
     api_keys,
     datasets,
+    favorites,
+    map_layers,
     map_tiles,
+    mapcaps,
     maps,
     named_maps,
     organization,
@@ -45,8 +50,10 @@ from cartoframes_lite.local.routes import (
     sql_copy,
     static_maps,
     tables,
+    tags,
     users,
     visualizations,
+    vizjson,
 )
 from cartoframes_lite.local.routes import exports as export_routes
 from cartoframes_lite.local.routes import imports as import_routes
@@ -89,11 +96,12 @@ def create_app(state: State) -> Starlette:
     authenticator = Authenticator(state, limits)
     jobs = Jobs(state, sessions)
     catalog, members = Catalog(state), Members(state)
+    layers = MapLayers(state, catalog)
     exports = ExportJobs(state, catalog)
     imports = ImportJobs(state, catalog)
     syncs = Syncs(state, imports)
-    reading = Sessions(state, read_only=True)
-    layergroups, templates, tiles = Layergroups(state, reading), Templates(state), Tiles(reading)
+    reading, derived = Sessions(state, read_only=True), NamedMapTemplates(state, catalog, layers)
+    layergroups, templates, tiles = Layergroups(state, reading), Templates(state, derived.find), Tiles(reading)
     maps_authenticator = MapsAuthenticator(state, limits, layergroups, templates)
     state.on_reset += [layergroups.clear, tiles.clear]
     state.on_reset += [limits.reset, jobs.reset, imports.clear, syncs.clear, exports.clear]
@@ -121,7 +129,12 @@ def create_app(state: State) -> Starlette:
             *api_keys.routes(state),
             *import_routes.routes(state, imports),
             *sync_routes.routes(state, syncs),
-            *visualizations.routes(state, catalog, members),
+            *visualizations.routes(state, catalog, members, layers),
+            *favorites.routes(state, catalog),
+            *vizjson.routes(state, catalog, layers),
+            *mapcaps.routes(state, catalog, layers),
+            *map_layers.routes(state, catalog, layers),
+            *tags.routes(state, catalog),
             *tables.routes(state, catalog, members),
             *permissions.routes(state, catalog, members),
             *datasets.routes(state, catalog),

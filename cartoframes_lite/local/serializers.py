@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -12,12 +12,13 @@ from starlette.requests import Request
 from cartoframes_lite.local.catalog import dataset_tables
 from cartoframes_lite.local.catalog.account import email
 from cartoframes_lite.local.catalog.members import ORGANIZATION, Member, Members
-from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
+from cartoframes_lite.local.catalog.named_map_templates import auth_token
+from cartoframes_lite.local.catalog.visualizations import BUILDER_VERSION, Catalog, Visualization
 from cartoframes_lite.local.state import State
 from cartoframes_lite.local.syncs import records as sync_records
 
+_STATS_DAYS = 30
 ORGANIZATION_ID = "00000000-0000-4000-8000-000000000001"  # fixed: the server has a single organization
-_ALL_DEPENDENTS = 10**9
 
 
 def base_url(state: State, request: Request) -> str:
@@ -33,6 +34,36 @@ def organization() -> dict[str, Any]:
 def format_datetime(time: datetime) -> str:
     """Return a time in ISO 8601 with milliseconds and UTC offset."""
     return time.isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Optional parts of datasets and maps, named as in the request parameters ``show_<part>``.
+
+    Attributes
+    ----------
+    related_tables, stats, table, table_size_and_row_count, liked, permission, synchronization, \
+uses_builder_features, user : bool
+    related_canonical_visualizations : bool
+        The datasets of a map.
+    dependents : int
+        Maximum number of dependent maps per dataset; 0 omits them and their number.
+    password : object
+        Password that the caller has sent.
+    """
+
+    related_tables: bool = True
+    stats: bool = True
+    table: bool = True
+    table_size_and_row_count: bool = True
+    liked: bool = True
+    permission: bool = True
+    synchronization: bool = True
+    uses_builder_features: bool = True
+    user: bool = False
+    related_canonical_visualizations: bool = False
+    dependents: int = 0
+    password: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +97,14 @@ class Serializer:
         self._base_url = base_url(state, request)
         self._owner = owner
 
-    def visualizations(
-        self,
-        visualizations: list[Visualization],
-        *,
-        hidden: frozenset[str] = frozenset(),
-        dependents: int = _ALL_DEPENDENTS,
-    ) -> list[dict[str, Any]]:
-        """Serialize datasets and maps.
+    def visualizations(self, visualizations: list[Visualization], parts: Parts = Parts()) -> list[dict[str, Any]]:
+        """Serialize datasets and maps with the given parts."""
+        related = self._load_related(visualizations, tables=parts.table or parts.related_tables)
+        return [self._visualization(one, related, parts) for one in visualizations]
 
-        Parameters
-        ----------
-        visualizations : list of Visualization
-        hidden : frozenset of str
-            Parts to omit, named as in the request parameters ``show_<part>``: ``table``, ``stats`` and so on.
-        dependents : int
-            Maximum number of dependent maps per dataset.
-        """
-        related = self._load_related(visualizations, tables="table" not in hidden)
-        return [self._visualization(one, related, hidden, dependents) for one in visualizations]
-
-    def visualization(self, visualization: Visualization) -> dict[str, Any]:
-        """Serialize a dataset or map with all parts."""
-        [serialized] = self.visualizations([visualization])
+    def visualization(self, visualization: Visualization, parts: Parts = Parts()) -> dict[str, Any]:
+        """Serialize a dataset or map with the given parts."""
+        [serialized] = self.visualizations([visualization], parts)
         return serialized
 
     def table(self, dataset: Visualization, rows_counted: int | None) -> dict[str, Any]:
@@ -101,11 +117,12 @@ class Serializer:
             Exact number of rows. None means the estimate.
         """
         related = self._load_related([dataset], tables=True)
-        table = self._table(dataset, related, frozenset())
-        privacy = "PUBLIC" if dataset.privacy == "link" else dataset.privacy.upper()
+        table = self._table(dataset, related, Parts())
         counted = dataset.row_count if rows_counted is None else rows_counted
-        maps = [self._summary(one) for one in self._visible(related.maps.get(dataset.id, []))]
-        return {**table, "privacy": privacy, "rows_counted": counted, "dependent_visualizations": maps}
+        maps = [self._summary(one, related) for one in self._visible(related.maps.get(dataset.id, []))]
+        table |= {"schema": dataset.schema, "map_id": dataset.map_id, "description": dataset.description}
+        table |= {"table_size": dataset.size, "table_visualization": self.visualization(dataset)}
+        return {**table, "rows_counted": counted, "dependent_visualizations": maps}
 
     def permission(self, visualization: Visualization) -> dict[str, Any]:
         """Serialize the permission of a dataset or map: its owner and access control list."""
@@ -147,83 +164,104 @@ class Serializer:
         rows = sync_records.SyncRecords(self._state).all()
         return {row["table_oid"]: sync_records.serialize(row, self._state) for row in rows if row["table_oid"]}
 
-    def _visualization(
-        self, one: Visualization, related: RelatedObjects, hidden: frozenset[str], dependents: int
-    ) -> dict[str, Any]:
-        """Serialize a dataset or map without the hidden parts."""
-        tables = self._visible(related.datasets.get(one.id, []))
-        maps = self._visible(related.maps.get(one.id, []))
-        parts: dict[str, Callable[[], Any]] = {
-            "table": lambda: self._table(one, related, hidden) if one.is_dataset else None,
-            "permission": lambda: self._permission(one, related.members),
-            "synchronization": lambda: self._synchronization(one, related),
-            "stats": dict,
-            "likes": lambda: 0,
-            "liked": lambda: False,
-            "auth_tokens": list,
-            "uses_builder_features": lambda: not one.is_dataset,
-        }
-        return {
-            **self._summary(one),
-            "display_name": one.display_name,
-            "title": one.title,
-            "description": one.description,
-            "tags": one.tags,
-            "license": one.license,
-            "attributions": one.attributions,
-            "source": one.source,
-            "locked": one.locked,
-            "transition_options": one.transition_options,
+    def _visualization(self, one: Visualization, related: RelatedObjects, parts: Parts) -> dict[str, Any]:
+        """Serialize a dataset or map: in the private form for the owner, in the public form for others."""
+        serialized = self._private_form(one, related, parts) if self._owner else _public_form(one)
+        if parts.user:
+            serialized["user"] = self.user()
+        if parts.related_canonical_visualizations:
+            datasets = related.datasets.get(one.id, [one] if one.is_dataset else [])
+            serialized["related_canonical_visualizations"] = self.visualizations(self._visible(datasets))
+            serialized["related_canonical_visualizations_count"] = len(datasets)
+        if parts.dependents:
+            maps = related.maps.get(one.id, [])
+            serialized["dependent_visualizations_count"] = len(maps)
+            serialized["dependent_visualizations"] = [
+                self._summary(a_map, related) for a_map in self._visible(maps)[: parts.dependents]
+            ]
+        if parts.liked:
+            serialized["liked"] = self._owner and one.is_liked
+        if parts.permission:
+            serialized["permission"] = self._permission(one, related.members)
+        serialized["stats"] = self._stats() if parts.stats else {}
+        if self._owner or one.is_accessible_to_all or one.is_password(parts.password):
+            serialized["auth_tokens"] = self._auth_tokens(one, parts.password)
+        if parts.table:
+            serialized["table"] = self._table(one, related, parts) if one.is_dataset else {}
+        return serialized
+
+    def _private_form(self, one: Visualization, related: RelatedObjects, parts: Parts) -> dict[str, Any]:
+        """Serialize a dataset or map for the owner of the account."""
+        serialized = {
+            **_public_form(one),
             "map_id": one.map_id,
-            "active_child": None,
-            "active_layer_id": tables[-1].map_id if tables else one.map_id,
-            "children": [],
-            "connector": None,
+            "active_layer_id": one.active_layer_id,
+            "locked": one.locked,
             "external_source": {},
+            "url": self._url(one),
+            "version": one.version,
+            "prev_id": None,
             "next_id": None,
             "parent_id": None,
-            "prev_id": None,
-            "version": 3,
-            "user": self.user(),
-            "related_tables": [self._table(table, related, hidden) for table in tables],
-            "dependent_visualizations": [self._summary(a_map) for a_map in maps[:dependents]],
-            "dependent_visualizations_count": len(maps),
-            **{name: part() for name, part in parts.items() if name not in hidden},
+            "transition_options": one.transition_options,
+            "active_child": None,
+            "children": [],
         }
+        if parts.related_tables:
+            every_part = Parts()
+            serialized["related_tables"] = [
+                self._table(table, related, every_part) for table in related.datasets.get(one.id, [])
+            ]
+        if parts.synchronization:
+            serialized["synchronization"] = self._synchronization(one, related)
+        if parts.uses_builder_features:
+            serialized["uses_builder_features"] = one.version == BUILDER_VERSION or one.has_mapcap
+        return serialized
 
-    def _summary(self, one: Visualization) -> dict[str, Any]:
-        """Serialize the id, name, privacy, times and URL of a dataset or map."""
-        path = f"dataset/{one.name}" if one.is_dataset else f"map/{one.id}"
+    def _summary(self, one: Visualization, related: RelatedObjects) -> dict[str, Any]:
+        """Serialize a map in a list of dependents."""
+        permission = self._permission(one, related.members)
         return {
             "id": one.id,
             "name": one.name,
-            "type": one.type,
-            "kind": one.kind,
-            "privacy": one.privacy.upper(),
-            "created_at": format_datetime(one.created_at),
             "updated_at": format_datetime(one.updated_at),
-            "url": f"{self._base_url}/{path}",
+            "permission": {name: permission[name] for name in ("id", "owner")},
+            "auth_tokens": self._auth_tokens(one, None),
         }
 
-    def _table(self, dataset: Visualization, related: RelatedObjects, hidden: frozenset[str]) -> dict[str, Any]:
-        """Serialize the table of a dataset."""
+    def _url(self, one: Visualization) -> str:
+        """Return the URL of the page of a dataset or map."""
+        path = {"table": f"tables/{one.name}", "kuviz": f"kuviz/{one.id}", "app": f"app/{one.id}"}
+        return f"{self._base_url}/{path.get(one.type, f'viz/{one.id}/map')}"
+
+    def _stats(self) -> dict[str, int]:
+        """Return the views of the last 30 days. They are not counted."""
+        today = self._state.clock.now().date()
+        return {(today - timedelta(days=day)).isoformat(): 0 for day in reversed(range(_STATS_DAYS))}
+
+    def _auth_tokens(self, one: Visualization, password: object) -> list[str]:
+        """Return the tokens that the caller needs to instantiate the named map of a dataset or map."""
+        if one.privacy == "password" and (self._owner or one.is_password(password)):
+            return [auth_token(self._state, one)]
+        return [auth_token(self._state, one)] if one.privacy == "private" and self._owner else []
+
+    def _table(self, dataset: Visualization, related: RelatedObjects, parts: Parts) -> dict[str, Any]:
+        """Serialize the table of a dataset as a part of a dataset or map, where the privacy "link" is "public"."""
         schema, name = dataset.table
+        privacy = {"link": "PUBLIC", "password": "PRIVATE"}.get(dataset.privacy, dataset.privacy.upper())
         table: dict[str, Any] = {
             "id": dataset.table_id,
-            "name": name if schema == "public" else f"{schema}.{name}",
-            "schema": schema,
-            "privacy": dataset.privacy.upper(),
-            "updated_at": format_datetime(dataset.table_updated_at),
-            "map_id": dataset.map_id,
-            "description": dataset.description,
+            "name": name if self._owner else f'"{schema}".{name}',
             "geometry_types": related.geometry_types.get(dataset.table_oid or 0, []),
-            "table_visualization": self._summary(dataset),
-            "permission": self._permission(dataset, related.members),
-            "synchronization": self._synchronization(dataset, related),
+            "privacy": privacy,
+            "updated_at": format_datetime(dataset.table_updated_at),
         }
-        if "table_size_and_row_count" not in hidden:
-            table |= {"size": dataset.size, "table_size": dataset.size}
-            table |= {"row_count": dataset.row_count, "rows_counted": dataset.row_count}
+        if self._owner:
+            table["synchronization"] = self._synchronization(dataset, related)
+        if parts.table_size_and_row_count:
+            table |= {"size": dataset.size, "row_count": dataset.row_count}
+        if parts.permission:
+            table["permission"] = self._permission(dataset, related.members)
         return table
 
     def _synchronization(self, one: Visualization, related: RelatedObjects) -> dict[str, Any] | None:
@@ -253,4 +291,24 @@ class Serializer:
 
     def _visible(self, found: Iterable[Visualization]) -> list[Visualization]:
         """Return the visualizations that the caller may see."""
-        return [one for one in found if self._owner or one.privacy == "public"]
+        return [one for one in found if self._owner or one.is_accessible_to_all]
+
+
+def _public_form(one: Visualization) -> dict[str, Any]:
+    """Serialize the members of a dataset or map that all callers see."""
+    return {
+        "id": one.id,
+        "name": one.name,
+        "display_name": one.display_name,
+        "attributions": one.attributions,
+        "source": one.source,
+        "license": one.license,
+        "type": one.type,
+        "tags": one.tags,
+        "description": one.description,
+        "created_at": format_datetime(one.created_at),
+        "updated_at": format_datetime(one.updated_at),
+        "title": one.title,
+        "kind": one.kind,
+        "privacy": one.privacy.upper(),
+    }

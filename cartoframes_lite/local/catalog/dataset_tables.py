@@ -64,17 +64,8 @@ def as_owner(state: State, lock_timeout: str = _WRITE_LOCK_TIMEOUT) -> Iterator[
 
 
 def rename(state: State, schema: str, old: str, new: str) -> None:
-    """Rename a table.
-
-    Raises
-    ------
-    InvalidNameError
-        If the new name is not valid for a CARTO table.
-    psycopg.Error
-        If PostgreSQL cannot rename the table.
-    """
+    """Rename a table; raise psycopg.Error if PostgreSQL cannot do that."""
     with as_owner(state) as connection:
-        _check_name(connection, new)
         connection.execute(
             sql.SQL("ALTER TABLE {} RENAME TO {}").format(sql.Identifier(schema, old), sql.Identifier(new))
         )
@@ -171,22 +162,21 @@ def geometry_types(state: State, tables: Iterable[GeometryTable]) -> dict[int, l
     return found
 
 
-def tables_in_bbox(state: State, tables: Sequence[GeometryTable], bbox: tuple[float, float, float, float]) -> list[int]:
-    """Return the OIDs of the tables that have geometry in a bounding box.
-
-    Parameters
-    ----------
-    state : State
-    tables : sequence of GeometryTable
-    bbox : tuple of float
-        (west, south, east, north) in degrees, EPSG:4326.
-    """
+def bounds(state: State, tables: Iterable[GeometryTable]) -> tuple[float, float, float, float] | None:
+    """Return west, south, east and north of the geometries of tables in degrees, None if there are none."""
     query = (
-        "SELECT {oid}::bigint AS oid WHERE EXISTS (SELECT FROM {table} WHERE the_geom &&"
-        " ST_MakeEnvelope({west}::float8, {south}::float8, {east}::float8, {north}::float8, 4326))"
+        "SELECT {oid} AS oid, ST_XMin(box) AS west, ST_YMin(box) AS south, ST_XMax(box) AS east, ST_YMax(box) AS north"
+        " FROM (SELECT ST_Extent(the_geom) AS box FROM {table}) extent WHERE box IS NOT NULL"
     )
-    box = dict(zip(("west", "south", "east", "north"), map(sql.Literal, bbox), strict=True))
-    return [row["oid"] for row in _query_tables(state, query, tables, **box)]
+    rows = _query_tables(state, query, list(tables))
+    if not rows:
+        return None
+    return (
+        min(row["west"] for row in rows),
+        min(row["south"] for row in rows),
+        max(row["east"] for row in rows),
+        max(row["north"] for row in rows),
+    )
 
 
 def _query_tables(

@@ -7,24 +7,33 @@ from typing import Any
 
 from psycopg import sql
 
-from cartoframes_lite.local.catalog import dataset_tables
 from cartoframes_lite.local.catalog.visualizations import CATALOG_QUERY, Catalog, Visualization
 from cartoframes_lite.local.postgres.logins import Connection
 from cartoframes_lite.local.postgres.roles import PUBLIC_ROLE
-from cartoframes_lite.local.state import State
 
-# SQL expressions by sort key. This server does not count views and likes.
+# SQL expressions by sort key. This server does not count views of maps.
 ORDERS = {
     "name": "lower(name)",
     "updated_at": "updated_at",
-    "size": "size",
+    "size": "coalesce(size, 0)",
     "mapviews": "NULL::integer",
-    "favorited": "NULL::integer",
-    "estimated_row_count": "row_count",
+    "favorited": "is_liked",
+    "estimated_row_count": "coalesce(row_count, 0)",
     "privacy": "privacy",
     "dependent_visualizations": "dependents",
 }
-_DIRECTIONS = {"asc": "ASC NULLS FIRST", "desc": "DESC NULLS LAST"}
+# CARTO sorts by these after the query, so that they cannot be combined and precede the rank.
+UNCOMBINED_ORDERS = ("size", "mapviews", "estimated_row_count")
+_DOCUMENT = """(
+    setweight(to_tsvector('english', name), 'A')
+    || setweight(to_tsvector('english', array_to_string(tags, '')), 'B')
+    || setweight(to_tsvector('english', coalesce(description, '')), 'C'))"""
+_TERMS = "plainto_tsquery('english', %(text)s)"
+_TEXT_CONDITION = (
+    f"({_DOCUMENT} @@ {_TERMS} OR strpos(lower(concat(name, array_to_string(tags, ''), description)),"
+    " lower(%(text)s)) > 0)"
+)
+_RANK = f"ts_rank({_DOCUMENT}, {_TERMS}) DESC, updated_at DESC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +43,50 @@ class Search:
     Attributes
     ----------
     types : tuple of str
-    page, per_page : int
-        Page number, from 1, and page size.
+        Unknown types match nothing.
+    offset, limit : int
+        The requested page.
     order : tuple of (str, str)
         Keys of `ORDERS`, each with "asc" or "desc".
-    words : tuple of str
-        Words that must all occur in the name, description or tags.
+    text : str
+        Text to search in name, tags and description: all its words, stemmed as English, or the text as it is. Results
+        are then sorted by rank first. Empty means no condition.
     tags : tuple of str
-        Tags, of which at least one must match.
+        Tags joined by ", " must be a part of the tags, joined in the same way.
     privacy : str or None
+        Unknown values match nothing.
     locked : bool or None
+    liked : bool
+        Only favorites.
     published : bool
-        Only maps that are not private.
+        Only what is published.
     listed : bool
         Only public datasets and maps, for callers other than the owner.
+    displayed : bool
+        Only those with a display name.
+    vector : bool
+        Without rasters.
     bbox : tuple of float or None
-        (west, south, east, north) in degrees; only datasets and maps with geometry in it.
+        (west, south, east, north) in degrees; only imported datasets whose box meets it.
+    nothing : bool
+        Whether a filter that nothing in this account meets was requested, such as that for shared datasets.
     """
 
     types: tuple[str, ...]
-    page: int = 1
-    per_page: int = 20
+    offset: int = 0
+    limit: int = 20
     order: tuple[tuple[str, str], ...] = (("updated_at", "desc"),)
-    words: tuple[str, ...] = ()
+    text: str = ""
     tags: tuple[str, ...] = ()
     privacy: str | None = None
     locked: bool | None = None
+    liked: bool = False
     published: bool = False
     listed: bool = False
+    displayed: bool = False
+    vector: bool = False
     bbox: tuple[float, float, float, float] | None = None
+    nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +99,42 @@ class SearchResult:
         The results on this page.
     total : int
         Number of results on all pages.
-    all, locked : int
-        Number of all and of locked visualizations of the given types, regardless of the other criteria.
+    all, locked, liked : int
+        Number of all, of locked and of unlocked favorite visualizations of the given types, regardless of the other
+        criteria.
     """
 
     visualizations: list[Visualization]
     total: int
     all: int
     locked: int
+    liked: int
 
 
-def search(state: State, catalog: Catalog, criteria: Search) -> SearchResult:
+def search(catalog: Catalog, criteria: Search) -> SearchResult:
     """Return one page of the datasets and maps that match the criteria."""
-    values = _values(state, catalog, criteria)
+    values = _values(criteria)
     source = sql.SQL("FROM ({}) AS catalog WHERE {}").format(sql.SQL(CATALOG_QUERY), _condition(criteria))
-    order = [sql.SQL(f"{ORDERS[name]} {_DIRECTIONS[direction]}") for name, direction in criteria.order]
-    page = sql.SQL("SELECT id {} ORDER BY {} LIMIT %(limit)s OFFSET %(offset)s").format(
-        source, sql.SQL(", ").join([*order, sql.SQL("lower(name), id")])
+    page = sql.SQL("SELECT id {} ORDER BY {} LIMIT %(limit)s OFFSET %(offset)s").format(source, _order(criteria))
+    totals = sql.SQL(
+        "SELECT count(*) AS all, count(*) FILTER (WHERE locked) AS locked,"
+        " count(*) FILTER (WHERE is_liked AND NOT locked) AS liked"
+        " FROM cartodb_local.visualizations WHERE type = ANY(%(types)s)"
     )
     with catalog.up_to_date() as connection:
         ids = [row["id"] for row in connection.execute(page, values).fetchall()]
-        total = _count(connection, sql.SQL("SELECT count(*) AS number {}").format(source), values)
-        of_types = "SELECT count(*) AS number FROM cartodb_local.visualizations WHERE type = ANY(%(types)s)"
-        everything = _count(connection, sql.SQL(of_types), values)
-        locked = _count(connection, sql.SQL(of_types + " AND locked"), values)
-    return SearchResult(catalog.by_ids(ids), total, everything, locked)
+        total = _row(connection, sql.SQL("SELECT count(*) AS total {}").format(source), values)
+        counts = _row(connection, totals, values)
+    return SearchResult(catalog.by_ids(ids), **total, **counts)
+
+
+def _order(criteria: Search) -> sql.Composable:
+    """Return the ORDER BY expressions of a search; ties are sorted by name."""
+    given = [f"{ORDERS[name]} {direction}" for name, direction in criteria.order]
+    if criteria.text:
+        first = criteria.order[0][0]
+        given = [*given, _RANK] if first in UNCOMBINED_ORDERS else [_RANK, *given]
+    return sql.SQL(", ").join(sql.SQL(expression) for expression in (*given, "lower(name)", "id"))
 
 
 def _condition(criteria: Search) -> sql.Composable:
@@ -108,40 +143,38 @@ def _condition(criteria: Search) -> sql.Composable:
         "type = ANY(%(types)s)": True,
         "privacy = %(privacy)s": criteria.privacy is not None,
         "privacy = 'public'": criteria.listed,
-        "type <> 'table' AND privacy <> 'private'": criteria.published,
+        "privacy <> 'private' AND (type <> 'derived' OR version <> 3 OR has_mapcap)": criteria.published,
         "locked = %(locked)s": criteria.locked is not None,
-        "tags && %(tags)s::text[]": bool(criteria.tags),
-        "(SELECT bool_and(strpos(lower(concat_ws(' ', name, display_name, description, array_to_string(tags, ' '))),"
-        " lower(word)) > 0) FROM unnest(%(words)s::text[]) word)": bool(criteria.words),
-        "(table_oid = ANY(%(oids)s) OR EXISTS (SELECT FROM cartodb_local.layers l"
-        " JOIN cartodb_local.visualizations d ON d.id = l.dataset_id"
-        " WHERE l.map_id::text = catalog.id AND d.table_oid::bigint = ANY(%(oids)s)))": criteria.bbox is not None,
+        "is_liked": criteria.liked,
+        "display_name IS NOT NULL": criteria.displayed,
+        "kind <> 'raster'": criteria.vector,
+        "strpos(lower(array_to_string(tags, ', ')), lower(%(tags)s)) > 0": bool(criteria.tags),
+        _TEXT_CONDITION: bool(criteria.text),
+        "bbox[1] <= %(east)s AND bbox[3] >= %(west)s AND bbox[2] <= %(north)s AND bbox[4] >= %(south)s": (
+            criteria.bbox is not None
+        ),
+        "false": criteria.nothing,
     }
     return sql.SQL(" AND ").join(sql.SQL(text) for text, needed in conditions.items() if needed)
 
 
-def _values(state: State, catalog: Catalog, criteria: Search) -> dict[str, Any]:
+def _values(criteria: Search) -> dict[str, Any]:
     """Return the query parameters of a search."""
-    oids_in_bbox: list[int] = []
-    if criteria.bbox is not None:
-        with catalog.up_to_date() as connection:
-            tables = dataset_tables.geometry_tables(connection, state.owner_role)
-        oids_in_bbox = dataset_tables.tables_in_bbox(state, tables, criteria.bbox)
     return {
         "public": PUBLIC_ROLE,
         "types": list(criteria.types),
         "privacy": criteria.privacy,
         "locked": criteria.locked,
-        "tags": list(criteria.tags),
-        "words": list(criteria.words),
-        "oids": oids_in_bbox,
-        "limit": criteria.per_page,
-        "offset": (criteria.page - 1) * criteria.per_page,
+        "tags": ", ".join(criteria.tags),
+        "text": criteria.text,
+        "limit": criteria.limit,
+        "offset": criteria.offset,
+        **dict(zip(("west", "south", "east", "north"), criteria.bbox or (None,) * 4, strict=True)),
     }
 
 
-def _count(connection: Connection, query: sql.SQL | sql.Composed, values: dict[str, Any]) -> int:
-    """Return the result of a count query."""
+def _row(connection: Connection, query: sql.SQL | sql.Composed, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the only row of a query."""
     row = connection.execute(query, values).fetchone()
     assert row is not None  # an aggregate always returns one row
-    return int(row["number"])
+    return dict(row)

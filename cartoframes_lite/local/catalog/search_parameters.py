@@ -2,74 +2,89 @@
 
 from __future__ import annotations
 
-from cartoframes_lite.local.catalog.search import ORDERS, Search
-from cartoframes_lite.local.catalog.visualizations import MAP_PRIVACIES
-from cartoframes_lite.local.http.paging import read_page
+from dataclasses import replace
+
+from cartoframes_lite.local.catalog.search import ORDERS, UNCOMBINED_ORDERS, Search
+from cartoframes_lite.local.http.paging import read_order, read_page
 from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest
 
-_TYPES = ("table", "derived", "remote", "slide", "kuviz")
+_COMBINED_ORDERS = [name for name in ORDERS if name not in UNCOMBINED_ORDERS]
 
 
 def read_search(call: PlatformRequest) -> Search:
-    """Parse the search criteria of a request."""
-    types = _list(call, "types") or _list(call, "type") or ("derived",)
-    if not set(types) <= set(_TYPES):
-        raise PlatformError(400, f"Wrong 'type' parameter value. Valid values are {', '.join(_TYPES)}", name="error")
-    privacy, locked, master = (
-        lowercase_parameter(call, "privacy") or None,
-        lowercase_parameter(call, "locked"),
-        call.key.kind == "master",
-    )
-    if privacy not in (None, *MAP_PRIVACIES):
-        raise PlatformError(400, f"Wrong 'privacy' parameter value: {privacy}", name="error")
+    """Parse the search criteria of a request.
+
+    Raises
+    ------
+    PlatformError
+        400 for an invalid page, order or box.
+    """
     page = read_page(call, name="error")
-    return Search(
+    types = read_types(call)
+    search = Search(
         types,
-        page=page.number,
-        per_page=page.per_page,
-        order=_order(call),
-        words=tuple(str(call.parameters.get("q", "")).split()),
-        tags=_list(call, "tags", lower=False),
-        privacy=privacy,
-        locked={"true": True, "false": False}.get(locked),
-        published=lowercase_parameter(call, "only_published") == "true",
-        listed=not master,
-        bbox=_bbox(call),
+        offset=page.offset,
+        limit=page.per_page,
+        order=read_order(call, tuple(ORDERS), combinations=_COMBINED_ORDERS, name="error"),
+        text=text_parameter(call, "q"),
+        tags=tuple(filter(None, text_parameter(call, "tags").split(","))),
+        published=is_true(call, "only_published"),
+        displayed=is_true(call, "only_with_display_name"),
+        bbox=_bbox(call, types),
+        listed=not call.is_owner,
+    )
+    return _with_filters_of_owner(call, search) if call.is_owner else search
+
+
+def _with_filters_of_owner(call: PlatformRequest, search: Search) -> Search:
+    """Add the filters that only the owner of the account may use; for others CARTO ignores them."""
+    privacy = call.parameters.get("privacy")
+    return replace(
+        search,
+        privacy=None if privacy is None else str(privacy),
+        locked={"true": True, "false": False}.get(text_parameter(call, "locked")),
+        liked=is_true(call, "only_liked"),
+        vector=is_true(call, "exclude_raster"),
+        nothing=_is_shared_only(call) or is_true(call, "subscribed") or is_true(call, "sample"),
     )
 
 
-def _order(call: PlatformRequest) -> tuple[tuple[str, str], ...]:
-    """Parse the sort order: one or more keys, descending by default."""
-    names, directions = _list(call, "order") or ("updated_at",), _list(call, "order_direction") or ("desc",)
-    if not set(names) <= set(ORDERS):
-        raise PlatformError(400, f"Wrong 'order' parameter value. Valid values are {', '.join(ORDERS)}", name="error")
-    if not set(directions) <= {"asc", "desc"} or len(directions) not in (1, len(names)):
-        message = "Wrong 'order_direction' parameter value. Valid values are asc, desc"
-        raise PlatformError(400, message, name="error")
-    return tuple(zip(names, directions * len(names) if len(directions) == 1 else directions, strict=True))
+def _is_shared_only(call: PlatformRequest) -> bool:
+    """Return whether only what others share with the account is requested: nothing, as it is the only one."""
+    shared = text_parameter(call, "shared")
+    return shared == "only" or (shared not in ("yes", "no") and is_true(call, "only_shared"))
 
 
-def _bbox(call: PlatformRequest) -> tuple[float, float, float, float] | None:
+def read_types(call: PlatformRequest) -> tuple[str, ...]:
+    """Parse the parameters ``types`` and ``type``; the default is "derived", maps."""
+    types = tuple(text_parameter(call, "types").split(",")) if text_parameter(call, "types") else ()
+    return types or (text_parameter(call, "type") or "derived",)
+
+
+def _bbox(call: PlatformRequest, types: tuple[str, ...]) -> tuple[float, float, float, float] | None:
     """Parse a bounding box: west, south, east, north in degrees."""
-    text = lowercase_parameter(call, "bbox")
-    if not text:
+    text = call.parameters.get("bbox")
+    if text is not None and types != ("table",):
+        raise PlatformError(400, "Filter by bbox is only supported for type table", name="error")
+    if text is None or not str(text).strip():
         return None
     try:
-        west, south, east, north = map(float, text.split(","))
+        sides = [float(part) for part in str(text).split(",")]
     except ValueError:
-        raise PlatformError(400, "Wrong 'bbox' parameter value: west,south,east,north", name="error") from None
-    return west, south, east, north
+        raise PlatformError(400, "all bounding box parameters must be floats", name="error") from None
+    if len(sides) != 4:
+        message = "bounding box must have 4 coordinates: minx, miny, maxx, maxy"
+        raise PlatformError(400, message, name="error")
+    return sides[0], sides[1], sides[2], sides[3]
 
 
-def lowercase_parameter(call: PlatformRequest, name: str) -> str:
-    """Return a parameter as stripped lower case text; ``""`` if missing."""
-    value = call.parameters.get(name, "")
-    return str(value).strip().lower()
+def text_parameter(call: PlatformRequest, name: str) -> str:
+    """Return a parameter as text; ``""`` if missing."""
+    value = call.parameters.get(name)
+    return "" if value is None else str(value)
 
 
-def _list(call: PlatformRequest, name: str, *, lower: bool = True) -> tuple[str, ...]:
-    """Parse a comma-separated or repeated parameter."""
-    value = call.parameters.get(name, "")
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    words = (word.strip() for word in (text.lower() if lower else text).split(","))
-    return tuple(word for word in words if word)
+def is_true(call: PlatformRequest, name: str) -> bool:
+    """Return whether a parameter is ``true``; as in CARTO, no other text will do."""
+    value = call.parameters.get(name)
+    return value is True or value == "true"

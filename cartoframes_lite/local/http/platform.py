@@ -205,4 +205,7 @@ def _with_callback(response: Response, callback: Any) -> Response:
     if not isinstance(callback, str) or not _CALLBACK.fullmatch(callback):
         return platform_response({"errors": {"callback": "Invalid callback format"}}, 400)
     body = b"/**/%s(%s)" % (callback.encode(), bytes(response.body))
-    return Response(body, response.status_code, {"Content-Type": "text/javascript; charset=utf-8"})
+    headers = {
+        name: value for name, value in response.headers.items() if name not in ("content-type", "content-length")
+    }
+    return Response(body, response.status_code, {**headers, "Content-Type": "text/javascript; charset=utf-8"})

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from cartoframes_lite.local.catalog.map_layers import MapLayers
 from cartoframes_lite.local.imports.fetch import FetchedFile, fetch
 from cartoframes_lite.local.imports.files import MAX_TABLES, ImportRefused, publish
 from cartoframes_lite.local.imports.records import ImportRecords
@@ -188,14 +189,17 @@ class ImportJobs:
                     self._catalog.set_privacy(dataset.id, request.privacy or default)
             except LookupError:  # dropped by another session
                 continue
+            self._catalog.store_bbox(dataset)
             last = dataset
         if last is None:
             return done
         done = replace(done, table_id=last.table_id, dataset_id=last.id)
         if request.create_vis:
             with suppress(LookupError):
-                map_id = self._catalog.create_map(_map_name(done.tables), done.tables, request.privacy or default)
-                return replace(done, visualization_id=map_id)
+                datasets = [self._catalog.find_by_table(table) for table in done.tables]
+                name = self._catalog.unused_name(_map_name(done.tables))
+                created = MapLayers(self._state, self._catalog).create_map(name, datasets)
+                return replace(done, visualization_id=created.id)
         return done
 
     def _on_done(self, import_id: str, request: ImportRequest, result: FinishedImport | ImportRefused) -> None:

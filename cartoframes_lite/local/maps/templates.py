@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,10 +118,15 @@ class Templates:
     Parameters
     ----------
     state : State
+    find_derived : callable, optional
+        Returns the content of a template that is not stored, by its name, or None. CARTO has one for each dataset and
+        map of the account.
     """
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(
+        self, state: State, find_derived: Callable[[str], Mapping[str, Any] | None] = lambda name: None
+    ) -> None:
+        self._state, self._find_derived = state, find_derived
 
     def names(self) -> list[str]:
         """Return the names of all templates, oldest first."""
@@ -136,7 +141,7 @@ class Templates:
                 "SELECT template, md5(template::text) AS digest FROM cartodb_local.map_templates WHERE name = %s",
                 (_without_nul(name),),
             ).fetchone()
-        return None if row is None else Template(row["template"], row["digest"])
+        return self._derived(name) if row is None else Template(row["template"], row["digest"])
 
     def open(self, name: str, tokens: Any) -> Template:
         """Return the template with a name; raise MapError if there is none or the tokens do not allow its use."""
@@ -162,8 +167,10 @@ class Templates:
                 " FROM cartodb_local.map_templates WHERE name = %s",
                 (template.digest, template.name),
             ).fetchone()
-        if row is None or row["changed"] is None:
-            return None if row is None else template
+        if row is None:
+            return self._derived(template.name)
+        if row["changed"] is None:
+            return template
         return Template(row["changed"], row["digest"])
 
     def create(self, content: Any) -> Template:
@@ -213,6 +220,11 @@ class Templates:
             )
         if not cursor.rowcount:
             raise self._not_found(name)
+
+    def _derived(self, name: str) -> Template | None:
+        """Return a template that is not stored; None if there is none."""
+        content = self._find_derived(name)
+        return None if content is None else Template(content)
 
     def _not_found(self, name: str) -> MapError:
         return MapError(f"Template '{name}' of user '{self._state.user}' does not exist", status=404)

@@ -30,8 +30,8 @@ def routes(state: State, catalog: Catalog) -> list[Route]:
         direction = str(call.parameters.get("order_direction", "asc")).lower()
         if call.parameters.get("order", "name") != "name" or direction not in ("asc", "desc"):
             raise PlatformError(400, "invalid order: use order=name and order_direction=asc or desc")
-        criteria = Search(("table",), per_page=_NO_LIMIT, order=(("name", direction),))
-        found = search(state, catalog, criteria).visualizations
+        criteria = Search(("table",), limit=_NO_LIMIT, order=(("name", direction),))
+        found = search(catalog, criteria).visualizations
         with state.admin() as connection:
             rows = connection.execute(
                 "SELECT tgrelid::bigint AS oid FROM pg_trigger WHERE tgname = 'track_updates' AND NOT tgisinternal"

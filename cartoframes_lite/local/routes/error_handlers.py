@@ -23,7 +23,7 @@ def platform_errors() -> Iterator[None]:
     except LookupError:
         raise PlatformError(404) from None
     except ForbiddenError as error:
-        raise PlatformError(403, [str(error)]) from error
+        raise PlatformError(403, list(error.args)) from error
     except (InvalidError, InvalidNameError) as error:
         raise PlatformError(400, list(error.args)) from error
     except psycopg.OperationalError:

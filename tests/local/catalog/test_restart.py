@@ -26,20 +26,21 @@ def test_a_restart_changes_nothing(tmp_path: Path) -> None:
         return str(shown).replace(server.base_url.partition("/user/")[0], "")
 
     with start(user="kept", api_key="key", data_dir=tmp_path / "data") as server:
-        send(
-            server, "POST", "/api/v2/sql", q="CREATE TABLE t AS SELECT 1 AS i; CREATE TABLE u AS SELECT 1 AS i; ANALYZE"
-        )
-        one = send(server, "GET", "/api/v1/viz/t")
+        for name in ("t", "u"):
+            create = f"CREATE TABLE {name} AS SELECT 1 AS i; SELECT CDB_CartodbfyTable('{name}'); ANALYZE"
+            send(server, "POST", "/api/v2/sql", q=create)
+        one = send(server, "GET", "/api/v1/viz/t?show_permission=true")
         details = {"privacy": "link", "description": "d", "tags": ["x"], "license": "cc0"}
         send(server, "PUT", f"/api/v1/viz/{one['id']}", id=one["id"], **details)
         member = send(server, "POST", "/api/v1/organization/local/users", **MEMBER)
         acl = [{"type": "user", "entity": {"id": member["id"]}, "access": "rw"}]
         send(server, "PUT", f"/api/v1/perm/{one['permission']['id']}", acl=acl)
-        a_map = send(server, "POST", "/api/v1/viz", tables=["t", "u"], name="m", privacy="public")
+        a_map = send(server, "POST", "/api/v1/viz", tables=["t", "u"], name="m")
+        send(server, "POST", f"/api/v3/viz/{a_map['id']}/mapcaps")
         before = look(server)
     with start(user="kept", api_key="key", data_dir=tmp_path / "data") as server:
         assert look(server) == before
-        again = send(server, "GET", "/api/v1/viz/t")
+        again = send(server, "GET", "/api/v1/viz/t?show_permission=true&with_dependent_visualizations=9")
         assert (again["privacy"], again["description"], again["tags"]) == ("LINK", "d", ["x"])
         assert again["permission"]["acl"][0]["entity"]["username"] == "ann"
         assert [a_map["name"] for a_map in again["dependent_visualizations"]] == ["m"]

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+import requests
 
-Call = Callable[..., Any]
-
-
-def query(call: Call, q: str) -> Any:
-    answer = call("POST", "/api/v2/sql", {"q": q})
-    assert answer.status == 200, answer.body
-    return answer.json
+from cartoframes_lite.local import LocalCarto
+from tests.local.catalog.catalog_client import Call, change, make_dataset, make_map, query
 
 
 def listed(call: Call, **parameters: Any) -> Any:
@@ -25,25 +20,26 @@ def names(call: Call, **parameters: Any) -> list[str]:
     return [one["name"] for one in listed(call, **parameters)["visualizations"]]
 
 
-def change(call: Call, name: str, **changes: Any) -> None:
-    identity = call("GET", f"/api/v1/viz/{name}").json["id"]
-    assert call("PUT", f"/api/v1/viz/{identity}", {"id": identity, **changes}).status == 200
-
-
 @pytest.fixture
 def abc(call: Call) -> Call:
     for name, rows in (("a", 1), ("b", 3000), ("c", 100)):
-        query(call, f"CREATE TABLE {name} AS SELECT generate_series(1, {rows}) AS i; ANALYZE {name}")
-        call("GET", f"/api/v1/viz/{name}")  # registered in this order
+        make_dataset(call, name, f"SELECT generate_series(1, {rows}) AS i")  # registered in this order
+        query(call, f"ANALYZE {name}")
     return call
 
 
-def test_maps_are_listed_unless_datasets_are_asked_for(abc: Call) -> None:
-    abc("POST", "/api/v1/viz", {"tables": ["a"], "name": "m"})
+def by_name(call: Call, name: str) -> Any:
+    return call("GET", f"/api/v1/viz/{name}").json
+
+
+def test_types(abc: Call) -> None:
+    make_map(abc, "m", "a")
     assert [one["name"] for one in abc("GET", "/api/v1/viz/").json["visualizations"]] == ["m"]
     assert names(abc, order="name") == ["c", "b", "a"]
     assert names(abc, types="table,derived", order="name", order_direction="asc") == ["a", "b", "c", "m"]
-    assert names(abc, type="kuviz") == names(abc, type="remote") == []
+    for unknown in ("kuviz", "remote", "wadus", "table, derived"):
+        assert names(abc, type=unknown) == []
+    assert names(abc, types="derived, table") == ["m"]  # blanks are part of a type
 
 
 @pytest.mark.parametrize(
@@ -60,132 +56,192 @@ def test_maps_are_listed_unless_datasets_are_asked_for(abc: Call) -> None:
     ],
 )
 def test_orders(abc: Call, order: str, expected: str) -> None:
-    change(abc, "b", privacy="public")
-    change(abc, "c", title="now")
-    abc("POST", "/api/v1/viz", {"tables": ["c"], "name": "m"})
+    change(abc, by_name(abc, "b"), privacy="public")
+    change(abc, by_name(abc, "c"), title="now")
+    abc("POST", f"/api/v1/viz/{by_name(abc, 'c')['id']}/like")
+    make_map(abc, "m", "c")
     assert names(abc, order=order, order_direction="asc") == list(expected)
-    if order not in ("mapviews", "favorited"):
-        down = names(abc, order=order)
-        assert down[0] == expected[-1]
-        assert down[0] == names(abc, order=order, order_direction="desc")[0]
+    if order != "mapviews":
+        assert names(abc, order=order)[0] == names(abc, order=order, order_direction="desc")[0] == expected[-1]
+
+
+def test_combined_orders(abc: Call) -> None:
+    change(abc, by_name(abc, "a"), privacy="public")
+    assert names(abc, order="privacy,name", order_direction="desc,asc") == ["a", "b", "c"]
+    assert names(abc, order="privacy,name", order_direction="asc") == ["b", "c", "a"]
+    assert names(abc, order="privacy,name") == ["a", "c", "b"]
 
 
 def test_pages(abc: Call) -> None:
     pages = [listed(abc, order="name", order_direction="asc", page=page, per_page=2) for page in (1, 2, 3)]
     assert [[one["name"] for one in page["visualizations"]] for page in pages] == [["a", "b"], ["c"], []]
     assert {page["total_entries"] for page in pages} == {3}
+    assert len(listed(abc, page="", per_page="")["visualizations"]) == 3
+
+
+ORDERS = "[:name, :updated_at, :size, :mapviews, :favorited, :estimated_row_count, :privacy, :dependent_visualizations]"
+COMBINED = "[:name, :updated_at, :favorited, :privacy, :dependent_visualizations]"
 
 
 @pytest.mark.parametrize(
-    "parameters",
+    ("parameters", "message"),
     [
-        {"order": "nonsense"},
-        {"order_direction": "up"},
-        {"page": "0"},
-        {"page": "x"},
-        {"per_page": "-1"},
-        {"type": "nonsense"},
-        {"privacy": "nonsense"},
-        {"bbox": "1,2,3"},
-        {"bbox": "a,b,c,d"},
+        ({"order": "nonsense"}, f"Wrong 'order' parameter value. Valid values are one of {ORDERS}"),
+        (
+            {"order": "size,name"},
+            f"Wrong 'order' parameter combination. Valid values to combine: {COMBINED}",
+        ),
+        ({"order_direction": "up"}, "Wrong 'order_direction' parameter value. Valid values are one of [:asc, :desc]"),
+        ({"page": "0"}, "Wrong 'page' parameter value."),
+        ({"page": "x"}, "Wrong 'page' parameter value."),
+        ({"per_page": "-1"}, "Wrong 'per_page' parameter value."),
+        ({"bbox": "1,2,3"}, "bounding box must have 4 coordinates: minx, miny, maxx, maxy"),
+        ({"bbox": "a,b,c,d"}, "all bounding box parameters must be floats"),
+        ({"bbox": "1,2,3,4", "type": "derived"}, "Filter by bbox is only supported for type table"),
+        ({"bbox": "1,2,3,4", "types": "table,derived"}, "Filter by bbox is only supported for type table"),
     ],
 )
-def test_parameters_that_make_no_sense(call: Call, parameters: dict[str, str]) -> None:
-    refused = call("GET", "/api/v1/viz", **parameters)
-    assert (refused.status, list(refused.json)) == (400, ["error"])
+def test_messages_of_invalid_parameters(call: Call, parameters: dict[str, str], message: str) -> None:
+    refused = call("GET", "/api/v1/viz", **{"type": "table", **parameters})
+    assert (refused.status, refused.json) == (400, {"error": message})
 
 
-def test_words_are_looked_for_in_name_description_and_tags(abc: Call) -> None:
-    change(abc, "b", description="Trees of the City", tags=["green 100%"])
-    change(abc, "c", tags=["city"])
-    assert names(abc, q="city", order="name") == ["c", "b"]
-    assert names(abc, q="TREE city") == ["b"]
-    assert names(abc, q="100%") == ["b"]
-    assert names(abc, q="%") == ["b"]
-    assert names(abc, q="nothing") == []
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("city", ["c", "b"]),  # the tag ranks before the description
+        ("TREE city", ["b"]),  # all words, stemmed
+        ("the cit", ["b"]),  # a part of the text
+        ("100%", ["b"]),
+        ("%", ["b"]),
+        ("_", []),
+        ("nothing", []),
+    ],
+)
+def test_text_in_name_tags_and_description(abc: Call, text: str, expected: list[str]) -> None:
+    change(abc, by_name(abc, "c"), tags=["city"])
+    change(abc, by_name(abc, "b"), description="Trees of the City", tags=["green 100%"])
+    assert names(abc, q=text) == expected
 
 
-def test_filters(abc: Call) -> None:
-    change(abc, "a", tags=["x", "y"], privacy="public")
-    change(abc, "b", tags=["y"], privacy="link")
-    change(abc, "c", locked=True)
-    assert names(abc, tags="x,z") == ["a"]
-    assert names(abc, tags="y", order="name") == ["b", "a"]
-    assert [names(abc, privacy=privacy) for privacy in ("public", "link", "PRIVATE")] == [["a"], ["b"], ["c"]]
+def test_rank_comes_before_the_order(abc: Call) -> None:
+    for name, details in (("rank", {}), ("tagged", {"tags": ["rank"]}), ("described", {"description": "rank"})):
+        make_map(abc, name, "a", **details)
+    for parameters in ({}, {"order": "name"}, {"order": "updated_at", "order_direction": "asc"}):
+        assert names(abc, type="derived", q="rank", **parameters) == ["rank", "tagged", "described"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [("x", ["a"]), ("Y", ["a", "b"]), ("x,y", ["a"]), ("y,x", []), ("x,z", []), ("gre", ["c"]), ("green,", ["c"])],
+)
+def test_tags_are_a_part_of_the_joined_tags(abc: Call, tags: str, expected: list[str]) -> None:
+    for name, given in (("a", ["x", "y"]), ("b", ["y"]), ("c", ["Greens"])):
+        change(abc, by_name(abc, name), tags=given)
+    assert names(abc, tags=tags, order="name", order_direction="asc") == expected
+
+
+def test_filters_of_the_owner(abc: Call) -> None:
+    change(abc, by_name(abc, "a"), privacy="public", display_name="A")
+    change(abc, by_name(abc, "b"), privacy="link", kind="raster")
+    change(abc, by_name(abc, "c"), locked=True)
+    found = {privacy: names(abc, privacy=privacy) for privacy in ("public", "link", "private", "PUBLIC", "wadus")}
+    assert found == {"public": ["a"], "link": ["b"], "private": ["c"], "PUBLIC": [], "wadus": []}
     assert names(abc, locked="true") == ["c"]
     assert names(abc, locked="false", order="name") == ["b", "a"]
-    for mine in ({"exclude_shared": "true"}, {"shared": "no"}, {"shared": "yes"}, {"exclude_raster": "true"}):
+    assert names(abc, only_with_display_name="true") == ["a"]
+    assert names(abc, exclude_raster="true", order="name") == ["c", "a"]
+    for mine in ({"exclude_shared": "true"}, {"shared": "no"}, {"shared": "yes", "only_shared": "true"}):
         assert len(names(abc, **mine)) == 3
-    for none in ({"shared": "only"}, {"only_shared": "true"}, {"only_liked": "true"}):
+    for none in ({"shared": "only"}, {"only_shared": "true"}, {"subscribed": "true"}, {"sample": "true"}):
         assert names(abc, **none) == []
-    for name, privacy in (("hidden", "private"), ("shown", "public")):
-        abc("POST", "/api/v1/viz", {"tables": ["a"], "name": name, "privacy": privacy})
-    assert names(abc, types="table,derived", only_published="true") == ["shown"]
+    for ignored in ({"locked": "true"}, {"privacy": "private"}, {"shared": "only"}, {"only_liked": "true"}):
+        assert names(abc, key=None, **ignored) == ["a"]
 
 
-def test_a_box_finds_what_has_geometry_there(call: Call) -> None:
-    for name, point in (("north", "POINT(10 60)"), ("south", "POINT(10 -60)")):
-        query(call, f"CREATE TABLE {name} AS SELECT 'SRID=4326;{point}'::geometry AS the_geom")
-        query(call, f"SELECT CDB_CartodbfyTable('{name}')")
-    query(call, "CREATE TABLE plain AS SELECT 1 AS i")
-    call("POST", "/api/v1/viz", {"tables": ["north"], "name": "m"})
-    assert names(call, types="table,derived", bbox="0,50,20,70", order="name") == ["north", "m"]
+def test_only_published(abc: Call) -> None:
+    change(abc, by_name(abc, "a"), privacy="public")
+    published, unpublished, of_editor = (make_map(abc, name, "a") for name in ("m", "n", "o"))
+    abc("POST", f"/api/v3/viz/{published['id']}/mapcaps")
+    change(abc, of_editor, version=2)
+    assert unpublished["privacy"] == "PUBLIC"
+    parameters = {"only_published": "true", "order": "name", "order_direction": "asc"}
+    assert names(abc, types="table,derived", **parameters) == ["a", "m", "o"]
+    change(abc, of_editor, privacy="private")
+    assert names(abc, type="derived", **parameters) == ["m"]
+
+
+def test_box_finds_imported_datasets(call: Call, carto: LocalCarto) -> None:
+    for name, latitude in (("north", 60), ("south", -60)):
+        content = f"name,longitude,latitude\nx,10,{latitude}\n"
+        sent = requests.post(
+            f"{carto.base_url}/api/v1/imports",
+            params={"api_key": carto.credentials.api_key},
+            files={"file": (f"{name}.csv", content)},
+            timeout=60,
+        )
+        item = sent.json()["item_queue_id"]
+        while call("GET", f"/api/v1/imports/{item}").json["state"] not in ("complete", "failure"):
+            time.sleep(0.05)
+    make_dataset(call, "by_sql", "SELECT 'SRID=4326;POINT(10 60)'::geometry AS the_geom")
+    assert names(call, bbox="0,50,20,70") == ["north"]
     assert names(call, bbox="0,-70,20,-50") == ["south"]
+    assert names(call, bbox="20,-90,30,90") == []
+    assert len(names(call, bbox="")) == 3
 
 
 def test_totals(abc: Call) -> None:
-    change(abc, "a", locked=True)
-    totals = {"total_user_entries": 3, "total_locked": 1, "total_likes": 0, "total_shared": 0}
+    change(abc, by_name(abc, "a"), locked=True)
+    for name in ("a", "b"):
+        abc("POST", f"/api/v1/viz/{by_name(abc, name)['id']}/like")
+    totals = {"total_user_entries": 3, "total_locked": 1, "total_likes": 1, "total_shared": 0}
     found = listed(abc, q="b")
     assert found["total_entries"] == 1
     assert {name: found[name] for name in totals} == totals
     assert set(listed(abc, load_totals="false")) == {"visualizations", "total_entries"}
-    assert listed(abc, only_liked="true")["total_entries"] == 0
-
-
-def test_parts_can_be_left_out(abc: Call) -> None:
-    parts = "stats likes liked permission synchronization uses_builder_features auth_tokens table"
-    [full] = listed(abc, q="a")["visualizations"]
-    for part in parts.split():
-        assert part in full
-        [less] = listed(abc, q="a", **{f"show_{part}": "false"})["visualizations"]
-        assert part not in less
-    [less] = listed(abc, q="a", show_table_size_and_row_count="false")["visualizations"]
-    assert not {"size", "row_count"} & set(less["table"])
-    assert full["table"]["row_count"] == 1
+    counted = listed(abc, load_do_totals="true")
+    assert (counted["total_subscriptions"], counted["total_samples"]) == (0, 0)
 
 
 def test_number_of_dependent_maps(abc: Call) -> None:
     for name in ("m", "n"):
-        abc("POST", "/api/v1/viz", {"tables": ["a"], "name": name})
-    for asked, shown in (("0", []), ("1", ["n"]), ("5", ["n", "m"])):
+        make_map(abc, name, "a")
+    for asked, shown in (("1", ["n"]), ("5", ["n", "m"])):
         [one] = listed(abc, q="a", with_dependent_visualizations=asked)["visualizations"]
         assert [a_map["name"] for a_map in one["dependent_visualizations"]] == shown
+        assert set(one["dependent_visualizations"][0]) == {"id", "name", "updated_at", "permission", "auth_tokens"}
+        assert set(one["dependent_visualizations"][0]["permission"]) == {"id", "owner"}
         assert one["dependent_visualizations_count"] == 2
+    for none in ({}, {"with_dependent_visualizations": "0"}, {"with_dependent_visualizations": "x"}):
+        [one] = listed(abc, q="a", **none)["visualizations"]
+        assert not {"dependent_visualizations", "dependent_visualizations_count"} & set(one)
 
 
-def test_others_see_what_is_public_and_nothing_else(abc: Call) -> None:
-    change(abc, "a", privacy="public")
-    change(abc, "b", privacy="link")
-    abc("POST", "/api/v1/viz", {"tables": ["a"], "name": "m", "privacy": "private"})
-    grants = [{"type": "apis", "apis": ["sql"]}]
-    token = abc("POST", "/api/v3/api_keys", {"name": "k", "grants": grants}).json["token"]
-    for key in (None, token):
-        found = listed(abc, key=key, types="table,derived")
-        assert set(found) == {"visualizations", "total_entries"}
-        [one] = found["visualizations"]
-        assert (one["name"], one["dependent_visualizations"], one["synchronization"]) == ("a", [], None)
-        assert "email" not in one["user"]
-        assert abc("GET", "/api/v1/viz/b", key=key).status == 200
-        assert abc("GET", "/api/v1/viz/c", key=key).status == 404
-        assert abc("GET", "/api/v1/viz/m", key=key).status == 404
-    assert listed(abc, key="wrong", types="table,derived")["total_entries"] == 1
+@pytest.mark.parametrize("key", [None, "wrong", "regular"])
+def test_others_see_what_is_public(abc: Call, key: str | None) -> None:
+    change(abc, by_name(abc, "a"), privacy="public")
+    change(abc, by_name(abc, "b"), privacy="link")
+    make_map(abc, "private", "c")
+    make_map(abc, "public", "a")
+    if key == "regular":
+        grants = [{"type": "apis", "apis": ["sql"]}]
+        key = abc("POST", "/api/v3/api_keys", {"name": "k", "grants": grants}).json["token"]
+    found = listed(abc, key=key, types="table,derived", order="name", order_direction="asc")
+    assert set(found) == {"visualizations", "total_entries"}
+    assert [one["name"] for one in found["visualizations"]] == ["a", "public"]
+    assert found["total_entries"] == 2
 
 
 def test_five_hundred_tables_are_listed_about_as_quickly_as_twenty(call: Call) -> None:
     def seconds(first: int, last: int) -> float:
-        create = "CREATE TABLE t%s (cartodb_id serial PRIMARY KEY, the_geom geometry(Geometry,4326))"
-        query(call, f"DO $$ BEGIN FOR i IN {first}..{last} LOOP EXECUTE format('{create}', i); END LOOP; END $$")
+        columns = "cartodb_id serial PRIMARY KEY, the_geom geometry, the_geom_webmercator geometry"
+        trigger = "CREATE TRIGGER test_quota_per_row BEFORE INSERT ON t%1$s FOR EACH ROW EXECUTE FUNCTION nothing()"
+        create = f"CREATE TABLE t%1$s ({columns}); {trigger}"
+        query(
+            call,
+            "CREATE OR REPLACE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+            f" DO $do$ BEGIN FOR i IN {first}..{last} LOOP EXECUTE format('{create}', i); END LOOP; END $do$",
+        )
         assert listed(call)["total_entries"] == last  # registers them
         took = []
         for _ in range(5):
