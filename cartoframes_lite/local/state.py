@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
 from cartoframes_lite.local.clock import Clock
@@ -238,6 +239,11 @@ class State:
             return self._named(name)
 
     # Database and files
+
+    @property
+    def database(self) -> str:
+        """Name of the account's database."""
+        return str(conninfo_to_dict(self._dsn)["dbname"])
 
     @property
     def directory(self) -> Path:

@@ -79,7 +79,7 @@ def prepare(connection: Connection, dsn: str, user: str, *, private: bool) -> Ac
             connection.execute("SET LOCAL client_min_messages = error")
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PREPARE_LOCK,))
             path = _search_path(connection)
-            for script in ("postgres/state.sql", "catalog/tables.sql", "imports/tables.sql", "maps/tables.sql"):
+            for script in ("postgres/state.sql", "catalog/tables.sql", "catalog/pages.sql", "imports/tables.sql", "maps/tables.sql"):
                 _run_script(connection, script)
             owner_role = _owner_role(connection, user)
             _create_role(connection, PUBLIC_ROLE)
