@@ -169,7 +169,7 @@ class PublishedPages:
         return [PublishedPage(**row) for row in rows]
 
 
-def _execute(connection: Connection, statement: sql.Composable, values: Mapping[str, Any]) -> dict[str, Any]:
+def _execute(connection: Connection, statement: sql.SQL | sql.Composed, values: Mapping[str, Any]) -> dict[str, Any]:
     """Execute an INSERT or UPDATE that returns a row; raise NameTakenError for a name that is in use."""
     try:
         row = connection.execute(statement, values).fetchone()
