@@ -36,6 +36,7 @@ from cartoframes_lite.local.maps.templates import Templates
 from cartoframes_lite.local.maps.tiles import Tiles
 from cartoframes_lite.local.routes import (
     api_keys,
+    columns,
     datasets,
     favorites,
     kuviz,
@@ -47,6 +48,7 @@ from cartoframes_lite.local.routes import (
     named_maps,
     organization,
     permissions,
+    records,
     sql,
     sql_batch,
     sql_copy,
@@ -138,6 +140,8 @@ def create_app(state: State) -> Starlette:
             *map_layers.routes(state, catalog, layers),
             *tags.routes(state, catalog),
             *tables.routes(state, catalog, members),
+            *columns.routes(state, catalog),
+            *records.routes(state, catalog),
             *permissions.routes(state, catalog, members),
             *datasets.routes(state, catalog),
             *users.routes(state, catalog),
