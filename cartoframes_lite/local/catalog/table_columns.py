@@ -264,7 +264,8 @@ def _separators(
     row = connection.execute(
         sql.SQL(
             "SELECT coalesce(bool_or({column} ~ '[.].*[.,]'"
-            " OR {column} ~ '^[^.,]*,([0-9]{{1,2}}|[0-9]{{4,}})$'), false) AS point_first, coalesce(bool_or({column} ~ ',.*[.,]'), false) AS comma_first FROM {table}"
+            " OR {column} ~ '^[^.,]*,([0-9]{{1,2}}|[0-9]{{4,}})$'), false) AS point_first,"
+            " coalesce(bool_or({column} ~ ',.*[.,]'), false) AS comma_first FROM {table}"
         ).format(column=column, table=sql.Identifier(*table))
     ).fetchone()
     assert row is not None  # an aggregate always returns one row

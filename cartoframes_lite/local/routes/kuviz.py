@@ -63,7 +63,7 @@ def _routes(state: State, catalog: Catalog, page_type: str) -> list[Route]:
         for parameter in ("type", "types", "order", "order_direction"):
             call.parameters.pop(parameter, None)
         criteria = replace(read_search(call), types=(page_type,), order=order)
-        found = search(state, catalog, criteria)
+        found = search(catalog, criteria)
         shown = [
             _serialize(PublishedPage(one.id, one.type, one.name, one.privacy, one.created_at, one.updated_at), url)
             for one in found.visualizations
