@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cartoframes_lite.local.catalog.account import count_public_maps
 from cartoframes_lite.local.catalog.published_pages import NameTakenError, PublishedPage, PublishedPages
 from cartoframes_lite.local.catalog.search import search
 from cartoframes_lite.local.catalog.search_parameters import read_search
@@ -78,6 +79,9 @@ def _routes(state: State, catalog: Catalog, page_type: str) -> list[Route]:
                 raise _invalid(f"missing {name} parameter")
         html = _check_input(call)
         assert html is not None  # the parameter is present
+        quota = state.plan.public_maps
+        if page_type == "kuviz" and quota is not None and count_public_maps(state) >= quota:
+            raise CauseError(402, "Public map quota exceeded")
         name, password = str(call.parameters["name"]), _text(call, "password")
         if page_type == "kuviz" and _if_exists(call, "fail") == "replace" and (existing := pages.named(name)):
             for duplicate in existing[1:]:
