@@ -20,6 +20,10 @@ class Plan:
         Maximum number of tables of one import.
     tables : int
         Maximum number of tables of the account.
+    api_keys : int, optional
+        Maximum number of regular API keys. None means unlimited.
+    public_maps : int, optional
+        Maximum number of maps and published pages that are not private. None means unlimited.
     concurrent_imports : int
         Maximum number of imports that are running or queued.
     import_timeout_s, download_timeout_s : float
@@ -52,6 +56,8 @@ class Plan:
     columns: int = 250
     layers: int = 50
     tables: int = 2000
+    api_keys: int | None = None
+    public_maps: int | None = None
     concurrent_imports: int = 3
     import_timeout_s: float = 3600.0
     download_timeout_s: float = 600.0

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
 from cartoframes_lite.local.clock import Clock
@@ -32,7 +33,9 @@ _NAMESPACE = uuid.UUID("4b1d6a52-8f0e-5b8b-9d9b-5c3f0a7be6d1")
 DEFAULT_PUBLIC = "default_public"
 MASTER_NAME = "Master"
 DEFAULT_NAME = "Default public"
-ALL_APIS: list[dict[str, Any]] = [{"type": "apis", "apis": ["sql", "maps"]}]
+_ALL_APIS = {"type": "apis", "apis": ["sql", "maps"]}
+_ALL_SERVICES = {"type": "dataservices", "services": ["geocoding", "routing", "isolines", "observatory"]}
+_ALL_USER_DATA = {"type": "user", "data": ["profile"]}
 
 
 class KeyExistsError(ValueError):
@@ -184,7 +187,7 @@ class State:
         ------
         KeyExistsError
             If the account has a key with this name.
-        psycopg.Error, grants.NotGrantedError
+        grants.NotGrantedError
             If a table or schema in the grants does not exist or does not belong to the account. Nothing is created.
         """
         with self.admin() as connection:
@@ -201,6 +204,14 @@ class State:
                 )
             self._load()
             return self._named(name)
+
+    def granted(self, keys: Sequence[Key]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """Return the ``tables`` and ``schemas`` that regular keys have privileges on now, by name of the key."""
+        regular = [key.role for key in keys if key.kind == "regular"]
+        with self.admin() as connection:
+            tables = key_grants.granted_tables(connection, regular)
+            schemas = key_grants.granted_schemas(connection, regular)
+        return {key.name: {"tables": tables.get(key.role, []), "schemas": schemas.get(key.role, [])} for key in keys}
 
     def delete_key(self, name: str) -> None:
         """Delete a regular key and drop its role. Tables created with the key are kept.
@@ -238,6 +249,11 @@ class State:
             return self._named(name)
 
     # Database and files
+
+    @property
+    def database(self) -> str:
+        """Name of the account's database."""
+        return str(conninfo_to_dict(self._dsn)["dbname"])
 
     @property
     def directory(self) -> Path:
@@ -297,14 +313,16 @@ class State:
         upsert = (
             "INSERT INTO cartodb_local.api_keys AS old (name, token, kind, role, grants)"
             " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (name) DO UPDATE"
-            " SET role = excluded.role, token = CASE WHEN %s THEN excluded.token ELSE old.token END"
+            " SET role = excluded.role, grants = excluded.grants,"
+            " token = CASE WHEN %s THEN excluded.token ELSE old.token END"
         )
         token = api_key or secrets.token_urlsafe(16)
-        for name, value, kind, role, replace in (
-            (MASTER_NAME, token, "master", self.owner_role, api_key is not None),
-            (DEFAULT_NAME, DEFAULT_PUBLIC, "default", roles.PUBLIC_ROLE, True),
+        all_rights = [_ALL_APIS, _ALL_SERVICES, _ALL_USER_DATA]
+        for name, value, kind, role, grants, replace in (
+            (MASTER_NAME, token, "master", self.owner_role, all_rights, api_key is not None),
+            (DEFAULT_NAME, DEFAULT_PUBLIC, "default", roles.PUBLIC_ROLE, [_ALL_APIS], True),
         ):
-            self._connection.execute(upsert, (name, value, kind, role, Jsonb(ALL_APIS), replace))
+            self._connection.execute(upsert, (name, value, kind, role, Jsonb(grants), replace))
         self._load()
 
     def _load(self) -> None:

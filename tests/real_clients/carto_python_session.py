@@ -20,12 +20,14 @@ from carto.auth import APIKeyAuthClient  # noqa: E402
 from carto.datasets import DatasetManager  # noqa: E402
 from carto.exceptions import CartoException  # noqa: E402
 from carto.file_import import FileImportJob, FileImportJobManager  # noqa: E402
+from carto.kuvizs import KuvizManager  # noqa: E402
 from carto.permissions import LINK, PRIVATE, PUBLIC  # noqa: E402
 from carto.sql import BatchSQLClient, CopySQLClient, SQLClient  # noqa: E402
 from carto.sync_tables import SyncTableJobManager  # noqa: E402
 from carto.users import UserManager  # noqa: E402
 from carto.visualizations import VisualizationManager  # noqa: E402
 from pyrestcli.auth import NoAuthClient  # noqa: E402  # the README has it from carto.auth, which lacks it
+from pyrestcli.exceptions import BadRequestException  # noqa: E402
 
 FROM_QUERY = "COPY copy_example (the_geom, name, age) FROM stdin WITH (FORMAT csv, HEADER true)"
 
@@ -140,6 +142,26 @@ def visualizations(auth: APIKeyAuthClient, folder: Path) -> None:
     assert auth.session.get(url).content[:2] == b"PK"
 
 
+def kuvizs(auth: APIKeyAuthClient, folder: Path) -> None:
+    manager = KuvizManager(auth)
+    page = manager.create("<html>one</html>", "page")
+    assert auth.session.get(page.url).text == "<html>one</html>"
+    try:
+        manager.create("<html>two</html>", "page")
+    except BadRequestException as refused:
+        message = str(refused)
+    assert message == "Validation failed: Name has already been taken"
+    again = manager.create("<html>two</html>", "page", "secret", "replace")
+    assert (again.id, again.privacy) == (page.id, "password")
+    again.data, again.name, again.password, again.if_exists = "<html>three</html>", "renamed", None, "fail"
+    again.save()
+    assert auth.session.get(page.url).text == "<html>three</html>"
+    [listed] = manager.all()
+    assert (listed.name, listed.privacy) == ("renamed", "public")
+    listed.delete()
+    assert not list(manager.all())
+
+
 def anonymous(auth: APIKeyAuthClient, folder: Path) -> None:
     nobody = SQLClient(NoAuthClient(base_url=sys.argv[1]))
     SQLClient(auth).send("GRANT SELECT ON places TO publicuser")
@@ -160,7 +182,7 @@ def wait(job: Any, state: str) -> None:
 def main() -> None:
     """Run all steps in order."""
     auth, folder = APIKeyAuthClient(sys.argv[1], sys.argv[2]), Path(sys.argv[3])
-    for step in (sql, copy, batch, datasets, imports, syncs, users, api_keys, visualizations, anonymous):
+    for step in (sql, copy, batch, datasets, imports, syncs, users, api_keys, visualizations, kuvizs, anonymous):
         step(auth, folder)
         print(step.__name__, flush=True)
 

@@ -47,3 +47,14 @@ def usage(catalog: Catalog) -> Usage:
 def email(state: State) -> str:
     """Return the account's e-mail address, in the reserved domain example.com."""
     return f"{state.user}@example.com"
+
+
+def count_public_maps(state: State) -> int:
+    """Return the number of maps and published pages that are not private."""
+    with state.admin() as connection:
+        row = connection.execute(
+            "SELECT count(*) AS number FROM cartodb_local.visualizations"
+            " WHERE type <> 'table' AND map_privacy <> 'private'"
+        ).fetchone()
+    assert row is not None  # an aggregate always returns one row
+    return int(row["number"])

@@ -162,11 +162,12 @@ def _write(rows: pa.RecordBatchReader, path: Path, spatial: bool) -> None:
 
 
 def write_archive(path: Path, visualization_id: str, described: dict[str, Any], files: Sequence[Path]) -> None:
-    """Write an archive of a description and GeoPackages."""
+    """Write an archive of a description and GeoPackages, in a folder named after the map."""
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:
-        archive.writestr(f"{visualization_id}.carto.json", json.dumps(described, ensure_ascii=False))
+        described_json = json.dumps(described, ensure_ascii=False)
+        archive.writestr(f"{visualization_id}/{visualization_id}.carto.json", described_json)
         for file in files:
-            archive.write(file, file.name)
+            archive.write(file, f"{visualization_id}/{file.name}")
 
 
 def _field(name: str, kind: str, spatial: bool) -> pa.Field:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,19 +15,7 @@ from cartoframes_lite.local.state import State
 
 READ_LOCK_TIMEOUT = "200ms"  # reads do not wait for a table that another session has locked
 _WRITE_LOCK_TIMEOUT = "10s"
-_SAMPLE_ROWS = 100
-_GEOMETRY_NAMES = {
-    name.lower(): f"ST_{name}"
-    for name in (
-        "Point",
-        "LineString",
-        "Polygon",
-        "MultiPoint",
-        "MultiLineString",
-        "MultiPolygon",
-        "GeometryCollection",
-    )
-}
+_SAMPLE_ROWS, _SAMPLE_VALUES = 10_000, 10  # of geometry
 # Names reserved by CARTO.
 _RESERVED_NAMES = frozenset({"all", "layergroup", "public"})
 
@@ -77,45 +64,6 @@ def drop(state: State, schema: str, name: str) -> None:
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, name)))
 
 
-def create_empty(state: State, name: str) -> str:
-    """Create an empty CARTO table in the schema ``public``, with suffix ``_1``, ``_2``, ... if the name is taken.
-
-    Returns
-    -------
-    str
-        Name of the table.
-
-    Raises
-    ------
-    InvalidNameError
-        If the name is not valid for a table.
-    """
-    with as_owner(state) as connection, connection.transaction():
-        _check_name(connection, name)
-        free, number = name, 0
-        while _exists(connection, free):
-            number += 1
-            suffix = f"_{number}"
-            free = name[: 63 - len(suffix)] + suffix
-        connection.execute(
-            sql.SQL("CREATE TABLE {} (name text, description text)").format(sql.Identifier("public", free))
-        )
-        qualified = sql.Identifier("public", free).as_string(connection)
-        connection.execute("SELECT cartodb.cdb_cartodbfytable('public', %s::regclass)", (qualified,))
-        return free
-
-
-def count_rows(state: State, schema: str, name: str) -> int | None:
-    """Count the rows of a table; None if it is locked or the owner may not read it."""
-    query = sql.SQL("SELECT count(*) AS rows FROM {}").format(sql.Identifier(schema, name))
-    try:
-        with as_owner(state, READ_LOCK_TIMEOUT) as connection:
-            row = connection.execute(query).fetchone()
-    except psycopg.Error:
-        return None
-    return None if row is None else int(row["rows"])
-
-
 def columns(connection: Connection, table_oid: int) -> list[tuple[str, str]]:
     """Return (name, type) of each column of a table, in table order."""
     rows = connection.execute(
@@ -141,25 +89,17 @@ def geometry_tables(connection: Connection, owner_role: str, oids: Sequence[int]
 
 
 def geometry_types(state: State, tables: Iterable[GeometryTable]) -> dict[int, list[str]]:
-    """Return the geometry types of tables by OID, such as ``["ST_Point"]``.
+    """Return the types of some geometries of tables by OID, such as ``["ST_Point"]``; tables without any are omitted.
 
-    If the column type allows any geometry, the types of the first 100 rows are returned.
+    As in CARTO, these are the first ten values that are not NULL, of the first 10,000 rows.
     """
-    found: dict[int, list[str]] = {}
-    undeclared = []
-    for table in tables:
-        name = _GEOMETRY_NAMES.get(re.sub("Z?M?$", "", table.kind).lower())
-        if name is not None:
-            found[table.oid] = [name]
-        else:
-            undeclared.append(table)
     query = (
-        "SELECT {oid}::bigint AS oid, pg_catalog.array_agg(DISTINCT ST_GeometryType(the_geom)) AS types"
-        " FROM (SELECT the_geom FROM {table} LIMIT {rows}) sample WHERE the_geom IS NOT NULL"
+        "SELECT {oid}::bigint AS oid, pg_catalog.array_agg(DISTINCT ST_GeometryType(the_geom)) AS types FROM"
+        " (SELECT the_geom FROM (SELECT the_geom FROM {table} LIMIT {rows}) sample"
+        " WHERE the_geom IS NOT NULL LIMIT {values}) found HAVING count(*) > 0"
     )
-    for row in _query_tables(state, query, undeclared, rows=sql.Literal(_SAMPLE_ROWS)):
-        found[row["oid"]] = row["types"] or []
-    return found
+    limits = {"rows": sql.Literal(_SAMPLE_ROWS), "values": sql.Literal(_SAMPLE_VALUES)}
+    return {row["oid"]: row["types"] for row in _query_tables(state, query, list(tables), **limits)}
 
 
 def bounds(state: State, tables: Iterable[GeometryTable]) -> tuple[float, float, float, float] | None:
@@ -194,14 +134,6 @@ def _query_tables(
             return connection.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall()
     except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
         return []
-
-
-def _exists(connection: Connection, name: str) -> bool:
-    """Return whether a relation of this name exists in the schema ``public``."""
-    found = connection.execute(
-        "SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = %s", (name,)
-    )
-    return found.fetchone() is not None
 
 
 def _check_name(connection: Connection, name: str) -> None:

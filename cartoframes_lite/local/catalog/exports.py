@@ -1,4 +1,4 @@
-"""Export jobs: write datasets and maps to ``.carto`` files, one at a time in a worker thread.
+"""Export jobs: write maps with their datasets to ``.carto`` files, one at a time in a worker thread.
 
 Exports and their files are kept until a reset or the end of the process.
 """
@@ -13,8 +13,8 @@ import threading
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -27,6 +27,8 @@ from cartoframes_lite.local.state import State
 
 _LOG = logging.getLogger(__name__)
 _MAX_EXPORTS = 100
+_MAX_NAME_LENGTH = 150  # of a name of at most 4 bytes per character in a file name that clients use
+_ARCHIVE = "export.carto"  # on disk; clients see the name of the map
 _RESET_TIMEOUT_S = 10.0
 _FAILURES = (
     DataLayerError,
@@ -54,6 +56,8 @@ class ExportJob:
     ----------
     id, visualization_id : str
     state : {"pending", "exporting", "uploading", "complete", "failure"}
+    by_owner : bool
+        Whether the owner of the account asked for it; anybody may see an export that an anonymous caller asked for.
     token : str
         Secret part of the file's URL, which requires no API key.
     file_name : str
@@ -61,6 +65,7 @@ class ExportJob:
     """
 
     visualization_id: str
+    by_owner: bool
     file_name: str
     created_at: datetime
     updated_at: datetime
@@ -86,18 +91,23 @@ class ExportJobs:
         self._running: set[Future[None]] = set()
         self._cancelled = threading.Event()
 
-    def create(self, visualization: Visualization, tables: Sequence[str] | None) -> ExportJob:
-        """Queue an export.
+    def create(self, visualization: Visualization, tables: Sequence[str] | None, *, by_owner: bool = True) -> ExportJob:
+        """Queue an export and return it as it is before it begins.
 
         Parameters
         ----------
         visualization : Visualization
+            A map.
         tables : sequence of str, optional
-            Ids of the tables or datasets to export. None means all.
+            Ids of the tables to export, as returned by `exportable_tables`. None means all.
+        by_owner : bool
+            Whether the owner of the account asks for it.
         """
         now = self._state.clock.now()
-        name = re.sub(r"[^A-Za-z0-9_-]+", "_", visualization.name).strip("_")[:80] or "export"
-        export = ExportJob(visualization.id, f"{name}.carto", now, now)
+        name = re.sub(r'[\x00/\\:*?"<>|]', "_", visualization.name)[:_MAX_NAME_LENGTH]
+        file_name = f"{name} ({now.astimezone(UTC):on %Y-%m-%d at %H.%M.%S}).carto"
+        export = ExportJob(visualization.id, by_owner, file_name, now, now)
+        pending = replace(export)
         while len(self._exports) >= _MAX_EXPORTS:
             oldest = self._exports.pop(next(iter(self._exports)))
             shutil.rmtree(self._directory / oldest.token, ignore_errors=True)
@@ -105,19 +115,29 @@ class ExportJobs:
         running = self._thread.submit(self._run, export, tables)
         self._running.add(running)
         running.add_done_callback(self._running.discard)
-        return export
+        return pending
+
+    def exportable_tables(self, visualization: Visualization, *, by_owner: bool) -> list[Visualization]:
+        """Return the datasets of a map that an export contains; for anonymous callers, without the private ones."""
+        datasets = self._catalog.datasets_by_map([visualization.id]).get(visualization.id, [])
+        return [one for one in datasets if by_owner or one.privacy in ("public", "link")]
 
     def find(self, export_id: str) -> ExportJob:
         """Return an export; raise LookupError if it does not exist."""
         return self._exports[export_id]
 
-    def file(self, token: str, file_name: str) -> Path:
-        """Return the path of a finished file; raise LookupError if it does not exist."""
+    def find_by_token(self, token: str) -> ExportJob:
+        """Return an export by the secret part of its file's URL; raise LookupError if it does not exist."""
         for export in list(self._exports.values()):
-            matches = secrets.compare_digest(export.token.encode(), token.encode())
-            if matches and export.file_name == file_name and export.state == "complete":
-                return self._directory / export.token / file_name
-        raise LookupError(file_name)
+            if secrets.compare_digest(export.token.encode(), token.encode()):
+                return export
+        raise LookupError
+
+    def file(self, export: ExportJob) -> Path:
+        """Return the path of an export's file; raise LookupError if it is not complete."""
+        if export.state != "complete":
+            raise LookupError(export.id)
+        return self._directory / export.token / _ARCHIVE
 
     def clear(self) -> None:
         """Cancel all exports and remove their files."""
@@ -152,10 +172,9 @@ class ExportJobs:
     def _write(self, export: ExportJob, table_ids: Sequence[str] | None) -> None:
         """Write the archive of an export."""
         visualization = self._catalog.find(export.visualization_id)
-        tables = [visualization] if visualization.is_dataset else []
-        tables += self._catalog.datasets_by_map([visualization.id]).get(visualization.id, [])
+        tables = self.exportable_tables(visualization, by_owner=export.by_owner)
         if table_ids is not None:
-            tables = [table for table in tables if table.id in table_ids or table.table_id in table_ids]
+            tables = [table for table in tables if table.table_id in table_ids]
         export_directory = self._directory / export.token
         layers = export_directory / "layers"
         layers.mkdir(parents=True)
@@ -171,7 +190,7 @@ class ExportJobs:
         self._set_state(export, "uploading")
         self._check_cancelled()
         described = carto_archive.description(visualization, tables, self._state.user)
-        carto_archive.write_archive(export_directory / export.file_name, visualization.id, described, files)
+        carto_archive.write_archive(export_directory / _ARCHIVE, visualization.id, described, files)
         shutil.rmtree(layers)
 
     def _check_cancelled(self) -> None:

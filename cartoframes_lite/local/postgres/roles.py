@@ -38,6 +38,13 @@ _KEY_FUNCTIONS = (
     "pg_notify(text,text)",
     "cartodb.cdb_tablemetadata_trigger()",
 )
+_SCRIPTS = (
+    "postgres/state.sql",
+    "catalog/tables.sql",
+    "catalog/pages.sql",
+    "imports/tables.sql",
+    "maps/tables.sql",
+)
 _SAFE_PATH = "SET LOCAL search_path = pg_catalog, pg_temp"
 # Id of the advisory lock that serializes the preparation of a database by several servers; an arbitrary number.
 _PREPARE_LOCK = 0x0CA270DB
@@ -79,7 +86,7 @@ def prepare(connection: Connection, dsn: str, user: str, *, private: bool) -> Ac
             connection.execute("SET LOCAL client_min_messages = error")
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_PREPARE_LOCK,))
             path = _search_path(connection)
-            for script in ("postgres/state.sql", "catalog/tables.sql", "imports/tables.sql", "maps/tables.sql"):
+            for script in _SCRIPTS:
                 _run_script(connection, script)
             owner_role = _owner_role(connection, user)
             _create_role(connection, PUBLIC_ROLE)

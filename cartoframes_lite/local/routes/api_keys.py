@@ -3,82 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-import psycopg
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cartoframes_lite.local.http.paging import linked_page, read_page
-from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
+from cartoframes_lite.local.catalog.members import ORGANIZATION
+from cartoframes_lite.local.http.paging import linked_page, read_order, read_page
+from cartoframes_lite.local.http.platform import FORBIDDEN, CauseError, PlatformRequest, platform_response, route
 from cartoframes_lite.local.postgres.grants import NotGrantedError
+from cartoframes_lite.local.routes.api_key_grants import grants_errors
 from cartoframes_lite.local.state import DEFAULT_NAME, MASTER_NAME, Key, KeyExistsError, State
 
-# Allowed values of each section of the grants, by type and member. An empty set allows any string.
-_ALLOWED: dict[str, dict[str, frozenset[str]]] = {
-    "apis": {"apis": frozenset({"sql", "maps", "do"})},
-    "database": {"table_metadata": frozenset()},
-    "dataservices": {"services": frozenset({"geocoding", "routing", "isolines", "observatory"})},
-    "data-observatory": {"datasets": frozenset()},
-    "user": {"data": frozenset({"profile", "email"})},
-}
-_TABLE_PERMISSIONS = frozenset({"select", "insert", "update", "delete"})
-_SCHEMA_PERMISSIONS = frozenset({"create"})
+_KINDS = ("master", "default", "regular")
+_ORDERS = ("type", "name", "updated_at")
+_TAKEN = "Name has already been taken"
 
 
 def routes(state: State) -> list[Route]:
     """Return the routes of API keys."""
 
+    def visible(call: PlatformRequest) -> list[Key]:
+        _check_target_user(state, call)
+        return state.keys() if call.is_owner else [call.key]
+
     def find(call: PlatformRequest) -> Key:
-        name, keys = call.request.path_params["name"], state.keys()
-        for key in keys:
-            if key.name == name and (call.key.kind == "master" or key == call.key):
+        name = call.request.path_params["name"]
+        for key in visible(call):
+            if key.name == name:
                 return key
-        raise PlatformError(404, f"API key not found: {name}")
+        raise CauseError(404, f"API key not found: {name}")
+
+    def serialize(key: Key) -> dict[str, Any]:
+        return _serialize(state, key, state.granted([key])[key.name])
 
     def index(call: PlatformRequest) -> Response:
         call.require_any_key()
-        types = [text.strip() for text in str(call.parameters.get("type", "")).split(",") if text.strip()]
-        if not {"master", "default", "regular"}.issuperset(types):
-            raise PlatformError(400, "Wrong 'type' parameter value. Valid values are one of master, default, regular")
-        visible = state.keys() if call.key.kind == "master" else [call.key]
-        keys = [_key_with_link(call, key, state) for key in visible if not types or key.kind in types]
         page = read_page(call)
-        return platform_response(linked_page(call, page, page.of(keys), len(keys)))
+        [(order, _)] = read_order(call, _ORDERS)
+        kinds = [text.strip() for text in str(call.parameters.get("type") or "").split(",") if text.strip()]
+        if not set(kinds) <= set(_KINDS):
+            listed = ", ".join(f'"{kind}"' for kind in _KINDS)
+            raise CauseError(400, f"Wrong 'type' parameter value. Valid values are one of [{listed}]")
+        keys = [key for key in visible(call) if not kinds or key.kind in kinds]
+        by_value = {"type": lambda key: key.kind, "name": lambda key: key.name}
+        keys.sort(key=by_value.get(order, lambda key: key.updated_at))
+        keys.sort(key=lambda key: _KINDS.index(key.kind))
+        shown = page.of(keys)
+        granted = state.granted(shown)
+        base = f"{call.account_url}/api/v3/api_keys"
+        items = [
+            {
+                **_serialize(state, key, granted[key.name]),
+                "_links": {"self": f"{base}/{quote(key.name, safe='')}"},
+            }
+            for key in shown
+        ]
+        return platform_response(linked_page(call, page, items, len(keys)))
 
     def create(call: PlatformRequest) -> Response:
         call.require_master()
+        _check_target_user(state, call)
+        quota, existing = state.plan.api_keys, state.keys()
+        if quota is not None and [key.kind for key in existing].count("regular") >= quota:
+            raise CauseError(403, "You have reached the limit of API keys for your plan")
         name, grants = call.parameters.get("name"), call.parameters.get("grants")
-        _check_key(name, grants)
+        _check_key(existing, name, grants)
         try:
-            key = state.create_key(str(name), grants or [])
+            return platform_response(serialize(state.create_key(str(name), grants or [])), 201)
         except KeyExistsError as error:
-            raise PlatformError(422, "Validation failed: Name has already been taken") from error
+            raise _invalid([_TAKEN]) from error
         except NotGrantedError as error:
-            raise PlatformError(422, f"can only grant permissions over owned tables: {error}") from error
-        except psycopg.Error as error:
-            raise PlatformError(422, error.diag.message_primary or "Unexpected error") from error
-        return platform_response(_key_json(key, state), 201)
+            raise _invalid([f"Grants can only grant {error.kind} permissions you have"]) from error
 
     def show(call: PlatformRequest) -> Response:
         call.require_any_key()
-        return platform_response(_key_json(find(call), state))
+        return platform_response(serialize(find(call)))
 
     def delete(call: PlatformRequest) -> Response:
         call.require_master()
         key = find(call)
         if key.kind != "regular":
-            raise PlatformError(403, f"The key {key.name} cannot be deleted")
+            raise CauseError(403, FORBIDDEN)
         state.delete_key(key.name)
         return Response(status_code=204)
 
     def regenerate(call: PlatformRequest) -> Response:
         call.require_master()
         key = find(call)
-        if key.kind == "default":
-            raise PlatformError(403, f"The token of the key {key.name} cannot be changed")
-        return platform_response(_key_json(state.regenerate_key(key.name), state))
+        if key.kind == "default":  # CARTO has a status of 500
+            raise CauseError(403, FORBIDDEN)
+        return platform_response(serialize(state.regenerate_key(key.name)))
 
     return [
         *route(state, "/api/v3/api_keys", GET=index, POST=create),
@@ -87,74 +104,55 @@ def routes(state: State) -> list[Route]:
     ]
 
 
-def _key_json(key: Key, state: State) -> dict[str, Any]:
-    """Return a key in the format of the API."""
+def _check_target_user(state: State, call: PlatformRequest) -> None:
+    """Raise CauseError (404) unless the keys of the account itself are asked for: members have no keys."""
+    target = call.parameters.get("target_user")
+    if target is not None and target != state.user:
+        raise CauseError(404, f"User '{target}' not found in the organization '{ORGANIZATION}'")
+
+
+def _check_key(existing: Sequence[Key], name: Any, grants: Any) -> None:
+    """Raise CauseError (422) with all reasons why a name or grants are invalid."""
+    reasons = [f"Grants {reason}" for reason in grants_errors(grants)]
+    if name is None or not str(name).strip():
+        reasons.append("Name can't be blank")
+    elif str(name) in [key.name for key in existing]:
+        reasons.append(_TAKEN)
+    if name in (MASTER_NAME, DEFAULT_NAME):
+        reasons.append(f"Name api_key name cannot be {MASTER_NAME} nor {DEFAULT_NAME}")
+    if reasons:
+        raise _invalid(reasons)
+    [apis] = [section for section in grants if section["type"] == "apis"]
+    if "apis" not in apis:
+        raise CauseError(422, 'apis array is needed for type "apis"')
+
+
+def _invalid(reasons: Sequence[str]) -> CauseError:
+    """Return the error for an invalid key."""
+    return CauseError(422, f"Validation failed: {', '.join(reasons)}")
+
+
+def _serialize(state: State, key: Key, granted: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return a key in the format of the API, with the privileges that it has in the database now."""
+    sections = {section["type"]: section for section in key.grants}
+    database: dict[str, Any] = {"type": "database", **granted}
+    if "table_metadata" in sections.get("database", {}):
+        database["table_metadata"] = []
+    grants = [{"type": "apis", "apis": sections["apis"]["apis"]}, database]
+    for kind, member in (("dataservices", "services"), ("data-observatory", "datasets")):
+        if values := sections.get(kind, {}).get(member):
+            grants.append({"type": kind, member: values})
     return {
         "name": key.name,
         "user": {"username": state.user},
         "type": key.kind,
         "token": key.token,
-        "grants": list(key.grants),
-        "created_at": key.created_at.isoformat(timespec="seconds"),
-        "updated_at": key.updated_at.isoformat(timespec="seconds"),
+        "grants": grants,
+        "created_at": _format_time(key.created_at),
+        "updated_at": _format_time(key.updated_at),
     }
 
 
-def _key_with_link(call: PlatformRequest, key: Key, state: State) -> dict[str, Any]:
-    """Return a key in the format of a list of keys, with a link to itself."""
-    base = str(call.request.url.replace(query="")).rstrip("/")
-    return {**_key_json(key, state), "_links": {"self": f"{base}/{quote(key.name, safe='')}"}}
-
-
-def _check_key(name: Any, grants: Any) -> None:
-    """Raise PlatformError (422) for an invalid name or invalid grants."""
-    if not isinstance(name, str) or not name.strip():
-        raise _invalid("Name can't be blank")
-    if name in (MASTER_NAME, DEFAULT_NAME):
-        raise _invalid(f"Name api_key name cannot be {MASTER_NAME} nor {DEFAULT_NAME}")
-    if not isinstance(grants, list):
-        raise _invalid("Grants has to be an array")
-    for section in grants:
-        kind = section.get("type") if isinstance(section, Mapping) else None
-        if not isinstance(kind, str) or kind not in _ALLOWED:
-            raise _invalid(f"Grants each section needs a type, one of {', '.join(_ALLOWED)}")
-        _check_section(section)
-    types = [section["type"] for section in grants]
-    if types.count("apis") != 1:
-        raise _invalid("Grants only one apis section is allowed")
-    if types.count("database") > 1:
-        raise _invalid("Grants only one database section is allowed")
-
-
-def _check_section(section: Mapping[str, Any]) -> None:
-    """Raise PlatformError (422) for a section of the grants with missing or unknown members."""
-    kind = section["type"]
-    for member, allowed in _ALLOWED[kind].items():
-        words = section.get(member, [] if kind == "database" else None)
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise _invalid(f"Grants {member} array is needed for type '{kind}'")
-        if allowed and not allowed.issuperset(words):
-            raise _invalid(f"Grants {member} of type '{kind}' are some of {', '.join(sorted(allowed))}")
-    if kind == "database":
-        _check_permissions(section, "tables", ("schema", "name"), _TABLE_PERMISSIONS)
-        _check_permissions(section, "schemas", ("name",), _SCHEMA_PERMISSIONS)
-
-
-def _check_permissions(section: Mapping[str, Any], member: str, names: Sequence[str], allowed: frozenset[str]) -> None:
-    """Raise PlatformError (422) for entries of a database section without names or with unknown permissions."""
-    entries = section.get(member, [])
-    if not isinstance(entries, list):
-        raise _invalid(f"Grants {member} has to be an array")
-    for entry in entries:
-        if not isinstance(entry, Mapping) or not all(isinstance(entry.get(name), str) for name in names):
-            raise _invalid(f"Grants each of {member} needs {' and '.join(names)}")
-        permissions = entry.get("permissions", [])
-        if not isinstance(permissions, list) or not all(isinstance(word, str) for word in permissions):
-            raise _invalid(f"Grants permissions of {member} have to be an array of strings")
-        if not allowed.issuperset(word.lower() for word in permissions):
-            raise _invalid(f"Grants permissions of {member} are some of {', '.join(sorted(allowed))}")
-
-
-def _invalid(message: str) -> PlatformError:
-    """Return the error for an invalid key."""
-    return PlatformError(422, f"Validation failed: {message}")
+def _format_time(time: datetime) -> str:
+    """Return a time as this API writes it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC")

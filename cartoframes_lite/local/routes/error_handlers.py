@@ -30,3 +30,8 @@ def platform_errors() -> Iterator[None]:
         raise
     except psycopg.Error as error:
         raise PlatformError(400, [error.diag.message_primary or "PostgreSQL error"]) from error
+
+
+def postgres_message(error: psycopg.Error) -> str:
+    """Return the first line of the message that CARTO's application has for an error of PostgreSQL."""
+    return f"PG::{type(error).__name__}: ERROR:  {(error.diag.message_primary or str(error)).partition(chr(10))[0]}"

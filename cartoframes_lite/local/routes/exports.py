@@ -1,64 +1,109 @@
-"""``/api/v3/visualization_exports``: export datasets and maps to ``.carto`` files and download them."""
+"""``/api/v3/visualization_exports``: export maps to ``.carto`` files and download them."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from cartoframes_lite.local.catalog.exports import ExportJob, ExportJobs
-from cartoframes_lite.local.catalog.visualizations import Catalog
-from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
-from cartoframes_lite.local.serializers import base_url, format_datetime
+from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization, is_uuid
+from cartoframes_lite.local.http.platform import FORBIDDEN, CauseError, PlatformRequest, platform_response, route
+from cartoframes_lite.local.routes.viewable import uuid_parameter
+from cartoframes_lite.local.serializers import format_datetime
 from cartoframes_lite.local.state import State
 
 
 def routes(state: State, catalog: Catalog, exports: ExportJobs) -> list[Route]:
-    """Return the routes, below the user's path."""
+    """Return the routes, below the user's path. The key is optional: public maps can be exported without one."""
 
     def create(call: PlatformRequest) -> Response:
-        call.require_master()
-        visualization_id, tables = call.parameters.get("visualization_id"), call.parameters.get("user_tables_ids")
-        if isinstance(tables, str):
-            tables = tables.split(",")
-        if tables is not None and not (isinstance(tables, list) and all(isinstance(one, str) for one in tables)):
-            raise PlatformError(400, "user_tables_ids must be a list of ids")
+        wanted = str(call.parameters.get("visualization_id") or "")
         try:
-            visualization = catalog.find(str(visualization_id or ""))
+            if not is_uuid(wanted):
+                raise LookupError(wanted)
+            visualization = catalog.find(wanted)
         except LookupError:
-            raise PlatformError(404, f"Visualization not found: {visualization_id}") from None
-        return platform_response(_serialize(state, call.request, exports.create(visualization, tables)), 201)
+            raise CauseError(404, f"Visualization not found: {wanted}") from None
+        tables = _table_ids(call)
+        _check(call, visualization, tables, exports)
+        created = exports.create(visualization, tables, by_owner=call.is_owner)
+        return platform_response(_serialize(state, call, created), 201)
+
+    def find(call: PlatformRequest) -> ExportJob:
+        export_id = uuid_parameter(call, "id")
+        try:
+            found = exports.find(export_id)
+        except LookupError:
+            raise CauseError(404, f"Visualization export not found: {export_id}") from None
+        if found.by_owner and not call.is_owner:
+            raise CauseError(403, FORBIDDEN)
+        return found
 
     def show(call: PlatformRequest) -> Response:
-        call.require_master()
-        try:
-            return platform_response(_serialize(state, call.request, exports.find(call.request.path_params["id"])))
-        except LookupError:
-            raise PlatformError(404, "Visualization export not found") from None
+        return platform_response(_serialize(state, call, find(call)))
 
-    def download(request: Request) -> Response:
+    def download(call: PlatformRequest) -> Response:
+        found = find(call)
         try:
-            path = exports.file(request.path_params["token"], request.path_params["name"])
+            return _file(exports, found)
+        except LookupError:
+            raise CauseError(404, f"Visualization export not found: {found.id}") from None
+
+    def download_by_token(request: Request) -> Response:
+        try:
+            return _file(exports, exports.find_by_token(request.path_params["token"]))
         except LookupError:
             return Response(status_code=404)
-        return FileResponse(path, media_type="application/zip", filename=path.name)
 
     return [
         *route(state, "/api/v3/visualization_exports", POST=create),
         *route(state, "/api/v3/visualization_exports/{id}", GET=show),
-        Route("/uploads/exports/{token}/{name}", download, methods=["GET"]),
+        *route(state, "/api/v3/visualization_exports/{id}/download", GET=download),
+        Route("/uploads/exports/{token}/{name}", download_by_token, methods=["GET"]),
     ]
 
 
-def _serialize(state: State, request: Request, export: ExportJob) -> dict[str, Any]:
-    """Return the API representation of an export; its URL is null until the file is complete."""
-    url = f"{base_url(state, request)}/uploads/exports/{export.token}/{export.file_name}"
+def _table_ids(call: PlatformRequest) -> list[str] | None:
+    """Return the ids of the tables to export, from a text with commas or a list; None means all."""
+    given = call.parameters.get("user_tables_ids")
+    if given is None or given == "":
+        return None
+    return [str(one) for one in given] if isinstance(given, list) else str(given).split(",")
+
+
+def _check(call: PlatformRequest, visualization: Visualization, tables: list[str] | None, exports: ExportJobs) -> None:
+    """Raise CauseError if the caller may not view the map (403), or if it cannot be exported (422)."""
+    is_viewable = call.is_owner or visualization.is_accessible_to_all
+    reasons = [] if is_viewable else ["User Must be able to view the visualization"]
+    known = {one.table_id for one in exports.exportable_tables(visualization, by_owner=call.is_owner)}
+    reasons += [
+        f"User tables ids User table {one} is not related to visualization {visualization.id}"
+        for one in tables or ()
+        if one not in known
+    ]
+    if visualization.type != "derived":
+        reasons.append("Visualization Only derived visualizations can be exported")
+    if reasons:
+        raise CauseError(422 if is_viewable else 403, f"Errors: {json.dumps(reasons, ensure_ascii=False)}")
+
+
+def _file(exports: ExportJobs, export: ExportJob) -> Response:
+    """Return the file of an export; raise LookupError if it is not complete."""
+    return FileResponse(exports.file(export), media_type="application/zip", filename=export.file_name)
+
+
+def _serialize(state: State, call: PlatformRequest, export: ExportJob) -> dict[str, Any]:
+    """Return the API representation of an export; its URL, which needs no key, is null until the file is complete."""
+    url = f"{call.account_url}/uploads/exports/{export.token}/{quote(export.file_name)}"
     return {
         "id": export.id,
         "visualization_id": export.visualization_id,
-        "user_id": state.user_id,
+        "user_id": state.user_id if export.by_owner else None,
         "state": export.state,
         "url": url if export.state == "complete" else None,
         "created_at": format_datetime(export.created_at),

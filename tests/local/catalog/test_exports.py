@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg
 import pyogrio
 import pytest
+import requests
 
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.local.catalog.exports import ExportJobs
@@ -39,6 +42,25 @@ def ended(call: Call, export: Any) -> Any:
     return export
 
 
+def make_map(call: Call, *tables: str, name: str = "m") -> Any:
+    """Create a map of tables, which are cartodbfied unless they are datasets already."""
+    for table in tables:
+        if call("GET", f"/api/v1/viz/{table}").status == 404:
+            query(call, f"SELECT CDB_CartodbfyTable('{table}')")
+            call("GET", "/api/v1/viz")  # registers it
+    made = call("POST", "/api/v1/viz", {"name": name, "tables": list(tables)})
+    assert made.status == 200, made.body
+    return made.json
+
+
+def make_public(call: Call, visualization: Any) -> None:
+    """Publish a map, or make a dataset public."""
+    path = f"/api/v1/viz/{visualization['id']}"
+    assert call("PUT", path, {"id": visualization["id"], "privacy": "PUBLIC"}).status == 200
+    if visualization["type"] == "derived":
+        assert call("POST", f"/api/v3/viz/{visualization['id']}/mapcaps", {}).status == 201
+
+
 def exported(call: Call, **body: Any) -> zipfile.ZipFile:
     begun = call("POST", EXPORTS, body)
     assert begun.status == 201, begun.body
@@ -53,7 +75,7 @@ def layer(archive: zipfile.ZipFile, name: str, directory: Path) -> Any:
     return pyogrio.read_arrow(path, layer=path.stem)
 
 
-def test_a_dataset_comes_with_its_rows(call: Call, tmp_path: Path) -> None:
+def test_map_comes_with_the_rows_of_its_table(call: Call, tmp_path: Path) -> None:
     query(
         call,
         "CREATE TABLE t AS SELECT i, 2.5::numeric AS n, i > 1 AS b, 'ä ' || i AS s, date '2020-02-03' AS d,"
@@ -65,16 +87,17 @@ def test_a_dataset_comes_with_its_rows(call: Call, tmp_path: Path) -> None:
     )
     query(call, "SELECT CDB_CartodbfyTable('t')")
     query(call, "INSERT INTO t (m) VALUES ('infinity')")
-    dataset = call("GET", "/api/v1/viz/t").json
-    call("PUT", f"/api/v1/viz/{dataset['id']}", {"id": dataset["id"], "description": "Told", "tags": ["x"]})
-    archive = exported(call, visualization_id=dataset["id"])
-    assert sorted(archive.namelist()) == sorted([f"{dataset['id']}.carto.json", "t.gpkg"])
-    described = json.loads(archive.read(f"{dataset['id']}.carto.json"))
+    a_map = make_map(call, "t")
+    call("PUT", f"/api/v1/viz/{a_map['id']}", {"id": a_map["id"], "description": "Told", "tags": ["x"]})
+    archive = exported(call, visualization_id=a_map["id"])
+    folder = a_map["id"]
+    assert sorted(archive.namelist()) == [f"{folder}/{folder}.carto.json", f"{folder}/t.gpkg"]
+    described = json.loads(archive.read(f"{folder}/{folder}.carto.json"))
     assert described["version"].startswith("2.1.")
     told = described["visualization"]
-    assert (told["name"], told["description"], told["tags"]) == ("t", "Told", ["x"])
+    assert (told["name"], told["description"], told["tags"]) == ("m", "Told", ["x"])
     assert [one["options"]["table_name"] for one in told["layers"]] == ["t"]
-    meta, table = layer(archive, "t.gpkg", tmp_path)
+    meta, table = layer(archive, f"{folder}/t.gpkg", tmp_path)
     assert (meta["crs"], meta["geometry_name"]) == ("EPSG:4326", "the_geom")
     assert "the_geom_webmercator" not in table.column_names
     rows = table.to_pylist()
@@ -94,22 +117,27 @@ def test_a_dataset_comes_with_its_rows(call: Call, tmp_path: Path) -> None:
     assert [row["the_geom"] is None for row in rows] == [False, False, False, True]
 
 
-def test_a_map_comes_with_all_or_some_of_its_tables(call: Call, tmp_path: Path) -> None:
+def test_map_comes_with_all_or_some_of_its_tables(call: Call, tmp_path: Path) -> None:
     for name in ("a", "b"):
         query(call, f"CREATE TABLE {name} AS SELECT generate_series(1, 25000) AS i")
-    a_map = call("POST", "/api/v1/viz", {"name": "My map", "tables": ["a", "b"]}).json
-    archive = exported(call, visualization_id=a_map["id"])
-    assert {"a.gpkg", "b.gpkg"} < set(archive.namelist())
-    assert layer(archive, "a.gpkg", tmp_path)[1].num_rows == 25000
-    [_, b] = a_map["related_tables"]
-    some = exported(call, visualization_id=a_map["id"], user_tables_ids=[b["id"]])
-    assert set(some.namelist()) == {f"{a_map['id']}.carto.json", "b.gpkg"}
+    a_map = make_map(call, "a", "b", name="My/map?")
+    folder, ids = a_map["id"], {table["name"]: table["id"] for table in a_map["related_tables"]}
+    archive = exported(call, visualization_id=folder)
+    assert {f"{folder}/a.gpkg", f"{folder}/b.gpkg"} < set(archive.namelist())
+    assert layer(archive, f"{folder}/a.gpkg", tmp_path)[1].num_rows == 25000
+    for some in ([ids["b"]], ids["b"]):
+        files = exported(call, visualization_id=folder, user_tables_ids=some).namelist()
+        assert set(files) == {f"{folder}/{folder}.carto.json", f"{folder}/b.gpkg"}
+    both = exported(call, visualization_id=folder, user_tables_ids=f"{ids['a']},{ids['b']}")
+    assert sorted(both.namelist()) == sorted(archive.namelist())
+    done = ended(call, call("POST", EXPORTS, {"visualization_id": folder}).json)
+    name = unquote(done["url"].rpartition("/")[2])
+    assert re.fullmatch(r"My_map_ \(on \d{4}-\d\d-\d\d at \d\d\.\d\d\.\d\d\)\.carto", name)
 
 
-def test_an_export_can_be_imported(call: Call) -> None:
+def test_export_can_be_imported(call: Call) -> None:
     query(call, "CREATE TABLE t AS SELECT 'a' AS s, 'SRID=4326;POINT(1 2)'::geometry AS the_geom")
-    query(call, "SELECT CDB_CartodbfyTable('t')")
-    done = ended(call, call("POST", EXPORTS, {"visualization_id": call("GET", "/api/v1/viz/t").json["id"]}).json)
+    done = ended(call, call("POST", EXPORTS, {"visualization_id": make_map(call, "t")["id"]}).json)
     query(call, "DROP TABLE t")
     job = call("POST", "/api/v1/imports", {"url": done["url"]}).json["item_queue_id"]
     give_up = time.monotonic() + 20
@@ -121,50 +149,100 @@ def test_an_export_can_be_imported(call: Call) -> None:
     assert rows == [{"s": "a", "g": "POINT(1 2)"}]
 
 
-def test_what_cannot_be_exported(call: Call) -> None:
+def test_export_is_pending_at_first(call: Call, carto: LocalCarto) -> None:
     query(call, "CREATE TABLE t (i int)")
-    identity = call("GET", "/api/v1/viz/t").json["id"]
-    assert call("POST", EXPORTS, {"visualization_id": "missing"}).status == 404
-    assert call("POST", EXPORTS, {}).status == 404
-    assert call("POST", EXPORTS, {"visualization_id": identity, "user_tables_ids": 7}).status == 400
-    assert call("POST", EXPORTS, {"visualization_id": identity}, key=None).status == 401
-    assert call("GET", f"{EXPORTS}/missing").status == 404
+    a_map = make_map(call, "t")
+    begun = call("POST", EXPORTS, {"visualization_id": a_map["id"]}).json
+    assert sorted(begun) == ["created_at", "id", "state", "updated_at", "url", "user_id", "visualization_id"]
+    assert (begun["visualization_id"], begun["state"], begun["url"]) == (a_map["id"], "pending", None)
+    assert begun["user_id"] == call("GET", "/api/v3/me").json["user_data"]["id"]
+    ended(call, begun)
+    file = requests.get(
+        f"{carto.base_url}{EXPORTS}/{begun['id']}/download",
+        {"api_key": carto.credentials.api_key or ""},
+        timeout=10,
+    )
+    assert (file.status_code, file.headers["Content-Type"], file.content[:2]) == (200, "application/zip", b"PK")
+    forbidden = {"errors": "You don't have permission to access that resource", "errors_cause": None}
+    for path in (f"{EXPORTS}/{begun['id']}", f"{EXPORTS}/{begun['id']}/download"):
+        refused = call("GET", path, key=None)
+        assert (refused.status, refused.json) == (403, forbidden)
+
+
+def test_public_map_is_exported_without_a_key(call: Call) -> None:
+    query(call, "CREATE TABLE t (i int); CREATE TABLE secret (i int)")
+    a_map = make_map(call, "t", "secret")
+    make_public(call, call("GET", "/api/v1/viz/t").json)
+    denied = call("POST", EXPORTS, {"visualization_id": a_map["id"]}, key=None)
+    assert (denied.status, denied.json["errors"]) == (403, 'Errors: ["User Must be able to view the visualization"]')
+    make_public(call, a_map)
+    begun = call("POST", EXPORTS, {"visualization_id": a_map["id"]}, key=None)
+    assert (begun.status, begun.json["user_id"]) == (201, None)
+    done = ended(call, begun.json)
+    assert call("GET", f"{EXPORTS}/{done['id']}", key=None).json == done
+    with urllib.request.urlopen(done["url"], timeout=10) as response:
+        names = zipfile.ZipFile(io.BytesIO(response.read())).namelist()
+    assert sorted(names) == [f"{a_map['id']}/{a_map['id']}.carto.json", f"{a_map['id']}/t.gpkg"]
+
+
+def test_maps_and_exports_that_are_unknown(call: Call) -> None:
+    unknown = "00000000-0000-4000-8000-00000000dead"
+    for visualization_id in (unknown, "missing", ""):
+        refused = call("POST", EXPORTS, {"visualization_id": visualization_id})
+        message = f"Visualization not found: {visualization_id}"
+        assert (refused.status, refused.json) == (404, {"errors": message, "errors_cause": None})
+    for path in (unknown, f"{unknown}/download"):
+        refused = call("GET", f"{EXPORTS}/{path}")
+        message = f"Visualization export not found: {unknown}"
+        assert (refused.status, refused.json) == (404, {"errors": message, "errors_cause": None})
+    assert call("GET", f"{EXPORTS}/missing").status == 400
     assert call("GET", "/uploads/exports/guess/t.carto", key=None).status == 404
 
 
-def test_an_export_of_a_table_that_goes_fails(call: Call, carto: LocalCarto) -> None:
+def test_datasets_and_other_tables_are_refused(call: Call) -> None:
+    query(call, "CREATE TABLE t (i int); CREATE TABLE u (i int)")
+    a_map, other = make_map(call, "t"), make_map(call, "u")["related_tables"][0]["id"]
+    refused = call("POST", EXPORTS, {"visualization_id": call("GET", "/api/v1/viz/t").json["id"]})
+    message = 'Errors: ["Visualization Only derived visualizations can be exported"]'
+    assert (refused.status, refused.json) == (422, {"errors": message, "errors_cause": None})
+    refused = call("POST", EXPORTS, {"visualization_id": a_map["id"], "user_tables_ids": other})
+    message = f'Errors: ["User tables ids User table {other} is not related to visualization {a_map["id"]}"]'
+    assert (refused.status, refused.json) == (422, {"errors": message, "errors_cause": None})
+
+
+def test_export_of_a_table_that_goes_fails(call: Call, carto: LocalCarto) -> None:
     query(call, "CREATE TABLE t (i int)")
-    identity = call("GET", "/api/v1/viz/t").json["id"]
+    identity = make_map(call, "t")["id"]
     with psycopg.connect(carto.dsn) as connection:
         connection.execute("DROP TABLE t")  # the export waits for this transaction
         begun = call("POST", EXPORTS, {"visualization_id": identity}).json
     failed = ended(call, begun)
     assert (failed["state"], failed["url"]) == ("failure", None)
+    assert call("GET", f"{EXPORTS}/{begun['id']}/download").status == 404
 
 
-def test_an_export_of_rows_that_cannot_be_read_fails_and_leaves_no_files(call: Call) -> None:
+def test_rows_that_cannot_be_read_fail_an_export(call: Call) -> None:
     query(
         call, "CREATE TABLE t AS SELECT CASE i WHEN 20000 THEN 1e400 ELSE i END AS n FROM generate_series(1, 20000) i"
     )
-    identity = call("GET", "/api/v1/viz/t").json["id"]
+    identity = make_map(call, "t")["id"]
     failed = ended(call, call("POST", EXPORTS, {"visualization_id": identity}).json)
     assert (failed["state"], failed["url"]) == ("failure", None)
     query(call, "DELETE FROM t WHERE n > 1e300")
-    assert exported(call, visualization_id=identity).namelist()[1:] == ["t.gpkg"]
+    assert exported(call, visualization_id=identity).namelist()[1:] == [f"{identity}/t.gpkg"]
 
 
 def test_a_reset_ends_exports_and_removes_their_files(state: State) -> None:
     exports = ExportJobs(state, Catalog(state))
     directory = state.directory / "exports"
-    with psycopg.connect(state.conninfo(state.owner_role)) as connection:
-        connection.execute("CREATE TABLE t AS SELECT generate_series(1, 10) AS i")
-    dataset = Catalog(state).find_by_table("t")
-    export = exports.create(dataset, None)
+    catalog = Catalog(state)
+    pending = exports.create(catalog.find(catalog.insert_map("m", "private", {})), None)
+    export = exports.find(pending.id)
     give_up = time.monotonic() + 10
     while export.state not in FINAL:
         assert time.monotonic() < give_up
         time.sleep(0.01)
-    assert exports.file(export.token, "t.carto").is_file()
+    assert exports.file(export).is_file()
     exports.clear()
     assert not directory.exists()
     with pytest.raises(LookupError):
