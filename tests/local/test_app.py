@@ -98,7 +98,7 @@ def test_a_mistake_of_the_server_is_told_without_its_cause_and_logged_without_ke
     def broken(*_: object) -> None:
         raise ZeroDivisionError("broken")
 
-    monkeypatch.setattr(sql_routes, "_query_response", broken)
+    monkeypatch.setattr(sql_routes, "run_query", broken)
     with caplog.at_level(logging.ERROR, logger="cartoframes_lite.local"):
         answer = sql.get("SELECT 1")
     assert (answer.status_code, error_of(answer)) == (500, "Internal server error")
@@ -114,7 +114,7 @@ def test_a_mistake_of_the_server_leaves_the_connection_to_the_next_request(
 ) -> None:
     address = urlsplit(sql.base_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
-    monkeypatch.setattr(sql_routes, "_query_response", lambda *_: 1 / 0)
+    monkeypatch.setattr(sql_routes, "run_query", lambda *_: 1 / 0)
     for body in (b"q=SELECT+1", b"q=SELECT+1&x=" + b"x" * 500_000):
         used = []
         for _ in range(3):
