@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import quote
-
 import psycopg
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,12 +11,11 @@ from cartoframes_lite.local.http.authentication import Authenticator, NotAuthent
 from cartoframes_lite.local.http.request_bodies import body_parameters
 from cartoframes_lite.local.http.responses import RequestError, StreamedResponse, error_response
 from cartoframes_lite.local.postgres.errors import SQLError, UnexpectedCopyError
-from cartoframes_lite.local.sql.copy import copy_statement, stream_copy_from, stream_copy_to
+from cartoframes_lite.local.sql.copy import copy_statement, export_filename, stream_copy_from, stream_copy_to
 from cartoframes_lite.local.sql.sessions import Sessions
 from cartoframes_lite.local.state import State
 
 _PATH = "/api/{version:str}/sql"
-_DEFAULT_FILENAME = "carto-sql-copyto.dmp"
 
 
 def routes(authenticator: Authenticator, sessions: Sessions, state: State) -> list[Route]:
@@ -46,7 +42,7 @@ def routes(authenticator: Authenticator, sessions: Sessions, state: State) -> li
             return error_response(error)
         try:
             query = copy_statement(authenticated)
-            filename = _encoded_filename(authenticated.parameters.get("filename"))
+            filename = export_filename(authenticated.parameters.get("filename"))
         except RequestError as error:
             return error_response(error, headers=authenticated.headers)
         headers = {
@@ -60,20 +56,3 @@ def routes(authenticator: Authenticator, sessions: Sessions, state: State) -> li
         Route(f"{_PATH}/copyfrom", copy_from, methods=["POST"]),
         Route(f"{_PATH}/copyto", copy_to, methods=["GET", "POST"]),
     ]
-
-
-def _encoded_filename(value: Any) -> str:
-    """Encode the parameter ``filename`` like JavaScript's encodeURIComponent; raise RequestError if that fails."""
-    try:
-        return quote(_javascript_text(value or _DEFAULT_FILENAME), safe="!'()*~")
-    except UnicodeEncodeError:  # a lone surrogate
-        raise RequestError("URI malformed") from None
-
-
-def _javascript_text(value: Any) -> str:
-    """Convert a JSON value to a string like JavaScript."""
-    if isinstance(value, list):
-        return ",".join("" if item is None else _javascript_text(item) for item in value)
-    if isinstance(value, dict):
-        return "[object Object]"
-    return str(value).lower() if isinstance(value, bool) else str(value)

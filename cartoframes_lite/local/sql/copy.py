@@ -8,6 +8,8 @@ import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -26,6 +28,7 @@ _POLL_S = 0.1  # interval between checks whether the backend still runs the COPY
 # States of a backend whose COPY has failed. libpq reports the error only after the last data has been sent.
 _COPY_ENDED_STATES = (b"idle", b"idle in transaction (aborted)", b"gone")
 _ABORTED = "the upload was aborted"
+_DEFAULT_FILENAME = "carto-sql-copyto.dmp"
 
 
 def copy_statement(authenticated: AuthenticatedRequest) -> str:
@@ -36,6 +39,23 @@ def copy_statement(authenticated: AuthenticatedRequest) -> str:
     if not query.upper().startswith("COPY "):
         raise RequestError("SQL must start with COPY")
     return query
+
+
+def export_filename(value: Any) -> str:
+    """Encode the parameter ``filename`` like JavaScript's encodeURIComponent; raise RequestError if that fails."""
+    try:
+        return quote(_javascript_text(value or _DEFAULT_FILENAME), safe="!'()*~")
+    except UnicodeEncodeError:  # a lone surrogate
+        raise RequestError("URI malformed") from None
+
+
+def _javascript_text(value: Any) -> str:
+    """Convert a JSON value to a string like JavaScript."""
+    if isinstance(value, list):
+        return ",".join("" if item is None else _javascript_text(item) for item in value)
+    if isinstance(value, dict):
+        return "[object Object]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 async def stream_copy_to(
