@@ -88,6 +88,6 @@ def check_options(options: WriteOptions) -> None:
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
     if options["privacy"] is not None and not options["cartodbfy"] and options["if_exists"] != "append":
         raise ValueError(
-            f"privacy={options['privacy']!r} with cartodbfy=False: only a cartodbfied table is a dataset with a privacy;"
+            f"privacy={options['privacy']!r} with cartodbfy=False: only a cartodbfied table has a privacy;"
             " omit one of them, and grant access to a plain table by SQL"
         )
