@@ -9,7 +9,7 @@ from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._client.visualizations import require_privacy
 from cartoframes_lite._codec.frame import THE_GEOM
-from cartoframes_lite._codec.names import is_truncated, normalize, qualify, refuse_system_name
+from cartoframes_lite._codec.names import is_truncated, literal, normalize, qualify, refuse_system_name
 from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
@@ -268,8 +268,9 @@ def describe_table(
     Returns
     -------
     dict
-        ``privacy`` ("public", "private" or "link"), ``num_rows``, and ``geom_type``: the most frequent one of "point",
-        "line" and "polygon", or None if there are no geometries.
+        ``privacy`` ("public", "private", "link" or "password"; None if it is not a dataset, but a view or a table that
+        is not cartodbfied), ``num_rows``, and ``geom_type``: the most frequent one of "point", "line" and "polygon", or
+        None if there are no geometries.
 
     Raises
     ------
@@ -292,9 +293,22 @@ def describe_table(
             " WHERE the_geom IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
         )
         geom_type = rows[0]["kind"] if rows else None
-    catalog_name = table_name if schema is None or schema == client.sql.schema() else f"{schema}.{table_name}"
-    privacy = client.visualizations.get(catalog_name).privacy
+    privacy = _privacy(client, schema, table_name)
     return {"privacy": privacy, "num_rows": count["num_rows"], "geom_type": _GEOM_TYPES.get(geom_type or "", geom_type)}
+
+
+def _privacy(client: Client, schema: str | None, table_name: str) -> str | None:
+    """Return the privacy of a table; None if it is not a dataset."""
+    query = (
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgname = 'test_quota_per_row'"
+        f" AND tgrelid = {literal(qualify(schema, table_name))}::regclass) AS is_cartodbfied"
+    )
+    if not client.sql.row(query, "is_cartodbfied")["is_cartodbfied"]:
+        return None
+    if schema is None or schema == client.sql.schema():
+        return client.visualizations.get(table_name).privacy  # waits until CARTO has registered it
+    shared = client.visualizations.find(f"{schema}.{table_name}")
+    return None if shared is None else shared.privacy
 
 
 def update_privacy_table(

@@ -94,9 +94,12 @@ def test_list_datasets_with_filters(credentials):
 
 
 def test_list_datasets_reads_all_pages(credentials, monkeypatch):
+    names = [f"t{i:02}" for i in range(10)]
     monkeypatch.setattr("cartoframes_lite._client.visualizations._PAGE_SIZE", 4)
-    cfl.Client(credentials).sql.send(";".join(f"CREATE TABLE t{i:02} (n int)" for i in range(10)))
-    assert [dataset.name for dataset in cfl.list_datasets(credentials)] == [f"t{i:02}" for i in range(10)]
+    cfl.Client(credentials).sql.send(
+        ";".join(f"CREATE TABLE {name} (n int); SELECT CDB_CartodbfyTable('{name}')" for name in names)
+    )
+    assert [dataset.name for dataset in cfl.list_datasets(credentials)] == names
 
 
 def test_delete_refuses_a_dataset_on_a_map(dataset, credentials):

@@ -101,13 +101,13 @@ def test_a_table_of_another_schema_has_its_own_privacy(table, carto, credentials
         connection.execute(f"GRANT ALL ON SCHEMA other TO {role}; GRANT ALL ON other.places TO {role}")
     cfl.update_privacy_table("places", "public", credentials)
     assert cfl.describe_table("places", credentials, schema=sql.schema())["privacy"] == "public"
-    assert cfl.describe_table("places", credentials, schema="other")["privacy"] == "private"
+    assert cfl.describe_table("places", credentials, schema="other")["privacy"] is None
     assert cfl.Dataset("other.places", credentials).sync is None
 
 
 def test_a_column_that_is_called_as_a_geometry(credentials):
     cfl.Client(credentials).sql.send("CREATE TABLE texts (the_geom text); INSERT INTO texts VALUES ('here')")
-    assert cfl.describe_table("texts", credentials)["geom_type"] is None
+    assert cfl.describe_table("texts", credentials) == {"privacy": None, "num_rows": 1, "geom_type": None}
 
 
 def test_what_is_neither_table_nor_view(table, credentials):

@@ -35,7 +35,8 @@ class WriteOptions(TypedDict, total=False):
         Make it a CARTO table, with ``cartodb_id``, ``the_geom`` and ``the_geom_webmercator``, as maps require.
     privacy : {"public", "private", "link"}, optional
         Privacy to set once the rows are written; requires the master API key. None leaves the privacy of an existing
-        table unchanged and gives a new table the default of the account.
+        table unchanged and gives a new table the default of the account. Not with ``cartodbfy=False``, except to
+        append: a plain table has no privacy.
     compression : {"auto", "gzip"} or None
         "auto" compresses uploads with gzip unless the server is on this host; None never compresses.
     """
@@ -85,3 +86,8 @@ def check_options(options: WriteOptions) -> None:
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+    if options["privacy"] is not None and not options["cartodbfy"] and options["if_exists"] != "append":
+        raise ValueError(
+            f"privacy={options['privacy']!r} with cartodbfy=False: only a cartodbfied table has a privacy;"
+            " omit one of them, and grant access to a plain table by SQL"
+        )
