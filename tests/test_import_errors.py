@@ -83,7 +83,6 @@ def file_of(name, content):
         (file_of("x.csv", CSV + b"b,2\n" * 100), 6668),
         (file_of("x.csv", b",".join(b"c%d" % i for i in range(11)) + b"\n" + b"1," * 10 + b"1\n"), 2004),
         (file_of("x.geojson", b'{"type": "Nothing"}'), 3007),
-        (lambda folder: packed(folder / "x.zip", {f"{i}.csv": CSV for i in range(3)}), 1019),
         (lambda folder: packed(folder / "x.zip", {"readme.md": "# nothing"}), 1002),
     ],
 )
@@ -111,11 +110,17 @@ def test_urls(account, file_server):
         ("http://[::ffff:192.168.0.1]/x.csv", 1101),
         ("http://169.254.169.254/latest/meta-data", 1101),
         ("ftp://example.com/x.csv", 1102),
-        ("file:///etc/passwd", 1102),
     ):
         with pytest.raises(cfl.ImportFailed) as caught:
             cfl.Dataset.from_url(url, account)
         assert (url, caught.value.code) == (url, code)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "nowhere", "http://example.com/a b.csv"])
+def test_texts_that_are_no_urls(url, account):
+    with pytest.raises(cfl.APIError, match="Invalid URL, cannot connect dataset"):
+        cfl.Dataset.from_url(url, account)
+    assert cfl.list_imports(account) == []
 
 
 def test_a_url_that_redirects_to_a_private_address(account):

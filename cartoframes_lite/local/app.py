@@ -37,6 +37,7 @@ from cartoframes_lite.local.maps.tiles import Tiles
 from cartoframes_lite.local.routes import (
     api_keys,
     columns,
+    connectors,
     datasets,
     favorites,
     kuviz,
@@ -133,6 +134,7 @@ def create_app(state: State) -> Starlette:
             *api_keys.routes(state),
             *import_routes.routes(state, imports),
             *sync_routes.routes(state, syncs),
+            *connectors.routes(state),
             *visualizations.routes(state, catalog, members, layers),
             *favorites.routes(state, catalog),
             *vizjson.routes(state, catalog, layers),

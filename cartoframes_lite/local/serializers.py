@@ -14,6 +14,7 @@ from cartoframes_lite.local.catalog.account import email
 from cartoframes_lite.local.catalog.members import ORGANIZATION, Member, Members
 from cartoframes_lite.local.catalog.named_map_templates import auth_token
 from cartoframes_lite.local.catalog.visualizations import BUILDER_VERSION, Catalog, Visualization
+from cartoframes_lite.local.clock import iso_time
 from cartoframes_lite.local.state import State
 from cartoframes_lite.local.syncs import records as sync_records
 
@@ -32,8 +33,8 @@ def organization() -> dict[str, Any]:
 
 
 def format_datetime(time: datetime) -> str:
-    """Return a time in ISO 8601 with milliseconds and UTC offset."""
-    return time.isoformat(timespec="milliseconds")
+    """Return a time as in CARTO's JSON: in UTC, with milliseconds."""
+    return iso_time(time)
 
 
 @dataclass(frozen=True, slots=True)

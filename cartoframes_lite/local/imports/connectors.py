@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -16,8 +16,8 @@ from cartoframes_lite.local.plan import Plan
 
 _INVALID = 1502
 _PROVIDERS = ("postgres", "postgresql")
-_PARAMETERS = {"provider", "connection", "schema", "table", "sql_query", "import_as", "encoding", "interval"}
-_CONNECTION = {"server", "port", "database", "username", "password", "sslmode"}
+_PARAMETERS = frozenset({"provider", "connection", "schema", "table", "sql_query", "import_as", "encoding", "interval"})
+_CONNECTION = frozenset({"server", "port", "database", "username", "password", "sslmode"})
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _PORT_RANGE = range(1, 65536)
 
@@ -91,21 +91,41 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         raise ImportRefused(_INVALID, "Provider not defined")
     if parameters["provider"] not in _PROVIDERS:
         raise ImportRefused(_INVALID, f"Invalid provider Provider: {parameters['provider']}")
-    connection = parameters.get("connection")
-    if not isinstance(connection, Mapping):
+    if not isinstance(parameters.get("connection"), Mapping):
         raise ImportRefused(_INVALID, "connection must be an object")
-    unknown = {str(name) for name in (parameters.keys() - _PARAMETERS) | (connection.keys() - _CONNECTION)}
-    if unknown:
+    _check_names(parameters, _PARAMETERS)
+    _check_connection(parameters["connection"])
+    if not parameters.get("table") and not (parameters.get("sql_query") and parameters.get("import_as")):
+        raise ImportRefused(_INVALID, "give table, or sql_query and import_as")
+    _check_texts(parameters, ("schema", "table", "sql_query", "import_as"))
+
+
+def open_server(parameters: Mapping[str, Any]) -> remote_postgres.Server:
+    """Return the server of connection parameters; raise ImportRefused (1502) if they are invalid."""
+    _check_connection(parameters)
+    return _server(parameters)
+
+
+def _check_names(parameters: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Raise ImportRefused for parameters that are unknown."""
+    if unknown := {str(name) for name in parameters.keys() - known}:
         raise ImportRefused(_INVALID, f"unknown parameters: {', '.join(sorted(unknown))}")
+
+
+def _check_texts(parameters: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise ImportRefused for parameters that are not strings."""
+    texts = [parameters.get(name) for name in names]
+    if not all(text is None or (isinstance(text, str) and "\0" not in text) for text in texts):
+        raise ImportRefused(_INVALID, "all parameters except port must be strings")
+
+
+def _check_connection(connection: Mapping[str, Any]) -> None:
+    """Raise ImportRefused for connection parameters that are unknown, missing or invalid."""
+    _check_names(connection, _CONNECTION)
     missing = [name for name in ("server", "database", "username") if not connection.get(name)]
     if missing:
         raise ImportRefused(_INVALID, f"missing in connection: {', '.join(missing)}")
-    if not parameters.get("table") and not (parameters.get("sql_query") and parameters.get("import_as")):
-        raise ImportRefused(_INVALID, "give table, or sql_query and import_as")
-    texts = [parameters.get(name) for name in ("schema", "table", "sql_query", "import_as")]
-    texts += [connection.get(name) for name in ("server", "database", "username", "password")]
-    if not all(text is None or (isinstance(text, str) and "\0" not in text) for text in texts):
-        raise ImportRefused(_INVALID, "all parameters except port must be strings")
+    _check_texts(connection, ("server", "database", "username", "password"))
     port = str(connection.get("port") or 5432)
     if not port.isdecimal() or len(port) > len(str(_PORT_RANGE.stop)) or int(port) not in _PORT_RANGE:
         raise ImportRefused(_INVALID, f"invalid port {port!r}: give a number from 1 to 65535")

@@ -114,6 +114,35 @@ def copy(
         raise ImportRefused(_FAILED, f"unreadable value: {error.diag.message_primary}") from error
 
 
+def list_tables(server: Server, connection: psycopg.Connection[Any], plan: Plan, *, limit: int) -> list[dict[str, Any]]:
+    """Return ``schema`` and ``name`` of the tables of a remote database, by name; of none with a limit of 0.
+
+    Parameters
+    ----------
+    server : Server
+    connection : psycopg.Connection
+        Connection of the account's owner.
+    plan : Plan
+    limit : int
+
+    Raises
+    ------
+    ImportRefused
+        1500 if the connection or the query fails.
+    """
+    query = (
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
+        " AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1, 2 LIMIT %s"
+    )
+    try:
+        with _connect(server, connection, plan) as remote, _remote_errors():
+            return remote.execute(query, (limit,)).fetchall()
+    except _RemoteError as error:
+        raise ImportRefused(_FAILED, str(error)) from error
+
+
 @contextmanager
 def _connect(server: Server, owner_connection: psycopg.Connection[Any], plan: Plan) -> Iterator[Remote]:
     """Connect to the remote database and begin a read-only transaction."""
