@@ -122,7 +122,7 @@ def _prepare_column(series: pd.Series[Any], name: str, requested_type: str | Non
     if is_geometry(series):
         return _prepare_geometry(gpd.GeoSeries(series), name, requested_type)
     keep_nan = requested_type is not None and requested_type.lower() in _FLOATS
-    if name == CARTODB_ID or not _has_type_of_dtype(series):
+    if name == CARTODB_ID or not _has_type_of_dtype(series.dtype):
         sent = from_series(series, name, keep_nan=keep_nan)
         if name == CARTODB_ID:
             _check_ids(sent.values)
@@ -136,12 +136,17 @@ def _prepare_column(series: pd.Series[Any], name: str, requested_type: str | Non
     return PreparedColumn(column, convert, size_bytes)
 
 
-def _has_type_of_dtype(series: pd.Series[Any]) -> bool:
+def _has_type_of_dtype(dtype: Any) -> bool:
     """Check whether any slice of a column has the same PostgreSQL type, so that slices can be converted on their own.
 
     The type of Python objects depends on all of them. Nanoseconds are excluded to warn about them only once.
     """
-    return series.dtype.kind in "biufmM" and "ns" not in str(series.dtype)
+    if isinstance(dtype, pd.CategoricalDtype):  # all categories are converted for each slice
+        values = dtype.categories.dtype
+        return len(dtype.categories) <= _SLICE_ROWS and (
+            isinstance(values, pd.StringDtype) or _has_type_of_dtype(values)
+        )
+    return dtype.kind in "biufmM" and "ns" not in str(dtype)
 
 
 def _check_series(series: pd.Series[Any], name: str, *, keep_nan: bool) -> tuple[CopyColumn, int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import pickle
 from collections.abc import Iterable
 from decimal import Decimal
 
@@ -87,6 +88,8 @@ def test_slices_are_converted_as_the_whole_frame(monkeypatch):
             "number": [1.5, np.nan, 3.0, -0.0],
             "flag": pd.array([True, None, False, True], "boolean"),
             "seen": pd.to_datetime(["2020-01-01", None, "1950-06-01", "2000-01-01"]).astype("M8[s]"),
+            "kind": pd.Categorical(["x", None, "y", "x"]),
+            "size": pd.Categorical([1, 2, None, 1]),
             "mixed": [1, 2**70, None, Decimal("0.5")],
             "lists": [[1], ["x"], None, [2]],
         },
@@ -95,6 +98,21 @@ def test_slices_are_converted_as_the_whole_frame(monkeypatch):
     whole = carto_rows(frame)
     monkeypatch.setattr(module, "_SLICE_ROWS", 1)
     assert carto_rows(frame) == whole
+
+
+def test_a_plan_holds_no_rows_and_slices_are_not_kept():
+    count = 100_000
+    frame = gpd.GeoDataFrame({"a": np.arange(count) / 7}, geometry=gpd.points_from_xy(*np.zeros((2, count)), crs=3857))
+    prepared = prepare(frame, dtype={"a": "numeric(20,2)"})
+    before = pa.total_allocated_bytes()
+    plan = plan_new("t", prepared.columns, cartodbfy=True)
+    assert len(pickle.dumps(plan)) < 10_000
+    allocated = []
+    for payload in plan.staged_rows(prepared.payloads()):
+        payload.record_batch()
+        allocated.append(pa.total_allocated_bytes() - before)
+    assert len(allocated) > 5
+    assert max(allocated) < 3 << 19  # of a slice or two; the column of text would take more
 
 
 def test_errors_in_later_slices_have_the_row_of_the_frame(monkeypatch):
