@@ -13,6 +13,7 @@ import argparse
 import gc
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 import cartoframes_lite as cfl
+from cartoframes_lite.write.plan import IfExists
 from tests.benchmarks.server_process import server
 
 _QUERY = """
@@ -87,7 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     with server() as (credentials, _):
         for rows in (options.rows // 10, options.rows):
-            grown_mb = growth_mb(lambda rows=rows: read(credentials, rows, options.chunksize))
+            grown_mb = growth_mb(partial(read, credentials, rows, options.chunksize))
             print(f"reading {rows:,} rows in chunks of {options.chunksize:,}: {grown_mb:.0f} MB")
         lon_lat = frame_of(options.written_rows)
         size_mb = lon_lat.memory_usage(deep=True).sum() / 2**20
@@ -97,7 +99,7 @@ def main() -> None:
             (lon_lat, "append"),
             (lon_lat.to_crs(3857), "replace"),
         ):
-            grown_mb = growth_mb(lambda frame=frame, if_exists=if_exists: write(credentials, frame, if_exists))
+            grown_mb = growth_mb(partial(write, credentials, frame, if_exists))
             print(
                 f"writing {len(frame):,} rows, {size_mb:.0f} MB in EPSG:{frame.crs.to_epsg()}, {if_exists=}:"
                 f" {grown_mb:.0f} MB"

@@ -93,14 +93,14 @@ class Exchange:
         What came first of the request, some thousand bytes.
     head_bytes : int
         Length of the head of the request.
-    bytes : dict
-        Of both sides, how many came.
+    sizes : dict
+        How many bytes of the request and of the response came.
     """
 
     number: int
     opening: bytes
     head_bytes: int
-    bytes: dict[Side, int] = field(default_factory=lambda: {"request": 0, "response": 0})
+    sizes: dict[Side, int] = field(default_factory=lambda: {"request": 0, "response": 0})
 
     def is_named(self, name: int | bytes) -> bool:
         """Say whether it has this number, or contains this near its beginning."""
@@ -120,7 +120,7 @@ def is_complete(request: bytes) -> bool:
 
 def request_steps(exchange: Exchange) -> list[int]:
     """Name the bytes of a request with which a step ends: nothing, the head, half the body, all of it."""
-    head, all_of_it = exchange.head_bytes, exchange.bytes["request"]
+    head, all_of_it = exchange.head_bytes, exchange.sizes["request"]
     return [0, head, (head + all_of_it) // 2, all_of_it]
 
 
@@ -204,10 +204,10 @@ class FaultProxy:
     def fault(self, exchange: Exchange, side: Side, block: bytes) -> Fault | None:
         """Give the fault that happens when this block comes, and mark it as happened."""
         with self._lock:
-            if side == "request" and 0 < exchange.bytes[side] < _OPENING_BYTES:
+            if side == "request" and 0 < exchange.sizes[side] < _OPENING_BYTES:
                 exchange.opening += block
             for fault in self._faults:
-                if fault.meets(exchange, side) and exchange.bytes[side] + len(block) >= fault.at:
+                if fault.meets(exchange, side) and exchange.sizes[side] + len(block) >= fault.at:
                     fault.fired = True
                     if fault.then is not None:
                         fault.then()
@@ -318,11 +318,11 @@ class _Passage:
             exchange.opening = block[:BLOCK_BYTES]
             repetition = self._proxy.repetition(exchange)
             if repetition is not None:
-                exchange.bytes[side] += len(block)
+                exchange.sizes[side] += len(block)
                 return self._repeat(repetition, block)
         fault = self._proxy.fault(exchange, side, block)
-        before = exchange.bytes[side]
-        exchange.bytes[side] += len(block)
+        before = exchange.sizes[side]
+        exchange.sizes[side] += len(block)
         if fault is None:
             if side == "request" and self._proxy.keeps(exchange):
                 self._kept += block

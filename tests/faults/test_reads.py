@@ -81,7 +81,7 @@ def test_a_cut_at_every_step(for_good, reading):
     for exchange in reading.recorded:
         for at in request_steps(exchange):
             reading.suffer(Fault(exchange.number, "request", at, for_good=for_good))
-        for at in (0, 100, exchange.bytes["response"] // 2, exchange.bytes["response"] - _UNSURE_BYTES):
+        for at in (0, 100, exchange.sizes["response"] // 2, exchange.sizes["response"] - _UNSURE_BYTES):
             reading.suffer(Fault(exchange.number, "response", at, for_good=for_good))
 
 
@@ -95,7 +95,7 @@ def test_a_cut_at_any_byte(reading, is_long):
     )
     @given(st.sampled_from([0, 1, 1, 1, 2]), st.sampled_from(get_args(Side)), st.floats(0, 1), st.booleans())
     def cut(number: int, side: Side, part: float, abrupt: bool) -> None:
-        passed = reading.recorded[number].bytes[side]
+        passed = reading.recorded[number].sizes[side]
         at = round(part * (passed if side == "request" else passed - _UNSURE_BYTES))
         note(f"behind {at} of {passed} bytes")
         reading.suffer(Fault(number, side, at, abrupt=abrupt))

@@ -47,7 +47,7 @@ def test_an_answer_that_is_not_the_servers(proxy, trial, is_long, request):
 def test_what_is_slow_or_held_up_arrives(proxy, trial):
     recorded = record(proxy, trial)
     for number in range(len(recorded[True])):
-        half = recorded[trial.turned][number].bytes["request"] // 2
+        half = recorded[trial.turned][number].sizes["request"] // 2
         assert write_with_faults(proxy, trial, Fault(number, "request", half, "hold", pause_s=0.05)) is None
         assert write_with_faults(proxy, trial, Fault(number, "response", 30, "hold", pause_s=0.05)) is None
         assert write_with_faults(proxy, trial, Fault(number, "request", 0, "slow", pause_s=0.005)) is None
@@ -59,7 +59,7 @@ def test_a_request_that_comes_after_the_client_has_given_it_up(proxy, trial, is_
     recorded = record(proxy, trial)
     for number in range(len(recorded[True])):
         for pause_s in (0.0, 0.01, 0.1) if is_long else (0.0,):
-            at = recorded[trial.turned][number].bytes["request"]
+            at = recorded[trial.turned][number].sizes["request"]
             write_with_faults(proxy, trial, Fault(number, "request", at, "late", pause_s=pause_s))
 
 

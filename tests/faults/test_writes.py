@@ -32,7 +32,7 @@ def cut_at_every_step(proxy: FaultProxy, trial: Trial, *, for_good: bool) -> Non
             at = request_steps(recorded[trial.turned][number])[step]
             write_with_faults(proxy, trial, Fault(number, "request", at, for_good=for_good))
         write_with_faults(proxy, trial, Fault(number, "response", 0, for_good=for_good))
-        at = recorded[trial.turned][number].bytes["response"] // 2
+        at = recorded[trial.turned][number].sizes["response"] // 2
         write_with_faults(proxy, trial, Fault(number, "response", at, for_good=for_good))
 
 
@@ -52,7 +52,7 @@ def test_a_cut_at_any_byte(proxy, trial, is_long):
     @given(st.integers(0, last), st.sampled_from(get_args(Side)), st.floats(0, 1), st.booleans(), st.booleans())
     def cut(number: int, side: Side, part: float, for_good: bool, abrupt: bool) -> None:
         nonlocal cuts
-        passed = recorded[trial.turned][number].bytes[side]
+        passed = recorded[trial.turned][number].sizes[side]
         at = round(part * (passed if side == "request" else passed - _UNSURE_BYTES))
         note(f"behind {at} of {passed} bytes")
         write_with_faults(proxy, trial, Fault(number, side, at, for_good=for_good, abrupt=abrupt))

@@ -67,7 +67,7 @@ class Trial:
         if self._mode.if_exists == "append":
             new = (self._old or Counter()) + new
         found = self._database.rows()
-        allowed = [new] if error is None else [self._old, new] if is_open else [self._old]
+        allowed: list[Rows | None] = [new] if error is None else [self._old, new] if is_open else [self._old]
         self._count(found, allowed, error)
         self.sweep()
         if found == new and self._mode.if_exists == "append":
