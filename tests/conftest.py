@@ -16,7 +16,7 @@ import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto
 from tests.cluster_template import announce_template, make_template, remove_template
 from tests.counters import COUNTERS
-from tests.file_server import FileServer
+from tests.http_servers import FileServer
 
 if TYPE_CHECKING:
     from cartoframes_lite.credentials import Credentials
@@ -138,6 +138,5 @@ def credentials(carto: LocalCarto) -> Credentials:
 @pytest.fixture
 def file_server() -> Iterator[FileServer]:
     """Start a web server without files."""
-    server = FileServer()
-    yield server
-    server.close()
+    with FileServer() as server:
+        yield server

@@ -10,7 +10,7 @@ import cartoframes_lite as cfl
 from cartoframes_lite._client.maps import Maps
 from cartoframes_lite.errors import NotFound, PermissionDenied, SQLError
 from cartoframes_lite.maps import AnonymousMap, NamedMap
-from tests.client.conftest import KEY, ScriptedServer, response
+from tests.http_servers import KEY, ScriptedServer, response
 
 LAYER = {"type": "cartodb", "options": {"sql": "SELECT 1"}}
 METADATA = {"layers": [{"type": "mapnik", "id": name} for name in "abc"]}

@@ -7,7 +7,7 @@ import pytest
 
 from cartoframes_lite._client.sql_batch import Batch
 from cartoframes_lite.errors import JobError, PermissionDenied
-from tests.client.conftest import ScriptedServer, response
+from tests.http_servers import ScriptedServer, response
 
 
 def job(**fields: Any) -> bytes:

@@ -24,7 +24,7 @@ from cartoframes_lite._client.http.prefetch import prefetched
 from cartoframes_lite._client.sql_copy import ABORT, Copy
 from cartoframes_lite.errors import ConnectionFailed, SQLError
 from cartoframes_lite.local import LocalCarto
-from tests.client.conftest import ScriptedServer, read_chunked, read_head, response
+from tests.http_servers import ScriptedServer, read_chunked, read_head, response
 
 STORED = response("200 OK", b'{"time": 0.1, "total_rows": 1}')
 LIMITED = response("429 Too Many", b'{"error":["slow"],"detail":"rate-limit"}', "Retry-After: 1")

@@ -8,7 +8,7 @@ from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_batch import Batch
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite.errors import JobError, QueryTimeout, SQLError
-from tests.client.conftest import ScriptedServer, response
+from tests.http_servers import ScriptedServer, response
 
 TOO_LONG = response("429 Too Many Requests", b'{"error":["timeout"],"context":"limit","detail":"datasource"}')
 OK = response("200 OK", b'{"rows":[],"total_rows":3}')

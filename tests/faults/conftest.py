@@ -9,7 +9,7 @@ import pytest
 import cartoframes_lite as cfl
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.write import staging
-from tests.faults.fault_proxy import FaultProxy
+from tests.fault_proxy import FaultProxy
 from tests.faults.write_trials import Trial
 from tests.faults.written_tables import Database, Mode
 

@@ -15,7 +15,7 @@ import pytest
 
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.write import staging_names
-from tests.faults.fault_proxy import Fault, FaultProxy
+from tests.fault_proxy import Fault, FaultProxy
 from tests.faults.test_order import TOLD, kept
 from tests.faults.test_responses import WRONG
 from tests.faults.write_trials import Trial, few_modes_unless_long, record

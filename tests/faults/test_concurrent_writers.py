@@ -12,7 +12,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault
+from tests.fault_proxy import Fault
 from tests.faults.written_tables import ROWS, Mode
 
 READERS = 20

@@ -20,7 +20,7 @@ from distributed import Client, LocalCluster
 import cartoframes_lite as cfl
 import cartoframes_lite.dask
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault
+from tests.fault_proxy import Fault
 
 HELD_S = 1.5  # a process is killed in this time
 ROWS, PARTS = 6000, 6

@@ -10,7 +10,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault
+from tests.fault_proxy import Fault
 from tests.faults.write_trials import drop_stale_staging
 from tests.faults.written_tables import Mode
 

@@ -14,7 +14,7 @@ import cartoframes_lite as cfl
 import cartoframes_lite.dask
 from cartoframes_lite.write import lease
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault
+from tests.fault_proxy import Fault
 from tests.faults.test_responses import WRONG
 from tests.faults.write_trials import few_modes_unless_long, record, write_with_faults
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault, FaultProxy, Side, answer, request_steps
+from tests.fault_proxy import Fault, FaultProxy, Side, answer, request_steps
 
 ROWS = 3000
 CHUNK_ROWS = 700

@@ -6,7 +6,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from cartoframes_lite.write import publishing
-from tests.faults.fault_proxy import Fault, answer
+from tests.fault_proxy import Fault, answer
 from tests.faults.write_trials import few_modes_unless_long, record, write_with_faults
 
 LIMIT = b'{"error":["You are over the limits"],"context":"limit","detail":"rate-limit"}'

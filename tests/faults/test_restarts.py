@@ -17,7 +17,7 @@ from cartoframes_lite.local import LocalCarto, start
 from cartoframes_lite.local.postgres.binaries import find_binaries
 from cartoframes_lite.write import staging
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault, FaultProxy
+from tests.fault_proxy import Fault, FaultProxy
 from tests.faults.written_tables import ROWS, Database, Mode
 
 HELD_S = 1.5  # some more than a restart takes

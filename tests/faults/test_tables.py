@@ -7,7 +7,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault, answer
+from tests.fault_proxy import Fault, answer
 
 FRAME = pd.DataFrame({"a": [1, 2, 3]})
 NO_ROWS = b'{"rows":[],"time":0.001,"fields":{},"total_rows":0}'

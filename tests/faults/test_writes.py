@@ -7,7 +7,7 @@ from typing import get_args
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from tests.faults.fault_proxy import Fault, FaultProxy, Side, request_steps
+from tests.fault_proxy import Fault, FaultProxy, Side, request_steps
 from tests.faults.write_trials import Trial, every_mode, few_modes_unless_long, record, write_with_faults
 
 # Of an answer, whose length depends on how long the server took: this much less than recorded is always there.

@@ -10,7 +10,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Exchange, Fault, FaultProxy
+from tests.fault_proxy import Exchange, Fault, FaultProxy
 from tests.faults.written_tables import MODES, Database, Mode, Rows
 
 TABLE = "t"

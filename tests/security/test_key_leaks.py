@@ -23,6 +23,7 @@ import requests
 
 import cartoframes_lite as cfl
 from cartoframes_lite.write import publishing
+from tests.http_servers import ANYWHERE
 from tests.security.test_credential_leaks import everything_of, forms
 
 SECRET = "s3cr3t/k+y=%"
@@ -167,7 +168,7 @@ def test_errors_of_every_service_show_no_key_with_their_locals(said, recording_s
     monkeypatch.setattr("cartoframes_lite._client.http.retry.TOTAL_S", 0.0)
     monkeypatch.setattr(publishing, "_ATTEMPTS", 1)
     server = recording_server()
-    server.body = f'{{"error":["{SECRET} is no key"]}}'.encode()
+    body = f'{{"error":["{SECRET} is no key"]}}'.encode()
     account = cfl.Credentials(api_key=SECRET, base_url=server.base_url)
     client = cfl.Client(account)
 
@@ -189,7 +190,7 @@ def test_errors_of_every_service_show_no_key_with_their_locals(said, recording_s
     ]
     shown = []
     for status in (401, 403, 404, 500):
-        server.status = status
+        server.put(ANYWHERE, body, status=status)
         # The server may say what it likes; the rest is ours.
         shown += [_told(call).replace(f"{SECRET} is no key", "") for call in calls]
     assert len(shown) == 40
@@ -209,7 +210,7 @@ def test_who_interrupts_a_request_sees_no_key(recording_server, request):
         partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
     )
     server = recording_server()
-    server.delay_s = 1.0
+    server.hang(ANYWHERE)
     account = cfl.Credentials(api_key=SECRET, base_url=server.base_url)
     main = threading.main_thread().ident
     assert main is not None

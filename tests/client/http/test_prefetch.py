@@ -9,7 +9,7 @@ import pytest
 
 from cartoframes_lite._client.http.prefetch import _BLOCKS, prefetched
 from cartoframes_lite.errors import ConnectionFailed
-from tests.client.conftest import ScriptedServer, read_head
+from tests.http_servers import ScriptedServer, read_head
 
 
 def no_stop() -> None:

@@ -18,7 +18,7 @@ from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_copy import Copy
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, CartoError, ConnectionFailed
-from tests.client.conftest import KEY, Script, ScriptedServer, read_chunked, read_head, read_sized, response
+from tests.http_servers import KEY, Script, ScriptedServer, read_chunked, read_head, read_sized, response
 
 ROWS = b"1\n2\n" * 1000
 INTERIM = (

@@ -24,7 +24,7 @@ import requests
 from cartoframes_lite import errors
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite.credentials import Credentials
-from tests.client.conftest import KEY, ScriptedServer, read_chunked, read_head, respond_with, response
+from tests.http_servers import KEY, ScriptedServer, read_chunked, read_head, respond_with, response
 
 OK = response("200 OK", b'{"rows": []}')
 LIMITED = response("429 Too Many", b'{"error":["slow"],"context":"limit","detail":"rate-limit"}', "Retry-After: 3")
