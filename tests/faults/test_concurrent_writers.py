@@ -88,7 +88,7 @@ def test_a_reader_that_waited_for_new_columns_reads_again(
 ):
     """Its snapshot is older than the columns that it finds: the old rows without a value, or no rows."""
     cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", credentials, cartodbfy=False)
-    fault = Fault(b"/copyto", "request", 0, "hold", pause_s=0.3)
+    fault = Fault(b"/copyto", "request", 0, "delay", pause_s=0.3)
     proxy.play(fault)
     with ThreadPoolExecutor(1) as pool, psycopg.connect(carto.dsn) as other:
         reading = pool.submit(cfl.read_carto, source, through, progress=False)

@@ -51,7 +51,7 @@ def test_a_killed_writer_leaves_the_old_table_or_the_new_one(phase, mode, proxy,
     mark, side, at = PHASES[phase]
     if mode.if_exists == "fail" and mark == b"DROP+TABLE":
         mark = b"RENAME+TO"
-    fault = Fault(mark, side, at, "hold", pause_s=HELD_S)
+    fault = Fault(mark, side, at, "delay", pause_s=HELD_S)
     proxy.play(fault)
     process = begin(mode, 1, proxy.base_url, str(carto.credentials.api_key))
     while not fault.fired:

@@ -20,16 +20,16 @@ from tests.faults.write_trials import few_modes_unless_long, record, write_with_
 
 # What the client gets when its request is kept: the answer, a lost connection, or the word of a gateway.
 TOLD = {
-    "again": Fault(0, deed="again"),
-    "lost": Fault(0, deed="late"),
-    "429": Fault(0, deed="late", instead=WRONG["429"]),
-    "504": Fault(0, deed="late", instead=WRONG["504"]),
+    "again": Fault(0, action="send_again"),
+    "lost": Fault(0, action="deliver_late"),
+    "429": Fault(0, action="deliver_late", instead=WRONG["429"]),
+    "504": Fault(0, action="deliver_late", instead=WRONG["504"]),
 }
 
 
 def kept(told: str, request: int | bytes, before: int | bytes) -> Fault:
     fault = TOLD[told]
-    return Fault(request, deed=fault.deed, instead=fault.instead, before=before)
+    return Fault(request, action=fault.action, instead=fault.instead, before=before)
 
 
 @few_modes_unless_long("new-plain-3", "replace-other-columns-geometry-3", "append-plain-3")
@@ -148,7 +148,7 @@ def test_a_publish_that_is_repeated_behind_a_clean_up(proxy, through, carto, dat
         database.drop_staging()
 
     monkeypatch.setattr(proxy, "send_once_more", send_and_clean_up)
-    proxy.play(Fault(PUBLISH["append"], deed="twice"))
+    proxy.play(Fault(PUBLISH["append"], action="send_twice"))
     with pytest.raises(cfl.PublishUnknown, match="check whether 't' has the rows"):
         cfl.to_carto(pd.DataFrame({"a": [2]}), "t", through, if_exists="append")
     COUNTERS.faults += 2
@@ -163,7 +163,7 @@ def test_a_publish_that_arrives_when_the_table_is_as_it_was_again(proxy, through
         database.connection.execute(f"ALTER TABLE public.t ALTER a TYPE {to} USING NULL")
 
     proxy.play(
-        Fault(PUBLISH["append"], deed="again", before=b"never", then=lambda: alter("bytea")),
+        Fault(PUBLISH["append"], action="send_again", before=b"never", then=lambda: alter("bytea")),
         *[Fault(SWEEP, "request", 0) for _ in range(20)],
     )
     with pytest.raises(cfl.ConversionError, match="bytea"):

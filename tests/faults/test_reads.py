@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.fault_proxy import Fault, FaultProxy, Side, answer, request_steps
+from tests.fault_proxy import PAGE, Fault, FaultProxy, Side, gateway_response, request_steps
 
 ROWS = 3000
 CHUNK_ROWS = 700
@@ -106,18 +106,18 @@ def test_a_cut_at_any_byte(reading, is_long):
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "502 Bad Gateway", "503 Service Unavailable", "200 OK"])
 def test_an_answer_that_is_not_the_servers(status, reading):
     limit = b'{"error":["over the limits"],"context":"limit","detail":"rate-limit"}'
-    more = "Retry-After: 0\r\n" if status.startswith("429") else ""
+    more = ["Retry-After: 0"] if status.startswith("429") else []
     for exchange in reading.recorded:
         for instead in (
-            answer(status, more=more),
-            answer(status, b""),
-            answer(status, limit, "application/json", more),
+            gateway_response(status, PAGE, *more),
+            gateway_response(status, b""),
+            gateway_response(status, limit, *more),
         ):
-            reading.suffer(Fault(exchange.number, "request", exchange.head_bytes, "answer", instead=instead))
+            reading.suffer(Fault(exchange.number, "request", exchange.head_bytes, "replace", instead=instead))
 
 
 def test_what_is_slow_or_held_up_arrives(reading):
     for exchange in reading.recorded:
         for side in get_args(Side):
-            assert reading.suffer(Fault(exchange.number, side, 50, "hold", pause_s=0.05)) is None
-            assert reading.suffer(Fault(exchange.number, side, 0, "slow", pause_s=0.002)) is None
+            assert reading.suffer(Fault(exchange.number, side, 50, "delay", pause_s=0.05)) is None
+            assert reading.suffer(Fault(exchange.number, side, 0, "trickle", pause_s=0.002)) is None

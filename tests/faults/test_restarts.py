@@ -65,13 +65,13 @@ def through(shaken, proxy) -> cfl.Credentials:
     return cfl.Credentials(api_key=shaken.credentials.api_key, base_url=proxy.base_url)
 
 
-def when_held(fault: Fault, deed: Callable[[], None]) -> threading.Thread:
+def when_held(fault: Fault, action: Callable[[], None]) -> threading.Thread:
     """Do something, in a thread, as soon as a fault holds the traffic up."""
 
     def wait_and_do() -> None:
         while not fault.fired:
             time.sleep(0.002)
-        deed()
+        action()
 
     thread = threading.Thread(target=wait_and_do, daemon=True)
     thread.start()
@@ -92,7 +92,7 @@ def test_a_restart_during_a_write(mark, side, at, mode, restart, shaken, proxy, 
     old, new = mode.rows(0), mode.rows(1, turned=mode.other_columns)
     if mode.if_exists == "append":
         new = old + new
-    fault = Fault(mark, side, at, "hold", pause_s=HELD_S)
+    fault = Fault(mark, side, at, "delay", pause_s=HELD_S)
     proxy.play(fault)
     restarting = when_held(fault, restart)
     error = None
@@ -151,7 +151,7 @@ def test_a_restart_while_the_database_publishes(restart, shaken):
 
 def test_a_restart_during_a_read(restart, shaken, proxy, through):
     query = "SELECT n, repeat('x', 100) AS t FROM generate_series(1, 400000) n"  # more than is under way at once
-    fault = Fault(b"/copyto", "response", 1 << 20, "hold", pause_s=HELD_S)
+    fault = Fault(b"/copyto", "response", 1 << 20, "delay", pause_s=HELD_S)
     proxy.play(fault)
     restarting = when_held(fault, restart)
     COUNTERS.faults += 1
