@@ -494,6 +494,22 @@ def test_a_write_that_is_over_leaves_no_lock_file(gdf, credentials, tmp_path, mo
     assert list(staging_names._folder().iterdir()) == []
 
 
+def test_stale_lock_files_are_removed_once_a_day(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+    def old_lock_file():
+        name = staging_names.begin_write()
+        staging_names.end_write(name)
+        os.utime(staging_names._path(name), (0, 0))
+        return staging_names._path(name)
+
+    first, second = old_lock_file(), old_lock_file()
+    assert first.exists()  # the cleanup was before
+    staging_names._last_cleanups.clear()
+    third = old_lock_file()
+    assert [path.exists() for path in (first, second, third)] == [False, False, True]
+
+
 def test_clones_of_a_machine_do_not_sweep_each_other(credentials, sql):
     script = (
         "import os, platform, sys, time, uuid\n"
