@@ -8,13 +8,19 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from tests.fault_proxy import Fault, FaultProxy, Side, request_steps
-from tests.faults.write_trials import Trial, every_mode, few_modes_unless_long, record, write_with_faults
+from tests.faults.write_trials import (
+    Trial,
+    few_modes_unless_long,
+    pairs_of_modes_unless_long,
+    record,
+    write_with_faults,
+)
 
 # Of an answer, whose length depends on how long the server took: this much less than recorded is always there.
 _UNSURE_BYTES = 8
 
 
-@every_mode
+@pairs_of_modes_unless_long
 def test_a_cut_at_every_step(proxy, trial):
     cut_at_every_step(proxy, trial, for_good=False)
 
@@ -36,7 +42,7 @@ def cut_at_every_step(proxy: FaultProxy, trial: Trial, *, for_good: bool) -> Non
         write_with_faults(proxy, trial, Fault(number, "response", at, for_good=for_good))
 
 
-@every_mode
+@pairs_of_modes_unless_long
 def test_a_cut_at_any_byte(proxy, trial, is_long):
     recorded = record(proxy, trial)
     last = len(recorded[True]) - 1

@@ -109,13 +109,23 @@ def drop_stale_staging(database: Database, credentials: cfl.Credentials) -> None
     assert left == []
 
 
-every_mode = pytest.mark.parametrize("trial", MODES, indirect=True, ids=str)
-
-
 def few_modes_unless_long(*names: str) -> pytest.MarkDecorator:
     """Run a test with these modes, and in the long profile with all of them."""
     modes = [pytest.param(mode, id=str(mode), marks=() if str(mode) in names else pytest.mark.slow) for mode in MODES]
     return pytest.mark.parametrize("trial", modes, indirect=True)
+
+
+# Each kind of write with and without geometry, in one piece and in several; and each of these with each other.
+pairs_of_modes_unless_long = few_modes_unless_long(
+    "new-plain-1",
+    "new-geometry-3",
+    "replace-plain-3",
+    "replace-geometry-1",
+    "replace-other-columns-plain-1",
+    "replace-other-columns-geometry-3",
+    "append-plain-3",
+    "append-geometry-1",
+)
 
 
 def record(proxy: FaultProxy, trial: Trial) -> dict[bool, list[Exchange]]:

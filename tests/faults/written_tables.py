@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, cast
@@ -136,7 +137,7 @@ class Database:
             " AND state <> 'idle' AND datname = current_database() AND pid <> pg_backend_pid()"
         )
         while self.connection.execute(query).fetchall()[0]["n"]:
-            pass
+            time.sleep(0.002)
 
     def close(self) -> None:
         """Close the connection."""
