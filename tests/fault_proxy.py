@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from tests.http_servers import response
@@ -50,10 +50,10 @@ class Fault:
         with ``pause_s`` between them, ``replace`` sends the client ``instead`` in place of the rest. Three actions are
         about whole requests: ``send_twice`` sends the request twice, and the client gets the second response;
         ``send_again`` gives it the first, and sends the request again ``pause_s`` later; ``deliver_late`` sends the
-        client ``instead``, or closes its connection, and the server gets the request with ``before``.
+        client ``instead``, or closes its connection, and the server gets the request ``pause_s`` later.
     before : int or bytes, optional
-        Of ``deliver_late`` and ``send_again``: another request, as in ``request``, which waits until the server has
-        received this one and responded; if it does not come, ``wait_for_late`` delivers.
+        Of ``deliver_late`` and ``send_again``, in place of the pause: another request, as in ``request``, which waits
+        until the server has received this one and responded; if it does not come, ``wait_for_late`` delivers.
     for_good : bool
         No connection is forwarded from then on, until ``heal``.
     abrupt : bool
@@ -75,6 +75,10 @@ class Fault:
     before: int | bytes | None = None
     then: Callable[[], None] | None = None
     fired: bool = False
+
+    def __post_init__(self) -> None:
+        if self.action not in get_args(FaultAction):
+            raise ValueError(f"no action of a fault: {self.action!r}")
 
     def matches(self, exchange: Exchange, side: Side) -> bool:
         """Return whether it is meant for this half of an exchange, and has not happened yet."""

@@ -15,7 +15,6 @@ from tests.counters import COUNTERS
 from tests.fault_proxy import Fault
 from tests.faults.written_tables import ROWS, Mode
 
-READERS = 20
 SAME, OTHER = Mode("replace", False, True, 1), Mode("replace", True, True, 1)
 
 
@@ -55,8 +54,9 @@ def test_readers_never_see_an_empty_or_a_mixed_table(mode, credentials, is_long)
             reads += 1
         return reads
 
-    with ThreadPoolExecutor(READERS) as pool:
-        readers = [pool.submit(read) for _ in range(READERS)]
+    count = 20 if is_long else 8
+    with ThreadPoolExecutor(count) as pool:
+        readers = [pool.submit(read) for _ in range(count)]
         try:
             for version in range(1, 100 if is_long else 7):
                 COUNTERS.faults += 1
@@ -108,7 +108,7 @@ def test_a_reader_that_waited_for_new_columns_reads_again(
 @pytest.mark.parametrize("first", [SAME, OTHER], ids=["same-columns", "other-columns"])
 @pytest.mark.parametrize("second", ["replace", "append"])
 def test_writers_follow_each_other_or_are_told(second, first, credentials, database, is_long):
-    for round_ in range(50 if is_long else 10):
+    for round_ in range(50 if is_long else 5):
         database.drop()
         assert write(first, 0, False, "fail", credentials)
         with ThreadPoolExecutor(2) as pool:

@@ -59,8 +59,7 @@ def test_a_request_that_comes_after_the_client_has_given_it_up(proxy, trial, is_
     recorded = record(proxy, trial)
     for number in range(len(recorded[True])):
         for pause_s in (0.0, 0.01, 0.1) if is_long else (0.0,):
-            at = recorded[trial.turned][number].sizes["request"]
-            write_with_faults(proxy, trial, Fault(number, "request", at, "late", pause_s=pause_s))
+            write_with_faults(proxy, trial, Fault(number, action="deliver_late", pause_s=pause_s))
 
 
 @few_modes_unless_long("new-geometry-1", "replace-other-columns-plain-3", "append-plain-1")
@@ -99,12 +98,12 @@ def test_what_comes_after_the_last_question_is_not_published(proxy, through, car
     """The publish is lost three times, and each of these requests comes when the caller has had its error."""
     cfl.to_carto(cfl.read_carto("SELECT 1 AS a", carto.credentials), "t", carto.credentials)
     before = database.rows()
-    proxy.play(*[Fault(b"INSERT+INTO", "request", 600, "late", pause_s=0.5) for _ in range(publishing._ATTEMPTS)])
+    proxy.play(*[Fault(b"INSERT+INTO", action="deliver_late", pause_s=0.5) for _ in range(publishing._ATTEMPTS)])
     frame = cfl.read_carto("SELECT 2 AS a", carto.credentials)
     with pytest.raises(cfl.ConnectionFailed, match="connection was lost") as caught:
         cfl.to_carto(frame, "t", through, if_exists="append")
     assert not isinstance(caught.value, cfl.PublishUnknown)
-    proxy.close()  # waits for them
+    proxy.wait_for_late()
     database.settle()
     assert database.rows() == before
     assert database.leftovers() == []
