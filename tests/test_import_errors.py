@@ -85,7 +85,7 @@ def file_of(name, content):
         (lambda folder: packed(folder / "x.zip", {"readme.md": "# nothing"}), 1002),
     ],
 )
-def test_files(make, code, account, tmp_path):
+def test_broken_files_have_their_import_error(make, code, account, tmp_path):
     with pytest.raises(cfl.ImportFailed) as caught:
         cfl.Dataset.from_file(make(tmp_path), account)
     assert caught.value.code == code
@@ -101,7 +101,7 @@ def test_files_that_cannot_be_read(account, tmp_path):
     assert cfl.list_imports(account) == []
 
 
-def test_urls(account, file_server):
+def test_unusable_urls_have_their_import_error(account, file_server):
     for url, code in (
         (f"{file_server.url}/nope.csv", 1100),
         ("http://127.0.0.1:1/x.csv", 1001),
@@ -128,7 +128,7 @@ def test_a_url_that_hangs(account, file_server):
     assert caught.value.code == 1020
 
 
-def test_options(account, tmp_path):
+def test_invalid_import_options_are_refused(account, tmp_path):
     path = file_of("x.csv", CSV)(tmp_path)
     with pytest.raises(ValueError, match="'secret'"):
         cfl.Dataset.from_file(path, account, privacy="secret")
@@ -140,7 +140,7 @@ def test_options(account, tmp_path):
     assert cfl.list_syncs(account) == []
 
 
-def test_the_key_of_somebody_else(account, credentials, tmp_path):
+def test_imports_with_a_foreign_key_are_refused(account, credentials, tmp_path):
     path = file_of("x.csv", CSV)(tmp_path)
     stranger = cfl.Credentials("tester", credentials.api_key, base_url=account.base_url)
     with pytest.raises(cfl.AuthenticationError, match="does not know this API key"):

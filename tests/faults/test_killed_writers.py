@@ -42,7 +42,7 @@ def begin(mode: Mode, version: int, base_url: str, key: str) -> subprocess.Popen
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_killed_writer_leaves_the_old_table_or_the_new_one(phase, mode, proxy, carto, database):
+def test_a_killed_writer_leaves_the_old_or_new_table(phase, mode, proxy, carto, database):
     old = None
     if mode.if_exists != "fail":
         for frame in mode.frames(0):

@@ -33,7 +33,7 @@ def kept(told: str, request: int | bytes, before: int | bytes) -> Fault:
 
 
 @few_modes_unless_long("new-plain-3", "replace-other-columns-geometry-3", "append-plain-3")
-def test_a_request_that_is_overtaken(proxy, trial, is_long):
+def test_a_request_that_arrives_after_later_ones(proxy, trial, is_long):
     """By one, by two ... by all that the client sends before it is done, and by what it says to them."""
     last = len(record(proxy, trial)[True])
     for number in range(last):
@@ -43,7 +43,7 @@ def test_a_request_that_is_overtaken(proxy, trial, is_long):
 
 
 @few_modes_unless_long("replace-other-columns-plain-3", "append-geometry-3")
-def test_all_requests_come_again_in_the_opposite_order(proxy, trial):
+def test_all_requests_are_repeated_in_reverse_order(proxy, trial):
     last = len(record(proxy, trial)[True])
     write_with_faults(proxy, trial, *[kept("again", number, 1000) for number in reversed(range(last))])
 
@@ -56,9 +56,7 @@ SWEEP = b"ACCESS+EXCLUSIVE+MODE"
 @pytest.mark.parametrize("if_exists", PUBLISH)
 @pytest.mark.parametrize("told", ["again", "lost"])
 @pytest.mark.parametrize("before", ["publish", "end"])
-def test_a_renewal_of_the_lease_that_is_overtaken(
-    before, told, if_exists, proxy, through, carto, database, monkeypatch
-):
+def test_a_lease_renewal_that_arrives_late(before, told, if_exists, proxy, through, carto, database, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_S", 0.02)
     if if_exists != "fail":
         cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", carto.credentials)
@@ -90,7 +88,7 @@ def test_a_renewal_of_the_lease_that_is_overtaken(
 
 
 @pytest.mark.parametrize("told", TOLD)
-def test_a_sweep_that_is_overtaken_drops_nothing_of_a_write_since(told, proxy, through, carto, database):
+def test_a_delayed_cleanup_drops_nothing_of_later_writes(told, proxy, through, carto, database):
     database.connection.execute("CREATE TABLE public.cfl_staging_00000000_00000000 (a int)")
     proxy.play(kept(told, SWEEP, PUBLISH["fail"]))
     cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", through, progress=False)
@@ -103,7 +101,7 @@ def test_a_sweep_that_is_overtaken_drops_nothing_of_a_write_since(told, proxy, t
 
 @pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
 @pytest.mark.parametrize("told", ["again", "lost", "504"])
-def test_parts_that_are_overtaken(told, if_exists, proxy, through, carto, database, is_long):
+def test_delayed_requests_of_dask_partitions(told, if_exists, proxy, through, carto, database, is_long):
     """Uploads of a part, and what makes its table, behind those of other parts and behind the publish."""
     frame = pd.DataFrame({"n": range(40), "text": "x"})
     if if_exists != "fail":
@@ -138,7 +136,7 @@ def test_parts_that_are_overtaken(told, if_exists, proxy, through, carto, databa
             cfl.to_carto(frame, "t", carto.credentials, progress=False)
 
 
-def test_a_publish_that_is_repeated_behind_a_clean_up(proxy, through, carto, database, monkeypatch):
+def test_a_publish_repeated_after_a_cleanup(proxy, through, carto, database, monkeypatch):
     """The answer is that to the second request, which finds neither the staging table nor the receipt of the first."""
     cfl.to_carto(pd.DataFrame({"a": [1]}), "t", carto.credentials)
     send = proxy.send_once_more
@@ -155,7 +153,7 @@ def test_a_publish_that_is_repeated_behind_a_clean_up(proxy, through, carto, dat
     assert len(cfl.read_carto("t", carto.credentials)) == 2
 
 
-def test_a_publish_that_arrives_when_the_table_is_as_it_was_again(proxy, through, carto, database):
+def test_a_delayed_publish_after_the_table_was_restored(proxy, through, carto, database):
     """The caller has been told that the table does not fit; the request to drop the staging table was lost."""
     cfl.to_carto(pd.DataFrame({"a": [1]}), "t", carto.credentials)
 

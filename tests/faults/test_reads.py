@@ -76,7 +76,7 @@ def reading(request, proxy, through, frame) -> Reading:
 
 
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for-good"])
-def test_a_cut_at_every_step(for_good, reading):
+def test_a_read_cut_at_every_step(for_good, reading):
     assert len(reading.recorded) == 3
     for exchange in reading.recorded:
         for at in request_steps(exchange):
@@ -85,7 +85,7 @@ def test_a_cut_at_every_step(for_good, reading):
             reading.suffer(Fault(exchange.number, "response", at, for_good=for_good))
 
 
-def test_a_cut_at_any_byte(reading, is_long):
+def test_a_read_cut_at_any_byte(reading, is_long):
     @settings(
         max_examples=600 if is_long else 15,
         deadline=None,
@@ -104,7 +104,7 @@ def test_a_cut_at_any_byte(reading, is_long):
 
 
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "502 Bad Gateway", "503 Service Unavailable", "200 OK"])
-def test_an_answer_that_is_not_the_servers(status, reading):
+def test_reads_with_a_response_of_a_gateway(status, reading):
     limit = b'{"error":["over the limits"],"context":"limit","detail":"rate-limit"}'
     more = ["Retry-After: 0"] if status.startswith("429") else []
     for exchange in reading.recorded:
@@ -116,7 +116,7 @@ def test_an_answer_that_is_not_the_servers(status, reading):
             reading.suffer(Fault(exchange.number, "request", exchange.head_bytes, "replace", instead=instead))
 
 
-def test_what_is_slow_or_held_up_arrives(reading):
+def test_reads_over_a_slow_network(reading):
     for exchange in reading.recorded:
         for side in get_args(Side):
             assert reading.suffer(Fault(exchange.number, side, 50, "delay", pause_s=0.05)) is None

@@ -27,7 +27,7 @@ WRONG = {
 
 
 @few_modes_unless_long("replace-other-columns-geometry-3", "append-plain-3")
-def test_an_answer_that_is_not_the_servers(proxy, trial, is_long, request):
+def test_writes_with_a_response_of_a_gateway(proxy, trial, is_long, request):
     """Both ways: the server never gets the request, and the server has done what it was asked for.
 
     In the short profile a request meets two of these answers in one mode and the other two in the other mode.
@@ -44,7 +44,7 @@ def test_an_answer_that_is_not_the_servers(proxy, trial, is_long, request):
 
 
 @few_modes_unless_long("replace-other-columns-geometry-3", "append-plain-3")
-def test_what_is_slow_or_held_up_arrives(proxy, trial):
+def test_writes_over_a_slow_network(proxy, trial):
     recorded = record(proxy, trial)
     for number in range(len(recorded[True])):
         half = recorded[trial.turned][number].sizes["request"] // 2
@@ -55,7 +55,7 @@ def test_what_is_slow_or_held_up_arrives(proxy, trial):
 
 
 @few_modes_unless_long("replace-other-columns-geometry-3", "append-plain-3")
-def test_a_request_that_comes_after_the_client_has_given_it_up(proxy, trial, is_long):
+def test_a_request_that_arrives_after_the_client_gave_up(proxy, trial, is_long):
     recorded = record(proxy, trial)
     for number in range(len(recorded[True])):
         for pause_s in (0.0, 0.01, 0.1) if is_long else (0.0,):
@@ -63,7 +63,7 @@ def test_a_request_that_comes_after_the_client_has_given_it_up(proxy, trial, is_
 
 
 @few_modes_unless_long("new-geometry-1", "replace-other-columns-plain-3", "append-plain-1")
-def test_a_request_that_something_on_the_way_repeats(proxy, trial, is_long):
+def test_a_request_that_a_proxy_repeats(proxy, trial, is_long):
     """Gateways send a POST again: at once, and when the write has gone on or is over."""
     recorded = record(proxy, trial)
     for number in range(len(recorded[True])):
@@ -86,7 +86,7 @@ def test_every_request_is_repeated(proxy, trial):
 
 
 @few_modes_unless_long("new-geometry-1", "replace-other-columns-plain-3", "append-plain-1")
-def test_staging_tables_that_somebody_else_drops(proxy, trial, database):
+def test_staging_tables_dropped_by_another_client(proxy, trial, database):
     """By hand, or by a clean-up of their own, at every step: nothing is reported as written that was not."""
     recorded = record(proxy, trial)
     for number in range(1, len(recorded[True])):
@@ -94,7 +94,7 @@ def test_staging_tables_that_somebody_else_drops(proxy, trial, database):
         write_with_faults(proxy, trial, drop)
 
 
-def test_what_comes_after_the_last_question_is_not_published(proxy, through, carto, database):
+def test_nothing_is_published_after_the_last_state_query(proxy, through, carto, database):
     """The publish is lost three times, and each of these requests comes when the caller has had its error."""
     cfl.to_carto(cfl.read_carto("SELECT 1 AS a", carto.credentials), "t", carto.credentials)
     before = database.rows()

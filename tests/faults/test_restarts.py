@@ -167,7 +167,7 @@ def test_a_restart_during_a_read(restart, shaken, proxy, through):
     assert len(cfl.read_carto("SELECT 1 AS a", shaken.credentials)) == 1
 
 
-def test_the_server_goes_on_after_a_restart_with_all_that_it_has(restart, shaken):
+def test_the_server_recovers_after_a_database_restart(restart, shaken):
     shaken.reset()
     cfl.to_carto(PLAIN.frames(0)[0], "t", shaken.credentials, progress=False)
     key = cfl.Client(shaken.credentials).api_keys

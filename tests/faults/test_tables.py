@@ -28,7 +28,7 @@ def faults(request):
             for fault in LOST[request.param]]  # fmt: skip
 
 
-def test_a_delete_that_arrives_late_spares_the_table_that_is_made_since(proxy, through, carto):
+def test_a_late_delete_spares_a_newer_table(proxy, through, carto):
     cfl.to_carto(FRAME, "t", carto.credentials)
     proxy.play(Fault(b"DROP+TABLE", "request", action="send_again", pause_s=0.3))
     assert cfl.delete_table("t", through)
@@ -51,7 +51,7 @@ def test_a_delete_is_done_or_an_error(proxy, through, carto, faults):
 
 
 @pytest.mark.parametrize("if_exists", ["fail", "replace"])
-def test_a_rename_is_done_once_or_said_to_be_unknown(if_exists, proxy, through, carto, faults, database):
+def test_a_rename_is_done_once_or_reported_unknown(if_exists, proxy, through, carto, faults, database):
     cfl.to_carto(FRAME, "t", carto.credentials)
     if if_exists == "replace":
         cfl.to_carto(FRAME.assign(b=1), "u", carto.credentials)
@@ -101,7 +101,7 @@ def test_a_rename_that_arrives_after_it_was_undone(told, proxy, through, carto):
 
 
 @pytest.mark.parametrize("told", ["again", "lost", "504"])
-def test_a_delete_that_is_overtaken_by_a_table_of_that_name(told, proxy, through, carto):
+def test_a_late_delete_spares_a_table_of_the_same_name(told, proxy, through, carto):
     cfl.to_carto(FRAME, "t", carto.credentials)
     late = Fault(b"DROP+TABLE", action="send_again" if told == "again" else "deliver_late", before=b"never")
     late.instead = gateway_response("504 Gateway Timeout") if told == "504" else b""
@@ -115,7 +115,7 @@ def test_a_delete_that_is_overtaken_by_a_table_of_that_name(told, proxy, through
 
 @pytest.mark.parametrize("if_exists", ["fail", "replace"])
 @pytest.mark.parametrize("told", ["again", "lost", "504"])
-def test_a_copy_whose_requests_are_overtaken(told, if_exists, proxy, through, carto, database, is_long):
+def test_a_copy_whose_requests_arrive_late(told, if_exists, proxy, through, carto, database, is_long):
     cfl.to_carto(FRAME, "t", carto.credentials)
     requests = {b"CREATE+TABLE": [b"regclass", b"RENAME+TO", b"never"], b"RENAME+TO": [b"LOCK+TABLE", b"never"]}
     for request, overtakers in requests.items():

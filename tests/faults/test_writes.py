@@ -21,12 +21,12 @@ _UNSURE_BYTES = 8
 
 
 @pairs_of_modes_unless_long
-def test_a_cut_at_every_step(proxy, trial):
+def test_a_write_cut_at_every_step(proxy, trial):
     cut_at_every_step(proxy, trial, for_good=False)
 
 
 @few_modes_unless_long("new-plain-3", "replace-geometry-3", "replace-other-columns-plain-3", "append-geometry-3")
-def test_a_network_that_is_gone_from_any_step_on(proxy, trial):
+def test_a_network_lost_for_good_at_every_step(proxy, trial):
     cut_at_every_step(proxy, trial, for_good=True)
 
 
@@ -43,7 +43,7 @@ def cut_at_every_step(proxy: FaultProxy, trial: Trial, *, for_good: bool) -> Non
 
 
 @pairs_of_modes_unless_long
-def test_a_cut_at_any_byte(proxy, trial, is_long):
+def test_a_write_cut_at_any_byte(proxy, trial, is_long):
     recorded = record(proxy, trial)
     last = len(recorded[True]) - 1
     cuts = 0

@@ -264,7 +264,7 @@ def test_the_bar_can_be_on_or_off(table, credentials):
         assert ("reading" in output.getvalue()) is shown
 
 
-def test_what_the_key_may_not_see_is_in_no_message(carto):
+def test_messages_do_not_contain_the_key(carto):
     secret = "a-secret-key"
     account = cfl.Credentials(api_key=secret, base_url=carto.base_url)
     with pytest.raises(cfl.AuthenticationError) as caught:

@@ -42,14 +42,14 @@ def test_addresses_that_are_not_public(address):
 
 
 @pytest.mark.parametrize("host", WRITTEN)
-def test_other_ways_to_write_them(host):
+def test_private_addresses_in_other_notations_are_refused(host):
     with pytest.raises(ImportRefused) as caught:
         resolve(host, 80, Plan())
     assert caught.value.code in (1101, 1102)
 
 
 @pytest.mark.parametrize("address", PRIVATE[:6])
-def test_every_door_for_imports_is_closed_to_them(api_calls, address, recording_server):
+def test_imports_from_private_addresses_are_refused(api_calls, address, recording_server):
     first = recording_server()
     first.redirect(ANYWHERE, f"http://{address}:{first.server_port}/t.csv")
     for url in (f"http://{address}/t.csv", f"{first.url}/t.csv"):
@@ -62,7 +62,7 @@ def test_every_door_for_imports_is_closed_to_them(api_calls, address, recording_
     assert len(first.requests) == 1
 
 
-def test_a_name_that_is_looked_up_to_one():
+def test_names_that_resolve_to_private_addresses_are_refused():
     name = socket.gethostname()
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(name, 80)}

@@ -36,7 +36,7 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
-def test_no_other_server_is_sent_anything(recording_server, call, host):
+def test_redirects_to_other_hosts_are_not_followed(recording_server, call, host):
     first, second = recording_server(), recording_server(host)
     for session in (None, requests.Session()):
         client = cfl.Client(cfl.Credentials(api_key=KEY, base_url=first.base_url, session=session))
@@ -50,7 +50,7 @@ def test_no_other_server_is_sent_anything(recording_server, call, host):
 
 
 @pytest.mark.parametrize("target", ["plain", "tls"])
-def test_nor_over_another_scheme(recording_server, tls, certificate, target):
+def test_redirects_to_another_scheme_are_not_followed(recording_server, tls, certificate, target):
     secure, plain = recording_server(tls=tls), recording_server()
     first, second = (secure, plain) if target == "plain" else (plain, secure)
     account = cfl.Credentials(api_key=KEY, base_url=first.base_url, verify=str(certificate))
@@ -62,7 +62,7 @@ def test_nor_over_another_scheme(recording_server, tls, certificate, target):
     assert second.requests == []
 
 
-def test_files_that_an_answer_names_are_fetched_without_the_key(recording_server, tmp_path, monkeypatch):
+def test_files_named_by_responses_are_fetched_without_key(recording_server, tmp_path, monkeypatch):
     first, second = recording_server(), recording_server("localhost")
     first.put(ANYWHERE, b"{}", Set_Cookie="session=1")
     second.put("/file", b"content")
@@ -79,7 +79,7 @@ def test_files_that_an_answer_names_are_fetched_without_the_key(recording_server
         assert not {"authorization", "cookie"} & headers.keys()
 
 
-def test_a_file_of_passwords_does_not_replace_the_key(recording_server, tmp_path, monkeypatch):
+def test_netrc_does_not_replace_the_key(recording_server, tmp_path, monkeypatch):
     server = recording_server()
     netrc = tmp_path / "netrc"
     netrc.write_text("default login eve password from-netrc\n")
@@ -106,7 +106,7 @@ def test_a_file_of_passwords_does_not_replace_the_key(recording_server, tmp_path
         "https://ann .carto.com",
     ],
 )
-def test_the_host_of_the_url_is_the_one_that_is_asked(recording_server, base_url):
+def test_ambiguous_hosts_in_base_url_are_refused(recording_server, base_url):
     server = recording_server()
     with pytest.raises(ValueError, match="base_url"):
         cfl.Credentials(api_key=KEY, base_url=base_url.format(port=server.server_port))

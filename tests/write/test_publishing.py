@@ -64,7 +64,7 @@ def test_rows_are_written_once(options, if_exists, proxy, through, credentials, 
     assert written() == (200 if if_exists == "append" else 100)
 
 
-def test_what_is_never_published_is_an_error_and_leaves_nothing(proxy, through, written):
+def test_a_publish_that_never_arrives_leaves_nothing(proxy, through, written):
     faults = [Fault(PUBLISH["fail"]) for _ in range(10)]
     proxy.play(*faults)
     with pytest.raises(cfl.ConnectionFailed, match="connection was lost"):
@@ -73,7 +73,7 @@ def test_what_is_never_published_is_an_error_and_leaves_nothing(proxy, through, 
     assert written() == 0
 
 
-def test_what_nobody_knows_is_said_with_the_name_to_look_for(proxy, through, credentials):
+def test_an_unknown_outcome_names_the_staging_table(proxy, through, credentials):
     cfl.to_carto(FRAME, "t", credentials)
     proxy.play(Fault(PUBLISH["append"], "response"), *[Fault(QUESTION) for _ in range(50)])
     with pytest.raises(cfl.PublishUnknown, match=rf"a table '{staging_names.PREFIX}\w+', it was not"):
@@ -95,7 +95,7 @@ def test_an_upload_that_breaks_starts_again(fault, proxy, through, written):
     assert written() == 100
 
 
-def test_the_answer_to_another_create_is_no_proof(proxy, through, credentials, written):
+def test_a_response_about_another_table_proves_nothing(proxy, through, credentials, written):
     """The response is about a table with another name, which must not count as published."""
     cfl.to_carto(FRAME, "other", credentials)
     (row,) = cfl.Client(credentials).sql.rows("SELECT 'other'::regclass::oid::text AS oid, 'cfl_staging_x' AS name")
@@ -107,7 +107,7 @@ def test_the_answer_to_another_create_is_no_proof(proxy, through, credentials, w
     assert written() == 100
 
 
-def test_the_question_waits_for_a_publish_that_is_still_at_work(credentials, written):
+def test_the_state_query_waits_for_a_running_publish(credentials, written):
     client = cfl.Client(credentials)
     cfl.to_carto(FRAME, "t", credentials)
     client.sql.send("CREATE TABLE cfl_staging_x AS SELECT a FROM t")
@@ -128,7 +128,7 @@ def test_the_question_waits_for_a_publish_that_is_still_at_work(credentials, wri
 
 
 @pytest.mark.parametrize(("if_exists", "rows"), [("append", 400), ("replace", 100)])
-def test_a_table_that_several_create_at_once(if_exists, rows, credentials, written):
+def test_several_writers_create_one_table(if_exists, rows, credentials, written):
     arguments = {"if_exists": if_exists, "progress": False}
     writers = [threading.Thread(target=cfl.to_carto, args=(FRAME, "t", credentials), kwargs=arguments) for _ in "1234"]
     for writer in writers:

@@ -51,9 +51,7 @@ def test_an_early_refusal_ends_the_upload(scripted_server: ScriptedServer) -> No
     assert len(sent) < 1000
 
 
-def test_the_socket_is_patient_while_a_body_is_sent(
-    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_socket_timeout_during_uploads(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     patience = []
     connect = module._EarlyResponseConnection.connect
 
@@ -68,7 +66,7 @@ def test_the_socket_is_patient_while_a_body_is_sent(
     assert patience == [module._SEND_TIMEOUT_S]
 
 
-def test_both_schemes_have_our_connections() -> None:
+def test_http_and_https_use_our_connection_classes() -> None:
     with requests.Session() as session:
         adapter = Adapter()
         session.mount("https://", adapter)
@@ -77,7 +75,7 @@ def test_both_schemes_have_our_connections() -> None:
         assert pools.connection_from_url("https://h").ConnectionCls is module._TLSConnection
 
 
-def test_a_refusal_is_noticed_while_nothing_more_can_be_sent(scripted_server: ScriptedServer) -> None:
+def test_a_refusal_ends_an_upload_with_full_buffers(scripted_server: ScriptedServer) -> None:
     """The server answers, and does not read: the buffers between are full, and one block waits for room in them."""
     done = threading.Event()
 
@@ -105,7 +103,7 @@ def idle_server(idle_s: float, **headers: str) -> Iterator[tuple[FileServer, Tra
 @pytest.mark.parametrize(
     ("idle_s", "headers"), [(0.7, {}), (1.0, {"Keep_Alive": "timeout=1, max=99"})], ids=["silent", "announced"]
 )
-def test_the_moment_of_closing_hits_no_request(idle_s: float, headers: dict[str, str], idempotent: bool) -> None:
+def test_no_request_fails_when_idle_connections_close(idle_s: float, headers: dict[str, str], idempotent: bool) -> None:
     def ask(transport: Transport, seed: int) -> None:
         chance = random.Random(seed)
         for number in range(3):
@@ -126,7 +124,7 @@ def test_connections_are_used_again_without_a_pause(idempotent: bool) -> None:
         assert len(server.connections) == 1
 
 
-def test_a_read_uses_a_connection_that_a_write_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_reads_reuse_connections_that_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_DEFAULT_KEEP_ALIVE_S", 0.0)
     with idle_server(30) as (server, transport):
         for idempotent, connections in [(True, 1), (True, 1), (False, 2), (True, 2)]:
@@ -137,7 +135,7 @@ def test_a_read_uses_a_connection_that_a_write_does_not(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("header", "seconds"), [("timeout=5", 3.0), ("max=9, Timeout = 10", 6.0), ("", 0.5), ("timeout=soon", 0.5)]
 )
-def test_what_a_server_announces(header: str, seconds: float) -> None:
+def test_keep_alive_headers_are_parsed(header: str, seconds: float) -> None:
     assert module._open_for_s(header) == seconds
 
 
@@ -153,14 +151,14 @@ def dropping(after_the_request: bool) -> Script:
     return script
 
 
-def test_a_read_on_a_connection_that_breaks_is_sent_again_at_once(scripted_server: ScriptedServer) -> None:
+def test_a_read_on_a_broken_connection_is_retried_immediately(scripted_server: ScriptedServer) -> None:
     transport = scripted_server.play(dropping(after_the_request=True), response("200 OK", b'{"rows": [{"n": 2}]}'))
     assert transport.json("POST", "x", idempotent=True, form={"q": "1"}) == {"rows": []}
     assert transport.json("POST", "x", idempotent=True, form={"q": "2"}) == {"rows": [{"n": 2}]}
     assert scripted_server.slept == []
 
 
-def test_a_write_on_a_connection_that_breaks_is_not_sent_again(scripted_server: ScriptedServer) -> None:
+def test_a_write_on_a_broken_connection_is_not_retried(scripted_server: ScriptedServer) -> None:
     transport = scripted_server.play(dropping(after_the_request=True), response("200 OK", b"{}"))
     transport.json("POST", "x", idempotent=False, form={"q": "1"})
     with pytest.raises(ConnectionFailed) as caught:
@@ -169,9 +167,7 @@ def test_a_write_on_a_connection_that_breaks_is_not_sent_again(scripted_server: 
     assert scripted_server.slept == []
 
 
-def test_a_write_is_sent_again_if_nothing_of_it_has_been_sent(
-    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unsent_write_is_retried(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed between the look of the pool and the sending."""
     transport = scripted_server.play(dropping(after_the_request=False), response("200 OK", b'{"rows": [{"n": 2}]}'))
     transport.json("POST", "x", idempotent=False, form={"q": "1"})

@@ -122,7 +122,7 @@ def changed(answer: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("answer", "call"), CALLS.values(), ids=CALLS)
-def test_an_answer_as_it_should_be_is_read(
+def test_documented_responses_are_read(
     scripted_server: ScriptedServer, answer: Any, call: Callable[[Transport], Any]
 ) -> None:
     call(scripted_server.play(response("200 OK", json.dumps(answer).encode())))
@@ -142,7 +142,7 @@ def test_any_other_json_is_read_or_refused(
 
 @pytest.mark.parametrize(("answer", "call"), CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("other", ["text", 1, None], ids=repr)
-def test_what_is_no_answer_at_all_says_where(
+def test_errors_about_unexpected_json_name_the_base_url(
     scripted_server: ScriptedServer, answer: Any, call: Callable[[Transport], Any], other: Any
 ) -> None:
     with pytest.raises(CartoError, match="base_url"):
@@ -162,12 +162,12 @@ def test_times_as_the_apis_write_them(value: str) -> None:
 @pytest.mark.parametrize(
     "value", [True, 1.5, "1.5", "9" * 5000, float("inf"), [], {}, "abc"], ids=lambda v: repr(v)[:9]
 )
-def test_what_is_no_whole_number(value: Any) -> None:
+def test_values_that_are_not_integers_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="expected an integer"):
         json_fields.integer(value)
 
 
-def test_json_that_cannot_be_written_is_refused_before_any_request(scripted_server: ScriptedServer) -> None:
+def test_unserializable_json_is_refused_before_any_request(scripted_server: ScriptedServer) -> None:
     maps = Maps(scripted_server.play())
     endless: dict[str, Any] = {}
     endless["itself"] = endless

@@ -64,7 +64,7 @@ def test_unchanged_file_is_not_sent_again(source: FileServer, tmp_path: Path) ->
     assert isinstance(fetch(url, tmp_path, PLAN, etag='"2"'), FetchedFile)
 
 
-def test_not_modified_without_having_been_asked_is_an_error(source: FileServer, tmp_path: Path) -> None:
+def test_an_unrequested_304_is_an_error(source: FileServer, tmp_path: Path) -> None:
     assert refused(source.put("/t.csv", b"", status=304), tmp_path).code == 1001
 
 
@@ -80,7 +80,9 @@ def test_not_modified_without_having_been_asked_is_an_error(source: FileServer, 
         ("/x", {"Content_Type": "application/octet-stream"}, "x"),
     ],
 )
-def test_name(source: FileServer, tmp_path: Path, path: str, headers: dict[str, str], name: str) -> None:
+def test_file_names_come_from_headers_or_urls(
+    source: FileServer, tmp_path: Path, path: str, headers: dict[str, str], name: str
+) -> None:
     assert fetched(source.put(path, b"a\n1\n", **headers), tmp_path).name == name
 
 
@@ -161,7 +163,7 @@ def test_mapped_loopback_is_loopback(source: FileServer, tmp_path: Path) -> None
         "http://" + "a" * 70 + ".invalid/",
     ],
 )
-def test_what_cannot_be_a_server_is_unknown(tmp_path: Path, url: str) -> None:
+def test_invalid_hosts_are_unresolvable(tmp_path: Path, url: str) -> None:
     assert refused(url, tmp_path).code == 1102
 
 
@@ -187,7 +189,7 @@ def test_truncated_body(source: FileServer, tmp_path: Path, answer: bytes) -> No
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.9\r\n", HEAD + b"Content-Encoding: br\r\n\r\nx"])
-def test_what_is_not_an_answer(source: FileServer, tmp_path: Path, answer: bytes) -> None:
+def test_invalid_http_responses_are_errors(source: FileServer, tmp_path: Path, answer: bytes) -> None:
     assert refused(source.raw("/t.csv", answer), tmp_path).code == 1001
 
 
@@ -256,7 +258,7 @@ def test_another_thread_can_end_a_download(source: FileServer, tmp_path: Path) -
     assert caught.value.code == 6671
 
 
-def test_user_and_password_of_the_url_go_to_its_server_only(source: FileServer, tmp_path: Path) -> None:
+def test_url_passwords_are_not_sent_to_other_servers(source: FileServer, tmp_path: Path) -> None:
     other = source.put("/other.csv", b"a\n1\n")
     source.redirect("/t.csv", other)
     fetch(f"http://us%40er:s%3Acret@127.0.0.1:{source.server_port}/t.csv", tmp_path, PLAN)
@@ -288,9 +290,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_https_needs_a_certificate_of_the_host_that_is_trusted(
-    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_https_needs_a_trusted_certificate(certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with FileServer(tls=context) as source:

@@ -125,7 +125,7 @@ def test_tables_are_named_after_files(importer: Importer, file_name: str, table:
     assert importer.csv(file_name, CSV)["table_name"] == table
 
 
-def test_key_may_come_with_the_body_or_in_the_header(importer: Importer) -> None:
+def test_imports_take_the_key_in_body_or_header(importer: Importer) -> None:
     job = importer.run(files={"file": ("t.csv", CSV.encode())}, data={"api_key": importer.key}, key=None)
     assert job["state"] == "complete"
     url = f"{importer.carto.base_url}/api/v1/imports/"
@@ -483,9 +483,7 @@ def test_connector_that_takes_too_long(small: Importer) -> None:
     assert small.tables() == []
 
 
-def test_what_nobody_foresaw_ends_the_import_but_not_the_server(
-    importer: Importer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unexpected_error_ends_only_the_import(importer: Importer, caplog: pytest.LogCaptureFixture) -> None:
     importer.csv("t.csv", CSV)
     with psycopg.connect(importer.carto.dsn, autocommit=True) as admin, psycopg.connect(importer.carto.dsn) as other:
         other.execute("LOCK TABLE public.t")
@@ -504,7 +502,7 @@ def test_what_nobody_foresaw_ends_the_import_but_not_the_server(
     assert importer.tables() == ["t", "t_1"]
 
 
-def test_imports_at_the_same_time_do_not_take_each_others_names(importer: Importer) -> None:
+def test_concurrent_imports_get_different_names(importer: Importer) -> None:
     content = "name\n" + "Oslo\n" * 5000
     identities = [importer.post(files={"file": ("t.csv", content.encode())}) for _ in range(3)]
     jobs = [importer.wait(identity) for identity in identities]
@@ -534,7 +532,7 @@ def test_reset_ends_imports(importer: Importer, source: FileServer) -> None:
     assert left_behind(importer.carto) == []
 
 
-def test_restart_finds_imports_and_gives_up_those_that_were_not_done(tmp_path: Path, source: FileServer) -> None:
+def test_a_restart_fails_unfinished_imports(tmp_path: Path, source: FileServer) -> None:
     with cartoframes_lite.local.start(user="again", data_dir=tmp_path / "data") as server:
         before = Importer(server)
         done = before.csv("t.csv", CSV)

@@ -43,7 +43,7 @@ def download(sql: SQLClient, format: str, query: str = QUERY, **parameters: str)
 
 
 @pytest.mark.parametrize("format", ["gpkg", "spatialite", "shp", "kml", "geojson"])
-def test_geopandas_reads_it(sql: SQLClient, tmp_path: Path, format: str) -> None:
+def test_geopandas_reads_every_format(sql: SQLClient, tmp_path: Path, format: str) -> None:
     answer = download(sql, format, filename="my_file")
     suffix = {"shp": "zip", "spatialite": "sqlite"}.get(format, format)
     assert answer.headers["content-disposition"].startswith(
