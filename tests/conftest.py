@@ -143,6 +143,12 @@ def credentials(carto: LocalCarto) -> Credentials:
 
 
 @pytest.fixture
+def is_long(pytestconfig: pytest.Config) -> bool:
+    """Say whether it is the long profile."""
+    return bool(pytestconfig.getoption("--long"))
+
+
+@pytest.fixture
 def file_server() -> Iterator[FileServer]:
     """Start a web server without files."""
     with FileServer() as server:

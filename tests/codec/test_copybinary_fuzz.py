@@ -20,9 +20,9 @@ SIZES = st.lists(st.integers(0, 200), max_size=30)
 
 
 @pytest.fixture
-def examples(request: pytest.FixtureRequest) -> settings:
+def examples(is_long: bool) -> settings:
     """Say how many examples there is time for."""
-    return settings(max_examples=20_000 if request.config.getoption("--long") else 100, deadline=None)
+    return settings(max_examples=20_000 if is_long else 100, deadline=None)
 
 
 def test_the_reference_decoder_is_right():

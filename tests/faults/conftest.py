@@ -17,12 +17,6 @@ ABANDONED_S = 0.3
 
 
 @pytest.fixture
-def is_long(pytestconfig: pytest.Config) -> bool:
-    """Say whether it is the long profile."""
-    return bool(pytestconfig.getoption("--long"))
-
-
-@pytest.fixture
 def quick(carto: LocalCarto, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for milliseconds where the client, or the server behind a broken upload, waits for seconds."""
     monkeypatch.setattr(carto._state, "abandoned_upload_s", ABANDONED_S)

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.write import staging_names
-from cartoframes_lite.write.plan import IfExists
+from cartoframes_lite.write.options import IfExists
 
 ROWS = 60
 _KEPT_OUT = ("cartodb_id", "the_geom_webmercator")

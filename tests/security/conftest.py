@@ -35,12 +35,6 @@ BYSTANDERS = [
 
 
 @pytest.fixture
-def long(request: pytest.FixtureRequest) -> bool:
-    """Tell whether there is time to be thorough."""
-    return bool(request.config.getoption("--long"))
-
-
-@pytest.fixture
 def api_calls(carto: LocalCarto) -> APICalls:
     """Give the ways into an account with objects that nobody but its owner may touch."""
     doors = APICalls.of(carto)

@@ -138,10 +138,10 @@ def attack(
 
 
 @pytest.mark.parametrize("kind", ["tables", "columns"])
-def test_nothing_else_is_changed(attack, long, kind):
+def test_nothing_else_is_changed(attack, is_long, kind):
     calls = TABLES if kind == "tables" else COLUMNS
 
-    @settings(max_examples=2_000 if long else 15, deadline=None)
+    @settings(max_examples=2_000 if is_long else 15, deadline=None)
     @given(NAMES, st.sampled_from(sorted(calls)))
     def holds(name: str, call: str) -> None:
         assume(normalize(name) not in ("bystander", "looking", "target", "renamed"))

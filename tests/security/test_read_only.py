@@ -108,7 +108,9 @@ def test_no_statement_without_a_key_writes(generous: APICalls, db_snapshots: Dat
     assert sequence_and_settings(generous) == before[1]
 
 
-def test_read_only_transactions_cannot_be_left(generous: APICalls, db_snapshots: DatabaseSnapshots, long: bool) -> None:
+def test_read_only_transactions_cannot_be_left(
+    generous: APICalls, db_snapshots: DatabaseSnapshots, is_long: bool
+) -> None:
     formats = ("csv", "geojson", "svg", "topojson", "shp")
     public, before = generous.public(), (db_snapshots.snapshot(), sequence_and_settings(generous))
     for number, escape in enumerate(ESCAPES):
@@ -116,7 +118,7 @@ def test_read_only_transactions_cannot_be_left(generous: APICalls, db_snapshots:
             query = escape.format(statement.replace("SELECT", "PERFORM") if "DO $$" in escape else statement)
             public.sql(query)
             # They put the query into one of their own in the same way: one after the other in the short profile.
-            for form in formats if long else (formats[(number + more) % len(formats)],):
+            for form in formats if is_long else (formats[(number + more) % len(formats)],):
                 public.sql(f"SELECT 1 AS a) AS x; {query}; SELECT * FROM (SELECT 1 AS a", format=form)
             public.sql(f"SELECT 1 AS a) AS x; {query}; --", order_by="a", rows_per_page=1, page=0)
             public.call("GET", "/api/v2/sql/copyto", params={"q": f"COPY open_to_all TO STDOUT; {query}"})

@@ -20,8 +20,8 @@ from psycopg.conninfo import conninfo_to_dict
 import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto, Plan
 from cartoframes_lite.local.postgres.cluster import open_cluster
-from tests.local.imports.import_client import Importer
 from tests.http_servers import FileServer
+from tests.local.imports.import_client import Importer
 
 CSV = "name,n\nOslo,1\nBergen,2\n"
 RUNNING_FIELDS = {

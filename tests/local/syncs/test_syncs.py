@@ -4,7 +4,6 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler
@@ -19,8 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.local.postgres.cluster import open_cluster
-from tests.local.imports.import_client import Importer
 from tests.http_servers import FileServer
+from tests.local.imports.import_client import Importer
 
 HOUR = 3600
 FIELDS = {
@@ -199,9 +198,7 @@ def test_changed_columns_of_a_table_with_views_keep_the_old_rows(importer: Impor
     assert importer.tables() == ["t"]
 
 
-def test_failure_keeps_the_last_good_rows_and_is_tried_again_ten_times(
-    importer: Importer, source: FileServer
-) -> None:
+def test_failure_keeps_the_last_good_rows_and_is_tried_again_ten_times(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     source.put("/t.csv", b"", status=404)
     for attempt in range(1, 11):
