@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +18,7 @@ import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto
 from tests.cluster_template import announce_template, make_template, remove_template
 from tests.counters import COUNTERS
-from tests.file_server import FileServer
+from tests.http_servers import FileServer
 
 if TYPE_CHECKING:
     from cartoframes_lite.credentials import Credentials
@@ -27,6 +29,7 @@ settings.register_profile("long", deadline=None, max_examples=200)
 MOST_WORKERS = 8  # each has a PostgreSQL of its own
 LONGEST = ("load", "faults")
 TEMPLATE = pytest.StashKey[Path]()
+RUNTIME = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "short")
     if not is_worker(config):
         config.stash[TEMPLATE] = announce_template()
+        # Of the lock files of writes: those of other runs slow down each write, and a run does not leave its own.
+        config.stash[RUNTIME] = tempfile.mkdtemp(prefix="cfl-tests-")
+        os.environ["XDG_RUNTIME_DIR"] = config.stash[RUNTIME]
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -106,6 +112,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if TEMPLATE in config.stash:
         remove_template(config.stash[TEMPLATE])
+        shutil.rmtree(config.stash[RUNTIME], ignore_errors=True)
     if COUNTERS.faults and not is_worker(config):
         writer = config.get_terminal_writer()
         writer.line(
@@ -136,8 +143,13 @@ def credentials(carto: LocalCarto) -> Credentials:
 
 
 @pytest.fixture
+def is_long(pytestconfig: pytest.Config) -> bool:
+    """Say whether it is the long profile."""
+    return bool(pytestconfig.getoption("--long"))
+
+
+@pytest.fixture
 def file_server() -> Iterator[FileServer]:
     """Start a web server without files."""
-    server = FileServer()
-    yield server
-    server.close()
+    with FileServer() as server:
+        yield server

@@ -57,14 +57,14 @@ def test_username_alone() -> None:
         f"https://ann.carto.com/#api_key={KEY}",
     ],
 )
-def test_a_key_in_base_url_is_refused_and_not_repeated(url: str) -> None:
+def test_a_key_in_base_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base_url") as caught:
         Credentials("ann", base_url=url)
     assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["ann.carto.com", "ftp://ann.carto.com", "https://", "https://127.0.0.1:80"])
-def test_a_base_url_that_is_none(url: str) -> None:
+def test_an_invalid_base_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         Credentials(base_url=url)
 
@@ -80,7 +80,7 @@ def test_username_and_base_url_must_agree() -> None:
         Credentials("bob", base_url="https://org.carto.com/user/ann")
 
 
-def test_nothing_given() -> None:
+def test_missing_credentials_are_an_error() -> None:
     with pytest.raises(CredentialsError):
         Credentials()
 
@@ -92,14 +92,14 @@ def test_repr_never_shows_the_key() -> None:
     assert "default_public" in repr(Credentials("ann"))
 
 
-def test_what_a_notebook_shows_of_the_default_says_the_account_and_not_the_key() -> None:
+def test_notebook_output_of_default_credentials_has_no_key() -> None:
     setting = set_default_credentials(Credentials("ann", KEY))
     set_default_credentials(None)
     assert "ann.carto.com" in repr(setting)
     assert KEY not in repr(setting)
 
 
-def test_frozen() -> None:
+def test_credentials_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Credentials("ann").username = "bob"  # type: ignore[misc]
 
@@ -130,7 +130,7 @@ def test_file_of_cartoframes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7"])
-def test_a_file_that_is_none(tmp_path: Path, content: str) -> None:
+def test_an_invalid_credentials_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(CredentialsError, match=r"x\.json"):
         Credentials.from_file(tmp_path / "x.json")
@@ -146,13 +146,13 @@ def test_a_broken_file_does_not_leak_its_key(tmp_path: Path) -> None:
         chain = chain.__cause__ or chain.__context__
 
 
-def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARTO_API_URL", "https://org.carto.com/u/ann/")
     monkeypatch.setenv("CARTO_API_KEY", KEY)
     assert Credentials.from_env() == Credentials("ann", KEY, base_url="https://org.carto.com/user/ann")
 
 
-def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_of_credentials_by_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CredentialsError) as caught:
         resolve(None)
     assert all(word in str(caught.value) for word in ("argument", "set_default_credentials", "CARTO_API_URL", "file"))

@@ -54,7 +54,7 @@ TIMED_OUT = (
 
 @pytest.mark.parametrize("status", [200, 400, 429])
 @pytest.mark.parametrize("message", [TIMED_OUT, "canceling statement due to statement timeout"])
-def test_a_timeout_is_known_by_its_message_where_there_is_nothing_else(status: int, message: str) -> None:
+def test_a_timeout_without_details_is_known_by_its_message(status: int, message: str) -> None:
     error = made(status, answer(error=[message]))
     assert type(error) is errors.QueryTimeout
     assert error.detail == "datasource"
@@ -122,7 +122,7 @@ def test_other_messages_are_no_lost_databases(message: str) -> None:
     assert type(made(400, answer(error=[message]))) is errors.SQLError
 
 
-def test_the_message_has_no_say_in_the_class() -> None:
+def test_the_message_does_not_decide_the_class() -> None:
     assert type(made(400, answer(error=["permission denied; rate-limit; Unauthorized"]))) is errors.SQLError
 
 
@@ -135,7 +135,7 @@ def test_import_api_errors_are_readable() -> None:
     assert "imports: Unknown value" in str(made(400, answer(errors={"imports": "Unknown value"})))
 
 
-def test_attributes() -> None:
+def test_attributes_of_api_errors() -> None:
     error = errors.error_from_response(
         "GET", "https://u:secret@h.org/api?q=1&api_key=secret", 400, {}, answer(error=["bad"], hint="do", detail="d")
     )
@@ -166,7 +166,7 @@ def test_an_html_page_is_one_short_sentence() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"\xff\x00", b"[1]", b"null", b'{"rows": []}', b"{", b"[" * 99_999, b'{"error":' + b"9" * 5000]
 )
-def test_any_body_is_survived(body: bytes) -> None:
+def test_any_error_body_gives_an_api_error(body: bytes) -> None:
     assert made(502, body).status == 502
 
 
@@ -181,7 +181,7 @@ def test_a_refusal_says_which_key(public: bool, word: str) -> None:
 
 
 @pytest.mark.parametrize(("public", "word"), [(True, "default_public"), (False, "does not know this API key")])
-def test_an_unknown_key_is_not_the_one_that_was_not_passed(public: bool, word: str) -> None:
+def test_unknown_and_missing_keys_have_different_messages(public: bool, word: str) -> None:
     assert word in str(made(401, answer(errors=["unauthorized"]), public_key=public))
 
 
@@ -201,7 +201,7 @@ def test_a_timeout_says_not_to_retry() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_pickle(error: errors.CartoError) -> None:
+def test_errors_can_be_pickled(error: errors.CartoError) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert (str(again), vars(again)) == (str(error), vars(error))
@@ -218,7 +218,7 @@ def test_pickle(error: errors.CartoError) -> None:
         (errors.JobTimeout, TimeoutError),
     ],
 )
-def test_builtin_parents(cls: type[Exception], builtin: type[Exception]) -> None:
+def test_builtin_parents_of_errors(cls: type[Exception], builtin: type[Exception]) -> None:
     assert issubclass(cls, builtin)
     assert issubclass(cls, errors.CartoError)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import zipfile
 
 import psycopg
@@ -86,7 +84,7 @@ def file_of(name, content):
         (lambda folder: packed(folder / "x.zip", {"readme.md": "# nothing"}), 1002),
     ],
 )
-def test_files(make, code, account, tmp_path):
+def test_broken_files_have_their_import_error(make, code, account, tmp_path):
     with pytest.raises(cfl.ImportFailed) as caught:
         cfl.Dataset.from_file(make(tmp_path), account)
     assert caught.value.code == code
@@ -102,7 +100,7 @@ def test_files_that_cannot_be_read(account, tmp_path):
     assert cfl.list_imports(account) == []
 
 
-def test_urls(account, file_server):
+def test_unusable_urls_have_their_import_error(account, file_server):
     for url, code in (
         (f"{file_server.url}/nope.csv", 1100),
         ("http://127.0.0.1:1/x.csv", 1001),
@@ -123,21 +121,19 @@ def test_texts_that_are_no_urls(url, account):
     assert cfl.list_imports(account) == []
 
 
-def test_a_url_that_redirects_to_a_private_address(account):
-    with serving(b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/x.csv\r\nContent-Length: 0\r\n\r\n") as url:
-        with pytest.raises(cfl.ImportFailed) as caught:
-            cfl.Dataset.from_url(url, account)
-        assert caught.value.code == 1101
+def test_a_url_that_redirects_to_a_private_address(account, file_server):
+    with pytest.raises(cfl.ImportFailed) as caught:
+        cfl.Dataset.from_url(file_server.redirect("/x.csv", "http://10.0.0.1/x.csv"), account)
+    assert caught.value.code == 1101
 
 
-def test_a_url_that_hangs(account):
-    with serving(b"") as url:
-        with pytest.raises(cfl.ImportFailed) as caught:
-            cfl.Dataset.from_url(url, account)
-        assert caught.value.code == 1020
+def test_a_url_that_hangs(account, file_server):
+    with pytest.raises(cfl.ImportFailed) as caught:
+        cfl.Dataset.from_url(file_server.hang("/x.csv"), account)
+    assert caught.value.code == 1020
 
 
-def test_options(account, tmp_path):
+def test_invalid_import_options_are_refused(account, tmp_path):
     path = file_of("x.csv", CSV)(tmp_path)
     with pytest.raises(ValueError, match="'secret'"):
         cfl.Dataset.from_file(path, account, privacy="secret")
@@ -149,7 +145,7 @@ def test_options(account, tmp_path):
     assert cfl.list_syncs(account) == []
 
 
-def test_the_key_of_somebody_else(account, credentials, tmp_path):
+def test_imports_with_a_foreign_key_are_refused(account, credentials, tmp_path):
     path = file_of("x.csv", CSV)(tmp_path)
     stranger = cfl.Credentials("tester", credentials.api_key, base_url=account.base_url)
     with pytest.raises(cfl.AuthenticationError, match="does not know this API key"):
@@ -157,30 +153,3 @@ def test_the_key_of_somebody_else(account, credentials, tmp_path):
     other = cfl.Credentials("somebody", account.api_key, base_url=account.base_url.replace("/tester", "/somebody"))
     with pytest.raises(cfl.NotFound, match="somebody"):
         cfl.Dataset.from_file(path, other)
-
-
-class serving:  # noqa: N801  # used as a function, and so named
-    """A port of loopback that sends an answer, or none, to whoever connects."""
-
-    def __init__(self, answer):
-        self.answer, self.held = answer, []
-
-    def __enter__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self.serve, daemon=True).start()
-        return f"http://127.0.0.1:{self.listener.getsockname()[1]}/x.csv"
-
-    def serve(self):
-        try:
-            connection, _ = self.listener.accept()
-        except OSError:
-            return
-        self.held.append(connection)
-        if self.answer:
-            connection.recv(65536)
-            connection.sendall(self.answer)
-
-    def __exit__(self, *_):
-        self.listener.close()
-        for connection in self.held:
-            connection.close()

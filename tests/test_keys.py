@@ -67,7 +67,7 @@ def test_privacy_is_refused_before_anything_is_written(owned, credentials):
     assert not cfl.has_table("new", credentials)
 
 
-def test_what_only_the_master_key_is_shown_is_not_waited_for(owned, credentials, monkeypatch):
+def test_regular_keys_do_not_wait_for_the_catalog(owned, credentials, monkeypatch):
     monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_TIMEOUT_S", 600.0)
     key = regular_key(credentials, ALL)
     begun = time.monotonic()
@@ -95,7 +95,7 @@ def test_publishing_beyond_the_statement_timeout():
         assert len(cfl.read_carto("owned", master)) == 77
 
 
-def test_a_privacy_that_cannot_be_set_says_that_the_rows_were_written(credentials, monkeypatch):
+def test_a_failed_privacy_reports_the_written_rows(credentials, monkeypatch):
     def refuse(self, name, privacy):
         raise cfl.ConnectionFailed("the connection was lost")
 

@@ -22,7 +22,7 @@ def test_all_public_names_are_listed():
     assert cfl.__all__ == sorted(cfl.__all__)
 
 
-def test_files_does_nothing_else():
+def test_importing_has_no_side_effects():
     script = (
         "import sys, socket, logging\n"
         "socket.socket.connect = lambda *_: sys.exit('it connects')\n"
@@ -34,16 +34,16 @@ def test_files_does_nothing_else():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_the_embedded_server_is_there_when_it_is_used():
+def test_the_embedded_server_is_imported_lazily():
     assert callable(cfl.local.start)
 
 
-def test_its_version_is_that_of_the_project():
+def test_the_package_version_is_that_of_the_project():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert cfl.__version__ == project["version"]
 
 
-def test_all_public_names_are_in_the_pages_of_the_api():
+def test_the_api_pages_list_all_public_names():
     pages = "".join(page.read_text() for page in (ROOT / "docs/api").glob("*.md"))
     described = set(re.findall(r"^\.\. auto\w+:: (?:[\w.]+\.)?(\w+)", pages, re.MULTILINE))
     assert set(cfl.__all__) - described - set(errors.__all__) == set()  # the page of errors lists all there are

@@ -118,7 +118,7 @@ def set_role(carto):
         restart(connection, sql.SQL("ALTER ROLE {} RESET ALL").format(role))
 
 
-def test_what_is_read(set_role, credentials):
+def test_reads_ignore_settings_of_the_role(set_role, credentials):
     set_role(SETTINGS)
     styles = ", ".join(f"set_config('{name}', '{SETTINGS[name]}', true)" for name in IN_QUERY)
     query = f"WITH styles AS MATERIALIZED (SELECT {styles}) SELECT found.* FROM styles, ({QUERY}) AS found"
@@ -127,7 +127,7 @@ def test_what_is_read(set_role, credentials):
         assert repr(row) == repr(READ)
 
 
-def test_arrays_of_domains_are_read_as_those_of_the_types_below_them(set_role, credentials):
+def test_arrays_of_domains_are_read_as_base_types(set_role, credentials):
     types = {"day": "date", "ratio": "float8", "raw": "bytea", "span": "interval"}
     made = "; ".join(f"CREATE DOMAIN {name} AS {below}" for name, below in types.items())
     cfl.Client(credentials).sql.send(f"{made}; CREATE TYPE mood AS ENUM ('happy')")
@@ -144,7 +144,7 @@ def test_arrays_of_domains_are_read_as_those_of_the_types_below_them(set_role, c
 
 
 @pytest.mark.parametrize("cartodbfy", [True, False])
-def test_what_is_written(cartodbfy, set_role, credentials):
+def test_writes_ignore_settings_of_the_role(cartodbfy, set_role, credentials):
     set_role(SETTINGS)
     for if_exists in ("fail", "append", "replace"):
         cfl.to_carto(HOSTILE, "back\\slash's", credentials, if_exists=if_exists, cartodbfy=cartodbfy, progress=False)
@@ -156,7 +156,7 @@ def test_what_is_written(cartodbfy, set_role, credentials):
 
 
 @pytest.mark.parametrize("path", ["''", "nowhere", "pg_catalog", "pg_temp, public"])
-def test_a_search_path_without_a_place_for_tables_is_an_error(path, carto, credentials):
+def test_a_search_path_without_schemas_is_an_error(path, carto, credentials):
     (row,) = cfl.Client(credentials).sql.rows("SELECT current_user AS name")
     role = sql.Identifier(row["name"])
     with psycopg.connect(carto.dsn, autocommit=True) as connection:

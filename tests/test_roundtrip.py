@@ -258,7 +258,7 @@ def test_dtype_backend(backend, credentials):
         ("'x'::name", "x"),
     ],
 )
-def test_everything_else_is_text(expression, value, credentials):
+def test_other_types_are_read_as_text(expression, value, credentials):
     frame = cfl.read_carto(f"SELECT {expression} AS x UNION ALL SELECT NULL", credentials)
     pd.testing.assert_frame_equal(frame, pd.DataFrame({"x": pd.Series([value, None], dtype="str")}))
 
@@ -272,7 +272,7 @@ def test_enums_are_text_both_ways(credentials):
     assert cfl.Dataset("moods", credentials).columns()["x"] == "mood"
 
 
-def test_a_float_column_keeps_nan_if_its_type_is_given(credentials):
+def test_a_typed_float_column_keeps_nan(credentials):
     frame = pd.DataFrame({"a": [np.nan], "b": [np.nan]})
     cfl.to_carto(frame, "t", credentials, dtype={"b": "float8"})
     assert cfl.Client(credentials).sql.rows("SELECT a, b FROM t") == [{"a": None, "b": "NaN"}]
@@ -284,7 +284,7 @@ def test_a_geometry_keeps_its_srid_as_crs(credentials):
     assert frame.crs == "EPSG:3857"
 
 
-def test_arrays_of_types_that_are_not_built_in_are_lists_of_text(credentials):
+def test_arrays_of_other_types_are_lists_of_text(credentials):
     cfl.Client(credentials).sql.send("CREATE TYPE feeling AS ENUM ('sad', 'happy')")
     query = "SELECT ARRAY['sad', NULL]::feeling[] AS a, ARRAY[ST_Point(1, 2)] AS b"
     frame = cfl.read_carto(query, credentials)

@@ -8,6 +8,7 @@ write renews in the database decides.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
@@ -27,11 +28,13 @@ _WRITE = rf"{PREFIX}[0-9a-f]{{8}}_[0-9a-f]{{8}}"
 _NAME = re.compile(rf"({_WRITE})(?:_[0-9]+_[0-9a-f]{{6}}|_published|_withdrawn)?")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STALE_S = 7 * 24 * 3600
+_CLEANUP_INTERVAL_S = 24 * 3600  # a cleanup looks at the lock files of all writes of the user
 _MAX_OWN_WRITES = 10_000  # staging tables of older writes are dropped when their lease has expired
 
 active_writes: set[str] = set()  # writes of this process that have not ended
 _own_writes: OrderedDict[str, None] = OrderedDict()  # all writes of this process, by name of the staging table
 _locks: dict[str, int] = {}  # descriptors of lock files, by write
+_last_cleanups: dict[Path, float] = {}  # by folder, in seconds of time.monotonic
 
 
 def begin_write() -> str:
@@ -131,8 +134,7 @@ def _lock_process_file(write: str) -> None:
     try:
         folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _locks:
-            _remove_stale(folder)
+        _remove_stale(folder)
         new_file = folder / f"{write}.new"
         handle = os.open(new_file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except OSError:
@@ -148,7 +150,11 @@ def _lock_process_file(write: str) -> None:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove the lock files of writes that ended more than a week ago."""
+    """Remove the lock files of writes that ended more than a week ago, once a day."""
+    now = time.monotonic()
+    if now - _last_cleanups.get(folder, -math.inf) < _CLEANUP_INTERVAL_S:
+        return
+    _last_cleanups[folder] = now
     for path in folder.glob("*.lock"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _STALE_S and _has_ended(path.stem):

@@ -13,14 +13,15 @@ import argparse
 import gc
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 
 import cartoframes_lite as cfl
+from cartoframes_lite.write.options import IfExists
 from tests.benchmarks.server_process import server
 
 _QUERY = """
@@ -70,9 +71,7 @@ def read(credentials: cfl.Credentials, rows: int, chunksize: int) -> None:
     assert sum(len(chunk) for chunk in chunks) == rows
 
 
-def write(
-    credentials: cfl.Credentials, frame: gpd.GeoDataFrame, if_exists: Literal["fail", "replace", "append"]
-) -> None:
+def write(credentials: cfl.Credentials, frame: gpd.GeoDataFrame, if_exists: IfExists) -> None:
     """Write a frame."""
     dtype = {"price": "numeric(12,2)"}
     cfl.to_carto(frame, "memory", credentials, if_exists=if_exists, dtype=dtype, progress=False)
@@ -87,17 +86,18 @@ def main() -> None:
     options = parser.parse_args()
     with server() as (credentials, _):
         for rows in (options.rows // 10, options.rows):
-            grown_mb = growth_mb(lambda rows=rows: read(credentials, rows, options.chunksize))
+            grown_mb = growth_mb(partial(read, credentials, rows, options.chunksize))
             print(f"reading {rows:,} rows in chunks of {options.chunksize:,}: {grown_mb:.0f} MB")
         lon_lat = frame_of(options.written_rows)
         size_mb = lon_lat.memory_usage(deep=True).sum() / 2**20
-        for frame, if_exists in (
+        writes: list[tuple[gpd.GeoDataFrame, IfExists]] = [
             (lon_lat, "fail"),
             (lon_lat, "replace"),
             (lon_lat, "append"),
             (lon_lat.to_crs(3857), "replace"),
-        ):
-            grown_mb = growth_mb(lambda frame=frame, if_exists=if_exists: write(credentials, frame, if_exists))
+        ]
+        for frame, if_exists in writes:
+            grown_mb = growth_mb(partial(write, credentials, frame, if_exists))
             print(
                 f"writing {len(frame):,} rows, {size_mb:.0f} MB in EPSG:{frame.crs.to_epsg()}, {if_exists=}:"
                 f" {grown_mb:.0f} MB"

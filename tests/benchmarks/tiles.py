@@ -89,7 +89,7 @@ class Served:
     """Tiles of a map of the embedded server, over one connection that is kept."""
 
     def __init__(self, credentials: Credentials, *, aggregation: object = False) -> None:
-        url = urllib.parse.urlsplit(credentials.base_url)
+        url = urllib.parse.urlsplit(str(credentials.base_url))
         self._http = http.client.HTTPConnection(url.hostname or "", url.port, timeout=120)
         layer = {"type": "mapnik", "options": {"sql": "SELECT * FROM crowd", "aggregation": aggregation}}
         made = self._ask("POST", f"{url.path}/api/v1/map", json.dumps({"version": "1.8.0", "layers": [layer]}))

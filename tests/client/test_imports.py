@@ -28,7 +28,7 @@ from cartoframes_lite.errors import (
     ServerError,
     SQLError,
 )
-from tests.client.conftest import ScriptedServer, read_head, response
+from tests.http_servers import ScriptedServer, read_head, response
 
 ACCOUNT = Credentials("ann", base_url="http://localhost/user/ann")
 STARTED = response("200 OK", b'{"item_queue_id": "1f", "success": true}')

@@ -10,7 +10,7 @@ import cartoframes_lite as cfl
 from cartoframes_lite._client.maps import Maps
 from cartoframes_lite.errors import NotFound, PermissionDenied, SQLError
 from cartoframes_lite.maps import AnonymousMap, NamedMap
-from tests.client.conftest import KEY, ScriptedServer, response
+from tests.http_servers import KEY, ScriptedServer, response
 
 LAYER = {"type": "cartodb", "options": {"sql": "SELECT 1"}}
 METADATA = {"layers": [{"type": "mapnik", "id": name} for name in "abc"]}
@@ -33,7 +33,7 @@ def lines(scripted_server: ScriptedServer) -> list[str]:
     return [head.split(b"\r\n")[0].decode() for head in scripted_server.heads]
 
 
-def test_a_map_is_instantiated_when_it_is_first_used_and_once(scripted_server: ScriptedServer) -> None:
+def test_a_map_is_instantiated_once_on_first_use(scripted_server: ScriptedServer) -> None:
     scripted_server.play(group())
     shown = AnonymousMap([LAYER], account(scripted_server))
     assert shown.layergroup_id == "abc:1"
@@ -70,7 +70,7 @@ def test_a_public_map_has_no_key_in_its_urls(scripted_server: ScriptedServer) ->
     assert "CARTO" in provider.attribution
 
 
-def test_what_everybody_may_see_has_no_key_in_its_urls(scripted_server: ScriptedServer) -> None:
+def test_urls_of_public_tiles_have_no_key(scripted_server: ScriptedServer) -> None:
     scripted_server.play(group(), group())
     shown = AnonymousMap([LAYER], account(scripted_server))
     assert KEY not in shown.tile_url()
@@ -92,7 +92,7 @@ def test_subdomains_of_a_content_delivery_network(scripted_server: ScriptedServe
     assert provider.build_url(x=1, y=2, z=3) == "http://a.tiles.example/ann/api/v1/map/abc:1/3/1/2.png"
 
 
-def test_the_key_that_the_server_puts_into_its_urls_is_taken_out(scripted_server: ScriptedServer) -> None:
+def test_keys_are_removed_from_urls_of_the_server(scripted_server: ScriptedServer) -> None:
     url = f"http://x/{{z}}/{{x}}/{{y}}.png?api_key={KEY}"
     scripted_server.play(group(metadata={"url": {"raster": {"urlTemplate": url}}, "all": [url + "&a=1"]}))
     metadata = AnonymousMap([LAYER], account(scripted_server)).metadata
@@ -103,7 +103,7 @@ def test_the_key_that_the_server_puts_into_its_urls_is_taken_out(scripted_server
 @pytest.mark.parametrize(
     ("layer", "format"), [(3, "png"), (-1, "mvt"), ([0, 9], "png"), (None, "grid.json"), (0, "gif")]
 )
-def test_tiles_that_there_are_not(layer: object, format: object, scripted_server: ScriptedServer) -> None:
+def test_tiles_outside_the_grid_are_refused(layer: object, format: object, scripted_server: ScriptedServer) -> None:
     scripted_server.play(group())
     shown = AnonymousMap([LAYER], account(scripted_server, None))
     with pytest.raises(ValueError, match=r"layer|format"):
@@ -123,7 +123,7 @@ def test_filters_make_a_map_of_their_own(scripted_server: ScriptedServer) -> Non
     assert asked[4].startswith("GET /user/ann/api/v1/map/filtered:1/dataview/a%2Fb?own_filter=0")
 
 
-def test_the_token_of_a_named_map_is_in_its_urls_and_the_key_is_not(scripted_server: ScriptedServer) -> None:
+def test_urls_of_named_maps_have_the_token_only(scripted_server: ScriptedServer) -> None:
     scripted_server.play(group("ann@t@abc:1"))
     shown = NamedMap("t", account(scripted_server)).instantiate({"color": "red"}, "to ken")
     assert (
@@ -133,7 +133,7 @@ def test_the_token_of_a_named_map_is_in_its_urls_and_the_key_is_not(scripted_ser
     assert json.loads(scripted_server.heads[0].partition(b"\r\n\r\n")[2]) == {"color": "red"}
 
 
-def test_a_map_that_the_server_has_forgotten_is_told_once_more(scripted_server: ScriptedServer) -> None:
+def test_an_expired_map_is_instantiated_again(scripted_server: ScriptedServer) -> None:
     scripted_server.play(group(), response("400 Bad Request", GONE), group("abc:2"), response("200 OK", FORMULA))
     assert AnonymousMap([LAYER], account(scripted_server)).dataview("count", bbox=(-10, -20, 10, 20)) == 7
     first, _, _, last = lines(scripted_server)
@@ -143,7 +143,7 @@ def test_a_map_that_the_server_has_forgotten_is_told_once_more(scripted_server: 
     assert KEY not in last
 
 
-def test_only_once(scripted_server: ScriptedServer) -> None:
+def test_an_expired_map_is_instantiated_again_only_once(scripted_server: ScriptedServer) -> None:
     scripted_server.play(group(), response("404 Not Found", GONE), group(), response("404 Not Found", GONE))
     with pytest.raises(NotFound, match="nonexistent map"):
         AnonymousMap([LAYER], account(scripted_server)).attributes(0, 1)
@@ -157,7 +157,9 @@ def test_only_once(scripted_server: ScriptedServer) -> None:
         ({"type": "search", "categories": []}, []),
     ],
 )
-def test_figures_are_frames(answer: dict[str, object], rows: list[object], scripted_server: ScriptedServer) -> None:
+def test_dataviews_return_frames(
+    answer: dict[str, object], rows: list[object], scripted_server: ScriptedServer
+) -> None:
     scripted_server.play(group(), response("200 OK", json.dumps(answer).encode()))
     frame = AnonymousMap([LAYER], account(scripted_server)).dataview("d")
     assert frame.to_dict("records") == rows  # type: ignore[union-attr]  # it is a frame
@@ -170,7 +172,7 @@ def test_figures_are_frames(answer: dict[str, object], rows: list[object], scrip
         ({"bbox": (-10, -20.5, 10, 20), "format": "jpg"}, "static/bbox/abc:1/-10,-20.5,10,20/200/100.jpg"),
     ],
 )
-def test_pictures(arguments: dict[str, object], path: str, scripted_server: ScriptedServer) -> None:
+def test_static_images(arguments: dict[str, object], path: str, scripted_server: ScriptedServer) -> None:
     scripted_server.play(group(), response("200 OK", b"picture"))
     shown = AnonymousMap([LAYER], account(scripted_server))
     assert shown.static_image(200, 100, **arguments) == b"picture"  # type: ignore[arg-type]  # of several types
@@ -178,7 +180,7 @@ def test_pictures(arguments: dict[str, object], path: str, scripted_server: Scri
 
 
 @pytest.mark.parametrize("arguments", [{}, {"zoom": 1}, {"center": (1, 2)}, {"bbox": (1, 2, 3, 4), "center": (1, 2)}])
-def test_a_picture_needs_a_place(arguments: dict[str, object], scripted_server: ScriptedServer) -> None:
+def test_a_static_image_needs_a_center_or_box(arguments: dict[str, object], scripted_server: ScriptedServer) -> None:
     scripted_server.play()
     with pytest.raises(ValueError, match="center and zoom, or bbox"):
         AnonymousMap([LAYER], account(scripted_server)).static_image(1, 1, **arguments)  # type: ignore[arg-type]  # tested
@@ -201,7 +203,7 @@ def test_what_is_no_box_is_refused_at_once(
             ask()
 
 
-def test_the_picture_of_a_template(scripted_server: ScriptedServer) -> None:
+def test_the_static_image_of_a_named_map(scripted_server: ScriptedServer) -> None:
     scripted_server.play(response("200 OK", b"picture"))
     shown = NamedMap("a b", account(scripted_server)).instantiate({"k": 1}, "sesame")
     assert shown.static_image(20, 10) == b"picture"
@@ -232,7 +234,7 @@ def test_templates(scripted_server: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize(("status", "error"), [("400 Bad Request", SQLError), ("403 Forbidden", PermissionDenied)])
-def test_errors_are_typed(status: str, error: type[Exception], scripted_server: ScriptedServer) -> None:
+def test_errors_of_maps_are_typed(status: str, error: type[Exception], scripted_server: ScriptedServer) -> None:
     body = {"errors": ["no"], "errors_with_context": [{"type": "layer", "message": "no", "layer": {"id": "x"}}]}
     service = Maps(scripted_server.play(response(status, json.dumps(body).encode())))
     with pytest.raises(error, match="no") as caught:

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from cartoframes_lite._client.sql import SQL
-from tests.client.conftest import ScriptedServer, response
+from tests.http_servers import ScriptedServer, response
 
 
 def test_a_query_is_a_form_in_the_body(scripted_server: ScriptedServer) -> None:

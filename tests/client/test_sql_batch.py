@@ -7,7 +7,7 @@ import pytest
 
 from cartoframes_lite._client.sql_batch import Batch
 from cartoframes_lite.errors import JobError, PermissionDenied
-from tests.client.conftest import ScriptedServer, response
+from tests.http_servers import ScriptedServer, response
 
 
 def job(**fields: Any) -> bytes:
@@ -38,6 +38,6 @@ def test_a_job_over_16_kb_is_refused_here(scripted_server: ScriptedServer) -> No
         Batch(scripted_server.play()).create("x" * 16_384)
 
 
-def test_only_the_master_key_may(scripted_server: ScriptedServer) -> None:
+def test_batch_jobs_need_the_master_key(scripted_server: ScriptedServer) -> None:
     with pytest.raises(PermissionDenied):
         Batch(scripted_server.play(response("403 Forbidden", b'{"error":["permission denied"]}'))).create("select 1")

@@ -24,7 +24,7 @@ from cartoframes_lite._client.http.prefetch import prefetched
 from cartoframes_lite._client.sql_copy import ABORT, Copy
 from cartoframes_lite.errors import ConnectionFailed, SQLError
 from cartoframes_lite.local import LocalCarto
-from tests.client.conftest import ScriptedServer, read_chunked, read_head, response
+from tests.http_servers import ScriptedServer, read_chunked, read_head, response
 
 STORED = response("200 OK", b'{"time": 0.1, "total_rows": 1}')
 LIMITED = response("429 Too Many", b'{"error":["slow"],"detail":"rate-limit"}', "Retry-After: 1")
@@ -134,11 +134,11 @@ def test_only_copy_to_stdout_is_asked_for_rows(scripted_server: ScriptedServer, 
         "COPY s.to FROM STDIN",
     ],
 )
-def test_the_right_way_round(scripted_server: ScriptedServer, query: str) -> None:
+def test_copy_direction_is_accepted(scripted_server: ScriptedServer, query: str) -> None:
     assert Copy(scripted_server.play(STORED)).copy_from(query, [b"1\n"]) == 1
 
 
-def test_the_wrong_way_round_names_the_right_function(scripted_server: ScriptedServer) -> None:
+def test_a_wrong_copy_direction_names_the_right_function(scripted_server: ScriptedServer) -> None:
     copy = Copy(scripted_server.play())
     with pytest.raises(ValueError, match=r"use copy_to$"):
         copy.copy_from("COPY t TO STDOUT", [])
@@ -147,7 +147,7 @@ def test_the_wrong_way_round_names_the_right_function(scripted_server: ScriptedS
 
 
 @pytest.mark.parametrize("total", ['"1"', "true", "null", "[1]", "1.5"])
-def test_a_number_of_rows_that_is_none(scripted_server: ScriptedServer, total: str) -> None:
+def test_an_invalid_row_count_is_refused(scripted_server: ScriptedServer, total: str) -> None:
     copy = Copy(scripted_server.play(response("200 OK", f'{{"total_rows": {total}}}'.encode())))
     if total == '"1"':
         assert copy.copy_from("COPY t FROM STDIN", [b"1\n"]) == 1
@@ -174,7 +174,7 @@ def unchunked(chunks: bytes) -> bytes:
 @pytest.mark.parametrize("answer", [REFUSED, STORED, b"", LIMITED], ids=["refused", "stored", "none", "limited"])
 @pytest.mark.parametrize("compress", [None, "gzip"])
 @pytest.mark.parametrize("error", [OSError("mine"), ValueError("mine"), KeyboardInterrupt("mine")], ids=repr)
-def test_a_body_that_breaks_off_is_ended_so_that_it_is_refused(
+def test_a_failed_body_ends_with_invalid_copy_data(
     scripted_server: ScriptedServer, error: BaseException, compress: Any, answer: bytes
 ) -> None:
     def source() -> Iterator[bytes]:
@@ -198,12 +198,12 @@ def test_a_body_that_breaks_off_is_ended_so_that_it_is_refused(
 @pytest.mark.parametrize(
     "source", [["text"], [None], [b"1\n", 2], 7, lambda: [b"1\n", "2\n"]], ids=["text", "None", "int", "7", "factory"]
 )
-def test_what_is_not_bytes_breaks_the_body_off(scripted_server: ScriptedServer, source: Any) -> None:
+def test_a_body_with_other_types_is_aborted(scripted_server: ScriptedServer, source: Any) -> None:
     with pytest.raises(TypeError):
         Copy(scripted_server.play(REFUSED)).copy_from("COPY t FROM STDIN", source)
 
 
-def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(scripted_server: ScriptedServer) -> None:
+def test_an_interrupt_does_not_wait_for_a_silent_server(scripted_server: ScriptedServer) -> None:
     done = threading.Event()
 
     def silent(connection: socket.socket) -> None:
@@ -248,7 +248,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize(("options", "body"), FORMATS.values(), ids=FORMATS)
-def test_postgresql_refuses_what_ends_so_at_whatever_byte(carto: LocalCarto, options: str, body: bytes) -> None:
+def test_postgresql_refuses_aborted_copies_at_any_byte(carto: LocalCarto, options: str, body: bytes) -> None:
     with psycopg.connect(carto.dsn, autocommit=True) as connection:
         connection.execute("CREATE TEMPORARY TABLE t (a int, b text)")
         for cut in range(len(body) + 1):
@@ -341,7 +341,7 @@ def test_an_interrupt_leaves_no_tiny_upload_open(carto: LocalCarto) -> None:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_an_interrupt_between_the_last_byte_and_the_answer_waits_for_it(
+def test_an_interrupt_after_the_last_byte_awaits_the_response(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -400,7 +400,7 @@ def interrupted_at(call: Callable[[], object], moment: int) -> int:
 
 @UNCLOSED
 @pytest.mark.parametrize("what", ["upload", "read"])
-def test_no_interrupt_leaves_a_lock_that_the_next_request_waits_for(carto: LocalCarto, what: str) -> None:
+def test_no_interrupt_blocks_the_next_request(carto: LocalCarto, what: str) -> None:
     client = Client(carto.credentials)
     client.sql.send("CREATE TABLE t (a int, b text)")
 

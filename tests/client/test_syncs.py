@@ -8,7 +8,7 @@ import pytest
 from cartoframes_lite._client.imports import ImportOptions
 from cartoframes_lite._client.syncs import Sync, Syncs
 from cartoframes_lite.credentials import Credentials
-from tests.client.conftest import ScriptedServer, response
+from tests.http_servers import ScriptedServer, response
 
 ACCOUNT = Credentials("ann", base_url="http://localhost/user/ann")
 ANSWER = {

@@ -8,7 +8,7 @@ from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_batch import Batch
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite.errors import JobError, QueryTimeout, SQLError
-from tests.client.conftest import ScriptedServer, response
+from tests.http_servers import ScriptedServer, response
 
 TOO_LONG = response("429 Too Many Requests", b'{"error":["timeout"],"context":"limit","detail":"datasource"}')
 OK = response("200 OK", b'{"rows":[],"total_rows":3}')
@@ -24,11 +24,11 @@ def tried(scripted_server: ScriptedServer, *answers: bytes, statements: str = "S
     return run(SQL(transport), Batch(transport), statements, what="publishing 't'")
 
 
-def test_what_is_done_in_time_is_no_job(scripted_server: ScriptedServer) -> None:
+def test_quick_statements_become_no_job(scripted_server: ScriptedServer) -> None:
     assert tried(scripted_server, OK) == {"rows": [], "total_rows": 3}
 
 
-def test_what_takes_too_long_becomes_a_job_of_the_same_statements(scripted_server: ScriptedServer) -> None:
+def test_timed_out_statements_become_a_batch_job(scripted_server: ScriptedServer) -> None:
     tried(scripted_server, TOO_LONG, job("pending"), job("done"), statements="BEGIN; COMMIT")
     scripted_server.close()
     assert json.loads(scripted_server.heads[1].partition(b"\r\n\r\n")[2]) == {"query": "BEGIN; COMMIT"}
@@ -39,7 +39,7 @@ def test_a_job_that_fails_says_why(scripted_server: ScriptedServer) -> None:
         tried(scripted_server, TOO_LONG, job("pending"), job("failed"))
 
 
-def test_another_key_is_told_to_use_the_master_key(scripted_server: ScriptedServer) -> None:
+def test_timed_out_statements_ask_for_the_master_key(scripted_server: ScriptedServer) -> None:
     with pytest.raises(QueryTimeout, match=r"publishing 't' takes longer.*nothing was changed") as caught:
         tried(scripted_server, TOO_LONG, DENIED)
     assert "master key" in str(caught.value.hint)
@@ -52,6 +52,6 @@ def test_statements_that_are_too_long_for_a_job(scripted_server: ScriptedServer)
     assert "master key" not in str(caught.value.hint)
 
 
-def test_an_error_of_the_statements_is_no_reason_for_a_job(scripted_server: ScriptedServer) -> None:
+def test_statements_with_errors_become_no_job(scripted_server: ScriptedServer) -> None:
     with pytest.raises(SQLError, match="syntax"):
         tried(scripted_server, response("400 Bad Request", b'{"error":["syntax error"]}'))

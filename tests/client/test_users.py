@@ -6,7 +6,7 @@ import pytest
 
 from cartoframes_lite._client.users import Organization, Users
 from cartoframes_lite.errors import PermissionDenied
-from tests.client.conftest import ScriptedServer, response
+from tests.http_servers import ScriptedServer, response
 
 ME = {
     "username": "ann",

@@ -7,7 +7,7 @@ import pytest
 from cartoframes_lite._client import visualizations
 from cartoframes_lite._client.visualizations import Permission, Visualizations
 from cartoframes_lite.errors import APIError, NotFound, PermissionDenied
-from tests.client.conftest import ScriptedServer, response
+from tests.http_servers import ScriptedServer, response
 
 MASTER = response("200 OK", b'{"result": [{"name": "Master"}]}')
 NO_MASTER = response("200 OK", b'{"result": []}')

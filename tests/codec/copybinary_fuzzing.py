@@ -119,16 +119,13 @@ def _same(field: bytes | None, value: pa.Scalar) -> bool:
         return not value.is_valid
     kind = value.type
     if not value.is_valid:  # infinity, and what Arrow's dates cannot hold
-        return pa.types.is_temporal(kind)
+        return bool(pa.types.is_temporal(kind))
     if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
         return bytes(value.as_buffer()) == field
     if pa.types.is_boolean(kind):
-        return value.as_py() == (field != b"\0")
+        return bool(value.as_py() == (field != b"\0"))
     if pa.types.is_floating(kind):
-        return pa.array([value.as_py()]).buffers()[1][:8] == pa.py_buffer(field[::-1])
+        return bytes(pa.array([value.as_py()]).buffers()[1][:8]) == field[::-1]
     shift = {"int32": 0, "int64": 0, "date32[day]": 10_957, "timestamp[us]": 10_957 * 86_400_000_000}[str(kind)]
-    return (
-        value.value == int.from_bytes(field, "big", signed=True) + shift
-        if shift
-        else value.as_py() == int.from_bytes(field, "big", signed=True)
-    )
+    number = value.value if shift else value.as_py()
+    return bool(number == int.from_bytes(field, "big", signed=True) + shift)

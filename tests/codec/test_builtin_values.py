@@ -88,11 +88,11 @@ def test_the_number_of_a_uuid_is_sent():
         (np.int64, (5,), "5"),
     ],
 )
-def test_in_json_too(base, arguments, text):
+def test_builtin_values_in_json(base, arguments, text):
     assert json_text({"a": odd(base)(*arguments)}) == f'{{"a": {text}}}'
 
 
-def test_a_number_that_claims_to_be_small_is_compared_itself():
+def test_numbers_with_overridden_comparison_are_checked():
     with pytest.raises(ConversionError, match="more digits than double precision"):
         from_series(pd.Series([odd(int)(2**53 + 1), 1.5], dtype=object), "x")
 
@@ -140,6 +140,6 @@ def test_masked_elements_in_json_are_null():
     assert json_text({"a": np.ma.array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]])}) == '{"a": [[1, null], [3, 4]]}'
 
 
-def test_keys_that_are_two_only_because_a_class_says_so_are_refused():
+def test_duplicate_keys_of_string_subclasses_are_refused():
     with pytest.raises(NotJSON, match="the key 'a' twice"):
         json_text({odd(str)("a"): 1, "a": 2})

@@ -80,7 +80,7 @@ any_row = st.fixed_dictionaries(
 
 
 @given(st.lists(any_row, max_size=20), st.integers(1, 400))
-def test_every_value_comes_back_however_the_stream_is_cut_into_pieces(rows, pieces):
+def test_every_value_is_decoded_from_any_block_sizes(rows, pieces):
     table = rows_of(*rows)
     assert decoded(stream(table), pieces=pieces).equals(table)
 
@@ -98,7 +98,7 @@ def test_what_follows_the_trailer_is_refused():
         decoded(stream(rows_of(ROW)) + b"\n")
 
 
-def test_an_error_behind_the_rows_is_left_for_the_caller_to_read():
+def test_an_error_after_the_rows_is_left_over():
     said = b'{"error":["division by zero"]}'
     with pytest.raises(BrokenStream) as caught:
         decoded(stream(rows_of(ROW, ROW))[:-2] + said)
@@ -111,7 +111,7 @@ def test_a_page_of_a_proxy_is_no_stream():
 
 
 @pytest.mark.parametrize("at", ["words", "raw"])
-def test_a_sync_inside_a_value_cannot_be_taken_for_a_row(at):
+def test_a_sync_mark_within_a_value_starts_no_row(at):
     mark = (len(SCHEMA) + 1).to_bytes(2, "big") + (8).to_bytes(4, "big") + SYNC
     value = mark if at == "raw" else "x"
     data = stream(rows_of({**ROW, at: value}, ROW))

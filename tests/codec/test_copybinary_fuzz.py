@@ -20,12 +20,12 @@ SIZES = st.lists(st.integers(0, 200), max_size=30)
 
 
 @pytest.fixture
-def examples(request: pytest.FixtureRequest) -> settings:
+def examples(is_long: bool) -> settings:
     """Say how many examples there is time for."""
-    return settings(max_examples=20_000 if request.config.getoption("--long") else 100, deadline=None)
+    return settings(max_examples=20_000 if is_long else 100, deadline=None)
 
 
-def test_the_slow_reading_is_right():
+def test_the_reference_decoder_is_right():
     rows = read_slowly(STREAM)
     assert rows is not None
     assert [row[SCHEMA.names.index("words")] for row in rows] == [
@@ -85,7 +85,7 @@ def test_changed_lengths_and_numbers_of_fields(examples):
     holds()
 
 
-def test_rows_that_are_doubled_lost_or_in_another_order_are_whole_rows(examples):
+def test_repeated_lost_or_reordered_rows_are_decoded(examples):
     (start,) = [stream_of(TABLE.slice(0, 0))[:-2]]
     rows = [stream_of(TABLE.slice(number, 1))[len(start) : -2] for number in range(len(ROWS))]
 
@@ -168,7 +168,7 @@ print(time.process_time() - started)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
-def test_no_length_makes_it_take_memory_or_time():
+def test_no_length_exhausts_memory_or_time():
     here = str(Path(__file__).parents[2])
     result = subprocess.run([sys.executable, "-c", _LIMITED, here], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr[-2000:]
@@ -177,7 +177,7 @@ def test_no_length_makes_it_take_memory_or_time():
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the fuzzer is for Linux")
-def test_guided_by_coverage(tmp_path):
+def test_coverage_guided_fuzzing(tmp_path):
     pytest.importorskip("atheris", reason="pip install cartoframes_lite[fuzz]")
     seeds = tmp_path / "seeds"
     seeds.mkdir()

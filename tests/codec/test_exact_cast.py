@@ -16,7 +16,7 @@ TYPES = [pa.int8(), pa.int64(), pa.uint64(), pa.float32(), pa.float64()]
 @pytest.mark.parametrize("target", [*TYPES, pa.large_string()], ids=str)
 @pytest.mark.parametrize("kind", TYPES, ids=str)
 @given(data=st.data())
-def test_the_same_numbers_or_an_error_that_names_the_first_other_one(kind, target, data):
+def test_casts_are_exact_or_name_the_first_change(kind, target, data):
     if pa.types.is_floating(kind):
         numbers = st.floats(width=kind.bit_width, allow_nan=False) | st.integers(-1000, 1000).map(float)
     else:

@@ -144,7 +144,7 @@ def test_infinite_decimals_go_as_text():
 @pytest.mark.parametrize(
     ("value", "text"), [(Decimal("NaN"), "NaN"), (Decimal("-Infinity"), "-Infinity"), (10**50, "1" + 50 * "0")]
 )
-def test_numbers_in_lists_that_only_numeric_holds_go_as_text(value, text):
+def test_large_numbers_in_lists_are_sent_as_text(value, text):
     sent = from_series(pd.Series([[value, Decimal(1)], None], dtype=object), "x")
     assert (sent.sql_type, sent.staged_as, sent.values.to_pylist()) == ("numeric[]", "text[]", [[text, "1"], None])
 
@@ -154,7 +154,7 @@ def test_more_digits_than_python_writes():
     assert sent.values.to_pylist() == ["1" + 5000 * "0"]
 
 
-def test_both_times_of_the_hour_that_comes_twice():
+def test_times_in_the_repeated_hour_of_dst():
     zone = ZoneInfo(MADRID)
     moments = [dt.datetime(2020, 10, 25, 2, 30, tzinfo=zone, fold=fold) for fold in (0, 1)]
     utc = [dt.datetime(2020, 10, 25, hour, 30, tzinfo=dt.UTC) for hour in (0, 1)]
@@ -220,7 +220,7 @@ def test_nanoseconds_are_cut_off_with_a_warning():
         (pd.Series(pd.cut([1], [0, 2])), "'x' has the extension type"),
     ],
 )
-def test_what_postgresql_cannot_hold_is_refused_with_the_name_of_the_column(series, message):
+def test_values_beyond_postgresql_are_refused_by_column(series, message):
     with pytest.raises(ConversionError, match=message):
         from_series(series, "x")
 
@@ -295,7 +295,7 @@ def test_the_message_names_the_row(good, bad):
     ],
     ids=lambda series: str(series.dtype),
 )
-def test_so_does_that_of_other_dtypes(series):
+def test_messages_for_other_dtypes_name_the_row(series):
     with pytest.raises(ConversionError, match=r"column 'x' .*row 1\b"):
         from_series(series, "x")
 
@@ -304,7 +304,7 @@ def test_a_backslash_before_u0000_is_text():
     assert from_series(pd.Series([{"a": "\\u0000"}]), "x").sql_type == "jsonb"
 
 
-def test_a_struct_with_two_fields_of_one_name_is_refused():
+def test_structs_with_duplicate_fields_are_refused():
     twins = pa.StructArray.from_arrays([pa.array([1]), pa.array(["x"])], names=["a", "a"])
     with pytest.raises(ConversionError, match=r"'x' .*duplicate field names"):
         from_series(pd.Series(pd.arrays.ArrowExtensionArray(twins)), "x")

@@ -57,7 +57,7 @@ def test_web_mercator_agrees_with_proj(lon_lat):
     assert srid == 3857
 
 
-def test_web_mercator_is_cut_off_where_it_has_no_end():
+def test_web_mercator_is_clipped_at_the_poles():
     world = array_of("POLYGON ((-180 -90, 180 -90, 180 90, -180 90, -180 -90))", "POINT (0 89.5)", "POINT (0 0)")
     meters, _ = decoded(geometry.to_web_mercator_ewkb(world))
     assert np.isfinite(meters[0].bounds).all()
@@ -66,7 +66,7 @@ def test_web_mercator_is_cut_off_where_it_has_no_end():
     assert meters[2].equals(shapely.Point(0, 0))
 
 
-def test_points_outside_are_missing_and_the_others_stay_in_their_rows():
+def test_points_outside_the_projection_are_missing():
     points = array_of("POINT (0 89.5)", None, "POINT (0 0)")
     meters, _ = decoded(geometry.to_web_mercator_ewkb(points))
     assert [shape is None for shape in meters] == [True, True, False]
@@ -199,7 +199,7 @@ def test_other_declarations_are_refused(sql_type):
         geometry.declared(sql_type)
 
 
-def test_the_shape_that_does_not_fit_is_found():
+def test_the_first_mismatched_shape_is_found():
     shapes = np.array([None, shapely.Point(1, 2), shapely.LinearRing([(0, 0), (1, 0), (1, 1)])], object)
     assert [
         geometry.first_of_other_shape(shapes, kind) for kind in ("GeometryZ", "Point", "LineString", "CurvePolygon")

@@ -28,12 +28,12 @@ from cartoframes_lite.errors import ConversionError
         ("x" * 70, "x" * 63),
     ],
 )
-def test_normalised_as_cartoframes_does(label, name):
+def test_names_are_normalized_as_in_cartoframes(label, name):
     assert normalize(label) == name
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_normalised_name_needs_no_quotes_and_stays_as_it_is(label):
+def test_normalized_names_need_no_quotes(label):
     name = normalize(label)
     assert quote(name) == f'"{name}"'
     assert len(name.encode()) <= 63

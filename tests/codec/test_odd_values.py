@@ -180,8 +180,8 @@ def _seconds(text: str) -> int:
 
 
 @pytest.mark.filterwarnings("ignore::cartoframes_lite.ConversionWarning")
-def test_odd_values_come_back_or_are_refused(credentials, pytestconfig):
-    examples = 600 if pytestconfig.getoption("--long") else 200
+def test_odd_values_come_back_or_are_refused(credentials, is_long):
+    examples = 600 if is_long else 200
     accepted: list[list[Any]] = []
     messages: list[str] = []
 

@@ -212,7 +212,7 @@ def test_a_table_of_the_same_name_is_another_one(table, credentials):
         ddf.compute()
 
 
-def test_a_change_that_began_before_the_plan_and_is_committed_after_it(carto, table, credentials, sql):
+def test_a_change_committed_after_the_plan_is_detected(carto, table, credentials, sql):
     with psycopg.connect(carto.dsn) as connection:
         connection.execute("UPDATE public.t SET n = -1 WHERE cartodb_id = 1")
         ddf = cfl.dask.read_carto(table, credentials, npartitions=2)
@@ -347,7 +347,7 @@ def fails_late(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("if_exists", ["replace", "fail"])
-def test_a_partition_that_fails_leaves_the_table_as_it_was(if_exists, table, credentials, scheduler, sql):
+def test_a_failed_partition_leaves_the_table_unchanged(if_exists, table, credentials, scheduler, sql):
     before = cfl.read_carto(table, credentials, progress=False)
     ddf = dd.from_pandas(pd.DataFrame({"a": range(100)}), npartitions=8)
     name = table if if_exists == "replace" else "new"
@@ -374,7 +374,7 @@ def test_a_partition_that_does_not_fit_is_an_error(credentials, sql):
     assert clean == 20
 
 
-def test_parts_of_others_that_are_at_work_are_not_swept(credentials, sql):
+def test_partitions_of_active_writes_are_not_dropped(credentials, sql):
     whole = staging_names.staging_name()
     part = staging_names.part_name(whole, 12)
     assert staging_names.is_staging(part)
@@ -400,7 +400,7 @@ def test_a_part_that_comes_too_late_is_dropped(credentials, sql):
     assert leftovers(sql) == []
 
 
-def test_a_part_with_other_rows_than_its_receipt_says_is_not_published(credentials, sql, monkeypatch):
+def test_partitions_that_contradict_their_receipt_are_not_published(credentials, sql, monkeypatch):
     stage_part = staging.stage_part
 
     def with_one_more(destination, upload, whole, number, **arguments):
@@ -416,7 +416,7 @@ def test_a_part_with_other_rows_than_its_receipt_says_is_not_published(credentia
     assert leftovers(sql) == []
 
 
-def test_parts_do_not_make_up_for_each_other(credentials, sql, monkeypatch):
+def test_row_counts_are_checked_per_partition(credentials, sql, monkeypatch):
     stage_part = staging.stage_part
 
     def with_other_rows(destination, upload, whole, number, **arguments):
@@ -434,7 +434,7 @@ def test_parts_do_not_make_up_for_each_other(credentials, sql, monkeypatch):
     assert leftovers(sql) == []
 
 
-def test_misuse(table, credentials):
+def test_invalid_arguments_of_dask_functions_are_refused(table, credentials):
     ddf = dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1)
     with pytest.raises(cfl.TableExistsError):
         write(ddf, "t", credentials)
@@ -448,7 +448,7 @@ def test_misuse(table, credentials):
         write(dd.from_pandas(pd.DataFrame({"a": [1], "A": [2]}), npartitions=1), "u", credentials)
 
 
-def test_who_comes_second_is_told(credentials, sql):
+def test_the_second_of_two_writers_gets_an_error(credentials, sql):
     def made_meanwhile(frame: pd.DataFrame) -> pd.DataFrame:
         if frame.a.max() == 9:
             cfl.to_carto(frame_of(1), "t", credentials, progress=False)
@@ -461,7 +461,7 @@ def test_who_comes_second_is_told(credentials, sql):
     assert leftovers(sql) == []
 
 
-def test_processes(credentials, sql):
+def test_dask_frames_with_the_process_scheduler(credentials, sql):
     with dask.config.set(scheduler="processes", num_workers=2):
         write(dask_geopandas.from_geopandas(frame_of(30)[["n", "geometry"]], npartitions=3), "t", credentials)
         found = cfl.dask.read_carto("t", credentials, npartitions=2)
@@ -484,7 +484,7 @@ def test_a_thousand_parts_are_published_by_one_batch_job():
     assert len(json.dumps({"query": transaction})) <= sql_batch._MAX_PAYLOAD_BYTES
 
 
-def test_privacy(credentials):
+def test_privacy_of_a_table_written_by_dask(credentials):
     write(dd.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1), "t", credentials, privacy="public")
     assert cfl.Dataset("t", credentials).privacy == "public"
 
@@ -527,7 +527,7 @@ def test_no_key_in_graphs_and_tokens(table, credentials):
     assert tokenize(reader) == tokenize(same)  # a random token, which does not depend on the key
 
 
-def test_dask_is_imported_when_it_is_used_and_the_error_says_what_to_install():
+def test_a_missing_dask_says_what_to_install():
     script = (
         "import sys, cartoframes_lite as cfl\n"
         "assert 'dask' not in sys.modules\n"

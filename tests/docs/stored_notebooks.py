@@ -27,7 +27,7 @@ _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 
 def read(path: Path) -> NotebookNode:
     """Read a notebook, and check that it is one."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook: NotebookNode = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     return notebook
 

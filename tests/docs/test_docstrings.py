@@ -40,7 +40,7 @@ def gdf(carto, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example(name, gdf):
+def test_the_example_of_a_docstring_runs(name, gdf):
     test = EXAMPLES[name]
     test.globs = {"gdf": gdf, **vars(importlib.import_module(test.globs["__name__"]))}
     said: list[str] = []

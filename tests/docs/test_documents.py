@@ -23,7 +23,7 @@ def _empty_directory(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_page(page: Path):
+def test_the_python_blocks_of_a_page_run(page: Path):
     run(page)
 
 

@@ -18,7 +18,7 @@ NOT_TO_BE_KEPT = re.compile(
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_and_says_what_is_kept(path, tmp_path, request):
+def test_the_notebook_gives_its_stored_output(path, tmp_path, request):
     kept = notebooks.read(path)
     done, key = notebooks.executed(path, tmp_path)
     cells = notebooks.code_cells(done)
@@ -32,7 +32,7 @@ def test_it_runs_and_says_what_is_kept(path, tmp_path, request):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_what_is_kept_is_small_complete_and_without_secrets(path):
+def test_stored_notebooks_are_small_complete_and_without_secrets(path):
     kept = notebooks.read(path)
     assert path.stat().st_size < MOST_BYTES
     text = notebooks.without_pictures(kept)
@@ -55,5 +55,5 @@ def test_what_is_kept_is_small_complete_and_without_secrets(path):
         "'/home/ann/storms.csv'",
     ],
 )
-def test_what_is_not_to_be_kept_is_found(text):
+def test_unstable_output_is_detected(text):
     assert NOT_TO_BE_KEPT.search(text)

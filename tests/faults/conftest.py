@@ -9,17 +9,11 @@ import pytest
 import cartoframes_lite as cfl
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.write import staging
-from tests.faults.fault_proxy import FaultProxy
+from tests.fault_proxy import FaultProxy
 from tests.faults.write_trials import Trial
 from tests.faults.written_tables import Database, Mode
 
 ABANDONED_S = 0.3
-
-
-@pytest.fixture
-def is_long(pytestconfig: pytest.Config) -> bool:
-    """Say whether it is the long profile."""
-    return bool(pytestconfig.getoption("--long"))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.write import staging_names
-from tests.faults.fault_proxy import Fault, FaultProxy
+from tests.fault_proxy import Fault, FaultProxy
 from tests.faults.test_order import TOLD, kept
 from tests.faults.test_responses import WRONG
 from tests.faults.write_trials import Trial, few_modes_unless_long, record
@@ -70,7 +70,7 @@ class Surroundings:
         self._later: list[threading.Thread] = []
         now = time.time
         patch.setattr(time, "time", lambda: now() + self._step_s)
-        self.deeds: list[Callable[[random.Random], None]] = [
+        self.actions: list[Callable[[random.Random], None]] = [
             self._clean_up,
             self._expire,
             self._sweep,
@@ -126,8 +126,8 @@ class Surroundings:
         self._carto._state.statement_timeout_s = 2 * PAUSE_S
         self._hold_lock(chance)
 
-    def _do_later(self, deed: Callable[[], None]) -> None:
-        timer = threading.Timer(PAUSE_S * (1 + len(self._later) % 4), deed)
+    def _do_later(self, action: Callable[[], None]) -> None:
+        timer = threading.Timer(PAUSE_S * (1 + len(self._later) % 4), action)
         timer.start()
         self._later.append(timer)
 
@@ -164,13 +164,13 @@ def draw(chance: random.Random, last: int, surroundings: Surroundings) -> Fault:
         return Fault(number, side, chance.choice([0, 100, 600]), "cut", abrupt=chance.random() < 0.3)
     if kind == "answer":
         instead = WRONG[chance.choice(list(WRONG))]
-        return Fault(number, chance.choice(["request", "response"]), 0, "answer", instead=instead)
+        return Fault(number, chance.choice(["request", "response"]), 0, "replace", instead=instead)
     if kind == "order":
         if chance.random() < 0.3:
-            return Fault(number, deed=chance.choice(["twice", "again"]))
+            return Fault(number, action=chance.choice(["send_twice", "send_again"]))
         return kept(chance.choice(list(TOLD)), number, number + chance.randrange(1, last + 2))
-    deed = chance.choice(surroundings.deeds)
-    return Fault(number, chance.choice(["request", "response"]), 0, "hold", then=lambda: deed(chance))
+    action = chance.choice(surroundings.actions)
+    return Fault(number, chance.choice(["request", "response"]), 0, "delay", then=lambda: action(chance))
 
 
 def suffer_at_random(proxy: FaultProxy, trial: Trial, surroundings: Surroundings, last: int, seed: str) -> None:

@@ -12,10 +12,9 @@ import pytest
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault
+from tests.fault_proxy import Fault
 from tests.faults.written_tables import ROWS, Mode
 
-READERS = 20
 SAME, OTHER = Mode("replace", False, True, 1), Mode("replace", True, True, 1)
 
 
@@ -55,8 +54,9 @@ def test_readers_never_see_an_empty_or_a_mixed_table(mode, credentials, is_long)
             reads += 1
         return reads
 
-    with ThreadPoolExecutor(READERS) as pool:
-        readers = [pool.submit(read) for _ in range(READERS)]
+    count = 20 if is_long else 8
+    with ThreadPoolExecutor(count) as pool:
+        readers = [pool.submit(read) for _ in range(count)]
         try:
             for version in range(1, 100 if is_long else 7):
                 COUNTERS.faults += 1
@@ -88,7 +88,7 @@ def test_a_reader_that_waited_for_new_columns_reads_again(
 ):
     """Its snapshot is older than the columns that it finds: the old rows without a value, or no rows."""
     cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", credentials, cartodbfy=False)
-    fault = Fault(b"/copyto", "request", 0, "hold", pause_s=0.3)
+    fault = Fault(b"/copyto", "request", 0, "delay", pause_s=0.3)
     proxy.play(fault)
     with ThreadPoolExecutor(1) as pool, psycopg.connect(carto.dsn) as other:
         reading = pool.submit(cfl.read_carto, source, through, progress=False)
@@ -108,7 +108,7 @@ def test_a_reader_that_waited_for_new_columns_reads_again(
 @pytest.mark.parametrize("first", [SAME, OTHER], ids=["same-columns", "other-columns"])
 @pytest.mark.parametrize("second", ["replace", "append"])
 def test_writers_follow_each_other_or_are_told(second, first, credentials, database, is_long):
-    for round_ in range(50 if is_long else 10):
+    for round_ in range(50 if is_long else 5):
         database.drop()
         assert write(first, 0, False, "fail", credentials)
         with ThreadPoolExecutor(2) as pool:

@@ -20,7 +20,7 @@ from distributed import Client, LocalCluster
 import cartoframes_lite as cfl
 import cartoframes_lite.dask
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault
+from tests.fault_proxy import Fault
 
 HELD_S = 1.5  # a process is killed in this time
 ROWS, PARTS = 6000, 6
@@ -78,7 +78,7 @@ def test_a_worker_that_is_killed_while_it_sends_rows(if_exists, client, proxy, t
     if if_exists != "fail":
         cfl.to_carto(frame_of(0, 0), "t", carto.credentials, progress=False)
     pids = client.run(os.getpid)
-    fault = Fault(b"/copyfrom", "request", 20_000, "hold", pause_s=HELD_S)
+    fault = Fault(b"/copyfrom", "request", 20_000, "delay", pause_s=HELD_S)
     proxy.play(fault)
     failed: list[BaseException] = []
 
@@ -120,7 +120,7 @@ if __name__ == "__main__":
 
 def test_a_client_that_is_killed(client, cluster, proxy, through, database, carto):
     cfl.to_carto(frame_of(0, 0), "t", carto.credentials, progress=False)
-    fault = Fault(b"/copyfrom", "request", 20_000, "hold", pause_s=HELD_S)
+    fault = Fault(b"/copyfrom", "request", 20_000, "delay", pause_s=HELD_S)
     proxy.play(fault)
     command = [sys.executable, "-c", CLIENT, cluster.scheduler_address, proxy.base_url]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
@@ -145,7 +145,7 @@ def test_a_table_is_read_although_a_worker_is_killed(client, proxy, through, car
     cfl.to_carto(pd.concat(frame_of(number, 1) for number in range(PARTS)), "t", carto.credentials, progress=False)
     ddf = cfl.dask.read_carto("t", through, npartitions=PARTS)
     pids = client.run(os.getpid)
-    fault = Fault(b"/copyto", "response", 10_000, "hold", pause_s=HELD_S)
+    fault = Fault(b"/copyto", "response", 10_000, "delay", pause_s=HELD_S)
     proxy.play(fault)
     future = client.compute(ddf)
     until(lambda: fault.fired)

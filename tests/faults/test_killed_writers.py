@@ -10,7 +10,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault
+from tests.fault_proxy import Fault
 from tests.faults.write_trials import drop_stale_staging
 from tests.faults.written_tables import Mode
 
@@ -42,7 +42,7 @@ def begin(mode: Mode, version: int, base_url: str, key: str) -> subprocess.Popen
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_killed_writer_leaves_the_old_table_or_the_new_one(phase, mode, proxy, carto, database):
+def test_a_killed_writer_leaves_the_old_or_new_table(phase, mode, proxy, carto, database):
     old = None
     if mode.if_exists != "fail":
         for frame in mode.frames(0):
@@ -51,7 +51,7 @@ def test_a_killed_writer_leaves_the_old_table_or_the_new_one(phase, mode, proxy,
     mark, side, at = PHASES[phase]
     if mode.if_exists == "fail" and mark == b"DROP+TABLE":
         mark = b"RENAME+TO"
-    fault = Fault(mark, side, at, "hold", pause_s=HELD_S)
+    fault = Fault(mark, side, at, "delay", pause_s=HELD_S)
     proxy.play(fault)
     process = begin(mode, 1, proxy.base_url, str(carto.credentials.api_key))
     while not fault.fired:

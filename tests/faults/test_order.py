@@ -14,26 +14,26 @@ import cartoframes_lite as cfl
 import cartoframes_lite.dask
 from cartoframes_lite.write import lease
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault
+from tests.fault_proxy import Fault
 from tests.faults.test_responses import WRONG
 from tests.faults.write_trials import few_modes_unless_long, record, write_with_faults
 
 # What the client gets when its request is kept: the answer, a lost connection, or the word of a gateway.
 TOLD = {
-    "again": Fault(0, deed="again"),
-    "lost": Fault(0, deed="late"),
-    "429": Fault(0, deed="late", instead=WRONG["429"]),
-    "504": Fault(0, deed="late", instead=WRONG["504"]),
+    "again": Fault(0, action="send_again"),
+    "lost": Fault(0, action="deliver_late"),
+    "429": Fault(0, action="deliver_late", instead=WRONG["429"]),
+    "504": Fault(0, action="deliver_late", instead=WRONG["504"]),
 }
 
 
 def kept(told: str, request: int | bytes, before: int | bytes) -> Fault:
     fault = TOLD[told]
-    return Fault(request, deed=fault.deed, instead=fault.instead, before=before)
+    return Fault(request, action=fault.action, instead=fault.instead, before=before)
 
 
 @few_modes_unless_long("new-plain-3", "replace-other-columns-geometry-3", "append-plain-3")
-def test_a_request_that_is_overtaken(proxy, trial, is_long):
+def test_a_request_that_arrives_after_later_ones(proxy, trial, is_long):
     """By one, by two ... by all that the client sends before it is done, and by what it says to them."""
     last = len(record(proxy, trial)[True])
     for number in range(last):
@@ -43,7 +43,7 @@ def test_a_request_that_is_overtaken(proxy, trial, is_long):
 
 
 @few_modes_unless_long("replace-other-columns-plain-3", "append-geometry-3")
-def test_all_requests_come_again_in_the_opposite_order(proxy, trial):
+def test_all_requests_are_repeated_in_reverse_order(proxy, trial):
     last = len(record(proxy, trial)[True])
     write_with_faults(proxy, trial, *[kept("again", number, 1000) for number in reversed(range(last))])
 
@@ -56,9 +56,7 @@ SWEEP = b"ACCESS+EXCLUSIVE+MODE"
 @pytest.mark.parametrize("if_exists", PUBLISH)
 @pytest.mark.parametrize("told", ["again", "lost"])
 @pytest.mark.parametrize("before", ["publish", "end"])
-def test_a_renewal_of_the_lease_that_is_overtaken(
-    before, told, if_exists, proxy, through, carto, database, monkeypatch
-):
+def test_a_lease_renewal_that_arrives_late(before, told, if_exists, proxy, through, carto, database, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_S", 0.02)
     if if_exists != "fail":
         cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", carto.credentials)
@@ -90,7 +88,7 @@ def test_a_renewal_of_the_lease_that_is_overtaken(
 
 
 @pytest.mark.parametrize("told", TOLD)
-def test_a_sweep_that_is_overtaken_drops_nothing_of_a_write_since(told, proxy, through, carto, database):
+def test_a_delayed_cleanup_drops_nothing_of_later_writes(told, proxy, through, carto, database):
     database.connection.execute("CREATE TABLE public.cfl_staging_00000000_00000000 (a int)")
     proxy.play(kept(told, SWEEP, PUBLISH["fail"]))
     cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", through, progress=False)
@@ -103,7 +101,7 @@ def test_a_sweep_that_is_overtaken_drops_nothing_of_a_write_since(told, proxy, t
 
 @pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
 @pytest.mark.parametrize("told", ["again", "lost", "504"])
-def test_parts_that_are_overtaken(told, if_exists, proxy, through, carto, database, is_long):
+def test_delayed_requests_of_dask_partitions(told, if_exists, proxy, through, carto, database, is_long):
     """Uploads of a part, and what makes its table, behind those of other parts and behind the publish."""
     frame = pd.DataFrame({"n": range(40), "text": "x"})
     if if_exists != "fail":
@@ -138,7 +136,7 @@ def test_parts_that_are_overtaken(told, if_exists, proxy, through, carto, databa
             cfl.to_carto(frame, "t", carto.credentials, progress=False)
 
 
-def test_a_publish_that_is_repeated_behind_a_clean_up(proxy, through, carto, database, monkeypatch):
+def test_a_publish_repeated_after_a_cleanup(proxy, through, carto, database, monkeypatch):
     """The answer is that to the second request, which finds neither the staging table nor the receipt of the first."""
     cfl.to_carto(pd.DataFrame({"a": [1]}), "t", carto.credentials)
     send = proxy.send_once_more
@@ -148,14 +146,14 @@ def test_a_publish_that_is_repeated_behind_a_clean_up(proxy, through, carto, dat
         database.drop_staging()
 
     monkeypatch.setattr(proxy, "send_once_more", send_and_clean_up)
-    proxy.play(Fault(PUBLISH["append"], deed="twice"))
+    proxy.play(Fault(PUBLISH["append"], action="send_twice"))
     with pytest.raises(cfl.PublishUnknown, match="check whether 't' has the rows"):
         cfl.to_carto(pd.DataFrame({"a": [2]}), "t", through, if_exists="append")
     COUNTERS.faults += 2
     assert len(cfl.read_carto("t", carto.credentials)) == 2
 
 
-def test_a_publish_that_arrives_when_the_table_is_as_it_was_again(proxy, through, carto, database):
+def test_a_delayed_publish_after_the_table_was_restored(proxy, through, carto, database):
     """The caller has been told that the table does not fit; the request to drop the staging table was lost."""
     cfl.to_carto(pd.DataFrame({"a": [1]}), "t", carto.credentials)
 
@@ -163,7 +161,7 @@ def test_a_publish_that_arrives_when_the_table_is_as_it_was_again(proxy, through
         database.connection.execute(f"ALTER TABLE public.t ALTER a TYPE {to} USING NULL")
 
     proxy.play(
-        Fault(PUBLISH["append"], deed="again", before=b"never", then=lambda: alter("bytea")),
+        Fault(PUBLISH["append"], action="send_again", before=b"never", then=lambda: alter("bytea")),
         *[Fault(SWEEP, "request", 0) for _ in range(20)],
     )
     with pytest.raises(cfl.ConversionError, match="bytea"):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault, FaultProxy, Side, answer, request_steps
+from tests.fault_proxy import PAGE, Fault, FaultProxy, Side, gateway_response, request_steps
 
 ROWS = 3000
 CHUNK_ROWS = 700
@@ -76,16 +76,16 @@ def reading(request, proxy, through, frame) -> Reading:
 
 
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for-good"])
-def test_a_cut_at_every_step(for_good, reading):
+def test_a_read_cut_at_every_step(for_good, reading):
     assert len(reading.recorded) == 3
     for exchange in reading.recorded:
         for at in request_steps(exchange):
             reading.suffer(Fault(exchange.number, "request", at, for_good=for_good))
-        for at in (0, 100, exchange.bytes["response"] // 2, exchange.bytes["response"] - _UNSURE_BYTES):
+        for at in (0, 100, exchange.sizes["response"] // 2, exchange.sizes["response"] - _UNSURE_BYTES):
             reading.suffer(Fault(exchange.number, "response", at, for_good=for_good))
 
 
-def test_a_cut_at_any_byte(reading, is_long):
+def test_a_read_cut_at_any_byte(reading, is_long):
     @settings(
         max_examples=600 if is_long else 15,
         deadline=None,
@@ -95,7 +95,7 @@ def test_a_cut_at_any_byte(reading, is_long):
     )
     @given(st.sampled_from([0, 1, 1, 1, 2]), st.sampled_from(get_args(Side)), st.floats(0, 1), st.booleans())
     def cut(number: int, side: Side, part: float, abrupt: bool) -> None:
-        passed = reading.recorded[number].bytes[side]
+        passed = reading.recorded[number].sizes[side]
         at = round(part * (passed if side == "request" else passed - _UNSURE_BYTES))
         note(f"behind {at} of {passed} bytes")
         reading.suffer(Fault(number, side, at, abrupt=abrupt))
@@ -104,20 +104,20 @@ def test_a_cut_at_any_byte(reading, is_long):
 
 
 @pytest.mark.parametrize("status", ["429 Too Many Requests", "502 Bad Gateway", "503 Service Unavailable", "200 OK"])
-def test_an_answer_that_is_not_the_servers(status, reading):
+def test_reads_with_a_response_of_a_gateway(status, reading):
     limit = b'{"error":["over the limits"],"context":"limit","detail":"rate-limit"}'
-    more = "Retry-After: 0\r\n" if status.startswith("429") else ""
+    more = ["Retry-After: 0"] if status.startswith("429") else []
     for exchange in reading.recorded:
         for instead in (
-            answer(status, more=more),
-            answer(status, b""),
-            answer(status, limit, "application/json", more),
+            gateway_response(status, PAGE, *more),
+            gateway_response(status, b""),
+            gateway_response(status, limit, *more),
         ):
-            reading.suffer(Fault(exchange.number, "request", exchange.head_bytes, "answer", instead=instead))
+            reading.suffer(Fault(exchange.number, "request", exchange.head_bytes, "replace", instead=instead))
 
 
-def test_what_is_slow_or_held_up_arrives(reading):
+def test_reads_over_a_slow_network(reading):
     for exchange in reading.recorded:
         for side in get_args(Side):
-            assert reading.suffer(Fault(exchange.number, side, 50, "hold", pause_s=0.05)) is None
-            assert reading.suffer(Fault(exchange.number, side, 0, "slow", pause_s=0.002)) is None
+            assert reading.suffer(Fault(exchange.number, side, 50, "delay", pause_s=0.05)) is None
+            assert reading.suffer(Fault(exchange.number, side, 0, "trickle", pause_s=0.002)) is None

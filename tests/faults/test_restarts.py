@@ -17,7 +17,7 @@ from cartoframes_lite.local import LocalCarto, start
 from cartoframes_lite.local.postgres.binaries import find_binaries
 from cartoframes_lite.write import staging
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault, FaultProxy
+from tests.fault_proxy import Fault, FaultProxy
 from tests.faults.written_tables import ROWS, Database, Mode
 
 HELD_S = 1.5  # some more than a restart takes
@@ -65,13 +65,13 @@ def through(shaken, proxy) -> cfl.Credentials:
     return cfl.Credentials(api_key=shaken.credentials.api_key, base_url=proxy.base_url)
 
 
-def when_held(fault: Fault, deed: Callable[[], None]) -> threading.Thread:
+def when_held(fault: Fault, action: Callable[[], None]) -> threading.Thread:
     """Do something, in a thread, as soon as a fault holds the traffic up."""
 
     def wait_and_do() -> None:
         while not fault.fired:
             time.sleep(0.002)
-        deed()
+        action()
 
     thread = threading.Thread(target=wait_and_do, daemon=True)
     thread.start()
@@ -92,7 +92,7 @@ def test_a_restart_during_a_write(mark, side, at, mode, restart, shaken, proxy, 
     old, new = mode.rows(0), mode.rows(1, turned=mode.other_columns)
     if mode.if_exists == "append":
         new = old + new
-    fault = Fault(mark, side, at, "hold", pause_s=HELD_S)
+    fault = Fault(mark, side, at, "delay", pause_s=HELD_S)
     proxy.play(fault)
     restarting = when_held(fault, restart)
     error = None
@@ -151,7 +151,7 @@ def test_a_restart_while_the_database_publishes(restart, shaken):
 
 def test_a_restart_during_a_read(restart, shaken, proxy, through):
     query = "SELECT n, repeat('x', 100) AS t FROM generate_series(1, 400000) n"  # more than is under way at once
-    fault = Fault(b"/copyto", "response", 1 << 20, "hold", pause_s=HELD_S)
+    fault = Fault(b"/copyto", "response", 1 << 20, "delay", pause_s=HELD_S)
     proxy.play(fault)
     restarting = when_held(fault, restart)
     COUNTERS.faults += 1
@@ -167,7 +167,7 @@ def test_a_restart_during_a_read(restart, shaken, proxy, through):
     assert len(cfl.read_carto("SELECT 1 AS a", shaken.credentials)) == 1
 
 
-def test_the_server_goes_on_after_a_restart_with_all_that_it_has(restart, shaken):
+def test_the_server_recovers_after_a_database_restart(restart, shaken):
     shaken.reset()
     cfl.to_carto(PLAIN.frames(0)[0], "t", shaken.credentials, progress=False)
     key = cfl.Client(shaken.credentials).api_keys

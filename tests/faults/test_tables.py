@@ -7,7 +7,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Fault, answer
+from tests.fault_proxy import Fault, gateway_response
 
 FRAME = pd.DataFrame({"a": [1, 2, 3]})
 NO_ROWS = b'{"rows":[],"time":0.001,"fields":{},"total_rows":0}'
@@ -15,22 +15,22 @@ CHANGE = b"ACCESS+EXCLUSIVE"  # of the requests that delete and rename
 LOST = {
     "cut": [Fault(CHANGE, "response", 0)],
     "for good": [Fault(CHANGE, "response", 0, for_good=True)],
-    "504": [Fault(CHANGE, "response", 0, "answer", instead=answer("504 Gateway Timeout"))],
-    "no rows": [Fault(CHANGE, "request", 0, "answer", instead=answer("200 OK", NO_ROWS, "application/json"))],
+    "504": [Fault(CHANGE, "response", 0, "replace", instead=gateway_response("504 Gateway Timeout"))],
+    "no rows": [Fault(CHANGE, "request", 0, "replace", instead=gateway_response("200 OK", NO_ROWS))],
     "not sent": [Fault(CHANGE, "request", 0)],
-    "twice": [Fault(CHANGE, "request", deed="twice")],
+    "twice": [Fault(CHANGE, "request", action="send_twice")],
 }
 
 
 @pytest.fixture(params=LOST)
 def faults(request):
-    return [Fault(fault.request, fault.side, fault.at, fault.deed, fault.for_good, instead=fault.instead)
+    return [Fault(fault.request, fault.side, fault.at, fault.action, fault.for_good, instead=fault.instead)
             for fault in LOST[request.param]]  # fmt: skip
 
 
-def test_a_delete_that_arrives_late_spares_the_table_that_is_made_since(proxy, through, carto):
+def test_a_late_delete_spares_a_newer_table(proxy, through, carto):
     cfl.to_carto(FRAME, "t", carto.credentials)
-    proxy.play(Fault(b"DROP+TABLE", "request", deed="again", pause_s=0.3))
+    proxy.play(Fault(b"DROP+TABLE", "request", action="send_again", pause_s=0.3))
     assert cfl.delete_table("t", through)
     cfl.to_carto(FRAME, "t", carto.credentials)
     proxy.wait_for_late()
@@ -51,7 +51,7 @@ def test_a_delete_is_done_or_an_error(proxy, through, carto, faults):
 
 
 @pytest.mark.parametrize("if_exists", ["fail", "replace"])
-def test_a_rename_is_done_once_or_said_to_be_unknown(if_exists, proxy, through, carto, faults, database):
+def test_a_rename_is_done_once_or_reported_unknown(if_exists, proxy, through, carto, faults, database):
     cfl.to_carto(FRAME, "t", carto.credentials)
     if if_exists == "replace":
         cfl.to_carto(FRAME.assign(b=1), "u", carto.credentials)
@@ -59,7 +59,7 @@ def test_a_rename_is_done_once_or_said_to_be_unknown(if_exists, proxy, through, 
     try:
         cfl.rename_table("t", "u", through, if_exists=if_exists)
     except cfl.PublishUnknown:
-        assert proxy.is_dead or faults[0].deed == "answer"
+        assert proxy.is_down or faults[0].action == "replace"
     else:
         assert list(cfl.read_carto("u", carto.credentials, columns=["a"])["a"]) == [1, 2, 3]
         assert not cfl.has_table("t", carto.credentials)
@@ -67,11 +67,11 @@ def test_a_rename_is_done_once_or_said_to_be_unknown(if_exists, proxy, through, 
 
 
 @pytest.mark.parametrize("mark", [b"CREATE+TABLE", b"RENAME+TO"])
-@pytest.mark.parametrize("deed", ["cut", "twice", "again"])
-def test_a_copy_is_there_once_or_not_at_all(mark, deed, proxy, through, carto, database):
+@pytest.mark.parametrize("action", ["cut", "send_twice", "send_again"])
+def test_a_copy_is_there_once_or_not_at_all(mark, action, proxy, through, carto, database):
     cfl.to_carto(FRAME, "t", carto.credentials)
-    side = "response" if deed == "cut" else "request"
-    proxy.play(Fault(mark, side, 0, deed, pause_s=0.1))
+    side = "response" if action == "cut" else "request"
+    proxy.play(Fault(mark, side, 0, action, pause_s=0.1))
     try:
         cfl.copy_table("t", "u", through)
     except cfl.CartoError:
@@ -90,8 +90,8 @@ def test_a_copy_is_there_once_or_not_at_all(mark, deed, proxy, through, carto, d
 def test_a_rename_that_arrives_after_it_was_undone(told, proxy, through, carto):
     """It is the same table, under the same name, and all the same not to be renamed once more."""
     cfl.to_carto(FRAME, "t", carto.credentials)
-    late = Fault(b"RENAME+TO", deed="again" if told == "again" else "late", before=b"never")
-    late.instead = answer("504 Gateway Timeout") if told == "504" else b""
+    late = Fault(b"RENAME+TO", action="send_again" if told == "again" else "deliver_late", before=b"never")
+    late.instead = gateway_response("504 Gateway Timeout") if told == "504" else b""
     proxy.play(late)
     assert cfl.rename_table("t", "u", through) == "u"
     assert cfl.rename_table("u", "t", through) == "t"
@@ -101,10 +101,10 @@ def test_a_rename_that_arrives_after_it_was_undone(told, proxy, through, carto):
 
 
 @pytest.mark.parametrize("told", ["again", "lost", "504"])
-def test_a_delete_that_is_overtaken_by_a_table_of_that_name(told, proxy, through, carto):
+def test_a_late_delete_spares_a_table_of_the_same_name(told, proxy, through, carto):
     cfl.to_carto(FRAME, "t", carto.credentials)
-    late = Fault(b"DROP+TABLE", deed="again" if told == "again" else "late", before=b"never")
-    late.instead = answer("504 Gateway Timeout") if told == "504" else b""
+    late = Fault(b"DROP+TABLE", action="send_again" if told == "again" else "deliver_late", before=b"never")
+    late.instead = gateway_response("504 Gateway Timeout") if told == "504" else b""
     proxy.play(late)
     assert cfl.delete_table("t", through)
     cfl.copy_table(cfl.to_carto(FRAME, "u", carto.credentials), "t", through)
@@ -115,15 +115,15 @@ def test_a_delete_that_is_overtaken_by_a_table_of_that_name(told, proxy, through
 
 @pytest.mark.parametrize("if_exists", ["fail", "replace"])
 @pytest.mark.parametrize("told", ["again", "lost", "504"])
-def test_a_copy_whose_requests_are_overtaken(told, if_exists, proxy, through, carto, database, is_long):
+def test_a_copy_whose_requests_arrive_late(told, if_exists, proxy, through, carto, database, is_long):
     cfl.to_carto(FRAME, "t", carto.credentials)
     requests = {b"CREATE+TABLE": [b"regclass", b"RENAME+TO", b"never"], b"RENAME+TO": [b"LOCK+TABLE", b"never"]}
     for request, overtakers in requests.items():
         for before in overtakers if is_long else overtakers[-1:]:
             if if_exists == "replace":
                 cfl.to_carto(FRAME.assign(a=0), "u", carto.credentials)
-            late = Fault(request, deed="again" if told == "again" else "late", before=before)
-            late.instead = answer("504 Gateway Timeout") if told == "504" else b""
+            late = Fault(request, action="send_again" if told == "again" else "deliver_late", before=before)
+            late.instead = gateway_response("504 Gateway Timeout") if told == "504" else b""
             proxy.play(late)
             try:
                 cfl.copy_table("t", "u", through, if_exists=if_exists)

@@ -7,20 +7,26 @@ from typing import get_args
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from tests.faults.fault_proxy import Fault, FaultProxy, Side, request_steps
-from tests.faults.write_trials import Trial, every_mode, few_modes_unless_long, record, write_with_faults
+from tests.fault_proxy import Fault, FaultProxy, Side, request_steps
+from tests.faults.write_trials import (
+    Trial,
+    few_modes_unless_long,
+    pairs_of_modes_unless_long,
+    record,
+    write_with_faults,
+)
 
 # Of an answer, whose length depends on how long the server took: this much less than recorded is always there.
 _UNSURE_BYTES = 8
 
 
-@every_mode
-def test_a_cut_at_every_step(proxy, trial):
+@pairs_of_modes_unless_long
+def test_a_write_cut_at_every_step(proxy, trial):
     cut_at_every_step(proxy, trial, for_good=False)
 
 
 @few_modes_unless_long("new-plain-3", "replace-geometry-3", "replace-other-columns-plain-3", "append-geometry-3")
-def test_a_network_that_is_gone_from_any_step_on(proxy, trial):
+def test_a_network_lost_for_good_at_every_step(proxy, trial):
     cut_at_every_step(proxy, trial, for_good=True)
 
 
@@ -32,12 +38,12 @@ def cut_at_every_step(proxy: FaultProxy, trial: Trial, *, for_good: bool) -> Non
             at = request_steps(recorded[trial.turned][number])[step]
             write_with_faults(proxy, trial, Fault(number, "request", at, for_good=for_good))
         write_with_faults(proxy, trial, Fault(number, "response", 0, for_good=for_good))
-        at = recorded[trial.turned][number].bytes["response"] // 2
+        at = recorded[trial.turned][number].sizes["response"] // 2
         write_with_faults(proxy, trial, Fault(number, "response", at, for_good=for_good))
 
 
-@every_mode
-def test_a_cut_at_any_byte(proxy, trial, is_long):
+@pairs_of_modes_unless_long
+def test_a_write_cut_at_any_byte(proxy, trial, is_long):
     recorded = record(proxy, trial)
     last = len(recorded[True]) - 1
     cuts = 0
@@ -52,7 +58,7 @@ def test_a_cut_at_any_byte(proxy, trial, is_long):
     @given(st.integers(0, last), st.sampled_from(get_args(Side)), st.floats(0, 1), st.booleans(), st.booleans())
     def cut(number: int, side: Side, part: float, for_good: bool, abrupt: bool) -> None:
         nonlocal cuts
-        passed = recorded[trial.turned][number].bytes[side]
+        passed = recorded[trial.turned][number].sizes[side]
         at = round(part * (passed if side == "request" else passed - _UNSURE_BYTES))
         note(f"behind {at} of {passed} bytes")
         write_with_faults(proxy, trial, Fault(number, side, at, for_good=for_good, abrupt=abrupt))

@@ -10,7 +10,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.faults.fault_proxy import Exchange, Fault, FaultProxy
+from tests.fault_proxy import Exchange, Fault, FaultProxy
 from tests.faults.written_tables import MODES, Database, Mode, Rows
 
 TABLE = "t"
@@ -67,7 +67,7 @@ class Trial:
         if self._mode.if_exists == "append":
             new = (self._old or Counter()) + new
         found = self._database.rows()
-        allowed = [new] if error is None else [self._old, new] if is_open else [self._old]
+        allowed: list[Rows | None] = [new] if error is None else [self._old, new] if is_open else [self._old]
         self._count(found, allowed, error)
         self.sweep()
         if found == new and self._mode.if_exists == "append":
@@ -109,13 +109,23 @@ def drop_stale_staging(database: Database, credentials: cfl.Credentials) -> None
     assert left == []
 
 
-every_mode = pytest.mark.parametrize("trial", MODES, indirect=True, ids=str)
-
-
 def few_modes_unless_long(*names: str) -> pytest.MarkDecorator:
     """Run a test with these modes, and in the long profile with all of them."""
     modes = [pytest.param(mode, id=str(mode), marks=() if str(mode) in names else pytest.mark.slow) for mode in MODES]
     return pytest.mark.parametrize("trial", modes, indirect=True)
+
+
+# Each kind of write with and without geometry, in one piece and in several; and each of these with each other.
+pairs_of_modes_unless_long = few_modes_unless_long(
+    "new-plain-1",
+    "new-geometry-3",
+    "replace-plain-3",
+    "replace-geometry-1",
+    "replace-other-columns-plain-1",
+    "replace-other-columns-geometry-3",
+    "append-plain-3",
+    "append-geometry-1",
+)
 
 
 def record(proxy: FaultProxy, trial: Trial) -> dict[bool, list[Exchange]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, cast
 
 import geopandas as gpd
 import pandas as pd
@@ -14,6 +15,7 @@ from psycopg.rows import dict_row
 
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.write import staging_names
+from cartoframes_lite.write.options import IfExists
 
 ROWS = 60
 _KEPT_OUT = ("cartodb_id", "the_geom_webmercator")
@@ -36,7 +38,7 @@ class Mode:
         Number of COPY requests.
     """
 
-    if_exists: Literal["fail", "replace", "append"]
+    if_exists: IfExists
     other_columns: bool
     geometry: bool
     pieces: int
@@ -63,7 +65,8 @@ class Mode:
         if not self.geometry:
             return pd.DataFrame(columns)
         points = gpd.points_from_xy([number - 90 for number in numbers], [version % 90] * len(numbers))
-        return gpd.GeoDataFrame(columns, geometry=points, crs=4326)
+        frame: pd.DataFrame = gpd.GeoDataFrame(columns, geometry=points, crs=4326)
+        return frame
 
     def rows(self, version: int, *, turned: bool = False) -> Rows:
         """Say what a table that holds this version shows."""
@@ -71,14 +74,16 @@ class Mode:
         for frame in self.frames(version, turned=turned):
             places = list(frame.geometry.to_wkt(rounding_precision=0)) if self.geometry else [None] * len(frame)
             plain = pd.DataFrame(frame).drop(columns="geometry", errors="ignore")
-            for row, place in zip(plain.to_dict("records"), places, strict=True):
+            records = cast("list[dict[str, Any]]", plain.to_dict("records"))
+            for row, place in zip(records, places, strict=True):
                 found[tuple(sorted({**row, "the_geom": place and place.replace(" (", "(")}.items()))] += 1
         return found
 
 
+_KINDS: list[tuple[IfExists, bool]] = [("fail", False), ("replace", False), ("replace", True), ("append", False)]
 MODES = [
     Mode(if_exists, other_columns, geometry, pieces)
-    for if_exists, other_columns in (("fail", False), ("replace", False), ("replace", True), ("append", False))
+    for if_exists, other_columns in _KINDS
     for geometry in (False, True)
     for pieces in (1, 3)
 ]
@@ -132,7 +137,7 @@ class Database:
             " AND state <> 'idle' AND datname = current_database() AND pid <> pg_backend_pid()"
         )
         while self.connection.execute(query).fetchall()[0]["n"]:
-            pass
+            time.sleep(0.002)
 
     def close(self) -> None:
         """Close the connection."""

@@ -22,7 +22,7 @@ def create(call: Call, name: str, *grants: dict[str, Any]) -> str:
     return str(made.json["token"])
 
 
-def test_created_key_works_at_once_and_is_gone_once_deleted(call: Call) -> None:
+def test_keys_work_from_creation_until_deletion(call: Call) -> None:
     query(call, "CREATE TABLE t AS SELECT 1 AS i")
     table = {"schema": "public", "name": "t", "permissions": ["select"]}
     token = create(call, "reader", SQL, {"type": "database", "tables": [table]})

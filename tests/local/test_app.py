@@ -56,7 +56,7 @@ def test_only_names_of_this_host_are_answered(carto: LocalCarto, host: str, stat
         assert error_of(answer) == f"host '{host}' is not allowed: this server serves localhost only"
 
 
-def test_a_request_without_a_host_is_an_old_one(carto: LocalCarto) -> None:
+def test_requests_without_a_host_header_are_accepted(carto: LocalCarto) -> None:
     connection = http.client.HTTPConnection(carto.base_url.split("/")[2], timeout=10)
     connection._http_vsn, connection._http_vsn_str = 10, "HTTP/1.0"  # type: ignore[attr-defined]
     connection.putrequest("GET", "/api/v2/sql?q=SELECT%201", skip_host=True)
@@ -92,7 +92,7 @@ def test_a_key_may_stand_in_four_places(carto: LocalCarto, sql: SQLClient, where
     assert answer.status_code == 200
 
 
-def test_a_mistake_of_the_server_is_told_without_its_cause_and_logged_without_keys(
+def test_unexpected_errors_are_logged_without_keys(
     sql: SQLClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -109,9 +109,7 @@ def test_a_mistake_of_the_server_is_told_without_its_cause_and_logged_without_ke
     assert sql.key not in caplog.text
 
 
-def test_a_mistake_of_the_server_leaves_the_connection_to_the_next_request(
-    sql: SQLClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unexpected_errors_keep_the_connection(sql: SQLClient, monkeypatch: pytest.MonkeyPatch) -> None:
     address = urlsplit(sql.base_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
     monkeypatch.setattr(sql_routes, "run_query", lambda *_: 1 / 0)
@@ -137,7 +135,7 @@ def test_a_multipart_body_that_is_none_is_refused(sql: SQLClient) -> None:
     assert form.json()["rows"] == [{"a": 1}]
 
 
-def test_a_body_that_fails_on_its_way_has_no_end() -> None:
+def test_a_response_body_that_fails_is_cut() -> None:
     sent: list[Any] = []
 
     async def blocks() -> AsyncGenerator[bytes, None]:

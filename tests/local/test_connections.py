@@ -87,7 +87,7 @@ def test_a_connection_that_sends_nothing_is_closed(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", GET], ids=["first", "later"])
-def test_a_head_that_comes_byte_by_byte_is_given_up(serve: Serve, before: bytes) -> None:
+def test_slow_heads_are_aborted(serve: Serve, before: bytes) -> None:
     server = serve(head_timeout_s=SHORT_S)
     with connected(server, before) as slow:
         if before:
@@ -102,12 +102,12 @@ def test_a_head_that_comes_byte_by_byte_is_given_up(serve: Serve, before: bytes)
                 received = slow.recv(1000)
 
 
-def test_a_cut_head_is_told_that_it_is_late(serve: Serve) -> None:
+def test_incomplete_heads_get_a_timeout_response(serve: Serve) -> None:
     with connected(serve(head_timeout_s=SHORT_S), GET[:-2]) as slow:
         assert until_end(slow).startswith(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n")
 
 
-def test_a_head_may_take_its_time_while_another_request_runs(serve: Serve) -> None:
+def test_the_head_timeout_excludes_running_requests(serve: Serve) -> None:
     server = serve(head_timeout_s=SHORT_S)
     with connected(server, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\na") as connection:
         time.sleep(2 * SHORT_S)  # bodies are not the business of this limit
@@ -117,7 +117,7 @@ def test_a_head_may_take_its_time_while_another_request_runs(serve: Serve) -> No
         assert answer(connection).endswith(b"\r\n\r\n0.")
 
 
-def test_the_rest_of_a_request_that_was_answered_comes_to_an_end(serve: Serve) -> None:
+def test_draining_an_answered_request_ends(serve: Serve) -> None:
     server = serve(head_timeout_s=SHORT_S)
     with connected(server, b"POST /early HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n") as connection:
         assert answer(connection).endswith(b"\r\n\r\n0.")
@@ -190,7 +190,7 @@ def test_bodies_that_stop_make_room(serve: Serve) -> None:
             assert answer(honest).endswith(b"0.")
 
 
-def test_if_requests_run_on_all_connections_the_newest_is_refused(serve: Serve) -> None:
+def test_connections_beyond_the_limit_are_refused(serve: Serve) -> None:
     server = serve(connections=3)
     with ExitStack() as stack:
         running = [stack.enter_context(connected(server, GET.replace(b"/ ", b"/slow ", 1))) for _ in range(3)]
@@ -203,7 +203,7 @@ def test_if_requests_run_on_all_connections_the_newest_is_refused(serve: Serve) 
             assert answer(honest).endswith(b"0.")
 
 
-def test_a_client_that_does_not_read_is_given_up(serve: Serve) -> None:
+def test_clients_that_do_not_read_are_disconnected(serve: Serve) -> None:
     server = serve(idle_timeout_s=SHORT_S)
     with connected(server, GET.replace(b"/ ", b"/large ", 1)) as connection:
         time.sleep(3 * SHORT_S)

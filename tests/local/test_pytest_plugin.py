@@ -51,7 +51,7 @@ def test_each_test_finds_an_empty_account(pytester, run_apart):
     run_apart().assert_outcomes(passed=3)
 
 
-def test_the_server_can_be_one_of_your_own(pytester, run_apart):
+def test_the_server_fixture_can_be_overridden(pytester, run_apart):
     pytester.makeconftest(
         """
         import pytest
@@ -68,7 +68,7 @@ def test_the_server_can_be_one_of_your_own(pytester, run_apart):
     run_apart().assert_outcomes(passed=1)
 
 
-def test_a_run_without_it_imports_nothing(pytester, run_apart):
+def test_unused_fixtures_import_nothing(pytester, run_apart):
     pytester.makepyfile(
         """
         import sys
@@ -82,7 +82,7 @@ def test_a_run_without_it_imports_nothing(pytester, run_apart):
     run_apart().assert_outcomes(passed=1)
 
 
-def test_a_run_without_the_server_s_packages_says_what_to_install(pytester, run_apart):
+def test_missing_server_packages_are_named(pytester, run_apart):
     pytester.makeconftest("import sys; sys.modules['psycopg'] = None")
     pytester.makepyfile("def test_nothing(): pass", test_it="def test_it(carto_local): pass")
     result = run_apart()

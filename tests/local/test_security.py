@@ -56,14 +56,14 @@ def using(sql: SQLClient) -> Callable[[str], SQLClient]:
         "SELECT * FROM pg_hba_file_rules",
     ],
 )
-def test_it_is_refused(using: Callable[[str], SQLClient], kind: str, statement: str) -> None:
+def test_hostile_statements_are_refused(using: Callable[[str], SQLClient], kind: str, statement: str) -> None:
     answer = using(kind).send(statement)
     assert answer.status_code in (400, 403), answer.text
     assert "rows" not in answer.json()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_files_cannot_be_had_through_the_endpoints_of_copy(using: Callable[[str], SQLClient], kind: str) -> None:
+def test_copy_endpoints_read_no_files(using: Callable[[str], SQLClient], kind: str) -> None:
     client = using(kind)
     for answer in (
         client.copy_from("COPY granted FROM '/etc/passwd'", b"1\n"),
@@ -141,7 +141,7 @@ def test_queries_of_others_are_not_shown(sql: SQLClient, using: Callable[[str], 
     assert set(shown.text.splitlines()) == {"<insufficient privilege>"}
 
 
-def test_queries_of_the_server_itself_are_not_shown_to_the_owner(sql: SQLClient) -> None:
+def test_queries_of_the_server_are_hidden_from_the_owner(sql: SQLClient) -> None:
     shown = sql.run("SELECT query FROM pg_stat_activity a JOIN pg_roles ON rolname = usename WHERE rolsuper")["rows"]
     assert {row["query"] for row in shown} == {"<insufficient privilege>"}
 

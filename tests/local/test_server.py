@@ -25,7 +25,7 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-def test_answers_as_soon_as_it_is_made() -> None:
+def test_the_server_responds_once_constructed() -> None:
     server = Server(hello)
     try:
         with urllib.request.urlopen(server.url, timeout=5) as response:
@@ -44,7 +44,7 @@ def test_listens_on_loopback_only() -> None:
         server.stop()
 
 
-def test_stop_is_quick_with_open_connections_and_frees_the_port() -> None:
+def test_stop_closes_open_connections_and_frees_the_port() -> None:
     server = Server(hello)
     with (
         socket.create_connection(("127.0.0.1", server.port)) as idle,

@@ -43,7 +43,7 @@ def test_master_key_is_random_unless_given(carto: LocalCarto) -> None:
     assert key not in carto.base_url
 
 
-def test_reset_empties_the_account_of_tables_made_over_the_dsn(carto: LocalCarto) -> None:
+def test_reset_drops_tables_created_over_the_dsn(carto: LocalCarto) -> None:
     rows(carto, "CREATE TABLE t AS SELECT 1 AS i")
     carto.reset()
     assert rows(carto, "SELECT to_regclass('public.t')") == [(None,)]
@@ -105,7 +105,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_command_prints_its_url_and_cleans_up_after_a_signal(number: signal.Signals) -> None:
+def test_the_command_cleans_up_after_a_signal(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "cartoframes_lite.local", "--user", "vizzuality", "--api-key", "1234"]
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     with subprocess.Popen(

@@ -40,7 +40,7 @@ def test_token_is_not_in_the_repr(state: State) -> None:
     assert "master-key" not in repr(state.key("master-key"))
 
 
-def test_sessions_log_in_as_the_role_and_cannot_leave_it(state: State, connect: Connect) -> None:
+def test_sessions_cannot_leave_their_role(state: State, connect: Connect) -> None:
     connection = connect("master-key")
     for statement in ("RESET ROLE", "RESET SESSION AUTHORIZATION", "SET ROLE NONE"):
         connection.execute(statement.encode())
@@ -108,7 +108,7 @@ def test_regular_key_may_do_what_its_grants_say(state: State, connect: Connect) 
             session.execute(refused.encode())
 
 
-def test_tables_of_a_regular_key_belong_to_the_owner_as_well(state: State, connect: Connect) -> None:
+def test_the_owner_may_use_tables_of_regular_keys(state: State, connect: Connect) -> None:
     key = state.create_key("maker", granted(schemas=[{"name": "public", "permissions": ["create"]}]))
     connect(key.token).execute("CREATE TABLE made AS SELECT 1 AS i")
     owner = connect("master-key")

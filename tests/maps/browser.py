@@ -8,20 +8,34 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager
-def page(width: int = 400, height: int = 300) -> Iterator[Page]:
-    """Open a page; skip the test if Chromium is not installed.
+def launched() -> Iterator[Browser]:
+    """Start Chromium; skip the test if it is not installed.
 
-    Requests to other machines are aborted and listed in ``page.refused``.
+    Until its end, the thread counts as running an event loop, so that ``asyncio.run`` is an error.
     """
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def page(browser: Browser, width: int = 400, height: int = 300) -> Iterator[Page]:
+    """Open a page without cookies and cache.
+
+    Requests to other machines are aborted and listed in ``page.refused``.
+    """
     refused: list[str] = []
 
     def abort_remote(route: Route) -> None:
@@ -32,12 +46,7 @@ def page(width: int = 400, height: int = 300) -> Iterator[Page]:
             refused.append(route.request.url)
             route.abort()
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        try:
-            opened = browser.new_page(viewport={"width": width, "height": height})
-            opened.route("**/*", abort_remote)
-            opened.refused = refused  # type: ignore[attr-defined]  # tests read it from the page
-            yield opened
-        finally:
-            browser.close()
+    with browser.new_page(viewport={"width": width, "height": height}) as opened:
+        opened.route("**/*", abort_remote)
+        opened.refused = refused  # type: ignore[attr-defined]  # tests read it from the page
+        yield opened

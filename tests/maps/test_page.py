@@ -30,6 +30,12 @@ SQUARES = gpd.GeoDataFrame(
 WEST, EAST = (150, 150), (250, 150)  # pixels of the page of 400 x 300
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    with browser.launched() as started:
+        yield started
+
+
 @pytest.fixture
 def squares(credentials):
     return SQUARES.carto.to_table("squares", credentials)
@@ -50,8 +56,8 @@ def open_page(page, path):
     """Open a page and wait for its tiles."""
     page.goto(path.as_uri())
     page.wait_for_selector("body.drawn", timeout=20_000)
-    page.wait_for_function("document.querySelectorAll('.leaflet-tile:not(.leaflet-tile-loaded)').length === 0")
-    page.wait_for_timeout(400)  # tiles fade in
+    page.wait_for_function("""[...document.querySelectorAll('.leaflet-tile')].every(tile =>
+        tile.classList.contains('leaflet-tile-loaded') && getComputedStyle(tile).opacity === '1')""")  # tiles fade in
 
 
 def popup(page):
@@ -61,10 +67,10 @@ def popup(page):
     return dict(rows.evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"))
 
 
-def test_saved_map_in_a_browser(squares, key, tmp_path):
+def test_saved_map_in_a_browser(chromium, squares, key, tmp_path):
     saved = squares.map(color_by="name").save(tmp_path / "map.html")
     assert key not in saved.read_text()
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         open_page(page, saved)
         assert page.refused == []
         assert page.locator(".legend span").all_inner_texts() == ["east <b>&</b> more", "west"]
@@ -81,12 +87,12 @@ def test_saved_map_in_a_browser(squares, key, tmp_path):
         assert popup(page)["n"] == "100"
 
 
-def test_saved_page_falls_back_to_the_static_image(squares, tmp_path):
+def test_saved_page_falls_back_to_the_static_image(chromium, squares, tmp_path):
     saved = squares.map(color_by="name").save(tmp_path / "map.html")
     [name] = [named.name for named in cfl.NamedMap.list(squares.credentials)]
     assert name.startswith("cfl_saved_")
     cfl.NamedMap(name, squares.credentials).delete()
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         page.goto(saved.as_uri())
         page.wait_for_selector("#notice:visible")
         assert "Showing a static image" in page.locator("#notice").inner_text()
@@ -97,19 +103,19 @@ def test_saved_page_falls_back_to_the_static_image(squares, tmp_path):
         assert also_blue > also_red + 50
 
 
-def test_saved_page_instantiates_the_map_again(squares, carto, tmp_path):
+def test_saved_page_instantiates_the_map_again(chromium, squares, carto, tmp_path):
     squares.privacy = "public"
     saved = squares.map().save(tmp_path / "map.html")
     assert cfl.NamedMap.list(squares.credentials) == []  # everybody may see the table
     config = requests.get(f"{carto.base_url}/api/v1/map", timeout=10)
     assert config.status_code == 400  # a layergroup is only known after it was asked for
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         open_page(page, saved)
         page.mouse.click(*WEST)
         assert popup(page)["name"] == "west"
 
 
-def test_notebook_output_has_page_image_and_no_key(squares, key, tmp_path):
+def test_notebook_output_has_page_image_and_no_key(chromium, squares, key, tmp_path):
     shown = squares.map(color_by="n")
     bundle = shown._repr_mimebundle_()
     assert key not in str(bundle)
@@ -117,7 +123,7 @@ def test_notebook_output_has_page_image_and_no_key(squares, key, tmp_path):
     assert shown._repr_html_().startswith("<div")
     cell = tmp_path / "cell.html"
     cell.write_text(f"<body>{bundle['text/html']}</body>")
-    with browser.page(800, 440) as page:
+    with browser.page(chromium, 800, 440) as page:
         page.goto(cell.as_uri())
         frame = page.frame_locator("iframe")
         frame.locator("body.drawn").wait_for(timeout=20_000)
@@ -200,10 +206,10 @@ def test_placeholder_marks_in_queries_show_a_static_image(squares, tmp_path):
         shown.save(tmp_path / "map.html")
 
 
-def test_popup_shows_objects_as_json(squares, tmp_path):
+def test_popup_shows_objects_as_json(chromium, squares, tmp_path):
     query = "SELECT *, jsonb_build_object('a', jsonb_build_array(n)) AS many, NULL AS none FROM squares"
     shown = cfl.AnonymousMap(cfl.Layer(query, interactivity=["many", "none"]), squares.credentials)
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         open_page(page, shown.save(tmp_path / "map.html"))
         page.mouse.click(*WEST)
         assert popup(page) == {"cartodb_id": "1", "many": '{"a":[1]}', "none": "\u2013"}
@@ -216,14 +222,14 @@ SHOWN = ["z", "seen", "at", "stamp", "many", "never", "b", "listed", "A"]
 
 
 @pytest.mark.parametrize("kind", ["private", "public", "named"])
-def test_popup_shows_all_types_in_column_order(kind, squares, tmp_path):
+def test_popup_shows_all_types_in_column_order(chromium, kind, squares, tmp_path):
     if kind == "public":
         squares.privacy = "public"
     shown = cfl.AnonymousMap(cfl.Layer(VALUES, interactivity=SHOWN), squares.credentials)
     if kind == "named":
         template = {"version": "0.0.1", "name": "one", "layergroup": shown._source.instantiation.body}
         shown = cfl.NamedMap.create(template, squares.credentials).instantiate()
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         open_page(page, shown.save(tmp_path / "map.html"))
         page.mouse.click(*WEST)
         found = popup(page)
@@ -242,20 +248,20 @@ def test_popup_shows_all_types_in_column_order(kind, squares, tmp_path):
     }
 
 
-def test_popup_without_attributes_shows_the_utfgrid_values(squares, tmp_path):
+def test_popup_without_attributes_shows_the_utfgrid_values(chromium, squares, tmp_path):
     options = {"sql": "SELECT *, NULL AS none FROM squares", "interactivity": "n, name,none,cartodb_id"}
     options |= {"cartocss": "#l { polygon-fill: red; }", "cartocss_version": "2.3.0"}
     shown = cfl.AnonymousMap([{"type": "cartodb", "options": options}], squares.credentials)
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         open_page(page, shown.save(tmp_path / "map.html"))
         page.mouse.click(*WEST)
         assert list(popup(page).items()) == [("n", "1"), ("name", "west"), ("none", "\u2013"), ("cartodb_id", "1")]
 
 
-def test_popup_marks_values_that_cannot_be_loaded(squares, tmp_path):
+def test_popup_marks_values_that_cannot_be_loaded(chromium, squares, tmp_path):
     twice = "SELECT 1 AS cartodb_id, the_geom_webmercator, n, NULL::date AS day FROM squares"
     shown = cfl.AnonymousMap(cfl.Layer(twice, interactivity=["n", "day"]), squares.credentials)
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         open_page(page, shown.save(tmp_path / "map.html"))
         page.mouse.click(*WEST)  # two rows of this number, with different attributes
         assert popup(page)["day"] == "?"
@@ -278,22 +284,22 @@ def test_named_maps_start_with_the_template_view(squares, credentials):
     assert "&quot;center&quot;: [45." in shown._repr_html_()
 
 
-def test_data_cannot_end_the_script_element(credentials, tmp_path):
+def test_data_cannot_end_the_script_element(chromium, credentials, tmp_path):
     evil = "</script><script>document.title = 'broken'</script>"
     frame = SQUARES.assign(name=[evil, "x"])
     saved = frame.carto.to_table("evil", credentials).map(color_by="name").save(tmp_path / "map.html")
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         open_page(page, saved)
         assert page.title() == "Map"
         assert evil in page.locator(".legend span").all_inner_texts()
 
 
-def test_basemap_tiles_are_requested(squares, tmp_path):
+def test_basemap_tiles_are_requested(chromium, squares, tmp_path):
     basemap = TileProvider(
         name="B", url="http://127.0.0.1:9/{s}/{z}/{x}/{y}{r}.png", attribution="B makers", max_zoom=9
     )
     saved = squares.map(basemap=basemap).save(tmp_path / "map.html")
-    with browser.page() as page:
+    with browser.page(chromium) as page:
         asked = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(saved.as_uri())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import cartoframes_lite.local
-from tests.file_server import FileServer
+from tests.http_servers import FileServer
 
 # It needs setuptools < 82, and so an environment of its own; the README's test command makes it.
 PYTHON = Path(os.environ.get("CARTO_PYTHON", Path(__file__).parents[2] / ".venv-carto-python/bin/python"))

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from cartoframes_lite.local import LocalCarto
+from tests.http_servers import ANYWHERE, FileServer
 from tests.security.api_calls import APICalls
 from tests.security.db_snapshot import DatabaseSnapshots
-from tests.security.recording_server import RecordingServer
 
+_NO_ROWS = b'{"rows":[],"fields":{},"total_rows":0}'
 _OBJECTS = """
     CREATE SCHEMA other;
     CREATE TABLE other.bystander (a int); INSERT INTO other.bystander VALUES (1);
@@ -34,12 +35,6 @@ BYSTANDERS = [
 
 
 @pytest.fixture
-def long(request: pytest.FixtureRequest) -> bool:
-    """Tell whether there is time to be thorough."""
-    return bool(request.config.getoption("--long"))
-
-
-@pytest.fixture
 def api_calls(carto: LocalCarto) -> APICalls:
     """Give the ways into an account with objects that nobody but its owner may touch."""
     doors = APICalls.of(carto)
@@ -56,12 +51,13 @@ def db_snapshots(carto: LocalCarto, api_calls: APICalls) -> Iterator[DatabaseSna
 
 
 @pytest.fixture
-def recording_server() -> Iterator[Callable[..., RecordingServer]]:
-    """Start web servers that note what they are sent."""
-    started: list[RecordingServer] = []
+def recording_server() -> Iterator[Callable[..., FileServer]]:
+    """Start web servers that respond to all requests with an empty result of SQL."""
+    started: list[FileServer] = []
 
-    def start(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> RecordingServer:
-        started.append(RecordingServer(host, tls))
+    def start(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> FileServer:
+        started.append(FileServer(host, tls=tls))
+        started[-1].put(ANYWHERE, _NO_ROWS)
         return started[-1]
 
     yield start

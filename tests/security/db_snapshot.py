@@ -70,7 +70,7 @@ class DatabaseSnapshots:
 
     def snapshot(self) -> Snapshot:
         """Return what there is."""
-        parts = {part: sql.SQL(query) for part, query in _PARTS.items()}
+        parts: dict[str, sql.Composable] = {part: sql.SQL(query) for part, query in _PARTS.items()}
         for place in self._tables:
             parts[".".join(place)] = sql.SQL("SELECT t::text FROM {} t").format(sql.Identifier(*place))
         digest = sql.SQL("SELECT {}, concat(count(*), ' ', sum(hashtextextended(t::text, 0))) FROM ({}) t")

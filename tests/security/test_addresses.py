@@ -10,7 +10,7 @@ import pytest
 from cartoframes_lite.local.imports.allowed_addresses import is_allowed, resolve
 from cartoframes_lite.local.imports.files import ImportRefused
 from cartoframes_lite.local.plan import Plan
-from tests.security.recording_server import RecordingServer
+from tests.http_servers import ANYWHERE
 
 PRIVATE = [
     *("10.0.0.1", "172.31.255.255", "192.168.0.1", "100.64.0.1", "169.254.169.254", "0.0.0.0", "0.1.2.3", "192.0.0.1"),
@@ -42,16 +42,16 @@ def test_addresses_that_are_not_public(address):
 
 
 @pytest.mark.parametrize("host", WRITTEN)
-def test_other_ways_to_write_them(host):
+def test_private_addresses_in_other_notations_are_refused(host):
     with pytest.raises(ImportRefused) as caught:
         resolve(host, 80, Plan())
     assert caught.value.code in (1101, 1102)
 
 
 @pytest.mark.parametrize("address", PRIVATE[:6])
-def test_every_door_for_imports_is_closed_to_them(api_calls, address, recording_server):
-    first: RecordingServer = recording_server()
-    first.redirect(302, f"http://{address}:{first.url.rpartition(':')[2]}/t.csv")
+def test_imports_from_private_addresses_are_refused(api_calls, address, recording_server):
+    first = recording_server()
+    first.redirect(ANYWHERE, f"http://{address}:{first.server_port}/t.csv")
     for url in (f"http://{address}/t.csv", f"{first.url}/t.csv"):
         failed = api_calls.imported(json={"url": url})
         assert (failed["state"], failed["error_code"]) == ("failure", 1101)
@@ -62,7 +62,7 @@ def test_every_door_for_imports_is_closed_to_them(api_calls, address, recording_
     assert len(first.requests) == 1
 
 
-def test_a_name_that_is_looked_up_to_one():
+def test_names_that_resolve_to_private_addresses_are_refused():
     name = socket.gethostname()
     try:
         found = {str(entry[4][0]) for entry in socket.getaddrinfo(name, 80)}

@@ -136,7 +136,7 @@ def test_an_answer_of_any_kind(status, logged, monkeypatch):
 
 
 @responses.activate
-def test_the_key_is_in_the_header_and_not_in_the_url():
+def test_the_key_is_sent_in_the_header_only():
     responses.post("https://ann.carto.com/api/v2/sql", json={"rows": [], "fields": {}, "total_rows": 0})
     cfl.Client(cfl.Credentials("ann", SECRET)).sql.send("SELECT 1")
     (call,) = responses.calls

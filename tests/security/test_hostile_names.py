@@ -138,10 +138,10 @@ def attack(
 
 
 @pytest.mark.parametrize("kind", ["tables", "columns"])
-def test_nothing_else_is_changed(attack, long, kind):
+def test_nothing_else_is_changed(attack, is_long, kind):
     calls = TABLES if kind == "tables" else COLUMNS
 
-    @settings(max_examples=2_000 if long else 15, deadline=None)
+    @settings(max_examples=2_000 if is_long else 15, deadline=None)
     @given(NAMES, st.sampled_from(sorted(calls)))
     def holds(name: str, call: str) -> None:
         assume(normalize(name) not in ("bystander", "looking", "target", "renamed"))
@@ -186,7 +186,7 @@ def test_a_type_is_not_more_than_a_type(attack, kind):
 @pytest.mark.parametrize(
     "name", ['a"b', "a'b; --", "sélect", "日本" * 10, "$publish$", "a\\b", "%s {0}", "x" * 63, " a "]
 )
-def test_tables_with_such_names_are_the_ones_that_are_meant(api_calls, db_snapshots, credentials, name):
+def test_hostile_names_refer_to_the_right_tables(api_calls, db_snapshots, credentials, name):
     quoted = sql.Identifier(name).as_string()
     api_calls.run(f"CREATE TABLE {quoted} AS SELECT 7 AS {quoted}; CREATE TABLE free AS SELECT 1 AS a")
     before = db_snapshots.snapshot()
@@ -204,7 +204,7 @@ def test_tables_with_such_names_are_the_ones_that_are_meant(api_calls, db_snapsh
 
 
 @pytest.mark.parametrize("name", ["é" * 31 + "日", "x" * 62 + "é", "a" * 61 + "😀"])
-def test_names_are_cut_nowhere_in_the_middle_of_a_character(credentials, name):
+def test_names_over_63_bytes_are_refused(credentials, name):
     assert len(name.encode()) > 63
     for call in (cfl.has_table, cfl.delete_table, cfl.describe_table, cfl.read_carto):
         with pytest.raises(ValueError, match="longer than 63 bytes"):
@@ -229,7 +229,7 @@ def test_two_columns_that_become_one_are_both_named(labels):
 
 
 @pytest.mark.parametrize("if_exists", ["replace", "append"])
-def test_a_table_is_not_taken_for_another_that_begins_like_it(credentials, if_exists):
+def test_tables_with_a_common_prefix_are_distinct(credentials, if_exists):
     first, second = "x" * 63 + "_2023", "x" * 63 + "_2024"
     table = cfl.to_carto(PLAIN, first, credentials)
     writes = [lambda: cfl.to_carto(PLAIN, second, credentials, if_exists=if_exists)]
@@ -248,13 +248,13 @@ def test_a_table_is_not_taken_for_another_that_begins_like_it(credentials, if_ex
     assert list(cfl.read_carto(table, credentials, columns=["a"])["a"]) == [1, 2]
 
 
-def test_a_table_that_exists_is_named_with_the_name_that_was_given(credentials):
+def test_existing_tables_are_reported_by_the_given_name(credentials):
     cfl.to_carto(PLAIN, "my_table", credentials)
     with pytest.raises(cfl.TableExistsError, match=r"'my_table' \(normalized from 'My Täble'\) already exists"):
         cfl.to_carto(PLAIN, "My Täble", credentials)
 
 
-def test_tables_in_other_schemas_of_the_search_path_are_not_replaced(api_calls, db_snapshots, credentials):
+def test_tables_of_other_schemas_are_not_replaced(api_calls, db_snapshots, credentials):
     role = api_calls.run("SELECT current_user AS role")[0]["role"]
     api_calls.run(f'ALTER ROLE "{role}" SET search_path = public, other, cartodb')
     end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s"

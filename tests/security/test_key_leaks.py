@@ -23,6 +23,7 @@ import requests
 
 import cartoframes_lite as cfl
 from cartoframes_lite.write import publishing
+from tests.http_servers import ANYWHERE
 from tests.security.test_credential_leaks import everything_of, forms
 
 SECRET = "s3cr3t/k+y=%"
@@ -73,7 +74,7 @@ def test_maps_ask_for_private_tables_without_telling_the_key(credentials, said):
     assert credentials.api_key in shown.tile_url()  # as is said there: it is for libraries that know no headers
 
 
-def test_jobs_imports_and_syncs_do_not_tell_it(credentials, said, file_server):
+def test_jobs_imports_and_syncs_show_no_key(credentials, said, file_server):
     file_server.files["/t.csv"] = b"a\n1\n"
     dataset = cfl.Dataset.from_url(f"{file_server.url}/t.csv", credentials, progress=True)
     synced = cfl.Dataset.from_url(f"{file_server.url}/t.csv", credentials, sync_interval_s=3600)
@@ -131,7 +132,7 @@ def test_frames_carry_no_key_wherever_they_go(credentials, tmp_path):
         assert leaks(credentials, shown.decode("latin-1")) == []
 
 
-def test_pickles_of_credentials_hold_the_key_and_nothing_of_the_session():
+def test_pickled_credentials_hold_nothing_of_the_session():
     session = requests.Session()
     session.headers["Cookie"] = "of-the-session"
     account = cfl.Credentials("ann", SECRET, session=session)
@@ -163,11 +164,11 @@ def test_a_key_that_is_no_text_is_not_told(where, monkeypatch, tmp_path):
     assert caught.value.__context__ is None
 
 
-def test_errors_of_every_service_show_no_key_with_their_locals(said, recording_server, monkeypatch):
+def test_tracebacks_with_locals_show_no_key(said, recording_server, monkeypatch):
     monkeypatch.setattr("cartoframes_lite._client.http.retry.TOTAL_S", 0.0)
     monkeypatch.setattr(publishing, "_ATTEMPTS", 1)
     server = recording_server()
-    server.body = f'{{"error":["{SECRET} is no key"]}}'.encode()
+    body = f'{{"error":["{SECRET} is no key"]}}'.encode()
     account = cfl.Credentials(api_key=SECRET, base_url=server.base_url)
     client = cfl.Client(account)
 
@@ -189,7 +190,7 @@ def test_errors_of_every_service_show_no_key_with_their_locals(said, recording_s
     ]
     shown = []
     for status in (401, 403, 404, 500):
-        server.status = status
+        server.put(ANYWHERE, body, status=status)
         # The server may say what it likes; the rest is ours.
         shown += [_told(call).replace(f"{SECRET} is no key", "") for call in calls]
     assert len(shown) == 40
@@ -203,13 +204,13 @@ def _told(call: Callable[[], object]) -> str:
     return everything_of(caught.value)
 
 
-def test_who_interrupts_a_request_sees_no_key(recording_server, request):
+def test_interrupted_requests_show_no_key(recording_server, request):
     # A shell's job in the background ignores the signal.
     request.addfinalizer(
         partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
     )
     server = recording_server()
-    server.delay_s = 1.0
+    server.hang(ANYWHERE)
     account = cfl.Credentials(api_key=SECRET, base_url=server.base_url)
     main = threading.main_thread().ident
     assert main is not None

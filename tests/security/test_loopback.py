@@ -81,6 +81,6 @@ def test_postgresql_listens_to_its_own_user_only(carto):
     assert Path(row[0]).stat().st_mode & 0o077 == 0
 
 
-def test_what_runs_inside_the_database_is_not_told_where_it_is(api_calls: APICalls):
+def test_queries_cannot_show_paths_of_the_database(api_calls: APICalls):
     for setting in ("unix_socket_directories", "data_directory", "config_file", "hba_file"):
         assert api_calls.sql(f"SHOW {setting}").status_code == 400

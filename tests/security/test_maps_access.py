@@ -59,7 +59,7 @@ def asked(api_calls: APICalls, token: str) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("kind", ["public", "regular"])
-def test_a_map_of_a_private_table_is_for_those_who_may_read_it(api_calls, kind):
+def test_maps_of_private_tables_need_read_access(api_calls, kind):
     api_calls.run("CREATE TABLE granted (a int)")
     client = api_calls.public() if kind == "public" else api_calls.regular("granted")
     content = {"dataviews": VIEWS, "analyses": NODES}
@@ -76,7 +76,7 @@ def test_a_map_of_a_private_table_is_for_those_who_may_read_it(api_calls, kind):
         assert not any("secret" in text or "kept" in text for _, text in answers)
 
 
-def test_a_named_map_is_for_those_with_one_of_its_tokens(api_calls):
+def test_named_maps_need_one_of_their_tokens(api_calls):
     auth = {"method": "token", "valid_tokens": ["right"]}
     content = template({"version": "1.8.0", "layers": [layer()], "dataviews": VIEWS, "analyses": NODES}, auth=auth)
     assert api_calls.call("POST", "/api/v1/map/named", json=content).status_code == 200
@@ -98,7 +98,7 @@ def test_a_named_map_is_for_those_with_one_of_its_tokens(api_calls):
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_who_looks_at_a_named_map_cannot_change_its_queries(api_calls, db_snapshots, value):
+def test_viewers_cannot_change_queries_of_named_maps(api_calls, db_snapshots, value):
     shown = "SELECT 1 AS cartodb_id, '<%= text %>'::text AS b, <%= number %> AS a, \"the_geom_webmercator\" AS"
     query = f"{shown} the_geom_webmercator, 'hidden' AS \"<%= name %>\" FROM bystander LIMIT 1"
     placeholders = {

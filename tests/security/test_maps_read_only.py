@@ -58,7 +58,7 @@ def layer(expression: str) -> dict[str, object]:
         pytest.param("master", "SECURITY DEFINER", marks=pytest.mark.slow),  # the owner has these rights without it
     ],
 )
-def test_what_one_layer_sets_does_not_hold_for_the_next(
+def test_layers_cannot_disable_read_only_for_the_next(
     api_calls: APICalls, db_snapshots, kind: str, definer: str
 ) -> None:
     api_calls.run(WRITER.format(definer=definer))
@@ -81,7 +81,7 @@ def test_what_one_layer_sets_does_not_hold_for_the_next(
     assert differences(before, db_snapshots.snapshot()) == {}
 
 
-def test_a_setting_of_one_layer_is_not_seen_by_the_next(api_calls: APICalls) -> None:
+def test_settings_of_a_layer_are_invisible_to_the_next(api_calls: APICalls) -> None:
     changing = layer("set_config('search_path', 'pg_catalog', false)")
     seen = layer("current_setting('search_path')")
     made = api_calls.call("POST", "/api/v1/map", json={"version": "1.8.0", "layers": [changing, seen]})

@@ -38,7 +38,7 @@ def test_bodies_are_refused_before_they_are_in_memory(api_calls: APICalls, path:
     assert api_calls.run("SELECT 1 AS a") == [{"a": 1}]
 
 
-def test_a_body_that_is_announced_too_large_is_not_waited_for(carto: LocalCarto) -> None:
+def test_oversized_content_lengths_are_refused_immediately(carto: LocalCarto) -> None:
     address = urlsplit(carto.base_url)
     for length in (str(MAX_BODY_BYTES + 1), "9" * 18):
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)

@@ -92,9 +92,7 @@ def _body(chosen: random.Random) -> tuple[bytes, str]:
     return json.dumps(members).encode(), "application/json"
 
 
-def test_no_value_is_an_error_of_the_server(
-    serving: tuple[Server, list[Route]], request: pytest.FixtureRequest
-) -> None:
+def test_odd_values_are_no_500(serving: tuple[Server, list[Route]], request: pytest.FixtureRequest) -> None:
     """Names of tables and maps that these requests make and drop do not matter: only that each has its answer."""
     server, routes = serving
     number = _PER_ROUTE_LONG if request.config.getoption("--long") else _PER_ROUTE
@@ -103,7 +101,7 @@ def test_no_value_is_an_error_of_the_server(
     assert failures_of(server, odd) == []
 
 
-def test_no_value_in_a_good_request_is_an_error_of_the_server(
+def test_odd_values_in_valid_requests_are_no_500(
     serving: tuple[Server, list[Route]], request: pytest.FixtureRequest
 ) -> None:
     number = _PER_ROUTE_LONG if request.config.getoption("--long") else _PER_ROUTE
@@ -135,7 +133,7 @@ def failures_of(server: Server, odd: list[tuple[str, str, bytes | None, dict[str
 
 
 @pytest.mark.parametrize("sql", ["/**/" * 100_000 + "select 1", ";" * 900_000, "$ " * 400_000, "''" * 400_000])
-def test_no_query_keeps_others_waiting(carto, sql):
+def test_no_query_blocks_other_requests(carto, sql):
     """PostgreSQL's own scanner would take minutes for the first, and cannot be interrupted."""
     began = time.monotonic()
     answer = requests.post(f"{carto.base_url}/api/v2/sql", data={"q": sql}, timeout=300)

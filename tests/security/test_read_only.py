@@ -108,8 +108,8 @@ def test_no_statement_without_a_key_writes(generous: APICalls, db_snapshots: Dat
     assert sequence_and_settings(generous) == before[1]
 
 
-def test_no_way_leads_out_of_a_transaction_that_cannot_write(
-    generous: APICalls, db_snapshots: DatabaseSnapshots, long: bool
+def test_read_only_transactions_cannot_be_left(
+    generous: APICalls, db_snapshots: DatabaseSnapshots, is_long: bool
 ) -> None:
     formats = ("csv", "geojson", "svg", "topojson", "shp")
     public, before = generous.public(), (db_snapshots.snapshot(), sequence_and_settings(generous))
@@ -118,7 +118,7 @@ def test_no_way_leads_out_of_a_transaction_that_cannot_write(
             query = escape.format(statement.replace("SELECT", "PERFORM") if "DO $$" in escape else statement)
             public.sql(query)
             # They put the query into one of their own in the same way: one after the other in the short profile.
-            for form in formats if long else (formats[(number + more) % len(formats)],):
+            for form in formats if is_long else (formats[(number + more) % len(formats)],):
                 public.sql(f"SELECT 1 AS a) AS x; {query}; SELECT * FROM (SELECT 1 AS a", format=form)
             public.sql(f"SELECT 1 AS a) AS x; {query}; --", order_by="a", rows_per_page=1, page=0)
             public.call("GET", "/api/v2/sql/copyto", params={"q": f"COPY open_to_all TO STDOUT; {query}"})
@@ -160,9 +160,7 @@ def test_reading_in_transactions_of_ones_own_goes_on(generous: APICalls) -> None
     assert public.run("SELECT count(*) AS n FROM open_to_all") == [{"n": 1}]
 
 
-def test_queries_of_maps_cannot_write_with_the_rights_of_the_owner(
-    generous: APICalls, db_snapshots: DatabaseSnapshots
-) -> None:
+def test_map_queries_cannot_write_as_the_owner(generous: APICalls, db_snapshots: DatabaseSnapshots) -> None:
     before = db_snapshots.snapshot(), sequence_and_settings(generous)
     point = "ST_SetSRID(ST_MakePoint(0, 0), 3857) AS the_geom_webmercator"
     off = "set_config('default_transaction_read_only', 'off', false), set_config('transaction_read_only', 'off', true)"
@@ -179,7 +177,7 @@ def test_queries_of_maps_cannot_write_with_the_rights_of_the_owner(
     assert sequence_and_settings(generous) == before[1]
 
 
-def test_what_runs_with_other_rights_for_everybody_only_reads(api_calls: APICalls) -> None:
+def test_security_definer_functions_for_everybody_only_read(api_calls: APICalls) -> None:
     found = api_calls.run(
         "SELECT p.oid::regprocedure::text AS function FROM pg_proc p WHERE prosecdef"
         " AND has_function_privilege('publicuser', p.oid, 'EXECUTE') ORDER BY 1"
@@ -241,7 +239,7 @@ def test_nothing_is_notified_without_a_key(api_calls: APICalls, carto) -> None:
         assert len(list(listening.notifies(timeout=5, stop_after=1))) == 1
 
 
-def test_a_commit_without_a_key_is_none_and_tells_nothing(api_calls: APICalls) -> None:
+def test_commits_without_a_key_have_no_effect(api_calls: APICalls) -> None:
     for query in ("SELECT 1 AS a; COMMIT", "COMMIT; SELECT 1 AS a", "BEGIN; SELECT 1 AS a; END", "/**/ COMMIT"):
         answer = api_calls.public().sql(query)
         assert answer.status_code == 200

@@ -26,7 +26,7 @@ SHORT = {"cartoframes_lite._codec.names": 5000}
         (rb"<!--.*?-->", True),
     ],
 )
-def test_what_backtracks_is_found(expression: str | bytes, searching: bool) -> None:
+def test_backtracking_expressions_are_detected(expression: str | bytes, searching: bool) -> None:
     used = Used("here", re.compile(expression, re.DOTALL), searching)
     assert any(is_slow(used, text) for text in attacks(used.pattern))
 

@@ -103,7 +103,7 @@ RIGHTS = {
 
 
 @pytest.mark.parametrize("kind", RIGHTS)
-def test_no_tile_is_shown_after_a_right_was_taken_away(api_calls: APICalls, kind: str) -> None:
+def test_revoked_rights_hide_tiles_immediately(api_calls: APICalls, kind: str) -> None:
     given, source, taken = RIGHTS[kind]
     api_calls.run(given)
     public = api_calls.public()

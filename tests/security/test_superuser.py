@@ -83,7 +83,7 @@ def everything_the_server_does(api_calls: APICalls) -> None:
 
 
 @pytest.mark.parametrize("schema", ["public", '"$user"'])
-def test_functions_and_operators_of_users_are_not_run_by_the_server(api_calls, schema):
+def test_the_server_runs_no_functions_of_users(api_calls, schema):
     if schema != "public":
         schema = api_calls.run("SELECT quote_ident(current_user) AS role")[0]["role"]
         api_calls.run(f"CREATE SCHEMA {schema}")
@@ -95,7 +95,7 @@ def test_functions_and_operators_of_users_are_not_run_by_the_server(api_calls, s
     assert by_superusers(api_calls, schema) == []
 
 
-def test_nor_when_it_starts_again(tmp_path):
+def test_the_server_runs_no_functions_of_users_on_restart(tmp_path):
     with cartoframes_lite.local.start(user="tester", data_dir=tmp_path / "data") as carto:
         doors = APICalls.of(carto)
         doors.run(planted("public"))
@@ -106,7 +106,7 @@ def test_nor_when_it_starts_again(tmp_path):
         doors.run("SELECT 1")
 
 
-def test_the_functions_with_other_rights_cannot_be_misled(api_calls):
+def test_security_definer_functions_ignore_the_search_path(api_calls):
     client = api_calls.regular("bystander", create=True)
     before = api_calls.run("SELECT updated_at FROM cartodb.cdb_tablemetadata ORDER BY 1")
     statement = (
@@ -128,7 +128,7 @@ def test_the_functions_with_other_rights_cannot_be_misled(api_calls):
     assert api_calls.run(f"{definers} {own}") == []
 
 
-def test_changes_through_a_view_are_noticed_though_the_table_is_closed(api_calls):
+def test_changes_through_views_update_the_metadata(api_calls):
     api_calls.run(
         "CREATE TABLE t (a int); CREATE VIEW v AS SELECT a FROM t; CREATE TRIGGER track_updates AFTER INSERT ON t"
         " FOR EACH STATEMENT EXECUTE FUNCTION cartodb.cdb_tablemetadata_trigger(); INSERT INTO t VALUES (1)"
@@ -155,7 +155,7 @@ def test_asking_which_tables_a_query_has_runs_nothing(api_calls, query):
     assert api_calls.run("SELECT count(*) AS n FROM bystander") == [{"n": 2}]
 
 
-def test_what_is_set_for_the_public_role_is_gone_after_a_start_and_a_reset(tmp_path):
+def test_settings_of_the_public_role_are_reset(tmp_path):
     spoilt = "ALTER ROLE publicuser SET search_path = nowhere; ALTER ROLE publicuser SET local_preload_libraries = 'x'"
     for again in range(2):
         with cartoframes_lite.local.start(user="tester", data_dir=tmp_path / "data") as carto:

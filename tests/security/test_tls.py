@@ -37,33 +37,33 @@ def test_a_certificate_that_nobody_trusts_is_refused(recording_server, tls, monk
     assert server.requests == []
 
 
-def test_what_to_do_is_said(recording_server, tls):
+def test_certificate_errors_say_what_to_do(recording_server, tls):
     with pytest.raises(cfl.ConnectionFailed, match="pass verify='path of the CA bundle'"):
         ask(recording_server(tls=tls).base_url)
 
 
 @pytest.mark.parametrize("session", [None, unverified])
-def test_it_is_accepted_with_its_authority(recording_server, tls, certificate, session):
+def test_certificates_are_accepted_with_their_authority(recording_server, tls, certificate, session):
     server = recording_server(tls=tls)
     ask(server.base_url, verify=str(certificate), session=session and session())
     assert len(server.requests) == 1
 
 
-def test_an_authority_does_not_vouch_for_other_hosts(recording_server, tls, certificate):
+def test_certificates_of_other_hosts_are_refused(recording_server, tls, certificate):
     server = recording_server("127.0.0.2", tls)
     with pytest.raises(cfl.ConnectionFailed, match="could not be verified"):
         ask(server.base_url, verify=str(certificate))
     assert server.requests == []
 
 
-def test_an_authority_of_the_environment_is_one(recording_server, tls, certificate, monkeypatch):
+def test_the_ca_bundle_of_the_environment_is_used(recording_server, tls, certificate, monkeypatch):
     server = recording_server("localhost", tls)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     ask(server.base_url, session=requests.Session())  # of our own sessions none looks there for this host
     assert len(server.requests) == 1
 
 
-def test_it_is_accepted_without_verification_with_one_warning_that_has_a_name(recording_server, tls):
+def test_verify_false_warns_once(recording_server, tls):
     server = recording_server(tls=tls)
     with pytest.warns(cfl.InsecureConnectionWarning, match="is not verified") as warned:
         account = cfl.Credentials(api_key=KEY, base_url=server.base_url, verify=False)
@@ -78,7 +78,7 @@ def test_it_is_accepted_without_verification_with_one_warning_that_has_a_name(re
     assert KEY not in str([warning.message for warning in [*warned, *later]])
 
 
-def test_the_warning_comes_from_wherever_the_setting_does(tmp_path):
+def test_every_source_of_verify_false_warns(tmp_path):
     with pytest.warns(cfl.InsecureConnectionWarning):
         account = cfl.Credentials("ann", KEY, verify=False)
     path = account.save(tmp_path / "creds.json")
@@ -89,7 +89,7 @@ def test_the_warning_comes_from_wherever_the_setting_does(tmp_path):
 
 
 @pytest.mark.parametrize("verify", ["", 0, 1, None, (), 0.0])
-def test_what_only_looks_like_false_is_refused(tmp_path, verify):
+def test_values_like_false_do_not_disable_verification(tmp_path, verify):
     with pytest.raises(cfl.CredentialsError, match="verify must be"):
         cfl.Credentials("ann", KEY, verify=verify)
     path = tmp_path / "creds.json"
@@ -98,13 +98,13 @@ def test_what_only_looks_like_false_is_refused(tmp_path, verify):
         cfl.Credentials.from_file(path)
 
 
-def test_without_tls_there_is_nothing_to_warn_of():
+def test_plain_http_does_not_warn_about_certificates():
     cfl.Credentials(api_key=KEY, base_url="http://localhost/user/ann", verify=False)
 
 
 @pytest.mark.parametrize(
     "url", ["http://ann.carto.com", "http://localhost.carto.com/user/ann", "http://127.0.0.2/user/ann"]
 )
-def test_the_key_is_not_sent_in_clear_text_to_other_hosts(url):
+def test_the_key_is_not_sent_over_plain_http(url):
     with pytest.raises(ValueError, match="clear text"):
         cfl.Credentials(api_key=KEY, base_url=url)

@@ -95,7 +95,7 @@ def test_empty_geometries_fit_any_dimension():
     assert change.staged_columns(columns_of(empty))[0].has_z
 
 
-def test_a_geometry_column_stays_if_it_has_the_crs_and_the_shape():
+def test_matching_geometry_columns_are_kept():
     def kept(column: TableColumn, *, cartodbfy: bool = True) -> bool:
         table = CARTO | {"the_geom": column}
         return "the_geom" not in columns_to_replace(columns_of(points(1, 2)), table, cartodbfy=cartodbfy).drop
@@ -113,7 +113,7 @@ def test_append_refuses_geometries_of_another_crs():
         columns_to_append(columns_of(points(1, 2)), mercator)
 
 
-def test_a_further_geometry_declares_no_srid_in_a_carto_table():
+def test_other_geometries_of_carto_tables_declare_no_srid():
     frame = points(1, 2).assign(area=gpd.GeoSeries([shapely.Point(1, 2).buffer(1)], crs=3857))
     change = columns_to_replace(columns_of(frame), CARTO, cartodbfy=True)
     assert find(change.staged_columns(columns_of(frame)), "area").final_type == "geometry"

@@ -61,12 +61,12 @@ def test_what_would_lose_something_is_refused(values, want):
         fitted(values, want)
 
 
-def test_what_the_user_wants():
+def test_requested_types_are_fitted():
     columns = prepare(pd.DataFrame({"a": [1.0], "b": [1]}), dtype={"a": "int4"}).columns
     assert [column.final_type for column in cast_columns(columns, {})] == ["int4", "bigint"]
 
 
-def test_json_text_of_which_jsonb_would_lose_something_is_refused_with_its_row():
+def test_lossy_json_text_is_refused_with_its_row():
     with pytest.raises(ConversionError, match=r"'a' has the key 'k' twice, .* in row 1"):
         fitted(["{}", '{"k": 1, "k": 2}'], "jsonb")
     assert fitted(["{}", '{"k": 1, "k": 2}'], "json")[0].final_type == "json"

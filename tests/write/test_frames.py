@@ -36,7 +36,7 @@ def leftovers(sql) -> list[str]:
     return [name for name in sql.tables() if name.startswith(staging_names.PREFIX)]
 
 
-def test_a_new_table_has_the_shape_of_a_carto_table(gdf, credentials, sql):
+def test_a_new_table_is_a_carto_table(gdf, credentials, sql):
     assert cfl.to_carto(gdf, "Some Places", credentials) == "some_places"
     assert [column.name for column in sql.columns("some_places")] == [
         "cartodb_id",
@@ -62,7 +62,7 @@ def test_a_new_table_goes_on_counting_and_computing(gdf, credentials, sql):
     assert row == {"cartodb_id": 4, "srid": 3857}
 
 
-def test_key_and_sequence_are_named_after_the_table_unless_the_names_are_taken(gdf, credentials, sql):
+def test_names_of_key_and_sequence(gdf, credentials, sql):
     cfl.to_carto(gdf, "t", credentials)
     cfl.rename_table("t", "u", credentials)
     cfl.to_carto(gdf, "t", credentials)
@@ -71,7 +71,7 @@ def test_key_and_sequence_are_named_after_the_table_unless_the_names_are_taken(g
     assert sql.rows("SELECT max(cartodb_id) AS id FROM t") == [{"id": 4}]
 
 
-def test_without_cartodbfy_the_table_has_only_the_columns_of_the_frame(gdf, credentials, sql):
+def test_cartodbfy_false_adds_no_columns(gdf, credentials, sql):
     cfl.to_carto(gdf, "t", credentials, cartodbfy=False)
     assert [column.name for column in sql.columns("t")] == ["name", "n", "the_geom"]
 
@@ -137,7 +137,7 @@ def test_append_keeps_every_digit_of_a_float_in_numeric(credentials, sql):
     assert sql.rows("SELECT a::text FROM t") == [{"a": "0.30000000000000004"}]
 
 
-def test_an_append_that_the_server_refuses_leaves_the_table_as_it_was(credentials, sql):
+def test_a_refused_append_leaves_the_table_unchanged(credentials, sql):
     cfl.to_carto(pd.DataFrame({"a": np.array([1], "int16")}), "t", credentials)
     with pytest.raises(cfl.SQLError, match="out of range"):
         cfl.to_carto(pd.DataFrame({"a": [1, 2**40]}), "t", credentials, if_exists="append")
@@ -183,7 +183,7 @@ def test_replace_widens_a_column_that_has_no_room(credentials):
     assert cfl.read_carto("t", credentials)["a"].tolist() == [2**40]
 
 
-def test_a_replace_that_a_view_forbids_leaves_the_table_as_it_was(gdf, credentials, sql):
+def test_a_replace_blocked_by_a_view_changes_nothing(gdf, credentials, sql):
     cfl.to_carto(gdf, "t", credentials)
     sql.send("CREATE VIEW v AS SELECT name FROM t")
     with pytest.raises(cfl.SQLError, match="depend"):
@@ -311,7 +311,7 @@ def test_an_iterator_that_fails_leaves_nothing(gdf, credentials, sql):
 
 
 @pytest.mark.parametrize("error", [cfl.ConnectionFailed("the other account"), OSError("the disk")])
-def test_a_source_that_breaks_off_is_never_taken_for_its_end(error, gdf, credentials, sql):
+def test_a_failing_source_is_never_published(error, gdf, credentials, sql):
     def frames():
         yield gdf
         yield gdf
@@ -323,7 +323,7 @@ def test_a_source_that_breaks_off_is_never_taken_for_its_end(error, gdf, credent
     assert leftovers(sql) == []
 
 
-def test_every_piece_is_sent_again_when_it_is_turned_away(gdf, monkeypatch):
+def test_rejected_pieces_are_sent_again(gdf, monkeypatch):
     monkeypatch.setattr(staging, "CHUNK_BYTES", 100)
     monkeypatch.setattr("cartoframes_lite.write.prepare._SLICE_ROWS", 2)
     with cfl.local.start(rate_limit=(2, 1)) as limited:
@@ -333,20 +333,20 @@ def test_every_piece_is_sent_again_when_it_is_turned_away(gdf, monkeypatch):
     assert back["n"].tolist() == [1, 2, 3] * 4
 
 
-def test_rows_are_sent_in_several_pieces_when_one_would_be_too_large(gdf, credentials, monkeypatch):
+def test_large_frames_are_sent_in_pieces(gdf, credentials, monkeypatch):
     monkeypatch.setattr(staging, "CHUNK_BYTES", 100)
     monkeypatch.setattr("cartoframes_lite.write.prepare._SLICE_ROWS", 2)
     cfl.to_carto(pd.concat([gdf] * 10), "t", credentials)
     assert len(cfl.read_carto("t", credentials)) == 30
 
 
-def test_gzip(gdf, credentials):
+def test_uploads_can_be_compressed(gdf, credentials):
     cfl.to_carto(gdf, "t", credentials, compression="gzip")
     assert len(cfl.read_carto("t", credentials)) == 3
 
 
 @pytest.mark.parametrize("privacy", ["public", "private", "link"])
-def test_privacy(privacy, gdf, credentials):
+def test_privacy_of_a_new_table(privacy, gdf, credentials):
     cfl.to_carto(gdf, "t", credentials, privacy=privacy)
     assert cfl.describe_table("t", credentials)["privacy"] == privacy
 
@@ -391,7 +391,7 @@ def test_the_line_that_says_the_crs_can_be_run(credentials):
     assert cfl.to_carto(gdf, "t", credentials) == "t"
 
 
-def test_a_public_key_may_not_write_and_nothing_is_left(gdf, carto, sql):
+def test_writes_with_a_public_key_leave_nothing(gdf, carto, sql):
     public = cfl.Credentials(base_url=carto.base_url)
     with pytest.raises(cfl.PermissionDenied, match="default_public"):
         cfl.to_carto(gdf, "t", public)
@@ -413,7 +413,7 @@ def lease(sql, name: str, hours: int) -> None:
     sql.send(set_lease("public", name).join(("DO $$ BEGIN ", " END $$")).replace("interval '24", f"interval '{hours}"))
 
 
-def test_staging_tables_that_nobody_works_on_are_swept_and_others_are_not(gdf, credentials, sql):
+def test_only_abandoned_staging_tables_are_dropped(gdf, credentials, sql):
     ended = subprocess.run([sys.executable, "-c", _NAME_A_TABLE], capture_output=True, text=True, check=True).stdout
     script = [sys.executable, "-c", f"{_NAME_A_TABLE}; input()"]
     with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living:
@@ -431,7 +431,7 @@ def test_staging_tables_that_nobody_works_on_are_swept_and_others_are_not(gdf, c
         living.communicate("")
 
 
-def test_a_lease_that_is_renewed_in_the_last_moment_keeps_the_table(credentials, sql):
+def test_a_lease_renewed_late_keeps_its_table(credentials, sql):
     name = f"{staging_names.PREFIX}00000000_00000000"
     lease(sql, name, -1)
     target = _target.inspect_target(cfl.Client(credentials), "t")
@@ -478,7 +478,7 @@ def test_a_copy_of_a_lock_file_proves_nothing(tmp_path):
     original.unlink()
 
 
-def test_a_clone_of_a_process_does_not_sweep_its_writes():
+def test_cloned_processes_keep_each_others_writes():
     """Cloned processes share memory: a process treats only writes that it began itself as ended."""
     name = staging_names.staging_name()
     theirs = f"{name[:-8]}{'0' * 8}"
@@ -495,7 +495,23 @@ def test_a_write_that_is_over_leaves_no_lock_file(gdf, credentials, tmp_path, mo
     assert list(staging_names._folder().iterdir()) == []
 
 
-def test_clones_of_a_machine_do_not_sweep_each_other(credentials, sql):
+def test_stale_lock_files_are_removed_once_a_day(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+    def old_lock_file():
+        name = staging_names.begin_write()
+        staging_names.end_write(name)
+        os.utime(staging_names._path(name), (0, 0))
+        return staging_names._path(name)
+
+    first, second = old_lock_file(), old_lock_file()
+    assert first.exists()  # the cleanup was before
+    staging_names._last_cleanups.clear()
+    third = old_lock_file()
+    assert [path.exists() for path in (first, second, third)] == [False, False, True]
+
+
+def test_cloned_machines_keep_each_others_staging_tables(credentials, sql):
     script = (
         "import os, platform, sys, time, uuid\n"
         "platform.node = lambda: 'clone'; uuid.getnode = lambda: 1; os.getpid = lambda: 7\n"
@@ -520,7 +536,7 @@ def test_clones_of_a_machine_do_not_sweep_each_other(credentials, sql):
     assert sorted(cfl.read_carto("slow", credentials)["a"]) == [1, 2]
 
 
-def test_a_writer_that_is_killed_leaves_a_table_that_the_next_write_sweeps(gdf, credentials, sql):
+def test_the_next_write_drops_tables_of_killed_writers(gdf, credentials, sql):
     script = (
         "import os, signal, sys\n"
         "import pandas as pd, cartoframes_lite as cfl\n"

@@ -155,7 +155,7 @@ def test_a_crs_without_a_way_to_longitudes():
         prepare(gpd.GeoDataFrame(geometry=local))
 
 
-def test_geometries_of_a_later_frame_are_in_the_crs_of_the_first():
+def test_later_frames_are_reprojected_to_the_first_crs():
     def frame(crs):
         return gpd.GeoDataFrame({"other": POINTS.set_crs(crs, allow_override=True)}, geometry=POINTS)
 
@@ -212,7 +212,7 @@ def test_a_later_frame_of_another_dimension():
         conformed(gpd.GeoDataFrame(geometry=POINTS.force_3d()), first)
 
 
-def test_a_later_frame_may_have_its_columns_in_another_order():
+def test_later_frames_may_reorder_columns():
     first = prepare(pd.DataFrame({"a": [1], "b": ["x"]}))
     assert conformed(pd.DataFrame({"b": ["y"], "a": [2]}), first) == [{"a": 2, "b": "y"}]
 

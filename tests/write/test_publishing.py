@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
@@ -15,72 +12,27 @@ import pytest
 import cartoframes_lite as cfl
 from cartoframes_lite.write import publishing, staging_names, target
 from cartoframes_lite.write.staged_sql import Staged
+from tests.fault_proxy import Fault, FaultProxy, gateway_response
 
 FRAME = pd.DataFrame({"a": range(100)})
-PUBLISHING = (b"RENAME+TO+%22t%22", b"INSERT+INTO")
-ASKING = (b"AS+state",)
-HTML = b"HTTP/1.1 %s\r\nContent-Length: 13\r\nContent-Type: text/html\r\n\r\n<html></html>"
-
-# Fault of a matching request: it is not forwarded, or its response is replaced or truncated.
-LOST: bytes | int | None = None
-Fate = bytes | int | None
-
-
-class Proxy:
-    """Proxy that forwards requests unchanged, except those that contain one of some marks."""
-
-    def __init__(self, base_url: str) -> None:
-        parts = urlsplit(base_url)
-        self._there = (parts.hostname, parts.port)
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.base_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}{parts.path}"
-        self.fates: list[tuple[tuple[bytes, ...], Fate]] = []
-        self.met: list[Fate] = []
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):  # closed
-            while True:
-                near, _ = self._socket.accept()
-                threading.Thread(target=self._pass_on, args=(near,), daemon=True).start()
-
-    def _pass_on(self, near: socket.socket) -> None:
-        with near, socket.create_connection(self._there) as far, contextlib.suppress(OSError):
-            fate: list[Fate] = []
-            back = threading.Thread(target=self._pass_back, args=(far, near, fate), daemon=True)
-            back.start()
-            while block := near.recv(1 << 20):
-                found = next((item for item in self.fates if any(mark in block for mark in item[0])), None)
-                if found is not None:
-                    self.fates.remove(found)
-                    self.met.append(found[1])
-                    fate.append(found[1])
-                    if found[1] is LOST:
-                        break
-                far.sendall(block)
-            far.shutdown(socket.SHUT_RDWR)
-
-    @staticmethod
-    def _pass_back(far: socket.socket, near: socket.socket, fate: list[Fate]) -> None:
-        with contextlib.suppress(OSError):
-            while block := far.recv(1 << 20):
-                if not fate:
-                    near.sendall(block)
-                    continue
-                instead = fate.pop()
-                near.sendall(instead if isinstance(instead, bytes) else block[: instead or 0])
-                break
-            near.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+PUBLISH = {"fail": b"RENAME+TO+%22t%22", "append": b"INSERT+INTO", "replace": b"INSERT+INTO"}
+QUESTION = b"IN+ROW+SHARE+MODE"
+FAULTS = {
+    "not sent": {},
+    "no response": {"side": "response"},
+    "half a status line": {"side": "response", "at": 20},
+    "half the headers": {"side": "response", "at": 150},
+    **{
+        status: {"side": "response", "action": "replace", "instead": gateway_response(status)}
+        for status in ("504 Gateway Timeout", "502 Bad Gateway", "200 OK")
+    },
+}
 
 
 @pytest.fixture
-def proxy(carto, monkeypatch) -> Iterator[Proxy]:
+def proxy(carto, monkeypatch) -> Iterator[FaultProxy]:
     monkeypatch.setattr("cartoframes_lite._client.http.retry._FIRST_DELAY_S", 0.01)
-    proxy = Proxy(carto.base_url)
+    proxy = FaultProxy(carto.base_url)
     yield proxy
     proxy.close()
 
@@ -101,32 +53,29 @@ def written(credentials) -> Callable[[], int]:
 
 
 @pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
-@pytest.mark.parametrize(
-    "fate",
-    [LOST, 0, 20, 150, HTML % b"504 Gateway Timeout", HTML % b"502 Bad Gateway", HTML % b"200 OK"],
-    ids=["not sent", "no answer", "half a status line", "half the headers", "504", "502", "a page"],
-)
-def test_rows_are_written_once(fate, if_exists, proxy, through, credentials, written):
+@pytest.mark.parametrize("options", FAULTS.values(), ids=FAULTS)
+def test_rows_are_written_once(options, if_exists, proxy, through, credentials, written):
     if if_exists != "fail":
         cfl.to_carto(FRAME, "t", credentials)
-    proxy.fates = [(PUBLISHING, fate)]
+    fault = Fault(PUBLISH[if_exists], **options)
+    proxy.play(fault)
     cfl.to_carto(FRAME, "t", through, if_exists=if_exists)
-    assert proxy.met == [fate]
+    assert fault.fired
     assert written() == (200 if if_exists == "append" else 100)
 
 
-def test_what_is_never_published_is_an_error_and_leaves_nothing(proxy, through, written):
-    proxy.fates = [(PUBLISHING, LOST)] * 10
+def test_a_publish_that_never_arrives_leaves_nothing(proxy, through, written):
+    faults = [Fault(PUBLISH["fail"]) for _ in range(10)]
+    proxy.play(*faults)
     with pytest.raises(cfl.ConnectionFailed, match="connection was lost"):
         cfl.to_carto(FRAME, "t", through)
-    proxy.fates = []
-    assert len(proxy.met) == 3
+    assert sum(fault.fired for fault in faults) == 3
     assert written() == 0
 
 
-def test_what_nobody_knows_is_said_with_the_name_to_look_for(proxy, through, credentials):
+def test_an_unknown_outcome_names_the_staging_table(proxy, through, credentials):
     cfl.to_carto(FRAME, "t", credentials)
-    proxy.fates = [(PUBLISHING, 0), *[(ASKING, LOST)] * 50]
+    proxy.play(Fault(PUBLISH["append"], "response"), *[Fault(QUESTION) for _ in range(50)])
     with pytest.raises(cfl.PublishUnknown, match=rf"a table '{staging_names.PREFIX}\w+', it was not"):
         cfl.to_carto(FRAME, "t", through, if_exists="append")
     assert len(cfl.read_carto("t", credentials)) == 200
@@ -139,26 +88,26 @@ def test_a_refusal_is_not_tried_again(proxy, through, credentials, written):
     assert written() == 0
 
 
-@pytest.mark.parametrize("fate", [LOST, 0, HTML % b"504 Gateway Timeout"], ids=["not sent", "no answer", "504"])
-def test_an_upload_that_breaks_starts_again(fate, proxy, through, written):
-    proxy.fates = [((b"/copyfrom",), fate)]
+@pytest.mark.parametrize("fault", ["not sent", "no response", "504 Gateway Timeout"])
+def test_an_upload_that_breaks_starts_again(fault, proxy, through, written):
+    proxy.play(Fault(b"/copyfrom", **FAULTS[fault]))
     cfl.to_carto(FRAME, "t", through)
     assert written() == 100
 
 
-def test_the_answer_to_another_create_is_no_proof(proxy, through, credentials, written):
+def test_a_response_about_another_table_proves_nothing(proxy, through, credentials, written):
     """The response is about a table with another name, which must not count as published."""
     cfl.to_carto(FRAME, "other", credentials)
     (row,) = cfl.Client(credentials).sql.rows("SELECT 'other'::regclass::oid::text AS oid, 'cfl_staging_x' AS name")
     body = json.dumps({"rows": [row], "time": 0.001, "total_rows": 1}).encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    proxy.fates = [((b"CREATE+TABLE",), head.encode() + body)]
+    fault = Fault(b"CREATE+TABLE", "response", action="replace", instead=gateway_response("200 OK", body))
+    proxy.play(fault)
     cfl.to_carto(FRAME, "t", through)
-    assert len(proxy.met) == 1
+    assert fault.fired
     assert written() == 100
 
 
-def test_the_question_waits_for_a_publish_that_is_still_at_work(credentials, written):
+def test_the_state_query_waits_for_a_running_publish(credentials, written):
     client = cfl.Client(credentials)
     cfl.to_carto(FRAME, "t", credentials)
     client.sql.send("CREATE TABLE cfl_staging_x AS SELECT a FROM t")
@@ -179,7 +128,7 @@ def test_the_question_waits_for_a_publish_that_is_still_at_work(credentials, wri
 
 
 @pytest.mark.parametrize(("if_exists", "rows"), [("append", 400), ("replace", 100)])
-def test_a_table_that_several_create_at_once(if_exists, rows, credentials, written):
+def test_several_writers_create_one_table(if_exists, rows, credentials, written):
     arguments = {"if_exists": if_exists, "progress": False}
     writers = [threading.Thread(target=cfl.to_carto, args=(FRAME, "t", credentials), kwargs=arguments) for _ in "1234"]
     for writer in writers:

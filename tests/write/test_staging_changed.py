@@ -56,7 +56,7 @@ def test_a_staging_table_that_somebody_else_changes(if_exists, others, between, 
         assert sql.rows("SELECT a, b FROM t") == [{"a": 0, "b": "old"}]
 
 
-def test_what_a_view_depends_on_is_withdrawn_and_goes_with_the_next_write_after_the_view(between, credentials):
+def test_staging_tables_used_by_views_are_dropped_later(between, credentials):
     sql = cfl.Client(credentials).sql
     left = "SELECT c.relname FROM pg_class c WHERE starts_with(c.relname, 'cfl_staging') AND c.relkind = 'r'"
     between("CREATE VIEW v AS SELECT a FROM {0}; ALTER TABLE {0} ADD COLUMN c int")
@@ -71,7 +71,7 @@ def test_what_a_view_depends_on_is_withdrawn_and_goes_with_the_next_write_after_
 
 
 @pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
-def test_a_table_of_the_name_that_is_made_and_dropped_meanwhile(if_exists, between, monkeypatch, credentials):
+def test_a_table_created_and_dropped_during_the_write(if_exists, between, monkeypatch, credentials):
     sql = cfl.Client(credentials).sql
     between("DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT 0 AS other")
     ask = frames.inspect_target
@@ -91,7 +91,7 @@ def test_a_table_of_the_name_that_is_made_and_dropped_meanwhile(if_exists, betwe
 
 
 @pytest.mark.parametrize("if_exists", ["fail", "replace"])
-def test_a_name_that_is_taken_while_a_table_is_copied(if_exists, monkeypatch, credentials):
+def test_a_name_taken_during_a_copy(if_exists, monkeypatch, credentials):
     sql = cfl.Client(credentials).sql
     publish, made = tables.publish, []
 

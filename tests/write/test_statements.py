@@ -30,7 +30,7 @@ def test_reading_selects_the_sync_first_and_casts():
     )
 
 
-def test_a_copy_in_begins_as_the_api_wants_it_and_is_short():
+def test_the_copy_statement_of_an_upload():
     assert copy_in('"s"."t"') == 'COPY "s"."t" FROM STDIN WITH (FORMAT binary)'
 
 
@@ -47,14 +47,14 @@ def test_a_new_table_has_the_types_that_were_chosen():
     assert 'ALTER TABLE "public"."t" ALTER COLUMN "a" TYPE uuid USING "a"::uuid' in text
 
 
-def test_names_with_a_dollar_tag_do_not_end_the_block():
+def test_dollar_tags_in_names_do_not_end_blocks():
     columns = with_carto_columns(prepare(pd.DataFrame({"a": [1]})).columns)
     text = publish_new("public", STAGED, "x$block$y", columns, cartodbfy=True)
     assert re.search(r";\nDO (\$block_\$)\n.*\1;\nSELECT", text, re.DOTALL)
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_rows_move_from_a_locked_staging_table_that_becomes_the_receipt(replace):
+def test_published_staging_tables_become_receipts(replace):
     columns = prepare(pd.DataFrame({"a": [1]})).columns
     text = publish_into("public", STAGED, HOSTILE, columns, EXISTING, replace=replace)
     target = f'"public".{QUOTED}'
@@ -83,7 +83,7 @@ def test_columns_that_go_and_come():
 
 
 @pytest.mark.parametrize("withdraw", [False, True])
-def test_the_question_waits_for_a_transaction_at_work(withdraw):
+def test_the_state_query_locks_the_staging_table(withdraw):
     text = publication_state("public", "s", 16400, withdraw=withdraw)
     assert 'LOCK TABLE "public"."s" IN ROW SHARE MODE' in text
     assert ('DROP TABLE "public"."s"' in text) is withdraw

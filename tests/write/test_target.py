@@ -141,7 +141,7 @@ def test_row_security_hides_no_rows_from_a_replace(carto, credentials, sql, refu
         assert connection.execute("SELECT count(*) FROM public.t").fetchone() == (2,)
 
 
-def test_a_source_that_fails_is_not_taken_for_a_table_that_changed(credentials, sql, count):
+def test_errors_of_the_source_are_not_planned_again(credentials, sql, count):
     sql.send("CREATE TABLE t (a bigint)")
 
     def frames():
@@ -188,7 +188,7 @@ def test_names_of_staging_tables_are_refused(name, credentials):
         cfl.rename_table("t", name, credentials)
 
 
-def test_a_table_that_is_changed_while_rows_are_sent_is_planned_for_again(credentials, sql, count):
+def test_a_table_changed_during_the_upload_is_planned_again(credentials, sql, count):
     sql.send("CREATE TABLE t (a bigint)")
 
     def frames():
@@ -205,7 +205,7 @@ def test_a_table_that_is_changed_while_rows_are_sent_is_planned_for_again(creden
     ]
 
 
-def test_replacing_types_again_and_again_does_not_use_up_the_columns(credentials, sql):
+def test_repeated_type_changes_do_not_exhaust_columns(credentials, sql):
     """A table in PostgreSQL has at most 1,600 attribute numbers, and dropped columns keep theirs."""
     names = [f"c{number}" for number in range(40)]
     sql.send("CREATE TABLE t (gone int)")
@@ -225,7 +225,7 @@ def test_replacing_types_again_and_again_does_not_use_up_the_columns(credentials
     assert cfl.read_carto("t", credentials, columns=list(renamed)).iloc[0].tolist() == [1.5] * 40
 
 
-def test_a_reader_that_takes_long_does_not_lock_others_out(carto, credentials, monkeypatch):
+def test_slow_readers_do_not_lock_out_others(carto, credentials, monkeypatch):
     """A replace with other columns waits for an open reader, without blocking later readers for long."""
     monkeypatch.setattr(column_changes_sql, "_EXCLUSIVE_MS", 200)
     cfl.to_carto(FRAME, "t", credentials)
@@ -319,7 +319,7 @@ def test_a_plain_table_is_replaced_by_a_carto_table(columns, with_geometry, cred
 
 
 @pytest.mark.parametrize("used_up", [False, True])
-def test_indexes_over_expressions_and_conditions_are_kept_or_it_is_an_error(used_up, credentials, sql, table_shape):
+def test_expression_indexes_are_kept_or_an_error(used_up, credentials, sql, table_shape):
     sql.send("CREATE TABLE other (b text PRIMARY KEY); INSERT INTO other VALUES ('x'), ('y')")
     sql.send("CREATE TABLE t (a int, b text REFERENCES other DEFERRABLE INITIALLY DEFERRED, c int)")
     for _ in range(16 * used_up):
@@ -348,7 +348,7 @@ COMPUTED = "a int, b int GENERATED ALWAYS AS (a * 2) STORED, c int GENERATED ALW
 
 
 @pytest.mark.parametrize("used_up", [False, True])
-def test_columns_that_postgresql_computes_are_replaced_and_not_appended_to(used_up, credentials, sql):
+def test_generated_columns_are_replaced_but_refuse_appends(used_up, credentials, sql):
     sql.send(f"CREATE TABLE t ({COMPUTED})")
     for _ in range(16 * used_up):
         for change in ("ADD", "DROP"):
@@ -366,7 +366,7 @@ def test_columns_that_postgresql_computes_are_replaced_and_not_appended_to(used_
 @pytest.mark.parametrize(
     "declared", ["geometry(GeometryZM)", "geometry(PointM,4326)", "geography(PointZM)", "geometry(Polygon,4326)"]
 )
-def test_a_geometry_that_has_no_room_is_replaced_and_not_appended_to(declared, credentials, sql):
+def test_narrow_geometries_are_replaced_but_refuse_appends(declared, credentials, sql):
     sql.send(f"CREATE TABLE t (a bigint, the_geom {declared})")
     with pytest.raises(cfl.ConversionError, match=r"M values|Point in row 0"):
         cfl.to_carto(POINTS, "t", credentials, if_exists="append")

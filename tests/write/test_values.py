@@ -138,7 +138,7 @@ def test_geometries_of_another_crs_are_not_mixed(credentials):
 
 
 @pytest.mark.parametrize("declared", ["geometry(Geometry,3857)", "geometry(Polygon,4326)", "geometry(PointZ,4326)"])
-def test_an_old_geometry_column_does_not_make_a_replace_fail(declared, credentials):
+def test_a_replace_tolerates_an_old_geometry_column(declared, credentials):
     cfl.Client(credentials).sql.send(f"CREATE TABLE t (the_geom {declared}, x varchar(3))")
     frame = gpd.GeoDataFrame({"x": ["long text"]}, geometry=[shapely.Point(1, 2)], crs=4326)
     cfl.to_carto(frame, "t", credentials, if_exists="replace")
@@ -156,7 +156,7 @@ def test_places_that_a_geography_would_wrap_around_are_refused(credentials):
 
 
 @pytest.mark.parametrize("crs", [4326, 3857])
-def test_a_plain_table_is_replaced_by_one_with_two_geometries(crs, credentials):
+def test_two_geometries_can_replace_a_plain_table(crs, credentials):
     cfl.to_carto(pd.DataFrame({"a": [1]}), "t", credentials, cartodbfy=False)
     area = gpd.GeoSeries([shapely.box(1, 2, 3, 4)], crs=crs)
     frame = gpd.GeoDataFrame({"area": area}, geometry=gpd.GeoSeries([shapely.Point(1, 2)], crs=4326))
@@ -183,7 +183,7 @@ CRSS = [4326, 3857, 25831, 2154]
     others=st.permutations(["a", "the_geom_webmercator2", "geom", "wkb_geometry"]),
     mode=st.sampled_from(["fail", "replace", "append"]),
 )
-def test_the_active_geometry_is_the_geom_and_others_come_back_as_they_were(carto, columns, active, others, mode):
+def test_the_active_geometry_is_the_geom(carto, columns, active, others, mode):
     carto.reset()
     active %= len(columns)
     names = [others[number] if number != active else "shape" for number in range(len(columns))]

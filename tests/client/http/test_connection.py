@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
@@ -17,7 +16,17 @@ from cartoframes_lite._client.http.connection import Adapter
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ConnectionFailed, SQLError
-from tests.client.conftest import KEY, Script, ScriptedServer, read_head, read_sized, respond_with, response
+from tests.http_servers import (
+    ANYWHERE,
+    KEY,
+    FileServer,
+    Script,
+    ScriptedServer,
+    read_head,
+    read_sized,
+    respond_with,
+    response,
+)
 
 REFUSAL = response("400 Bad Request", b'{"error":["relation does not exist"]}')
 
@@ -42,9 +51,7 @@ def test_an_early_refusal_ends_the_upload(scripted_server: ScriptedServer) -> No
     assert len(sent) < 1000
 
 
-def test_the_socket_is_patient_while_a_body_is_sent(
-    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_socket_timeout_during_uploads(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     patience = []
     connect = module._EarlyResponseConnection.connect
 
@@ -59,7 +66,7 @@ def test_the_socket_is_patient_while_a_body_is_sent(
     assert patience == [module._SEND_TIMEOUT_S]
 
 
-def test_both_schemes_have_our_connections() -> None:
+def test_http_and_https_use_our_connection_classes() -> None:
     with requests.Session() as session:
         adapter = Adapter()
         session.mount("https://", adapter)
@@ -68,7 +75,7 @@ def test_both_schemes_have_our_connections() -> None:
         assert pools.connection_from_url("https://h").ConnectionCls is module._TLSConnection
 
 
-def test_a_refusal_is_noticed_while_nothing_more_can_be_sent(scripted_server: ScriptedServer) -> None:
+def test_a_refusal_ends_an_upload_with_full_buffers(scripted_server: ScriptedServer) -> None:
     """The server answers, and does not read: the buffers between are full, and one block waits for room in them."""
     done = threading.Event()
 
@@ -84,92 +91,51 @@ def test_a_refusal_is_noticed_while_nothing_more_can_be_sent(scripted_server: Sc
     done.set()
 
 
-class IdleServer:
-    """Closes connections on which nothing comes for a time, as CARTO's servers do after five seconds."""
-
-    def __init__(self, idle_s: float, *headers: tuple[str, str]) -> None:
-        self.served = self.connections = 0
-        lock, server = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            timeout = idle_s
-
-            def setup(self) -> None:
-                super().setup()
-                with lock:
-                    server.connections += 1
-
-            def do_POST(self) -> None:  # the name that http.server calls
-                self.rfile.read(int(self.headers["Content-Length"]))
-                with lock:
-                    server.served += 1
-                self.send_response(200)
-                for name, value in (("Content-Length", "12"), *headers):
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(b'{"rows": []}')
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            request_queue_size = 100
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        self.transport = Transport(
-            Credentials("ann", KEY, base_url=f"http://127.0.0.1:{self._server.server_port}/user/ann")
-        )
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+@contextlib.contextmanager
+def idle_server(idle_s: float, **headers: str) -> Iterator[tuple[FileServer, Transport]]:
+    """Start a server that closes idle connections, as CARTO's servers do after five seconds."""
+    with FileServer(idle_s=idle_s) as server:
+        server.put(ANYWHERE, b'{"rows": []}', **headers)
+        yield server, Transport(Credentials("ann", KEY, base_url=server.base_url))
 
 
 @pytest.mark.parametrize("idempotent", [True, False])
 @pytest.mark.parametrize(
-    ("idle_s", "headers"), [(0.7, ()), (1.0, (("Keep-Alive", "timeout=1, max=99"),))], ids=["silent", "announced"]
+    ("idle_s", "headers"), [(0.7, {}), (1.0, {"Keep_Alive": "timeout=1, max=99"})], ids=["silent", "announced"]
 )
-def test_the_moment_of_closing_hits_no_request(
-    idle_s: float, headers: tuple[tuple[str, str], ...], idempotent: bool
-) -> None:
-    server = IdleServer(idle_s, *headers)
-
-    def ask(seed: int) -> None:
+def test_no_request_fails_when_idle_connections_close(idle_s: float, headers: dict[str, str], idempotent: bool) -> None:
+    def ask(transport: Transport, seed: int) -> None:
         chance = random.Random(seed)
         for number in range(3):
             time.sleep(idle_s + chance.uniform(-0.004, 0.004) if number else 0)
-            server.transport.json("POST", "x", idempotent=idempotent, form={"q": "INSERT"})
+            transport.json("POST", "x", idempotent=idempotent, form={"q": "INSERT"})
 
-    with contextlib.closing(server), ThreadPoolExecutor(20) as threads:
-        for asked in [threads.submit(ask, seed) for seed in range(20)]:
+    with idle_server(idle_s, **headers) as (server, transport), ThreadPoolExecutor(20) as threads:
+        for asked in [threads.submit(ask, transport, seed) for seed in range(20)]:
             asked.result()
-        assert server.served >= 60 if idempotent else server.served == 60
+        assert len(server.requests) >= 60 if idempotent else len(server.requests) == 60
 
 
 @pytest.mark.parametrize("idempotent", [True, False])
 def test_connections_are_used_again_without_a_pause(idempotent: bool) -> None:
-    with contextlib.closing(IdleServer(30)) as server:
+    with idle_server(30) as (server, transport):
         for _ in range(5):
-            server.transport.json("POST", "x", idempotent=idempotent, form={"q": "INSERT"})
-        assert server.connections == 1
+            transport.json("POST", "x", idempotent=idempotent, form={"q": "INSERT"})
+        assert len(server.connections) == 1
 
 
-def test_a_read_uses_a_connection_that_a_write_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_reads_reuse_connections_that_may_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_DEFAULT_KEEP_ALIVE_S", 0.0)
-    with contextlib.closing(IdleServer(30)) as server:
+    with idle_server(30) as (server, transport):
         for idempotent, connections in [(True, 1), (True, 1), (False, 2), (True, 2)]:
-            server.transport.json("POST", "x", idempotent=idempotent, form={"q": "SELECT"})
-            assert server.connections == connections
+            transport.json("POST", "x", idempotent=idempotent, form={"q": "SELECT"})
+            assert len(server.connections) == connections
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"), [("timeout=5", 3.0), ("max=9, Timeout = 10", 6.0), ("", 0.5), ("timeout=soon", 0.5)]
 )
-def test_what_a_server_announces(header: str, seconds: float) -> None:
+def test_keep_alive_headers_are_parsed(header: str, seconds: float) -> None:
     assert module._open_for_s(header) == seconds
 
 
@@ -185,14 +151,14 @@ def dropping(after_the_request: bool) -> Script:
     return script
 
 
-def test_a_read_on_a_connection_that_breaks_is_sent_again_at_once(scripted_server: ScriptedServer) -> None:
+def test_a_read_on_a_broken_connection_is_retried_immediately(scripted_server: ScriptedServer) -> None:
     transport = scripted_server.play(dropping(after_the_request=True), response("200 OK", b'{"rows": [{"n": 2}]}'))
     assert transport.json("POST", "x", idempotent=True, form={"q": "1"}) == {"rows": []}
     assert transport.json("POST", "x", idempotent=True, form={"q": "2"}) == {"rows": [{"n": 2}]}
     assert scripted_server.slept == []
 
 
-def test_a_write_on_a_connection_that_breaks_is_not_sent_again(scripted_server: ScriptedServer) -> None:
+def test_a_write_on_a_broken_connection_is_not_retried(scripted_server: ScriptedServer) -> None:
     transport = scripted_server.play(dropping(after_the_request=True), response("200 OK", b"{}"))
     transport.json("POST", "x", idempotent=False, form={"q": "1"})
     with pytest.raises(ConnectionFailed) as caught:
@@ -201,9 +167,7 @@ def test_a_write_on_a_connection_that_breaks_is_not_sent_again(scripted_server: 
     assert scripted_server.slept == []
 
 
-def test_a_write_is_sent_again_if_nothing_of_it_has_been_sent(
-    scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unsent_write_is_retried(scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed between the look of the pool and the sending."""
     transport = scripted_server.play(dropping(after_the_request=False), response("200 OK", b'{"rows": [{"n": 2}]}'))
     transport.json("POST", "x", idempotent=False, form={"q": "1"})

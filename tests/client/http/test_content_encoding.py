@@ -38,13 +38,13 @@ def blocks(data: bytes, size: int) -> list[bytes]:
 
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 @pytest.mark.parametrize(("header", "packed"), PACKED.values(), ids=PACKED)
-def test_unpacking(header: str, packed: bytes, size: int) -> None:
+def test_compressed_bodies_are_decompressed(header: str, packed: bytes, size: int) -> None:
     assert b"".join(decoded(blocks(packed, size), header)) == DATA
 
 
 @pytest.mark.parametrize("cut", [1, 4, 8, 12])
 @pytest.mark.parametrize("name", ["gzip", "members", "deflate", "raw deflate", "gzip in gzip", "deflate in gzip"])
-def test_an_end_that_is_missing_is_noticed(name: str, cut: int) -> None:
+def test_truncated_compressed_bodies_are_errors(name: str, cut: int) -> None:
     header, packed = PACKED[name]
     with pytest.raises(EncodingError):
         b"".join(decoded(blocks(packed[:-cut], 1000), header))
@@ -53,7 +53,7 @@ def test_an_end_that_is_missing_is_noticed(name: str, cut: int) -> None:
 @pytest.mark.parametrize("more", [b"garbage", b"\x1f\x8b", b"\x1f\x8b\x08\0\0\0\0\0\0\xff"])
 @pytest.mark.parametrize("name", ["gzip", "deflate", "raw deflate", "gzip in gzip"])
 @pytest.mark.parametrize("size", [3, 100_000])
-def test_what_follows_the_end_is_refused(name: str, more: bytes, size: int) -> None:
+def test_data_after_the_compressed_end_is_an_error(name: str, more: bytes, size: int) -> None:
     header, packed = PACKED[name]
     with pytest.raises(EncodingError):
         b"".join(decoded(blocks(packed + more, size), header))
@@ -72,7 +72,7 @@ def test_a_block_is_unpacked_in_pieces() -> None:
 
 
 @pytest.mark.parametrize("header", ["gzip", "deflate", "gzip, gzip"])
-def test_no_bytes_are_not_a_packed_body(header: str) -> None:
+def test_an_empty_compressed_body_is_an_error(header: str) -> None:
     with pytest.raises(EncodingError, match="truncated"):
         list(decoded([], header))
     assert list(decoded([], "")) == []

@@ -67,7 +67,7 @@ def check(name: str) -> Callable[[bytes], None]:
         ("check_zip", b"PK\x05\x06" + bytes(18)),
     ],
 )
-def test_what_is_complete_passes(name: str, content: bytes) -> None:
+def test_complete_downloads_are_accepted(name: str, content: bytes) -> None:
     check(name)(content)
 
 
@@ -94,7 +94,7 @@ def test_an_error_behind_the_features_is_raised(error: bytes) -> None:
 
 
 @pytest.mark.parametrize(("name", "data"), [("check_rows", b"1\n"), ("check_geojson", FEATURES + b"{}}],")])
-def test_a_timeout_behind_the_data_is_one(name: str, data: bytes) -> None:
+def test_a_timeout_after_the_data_is_raised(name: str, data: bytes) -> None:
     with pytest.raises(QueryTimeout):
         check(name)(data + (TIMEOUT if name == "check_rows" else TIMEOUT[1:]))
 
@@ -123,7 +123,7 @@ def test_a_timeout_behind_the_data_is_one(name: str, data: bytes) -> None:
         ("check_sqlite", b"SQLite format 3\0"),
     ],
 )
-def test_what_is_not_complete_is_refused(name: str, content: bytes) -> None:
+def test_incomplete_downloads_are_refused(name: str, content: bytes) -> None:
     with pytest.raises(ConnectionFailed, match="here"):
         check(name)(content)
 
@@ -136,7 +136,7 @@ def test_a_database_has_all_its_pages(tmp_path: Path) -> None:
             check("check_sqlite")(whole[:-cut])
 
 
-def test_a_file_that_was_there_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_failed_download_keeps_the_existing_file(tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
     target.write_text("old")
     with pytest.raises(ConnectionFailed):
@@ -157,7 +157,7 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path):
     assert pipe.is_fifo()
 
 
-def test_a_csv_file_that_ends_inside_of_a_field_is_refused():
+def test_csv_that_ends_within_a_field_is_refused():
     downloads.check_csv(io.BytesIO(b'a\r\n"x\ny ""z"""\r\n'), "csv")
     with pytest.raises(ConnectionFailed, match="the last field is incomplete"):
         downloads.check_csv(io.BytesIO(b'a\r\n1,"x\n'), "csv")
@@ -211,7 +211,7 @@ def is_row_end(whole: bytes, at: int) -> bool:
     return place == at
 
 
-def test_a_file_of_a_binary_copy_is_not_read_as_a_whole(tmp_path: Path) -> None:
+def test_a_file_with_a_binary_copy_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "rows"
     path.write_bytes(COPIES["nulls"])
     with path.open("rb") as file:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -25,7 +23,7 @@ from cartoframes_lite._client.users import Users
 from cartoframes_lite._client.visualizations import Visualizations
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import CartoError, ConnectionFailed
-from tests.client.conftest import ScriptedServer, response
+from tests.http_servers import ANYWHERE, FileServer, ScriptedServer, response
 
 SYNC = {"id": "s", "state": "success", "interval": 900, "ran_at": "2020-01-01T00:00:00Z", "error_code": None}
 KEY = {
@@ -123,47 +121,8 @@ def changed(answer: Any) -> Iterator[Any]:
         yield from ([other] for other in (*changed(answer[0]), *OTHERS))
 
 
-class JSONServer:
-    """Gives the same ``answer`` to every request."""
-
-    def __init__(self) -> None:
-        self.answer: Any = None
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_GET(self) -> None:  # the name that http.server calls
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                body = json.dumps(server.answer).encode()
-                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
-                self.wfile.write(head.encode() + body)
-
-            do_POST = do_PUT = do_GET  # noqa: N815  # the names that http.server calls
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        self.transport = Transport(
-            Credentials("ann", "key", base_url=f"http://127.0.0.1:{self._server.server_port}/user/ann")
-        )
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-@pytest.fixture(scope="module")
-def json_server() -> Iterator[JSONServer]:
-    server = JSONServer()
-    yield server
-    server.close()
-
-
 @pytest.mark.parametrize(("answer", "call"), CALLS.values(), ids=CALLS)
-def test_an_answer_as_it_should_be_is_read(
+def test_documented_responses_are_read(
     scripted_server: ScriptedServer, answer: Any, call: Callable[[Transport], Any]
 ) -> None:
     call(scripted_server.play(response("200 OK", json.dumps(answer).encode())))
@@ -171,17 +130,19 @@ def test_an_answer_as_it_should_be_is_read(
 
 @pytest.mark.parametrize(("answer", "call"), CALLS.values(), ids=CALLS)
 def test_any_other_json_is_read_or_refused(
-    json_server: JSONServer, answer: Any, call: Callable[[Transport], Any], monkeypatch: pytest.MonkeyPatch
+    file_server: FileServer, answer: Any, call: Callable[[Transport], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cartoframes_lite._client.polling.poll", lambda poll, **_: poll())
-    for json_server.answer in (*changed(answer), *OTHERS):
+    transport = Transport(Credentials("ann", "key", base_url=file_server.base_url))
+    for other in (*changed(answer), *OTHERS):
+        file_server.put(ANYWHERE, json.dumps(other).encode())
         with contextlib.suppress(CartoError):
-            call(json_server.transport)
+            call(transport)
 
 
 @pytest.mark.parametrize(("answer", "call"), CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("other", ["text", 1, None], ids=repr)
-def test_what_is_no_answer_at_all_says_where(
+def test_errors_about_unexpected_json_name_the_base_url(
     scripted_server: ScriptedServer, answer: Any, call: Callable[[Transport], Any], other: Any
 ) -> None:
     with pytest.raises(CartoError, match="base_url"):
@@ -201,12 +162,12 @@ def test_times_as_the_apis_write_them(value: str) -> None:
 @pytest.mark.parametrize(
     "value", [True, 1.5, "1.5", "9" * 5000, float("inf"), [], {}, "abc"], ids=lambda v: repr(v)[:9]
 )
-def test_what_is_no_whole_number(value: Any) -> None:
+def test_values_that_are_not_integers_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="expected an integer"):
         json_fields.integer(value)
 
 
-def test_json_that_cannot_be_written_is_refused_before_any_request(scripted_server: ScriptedServer) -> None:
+def test_unserializable_json_is_refused_before_any_request(scripted_server: ScriptedServer) -> None:
     maps = Maps(scripted_server.play())
     endless: dict[str, Any] = {}
     endless["itself"] = endless

@@ -22,7 +22,7 @@ EMPTY = {"Carto-Rate-Limit-Limit": "3", "Carto-Rate-Limit-Remaining": "0", "Cart
     ],
     ids=str,
 )
-def test_headers(changed: dict[str, str], told: RateLimitHeaders | None) -> None:
+def test_rate_limit_headers_are_parsed(changed: dict[str, str], told: RateLimitHeaders | None) -> None:
     assert RateLimitHeaders.of({**EMPTY, **changed}) == told
     assert RateLimitHeaders.of({name.lower(): value for name, value in {**EMPTY, **changed}.items()}) == told
 
@@ -35,7 +35,7 @@ def test_answers_without_headers_slow_nothing_down() -> None:
     assert bucket.free_at <= 5
 
 
-def test_nothing_is_sent_before_the_server_said() -> None:
+def test_no_request_before_retry_after() -> None:
     bucket = LeakyBucket().on_sent(100).on_rejected(None, sent_at=100, now=101, wait_s=7)
     assert bucket.free_at == 108
     # Neither a shorter wait that another request is told, nor what is learned from late answers, opens it earlier.
@@ -43,12 +43,12 @@ def test_nothing_is_sent_before_the_server_said() -> None:
     assert bucket.on_success(RateLimitHeaders(31, 1, 0), sent_at=100).free_at == 108
 
 
-def test_afterwards_they_go_one_by_one() -> None:
+def test_requests_after_a_rejection_are_spaced() -> None:
     bucket = LeakyBucket().on_sent(0).on_rejected(None, sent_at=0, now=0, wait_s=1)
     assert bucket.on_sent(bucket.free_at).free_at > bucket.free_at
 
 
-def test_many_refusals_at_once_are_one_lesson() -> None:
+def test_simultaneous_rejections_widen_the_interval_once() -> None:
     bucket = LeakyBucket()
     for _ in range(50):
         bucket = bucket.on_rejected(None, sent_at=0, now=0.1, wait_s=1)
@@ -60,7 +60,7 @@ def test_a_refusal_that_is_shorter_than_the_interval_counts() -> None:
     assert bucket.free_at == 2
 
 
-def test_the_interval_never_grows_beyond_what_the_server_has_asked_for() -> None:
+def test_the_interval_is_bounded_by_retry_after() -> None:
     bucket, now = LeakyBucket(), 0.0
     for _ in range(1000):
         now = bucket.on_sent(now).free_at + 1
@@ -112,7 +112,7 @@ def send(limits: tuple[float, int], seconds: float, *, told: bool) -> tuple[int,
 
 @pytest.mark.parametrize("told", [True, False], ids=["headers", "refusals alone"])
 @pytest.mark.parametrize("limits", [(15, 15), (15, 0), (5, 1), (1, 0), (0.2, 0), (3 / 60, 0), (3 / 60, 2)], ids=str)
-def test_a_limit_is_used_well_and_seldom_exceeded(limits: tuple[float, int], told: bool) -> None:
+def test_the_limit_is_used_and_rarely_exceeded(limits: tuple[float, int], told: bool) -> None:
     passed, refused = send(limits, 1000, told=told)
     allowed = limits[0] * 1000 + limits[1] + 1
     assert passed > (0.75 if told else 0.6) * allowed

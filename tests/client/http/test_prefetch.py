@@ -9,20 +9,20 @@ import pytest
 
 from cartoframes_lite._client.http.prefetch import _BLOCKS, prefetched
 from cartoframes_lite.errors import ConnectionFailed
-from tests.client.conftest import ScriptedServer, read_head
+from tests.http_servers import ScriptedServer, read_head
 
 
 def no_stop() -> None:
     """Nothing waits."""
 
 
-def test_blocks_come_in_order() -> None:
+def test_prefetched_blocks_come_in_order() -> None:
     expected = [bytes([number % 256]) for number in range(3 * _BLOCKS)]
     with prefetched(iter(expected), no_stop) as blocks:
         assert list(blocks) == expected
 
 
-def test_an_error_comes_where_the_block_would_have_come() -> None:
+def test_prefetch_raises_errors_in_the_order_of_blocks() -> None:
     def broken() -> Iterator[bytes]:
         yield b"a"
         raise ConnectionFailed("cut")
@@ -33,7 +33,7 @@ def test_an_error_comes_where_the_block_would_have_come() -> None:
             next(blocks)
 
 
-def test_it_is_a_bounded_number_of_blocks_ahead() -> None:
+def test_prefetch_is_a_bounded_number_of_blocks_ahead() -> None:
     given = []
 
     def endless() -> Iterator[bytes]:
@@ -48,7 +48,7 @@ def test_it_is_a_bounded_number_of_blocks_ahead() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "carto-prefetch"]
 
 
-def test_leaving_wakes_the_thread_that_waits() -> None:
+def test_closing_wakes_the_waiting_prefetch_thread() -> None:
     woken = threading.Event()
 
     def waits() -> Iterator[bytes]:

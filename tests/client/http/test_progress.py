@@ -22,20 +22,20 @@ def shown(show: bool | None, pause_s: float = 0.0) -> str:
         return output.getvalue()
 
 
-def test_it_is_there_at_once_or_never() -> None:
+def test_progress_true_shows_a_bar_immediately() -> None:
     assert "reading" in shown(True)
     assert shown(False) == ""
     assert shown(None) == ""
 
 
-def test_it_appears_after_a_while_with_bytes_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_progress_bar_appears_with_bytes_and_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_DELAY_S", 0.1)
     text = shown(None, pause_s=0.3)
     assert "2.00kB" in text
     assert "1,234 rows" in text
 
 
-def test_the_environment_can_turn_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_can_disable_progress_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TQDM_DISABLE", "1")  # tqdm looks at it when it is imported
     program = """
 from cartoframes_lite._client.http import progress

@@ -75,13 +75,13 @@ def ignore(wait: ExpectedWait) -> None:
         ("POST", "api/v1/map/named/places", "POST api/v1/map/named"),
     ],
 )
-def test_requests_that_the_server_counts_together_stand_in_one_line(method: str, path: str, name: str) -> None:
+def test_requests_with_a_common_limit_share_a_queue(method: str, path: str, name: str) -> None:
     assert endpoint_kind(method, path) == name
     assert queue_for("https://a", method, path) is queue_for("https://a", method, path)
     assert queue_for("https://a", method, path) is not queue_for("https://b", method, path)
 
 
-def test_without_a_limit_nobody_waits(fake: Time) -> None:
+def test_no_wait_without_a_rate_limit(fake: Time) -> None:
     free = RateLimitQueue()
     for _ in range(100):
         queued = fake.join(free)
@@ -90,7 +90,7 @@ def test_without_a_limit_nobody_waits(fake: Time) -> None:
     assert fake.slept == []
 
 
-def test_a_wait_is_told_before_it_begins(fake: Time) -> None:
+def test_a_wait_is_logged_before_it_starts(fake: Time) -> None:
     told: list[ExpectedWait] = []
     limited = RateLimitQueue()
     queued = fake.join(limited)
@@ -103,7 +103,7 @@ def test_a_wait_is_told_before_it_begins(fake: Time) -> None:
     assert str(ExpectedWait(1000, 3)) == "about 1,000 s, 3 requests ahead"
 
 
-def test_another_call_waits_for_what_this_one_was_told(fake: Time) -> None:
+def test_retry_after_holds_for_other_calls(fake: Time) -> None:
     limited = RateLimitQueue()
     first, second = fake.join(limited), fake.join(limited)
     first.acquire(ignore)
@@ -122,7 +122,7 @@ def test_a_call_gives_up_when_nothing_gets_through(fake: Time) -> None:
     assert not limited.waiting
 
 
-def test_a_call_waits_on_as_long_as_others_get_through(fake: Time) -> None:
+def test_a_call_waits_while_others_are_served(fake: Time) -> None:
     limited = RateLimitQueue()
     queued, other = fake.join(limited), fake.join(limited)
     for _ in range(100):
@@ -132,7 +132,7 @@ def test_a_call_waits_on_as_long_as_others_get_through(fake: Time) -> None:
     assert fake.now > 1000 + 5 * TOTAL_S
 
 
-def test_too_long_a_wait_is_not_begun_and_the_next_call_asks_for_itself(fake: Time) -> None:
+def test_a_wait_beyond_the_deadline_is_not_started(fake: Time) -> None:
     limited = RateLimitQueue()
     queued = fake.join(limited)
     queued.acquire(ignore)
@@ -143,7 +143,7 @@ def test_too_long_a_wait_is_not_begun_and_the_next_call_asks_for_itself(fake: Ti
     assert "retry after 86,400 s" in queued.describe_wait(86_400)
 
 
-def test_an_interrupted_wait_leaves_the_line(fake: Time) -> None:
+def test_an_interrupted_wait_leaves_the_queue(fake: Time) -> None:
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
@@ -156,7 +156,7 @@ def test_an_interrupted_wait_leaves_the_line(fake: Time) -> None:
     assert not limited.waiting
 
 
-def test_wherever_a_wait_is_interrupted_it_leaves_the_line(fake: Time) -> None:
+def test_an_interrupt_at_any_point_leaves_the_queue(fake: Time) -> None:
     lines, first = inspect.getsourcelines(QueuedRequest.acquire)
     body = range(first, first + next(n for n, line in enumerate(lines) if line.strip() == "finally:"))
     interrupted_at = set()
@@ -182,7 +182,7 @@ def test_wherever_a_wait_is_interrupted_it_leaves_the_line(fake: Time) -> None:
     assert len(interrupted_at) >= 5
 
 
-def test_first_come_first_served_also_after_a_refusal() -> None:
+def test_the_queue_is_fifo_also_after_a_rejection() -> None:
     limited, came = RateLimitQueue(), []
     lock = threading.Lock()
     turns = [limited.join(time.monotonic, time.sleep) for _ in range(20)]
@@ -309,5 +309,5 @@ assert queue_for("https://a", "GET", "x") is found
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent() -> None:
+def test_a_forked_process_has_an_empty_queue() -> None:
     subprocess.run([sys.executable, "-c", _FORK], check=True, timeout=30)

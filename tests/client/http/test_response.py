@@ -18,7 +18,7 @@ from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_copy import Copy
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, CartoError, ConnectionFailed
-from tests.client.conftest import KEY, Script, ScriptedServer, read_chunked, read_head, read_sized, response
+from tests.http_servers import KEY, Script, ScriptedServer, read_chunked, read_head, read_sized, response
 
 ROWS = b"1\n2\n" * 1000
 INTERIM = (
@@ -188,7 +188,7 @@ def test_other_json_is_not_an_answer(scripted_server: ScriptedServer, body: byte
     ],
     ids=["deep", "nested", "digits", "shapes", "bytes"],
 )
-def test_an_error_of_any_shape_is_one_of_ours(scripted_server: ScriptedServer, status: str, body: bytes) -> None:
+def test_any_error_body_becomes_a_typed_error(scripted_server: ScriptedServer, status: str, body: bytes) -> None:
     with pytest.raises(CartoError):
         SQL(scripted_server.play(response(status, body))).send("SELECT 1")
 
@@ -237,7 +237,7 @@ def kept(body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["at once", "later"])
-def test_an_answer_that_comes_twice_is_not_that_to_the_next_request(scripted_server: ScriptedServer, how: str) -> None:
+def test_a_repeated_response_is_not_the_next_one(scripted_server: ScriptedServer, how: str) -> None:
     first, second = kept(b'{"rows": [{"n": 1}]}'), kept(b'{"rows": [{"n": 2}]}')
     doubled = keeping(first, second, **({"behind": first} if how == "at once" else {"late": first}))
     sql = SQL(scripted_server.play(doubled, second))
@@ -251,7 +251,7 @@ def test_a_connection_is_kept_for_the_next_request(scripted_server: ScriptedServ
     assert [sql.send(f"SELECT {n}")["rows"] for n in (1, 2)] == [[{"n": 1}], [{"n": 2}]]
 
 
-def test_a_session_of_the_users_with_another_adapter_reads_interim_answers_or_raises(
+def test_foreign_adapters_handle_interim_responses_or_raise(
     scripted_server: ScriptedServer,
 ) -> None:
     with requests.Session() as own:
@@ -263,7 +263,7 @@ def test_a_session_of_the_users_with_another_adapter_reads_interim_answers_or_ra
             SQL(transport).send("SELECT 1")
 
 
-def test_our_adapter_on_a_session_of_the_users(scripted_server: ScriptedServer) -> None:
+def test_a_user_session_gets_our_adapter(scripted_server: ScriptedServer) -> None:
     with requests.Session() as own:
         own.mount("http://", Adapter())
         scripted_server.play(INTERIM + response("200 OK", b'{"rows": []}'))
@@ -271,12 +271,12 @@ def test_our_adapter_on_a_session_of_the_users(scripted_server: ScriptedServer) 
         assert SQL(transport).rows("SELECT 1") == []
 
 
-def test_an_answer_that_lacks_a_column_is_that_of_another_query(scripted_server: ScriptedServer) -> None:
+def test_a_response_without_the_requested_column_is_refused(scripted_server: ScriptedServer) -> None:
     with pytest.raises(ConnectionFailed, match="'n' is missing"):
         SQL(scripted_server.play(response("200 OK", b'{"rows": [{"m": 1}]}'))).row("SELECT 1 AS n", "n")
 
 
-def test_an_endless_error_is_not_read_to_its_end(scripted_server: ScriptedServer) -> None:
+def test_an_endless_error_body_is_not_read_completely(scripted_server: ScriptedServer) -> None:
     def serve(connection: socket.socket) -> None:
         read_sized(connection, read_head(connection))
         connection.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")

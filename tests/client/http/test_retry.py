@@ -34,7 +34,7 @@ TIMED_OUT = Outcome(status=429, statement_timeout=True, retry_after_s=1)
     ],
     ids=str,
 )
-def test_what_is_sent_again(outcome: Outcome, read: bool, write: bool) -> None:
+def test_retry_table(outcome: Outcome, read: bool, write: bool) -> None:
     for idempotent, expected in ((True, read), (False, write)):
         wait = delay_s(outcome, idempotent=idempotent, attempt=1, waited_s=0, jitter=0.5)
         assert (wait is not None) is expected
@@ -51,7 +51,7 @@ def test_jitter_halves_at_most() -> None:
     assert delay_s(Outcome(status=429), idempotent=True, attempt=2, waited_s=0, jitter=0) == 0.5
 
 
-def test_retry_after_is_waited_for_in_full() -> None:
+def test_retry_after_is_observed_in_full() -> None:
     wait = delay_s(Outcome(status=429, retry_after_s=17), idempotent=False, attempt=1, waited_s=0, jitter=0)
     assert wait == 17
 
@@ -77,7 +77,7 @@ def test_the_queue_limits_the_waits_for_a_rate_limit() -> None:
 
 
 @pytest.mark.parametrize("failure", ["dropped", "not_sent"])
-def test_an_idle_connection_that_was_closed_is_no_reason_to_wait(failure: Literal["dropped", "not_sent"]) -> None:
+def test_a_closed_idle_connection_is_retried_without_delay(failure: Literal["dropped", "not_sent"]) -> None:
     waits = [delay_s(Outcome(failure=failure), idempotent=True, attempt=n, waited_s=0, jitter=1) for n in range(1, 5)]
     assert waits == [0.0, 1.0, 2.0, None]
 

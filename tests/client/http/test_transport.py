@@ -24,7 +24,7 @@ import requests
 from cartoframes_lite import errors
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite.credentials import Credentials
-from tests.client.conftest import KEY, ScriptedServer, read_chunked, read_head, respond_with, response
+from tests.http_servers import KEY, ScriptedServer, read_chunked, read_head, respond_with, response
 
 OK = response("200 OK", b'{"rows": []}')
 LIMITED = response("429 Too Many", b'{"error":["slow"],"context":"limit","detail":"rate-limit"}', "Retry-After: 3")
@@ -55,7 +55,7 @@ def test_the_key_is_in_the_basic_header_alone(
     assert KEY.encode() not in head
 
 
-def test_a_rate_limit_is_waited_for_even_on_a_write(scripted_server: ScriptedServer) -> None:
+def test_writes_too_wait_for_rate_limits(scripted_server: ScriptedServer) -> None:
     transport = scripted_server.play(LIMITED, OK)
     assert transport.json("POST", "x", idempotent=False) == {"rows": []}
     assert scripted_server.slept == [3.0]
@@ -80,7 +80,7 @@ def test_a_huge_retry_after_is_an_error_at_once(scripted_server: ScriptedServer)
     assert caught.value.retry_after_s == 86_400
 
 
-def test_a_retry_after_of_nothing_is_no_reason_to_hurry(scripted_server: ScriptedServer) -> None:
+def test_retry_after_zero_still_delays(scripted_server: ScriptedServer) -> None:
     scripted_server.play(refused("Retry-After: 0"), OK).json("POST", "x", idempotent=False)
     assert scripted_server.slept == [0.5]
 
@@ -112,7 +112,7 @@ def test_a_statement_timeout_is_not_tried_again(scripted_server: ScriptedServer)
 
 
 @pytest.mark.parametrize("first", [BUSY, cut], ids=["503", "lost"])
-def test_what_may_be_done_twice_is(scripted_server: ScriptedServer, first: bytes) -> None:
+def test_idempotent_requests_are_retried(scripted_server: ScriptedServer, first: bytes) -> None:
     assert scripted_server.play(first, OK).json("POST", "x", idempotent=True) == {"rows": []}
     assert len(scripted_server.slept) == 1
 
@@ -120,7 +120,7 @@ def test_what_may_be_done_twice_is(scripted_server: ScriptedServer, first: bytes
 @pytest.mark.parametrize(
     ("first", "error"), [(BUSY, errors.ServerError), (cut, errors.ConnectionFailed)], ids=["503", "lost"]
 )
-def test_what_may_not_be_done_twice_is_not(
+def test_other_requests_are_not_retried(
     scripted_server: ScriptedServer, first: bytes, error: type[errors.CartoError]
 ) -> None:
     with pytest.raises(error):
@@ -184,7 +184,7 @@ def test_a_stream_that_is_cut_raises(scripted_server: ScriptedServer, raw: bytes
     assert scripted_server.slept == []
 
 
-def test_an_upload_is_chunked_and_begins_anew_after_a_rate_limit(scripted_server: ScriptedServer) -> None:
+def test_a_rate_limited_upload_starts_from_the_beginning(scripted_server: ScriptedServer) -> None:
     made: list[int] = []
 
     def body() -> Iterator[bytes]:
@@ -234,9 +234,7 @@ def test_an_early_refusal_of_an_upload_is_the_error(scripted_server: ScriptedSer
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), OSError("mine"), KeyboardInterrupt("mine")], ids=repr)
-def test_an_error_of_the_body_comes_through_and_ends_the_request(
-    scripted_server: ScriptedServer, error: BaseException
-) -> None:
+def test_an_error_of_the_body_ends_the_upload(scripted_server: ScriptedServer, error: BaseException) -> None:
     seen: list[bytes] = []
 
     def listen(connection: socket.socket) -> None:
@@ -256,7 +254,7 @@ def test_an_error_of_the_body_comes_through_and_ends_the_request(
     assert not seen[0].endswith(b"0\r\n\r\n")
 
 
-def test_an_upload_whose_answer_is_lost_is_not_sent_again(scripted_server: ScriptedServer) -> None:
+def test_an_upload_with_a_lost_response_is_not_retried(scripted_server: ScriptedServer) -> None:
     def vanish(connection: socket.socket) -> None:
         read_chunked(connection, read_head(connection))
 
@@ -267,7 +265,7 @@ def test_an_upload_whose_answer_is_lost_is_not_sent_again(scripted_server: Scrip
     assert scripted_server.slept == []
 
 
-def test_a_statement_too_long_for_a_url_is_refused_here(scripted_server: ScriptedServer) -> None:
+def test_a_statement_too_long_for_a_url_is_refused(scripted_server: ScriptedServer) -> None:
     with pytest.raises(ValueError, match="URL"):
         scripted_server.play().upload(
             "copyfrom", query={"q": "COPY " + "x" * 8000}, body=lambda: iter([]), compress=False
@@ -366,7 +364,7 @@ def test_no_error_and_no_log_has_the_key(
     assert secrets(shown) == []
 
 
-def test_the_log_of_the_wire_has_no_key(scripted_server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_debug_logs_of_http_show_no_key(scripted_server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     scripted_server.play(LIMITED, OK).json("POST", "x", form={"q": "select 1"}, idempotent=False)
     assert caplog.records
@@ -375,7 +373,7 @@ def test_the_log_of_the_wire_has_no_key(scripted_server: ScriptedServer, caplog:
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_a_proxy_of_the_environment_does_not_get_what_is_sent_on_this_host(
+def test_loopback_requests_bypass_the_proxy_of_the_environment(
     name: str, scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The key would go to it in clear text."""
@@ -388,7 +386,7 @@ def test_a_proxy_of_the_environment_does_not_get_what_is_sent_on_this_host(
         assert transport.json("POST", "x", idempotent=False) == {"rows": []}
 
 
-def test_a_proxy_of_the_session_is_used_on_this_host_too(scripted_server: ScriptedServer) -> None:
+def test_loopback_requests_use_the_proxy_of_the_session(scripted_server: ScriptedServer) -> None:
     session = requests.Session()
     session.proxies["http"] = scripted_server.base_url
     scripted_server.play(OK)
@@ -407,14 +405,14 @@ def test_a_missing_ca_bundle_is_named(verify: str | bool, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("proxy", ["http://[::1", "nope://127.0.0.1:1"])
-def test_a_proxy_that_is_none_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_proxy_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     transport = Transport(Credentials("ann", KEY, base_url="https://carto.invalid/user/ann"), sleep=lambda _: None)
     with pytest.raises(errors.ConnectionFailed, match=r"of a proxy is invalid: .*HTTPS_PROXY"):
         transport.json("POST", "x", idempotent=False)
 
 
-def test_an_interrupt_is_not_hidden_by_a_thread_that_closes_the_answer_too(
+def test_an_interrupt_is_raised_despite_a_concurrent_close(
     scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def closed_already(response: requests.Response) -> None:

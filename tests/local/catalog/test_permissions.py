@@ -91,7 +91,7 @@ def test_a_table_made_again_stays_shared(call: Call, carto: LocalCarto, members:
     assert may(carto, "ann", "SELECT * FROM t")
 
 
-def test_who_leaves_has_no_access(call: Call, members: dict[str, str]) -> None:
+def test_a_removed_member_loses_access(call: Call, members: dict[str, str]) -> None:
     path = f"/api/v1/perm/{table(call)['permission']['id']}"
     call("PUT", path, {"acl": [entry("user", identity, "rw") for identity in members.values()]})
     assert call("DELETE", f"{USERS}/ann").status == 204

@@ -15,7 +15,7 @@ from tests.local.catalog.catalog_client import Call, change, make_dataset, make_
 NOT_FOUND = {"errors": "Visualization does not exist", "errors_cause": None}
 
 
-def test_table_made_by_sql_is_found_at_once_and_gone_once_dropped(call: Call) -> None:
+def test_tables_created_by_sql_appear_until_dropped(call: Call) -> None:
     make_dataset(call, "t")
     by_name = call("GET", "/api/v1/viz/t").json
     assert uuid.UUID(by_name["id"])
@@ -55,7 +55,7 @@ def test_update_needs_the_same_id_in_the_body(call: Call) -> None:
     assert call("PUT", f"/api/v1/viz/{identity}", {"id": "other", "privacy": "public"}).status == 403
 
 
-def test_only_the_master_key_sees_private_tables_and_changes_them(call: Call) -> None:
+def test_only_the_master_key_manages_private_tables(call: Call) -> None:
     identity = make_dataset(call, "t")["id"]
     assert call("GET", "/api/v1/viz/t", key=None).status == 403
     assert call("PUT", f"/api/v1/viz/{identity}", {"id": identity, "privacy": "public"}, key=None).status == 401
@@ -202,7 +202,7 @@ def test_maps_follow_a_renamed_dataset(call: Call) -> None:
     assert [layer["options"].get("table_name") for layer in layers] == [None, "u", None]
 
 
-def test_a_table_made_again_keeps_id_and_details_but_not_its_grants(call: Call) -> None:
+def test_a_recreated_table_keeps_id_but_no_grants(call: Call) -> None:
     one = make_dataset(call, "t")
     put(call, one, tags=["a"], privacy="link")
     query(call, "DROP TABLE t; CREATE TABLE t AS SELECT 2 AS j; SELECT CDB_CartodbfyTable('t')")
@@ -214,7 +214,7 @@ def test_a_table_made_again_keeps_id_and_details_but_not_its_grants(call: Call) 
     assert call("GET", "/api/v1/viz/t").json["id"] == one["id"]
 
 
-def test_a_table_that_takes_the_place_of_another_becomes_it(call: Call) -> None:
+def test_a_table_renamed_over_another_takes_its_id(call: Call) -> None:
     old, new = make_dataset(call, "old"), make_dataset(call, "new")
     shown = make_map(call, "m", "new")
     query(call, "BEGIN; DROP TABLE old; ALTER TABLE new RENAME TO old; COMMIT")
@@ -257,7 +257,7 @@ def test_maps_are_found_and_deleted_by_name(call: Call) -> None:
     assert call("GET", "/api/v1/viz/My%20map").status == 404
 
 
-def test_a_map_loses_a_table_that_sql_drops_and_goes_with_the_last_one(call: Call) -> None:
+def test_a_map_is_deleted_with_its_last_table(call: Call) -> None:
     make_dataset(call, "t"), make_dataset(call, "u")
     both = make_map(call, "both", "t", "u")
     query(call, "DROP TABLE t")
@@ -399,7 +399,7 @@ def test_a_plan_without_private_datasets_has_none() -> None:
         assert send("POST", "/api/v1/viz", tables=["t"]).json()["privacy"] == "PUBLIC"
 
 
-def test_a_table_that_somebody_alters_is_not_waited_for_long(call: Call, carto: LocalCarto) -> None:
+def test_updates_give_up_on_locked_tables(call: Call, carto: LocalCarto) -> None:
     one = make_dataset(call, "t")
     with psycopg.connect(carto.dsn) as connection:
         connection.execute("ALTER TABLE t ADD j int")
@@ -408,7 +408,7 @@ def test_a_table_that_somebody_alters_is_not_waited_for_long(call: Call, carto: 
     assert put(call, one, privacy="public").json["privacy"] == "PUBLIC"
 
 
-def test_a_synchronized_table_tells_of_it(call: Call, carto: LocalCarto) -> None:
+def test_a_synchronized_table_shows_its_synchronization(call: Call, carto: LocalCarto) -> None:
     one = make_dataset(call, "t")
     assert one["synchronization"] is None
     with psycopg.connect(carto.dsn) as connection:

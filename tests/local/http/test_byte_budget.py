@@ -55,7 +55,7 @@ def large(server: LocalCarto, size: int, kind: str = FORM, q: str = "SELECT 1 AS
     "path", ["/api/v2/sql", "/api/v2/sql/job", "/api/v2/sql/copyto", "/api/v1/map", "/api/v1/viz", "/api/v1/imports"]
 )
 @pytest.mark.parametrize("step_s", [None, 0.05], ids=["stops", "trickles"])
-def test_a_body_that_does_not_arrive_is_given_up(small: LocalCarto, path: str, step_s: float | None) -> None:
+def test_a_stalled_body_is_aborted(small: LocalCarto, path: str, step_s: float | None) -> None:
     with begun(small, path, 1000, b"q=") as connection:
         if step_s is not None:
             until = time.monotonic() + 1.2
@@ -67,13 +67,13 @@ def test_a_body_that_does_not_arrive_is_given_up(small: LocalCarto, path: str, s
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "application/octet-stream"])
-def test_an_upload_that_stops_is_given_up(small: LocalCarto, kind: str) -> None:
+def test_a_stalled_upload_is_aborted(small: LocalCarto, kind: str) -> None:
     sent = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\na,b\r\n1,2\r\n'
     with begun(small, "/api/v1/imports?api_key=key&filename=a.csv", 5000, sent, kind) as connection:
         assert status(connection) == 408
 
 
-def test_a_copy_that_stops_is_given_up_and_copies_nothing(small: LocalCarto) -> None:
+def test_a_stalled_copy_is_aborted_without_rows(small: LocalCarto) -> None:
     sql = f"{small.base_url}/api/v2/sql"
     requests.post(sql, {"q": "CREATE TABLE stopped (a int)", "api_key": "key"}, timeout=20).raise_for_status()
     with begun(
@@ -87,7 +87,7 @@ def test_a_copy_that_stops_is_given_up_and_copies_nothing(small: LocalCarto) -> 
     assert answer["rows"] == [{"count": 0}]
 
 
-def test_bodies_that_do_not_end_make_room_for_others(small: LocalCarto) -> None:
+def test_stalled_bodies_release_the_budget(small: LocalCarto) -> None:
     with ExitStack() as stack:
         held = [stack.enter_context(begun(small, "/api/v2/sql", 2 * MB, b"q=" + b"x" * 1_400_000)) for _ in range(2)]
         assert large(small, 1 * MB) == 200  # after a second
@@ -96,12 +96,12 @@ def test_bodies_that_do_not_end_make_room_for_others(small: LocalCarto) -> None:
 
 
 @pytest.mark.parametrize("kind", [FORM, "application/json"])
-def test_more_large_bodies_than_there_is_room_for_are_answered(small: LocalCarto, kind: str) -> None:
+def test_large_bodies_beyond_the_budget_are_served(small: LocalCarto, kind: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         assert set(threads.map(lambda _: large(small, 2 * MB, kind), range(8))) == {200}
 
 
-def test_without_room_a_request_is_told_to_come_again(small: LocalCarto) -> None:
+def test_requests_beyond_the_budget_get_503(small: LocalCarto) -> None:
     with ThreadPoolExecutor(2) as threads:
         slow = threads.submit(large, small, 2 * MB, FORM, "SELECT pg_sleep(2.5)")
         time.sleep(0.3)
@@ -122,7 +122,7 @@ def test_json_of_many_parts_counts_as_what_it_becomes(small: LocalCarto) -> None
         assert slow.result() == 200
 
 
-def test_every_way_out_gives_back_what_was_counted() -> None:
+def test_the_byte_budget_is_always_released() -> None:
     async def run() -> None:
         budget = ByteBudget(MB, 0.2, 1)
         with budget.holding() as first:

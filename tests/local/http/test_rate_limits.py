@@ -42,14 +42,14 @@ def test_requests_leak_out_of_the_bucket(
         assert (verdict.allowed, verdict.headers) == (bool(allowed), expected), after
 
 
-def test_each_kind_of_endpoint_has_a_bucket_of_its_own() -> None:
+def test_each_kind_of_endpoint_has_its_bucket() -> None:
     limits = RateLimits((1, 0), clock=Clock())
     assert limits.take("query").allowed
     assert not limits.take("query").allowed
     assert limits.take("copyto").allowed
 
 
-def test_a_kind_of_endpoint_can_have_a_limit_of_its_own() -> None:
+def test_a_kind_of_endpoint_can_have_its_limit() -> None:
     clock = Clock()
     limits = RateLimits((1, 1), {"copyfrom": (3 / 60, 0)}, clock=clock)
     assert [limits.take("query").allowed for _ in range(3)] == [True, True, False]
@@ -80,7 +80,7 @@ def test_without_a_limit_there_are_no_headers() -> None:
     assert all(limits.take("query").headers == {} for _ in range(1000))
 
 
-def test_forgetting_fills_the_buckets() -> None:
+def test_reset_fills_the_rate_limit_buckets() -> None:
     limits = RateLimits((1, 0), clock=Clock())
     limits.take("query")
     limits.reset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import requests
@@ -68,7 +69,7 @@ class Importer:
         query = "SELECT tablename AS t FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
         return [row["t"] for row in self.rows(query) if row["t"] != "spatial_ref_sys"]
 
-    def _polled(self, path: str) -> Any:
+    def _polled(self, path: str) -> Iterator[dict[str, Any]]:
         give_up = time.monotonic() + 15
         while time.monotonic() < give_up:
             answer = self.send("GET", path)

@@ -182,7 +182,7 @@ def test_parameters_that_make_no_sense(
     assert refused(owner, {**good, **change}).code == 1502
 
 
-def test_what_the_other_database_refuses(owner: psycopg.Connection[Any], connection: dict[str, Any]) -> None:
+def test_errors_of_the_other_database(owner: psycopg.Connection[Any], connection: dict[str, Any]) -> None:
     good = {"provider": "postgres", "connection": {**connection, "password": "secret"}, "table": "t", "schema": "s"}
     for change in (
         {"table": "nothing"},
@@ -205,7 +205,7 @@ def test_private_addresses_are_refused(owner: psycopg.Connection[Any], connectio
         assert refused(owner, connector).code == 1101
 
 
-def test_own_database_is_refused_since_its_socket_lets_everybody_in(
+def test_connectors_refuse_the_socket_of_the_server(
     owner: psycopg.Connection[Any], cluster: Cluster, tmp_path: Path
 ) -> None:
     own = conninfo_to_dict(cluster.dsn)

@@ -9,7 +9,6 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,16 +20,15 @@ from cartoframes_lite.local.imports.fetch import FetchedFile, NotModified, fetch
 from cartoframes_lite.local.imports.files import ImportRefused
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
-from tests.local.source_server import SourceServer
+from tests.http_servers import FileServer
 
 PLAN = Plan(download_timeout_s=20)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n"
 
 
 @pytest.fixture
-def source() -> Iterator[SourceServer]:
-    with SourceServer().serving() as serving:
-        yield serving
+def source(file_server: FileServer) -> FileServer:
+    return file_server
 
 
 def fetched(url: str, directory: Path, plan: Plan = PLAN) -> FetchedFile:
@@ -45,7 +43,7 @@ def refused(url: str, directory: Path, plan: Plan = PLAN) -> ImportRefused:
     return caught.value
 
 
-def test_file_is_what_the_server_sends(source: SourceServer, tmp_path: Path) -> None:
+def test_file_is_what_the_server_sends(source: FileServer, tmp_path: Path) -> None:
     body = bytes(range(256)) * 1000
     url = source.put("/a%20b.csv", body, ETag='"1"', Last_Modified="Sat, 01 Jan 2022 00:00:00 GMT")
     file = fetched(url + "?q=ä b", tmp_path)
@@ -55,10 +53,10 @@ def test_file_is_what_the_server_sends(source: SourceServer, tmp_path: Path) -> 
     assert file.checksum == sha256(body).hexdigest()
     assert source.requests[0][0] == "/a%20b.csv?q=%C3%A4%20b"
     assert not {"authorization", "cookie"} & source.requests[0][1].keys()
-    assert source.requests[0][1]["host"] == f"127.0.0.1:{source.port}"
+    assert source.requests[0][1]["host"] == f"127.0.0.1:{source.server_port}"
 
 
-def test_unchanged_file_is_not_sent_again(source: SourceServer, tmp_path: Path) -> None:
+def test_unchanged_file_is_not_sent_again(source: FileServer, tmp_path: Path) -> None:
     modified = "Sat, 01 Jan 2022 00:00:00 GMT"
     url = source.put("/t.csv", b"a\n1\n", ETag='"1"', Last_Modified=modified)
     assert fetch(url, tmp_path, PLAN, etag='"1"') == NotModified()
@@ -66,7 +64,7 @@ def test_unchanged_file_is_not_sent_again(source: SourceServer, tmp_path: Path) 
     assert isinstance(fetch(url, tmp_path, PLAN, etag='"2"'), FetchedFile)
 
 
-def test_not_modified_without_having_been_asked_is_an_error(source: SourceServer, tmp_path: Path) -> None:
+def test_an_unrequested_304_is_an_error(source: FileServer, tmp_path: Path) -> None:
     assert refused(source.put("/t.csv", b"", status=304), tmp_path).code == 1001
 
 
@@ -82,7 +80,9 @@ def test_not_modified_without_having_been_asked_is_an_error(source: SourceServer
         ("/x", {"Content_Type": "application/octet-stream"}, "x"),
     ],
 )
-def test_name(source: SourceServer, tmp_path: Path, path: str, headers: dict[str, str], name: str) -> None:
+def test_file_names_come_from_headers_or_urls(
+    source: FileServer, tmp_path: Path, path: str, headers: dict[str, str], name: str
+) -> None:
     assert fetched(source.put(path, b"a\n1\n", **headers), tmp_path).name == name
 
 
@@ -90,19 +90,19 @@ def test_name(source: SourceServer, tmp_path: Path, path: str, headers: dict[str
     ("status", "code"),
     [(404, 1100), (401, 1101), (403, 1001), (407, 1001), (410, 1001), (400, 1001), (500, 1001), (204, 1001)],
 )
-def test_status_becomes_a_code(source: SourceServer, tmp_path: Path, status: int, code: int) -> None:
+def test_status_becomes_a_code(source: FileServer, tmp_path: Path, status: int, code: int) -> None:
     error = refused(source.put("/t.csv", b"", status=status), tmp_path)
     assert error.code == code
     assert str(status) in error.detail
 
 
-def test_redirects_are_followed_five_times(source: SourceServer, tmp_path: Path) -> None:
+def test_redirects_are_followed_five_times(source: FileServer, tmp_path: Path) -> None:
     source.put("/5", b"a\n1\n", Content_Type="text/csv")
     for hop, status in enumerate((301, 302, 303, 307, 308)):
         source.redirect(f"/{hop}", f"{hop + 1}", status)
-    assert fetched(source.url("/0"), tmp_path).name == "5.csv"
+    assert fetched(f"{source.url}/0", tmp_path).name == "5.csv"
     source.redirect("/more", "/0")
-    assert refused(source.url("/more"), tmp_path).code == 1001
+    assert refused(f"{source.url}/more", tmp_path).code == 1001
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_redirects_are_followed_five_times(source: SourceServer, tmp_path: Path)
         "0x0a000001",
     ],
 )
-def test_private_addresses_are_refused_also_after_a_redirect(source: SourceServer, tmp_path: Path, host: str) -> None:
-    for url in (f"http://{host}/t.csv", source.redirect("/t.csv", f"http://{host}:{source.port}/t.csv")):
+def test_private_addresses_are_refused_also_after_a_redirect(source: FileServer, tmp_path: Path, host: str) -> None:
+    for url in (f"http://{host}/t.csv", source.redirect("/t.csv", f"http://{host}:{source.server_port}/t.csv")):
         assert refused(url, tmp_path).code == 1101
     assert not list(tmp_path.iterdir())
 
@@ -144,9 +144,9 @@ def test_plan_may_allow_private_addresses() -> None:
     assert resolve("10.0.0.1", 80, replace(PLAN, private_addresses=True)) == ["10.0.0.1"]
 
 
-def test_mapped_loopback_is_loopback(source: SourceServer, tmp_path: Path) -> None:
+def test_mapped_loopback_is_loopback(source: FileServer, tmp_path: Path) -> None:
     source.put("/t.csv", b"a\n1\n")
-    assert fetched(f"http://[::ffff:127.0.0.1]:{source.port}/t.csv", tmp_path).path.read_bytes() == b"a\n1\n"
+    assert fetched(f"http://[::ffff:127.0.0.1]:{source.server_port}/t.csv", tmp_path).path.read_bytes() == b"a\n1\n"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_mapped_loopback_is_loopback(source: SourceServer, tmp_path: Path) -> No
         "http://" + "a" * 70 + ".invalid/",
     ],
 )
-def test_what_cannot_be_a_server_is_unknown(tmp_path: Path, url: str) -> None:
+def test_invalid_hosts_are_unresolvable(tmp_path: Path, url: str) -> None:
     assert refused(url, tmp_path).code == 1102
 
 
@@ -184,22 +184,22 @@ def test_unreachable_server(tmp_path: Path) -> None:
     ],
     ids=["length", "no last chunk", "broken chunk", "gzip", "not gzip"],
 )
-def test_truncated_body(source: SourceServer, tmp_path: Path, answer: bytes) -> None:
+def test_truncated_body(source: FileServer, tmp_path: Path, answer: bytes) -> None:
     assert refused(source.raw("/t.csv", answer), tmp_path).code == 1103
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.9\r\n", HEAD + b"Content-Encoding: br\r\n\r\nx"])
-def test_what_is_not_an_answer(source: SourceServer, tmp_path: Path, answer: bytes) -> None:
+def test_invalid_http_responses_are_errors(source: FileServer, tmp_path: Path, answer: bytes) -> None:
     assert refused(source.raw("/t.csv", answer), tmp_path).code == 1001
 
 
-def test_chunks_and_bodies_without_length(source: SourceServer, tmp_path: Path) -> None:
+def test_chunks_and_bodies_without_length(source: FileServer, tmp_path: Path) -> None:
     chunked = source.raw("/c.csv", HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\na\n1\n\r\n0\r\n\r\n")
     assert fetched(chunked, tmp_path).path.read_bytes() == b"a\n1\n"
     assert fetched(source.raw("/u.csv", HEAD + b"\r\na\n1\n"), tmp_path).path.read_bytes() == b"a\n1\n"
 
 
-def test_gzip_is_undone(source: SourceServer, tmp_path: Path) -> None:
+def test_gzip_is_undone(source: FileServer, tmp_path: Path) -> None:
     body = b"a\n" + b"1\n" * 200_000
     packed = gzip.compress(body[:100]) + gzip.compress(body[100:])
     url = source.put("/t.csv.gz", packed, Content_Encoding="gzip")
@@ -211,7 +211,7 @@ def test_gzip_is_undone(source: SourceServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["told", "untold", "gzip"])
-def test_size_limit_counts_what_is_unpacked(source: SourceServer, tmp_path: Path, kind: str) -> None:
+def test_size_limit_counts_what_is_unpacked(source: FileServer, tmp_path: Path, kind: str) -> None:
     plan = replace(PLAN, file_bytes=1000)
     small, big = b"x" * 1000, b"x" * 1001
 
@@ -229,14 +229,14 @@ def test_size_limit_counts_what_is_unpacked(source: SourceServer, tmp_path: Path
 @pytest.mark.parametrize(
     "begin", [b"", HEAD, HEAD + b"Content-Length: 10\r\n\r\na\n", HEAD + b"\r\na\n"], ids=["all", "head", "body", "end"]
 )
-def test_server_that_hangs(source: SourceServer, tmp_path: Path, begin: bytes) -> None:
+def test_server_that_hangs(source: FileServer, tmp_path: Path, begin: bytes) -> None:
     started = time.monotonic()
     url = source.hang("/t.csv", begin)
     assert refused(url, tmp_path, replace(PLAN, download_timeout_s=0.3)).code == 1020
     assert time.monotonic() - started < 300  # not the ten minutes of the server
 
 
-def test_slow_server_has_to_be_done_in_time(source: SourceServer, tmp_path: Path) -> None:
+def test_slow_server_has_to_be_done_in_time(source: FileServer, tmp_path: Path) -> None:
     def drip(request: http.server.BaseHTTPRequestHandler) -> None:
         request.wfile.write(HEAD + b"\r\n")
         while not source.released.wait(0.05):
@@ -246,11 +246,11 @@ def test_slow_server_has_to_be_done_in_time(source: SourceServer, tmp_path: Path
                 break
         request.close_connection = True
 
-    source.paths["/t.csv"] = drip
-    assert refused(source.url("/t.csv"), tmp_path, replace(PLAN, download_timeout_s=0.4)).code == 1020
+    source.responses["/t.csv"] = drip
+    assert refused(f"{source.url}/t.csv", tmp_path, replace(PLAN, download_timeout_s=0.4)).code == 1020
 
 
-def test_another_thread_can_end_a_download(source: SourceServer, tmp_path: Path) -> None:
+def test_another_thread_can_end_a_download(source: FileServer, tmp_path: Path) -> None:
     cancellation = Cancellation()
     threading.Timer(0.2, cancellation.cancel, [6671]).start()
     with pytest.raises(ImportRefused) as caught:
@@ -258,18 +258,18 @@ def test_another_thread_can_end_a_download(source: SourceServer, tmp_path: Path)
     assert caught.value.code == 6671
 
 
-def test_user_and_password_of_the_url_go_to_its_server_only(source: SourceServer, tmp_path: Path) -> None:
+def test_url_passwords_are_not_sent_to_other_servers(source: FileServer, tmp_path: Path) -> None:
     other = source.put("/other.csv", b"a\n1\n")
     source.redirect("/t.csv", other)
-    fetch(f"http://us%40er:s%3Acret@127.0.0.1:{source.port}/t.csv", tmp_path, PLAN)
+    fetch(f"http://us%40er:s%3Acret@127.0.0.1:{source.server_port}/t.csv", tmp_path, PLAN)
     first, second = (headers.get("authorization", "") for _, headers in source.requests)
     assert base64.b64decode(first.removeprefix("Basic ")) == b"us@er:s:cret"
     assert second == ""
 
 
-def test_passwords_do_not_show(source: SourceServer, tmp_path: Path) -> None:
+def test_passwords_do_not_show(source: FileServer, tmp_path: Path) -> None:
     source.put("/t.csv", b"", status=403)
-    for host in (f"127.0.0.1:{source.port}", "127.0.0.1:1", "nobody.invalid", "10.0.0.1", "127.0.0.1:port"):
+    for host in (f"127.0.0.1:{source.server_port}", "127.0.0.1:1", "nobody.invalid", "10.0.0.1", "127.0.0.1:port"):
         error = refused(f"http://user:secret@{host}/t.csv", tmp_path)
         assert "secret" not in str(error)
     assert redact_password("https://user:secret@host/x@y:z@w") == "https://user:***@host/x@y:z@w"
@@ -290,12 +290,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_https_needs_a_certificate_of_the_host_that_is_trusted(
-    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_https_needs_a_trusted_certificate(certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    with SourceServer(context).serving() as source:
+    with FileServer(tls=context) as source:
         url = source.put("/t.csv", b"a\n1\n")
         assert refused(url, tmp_path).code == 1001
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -306,7 +304,7 @@ def test_https_needs_a_certificate_of_the_host_that_is_trusted(
 
 
 def test_proxies_of_the_environment_are_left_alone(
-    source: SourceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert fetched(source.put("/t.csv", b"a\n1\n"), tmp_path).name == "t.csv"

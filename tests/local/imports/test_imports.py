@@ -20,8 +20,8 @@ from psycopg.conninfo import conninfo_to_dict
 import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto, Plan
 from cartoframes_lite.local.postgres.cluster import open_cluster
+from tests.http_servers import FileServer
 from tests.local.imports.import_client import Importer
-from tests.local.source_server import SourceServer
 
 CSV = "name,n\nOslo,1\nBergen,2\n"
 RUNNING_FIELDS = {
@@ -42,9 +42,8 @@ SMALL = Plan(
 
 
 @pytest.fixture
-def source() -> Iterator[SourceServer]:
-    with SourceServer().serving() as serving:
-        yield serving
+def source(file_server: FileServer) -> FileServer:
+    return file_server
 
 
 @pytest.fixture
@@ -126,7 +125,7 @@ def test_tables_are_named_after_files(importer: Importer, file_name: str, table:
     assert importer.csv(file_name, CSV)["table_name"] == table
 
 
-def test_key_may_come_with_the_body_or_in_the_header(importer: Importer) -> None:
+def test_imports_take_the_key_in_body_or_header(importer: Importer) -> None:
     job = importer.run(files={"file": ("t.csv", CSV.encode())}, data={"api_key": importer.key}, key=None)
     assert job["state"] == "complete"
     url = f"{importer.carto.base_url}/api/v1/imports/"
@@ -134,7 +133,7 @@ def test_key_may_come_with_the_body_or_in_the_header(importer: Importer) -> None
     assert requests.post(url, files={"file": ("t.csv", CSV.encode())}, auth=user, timeout=10).status_code == 200
 
 
-def test_url(importer: Importer, source: SourceServer) -> None:
+def test_url(importer: Importer, source: FileServer) -> None:
     url = source.put("/a%20b", CSV.encode(), Content_Disposition="attachment; filename=cities.csv")
     job = importer.run(json={"url": url, "type_guessing": True, "table_name": "other"})
     assert job.keys() == COMPLETE_FIELDS
@@ -277,23 +276,23 @@ def test_failure_says_why_and_leaves_nothing(importer: Importer) -> None:
         (500, 1001, "Try again later!"),
     ],
 )
-def test_url_that_is_refused(importer: Importer, source: SourceServer, status: int, code: int, message: str) -> None:
+def test_url_that_is_refused(importer: Importer, source: FileServer, status: int, code: int, message: str) -> None:
     job = importer.run(json={"url": source.put("/t.csv", b"", status=status)})
     assert job.keys() == FAILED_FIELDS | {"http_response_code", "http_response_code_message"}
     assert (job["error_code"], job["http_response_code"], job["warnings"]) == (code, str(status), None)
     assert message in job["http_response_code_message"]
 
 
-def test_url_of_a_private_address(importer: Importer, source: SourceServer) -> None:
+def test_url_of_a_private_address(importer: Importer, source: FileServer) -> None:
     for url in ("http://10.0.0.1/t.csv", source.redirect("/t.csv", "http://169.254.169.254/latest/meta-data")):
         assert importer.run(json={"url": url})["error_code"] == 1101
 
 
-def test_password_of_a_url_does_not_show(importer: Importer, source: SourceServer) -> None:
+def test_password_of_a_url_does_not_show(importer: Importer, source: FileServer) -> None:
     source.put("/t.csv", CSV.encode())
-    job = importer.run(json={"url": f"http://user:secret@127.0.0.1:{source.port}/t.csv"})
+    job = importer.run(json={"url": f"http://user:secret@127.0.0.1:{source.server_port}/t.csv"})
     assert job["state"] == "complete"
-    assert job["original_url"] == f"http://user:***@127.0.0.1:{source.port}/t.csv"
+    assert job["original_url"] == f"http://user:***@127.0.0.1:{source.server_port}/t.csv"
     assert "secret" not in json.dumps(job)
 
 
@@ -340,7 +339,7 @@ def test_upload_that_breaks_off(importer: Importer) -> None:
     ],
 )
 def test_booleans_are_read_as_carto_does(
-    importer: Importer, source: SourceServer, name: str, value: Any, meant: bool
+    importer: Importer, source: FileServer, name: str, value: Any, meant: bool
 ) -> None:
     job = importer.run(json={"url": source.put("/t.csv", CSV.encode()), name: value})
     assert job["create_visualization" if name == "create_vis" else name] is meant
@@ -412,7 +411,7 @@ def test_only_the_master_key_imports(importer: Importer) -> None:
     assert left_behind(importer.carto) == []
 
 
-def test_running_imports_are_listed(importer: Importer, source: SourceServer) -> None:
+def test_running_imports_are_listed(importer: Importer, source: FileServer) -> None:
     def listed() -> Any:
         return importer.send("GET", "imports/").json()
 
@@ -439,7 +438,7 @@ def test_unknown_import(importer: Importer, unknown: str) -> None:
 # Limits of the plan, and ends from outside
 
 
-def test_file_that_is_too_big(small: Importer, source: SourceServer) -> None:
+def test_file_that_is_too_big(small: Importer, source: FileServer) -> None:
     assert small.csv("t.csv", "a\n" + "1\n" * 999)["state"] == "complete"
     big = b"a\n" + b"1\n" * 1_000_000
     for arguments in (
@@ -453,7 +452,7 @@ def test_file_that_is_too_big(small: Importer, source: SourceServer) -> None:
     assert left_behind(small.carto) == []
 
 
-def test_slots(small: Importer, source: SourceServer) -> None:
+def test_slots(small: Importer, source: FileServer) -> None:
     first = small.post(json={"url": source.hang("/t.csv")})
     answer = small.send("POST", "imports", files={"file": ("t.csv", b"a\n1\n")}, params={"privacy": "nonsense"})
     message = "We're sorry but you're already using your allowed 1 import slots"
@@ -484,9 +483,7 @@ def test_connector_that_takes_too_long(small: Importer) -> None:
     assert small.tables() == []
 
 
-def test_what_nobody_foresaw_ends_the_import_but_not_the_server(
-    importer: Importer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unexpected_error_ends_only_the_import(importer: Importer, caplog: pytest.LogCaptureFixture) -> None:
     importer.csv("t.csv", CSV)
     with psycopg.connect(importer.carto.dsn, autocommit=True) as admin, psycopg.connect(importer.carto.dsn) as other:
         other.execute("LOCK TABLE public.t")
@@ -505,7 +502,7 @@ def test_what_nobody_foresaw_ends_the_import_but_not_the_server(
     assert importer.tables() == ["t", "t_1"]
 
 
-def test_imports_at_the_same_time_do_not_take_each_others_names(importer: Importer) -> None:
+def test_concurrent_imports_get_different_names(importer: Importer) -> None:
     content = "name\n" + "Oslo\n" * 5000
     identities = [importer.post(files={"file": ("t.csv", content.encode())}) for _ in range(3)]
     jobs = [importer.wait(identity) for identity in identities]
@@ -524,7 +521,7 @@ def test_plan_without_private_datasets(small: Importer) -> None:
     assert small.rows("SELECT i FROM t", key=None) == [{"i": 1}]
 
 
-def test_reset_ends_imports(importer: Importer, source: SourceServer) -> None:
+def test_reset_ends_imports(importer: Importer, source: FileServer) -> None:
     importer.post(json={"url": source.hang("/t.csv")})
     importer.post(json={"sql": "SELECT pg_sleep(30)::text AS t"})
     importer.carto.reset()
@@ -535,7 +532,7 @@ def test_reset_ends_imports(importer: Importer, source: SourceServer) -> None:
     assert left_behind(importer.carto) == []
 
 
-def test_restart_finds_imports_and_gives_up_those_that_were_not_done(tmp_path: Path, source: SourceServer) -> None:
+def test_a_restart_fails_unfinished_imports(tmp_path: Path, source: FileServer) -> None:
     with cartoframes_lite.local.start(user="again", data_dir=tmp_path / "data") as server:
         before = Importer(server)
         done = before.csv("t.csv", CSV)

@@ -281,7 +281,7 @@ def texts(number: int, request: pytest.FixtureRequest) -> list[str]:
     return TEXTS if request.config.getoption("--long") else TEXTS[number % 3 :: 3]
 
 
-def test_paths(line: Line, request: pytest.FixtureRequest) -> None:
+def test_odd_paths_of_maps_are_no_500(line: Line, request: pytest.FixtureRequest) -> None:
     line.send("POST", "/named", TEMPLATE)
     identity = str(instantiated(line, CONFIG))
     for number, path in enumerate(PATHS):
@@ -290,7 +290,7 @@ def test_paths(line: Line, request: pytest.FixtureRequest) -> None:
             line.send("GET", f"/{path.replace('{id}', identity).replace('{}', odd)}")
 
 
-def test_parameters(line: Line, request: pytest.FixtureRequest) -> None:
+def test_odd_parameters_of_maps_are_no_500(line: Line, request: pytest.FixtureRequest) -> None:
     line.send("POST", "/named", TEMPLATE)
     identity = str(instantiated(line, CONFIG))
     for path, names in QUERIES.items():

@@ -147,7 +147,7 @@ def test_64_jobs_may_wait(sql: SQLClient) -> None:
     sql.job_in(waiting[-1], "done")
 
 
-def test_a_reset_stops_and_forgets(carto: LocalCarto, sql: SQLClient) -> None:
+def test_a_reset_stops_and_deletes_jobs(carto: LocalCarto, sql: SQLClient) -> None:
     running = sql.start_job(["SELECT pg_sleep(600)", "CREATE TABLE leftover ()"])["job_id"]
     waiting = sql.start_job("CREATE TABLE leftover ()")["job_id"]
     sql.job_in(running, "running")
@@ -160,7 +160,7 @@ def test_a_reset_stops_and_forgets(carto: LocalCarto, sql: SQLClient) -> None:
     assert sql.value("SELECT to_regclass('leftover')::text") is None
 
 
-def test_a_lost_connection_fails_the_job_and_not_the_next(carto: LocalCarto, sql: SQLClient) -> None:
+def test_a_lost_connection_fails_one_job_only(carto: LocalCarto, sql: SQLClient) -> None:
     job_id = sql.start_job("SELECT pg_sleep(600)")["job_id"]
     sql.job_in(job_id, "running")
     ended = sql.value(
@@ -286,7 +286,7 @@ def test_only_the_master_key_has_jobs(sql: SQLClient) -> None:
             assert (answer.status_code, error_of(answer)) == (status, message)
 
 
-def test_there_is_no_list(sql: SQLClient) -> None:
+def test_batch_jobs_cannot_be_listed(sql: SQLClient) -> None:
     assert requests.get(f"{sql.url}/job", {"api_key": sql.key or ""}, timeout=10).status_code == 404
 
 

@@ -58,7 +58,7 @@ def test_gzip_is_unpacked(sql: SQLClient) -> None:
     assert sql.copy_from(COPY_IN, gzip.compress(rows), Content_Encoding="gzip").json()["total_rows"] == 100_000
 
 
-def test_gzip_may_have_several_members_and_an_end_that_is_none(sql: SQLClient) -> None:
+def test_gzip_uploads_with_several_members(sql: SQLClient) -> None:
     packed = gzip.compress(b"1,a\n") + gzip.compress(b"2,b\n") + b"\0\0\0"
     assert sql.copy_from(COPY_IN, packed, Content_Encoding="gzip").json()["total_rows"] == 2
     assert sql.copy_from(COPY_IN, iter([packed[:-2], b"\0", b"\0"]), Content_Encoding="gzip").status_code == 200
@@ -80,7 +80,7 @@ def test_no_rows_are_an_error(sql: SQLClient, body: bytes) -> None:
     assert (answer.status_code, error_of(answer)) == (400, "No rows copied")
 
 
-def test_a_bad_row_is_told_while_the_rest_is_still_being_sent(carto: LocalCarto, sql: SQLClient) -> None:
+def test_a_bad_row_is_reported_during_the_upload(carto: LocalCarto, sql: SQLClient) -> None:
     with upload(carto, sql, b"not a number,x\n" + ROWS * 100_000, missing=1_000_000_000) as connection:
         answer = b""
         while not answer.endswith(b"}"):  # head and body may come apart
@@ -156,7 +156,7 @@ def test_a_reader_that_leaves_stops_the_copy(carto: LocalCarto, sql: SQLClient) 
             time.sleep(0.02)
 
 
-def test_an_error_after_the_first_block_is_written_behind_it(sql: SQLClient) -> None:
+def test_an_error_after_the_first_block_is_appended(sql: SQLClient) -> None:
     answer = sql.copy_to("COPY (SELECT 1 / (30000 - n), 'x' FROM generate_series(1, 40000) n) TO STDOUT")
     assert answer.status_code == 200
     assert answer.content.endswith(b'\n{"error":["division by zero"]}')
@@ -170,7 +170,7 @@ def test_an_error_after_a_few_rows_comes_alone(sql: SQLClient, rows: int) -> Non
     assert answer.headers["content-disposition"] == "inline"
 
 
-def test_a_timeout_of_a_copy_is_told_like_one_of_a_query(carto: LocalCarto, sql: SQLClient) -> None:
+def test_copy_timeouts_look_like_query_timeouts(carto: LocalCarto, sql: SQLClient) -> None:
     def cancelled(rows: int) -> requests.Response:
         query = f"COPY (SELECT repeat('x', 100), CASE WHEN n > {rows} THEN pg_sleep(60) END"
         with ThreadPoolExecutor(1) as pool:
@@ -249,7 +249,7 @@ def abandon_upload(carto: LocalCarto, sql: SQLClient, body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", ROWS])
 @pytest.mark.parametrize("hold_s", [3.0], indirect=True)
-def test_an_upload_whose_client_is_gone_at_once_keeps_the_table_for_a_time(
+def test_a_disconnected_upload_locks_the_table_briefly(
     carto: LocalCarto, sql: SQLClient, body: bytes, hold_s: float
 ) -> None:
     begun = time.monotonic()
@@ -309,7 +309,7 @@ def test_other_methods_do_not_exist(sql: SQLClient, method: str, path: str) -> N
     assert answer.status_code == 404
 
 
-def test_the_key_of_an_upload_is_not_looked_for_in_its_body(sql: SQLClient) -> None:
+def test_uploads_ignore_a_key_in_the_body(sql: SQLClient) -> None:
     answer = sql.with_key(None).copy_from(COPY_IN, {"api_key": sql.key or ""})
     assert (answer.status_code, error_of(answer)) == (403, "permission denied for table t")
 
@@ -382,22 +382,22 @@ def alone() -> Iterator[tuple[SQLClient, int]]:
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from /proc")
 @pytest.mark.parametrize("packed", [False, True])
-def test_300_mb_leave_the_memory_of_the_server_as_it_was(alone: tuple[SQLClient, int], packed: bool) -> None:
+def test_streaming_100_mb_takes_little_server_memory(alone: tuple[SQLClient, int], packed: bool) -> None:
     sql, pid = alone
     sql.run("DROP TABLE IF EXISTS big; CREATE TABLE big (a int, b text)")
     block = b"".join(b"%d,%s\n" % (n, b"x" * 1000) for n in range(1000))
-    data: object = (block for _ in range(300))
+    data: object = (block for _ in range(100))
     headers = {}
-    if packed:  # 300 MB that weigh next to nothing on the wire
-        data, headers = gzip.compress(block * 300, 1), {"Content_Encoding": "gzip"}
+    if packed:  # 100 MB that weigh next to nothing on the wire
+        data, headers = gzip.compress(block * 100, 1), {"Content_Encoding": "gzip"}
     sql.copy_from("COPY big FROM STDIN WITH (FORMAT csv)", block)
     before = _peak_bytes(pid)
     answer = sql.copy_from("COPY big FROM STDIN WITH (FORMAT csv) WHERE a % 100 = 0", data, **headers)
-    assert answer.json()["total_rows"] == 3000
-    query = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 300000)) TO STDOUT"
+    assert answer.json()["total_rows"] == 1000
+    query = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT"
     with sql.copy_to(query, stream=True) as download:
         time.sleep(0.5)  # a reader that is slow to begin: the server must wait, not collect
-        assert sum(len(part) for part in download.iter_content(1 << 20)) == 300_300_000
+        assert sum(len(part) for part in download.iter_content(1 << 20)) == 100_100_000
     assert _peak_bytes(pid) - before < 40_000_000
 
 

@@ -43,7 +43,7 @@ def download(sql: SQLClient, format: str, query: str = QUERY, **parameters: str)
 
 
 @pytest.mark.parametrize("format", ["gpkg", "spatialite", "shp", "kml", "geojson"])
-def test_geopandas_reads_it(sql: SQLClient, tmp_path: Path, format: str) -> None:
+def test_geopandas_reads_every_format(sql: SQLClient, tmp_path: Path, format: str) -> None:
     answer = download(sql, format, filename="my_file")
     suffix = {"shp": "zip", "spatialite": "sqlite"}.get(format, format)
     assert answer.headers["content-disposition"].startswith(
@@ -205,7 +205,7 @@ def test_others_are_answered_during_a_large_export(sql: SQLClient, format: str) 
             waits.append(time.perf_counter() - asked)
         took = time.perf_counter() - begun
         assert exporting.result().content
-    assert max(waits) < took / 3
+    assert max(waits) < took / 2
 
 
 def test_an_export_ends_when_its_client_leaves(sql: SQLClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

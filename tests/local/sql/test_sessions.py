@@ -106,7 +106,7 @@ def test_a_session_is_clean_after_an_error(sessions: Sessions, state: State) -> 
     asyncio.run(scenario())
 
 
-def test_requests_at_the_same_time_have_sessions_of_their_own(sessions: Sessions, state: State) -> None:
+def test_concurrent_requests_have_separate_sessions(sessions: Sessions, state: State) -> None:
     many = 3 * IDLE_PER_ROLE
 
     async def use(at: int) -> tuple[str, str]:
@@ -129,7 +129,7 @@ def test_requests_at_the_same_time_have_sessions_of_their_own(sessions: Sessions
     asyncio.run(scenario())
 
 
-def test_one_role_does_not_use_up_the_connections_of_all(sessions: Sessions, state: State) -> None:
+def test_one_role_cannot_exhaust_all_connections(sessions: Sessions, state: State) -> None:
     open_now = most = 0
 
     async def use(release: asyncio.Event) -> None:
@@ -168,7 +168,7 @@ def test_many_rows_may_be_more_than_one(sessions: Sessions, state: State) -> Non
     asyncio.run(scenario())
 
 
-def test_a_result_that_is_kept_as_a_whole_has_a_limit(sessions: Sessions, state: State) -> None:
+def test_buffered_results_are_limited(sessions: Sessions, state: State) -> None:
     async def scenario() -> None:
         async def ask() -> None:
             async with sessions.open(PUBLIC_ROLE) as session:

@@ -30,7 +30,7 @@ FORBIDDEN = "system tables are forbidden"
         "SELECT * FROM pg_mine",  # any table of such a name
     ],
 )
-def test_a_query_of_another_key_must_not_read_system_tables(sql: SQLClient, query: str) -> None:
+def test_regular_keys_cannot_read_system_tables(sql: SQLClient, query: str) -> None:
     sql.run("CREATE TABLE t (a int); CREATE TABLE pg_mine (a int)")
     assert sql.send(query).status_code == 200
     for other in (sql.with_key(None), sql.regular("t", "pg_mine", permissions=["select", "insert"])):
@@ -58,7 +58,7 @@ def test_a_query_of_another_key_must_not_read_system_tables(sql: SQLClient, quer
         "",
     ],
 )
-def test_what_does_not_plan_to_read_them_passes(sql: SQLClient, query: str) -> None:
+def test_queries_without_system_tables_pass(sql: SQLClient, query: str) -> None:
     assert sql.with_key(None).send(query).status_code == 200
 
 

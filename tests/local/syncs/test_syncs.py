@@ -4,7 +4,6 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler
@@ -19,8 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.local.postgres.cluster import open_cluster
+from tests.http_servers import FileServer
 from tests.local.imports.import_client import Importer
-from tests.local.source_server import SourceServer
 
 HOUR = 3600
 FIELDS = {
@@ -32,9 +31,8 @@ FIELDS = {
 
 
 @pytest.fixture
-def source() -> Iterator[SourceServer]:
-    with SourceServer().serving() as serving:
-        yield serving
+def source(file_server: FileServer) -> FileServer:
+    return file_server
 
 
 @pytest.fixture
@@ -75,7 +73,7 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def test_first_import_runs_at_once(importer: Importer, source: SourceServer) -> None:
+def test_first_import_runs_at_once(importer: Importer, source: FileServer) -> None:
     url = source.put("/t.csv", b"name\nOslo\n", ETag='"1"', Last_Modified="Sat, 01 Jan 2022 00:00:00 GMT")
     created = create(importer, url=url, interval="3600")
     assert created.keys() == FIELDS | {"data_import"}
@@ -101,16 +99,16 @@ def test_first_import_runs_at_once(importer: Importer, source: SourceServer) -> 
     assert names(importer) == ["Oslo"]
 
 
-def test_import_is_complete_after_its_synchronization(importer: Importer, source: SourceServer) -> None:
+def test_import_is_complete_after_its_synchronization(importer: Importer, source: FileServer) -> None:
     url = source.put("/t.csv", b"name\nOslo\n")
-    answer = source.paths["/t.csv"]
+    answer = source.responses["/t.csv"]
     with psycopg.connect(importer.carto.dsn) as blocking:
 
         def answer_with_lock(request: BaseHTTPRequestHandler) -> None:
             blocking.execute("LOCK TABLE cartodb_local.synchronizations IN SHARE MODE")
             answer(request)
 
-        source.paths["/t.csv"] = answer_with_lock
+        source.responses["/t.csv"] = answer_with_lock
         created = create(importer, url=url, interval=HOUR)
         identity = created["data_import"]["item_queue_id"]
         give_up = time.monotonic() + 15
@@ -123,14 +121,14 @@ def test_import_is_complete_after_its_synchronization(importer: Importer, source
     assert importer.send("GET", f"synchronizations/{created['id']}").json()["name"] == "t"
 
 
-def test_first_import_may_make_a_map(importer: Importer, source: SourceServer) -> None:
+def test_first_import_may_make_a_map(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"), create_vis=True)
     assert importer.send("GET", f"viz/{sync['visualization_id']}").json()["type"] == "table"
     [a_map] = importer.send("GET", "viz").json()["visualizations"]
     assert a_map["type"] == "derived"
 
 
-def test_changed_source_replaces_the_rows_of_the_table(importer: Importer, source: SourceServer) -> None:
+def test_changed_source_replaces_the_rows_of_the_table(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     importer.rows("CREATE VIEW v AS SELECT name FROM t; GRANT SELECT ON t TO publicuser; CREATE INDEX mine ON t (name)")
     before = importer.rows("SELECT 't'::regclass::oid AS oid")
@@ -146,7 +144,7 @@ def test_changed_source_replaces_the_rows_of_the_table(importer: Importer, sourc
     assert importer.tables() == ["t"]
 
 
-def test_nothing_happens_before_its_time(importer: Importer, source: SourceServer) -> None:
+def test_nothing_happens_before_its_time(importer: Importer, source: FileServer) -> None:
     synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     importer.carto.advance_clock(HOUR - 60)
     time.sleep(0.2)
@@ -154,7 +152,7 @@ def test_nothing_happens_before_its_time(importer: Importer, source: SourceServe
 
 
 @pytest.mark.parametrize("validator", ["ETag", "Last_Modified", "none"])
-def test_unchanged_source_is_not_loaded_again(importer: Importer, source: SourceServer, validator: str) -> None:
+def test_unchanged_source_is_not_loaded_again(importer: Importer, source: FileServer, validator: str) -> None:
     values = {"ETag": '"1"', "Last_Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}
     sent = {validator: values[validator]} if validator in values else {}
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n", **sent))
@@ -165,7 +163,7 @@ def test_unchanged_source_is_not_loaded_again(importer: Importer, source: Source
     assert names(importer) == ["Bergen"]
 
 
-def test_a_change_within_the_second_of_the_one_before_is_loaded(importer: Importer, source: SourceServer) -> None:
+def test_a_change_within_the_second_of_the_one_before_is_loaded(importer: Importer, source: FileServer) -> None:
     just_now = formatdate(time.time() + 2, usegmt=True)  # still so when it is fetched
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n", Last_Modified=just_now))
     source.put("/t.csv", b"name\nRome\n", Last_Modified=just_now)
@@ -173,7 +171,7 @@ def test_a_change_within_the_second_of_the_one_before_is_loaded(importer: Import
     assert names(importer) == ["Rome"]
 
 
-def test_changed_columns_change_those_of_the_table(importer: Importer, source: SourceServer) -> None:
+def test_changed_columns_change_those_of_the_table(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name,before\nOslo,1\n"))
     importer.rows("GRANT SELECT ON t TO publicuser")
     before = importer.rows("SELECT 't'::regclass::oid AS oid")
@@ -189,7 +187,7 @@ def test_changed_columns_change_those_of_the_table(importer: Importer, source: S
     assert names(importer) == ["Paris"]
 
 
-def test_changed_columns_of_a_table_with_views_keep_the_old_rows(importer: Importer, source: SourceServer) -> None:
+def test_changed_columns_of_a_table_with_views_keep_the_old_rows(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name,before\nOslo,1\n"))
     importer.rows("CREATE VIEW v AS SELECT before FROM t")
     source.put("/t.csv", b"name,after\nRome,x\n")
@@ -200,9 +198,7 @@ def test_changed_columns_of_a_table_with_views_keep_the_old_rows(importer: Impor
     assert importer.tables() == ["t"]
 
 
-def test_failure_keeps_the_last_good_rows_and_is_tried_again_ten_times(
-    importer: Importer, source: SourceServer
-) -> None:
+def test_failure_keeps_the_last_good_rows_and_is_tried_again_ten_times(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     source.put("/t.csv", b"", status=404)
     for attempt in range(1, 11):
@@ -224,7 +220,7 @@ def test_failure_keeps_the_last_good_rows_and_is_tried_again_ten_times(
     assert names(importer) == ["Rome"]
 
 
-def test_failed_first_import_is_tried_again(importer: Importer, source: SourceServer) -> None:
+def test_failed_first_import_is_tried_again(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"", status=500))
     assert (sync["state"], sync["error_code"], sync["name"], sync["retried_times"]) == ("failure", 1001, None, 0)
     assert sync["error_message"] == (
@@ -238,7 +234,7 @@ def test_failed_first_import_is_tried_again(importer: Importer, source: SourceSe
     assert names(importer) == ["Oslo"]
 
 
-def test_renamed_table_is_followed(importer: Importer, source: SourceServer) -> None:
+def test_renamed_table_is_followed(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     importer.rows("ALTER TABLE t RENAME TO u")
     assert importer.send("GET", f"synchronizations/{sync['id']}").json()["name"] == "u"
@@ -250,7 +246,7 @@ def test_renamed_table_is_followed(importer: Importer, source: SourceServer) -> 
 
 
 @pytest.mark.parametrize("how", ["sql", "viz"])
-def test_a_deleted_table_takes_its_synchronization_along(how: str, importer: Importer, source: SourceServer) -> None:
+def test_a_deleted_table_takes_its_synchronization_along(how: str, importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     if how == "sql":
         importer.rows("DROP TABLE t")
@@ -265,7 +261,7 @@ def test_a_deleted_table_takes_its_synchronization_along(how: str, importer: Imp
     assert importer.rows("SELECT precious FROM t") == [{"precious": "mine"}]
 
 
-def test_requested_name_is_shown_until_there_is_a_table(importer: Importer, source: SourceServer) -> None:
+def test_requested_name_is_shown_until_there_is_a_table(importer: Importer, source: FileServer) -> None:
     created = create(importer, url=source.put("/t.csv", b"", status=500), table_name="wanted", create_vis=True)
     assert created["name"] == "wanted"
     sync = importer.sync(created["id"])
@@ -291,7 +287,7 @@ def test_invalid_urls_are_refused(url: str, importer: Importer) -> None:
     assert importer.send("GET", "synchronizations").json()["synchronizations"] == []
 
 
-def test_force(importer: Importer, source: SourceServer) -> None:
+def test_force(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     path = f"synchronizations/{sync['id']}/sync_now"
     source.put("/t.csv", b"name\nRome\n")
@@ -305,7 +301,7 @@ def test_force(importer: Importer, source: SourceServer) -> None:
     assert importer.send("PUT", path).json()["enqueued"] is False
 
 
-def test_interval(importer: Importer, source: SourceServer) -> None:
+def test_interval(importer: Importer, source: FileServer) -> None:
     url = source.put("/t.csv", b"name\nOslo\n")
     answer = importer.send("POST", "synchronizations", json={"url": url, "interval": 2**31})
     assert answer.status_code == 400
@@ -320,7 +316,7 @@ def test_interval(importer: Importer, source: SourceServer) -> None:
     assert names(importer) == ["Rome"]
 
 
-def test_update(importer: Importer, source: SourceServer) -> None:
+def test_update(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n", ETag='"1"'))
     path = f"synchronizations/{sync['id']}/"
     unchanged = importer.send("PUT", path, json={}).json()
@@ -335,7 +331,7 @@ def test_update(importer: Importer, source: SourceServer) -> None:
     assert {**importer.send("PUT", path, json=shown).json(), "updated_at": ""} == {**shown, "updated_at": ""}
 
 
-def test_deleted_synchronization_leaves_the_table(importer: Importer, source: SourceServer) -> None:
+def test_deleted_synchronization_leaves_the_table(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     deleted = importer.send("DELETE", f"synchronizations/{sync['id']}")
     assert (deleted.status_code, deleted.content) == (204, b"")
@@ -355,9 +351,9 @@ def test_nothing_to_synchronize(importer: Importer) -> None:
         assert (sync["state"], sync["error_code"]) == ("failure", 99999)
 
 
-def test_password_does_not_show_and_is_kept(importer: Importer, source: SourceServer) -> None:
+def test_password_does_not_show_and_is_kept(importer: Importer, source: FileServer) -> None:
     source.put("/t.csv", b"name\nOslo\n")
-    url = f"http://user:secret@127.0.0.1:{source.port}/t.csv"
+    url = f"http://user:secret@127.0.0.1:{source.server_port}/t.csv"
     sync = synchronized(importer, url)
     assert sync["url"] == url.replace("secret", "***")
     importer.send("PUT", f"synchronizations/{sync['id']}", json=sync)
@@ -369,7 +365,7 @@ def test_password_does_not_show_and_is_kept(importer: Importer, source: SourceSe
     assert "secret" not in json.dumps(run_again(importer, sync))
 
 
-def test_only_the_master_key_synchronizes(importer: Importer, source: SourceServer) -> None:
+def test_only_the_master_key_synchronizes(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     url = importer.carto.base_url + "/api/v3/api_keys"
     body = {"name": "regular", "grants": [{"type": "apis", "apis": ["sql"]}]}
@@ -406,7 +402,7 @@ def test_connector_is_loaded_again(importer: Importer) -> None:
         other.stop()
 
 
-def test_new_synchronizations_need_no_slot(importer: Importer, source: SourceServer) -> None:
+def test_new_synchronizations_need_no_slot(importer: Importer, source: FileServer) -> None:
     sync = synchronized(importer, source.put("/u.csv", b"name\nOslo\n"))
     importer.carto.advance_clock(901)
     url = source.hang("/t.csv")
@@ -418,16 +414,16 @@ def test_new_synchronizations_need_no_slot(importer: Importer, source: SourceSer
     importer.post(json={"url": url})
 
 
-def test_reset_forgets_synchronizations(importer: Importer, source: SourceServer) -> None:
+def test_reset_forgets_synchronizations(importer: Importer, source: FileServer) -> None:
     synchronized(importer, source.put("/t.csv", b"name\nOslo\n"))
     create(importer, url=source.hang("/u.csv"))
     importer.carto.reset()
     assert importer.send("GET", "synchronizations").json() == {"synchronizations": [], "total_entries": 0}
     assert importer.tables() == []
-    assert synchronized(importer, source.url("/t.csv"))["state"] == "success"
+    assert synchronized(importer, f"{source.url}/t.csv")["state"] == "success"
 
 
-def test_restart_goes_on(tmp_path: Path, source: SourceServer) -> None:
+def test_restart_goes_on(tmp_path: Path, source: FileServer) -> None:
     url = source.put("/t.csv", b"name\nOslo\n")
     with cartoframes_lite.local.start(user="again", data_dir=tmp_path / "data") as server:
         before = Importer(server)
@@ -447,7 +443,7 @@ def test_restart_goes_on(tmp_path: Path, source: SourceServer) -> None:
         assert after.tables() == ["t", "u"]
 
 
-def test_interrupted_run_is_made_up_for_at_the_start(tmp_path: Path, source: SourceServer) -> None:
+def test_interrupted_run_is_made_up_for_at_the_start(tmp_path: Path, source: FileServer) -> None:
     url = source.put("/t.csv", b"name\nOslo\n")
     with cartoframes_lite.local.start(user="again", data_dir=tmp_path / "data") as server:
         sync = synchronized(Importer(server), url)

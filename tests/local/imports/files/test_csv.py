@@ -39,7 +39,7 @@ def test_types_are_those_of_the_whole_column(importer: Importer) -> None:
     ]  # fmt: skip
 
 
-def test_a_single_column_may_have_a_comma_behind_its_name(importer: Importer) -> None:
+def test_a_single_column_with_a_trailing_comma(importer: Importer) -> None:
     importer.run(importer.write("t.csv", "a,\r\n1\r\n2\r\n"))
     assert importer.rows("t", "cartodb_id", "a") == [(1, 1), (2, 2)]
 
@@ -69,7 +69,7 @@ def test_quoted_fields_stay_text_if_asked(importer: Importer) -> None:
 @pytest.mark.parametrize(
     ("name", "delimiter"), [("t.csv", ","), ("t.csv", ";"), ("t.tsv", "\t"), ("t.txt", "|"), ("t.txt", "\t")]
 )
-def test_the_delimiter_is_found(importer: Importer, name: str, delimiter: str) -> None:
+def test_csv_delimiters_are_detected(importer: Importer, name: str, delimiter: str) -> None:
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter).writerows([["a", "b", "c"], ["1,5", "x; y", "2"], ["2", "z", "3"]])
     importer.run(importer.write(name, text.getvalue()))
@@ -112,7 +112,7 @@ def test_ends_of_lines(importer: Importer, ending: str) -> None:
     assert importer.rows("t", "a", "b") == [(1, "x"), (2, "y")]
 
 
-def test_its_own_cartodb_id_is_kept(importer: Importer) -> None:
+def test_cartodb_id_of_a_file_is_kept(importer: Importer) -> None:
     importer.run(importer.write("t.csv", "cartodb_id,a\n7,x\n3,y\n"))
     assert importer.rows("t", "cartodb_id", "a") == [(3, "y"), (7, "x")]
     importer.connection.execute("INSERT INTO t (a) VALUES ('z')")
@@ -129,7 +129,7 @@ def test_a_formula_is_only_text(importer: Importer) -> None:
     assert importer.rows("t", "a") == [("=1+1",), ('=HYPERLINK("http://x")',)]
 
 
-def test_the_table_is_one_of_cartos_and_was_not_written_again(importer: Importer) -> None:
+def test_an_imported_table_is_not_rewritten(importer: Importer) -> None:
     (staged,) = importer.stage(importer.write("t.csv", "lat,lon\n1,2\n"))
     oid = importer.connection.execute(f"SELECT '{staged.table}'::regclass::oid").fetchone()
     importer.connection.execute(f"SELECT cartodb.cdb_cartodbfytable('public', '{staged.table}')")

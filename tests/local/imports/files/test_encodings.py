@@ -42,7 +42,7 @@ TEXTS = [
 @pytest.mark.parametrize(
     ("encoding", "names"), TEXTS, ids=lambda value: str(value[0]) if isinstance(value, list) else value
 )
-def test_the_letters_tell(importer: Importer, encoding: str, names: list[str]) -> None:
+def test_encodings_are_detected(importer: Importer, encoding: str, names: list[str]) -> None:
     text = "name,n\n" + "".join(f"{name},{at}\n" for at, name in enumerate(names))
     importer.run(importer.write("t.csv", text.encode(encoding)))
     assert importer.rows("t", "name") == [(name,) for name in names]
@@ -58,7 +58,7 @@ def test_a_word_that_is_most_likely_western(importer: Importer, name: str) -> No
     ("encoding", "name", "others"),
     [("gb18030", "北京市", ("gb18030", "big5"))],
 )
-def test_what_may_be_several_is_refused(importer: Importer, encoding: str, name: str, others: tuple[str, ...]) -> None:
+def test_ambiguous_encodings_are_refused(importer: Importer, encoding: str, name: str, others: tuple[str, ...]) -> None:
     with pytest.raises(ImportRefused, match="save the file as UTF-8") as refused:
         importer.run(importer.write("t.csv", f"name\n{name}\n".encode(encoding)))
     assert refused.value.code == 2002

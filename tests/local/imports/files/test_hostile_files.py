@@ -43,13 +43,13 @@ def database(importer: Importer, driver: str, statement: str, name: str = "v") -
 
 
 @pytest.mark.parametrize("driver", ["SQLite", "GPKG"])
-def test_tables_that_are_other_files(importer: Importer, driver: str) -> None:
+def test_tables_that_link_to_other_files_are_refused(importer: Importer, driver: str) -> None:
     secret = importer.write("secret.csv", "secret,1\n")
     assert importer.code(database(importer, driver, CREATE.format(secret))) == 2001
 
 
 @pytest.mark.parametrize("statement", SPELLINGS)
-def test_however_they_are_written(importer: Importer, statement: str) -> None:
+def test_table_links_in_other_spellings_are_refused(importer: Importer, statement: str) -> None:
     with pytest.raises(ImportRefused, match="virtual table"):
         check_database(database(importer, "SQLite", statement, SPELLINGS[statement]))
 
@@ -109,7 +109,7 @@ def test_coordinate_systems_are_not_fetched(importer: Importer, listener: socket
     assert_nobody_came(listener)
 
 
-def test_a_disguised_link_is_not_followed_either(importer: Importer, listener: socket.socket) -> None:
+def test_disguised_links_are_not_followed(importer: Importer, listener: socket.socket) -> None:
     crs = {"type": "link", "properties": {"href": url(listener), "type": "ogcwkt"}}
     text = json.dumps({"crs": crs, **GEOJSON}).replace('"crs"', '"cr\\u0073"')
     importer.stage(importer.write("t.geojson", text))
@@ -117,7 +117,7 @@ def test_a_disguised_link_is_not_followed_either(importer: Importer, listener: s
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only the kernel of Linux can be asked")
-def test_what_is_confined_has_no_sockets(tmp_path: Path, listener: socket.socket) -> None:
+def test_the_sandbox_has_no_sockets(tmp_path: Path, listener: socket.socket) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import socket, sys\n"
@@ -168,9 +168,7 @@ QUICK_S = 10.0  # of computing, for files of one or two megabytes: what is quadr
     ids=range(17),
 )
 @pytest.mark.parametrize("quoted", [True, False])
-def test_time_grows_with_the_length_of_text_alone(
-    importer: Importer, text: str, code: int | None, quoted: bool
-) -> None:
+def test_import_time_is_linear_in_the_text(importer: Importer, text: str, code: int | None, quoted: bool) -> None:
     path = importer.write("t.csv", text)
     begun = time.process_time()
     if code is None:

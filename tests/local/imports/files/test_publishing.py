@@ -40,7 +40,7 @@ def test_sequences_and_indexes_are_called_like_their_table(importer: Importer) -
     assert not one(importer.connection, "SELECT count(*) FROM pg_class WHERE relname LIKE 'import\\_%'")
 
 
-def test_skipping(importer: Importer) -> None:
+def test_collision_strategy_skip(importer: Importer) -> None:
     query(importer, "SELECT 1 AS a")
     assert importer.run(importer.write("t.csv", "a\n2\n"), strategy="skip") == []
     assert importer.rows("t", "a") == [(1,)]
@@ -114,7 +114,7 @@ def test_tables_of_others_are_refused(importer: Importer, state: State) -> None:
     assert importer.code(path, strategy="overwrite") == 2013
 
 
-def test_an_unknown_strategy(importer: Importer) -> None:
+def test_an_unknown_collision_strategy_is_refused(importer: Importer) -> None:
     with pytest.raises(ValueError, match="replace"):
         publish(importer.connection, [], collision_strategy="replace", plan=Plan())
 

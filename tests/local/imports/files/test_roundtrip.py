@@ -39,7 +39,7 @@ def written(rows: list[list[Cell]]) -> str:
 
 
 @pytest.mark.parametrize("type_guessing", [False, True])
-def test_roundtrip(importer: Importer, type_guessing: bool) -> None:
+def test_exports_and_imports_keep_values(importer: Importer, type_guessing: bool) -> None:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(tables())
     def check(rows: list[list[Cell]]) -> None:
