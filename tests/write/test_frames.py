@@ -359,7 +359,12 @@ def test_privacy_of_a_new_table(privacy, gdf, credentials):
         (iter([]), {}, ValueError, "empty iterable"),
         (pd.DataFrame({"a": [1]}), {"if_exists": "truncate"}, ValueError, "if_exists must be one of"),
         (pd.DataFrame({"a": [1]}), {"privacy": "secret"}, ValueError, "privacy must be one of"),
-        (pd.DataFrame({"a": [1]}), {"privacy": "public", "cartodbfy": False}, ValueError, "only a cartodbfied table has"),
+        (
+            pd.DataFrame({"a": [1]}),
+            {"privacy": "public", "cartodbfy": False},
+            ValueError,
+            "only a cartodbfied table has",
+        ),
         (pd.DataFrame({"a": [1]}), {"compression": "zstd"}, ValueError, "compression must be one of"),
         (pd.DataFrame({"a": [1]}), {"dtype": {"b": "text"}}, ValueError, r"dtype has the keys \['b'\]"),
         (pd.DataFrame({"a": [1]}), {"dtype": {"a": "text; DROP TABLE x"}}, ValueError, "PostgreSQL type"),
