@@ -10,26 +10,20 @@ from typing import Any
 from starlette.requests import Request
 
 from cartoframes_lite.local.catalog import dataset_tables
-from cartoframes_lite.local.catalog.account import email
-from cartoframes_lite.local.catalog.members import ORGANIZATION, Member, Members
+from cartoframes_lite.local.catalog.members import Members
 from cartoframes_lite.local.catalog.named_map_templates import auth_token
 from cartoframes_lite.local.catalog.visualizations import BUILDER_VERSION, Catalog, Visualization
 from cartoframes_lite.local.clock import iso_time
 from cartoframes_lite.local.state import State
 from cartoframes_lite.local.syncs import records as sync_records
+from cartoframes_lite.local.user_serializers import UserSerializer
 
 _STATS_DAYS = 30
-ORGANIZATION_ID = "00000000-0000-4000-8000-000000000001"  # fixed: the server has a single organization
 
 
 def base_url(state: State, request: Request) -> str:
     """Return the base URL of the account, as used by the client."""
     return f"{request.base_url}user/{state.user}"
-
-
-def organization() -> dict[str, Any]:
-    """Return the API representation of the organization."""
-    return {"id": ORGANIZATION_ID, "name": ORGANIZATION, "display_name": ORGANIZATION}
 
 
 def format_datetime(time: datetime) -> str:
@@ -75,7 +69,6 @@ class RelatedObjects:
     datasets: Mapping[str, list[Visualization]]
     geometry_types: Mapping[int, list[str]]
     synchronizations: Mapping[int, dict[str, Any]]
-    members: Mapping[str, Member]
 
 
 class Serializer:
@@ -94,8 +87,9 @@ class Serializer:
     """
 
     def __init__(self, state: State, catalog: Catalog, members: Members, request: Request, *, owner: bool) -> None:
-        self._state, self._catalog, self._members = state, catalog, members
+        self._state, self._catalog = state, catalog
         self._base_url = base_url(state, request)
+        self._users = UserSerializer(state, catalog, members, self._base_url)
         self._owner = owner
 
     def visualizations(self, visualizations: list[Visualization], parts: Parts = Parts()) -> list[dict[str, Any]]:
@@ -108,38 +102,9 @@ class Serializer:
         [serialized] = self.visualizations([visualization], parts)
         return serialized
 
-    def table(self, dataset: Visualization, rows_counted: int | None) -> dict[str, Any]:
-        """Serialize the table of a dataset for the Tables API, which has no privacy "link".
-
-        Parameters
-        ----------
-        dataset : Visualization
-        rows_counted : int or None
-            Exact number of rows. None means the estimate.
-        """
-        related = self._load_related([dataset], tables=True)
-        table = self._table(dataset, related, Parts())
-        counted = dataset.row_count if rows_counted is None else rows_counted
-        maps = [self._summary(one, related) for one in self._visible(related.maps.get(dataset.id, []))]
-        table |= {"schema": dataset.schema, "map_id": dataset.map_id, "description": dataset.description}
-        table |= {"table_size": dataset.size, "table_visualization": self.visualization(dataset)}
-        return {**table, "rows_counted": counted, "dependent_visualizations": maps}
-
-    def permission(self, visualization: Visualization) -> dict[str, Any]:
-        """Serialize the permission of a dataset or map: its owner and access control list."""
-        return self._permission(visualization, {member.id: member for member in self._members.all()})
-
     def user(self) -> dict[str, Any]:
-        """Serialize a summary of the account."""
-        account = {
-            "id": self._state.user_id,
-            "username": self._state.user,
-            "avatar_url": None,
-            "base_url": self._base_url,
-            "org_admin": True,
-            "viewer": False,
-        }
-        return {**account, "email": email(self._state)} if self._owner else account
+        """Serialize the account's owner, for callers other than the owner without quotas and e-mail address."""
+        return self._users.owner() if self._owner else self._users.public_owner()
 
     def _load_related(self, visualizations: list[Visualization], *, tables: bool) -> RelatedObjects:
         """Load the related objects of several visualizations with one query each."""
@@ -157,7 +122,6 @@ class Serializer:
             datasets_by_map,
             types,
             self._synchronizations() if self._owner else {},
-            {member.id: member for member in self._members.all()} if self._owner else {},
         )
 
     def _synchronizations(self) -> dict[int, dict[str, Any]]:
@@ -183,7 +147,7 @@ class Serializer:
         if parts.liked:
             serialized["liked"] = self._owner and one.is_liked
         if parts.permission:
-            serialized["permission"] = self._permission(one, related.members)
+            serialized["permission"] = self._permission(one)
         serialized["stats"] = self._stats() if parts.stats else {}
         if self._owner or one.is_accessible_to_all or one.is_password(parts.password):
             serialized["auth_tokens"] = self._auth_tokens(one, parts.password)
@@ -221,7 +185,7 @@ class Serializer:
 
     def _summary(self, one: Visualization, related: RelatedObjects) -> dict[str, Any]:
         """Serialize a map in a list of dependents."""
-        permission = self._permission(one, related.members)
+        permission = self._permission(one)
         return {
             "id": one.id,
             "name": one.name,
@@ -262,33 +226,16 @@ class Serializer:
         if parts.table_size_and_row_count:
             table |= {"size": dataset.size, "row_count": dataset.row_count}
         if parts.permission:
-            table["permission"] = self._permission(dataset, related.members)
+            table["permission"] = self._permission(dataset)
         return table
 
     def _synchronization(self, one: Visualization, related: RelatedObjects) -> dict[str, Any] | None:
         """Return the synchronization of a table; None if it has none."""
         return related.synchronizations.get(one.table_oid) if one.table_oid is not None else None
 
-    def _permission(self, one: Visualization, members: Mapping[str, Member]) -> dict[str, Any]:
-        """Serialize the owner and access control list of a dataset or map."""
-        acl = []
-        for entry in one.acl if self._owner else ():
-            member = members.get(entry["id"])
-            if entry["type"] == "org":
-                entity = {"id": ORGANIZATION_ID, "name": ORGANIZATION}
-            elif member is not None:
-                entity = {"id": member.id, "username": member.username}
-            else:
-                continue  # the member has just been deleted
-            acl.append({"type": entry["type"], "entity": entity, "access": entry["access"]})
-        return {
-            "id": one.permission_id,
-            "owner": self.user(),
-            "entity": {"id": one.id, "type": "vis"},
-            "acl": acl,
-            "created_at": format_datetime(one.created_at),
-            "updated_at": format_datetime(one.updated_at),
-        }
+    def _permission(self, one: Visualization) -> dict[str, Any]:
+        """Serialize the permission of a dataset or map."""
+        return self._users.permission(one, is_owner=self._owner)
 
     def _visible(self, found: Iterable[Visualization]) -> list[Visualization]:
         """Return the visualizations that the caller may see."""

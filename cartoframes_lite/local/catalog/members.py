@@ -15,17 +15,19 @@ import psycopg
 from psycopg import sql
 
 from cartoframes_lite.local.catalog.account import email
-from cartoframes_lite.local.catalog.passwords import hash_password
+from cartoframes_lite.local.catalog.passwords import check_password, hash_password
 from cartoframes_lite.local.postgres import roles
 from cartoframes_lite.local.postgres.logins import Connection
 from cartoframes_lite.local.state import State
 
 ORGANIZATION = "local"
-_CHANGEABLE = ("email", "quota_in_bytes", "name", "last_name", "viewer", "org_admin")
+ORGANIZATION_ID = "00000000-0000-4000-8000-000000000001"  # fixed: the server has a single organization
+ORGANIZATION_QUOTA_BYTES = 1 << 47
+_CHANGEABLE = ("email", "quota_in_bytes", "viewer", "org_admin")
 
 
 class MemberExistsError(ValueError):
-    """The user name or e-mail address is already in use."""
+    """The user name or e-mail address is already in use. The argument is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Members:
         row = {"username": values["username"], **_changeable_values(values)}
         row |= {"role": role, "password_hash": hash_password(password)}
         if row["username"] == self._state.user:
-            raise MemberExistsError("username has already been taken")
+            raise MemberExistsError("username is already taken")
         self._check_email(values)
         with self._state.admin() as connection, connection.transaction():
             _execute(
@@ -113,6 +115,24 @@ class Members:
             )
             roles.create_member_role(connection, self._state.owner_role, role)
         return self.find(row["username"])
+
+    def has_password(self, member: Member, password: str) -> bool:
+        """Return whether a text is the password of a member."""
+        with self._state.admin() as connection:
+            row = connection.execute(
+                "SELECT password_hash FROM cartodb_local.members WHERE id = %s", (member.id,)
+            ).fetchone()
+        return row is not None and check_password(password, row["password_hash"])
+
+    def assigned_bytes(self) -> int:
+        """Return the storage that is assigned to the members and to the account itself."""
+        with self._state.admin() as connection:
+            row = connection.execute(
+                "SELECT cartodb._cdb_userquotainbytes() + (SELECT coalesce(sum(quota_in_bytes), 0)"
+                " FROM cartodb_local.members) AS assigned"
+            ).fetchone()
+        assert row is not None  # a SELECT without FROM returns one row
+        return int(row["assigned"])
 
     def update(self, member: Member, values: Mapping[str, Any], password: str | None) -> Member:
         """Update attributes of a member, and the password unless it is None.
@@ -139,6 +159,7 @@ class Members:
         """Delete a member, its role and its entries in access control lists."""
         with self._state.admin() as connection, connection.transaction():
             connection.execute("DELETE FROM cartodb_local.members WHERE id = %s", (member.id,))
+            connection.execute("DELETE FROM cartodb_local.group_users WHERE user_id = %s", (member.id,))
             connection.execute(
                 "UPDATE cartodb_local.visualizations SET acl = (SELECT coalesce(jsonb_agg(entry), '[]')"
                 " FROM jsonb_array_elements(acl) entry WHERE entry ->> 'id' <> %(id)s)"
@@ -150,7 +171,7 @@ class Members:
     def _check_email(self, values: Mapping[str, Any]) -> None:
         """Raise MemberExistsError for the e-mail address of the organization's owner."""
         if values.get("email") == email(self._state):
-            raise MemberExistsError("email has already been taken")
+            raise MemberExistsError("email is already taken")
 
 
 def _members(connection: Connection) -> list[Member]:
@@ -172,4 +193,4 @@ def _execute(connection: Connection, statement: sql.Composed, values: Mapping[st
         connection.execute(statement, values)
     except psycopg.errors.UniqueViolation as error:
         column = "email" if "email" in (error.diag.constraint_name or "") else "username"
-        raise MemberExistsError(f"{column} has already been taken") from error
+        raise MemberExistsError(f"{column} is already taken") from error

@@ -25,21 +25,24 @@ def store(connection: Connection, visualization_id: str, acl: Acl) -> None:
         Connection of the administrator.
     visualization_id : str
     acl : sequence of dict
-        Entries with the keys ``type`` ("user" or "org"), ``id`` and ``access`` ("r" or "rw").
+        Entries with the keys ``type`` ("user", "org" or "group"), ``id`` and ``access`` ("r", "rw" or "n").
     """
     connection.execute(
-        "UPDATE cartodb_local.visualizations SET acl = %s, updated_at = now() WHERE id = %s",
+        "UPDATE cartodb_local.visualizations SET acl = %s, acl_updated_at = now() WHERE id = %s",
         (Jsonb(list(acl)), visualization_id),
     )
 
 
 def grant(connection: Connection, owner_role: str, schema: str, name: str, acl: Acl) -> None:
     """Set the grants on a table to an access control list. Must be called in a transaction."""
-    rows = connection.execute("SELECT id::text, role FROM cartodb_local.members").fetchall()
+    rows = connection.execute(
+        "SELECT id::text, role FROM cartodb_local.members UNION ALL SELECT id::text, role FROM cartodb_local.groups"
+    ).fetchall()
     members = {row["id"]: row["role"] for row in rows}
     if not members:
-        return  # the role of the organization does not exist either
+        return
     organization_role = roles.organization_role(owner_role)
+    roles.create_organization_role(connection, owner_role)
     table = sql.Identifier(schema, name)
     sequences = owned_sequences(connection, table)
     grantees = sql.SQL(", ").join(map(sql.Identifier, [organization_role, *members.values()]))
@@ -48,8 +51,8 @@ def grant(connection: Connection, owner_role: str, schema: str, name: str, acl: 
         connection.execute(sql.SQL("REVOKE ALL ON SEQUENCE {} FROM {}").format(sequence, grantees))
     for entry in acl:
         role = organization_role if entry["type"] == "org" else members.get(entry["id"])
-        if role is None:
-            continue  # the member has been deleted
+        if role is None or entry["access"] == "n":
+            continue  # the member has been deleted, or has no access
         grantee = sql.Identifier(role)
         connection.execute(
             sql.SQL("GRANT {} ON TABLE {} TO {}").format(sql.SQL(ACCESSES[entry["access"]]), table, grantee)

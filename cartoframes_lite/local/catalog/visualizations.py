@@ -48,7 +48,8 @@ CATALOG_QUERY = """
 SELECT v.id::text AS id, v.type, v.name, v.schema_name AS schema, v.table_oid::bigint AS table_oid,
        v.table_id::text AS table_id, v.display_name, v.title, v.description, v.tags, v.license, v.attributions,
        v.source, v.kind, v.locked, v.transition_options, v.map_id::text AS map_id,
-       v.permission_id::text AS permission_id, v.acl, v.created_at, v.version, v.is_liked, v.map_settings, v.bbox,
+       v.permission_id::text AS permission_id, v.acl, coalesce(v.acl_updated_at, v.created_at) AS acl_updated_at,
+       v.created_at, v.version, v.is_liked, v.map_settings, v.bbox,
        v.active_layer_id::text AS active_layer_id, v.password_hash,
        EXISTS (SELECT FROM cartodb_local.mapcaps p WHERE p.map_id = v.id) AS has_mapcap,
        greatest(v.updated_at, m.updated_at) AS updated_at, coalesce(m.updated_at, v.created_at) AS table_updated_at,
@@ -83,6 +84,8 @@ class Visualization:
     privacy : {"public", "link", "private", "password"}
     acl : list of dict
         Access control list: entries with the keys ``type``, ``id`` and ``access``.
+    acl_updated_at : datetime
+        Time of the last change of `acl`.
     size : int or None
         Half the size of the table and its indexes in bytes.
     row_count : int or None
@@ -119,6 +122,7 @@ class Visualization:
     table_id: str | None
     privacy: str
     acl: list[dict[str, str]]
+    acl_updated_at: datetime
     size: int | None
     row_count: int | None
     dependents: int

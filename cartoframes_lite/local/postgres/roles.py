@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from itertools import pairwise
 
 import psycopg
 from psycopg import sql
@@ -42,6 +41,7 @@ _SCRIPTS = (
     "postgres/state.sql",
     "catalog/tables.sql",
     "catalog/pages.sql",
+    "catalog/people.sql",
     "imports/tables.sql",
     "maps/tables.sql",
 )
@@ -190,22 +190,29 @@ def organization_role(owner_role: str) -> str:
     return f"{owner_role}_organization"
 
 
+def create_organization_role(connection: Connection, owner_role: str) -> None:
+    """Create the group role of all members, unless it exists."""
+    create_group_role(connection, organization_role(owner_role))
+
+
 def create_member_role(connection: Connection, owner_role: str, role: str) -> None:
     """Create the role of a member, without login, as a member of the organization's role."""
-    organization = organization_role(owner_role)
-    for name in (organization, role):
-        _create_role(connection, name)
-        connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(name)))
-    identifiers = [sql.Identifier(name) for name in (PUBLIC_ROLE, organization, role)]
-    for granted, grantee in pairwise(identifiers):
-        connection.execute(sql.SQL("GRANT {} TO {}").format(granted, grantee))
+    create_organization_role(connection, owner_role)
+    create_group_role(connection, role)
+    organization = sql.Identifier(organization_role(owner_role))
+    connection.execute(sql.SQL("GRANT {} TO {}").format(organization, sql.Identifier(role)))
+
+
+def group_role(owner_role: str, suffix: str) -> str:
+    """Return the name of the role of a group of members."""
+    return f"{owner_role}_group_{suffix}"
 
 
 def created_roles(connection: Connection, owner_role: str) -> list[str]:
-    """Return the names of the roles of regular keys, of members and of the organization."""
+    """Return the names of the roles of regular keys, of members, of groups and of the organization."""
     rows = connection.execute(
         "SELECT role FROM cartodb_local.api_keys WHERE kind = 'regular'"
-        " UNION SELECT role FROM cartodb_local.members"
+        " UNION SELECT role FROM cartodb_local.members UNION SELECT role FROM cartodb_local.groups"
         " UNION SELECT rolname FROM pg_roles WHERE rolname = %s",
         (organization_role(owner_role),),
     ).fetchall()
@@ -313,6 +320,13 @@ def _owner_role(connection: Connection, user: str) -> str:
     ).fetchone()
     assert row is not None  # both INSERT and UPDATE return the row
     return str(row["owner_role"])
+
+
+def create_group_role(connection: Connection, role: str) -> None:
+    """Create a role without login that may do what the public role may, unless it exists."""
+    _create_role(connection, role)
+    connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(role)))
+    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(PUBLIC_ROLE), sql.Identifier(role)))
 
 
 def _create_role(connection: Connection, role: str) -> None:

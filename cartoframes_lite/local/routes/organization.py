@@ -1,145 +1,121 @@
-"""``/api/v1/organization/local/users``: list, create, update and delete members of the organization."""
+"""``/api/v2/organization/{id}/users`` and ``/api/v1/organization/{id}/users``: the users of the organization."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cartoframes_lite.local.catalog.members import ORGANIZATION, Member, MemberExistsError, Members
+from cartoframes_lite.local.catalog import account
+from cartoframes_lite.local.catalog.members import ORGANIZATION, ORGANIZATION_ID, Member, MemberExistsError, Members
 from cartoframes_lite.local.catalog.visualizations import Catalog
+from cartoframes_lite.local.http.paging import read_order, read_page
 from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
-from cartoframes_lite.local.routes.users import account
-from cartoframes_lite.local.serializers import format_datetime, organization
+from cartoframes_lite.local.http.responses import JSON_TYPE
+from cartoframes_lite.local.routes import member_parameters
 from cartoframes_lite.local.state import State
+from cartoframes_lite.local.user_serializers import UserSerializer
 
-_DEFAULT_QUOTA_BYTES = 100 << 20
-_MAX_QUOTA_BYTES = 2**63 - 1
-_MIN_PASSWORD_LENGTH = 6
-_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "email": (
-        lambda value: isinstance(value, str) and re.fullmatch(r"[^@\s]+@[^@\s]+", value) is not None,
-        "is invalid",
-    ),
-    "quota_in_bytes": (
-        lambda value: type(value) is int and 0 < value <= _MAX_QUOTA_BYTES,
-        "must be a positive number",
-    ),
-    "name": (lambda value: value is None or isinstance(value, str), "must be a string"),
-    "last_name": (lambda value: value is None or isinstance(value, str), "must be a string"),
-    "viewer": (lambda value: isinstance(value, bool), "must be true or false"),
-    "org_admin": (lambda value: isinstance(value, bool), "must be true or false"),
-    "password": (
-        lambda value: isinstance(value, str) and len(value) >= _MIN_PASSWORD_LENGTH,
-        f"must be at least {_MIN_PASSWORD_LENGTH} characters long",
-    ),
-}
+_PER_PAGE = 50
+_ORDERS = ("username", "updated_at")
 
 
 def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
     """Return the routes, below the user's path."""
 
-    def authorize(call: PlatformRequest) -> None:
-        call.require_master()
-        if call.request.path_params["organization"] != ORGANIZATION:
-            raise PlatformError(404, ["organization not found"])
+    def users(call: PlatformRequest) -> UserSerializer:
+        return UserSerializer(state, catalog, members, call.account_url)
 
-    def find(call: PlatformRequest) -> Member:
-        authorize(call)
+    def find(call: PlatformRequest) -> Member | None:
+        """Return a member, None for the owner of the account."""
+        _check_organization(call, by_name=True)
         name = call.request.path_params["username"]
         if name == state.user:
-            raise PlatformError(403, ["the owner of the organization cannot be changed here"])
-        try:
-            return members.find(name)
-        except LookupError:
-            raise PlatformError(404, [f"no user {name!r} in the organization"]) from None
+            return None
+        for member in members.all():
+            if member.username == name:
+                return member
+        raise PlatformError(404, f"No user with username '{name}' in '{ORGANIZATION}'", name=None)
 
-    def index(call: PlatformRequest) -> Response:
-        authorize(call)
-        found = [_serialize(member, call.request) for member in members.all()]
-        users = [account(state, catalog, call.request), *found]
-        return platform_response({"users": users, "total_entries": len(users), "total_user_entries": len(users)})
+    def respond(call: PlatformRequest, member: Member | None) -> Response:
+        return platform_response(_with_limits(users(call), member))
+
+    def plain_list(call: PlatformRequest) -> Response:
+        _check_organization(call, by_name=True)
+        shown = users(call)
+        return platform_response([_with_limits(shown, one) for one in (None, *members.all())])
+
+    def paged_list(call: PlatformRequest) -> Response:
+        _check_organization(call, by_name=False)
+        page, [(order, _)] = read_page(call, per_page=_PER_PAGE), read_order(call, _ORDERS, default="username")
+        query, shown = str(call.parameters.get("q") or ""), users(call)
+        found = [(state.user, account.updated_at(state), shown.owner(db_size=False))]
+        found += [(one.username, one.updated_at, shown.member(one, db_size=False)) for one in members.all()]
+        matching = [one for one in found if query in one[0] or query == one[2]["email"]]
+        matching.sort(key=lambda one: one[1].isoformat() if order == "updated_at" else one[0])
+        listed = [serialized for _, _, serialized in page.of(matching)]
+        # As in CARTO, the names of the two numbers are the wrong way round.
+        return platform_response({"users": listed, "total_entries": len(listed), "total_user_entries": len(matching)})
 
     def create(call: PlatformRequest) -> Response:
-        authorize(call)
-        values = _new_member(call.body)
+        _check_organization(call, by_name=True)
+        values = member_parameters.new_member(call.parameters, members)
         try:
-            return platform_response(_serialize(members.create(values, values["password"]), call.request), 201)
+            return respond(call, members.create(values, values["password"]))
         except MemberExistsError as error:
-            raise PlatformError(422, [str(error)]) from error
+            raise PlatformError(410, [str(error)], name=None) from error
 
     def show(call: PlatformRequest) -> Response:
-        if call.request.path_params["username"] == state.user:
-            authorize(call)
-            return platform_response(account(state, catalog, call.request))
-        return platform_response(_serialize(find(call), call.request))
+        return respond(call, find(call))
 
     def update(call: PlatformRequest) -> Response:
         member = find(call)
-        _check(call.body)
+        changes = member_parameters.changes(call.parameters, member, members, state)
+        if member is None:
+            account.update_owner(state, changes)
+            return respond(call, None)
         try:
-            return platform_response(
-                _serialize(members.update(member, call.body, call.body.get("password")), call.request)
-            )
+            return respond(call, members.update(member, changes, changes.get("password")))
         except MemberExistsError as error:
-            raise PlatformError(422, [str(error)]) from error
+            raise PlatformError(410, [str(error)], name=None) from error
 
     def delete(call: PlatformRequest) -> Response:
-        members.delete(find(call))
-        return Response(status_code=204)
+        member = find(call)
+        if member is None:
+            raise PlatformError(401, "Can't delete org owner", name=None)
+        members.delete(member)
+        return Response("User deleted", 200, {"Content-Type": JSON_TYPE})
 
-    found = []
-    for version in ("v1", "v2"):
-        path = f"/api/{version}/organization/{{organization}}/users"
-        found += route(state, path, GET=index, POST=create)
-        found += route(state, path + "/{username}", GET=show, PUT=update, DELETE=delete)
-    return found
+    def show_organization(call: PlatformRequest) -> Response:
+        call.require_master()
+        return platform_response(users(call).organization())
 
-
-def _new_member(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Validate the attributes of a new member and add defaults."""
-    values = {"quota_in_bytes": _DEFAULT_QUOTA_BYTES, **body}
-    _check({"email": None, "password": None, **values})
-    username = values.get("username")
-    if not isinstance(username, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", username):
-        raise PlatformError(422, ["username must consist of lower case letters, digits and '-'"])
-    return values
-
-
-def _check(values: Mapping[str, Any]) -> None:
-    """Raise PlatformError with all invalid attributes of a member."""
-    reasons = [
-        f"{name} {reason}"
-        for name, (is_good, reason) in _CHECKS.items()
-        if name in values and not is_good(values[name])
+    version_1, version_2 = (f"/api/{version}/organization/{{organization}}/users" for version in ("v1", "v2"))
+    return [
+        *route(state, version_1, GET=paged_list, POST=create),
+        *route(state, version_2, GET=plain_list, POST=create),
+        *(
+            one
+            for path in (version_1, version_2)
+            for one in route(state, path + "/{username}", GET=show, PUT=update, DELETE=delete)
+        ),
+        *route(state, "/api/v1/org", jsonp=False, GET=show_organization),
     ]
-    if reasons:
-        raise PlatformError(422, reasons)
 
 
-def _serialize(member: Member, request: Request) -> dict[str, Any]:
-    """Return the API representation of a member. Members own no tables on this server."""
-    return {
-        "id": member.id,
-        "username": member.username,
-        "email": member.email,
-        "name": member.name,
-        "last_name": member.last_name,
-        "avatar_url": None,
-        "base_url": f"{request.base_url}user/{member.username}",
-        "quota_in_bytes": member.quota_in_bytes,
-        "db_size_in_bytes": 0,
-        "table_count": 0,
-        "public_visualization_count": 0,
-        "all_visualization_count": 0,
-        "org_admin": member.org_admin,
-        "org_user": True,
-        "viewer": member.viewer,
-        "organization": organization(),
-        "created_at": format_datetime(member.created_at),
-        "updated_at": format_datetime(member.updated_at),
-    }
+def _check_organization(call: PlatformRequest, *, by_name: bool) -> None:
+    """Raise PlatformError (401) without the master key, or for another organization than that of the account."""
+    call.require_master()
+    if call.request.path_params["organization"] not in (
+        (ORGANIZATION, ORGANIZATION_ID) if by_name else (ORGANIZATION_ID,)
+    ):
+        raise PlatformError(401, {}, name=None)
+
+
+def _with_limits(users: UserSerializer, member: Member | None) -> dict[str, Any]:
+    """Serialize a user, None for the owner, as the API for administrators does: without id, with limits and key."""
+    shown = users.owner() if member is None else users.member(member)
+    del shown["id"]
+    # Members cannot use the APIs: they have no key.
+    return {**shown, "soft_geocoding_limit": False, "api_key": users.master_token if member is None else None}

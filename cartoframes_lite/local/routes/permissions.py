@@ -1,4 +1,4 @@
-"""``/api/v1/perm``: read and replace access control lists of datasets and maps."""
+"""``PUT /api/v1/perm/{id}``: replace the access control list of a dataset or map."""
 
 from __future__ import annotations
 
@@ -9,65 +9,56 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cartoframes_lite.local.catalog.members import Members
-from cartoframes_lite.local.catalog.sharing import ACCESSES
-from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
+from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization, is_uuid
 from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
-from cartoframes_lite.local.serializers import ORGANIZATION_ID, Serializer
 from cartoframes_lite.local.state import State
+from cartoframes_lite.local.user_serializers import UserSerializer
 
 _TYPES = ("user", "org", "group")
+_ENTITY_MEMBERS = frozenset({"id", "username", "name", "avatar_url"})
 
 
 def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
-    """Return the routes, below the user's path."""
-
-    def find(call: PlatformRequest) -> Visualization:
-        call.require_master()
-        try:
-            return catalog.find_by_permission(call.request.path_params["id"])
-        except LookupError:
-            raise PlatformError(404) from None
-
-    def respond(call: PlatformRequest, visualization: Visualization) -> Response:
-        serializer = Serializer(state, catalog, members, call.request, owner=True)
-        return platform_response(serializer.permission(visualization))
-
-    def show(call: PlatformRequest) -> Response:
-        return respond(call, find(call))
+    """Return the routes, below the user's path. As in CARTO, permissions are read as parts of datasets and maps."""
 
     def update(call: PlatformRequest) -> Response:
-        found = find(call)
-        catalog.share(found, _acl(call.body.get("acl"), members, state.user_id))
-        return respond(call, find(call))
+        call.require_master()
+        try:
+            found = catalog.find_by_permission(call.request.path_params["id"])
+        except LookupError:
+            raise PlatformError(404) from None
+        users = UserSerializer(state, catalog, members, call.account_url)
+        catalog.share(found, _acl(call.parameters.get("acl"), found, users))
+        changed = catalog.find_by_permission(found.permission_id)
+        return platform_response(users.permission(changed, is_owner=True, groups=True))
 
-    return route(state, "/api/v1/perm/{id}", GET=show, PUT=update)
+    return route(state, "/api/v1/perm/{id}", jsonp=False, PUT=update)
 
 
-def _acl(entries: Any, members: Members, owner_id: str) -> list[dict[str, str]]:
-    """Validate an access control list; omit entries with access "n" (none)."""
+def _acl(entries: Any, visualization: Visualization, users: UserSerializer) -> list[dict[str, str]]:
+    """Validate an access control list; raise PlatformError (400, without a message) for an invalid entry."""
+    if entries is None:
+        return []
     if not isinstance(entries, list):
-        raise PlatformError(400, ["acl must be a list"])
-    acl: dict[tuple[str, str], str] = {}
+        raise PlatformError(400)
+    accesses = ("r", "n", "rw") if visualization.is_dataset else ("r", "n")
+    acl = []
     for entry in entries:
         entity = entry.get("entity") if isinstance(entry, Mapping) else None
-        if not isinstance(entity, Mapping) or not isinstance(entity.get("id"), str):
-            raise PlatformError(400, ["each entry of acl needs type, entity with id, and access"])
-        kind, access = entry.get("type"), entry.get("access")
-        if kind not in _TYPES:
-            raise PlatformError(400, [f"invalid type {kind!r}: use one of {', '.join(_TYPES)}"])
-        if access not in (*ACCESSES, "n"):
-            raise PlatformError(400, [f"invalid access {access!r}: use one of {', '.join(ACCESSES)}, n"])
-        _check_entity(kind, entity["id"], members, owner_id)
-        acl[kind, entity["id"]] = access
-    return [
-        {"type": kind, "id": entity_id, "access": access} for (kind, entity_id), access in acl.items() if access != "n"
-    ]
+        if not (isinstance(entity, Mapping) and entity and entity.keys() <= _ENTITY_MEMBERS):
+            raise PlatformError(400)
+        if entry.get("type") not in _TYPES or entry.get("access") not in accesses:
+            raise PlatformError(400)
+        if entity.get("id") is not None:
+            acl.append({"type": entry["type"], "id": _checked_id(entity["id"]), "access": entry["access"]})
+    viewers = {one.id for one in users.all_members.values() if one.viewer}
+    if any(entry["access"] == "rw" and entry["id"] in viewers for entry in acl):
+        raise PlatformError(400)
+    return acl
 
 
-def _check_entity(kind: str, entity_id: str, members: Members, owner_id: str) -> None:
-    """Raise PlatformError if the entity does not exist or is the owner."""
-    if kind == "user" and entity_id == owner_id:
-        raise PlatformError(400, ["cannot share with the owner"])
-    known = {"user": {member.id for member in members.all()}, "org": {ORGANIZATION_ID}}
-    if entity_id not in known.get(kind, set()):
-        raise PlatformError(404, [f"no {kind} with id {entity_id!r}"])
+def _checked_id(entity_id: Any) -> str:
+    """Return an id; raise PlatformError (400) if it is not a UUID."""
+    if not (isinstance(entity_id, str) and is_uuid(entity_id)):
+        raise PlatformError(400)
+    return entity_id

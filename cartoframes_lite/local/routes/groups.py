@@ -1,0 +1,187 @@
+"""``/api/v1/organization/{id}/groups`` and ``/grantables``: groups of users, and whom things can be shared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cartoframes_lite.local.catalog import account
+from cartoframes_lite.local.catalog.groups import Group, GroupExistsError, Groups, count_shared
+from cartoframes_lite.local.catalog.members import ORGANIZATION_ID, Members
+from cartoframes_lite.local.catalog.visualizations import Catalog
+from cartoframes_lite.local.http.paging import read_order, read_page
+from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
+from cartoframes_lite.local.state import State
+from cartoframes_lite.local.user_serializers import UserSerializer, serialize_group
+
+_GROUP_ORDERS = ("id", "name", "display_name", "organization_id", "updated_at")
+_GRANTABLE_ORDERS = ("id", "name", "type", "avatar_url", "organization_id", "updated_at")
+_ALL_PARTS = ("fetch_shared_tables_count", "fetch_shared_maps_count", "fetch_users")
+_WRONG_PASSWORD = "Confirmation password sent does not match your current password"  # a message
+
+
+def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
+    """Return the routes, below the user's path."""
+    groups = Groups(state)
+
+    def users(call: PlatformRequest) -> UserSerializer:
+        return UserSerializer(state, catalog, members, call.account_url)
+
+    def find(call: PlatformRequest) -> Group:
+        _check_organization(call)
+        group_id = call.request.path_params["group"]
+        try:
+            return groups.find(group_id)
+        except LookupError:
+            raise PlatformError(404, [f"Group {group_id} not found"]) from None
+
+    def respond(call: PlatformRequest, group: Group, parts: tuple[str, ...]) -> Response:
+        return platform_response(_serialize(state, users(call), group, parts))
+
+    def index(call: PlatformRequest) -> Response:
+        _check_organization(call)
+        return listed(call, groups.all())
+
+    def index_of_user(call: PlatformRequest) -> Response:
+        call.require_master()
+        user_id = call.request.path_params["user"]
+        if user_id != state.user_id and user_id not in users(call).all_members:
+            raise PlatformError(404, [f"User {user_id} not found"])
+        return listed(call, [group for group in groups.all() if user_id in group.user_ids])
+
+    def listed(call: PlatformRequest, found: list[Group]) -> Response:
+        page, [(order, _)] = read_page(call), read_order(call, _GROUP_ORDERS)
+        query = str(call.parameters.get("q") or "").lower()
+        matching = [group for group in found if query in group.name.lower()]
+        if order != "organization_id":
+            matching.sort(key=lambda group: str(getattr(group, order)))
+        shown = [_serialize(state, users(call), group, _parts(call)) for group in page.of(matching)]
+        return platform_response({"groups": shown, "total_entries": len(matching)})
+
+    def show(call: PlatformRequest) -> Response:
+        return respond(call, find(call), _parts(call))
+
+    def create(call: PlatformRequest) -> Response:
+        _check_organization(call)
+        return respond(call, _named(groups.create, call), _ALL_PARTS)
+
+    def update(call: PlatformRequest) -> Response:
+        group = find(call)
+        return respond(call, _named(lambda name: groups.rename(group, name), call), _ALL_PARTS)
+
+    def delete(call: PlatformRequest) -> Response:
+        group = find(call)
+        _check_password(state, call)
+        groups.delete(group)
+        return Response(status_code=204)
+
+    def change_users(call: PlatformRequest) -> Response:
+        group = find(call)
+        _check_password(state, call)
+        given = call.parameters.get("users") or [call.request.path_params.get("user", call.parameters.get("user_id"))]
+        known = {state.user_id, *users(call).all_members}
+        found = [one for one in (given if isinstance(given, list) else [given]) if one in known]
+        if not found:
+            raise PlatformError(404, [f"Users {given} not found"])
+        change = groups.add_users if call.request.method == "POST" else groups.remove_users
+        change(group, found)
+        return platform_response({})
+
+    def users_of_group(call: PlatformRequest) -> Response:
+        group = find(call)
+        page, shown = read_page(call, per_page=50), users(call)
+        read_order(call, ("username", "updated_at"), default="username")
+        found = [shown.owner(db_size=False)] if state.user_id in group.user_ids else []
+        found += [shown.member(one, db_size=False) for one in members.all() if one.id in group.user_ids]
+        matching = [one for one in found if str(call.parameters.get("q") or "") in one["username"]]
+        matching.sort(key=lambda one: one["username"])
+        in_page = list(page.of(matching))
+        return platform_response({"users": in_page, "total_entries": len(in_page), "total_user_entries": len(matching)})
+
+    def grantables(call: PlatformRequest) -> Response:
+        call.require_master()
+        organization = call.request.path_params["organization"]
+        if organization != ORGANIZATION_ID:
+            raise PlatformError(404, f"Organization {organization} not found")
+        page, [(order, _)] = read_page(call), read_order(call, _GRANTABLE_ORDERS)
+        query, shown = str(call.parameters.get("q") or "").lower(), users(call)
+        found = _grantables(state, shown)
+        matching = [one for one in found if query in one["name"].lower()]
+        if order in ("id", "name", "type"):
+            matching.sort(key=lambda one: str(one[order]))
+        return platform_response({"grantables": list(page.of(matching)), "total_entries": len(matching)})
+
+    path = "/api/v1/organization/{organization}"
+    return [
+        *route(state, path + "/groups", GET=index, POST=create),
+        *route(state, path + "/groups/{group}", GET=show, PUT=update, DELETE=delete),
+        *route(state, path + "/groups/{group}/users", GET=users_of_group, POST=change_users, DELETE=change_users),
+        *route(state, path + "/groups/{group}/users/{user}", DELETE=change_users),
+        *route(state, "/api/v1/users/{user}/groups", GET=index_of_user),
+        *route(state, path + "/grantables", GET=grantables),
+    ]
+
+
+def _check_organization(call: PlatformRequest) -> None:
+    """Raise PlatformError without the master key (401), or for another organization than that of the account (404)."""
+    call.require_master()
+    organization = call.request.path_params["organization"]
+    if organization != ORGANIZATION_ID:
+        raise PlatformError(404, [f"Org. {organization} not found"])
+
+
+def _check_password(state: State, call: PlatformRequest) -> None:
+    """Raise PlatformError (403) for a wrong password; unlike on CARTO, none is needed."""
+    given = call.parameters.get("password_confirmation")
+    if given is not None and not account.is_password(state, given):
+        raise PlatformError(403, "Error modifying groups", name="message", errors=[_WRONG_PASSWORD])
+
+
+def _named(change: Callable[[str], Group], call: PlatformRequest) -> Group:
+    """Call a function with the display name of a request; raise PlatformError if it is missing or taken."""
+    name = call.parameters.get("display_name")
+    if not isinstance(name, str) or not name.strip():
+        raise PlatformError(422, ["display_name can't be blank"])
+    try:
+        return change(name)
+    except GroupExistsError:
+        raise PlatformError(409, ["A group with that name already exists"]) from None
+
+
+def _parts(call: PlatformRequest) -> tuple[str, ...]:
+    """Return the optional parts of groups that are asked for."""
+    return tuple(part for part in _ALL_PARTS if call.parameters.get(part) in ("true", True))
+
+
+def _serialize(state: State, users: UserSerializer, group: Group, parts: Collection[str]) -> dict[str, Any]:
+    """Serialize a group with the given parts."""
+    shown = serialize_group(group)
+    for kind, part in (("table", "fetch_shared_tables_count"), ("derived", "fetch_shared_maps_count")):
+        if part in parts:
+            shown[part.removeprefix("fetch_")] = count_shared(state, group, kind)
+    if "fetch_users" in parts:
+        shown["users"] = users.users_of(group)
+    return shown
+
+
+def _grantables(state: State, users: UserSerializer) -> list[dict[str, Any]]:
+    """Serialize all users and groups that things can be shared with, in order of their last change."""
+    found = [
+        (account.updated_at(state), "user", state.user_id, state.user, users.public_owner(groups=True)),
+        *(
+            (one.updated_at, "user", one.id, one.username, users.public_member(one, groups=True))
+            for one in users.all_members.values()
+        ),
+        *(
+            (one.updated_at, "group", one.id, one.display_name, {**serialize_group(one), "users": users.users_of(one)})
+            for one in users.all_groups.values()
+        ),
+    ]
+    found.sort(key=lambda one: one[0])
+    return [
+        {"id": one_id, "type": kind, "name": name, "avatar_url": "" if kind == "group" else None, "model": model}
+        for _, kind, one_id, name, model in found
+    ]
