@@ -3,19 +3,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
 import pytest
 import requests
 
 from cartoframes_lite.local import LocalCarto
 
 Call = Callable[..., Any]
-MEMBERS = """
-all_visualization_count avatar_url base_url db_size_in_bytes email id org_admin public_visualization_count
-quota_in_bytes table_count username viewer
+ME = "/api/v3/me"
+USER_DATA = """
+account_type account_type_display_name actions all_visualization_count api_key available_for_hire avatar_url base_url
+billing_period company company_employees created_at db_size_in_bytes db_size_in_megabytes description disqus_shortname
+do_bq_dataset do_bq_project do_enabled email email_notifications failed_import_count feature_flags geocoder_provider
+geocoding here_isolines id import_count industry is_enterprise isolines_provider job_role last_name
+last_visualization_created_at layers limits link_privacy_map_count location mailchimp map_views map_views_quota
+mapzen_routing mfa_configured name needs_password_confirmation next_billing_period notification org_admin organization
+owned_visualization_count password_privacy_map_count phone private_map_quota private_privacy_map_count
+public_dataset_quota public_map_quota public_privacy_map_count public_visualization_count quota_in_bytes
+regular_api_key_quota remaining_byte_quota remaining_table_quota role_display routing_provider salesforce
+show_trial_reminder show_upgraded_message state storage success_import_count table_count table_quota trial_ends_at
+twitter twitter_username unverified upgraded_at use_case username viewer visualization_count website
 """
-USERS = "/api/v1/organization/local/users"
-ANN = {"username": "ann", "email": "ann@example.com", "password": "secret-word", "quota_in_bytes": 1000}
+ORGANIZATION = """
+admin_email admins available_quota_for_user avatar_url created_at description discus_shortname display_name
+geocoder_provider geocoding_block_price geocoding_quota here_isolines_block_price here_isolines_quota id
+isolines_provider location map_view_block_price map_views_quota mapzen_routing_block_price mapzen_routing_quota name
+owner password_expiration_in_d quota_in_bytes random_saml_username routing_provider seats twitter_datasource_quota
+twitter_username unassigned_quota updated_at user_count viewer_seats website
+"""
 
 
 def query(call: Call, q: str) -> Any:
@@ -24,120 +38,143 @@ def query(call: Call, q: str) -> Any:
     return answer.json
 
 
-def test_me_tells_the_owner_all_and_others_nothing(call: Call, carto: LocalCarto) -> None:
-    query(call, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i; GRANT SELECT ON t TO publicuser")
-    call("POST", "/api/v1/viz", {"name": "m"})
-    me = call("GET", "/api/v3/me").json
+def create_key(call: Call, *grants: dict[str, Any]) -> str:
+    body = {"name": "k", "grants": [{"type": "apis", "apis": ["sql"]}, *grants]}
+    return str(call("POST", "/api/v3/api_keys", body).json["token"])
+
+
+def test_owner_sees_the_whole_account(call: Call, carto: LocalCarto) -> None:
+    query(call, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i; SELECT CDB_CartodbfyTable('t')")
+    call("GET", "/api/v1/viz")
+    for privacy in ("PUBLIC", "LINK", "LINK", "PRIVATE"):
+        a_map = call("POST", "/api/v1/viz", {"name": "m"}).json
+        call("PUT", f"/api/v1/viz/{a_map['id']}", {"id": a_map["id"], "privacy": privacy})
+    me = call("GET", ME).json
     user = me["user_data"]
+    assert set(USER_DATA.split()) <= set(user)
+    assert sorted(ORGANIZATION.split()) == sorted(user["organization"])
     [row] = query(call, "SELECT CDB_UserQuotaInBytes() AS quota, CDB_UserDataSize() AS size")["rows"]
-    assert user["quota_in_bytes"] == row["quota"]
+    assert user["quota_in_bytes"] == user["storage"]["quota_in_bytes"] == row["quota"]
     assert user["db_size_in_bytes"] == row["size"] > 0
     assert user["remaining_byte_quota"] == row["quota"] - row["size"]
-    assert (user["table_count"], user["remaining_table_quota"]) == (1, 1999)
-    assert (user["public_visualization_count"], user["all_visualization_count"]) == (1, 2)
+    assert (user["table_count"], user["remaining_table_quota"], user["visualization_count"]) == (1, 1999, 5)
+    assert (user["all_visualization_count"], user["public_visualization_count"]) == (4, 1)
+    assert [user[f"{privacy}_privacy_map_count"] for privacy in ("public", "link", "password", "private")] == [
+        1,
+        2,
+        0,
+        1,
+    ]
     assert (user["username"], user["api_key"]) == ("tester", carto.credentials.api_key)
     assert (user["base_url"], user["organization"]["name"]) == (carto.base_url, "local")
+    assert user["actions"]["builder_enabled"]
+    assert user["limits"]["concurrent_imports"] == 3
     assert me["config"]["user_name"] == "tester"
-    grants = [{"type": "apis", "apis": ["sql"]}]
-    token = call("POST", "/api/v3/api_keys", {"name": "k", "grants": grants}).json["token"]
-    for key in (None, token):
-        others = call("GET", "/api/v3/me", key=key)
-        assert (others.status, set(others.json)) == (200, {"config"})
-    assert set(call("GET", "/api/v3/me", key="wrong").json) == {"config"}
+    assert me["config"]["sql_api_template"].format(user="tester") == carto.base_url
 
 
-def test_me_answers_at_the_root_too(call: Call, carto: LocalCarto) -> None:
+def test_others_see_the_configuration_only(call: Call) -> None:
+    for key in (None, "default_public", "unknown", create_key(call)):
+        others = call("GET", ME, key=key)
+        assert (others.status, set(others.json)) == (200, {"config", "user_frontend_version"})
+        assert others.json["config"]["user_name"] == "tester"
+
+
+def test_me_at_the_root(call: Call, carto: LocalCarto) -> None:
     root = carto.base_url.partition("/user/")[0]
     key = carto.credentials.api_key
-    answer = requests.get(f"{root}/api/v3/me", {"api_key": key}, timeout=10)
-    assert answer.json() == call("GET", "/api/v3/me").json
-    assert requests.get(f"{root}/api/v3/me", auth=("tester", key or ""), timeout=10).json() == answer.json()
+    answer = requests.get(f"{root}{ME}", {"api_key": key}, timeout=10)
+    assert answer.json() == call("GET", ME).json
+    assert requests.get(f"{root}{ME}", auth=("tester", key or ""), timeout=10).json() == answer.json()
 
 
-def test_public_part(call: Call) -> None:
-    for key in (None, "default_public"):
-        shown = call("GET", "/api/v4/me", key=key).json["user_data"]
-        assert shown["username"] == "tester"
-        assert not {"email", "api_key", "quota_in_bytes"} & set(shown)
+def test_user_is_the_owner_whatever_the_id(call: Call) -> None:
+    user = call("GET", ME).json["user_data"]
+    for which in (user["id"], "tester", "ann", "00000000-0000-4000-8000-00000000dead"):
+        assert call("GET", f"/api/v1/users/{which}").json == user
+    for key in (None, "unknown", create_key(call)):
+        assert (call("GET", "/api/v1/users/tester", key=key).status, call("GET", "/api/v1/users/x", key=key).body) == (
+            401,
+            b"",
+        )
 
 
-def test_user_by_name_or_id(call: Call) -> None:
-    shown = call("GET", "/api/v1/users/tester").json
-    for name in MEMBERS.split():
-        assert name in shown
-    assert "api_key" not in shown
-    assert call("GET", f"/api/v1/users/{shown['id']}").json == shown
-    assert call("GET", "/api/v1/users/ann").status == 404
-    assert call("GET", "/api/v1/users/tester", key=None).status == 401
+def test_public_profile_by_any_key(call: Call, carto: LocalCarto) -> None:
+    plain = create_key(call)
+    for key in (plain, "default_public"):
+        shown = call("GET", "/api/v4/me", key=key).json
+        assert sorted(shown) == ["api_endpoints", "organization", "username"]
+        assert (shown["username"], shown["organization"]) == ("tester", {"name": "local"})
+        assert sorted(shown["api_endpoints"]) == ["auth", "builder", "import", "maps", "sql"]
+        assert set(shown["api_endpoints"].values()) == {carto.base_url}
+    for key in (None, "unknown"):
+        refused = call("GET", "/api/v4/me", key=key)
+        assert (refused.status, refused.body) == (401, b"")
 
 
-@pytest.mark.parametrize("version", ["v1", "v2"])
-def test_members_come_change_and_go(call: Call, version: str) -> None:
-    users = f"/api/{version}/organization/local/users"
-    made = call("POST", users, ANN)
-    assert made.status == 201
-    assert (made.json["username"], made.json["email"], made.json["quota_in_bytes"]) == ("ann", ANN["email"], 1000)
-    assert b"secret-word" not in made.body
-    assert call("GET", f"{users}/ann").json == made.json
-    listed = call("GET", f"{users}/").json
-    assert [user["username"] for user in listed["users"]] == ["tester", "ann"]
-    assert listed["total_entries"] == 2
-    changed = call("PUT", f"{users}/ann", {"quota_in_bytes": 2000, "viewer": True, "username": "ignored"}).json
-    assert (changed["quota_in_bytes"], changed["viewer"], changed["username"]) == (2000, True, "ann")
-    assert call("PUT", f"{users}/ann", {"password": "another-word"}).status == 200
-    assert call("DELETE", f"{users}/ann").status == 204
-    assert call("GET", f"{users}/ann").status == 404
-    assert call("POST", users, ANN).status == 201
+def test_profile_needs_its_grant(call: Call, carto: LocalCarto) -> None:
+    token = create_key(call, {"type": "user", "data": ["profile"]})
+    change = {"user": {"name": "Ada", "last_name": "L", "password_confirmation": carto.credentials.api_key}}
+    assert call("PUT", ME, change).status == 200
+    for key in (token, carto.credentials.api_key):
+        shown = call("GET", "/api/v4/me", key=key).json
+        assert (shown["first_name"], shown["last_name"], shown["groups"]) == ("Ada", "L", [])
+        assert shown["organization"] == {"name": "local", "owner": {"username": "tester"}}
+
+
+def test_account_is_changed_with_the_password(call: Call, carto: LocalCarto) -> None:
+    key = carto.credentials.api_key
+    changes = {"name": "Ada", "email": "ada@carto.com", "available_for_hire": True, "username": "ignored"}
+    changed = call("PUT", ME, {"user": {**changes, "password_confirmation": key}})
+    assert (changed.status, changed.json["name"], changed.json["email"]) == (200, "Ada", "ada@carto.com")
+    user = call("GET", ME).json["user_data"]
+    assert (user["name"], user["username"], user["available_for_hire"]) == ("Ada", "tester", True)
+    new = {"new_password": "Kw7x-word", "confirm_password": "Kw7x-word", "password_confirmation": key}
+    assert call("PUT", ME, {"user": new}).status == 200
+    assert call("PUT", ME, {"user": {"name": "B", "password_confirmation": key}}).status == 403
+    assert call("PUT", ME, {"user": {"name": "B", "password_confirmation": "Kw7x-word"}}).json["name"] == "B"
+    carto.reset()
+    assert call("GET", ME).json["user_data"]["name"] is None
+
+
+@pytest.mark.parametrize("body", [{}, {"user": {}}, {"user": None}])
+def test_change_of_nothing_needs_no_password(call: Call, body: dict[str, Any]) -> None:
+    unchanged = call("PUT", ME, body)
+    assert (unchanged.status, unchanged.json["username"]) == (200, "tester")
+
+
+@pytest.mark.parametrize("password", [{}, {"password_confirmation": "wrong"}, {"password_confirmation": None}])
+def test_wrong_password_changes_nothing(call: Call, password: dict[str, Any]) -> None:
+    refused = call("PUT", ME, {"user": {"name": "Ada", **password}})
+    errors = {"password": ["Confirmation password sent does not match your current password"]}
+    assert (refused.status, refused.json) == (403, {"message": "Error updating your account details", "errors": errors})
+    assert call("GET", ME).json["user_data"]["name"] is None
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "field"),
     [
-        {"username": "tester"},
-        {"username": "Ann"},
-        {"username": None},
-        {"email": "nowhere"},
-        {"email": "tester@example.com"},
-        {"password": "short"},
-        {"password": None},
-        {"quota_in_bytes": 0},
-        {"quota_in_bytes": "many"},
-        {"quota_in_bytes": True},
-        {"viewer": 1},
+        ({"email": "ada@"}, "email"),
+        ({"name": 7}, "name"),
+        ({"available_for_hire": "yes"}, "available_for_hire"),
+        ({"new_password": "barbaz", "confirm_password": "other"}, "new_password"),
+        ({"new_password": "short", "confirm_password": "short"}, "new_password"),
+        ({"confirm_password": "barbaz"}, "new_password"),
+        ({"new_password": "tester", "confirm_password": "tester"}, "new_password"),
     ],
 )
-def test_a_member_that_makes_no_sense(call: Call, changes: dict[str, Any]) -> None:
-    refused = call("POST", USERS, {**ANN, **changes})
-    assert (refused.status, len(refused.json["errors"])) == (422, 1)
-    assert call("GET", USERS).json["total_entries"] == 1
+def test_invalid_account_is_refused(call: Call, carto: LocalCarto, changes: dict[str, Any], field: str) -> None:
+    refused = call("PUT", ME, {"user": {**changes, "password_confirmation": carto.credentials.api_key}})
+    assert (refused.status, refused.json["message"]) == (400, "Error updating your account details")
+    assert list(refused.json["errors"]) == [field]
 
 
-def test_names_and_addresses_are_unique(call: Call) -> None:
-    call("POST", USERS, ANN)
-    assert call("POST", USERS, {**ANN, "email": "other@example.com"}).json["errors"] == [
-        "username has already been taken"
-    ]
-    assert call("POST", USERS, {**ANN, "username": "ben"}).json["errors"] == ["email has already been taken"]
-
-
-def test_only_the_owner_looks_after_the_organization(call: Call) -> None:
-    assert call("GET", USERS, key=None).status == 401
-    assert call("POST", USERS, ANN, key=None).status == 401
-    assert call("GET", "/api/v1/organization/other/users").status == 404
-    assert call("GET", f"{USERS}/tester").json["username"] == "tester"
-    assert call("DELETE", f"{USERS}/tester").status == 403
-    assert call("PUT", f"{USERS}/nobody", {}).status == 404
-
-
-def test_a_reset_drops_members_and_their_roles(call: Call, carto: LocalCarto) -> None:
-    call("POST", USERS, ANN)
-    count = "SELECT count(*) FROM pg_roles WHERE rolname ~ '_member_|_organization$'"
-    with psycopg.connect(carto.dsn, autocommit=True) as connection:
-        assert connection.execute(count).fetchone() == (2,)
-        role = connection.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname ~ '_member_'").fetchone()
-        assert role == (False,)
-        carto.reset()
-        assert connection.execute(count).fetchone() == (0,)
-        stored = connection.execute("SELECT count(*) FROM cartodb_local.members").fetchone()
-    assert stored == (0,)
-    assert call("GET", USERS).json["total_entries"] == 1
+def test_owner_of_the_organization_cannot_be_deleted(call: Call, carto: LocalCarto) -> None:
+    wrong = call("DELETE", ME, {"deletion_password_confirmation": "wrong"})
+    assert (wrong.status, wrong.json) == (400, {"message": "Error deleting user: Password does not match"})
+    right = call("DELETE", ME, {"deletion_password_confirmation": carto.credentials.api_key})
+    assert (right.status, sorted(right.json)) == (400, ["errors", "message"])
+    me = call("GET", ME).json
+    assert (me["can_be_deleted"], "admin of an organization" in me["cant_be_deleted_reason"]) == (False, True)
+    assert call("PUT", ME, {"user": {"name": "x"}}, key=None).status == 401
+    assert call("DELETE", ME, key=None).status == 401
