@@ -136,7 +136,7 @@ def test_names_are_unique_and_built_in_keys_stay(state: State) -> None:
 
 
 def test_grant_on_a_missing_table_creates_nothing(state: State) -> None:
-    with pytest.raises(psycopg.errors.UndefinedTable):
+    with pytest.raises(NotGrantedError):
         state.create_key("broken", granted(("nope", ["select"])))
     assert kinds(state) == ["master", "default"]
 
@@ -148,11 +148,11 @@ def test_grant_on_a_missing_table_creates_nothing(state: State) -> None:
         {"tables": [{"schema": "pg_catalog", "name": "pg_authid", "permissions": ["select"]}]},
         {"tables": [{"schema": "cartodb", "name": "cdb_tablemetadata", "permissions": ["insert"]}]},
         {"schemas": [{"name": "cartodb", "permissions": ["create"]}]},
-        {"schemas": [{"name": "cartodb_local", "permissions": []}]},
+        {"schemas": [{"name": "cartodb_local", "permissions": ["create"]}]},
     ],
 )
 def test_key_cannot_be_granted_what_is_not_the_owners(state: State, section: dict[str, Any]) -> None:
-    with pytest.raises((psycopg.errors.InsufficientPrivilege, NotGrantedError)):
+    with pytest.raises(NotGrantedError):
         state.create_key("greedy", [*SQL, {"type": "database", **section}])
     assert kinds(state) == ["master", "default"]
 
