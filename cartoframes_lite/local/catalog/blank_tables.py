@@ -75,13 +75,21 @@ def set_points(state: State, table: tuple[str, str], latitude: str, longitude: s
         If the table does not have the columns.
     """
     statement = sql.SQL(
-        "UPDATE {table} SET the_geom = ST_SetSRID(ST_MakePoint(valid.longitude::float8, valid.latitude::float8), 4326)"
+        "UPDATE {table} SET the_geom ="
+        " ST_SetSRID(ST_MakePoint(valid.longitude::float8, valid.latitude::float8), 4326)"
         " FROM (SELECT cartodb_id, replace(trim({longitude}::text), ',', '.') AS longitude,"
         " replace(trim({latitude}::text), ',', '.') AS latitude FROM {table}) valid"
-        " WHERE valid.cartodb_id = {table}.cartodb_id AND valid.longitude ~ %s AND valid.latitude ~ %s"
-    ).format(table=sql.Identifier(*table), latitude=sql.Identifier(latitude), longitude=sql.Identifier(longitude))
+        " WHERE valid.cartodb_id = {table}.cartodb_id"
+        " AND valid.longitude ~ {longitudes} AND valid.latitude ~ {latitudes}"
+    ).format(
+        longitudes=sql.Literal(_LONGITUDE),
+        latitudes=sql.Literal(_LATITUDE),
+        table=sql.Identifier(*table),
+        latitude=sql.Identifier(latitude),
+        longitude=sql.Identifier(longitude),
+    )
     with as_owner(state) as connection:
-        connection.execute(statement, (_LONGITUDE, _LATITUDE))
+        connection.execute(statement)
 
 
 def _relations(connection: Connection) -> list[str]:

@@ -87,16 +87,19 @@ class Records:
         """Delete the rows of a comma-separated list of ids; raise LookupError if one is not a number."""
         ids = [_checked_id(one) for one in cartodb_ids.split(",")]
         with as_owner(self._state) as connection:
-            connection.execute(sql.SQL("DELETE FROM {} WHERE cartodb_id = ANY(%s)").format(self._table), (ids,))
+            connection.execute(
+                sql.SQL("DELETE FROM {} WHERE cartodb_id = ANY({})").format(self._table, sql.Literal(ids))
+            )
 
     def _find(self, connection: Connection, row_id: int) -> dict[str, Any]:
         """Select a row; raise LookupError if it does not exist."""
         found = table_columns.columns(connection, self._oid)
-        query = sql.SQL("SELECT {} FROM {} WHERE cartodb_id = %s").format(
-            sql.SQL(", ").join(map(_expression, found)), self._table
+        # Literals instead of parameters: names may contain "%", which psycopg reads as a placeholder.
+        query = sql.SQL("SELECT {} FROM {} WHERE cartodb_id = {}").format(
+            sql.SQL(", ").join(map(_expression, found)), self._table, sql.Literal(row_id)
         )
         with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-            row = cursor.execute(query, (row_id,)).fetchone()
+            row = cursor.execute(query).fetchone()
         if row is None:
             raise LookupError(row_id)
         return {column.name: _json_value(column, value) for column, value in zip(found, row, strict=True)}
@@ -163,9 +166,12 @@ class Records:
         try:
             connection.execute(
                 sql.SQL(
-                    "UPDATE {} SET the_geom = ST_Transform(ST_GeomFromGeoJSON(%s::text), 4326) WHERE cartodb_id = %s"
-                ).format(self._table),
-                (geometry if isinstance(geometry, str) else json.dumps(geometry), row_id),
+                    "UPDATE {} SET the_geom = ST_Transform(ST_GeomFromGeoJSON({}::text), 4326) WHERE cartodb_id = {}"
+                ).format(
+                    self._table,
+                    sql.Literal(geometry if isinstance(geometry, str) else json.dumps(geometry)),
+                    sql.Literal(row_id),
+                )
             )
         except (psycopg.errors.InternalError, psycopg.errors.DataError) as error:
             raise InvalidGeometryError(error.diag.message_primary or "") from error

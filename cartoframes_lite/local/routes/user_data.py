@@ -12,6 +12,7 @@ from cartoframes_lite.local.user_serializers import UserSerializer
 
 _CONCURRENT_SYNCS = 3
 _MEGABYTE = 1 << 20
+_OTHER_PARTS = ("google_maps_query_string", "org_user", "remove_logo")  # of users in other responses
 _UNKNOWN = (
     "geocoder_provider",
     "isolines_provider",
@@ -40,9 +41,10 @@ def user_data(state: State, users: UserSerializer, master_key: str) -> dict[str,
     organization = users.organization()
     organization["available_quota_for_user"] = organization["unassigned_quota"] + used.quota_bytes
     last_created = used.last_created_at
+    owner = {name: value for name, value in users.owner(groups=True).items() if name not in _OTHER_PARTS}
     return {
         **dict.fromkeys(_UNKNOWN),
-        **users.owner(groups=True),
+        **owner,
         "created_at": iso_time(state.master_key.created_at),
         "state": "active",
         "account_type": ACCOUNT_TYPE,

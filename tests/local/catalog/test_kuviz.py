@@ -76,6 +76,8 @@ def test_unknown_page_is_not_found(call: Call, path: str) -> None:
         ({"name": ""}, "missing name parameter"),
         ({"data": "not base64"}, "data parameter must be encoded in base64"),
         ({"data": encode("no page")}, "data parameter must be HTML"),
+        ({"data": encode("<html\n>")}, "data parameter must be HTML"),
+        ({"data": encode("<html" * 1_000_000)}, "data parameter must be HTML"),
         ({"privacy": "link"}, 'privacy mode not allowed. Allowed ones are ["public", "password"]'),
         ({"privacy": "password"}, "Changing privacy to protected should come along with the password param"),
         ({"name": "taken"}, "Validation failed: Name has already been taken"),

@@ -133,6 +133,17 @@ def test_records_need_the_master_key(call: Call, method: str, path: str) -> None
     assert (missing.status, missing.body) == (404, b"")
 
 
+def test_names_with_special_characters(call: Call) -> None:
+    query(call, """CREATE TABLE "a%s b" ("c%(x)s" text, "q""t" int); SELECT CDB_CartodbfyTable('"a%s b"')""")
+    call("GET", "/api/v1/viz")
+    path = "/api/v1/tables/a%25s%20b/records"
+    made = call("POST", path, {"c%(x)s": "100%", 'q"t': 1, "the_geom": POINT})
+    assert (made.status, made.json["c%(x)s"], made.json['q"t']) == (200, "100%", 1)
+    assert call("PUT", f"{path}/1", {"c%(x)s": "%s"}).json["c%(x)s"] == "%s"
+    assert call("DELETE", f"{path}/1").status == 204
+    assert call("GET", f"{path}/1").status == 404
+
+
 def test_rows_are_not_listed(call: Call) -> None:
     make_dataset(call, rows="(1)")
     assert call("GET", RECORDS).status == 404

@@ -65,7 +65,7 @@ def test_restart_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_quotas_of_keys_and_maps() -> None:
-    with start(user="small", api_key="key", plan=Plan(api_keys=1, public_maps=1)) as server:
+    with start(user="small", api_key="key", plan=Plan(api_keys=1, public_maps=1, tables=1)) as server:
         url = server.base_url
         parameters = {"api_key": "key"}
 
@@ -79,5 +79,7 @@ def test_quotas_of_keys_and_maps() -> None:
         assert post("/api/v3/api_keys", name="b", grants=grants) == (403, message)
         assert post("/api/v4/kuviz", name="a", data=HTML)[0] == 200
         assert post("/api/v4/kuviz", name="b", data=HTML) == (402, "Public map quota exceeded")
+        assert post("/api/v1/tables", name="a")[0] == 200
+        assert post("/api/v1/tables", name="b") == (400, ["You have reached your table quota"])
         user = send(server, "GET", "/api/v3/me")["user_data"]
         assert (user["regular_api_key_quota"], user["public_map_quota"]) == (1, 1)
