@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -94,7 +94,7 @@ class CatalogFilters(TypedDict, total=False):
     search : str, optional
         Full-text search in name, description and tags.
     tags : sequence of str
-        List entries that have at least one of these tags.
+        List entries that have at least one of these tags, in any case.
     privacy : {"public", "private", "link"}, optional
     shared : bool, default False
         Include entries that other users share with this account.
@@ -404,10 +404,10 @@ class Visualizations:
             pages = list(self._pages(query))
             entries = {entry.id: entry for page in pages for entry in page}
             if len(pages) == 1 or list(entries) == previous_ids:
-                return list(entries.values())
+                return _with_any_tag(entries.values(), keywords["tags"])
             seen |= entries
             previous_ids = list(entries)
-        return sorted(seen.values(), key=lambda entry: entry.name)
+        return sorted(_with_any_tag(seen.values(), keywords["tags"]), key=lambda entry: entry.name)
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Sequence[Visualization]]:
         for page in count(1):
@@ -588,7 +588,7 @@ def _filter_query(kind: Kind, filters: CatalogFilters) -> dict[str, Any]:
     return drop_none(
         types=kind,
         q=filters["search"],
-        tags=",".join(tags) or None,
+        tags=tags[0] if len(tags) == 1 else None,  # with several, CARTO lists entries that have all of them in a row
         privacy=filters["privacy"],
         exclude_shared=str(not filters["shared"]).lower(),
         locked=None if locked is None else str(locked).lower(),
@@ -598,6 +598,12 @@ def _filter_query(kind: Kind, filters: CatalogFilters) -> dict[str, Any]:
         order_direction="asc",
         per_page=_PAGE_SIZE,
     )
+
+
+def _with_any_tag(entries: Iterable[Visualization], tags: Sequence[str]) -> list[Visualization]:
+    """Return the entries with at least one of the tags; CARTO also finds a part of a tag."""
+    wanted = {tag.casefold() for tag in tags}
+    return [entry for entry in entries if not wanted or wanted.intersection(tag.casefold() for tag in entry.tags)]
 
 
 def _check_tags(tags: object) -> None:

@@ -164,14 +164,31 @@ def test_tags_must_not_be_a_str(scripted_server: ScriptedServer) -> None:
 
 
 def test_a_single_page_is_read_once(scripted_server: ScriptedServer) -> None:
-    found = Visualizations(scripted_server.play(page("a", "b"))).list("derived", tags=["x", "y"], locked=True)
+    found = Visualizations(scripted_server.play(page("a", "b"))).list("derived", locked=True)
     scripted_server.close()
     assert [entry.name for entry in found] == ["a", "b"]
     query = scripted_server.heads[0].partition(b" HTTP")[0]
     assert b"types=derived" in query
-    assert b"tags=x%2Cy" in query
     assert b"locked=true" in query
     assert b"exclude_shared=true" in query
+
+
+@pytest.mark.parametrize(
+    ("tags", "sent", "listed"),
+    [(["rail"], b"tags=rail", ["a", "b"]), (["road", "rail"], None, ["a", "b", "c"]), ([], None, ["a", "b", "c", "d"])],
+)
+def test_entries_with_any_of_the_tags_are_listed(
+    tags: list[str], sent: bytes | None, listed: list[str], scripted_server: ScriptedServer
+) -> None:
+    tagged = {"a": ["rail"], "b": ["x", "Rail"], "c": ["road"], "d": ["railway"]}
+    entries = [{"id": n, "name": n, "type": "table", "privacy": "PUBLIC", "tags": t} for n, t in tagged.items()]
+    answer = response("200 OK", json.dumps({"visualizations": entries, "total_entries": 4}).encode())
+    found = Visualizations(scripted_server.play(answer)).list("table", tags=tags)
+    scripted_server.close()
+    assert [entry.name for entry in found] == listed
+    query = scripted_server.heads[0].partition(b" HTTP")[0]
+    assert (b"tags=" in query) is (sent is not None)
+    assert sent is None or sent in query
 
 
 def test_sharing_keeps_other_permissions(scripted_server: ScriptedServer) -> None:
