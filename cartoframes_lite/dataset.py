@@ -602,10 +602,15 @@ class Dataset:
     def rename(self, new_name: str) -> Dataset:
         """Rename the table. This object keeps the old name; use the one that is returned.
 
+        Parameters
+        ----------
+        new_name : str
+            Normalized as in ``to_carto``, and never numbered.
+
         Returns
         -------
         Dataset
-            The table under its new, normalized name.
+            The table under the name that it has now.
 
         Raises
         ------
