@@ -69,7 +69,7 @@ def list_visualizations(
 
 
 def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Dataset]]:
-    """List the imports that the server keeps a record of. Sends one request per import.
+    """List the imports of the last 24 hours that have not finished. Sends one request per import.
 
     Parameters
     ----------

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack, cast, get_args, overload
+from urllib.parse import urlsplit
 
 import pandas as pd
 from xyzservices import TileProvider
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.connectors import redact_secrets, unwrap_connector
-from cartoframes_lite._client.http.uploads import File
-from cartoframes_lite._client.import_codes import title
+from cartoframes_lite._client.http.uploads import File, name_after_import
+from cartoframes_lite._client.import_codes import ALL_SKIPPED, describe
 from cartoframes_lite._client.imports import (
     OPTION_DEFAULTS,
     ImportJob,
@@ -37,17 +39,25 @@ from cartoframes_lite._client.visualizations import (
     require_privacy,
 )
 from cartoframes_lite._codec.frame import WEB_MERCATOR
-from cartoframes_lite._codec.names import normalize, qualify, quote, split_schema
+from cartoframes_lite._codec.names import carto_table_name, normalize, qualify, quote, split_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite._codec.sql_text import is_query
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import CartoError, ImportFailed, PermissionDenied, TableNotFoundError
+from cartoframes_lite.errors import (
+    CartoError,
+    CartoWarning,
+    ImportFailed,
+    PermissionDenied,
+    TableExistsError,
+    TableNotFoundError,
+)
 from cartoframes_lite.maps import AnonymousMap, Layer
 from cartoframes_lite.read import read_carto
-from cartoframes_lite.tables import delete_table, rename_table, resolve_new_name
+from cartoframes_lite.tables import delete_table, rename_table
 from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.frames import set_privacy
+from cartoframes_lite.write.staging_names import is_staging
 
 
 class _JobKeywords(ImportOptions, total=False):
@@ -76,7 +86,9 @@ class ImportKeywords(_JobKeywords, total=False):
     progress : bool, optional
         Show a progress bar. None: after two seconds; True: immediately; False: never.
     name : str, optional
-        Name of the table; normalized by the server. None: derived from the source.
+        Name of the table, which CARTO changes more than ``to_carto`` does: all characters but a-z, 0-9 and ``_`` become
+        ``_``, ``table_`` is put before a name that begins with none of a-z, and ``_t`` after a reserved word. The
+        ``name`` of the result counts. None: derived from the source.
     """
 
     wait: bool
@@ -187,6 +199,10 @@ class Dataset:
     ) -> Self | ImportJob[Self]:
         """Import a file in any format that CARTO reads: CSV, XLSX, GeoJSON, GPKG, KML, GPX, zipped shapefile and more.
 
+        CARTO names the table after the file, which is sent under ``name``, and the tables of an archive after its
+        members. The table of an archive is therefore renamed after the import: there, ``name`` requires ``wait=True``
+        and cannot be combined with ``collision_strategy``.
+
         Parameters
         ----------
         file : path or binary file
@@ -199,12 +215,16 @@ class Dataset:
         Returns
         -------
         Dataset, or ImportJob with ``wait=False``
-            If an archive contains several tables, one of them.
+            If an archive contains several tables, one of them; none is renamed to ``name``.
 
         Raises
         ------
         OSError
             If the file cannot be read.
+        ValueError
+            If the keywords cannot be combined.
+        TableExistsError
+            If the table of an archive would be renamed to ``name``, and this table exists.
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
 
@@ -215,10 +235,15 @@ class Dataset:
         >>> cfl.Dataset.from_file("stations.gpkg", name="again", privacy="private").name
         'again'
         """
-        options, progress = _import_options(keywords), keywords["progress"]
+        options, name, progress = _import_options(keywords), keywords["name"], keywords["progress"]
+        new_name = name_after_import(file, name)
+        if new_name is not None:
+            _check_rename(new_name, options, keywords["wait"])
         client = Client(credentials, progress=progress)
-        import_id = client.imports.create_from_file(file, options, name=keywords["name"], progress=progress)
-        return cls._finish_import(client, import_id, keywords)
+        if new_name is not None:
+            _require_free_name(client, new_name)
+        import_id = client.imports.create_from_file(file, options, name=name, progress=progress)
+        return cls._finish_import(client, import_id, keywords, new_name=new_name)
 
     @overload
     @classmethod
@@ -260,7 +285,7 @@ class Dataset:
         Parameters
         ----------
         url : str
-            URL of the file, http or https, as seen from the server.
+            URL of the file, http, https or ftp, as seen from the server.
         credentials : Credentials, optional
         sync_interval_s : int, optional
             Download the file again at this interval, in seconds, at least 900. ``dataset.sync`` returns the state of
@@ -276,7 +301,7 @@ class Dataset:
         Raises
         ------
         ValueError
-            If the interval is shorter than 900 seconds, or the keywords cannot be combined.
+            If the URL is invalid, the interval is shorter than 900 seconds, or the keywords cannot be combined.
         TableExistsError
             If a table ``name`` exists.
         PrivacyNotSet
@@ -287,26 +312,17 @@ class Dataset:
         options, name, wait = _import_options(keywords), keywords["name"], keywords["wait"]
         if sync_interval_s is not None:
             _check_sync(sync_interval_s, name, options, wait)
-        if name is not None and (not wait or options["collision_strategy"] is not None):
-            raise ValueError(
-                f"name={name!r} requires wait=True and no collision_strategy, because the table is renamed after the"
-                " import: change those, or omit name"
-            )
-        if not isinstance(url, str) or not url.strip():
-            raise ValueError(f"url must be a non-empty str, not {url!r}")
+        new_name = None if name is None else carto_table_name(name)
+        if new_name is not None:
+            _check_rename(new_name, options, wait)
+        _check_url(url)
         client = Client(credentials, progress=keywords["progress"])
-        new_name = None if name is None else resolve_new_name(client, None, name, "fail")
+        if new_name is not None:
+            _require_free_name(client, new_name)
         if sync_interval_s is not None:
             return cls._create_sync(client, url, sync_interval_s, options, keywords)
         import_id = client.imports.create_from_url(url, options)
-        result = cls._finish_import(client, import_id, keywords)
-        if isinstance(result, ImportJob) or new_name is None or new_name == result.name:
-            return result
-        try:
-            return cls(rename_table(result.name, new_name, client.credentials), client.credentials)
-        except CartoError as error:
-            error.add_note(f"The file was imported as {result.name!r}, but not renamed to {new_name!r}.")
-            raise
+        return cls._finish_import(client, import_id, keywords, new_name=new_name)
 
     @overload
     @classmethod
@@ -347,7 +363,8 @@ class Dataset:
         if not statement:
             raise ValueError(f"query must not be empty, got {query!r}")
         client = Client(credentials, progress=keywords["progress"])
-        import_id = client.imports.create_from_query(statement, keywords["name"] or "query", options)
+        name = carto_table_name(keywords["name"] or "query")
+        import_id = client.imports.create_from_query(statement, name, _without_overwrite(client, name, options))
         return cls._finish_import(client, import_id, keywords)
 
     @overload
@@ -389,7 +406,8 @@ class Dataset:
         options = _import_options(keywords)
         client = Client(credentials, progress=keywords["progress"])
         client.sql.require_table(None, table)
-        import_id = client.imports.create_from_table(table, keywords["name"] or f"{table}_copy", options)
+        name = carto_table_name(keywords["name"] or f"{table}_copy")
+        import_id = client.imports.create_from_table(table, name, _without_overwrite(client, name, options))
         return cls._finish_import(client, import_id, keywords)
 
     @overload
@@ -460,7 +478,8 @@ class Dataset:
             if interval_s is not None:
                 return cls._create_sync(client, source, interval_s, options, keywords)
             import_id = client.imports.create_from_connector(source, options)
-            return cls._finish_import(client, import_id, keywords)
+            requested = source.get("import_as") or source.get("table")
+            return cls._finish_import(client, import_id, keywords, requested=requested)
 
     @classmethod
     def _create_sync(
@@ -486,19 +505,35 @@ class Dataset:
         return result
 
     @classmethod
-    def _finish_import(cls, client: Client, import_id: str, keywords: ImportKeywords) -> Self | ImportJob[Self]:
-        """Wait for an import and return its dataset; with ``wait=False`` return the job."""
+    def _finish_import(
+        cls,
+        client: Client,
+        import_id: str,
+        keywords: ImportKeywords,
+        *,
+        new_name: str | None = None,
+        requested: str | None = None,
+    ) -> Self | ImportJob[Self]:
+        """Wait for an import, rename its table if necessary, and return its dataset; with ``wait=False`` the job."""
         if not keywords["wait"]:
             return replace(client.imports.read(import_id), open_dataset=cls)
         job = client.imports.wait(import_id, timeout_s=keywords["timeout_s"], progress=keywords["progress"])
-        if job.table_name is None:
+        dataset: Self | None = replace(job, open_dataset=cls, credentials=client.credentials).dataset
+        if dataset is None and requested is not None:
+            dataset = cls(carto_table_name(requested), client.credentials)
+        if dataset is None or (job.error_code == ALL_SKIPPED and not client.sql.has_table(None, dataset.name)):
+            title, what_about, source = describe(job.error_code)
             raise ImportFailed(
-                f"{job.display_name}: {title(job.error_code)} (code {job.error_code}); the response contains no table "
-                "name: open the table with Dataset(name)",
+                f"{job.display_name}: {title} (code {job.error_code}); the response contains no table name: open the"
+                " table with Dataset(name)",
                 code=job.error_code,
-                title=title(job.error_code),
+                title=title,
+                what_about=what_about,
+                source=source,
             )
-        return cls(job.table_name, client.credentials)
+        if new_name is None or new_name == dataset.name:
+            return dataset
+        return cls(_rename_imported(client, job, dataset.name, new_name), client.credentials)
 
     def read(
         self,
@@ -567,10 +602,15 @@ class Dataset:
     def rename(self, new_name: str) -> Dataset:
         """Rename the table. This object keeps the old name; use the one that is returned.
 
+        Parameters
+        ----------
+        new_name : str
+            Normalized as in ``to_carto``, and never numbered.
+
         Returns
         -------
         Dataset
-            The table under its new, normalized name.
+            The table under the name that it has now.
 
         Raises
         ------
@@ -800,6 +840,60 @@ Imports.dataset_type = Dataset
 def _import_options(keywords: Mapping[str, object]) -> ImportOptions:
     """Return the options among the keywords of an import; raise ValueError for invalid ones."""
     return complete_options({name: keywords[name] for name in OPTION_DEFAULTS})
+
+
+def _check_url(url: object) -> None:
+    """Raise ValueError for a URL that CARTO cannot download."""
+    if isinstance(url, str):
+        try:
+            parts = urlsplit(url.strip())
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme.lower() in ("http", "https", "ftp") and parts.netloc:
+            return
+    raise ValueError(f"url must be a URL that begins with http://, https:// or ftp://, not {url!r}")
+
+
+def _check_rename(new_name: str, options: ImportOptions, wait: bool) -> None:
+    """Raise ValueError if a table that CARTO names after a URL or a member of an archive cannot be renamed."""
+    if not wait or options["collision_strategy"] is not None:
+        raise ValueError(
+            f"name={new_name!r} requires wait=True and no collision_strategy, because the table is renamed after the"
+            " import: change those, or omit name"
+        )
+    if is_staging(new_name):
+        raise ValueError(f"{new_name!r} is reserved for staging tables, which later writes drop: choose another name")
+
+
+def _require_free_name(client: Client, new_name: str) -> None:
+    """Raise TableExistsError if a table cannot be renamed, before it is imported."""
+    if client.sql.has_relation(None, new_name):
+        raise TableExistsError(f"the table {new_name!r} exists already: choose another name")
+
+
+def _rename_imported(client: Client, job: ImportJob[Any], table: str, new_name: str) -> str:
+    """Rename the table of an import; return the name that it has now."""
+    if job.tables_created is not None and job.tables_created > 1:
+        warnings.warn(
+            f"{job.display_name} contains {job.tables_created} tables, which CARTO names after its files: "
+            f"name={new_name!r} was not used",
+            CartoWarning,
+            stacklevel=2,
+        )
+        return table
+    try:
+        # By the catalog: it renames the layers of a map that the import has created, too.
+        return client.visualizations.update(table, name=new_name).name
+    except CartoError as error:
+        error.add_note(f"The file was imported as {table!r}, but not renamed to {new_name!r}.")
+        raise
+
+
+def _without_overwrite(client: Client, name: str, options: ImportOptions) -> ImportOptions:
+    """Drop "overwrite" if there is nothing to overwrite, because CARTO then fails to create the table of a query."""
+    if options["collision_strategy"] != "overwrite" or client.sql.has_table(None, name):
+        return options
+    return {**options, "collision_strategy": None}
 
 
 def _check_sync(interval_s: int, name: str | None, options: ImportOptions, wait: bool) -> None:

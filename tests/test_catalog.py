@@ -138,15 +138,30 @@ def test_delete_of_a_dataset_visualization_raises(dataset):
         dataset.info().delete()
 
 
-def test_a_rename_to_a_taken_name_raises(dataset, credentials):
+def test_a_rename_says_the_name_it_led_to(dataset, credentials):
     FRAME.carto.to_table("taken", credentials)
-    with pytest.raises(cfl.APIError, match="kept the name 'places'"):
-        dataset.info().update(name="taken")
     with pytest.raises(cfl.TableExistsError):
         dataset.rename("taken")
     identity = dataset.info().id
-    assert dataset.rename("Other Places").info().id == identity
-    assert cfl.Dataset("other_places", credentials).info().update(name="places").name == "places"
+    with pytest.warns(cfl.CartoWarning, match="'places' is named 'taken_1' now"):
+        assert dataset.info().update(name="Taken").name == "taken_1"
+    assert cfl.list_tables(credentials) == ["taken", "taken_1"]
+    renamed = cfl.Dataset("taken_1", credentials).rename("Other Places")
+    assert (renamed.name, renamed.info().id) == ("other_places", identity)
+    assert renamed.info().update(name="Café 1").name == "caf_1"
+    assert cfl.Dataset("caf_1", credentials).info().id == identity
+
+
+def test_the_privacy_of_a_map_is_that_of_its_tables(dataset, credentials):
+    other = FRAME.carto.to_table("other", credentials, privacy="public")
+    visualizations = cfl.Client(credentials).visualizations
+    for privacy, shown in (("public", "public"), ("link", "link"), ("private", "private")):
+        dataset.privacy = privacy
+        assert visualizations.create_map([dataset.name, other.name]).privacy == shown
+    assert visualizations.create_map(["places"], privacy="link").privacy == "link"
+    assert visualizations.create_map(["places", "other"], privacy="private").privacy == "private"
+    with pytest.raises(cfl.APIError, match="nope"):
+        visualizations.create_map(["nope"])
 
 
 def test_share_with_users_and_organization(dataset, credentials, carto):

@@ -9,6 +9,7 @@ import pytest
 
 import cartoframes_lite as cfl
 import cartoframes_lite.local
+from cartoframes_lite._codec.html import plain_text
 from cartoframes_lite.local import Plan
 
 CSV = b"name,n\na,1\n"
@@ -90,6 +91,7 @@ def test_broken_files_have_their_import_error(make, code, account, tmp_path):
     assert caught.value.code == code
     assert caught.value.title in str(caught.value)
     assert caught.value.source == "user"
+    assert str(caught.value).splitlines()[1:] == [plain_text(caught.value.what_about)]
 
 
 def test_files_that_cannot_be_read(account, tmp_path):

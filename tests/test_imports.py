@@ -66,7 +66,32 @@ def test_import_keywords_take_effect(folder, credentials):
     assert dataset.name == "towns"
     assert dataset.privacy == "link"
     assert dataset.columns()["people"] == "text"
-    assert len(cfl.list_visualizations(credentials)) == 1
+    (shown,) = cfl.list_visualizations(credentials)
+    assert shown.privacy == "link"
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "numbered"),
+    [
+        ("Café", "caf_", "caf_1"),
+        ("_x", "table_x", "table_x_1"),
+        ("select", "select_t", "select_t_1"),
+        ("2019 x", "table_2019_x", "table_2019_x_1"),
+    ],
+)
+def test_names_are_those_of_carto(name, table, numbered, folder, credentials):
+    (folder / f"{name}.csv").write_bytes(CSV)
+    for strategy, expected in (("overwrite", table), ("skip", table), (None, numbered)):
+        dataset = cfl.Dataset.from_file(folder / f"{name}.csv", credentials, collision_strategy=strategy)
+        assert dataset.name == expected
+    dataset.delete()
+    for strategy in ("skip", "overwrite"):
+        same = cfl.Dataset.from_file(folder / "My Stations.CSV", credentials, name=name, collision_strategy=strategy)
+        copied = cfl.Dataset.from_query("SELECT 1 AS a", credentials, name=f"{name} 2", collision_strategy=strategy)
+        assert same.name == table
+    assert cfl.list_tables(credentials) == sorted([table, copied.name])
+    for imported, expected in ((same, 2), (copied, 1)):
+        assert len(imported.read()) == expected
 
 
 def test_collision_strategies(folder, credentials):
@@ -81,15 +106,51 @@ def test_collision_strategies(folder, credentials):
     assert cfl.list_tables(credentials) == ["my_stations", "my_stations_1"]
 
 
-def test_the_keyword_names_the_table_of_an_archive(tmp_path, credentials):
-    cfl.Dataset.from_file(io.BytesIO(CSV), credentials, name="payroll.csv")
+def archive_of(path, *names):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, CSV + b"C,3,0,0\n")
+    return path
+
+
+def test_the_table_of_an_archive_is_renamed(tmp_path, credentials):
+    payroll = cfl.Dataset.from_file(io.BytesIO(CSV), credentials, name="payroll.csv")
+    path = archive_of(tmp_path / "upload.zip", "payroll.csv")
+    dataset = cfl.Dataset.from_file(path, credentials, name="brand.new", create_map=True)
+    assert (dataset.name, len(dataset.read())) == ("brand_new", 3)
+    assert dataset.info().dependent_count == 1
+    with pytest.raises(cfl.TableExistsError, match="'brand_new'"):
+        cfl.Dataset.from_file(path, credentials, name="Brand new")
+    for keywords in ({"wait": False}, {"collision_strategy": "skip"}, {"collision_strategy": "overwrite"}):
+        with pytest.raises(ValueError, match="renamed after the import"):
+            cfl.Dataset.from_file(path, credentials, name="other", **keywords)
+    assert cfl.list_tables(credentials) == ["brand_new", "payroll"]
+    assert len(payroll.read()) == 2
+
+
+def test_several_tables_of_an_archive_keep_their_names(tmp_path, credentials):
+    path = archive_of(tmp_path / "upload.zip", "a.csv", "b.csv")
+    with pytest.warns(cfl.CartoWarning, match=r"upload\.zip contains 2 tables.* name='towns' was not used"):
+        dataset = cfl.Dataset.from_file(path, credentials, name="towns")
+    assert dataset.name in cfl.list_tables(credentials) == ["a", "b"]
+
+
+def test_a_failed_file_of_an_archive_warns(tmp_path, credentials):
     path = tmp_path / "upload.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("payroll.csv", CSV + b"C,3,0,0\n")
-    for strategy, rows in ((None, 3), ("skip", 3), ("overwrite", 3)):
-        dataset = cfl.Dataset.from_file(path, credentials, name="brand.new", collision_strategy=strategy)
-        assert (dataset.name, len(dataset.read())) == ("brand_new", rows)
-    assert len(cfl.Dataset("payroll", credentials).read()) == 2
+        archive.writestr("a.csv", CSV)
+        archive.writestr("b.geojson", "nothing")
+    with pytest.warns(cfl.CartoWarning, match=r"upload\.zip: a file in it was not imported: .*\(code 3007\)"):
+        assert cfl.Dataset.from_file(path, credentials).name == "a"
+
+
+def test_skipped_tables_of_an_archive_are_not_guessed(tmp_path, credentials):
+    path = archive_of(tmp_path / "a.zip", "b.csv")
+    cfl.Dataset.from_file(path, credentials)
+    cfl.Dataset.from_file(io.BytesIO(CSV), credentials, name="a.csv")
+    with pytest.raises(cfl.ImportFailed, match=r"All tables were skipped .* open the table with Dataset\(name\)"):
+        cfl.Dataset.from_file(path, credentials, collision_strategy="skip")
+    assert cfl.list_tables(credentials) == ["a", "b"]
 
 
 def test_skipped_imports_return_the_existing_table(file_server, credentials):
@@ -107,6 +168,8 @@ def test_invalid_sources_raise_before_any_request(credentials):
     for make in (
         lambda: cfl.Dataset.from_query(" ; ", credentials),
         lambda: cfl.Dataset.from_url("", credentials),
+        lambda: cfl.Dataset.from_url("file:///etc/passwd", credentials),
+        lambda: cfl.Dataset.from_url("http://", credentials),
         lambda: cfl.Dataset.from_url(None, credentials, sync_interval_s=900),
         lambda: cfl.Dataset.from_connector({}, credentials),
         lambda: cfl.Dataset.from_connector({"provider": "postgres", "connection": "x"}, credentials),
@@ -128,7 +191,7 @@ def test_import_without_waiting(folder, credentials):
     assert (done.state, done.tables_created, done.error) == ("complete", 1, None)
     assert job.dataset == done.dataset == cfl.Dataset("my_stations", credentials)
     assert job.refresh() == done
-    assert [found.id for found in cfl.list_imports(credentials)] == [job.id]
+    assert cfl.list_imports(credentials) == []  # finished ones are not listed
     assert str(credentials.api_key) not in repr(job) + job._repr_html_()
     assert "my_stations" in done._repr_html_()
 
@@ -163,8 +226,10 @@ def test_a_failed_import_leaves_no_table(tmp_path, credentials):
     with pytest.raises(cfl.ImportFailed, match=r"broken\.zip: Decompression error \(code 1003\)") as caught:
         cfl.Dataset.from_file(path, credentials)
     assert (caught.value.code, caught.value.source) == (1003, "user")
-    job = cfl.list_imports(credentials)[0]
-    assert job.error.code == 1003
+    job = cfl.Dataset.from_file(path, credentials, wait=False)
+    with pytest.raises(cfl.ImportFailed):
+        job.wait()
+    assert job.refresh().error.code == 1003
     assert job.dataset is None
     assert cfl.list_tables(credentials) == []
 
@@ -223,9 +288,9 @@ def test_import_from_another_database(credentials):
             cfl.Dataset.from_connector({**connector, "table": "nope"}, credentials)
         assert caught.value.code == 1500
         assert "not-needed" not in str(caught.value)
-    with pytest.raises(cfl.ImportFailed) as caught:
+    with pytest.raises(cfl.APIError, match="abacus") as caught:
         cfl.Dataset.from_connector({"provider": "abacus", "connection": {"server": "x"}}, credentials)
-    assert caught.value.code == 1502
+    assert caught.value.status == 400
 
 
 def test_imports_require_the_master_key(folder, credentials):

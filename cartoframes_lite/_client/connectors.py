@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from cartoframes_lite._codec.names import carto_table_name
 from cartoframes_lite.errors import CartoError
 
 # Members of a connection that may appear in errors; all others are treated as secrets.
@@ -23,7 +24,7 @@ def unwrap_connector(connector: Mapping[str, Any], name: str | None) -> dict[str
     unwrapped: dict[str, Any] = wrap_connector(connector)["connector"]
     if not unwrapped.get("provider") or not isinstance(unwrapped.get("connection"), Mapping):
         raise ValueError("connector has no provider, or its connection is not a mapping: pass both")
-    return unwrapped if name is None else {**unwrapped, "import_as": name}
+    return unwrapped if name is None else {**unwrapped, "import_as": carto_table_name(name)}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,12 @@ from cartoframes_lite._client.connectors import redact_secrets, wrap_connector
 from cartoframes_lite._client.http.json_fields import drop_none, integer, record, required, text, texts
 from cartoframes_lite._client.http.progress import Progress
 from cartoframes_lite._client.http.transport import Transport
-from cartoframes_lite._client.http.uploads import File, SizedReader, UploadSource
-from cartoframes_lite._client.import_codes import title
+from cartoframes_lite._client.http.uploads import File, SizedReader, UploadSource, table_name_of_file
+from cartoframes_lite._client.import_codes import ALL_SKIPPED, ErrorCode, Source, describe
 from cartoframes_lite._client.platform import Platform
-from cartoframes_lite._codec.html import html_table
+from cartoframes_lite._codec.html import html_table, plain_text
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import ConnectionFailed, ImportFailed, JobError, ServerError
+from cartoframes_lite.errors import CartoWarning, ConnectionFailed, ImportFailed, JobError, ServerError
 
 PATH = "api/v1/imports"
 _FINAL = ("complete", "failure", "stuck")
@@ -39,8 +40,9 @@ class ImportOptions(TypedDict, total=False):
     privacy : {"public", "private", "link"}, optional
         None: the default of the account, which on a free plan is public.
     collision_strategy : {"skip", "overwrite"}, optional
-        What to do if a table of this name exists: "skip" leaves it unchanged, "overwrite" replaces its rows if the
-        columns match. None: the new table gets a numbered name such as ``stations_1``.
+        What to do if a table of this name exists: "skip" leaves it unchanged, and it is the result; "overwrite"
+        replaces its rows if the new data have all of its columns with the same types. None: the new table gets a
+        numbered name such as ``stations_1``.
     type_guessing : bool, default True
         Guess the types of untyped columns, such as those of CSV. False: they become text.
     quoted_fields_guessing : bool, default True
@@ -48,7 +50,7 @@ class ImportOptions(TypedDict, total=False):
     content_guessing : bool, default False
         Geocode columns that contain place names, such as countries.
     create_map : bool, default False
-        Also create a map of the new dataset.
+        Also create a map of the new dataset, with the same privacy.
     """
 
     privacy: Privacy | None
@@ -89,12 +91,15 @@ class ImportJob(Generic[D]):
     table_name : str or None
         Name of the created table; one of them if there are several.
     tables_created : int or None
-        Number of created tables.
+        Number of tables, including those of an archive that failed; 0 for a query or a copy.
     error_code : int or None
-        CARTO's code of the failure; also set, to 1022, if all tables were skipped.
+        CARTO's code of the failure. Also set if an import is complete: to 1022 if all tables were skipped, or to the
+        code of a file of an archive that failed.
     error : ImportFailed or None
         The exception that ``wait`` raises, if the import failed.
     warnings : str or None
+        What a complete import did not do, such as files of an archive that failed. ``wait`` issues it as a
+        ``CartoWarning``.
     visualization_id : str or None
         Id of the map that was created with ``create_map=True``.
     synchronization_id : str or None
@@ -130,7 +135,7 @@ class ImportJob(Generic[D]):
             tables_created=integer(response.get("tables_created_count")),
             error_code=integer(response.get("error_code")),
             error=_failure(response) if state in ("failure", "stuck") else None,
-            warnings=text(response, "warnings"),
+            warnings=_warnings(response, state),
             visualization_id=text(response, "visualization_id"),
             synchronization_id=text(response, "synchronization_id"),
             credentials=credentials,
@@ -144,11 +149,16 @@ class ImportJob(Generic[D]):
 
     @property
     def dataset(self) -> D | None:
-        """The imported dataset, or None. Requests the current state if this snapshot is of a running job."""
+        """The imported dataset, or None. Requests the current state if this snapshot is of a running job.
+
+        If the table was skipped, this is the existing one; None if the response does not contain its name, and the
+        name of the source does not determine it.
+        """
         job = self if self.done else self.refresh()
-        if job.state != "complete" or job.table_name is None:
+        name = job.table_name or job._skipped_table()
+        if job.state != "complete" or name is None:
             return None
-        return self.open_dataset(job.table_name, self.credentials)
+        return self.open_dataset(name, self.credentials)
 
     def refresh(self) -> ImportJob[D]:
         """Request the current state; return it as a new object."""
@@ -180,6 +190,12 @@ class ImportJob(Generic[D]):
         imports = Imports(Transport(self.credentials, progress=progress))
         finished = imports.wait(self.id, timeout_s=timeout_s, progress=progress)
         return replace(finished, open_dataset=self.open_dataset)
+
+    def _skipped_table(self) -> str | None:
+        """Return the name of the existing table of a skipped file, which the response does not contain."""
+        if self.error_code != ALL_SKIPPED or self.display_name is None:
+            return None
+        return table_name_of_file(self.display_name)
 
     def _repr_html_(self) -> str:
         rows = {
@@ -223,8 +239,9 @@ class Imports:
             A file object is sent from its beginning.
         options : ImportOptions
         name : str, optional
-            Name of the table; ignored for an archive with several tables. For a file object without a name, this must
-            be a name with a file extension, such as "stations.csv".
+            Name of the table: the file is sent under this name, because the API takes no other. CARTO names the tables
+            of an archive after its members, so that it has no effect there. For a file object without a name, this
+            must be a name with a file extension, such as "stations.csv".
         progress : bool, optional
             As in ``to_carto``.
 
@@ -240,10 +257,10 @@ class Imports:
         ValueError
             If a file object is not seekable, or its file extension is unknown.
         """
-        source = UploadSource.of(file, name)
+        # With "skip", CARTO compares the file name itself, not the table name made of it, with the existing tables.
+        source = UploadSource.of(file, name, sanitize=options.get("collision_strategy") == "skip")
         # In lower case, because the server treats the text "False" as true.
         query = {member: str(value).lower() for member, value in option_parameters(options).items()}
-        query |= drop_none(table_name=source.table_name)
         file_name = source.file_name
         with source.open() as opened:
             outline = _multipart(file_name, opened)
@@ -293,7 +310,7 @@ class Imports:
         return self._platform.json("GET", f"{PATH}/{import_id}", what="reading an import", read=self._parse)
 
     def list(self) -> list[str]:
-        """List the ids of the jobs that the server keeps a record of."""
+        """List the ids of the jobs of the last 24 hours that have not finished, newest first."""
         return list(self._platform.json("GET", PATH, what="listing imports", read=_ids))
 
     def wait(self, import_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> ImportJob[Any]:
@@ -308,6 +325,8 @@ class Imports:
         )
         if job.error is not None:
             raise job.error
+        if job.warnings is not None:
+            warnings.warn(job.warnings, CartoWarning, stacklevel=2)
         return job
 
     def _parse(self, response: Any) -> ImportJob[Any]:
@@ -344,7 +363,9 @@ def note_if_started(what: str, listing: str) -> Iterator[None]:
         yield
     except (ConnectionFailed, ServerError) as error:
         if not getattr(error, "nothing_done", False):
-            error.add_note(f"The {what} may have started nevertheless: check {listing}() before you try again.")
+            error.add_note(
+                f"The {what} may have started nevertheless: check {listing}() and list_tables() before you try again."
+            )
         raise
 
 
@@ -368,14 +389,52 @@ def _job_id(response: Any) -> str:
 
 def _failure(response: Mapping[str, Any]) -> ImportFailed:
     """Compose the exception for a failed job."""
-    error_text = response.get("get_error_text")
-    error_text = error_text if isinstance(error_text, Mapping) else {}
     code = integer(response.get("error_code"))
-    error_title = str(error_text.get("title") or title(code))
-    what_about = text(error_text, "what_about")
-    source_name = text(response, "display_name") or f"import {response['id']}"
-    lines = [f"{source_name}: {error_title} (code {code})", *([what_about] if what_about else [])]
-    if warnings := text(response, "warnings"):
-        lines.append(warnings)
-    message, source = "\n".join(lines), text(error_text, "source")
-    return ImportFailed(message, code=code, title=error_title, what_about=what_about, source=source)
+    title, what_about, source = _error_text(response, code)
+    lines = [f"{_source_name(response)}: {title} (code {code})", *([plain_text(what_about)] if what_about else [])]
+    if status := text(response, "http_response_code"):
+        lines.append(f"Status of the download: {status}. {text(response, 'http_response_code_message') or ''}".strip())
+    lines += _server_warnings(response)
+    return ImportFailed("\n".join(lines), code=code, title=title, what_about=what_about, source=source)
+
+
+def _warnings(response: Mapping[str, Any], state: str) -> str | None:
+    """Describe what a complete import did not do; None if it did all."""
+    lines = _server_warnings(response)
+    code = integer(response.get("error_code"))
+    if state == "complete" and code not in (None, ALL_SKIPPED):
+        title, what_about, _ = _error_text(response, code)
+        lines.insert(0, f"a file in it was not imported: {title} (code {code}). {plain_text(what_about or '')}".strip())
+    return f"{_source_name(response)}: {'; '.join(lines)}" if lines else None
+
+
+def _server_warnings(response: Mapping[str, Any]) -> list[str]:
+    """Return the warnings of the response as text."""
+    sent = response.get("warnings")
+    if not isinstance(sent, Mapping):
+        return [str(sent)] if sent else []
+    sent = dict(sent)
+    lines = []
+    if (limit := sent.pop("max_tables_per_import", None)) is not None:
+        lines.append(f"only the first {limit} files were imported; import the others on their own")
+    if rejected := sent.pop("rejected_layers", None):
+        limit = sent.pop("user_max_layers", None)
+        names = ", ".join(map(str, rejected)) if isinstance(rejected, list) else rejected
+        lines.append(f"the map has no layers for {names}, because it can have at most {limit}")
+    return lines + [f"{name}: {value}" for name, value in sent.items()]
+
+
+def _error_text(response: Mapping[str, Any], code: int | None) -> ErrorCode:
+    """Return title, advice and source of an error, as far as possible from the response."""
+    sent = response.get("get_error_text")
+    sent = sent if isinstance(sent, Mapping) else {}
+    known = describe(code)
+    return ErrorCode(
+        text(sent, "title") or known.title,
+        text(sent, "what_about") or known.what_about,
+        cast(Source, text(sent, "source") or known.source),
+    )
+
+
+def _source_name(response: Mapping[str, Any]) -> str:
+    return text(response, "display_name") or f"import {response['id']}"

@@ -20,10 +20,10 @@ from cartoframes_lite._client.http.json_fields import (
     text,
 )
 from cartoframes_lite._client.http.transport import Transport
-from cartoframes_lite._client.import_codes import title
+from cartoframes_lite._client.import_codes import describe
 from cartoframes_lite._client.imports import ImportOptions, note_if_started, option_parameters
 from cartoframes_lite._client.platform import Platform
-from cartoframes_lite._codec.html import html_table
+from cartoframes_lite._codec.html import html_table, plain_text
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ImportFailed, JobError
 
@@ -263,6 +263,12 @@ def check_interval(interval_s: int) -> int:
 def _failure(response: Mapping[str, Any]) -> ImportFailed:
     """Compose the exception for a failed synchronization."""
     code = integer(response.get("error_code"))
-    reason = text(response, "error_message") or title(code)
+    title, what_about, source = describe(code)
+    reason = text(response, "error_message") or title
+    # The message about the first import contains the advice; that about a later run is the title alone.
+    lines = [f"{plain_text(reason)} (code {code})", *([plain_text(what_about)] if what_about else [])]
+    if what_about and what_about in reason:
+        del lines[1:]
     source_name = text(response, "name") or text(response, "url") or f"synchronization {response['id']}"
-    return ImportFailed(f"{source_name}: {reason} (code {code})", code=code, title=title(code))
+    message = f"{source_name}: " + "\n".join(lines)
+    return ImportFailed(message, code=code, title=title, what_about=what_about, source=source)

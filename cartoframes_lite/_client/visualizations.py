@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -28,8 +29,9 @@ from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.keywords import shared_keywords
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._codec.html import format_bytes, html_table
+from cartoframes_lite._codec.names import carto_table_name
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import APIError, JobTimeout, NotFound, PermissionDenied
+from cartoframes_lite.errors import APIError, CartoError, CartoWarning, JobTimeout, NotFound, PermissionDenied
 
 PATH = "api/v1/viz"
 _PERMISSIONS = "api/v1/perm"
@@ -92,7 +94,7 @@ class CatalogFilters(TypedDict, total=False):
     search : str, optional
         Full-text search in name, description and tags.
     tags : sequence of str
-        List entries that have at least one of these tags.
+        List entries that have at least one of these tags, in any case.
     privacy : {"public", "private", "link"}, optional
     shared : bool, default False
         Include entries that other users share with this account.
@@ -235,7 +237,9 @@ class Visualization:
         Parameters
         ----------
         name : str, optional
-            New name. Renaming a dataset also renames its table.
+            New name. Renaming a dataset also renames its table, as described for the keyword ``name`` of
+            ``Dataset.from_file``; if the name is taken, ``_1`` is put after it. ``Dataset.rename`` raises an error
+            instead.
         privacy : {"public", "private", "link"}, optional
         **keywords
             Those of ``CatalogChanges``.
@@ -243,12 +247,17 @@ class Visualization:
         Returns
         -------
         Visualization
-            The updated entry.
+            The updated entry; its ``name`` is the one that the server has chosen.
 
         Raises
         ------
         APIError
             If the server rejects a value, or silently keeps the old name.
+
+        Warns
+        -----
+        CartoWarning
+            If the name of a dataset was taken; the message contains its new name.
         """
         return self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
 
@@ -395,10 +404,10 @@ class Visualizations:
             pages = list(self._pages(query))
             entries = {entry.id: entry for page in pages for entry in page}
             if len(pages) == 1 or list(entries) == previous_ids:
-                return list(entries.values())
+                return _with_any_tag(entries.values(), keywords["tags"])
             seen |= entries
             previous_ids = list(entries)
-        return sorted(seen.values(), key=lambda entry: entry.name)
+        return sorted(_with_any_tag(seen.values(), keywords["tags"]), key=lambda entry: entry.name)
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Sequence[Visualization]]:
         for page in count(1):
@@ -419,6 +428,12 @@ class Visualizations:
             Members of the API: name, display_name, title, description, tags, privacy, license, attributions, source,
             locked.
 
+        Returns
+        -------
+        Visualization
+            The updated entry. CARTO changes the name of a dataset as in ``carto_table_name``, and puts ``_1`` after a
+            taken one.
+
         Raises
         ------
         APIError
@@ -434,12 +449,8 @@ class Visualizations:
         body = {"id": entry.id, **changes}
         what = f"changing the dataset {which!r}"
         changed = self._platform.json("PUT", _path(entry.id), what=what, read=self._parse, json_body=body)
-        if "name" in changes and changed.name != changes["name"]:
-            message = (
-                f"the server kept the name {changed.name!r}, because {changes['name']!r} is taken or invalid: choose"
-                " another name"
-            )
-            raise APIError(message, status=200, method="PUT", url=_path(entry.id))
+        if "name" in changes:
+            _check_new_name(entry, changes["name"], changed)
         return changed
 
     def set_privacy(self, name: str, privacy: Privacy) -> None:
@@ -462,19 +473,47 @@ class Visualizations:
         """Raise PermissionDenied if the key is not the master key."""
         self._platform.require_master(what)
 
-    def create_map(self, tables: Sequence[str], *, name: str | None = None) -> Visualization:
+    def create_map(
+        self, tables: Sequence[str], *, name: str | None = None, privacy: Privacy | None = None
+    ) -> Visualization:
         """Create a map of datasets.
 
         Parameters
         ----------
         tables : sequence of str
-            Names of the datasets.
+            Names of the datasets, at least one.
         name : str, optional
-            Name of the map. None: chosen by the server.
+            Name of the map; if it is taken, the server puts a number after it. None: chosen by the server.
+        privacy : {"public", "private", "link"}, optional
+            Set after the map was created. None: "private" if any of the datasets is private, else "link" if any of them
+            is, else "public".
+
+        Raises
+        ------
+        ValueError
+            If there are no tables, or the privacy is invalid.
+        APIError
+            If a table does not exist, or the privacy could not be set; a note contains the id of the map then.
         """
+        check_privacy(privacy)
+        if isinstance(tables, str) or not tables:
+            raise ValueError(f"tables must be a list of at least one dataset, not {tables!r}")
         nonpublic.warn(PATH)
         body = drop_none(tables=list(tables), name=name)
-        return self._platform.json("POST", PATH, what="creating a map", read=self._parse, json_body=body)
+        what = f"creating a map of {', '.join(tables)}"
+        try:
+            created = self._platform.json("POST", PATH, what=what, read=self._parse, json_body=body)
+        except APIError as error:
+            if error.status == 400 and error.hint is None:  # CARTO sends no reason
+                error.hint = f"check with list_datasets() that {', '.join(tables)} are datasets of the account"
+            raise
+        if privacy is None or created.privacy == privacy:
+            return created
+        try:
+            return self.update(created.id, privacy=privacy)
+        except CartoError as error:
+            error.add_note(f"The map {created.id} was created, but it is {created.privacy!r} instead of {privacy!r}.")
+            raise
 
     def delete(self, visualization_id: str) -> None:
         """Delete a map, or a dataset including its table and all maps that depend on it."""
@@ -513,6 +552,22 @@ class Visualizations:
         return [self._parse(found) for found in records(record(response)["visualizations"])]
 
 
+def _check_new_name(entry: Visualization, name: str, changed: Visualization) -> None:
+    """Raise if a rename had no effect; warn if a dataset got another name, because the new one was taken."""
+    expected = carto_table_name(name) if entry.kind == "table" else name
+    if changed.name == expected:
+        return
+    if changed.name == entry.name:
+        message = f"the server kept the name {changed.name!r} and rejected {name!r}: choose another name"
+        raise APIError(message, status=200, method="PUT", url=_path(entry.id))
+    if entry.kind == "table":
+        warnings.warn(
+            f"the dataset {entry.name!r} is named {changed.name!r} now, because {expected!r} was taken",
+            CartoWarning,
+            stacklevel=4,
+        )
+
+
 def check_privacy(privacy: object) -> None:
     """Raise ValueError for an invalid privacy; None is valid."""
     if privacy is not None:
@@ -533,7 +588,7 @@ def _filter_query(kind: Kind, filters: CatalogFilters) -> dict[str, Any]:
     return drop_none(
         types=kind,
         q=filters["search"],
-        tags=",".join(tags) or None,
+        tags=tags[0] if len(tags) == 1 else None,  # with several, CARTO lists entries that have all of them in a row
         privacy=filters["privacy"],
         exclude_shared=str(not filters["shared"]).lower(),
         locked=None if locked is None else str(locked).lower(),
@@ -543,6 +598,12 @@ def _filter_query(kind: Kind, filters: CatalogFilters) -> dict[str, Any]:
         order_direction="asc",
         per_page=_PAGE_SIZE,
     )
+
+
+def _with_any_tag(entries: Iterable[Visualization], tags: Sequence[str]) -> list[Visualization]:
+    """Return the entries with at least one of the tags; CARTO also finds a part of a tag."""
+    wanted = {tag.casefold() for tag in tags}
+    return [entry for entry in entries if not wanted or wanted.intersection(tag.casefold() for tag in entry.tags)]
 
 
 def _check_tags(tags: object) -> None:

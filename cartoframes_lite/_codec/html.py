@@ -1,12 +1,14 @@
-"""HTML tables for notebook representations."""
+"""HTML tables for notebook representations, and HTML of messages as plain text."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from html import escape
+from html import escape, unescape
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_LINK = re.compile(r"""<a\b[^>]*\bhref=(['"])(?:mailto:)?([^'"?>]*)[^>]*>([^<]*)</a>""", re.IGNORECASE)
 
 
 def format_bytes(size_bytes: int | None) -> str:
@@ -19,6 +21,12 @@ def format_bytes(size_bytes: int | None) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} {_UNITS[-1]}"
+
+
+def plain_text(html: str) -> str:
+    """Return the text of HTML without tags; links are followed by their address in parentheses."""
+    linked = _LINK.sub(lambda link: link[3] if link[2] == link[3] else f"{link[3]} ({link[2]})", html)
+    return unescape(re.sub(r"</?[a-zA-Z][^<>]*>", "", linked))
 
 
 def html_table(title: str, rows: Mapping[str, object], *, share: float | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Normalize table and column names as CARTO does, and quote identifiers and strings for SQL."""
+"""Normalize table and column names as cartoframes and as CARTO do, and quote identifiers and strings for SQL."""
 
 from __future__ import annotations
 
@@ -26,6 +26,20 @@ RESERVED = frozenset(_RESERVED_WORDS.split())
 _SYSTEM_TABLES = {"spatial_ref_sys", "geometry_columns", "geography_columns", "raster_columns", "raster_overviews"}
 _SYSTEM_TABLES |= {"cdb_tablemetadata", "cdb_tablemetadata_text", "cdb_conf", "cdb_analysis_catalog"}
 
+# Names of tables to which CARTO appends "_t".
+_CARTO_RESERVED_WORDS = """
+    all analyse analyze and any array as asc asymmetric authorization between binary both case cast check collate
+    collation column concurrently constraint create cross current_catalog current_date current_role current_schema
+    current_time current_timestamp current_user default deferrable desc distinct do else end except false fetch for
+    foreign freeze from full grant group having ilike in initially inner intersect into is isnull join lateral leading
+    left like limit localtime localtimestamp natural new not notnull null off offset old on only or order outer overlaps
+    placing primary references returning right select session_user similar some symmetric table tablesample then to
+    trailing true union unique user using variadic verbose when where window with action controller format
+    layergroup public spatial_ref_sys geography_columns geometry_columns raster_columns raster_overviews
+    cdb_tablemetadata geometry raster
+"""
+_CARTO_RESERVED = frozenset(_CARTO_RESERVED_WORDS.split())
+
 
 def normalize(name: Hashable) -> str:
     """Normalize a label to lowercase ASCII letters, digits and underscores, truncated to 63 bytes."""
@@ -35,6 +49,24 @@ def normalize(name: Hashable) -> str:
 def is_truncated(name: Hashable) -> bool:
     """Return whether ``normalize`` truncates a label."""
     return len(_normalize_untruncated(name)) > MAX_BYTES
+
+
+def carto_table_name(name: str) -> str:
+    """Return the name that CARTO gives to a table that is imported or renamed under a requested name.
+
+    CARTO appends ``_1``, ``_2`` ... if this name is taken. It differs from that of ``normalize``, which ``to_carto``
+    uses: ``Café`` becomes ``caf_`` instead of ``cafe``.
+    """
+    text = name.lower().strip(" \t\n\v\f\r\0") or "untitled_table"
+    if re.search("^[^a-z]", text, re.MULTILINE):
+        text = f"table_{text}"
+    text = re.sub("_{2,}", "_", re.sub("[^a-z0-9_|]", "_", text))[:MAX_BYTES]
+    return f"{text}_t" if text in _CARTO_RESERVED else text
+
+
+def carto_table_name_of_file(stem: str) -> str:
+    """Return the name that CARTO gives to a table that is imported from a file, from its name without extension."""
+    return carto_table_name(re.sub("""[()'"&]""", "", stem.replace(" ", "_")))
 
 
 def refuse_system_name(table: str) -> None:

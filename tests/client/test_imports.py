@@ -10,15 +10,15 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from cartoframes_lite._client.import_codes import TITLES
+from cartoframes_lite._client.import_codes import describe
 from cartoframes_lite._client.imports import ImportJob, ImportOptions, Imports
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import (
+    CartoWarning,
     ConnectionFailed,
     ImportFailed,
     JobError,
@@ -57,7 +57,7 @@ def test_file_options_are_lower_case_query_parameters(scripted_server: ScriptedS
         "collision_strategy=skip",
     ):
         assert parameter in line
-    assert b'filename="My File.CSV"' in body
+    assert b'filename="my_file.CSV"' in body
     assert b"a,b\n1,2\n" in body
     assert b"transfer-encoding" not in head.lower()
     assert int(re.search(rb"(?i)content-length: (\d+)", head)[1]) == len(body)  # type: ignore[index]  # it is there
@@ -103,18 +103,43 @@ def test_a_large_file_is_not_read_into_memory(scripted_server: ScriptedServer, t
 
 
 @pytest.mark.parametrize(
-    ("name", "table_name"),
-    [(None, None), ("Stations", "Stations"), ("Stations.CSV", "Stations"), ("v1.2", "v1.2")],
+    ("file_name", "name", "strategy", "sent"),
+    [
+        ("X y.csv", None, None, "X y.csv"),
+        ("X y.csv", None, "skip", "x_y.csv"),
+        ("Tom's (2).CSV", None, "skip", "toms_2.CSV"),
+        ("X y.csv", "Stations", None, "stations.csv"),
+        ("X y.csv", "Stations.CSV", "overwrite", "stations.csv"),
+        ("X y.csv", "Café", None, "caf_.csv"),
+        ("X y.csv", "v1.2", None, "v1_2.csv"),
+        ("X y.csv", "select", None, "select_t.csv"),
+        ("old.v1.csv.gz", "new", None, "new_t.csv.gz"),
+        ("old.csv.gz", "2019.csv.gz", None, "table_2019.csv.gz"),
+        ("old.geojson.bz2", "towns", None, "towns.geojson.bz2"),
+        ("Shapes 1.zip", "towns", None, "Shapes 1.zip"),
+        ("Shapes 1.tar.gz", None, "skip", "Shapes 1.tar.gz"),
+    ],
 )
-def test_the_table_name_keeps_the_file_name(
-    name: str | None, table_name: str | None, scripted_server: ScriptedServer, tmp_path: Path
+def test_files_are_sent_under_the_table_name(
+    file_name: str, name: str | None, strategy: Any, sent: str, scripted_server: ScriptedServer, tmp_path: Path
 ) -> None:
-    (tmp_path / "X y.csv").write_bytes(b"a\n1\n")
-    Imports(scripted_server.play(STARTED)).create_from_file(tmp_path / "X y.csv", ImportOptions(), name=name)
+    (tmp_path / file_name).write_bytes(b"a\n1\n")
+    options = ImportOptions(collision_strategy=strategy)
+    Imports(scripted_server.play(STARTED)).create_from_file(tmp_path / file_name, options, name=name)
     scripted_server.close()
-    assert b'filename="X y.csv"' in scripted_server.heads[0]
-    query = parse_qs(urlsplit(scripted_server.heads[0].split(b" ")[1].decode()).query)
-    assert query.get("table_name") == (None if table_name is None else [table_name])
+    assert f'filename="{sent}"'.encode() in scripted_server.heads[0]
+    assert b"table_name" not in scripted_server.heads[0]
+
+
+def test_a_file_object_has_the_requested_name(scripted_server: ScriptedServer, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"a\n1\n")
+    service = Imports(scripted_server.play(STARTED, STARTED))
+    service.create_from_file(io.BytesIO(b"a\n1\n"), ImportOptions(), name="My towns.csv.gz")
+    with (tmp_path / "x.csv").open("rb") as file:
+        service.create_from_file(file, ImportOptions(), name="My towns")
+    scripted_server.close()
+    assert b'filename="My towns.csv.gz"' in scripted_server.heads[0]
+    assert b'filename="my_towns.csv"' in scripted_server.heads[1]
 
 
 def test_decompressing_files_have_their_own_size(scripted_server: ScriptedServer, tmp_path: Path) -> None:
@@ -212,7 +237,7 @@ def test_a_response_without_a_job_raises(scripted_server: ScriptedServer) -> Non
 def test_a_lost_response_is_noted(answered: bytes, scripted_server: ScriptedServer) -> None:
     with pytest.raises((ConnectionFailed, ServerError)) as raised:
         Imports(scripted_server.play(answered)).create_from_url("http://x", ImportOptions())
-    assert "may have started nevertheless: check list_imports()" in raised.value.__notes__[0]
+    assert "may have started nevertheless: check list_imports() and list_tables()" in raised.value.__notes__[0]
 
 
 def test_a_regular_key_is_denied(scripted_server: ScriptedServer) -> None:
@@ -238,10 +263,76 @@ def test_a_failure_has_the_texts_of_the_server(state: str, scripted_server: Scri
     assert (error.code, error.title, error.what_about, error.source) == (1005, "Empty file", told["what_about"], "user")
 
 
-def test_a_failure_without_texts_has_its_title(scripted_server: ScriptedServer) -> None:
+def test_a_failure_without_texts_has_known_ones(scripted_server: ScriptedServer) -> None:
     with pytest.raises(ImportFailed) as caught:
-        Imports(scripted_server.play(job("failure", error_code=6668, get_error_text="n/a"))).wait("1f")
-    assert caught.value.title == TITLES[6668] == "Too many table rows"
+        Imports(scripted_server.play(job("failure", error_code=1005, get_error_text=None))).wait("1f")
+    error = caught.value
+    assert (error.title, error.what_about, error.source) == describe(1005)
+    assert "try uploading it again or contact us (support@carto.com)." in str(error)
+
+
+def test_an_unknown_code_is_kept(scripted_server: ScriptedServer) -> None:
+    with pytest.raises(ImportFailed, match=r"import 1f: Unknown \(code 4711\)") as caught:
+        Imports(scripted_server.play(job("failure", error_code=4711, get_error_text=None))).wait("1f")
+    assert (caught.value.code, caught.value.source) == (4711, "cartodb")
+
+
+def test_a_failed_download_has_its_status(scripted_server: ScriptedServer) -> None:
+    told = {"title": "Download file not found", "what_about": "No file.", "source": "user"}
+    answer = job(
+        "failure",
+        error_code=1100,
+        get_error_text=told,
+        http_response_code="404",
+        http_response_code_message="Not there.",
+        warnings={"max_tables_per_import": 26},
+    )
+    with pytest.raises(ImportFailed) as caught:
+        Imports(scripted_server.play(answer)).wait("1f")
+    assert str(caught.value).splitlines()[1:3] == ["No file.", "Status of the download: 404. Not there."]
+
+
+def test_a_failed_file_of_an_archive_warns(scripted_server: ScriptedServer) -> None:
+    told = {"title": "Malformed CSV", "what_about": "See <a href='https://carto.com/x'>the docs</a>.", "source": "user"}
+    answer = job(
+        "complete",
+        success=True,
+        table_name="towns",
+        tables_created_count=2,
+        error_code=2003,
+        get_error_text=told,
+        display_name="all.zip",
+        warnings=None,
+    )
+    with pytest.warns(CartoWarning) as caught:
+        done = Imports(scripted_server.play(answer)).wait("1f")
+    assert str(caught[0].message) == done.warnings
+    assert done.warnings == (
+        "all.zip: a file in it was not imported: Malformed CSV (code 2003). See the docs (https://carto.com/x)."
+    )
+    assert (done.table_name, done.error) == ("towns", None)
+
+
+def test_warnings_of_the_server_are_issued(scripted_server: ScriptedServer) -> None:
+    told = {"rejected_layers": ["a", "b"], "user_max_layers": 4, "max_tables_per_import": 26, "more": 1}
+    answer = job("complete", table_name="t", warnings=told, display_name="all.zip")
+    with pytest.warns(CartoWarning) as caught:
+        Imports(scripted_server.play(answer)).wait("1f")
+    assert str(caught[0].message) == (
+        "all.zip: only the first 26 files were imported; import the others on their own; the map has no layers for a,"
+        " b, because it can have at most 4; more: 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("display_name", "table"),
+    [("My (2).CSV", "my_2"), ("towns.csv.gz", "towns"), ("all.zip", None), ("sql", None), (None, None)],
+)
+def test_skipped_files_have_their_existing_table(display_name: str | None, table: str | None) -> None:
+    sent = {"id": "1", "state": "complete", "error_code": 1022, "table_name": None, "display_name": display_name}
+    found = ImportJob.from_response(sent, ACCOUNT, Dataset)
+    assert found.dataset == (None if table is None else Dataset(table, ACCOUNT))
+    assert found.warnings is None
 
 
 def test_wait_times_out(scripted_server: ScriptedServer) -> None:
@@ -274,9 +365,19 @@ def test_secrets_in_error_attributes_are_redacted() -> None:
     assert (caught.value.code, caught.value.title, caught.value.what_about) == (1, "***", "not ***")
 
 
-def test_every_code_of_the_table_has_a_title() -> None:
-    assert len(TITLES) == 67
-    assert all(TITLES.values())
+@pytest.mark.parametrize(
+    ("code", "title", "source"),
+    [
+        (1009, "Twitter Server Error", "external"),
+        (1022, "All tables were skipped", "user"),
+        (6671, "Stuck import job", "cartodb"),
+        (8001, "Over account storage limit, please upgrade", "user"),
+        (None, "Unknown", "cartodb"),
+    ],
+)
+def test_known_error_codes(code: int | None, title: str, source: str) -> None:
+    assert (describe(code).title, describe(code).source) == (title, source)
+    assert describe(code).what_about
 
 
 def test_missing_members_are_none() -> None:

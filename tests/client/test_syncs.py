@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from cartoframes_lite._client.import_codes import describe
 from cartoframes_lite._client.imports import ImportOptions
 from cartoframes_lite._client.syncs import Sync, Syncs
 from cartoframes_lite.credentials import Credentials
@@ -70,6 +71,17 @@ def test_a_failed_sync_has_its_title() -> None:
     assert sync.error is not None
     assert (sync.error.code, sync.error.title) == (1100, "Download file not found")
     assert Sync.from_response(ANSWER, ACCOUNT).error is None
+
+
+@pytest.mark.parametrize("has_advice", [True, False])
+def test_a_failed_sync_has_the_advice_once(has_advice: bool) -> None:
+    title, what_about, source = describe(1100)
+    message = f"{title} {what_about}" if has_advice else title
+    failed = {**ANSWER, "state": "failure", "error_code": 1100, "error_message": message}
+    error = Sync.from_response(failed, ACCOUNT).error
+    assert error is not None
+    assert (error.what_about, error.source) == (what_about, source)
+    assert str(error).count("Provided URL doesn't return a file") == 1
 
 
 def test_delete_a_sync(scripted_server: ScriptedServer) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from cartoframes_lite._client import visualizations
 from cartoframes_lite._client.visualizations import Permission, Visualizations
-from cartoframes_lite.errors import APIError, NotFound, PermissionDenied
+from cartoframes_lite.errors import APIError, CartoWarning, NotFound, PermissionDenied
 from tests.http_servers import ScriptedServer, response
 
 MASTER = response("200 OK", b'{"result": [{"name": "Master"}]}')
@@ -59,8 +60,56 @@ def test_get_of_a_missing_dataset_raises(scripted_server: ScriptedServer, monkey
 
 
 def test_a_silently_ignored_rename_raises(scripted_server: ScriptedServer) -> None:
-    with pytest.raises(APIError, match="kept the name 't', because 'u' is taken"):
+    with pytest.raises(APIError, match="kept the name 't' and rejected 'u'"):
         Visualizations(scripted_server.play(dataset(), dataset())).update("t", name="u")
+
+
+@pytest.mark.parametrize(("name", "sanitized"), [("Café 1", "caf_1"), ("select", "select_t"), ("T", "t")])
+def test_a_renamed_dataset_has_its_sanitized_name(name: str, sanitized: str, scripted_server: ScriptedServer) -> None:
+    service = Visualizations(scripted_server.play(dataset(), dataset(name=sanitized)))
+    assert service.update("t", name=name).name == sanitized
+
+
+def test_a_rename_to_a_taken_name_warns(scripted_server: ScriptedServer) -> None:
+    service = Visualizations(scripted_server.play(dataset(), dataset(name="u_1")))
+    with pytest.warns(CartoWarning, match="'t' is named 'u_1' now, because 'u' was taken"):
+        assert service.update("t", name="U").name == "u_1"
+
+
+def test_a_renamed_map_keeps_its_case(scripted_server: ScriptedServer) -> None:
+    before, after = dataset(type="derived", name="A"), dataset(type="derived", name="My Map")
+    assert Visualizations(scripted_server.play(before, after)).update("7", name="My Map").name == "My Map"
+
+
+@pytest.mark.parametrize(("asked", "requests"), [(None, 1), ("private", 1), ("public", 3)])
+def test_the_privacy_of_a_map_is_set_afterwards(asked: Any, requests: int, scripted_server: ScriptedServer) -> None:
+    created = dataset(type="derived", privacy="PRIVATE")
+    service = Visualizations(scripted_server.play(created, created, dataset(type="derived", privacy="PUBLIC")))
+    assert service.create_map(["t"], privacy=asked).privacy == ("public" if asked == "public" else "private")
+    scripted_server.close()
+    assert body(scripted_server.heads[0]) == {"tables": ["t"]}
+    assert len(scripted_server.heads) == requests
+    if asked == "public":
+        assert body(scripted_server.heads[2]) == {"id": "7", "privacy": "public"}
+
+
+def test_a_rejected_privacy_of_a_map_is_noted(scripted_server: ScriptedServer) -> None:
+    created = dataset(type="derived")
+    refused = response("403 Forbidden", b'{"errors": ["Privacy over account public map quota"]}')
+    service = Visualizations(scripted_server.play(created, created, refused, MASTER))
+    with pytest.raises(PermissionDenied, match="public map quota") as caught:
+        service.create_map(["t"], privacy="public")
+    assert "The map 7 was created, but it is 'private' instead of 'public'." in caught.value.__notes__
+
+
+def test_a_map_of_unknown_tables_raises(scripted_server: ScriptedServer) -> None:
+    service = Visualizations(scripted_server.play(response("400 Bad Request", b'{"errors": null}')))
+    with pytest.raises(APIError, match="check with list_datasets") as caught:
+        service.create_map(["nope", "t"])
+    assert "nope, t" in str(caught.value)
+    for tables in ("t", []):
+        with pytest.raises(ValueError, match="at least one dataset"):
+            service.create_map(tables)
 
 
 def test_names_are_quoted_in_the_path(scripted_server: ScriptedServer) -> None:
@@ -115,14 +164,31 @@ def test_tags_must_not_be_a_str(scripted_server: ScriptedServer) -> None:
 
 
 def test_a_single_page_is_read_once(scripted_server: ScriptedServer) -> None:
-    found = Visualizations(scripted_server.play(page("a", "b"))).list("derived", tags=["x", "y"], locked=True)
+    found = Visualizations(scripted_server.play(page("a", "b"))).list("derived", locked=True)
     scripted_server.close()
     assert [entry.name for entry in found] == ["a", "b"]
     query = scripted_server.heads[0].partition(b" HTTP")[0]
     assert b"types=derived" in query
-    assert b"tags=x%2Cy" in query
     assert b"locked=true" in query
     assert b"exclude_shared=true" in query
+
+
+@pytest.mark.parametrize(
+    ("tags", "sent", "listed"),
+    [(["rail"], b"tags=rail", ["a", "b"]), (["road", "rail"], None, ["a", "b", "c"]), ([], None, ["a", "b", "c", "d"])],
+)
+def test_entries_with_any_of_the_tags_are_listed(
+    tags: list[str], sent: bytes | None, listed: list[str], scripted_server: ScriptedServer
+) -> None:
+    tagged = {"a": ["rail"], "b": ["x", "Rail"], "c": ["road"], "d": ["railway"]}
+    entries = [{"id": n, "name": n, "type": "table", "privacy": "PUBLIC", "tags": t} for n, t in tagged.items()]
+    answer = response("200 OK", json.dumps({"visualizations": entries, "total_entries": 4}).encode())
+    found = Visualizations(scripted_server.play(answer)).list("table", tags=tags)
+    scripted_server.close()
+    assert [entry.name for entry in found] == listed
+    query = scripted_server.heads[0].partition(b" HTTP")[0]
+    assert (b"tags=" in query) is (sent is not None)
+    assert sent is None or sent in query
 
 
 def test_sharing_keeps_other_permissions(scripted_server: ScriptedServer) -> None:

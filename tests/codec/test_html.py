@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cartoframes_lite._codec.html import format_bytes, html_table
+from cartoframes_lite._codec.html import format_bytes, html_table, plain_text
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,19 @@ from cartoframes_lite._codec.html import format_bytes, html_table
 )
 def test_amounts(size_bytes, text):
     assert format_bytes(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("Try <a href='mailto:a@b.com?subject=Empty file'>contact us</a>.", "Try contact us (a@b.com)."),
+        ('See <a target="_blank" href="https://b.com/x">these docs</a>', "See these docs (https://b.com/x)"),
+        ("<a href='mailto:a@b.com'>a@b.com</a>", "a@b.com"),
+        ("<b>1 &lt; 2</b> and 2 < 3", "1 < 2 and 2 < 3"),
+    ],
+)
+def test_plain_text_of_html(html, text):
+    assert plain_text(html) == text
 
 
 def test_rows_are_escaped_and_empty_ones_left_out():

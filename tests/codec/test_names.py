@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartoframes_lite._codec.names import literal, normalize, normalize_columns, qualify, quote
+from cartoframes_lite._codec.names import (
+    carto_table_name,
+    carto_table_name_of_file,
+    literal,
+    normalize,
+    normalize_columns,
+    qualify,
+    quote,
+)
 from cartoframes_lite.errors import ConversionError
 
 
@@ -38,6 +46,53 @@ def test_normalized_names_need_no_quotes(label):
     assert quote(name) == f'"{name}"'
     assert len(name.encode()) <= 63
     assert normalize(name) == name
+
+
+@pytest.mark.parametrize(
+    ("requested", "name"),
+    [
+        ("Cities", "cities"),
+        (" a ", "a"),
+        ("2019 x", "table_2019_x"),
+        ("_x", "table_x"),
+        ("émile", "table_mile"),
+        ("my table-1", "my_table_1"),
+        ("Café 1", "caf_1"),
+        ("Café", "caf_"),
+        ("ñ", "table_"),
+        ("a - b", "a_b"),
+        ("x!", "x_"),
+        ("a|b", "a|b"),
+        ("v1.2", "v1_2"),
+        ("select", "select_t"),
+        ("Geometry", "geometry_t"),
+        ("public", "public_t"),
+        ("new", "new_t"),
+        ("lateral", "lateral_t"),
+        ("xmin", "xmin"),
+        ("x" * 70, "x" * 63),
+        (" ", "untitled_table"),
+        ("a\n1", "table_a_1"),
+    ],
+)
+def test_requested_table_names_as_in_carto(requested, name):
+    assert carto_table_name(requested) == name
+    assert carto_table_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("Weird Filename (2)", "weird_filename_2"), ('Tom\'s "R&D"', "toms_rd"), ("a.b", "a_b"), ("1st", "table_1st")],
+)
+def test_table_names_of_files_as_in_carto(stem, name):
+    assert carto_table_name_of_file(stem) == name
+
+
+@given(st.text())
+def test_table_names_of_carto_are_stable(text):
+    name = carto_table_name(text)
+    assert carto_table_name(name) == name
+    assert len(name) <= 63
 
 
 def test_a_collision_names_both():
