@@ -21,6 +21,8 @@ from tests.counters import COUNTERS
 from tests.http_servers import FileServer
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from cartoframes_lite.credentials import Credentials
 
 # No deadline: on a machine that does other work, too, an example may take long.
@@ -140,6 +142,15 @@ def carto(carto_server: LocalCarto) -> LocalCarto:
 def credentials(carto: LocalCarto) -> Credentials:
     """Give the credentials of the owner of an empty account."""
     return carto.credentials
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Start Chromium for the tests of a module; ``asyncio.run`` is an error meanwhile."""
+    from tests.maps import browser  # few tests need Playwright
+
+    with browser.launched() as started:
+        yield started
 
 
 @pytest.fixture

@@ -269,6 +269,7 @@ class Alarm(BaseException):
     """An interrupt, as Ctrl-C is one."""
 
 
+@UNCLOSED
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers that interrupt")
 @pytest.mark.parametrize("compress", [None, "gzip"])
 def test_an_interrupt_at_any_moment_leaves_nothing_open(carto: LocalCarto, compress: Any) -> None:

@@ -30,12 +30,6 @@ SQUARES = gpd.GeoDataFrame(
 WEST, EAST = (150, 150), (250, 150)  # pixels of the page of 400 x 300
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with browser.launched() as started:
-        yield started
-
-
 @pytest.fixture
 def squares(credentials):
     return SQUARES.carto.to_table("squares", credentials)

@@ -57,7 +57,7 @@ def show(
 ) -> tuple[Any, bytes]:
     """Show a vizjson, or layers, and return the number of rows and a screenshot."""
     leaflet = distribution("XStatic-Leaflet").locate_file("xstatic/pkg/leaflet/data")
-    with browser.page(300, 200) as page:
+    with browser.launched() as chromium, browser.page(chromium, 300, 200) as page:
         # A file, not about:blank: CARTO.js chooses URLs by the protocol of the page.
         html = picture.with_suffix(".html")
         html.write_text('<body style="margin: 0"><div id="map" style="width: 300px; height: 200px"></div></body>')
