@@ -140,6 +140,7 @@ def test_a_query(importer: Importer) -> None:
     [
         ("SELECT * FROM nowhere", 8003),
         ("SELECT 1 / 0 AS a", 8003),
+        ("SELECT 1 WHERE 'x'::text = 1", 8004),
         ("", 8003),
         ("SELECT 1 AS a; COMMIT", 8003),
         ("SELECT 1 AS a, 2 AS a", 8003),
