@@ -73,6 +73,7 @@ async def _receive(request: Request, imports: ImportJobs, state: State) -> Respo
         received.discard()
         return _error_response(429, no_slot_message(state))
     except psycopg.DataError as error:  # NUL character in a string
+        received.discard()
         return _error_response(400, str(error))
 
 

@@ -261,7 +261,7 @@ def test_a_deleted_table_takes_its_synchronization_along(how: str, importer: Imp
     assert importer.rows("SELECT precious FROM t") == [{"precious": "mine"}]
 
 
-def test_requested_name_is_shown_until_there_is_a_table(importer: Importer, source: FileServer) -> None:
+def test_requested_name_is_shown_before_the_import(importer: Importer, source: FileServer) -> None:
     created = create(importer, url=source.put("/t.csv", b"", status=500), table_name="wanted", create_vis=True)
     assert created["name"] == "wanted"
     sync = importer.sync(created["id"])
