@@ -169,15 +169,6 @@ def test_a_failed_import_leaves_no_table(tmp_path, credentials):
     assert cfl.list_tables(credentials) == []
 
 
-def test_warnings_of_an_archive_with_many_tables(tmp_path, credentials):
-    path = tmp_path / "many.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for number in range(27):
-            archive.writestr(f"t{number:02}.csv", b"a\n1\n")
-    job = cfl.Dataset.from_file(path, credentials, wait=False).wait()
-    assert (job.tables_created, job.warnings) == (26, "max_tables_per_import: 26")
-
-
 def test_import_a_url(file_server, credentials):
     file_server.files["/Data/Towns.csv"] = CSV
     dataset = cfl.Dataset.from_url(f"{file_server.url}/Data/Towns.csv", credentials, privacy="public")

@@ -95,7 +95,6 @@ class ImportJob(Generic[D]):
     error : ImportFailed or None
         The exception that ``wait`` raises, if the import failed.
     warnings : str or None
-        Such as "max_tables_per_import: 26" if a file has more tables than one import creates.
     visualization_id : str or None
         Id of the map that was created with ``create_map=True``.
     synchronization_id : str or None
@@ -131,7 +130,7 @@ class ImportJob(Generic[D]):
             tables_created=integer(response.get("tables_created_count")),
             error_code=integer(response.get("error_code")),
             error=_failure(response) if state in ("failure", "stuck") else None,
-            warnings=_warnings(response),
+            warnings=text(response, "warnings"),
             visualization_id=text(response, "visualization_id"),
             synchronization_id=text(response, "synchronization_id"),
             credentials=credentials,
@@ -367,14 +366,6 @@ def _job_id(response: Any) -> str:
     return import_id
 
 
-def _warnings(response: Mapping[str, Any]) -> str | None:
-    """Return the warnings, an object of CARTO's, as text; None if there are none."""
-    warnings = response.get("warnings")
-    if not isinstance(warnings, Mapping):
-        return text(response, "warnings")
-    return ", ".join(f"{name}: {value}" for name, value in warnings.items()) or None
-
-
 def _failure(response: Mapping[str, Any]) -> ImportFailed:
     """Compose the exception for a failed job."""
     error_text = response.get("get_error_text")
@@ -384,7 +375,7 @@ def _failure(response: Mapping[str, Any]) -> ImportFailed:
     what_about = text(error_text, "what_about")
     source_name = text(response, "display_name") or f"import {response['id']}"
     lines = [f"{source_name}: {error_title} (code {code})", *([what_about] if what_about else [])]
-    if warnings := _warnings(response):
+    if warnings := text(response, "warnings"):
         lines.append(warnings)
     message, source = "\n".join(lines), text(error_text, "source")
     return ImportFailed(message, code=code, title=error_title, what_about=what_about, source=source)
