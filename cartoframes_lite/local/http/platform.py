@@ -153,7 +153,7 @@ def route(
             return with_platform_headers(error_response(error), request)
         except (PlatformError, RequestError, psycopg.OperationalError, psycopg.DataError) as error:
             response = error_response(error)
-        return with_platform_headers(_with_callback(response, callback), request)
+        return with_platform_headers(with_callback(response, callback), request)
 
     return [Route(path + end, endpoint, methods=list(handlers)) for end in ("", "/")]
 
@@ -203,7 +203,7 @@ def with_platform_headers(response: Response, request: Request) -> Response:
     return response
 
 
-def _with_callback(response: Response, callback: Any) -> Response:
+def with_callback(response: Response, callback: Any) -> Response:
     """Wrap a JSON response into a call of a JSONP callback; return it unchanged without a callback."""
     if callback is None or response.headers.get("content-type") != JSON_TYPE:
         return response

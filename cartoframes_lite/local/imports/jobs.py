@@ -163,7 +163,11 @@ class ImportJobs:
                 self._records.update(import_id, state="importing")
                 before = _public_tables(connection)
                 tables = publish(
-                    connection, staged.tables, collision_strategy=request.collision_strategy, plan=self._state.plan
+                    connection,
+                    staged.tables,
+                    collision_strategy=request.collision_strategy,
+                    plan=self._state.plan,
+                    drop_columns=request.data_type == "query",  # CARTO compares the columns of files only
                 )
         done = FinishedImport(tables, fetched=fetched, failures=staged.failures, truncated=staged.truncated)
         return self._add_to_catalog(request, done, frozenset(tables) - before)

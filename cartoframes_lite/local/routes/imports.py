@@ -16,6 +16,7 @@ from cartoframes_lite.local.http.platform import (
     PlatformRequest,
     platform_response,
     route,
+    with_callback,
     with_platform_headers,
 )
 from cartoframes_lite.local.http.responses import RequestError
@@ -34,7 +35,8 @@ def routes(state: State, imports: ImportJobs) -> list[Route]:
     """Return the routes, below the user's path."""
 
     async def create(request: Request) -> Response:
-        return with_platform_headers(await _receive(request, imports, state), request)
+        response = await _receive(request, imports, state)
+        return with_platform_headers(with_callback(response, request.query_params.get("callback")), request)
 
     def index(call: PlatformRequest) -> Response:
         call.require_master()
@@ -71,6 +73,7 @@ async def _receive(request: Request, imports: ImportJobs, state: State) -> Respo
         received.discard()
         return _error_response(429, no_slot_message(state))
     except psycopg.DataError as error:  # NUL character in a string
+        received.discard()
         return _error_response(400, str(error))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -149,6 +150,7 @@ def serialize(row: dict[str, Any], state: State) -> dict[str, Any]:
         "url": None if row["url"] is None else fetch.redact_password(row["url"]),
         "user_id": state.user_id,
         "log_id": str(row["log_id"]),
+        "etag": row["etag"] and re.sub("""["']""", "", row["etag"]),
     }
     rest = {name: value for name, value in row.items() if name not in _HIDDEN and name not in shown}
     times = {name: iso_time(value) for name, value in rest.items() if isinstance(value, datetime)}

@@ -23,8 +23,7 @@ from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 from cartoframes_lite.local.syncs.records import SyncRecords, to_import_request
 
-_INCOMPATIBLE, _NOT_OVERWRITTEN = 2012, 2013
-_CARTO_COLUMNS = ("cartodb_id", "the_geom", "the_geom_webmercator")
+_NOT_OVERWRITTEN = 2013
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,27 +115,4 @@ def _replace_rows(connection: psycopg.Connection[Any], staged: Sequence[StagedTa
     first, *others = staged
     for other in others:
         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier("public", other.table)))
-    try:
-        with connection.transaction():
-            replace(connection, first, table)
-    except ImportRefused as error:
-        if error.code != _INCOMPATIBLE:
-            raise
-        _drop_columns(connection, table, staged=first.table)
-        replace(connection, first, table)
-
-
-def _drop_columns(connection: psycopg.Connection[Any], table: str, *, staged: str) -> None:
-    """Drop the columns of a table that are missing or of another type in the staged table."""
-    columns = "SELECT attname, atttypid, atttypmod FROM pg_catalog.pg_attribute WHERE attrelid = %s::regclass"
-    columns += " AND attnum > 0 AND NOT attisdropped"
-    tables = [sql.Identifier("public", name).as_string(connection) for name in (table, staged)]
-    names = connection.execute(f"SELECT attname FROM ({columns} EXCEPT {columns}) AS other", tables).fetchall()
-    try:
-        for (name,) in names:
-            if name not in _CARTO_COLUMNS:
-                drop = sql.SQL("ALTER TABLE {} DROP COLUMN {}")
-                connection.execute(drop.format(sql.Identifier("public", table), sql.Identifier(name)))
-    except psycopg.errors.DependentObjectsStillExist as error:
-        detail = f"columns have changed that other objects depend on: {error.diag.message_detail}"
-        raise ImportRefused(_NOT_OVERWRITTEN, detail) from error
+    replace(connection, first, table, drop_columns=True)

@@ -124,9 +124,16 @@ def test_a_callback_must_be_a_name(ask: Ask, callback: str) -> None:
     assert answer.json() == {"errors": {"callback": "Invalid callback format"}}
 
 
-def test_imports_have_no_jsonp(ask: Ask, master: str) -> None:
+def test_lists_of_imports_have_no_jsonp(ask: Ask, master: str) -> None:
     answer = ask("/api/v1/imports", params={"callback": "shown", "api_key": master})
     assert answer.json() == {"imports": [], "success": True}
+
+
+def test_new_imports_have_jsonp(ask: Ask, master: str) -> None:
+    parameters = {"callback": "shown", "api_key": master, "privacy": "nonsense"}
+    answer = ask("/api/v1/imports", method="POST", params=parameters)
+    assert answer.status_code == 400
+    assert answer.text.startswith('/**/shown({"errors":{"imports":')
 
 
 @pytest.mark.parametrize("path", [VIZ, SYNCS, "/api/v1/imports", "/api/v4/datasets", "/api/v1/viz/nope"])

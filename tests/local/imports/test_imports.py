@@ -160,6 +160,17 @@ def test_query(importer: Importer) -> None:
     assert (job["state"], job["error_code"]) == ("failure", 8003)
 
 
+def test_query_overwrites_a_table_of_other_columns(importer: Importer) -> None:
+    importer.csv("t.csv", CSV)
+    before = importer.send("GET", "viz/t").json()["id"]
+    body = {"sql": "SELECT 'x' AS n, 1.5 AS other", "table_name": "t", "collision_strategy": "overwrite"}
+    job = importer.run(json=body)
+    assert (job["state"], job["table_name"]) == ("complete", "t")
+    assert importer.rows("SELECT * FROM t")[0].keys() >= {"n", "other"}
+    assert importer.rows("SELECT n, other FROM t") == [{"n": "x", "other": 1.5}]
+    assert importer.send("GET", "viz/t").json()["id"] == before
+
+
 def test_copy_of_a_table(importer: Importer) -> None:
     importer.csv("t.csv", CSV)
     job = importer.run(params={"table_copy": "t"})

@@ -87,7 +87,7 @@ def test_first_import_runs_at_once(importer: Importer, source: FileServer) -> No
     assert (job["state"], job["synchronization_id"], job["table_name"]) == ("complete", created["id"], "t")
     done = importer.sync(created["id"])
     assert done.keys() == FIELDS
-    assert (done["state"], done["name"], done["etag"]) == ("success", "t", '"1"')
+    assert (done["state"], done["name"], done["etag"]) == ("success", "t", "1")
     assert (done["run_at"], done["ran_at"]) == (created["run_at"], created["ran_at"])
     assert done["visualization_id"] == importer.send("GET", "viz/t").json()["id"]
     assert done["modified_at"] == "2022-01-01T00:00:00.000Z"
@@ -158,7 +158,7 @@ def test_unchanged_source_is_not_loaded_again(importer: Importer, source: FileSe
     sync = synchronized(importer, source.put("/t.csv", b"name\nOslo\n", **sent))
     importer.rows("UPDATE t SET name = 'Bergen'")
     after = run_again(importer, sync)
-    assert (after["state"], after["etag"]) == ("success", sent.get("ETag"))
+    assert (after["state"], after["etag"]) == ("success", "1" if "ETag" in sent else None)
     assert len(source.requests) == 2
     assert names(importer) == ["Bergen"]
 
@@ -261,7 +261,7 @@ def test_a_deleted_table_takes_its_synchronization_along(how: str, importer: Imp
     assert importer.rows("SELECT precious FROM t") == [{"precious": "mine"}]
 
 
-def test_requested_name_is_shown_until_there_is_a_table(importer: Importer, source: FileServer) -> None:
+def test_requested_name_is_shown_before_the_import(importer: Importer, source: FileServer) -> None:
     created = create(importer, url=source.put("/t.csv", b"", status=500), table_name="wanted", create_vis=True)
     assert created["name"] == "wanted"
     sync = importer.sync(created["id"])

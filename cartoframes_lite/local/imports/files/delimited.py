@@ -69,7 +69,7 @@ def read_delimited(
         guessed -= {names[at] for at in _quoted_columns(path, delimiter, skip_header=not no_header) if at < len(names)}
     skip_header = not (single_column or no_header)
     batches = partial(_batches, path, delimiter, schema, skip_line=single_column, skip_header=skip_header)
-    return SourceLayer(stem(file.name), schema, batches, guessed=frozenset(guessed))
+    return SourceLayer(stem(file.name), schema, batches, guessed=frozenset(guessed), has_coordinates=type_guessing)
 
 
 def _sample(path: Path, preferred: str) -> tuple[list[list[str]], str]:

@@ -23,30 +23,10 @@ from cartoframes_lite.local.imports.files.geometry import (
 from cartoframes_lite.local.imports.files.layers import SourceLayer
 from cartoframes_lite.local.imports.files.type_guessing import is_text, trim
 
-_GEOMETRY_NAMES = (
-    "the_geom",
-    "wkb_geometry",
-    "geom",
-    "geometry",
-    "wkt",
-    "wkb",
-    "geojson",
-    "the_geom_wkt",
-    "geom_wkt",
-    "wkt_geom",
-    "the_geom_str",
-    "geo_json",
-    "shape",
-    "_geom",
-    "_geometry",
-)
-_LATITUDE_NAMES = (
-    "latitude lat latitud latitudine latitude_deg decimallatitude decimal_latitude lat_dd y ycoord y_coord"
-)
-_LONGITUDE_NAMES = (
-    "longitude lon lng long longitud longitudine longitude_deg decimallongitude decimal_longitude lon_dd long_dd"
-    " x xcoord x_coord"
-)
+# The names that CARTO looks for.
+_GEOMETRY_NAMES = ("geometry", "the_geom", "wkb_geometry", "geom", "geojson", "wkt")
+_LATITUDE_NAMES = "latitude lat latitudedecimal latitud lati decimallatitude decimallat point_latitude"
+_LONGITUDE_NAMES = "longitude lon lng longitudedecimal longitud long decimallongitude decimallong point_longitude"
 _LIMITS = (90.0, 180.0)
 _COORDINATE = r"^-?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?$"
 
@@ -156,6 +136,8 @@ def geometry_detectors(layer: SourceLayer) -> list[GeometryDetector]:
     result: list[GeometryDetector] = [] if layer.geometry is None else [DeclaredGeometry(layer)]
     texts = [field.name for field in layer.schema if is_text(field.type)]
     result += [TextGeometry(name) for name in _GEOMETRY_NAMES if name in texts]
+    if not layer.has_coordinates:
+        return result
     latitude = next((name for name in _LATITUDE_NAMES.split() if name in layer.schema.names), None)
     longitude = next((name for name in _LONGITUDE_NAMES.split() if name in layer.schema.names), None)
     if latitude is not None and longitude is not None:

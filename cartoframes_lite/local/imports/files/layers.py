@@ -42,6 +42,8 @@ class SourceLayer:
     geometry : GeometryColumn, optional
     guessed : frozenset of str
         Text columns whose types are to be guessed.
+    has_coordinates : bool
+        Whether columns named after latitude and longitude become points; not without guessing of types, as in CARTO.
     """
 
     name: str
@@ -49,3 +51,4 @@ class SourceLayer:
     batches: Callable[[], Iterator[pa.RecordBatch]]
     geometry: GeometryColumn | None = None
     guessed: frozenset[str] = frozenset()
+    has_coordinates: bool = True

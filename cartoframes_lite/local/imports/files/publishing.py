@@ -37,6 +37,7 @@ _INTEGERS = tuple(psycopg.postgres.types[name].oid for name in ("int2", "int4", 
 _FLOATS = tuple(psycopg.postgres.types[name].oid for name in ("float4", "float8"))
 _NUMERIC = psycopg.postgres.types["numeric"].oid
 _ID = "cartodb_id"
+_CARTO_COLUMNS = (_ID, "the_geom", "the_geom_webmercator")
 # Types that CARTO treats as one; other types are only compatible with themselves.
 _KINDS = (
     frozenset({*_INTEGERS, *_FLOATS, _NUMERIC}),
@@ -61,7 +62,12 @@ class _Column:
 
 
 def publish(
-    connection: Connection, staged: Sequence[StagedTable], *, collision_strategy: str | None, plan: Plan
+    connection: Connection,
+    staged: Sequence[StagedTable],
+    *,
+    collision_strategy: str | None,
+    plan: Plan,
+    drop_columns: bool = False,
 ) -> list[str]:
     """Rename staging tables to their final names.
 
@@ -75,6 +81,8 @@ def publish(
         existing table ("overwrite").
     plan : Plan
         Limits.
+    drop_columns : bool
+        As in `replace`, for overwritten tables.
 
     Returns
     -------
@@ -99,13 +107,13 @@ def publish(
         elif collision_strategy == "skip":
             connection.execute(sql.SQL("DROP TABLE {}").format(public(one.table)))
         else:
-            replace(connection, one, one.name)
+            replace(connection, one, one.name, drop_columns=drop_columns)
             published.append(one.name)
     _check_limits(connection, plan, new=len(published))
     return published
 
 
-def replace(connection: Connection, staged: StagedTable, table: str) -> None:
+def replace(connection: Connection, staged: StagedTable, table: str, *, drop_columns: bool = False) -> None:
     """Replace the rows of a table by those of a staging table, and drop the staging table.
 
     The table keeps its grants, indexes and dependent objects. All of its columns must exist in the staging table
@@ -118,12 +126,14 @@ def replace(connection: Connection, staged: StagedTable, table: str) -> None:
     staged : StagedTable
     table : str
         Name of the existing table in the schema public.
+    drop_columns : bool
+        Drop columns that are missing or of another kind in the staging table.
 
     Raises
     ------
     ImportRefused
-        2012 if a column is missing or of another type, 2013 if the table does not exist or has another owner, 8001
-        if the quota is exceeded.
+        2012 if a column is missing or of another kind, 2013 if the table does not exist or has another owner, or if
+        other objects depend on a column that changes, 8001 if the quota is exceeded.
     """
     kind = scalar(
         connection,
@@ -137,6 +147,8 @@ def replace(connection: Connection, staged: StagedTable, table: str) -> None:
         # Blocks writers; readers see either the old or the new rows.
         connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(public(table)))
         old, new = _columns(connection, table), _columns(connection, staged.table)
+        if drop_columns:
+            old = _drop_incompatible(connection, table, old, new)
         _check_columns(old, new)
         for name, column in new.items():
             if name not in old:
@@ -144,7 +156,7 @@ def replace(connection: Connection, staged: StagedTable, table: str) -> None:
                 connection.execute(added + sql.SQL(column.type_name))
         connection.execute(sql.SQL("DELETE FROM {}").format(public(table)))
         for name, column in old.items():
-            if name != _ID and not _holds(column, new[name]):
+            if name not in _CARTO_COLUMNS and not _holds(column, new[name]):
                 changed = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE ").format(public(table), sql.Identifier(name))
                 connection.execute(changed + sql.SQL(new[name].type_name))
         names = sql.SQL(", ").join(map(sql.Identifier, new))
@@ -240,14 +252,30 @@ def _check_columns(old: dict[str, _Column], new: dict[str, _Column]) -> None:
     for name, column in old.items():
         if name not in new:
             raise ImportRefused(2012, f"column {name} is missing")
-        types = {column.type_oid, new[name].type_oid}
-        if len(types) > 1 and not any(types <= kind for kind in _KINDS):
+        if not _is_same_kind(column, new[name]):
             raise ImportRefused(2012, f"column {name} has type {new[name].type_name}, expected {column.type_name}")
+
+
+def _drop_incompatible(
+    connection: Connection, table: str, old: dict[str, _Column], new: dict[str, _Column]
+) -> dict[str, _Column]:
+    """Drop the columns of a table that are missing or of another kind in a new one; return the others."""
+    for name, column in old.items():
+        if name not in _CARTO_COLUMNS and not (name in new and _is_same_kind(column, new[name])):
+            drop = sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(public(table), sql.Identifier(name))
+            connection.execute(drop)
+    return _columns(connection, table)
+
+
+def _is_same_kind(column: _Column, other: _Column) -> bool:
+    """Return whether two columns have the same type or, such as numbers, types of the same kind."""
+    types = {column.type_oid, other.type_oid}
+    return len(types) == 1 or any(types <= kind for kind in _KINDS)
 
 
 def _holds(old: _Column, new: _Column) -> bool:
     """Return whether a column can hold the values of another one of the same kind."""
-    return new.type_oid == old.type_oid or new.type_oid in _NARROWER.get(old.type_oid, frozenset())
+    return new.type_name == old.type_name or new.type_oid in _NARROWER.get(old.type_oid, frozenset())
 
 
 def _ids_fit(connection: Connection, table: str, column: _Column) -> bool:

@@ -134,13 +134,13 @@ def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) ->
     Raises
     ------
     ImportRefused
-        8003 if the query fails, 2004 or 6668 for too many columns or rows, 2011 for an invalid cartodb_id, 8001 if
-        the quota is exceeded.
+        8003 if the query fails, 8004 if its types do not match, 2004 or 6668 for too many columns or rows, 2011 for an
+        invalid cartodb_id, 8001 if the quota is exceeded.
     """
     table = staging_name()
     # PostgreSQL prepares single statements only, so that the query cannot contain COMMIT.
     statement = sql.SQL("CREATE TABLE {} AS\n{}").format(public(table), sql.SQL(query))
-    with postgres_errors(8003):
+    with postgres_errors(8003, UndefinedFunction=8004):  # no operator or function for these types
         connection.execute(statement.as_string(connection).encode(), prepare=True)
     columns = scalar(
         connection,

@@ -265,7 +265,7 @@ def test_reading_ends_when_nobody_wants_it_any_more(importer: Importer) -> None:
         read_layers(file, recognize(file), importer.temporary, plan=Plan(), check_cancelled=unwanted)
 
 
-def test_members_of_an_archive_that_fail_do_not_stop_others(importer: Importer) -> None:
+def test_failing_members_do_not_stop_others(importer: Importer) -> None:
     files = {"a.csv": b"a\n1\n", "b.csv": b"", "c.geojson": b"{", "d.csv": b"a\n2\n"}
     staged = importer.stage_all(packed(importer.directory / "t.zip", files))
     assert [table.name for table in staged.tables] == ["a", "d"]

@@ -46,7 +46,7 @@ def test_types_may_mix_and_z_is_kept(importer: Importer) -> None:
 
 @pytest.mark.parametrize(
     ("latitude", "longitude"),
-    [("latitude", "longitude"), ("LAT", "Lng"), ("Latitud", "Longitud"), ("y", "x"), ("lat", "long")],
+    [("latitude", "longitude"), ("LAT", "Lng"), ("Latitud", "Longitud"), ("lat", "long")],
 )
 def test_columns_of_coordinates(importer: Importer, latitude: str, longitude: str) -> None:
     importer.run(importer.write("t.csv", f"{latitude},{longitude}\n1,2\n,3\n"))
@@ -124,3 +124,33 @@ def test_a_geometry_of_megabytes(importer: Importer) -> None:
     path = ", ".join(f"{number % 360 / 2} {number % 160 / 2}" for number in range(600_000))
     importer.run(importer.write("t.csv", f'name,geom\nx,POINT(1 2)\ny,"LINESTRING({path})"\n'))
     assert importer.rows("t", "name", "ST_NPoints(the_geom)") == [("x", 1), ("y", 600_000)]
+
+
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "found"),
+    [
+        ("latitude", "longitude", True),
+        ("LAT", "Lon", True),
+        ("latitudedecimal", "longitudedecimal", True),
+        ("lati", "lng", True),
+        ("decimallat", "decimallong", True),
+        ("point_latitude", "point_longitude", True),
+        ("y", "x", False),
+        ("latitude_deg", "longitude_deg", False),
+    ],
+)
+def test_names_of_coordinates(importer: Importer, latitude: str, longitude: str, found: bool) -> None:
+    path = importer.write("t.csv", f"{latitude},{longitude}\n48,16\n")
+    importer.run(path)
+    assert importer.points("t") == ["SRID=4326;POINT(16 48)" if found else None]
+    importer.run(path, type_guessing=False)
+    assert importer.points("t_1") == [None]
+
+
+@pytest.mark.parametrize("name", ["geometry", "the_geom", "wkb_geometry", "geom", "geojson", "wkt"])
+def test_names_of_geometries(importer: Importer, name: str) -> None:
+    importer.run(importer.write("t.csv", f"{name},a\nPOINT(16 48),1\n"))
+    assert importer.points("t") == ["SRID=4326;POINT(16 48)"]
+    assert importer.own_columns("t") == {"a": "integer"}
+    importer.run(importer.write("u.csv", f"my_{name},a\nPOINT(16 48),1\n"))
+    assert importer.points("u") == [None]

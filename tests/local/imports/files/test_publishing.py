@@ -87,6 +87,12 @@ def test_columns_of_numbers_take_wider_types(importer: Importer, old: str, new: 
     assert importer.columns("t")["a"] == kind
 
 
+def test_longer_texts_widen_their_column(importer: Importer) -> None:
+    query(importer, "SELECT 'abc'::varchar(3) AS a")
+    assert query(importer, "SELECT 'abcdef'::varchar(6) AS a", strategy="overwrite") == ["t"]
+    assert importer.own_columns("t") == {"a": "character varying(6)"}
+
+
 def test_types_that_views_depend_on_are_kept(importer: Importer) -> None:
     importer.run(importer.write("t.csv", "a\n1\n"))
     importer.connection.execute("CREATE VIEW v AS SELECT a FROM t")
@@ -140,6 +146,7 @@ def test_a_query(importer: Importer) -> None:
     [
         ("SELECT * FROM nowhere", 8003),
         ("SELECT 1 / 0 AS a", 8003),
+        ("SELECT 1 WHERE 'x'::text = 1", 8004),
         ("", 8003),
         ("SELECT 1 AS a; COMMIT", 8003),
         ("SELECT 1 AS a, 2 AS a", 8003),
