@@ -24,7 +24,7 @@ from cartoframes_lite.local.catalog.named_map_templates import NamedMapTemplates
 from cartoframes_lite.local.catalog.visualizations import Catalog
 from cartoframes_lite.local.http.authentication import Authenticator
 from cartoframes_lite.local.http.byte_budget import ByteBudget
-from cartoframes_lite.local.http.platform import options_routes
+from cartoframes_lite.local.http.platform import UNKNOWN_USER_KEY, options_routes
 from cartoframes_lite.local.http.rate_limits import RateLimits
 from cartoframes_lite.local.http.request_bodies import HELD_BYTES_KEY
 from cartoframes_lite.local.http.responses import RequestError, error_response, json_response
@@ -71,10 +71,11 @@ from cartoframes_lite.local.syncs.schedule import Syncs
 
 _LOG = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 8192  # URL and headers; the limit of Node.js
-_MAPS_PATH = "/api/v1/map"
+_MAPS_PATH = re.compile("/api/v1/map(/|$)")
 _UNKNOWN_TO_MAPS = "DB host or name not found in redis (try CARTODB/script/restore_redis)"
 _UNKNOWN_USER_ADVICE = "Please check that you have entered the correct domain."
 _SQL_PATH = re.compile("/api/[^/]+/sql/")
+_CATALOG_PATH = re.compile("/api/[^/]+/viz(/|$)")  # it has responses of its own for unknown users
 _ORIGINAL_PATH = "cartoframes_lite.original_path"  # ASGI scope key of the path that still contains the user
 _NOT_FOUND_PAGE = (
     '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
@@ -187,7 +188,7 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
 
 def _error_response_for(path: str, error: RequestError) -> Response:
     """Build an error response in the format of the API that a path belongs to."""
-    if not path.startswith(_MAPS_PATH):
+    if not _MAPS_PATH.match(path):
         return error_response(error)
     status, members = error_status(error)
     return json_response(members, status=status)
@@ -238,7 +239,15 @@ class AccountMiddleware:
             changed = {"path": unquote(raw_path), "raw_path": raw_path.encode("latin-1")}
             with self._budget.holding() as held:
                 await self._app(
-                    {**scope, **changed, _ORIGINAL_PATH: scope["raw_path"], HELD_BYTES_KEY: held}, receive, send
+                    {
+                        **scope,
+                        **changed,
+                        _ORIGINAL_PATH: scope["raw_path"],
+                        HELD_BYTES_KEY: held,
+                        UNKNOWN_USER_KEY: user not in (None, self._user),
+                    },
+                    receive,
+                    send,
                 )
 
     def _rejection(self, scope: Scope, user: str | None, path: str) -> Response | None:
@@ -251,9 +260,9 @@ class AccountMiddleware:
         fields = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         if len(scope["raw_path"]) + len(scope["query_string"]) + fields > _MAX_HEAD_BYTES:
             return Response(status_code=431)
-        if user is not None and user != self._user:
+        if user is not None and user != self._user and not _CATALOG_PATH.match(path):
             message = f"Sorry, we can't find CARTO user '{user}'. {_UNKNOWN_USER_ADVICE}"
-            if path.startswith(_MAPS_PATH):
+            if _MAPS_PATH.match(path):
                 message = _UNKNOWN_TO_MAPS
             return _error_response_for(path, RequestError(message, status=404))
         return None

@@ -20,6 +20,7 @@ from cartoframes_lite.local.http.responses import JSON_TYPE, RequestError
 from cartoframes_lite.local.state import Key, State
 
 FORBIDDEN = "You don't have permission to access that resource"
+UNKNOWN_USER_KEY = "cartoframes_lite.unknown_user"  # ASGI scope key: whether the path names another user
 _CALLBACK = re.compile(r"[$a-z_][0-9a-z_$]*", re.IGNORECASE | re.ASCII)
 _SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
@@ -85,6 +86,8 @@ class PlatformRequest:
         Whether the request has a key, known or not.
     key : Key
         The default key if the request has none, an unknown one, or the name of another user.
+    is_of_unknown_user : bool
+        Whether the path names a user other than the account; no key is known then.
     """
 
     def __init__(self, request: Request, body: Parameters, state: State) -> None:
@@ -98,7 +101,9 @@ class PlatformRequest:
         if is_basic:  # the parameter is not looked at then, as in CARTO
             user, token = basic_credentials(header) or ("", "")
         self.has_key = is_basic or bool(token)
-        self._given = state.key(token) if token and user == state.user else None
+        self.is_of_unknown_user = bool(request.scope.get(UNKNOWN_USER_KEY))
+        is_of_account = user == state.user and not self.is_of_unknown_user
+        self._given = state.key(token) if token and is_of_account else None
         key = self._given or state.key(None)
         assert key is not None  # the default key cannot be deleted
         self.key: Key = key

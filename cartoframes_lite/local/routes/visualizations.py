@@ -14,6 +14,7 @@ from cartoframes_lite.local.catalog.search import SearchResult, search
 from cartoframes_lite.local.catalog.search_parameters import is_true, read_search, text_parameter
 from cartoframes_lite.local.catalog.updates import InvalidError, apply_changes, check_details, check_privacy
 from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
+from cartoframes_lite.local.http.paging import invalid_parameter
 from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
 from cartoframes_lite.local.routes.error_handlers import platform_errors
 from cartoframes_lite.local.routes.viewable import find_viewable
@@ -39,6 +40,8 @@ def routes(state: State, catalog: Catalog, members: Members, layers: MapLayers) 
         return Serializer(state, catalog, members, call.request, owner=call.is_owner)
 
     def index(call: PlatformRequest) -> Response:
+        if call.is_of_unknown_user:
+            raise invalid_parameter("username", name="error")
         found = search(catalog, read_search(call))
         content = {
             "visualizations": serializer(call).visualizations(found.visualizations, _index_parts(call)),

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+import requests
 
 from cartoframes_lite.local import LocalCarto
 from tests.local.catalog.catalog_client import Call, change, make_dataset, make_map
@@ -57,6 +58,22 @@ def test_unknown_is_told_from_not_viewable(call: Call, path: str) -> None:
             missing = call("GET", path.format(unknown), **extra)
             expected = {"errors": "Visualization does not exist", "errors_cause": None}
             assert (missing.status, missing.json) == (404, expected)
+
+
+def test_unknown_user_in_the_path(call: Call, carto: LocalCarto) -> None:
+    public = make_dataset(call, "t", privacy="public")
+    secret = make_dataset(call, "u")
+    root = carto.base_url.removesuffix("tester")
+    for path, status, body in (
+        ("", 400, {"error": "Wrong 'username' parameter value."}),
+        (f"/{public['id']}", 404, {"errors": "Visualization of that user does not exist", "errors_cause": None}),
+        (f"/{secret['id']}", 403, NOT_VIEWABLE),
+        ("/t", 404, {"errors": "Visualization does not exist", "errors_cause": None}),
+    ):
+        for parameters in ({}, {"api_key": carto.credentials.api_key}):
+            seen = requests.get(f"{root}nobody/api/v1/viz{path}", params=parameters, timeout=60)
+            assert (seen.status_code, seen.json()) == (status, body)
+    assert requests.delete(f"{root}nobody/api/v1/viz/t", timeout=60).status_code == 401
 
 
 def test_any_other_privacy_forgets_the_password(call: Call) -> None:
