@@ -87,6 +87,12 @@ def test_list_datasets_with_filters(credentials):
     assert names() == ["a", "b", "c"]
     assert names(tags=["x"]) == ["b"]
     assert names(search="words") == ["b"]
+    cfl.Dataset("a", credentials).update(tags=["xy", "z, x"], description="no")
+    cfl.Dataset("c", credentials).update(tags=["y", "words"])
+    assert names(tags=["x"]) == ["b"]  # not a part of a tag
+    assert names(tags=["x", "y"]) == ["b", "c"]
+    assert names(tags=["z, x"]) == ["a"]
+    assert names(search="words") == ["b", "c"]  # by name, though the tag ranks first
     assert names(privacy="public") == ["c"]
     anonymous = cfl.Credentials("tester", base_url=credentials.base_url)
     assert [dataset.name for dataset in cfl.list_datasets(anonymous)] == ["c"]

@@ -397,7 +397,14 @@ class Visualizations:
             Those of ``CatalogFilters``.
         """
         nonpublic.warn(PATH)
-        query = _filter_query(kind, keywords)
+        entries = self._read_all(_filter_query(kind, keywords))
+        if keywords["search"]:  # CARTO sorts by rank then
+            entries = sorted(entries, key=lambda entry: entry.name)
+        tags = frozenset(keywords["tags"])
+        return [entry for entry in entries if not tags or tags.intersection(entry.tags)]
+
+    def _read_all(self, query: Mapping[str, Any]) -> Sequence[Visualization]:
+        """Return the entries of all pages; see ``list``."""
         seen: dict[str, Visualization] = {}
         previous_ids: list[str] = []
         for _ in range(_LIST_ATTEMPTS):
@@ -588,7 +595,8 @@ def _filter_query(kind: Kind, filters: CatalogFilters) -> dict[str, Any]:
     return drop_none(
         types=kind,
         q=filters["search"],
-        tags=tags[0] if len(tags) == 1 else None,  # with several, CARTO lists entries that have all of them in a row
+        # CARTO finds parts of tags, and several only next to each other: `list` compares them.
+        tags=tags[0] if len(tags) == 1 and "," not in tags[0] else None,
         privacy=filters["privacy"],
         exclude_shared=str(not filters["shared"]).lower(),
         locked=None if locked is None else str(locked).lower(),

@@ -11,6 +11,7 @@ from cartoframes_lite.local.catalog import default_layers
 from cartoframes_lite.local.catalog.map_layers import Layer
 from cartoframes_lite.local.catalog.named_map_templates import template_name
 from cartoframes_lite.local.catalog.visualizations import Visualization
+from cartoframes_lite.local.clock import iso_time
 
 _OVERLAY_MEMBERS = ("type", "order", "options", "template")
 _POPUP_MEMBERS = ("fields", "template_name", "template", "alternative_names", "width", "maxHeight")
@@ -108,7 +109,7 @@ def vizjson3(source: VizjsonSource) -> dict[str, Any]:
         "map_provider": settings["provider"],
         "overlays": _overlays(one),
         "title": one.name,
-        "updated_at": one.updated_at.isoformat(timespec="milliseconds"),
+        "updated_at": iso_time(one.updated_at),
         "user": {"fullname": source.user, "avatar_url": None, "profile_url": source.account_url},
         "version": "3.0.0",
         "widgets": [],

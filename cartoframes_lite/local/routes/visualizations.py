@@ -59,7 +59,8 @@ def routes(state: State, catalog: Catalog, members: Members, layers: MapLayers) 
             return platform_response(serializer(call).visualization(_create_map(call, state, catalog, layers)))
 
     def show(call: PlatformRequest) -> Response:
-        return platform_response(serializer(call).visualization(find_viewable(call, catalog), _show_parts(call)))
+        found = serializer(call).visualization(find_viewable(call, catalog), _show_parts(call))
+        return platform_response(_with_text_times(found))
 
     def update(call: PlatformRequest) -> Response:
         call.require_master()
@@ -99,6 +100,20 @@ def _show_parts(call: PlatformRequest) -> Parts:
         dependents=_count_parameter(call),
         password=call.parameters.get("password"),
     )
+
+
+def _with_text_times(content: Any) -> Any:
+    """Return JSON with times such as "2018-01-01 00:00:00 UTC": CARTO encodes a single item differently from lists."""
+    if isinstance(content, list):
+        return [_with_text_times(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    return {
+        name: f"{value[:10]} {value[11:19]} UTC"
+        if name.endswith("_at") and isinstance(value, str)
+        else (value if name == "transition_options" else _with_text_times(value))
+        for name, value in content.items()
+    }
 
 
 def _count_parameter(call: PlatformRequest) -> int:

@@ -61,11 +61,11 @@ def test_unknown_column(call: Call, name: str) -> None:
 )
 def test_column_is_added(call: Call, name: str, wanted: str, expected: tuple[str, str, str]) -> None:
     make_dataset(call)
-    before = call("GET", "/api/v1/viz/t").json["table"]["updated_at"]
+    before = call("GET", "/api/v1/tables/t").json["updated_at"]
     added = call("POST", COLUMNS, {"name": name, "type": wanted})
     assert (added.status, added.json) == (200, dict(zip(("name", "type", "cartodb_type"), expected, strict=True)))
     assert [expected[0], expected[2]] in call("GET", COLUMNS).json
-    assert call("GET", "/api/v1/viz/t").json["table"]["updated_at"] > before
+    assert call("GET", "/api/v1/tables/t").json["updated_at"] > before
 
 
 @pytest.mark.parametrize(
