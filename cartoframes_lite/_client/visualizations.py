@@ -400,8 +400,7 @@ class Visualizations:
         entries = self._read_all(_filter_query(kind, keywords))
         if keywords["search"]:  # CARTO sorts by rank then
             entries = sorted(entries, key=lambda entry: entry.name)
-        tags = frozenset(keywords["tags"])
-        return [entry for entry in entries if not tags or tags.intersection(entry.tags)]
+        return _with_any_tag(entries, keywords["tags"])
 
     def _read_all(self, query: Mapping[str, Any]) -> Sequence[Visualization]:
         """Return the entries of all pages; see ``list``."""
@@ -411,10 +410,10 @@ class Visualizations:
             pages = list(self._pages(query))
             entries = {entry.id: entry for page in pages for entry in page}
             if len(pages) == 1 or list(entries) == previous_ids:
-                return _with_any_tag(entries.values(), keywords["tags"])
+                return list(entries.values())
             seen |= entries
             previous_ids = list(entries)
-        return sorted(_with_any_tag(seen.values(), keywords["tags"]), key=lambda entry: entry.name)
+        return sorted(seen.values(), key=lambda entry: entry.name)
 
     def _pages(self, query: Mapping[str, Any]) -> Iterator[Sequence[Visualization]]:
         for page in count(1):
