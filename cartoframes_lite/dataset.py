@@ -844,14 +844,15 @@ def _import_options(keywords: Mapping[str, object]) -> ImportOptions:
 
 def _check_url(url: object) -> None:
     """Raise ValueError for a URL that CARTO cannot download."""
-    if isinstance(url, str):
-        try:
-            parts = urlsplit(url.strip())
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme.lower() in ("http", "https", "ftp") and parts.netloc:
-            return
-    raise ValueError(f"url must be a URL that begins with http://, https:// or ftp://, not {url!r}")
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+    except ValueError:
+        parts = urlsplit("")
+    is_encoded = isinstance(url, str) and url.isascii() and not any(map(str.isspace, url))
+    if not (is_encoded and parts.scheme.lower() in ("http", "https", "ftp") and parts.netloc):
+        raise ValueError(
+            f"url must be a URL of http, https or ftp with blanks and non-ASCII characters percent-encoded, not {url!r}"
+        )
 
 
 def _check_rename(new_name: str, options: ImportOptions, wait: bool) -> None:

@@ -116,9 +116,12 @@ def test_unusable_urls_have_their_import_error(account, file_server):
         assert (url, caught.value.code) == (url, code)
 
 
-def test_a_url_that_is_not_encoded(account):
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "nowhere", "http://example.com/a b.csv"])
+def test_texts_that_are_no_urls(url, account):
     with pytest.raises(cfl.APIError, match="Invalid URL, cannot connect dataset"):
-        cfl.Dataset.from_url("http://example.com/a b.csv", account)
+        cfl.Client(account).imports.create_from_url(url, {})
+    with pytest.raises(ValueError, match="url must be a URL"):
+        cfl.Dataset.from_url(url, account)
     assert cfl.list_imports(account) == []
 
 

@@ -437,8 +437,7 @@ class Visualizations:
         Returns
         -------
         Visualization
-            The updated entry. CARTO changes the name of a dataset as in ``carto_table_name``, and puts ``_1`` after a
-            taken one.
+            The updated entry; its ``name`` is the one that the server has chosen, as in ``Visualization.update``.
 
         Raises
         ------

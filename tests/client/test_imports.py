@@ -202,6 +202,19 @@ def test_invalid_options_raise_before_any_request(
         service.create_from_file(tmp_path / "x.csv", options)
 
 
+@pytest.mark.parametrize(("is_there", "sent"), [(True, "overwrite"), (False, None)])
+def test_only_existing_tables_of_queries_are_overwritten(
+    is_there: bool, sent: str | None, scripted_server: ScriptedServer
+) -> None:
+    found = response("200 OK", json.dumps({"rows": [{"found": is_there}]}).encode())
+    scripted_server.play(found, STARTED, job("pending"))
+    account = Credentials("ann", "key", base_url=scripted_server.base_url)
+    Dataset.from_query("SELECT 1", account, name="Café", collision_strategy="overwrite", wait=False)
+    scripted_server.close()
+    body = json.loads(scripted_server.heads[1].partition(b"\r\n\r\n")[2])
+    assert (body["table_name"], body.get("collision_strategy")) == ("caf_", sent)
+
+
 def test_a_rate_limited_upload_is_sent_again(scripted_server: ScriptedServer, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"a\n1\n")
