@@ -46,8 +46,8 @@ from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
-    CartoWarning,
     ImportFailed,
+    IncompleteImportWarning,
     PermissionDenied,
     TableExistsError,
     TableNotFoundError,
@@ -838,7 +838,12 @@ Imports.dataset_type = Dataset
 
 
 def _import_options(keywords: Mapping[str, object]) -> ImportOptions:
-    """Return the options among the keywords of an import; raise ValueError for invalid ones."""
+    """Return the options among the keywords of an import; raise TypeError or ValueError for invalid keywords."""
+    name = keywords["name"]
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a str, not {name!r}")
+    if name is not None and not name.strip():
+        raise ValueError(f"name must not be blank, got {name!r}")
     return complete_options({name: keywords[name] for name in OPTION_DEFAULTS})
 
 
@@ -878,7 +883,7 @@ def _rename_imported(client: Client, job: ImportJob[Any], table: str, new_name: 
         warnings.warn(
             f"{job.display_name} contains {job.tables_created} tables, which CARTO names after its files: "
             f"name={new_name!r} was not used",
-            CartoWarning,
+            IncompleteImportWarning,
             stacklevel=2,
         )
         return table

@@ -27,7 +27,9 @@ The class tree; ``*`` marks the classes that error responses are mapped to::
     UserWarning
     └── CartoWarning
         ├── ConversionWarning           a value was converted with loss
+        ├── IncompleteImportWarning     an import is complete, but did not do all that was requested
         ├── InsecureConnectionWarning   verify=False: the TLS certificate is not verified
+        ├── NameTakenWarning            a dataset was renamed to another name, because the requested one was taken
         └── NonPublicAPIWarning         an API that CARTO does not document is used; once per API
 
 All exceptions can be pickled, and none contains an API key.
@@ -51,9 +53,11 @@ __all__ = [
     "ConversionWarning",
     "CredentialsError",
     "ImportFailed",
+    "IncompleteImportWarning",
     "InsecureConnectionWarning",
     "JobError",
     "JobTimeout",
+    "NameTakenWarning",
     "NonPublicAPIWarning",
     "NotFound",
     "PermissionDenied",
@@ -264,8 +268,16 @@ class ConversionWarning(CartoWarning):
     """A value was converted with loss."""
 
 
+class IncompleteImportWarning(CartoWarning):
+    """An import is complete, but did not do all that was requested: a file of an archive failed, for example."""
+
+
 class InsecureConnectionWarning(CartoWarning):
     """``verify=False``: an attacker on the network can read the key and change the data."""
+
+
+class NameTakenWarning(CartoWarning):
+    """CARTO renamed a dataset to a numbered name, because the requested one was taken. The message contains it."""
 
 
 class NonPublicAPIWarning(CartoWarning):

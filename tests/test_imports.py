@@ -130,7 +130,7 @@ def test_the_table_of_an_archive_is_renamed(tmp_path, credentials):
 
 def test_several_tables_of_an_archive_keep_their_names(tmp_path, credentials):
     path = archive_of(tmp_path / "upload.zip", "a.csv", "b.csv")
-    with pytest.warns(cfl.CartoWarning, match=r"upload\.zip contains 2 tables.* name='towns' was not used"):
+    with pytest.warns(cfl.IncompleteImportWarning, match=r"upload\.zip contains 2 tables.* name='towns' was not used"):
         dataset = cfl.Dataset.from_file(path, credentials, name="towns")
     assert dataset.name in cfl.list_tables(credentials) == ["a", "b"]
 
@@ -140,7 +140,9 @@ def test_a_failed_file_of_an_archive_warns(tmp_path, credentials):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.csv", CSV)
         archive.writestr("b.geojson", "nothing")
-    with pytest.warns(cfl.CartoWarning, match=r"upload\.zip: a file in it was not imported: .*\(code 3007\)"):
+    with pytest.warns(
+        cfl.IncompleteImportWarning, match=r"upload\.zip: a file in it was not imported: .*\(code 3007\)"
+    ):
         assert cfl.Dataset.from_file(path, credentials).name == "a"
 
 
@@ -170,11 +172,12 @@ def test_invalid_sources_raise_before_any_request(credentials):
         lambda: cfl.Dataset.from_url("", credentials),
         lambda: cfl.Dataset.from_url("file:///etc/passwd", credentials),
         lambda: cfl.Dataset.from_url("http://", credentials),
+        lambda: cfl.Dataset.from_file(io.BytesIO(CSV), credentials, name=" "),
         lambda: cfl.Dataset.from_url(None, credentials, sync_interval_s=900),
         lambda: cfl.Dataset.from_connector({}, credentials),
         lambda: cfl.Dataset.from_connector({"provider": "postgres", "connection": "x"}, credentials),
     ):
-        with pytest.raises(ValueError, match=r"query|url|connector"):
+        with pytest.raises(ValueError, match=r"query|url|connector|name must not be blank"):
             make()
     assert cfl.list_imports(credentials) == []
 

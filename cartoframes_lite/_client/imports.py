@@ -20,7 +20,7 @@ from cartoframes_lite._client.import_codes import ALL_SKIPPED, ErrorCode, Source
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._codec.html import html_table, plain_text
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import CartoWarning, ConnectionFailed, ImportFailed, JobError, ServerError
+from cartoframes_lite.errors import ConnectionFailed, ImportFailed, IncompleteImportWarning, JobError, ServerError
 
 PATH = "api/v1/imports"
 _FINAL = ("complete", "failure", "stuck")
@@ -99,7 +99,7 @@ class ImportJob(Generic[D]):
         The exception that ``wait`` raises, if the import failed.
     warnings : str or None
         What a complete import did not do, such as files of an archive that failed. ``wait`` issues it as a
-        ``CartoWarning``.
+        ``IncompleteImportWarning``.
     visualization_id : str or None
         Id of the map that was created with ``create_map=True``.
     synchronization_id : str or None
@@ -326,7 +326,7 @@ class Imports:
         if job.error is not None:
             raise job.error
         if job.warnings is not None:
-            warnings.warn(job.warnings, CartoWarning, stacklevel=2)
+            warnings.warn(job.warnings, IncompleteImportWarning, stacklevel=2)
         return job
 
     def _parse(self, response: Any) -> ImportJob[Any]:

@@ -31,7 +31,7 @@ from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._codec.html import format_bytes, html_table
 from cartoframes_lite._codec.names import carto_table_name
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import APIError, CartoError, CartoWarning, JobTimeout, NotFound, PermissionDenied
+from cartoframes_lite.errors import APIError, CartoError, JobTimeout, NameTakenWarning, NotFound, PermissionDenied
 
 PATH = "api/v1/viz"
 _PERMISSIONS = "api/v1/perm"
@@ -256,7 +256,7 @@ class Visualization:
 
         Warns
         -----
-        CartoWarning
+        NameTakenWarning
             If the name of a dataset was taken; the message contains its new name.
         """
         return self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
@@ -568,7 +568,7 @@ def _check_new_name(entry: Visualization, name: str, changed: Visualization) -> 
     if entry.kind == "table":
         warnings.warn(
             f"the dataset {entry.name!r} is named {changed.name!r} now, because {expected!r} was taken",
-            CartoWarning,
+            NameTakenWarning,
             stacklevel=4,
         )
 

@@ -18,9 +18,9 @@ from cartoframes_lite._client.imports import ImportJob, ImportOptions, Imports
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import (
-    CartoWarning,
     ConnectionFailed,
     ImportFailed,
+    IncompleteImportWarning,
     JobError,
     JobTimeout,
     PermissionDenied,
@@ -317,7 +317,7 @@ def test_a_failed_file_of_an_archive_warns(scripted_server: ScriptedServer) -> N
         display_name="all.zip",
         warnings=None,
     )
-    with pytest.warns(CartoWarning) as caught:
+    with pytest.warns(IncompleteImportWarning) as caught:
         done = Imports(scripted_server.play(answer)).wait("1f")
     assert str(caught[0].message) == done.warnings
     assert done.warnings == (
@@ -329,7 +329,7 @@ def test_a_failed_file_of_an_archive_warns(scripted_server: ScriptedServer) -> N
 def test_warnings_of_the_server_are_issued(scripted_server: ScriptedServer) -> None:
     told = {"rejected_layers": ["a", "b"], "user_max_layers": 4, "max_tables_per_import": 26, "more": 1}
     answer = job("complete", table_name="t", warnings=told, display_name="all.zip")
-    with pytest.warns(CartoWarning) as caught:
+    with pytest.warns(IncompleteImportWarning) as caught:
         Imports(scripted_server.play(answer)).wait("1f")
     assert str(caught[0].message) == (
         "all.zip: only the first 26 files were imported; import the others on their own; the map has no layers for a,"

@@ -7,7 +7,7 @@ import pytest
 
 from cartoframes_lite._client import visualizations
 from cartoframes_lite._client.visualizations import Permission, Visualizations
-from cartoframes_lite.errors import APIError, CartoWarning, NotFound, PermissionDenied
+from cartoframes_lite.errors import APIError, NameTakenWarning, NotFound, PermissionDenied
 from tests.http_servers import ScriptedServer, response
 
 MASTER = response("200 OK", b'{"result": [{"name": "Master"}]}')
@@ -72,7 +72,7 @@ def test_a_renamed_dataset_has_its_sanitized_name(name: str, sanitized: str, scr
 
 def test_a_rename_to_a_taken_name_warns(scripted_server: ScriptedServer) -> None:
     service = Visualizations(scripted_server.play(dataset(), dataset(name="u_1")))
-    with pytest.warns(CartoWarning, match="'t' is named 'u_1' now, because 'u' was taken"):
+    with pytest.warns(NameTakenWarning, match="'t' is named 'u_1' now, because 'u' was taken"):
         assert service.update("t", name="U").name == "u_1"
 
 
