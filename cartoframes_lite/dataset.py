@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 from xyzservices import TileProvider
 
-from cartoframes_lite._client import Client
+from cartoframes_lite._client import Client, user_warnings
 from cartoframes_lite._client.connectors import redact_secrets, unwrap_connector
 from cartoframes_lite._client.http.uploads import File, name_after_import
 from cartoframes_lite._client.import_codes import ALL_SKIPPED, describe
@@ -880,11 +879,10 @@ def _require_free_name(client: Client, new_name: str) -> None:
 def _rename_imported(client: Client, job: ImportJob[Any], table: str, new_name: str) -> str:
     """Rename the table of an import; return the name that it has now."""
     if job.tables_created is not None and job.tables_created > 1:
-        warnings.warn(
+        user_warnings.warn(
             f"{job.display_name} contains {job.tables_created} tables, which CARTO names after its files: "
             f"name={new_name!r} was not used",
             IncompleteImportWarning,
-            stacklevel=2,
         )
         return table
     try:

@@ -149,8 +149,9 @@ def test_a_rename_says_the_name_it_led_to(dataset, credentials):
     with pytest.raises(cfl.TableExistsError):
         dataset.rename("taken")
     identity = dataset.info().id
-    with pytest.warns(cfl.NameTakenWarning, match="'places' is named 'taken_1' now"):
+    with pytest.warns(cfl.NameTakenWarning, match="'places' is named 'taken_1' now") as caught:
         assert dataset.info().update(name="Taken").name == "taken_1"
+    assert caught[0].filename == __file__
     assert cfl.list_tables(credentials) == ["taken", "taken_1"]
     renamed = cfl.Dataset("taken_1", credentials).rename("Other Places")
     assert (renamed.name, renamed.info().id) == ("other_places", identity)

@@ -130,8 +130,11 @@ def test_the_table_of_an_archive_is_renamed(tmp_path, credentials):
 
 def test_several_tables_of_an_archive_keep_their_names(tmp_path, credentials):
     path = archive_of(tmp_path / "upload.zip", "a.csv", "b.csv")
-    with pytest.warns(cfl.IncompleteImportWarning, match=r"upload\.zip contains 2 tables.* name='towns' was not used"):
+    with pytest.warns(
+        cfl.IncompleteImportWarning, match=r"upload\.zip contains 2 tables.* name='towns' was not used"
+    ) as caught:
         dataset = cfl.Dataset.from_file(path, credentials, name="towns")
+    assert caught[0].filename == __file__
     assert dataset.name in cfl.list_tables(credentials) == ["a", "b"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, TypedDict, TypeVar, cast, ge
 
 from requests_toolbelt import MultipartEncoder
 
-from cartoframes_lite._client import polling
+from cartoframes_lite._client import polling, user_warnings
 from cartoframes_lite._client.connectors import redact_secrets, wrap_connector
 from cartoframes_lite._client.http.json_fields import drop_none, integer, record, required, text, texts
 from cartoframes_lite._client.http.progress import Progress
@@ -326,7 +325,7 @@ class Imports:
         if job.error is not None:
             raise job.error
         if job.warnings is not None:
-            warnings.warn(job.warnings, IncompleteImportWarning, stacklevel=2)
+            user_warnings.warn(job.warnings, IncompleteImportWarning)
         return job
 
     def _parse(self, response: Any) -> ImportJob[Any]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from cartoframes_lite._client import user_warnings
 from cartoframes_lite.errors import NonPublicAPIWarning
 
-_PACKAGE = "cartoframes_lite."
 _warned: set[str] = set()
 _is_suppressed: ContextVar[bool] = ContextVar("is_suppressed", default=False)
 
@@ -30,7 +28,7 @@ def warn(api: str) -> None:
         f"{api} is not a documented API of CARTO and may change without notice; to silence this warning: "
         "warnings.simplefilter('ignore', cartoframes_lite.NonPublicAPIWarning)"
     )
-    warnings.warn(message, NonPublicAPIWarning, stacklevel=_caller_stacklevel())
+    user_warnings.warn(message, NonPublicAPIWarning)
 
 
 @contextmanager
@@ -41,11 +39,3 @@ def suppress_warnings() -> Iterator[None]:
         yield
     finally:
         _is_suppressed.reset(token)
-
-
-def _caller_stacklevel() -> int:
-    """Return the stacklevel of the first frame outside this package."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_PACKAGE):
-        level, frame = level + 1, frame.f_back
-    return level

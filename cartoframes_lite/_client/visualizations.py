@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, get_args
 from urllib.parse import quote
 
-from cartoframes_lite._client import nonpublic, polling
+from cartoframes_lite._client import nonpublic, polling, user_warnings
 from cartoframes_lite._client.exports import Exports
 from cartoframes_lite._client.http.json_fields import (
     drop_none,
@@ -566,10 +565,9 @@ def _check_new_name(entry: Visualization, name: str, changed: Visualization) -> 
         message = f"the server kept the name {changed.name!r} and rejected {name!r}: choose another name"
         raise APIError(message, status=200, method="PUT", url=_path(entry.id))
     if entry.kind == "table":
-        warnings.warn(
+        user_warnings.warn(
             f"the dataset {entry.name!r} is named {changed.name!r} now, because {expected!r} was taken",
             NameTakenWarning,
-            stacklevel=4,
         )
 
 
