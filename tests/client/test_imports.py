@@ -8,6 +8,7 @@ import re
 import socket
 import tracemalloc
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from cartoframes_lite._client.imports import ImportJob, ImportOptions, Imports
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import (
+    APIError,
     ConnectionFailed,
     ImportFailed,
     IncompleteImportWarning,
     JobError,
     JobTimeout,
+    NameTakenWarning,
     PermissionDenied,
     RateLimited,
     ServerError,
@@ -213,6 +216,41 @@ def test_only_existing_tables_of_queries_are_overwritten(
     scripted_server.close()
     body = json.loads(scripted_server.heads[1].partition(b"\r\n\r\n")[2])
     assert (body["table_name"], body.get("collision_strategy")) == ("caf_", sent)
+
+
+def play_renamed_import(server: ScriptedServer, renamed: bytes) -> Credentials:
+    """Script the import of the table "towns" from a URL, and the response to its renaming."""
+    found = response("200 OK", json.dumps({"rows": [{"found": False}]}).encode())
+    entry = {"id": "7", "name": "towns", "type": "table", "privacy": "PRIVATE"}
+    finished = job("complete", success=True, table_name="towns", tables_created_count=1)
+    server.play(found, STARTED, finished, response("200 OK", json.dumps(entry).encode()), renamed)
+    return Credentials("ann", "key", base_url=server.base_url)
+
+
+@pytest.mark.parametrize(("kept", "warning"), [("caf_", None), ("caf_1", NameTakenWarning)])
+def test_a_renamed_import_has_the_name_of_the_response(
+    kept: str, warning: type[Warning] | None, scripted_server: ScriptedServer
+) -> None:
+    entry = {"id": "7", "name": kept, "type": "table", "privacy": "PRIVATE"}
+    account = play_renamed_import(scripted_server, response("200 OK", json.dumps(entry).encode()))
+    with pytest.warns(warning) if warning else nullcontext():
+        assert Dataset.from_url("http://example.com/towns.csv", account, name="Café").name == kept
+    scripted_server.close()
+    assert json.loads(scripted_server.heads[4].partition(b"\r\n\r\n")[2]) == {"id": "7", "name": "caf_"}
+
+
+@pytest.mark.parametrize(
+    "renamed",
+    [
+        response("200 OK", b'{"id": "7", "name": "towns", "type": "table", "privacy": "PRIVATE"}'),
+        response("403 Forbidden"),
+    ],
+)
+def test_an_import_that_is_not_renamed_is_noted(renamed: bytes, scripted_server: ScriptedServer) -> None:
+    account = play_renamed_import(scripted_server, renamed)
+    with pytest.raises(APIError) as caught:
+        Dataset.from_url("http://example.com/towns.csv", account, name="Café")
+    assert "The file was imported as 'towns', but not renamed to 'caf_'." in caught.value.__notes__
 
 
 def test_a_rate_limited_upload_is_sent_again(scripted_server: ScriptedServer, tmp_path: Path) -> None:
