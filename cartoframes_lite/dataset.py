@@ -16,7 +16,7 @@ from xyzservices import TileProvider
 from cartoframes_lite._client import Client, user_warnings
 from cartoframes_lite._client.connectors import redact_secrets, unwrap_connector
 from cartoframes_lite._client.http.uploads import File, name_after_import
-from cartoframes_lite._client.import_codes import ALL_SKIPPED, describe
+from cartoframes_lite._client.import_codes import describe
 from cartoframes_lite._client.imports import (
     OPTION_DEFAULTS,
     ImportJob,
@@ -520,7 +520,7 @@ class Dataset:
         dataset: Self | None = replace(job, open_dataset=cls, credentials=client.credentials).dataset
         if dataset is None and requested is not None:
             dataset = cls(carto_table_name(requested), client.credentials)
-        if dataset is None or (job.error_code == ALL_SKIPPED and not client.sql.has_table(None, dataset.name)):
+        if dataset is None or (job.table_name is None and not client.sql.has_table(None, dataset.name)):
             title, what_about, source = describe(job.error_code)
             raise ImportFailed(
                 f"{job.display_name}: {title} (code {job.error_code}); the response contains no table name: open the"

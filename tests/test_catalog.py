@@ -171,6 +171,12 @@ def test_the_privacy_of_a_map_is_that_of_its_tables(dataset, credentials):
         visualizations.create_map(["nope"])
 
 
+def test_a_map_with_a_taken_name_is_numbered(dataset, credentials):
+    visualizations = cfl.Client(credentials).visualizations
+    assert [visualizations.create_map(["places"], name="Where").name for _ in range(2)] == ["Where", "Where 1"]
+    assert {entry.name for entry in cfl.list_visualizations(credentials)} == {"Where", "Where 1"}
+
+
 def test_share_with_users_and_organization(dataset, credentials, carto):
     client = cfl.Client(credentials)
     organization = client.users.me().organization.name

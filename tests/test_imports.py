@@ -288,6 +288,9 @@ def test_import_from_another_database(credentials):
         assert places(dataset) == {"A": "POINT (20 10.5)", "B": "POINT (30 -10)"}
         synced = {"connector": {**connector, "table": "places"}, "interval": 900}
         assert cfl.Dataset.from_connector(synced, credentials).sync.interval_s == 900
+        named = {**connector, "table": "places", "import_as": "Café"}
+        for _ in range(2):
+            assert cfl.Dataset.from_connector(named, credentials, collision_strategy="skip").name == "caf_"
         query = {**connector, "sql_query": "SELECT name, n FROM places WHERE n = 2", "import_as": "second"}
         assert cfl.Dataset.from_connector({"connector": query}, credentials).read()["name"].tolist() == ["B"]
         with pytest.raises(cfl.ImportFailed) as caught:

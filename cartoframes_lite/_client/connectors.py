@@ -24,7 +24,9 @@ def unwrap_connector(connector: Mapping[str, Any], name: str | None) -> dict[str
     unwrapped: dict[str, Any] = wrap_connector(connector)["connector"]
     if not unwrapped.get("provider") or not isinstance(unwrapped.get("connection"), Mapping):
         raise ValueError("connector has no provider, or its connection is not a mapping: pass both")
-    return unwrapped if name is None else {**unwrapped, "import_as": carto_table_name(name)}
+    requested = unwrapped.get("import_as") if name is None else name
+    # With "skip", CARTO compares the requested name, not the table name made of it, with the existing tables.
+    return {**unwrapped, "import_as": carto_table_name(requested)} if isinstance(requested, str) else unwrapped
 
 
 @contextmanager
