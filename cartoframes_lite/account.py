@@ -71,6 +71,8 @@ def list_visualizations(
 def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Dataset]]:
     """List the imports of the last 24 hours that have not finished. Sends one request per import.
 
+    ``Client(credentials).imports.read(id)`` returns any import, also a finished one.
+
     Parameters
     ----------
     credentials : Credentials, optional
