@@ -281,7 +281,8 @@ class Visualization:
         CartoWarning
             If the name of a dataset was taken; the message contains its new name.
         """
-        return self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
+        changed = self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
+        return changed.refresh()  # the response to a change does not contain the dependents
 
     def export(
         self,

@@ -6,7 +6,7 @@ import pytest
 
 from cartoframes_lite._client.exports import Export, Exports
 from cartoframes_lite.errors import ConnectionFailed, JobError, NotFound, PermissionDenied
-from tests.http_servers import KEY, ScriptedServer, response
+from tests.http_servers import KEY, FileServer, ScriptedServer, response
 
 EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 
