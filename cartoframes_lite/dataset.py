@@ -920,5 +920,5 @@ def _require_no_maps(client: Client, name: str) -> None:
         error.hint = "delete(force=True) skips this check"
         raise
     if entry.dependent_count:
-        maps = ", ".join(entry.dependents)
+        maps = ", ".join(entry.dependents) or "not visible to this key"
         raise CartoError(f"{entry.dependent_count} maps show {name!r} ({maps}): delete them first, or pass force=True")
