@@ -160,7 +160,7 @@ def test_a_missing_member_is_named(scripted_server: ScriptedServer) -> None:
         Batch(scripted_server.play(response("200 OK", b'{"job_id": "j"}'))).read("j")
 
 
-@pytest.mark.parametrize("value", ["2018-01-01 00:00:00 UTC", "2018-01-01T00:00:00Z", "2018-01-01T00:00:00"])
+@pytest.mark.parametrize("value", ["2018-01-01 00:00:00 UTC", "2018-01-01T00:00:00.000Z", "2018-01-01T00:00:00"])
 def test_times_as_the_apis_write_them(value: str) -> None:
     assert json_fields.parse_datetime(value) == datetime(2018, 1, 1, tzinfo=UTC)
 
