@@ -29,6 +29,11 @@ def list_datasets(credentials: Credentials | None = None, **keywords: Unpack[Cat
     list of Dataset
         ``Client(credentials).visualizations.list("table")`` also returns their sizes and descriptions.
 
+    Raises
+    ------
+    AuthenticationError
+        If the API key is unknown.
+
     Examples
     --------
     >>> import cartoframes_lite as cfl
@@ -57,6 +62,11 @@ def list_visualizations(
     Returns
     -------
     list of Visualization
+
+    Raises
+    ------
+    AuthenticationError
+        If the API key is unknown.
 
     Examples
     --------

@@ -625,8 +625,8 @@ class Dataset:
         Parameters
         ----------
         force : bool, default False
-            Delete the table even if maps use it; those maps lose their data. False requires the master key, because
-            the maps are not visible to other keys.
+            Delete the table even if maps use it: maps that show only this table are deleted, other maps lose its
+            layers. False requires the master key, because the maps are not visible to other keys.
 
         Raises
         ------
@@ -915,14 +915,14 @@ def _check_sync(interval_s: int, name: str | None, options: ImportOptions, wait:
 
 def _require_no_maps(client: Client, name: str) -> None:
     """Raise if maps use a dataset, or if the key does not permit to find out."""
-    entry = client.visualizations.find(name)
-    if entry is None or entry.dependent_count is None:
-        try:
+    try:
+        entry = client.visualizations.find(name)
+        if entry is None or entry.dependent_count is None:
             client.visualizations.require_master(f"checking which maps use {name!r}")
-        except PermissionDenied as error:
-            error.hint = "delete(force=True) skips this check"
-            raise
-        return  # not yet in the catalog, so no map uses it
+            return  # not yet in the catalog, so no map uses it
+    except PermissionDenied as error:
+        error.hint = "delete(force=True) skips this check"
+        raise
     if entry.dependent_count:
-        maps = ", ".join(entry.dependents)
+        maps = ", ".join(entry.dependents) or "not visible to this key"
         raise CartoError(f"{entry.dependent_count} maps show {name!r} ({maps}): delete them first, or pass force=True")

@@ -345,9 +345,18 @@ _DENIED = (
     "The API key in use lacks a grant for this: pass Credentials with a key that has it. If it is the master key, the "
     "object belongs to another account or to the server."
 )
+_DENIED_BY_PLATFORM = (
+    "The object belongs to another account, or the account lacks a role, a feature or a quota that this requires."
+)
+_DENIED_PASSWORD = (
+    "It is protected by a password: use the master key of its owner, or ask the owner for another privacy."
+)
 _DENIED_PUBLIC = "The key in use is default_public: pass Credentials with an api_key that has grants."
 _NOT_THE_API = "the response is not from the API ({what}): check base_url and username of Credentials"
 
+
+_EMPTY_BODIES = {401: "the API key was rejected", 403: "permission denied", 404: "not found"}
+_MAX_TEXT = 500
 
 _MAX_RETRY_AFTER_S = 1e9  # about 30 years: larger values overflow the timers of some systems
 
@@ -435,10 +444,62 @@ def _describe_body(status: int, body: bytes) -> str:
     start = body[:200].decode("utf-8", errors="replace").strip()
     if start[:1] == "<":
         return _NOT_THE_API.format(what="an HTML page")
+    if start in ("", "{}") and status in _EMPTY_BODIES:
+        return _EMPTY_BODIES[status]
     if not start:
         # CARTO sends these statuses with an empty body if URL and headers together exceed 8 KB.
         return "URL and headers are too long" if status in (414, 431) else "the response is empty"
     return _NOT_THE_API.format(what=f"it begins with {start[:60]!r}")
+
+
+def _text_of(payload: Mapping[str, Any]) -> str:
+    """Return the messages of an error object; "" if there are none, as in ``{"errors": null}``."""
+    messages = payload.get("error", payload.get("errors"))
+    return "" if messages is None else _join_messages(messages)
+
+
+def _bare_text(headers: Mapping[str, str], body: bytes) -> str | None:
+    """Return a message that is sent as bare text of type JSON or as a list of texts; None for other bodies."""
+    content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+    start = body[:_MAX_TEXT].decode("utf-8", errors="replace").strip()
+    if not content_type.startswith("application/json") or start[:1] in ("", "<", "{"):
+        return None
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        return None if start[0] == "[" else start
+    if isinstance(sent, list) and sent and all(isinstance(item, str) for item in sent):
+        return "; ".join(sent)
+    return sent if isinstance(sent, str) else None
+
+
+def _advice(
+    cls: type[APIError], payload: Mapping[str, Any] | None, body: bytes, *, has_text: bool, public_key: bool
+) -> str | None:
+    """Return what the user can do about an error; None if that is unknown.
+
+    Parameters
+    ----------
+    cls : type
+        Class of the exception.
+    payload, body
+        Error object, if any, and body of the response.
+    has_text : bool
+        Whether the body contains a message.
+    public_key : bool
+        Whether the request used default_public.
+    """
+    is_from_api = has_text or body.strip() in (b"", b"{}")
+    if payload and payload.get("errors_cause") == "privacy_password":
+        return _DENIED_PASSWORD
+    if public_key and cls in (PermissionDenied, AuthenticationError):
+        return _DENIED_PUBLIC
+    if cls is PermissionDenied:
+        is_platform = is_from_api if payload is None else "errors" in payload and "errors_with_context" not in payload
+        return _DENIED_BY_PLATFORM if is_platform else _DENIED
+    if cls is NotFound and (_contexts(payload) or not is_from_api):
+        return None
+    return _ADVICE.get(cls)
 
 
 def error_class(status: int, detail: str | None) -> type[APIError]:
@@ -482,18 +543,13 @@ def error_from_response(
     detail = error_detail(payload) if payload else None
     hint = _join_messages(payload["hint"]) if payload and payload.get("hint") is not None else None
     cls = error_class(status, detail)
-    message = (
-        _join_messages(payload.get("error", payload.get("errors"))) if payload else _describe_body(status, body_bytes)
-    )
+    text = _text_of(payload) if payload else _bare_text(headers, body_bytes)
+    message = _describe_body(status, body_bytes) if text is None else text
     lines = [f"{message or 'no message'} (HTTP {status}, {method} {bare_url(url)})"]
     if detail is not None and payload and "context" not in payload and "detail" in payload:
         lines.append(f"Detail: {detail}")
-    if public_key and cls in (PermissionDenied, AuthenticationError):
-        lines.append(_DENIED_PUBLIC)
-    elif cls is PermissionDenied:
-        lines.append(_DENIED)
-    elif cls in _ADVICE and not (cls is NotFound and (payload is None or _contexts(payload))):
-        lines.append(_ADVICE[cls])
+    if advice := _advice(cls, payload, body_bytes, has_text=text is not None, public_key=public_key):
+        lines.append(advice)
     error = cls("\n".join(lines), status=status, method=method, url=url, detail=detail, hint=hint)
     error.retry_after_s = retry_after_s(headers)
     error.contexts = _contexts(payload)

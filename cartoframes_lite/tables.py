@@ -299,16 +299,19 @@ def describe_table(
 
 def _privacy(client: Client, schema: str | None, table_name: str) -> str | None:
     """Return the privacy of a table; None if it is not a dataset."""
+    is_own = schema is None or schema == client.sql.schema()
+    name = table_name if is_own else f"{schema}.{table_name}"
+    entry = client.visualizations.find(name)
+    if entry is not None:
+        return entry.privacy
+    client.visualizations.require_master(f"reading the privacy of {name!r}")
     query = (
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgname = 'test_quota_per_row'"
         f" AND tgrelid = {literal(qualify(schema, table_name))}::regclass) AS is_cartodbfied"
     )
-    if not client.sql.row(query, "is_cartodbfied")["is_cartodbfied"]:
+    if not is_own or not client.sql.row(query, "is_cartodbfied")["is_cartodbfied"]:
         return None
-    if schema is None or schema == client.sql.schema():
-        return client.visualizations.get(table_name).privacy  # waits until CARTO has registered it
-    shared = client.visualizations.find(f"{schema}.{table_name}")
-    return None if shared is None else shared.privacy
+    return client.visualizations.get(name).privacy  # waits until CARTO has registered it
 
 
 def update_privacy_table(

@@ -180,7 +180,8 @@ def test_a_map_with_a_taken_name_is_numbered(dataset, credentials):
 def test_share_with_users_and_organization(dataset, credentials, carto):
     client = cfl.Client(credentials)
     organization = client.users.me().organization.name
-    bob = client.users.add_to_organization(organization, username="bob", email="bob@example.com", password="pa55-word")
+    client.users.add_to_organization(organization, username="bob", email="bob@example.com", password="pa55-word")
+    bob = client.users.get("bob")
     assert dataset.permissions == ()
     dataset.share("bob", "rw")
     assert dataset.permissions == (cfl.Permission("user", bob.id, "bob", "rw"),)
@@ -192,8 +193,62 @@ def test_share_with_users_and_organization(dataset, credentials, carto):
         dataset.share("eve")
     with pytest.raises(ValueError, match="'x'"):
         dataset.share("bob", "x")
+    dataset.share(organization, None)  # CARTO keeps a user with whom something is shared
     client.users.remove_from_organization(organization, "bob")
     assert [user.username for user in client.users.of_organization(organization)] == ["tester"]
+
+
+def test_share_with_a_user_on_the_second_page(dataset, credentials):
+    client = cfl.Client(credentials)
+    organization = client.users.me().organization.name
+    for name in ("amy", "bob", "zoe"):
+        client.users.add_to_organization(organization, username=name, email=f"{name}@example.com", password="pa55-word")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cartoframes_lite._client.users._PAGE_SIZE", 2)
+        assert [user.username for user in client.users.of_organization(organization)] == ["amy", "bob", "tester", "zoe"]
+        (permission,) = dataset.share("zoe")
+    assert (permission.name, permission.access) == ("zoe", "r")
+
+
+def test_tables_of_listed_maps(dataset, credentials):
+    FRAME.carto.to_table("more", credentials)
+    client = cfl.Client(credentials)
+    client.visualizations.create_map(["places", "more"], name="Both")
+    client.visualizations.create_map(["more"], name="One")
+    listed = cfl.list_visualizations(credentials)
+    assert {entry.name: entry.tables for entry in listed} == {"Both": ("more", "places"), "One": ("more",)}
+    assert [entry.refresh().tables for entry in listed] == [entry.tables for entry in listed]
+    with pytest.raises(cfl.CartoError, match=r"2 maps show 'more' \("):
+        cfl.Dataset("more", credentials).delete()
+    cfl.Dataset("more", credentials).delete(force=True)
+    assert [(entry.name, entry.tables) for entry in cfl.list_visualizations(credentials)] == [("Both", ("places",))]
+
+
+def test_unknown_keys_list_nothing(dataset, credentials):
+    dataset.privacy = "public"
+    unknown = cfl.Credentials("tester", "unknown-key", base_url=credentials.base_url)
+    with pytest.raises(cfl.AuthenticationError, match="check the api_key of Credentials"):
+        cfl.list_datasets(unknown)
+    with pytest.raises(cfl.AuthenticationError, match="check the api_key of Credentials"):
+        cfl.Client(unknown).users.me()
+
+
+@pytest.mark.parametrize("key", ["default_public", "unknown-key"])
+def test_private_datasets_are_denied(key, dataset, credentials):
+    visualizations = cfl.Client(cfl.Credentials("tester", key, base_url=credentials.base_url)).visualizations
+    error = cfl.AuthenticationError if key == "unknown-key" else cfl.PermissionDenied
+    with pytest.raises(error, match="check the api_key" if key == "unknown-key" else "requires the master key"):
+        visualizations.find("places")
+
+
+def test_a_table_with_the_name_of_a_map(dataset, credentials):
+    client = cfl.Client(credentials)
+    shown = client.visualizations.create_map(["places"], name="plain")
+    client.sql.send("CREATE TABLE plain (n int)")
+    assert client.visualizations.find("plain") is None
+    assert client.visualizations.find(shown.id).name == "plain"
+    cfl.Dataset("plain", credentials).delete()
+    assert [entry.name for entry in cfl.list_visualizations(credentials)] == ["plain"]
 
 
 def test_account_quotas(dataset, credentials):
@@ -209,6 +264,7 @@ def test_account_quotas(dataset, credentials):
 
 def test_export_datasets_and_maps(dataset, credentials, tmp_path):
     path = dataset.info().export(tmp_path / "places.carto", progress=False)
+    assert cfl.list_visualizations(credentials) == []  # the map that was made for the export
     with zipfile.ZipFile(path) as archive:
         assert sorted(name.rpartition(".")[2] for name in archive.namelist()) == ["gpkg", "json"]
     again = cfl.Dataset.from_file(path, credentials)

@@ -185,6 +185,45 @@ def test_unknown_and_missing_keys_have_different_messages(public: bool, word: st
     assert word in str(made(401, answer(errors=["unauthorized"]), public_key=public))
 
 
+JSON = {"Content-Type": "application/json; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said", "advice"),
+    [
+        (401, b"", "the API key was rejected", "check the api_key"),
+        (401, b"{}", "the API key was rejected", "check the api_key"),
+        (403, b"", "permission denied", "belongs to another account"),
+        (404, b"", "not found", "the requested name"),
+        (
+            404,
+            b"No user with username 'x' in 'acme'",
+            "No user with username 'x' in 'acme' (HTTP 404",
+            "requested name",
+        ),
+        (404, answer(errors="Visualization does not exist", errors_cause=None), "does not exist", "requested name"),
+        (403, answer(errors=["Privacy cannot be set to private"]), "Privacy cannot be set", "a feature or a quota"),
+        (403, answer(errors="Visualization not viewable", errors_cause="privacy_password"), "not viewable", "password"),
+        (410, b'["email is not present", "username"]', "email is not present; username (HTTP 410", ""),
+        (400, answer(errors=None), "no message (HTTP 400", ""),
+    ],
+)
+def test_bodies_of_the_platform_apis(status: int, body: bytes, said: str, advice: str) -> None:
+    message = str(made(status, body, headers=JSON))
+    assert said in message
+    assert advice in message
+    assert "not from the API" not in message
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b'"', b"[]", b"{broken"])
+def test_other_bodies_are_no_messages(body: bytes) -> None:
+    assert "(HTTP 502" in str(made(502, body, headers=JSON))
+
+
+def test_text_of_another_type_is_no_message() -> None:
+    assert "not from the API" in str(made(404, b"Not found", headers={"Content-Type": "text/plain"}))
+
+
 def test_a_timeout_says_not_to_retry() -> None:
     assert "Batch API" in str(made(429, answer(error=["timeout"], context="limit", detail="datasource")))
 

@@ -76,6 +76,12 @@ def test_regular_keys_do_not_wait_for_the_catalog(owned, credentials, monkeypatc
     assert time.monotonic() - begun < 300
 
 
+def test_a_regular_key_describes_public_tables(owned, credentials):
+    cfl.update_privacy_table(owned, "public", credentials)
+    described = cfl.describe_table(owned, regular_key(credentials, ["select"], create=False))
+    assert described == {"privacy": "public", "num_rows": 2, "geom_type": "point"}
+
+
 def test_publishing_beyond_the_statement_timeout():
     with cartoframes_lite.local.start(statement_timeout_s=1) as server:
         master = server.credentials

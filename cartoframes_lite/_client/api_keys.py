@@ -112,7 +112,7 @@ class APIKeys:
         page = 0
         while True:
             page += 1
-            query = {"page": page, "per_page": _PAGE}
+            query = {"page": page, "per_page": _PAGE, "order": "name"}  # unique, so that pages do not overlap
             found = self._platform.json("GET", PATH, what="listing API keys", read=_page, query=query)
             keys |= {key.name: key for key in found}
             if len(found) < _PAGE:

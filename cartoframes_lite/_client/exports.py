@@ -1,12 +1,14 @@
-"""Export maps and datasets to .carto files."""
+"""Export maps, with their datasets, to .carto files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from cartoframes_lite._client import nonpublic, polling
 from cartoframes_lite._client.http.downloads import check_zip, write_blocks
@@ -30,7 +32,8 @@ class Export:
     state : str
         "pending", "exporting" or "uploading" while it runs; finally "complete" or "failure".
     url : str or None
-        URL of the file, once it is complete.
+        URL of the file, once it is complete. A URL on the server of the account may be a path, and may require the
+        API key: ``Exports.download`` handles both.
     """
 
     id: str
@@ -55,7 +58,20 @@ class Exports:
         self._platform = Platform(transport)
 
     def create(self, visualization_id: str) -> Export:
-        """Start the export of a map or dataset with its data."""
+        """Start the export of a map with its data.
+
+        Parameters
+        ----------
+        visualization_id : str
+            Id of a map. CARTO does not export datasets: ``Visualization.export`` exports a map of the dataset instead.
+
+        Raises
+        ------
+        APIError
+            If it is the id of a dataset.
+        PermissionDenied
+            If the key cannot view the map.
+        """
         nonpublic.warn(PATH)
         body = {"visualization_id": visualization_id}
         return self._platform.json(
@@ -91,12 +107,24 @@ class Exports:
             timeout_s=timeout_s,
             progress=progress,
         )
-        if export.state != "complete" or export.url is None:
+        if export.state != "complete":
             raise JobError(f"export {export_id} failed on the server: try again, or read the tables with read_carto")
         return export
 
     def download(self, export: Export, path: str | os.PathLike[str], *, progress: bool | None = None) -> int:
-        """Download a complete export and return its size in bytes; the file is created only when it is complete."""
-        assert export.url is not None  # a complete export has a URL
-        with self._platform.transport.fetch(export.url) as blocks, Progress(f"{path}", progress) as shown:
+        """Download a complete export and return its size in bytes; the file is created only when it is complete.
+
+        The API key is sent only if the file is that of the account's own server which requires it.
+        """
+        with self._open(export) as blocks, Progress(f"{path}", progress) as shown:
             return write_blocks(path, shown.count_bytes(blocks), check=partial(check_zip, source="the .carto file"))
+
+    def _open(self, export: Export) -> AbstractContextManager[Iterator[bytes]]:
+        """Open the file of an export: with the API key if it is served by the API, otherwise without."""
+        base_url = str(self._platform.transport.credentials.base_url)
+        url = urljoin(base_url, export.url or "")
+        path = f"{PATH}/{export.id}/download"
+        is_same_server = urlsplit(url)[:2] == urlsplit(base_url)[:2]
+        if export.url is None or (is_same_server and urlsplit(url).path.endswith(f"/{path}")):
+            return self._platform.stream(path, what="downloading an export")
+        return self._platform.transport.fetch(url)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
@@ -12,9 +14,12 @@ from cartoframes_lite._client.http.json_fields import drop_none, integer, record
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._codec.html import format_bytes, html_table
-from cartoframes_lite.errors import CartoError, PermissionDenied
+from cartoframes_lite.errors import CartoError, NotFound, PermissionDenied
 
-ME, USERS, ORGANIZATION = "api/v3/me", "api/v1/users", "api/v1/organization"
+ME, ORGANIZATION = "api/v3/me", "api/v1/organization"
+_MEMBERS = "api/v2/organization"  # takes a name or id, and requires an administrator
+_PAGE_SIZE = 50
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,12 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user. Values that are not visible to the key are None.
+    """A user. Values that the response does not contain are None.
 
     Attributes
     ----------
     id : str or None
+        The responses to ``add_to_organization`` do not contain it.
     username : str
     email : str or None
     quota_bytes, used_bytes : int or None
@@ -130,23 +136,58 @@ class Users:
         return account
 
     def get(self, user: str) -> User:
-        """Return a user by id or name."""
-        nonpublic.warn(USERS)
-        return self._platform.json(
-            "GET", f"{USERS}/{quote(user, safe='')}", what="reading a user", read=User.from_response
-        )
+        """Return the user of the account, or another user of its organization, by id or name.
+
+        Raises
+        ------
+        NotFound
+            If the account does not belong to an organization, or the organization has no such user.
+        """
+        account = self.me()
+        if user in (account.id, account.username):
+            return account
+        found = [] if account.organization is None else self._list(account.organization)
+        for member in found:
+            if user in (member.id, member.username):
+                return member
+        message = f"there is no user {user!r}: {_known_names(account, found)}"
+        raise NotFound(message, status=404, method="GET", url=ORGANIZATION)
 
     def of_organization(self, organization: str) -> list[User]:
-        """List the users of an organization.
+        """List the users of the account's organization, sorted by name.
 
         Parameters
         ----------
         organization : str
-            Name of the organization.
+            Name or id of the organization.
+
+        Raises
+        ------
+        CartoError
+            If the account does not belong to it.
         """
+        if _UUID.fullmatch(organization):
+            return self._list(Organization(organization, organization))
+        own = self.me().organization
+        if own is None or own.name != organization:
+            known = "no organization" if own is None else repr(own.name)
+            raise CartoError(f"the account does not belong to the organization {organization!r}, but to {known}")
+        return self._list(own)
+
+    def _list(self, organization: Organization) -> list[User]:
+        """List the users of an organization, over all pages."""
         nonpublic.warn(ORGANIZATION)
-        what = "listing the users of the organization"
-        return self._platform.json("GET", _users_path(organization), what=what, read=_users)
+        path, what = f"{ORGANIZATION}/{organization.id}/users", "listing the users of the organization"  # not the name
+        users: dict[str, User] = {}
+        for page in count(1):
+            # Names are unique, so that pages do not overlap.
+            query = {"order": "username", "page": page, "per_page": _PAGE_SIZE}
+            found, total = self._platform.json("GET", path, what=what, read=_page, query=query)
+            known = len(users)
+            users |= {user.username: user for user in found}
+            if len(users) in (known, total):
+                break
+        return [users[name] for name in sorted(users)]
 
     def find_entity(self, user_or_org: str) -> tuple[str, str]:
         """Return kind and id of the account's organization, or of a user in it, by name.
@@ -169,7 +210,7 @@ class Users:
             )
         if user_or_org == organization.name:
             return "org", organization.id
-        users = {user.username: user.id for user in self.of_organization(organization.name)}
+        users = {user.username: user.id for user in self._list(organization)}
         entity_id = users.get(user_or_org)
         if entity_id is None:
             raise CartoError(
@@ -183,6 +224,8 @@ class Users:
     ) -> User:
         """Create a user of an organization. Requires an administrator of the organization.
 
+        CARTO creates the account in the background, so that it may appear in ``of_organization`` a moment later.
+
         Parameters
         ----------
         organization : str
@@ -190,6 +233,18 @@ class Users:
         username, email, password : str
         quota_bytes : int, optional
             Storage quota, in bytes. None: the default of the organization.
+
+        Returns
+        -------
+        User
+            Without ``id``: ``get`` returns it.
+
+        Raises
+        ------
+        APIError
+            If a value is invalid or the name is taken.
+        PermissionDenied
+            If the account is no administrator of the organization.
         """
         nonpublic.warn(ORGANIZATION)
         body = drop_none(username=username, email=email, password=password, quota_in_bytes=quota_bytes)
@@ -228,11 +283,21 @@ def _account(response: Any) -> Account | None:
     )
 
 
-def _users(response: Any) -> list[User]:
-    return [
-        User.from_response(found) for found in records(response["users"] if isinstance(response, Mapping) else response)
-    ]
+def _page(response: Any) -> tuple[list[User], int]:
+    """Parse a page of users; return it and the number of all users."""
+    users = [User.from_response(found) for found in records(record(response)["users"])]
+    # CARTO exchanges the two: total_entries is the number of users in the page.
+    totals = (integer(response.get(name)) or 0 for name in ("total_user_entries", "total_entries"))
+    return users, max(totals)
+
+
+def _known_names(account: Account, members: list[User]) -> str:
+    """Describe whose users can be requested, for a message."""
+    if account.organization is None:
+        return f"the account {account.username!r} does not belong to an organization, so it has no other users"
+    names = sorted(member.username for member in members)
+    return f"the organization {account.organization.name!r} has the users {names}"
 
 
 def _users_path(organization: str) -> str:
-    return f"{ORGANIZATION}/{quote(organization, safe='')}/users"
+    return f"{_MEMBERS}/{quote(organization, safe='')}/users"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, get_args
 from urllib.parse import quote
@@ -20,12 +22,14 @@ from cartoframes_lite._client.http.json_fields import (
     record,
     records,
     required,
+    required_integer,
     text,
     texts,
 )
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.keywords import shared_keywords
+from cartoframes_lite._client.paging import Page, complete_list
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._codec.html import format_bytes, html_table
 from cartoframes_lite._codec.names import carto_table_name
@@ -36,7 +40,7 @@ PATH = "api/v1/viz"
 _PERMISSIONS = "api/v1/perm"
 _REGISTRATION_TIMEOUT_S = 30.0  # CARTO adds a table created by SQL to the catalog within seconds
 _PAGE_SIZE = 500
-_LIST_ATTEMPTS = 5
+_QUALIFIED = re.compile(r'"?([^"]+)"?\.([^".]+)')  # CARTO quotes only the schema
 _MAX_DEPENDENTS = 100  # limit of dependents in the response; their count is not limited
 
 Kind = Literal["table", "derived"]
@@ -126,10 +130,11 @@ class Visualization:
     kind : str
         "derived" for a map, "table" for a dataset.
     name : str
+        For a dataset of another account with its schema, as in "bob.places".
     privacy : str
         "public", "private", "link" or "password".
     url : str or None
-        URL of its page in the dashboard.
+        URL of its page in the dashboard; None without the master key.
     title, description, attributions, license, source : str or None
     tags : tuple of str
     locked : bool
@@ -144,11 +149,9 @@ class Visualization:
     row_count : int or None
         Estimated by PostgreSQL.
     size_bytes : int or None
-        Size of a dataset including its indexes, in bytes.
+        Size of a dataset in bytes, as CARTO counts it: half of the size of its table with indexes.
     geometry_types : tuple of str
         Such as "ST_Point".
-    tables : tuple of str
-        Names of the tables that a map uses.
     dependents : tuple of str
         Names of the maps that use a dataset, at most 100.
     dependent_count : int or None
@@ -175,19 +178,21 @@ class Visualization:
     row_count: int | None
     size_bytes: int | None
     geometry_types: tuple[str, ...]
-    tables: tuple[str, ...]
     dependents: tuple[str, ...]
     dependent_count: int | None
     credentials: Credentials = field(kw_only=True, repr=False, compare=False)
+    _tables: tuple[str, ...] | None = field(kw_only=True, repr=False, compare=False)  # None: not in the response
 
     @classmethod
     def from_response(cls, response: Mapping[str, Any], credentials: Credentials) -> Visualization:
         """Parse a response of the API."""
         table, permission = (record(response.get(name) or {}) for name in ("table", "permission"))
+        kind, name, row_count = required(response, "type"), required(response, "name"), integer(table.get("row_count"))
+        is_dataset = kind == "table"
         return cls(
             id=required(response, "id"),
-            kind=required(response, "type"),
-            name=required(response, "name"),
+            kind=kind,
+            name=_table_name(text(table, "name") or name, credentials) if is_dataset else name,
             privacy=required(response, "privacy").lower(),
             url=text(response, "url"),
             title=text(response, "title"),
@@ -199,19 +204,36 @@ class Visualization:
             locked=bool(response.get("locked")),
             owner=text(permission.get("owner") or {}, "username"),
             permission_id=text(permission, "id"),
-            permissions=tuple(_permission(item) for item in records(permission.get("acl") or [])),
+            permissions=tuple(
+                _permission(item) for item in records(permission.get("acl") or []) if item.get("access") != "n"
+            ),
             created_at=parse_datetime(response.get("created_at")),
             updated_at=parse_datetime(response.get("updated_at")),
-            row_count=integer(table.get("row_count")),
+            row_count=None if row_count is None or row_count < 0 else row_count,  # negative: not estimated yet
             size_bytes=integer(table.get("size")),
             geometry_types=texts(table.get("geometry_types") or []),
-            tables=tuple(required(item, "name") for item in records(response.get("related_tables") or [])),
             dependents=tuple(
                 required(item, "name") for item in records(response.get("dependent_visualizations") or [])
             ),
             dependent_count=integer(response.get("dependent_visualizations_count")),
             credentials=credentials,
+            _tables=() if is_dataset else _related_tables(response, credentials),
         )
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that a map uses, in alphabetical order; of other accounts with their schema.
+
+        Lists do not contain them: for an entry of a list, a request is sent at the first use.
+
+        Raises
+        ------
+        NotFound
+            If the map was deleted meanwhile.
+        """
+        if self._tables is None:
+            object.__setattr__(self, "_tables", self._service.tables_of(self.id))
+        return self._tables or ()
 
     def refresh(self) -> Visualization:
         """Request the current entry; return it as a new object.
@@ -258,7 +280,8 @@ class Visualization:
         NameTakenWarning
             If the name of a dataset was taken; the message contains its new name.
         """
-        return self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
+        changed = self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
+        return changed.refresh()  # the response to a change does not contain the dependents
 
     def export(
         self,
@@ -268,6 +291,8 @@ class Visualization:
         progress: bool | None = None,
     ) -> Path:
         """Export the map or dataset, with its data, to a .carto file, which is created only when it is complete.
+
+        CARTO exports only maps: for a dataset, a map of it is created, exported and deleted.
 
         Parameters
         ----------
@@ -289,10 +314,15 @@ class Visualization:
             If the export fails.
         JobTimeout
             If the export has not finished in time.
+        NotFound
+            If the map or dataset was deleted.
+        PermissionDenied
+            If it is a dataset and the key is not the master key.
         """
         exports = Exports(Transport(self.credentials, progress=progress))
         target = Path(f"{self.name}.carto".replace("/", "_") if path is None else path)
-        export = exports.wait(exports.create(self.id).id, timeout_s=timeout_s, progress=progress)
+        with self._service.exportable_map(self) as map_id:
+            export = exports.wait(exports.create(map_id).id, timeout_s=timeout_s, progress=progress)
         exports.download(export, target, progress=progress)
         return target
 
@@ -302,7 +332,7 @@ class Visualization:
         Raises
         ------
         ValueError
-            If it is a dataset, because the server would also delete all maps that use it.
+            If it is a dataset, because the server would also delete the maps that show only this dataset.
         NotFound
             If it was deleted already.
         """
@@ -315,6 +345,10 @@ class Visualization:
         return Visualizations(Transport(self.credentials))
 
     def _repr_html_(self) -> str:
+        try:
+            tables = self.tables
+        except CartoError:
+            tables = ()  # the map was deleted, or the server cannot be reached
         rows = {
             "privacy": self.privacy,
             "rows": self.row_count,
@@ -323,7 +357,7 @@ class Visualization:
             "description": self.description,
             "tags": self.tags,
             "shared with": [f"{item.name} ({item.access})" for item in self.permissions],
-            "tables": self.tables,
+            "tables": tables,
             "used by maps": self.dependents,
             "updated": self.updated_at,
             "page": self.url,
@@ -343,13 +377,36 @@ class Visualizations:
         self._platform = Platform(transport)
 
     def find(self, name: str) -> Visualization | None:
-        """Return a dataset or map by id, or a dataset by name; None if none is visible to the key."""
+        """Return a dataset or map by id, or a dataset by name; None if there is none.
+
+        Raises
+        ------
+        PermissionDenied
+            If it exists, but is not visible to the key.
+        AuthenticationError
+            If the key is unknown, and the entry is not public.
+        """
         nonpublic.warn(PATH)
         query = {"with_dependent_visualizations": _MAX_DEPENDENTS, "show_permission": "true"}
+        what = f"reading the dataset or map {name!r}"
         try:
-            return self._platform.json("GET", _path(name), what=f"reading {name!r}", read=self._parse, query=query)
+            entry = self._platform.json("GET", _path(name), what=what, read=self._parse, query=query)
         except NotFound:
             return None
+        # CARTO finds maps by name, too: a table that is not a dataset may have the name of a map.
+        return entry if entry.kind == "table" or entry.id == name.rpartition(".")[2].lower() else None
+
+    def tables_of(self, map_id: str) -> tuple[str, ...]:
+        """Return the names of the tables of a map, in alphabetical order."""
+        nonpublic.warn(PATH)
+        query = {"fetch_related_canonical_visualizations": "true", "show_table_size_and_row_count": "false"}
+
+        def read(response: Any) -> tuple[str, ...]:
+            tables = _related_tables(record(response), self._platform.transport.credentials)
+            return tables or ()
+
+        what = f"reading the tables of the map {map_id!r}"
+        return self._platform.json("GET", _path(map_id), what=what, read=read, query=query)
 
     def get(self, name: str) -> Visualization:
         """Return an entry as ``find`` does; wait up to 30 seconds for a new table to appear in the catalog.
@@ -359,7 +416,7 @@ class Visualizations:
         NotFound
             If there is no entry after 30 seconds.
         PermissionDenied
-            If there is no entry and the key is not the master key.
+            If the entry is not visible to the key, or there is none and the key is not the master key.
         """
         requests = 0
 
@@ -368,6 +425,8 @@ class Visualizations:
             entry, requests = self.find(name), requests + 1
             if entry is None and requests == 1:  # other keys see only public entries, so that waiting does not help
                 self.require_master(f"reading the dataset {name!r}")
+            if entry is None:
+                self._register_tables()
             return entry
 
         try:
@@ -385,8 +444,8 @@ class Visualizations:
         """List datasets or maps, sorted by name.
 
         The list contains every entry that exists during the whole call, even if other clients add, rename or delete
-        entries: multiple pages are read until two consecutive attempts return the same entries. After five attempts
-        all entries seen so far are returned.
+        entries: multiple pages are read until two consecutive attempts return as many entries as the server counts.
+        After five attempts all entries seen so far are returned.
 
         Parameters
         ----------
@@ -394,33 +453,31 @@ class Visualizations:
             "table": datasets; "derived": maps.
         **keywords
             Those of ``CatalogFilters``.
+
+        Raises
+        ------
+        AuthenticationError
+            If the key is unknown. With a valid key other than the master key, only public entries are listed.
         """
         nonpublic.warn(PATH)
-        entries = self._read_all(_filter_query(kind, keywords))
-        if keywords["search"]:  # CARTO sorts by rank then
-            entries = sorted(entries, key=lambda entry: entry.name)
-        return _with_any_tag(entries, keywords["tags"])
+        entries: Iterable[Visualization] = complete_list(partial(self._page, _filter_query(kind, keywords))).values()
+        if (privacy := keywords["privacy"]) is not None:  # without the master key, CARTO ignores the filter
+            entries = [entry for entry in entries if entry.privacy == privacy]
+        return _with_any_tag(sorted(entries, key=lambda entry: entry.name), keywords["tags"])
 
-    def _read_all(self, query: Mapping[str, Any]) -> Sequence[Visualization]:
-        """Return the entries of all pages; see ``list``."""
-        seen: dict[str, Visualization] = {}
-        previous_ids: list[str] = []
-        for _ in range(_LIST_ATTEMPTS):
-            pages = list(self._pages(query))
-            entries = {entry.id: entry for page in pages for entry in page}
-            if len(pages) == 1 or list(entries) == previous_ids:
-                return list(entries.values())
-            seen |= entries
-            previous_ids = list(entries)
-        return sorted(seen.values(), key=lambda entry: entry.name)
+    def _page(self, query: Mapping[str, Any], page: int, direction: str) -> Page[Visualization]:
+        """Request a page of a list."""
+        page_query = {**query, "page": page, "order_direction": direction}
+        what = "listing datasets and maps"
+        found, is_owner = self._platform.json("GET", PATH, what=what, read=self._parse_page, query=page_query)
+        if page == 1 and not is_owner and not self._platform.transport.is_public:
+            self._platform.require_known_key()  # for an unknown key, the list contains the public entries
+        return found
 
-    def _pages(self, query: Mapping[str, Any]) -> Iterator[Sequence[Visualization]]:
-        for page in count(1):
-            page_query = {**query, "page": page}
-            entries = self._platform.json("GET", PATH, what="listing datasets", read=self._parse_page, query=page_query)
-            yield entries
-            if len(entries) < _PAGE_SIZE:
-                return
+    def _register_tables(self) -> None:
+        """Make CARTO add new tables to the catalog, which it does before it responds with a list of datasets."""
+        query = {"types": "table", "per_page": 1, "load_totals": "false", "show_permission": "false"}
+        self._platform.json("GET", PATH, what="listing datasets and maps", read=record, query=query)
 
     def update(self, which: str, /, **changes: Any) -> Visualization:
         """Update the catalog entry of a dataset or map.
@@ -520,9 +577,29 @@ class Visualizations:
             raise
 
     def delete(self, visualization_id: str) -> None:
-        """Delete a map, or a dataset including its table and all maps that depend on it."""
+        """Delete a map, or a dataset including its table and the maps that show only this dataset."""
         nonpublic.warn(PATH)
         self._platform.delete(_path(visualization_id), what="deleting a map or dataset")
+
+    @contextmanager
+    def exportable_map(self, entry: Visualization) -> Iterator[str]:
+        """Yield the id of a map that shows an entry: for a dataset, of a map that exists only within the context.
+
+        Raises
+        ------
+        NotFound
+            If the dataset was deleted.
+        """
+        if entry.kind != "table":
+            yield entry.id
+            return
+        current = entry.refresh()
+        shown = self.create_map([current.name], name=current.name)
+        try:
+            yield shown.id
+        finally:
+            with suppress(NotFound):  # deleted by another client
+                self.delete(shown.id)
 
     def share(self, entry: Visualization, kind: str, entity_id: str, access: Access | None) -> None:
         """Grant or revoke the access of a user or organization to a dataset or map.
@@ -534,10 +611,12 @@ class Visualizations:
         kind : {"user", "org", "group"}
         entity_id : str
         access : {"r", "rw"} or None
-            None: revoke.
+            "rw" is possible only for datasets. None: revoke.
         """
         if access is not None and access not in get_args(Access):
             raise ValueError(f"access must be one of {get_args(Access)} or None, not {access!r}")
+        if access == "rw" and entry.kind != "table":
+            raise ValueError(f"{entry.name!r} is a map, which can be shared only for reading: pass access='r'")
         nonpublic.warn(_PERMISSIONS)
         if entry.permission_id is None:
             message = f"the permissions of {entry.name!r} are not visible to this key: use the owner's master key"
@@ -552,8 +631,11 @@ class Visualizations:
     def _parse(self, response: Any) -> Visualization:
         return Visualization.from_response(response, self._platform.transport.credentials)
 
-    def _parse_page(self, response: Any) -> Sequence[Visualization]:
-        return [self._parse(found) for found in records(record(response)["visualizations"])]
+    def _parse_page(self, response: Any) -> tuple[Page[Visualization], bool]:
+        """Parse a page; return it and whether the server lists the private entries, too."""
+        entries = [self._parse(found) for found in records(record(response)["visualizations"])]
+        total = required_integer(response, "total_entries")
+        return Page({entry.id: entry for entry in entries}, len(entries), total), "total_user_entries" in response
 
 
 def _check_new_name(entry: Visualization, name: str, changed: Visualization) -> None:
@@ -599,7 +681,6 @@ def _filter_query(kind: Kind, filters: CatalogFilters) -> dict[str, Any]:
         with_dependent_visualizations=_MAX_DEPENDENTS,
         show_permission="true",
         order="name",
-        order_direction="asc",
         per_page=_PAGE_SIZE,
     )
 
@@ -618,6 +699,30 @@ def _check_tags(tags: object) -> None:
 
 def _path(name: str) -> str:
     return f"{PATH}/{quote(name, safe='')}"
+
+
+def _table_name(name: str, credentials: Credentials) -> str:
+    """Return the name of a table without quotes and without the schema of the account: ``"bob".places``."""
+    found = _QUALIFIED.fullmatch(name)
+    if found is None:
+        return name
+    schema, table = found.groups()
+    return table if schema in ("public", credentials.username) else f"{schema}.{table}"
+
+
+def _related_tables(response: Mapping[str, Any], credentials: Credentials) -> tuple[str, ...] | None:
+    """Return the names of the tables of a map; None if the response, such as an entry of a list, has none.
+
+    The member ``related_tables`` is only in responses to the owner; others may request the datasets of a map.
+    """
+    if "related_tables" in response:
+        tables = records(response["related_tables"] or [])
+    elif "related_canonical_visualizations" in response:
+        datasets = records(response["related_canonical_visualizations"] or [])
+        tables = [record(dataset.get("table") or dataset) for dataset in datasets]
+    else:
+        return None
+    return tuple(sorted(_table_name(required(table, "name"), credentials) for table in tables))
 
 
 def _permission(item: Mapping[str, Any]) -> Permission:

@@ -142,7 +142,7 @@ class Transport:
 
     @contextmanager
     def stream(
-        self, method: str, path: str, *, form: Mapping[str, Any], self_delimiting: bool = False
+        self, method: str, path: str, *, form: Mapping[str, Any] | None = None, self_delimiting: bool = False
     ) -> Iterator[Stream]:
         """Send an idempotent request and stream the response body in blocks.
 

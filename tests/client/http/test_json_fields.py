@@ -97,11 +97,17 @@ CALLS: dict[str, tuple[Any, Callable[[Transport], Any]]] = {
     "key": (KEY, lambda t: APIKeys(t, SQL(t)).get("k")),
     "key list": ({"result": [KEY]}, lambda t: APIKeys(t, SQL(t)).list()),
     "visualization": (VISUALIZATION, lambda t: Visualizations(t).find("v")),
-    "visualization list": ({"visualizations": [VISUALIZATION]}, lambda t: Visualizations(t).list("table")),
+    "visualization list": (
+        {"visualizations": [VISUALIZATION], "total_entries": 1, "total_user_entries": 1},
+        lambda t: Visualizations(t).list("table"),
+    ),
+    "tables of a map": ({"related_tables": [{"name": "t"}]}, lambda t: Visualizations(t).tables_of("v")),
     "me": (ME, lambda t: Users(t).me()),
-    "user": (USER, lambda t: Users(t).get("ann")),
-    "users": ({"users": [USER]}, lambda t: Users(t).of_organization("org")),
-    "user list": ([USER], lambda t: Users(t).of_organization("org")),
+    "user": (ME, lambda t: Users(t).get("ann")),
+    "users": (
+        {"users": [USER], "total_entries": 1, "total_user_entries": 1},
+        lambda t: Users(t).of_organization("00000000-0000-4000-8000-000000000001"),
+    ),
     "export": ({"id": "e", "state": "complete", "url": "http://h/x"}, lambda t: Exports(t).wait("e", progress=False)),
     "map": (LAYERGROUP, lambda t: Maps(t).instantiate({})),
     "named map": ({"template": {"name": "n"}}, lambda t: Maps(t).read_template("n")),
@@ -154,7 +160,7 @@ def test_a_missing_member_is_named(scripted_server: ScriptedServer) -> None:
         Batch(scripted_server.play(response("200 OK", b'{"job_id": "j"}'))).read("j")
 
 
-@pytest.mark.parametrize("value", ["2018-01-01 00:00:00 UTC", "2018-01-01T00:00:00Z", "2018-01-01T00:00:00"])
+@pytest.mark.parametrize("value", ["2018-01-01 00:00:00 UTC", "2018-01-01T00:00:00.000Z", "2018-01-01T00:00:00"])
 def test_times_as_the_apis_write_them(value: str) -> None:
     assert json_fields.parse_datetime(value) == datetime(2018, 1, 1, tzinfo=UTC)
 
