@@ -101,6 +101,15 @@ def test_named_map_hides_the_queries(call: Call, reason: str) -> None:
     assert version_2.json.get("auth_tokens") == (tokens if reason == "password" else None)
 
 
+def test_description_is_html(call: Call) -> None:
+    one = make_dataset(call, "t", description="a <b>\n\nc")
+    for number in (2, 3):
+        shown = call("GET", f"/api/v{number}/viz/{one['id']}/viz").json
+        assert shown["description"] == "<p>a &lt;b&gt;</p>\n\n<p>c</p>\n"
+    change(call, one, description=" ")
+    assert call("GET", "/api/v3/viz/t/viz").json["description"] is None
+
+
 def test_dataset_and_empty_map_have_a_vizjson(call: Call) -> None:
     dataset = make_dataset(call, "t", POINTS)
     for number in (2, 3):
@@ -161,6 +170,7 @@ def test_static_image_follows_its_redirect(call: Call, carto: LocalCarto) -> Non
     image = requests.get(f"{carto.base_url}/api/v2/viz/t/static/120/80.png", timeout=60)
     [redirect] = image.history
     assert redirect.status_code == 302
+    assert redirect.headers["Cache-Control"] == "max-age=86400,must-revalidate, public"
     assert urllib.parse.urlsplit(redirect.headers["Location"]).path.endswith("/120/80.png")
     assert (image.status_code, image.headers["Content-Type"], image.content[16:24].hex()) == (
         200,
