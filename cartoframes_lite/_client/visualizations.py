@@ -143,9 +143,9 @@ class Visualization:
     created_at, updated_at : datetime or None
         With time zone.
     row_count : int or None
-        Estimated by PostgreSQL.
+        Estimated by PostgreSQL; None if there is no estimate yet.
     size_bytes : int or None
-        Size of a dataset including its indexes, in bytes.
+        Size of a dataset in bytes, as CARTO reports it: half of that of the table and its indexes.
     geometry_types : tuple of str
         Such as "ST_Point".
     tables : tuple of str
@@ -203,7 +203,7 @@ class Visualization:
             permissions=tuple(_permission(item) for item in records(permission.get("acl") or [])),
             created_at=parse_datetime(response.get("created_at")),
             updated_at=parse_datetime(response.get("updated_at")),
-            row_count=integer(table.get("row_count")),
+            row_count=_estimate(table.get("row_count")),
             size_bytes=integer(table.get("size")),
             geometry_types=texts(table.get("geometry_types") or []),
             tables=tuple(required(item, "name") for item in records(response.get("related_tables") or [])),
@@ -303,7 +303,7 @@ class Visualization:
         Raises
         ------
         ValueError
-            If it is a dataset, because the server would also delete all maps that use it.
+            If it is a dataset, because the server would also delete maps that use it.
         NotFound
             If it was deleted already.
         """
@@ -522,7 +522,7 @@ class Visualizations:
             raise
 
     def delete(self, visualization_id: str) -> None:
-        """Delete a map, or a dataset including its table and all maps that depend on it."""
+        """Delete a map, or a dataset including its table and the maps that show nothing else."""
         nonpublic.warn(PATH)
         self._platform.delete(_path(visualization_id), what="deleting a map or dataset")
 
@@ -611,6 +611,12 @@ def _with_any_tag(entries: Iterable[Visualization], tags: Sequence[str]) -> list
     """Return the entries with at least one of the tags; CARTO also finds a part of a tag."""
     wanted = {tag.casefold() for tag in tags}
     return [entry for entry in entries if not wanted or wanted.intersection(tag.casefold() for tag in entry.tags)]
+
+
+def _estimate(value: Any) -> int | None:
+    """Parse an estimated number of rows, which is -1 before PostgreSQL has analyzed the table."""
+    rows = integer(value)
+    return None if rows == -1 else rows
 
 
 def _check_tags(tags: object) -> None:

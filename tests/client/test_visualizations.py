@@ -216,3 +216,12 @@ def test_share_rejects_unknown_access(scripted_server: ScriptedServer) -> None:
     service = Visualizations(scripted_server.play(dataset(permission={"id": "p"})))
     with pytest.raises(ValueError, match="'x'"):
         service.share(service.get("t"), "user", "1", "x")  # type: ignore[arg-type]  # what is tested
+
+
+@pytest.mark.parametrize(("sent", "expected"), [(-1, None), (0, 0), (7, 7), (None, None)])
+def test_row_count_is_none_before_an_estimate(
+    scripted_server: ScriptedServer, sent: int | None, expected: int | None
+) -> None:
+    found = Visualizations(scripted_server.play(dataset(table={"row_count": sent}))).find("t")
+    assert found is not None
+    assert found.row_count == expected
