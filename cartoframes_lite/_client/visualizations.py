@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -351,6 +351,12 @@ class Visualizations:
             return self._platform.json("GET", _path(name), what=f"reading {name!r}", read=self._parse, query=query)
         except NotFound:
             return None
+        except PermissionDenied as error:  # it exists, but is not visible to the key
+            try:
+                self.require_master(f"reading {name!r}")
+            except PermissionDenied:
+                return None
+            raise error from None
 
     def get(self, name: str) -> Visualization:
         """Return an entry as ``find`` does; wait up to 30 seconds for a new table to appear in the catalog.
@@ -457,7 +463,8 @@ class Visualizations:
         changed = self._platform.json("PUT", _path(entry.id), what=what, read=self._parse, json_body=body)
         if "name" in changes:
             _check_new_name(entry, changes["name"], changed)
-        return changed
+        # CARTO sends the maps that use a dataset only with responses to GET.
+        return replace(changed, dependents=entry.dependents, dependent_count=entry.dependent_count)
 
     def set_privacy(self, name: str, privacy: Privacy) -> None:
         """Set the privacy of a dataset or map.
