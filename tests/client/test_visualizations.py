@@ -328,3 +328,30 @@ def test_share_rejects_unknown_access(scripted_server: ScriptedServer) -> None:
     service = Visualizations(scripted_server.play(dataset(permission={"id": "p"})))
     with pytest.raises(ValueError, match="'x'"):
         service.share(service.get("t"), "user", "1", "x")  # type: ignore[arg-type]  # what is tested
+
+
+@pytest.mark.parametrize(("sent", "expected"), [(-1, None), (0, 0), (7, 7), (None, None)])
+def test_row_count_is_none_before_an_estimate(
+    scripted_server: ScriptedServer, sent: int | None, expected: int | None
+) -> None:
+    found = Visualizations(scripted_server.play(dataset(table={"row_count": sent}))).find("t")
+    assert found is not None
+    assert found.row_count == expected
+
+
+NOT_VIEWABLE = response("403 Forbidden", b'{"errors": "Visualization not viewable", "errors_cause": null}')
+
+
+def test_what_a_regular_key_may_not_view_is_not_found(scripted_server: ScriptedServer) -> None:
+    assert Visualizations(scripted_server.play(NOT_VIEWABLE, NO_MASTER)).find("t") is None
+
+
+def test_what_the_master_key_may_not_view_is_denied(scripted_server: ScriptedServer) -> None:
+    with pytest.raises(PermissionDenied, match="not viewable"):
+        Visualizations(scripted_server.play(NOT_VIEWABLE, MASTER)).find("t")
+
+
+def test_an_update_keeps_the_dependents_that_its_response_lacks(scripted_server: ScriptedServer) -> None:
+    known = dataset(dependent_visualizations=[{"name": "m"}], dependent_visualizations_count=1)
+    changed = Visualizations(scripted_server.play(known, dataset(title="T"))).update("t", title="T")
+    assert (changed.title, changed.dependents, changed.dependent_count) == ("T", ("m",), 1)

@@ -187,6 +187,7 @@ class ExportJobs:
                     carto_archive.write_table(connection, table, geometry, layers, self._check_cancelled)
                     for table in tables
                 ]
+        self._catalog.find(visualization.id)  # it may have been deleted with its tables meanwhile
         self._set_state(export, "uploading")
         self._check_cancelled()
         described = carto_archive.description(visualization, tables, self._state.user)

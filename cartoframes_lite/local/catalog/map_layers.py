@@ -5,6 +5,7 @@ The map of a dataset gets its layers when they are first requested.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ KINDS = ("carto", "tiled", "background", "gmapsbase", "torque", "wms")
 BASE_KINDS = ("tiled", "background", "gmapsbase", "wms")
 # A copy is not published. It keeps the password, as in CARTO's exports.
 _COPIED = ("description", "tags", "title", "license", "attributions", "source", "locked", "password_hash")
+_PLAIN_NAME = re.compile("[a-z_][a-z0-9_]*")
 _SELECT = (
     "SELECT l.id::text, l.kind, l.position, l.options, l.infowindow, l.tooltip, d.name AS table_name,"
     " l.dataset_id::text FROM cartodb_local.map_layers l"
@@ -61,7 +63,9 @@ class Layer:
     @property
     def query(self) -> str:
         """The query of a data layer."""
-        return str(self.options.get("query") or f"SELECT * FROM {self.options.get('table_name')}")
+        table = str(self.options.get("table_name"))
+        quoted = table if _PLAIN_NAME.fullmatch(table) else '"' + table.replace('"', '""') + '"'
+        return str(self.options.get("query") or f"SELECT * FROM {quoted}")
 
     @property
     def cartocss(self) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cartoframes_lite.local.catalog.map_layers import Layer, MapLayers
@@ -103,11 +103,16 @@ def _layer(layer: Layer, index: int) -> dict[str, Any]:
         "cartocss_version": layer.options.get("style_version"),
         "sql": query,
     }
-    hovered, clicked = (
-        [field["name"] for field in (popup or {}).get("fields") or []] for popup in (layer.tooltip, layer.infowindow)
-    )
+    hovered, clicked = _columns(layer.tooltip), _columns(layer.infowindow)
     if clicked:
         options["attributes"] = {"id": "cartodb_id", "columns": clicked}
     if hovered or clicked:
         options["interactivity"] = ",".join([*hovered, *(["cartodb_id"] if clicked else [])])
     return {"id": layer.id, "type": "cartodb", "options": options}
+
+
+def _columns(popup: Mapping[str, Any] | None) -> list[str]:
+    """Return the columns that an infowindow or tooltip shows."""
+    fields = (popup or {}).get("fields")
+    fields = fields if isinstance(fields, list) else []
+    return [str(field["name"]) for field in fields if isinstance(field, Mapping) and "name" in field]

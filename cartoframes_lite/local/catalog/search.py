@@ -115,17 +115,20 @@ def search(catalog: Catalog, criteria: Search) -> SearchResult:
     """Return one page of the datasets and maps that match the criteria."""
     values = _values(criteria)
     source = sql.SQL("FROM ({}) AS catalog WHERE {}").format(sql.SQL(CATALOG_QUERY), _condition(criteria))
-    page = sql.SQL("SELECT id {} ORDER BY {} LIMIT %(limit)s OFFSET %(offset)s").format(source, _order(criteria))
+    page = sql.SQL("SELECT id, count(*) OVER () AS total {} ORDER BY {} LIMIT %(limit)s OFFSET %(offset)s").format(
+        source, _order(criteria)
+    )
     totals = sql.SQL(
         "SELECT count(*) AS all, count(*) FILTER (WHERE locked) AS locked,"
         " count(*) FILTER (WHERE is_liked AND NOT locked) AS liked"
         " FROM cartodb_local.visualizations WHERE type = ANY(%(types)s)"
     )
     with catalog.up_to_date() as connection:
-        ids = [row["id"] for row in connection.execute(page, values).fetchall()]
-        total = _row(connection, sql.SQL("SELECT count(*) AS total {}").format(source), values)
+        rows = connection.execute(page, values).fetchall()
+        # A page after the last one has no row with the total.
+        counted = rows[0] if rows else _row(connection, sql.SQL("SELECT count(*) AS total {}").format(source), values)
         counts = _row(connection, totals, values)
-    return SearchResult(catalog.by_ids(ids), **total, **counts)
+    return SearchResult(catalog.by_ids([row["id"] for row in rows]), counted["total"], **counts)
 
 
 def _order(criteria: Search) -> sql.Composable:

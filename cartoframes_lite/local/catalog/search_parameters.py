@@ -20,14 +20,14 @@ def read_search(call: PlatformRequest) -> Search:
         400 for an invalid page, order or box.
     """
     page = read_page(call, name="error")
-    types = read_types(call)
+    types, text = read_types(call), text_parameter(call, "q")
     search = Search(
         types,
         offset=page.offset,
         limit=page.per_page,
         order=read_order(call, tuple(ORDERS), combinations=_COMBINED_ORDERS, name="error"),
-        text=text_parameter(call, "q"),
-        tags=tuple(filter(None, text_parameter(call, "tags").split(","))),
+        text=text if text.strip() else "",
+        tags=_split(text_parameter(call, "tags")),
         published=is_true(call, "only_published"),
         displayed=is_true(call, "only_with_display_name"),
         bbox=_bbox(call, types),
@@ -57,8 +57,15 @@ def _is_shared_only(call: PlatformRequest) -> bool:
 
 def read_types(call: PlatformRequest) -> tuple[str, ...]:
     """Parse the parameters ``types`` and ``type``; the default is "derived", maps."""
-    types = tuple(text_parameter(call, "types").split(",")) if text_parameter(call, "types") else ()
-    return types or (text_parameter(call, "type") or "derived",)
+    return _split(text_parameter(call, "types")) or (text_parameter(call, "type") or "derived",)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """Split a text at commas; as in Ruby, empty items at the end are dropped and others are kept."""
+    items = text.split(",")
+    while items and not items[-1]:
+        items.pop()
+    return tuple(items)
 
 
 def _bbox(call: PlatformRequest, types: tuple[str, ...]) -> tuple[float, float, float, float] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +76,7 @@ def vizjson2(source: VizjsonSource) -> dict[str, Any]:
         "id": one.id,
         "version": "0.1.0",
         "title": one.name,
-        "description": one.description,
+        "description": _paragraphs(one.description),
         "scrollwheel": settings["scrollwheel"],
         "legends": settings["legends"],
         "url": None,
@@ -102,7 +104,7 @@ def vizjson3(source: VizjsonSource) -> dict[str, Any]:
         "bounds": _bounds(settings),
         "center": settings["center"],
         "datasource": datasource,
-        "description": one.description,
+        "description": _paragraphs(one.description),
         "options": settings["options"],
         "id": one.id,
         "layers": [_layer3(layer, source) for layer in source.ordered_layers],
@@ -216,6 +218,13 @@ def _layer3(layer: Layer, source: VizjsonSource) -> dict[str, Any]:
 def _popup(popup: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the public members of an infowindow or tooltip."""
     return None if popup is None else {name: popup[name] for name in _POPUP_MEMBERS if name in popup}
+
+
+def _paragraphs(text: str | None) -> str | None:
+    """Return a description as HTML, None if it is blank. Of Markdown, only paragraphs are supported."""
+    if text is None or not text.strip():
+        return None
+    return "\n".join(f"<p>{html.escape(part.strip())}</p>\n" for part in re.split(r"\n[ \t]*\n", text.strip()))
 
 
 def _overlays(one: Visualization) -> list[dict[str, Any]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -23,11 +27,14 @@ _MIN_PIXELS, _MAX_PIXELS = 2, 8192
 def routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
     """Return the routes, below the user's path."""
 
-    def source(call: PlatformRequest) -> VizjsonSource:
+    def datasets_of(found: Visualization) -> list[Visualization]:
+        return [found] if found.is_dataset else catalog.datasets_by_map([found.id]).get(found.id, [])
+
+    def respond(call: PlatformRequest, describe: Callable[[VizjsonSource], dict[str, Any]]) -> Response:
         found = find_viewable(call, catalog)
-        datasets = [found] if found.is_dataset else catalog.datasets_by_map([found.id]).get(found.id, [])
+        datasets = datasets_of(found)
         changes = [dataset.table_updated_at for dataset in datasets] or [found.updated_at]
-        return VizjsonSource(
+        source = VizjsonSource(
             visualization=found,
             layers=layers.of(found),
             settings=layers.settings(found),
@@ -38,25 +45,23 @@ def routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
             auth_tokens=[auth_token(state, found)],
             updated_at=format_datetime(max(changes)),
         )
-
-    def version2(call: PlatformRequest) -> Response:
-        described = source(call)
-        return _with_cache_headers(platform_response(vizjson2(described)), described, state)
-
-    def version3(call: PlatformRequest) -> Response:
-        described = source(call)
-        return _with_cache_headers(platform_response(vizjson3(described)), described, state)
+        response = platform_response(describe(source))
+        if found.is_accessible_to_all:
+            response.headers.update(_cache_headers(state, found, datasets))
+            response.headers["Cache-Control"] = f"no-cache,{response.headers['Cache-Control']}"
+        return response
 
     def static_image(call: PlatformRequest) -> Response:
         found = find_viewable(call, catalog)
         parameters = call.request.path_params
         width, height = (_pixels(parameters[name]) for name in ("width", "height"))
         path = f"api/v1/map/static/named/{template_name(found.id)}/{width}/{height}.png"
-        return Response(status_code=302, headers={"Location": f"{call.account_url}/{path}"})
+        headers = {"Location": f"{call.account_url}/{path}", **_cache_headers(state, found, datasets_of(found))}
+        return Response(status_code=302, headers=headers)
 
     return [
-        *route(state, "/api/v2/viz/{id}/viz", GET=version2),
-        *route(state, "/api/v3/viz/{id}/viz", GET=version3),
+        *route(state, "/api/v2/viz/{id}/viz", GET=partial(respond, describe=vizjson2)),
+        *route(state, "/api/v3/viz/{id}/viz", GET=partial(respond, describe=vizjson3)),
         *route(state, "/api/v2/viz/{id}/static/{width}/{height}.png", GET=static_image),
     ]
 
@@ -70,21 +75,14 @@ def _pixels(text: str) -> int:
     return size
 
 
-def _with_cache_headers(response: Response, source: VizjsonSource, state: State) -> Response:
-    """Add the headers for caches to the vizjson of what everybody may view."""
-    one = source.visualization
-    if one.is_accessible_to_all:
-        response.headers.update(_cache_headers(one, source, state))
-    return response
-
-
-def _cache_headers(one: Visualization, source: VizjsonSource, state: State) -> dict[str, Any]:
-    """Return the headers for caches."""
-    tables = ",".join(sorted(".".join(dataset.table) for dataset in source.datasets))
+def _cache_headers(state: State, one: Visualization, datasets: Sequence[Visualization]) -> dict[str, str]:
+    """Return the headers for caches of what is made of a dataset or map."""
+    tables = ",".join(sorted(".".join(dataset.table) for dataset in datasets))
     with state.admin() as connection:
         database = connection.info.dbname
+    digest = b64encode(hashlib.sha256(one.id.encode()).digest()).decode()
     return {
         "X-Cache-Channel": f"{database}:{tables},{one.id}:vizjson",
-        "Surrogate-Key": f"vizjson {template_name(one.id)}",
-        "Cache-Control": "no-cache,max-age=86400,must-revalidate, public",
+        "Surrogate-Key": f"rj rv:{digest[:6]}",
+        "Cache-Control": "max-age=86400,must-revalidate, public",
     }

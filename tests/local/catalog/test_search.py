@@ -37,6 +37,7 @@ def test_types(abc: Call) -> None:
     assert [one["name"] for one in abc("GET", "/api/v1/viz/").json["visualizations"]] == ["m"]
     assert names(abc, order="name") == ["c", "b", "a"]
     assert names(abc, types="table,derived", order="name", order_direction="asc") == ["a", "b", "c", "m"]
+    assert names(abc, types="table,", type="derived", order="name", order_direction="asc") == ["a", "b", "c"]
     for unknown in ("kuviz", "remote", "wadus", "table, derived"):
         assert names(abc, type=unknown) == []
     assert names(abc, types="derived, table") == ["m"]  # blanks are part of a type
@@ -116,6 +117,7 @@ def test_messages_of_invalid_parameters(call: Call, parameters: dict[str, str], 
         ("%", ["b"]),
         ("_", []),
         ("nothing", []),
+        ("  ", ["b", "c", "a"]),
     ],
 )
 def test_text_in_name_tags_and_description(abc: Call, text: str, expected: list[str]) -> None:

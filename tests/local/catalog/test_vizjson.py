@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from cartoframes_lite.local import LocalCarto
-from tests.local.catalog.catalog_client import Call, change, make_dataset, make_map
+from tests.local.catalog.catalog_client import Call, change, make_dataset, make_map, query
 
 POINTS = "SELECT ST_SetSRID(ST_MakePoint(i, 2 * i), 4326) AS the_geom FROM generate_series(0, 20, 20) i"
 KEYS_2 = {
@@ -101,6 +101,15 @@ def test_named_map_hides_the_queries(call: Call, reason: str) -> None:
     assert version_2.json.get("auth_tokens") == (tokens if reason == "password" else None)
 
 
+def test_description_is_html(call: Call) -> None:
+    one = make_dataset(call, "t", description="a <b>\n\nc")
+    for number in (2, 3):
+        shown = call("GET", f"/api/v{number}/viz/{one['id']}/viz").json
+        assert shown["description"] == "<p>a &lt;b&gt;</p>\n\n<p>c</p>\n"
+    change(call, one, description=" ")
+    assert call("GET", "/api/v3/viz/t/viz").json["description"] is None
+
+
 def test_dataset_and_empty_map_have_a_vizjson(call: Call) -> None:
     dataset = make_dataset(call, "t", POINTS)
     for number in (2, 3):
@@ -161,6 +170,7 @@ def test_static_image_follows_its_redirect(call: Call, carto: LocalCarto) -> Non
     image = requests.get(f"{carto.base_url}/api/v2/viz/t/static/120/80.png", timeout=60)
     [redirect] = image.history
     assert redirect.status_code == 302
+    assert redirect.headers["Cache-Control"] == "max-age=86400,must-revalidate, public"
     assert urllib.parse.urlsplit(redirect.headers["Location"]).path.endswith("/120/80.png")
     assert (image.status_code, image.headers["Content-Type"], image.content[16:24].hex()) == (
         200,
@@ -174,3 +184,32 @@ def test_static_image_of_an_invalid_size(call: Call, size: str) -> None:
     make_dataset(call, "t")
     refused = call("GET", f"/api/v2/viz/t/static/{size}.png")
     assert (refused.status, refused.body) == (400, b"")
+
+
+@pytest.mark.parametrize("fields", [[{"name": "i"}], [{}], ["i"], "i", None])
+def test_columns_of_popups_are_attributes_of_the_named_map(call: Call, fields: Any) -> None:
+    make_dataset(call, "t", privacy="public")
+    a_map = make_map(call, "m", "t")
+    path = f"/api/v1/maps/{a_map['map_id']}/layers"
+    layer = call("GET", path).json["layers"][1]
+    popups = {"infowindow": {"fields": fields}, "tooltip": {"fields": fields}}
+    assert call("PUT", f"{path}/{layer['id']}", {**layer, **popups}).status == 200
+    made = call("POST", f"/api/v1/map/named/{template_of(a_map)}", {}, key=None)
+    assert made.status == 200, made.body
+    attributes = call("GET", f"/api/v1/map/{made.json['layergroupid']}/0/attributes/1", key=None)
+    if fields == [{"name": "i"}]:
+        assert attributes.json == {"i": 1}
+    else:
+        assert attributes.json["errors"] == ["Layer 0 has no exposed attributes"]
+
+
+def test_names_that_need_quotes_are_quoted(call: Call) -> None:
+    query(call, """CREATE TABLE "Odd ""one" AS SELECT 1 AS i; SELECT CDB_CartodbfyTable('"Odd ""one"')""")
+    found = call("GET", "/api/v1/viz", type="table").json["visualizations"]
+    [layer] = [
+        layer for layer in call("GET", f"/api/v3/viz/{found[0]['id']}/viz").json["layers"] if layer["type"] == "CartoDB"
+    ]
+    assert layer["options"]["layer_name"] == 'Odd "one'
+    token = found[0]["auth_tokens"][0]
+    made = call("POST", f"/api/v1/map/named/{template_of(found[0])}", {}, auth_token=token)
+    assert made.status == 200, made.body
