@@ -25,6 +25,7 @@ from cartoframes_lite.local.http.platform import (
     PlatformRequest,
     platform_response,
     route,
+    with_platform_headers,
 )
 from cartoframes_lite.local.http.request_bodies import upload_blocks
 from cartoframes_lite.local.http.responses import RequestError
@@ -128,7 +129,7 @@ def _limited(unlimited: Route) -> Route:
         if declared.isdecimal() and int(declared) > _MAX_BYTES:
             await _discard_body(request)
             message = f"Visualization over the size limit ({_MAX_BYTES >> 20}MB)"
-            return platform_response({"error": message}, 400)
+            return with_platform_headers(platform_response({"error": message}, 400), request)
         return await endpoint(request)
 
     return Route(unlimited.path, limited, methods=list(unlimited.methods or ()))
