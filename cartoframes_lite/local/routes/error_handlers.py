@@ -28,6 +28,8 @@ def platform_errors() -> Iterator[None]:
         raise PlatformError(400, list(error.args)) from error
     except psycopg.OperationalError:
         raise
+    except psycopg.errors.UniqueViolation as error:  # only names of published pages are unique
+        raise PlatformError(400, ["Name has already been taken"]) from error
     except psycopg.Error as error:
         raise PlatformError(400, [error.diag.message_primary or "PostgreSQL error"]) from error
 
