@@ -16,7 +16,7 @@ from cartoframes_lite.local.catalog.account import count_public_maps
 from cartoframes_lite.local.catalog.published_pages import NameTakenError, PublishedPage, PublishedPages
 from cartoframes_lite.local.catalog.search import search
 from cartoframes_lite.local.catalog.search_parameters import read_search
-from cartoframes_lite.local.catalog.visualizations import Catalog
+from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
 from cartoframes_lite.local.http.paging import read_order
 from cartoframes_lite.local.http.platform import (
     FORBIDDEN,
@@ -65,11 +65,7 @@ def _routes(state: State, catalog: Catalog, page_type: str) -> list[Route]:
             call.parameters.pop(parameter, None)
         criteria = replace(read_search(call), types=(page_type,), order=order)
         found = search(catalog, criteria)
-        shown = [
-            _serialize(PublishedPage(one.id, one.type, one.name, one.privacy, one.created_at, one.updated_at), url)
-            for one in found.visualizations
-            for url in [f"{call.account_url}/{page_type}/{one.id}"]
-        ]
+        shown = [_serialize(one, f"{call.account_url}/{page_type}/{one.id}") for one in found.visualizations]
         return platform_response({name_of_list: shown, "total_entries": found.total})
 
     def create(call: PlatformRequest) -> Response:
@@ -194,7 +190,7 @@ def _save(save: Callable[[], PublishedPage]) -> PublishedPage:
         raise PlatformError(404) from None
 
 
-def _serialize(page: PublishedPage, url: str) -> dict[str, Any]:
+def _serialize(page: PublishedPage | Visualization, url: str) -> dict[str, Any]:
     """Return the API representation of a page."""
     return {
         "id": page.id,
