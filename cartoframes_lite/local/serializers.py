@@ -104,7 +104,7 @@ class Serializer:
 
     def user(self) -> dict[str, Any]:
         """Serialize the account's owner, for callers other than the owner without quotas and e-mail address."""
-        return self._users.owner() if self._owner else self._users.public_owner()
+        return self._users.owner(db_size=False, business=False) if self._owner else self._users.public_owner()
 
     def _load_related(self, visualizations: list[Visualization], *, tables: bool) -> RelatedObjects:
         """Load the related objects of several visualizations with one query each."""

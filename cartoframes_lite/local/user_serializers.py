@@ -207,7 +207,9 @@ class UserSerializer:
             **dict.fromkeys(unknown),
         }
 
-    def permission(self, visualization: Visualization, *, is_owner: bool, groups: bool = False) -> dict[str, Any]:
+    def permission(
+        self, visualization: Visualization, *, is_owner: bool, db_size: bool = False, groups: bool = False
+    ) -> dict[str, Any]:
         """Serialize the permission of a dataset or map; for other callers than the owner, without its list.
 
         Parameters
@@ -215,14 +217,14 @@ class UserSerializer:
         visualization : Visualization
         is_owner : bool
             Whether the caller is the owner of the account.
-        groups : bool
-            Whether to include the groups of users.
+        db_size, groups : bool
+            Whether to include the used storage of the owner, and the groups of users.
         """
         if not is_owner:
             return {"id": visualization.permission_id, "owner": self.public_owner()}
         return {
             "id": visualization.permission_id,
-            "owner": self.owner(business=False, groups=groups),
+            "owner": self.owner(db_size=db_size, business=False, groups=groups),
             "entity": {"id": visualization.id, "type": "vis"},
             "acl": self._acl(visualization.acl, groups=groups),
             "created_at": iso_time(visualization.created_at),

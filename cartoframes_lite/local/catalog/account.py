@@ -31,6 +31,16 @@ PROFILE_FIELDS = (
     "company_employees",
     "use_case",
 )
+# As cartodb.cdb_userdatasize(), but without waiting for tables that are locked.
+_DATA_BYTES = """
+SELECT (coalesce(sum(CASE WHEN l.relation IS NULL THEN pg_total_relation_size(c.oid)
+                     ELSE c.relpages::bigint * 8192 END), 0) / 2)::bigint
+FROM pg_class c
+LEFT JOIN pg_locks l ON l.relation = c.oid AND l.mode = 'AccessExclusiveLock' AND l.granted
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND NOT EXISTS
+    (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ def usage(catalog: Catalog) -> Usage:
     )
     with catalog.up_to_date() as connection:
         row = connection.execute(
-            "SELECT cartodb._cdb_userquotainbytes() AS quota_bytes, cartodb.cdb_userdatasize() AS data_bytes,"
+            f"SELECT cartodb._cdb_userquotainbytes() AS quota_bytes, ({_DATA_BYTES}) AS data_bytes,"
             f" count(*) FILTER (WHERE type = 'table') AS tables, count(*) AS visualizations,{by_privacy}"
             " max(created_at) AS last_created_at FROM cartodb_local.visualizations"
         ).fetchone()

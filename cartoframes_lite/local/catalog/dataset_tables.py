@@ -16,12 +16,6 @@ from cartoframes_lite.local.state import State
 READ_LOCK_TIMEOUT = "200ms"  # reads do not wait for a table that another session has locked
 _WRITE_LOCK_TIMEOUT = "10s"
 _SAMPLE_ROWS, _SAMPLE_VALUES = 10_000, 10  # of geometry
-# Names reserved by CARTO.
-_RESERVED_NAMES = frozenset({"all", "layergroup", "public"})
-
-
-class InvalidNameError(ValueError):
-    """The name is not valid for a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +128,3 @@ def _query_tables(
             return connection.execute(sql.SQL(" UNION ALL ").join(parts)).fetchall()
     except (psycopg.errors.LockNotAvailable, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
         return []
-
-
-def _check_name(connection: Connection, name: str) -> None:
-    """Raise InvalidNameError for a name that needs quotes in SQL or that CARTO reserves."""
-    row = connection.execute(
-        "SELECT quote_ident(%(name)s) = %(name)s AND octet_length(%(name)s) BETWEEN 1 AND 63"
-        " AND NOT EXISTS (SELECT FROM pg_get_keywords() WHERE word = %(name)s AND catcode = 'R') AS good",
-        {"name": name},
-    ).fetchone()
-    if row is None or not row["good"] or name in _RESERVED_NAMES:
-        raise InvalidNameError(f"{name!r} is not a valid table name")

@@ -103,6 +103,9 @@ class ExportJobs:
         by_owner : bool
             Whether the owner of the account asks for it.
         """
+        if tables is None:
+            exportable = self.exportable_tables(visualization, by_owner=by_owner)
+            tables = [one.table_id for one in exportable if one.table_id is not None]
         now = self._state.clock.now()
         name = re.sub(r'[\x00/\\:*?"<>|]', "_", visualization.name)[:_MAX_NAME_LENGTH]
         file_name = f"{name} ({now.astimezone(UTC):on %Y-%m-%d at %H.%M.%S}).carto"
@@ -155,7 +158,7 @@ class ExportJobs:
         self._thread.shutdown(wait=False)
         self.clear()
 
-    def _run(self, export: ExportJob, tables: Sequence[str] | None) -> None:
+    def _run(self, export: ExportJob, tables: Sequence[str]) -> None:
         """Run an export in the worker thread."""
         self._set_state(export, "exporting")
         final_state = "failure"
@@ -169,12 +172,13 @@ class ExportJobs:
                 shutil.rmtree(self._directory / export.token, ignore_errors=True)
             self._set_state(export, final_state)
 
-    def _write(self, export: ExportJob, table_ids: Sequence[str] | None) -> None:
-        """Write the archive of an export."""
+    def _write(self, export: ExportJob, table_ids: Sequence[str]) -> None:
+        """Write the archive of an export; raise LookupError if the map or one of the tables has been deleted."""
         visualization = self._catalog.find(export.visualization_id)
-        tables = self.exportable_tables(visualization, by_owner=export.by_owner)
-        if table_ids is not None:
-            tables = [table for table in tables if table.table_id in table_ids]
+        exportable = self.exportable_tables(visualization, by_owner=export.by_owner)
+        tables = [table for table in exportable if table.table_id in table_ids]
+        if {table.table_id for table in tables} != set(table_ids):
+            raise LookupError("a table of the map was deleted")
         export_directory = self._directory / export.token
         layers = export_directory / "layers"
         layers.mkdir(parents=True)

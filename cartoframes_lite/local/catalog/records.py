@@ -13,7 +13,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from cartoframes_lite.local.catalog import table_columns
+from cartoframes_lite.local.catalog.column_types import TableColumn, columns
 from cartoframes_lite.local.catalog.dataset_tables import as_owner
 from cartoframes_lite.local.postgres.logins import Connection
 from cartoframes_lite.local.state import State
@@ -93,7 +93,7 @@ class Records:
 
     def _find(self, connection: Connection, row_id: int) -> dict[str, Any]:
         """Select a row; raise LookupError if it does not exist."""
-        found = table_columns.columns(connection, self._oid)
+        found = columns(connection, self._oid)
         # Literals instead of parameters: names may contain "%", which psycopg reads as a placeholder.
         query = sql.SQL("SELECT {} FROM {} WHERE cartodb_id = {}").format(
             sql.SQL(", ").join(map(_expression, found)), self._table, sql.Literal(row_id)
@@ -106,7 +106,7 @@ class Records:
 
     def _check_columns(self, connection: Connection, values: Mapping[str, Any]) -> None:
         """Raise InvalidColumnsError if the table lacks one of the columns."""
-        known = {column.name for column in table_columns.columns(connection, self._oid)} | {"the_geom_webmercator"}
+        known = {column.name for column in columns(connection, self._oid)} | {"the_geom_webmercator"}
         if unknown := values.keys() - known:
             raise InvalidColumnsError(", ".join(sorted(unknown)))
 
@@ -139,7 +139,7 @@ class Records:
         """Change the type of the column that refused a value; return whether there is a wider type."""
         message = error.diag.message_primary or ""
         unfit, too_long = _UNFIT.match(message), _TOO_LONG.match(message)
-        is_refused: Callable[[table_columns.TableColumn], bool]
+        is_refused: Callable[[TableColumn], bool]
         if unfit is not None:
             value = unfit[1] if unfit[1] is not None else unfit[2]
             is_refused = lambda column: texts.get(column.name) == value  # noqa: E731  # shorter than two functions
@@ -147,7 +147,7 @@ class Records:
             is_refused = lambda column: column.database_type == too_long[1]  # noqa: E731  # as above
         else:
             return False
-        for column in table_columns.columns(connection, self._oid):
+        for column in columns(connection, self._oid):
             wider = _WIDER_TYPES.get(column.carto_type)
             if wider is not None and wider != column.database_type and column.name in texts and is_refused(column):
                 connection.execute(
@@ -192,7 +192,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _expression(column: table_columns.TableColumn) -> sql.Composable:
+def _expression(column: TableColumn) -> sql.Composable:
     """Return the SQL expression that reads a column."""
     identifier = sql.Identifier(column.name)
     if column.name == _GEOMETRY and column.database_type == "geometry":
@@ -202,7 +202,7 @@ def _expression(column: table_columns.TableColumn) -> sql.Composable:
     return sql.SQL("{}::text").format(identifier)
 
 
-def _json_value(column: table_columns.TableColumn, value: Any) -> Any:
+def _json_value(column: TableColumn, value: Any) -> Any:
     """Convert a value as CARTO's application does: numerics are text, times have milliseconds."""
     if isinstance(value, Decimal):
         if not value.is_finite():

@@ -89,7 +89,9 @@ CREATE TABLE IF NOT EXISTS cartodb_local.members (
 REVOKE ALL ON ALL TABLES IN SCHEMA cartodb_local FROM PUBLIC;
 
 -- The tables that are datasets: cartodbfied ones in the schema "public", owned by the account or a key of it.
-CREATE OR REPLACE VIEW cartodb_local.user_tables AS
+-- Not CREATE OR REPLACE: in a database of an earlier version, the collation of a column is another one.
+DROP VIEW IF EXISTS cartodb_local.user_tables;
+CREATE VIEW cartodb_local.user_tables AS
 SELECT c.oid, 'public'::text AS schema_name, c.relname::text AS name
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid AND t.tgname = 'test_quota_per_row'

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cartoframes_lite.local.catalog import table_columns
-from cartoframes_lite.local.catalog.table_columns import ColumnError, TableColumn
+from cartoframes_lite.local.catalog.column_types import TableColumn
+from cartoframes_lite.local.catalog.table_columns import ColumnError
 from cartoframes_lite.local.catalog.visualizations import Catalog
 from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
 from cartoframes_lite.local.routes.error_handlers import postgres_message

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import psycopg
 
-from cartoframes_lite.local.catalog.dataset_tables import InvalidNameError
 from cartoframes_lite.local.catalog.updates import ForbiddenError, InvalidError
 from cartoframes_lite.local.http.platform import PlatformError
 
@@ -24,10 +23,12 @@ def platform_errors() -> Iterator[None]:
         raise PlatformError(404) from None
     except ForbiddenError as error:
         raise PlatformError(403, list(error.args)) from error
-    except (InvalidError, InvalidNameError) as error:
+    except InvalidError as error:
         raise PlatformError(400, list(error.args)) from error
     except psycopg.OperationalError:
         raise
+    except psycopg.errors.UniqueViolation as error:  # only names of published pages are unique
+        raise PlatformError(400, ["Name has already been taken"]) from error
     except psycopg.Error as error:
         raise PlatformError(400, [error.diag.message_primary or "PostgreSQL error"]) from error
 

@@ -1,4 +1,4 @@
-"""``/api/v1/organization/{id}/groups`` and ``/grantables``: groups of users, and whom things can be shared with."""
+"""``/api/v1/organization/{id}/groups``: groups of users."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from cartoframes_lite.local.state import State
 from cartoframes_lite.local.user_serializers import UserSerializer, serialize_group
 
 _GROUP_ORDERS = ("id", "name", "display_name", "organization_id", "updated_at")
-_GRANTABLE_ORDERS = ("id", "name", "type", "avatar_url", "organization_id", "updated_at")
 _ALL_PARTS = ("fetch_shared_tables_count", "fetch_shared_maps_count", "fetch_users")
 _WRONG_PASSWORD = "Confirmation password sent does not match your current password"  # a message
 
@@ -101,19 +100,6 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         in_page = list(page.of(matching))
         return platform_response({"users": in_page, "total_entries": len(in_page), "total_user_entries": len(matching)})
 
-    def grantables(call: PlatformRequest) -> Response:
-        call.require_master()
-        organization = call.request.path_params["organization"]
-        if organization != ORGANIZATION_ID:
-            raise PlatformError(404, f"Organization {organization} not found")
-        page, [(order, _)] = read_page(call), read_order(call, _GRANTABLE_ORDERS)
-        query, shown = str(call.parameters.get("q") or "").lower(), users(call)
-        found = _grantables(state, shown)
-        matching = [one for one in found if query in one["name"].lower()]
-        if order in ("id", "name", "type"):
-            matching.sort(key=lambda one: str(one[order]))
-        return platform_response({"grantables": list(page.of(matching)), "total_entries": len(matching)})
-
     path = "/api/v1/organization/{organization}"
     return [
         *route(state, path + "/groups", GET=index, POST=create),
@@ -121,7 +107,6 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         *route(state, path + "/groups/{group}/users", GET=users_of_group, POST=change_users, DELETE=change_users),
         *route(state, path + "/groups/{group}/users/{user}", DELETE=change_users),
         *route(state, "/api/v1/users/{user}/groups", GET=index_of_user),
-        *route(state, path + "/grantables", GET=grantables),
     ]
 
 
@@ -165,23 +150,3 @@ def _serialize(state: State, users: UserSerializer, group: Group, parts: Collect
     if "fetch_users" in parts:
         shown["users"] = users.users_of(group)
     return shown
-
-
-def _grantables(state: State, users: UserSerializer) -> list[dict[str, Any]]:
-    """Serialize all users and groups that things can be shared with, in order of their last change."""
-    found = [
-        (account.updated_at(state), "user", state.user_id, state.user, users.public_owner(groups=True)),
-        *(
-            (one.updated_at, "user", one.id, one.username, users.public_member(one, groups=True))
-            for one in users.all_members.values()
-        ),
-        *(
-            (one.updated_at, "group", one.id, one.display_name, {**serialize_group(one), "users": users.users_of(one)})
-            for one in users.all_groups.values()
-        ),
-    ]
-    found.sort(key=lambda one: one[0])
-    return [
-        {"id": one_id, "type": kind, "name": name, "avatar_url": "" if kind == "group" else None, "model": model}
-        for _, kind, one_id, name, model in found
-    ]

@@ -16,7 +16,7 @@ from cartoframes_lite.local.catalog.account import count_public_maps
 from cartoframes_lite.local.catalog.published_pages import NameTakenError, PublishedPage, PublishedPages
 from cartoframes_lite.local.catalog.search import search
 from cartoframes_lite.local.catalog.search_parameters import read_search
-from cartoframes_lite.local.catalog.visualizations import Catalog
+from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
 from cartoframes_lite.local.http.paging import read_order
 from cartoframes_lite.local.http.platform import (
     FORBIDDEN,
@@ -25,6 +25,7 @@ from cartoframes_lite.local.http.platform import (
     PlatformRequest,
     platform_response,
     route,
+    with_platform_headers,
 )
 from cartoframes_lite.local.http.request_bodies import upload_blocks
 from cartoframes_lite.local.http.responses import RequestError
@@ -64,11 +65,7 @@ def _routes(state: State, catalog: Catalog, page_type: str) -> list[Route]:
             call.parameters.pop(parameter, None)
         criteria = replace(read_search(call), types=(page_type,), order=order)
         found = search(catalog, criteria)
-        shown = [
-            _serialize(PublishedPage(one.id, one.type, one.name, one.privacy, one.created_at, one.updated_at), url)
-            for one in found.visualizations
-            for url in [f"{call.account_url}/{page_type}/{one.id}"]
-        ]
+        shown = [_serialize(one, f"{call.account_url}/{page_type}/{one.id}") for one in found.visualizations]
         return platform_response({name_of_list: shown, "total_entries": found.total})
 
     def create(call: PlatformRequest) -> Response:
@@ -128,7 +125,7 @@ def _limited(unlimited: Route) -> Route:
         if declared.isdecimal() and int(declared) > _MAX_BYTES:
             await _discard_body(request)
             message = f"Visualization over the size limit ({_MAX_BYTES >> 20}MB)"
-            return platform_response({"error": message}, 400)
+            return with_platform_headers(platform_response({"error": message}, 400), request)
         return await endpoint(request)
 
     return Route(unlimited.path, limited, methods=list(unlimited.methods or ()))
@@ -193,7 +190,7 @@ def _save(save: Callable[[], PublishedPage]) -> PublishedPage:
         raise PlatformError(404) from None
 
 
-def _serialize(page: PublishedPage, url: str) -> dict[str, Any]:
+def _serialize(page: PublishedPage | Visualization, url: str) -> dict[str, Any]:
     """Return the API representation of a page."""
     return {
         "id": page.id,

@@ -30,7 +30,7 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         users = UserSerializer(state, catalog, members, call.account_url)
         catalog.share(found, _acl(call.parameters.get("acl"), found, users))
         changed = catalog.find_by_permission(found.permission_id)
-        return platform_response(users.permission(changed, is_owner=True, groups=True))
+        return platform_response(users.permission(changed, is_owner=True, db_size=True, groups=True))
 
     return route(state, "/api/v1/perm/{id}", jsonp=False, PUT=update)
 

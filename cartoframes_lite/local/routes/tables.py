@@ -8,7 +8,7 @@ import psycopg
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cartoframes_lite.local.catalog import blank_tables, dataset_tables, table_columns
+from cartoframes_lite.local.catalog import blank_tables, column_types, dataset_tables
 from cartoframes_lite.local.catalog.account import usage
 from cartoframes_lite.local.catalog.members import Members
 from cartoframes_lite.local.catalog.table_details import TableDetails
@@ -121,11 +121,11 @@ def table_schema(state: State, dataset: Visualization, kind: str | None = None) 
     """
     assert dataset.table_oid is not None  # set for datasets
     with state.admin() as connection:
-        found = table_columns.columns(connection, dataset.table_oid)
+        found = column_types.columns(connection, dataset.table_oid)
         geometry = dataset_tables.geometry_tables(connection, state.owner_role, [dataset.table_oid])
     if kind is None:
-        kind = table_columns.geometry_kind(dataset_tables.geometry_types(state, geometry).get(dataset.table_oid, []))
-    return table_columns.schema(found, kind)
+        kind = column_types.geometry_kind(dataset_tables.geometry_types(state, geometry).get(dataset.table_oid, []))
+    return column_types.schema(found, kind)
 
 
 def _set_points(state: State, dataset: Visualization, latitude: str | None, longitude: str | None) -> None:

@@ -155,7 +155,10 @@ def test_pages_are_visualizations(call: Call) -> None:
     [listed] = call("GET", "/api/v1/viz", types="kuviz").json["visualizations"]
     assert (listed["id"], listed["type"], listed["privacy"]) == (page["id"], "kuviz", "PUBLIC")
     assert call("GET", f"/api/v1/viz/{page['id']}", key=None).status == 200
-    assert call("DELETE", f"/api/v1/viz/{page['id']}").status == 204
+    path, body = f"/api/v1/viz/{page['id']}", {"id": page["id"], "name": publish(call, "taken")["name"]}
+    refused = call("PUT", path, body)
+    assert (refused.status, refused.json) == (400, {"errors": ["Name has already been taken"]})
+    assert call("DELETE", path).status == 204
     assert show(page).status_code == 404
 
 

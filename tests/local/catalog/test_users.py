@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 
@@ -71,6 +72,17 @@ def test_owner_sees_the_whole_account(call: Call, carto: LocalCarto) -> None:
     assert user["limits"]["concurrent_imports"] == 3
     assert me["config"]["user_name"] == "tester"
     assert me["config"]["sql_api_template"].format(user="tester") == carto.base_url
+
+
+def test_account_and_lists_do_not_wait_for_locks(call: Call, carto: LocalCarto) -> None:
+    query(call, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i; SELECT CDB_CartodbfyTable('t'); ANALYZE t")
+    call("GET", "/api/v1/viz")
+    with psycopg.connect(carto.dsn) as connection:
+        connection.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        user = call("GET", ME).json["user_data"]
+        assert (user["table_count"], user["db_size_in_bytes"] > 0) == (1, True)  # 0 after a lock timeout
+        listed = call("GET", "/api/v1/viz", types="table").json["visualizations"]
+        assert listed[0]["permission"]["owner"]["table_count"] == 1
 
 
 def test_others_see_the_configuration_only(call: Call) -> None:
