@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from cartoframes_lite.local.imports.allowed_addresses import is_allowed, resolve
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 from cartoframes_lite.local.plan import Plan
 from tests.http_servers import ANYWHERE
 
@@ -36,14 +36,14 @@ WRITTEN = [
 @pytest.mark.parametrize("address", PRIVATE)
 def test_addresses_that_are_not_public(address):
     assert not is_allowed(address)
-    with pytest.raises(ImportRefused) as caught:
+    with pytest.raises(ImportJobError) as caught:
         resolve(address, 80, Plan())
     assert caught.value.code == 1101
 
 
 @pytest.mark.parametrize("host", WRITTEN)
 def test_private_addresses_in_other_notations_are_refused(host):
-    with pytest.raises(ImportRefused) as caught:
+    with pytest.raises(ImportJobError) as caught:
         resolve(host, 80, Plan())
     assert caught.value.code in (1101, 1102)
 
@@ -70,7 +70,7 @@ def test_names_that_resolve_to_private_addresses_are_refused():
         pytest.skip("the name of this machine is not known to it")
     if all(ipaddress.ip_address(address).is_loopback for address in found) or all(map(is_allowed, found)):
         pytest.skip("the name of this machine is that of a public address or of loopback")
-    with pytest.raises(ImportRefused) as caught:
+    with pytest.raises(ImportJobError) as caught:
         resolve(name, 80, Plan())
     assert caught.value.code == 1101
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 from cartoframes_lite.local.imports.files.archives import unpack
 
 CSV = b"a\n1\n"
@@ -69,7 +69,7 @@ def unpacked(tmp_path: Path) -> Callable[[Path], list[bytes]]:
         before = {found for found in tmp_path.rglob("*") if directory not in found.parents}
         try:
             found = unpack(path, path.name, directory, limit_bytes=LIMIT)
-        except ImportRefused:
+        except ImportJobError:
             found = []
         assert {found for found in tmp_path.rglob("*") if directory not in found.parents} == before | {path}
         for inside in directory.rglob("*"):
@@ -139,7 +139,7 @@ def test_bombs_are_given_up_at_the_limit(tmp_path, name):
     assert path.stat().st_size < LIMIT
     (tmp_path / "into").mkdir()
     started = time.thread_time()
-    with pytest.raises(ImportRefused) as caught:
+    with pytest.raises(ImportJobError) as caught:
         unpack(path, name, tmp_path / "into", limit_bytes=LIMIT)
     assert caught.value.code == 6666
     assert time.thread_time() - started < 5
@@ -155,7 +155,7 @@ def test_sizes_that_headers_lie_about_are_counted(tmp_path):
     path = tmp_path / "t.zip"
     path.write_bytes(packed)
     (tmp_path / "into").mkdir()
-    with pytest.raises(ImportRefused) as caught:
+    with pytest.raises(ImportJobError) as caught:
         unpack(path, "t.zip", tmp_path / "into", limit_bytes=LIMIT)
     assert caught.value.code in (1003, 6666)
 
@@ -172,6 +172,6 @@ def test_archives_in_archives_come_to_an_end(unpacked, tmp_path):
 def test_members_are_counted(tmp_path):
     path = zipped(tmp_path / "t.zip", *[(f"{number}.csv", b"") for number in range(10_001)])
     (tmp_path / "into").mkdir()
-    with pytest.raises(ImportRefused) as caught:
+    with pytest.raises(ImportJobError) as caught:
         unpack(path, "t.zip", tmp_path / "into", limit_bytes=LIMIT)
     assert caught.value.code == 1019

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 from cartoframes_lite.local.plan import Plan
 
 _UNKNOWN_SERVER = 1102
@@ -35,17 +35,17 @@ def resolve(host: str, port: int, plan: Plan) -> list[str]:
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         1102 if the host cannot be resolved, 1101 if one of its addresses is not allowed.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: labels that are too long or empty
-        raise ImportRefused(_UNKNOWN_SERVER, f"could not resolve the host {host!r}") from error
+        raise ImportJobError(_UNKNOWN_SERVER, f"could not resolve the host {host!r}") from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for address in addresses:
         if not plan.private_addresses and not is_allowed(address):
-            raise ImportRefused(_FORBIDDEN, f"the host {host!r} has an address that is not public")
+            raise ImportJobError(_FORBIDDEN, f"the host {host!r} has an address that is not public")
     return addresses
 
 

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from cartoframes_lite.local.catalog.names import sanitize_table
 from cartoframes_lite.local.imports import remote_postgres
-from cartoframes_lite.local.imports.files import ImportRefused, StagedTable, cartodbfy
+from cartoframes_lite.local.imports.files import ImportJobError, StagedTable, cartodbfy
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 
@@ -32,11 +32,11 @@ def unwrap_parameters(connector: Any) -> dict[str, Any]:
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         1502 if a level is not an object.
     """
     if not isinstance(connector, Mapping):
-        raise ImportRefused(_INVALID, "the connector must be an object")
+        raise ImportJobError(_INVALID, "the connector must be an object")
     inner = connector.get("connector")
     if inner is None:
         return dict(connector)
@@ -73,7 +73,7 @@ def stage_connector(
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         1502 for invalid parameters, 1500 for an error of the other database. The detail contains no password.
     """
     parameters = unwrap_parameters(connector)
@@ -86,53 +86,53 @@ def stage_connector(
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Raise ImportRefused (1502) for parameters that are unknown, missing or of the wrong type."""
+    """Raise ImportJobError (1502) for parameters that are unknown, missing or of the wrong type."""
     if not parameters.get("provider"):
-        raise ImportRefused(_INVALID, "Provider not defined")
+        raise ImportJobError(_INVALID, "Provider not defined")
     if parameters["provider"] not in _PROVIDERS:
-        raise ImportRefused(_INVALID, f"Invalid provider Provider: {parameters['provider']}")
+        raise ImportJobError(_INVALID, f"Invalid provider Provider: {parameters['provider']}")
     if not isinstance(parameters.get("connection"), Mapping):
-        raise ImportRefused(_INVALID, "connection must be an object")
+        raise ImportJobError(_INVALID, "connection must be an object")
     _check_names(parameters, _PARAMETERS)
     _check_connection(parameters["connection"])
     if not parameters.get("table") and not (parameters.get("sql_query") and parameters.get("import_as")):
-        raise ImportRefused(_INVALID, "give table, or sql_query and import_as")
+        raise ImportJobError(_INVALID, "give table, or sql_query and import_as")
     _check_texts(parameters, ("schema", "table", "sql_query", "import_as"))
 
 
 def open_server(parameters: Mapping[str, Any]) -> remote_postgres.Server:
-    """Return the server of connection parameters; raise ImportRefused (1502) if they are invalid."""
+    """Return the server of connection parameters; raise ImportJobError (1502) if they are invalid."""
     _check_connection(parameters)
     return _server(parameters)
 
 
 def _check_names(parameters: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Raise ImportRefused for parameters that are unknown."""
+    """Raise ImportJobError for parameters that are unknown."""
     if unknown := {str(name) for name in parameters.keys() - known}:
-        raise ImportRefused(_INVALID, f"unknown parameters: {', '.join(sorted(unknown))}")
+        raise ImportJobError(_INVALID, f"unknown parameters: {', '.join(sorted(unknown))}")
 
 
 def _check_texts(parameters: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Raise ImportRefused for parameters that are not strings."""
+    """Raise ImportJobError for parameters that are not strings."""
     texts = [parameters.get(name) for name in names]
     if not all(text is None or (isinstance(text, str) and "\0" not in text) for text in texts):
-        raise ImportRefused(_INVALID, "all parameters except port must be strings")
+        raise ImportJobError(_INVALID, "all parameters except port must be strings")
 
 
 def _check_connection(connection: Mapping[str, Any]) -> None:
-    """Raise ImportRefused for connection parameters that are unknown, missing or invalid."""
+    """Raise ImportJobError for connection parameters that are unknown, missing or invalid."""
     _check_names(connection, _CONNECTION)
     missing = [name for name in ("server", "database", "username") if not connection.get(name)]
     if missing:
-        raise ImportRefused(_INVALID, f"missing in connection: {', '.join(missing)}")
+        raise ImportJobError(_INVALID, f"missing in connection: {', '.join(missing)}")
     _check_texts(connection, ("server", "database", "username", "password"))
     port = str(connection.get("port") or 5432)
     if not port.isdecimal() or len(port) > len(str(_PORT_RANGE.stop)) or int(port) not in _PORT_RANGE:
-        raise ImportRefused(_INVALID, f"invalid port {port!r}: give a number from 1 to 65535")
+        raise ImportJobError(_INVALID, f"invalid port {port!r}: give a number from 1 to 65535")
     if "," in connection["server"]:
-        raise ImportRefused(_INVALID, "server must be a single host, not a list")
+        raise ImportJobError(_INVALID, "server must be a single host, not a list")
     if (connection.get("sslmode") or "prefer") not in _SSL_MODES:
-        raise ImportRefused(_INVALID, f"invalid sslmode: use one of {', '.join(_SSL_MODES)}")
+        raise ImportJobError(_INVALID, f"invalid sslmode: use one of {', '.join(_SSL_MODES)}")
 
 
 def _source(parameters: Mapping[str, Any]) -> tuple[sql.Composable, str]:

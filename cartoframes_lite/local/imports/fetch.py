@@ -26,7 +26,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from cartoframes_lite.local.imports.allowed_addresses import resolve
 from cartoframes_lite.local.imports.file_names import decode_header, response_file_name
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 from cartoframes_lite.local.imports.response_body import ResponseBody
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
@@ -39,7 +39,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _ERROR_CODES = {401: FORBIDDEN, 404: NOT_FOUND}  # as in CARTO: a 403 is a failed download like any other
 
 
-class DownloadRefused(ImportRefused):
+class DownloadError(ImportJobError):
     """The response has an error status.
 
     Attributes
@@ -113,7 +113,7 @@ def fetch(
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         With one of the codes 1001, 1020, 1100 to 1103 and 6666. The detail contains no password.
     """
     conditions = {"If-None-Match": etag, "If-Modified-Since": modified}
@@ -152,29 +152,29 @@ def _follow_redirects(
             elif response.status == HTTPStatus.NOT_MODIFIED and headers:
                 return NotModified()
             elif response.status != HTTPStatus.OK:
-                raise DownloadRefused(_ERROR_CODES.get(response.status, FAILED), response.status)
+                raise DownloadError(_ERROR_CODES.get(response.status, FAILED), response.status)
             else:
                 return _store(response, parts, directory, plan.file_bytes)
-    raise ImportRefused(FAILED, f"more than {_MAX_REDIRECTS} redirects")
+    raise ImportJobError(FAILED, f"more than {_MAX_REDIRECTS} redirects")
 
 
 def _redirect_url(url: str, location: str) -> str:
-    """Return the target URL of a redirect; raise ImportRefused if it is invalid."""
+    """Return the target URL of a redirect; raise ImportJobError if it is invalid."""
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise ImportRefused(UNKNOWN_URL, "the redirect has an invalid URL") from error
+        raise ImportJobError(UNKNOWN_URL, "the redirect has an invalid URL") from error
 
 
 def _split_url(url: str) -> SplitResult:
-    """Split a URL; raise ImportRefused if it is invalid or neither HTTP nor HTTPS."""
+    """Split a URL; raise ImportJobError if it is invalid or neither HTTP nor HTTPS."""
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ImportRefused(UNKNOWN_URL, "invalid URL") from error
+        raise ImportJobError(UNKNOWN_URL, "invalid URL") from error
     if parts.scheme not in _PORTS or not host:
-        raise ImportRefused(UNKNOWN_URL, "the URL must begin with http:// or https:// and a host")
+        raise ImportJobError(UNKNOWN_URL, "the URL must begin with http:// or https:// and a host")
     return parts
 
 
@@ -259,15 +259,15 @@ def _is_weak_validator(modified: str | None, sent: str | None) -> bool:
         return False
 
 
-def _as_import_error(error: OSError | http.client.HTTPException) -> ImportRefused:
+def _as_import_error(error: OSError | http.client.HTTPException) -> ImportJobError:
     """Map an error of the connection to an import error."""
     match error:
         case TimeoutError():
-            return ImportRefused(TIMEOUT, "the server did not respond in time")
+            return ImportJobError(TIMEOUT, "the server did not respond in time")
         case http.client.IncompleteRead():
-            return ImportRefused(PARTIAL, "the connection was closed before the end of the file")
+            return ImportJobError(PARTIAL, "the connection was closed before the end of the file")
         case http.client.InvalidURL():
-            return ImportRefused(UNKNOWN_URL, "invalid URL")
+            return ImportJobError(UNKNOWN_URL, "invalid URL")
         case OSError(strerror=str(text)):
-            return ImportRefused(FAILED, text)
-    return ImportRefused(FAILED, "the response is not valid HTTP")
+            return ImportJobError(FAILED, text)
+    return ImportJobError(FAILED, "the response is not valid HTTP")

@@ -19,7 +19,7 @@ import psycopg
 
 from cartoframes_lite.local.catalog.map_layers import MapLayers
 from cartoframes_lite.local.imports.fetch import FetchedFile, fetch
-from cartoframes_lite.local.imports.files import MAX_TABLES, ImportRefused, publish
+from cartoframes_lite.local.imports.files import MAX_TABLES, ImportJobError, publish
 from cartoframes_lite.local.imports.records import ImportRecords
 from cartoframes_lite.local.imports.requests import ImportRequest, InputFile, owner_session, stage
 from cartoframes_lite.local.imports.workers import Cancellation, Workers
@@ -48,7 +48,7 @@ class FinishedImport:
         Names of the imported tables; empty if all were skipped.
     table_id, dataset_id : str, optional
         Ids of the last table and of its dataset.
-    failures : sequence of ImportRefused
+    failures : sequence of ImportJobError
         Errors of other files of the archive.
     truncated : bool
         Whether further tables of the source were ignored.
@@ -63,7 +63,7 @@ class FinishedImport:
     dataset_id: str | None = None
     visualization_id: str | None = None
     fetched: FetchedFile | None = None
-    failures: Sequence[ImportRefused] = ()
+    failures: Sequence[ImportJobError] = ()
     truncated: bool = False
 
 
@@ -84,7 +84,7 @@ class ImportJobs:
 
     def __init__(self, state: State, catalog: Catalog) -> None:
         self._workers = Workers(state.plan.concurrent_imports)
-        self.on_finished: list[Callable[[ImportRequest, FinishedImport | ImportRefused], None]] = []
+        self.on_finished: list[Callable[[ImportRequest, FinishedImport | ImportJobError], None]] = []
         self._state, self._catalog = state, catalog
         self._records = ImportRecords(state)
         self._records.fail_unfinished()
@@ -206,7 +206,7 @@ class ImportJobs:
                 return replace(done, visualization_id=created.id)
         return done
 
-    def _on_done(self, import_id: str, request: ImportRequest, result: FinishedImport | ImportRefused) -> None:
+    def _on_done(self, import_id: str, request: ImportRequest, result: FinishedImport | ImportJobError) -> None:
         """Store the result of an import and run the callbacks."""
         self._active.discard(import_id)  # first: a client that sees the final state may submit the next import
         request.discard()
@@ -215,7 +215,7 @@ class ImportJobs:
             for callback in self.on_finished:
                 callback(request, result)
         finally:
-            if isinstance(result, ImportRefused):
+            if isinstance(result, ImportJobError):
                 self._records.fail(import_id, result)
             else:
                 self._complete(import_id, request, result)

@@ -13,14 +13,14 @@ from cartoframes_lite.local.http.platform import PlatformError
 from cartoframes_lite.local.http.request_bodies import load_json, replace_surrogates
 from cartoframes_lite.local.http.responses import RequestError
 from cartoframes_lite.local.imports import connectors
-from cartoframes_lite.local.imports.files import ImportRefused, Options
+from cartoframes_lite.local.imports.files import ImportJobError, Options
 from cartoframes_lite.local.imports.requests import NO_SOURCE, ImportRequest, InputFile
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 
 _PRIVACIES = ("private", "public", "link")
 _STRATEGIES = ("skip", "overwrite", None)
-_NO_SERVICE = ImportRefused(1012, "this server does not support datasources of other services")
+_NO_SERVICE = ImportJobError(1012, "this server does not support datasources of other services")
 # Characters of a URL, as Ruby's URI.parse accepts them: others must be percent-encoded.
 _URL = re.compile(r"""[^\x00-\x20\x7f-\U0010ffff"<>\\^`{|}]+""")
 _SCHEMES = ("http", "https", "ftp")
@@ -156,7 +156,7 @@ def _connector(connector: Any, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return found
     except RequestError:
         raise PlatformError(400, "the connector is not valid JSON") from None
-    except ImportRefused as error:
+    except ImportJobError as error:
         raise PlatformError(400, error.detail) from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cartoframes_lite.local.imports import connectors, remote_postgres
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 from cartoframes_lite.local.imports.requests import owner_session
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.state import State
@@ -63,7 +63,7 @@ def list_tables(state: State, parameters: Mapping[str, Any]) -> list[dict[str, A
     ------
     InvalidParametersError
         If parameters are missing or invalid.
-    ImportRefused
+    ImportJobError
         If the database refuses.
     """
     return _list_tables(state, parameters, limit=_MAX_TABLES)
@@ -80,7 +80,7 @@ def _list_tables(state: State, parameters: Mapping[str, Any], *, limit: int) -> 
         server = connectors.open_server(given)
         with owner_session(state, Cancellation()) as connection:
             return remote_postgres.list_tables(server, connection, state.plan, limit=limit)
-    except ImportRefused as error:
+    except ImportJobError as error:
         if error.code == _INVALID:
             raise InvalidParametersError(error.detail) from error
         raise

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from cartoframes_lite.local.imports.fetch import DownloadRefused, redact_password
-from cartoframes_lite.local.imports.files import CODES, ImportRefused
+from cartoframes_lite.local.imports.fetch import DownloadError, redact_password
+from cartoframes_lite.local.imports.files import CODES, ImportJobError
 from cartoframes_lite.local.imports.requests import ImportRequest
 from cartoframes_lite.local.imports.status_messages import status_message
 from cartoframes_lite.local.imports.workers import STUCK
@@ -62,11 +62,11 @@ class ImportRecords:
         with self._state.admin() as connection:
             connection.execute(statement, [*values.values(), import_id])
 
-    def fail(self, import_id: str, error: ImportRefused) -> None:
+    def fail(self, import_id: str, error: ImportJobError) -> None:
         """Mark an import as failed."""
         _LOG.info("import %s failed: %s", import_id, error)  # CARTO's responses have the code alone, without detail
         values: dict[str, Any] = {"error_code": error.code}
-        if isinstance(error, DownloadRefused):
+        if isinstance(error, DownloadError):
             values["http_response_code"] = error.status
         self.update(import_id, state="failure", success=False, **values)
 

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from cartoframes_lite.local.catalog.names import sanitize_columns
 from cartoframes_lite.local.imports.allowed_addresses import resolve
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 
@@ -98,20 +98,20 @@ def copy(
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         1500 for an error of the remote database, 2004 for too many columns, 6668 for too many rows.
     """
     try:
         with _connect(server, connection, plan) as remote, cancellation.on_cancel(lambda: _shut_down(remote)):
             columns = _describe_columns(remote, query)
             if len(columns) > plan.columns:
-                raise ImportRefused(_TOO_MANY_COLUMNS, f"{len(columns)} columns, the limit is {plan.columns}")
+                raise ImportJobError(_TOO_MANY_COLUMNS, f"{len(columns)} columns, the limit is {plan.columns}")
             table = f"import_{secrets.token_hex(16)}"
             return table, _copy_rows(remote, connection, query, columns, table, plan.rows)
     except _RemoteError as error:
-        raise ImportRefused(_FAILED, str(error)) from error
+        raise ImportJobError(_FAILED, str(error)) from error
     except psycopg.DataError as error:  # from the account's database
-        raise ImportRefused(_FAILED, f"unreadable value: {error.diag.message_primary}") from error
+        raise ImportJobError(_FAILED, f"unreadable value: {error.diag.message_primary}") from error
 
 
 def list_tables(server: Server, connection: psycopg.Connection[Any], plan: Plan, *, limit: int) -> list[dict[str, Any]]:
@@ -127,7 +127,7 @@ def list_tables(server: Server, connection: psycopg.Connection[Any], plan: Plan,
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         1500 if the connection or the query fails.
     """
     query = (
@@ -140,7 +140,7 @@ def list_tables(server: Server, connection: psycopg.Connection[Any], plan: Plan,
         with _connect(server, connection, plan) as remote, _remote_errors():
             return remote.execute(query, (limit,)).fetchall()
     except _RemoteError as error:
-        raise ImportRefused(_FAILED, str(error)) from error
+        raise ImportJobError(_FAILED, str(error)) from error
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def _reject_own_socket(host: str, owner_connection: psycopg.Connection[Any]) -> 
     """Reject the socket of the account's own database: it may accept any user without a password."""
     with suppress(OSError):  # one of the paths does not exist
         if os.path.samefile(host, owner_connection.info.host):
-            raise ImportRefused(_INVALID, "server is the account's own database: import with sql instead")
+            raise ImportJobError(_INVALID, "server is the account's own database: import with sql instead")
 
 
 @contextmanager
@@ -253,7 +253,7 @@ def _copy_rows(
         for chunk in chunks:
             rows += bytes(chunk).count(b"\n")  # one per row: COPY escapes newlines in values
             if rows > limit:
-                raise ImportRefused(_TOO_MANY_ROWS, f"more than {limit} rows")
+                raise ImportJobError(_TOO_MANY_ROWS, f"more than {limit} rows")
             copy_in.write(chunk)
     return rows
 

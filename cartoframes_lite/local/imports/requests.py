@@ -13,14 +13,14 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from cartoframes_lite.local.imports.connectors import stage_connector
-from cartoframes_lite.local.imports.files import ImportRefused, Options, Staged, stage_file, stage_query
+from cartoframes_lite.local.imports.files import ImportJobError, Options, Staged, stage_file, stage_query
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.postgres.logins import connect
 from cartoframes_lite.local.state import State
 
 # As in CARTO, a request without a source creates a job, which fails with the code of unknown errors.
-NO_SOURCE = ImportRefused(99999, "nothing to import: give a file, url, connector, table_copy or sql")
+NO_SOURCE = ImportJobError(99999, "nothing to import: give a file, url, connector, table_copy or sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class ImportRequest:
         The uploaded file. The import removes it.
     url, query, table, connector
         The source, if no file was uploaded.
-    error : ImportRefused, optional
+    error : ImportJobError, optional
         Error with which the import fails immediately.
     table_name : str, optional
         Name of the table made of a query or table. As in CARTO, tables made of files are named after the files.
@@ -66,7 +66,7 @@ class ImportRequest:
     query: str | None = None
     table: str | None = None
     connector: Mapping[str, Any] | None = field(default=None, repr=False)
-    error: ImportRefused | None = None
+    error: ImportJobError | None = None
     table_name: str | None = None
     options: Options = field(default_factory=Options)
     collision_strategy: str | None = None
@@ -124,7 +124,7 @@ def stage(
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
     """
     if request.error is not None:
         raise request.error

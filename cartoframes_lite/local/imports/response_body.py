@@ -6,7 +6,7 @@ import http.client
 import zlib
 from collections.abc import Iterator
 
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 
 _BLOCK_BYTES = 1 << 16
 _GZIP = 31  # zlib's window bits for a gzip header
@@ -32,7 +32,7 @@ class ResponseBody:
         encoding = (response.headers["Content-Encoding"] or "identity").strip().lower()
         self.gzipped = encoding in ("gzip", "x-gzip")
         if not self.gzipped and encoding != "identity":
-            raise ImportRefused(_FAILED, f"the response has the content encoding {encoding!r}, only gzip is supported")
+            raise ImportJobError(_FAILED, f"the response has the content encoding {encoding!r}, only gzip is supported")
         self._response, self._limit = response, limit
 
     def blocks(self) -> Iterator[bytes]:
@@ -40,7 +40,7 @@ class ResponseBody:
 
         Raises
         ------
-        ImportRefused
+        ImportJobError
             1103 if the body cannot be decompressed, 6666 if it exceeds the limit.
         http.client.IncompleteRead
             If the body is truncated.
@@ -49,14 +49,14 @@ class ResponseBody:
         for block in self._decompressed() if self.gzipped else self._received():
             size += len(block)
             if size > self._limit:
-                raise ImportRefused(_TOO_BIG, f"the file is larger than {self._limit} bytes")
+                raise ImportJobError(_TOO_BIG, f"the file is larger than {self._limit} bytes")
             yield block
 
     def _received(self) -> Iterator[bytes]:
         """Yield the raw body as it arrives: `read` would block until a slow server has sent a full block."""
         missing = self._response.length  # None without Content-Length
         if missing is not None and missing > self._limit and not self.gzipped:
-            raise ImportRefused(_TOO_BIG, f"the file has {missing} bytes, the limit is {self._limit}")
+            raise ImportJobError(_TOO_BIG, f"the file has {missing} bytes, the limit is {self._limit}")
         while block := self._response.read1(_BLOCK_BYTES):
             if missing is not None:
                 missing -= len(block)
@@ -77,7 +77,7 @@ class ResponseBody:
                 try:
                     yield decoder.decompress(packed, _BLOCK_BYTES)
                 except zlib.error as error:
-                    raise ImportRefused(_PARTIAL, "the response is not valid gzip") from error
+                    raise ImportJobError(_PARTIAL, "the response is not valid gzip") from error
                 packed = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
         yield decoder.flush()
         if started and not decoder.eof:

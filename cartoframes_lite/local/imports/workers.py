@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 
 _LOG = logging.getLogger(__name__)
 _UNKNOWN = 99999
@@ -34,7 +34,7 @@ class Cancellation:
 
     @contextmanager
     def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Register a callback for the duration of the context; raise ImportRefused if already cancelled."""
+        """Register a callback for the duration of the context; raise ImportJobError if already cancelled."""
         with self._lock:
             self.check()
             self._callbacks.append(callback)
@@ -64,9 +64,9 @@ class Cancellation:
                     callback()
 
     def check(self) -> None:
-        """Raise ImportRefused if cancelled."""
+        """Raise ImportJobError if cancelled."""
         if self.code is not None:
-            raise ImportRefused(self.code)
+            raise ImportJobError(self.code)
 
 
 class Workers:
@@ -86,7 +86,7 @@ class Workers:
     def submit(
         self,
         task: Callable[[Cancellation], Result],
-        on_done: Callable[[Result | ImportRefused], None],
+        on_done: Callable[[Result | ImportJobError], None],
     ) -> None:
         """Queue a task.
 
@@ -130,16 +130,16 @@ class Workers:
         self.cancel_all(timeout_s)
 
 
-def _outcome(future: Future[Result], cancellation: Cancellation) -> Result | ImportRefused:
+def _outcome(future: Future[Result], cancellation: Cancellation) -> Result | ImportJobError:
     """Return the result of a task or its error."""
     if future.cancelled():
-        return ImportRefused(cancellation.code or STUCK)
+        return ImportJobError(cancellation.code or STUCK)
     error = future.exception()
     if error is None:
         return future.result()
     if cancellation.code is not None:
-        return ImportRefused(cancellation.code)
-    if isinstance(error, ImportRefused):
+        return ImportJobError(cancellation.code)
+    if isinstance(error, ImportJobError):
         return error
     _LOG.error("import failed with an unexpected exception", exc_info=error)
-    return ImportRefused(_UNKNOWN)
+    return ImportJobError(_UNKNOWN)

@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
 from cartoframes_lite.local.imports import providers
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 from cartoframes_lite.local.imports.providers import InvalidParametersError
 from cartoframes_lite.local.state import State
 
@@ -35,7 +35,7 @@ def routes(state: State) -> list[Route]:
             providers.connect(state, call.parameters)
         except (PlatformError, InvalidParametersError) as error:
             return platform_response({"connected": False, "errors": str(error)}, 422)
-        except ImportRefused as error:
+        except ImportJobError as error:
             return platform_response({"connected": False, "errors": error.detail}, 400)
         return platform_response({"connected": True})
 
@@ -46,7 +46,7 @@ def routes(state: State) -> list[Route]:
             return platform_response(providers.list_tables(state, call.parameters))
         except InvalidParametersError as error:
             raise PlatformError(422, str(error)) from error
-        except ImportRefused as error:
+        except ImportJobError as error:
             raise PlatformError(400, f"Error connecting to provider {provider}, {error.detail}") from error
 
     def projects(call: PlatformRequest) -> Response:

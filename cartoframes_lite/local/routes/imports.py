@@ -20,7 +20,7 @@ from cartoframes_lite.local.http.platform import (
     with_platform_headers,
 )
 from cartoframes_lite.local.http.responses import RequestError
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 from cartoframes_lite.local.imports.jobs import ImportJobs, TooManyImportsError
 from cartoframes_lite.local.imports.multipart import UploadBody, read_upload
 from cartoframes_lite.local.imports.parameters import no_slot_message, read_import_request
@@ -97,6 +97,6 @@ def _create(call: PlatformRequest, received: UploadBody, imports: ImportJobs, st
     if import_request.input_file is None:
         received.discard()
     elif received.too_big:
-        error = ImportRefused(_TOO_BIG, f"the file is larger than {state.plan.file_bytes} bytes")
+        error = ImportJobError(_TOO_BIG, f"the file is larger than {state.plan.file_bytes} bytes")
         import_request = replace(import_request, error=error)
     return platform_response({"item_queue_id": imports.submit(import_request), "success": True})

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from cartoframes_lite.local.imports.fetch import FetchedFile, NotModified, fetch
-from cartoframes_lite.local.imports.files import ImportRefused, StagedTable, replace
+from cartoframes_lite.local.imports.files import ImportJobError, StagedTable, replace
 from cartoframes_lite.local.imports.jobs import TIMED_OUT
 from cartoframes_lite.local.imports.requests import InputFile, owner_session, stage
 from cartoframes_lite.local.imports.workers import Cancellation
@@ -58,7 +58,7 @@ def refresh(state: State, records: SyncRecords, sync_id: str, cancellation: Canc
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         2013 if the table or the synchronization has been deleted. After an error the table is unchanged.
     """
     row = _find(records, sync_id)
@@ -99,15 +99,15 @@ def _find(records: SyncRecords, sync_id: str) -> dict[str, Any]:
     try:
         return records.find(sync_id)
     except LookupError:
-        raise ImportRefused(_NOT_OVERWRITTEN, "the synchronization was deleted") from None
+        raise ImportJobError(_NOT_OVERWRITTEN, "the synchronization was deleted") from None
 
 
 def _check_table(connection: psycopg.Connection[Any], table: str, oid: int) -> None:
-    """Raise ImportRefused if the name now belongs to another table."""
+    """Raise ImportJobError if the name now belongs to another table."""
     name = sql.Identifier("public", table).as_string(connection)
     row = connection.execute("SELECT to_regclass(%s)::oid = %s::oid", (name, oid)).fetchone()
     if row is None or not row[0]:
-        raise ImportRefused(_NOT_OVERWRITTEN, f"{table!r} is no longer the synchronized table")
+        raise ImportJobError(_NOT_OVERWRITTEN, f"{table!r} is no longer the synchronized table")
 
 
 def _replace_rows(connection: psycopg.Connection[Any], staged: Sequence[StagedTable], table: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 
 from cartoframes_lite.local.imports.fetch import FetchedFile
-from cartoframes_lite.local.imports.files import CODES, ImportRefused
+from cartoframes_lite.local.imports.files import CODES, ImportJobError
 from cartoframes_lite.local.imports.jobs import RESET_TIMEOUT_S, FinishedImport, ImportJobs
 from cartoframes_lite.local.imports.requests import ImportRequest
 from cartoframes_lite.local.imports.workers import Workers
@@ -173,19 +173,19 @@ class Syncs:
             return
         self._imports.submit(to_import_request(row))
 
-    def _on_import_done(self, request: ImportRequest, result: FinishedImport | ImportRefused) -> None:
+    def _on_import_done(self, request: ImportRequest, result: FinishedImport | ImportJobError) -> None:
         """Handle the end of a first import."""
         sync_id = request.synchronization_id
         if sync_id is None:
             return
-        if isinstance(result, ImportRefused):
+        if isinstance(result, ImportJobError):
             self._on_run_done(sync_id, result)
             return
         table = result.tables[-1]
         self._records.update(sync_id, visualization_id=result.dataset_id)
         self._on_run_done(sync_id, RefreshResult(table, self._records.table_oid(table) or 0, result.fetched))
 
-    def _on_run_done(self, sync_id: str, result: RefreshResult | ImportRefused) -> None:
+    def _on_run_done(self, sync_id: str, result: RefreshResult | ImportJobError) -> None:
         """Store the result of a run and schedule the next one."""
         try:
             # A run cancelled by the shutdown is requeued at the next start.
@@ -196,7 +196,7 @@ class Syncs:
             self._running.discard(sync_id)
             self._wake.set()
 
-    def _store_result(self, sync_id: str, result: RefreshResult | ImportRefused) -> None:
+    def _store_result(self, sync_id: str, result: RefreshResult | ImportJobError) -> None:
         """Store the result of a run; raise LookupError if the synchronization has been deleted."""
         row = self._records.find(sync_id)
         now = self._state.clock.now()
@@ -204,7 +204,7 @@ class Syncs:
         values: dict[str, Any] = {}
         if not is_first:
             values |= {"ran_at": now, "run_at": now + timedelta(seconds=max(row["interval_s"], 1))}
-        if isinstance(result, ImportRefused):
+        if isinstance(result, ImportJobError):
             code = CODES[result.code]
             message = f"{code.title} {code.what_about}" if is_first else code.title
             values |= {"state": "failure", "error_code": result.code, "error_message": message}

@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from cartoframes_lite.local.imports.connectors import redact_password, stage_connector, unwrap_parameters
-from cartoframes_lite.local.imports.files import ImportRefused, StagedTable
+from cartoframes_lite.local.imports.files import ImportJobError, StagedTable
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.postgres.cluster import Cluster, open_cluster
 from cartoframes_lite.local.state import State
@@ -63,8 +63,8 @@ def rows(owner: psycopg.Connection[Any], staged: StagedTable, columns: str) -> l
     return owner.execute(f'SELECT {columns} FROM public."{staged.table}" ORDER BY cartodb_id').fetchall()
 
 
-def refused(owner: psycopg.Connection[Any], connector: Any, plan: Plan = PLAN) -> ImportRefused:
-    with pytest.raises(ImportRefused) as caught, owner.transaction():
+def refused(owner: psycopg.Connection[Any], connector: Any, plan: Plan = PLAN) -> ImportJobError:
+    with pytest.raises(ImportJobError) as caught, owner.transaction():
         stage_connector(owner, connector, plan=plan)
     left = owner.execute("SELECT FROM pg_tables WHERE schemaname = 'public' AND tablename ~ '^import_'").fetchall()
     assert not left
@@ -222,7 +222,7 @@ def test_parameters_are_unwrapped() -> None:
     assert unwrap_parameters(inner) == inner
     assert unwrap_parameters({"connector": inner}) == inner
     assert unwrap_parameters({"connector": {"connector": inner}, "schema": "s"}) == {**inner, "schema": "s"}
-    with pytest.raises(ImportRefused):
+    with pytest.raises(ImportJobError):
         unwrap_parameters({"connector": "x"})
 
 

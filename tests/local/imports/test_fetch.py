@@ -17,7 +17,7 @@ import pytest
 
 from cartoframes_lite.local.imports.allowed_addresses import is_allowed, resolve
 from cartoframes_lite.local.imports.fetch import FetchedFile, NotModified, fetch, redact_password
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 from tests.http_servers import FileServer
@@ -37,8 +37,8 @@ def fetched(url: str, directory: Path, plan: Plan = PLAN) -> FetchedFile:
     return answer
 
 
-def refused(url: str, directory: Path, plan: Plan = PLAN) -> ImportRefused:
-    with pytest.raises(ImportRefused) as caught:
+def refused(url: str, directory: Path, plan: Plan = PLAN) -> ImportJobError:
+    with pytest.raises(ImportJobError) as caught:
         fetch(url, directory, plan)
     return caught.value
 
@@ -253,7 +253,7 @@ def test_slow_server_has_to_be_done_in_time(source: FileServer, tmp_path: Path) 
 def test_another_thread_can_end_a_download(source: FileServer, tmp_path: Path) -> None:
     cancellation = Cancellation()
     threading.Timer(0.2, cancellation.cancel, [6671]).start()
-    with pytest.raises(ImportRefused) as caught:
+    with pytest.raises(ImportJobError) as caught:
         fetch(source.hang("/t.csv", HEAD + b"\r\na\n"), tmp_path, PLAN, cancellation=cancellation)
     assert caught.value.code == 6671
 

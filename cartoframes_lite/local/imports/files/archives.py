@@ -18,7 +18,7 @@ from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 
 _Stream = BufferedIOBase | IO[bytes]
 _BLOCK = 1 << 20
@@ -80,21 +80,21 @@ def unpack(path: Path, file_name: str, directory: Path, *, limit_bytes: int) -> 
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         1003 if an archive is damaged, 1004 if a spreadsheet (also a ZIP archive) is damaged, 1005 if the archive is
         empty, 1018 if it is encrypted, 6666 if it exceeds the limit.
     """
     size = path.stat().st_size
     if size == 0:
-        raise ImportRefused(1005)
+        raise ImportJobError(1005)
     if size > limit_bytes:
-        raise ImportRefused(6666, f"{size} bytes, the limit is {limit_bytes}")
+        raise ImportJobError(6666, f"{size} bytes, the limit is {limit_bytes}")
     unpacker = _Unpacker(directory, limit_bytes)
     file = unpacker.target_file(PurePosixPath(file_name.replace("\\", "/")), 0)
     file.path.symlink_to(path.resolve())
     found = unpacker.open(file, 1)
     if not found:
-        raise ImportRefused(1005, "the archive contains no file")
+        raise ImportJobError(1005, "the archive contains no file")
     return found
 
 
@@ -134,8 +134,8 @@ class _Unpacker:
             if (
                 isinstance(error, OSError) and error.errno is not None
             ):  # raised by the file system, not by a decompressor
-                raise ImportRefused(1000, error.strerror or "") from None
-            raise ImportRefused(1004 if file.suffix in _SHEET_SUFFIXES else 1003, str(error)) from None
+                raise ImportJobError(1000, error.strerror or "") from None
+            raise ImportJobError(1004 if file.suffix in _SHEET_SUFFIXES else 1003, str(error)) from None
 
     def _open(self, file: SourceFile, depth: int) -> list[SourceFile]:
         with file.path.open("rb") as opened:
@@ -175,7 +175,7 @@ class _Unpacker:
         with opener(file.path) as source:
             self._copy(source, inner.path)
         if inner.path.stat().st_size == 0:
-            raise ImportRefused(1005)
+            raise ImportJobError(1005)
         if tarfile.is_tarfile(inner.path):
             return self._open(inner, depth)
         return self.open(inner, depth + 1)
@@ -188,7 +188,7 @@ class _Unpacker:
                 if member.is_dir() or (stat.S_IFMT(mode) and not stat.S_ISREG(mode)):
                     continue
                 if member.flag_bits & _ENCRYPTED:
-                    raise ImportRefused(1018)
+                    raise ImportJobError(1018)
                 target_file = self._target_for_member(member.filename, archive)
                 if target_file is not None:
                     with packed.open(member) as source:
@@ -209,7 +209,7 @@ class _Unpacker:
         """Return the generated path of a member; None for unsafe paths, and for files that CARTO treats as hidden."""
         self._members += 1
         if self._members > _MAX_MEMBERS:
-            raise ImportRefused(1019, f"more than {_MAX_MEMBERS} files in the archive")
+            raise ImportJobError(1019, f"more than {_MAX_MEMBERS} files in the archive")
         name = PurePosixPath(member.replace("\\", "/"))
         if name.is_absolute() or any(part.startswith((".", "__")) for part in name.parts):
             return None
@@ -226,7 +226,7 @@ class _Unpacker:
         with zipfile.ZipFile(path) as packed:
             for member in packed.infolist():
                 if member.flag_bits & _ENCRYPTED:
-                    raise ImportRefused(1018)
+                    raise ImportJobError(1018)
                 with packed.open(member) as source:
                     while block := source.read(_BLOCK):
                         self._count_bytes(len(block))
@@ -234,7 +234,7 @@ class _Unpacker:
     def _count_bytes(self, size_bytes: int) -> None:
         self._left_bytes -= size_bytes
         if self._left_bytes < 0:
-            raise ImportRefused(6666, f"the extracted content is larger than {self._limit_bytes} bytes")
+            raise ImportJobError(6666, f"the extracted content is larger than {self._limit_bytes} bytes")
 
 
 def _is_spreadsheet(path: Path) -> bool:

@@ -15,7 +15,7 @@ import pyarrow.csv
 from cartoframes_lite.local.catalog.names import sanitize_columns
 from cartoframes_lite.local.imports.files.archives import SourceFile
 from cartoframes_lite.local.imports.files.encoding import as_utf8
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 from cartoframes_lite.local.imports.files.layers import SourceLayer
 from cartoframes_lite.local.imports.files.names import stem
 from cartoframes_lite.local.plan import Plan
@@ -48,7 +48,7 @@ def read_delimited(
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         1005 if the file is blank, 2002 or 2003 if it is not text, 2004 for too many columns. Reading the batches
         raises 2003 if lines differ in their number of fields.
     """
@@ -60,7 +60,7 @@ def read_delimited(
     if single_column:
         del header[1]
     if len(header) > plan.columns:
-        raise ImportRefused(2004, f"{len(header)} columns, the limit is {plan.columns}")
+        raise ImportJobError(2004, f"{len(header)} columns, the limit is {plan.columns}")
     no_header = not single_column and any(header) and all(_NUMBER.fullmatch(field) for field in header if field)
     names = sanitize_columns(["" if no_header else field for field in header])
     schema = pa.schema([pa.field(name, pa.string()) for name in names])
@@ -77,7 +77,7 @@ def _sample(path: Path, preferred: str) -> tuple[list[list[str]], str]:
     with path.open(encoding="utf-8", newline="") as file:
         text = file.read(_SAMPLE_CHARACTERS)
     if not text.strip():
-        raise ImportRefused(1005)
+        raise ImportJobError(1005)
     complete = len(text) < _SAMPLE_CHARACTERS
     best: tuple[tuple[float, int, bool], list[list[str]], str] | None = None
     for delimiter in _DELIMITERS:
@@ -90,7 +90,7 @@ def _sample(path: Path, preferred: str) -> tuple[list[list[str]], str]:
         if best is None or score > best[0]:
             best = (score, records, delimiter)
     if best is None:
-        raise ImportRefused(2003, f"no complete line in the first {_SAMPLE_CHARACTERS} characters of the file")
+        raise ImportJobError(2003, f"no complete line in the first {_SAMPLE_CHARACTERS} characters of the file")
     return best[1], best[2]
 
 
@@ -129,9 +129,9 @@ def _batches(
                     yield batch.slice(1) if skip_header else batch
                     skip_header = False
     except pa.ArrowInvalid as error:
-        raise ImportRefused(2003, _first_line(error)) from None
+        raise ImportJobError(2003, _first_line(error)) from None
     if "\n" in last and not _ends_with_quote(path):
-        raise ImportRefused(2003, "a quote is not closed")
+        raise ImportJobError(2003, "a quote is not closed")
 
 
 def _block_bytes(path: Path) -> int:
@@ -140,7 +140,7 @@ def _block_bytes(path: Path) -> int:
     with path.open("rb") as file:
         while part := file.read(1 << 20):
             if run > _MAX_LINE_BYTES:
-                raise ImportRefused(2003, f"a line is longer than {_MAX_LINE_BYTES >> 20} MB")
+                raise ImportJobError(2003, f"a line is longer than {_MAX_LINE_BYTES >> 20} MB")
             first = part.find(b"\n")
             if first < 0:
                 run += len(part)

@@ -8,7 +8,7 @@ from pathlib import Path
 from charset_normalizer import from_bytes
 
 from cartoframes_lite.local.imports.files.encoding_detection import likely_encodings
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 
 _BLOCK = 1 << 20
 _SAMPLE = 1 << 18
@@ -36,7 +36,7 @@ def as_utf8(path: Path, target: Path) -> Path:
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         2002 if the encoding cannot be determined, 2003 if the text contains NUL characters.
     """
     encoding = _encoding(path)
@@ -46,10 +46,10 @@ def as_utf8(path: Path, target: Path) -> Path:
         with path.open(encoding=encoding, newline="") as source, target.open("w", encoding="utf-8", newline="") as copy:
             while text := source.read(_BLOCK):
                 if "\0" in text:
-                    raise ImportRefused(2003, "NUL characters in the text")
+                    raise ImportJobError(2003, "NUL characters in the text")
                 copy.write(text)
     except UnicodeError:
-        raise ImportRefused(2002, f"the text is not valid {encoding}") from None
+        raise ImportJobError(2002, f"the text is not valid {encoding}") from None
     return target
 
 
@@ -69,11 +69,11 @@ def _encoding(path: Path) -> str:
     # ASCII lines do not help to distinguish encodings.
     non_ascii_lines = b"\n".join(line for line in sample.splitlines() if not line.isascii())
     if b"\0" in sample:
-        raise ImportRefused(2003, "NUL characters in the text")
+        raise ImportJobError(2003, "NUL characters in the text")
     found = likely_encodings(non_ascii_lines) or _east_asian(non_ascii_lines)
     # A few words are often ambiguous: accept the most common encoding if it is also the most likely.
     if len(found) != 1 and found[:1] != [_USUAL]:
-        raise ImportRefused(2002, f"could be any of {', '.join(found)}: save the file as UTF-8" if found else "")
+        raise ImportJobError(2002, f"could be any of {', '.join(found)}: save the file as UTF-8" if found else "")
     return found[0]
 
 
@@ -85,7 +85,7 @@ def _east_asian(sample: bytes) -> list[str]:
 
 
 def _first_invalid_utf8(path: Path) -> int | None:
-    """Return the offset of the first invalid UTF-8, None if the file is valid; raise ImportRefused for NULs."""
+    """Return the offset of the first invalid UTF-8, None if the file is valid; raise ImportJobError for NULs."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     read = 0
     with path.open("rb") as file:
@@ -96,7 +96,7 @@ def _first_invalid_utf8(path: Path) -> int | None:
             except UnicodeDecodeError as error:
                 return read + max(0, error.start)
             if "\0" in text:
-                raise ImportRefused(2003, "NUL characters in the text")
+                raise ImportJobError(2003, "NUL characters in the text")
             if not block:
                 return None
             read += len(block)

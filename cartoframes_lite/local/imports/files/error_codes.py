@@ -29,7 +29,7 @@ class Code:
     source: Literal["user", "cartodb", "external"]
 
 
-class ImportRefused(Exception):
+class ImportJobError(Exception):
     """An import failed.
 
     Parameters

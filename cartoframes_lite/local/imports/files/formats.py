@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from cartoframes_lite.local.imports.files.archives import SourceFile
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 
 DELIMITED_SUFFIXES = (".csv", ".tsv", ".txt", ".psv", ".dat", "")
 # Extensions of files that belong to another file, such as the parts of a shapefile.
@@ -99,24 +99,24 @@ def recognize(file: SourceFile) -> Format:
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         1002 if the format is not supported, 1005 if the file is blank, 1006 if a .shp file is not a shapefile, 1018
         if it is encrypted.
     """
     with file.path.open("rb") as opened:
         head = opened.read(_HEAD)
     if not head.strip():
-        raise ImportRefused(1005)
+        raise ImportJobError(1005)
     found = _by_magic(file, head) or _by_text(file, head)
     if found is None:
-        raise ImportRefused(1002, file.suffix or "no extension")
+        raise ImportJobError(1002, file.suffix or "no extension")
     return found
 
 
 def _by_magic(file: SourceFile, head: bytes) -> Format | None:
-    """Recognize binary formats; raise ImportRefused for encrypted and Excel 97 files."""
+    """Recognize binary formats; raise ImportJobError for encrypted and Excel 97 files."""
     if head.startswith(_OLE):
-        raise ImportRefused(
+        raise ImportJobError(
             *((1018,) if _is_encrypted(file) else (1002, "Excel 97 spreadsheets are not supported: save as XLSX"))
         )
     if head.startswith(b"PK\3\4"):  # already extracted: a spreadsheet, or an archive nested too deeply
@@ -127,7 +127,7 @@ def _by_magic(file: SourceFile, head: bytes) -> Format | None:
         return _FLATGEOBUF
     if file.suffix == ".shp":
         if not head.startswith(b"\0\0\x27\x0a"):
-            raise ImportRefused(1006, "the .shp file is not a shapefile")
+            raise ImportJobError(1006, "the .shp file is not a shapefile")
         return SHAPEFILE
     if b"OSMHeader" in head[:64]:
         return _OSM

@@ -19,7 +19,7 @@ import pyogrio
 
 from cartoframes_lite.local.catalog.names import sanitize_columns
 from cartoframes_lite.local.imports.files.archives import SourceFile
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 from cartoframes_lite.local.imports.files.formats import (
     GEOJSON,
     GEOJSON_LINES,
@@ -84,7 +84,7 @@ def read_layers(
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         The code of the format if the file is damaged or empty; 1019, 2004 or 6668 if it exceeds limits of the plan;
         6667 after a timeout; 3101 or 3008 if the projection of a shapefile is missing or invalid.
     """
@@ -111,18 +111,18 @@ def read_layers(
 def _layers_to_load(
     found: dict[str, Any], file: SourceFile, format_: Format, directory: Path, plan: Plan
 ) -> list[dict[str, Any]]:
-    """Return the layers to load from the subprocess's result; raise ImportRefused for errors in it."""
+    """Return the layers to load from the subprocess's result; raise ImportJobError for errors in it."""
     if "code" in found:
-        raise ImportRefused(found["code"], file.name)
+        raise ImportJobError(found["code"], file.name)
     if "error" in found:
-        raise ImportRefused(format_.error_code, _without_paths(found["error"], file, directory))
+        raise ImportJobError(format_.error_code, _without_paths(found["error"], file, directory))
     described = [one for one in found["layers"] if one["rows"]] or found["layers"][:1]
     if not described or (format_.empty_code is not None and not described[0]["rows"]):
-        raise ImportRefused(format_.empty_code or format_.error_code, f"{file.name} has no rows")
+        raise ImportJobError(format_.empty_code or format_.error_code, f"{file.name} has no rows")
     if len(described) > plan.layers:
-        raise ImportRefused(1019, f"the limit is {plan.layers}")
+        raise ImportJobError(1019, f"the limit is {plan.layers}")
     if any(one["rows"] > plan.rows for one in described):
-        raise ImportRefused(6668, f"the limit is {plan.rows}")
+        raise ImportJobError(6668, f"the limit is {plan.rows}")
     return described
 
 
@@ -149,14 +149,14 @@ def _run(
 
 
 def _output(process: subprocess.Popen[bytes], timeout_s: float, check_cancelled: Callable[[], object]) -> bytes:
-    """Return the output of the subprocess; raise ImportRefused 6667 after the timeout."""
+    """Return the output of the subprocess; raise ImportJobError 6667 after the timeout."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
             return process.communicate(timeout=max(0.0, min(_HEARTBEAT_S, deadline - time.monotonic())))[0]
         except subprocess.TimeoutExpired:
             if time.monotonic() >= deadline:
-                raise ImportRefused(6667) from None
+                raise ImportJobError(6667) from None
             check_cancelled()
 
 
@@ -177,13 +177,13 @@ def _all_drivers() -> frozenset[str]:
 
 
 def _check(file: SourceFile, format_: Format) -> None:
-    """Raise ImportRefused for files that GDAL must not open."""
+    """Raise ImportJobError for files that GDAL must not open."""
     if format_ is SHAPEFILE:
         _check_parts(file)
     elif format_ in (GEOPACKAGE, SQLITE):
         check_database(file.path)
     elif format_ in (GEOJSON, GEOJSON_LINES) and _has_linked_crs(file.path):
-        raise ImportRefused(3008, "the coordinate system is a link, which is not followed")
+        raise ImportJobError(3008, "the coordinate system is a link, which is not followed")
 
 
 def _has_linked_crs(path: Path) -> bool:
@@ -193,18 +193,18 @@ def _has_linked_crs(path: Path) -> bool:
 
 
 def _check_parts(file: SourceFile) -> None:
-    """Raise ImportRefused if a part of a shapefile is missing; GDAL would reconstruct some parts."""
+    """Raise ImportJobError if a part of a shapefile is missing; GDAL would reconstruct some parts."""
     for suffix in (".shx", ".dbf"):
         if not file.path.with_suffix(suffix).exists():
-            raise ImportRefused(1006, f"{stem(file.name)}{suffix} is missing")
+            raise ImportJobError(1006, f"{stem(file.name)}{suffix} is missing")
     if not file.path.with_suffix(".prj").exists():
-        raise ImportRefused(3101, f"{stem(file.name)}.prj is missing")
+        raise ImportJobError(3101, f"{stem(file.name)}.prj is missing")
 
 
 def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Path, *, only_layer: bool) -> SourceLayer:
     """Return a layer from its description by the subprocess."""
     if format_ is SHAPEFILE and one["geometry"] is not None and one["crs"] is None:
-        raise ImportRefused(3008, f"{stem(file.name)}.prj")
+        raise ImportJobError(3008, f"{stem(file.name)}.prj")
     path = directory / one["file"]
     with pa.ipc.open_stream(path) as reader:
         fields = list(reader.schema)
@@ -246,20 +246,20 @@ def _storage_type(field: pa.Field) -> pa.DataType:
 
 
 def _storage_values(column: pa.Array, field: pa.Field) -> pa.Array:
-    """Return the values in their storage type; raise ImportRefused 2006 for text that is not valid UTF-8."""
+    """Return the values in their storage type; raise ImportJobError 2006 for text that is not valid UTF-8."""
     if pa.types.is_dictionary(column.type):
         return column.dictionary_decode()
     values = column.storage if isinstance(column, pa.ExtensionArray) else column
     try:
         values.validate(full=True)
     except pa.ArrowInvalid:
-        raise ImportRefused(2006) from None
+        raise ImportJobError(2006) from None
     if not _is_datetime(field):
         return values
     try:
         return convert(values, TIMESTAMP)
     except pa.ArrowInvalid:
-        raise ImportRefused(2001, f"column {field.name} contains invalid times") from None
+        raise ImportJobError(2001, f"column {field.name} contains invalid times") from None
 
 
 def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -16,7 +16,7 @@ import shapely
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 from cartoframes_lite.local.imports.files.geometry_depth import MAX_DEPTH, is_deep_text, is_deep_wkb
 
 WGS84 = 4326
@@ -89,7 +89,7 @@ def to_wgs84(geometries: Geometries, crs: str | None) -> Geometries:
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         3008 if a CRS is unknown, 2014 if coordinates are outside of its domain.
     """
     result = geometries.copy()
@@ -181,14 +181,14 @@ def _transformer(crs: str | None) -> Transformer | None:
             return None
         return Transformer.from_crs(known, WGS84, always_xy=True)
     except ProjError:
-        raise ImportRefused(3008, " ".join(crs.split())[:100]) from None
+        raise ImportJobError(3008, " ".join(crs.split())[:100]) from None
 
 
 def _reproject(geometries: Geometries, transformer: Transformer, *, has_z: bool) -> Geometries:
     def transform(coordinates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         x, y = transformer.transform(coordinates[:, 0], coordinates[:, 1])
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise ImportRefused(2014, "coordinates are outside of the domain of their coordinate system")
+            raise ImportJobError(2014, "coordinates are outside of the domain of their coordinate system")
         return np.column_stack((x, y, coordinates[:, 2:]))
 
     result: Geometries = shapely.transform(geometries, transform, include_z=has_z)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 from cartoframes_lite.local.imports.files.geometry import (
     Geometries,
     from_text,
@@ -78,7 +78,7 @@ class DeclaredGeometry:
         try:
             return from_wkb(values)
         except ValueError as error:
-            raise ImportRefused(2014, str(error)) from None
+            raise ImportJobError(2014, str(error)) from None
 
 
 class TextGeometry:
@@ -96,7 +96,7 @@ class TextGeometry:
             return
         try:
             read = to_wgs84(from_text(values), None)
-        except (ValueError, ImportRefused):
+        except (ValueError, ImportJobError):
             self.found, self._failed = False, True
         else:
             self.found, self.has_z = True, self.has_z or bool(shapely.has_z(read).any())

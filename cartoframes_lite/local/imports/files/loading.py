@@ -13,7 +13,7 @@ from psycopg import sql
 
 from cartoframes_lite.local.catalog.names import append_number
 from cartoframes_lite.local.imports.files.country_names import country_detector
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 from cartoframes_lite.local.imports.files.geometry import to_ewkb
 from cartoframes_lite.local.imports.files.geometry_detection import GeometryDetector, geometry_detectors
 from cartoframes_lite.local.imports.files.layers import SourceLayer
@@ -76,15 +76,15 @@ def load(connection: Connection, layer: SourceLayer, *, content_guessing: bool, 
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         2004 or 6668 for too many columns or rows, 2011 for an invalid cartodb_id, 2014 for an invalid geometry, 3008
         for an unknown CRS, 8001 if the quota is exceeded, 2001 for other errors of PostgreSQL.
     """
     if len(layer.schema) > plan.columns:
-        raise ImportRefused(2004, f"{len(layer.schema)} columns, the limit is {plan.columns}")
+        raise ImportJobError(2004, f"{len(layer.schema)} columns, the limit is {plan.columns}")
     scan = _scan(layer, content_guessing=content_guessing, plan=plan)
     if scan.rows >= 2**31:
-        raise ImportRefused(6668)
+        raise ImportJobError(6668)
     columns = _column_names(scan)
     table = staging_name()
     with postgres_errors(2001, UniqueViolation=2011, InternalError=2014):
@@ -107,14 +107,14 @@ def _scan(layer: SourceLayer, *, content_guessing: bool, plan: Plan) -> LayerSca
     for batch in layer.batches():
         rows += batch.num_rows
         if rows > plan.rows:
-            raise ImportRefused(6668, f"more than {plan.rows} rows")
+            raise ImportJobError(6668, f"more than {plan.rows} rows")
         for detector in detectors:
             detector.inspect(batch)
         for name, guess in guesses.items():
             guess.inspect(batch.column(name))
         filled.update(name for name in batch.schema.names if batch.column(name).null_count < batch.num_rows)
         if _ID in layer.schema.names and batch.column(_ID).null_count:
-            raise ImportRefused(2011, "cartodb_id has missing values")
+            raise ImportJobError(2011, "cartodb_id has missing values")
     found = next((detector for detector in detectors if detector.found), None)
     dropped = {_MERCATOR, found.consumed if found else None, layer.geometry.column if layer.geometry else None}
     if _GEOMETRY not in filled:
@@ -130,7 +130,7 @@ def _scan(layer: SourceLayer, *, content_guessing: bool, plan: Plan) -> LayerSca
 
 
 def _id_kind(layer: SourceLayer) -> Kind:
-    """Return the type that fits the values of cartodb_id; raise ImportRefused if they are not integers."""
+    """Return the type that fits the values of cartodb_id; raise ImportJobError if they are not integers."""
     max_abs = 0
     for batch in layer.batches():
         if batch.num_rows:
@@ -145,7 +145,7 @@ def _ids(batch: pa.RecordBatch, kind: Kind) -> pa.Array:
     try:
         return (trim(values) if is_text(values.type) else values).cast(kind.arrow)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise ImportRefused(2011, "cartodb_id contains values that are not integers") from None
+        raise ImportJobError(2011, "cartodb_id contains values that are not integers") from None
 
 
 def _column_names(scan: LayerScan) -> dict[str, str]:

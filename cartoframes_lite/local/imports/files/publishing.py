@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from cartoframes_lite.local.catalog.names import append_number, free_table_name
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 from cartoframes_lite.local.imports.files.tables import (
     Connection,
     StagedTable,
@@ -91,7 +91,7 @@ def publish(
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         8001 or 8002 if the storage or table quota is exceeded, 2012 or 2013 if a table cannot be overwritten.
     ValueError
         If the strategy is unknown.
@@ -131,7 +131,7 @@ def replace(connection: Connection, staged: StagedTable, table: str, *, drop_col
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         2012 if a column is missing or of another kind, 2013 if the table does not exist or has another owner, or if
         other objects depend on a column that changes, 8001 if the quota is exceeded.
     """
@@ -141,7 +141,7 @@ def replace(connection: Connection, staged: StagedTable, table: str, *, drop_col
         (regclass(connection, table),),
     )
     if kind != "r":
-        raise ImportRefused(2013, f"{table} is not a table")
+        raise ImportJobError(2013, f"{table} is not a table")
     codes = dict.fromkeys(("InsufficientPrivilege", "DependentObjectsStillExist", "FeatureNotSupported"), 2013)
     with postgres_errors(2012, **codes):
         # Blocks writers; readers see either the old or the new rows.
@@ -198,7 +198,7 @@ def _name(connection: Connection, staged: StagedTable, taken: set[str], *, attem
             _rename(connection, staged.table, name)
             _set_lock_timeout(connection, before)
             return name
-    raise ImportRefused(2013, f"another session is creating a table {staged.name}")
+    raise ImportJobError(2013, f"another session is creating a table {staged.name}")
 
 
 def _set_lock_timeout(connection: Connection, timeout: str) -> None:
@@ -225,14 +225,14 @@ def _rename(connection: Connection, table: str, name: str) -> None:
 
 
 def _check_limits(connection: Connection, plan: Plan, *, new: int) -> None:
-    """Raise ImportRefused if the table or storage quota is exceeded."""
+    """Raise ImportJobError if the table or storage quota is exceeded."""
     tables = scalar(connection, sql.SQL("SELECT count(*) FROM cartodb.cdb_usertables('all')"))
     if new and tables > plan.tables:
-        raise ImportRefused(8002, f"the limit is {plan.tables}")
+        raise ImportJobError(8002, f"the limit is {plan.tables}")
     used = scalar(connection, sql.SQL("SELECT cartodb.cdb_userdatasize('public')"))
     quota = scalar(connection, sql.SQL("SELECT cartodb.cdb_userquotainbytes()"))
     if new and used > quota:
-        raise ImportRefused(8001, f"{used} bytes, the quota is {quota}")
+        raise ImportJobError(8001, f"{used} bytes, the quota is {quota}")
 
 
 def _columns(connection: Connection, table: str) -> dict[str, _Column]:
@@ -248,12 +248,12 @@ def _columns(connection: Connection, table: str) -> dict[str, _Column]:
 
 
 def _check_columns(old: dict[str, _Column], new: dict[str, _Column]) -> None:
-    """Raise ImportRefused if a column of the old table is missing or of another kind in the new one."""
+    """Raise ImportJobError if a column of the old table is missing or of another kind in the new one."""
     for name, column in old.items():
         if name not in new:
-            raise ImportRefused(2012, f"column {name} is missing")
+            raise ImportJobError(2012, f"column {name} is missing")
         if not _is_same_kind(column, new[name]):
-            raise ImportRefused(2012, f"column {name} has type {new[name].type_name}, expected {column.type_name}")
+            raise ImportJobError(2012, f"column {name} has type {new[name].type_name}, expected {column.type_name}")
 
 
 def _drop_incompatible(

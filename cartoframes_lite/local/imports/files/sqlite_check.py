@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 
 # Modules that GDAL, QGIS and SpatiaLite create; they access only tables of the same database.
 _MODULES = """
@@ -36,7 +36,7 @@ def check_database(path: Path) -> None:
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         2001 if a virtual table uses another module, or if the database cannot be read.
     """
     uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
@@ -47,11 +47,11 @@ def check_database(path: Path) -> None:
             database.execute("PRAGMA query_only = ON")
             statements = [row[0] for row in database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
     except (sqlite3.Error, UnicodeError):
-        raise ImportRefused(2001, "invalid SQLite database") from None
+        raise ImportJobError(2001, "invalid SQLite database") from None
     for statement in statements:
         module = _module(statement)
         if module is not None and module.lower() not in _ALLOWED_MODULES:
-            raise ImportRefused(2001, f"virtual tables of the module {module[:63]!r} are not allowed")
+            raise ImportJobError(2001, f"virtual tables of the module {module[:63]!r} are not allowed")
 
 
 def _module(statement: object) -> str | None:

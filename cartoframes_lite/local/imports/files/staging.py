@@ -13,7 +13,7 @@ from psycopg import sql
 from cartoframes_lite.local.catalog.names import sanitize_table
 from cartoframes_lite.local.imports.files.archives import SourceFile, unpack
 from cartoframes_lite.local.imports.files.delimited import read_delimited
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 from cartoframes_lite.local.imports.files.formats import COMPANIONS, DELIMITED, GEOJSON, Format, recognize
 from cartoframes_lite.local.imports.files.gdal import read_layers
 from cartoframes_lite.local.imports.files.layers import SourceLayer
@@ -81,7 +81,7 @@ def stage_file(
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         If no table could be loaded.
     """
     with TemporaryDirectory(prefix="import-", dir=directory) as name:
@@ -92,7 +92,7 @@ def stage_file(
         for number, (file, format_) in enumerate(found):
             try:
                 layers = _layers(connection, file, format_, _subdirectory(work, f"layers_{number}"), options, plan)
-            except ImportRefused as error:
+            except ImportJobError as error:
                 failures.append(error)
                 continue
             for layer in layers:
@@ -110,7 +110,7 @@ def _stage_layer(connection: Connection, layer: SourceLayer, staged: Staged, opt
     try:
         with connection.transaction():
             table, rows = load(connection, layer, content_guessing=options.content_guessing, plan=plan)
-    except ImportRefused as error:
+    except ImportJobError as error:
         staged.failures.append(error)
     else:
         new_name = table_name(layer.name, [other.name for other in staged.tables])
@@ -133,7 +133,7 @@ def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) ->
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         8003 if the query fails, 8004 if its types do not match, 2004 or 6668 for too many columns or rows, 2011 for an
         invalid cartodb_id, 8001 if the quota is exceeded.
     """
@@ -148,16 +148,16 @@ def stage_query(connection: Connection, query: str, *, name: str, plan: Plan) ->
         (public(table).as_string(connection),),
     )
     if columns > plan.columns:
-        raise ImportRefused(2004, f"{columns} columns, the limit is {plan.columns}")
+        raise ImportJobError(2004, f"{columns} columns, the limit is {plan.columns}")
     rows = scalar(connection, sql.SQL("SELECT count(*) FROM {}").format(public(table)))
     if rows > plan.rows:
-        raise ImportRefused(6668, f"{rows} rows, the limit is {plan.rows}")
+        raise ImportJobError(6668, f"{rows} rows, the limit is {plan.rows}")
     cartodbfy(connection, table)
     connection.execute(sql.SQL("ANALYZE {}").format(public(table)))
     return StagedTable(table, sanitize_table(name), rows)
 
 
-def _recognized(files: list[SourceFile]) -> tuple[list[tuple[SourceFile, Format]], list[ImportRefused]]:
+def _recognized(files: list[SourceFile]) -> tuple[list[tuple[SourceFile, Format]], list[ImportJobError]]:
     """Return the importable files of an archive with their formats, and the errors of files of known formats."""
     if len(files) == 1:
         return [(files[0], recognize(files[0]))], []
@@ -166,13 +166,13 @@ def _recognized(files: list[SourceFile]) -> tuple[list[tuple[SourceFile, Format]
         if not _is_companion(file, files) and not _is_ignored(file):
             try:
                 found.append((file, recognize(file)))
-            except ImportRefused as error:
+            except ImportJobError as error:
                 if error.code != _UNSUPPORTED:
                     failures.append(error)
     if any(format_ is not GEOJSON or file.suffix == ".geojson" for file, format_ in found):
         found = [(file, format_) for file, format_ in found if format_ is not GEOJSON or _is_geojson(file)]
     if not found and not failures:
-        raise ImportRefused(_UNSUPPORTED, "the archive contains no supported file")
+        raise ImportJobError(_UNSUPPORTED, "the archive contains no supported file")
     return found, failures
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from cartoframes_lite.local.imports.files.error_codes import ImportRefused
+from cartoframes_lite.local.imports.files.error_codes import ImportJobError
 
 # SQLSTATEs that are not caused by the data: lost connections, deadlocks, lock timeouts, cancelled statements.
 _UNRELATED_ERRORS = ("08", "40", "55P03", "57")
@@ -45,14 +45,14 @@ class Staged:
     ----------
     tables : list of StagedTable
         One or more, with different names.
-    failures : list of ImportRefused
+    failures : list of ImportJobError
         Errors of the files of an archive that could not be loaded.
     truncated : bool
         Whether the source has more tables than one import may create.
     """
 
     tables: list[StagedTable]
-    failures: list[ImportRefused] = field(default_factory=list)
+    failures: list[ImportJobError] = field(default_factory=list)
     truncated: bool = False
 
 
@@ -80,7 +80,7 @@ def scalar(connection: Connection, query: sql.SQL | sql.Composed, parameters: tu
 
 @contextmanager
 def postgres_errors(code: int, **codes: int) -> Iterator[None]:
-    """Raise errors of PostgreSQL as ImportRefused.
+    """Raise errors of PostgreSQL as ImportJobError.
 
     Parameters
     ----------
@@ -96,11 +96,11 @@ def postgres_errors(code: int, **codes: int) -> Iterator[None]:
             raise
         message = error.diag.message_primary or ""
         if "Quota exceeded" in message:
-            raise ImportRefused(8001, message) from None
+            raise ImportJobError(8001, message) from None
         if "invalid cartodb_id" in message:
-            raise ImportRefused(2011) from None
+            raise ImportJobError(2011) from None
         found = (codes[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in codes)
-        raise ImportRefused(next(found, code), message) from None
+        raise ImportJobError(next(found, code), message) from None
 
 
 def cartodbfy(connection: Connection, table: str) -> None:
@@ -115,7 +115,7 @@ def cartodbfy(connection: Connection, table: str) -> None:
 
     Raises
     ------
-    ImportRefused
+    ImportJobError
         2011 if an existing column cartodb_id cannot be the primary key, 8001 if the quota is exceeded.
     """
     with postgres_errors(2001):

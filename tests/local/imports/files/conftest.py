@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cartoframes_lite.local.imports.files import ImportRefused, Options, Staged, StagedTable, publish, stage_file
+from cartoframes_lite.local.imports.files import ImportJobError, Options, Staged, StagedTable, publish, stage_file
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 
@@ -70,7 +70,7 @@ class Importer:
         return {name: kind for name, kind in self.columns(table).items() if name not in carto}
 
     def code(self, path: Path, **arguments: Any) -> int:
-        with pytest.raises(ImportRefused) as refused:
+        with pytest.raises(ImportJobError) as refused:
             self.run(path, **arguments)
         assert str(self.temporary) not in refused.value.detail
         assert str(path.parent) not in refused.value.detail

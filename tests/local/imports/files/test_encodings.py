@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from cartoframes_lite.local.imports.files import ImportRefused
+from cartoframes_lite.local.imports.files import ImportJobError
 from tests.local.imports.files.conftest import Importer
 
 TEXTS = [
@@ -59,7 +59,7 @@ def test_a_word_that_is_most_likely_western(importer: Importer, name: str) -> No
     [("gb18030", "北京市", ("gb18030", "big5"))],
 )
 def test_ambiguous_encodings_are_refused(importer: Importer, encoding: str, name: str, others: tuple[str, ...]) -> None:
-    with pytest.raises(ImportRefused, match="save the file as UTF-8") as refused:
+    with pytest.raises(ImportJobError, match="save the file as UTF-8") as refused:
         importer.run(importer.write("t.csv", f"name\n{name}\n".encode(encoding)))
     assert refused.value.code == 2002
     assert all(other in refused.value.detail for other in others)

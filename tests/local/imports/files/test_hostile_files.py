@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cartoframes_lite.local.imports.files import ImportRefused, sandbox
+from cartoframes_lite.local.imports.files import ImportJobError, sandbox
 from cartoframes_lite.local.imports.files.delimited import _quoted_columns
 from cartoframes_lite.local.imports.files.sqlite_check import check_database
 from tests.local.imports.files.conftest import Importer
@@ -50,7 +50,7 @@ def test_tables_that_link_to_other_files_are_refused(importer: Importer, driver:
 
 @pytest.mark.parametrize("statement", SPELLINGS)
 def test_table_links_in_other_spellings_are_refused(importer: Importer, statement: str) -> None:
-    with pytest.raises(ImportRefused, match="virtual table"):
+    with pytest.raises(ImportJobError, match="virtual table"):
         check_database(database(importer, "SQLite", statement, SPELLINGS[statement]))
 
 

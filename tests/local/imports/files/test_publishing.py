@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cartoframes_lite.local.imports.files import ImportRefused, Options, publish, replace, stage_file, stage_query
+from cartoframes_lite.local.imports.files import ImportJobError, Options, publish, replace, stage_file, stage_query
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 from tests.local.imports.files.conftest import Importer
@@ -108,7 +108,7 @@ def test_what_is_no_table_is_refused(importer: Importer) -> None:
     importer.connection.execute("CREATE VIEW t AS SELECT 1 AS a")
     assert importer.code(importer.write("t.csv", "a\n1\n"), strategy="overwrite") == 2013
     staged = stage_query(importer.connection, "SELECT 1 AS a", name="x", plan=Plan())
-    with pytest.raises(ImportRefused, match="2013"):
+    with pytest.raises(ImportJobError, match="2013"):
         replace(importer.connection, staged, "nowhere")
 
 
@@ -156,7 +156,7 @@ def test_a_query(importer: Importer) -> None:
     ],
 )
 def test_queries_that_are_refused(importer: Importer, text: str, code: int) -> None:
-    with pytest.raises(ImportRefused) as refused:
+    with pytest.raises(ImportJobError) as refused:
         stage_query(importer.connection, text, name="t", plan=Plan(rows=5, columns=3))
     assert refused.value.code == code
 
