@@ -82,7 +82,8 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         _check_password(state, call)
         given = call.parameters.get("users") or [call.request.path_params.get("user", call.parameters.get("user_id"))]
         known = {state.user_id, *users(call).all_members}
-        found = [one for one in (given if isinstance(given, list) else [given]) if one in known]
+        listed_ids = given if isinstance(given, list) else [given]
+        found = [one for one in listed_ids if isinstance(one, str) and one in known]
         if not found:
             raise PlatformError(404, [f"Users {given} not found"])
         change = groups.add_users if call.request.method == "POST" else groups.remove_users

@@ -209,7 +209,8 @@ def test_users_of_a_group(call: Call) -> None:
     assert [one["name"] for one in call("GET", "/api/v3/me").json["user_data"]["groups"]] == ["g"]
     assert call("DELETE", f"{users}/{ids['ann']}").json == {}
     assert call("GET", f"/api/v1/users/{ids['ann']}/groups").json == {"groups": [], "total_entries": 0}
-    assert call("POST", users, {"users": [UNKNOWN]}).status == 404
+    for given in ([UNKNOWN], [{"id": ids["ann"]}], {"id": ids["ann"]}, 7):
+        assert call("POST", users, {"users": given}).status == 404
     wrong = call("POST", users, {"users": [ids["ann"]], "password_confirmation": "wrong"})
     message = "Confirmation password sent does not match your current password"
     assert (wrong.status, wrong.json) == (403, {"message": "Error modifying groups", "errors": [message]})
