@@ -8,7 +8,8 @@ from datetime import datetime
 from html import escape, unescape
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-_LINK = re.compile(r"""<a\b[^>]*\bhref=(['"])(?:mailto:)?([^'"?>]*)[^>]*>([^<]*)</a>""", re.IGNORECASE)
+_LINK = re.compile(r"<a\b([^<>]*+)>([^<]*+)</a>", re.IGNORECASE)
+_ADDRESS = re.compile(r"""\bhref=['"](?:mailto:)?([^'"?]*)""", re.IGNORECASE)
 
 
 def format_bytes(size_bytes: int | None) -> str:
@@ -25,8 +26,13 @@ def format_bytes(size_bytes: int | None) -> str:
 
 def plain_text(html: str) -> str:
     """Return the text of HTML without tags; links are followed by their address in parentheses."""
-    linked = _LINK.sub(lambda link: link[3] if link[2] == link[3] else f"{link[3]} ({link[2]})", html)
-    return unescape(re.sub(r"</?[a-zA-Z][^<>]*>", "", linked))
+    return unescape(re.sub(r"</?[a-zA-Z][^<>]*+>", "", _LINK.sub(_link_text, html)))
+
+
+def _link_text(link: re.Match[str]) -> str:
+    """Return the text of a link, followed by its address if that is another."""
+    address = _ADDRESS.search(link[1])
+    return link[2] if address is None or address[1] == link[2] else f"{link[2]} ({address[1]})"
 
 
 def html_table(title: str, rows: Mapping[str, object], *, share: float | None = None) -> str:

@@ -42,7 +42,7 @@ class TableColumn:
 def carto_type(name: str) -> str:
     """Return CARTO's name of a PostgreSQL type, such as ``number``."""
     name = name.lower()
-    plain = re.sub(r"\s*\([0-9]+(,[0-9]+)?\)$", "", name)
+    plain = re.sub(r"\([0-9]+(,[0-9]+)?\)$", "", name).rstrip()
     if plain != name and not plain.startswith(("numeric", "char", "varchar")):
         return name
     return _CARTO_TYPES.get(plain, name)

@@ -110,11 +110,9 @@ def sanitize_column(name: str) -> str:
     str
         The characters ``a``-``z``, ``0``-``9`` and ``_``, not beginning with a digit. May be longer than 63.
     """
-    # Only up to the last possible end: searching the rest from every "<" would take quadratic time.
-    tags_end = name.rfind(">") + 1
-    text = (re.sub("<[^>]+>", "", name[:tags_end]) + name[tags_end:]).lower().translate(_LETTERS)
-    entities_end = text.rfind(";") + 1
-    text = re.sub(r"&.[^;\n]*+;", "-", text[:entities_end]) + text[entities_end:]
+    # Tags and entities without an end match, too, and are kept: searching from each "<" would take quadratic time.
+    text = re.sub(r"<[^>]++(>|\Z)", lambda tag: "" if tag[1] else tag[0], name).lower().translate(_LETTERS)
+    text = re.sub(r"&.[^;\n]*+(;|\n|\Z)", lambda entity: "-" if entity[1] == ";" else entity[0], text)
     text = re.sub("[^a-z0-9 _-]", "-", text).strip(_BLANK)
     text = re.sub("[ -]+", " ", text).strip(" ").replace(" ", "_")
     return text if is_column_name(text) else f"_{text}"

@@ -22,7 +22,7 @@ _MAX_ID = 2**63 - 1
 _GEOMETRY = "the_geom"
 # Types of columns whose values are changed to fit in; others refuse the value.
 _WIDER_TYPES = {"number": "double precision", "string": "text"}
-_UNFIT = re.compile(r'^invalid input syntax for .*: "(.*)"$|^value "(.*)" is out of range for ', re.DOTALL)
+_UNFIT = re.compile(r'^invalid input syntax for [^:]*+: "(.*)"$|^value "(.*)" is out of range for ', re.DOTALL)
 _TOO_LONG = re.compile(r"^value too long for type (.*)$")
 
 
