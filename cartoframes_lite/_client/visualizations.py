@@ -245,7 +245,8 @@ class Visualization:
         """
         current = self._service.find(self.id)
         if current is None:
-            message = f"{self.name!r} no longer exists: list_visualizations() returns the maps of the account"
+            listing = "list_datasets" if self.kind == "table" else "list_visualizations"
+            message = f"{self.name!r} no longer exists: {listing}() returns what exists now"
             raise NotFound(message, status=404, method="GET", url=self.url or "")
         return current
 
@@ -346,7 +347,8 @@ class Visualization:
 
     def _repr_html_(self) -> str:
         try:
-            tables = self.tables
+            with nonpublic.suppress_warnings():
+                tables = self.tables
         except CartoError:
             tables = ()  # the map was deleted, or the server cannot be reached
         rows = {

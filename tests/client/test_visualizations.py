@@ -242,8 +242,9 @@ def test_private_entries_say_what_key_is_needed(
     denial: bytes, keys: bytes, error: type[APIError], message: str, scripted_server: ScriptedServer
 ) -> None:
     service = Visualizations(scripted_server.play(denial, keys))
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         service.find("t")
+    assert caught.value.detail == ("privacy_password" if denial is PASSWORD else None)
 
 
 def test_maps_are_shared_for_reading_only(scripted_server: ScriptedServer) -> None:
