@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -281,8 +281,7 @@ class Visualization:
         NameTakenWarning
             If the name of a dataset was taken; the message contains its new name.
         """
-        changed = self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
-        return changed.refresh()  # the response to a change does not contain the dependents
+        return self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
 
     def export(
         self,
@@ -514,7 +513,8 @@ class Visualizations:
         changed = self._platform.json("PUT", _path(entry.id), what=what, read=self._parse, json_body=body)
         if "name" in changes:
             _check_new_name(entry, changes["name"], changed)
-        return changed
+        # CARTO sends the maps that use a dataset only in responses to GET.
+        return replace(changed, dependents=entry.dependents, dependent_count=entry.dependent_count)
 
     def set_privacy(self, name: str, privacy: Privacy) -> None:
         """Set the privacy of a dataset or map.
