@@ -192,7 +192,7 @@ class Visualization:
         return cls(
             id=required(response, "id"),
             kind=kind,
-            name=_table_name(text(table, "name") or name, credentials) if is_dataset else name,
+            name=_with_schema(name, text(table, "name"), credentials) if is_dataset else name,
             privacy=required(response, "privacy").lower(),
             url=text(response, "url"),
             title=text(response, "title"),
@@ -703,13 +703,17 @@ def _path(name: str) -> str:
     return f"{PATH}/{quote(name, safe='')}"
 
 
-def _table_name(name: str, credentials: Credentials) -> str:
-    """Return the name of a table without quotes and without the schema of the account: ``"bob".places``."""
-    found = _QUALIFIED.fullmatch(name)
-    if found is None:
-        return name
-    schema, table = found.groups()
-    return table if schema in ("public", credentials.username) else f"{schema}.{table}"
+def _with_schema(name: str, table: str | None, credentials: Credentials) -> str:
+    """Return the name of a dataset, with the schema in the name of its table if that is of another account."""
+    found = _QUALIFIED.fullmatch(table or "")
+    schema = None if found is None else found[1]
+    return name if schema in (None, "public", credentials.username) else f"{schema}.{name}"
+
+
+def _table_name(table: str, credentials: Credentials) -> str:
+    """Return the name of a table without quotes, and without the schema of the account: ``"bob".places``."""
+    found = _QUALIFIED.fullmatch(table)
+    return table if found is None else _with_schema(found[2], table, credentials)
 
 
 def _related_tables(response: Mapping[str, Any], credentials: Credentials) -> tuple[str, ...] | None:

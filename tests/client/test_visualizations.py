@@ -213,6 +213,11 @@ def test_datasets_of_other_accounts_have_their_schema(scripted_server: ScriptedS
     assert entry.name == "bob.places"
 
 
+def test_a_renamed_dataset_whose_table_is_stale(scripted_server: ScriptedServer) -> None:
+    service = Visualizations(scripted_server.play(dataset(table={"name": "t"}), dataset(name="u", table={"name": "t"})))
+    assert service.update("t", name="u").name == "u"
+
+
 def test_a_map_is_not_found_by_name(scripted_server: ScriptedServer) -> None:
     assert Visualizations(scripted_server.play(a_map(name="where"))).find("where") is None
 
