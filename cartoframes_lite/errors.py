@@ -194,7 +194,8 @@ class APIError(CartoError):
     url : str
         URL of the request. User, password, query and fragment are removed.
     detail : str, optional
-        PostgreSQL's detail, or the limit that was exceeded ("rate-limit", "datasource").
+        PostgreSQL's detail, the limit that was exceeded ("rate-limit", "datasource"), or the cause of a denial
+        ("privacy_password").
     hint : str, optional
         PostgreSQL's hint, or another way to solve the problem.
 
@@ -387,12 +388,14 @@ def decode_error(body: bytes) -> dict[str, Any] | None:
 def error_detail(payload: Mapping[str, Any]) -> str | None:
     """Return the detail that distinguishes errors with the same status.
 
-    This is the member `detail`, or the subtype of a Maps API error, or "datasource" for the message of a statement
-    timeout that has no detail because it occurred after the first row.
+    This is the member `detail` or `errors_cause`, or the subtype of a Maps API error, or "datasource" for the message
+    of a statement timeout that has no detail because it occurred after the first row.
     """
     detail = payload.get("detail")
     if detail is None and _message(payload).partition(".")[0] in _TIMEOUT_MESSAGES:
         detail = "datasource"
+    if detail is None:
+        detail = payload.get("errors_cause")
     if detail is None:
         contexts = payload.get("errors_with_context")
         if isinstance(contexts, list) and contexts and isinstance(contexts[0], dict):

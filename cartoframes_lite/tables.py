@@ -8,7 +8,7 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._client.visualizations import require_privacy
-from cartoframes_lite._codec.frame import THE_GEOM
+from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import is_truncated, literal, normalize, qualify, refuse_system_name
 from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
@@ -30,6 +30,7 @@ from cartoframes_lite.write.target import Destination, drop_staging_tables, requ
 IfExists = Literal["fail", "replace"]
 
 _PUBLISH_ATTEMPTS = 5  # repeated when another client creates a table of the same name at the same time
+_CARTO_COLUMNS = frozenset({"cartodb_id", THE_GEOM, WEB_MERCATOR})  # of cartodbfied tables
 _GEOM_TYPES = {"POINT": "point", "LINESTRING": "line", "POLYGON": "polygon"}
 
 
@@ -287,18 +288,20 @@ def describe_table(
     relation = qualify(schema, table_name)
     count = client.sql.row(f"SELECT count(*)::int8 AS num_rows FROM {relation}", "num_rows")
     geom_type = None
-    if any((column.name, column.pgtype) == (THE_GEOM, "geometry") for column in client.sql.columns(relation)):
+    columns = client.sql.columns(relation)
+    if any((column.name, column.pgtype) == (THE_GEOM, "geometry") for column in columns):
         rows = client.sql.rows(
             f"SELECT replace(GeometryType(the_geom), 'MULTI', '') AS kind FROM {relation}"
             " WHERE the_geom IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
         )
         geom_type = rows[0]["kind"] if rows else None
-    privacy = _privacy(client, schema, table_name)
+    is_carto_table = _CARTO_COLUMNS.issubset(column.name for column in columns)
+    privacy = _privacy(client, schema, table_name) if is_carto_table else None
     return {"privacy": privacy, "num_rows": count["num_rows"], "geom_type": _GEOM_TYPES.get(geom_type or "", geom_type)}
 
 
 def _privacy(client: Client, schema: str | None, table_name: str) -> str | None:
-    """Return the privacy of a table; None if it is not a dataset."""
+    """Return the privacy of a table with the columns of a dataset; None if it is none, such as a view."""
     is_own = schema is None or schema == client.sql.schema()
     name = table_name if is_own else f"{schema}.{table_name}"
     entry = client.visualizations.find(name)

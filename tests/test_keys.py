@@ -76,10 +76,12 @@ def test_regular_keys_do_not_wait_for_the_catalog(owned, credentials, monkeypatc
     assert time.monotonic() - begun < 300
 
 
-def test_a_regular_key_describes_public_tables(owned, credentials):
+def test_a_regular_key_describes_tables(owned, credentials):
     cfl.update_privacy_table(owned, "public", credentials)
-    described = cfl.describe_table(owned, regular_key(credentials, ["select"], create=False))
-    assert described == {"privacy": "public", "num_rows": 2, "geom_type": "point"}
+    key = regular_key(credentials, ["select"])
+    assert cfl.describe_table(owned, key) == {"privacy": "public", "num_rows": 2, "geom_type": "point"}
+    cfl.to_carto(FRAME, "plain", key, cartodbfy=False)
+    assert cfl.describe_table("plain", key)["privacy"] is None
 
 
 def test_publishing_beyond_the_statement_timeout():

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -192,7 +192,7 @@ class Visualization:
         return cls(
             id=required(response, "id"),
             kind=kind,
-            name=_table_name(text(table, "name") or name, credentials) if is_dataset else name,
+            name=_with_schema(name, text(table, "name"), credentials) if is_dataset else name,
             privacy=required(response, "privacy").lower(),
             url=text(response, "url"),
             title=text(response, "title"),
@@ -245,7 +245,8 @@ class Visualization:
         """
         current = self._service.find(self.id)
         if current is None:
-            message = f"{self.name!r} no longer exists: list_visualizations() returns the maps of the account"
+            listing = "list_datasets" if self.kind == "table" else "list_visualizations"
+            message = f"{self.name!r} no longer exists: {listing}() returns what exists now"
             raise NotFound(message, status=404, method="GET", url=self.url or "")
         return current
 
@@ -280,8 +281,7 @@ class Visualization:
         NameTakenWarning
             If the name of a dataset was taken; the message contains its new name.
         """
-        changed = self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
-        return changed.refresh()  # the response to a change does not contain the dependents
+        return self._service.update(self.id, **drop_none(name=name, privacy=privacy, **keywords))
 
     def export(
         self,
@@ -346,7 +346,8 @@ class Visualization:
 
     def _repr_html_(self) -> str:
         try:
-            tables = self.tables
+            with nonpublic.suppress_warnings():
+                tables = self.tables
         except CartoError:
             tables = ()  # the map was deleted, or the server cannot be reached
         rows = {
@@ -512,7 +513,8 @@ class Visualizations:
         changed = self._platform.json("PUT", _path(entry.id), what=what, read=self._parse, json_body=body)
         if "name" in changes:
             _check_new_name(entry, changes["name"], changed)
-        return changed
+        # CARTO sends the maps that use a dataset only in responses to GET.
+        return replace(changed, dependents=entry.dependents, dependent_count=entry.dependent_count)
 
     def set_privacy(self, name: str, privacy: Privacy) -> None:
         """Set the privacy of a dataset or map.
@@ -701,13 +703,17 @@ def _path(name: str) -> str:
     return f"{PATH}/{quote(name, safe='')}"
 
 
-def _table_name(name: str, credentials: Credentials) -> str:
-    """Return the name of a table without quotes and without the schema of the account: ``"bob".places``."""
-    found = _QUALIFIED.fullmatch(name)
-    if found is None:
-        return name
-    schema, table = found.groups()
-    return table if schema in ("public", credentials.username) else f"{schema}.{table}"
+def _with_schema(name: str, table: str | None, credentials: Credentials) -> str:
+    """Return the name of a dataset, with the schema in the name of its table if that is of another account."""
+    found = _QUALIFIED.fullmatch(table or "")
+    schema = None if found is None else found[1]
+    return name if schema in (None, "public", credentials.username) else f"{schema}.{name}"
+
+
+def _table_name(table: str, credentials: Credentials) -> str:
+    """Return the name of a table without quotes, and without the schema of the account: ``"bob".places``."""
+    found = _QUALIFIED.fullmatch(table)
+    return table if found is None else _with_schema(found[2], table, credentials)
 
 
 def _related_tables(response: Mapping[str, Any], credentials: Credentials) -> tuple[str, ...] | None:
