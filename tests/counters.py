@@ -13,7 +13,7 @@ class Counters:
     Attributes
     ----------
     faults : int
-        Faults that have happened: cuts, wrong answers, kills, restarts, writers that meet.
+        Faults that have happened: cuts, wrong responses, kills, restarts, writers that meet.
     survived : int
         After how many of them the call succeeded all the same; the others raised an error that was true.
     rows_lost, rows_doubled : int

@@ -11,7 +11,7 @@ from cartoframes_lite import errors
 URL = "http://127.0.0.1:1/user/ann/api/v2/sql"
 
 
-def answer(**body: object) -> bytes:
+def response(**body: object) -> bytes:
     return json.dumps(body).encode()
 
 
@@ -42,7 +42,7 @@ def made(status: int, body: bytes, **keywords: object) -> errors.APIError:
     ],
 )
 def test_status_and_detail_decide_the_class(status: int, detail: str | None, expected: type[errors.APIError]) -> None:
-    body = answer(error=["no"]) if detail is None else answer(error=["no"], detail=detail)
+    body = response(error=["no"]) if detail is None else response(error=["no"], detail=detail)
     assert type(made(status, body)) is expected
 
 
@@ -55,7 +55,7 @@ TIMED_OUT = (
 @pytest.mark.parametrize("status", [200, 400, 429])
 @pytest.mark.parametrize("message", [TIMED_OUT, "canceling statement due to statement timeout"])
 def test_a_timeout_without_details_is_known_by_its_message(status: int, message: str) -> None:
-    error = made(status, answer(error=[message]))
+    error = made(status, response(error=[message]))
     assert type(error) is errors.QueryTimeout
     assert error.detail == "datasource"
 
@@ -70,8 +70,8 @@ def test_a_timeout_without_details_is_known_by_its_message(status: int, message:
     ],
 )
 def test_other_messages_are_no_timeouts(message: str) -> None:
-    assert type(made(200, answer(error=[message]))) is errors.SQLError
-    assert type(made(200, answer(error=[TIMED_OUT, "another"]))) is errors.SQLError
+    assert type(made(200, response(error=[message]))) is errors.SQLError
+    assert type(made(200, response(error=[TIMED_OUT, "another"]))) is errors.SQLError
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
@@ -89,7 +89,7 @@ def test_other_messages_are_no_timeouts(message: str) -> None:
     ],
 )
 def test_a_lost_database_is_a_failure_of_the_connection(status: int, message: str) -> None:
-    error = made(status, answer(error=[message]))
+    error = made(status, response(error=[message]))
     assert type(error) is errors.ConnectionFailed
     assert message in str(error)
     assert not error.nothing_done
@@ -108,36 +108,36 @@ def test_a_lost_database_is_a_failure_of_the_connection(status: int, message: st
     ],
 )
 def test_a_database_that_takes_no_connection_has_done_nothing(message: str) -> None:
-    error = made(400, answer(error=[message]))
+    error = made(400, response(error=[message]))
     assert type(error) is errors.ConnectionFailed
     assert error.nothing_done
     assert pickle.loads(pickle.dumps(error)).nothing_done
-    assert not made(200, answer(error=[message])).nothing_done  # behind rows that had come
+    assert not made(200, response(error=[message])).nothing_done  # behind rows that had come
 
 
 @pytest.mark.parametrize(
     "message", ['column "Connection terminated" does not exist', "invalid ECONNRESET", "the database system is x"]
 )
 def test_other_messages_are_no_lost_databases(message: str) -> None:
-    assert type(made(400, answer(error=[message]))) is errors.SQLError
+    assert type(made(400, response(error=[message]))) is errors.SQLError
 
 
 def test_the_message_does_not_decide_the_class() -> None:
-    assert type(made(400, answer(error=["permission denied; rate-limit; Unauthorized"]))) is errors.SQLError
+    assert type(made(400, response(error=["permission denied; rate-limit; Unauthorized"]))) is errors.SQLError
 
 
 def test_maps_api_errors_are_told_apart_by_subtype() -> None:
-    body = answer(errors=["over limits"], errors_with_context=[{"type": "limit", "subtype": "render"}])
+    body = response(errors=["over limits"], errors_with_context=[{"type": "limit", "subtype": "render"}])
     assert type(made(429, body)) is errors.QueryTimeout
 
 
 def test_import_api_errors_are_readable() -> None:
-    assert "imports: Unknown value" in str(made(400, answer(errors={"imports": "Unknown value"})))
+    assert "imports: Unknown value" in str(made(400, response(errors={"imports": "Unknown value"})))
 
 
 def test_attributes_of_api_errors() -> None:
     error = errors.error_from_response(
-        "GET", "https://u:secret@h.org/api?q=1&api_key=secret", 400, {}, answer(error=["bad"], hint="do", detail="d")
+        "GET", "https://u:secret@h.org/api?q=1&api_key=secret", 400, {}, response(error=["bad"], hint="do", detail="d")
     )
     assert (error.status, error.method, error.url) == (400, "GET", "https://h.org/api")
     assert (error.detail, error.hint) == ("d", "do")
@@ -150,11 +150,11 @@ def test_attributes_of_api_errors() -> None:
     ("value", "seconds"), [("7", 7.0), ("", None), ("soon", None), ("-1", None), ("²", None), ("9" * 5000, 1e9)]
 )
 def test_retry_after_tolerates_garbage(value: str, seconds: float | None) -> None:
-    assert made(429, answer(error=["slow"]), headers={"retry-after": value}).retry_after_s == seconds
+    assert made(429, response(error=["slow"]), headers={"retry-after": value}).retry_after_s == seconds
 
 
 def test_every_api_error_can_be_asked_for_retry_after() -> None:
-    assert made(400, answer(error=["no"])).retry_after_s is None
+    assert made(400, response(error=["no"])).retry_after_s is None
 
 
 def test_an_html_page_is_one_short_sentence() -> None:
@@ -172,17 +172,17 @@ def test_any_error_body_gives_an_api_error(body: bytes) -> None:
 
 def test_unknown_user_keeps_the_text_of_the_server() -> None:
     said = "Sorry, we can't find CARTO user 'x'. Please check that you have entered the correct domain."
-    assert said in str(made(404, answer(error=[said])))
+    assert said in str(made(404, response(error=[said])))
 
 
 @pytest.mark.parametrize(("public", "word"), [(True, "default_public"), (False, "lacks a grant")])
 def test_a_refusal_says_which_key(public: bool, word: str) -> None:
-    assert word in str(made(403, answer(error=["permission denied for table t"]), public_key=public))
+    assert word in str(made(403, response(error=["permission denied for table t"]), public_key=public))
 
 
 @pytest.mark.parametrize(("public", "word"), [(True, "default_public"), (False, "does not know this API key")])
 def test_unknown_and_missing_keys_have_different_messages(public: bool, word: str) -> None:
-    assert word in str(made(401, answer(errors=["unauthorized"]), public_key=public))
+    assert word in str(made(401, response(errors=["unauthorized"]), public_key=public))
 
 
 JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -201,11 +201,16 @@ JSON = {"Content-Type": "application/json; charset=utf-8"}
             "No user with username 'x' in 'acme' (HTTP 404",
             "requested name",
         ),
-        (404, answer(errors="Visualization does not exist", errors_cause=None), "does not exist", "requested name"),
-        (403, answer(errors=["Privacy cannot be set to private"]), "Privacy cannot be set", "a feature or a quota"),
-        (403, answer(errors="Visualization not viewable", errors_cause="privacy_password"), "not viewable", "password"),
+        (404, response(errors="Visualization does not exist", errors_cause=None), "does not exist", "requested name"),
+        (403, response(errors=["Privacy cannot be set to private"]), "Privacy cannot be set", "a feature or a quota"),
+        (
+            403,
+            response(errors="Visualization not viewable", errors_cause="privacy_password"),
+            "not viewable",
+            "password",
+        ),
         (410, b'["email is not present", "username"]', "email is not present; username (HTTP 410", ""),
-        (400, answer(errors=None), "no message (HTTP 400", ""),
+        (400, response(errors=None), "no message (HTTP 400", ""),
     ],
 )
 def test_bodies_of_the_platform_apis(status: int, body: bytes, said: str, advice: str) -> None:
@@ -225,7 +230,7 @@ def test_text_of_another_type_is_no_message() -> None:
 
 
 def test_a_timeout_says_not_to_retry() -> None:
-    assert "Batch API" in str(made(429, answer(error=["timeout"], context="limit", detail="datasource")))
+    assert "Batch API" in str(made(429, response(error=["timeout"], context="limit", detail="datasource")))
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,14 @@ def regular_key(master: cfl.Credentials, permissions: list[str], *, create: bool
         "tables": [{"schema": "public", "name": "owned", "permissions": permissions}],
         "schemas": [{"name": "public", "permissions": ["create"]}] if create else [],
     }
-    answer = requests.post(
+    response = requests.post(
         f"{master.base_url}/api/v3/api_keys",
         json={"name": "regular", "grants": [{"type": "apis", "apis": ["sql", "maps"]}, database]},
         auth=(str(master.username), str(master.api_key)),
         timeout=10,
     )
-    answer.raise_for_status()
-    return cfl.Credentials(api_key=answer.json()["token"], base_url=master.base_url)
+    response.raise_for_status()
+    return cfl.Credentials(api_key=response.json()["token"], base_url=master.base_url)
 
 
 @pytest.fixture

@@ -103,9 +103,9 @@ class Served:
 
     def _ask(self, method: str, path: str, body: str | None = None) -> bytes:
         self._http.request(method, path, body, {"Content-Type": "application/json"} if body else {})
-        answer = self._http.getresponse()
-        content = answer.read()
-        assert answer.status in (200, 204), content
+        response = self._http.getresponse()
+        content = response.read()
+        assert response.status in (200, 204), content
         return content
 
 

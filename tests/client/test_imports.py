@@ -307,9 +307,9 @@ def test_wait_continues_until_a_final_state(scripted_server: ScriptedServer, mon
 @pytest.mark.parametrize("state", ["failure", "stuck"])
 def test_a_failure_has_the_texts_of_the_server(state: str, scripted_server: ScriptedServer) -> None:
     told = {"title": "Empty file", "what_about": "There is nothing in it.", "source": "user"}
-    answer = job(state, error_code=1005, get_error_text=told, display_name="x.csv")
+    response = job(state, error_code=1005, get_error_text=told, display_name="x.csv")
     with pytest.raises(ImportFailed, match=r"x\.csv: Empty file \(code 1005\)\nThere is nothing") as caught:
-        Imports(scripted_server.play(answer)).wait("1f")
+        Imports(scripted_server.play(response)).wait("1f")
     error = caught.value
     assert (error.code, error.title, error.what_about, error.source) == (1005, "Empty file", told["what_about"], "user")
 
@@ -330,7 +330,7 @@ def test_an_unknown_code_is_kept(scripted_server: ScriptedServer) -> None:
 
 def test_a_failed_download_has_its_status(scripted_server: ScriptedServer) -> None:
     told = {"title": "Download file not found", "what_about": "No file.", "source": "user"}
-    answer = job(
+    response = job(
         "failure",
         error_code=1100,
         get_error_text=told,
@@ -339,13 +339,13 @@ def test_a_failed_download_has_its_status(scripted_server: ScriptedServer) -> No
         warnings={"max_tables_per_import": 26},
     )
     with pytest.raises(ImportFailed) as caught:
-        Imports(scripted_server.play(answer)).wait("1f")
+        Imports(scripted_server.play(response)).wait("1f")
     assert str(caught.value).splitlines()[1:3] == ["No file.", "Status of the download: 404. Not there."]
 
 
 def test_a_failed_file_of_an_archive_warns(scripted_server: ScriptedServer) -> None:
     told = {"title": "Malformed CSV", "what_about": "See <a href='https://carto.com/x'>the docs</a>.", "source": "user"}
-    answer = job(
+    response = job(
         "complete",
         success=True,
         table_name="towns",
@@ -356,7 +356,7 @@ def test_a_failed_file_of_an_archive_warns(scripted_server: ScriptedServer) -> N
         warnings=None,
     )
     with pytest.warns(IncompleteImportWarning) as caught:
-        done = Imports(scripted_server.play(answer)).wait("1f")
+        done = Imports(scripted_server.play(response)).wait("1f")
     assert str(caught[0].message) == done.warnings
     assert done.warnings == (
         "all.zip: a file in it was not imported: Malformed CSV (code 2003). See the docs (https://carto.com/x)."
@@ -366,9 +366,9 @@ def test_a_failed_file_of_an_archive_warns(scripted_server: ScriptedServer) -> N
 
 def test_warnings_of_the_server_are_issued(scripted_server: ScriptedServer) -> None:
     told = {"rejected_layers": ["a", "b"], "user_max_layers": 4, "max_tables_per_import": 26, "more": 1}
-    answer = job("complete", table_name="t", warnings=told, display_name="all.zip")
+    response = job("complete", table_name="t", warnings=told, display_name="all.zip")
     with pytest.warns(IncompleteImportWarning) as caught:
-        Imports(scripted_server.play(answer)).wait("1f")
+        Imports(scripted_server.play(response)).wait("1f")
     assert str(caught[0].message) == (
         "all.zip: only the first 26 files were imported; import the others on their own; the map has no layers for a,"
         " b, because it can have at most 4; more: 1"

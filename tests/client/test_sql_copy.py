@@ -171,22 +171,22 @@ def unchunked(chunks: bytes) -> bytes:
     return body
 
 
-@pytest.mark.parametrize("answer", [REFUSED, STORED, b"", LIMITED], ids=["refused", "stored", "none", "limited"])
+@pytest.mark.parametrize("response", [REFUSED, STORED, b"", LIMITED], ids=["refused", "stored", "none", "limited"])
 @pytest.mark.parametrize("compress", [None, "gzip"])
 @pytest.mark.parametrize("error", [OSError("mine"), ValueError("mine"), KeyboardInterrupt("mine")], ids=repr)
 def test_a_failed_body_ends_with_invalid_copy_data(
-    scripted_server: ScriptedServer, error: BaseException, compress: Any, answer: bytes
+    scripted_server: ScriptedServer, error: BaseException, compress: Any, response: bytes
 ) -> None:
     def source() -> Iterator[bytes]:
         yield b"first"
         raise error
 
-    copy = Copy(scripted_server.play(answer))
+    copy = Copy(scripted_server.play(response))
     with pytest.raises(type(error), match="mine") as caught:
         copy.copy_from("COPY t FROM STDIN BINARY", source, compress=compress)
     assert caught.value is error
-    assert bool(getattr(error, "__notes__", None)) == (answer is STORED)
-    if answer is STORED:
+    assert bool(getattr(error, "__notes__", None)) == (response is STORED)
+    if response is STORED:
         error.__notes__.clear()
     scripted_server.close()
     (head,) = scripted_server.heads  # it is not sent again
@@ -317,7 +317,7 @@ def in_use(database: psycopg.Connection[Any], table: str) -> bool:
 @UNCLOSED
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers that interrupt")
 def test_an_interrupt_leaves_no_tiny_upload_open(carto: LocalCarto) -> None:
-    """All of it is sent at once, so that most interrupts come between its last byte and the answer."""
+    """All of it is sent at once, so that most interrupts come between its last byte and the response."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise Alarm

@@ -26,12 +26,12 @@ ANSWER = {
 }
 
 
-def answer(**members: object) -> bytes:
+def sync_response(**members: object) -> bytes:
     return response("200 OK", json.dumps({**ANSWER, **members}).encode())
 
 
 def test_create_a_sync(scripted_server: ScriptedServer) -> None:
-    service = Syncs(scripted_server.play(answer(data_import={"item_queue_id": "1f"})))
+    service = Syncs(scripted_server.play(sync_response(data_import={"item_queue_id": "1f"})))
     sync, import_id = service.create("http://x/y.csv", 900, ImportOptions(type_guessing=False))
     scripted_server.close()
     assert import_id == "1f"
@@ -52,7 +52,7 @@ def test_create_and_update_check_the_interval(
 
 
 def test_update_returns_the_new_state(scripted_server: ScriptedServer) -> None:
-    changed = Syncs(scripted_server.play(response("200 OK", b"{}"), answer(interval=1800))).update(
+    changed = Syncs(scripted_server.play(response("200 OK", b"{}"), sync_response(interval=1800))).update(
         "5c", interval_s=1800
     )
     assert changed.interval_s == 1800

@@ -19,8 +19,8 @@ def job(status: str) -> bytes:
     return response("200 OK", json.dumps({"job_id": "1", "status": status, "failed_reason": "no room"}).encode())
 
 
-def tried(scripted_server: ScriptedServer, *answers: bytes, statements: str = "SELECT 1") -> object:
-    transport = scripted_server.play(*answers)
+def tried(scripted_server: ScriptedServer, *responses: bytes, statements: str = "SELECT 1") -> object:
+    transport = scripted_server.play(*responses)
     return run(SQL(transport), Batch(transport), statements, what="publishing 't'")
 
 

@@ -1,4 +1,4 @@
-"""Streams of a binary COPY as a fuzzer breaks them, and the one answer that is right for each."""
+"""Streams of a binary COPY as a fuzzer breaks them, and the one response that is right for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far an answer may be from the recorded one.
+"""How far a response may be from the recorded one.
 
 What changes from run to run is replaced on both sides: durations and times, UUIDs, hosts. What is left must
 be equal, up to the level that the case asks for: ``status`` (and whether the body is an error object),
@@ -18,7 +18,7 @@ from gzip import decompress
 from typing import Any
 from xml.etree import ElementTree
 
-from tests.contract.recorded import Answer, Case
+from tests.contract.recorded import Case, Response
 from tests.protobuf_fields import read_fields
 
 _HEADERS = ("content-type", "content-disposition", "content-encoding", "retry-after")
@@ -33,12 +33,12 @@ _ERRORS = {"error", "errors"}
 _EXCERPT = 100  # characters at both ends of a long text
 
 
-def comparable(case: Case, answer: Answer, recorded: Case) -> tuple[Any, Any]:
-    """Return what is to be equal: that of the answer and that of the recording."""
+def comparable(case: Case, response: Response, recorded: Case) -> tuple[Any, Any]:
+    """Return what is to be equal: that of the response and that of the recording."""
     level, ignored = case.get("compare", "full"), frozenset(case.get("ignore", ()))
-    got: dict[str, Any] = {"status": answer.status}
+    got: dict[str, Any] = {"status": response.status}
     wanted: dict[str, Any] = {"status": recorded["status"]}
-    body = decompress(answer.body) if answer.headers.get("content-encoding") == "gzip" else answer.body
+    body = decompress(response.body) if response.headers.get("content-encoding") == "gzip" else response.body
     if level in ("status", "headers"):
         got["is an error"] = not _ERRORS.isdisjoint(_read_object(body))
         wanted["is an error"] = not _ERRORS.isdisjoint(recorded["body"].get("json", {}))
@@ -49,7 +49,7 @@ def comparable(case: Case, answer: Answer, recorded: Case) -> tuple[Any, Any]:
                 if level == "shape":
                     got[kind], wanted[kind] = _shape(got[kind]), _shape(wanted[kind])
     if level != "status":
-        got["headers"], wanted["headers"] = _headers(answer.headers, ignored), _headers(recorded["headers"], ignored)
+        got["headers"], wanted["headers"] = _headers(response.headers, ignored), _headers(recorded["headers"], ignored)
     return got, wanted
 
 

@@ -47,7 +47,7 @@ def load(file: str) -> list[Case]:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]  # lower case
     body: bytes
@@ -60,7 +60,7 @@ class Replay:
     base_url: str
     cases: dict[str, Case]
     names: dict[str, Any]
-    played: dict[str, Answer] = field(default_factory=dict)
+    played: dict[str, Response] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Create the tables and the two regular keys."""
@@ -74,12 +74,12 @@ class Replay:
 
     def sql(self, query: str) -> None:
         request = {"method": "POST", "path": "/api/v2/sql", "form": {"q": query, "api_key": "{{master}}"}}
-        while (answer := self.send(request)).status == 429:
-            time.sleep(int(answer.headers["retry-after"]))
-        assert answer.status == 200, answer.body
+        while (response := self.send(request)).status == 429:
+            time.sleep(int(response.headers["retry-after"]))
+        assert response.status == 200, response.body
 
-    def play(self, name: str) -> Answer:
-        """Return the answer to a case."""
+    def play(self, name: str) -> Response:
+        """Return the response to a case."""
         if name not in self.played:
             case = self.cases[name]
             for earlier in self._needed(case):
@@ -97,7 +97,7 @@ class Replay:
             return {key: self.filled(item) for key, item in value.items()}
         return [self.filled(item) for item in value] if isinstance(value, list) else value
 
-    def send(self, recorded: Case) -> Answer:
+    def send(self, recorded: Case) -> Response:
         """Send a request on a connection of its own."""
         request = self.filled(recorded)
         url = urllib.parse.urlsplit(self.base_url)
@@ -112,20 +112,20 @@ class Replay:
             connection.request(request["method"], path, body, {**headers, **request.get("headers", {})})
             response = connection.getresponse()
             found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, response.read())
+            return Response(response.status, found, response.read())
         finally:
             connection.close()
 
-    def _poll(self, case: Case) -> Answer:
-        """Send the request of a case until the answer has what the case waits for."""
+    def _poll(self, case: Case) -> Response:
+        """Send the request of a case until the response has what the case waits for."""
         time.sleep(case.get("wait_s", 0))
-        answer = self.send(case["request"])
+        response = self.send(case["request"])
         if poll := case.get("poll"):
             give_up = time.monotonic() + poll["timeout_s"]
-            while json.loads(answer.body)[poll["field"]] not in poll["until"] and time.monotonic() < give_up:
+            while json.loads(response.body)[poll["field"]] not in poll["until"] and time.monotonic() < give_up:
                 time.sleep(0.02)
-                answer = self.send(case["request"])
-        return answer
+                response = self.send(case["request"])
+        return response
 
     def _needed(self, case: Case) -> Iterable[str]:
         """Name the earlier cases: those it uses or names, and the one before it, whose rows it may count on."""

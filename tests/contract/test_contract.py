@@ -1,4 +1,4 @@
-"""The embedded server gives the answers that were recorded from CARTO's own."""
+"""The embedded server gives the responses that were recorded from CARTO's own."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def limited() -> Iterator[dict[str, Replay]]:
 
 
 @pytest.mark.parametrize(("file", "name"), parameters(FILES))
-def test_answer(unlimited: dict[str, Replay], file: str, name: str) -> None:
+def test_response(unlimited: dict[str, Replay], file: str, name: str) -> None:
     check(unlimited[file], name)
 
 
 @pytest.mark.parametrize(("file", "name"), parameters(["rate_limit"]))
-def test_answer_with_rate_limit(limited: dict[str, Replay], file: str, name: str) -> None:
+def test_response_with_rate_limit(limited: dict[str, Replay], file: str, name: str) -> None:
     check(limited[file], name)
 
 
 def check(replay: Replay, name: str) -> None:
     case = replay.cases[name]
-    answer = replay.play(name)
-    got, wanted = comparable(case, answer, replay.filled(case["response"]))
+    response = replay.play(name)
+    got, wanted = comparable(case, response, replay.filled(case["response"]))
     assert got == wanted
 
 

@@ -14,8 +14,8 @@ if __name__ == "__main__":
         try:
             cfl.to_carto(pd.DataFrame({"a": [1]}), "theirs", credentials, if_exists="replace", progress=False)
         except cfl.CartoError as error:  # the database may be gone for a moment
-            answer = type(error).__name__
+            response = type(error).__name__
         else:
-            answer = "written"
-        sys.stdout.write(f"{answer}\n")
+            response = "written"
+        sys.stdout.write(f"{response}\n")
         sys.stdout.flush()

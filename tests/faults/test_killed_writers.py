@@ -24,9 +24,9 @@ HELD_S = 1.0  # the process is killed in this time
 PHASES = {
     "before the first COPY": (b"/copyfrom", "request", 0),
     "during a COPY": (b"/copyfrom", "request", 700),
-    "before the answer to a COPY": (b"/copyfrom", "response", 0),
+    "before the response to a COPY": (b"/copyfrom", "response", 0),
     "before the publish": (b"DROP+TABLE", "request", 0),
-    "before the answer to the publish": (b"DROP+TABLE", "response", 0),
+    "before the response to the publish": (b"DROP+TABLE", "response", 0),
 }
 
 

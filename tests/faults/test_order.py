@@ -18,7 +18,7 @@ from tests.fault_proxy import Fault
 from tests.faults.test_responses import WRONG
 from tests.faults.write_trials import few_modes_unless_long, record, write_with_faults
 
-# What the client gets when its request is kept: the answer, a lost connection, or the word of a gateway.
+# What the client gets when its request is kept: the response, a lost connection, or the word of a gateway.
 TOLD = {
     "again": Fault(0, action="send_again"),
     "lost": Fault(0, action="deliver_late"),
@@ -137,7 +137,7 @@ def test_delayed_requests_of_dask_partitions(told, if_exists, proxy, through, ca
 
 
 def test_a_publish_repeated_after_a_cleanup(proxy, through, carto, database, monkeypatch):
-    """The answer is that to the second request, which finds neither the staging table nor the receipt of the first."""
+    """The response is that to the second request, which finds neither staging table nor receipt of the first."""
     cfl.to_carto(pd.DataFrame({"a": [1]}), "t", carto.credentials)
     send = proxy.send_once_more
 

@@ -1,4 +1,4 @@
-"""Writes that get wrong answers, late ones, slow ones and none: the gateways on the way have their own moods."""
+"""Writes that get wrong responses, late ones, slow ones and none: the gateways on the way have their own moods."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WRONG = {
 def test_writes_with_a_response_of_a_gateway(proxy, trial, is_long, request):
     """Both ways: the server never gets the request, and the server has done what it was asked for.
 
-    In the short profile a request meets two of these answers in one mode and the other two in the other mode.
+    In the short profile a request meets two of these responses in one mode and the other two in the other mode.
     """
     recorded = record(proxy, trial)
     first = "append" in request.node.name

@@ -82,7 +82,7 @@ def when_held(fault: Fault, action: Callable[[], None]) -> threading.Thread:
 @pytest.mark.parametrize(
     ("mark", "side", "at"),
     [(b"/copyfrom", "request", 700), (b"DROP+TABLE", "request", 0), (b"DROP+TABLE", "response", 0)],
-    ids=["during a COPY", "before the publish", "before the answer to the publish"],
+    ids=["during a COPY", "before the publish", "before the response to the publish"],
 )
 def test_a_restart_during_a_write(mark, side, at, mode, restart, shaken, proxy, through, monkeypatch):
     monkeypatch.setattr(staging, "CHUNK_BYTES", 1)

@@ -1,4 +1,4 @@
-"""Tables that are deleted, renamed and copied over a network that loses answers and repeats requests."""
+"""Tables that are deleted, renamed and copied over a network that loses responses and repeats requests."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tests.faults.write_trials import (
     write_with_faults,
 )
 
-# Of an answer, whose length depends on how long the server took: this much less than recorded is always there.
+# Of a response, whose length depends on how long the server took: this much less than recorded is always there.
 _UNSURE_BYTES = 8
 
 

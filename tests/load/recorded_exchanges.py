@@ -36,7 +36,7 @@ class Exchange:
 
 
 class _Asked:
-    """Reads the requests of a connection; ``current`` is the one that the next answer is about."""
+    """Reads the requests of a connection; ``current`` is the one that the next response is about."""
 
     current: Exchange
 
@@ -60,7 +60,7 @@ class _Asked:
 
 
 class _Answered:
-    """Reads the answers of a connection."""
+    """Reads the responses of a connection."""
 
     def __init__(self, asked: _Asked) -> None:
         self._asked = asked

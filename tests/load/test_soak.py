@@ -116,8 +116,8 @@ class Work:
     def map(self) -> None:
         shown = cfl.AnonymousMap(cfl.Layer(self._table, color_by="n"), self._account)
         for format in ("png", "mvt"):
-            answer = requests.get(shown.tile_url(0, format).format(z=0, x=0, y=0), timeout=60)
-            assert (answer.status_code, answer.content != b"") == (200, True)
+            response = requests.get(shown.tile_url(0, format).format(z=0, x=0, y=0), timeout=60)
+            assert (response.status_code, response.content != b"") == (200, True)
         assert shown.static_image(64, 64, center=(0, 0), zoom=0)
 
     def delete(self) -> None:

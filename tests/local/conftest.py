@@ -61,7 +61,7 @@ def connect(state: State) -> Iterator[Callable[[str | None], psycopg.Connection[
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     body: bytes
 
@@ -71,12 +71,12 @@ class Answer:
 
 
 @pytest.fixture
-def call(carto: LocalCarto) -> Callable[..., Answer]:
+def call(carto: LocalCarto) -> Callable[..., Response]:
     """Send a request to the server, with the master key unless told otherwise."""
 
     def send(
         method: str, path: str, body: object = None, *, key: str | None = carto.credentials.api_key, **query: str
-    ) -> Answer:
+    ) -> Response:
         if key is not None:
             query["api_key"] = key
         url = f"{carto.base_url}{path}?{urllib.parse.urlencode(query)}"
@@ -84,10 +84,10 @@ def call(carto: LocalCarto) -> Callable[..., Answer]:
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
-                return Answer(response.status, response.read())
+                return Response(response.status, response.read())
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, error.read())
+                return Response(error.code, error.read())
 
     return send
 

@@ -44,11 +44,11 @@ class SQLClient:
         return requests.get(self.url, params=self._with_key({"q": q, **parameters}), timeout=TIMEOUT_S)
 
     def run(self, q: str, **parameters: Any) -> Any:
-        """Return the answer to what has to succeed."""
-        answer = self.send(q, **parameters)
-        assert answer.status_code == 200, answer.text
-        assert "error" not in answer.json()
-        return answer.json()
+        """Return the response to what has to succeed."""
+        response = self.send(q, **parameters)
+        assert response.status_code == 200, response.text
+        assert "error" not in response.json()
+        return response.json()
 
     def value(self, q: str) -> Any:
         [row] = self.run(q)["rows"]
@@ -64,9 +64,9 @@ class SQLClient:
         return requests.get(f"{self.url}/copyto", self._with_key({"q": q}), stream=stream, timeout=TIMEOUT_S)
 
     def start_job(self, query: Any) -> Any:
-        answer = requests.post(f"{self.url}/job", params=self._with_key({}), json={"query": query}, timeout=TIMEOUT_S)
-        assert answer.status_code == 201, answer.text
-        return answer.json()
+        response = requests.post(f"{self.url}/job", params=self._with_key({}), json={"query": query}, timeout=TIMEOUT_S)
+        assert response.status_code == 201, response.text
+        return response.json()
 
     def job(self, job_id: str, *, cancel: bool = False) -> requests.Response:
         method = "DELETE" if cancel else "GET"
@@ -87,7 +87,7 @@ class SQLClient:
         return parameters if self.key is None else {**parameters, "api_key": self.key}
 
 
-def error_of(answer: requests.Response) -> str:
+def error_of(response: requests.Response) -> str:
     """Return the one message of an error object."""
-    [message] = answer.json()["error"]
+    [message] = response.json()["error"]
     return str(message)

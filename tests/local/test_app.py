@@ -19,19 +19,19 @@ from tests.local.sql_client import SQLClient, error_of
 QUERY = {"q": "SELECT 1 AS a"}
 
 
-def test_one_user_answers_at_three_places(carto: LocalCarto) -> None:
+def test_one_user_responses_at_three_places(carto: LocalCarto) -> None:
     root, _, user = carto.base_url.partition("/user/")
     for prefix in (f"/user/{user}", f"/u/{user}", ""):
         for version in ("v1", "v2"):
-            answer = requests.get(f"{root}{prefix}/api/{version}/sql", QUERY, timeout=10)
-            assert answer.json()["rows"] == [{"a": 1}]
+            response = requests.get(f"{root}{prefix}/api/{version}/sql", QUERY, timeout=10)
+            assert response.json()["rows"] == [{"a": 1}]
 
 
 def test_an_unknown_user_is_named(carto: LocalCarto) -> None:
     root = carto.base_url.partition("/user/")[0]
-    answer = requests.get(f"{root}/user/some%20body/api/v2/sql", QUERY, timeout=10)
-    assert answer.status_code == 404
-    assert error_of(answer) == (
+    response = requests.get(f"{root}/user/some%20body/api/v2/sql", QUERY, timeout=10)
+    assert response.status_code == 404
+    assert error_of(response) == (
         "Sorry, we can't find CARTO user 'some body'. Please check that you have entered the correct domain."
     )
 
@@ -50,10 +50,10 @@ def test_an_unknown_user_is_named(carto: LocalCarto) -> None:
     ],
 )
 def test_only_names_of_this_host_are_answered(carto: LocalCarto, host: str, status: int) -> None:
-    answer = requests.get(f"{carto.base_url}/api/v2/sql", QUERY, headers={"Host": host}, timeout=10)
-    assert answer.status_code == status
+    response = requests.get(f"{carto.base_url}/api/v2/sql", QUERY, headers={"Host": host}, timeout=10)
+    assert response.status_code == status
     if status == 403:
-        assert error_of(answer) == f"host '{host}' is not allowed: this server serves localhost only"
+        assert error_of(response) == f"host '{host}' is not allowed: this server serves localhost only"
 
 
 def test_requests_without_a_host_header_are_accepted(carto: LocalCarto) -> None:
@@ -61,9 +61,9 @@ def test_requests_without_a_host_header_are_accepted(carto: LocalCarto) -> None:
     connection._http_vsn, connection._http_vsn_str = 10, "HTTP/1.0"  # type: ignore[attr-defined]
     connection.putrequest("GET", "/api/v2/sql?q=SELECT%201", skip_host=True)
     connection.endheaders()
-    answer = connection.getresponse()
-    assert answer.status == 200
-    answer.read()
+    response = connection.getresponse()
+    assert response.status == 200
+    response.read()
     connection.close()
 
 
@@ -83,13 +83,13 @@ def test_a_key_may_stand_in_four_places(carto: LocalCarto, sql: SQLClient, where
     sql.run("CREATE TABLE secret (a int)")
     query = {"q": "SELECT * FROM secret"}
     named = {**query, "api_key": sql.key}
-    answer = {
+    response = {
         "header": lambda: requests.get(sql.url, query, auth=("tester", sql.key or ""), timeout=10),
         "query": lambda: requests.get(sql.url, named, timeout=10),
         "form": lambda: requests.post(sql.url, named, timeout=10),
         "json": lambda: requests.post(sql.url, json=named, timeout=10),
     }[where]()
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
 def test_unexpected_errors_are_logged_without_keys(
@@ -100,8 +100,8 @@ def test_unexpected_errors_are_logged_without_keys(
 
     monkeypatch.setattr(sql_routes, "run_query", broken)
     with caplog.at_level(logging.ERROR, logger="cartoframes_lite.local"):
-        answer = sql.get("SELECT 1")
-    assert (answer.status_code, error_of(answer)) == (500, "Internal server error")
+        response = sql.get("SELECT 1")
+    assert (response.status_code, error_of(response)) == (500, "Internal server error")
     [record] = [record for record in caplog.records if record.name.startswith("cartoframes_lite.local")]
     assert record.getMessage() == "GET /api/v2/sql failed"
     assert record.exc_info is not None
@@ -119,8 +119,8 @@ def test_unexpected_errors_keep_the_connection(sql: SQLClient, monkeypatch: pyte
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
             connection.request("POST", f"{address.path}/api/v2/sql", body, headers)
             used.append(connection.sock)
-            answer = connection.getresponse()
-            assert (answer.status, answer.read()) == (500, b'{"error":["Internal server error"]}')
+            response = connection.getresponse()
+            assert (response.status, response.read()) == (500, b'{"error":["Internal server error"]}')
         assert len(set(used)) == 1
         assert None not in used
     connection.close()
@@ -128,9 +128,9 @@ def test_unexpected_errors_keep_the_connection(sql: SQLClient, monkeypatch: pyte
 
 def test_a_multipart_body_that_is_none_is_refused(sql: SQLClient) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    answer = requests.post(sql.url, b"--x\r\nnonsense", headers=headers, timeout=10)
-    assert answer.status_code == 400
-    assert error_of(answer)
+    response = requests.post(sql.url, b"--x\r\nnonsense", headers=headers, timeout=10)
+    assert response.status_code == 400
+    assert error_of(response)
     form = requests.post(sql.url, files={"q": (None, "SELECT 1 AS a"), "file": ("x", b"y")}, timeout=10)
     assert form.json()["rows"] == [{"a": 1}]
 

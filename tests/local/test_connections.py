@@ -71,7 +71,7 @@ def until_end(connection: socket.socket) -> bytes:
     return received
 
 
-def answer(connection: socket.socket) -> bytes:
+def response(connection: socket.socket) -> bytes:
     received = b""
     while not received.endswith(b"."):
         block = connection.recv(65_536)
@@ -91,7 +91,7 @@ def test_slow_heads_are_aborted(serve: Serve, before: bytes) -> None:
     server = serve(head_timeout_s=SHORT_S)
     with connected(server, before) as slow:
         if before:
-            answer(slow)
+            response(slow)
         slow.sendall(GET[:-2] + b"A: ")
         begun, received = time.monotonic(), b""
         slow.settimeout(0.02)
@@ -112,15 +112,15 @@ def test_the_head_timeout_excludes_running_requests(serve: Serve) -> None:
     with connected(server, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\na") as connection:
         time.sleep(2 * SHORT_S)  # bodies are not the business of this limit
         connection.sendall(b"bc" + GET[:-2])
-        assert answer(connection).endswith(b"\r\n\r\n3.")
+        assert response(connection).endswith(b"\r\n\r\n3.")
         connection.sendall(GET[-2:])
-        assert answer(connection).endswith(b"\r\n\r\n0.")
+        assert response(connection).endswith(b"\r\n\r\n0.")
 
 
 def test_draining_an_answered_request_ends(serve: Serve) -> None:
     server = serve(head_timeout_s=SHORT_S)
     with connected(server, b"POST /early HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999\r\n\r\n") as connection:
-        assert answer(connection).endswith(b"\r\n\r\n0.")
+        assert response(connection).endswith(b"\r\n\r\n0.")
         begun = time.monotonic()
         with suppress(BrokenPipeError, ConnectionResetError):
             while True:
@@ -139,7 +139,7 @@ def test_a_head_without_end_is_refused(serve: Serve, sent: bytes) -> None:
         try:
             connection.sendall(sent)
         except OSError:
-            return  # the answer came meanwhile
+            return  # the response came meanwhile
         assert until_end(connection)[:12] in (b"", b"HTTP/1.1 431", b"HTTP/1.1 400")
 
 
@@ -147,7 +147,7 @@ def test_trailers_are_bounded_and_left_out(serve: Serve) -> None:
     head = b"POST /headers HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
     server = serve()
     with connected(server, head + b"A: b\r\n\r\n") as connection:
-        assert answer(connection).endswith(b"\r\n\r\n2.")
+        assert response(connection).endswith(b"\r\n\r\n2.")
     with connected(server, head) as connection:
         try:
             connection.sendall(b"A: b\r\n" * 100_000)
@@ -170,13 +170,13 @@ def test_silent_connections_do_not_keep_others_out(serve: Serve) -> None:
     server = serve(connections=20)
     with ExitStack() as stack:
         kept = stack.enter_context(connected(server, GET))
-        answer(kept)
+        response(kept)
         silent = [stack.enter_context(connected(server, b"GET"[: n % 4])) for n in range(60)]
         for _ in range(30):
             with connected(server, GET) as honest:
-                assert answer(honest).endswith(b"0.")
+                assert response(honest).endswith(b"0.")
         kept.sendall(GET)  # one that has been served stays longer than the silent ones
-        assert answer(kept).endswith(b"0.")
+        assert response(kept).endswith(b"0.")
         assert until_end(silent[0]) == b""  # the first to go
 
 
@@ -187,7 +187,7 @@ def test_bodies_that_stop_make_room(serve: Serve) -> None:
             stack.enter_context(connected(server, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx"))
         time.sleep(1.1)
         with connected(server, GET) as honest:
-            assert answer(honest).endswith(b"0.")
+            assert response(honest).endswith(b"0.")
 
 
 def test_connections_beyond_the_limit_are_refused(serve: Serve) -> None:
@@ -200,7 +200,7 @@ def test_connections_beyond_the_limit_are_refused(serve: Serve) -> None:
         running.pop().close()
         time.sleep(0.1)
         with connected(server, GET) as honest:
-            assert answer(honest).endswith(b"0.")
+            assert response(honest).endswith(b"0.")
 
 
 def test_clients_that_do_not_read_are_disconnected(serve: Serve) -> None:

@@ -57,23 +57,23 @@ def using(sql: SQLClient) -> Callable[[str], SQLClient]:
     ],
 )
 def test_hostile_statements_are_refused(using: Callable[[str], SQLClient], kind: str, statement: str) -> None:
-    answer = using(kind).send(statement)
-    assert answer.status_code in (400, 403), answer.text
-    assert "rows" not in answer.json()
+    response = using(kind).send(statement)
+    assert response.status_code in (400, 403), response.text
+    assert "rows" not in response.json()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_copy_endpoints_read_no_files(using: Callable[[str], SQLClient], kind: str) -> None:
     client = using(kind)
-    for answer in (
+    for response in (
         client.copy_from("COPY granted FROM '/etc/passwd'", b"1\n"),
         client.copy_from("COPY granted FROM PROGRAM 'id'", b"1\n"),
         client.copy_to("COPY (SELECT 1) TO '/tmp/carto-test'"),
         client.copy_to("COPY (SELECT 1) TO PROGRAM 'cat'"),
         client.copy_to("COPY (SELECT pg_read_file('/etc/passwd')) TO STDOUT"),
     ):
-        assert answer.status_code in (400, 403), answer.text
-        assert REFUSED.search(error_of(answer))
+        assert response.status_code in (400, 403), response.text
+        assert REFUSED.search(error_of(response))
 
 
 def test_a_job_has_no_other_rights(sql: SQLClient) -> None:
@@ -93,8 +93,8 @@ def test_a_role_stays_what_it_is(using: Callable[[str], SQLClient], kind: str, c
         query = f"COPY (SELECT rolsuper FROM pg_roles WHERE rolname = {user}) TO STDOUT"
         assert client.copy_to(query).content == b"f\n"
     before = client.value("SELECT current_user")
-    answer = client.send(f"{change}; SELECT current_user = session_user AND current_user = '{before}' AS ok")
-    assert answer.status_code == 400 or answer.json()["rows"] == [{"ok": True}]
+    response = client.send(f"{change}; SELECT current_user = session_user AND current_user = '{before}' AS ok")
+    assert response.status_code == 400 or response.json()["rows"] == [{"ok": True}]
 
 
 @pytest.mark.parametrize("kind", ["public", "regular"])
@@ -124,8 +124,8 @@ def test_tables_of_others_are_closed(sql: SQLClient, using: Callable[[str], SQLC
             f"GRANT SELECT ON {table} TO PUBLIC",
             f"CREATE POLICY x ON {table}",
         ):
-            answer = client.send(statement)
-            assert answer.status_code in (400, 403), statement
+            response = client.send(statement)
+            assert response.status_code in (400, 403), statement
         assert client.copy_from(f"COPY {table} FROM STDIN", b"1\n").status_code == 403
         assert client.copy_to(f"COPY {table} TO STDOUT").status_code == 403
     assert sql.value("SELECT count(*) FROM others") == 0  # the owner sees everything of the account
@@ -164,5 +164,5 @@ def test_a_key_that_was_deleted_opens_nothing(sql: SQLClient) -> None:
     regular.run("SELECT 1 AS a")
     deleted = requests.delete(f"{sql.base_url}/api/v3/api_keys/{name}", params={"api_key": sql.key}, timeout=10)
     assert deleted.status_code in (200, 204)
-    answer = regular.send("SELECT 1 AS a")
-    assert (answer.status_code, error_of(answer)) == (401, "Unauthorized")
+    response = regular.send("SELECT 1 AS a")
+    assert (response.status_code, error_of(response)) == (401, "Unauthorized")

@@ -68,9 +68,9 @@ def test_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
             for _ in range(2):
                 connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                answer = b""
-                while not answer.endswith(b"hello"):
-                    answer += connection.recv(1000)
+                response = b""
+                while not response.endswith(b"hello"):
+                    response += connection.recv(1000)
             assert connection.recv(1000) == b""
     finally:
         server.stop()

@@ -65,26 +65,26 @@ class APICalls:
 
     def run(self, q: str) -> list[dict[str, Any]]:
         """Send statements that have to succeed; return the rows."""
-        answer = self.sql(q)
-        assert answer.status_code == 200, answer.text
-        assert "error" not in answer.json(), answer.text
-        rows: list[dict[str, Any]] = answer.json()["rows"]
+        response = self.sql(q)
+        assert response.status_code == 200, response.text
+        assert "error" not in response.json(), response.text
+        rows: list[dict[str, Any]] = response.json()["rows"]
         return rows
 
     def job(self, query: Any) -> dict[str, Any]:
         """Run a job to its end."""
-        answer = self.call("POST", "/api/v2/sql/job", json={"query": query})
-        if answer.status_code != 201:
-            return {"status": "refused", "failed_reason": answer.text}
-        return self._polled(f"/api/v2/sql/job/{answer.json()['job_id']}", "status", ("pending", "running"))
+        response = self.call("POST", "/api/v2/sql/job", json={"query": query})
+        if response.status_code != 201:
+            return {"status": "refused", "failed_reason": response.text}
+        return self._polled(f"/api/v2/sql/job/{response.json()['job_id']}", "status", ("pending", "running"))
 
     def imported(self, **arguments: Any) -> dict[str, Any]:
         """Run an import to its end."""
-        answer = self.call("POST", "/api/v1/imports", **arguments)
-        if answer.status_code != 200:
-            return {"state": "refused", "text": answer.text}
+        response = self.call("POST", "/api/v1/imports", **arguments)
+        if response.status_code != 200:
+            return {"state": "refused", "text": response.text}
         underway = ("enqueued", "pending", "uploading", "unpacking", "importing")
-        return self._polled(f"/api/v1/imports/{answer.json()['item_queue_id']}", "state", underway)
+        return self._polled(f"/api/v1/imports/{response.json()['item_queue_id']}", "state", underway)
 
     def map(self, *layers: dict[str, Any], **members: Any) -> requests.Response:
         """Instantiate a map without a name."""

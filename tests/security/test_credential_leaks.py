@@ -122,7 +122,7 @@ def test_a_failure_of_requests_takes_no_request_along(failure, logged, monkeypat
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 429, 500])
 @responses.activate
-def test_an_answer_of_any_kind(status, logged, monkeypatch):
+def test_a_response_of_any_kind(status, logged, monkeypatch):
     monkeypatch.setattr("cartoframes_lite._client.http.retry.TOTAL_S", 0.0)
     account = cfl.Credentials("ann", SECRET)
     responses.post(

@@ -21,38 +21,38 @@ FOREIGN = [
 
 
 def asked(carto: LocalCarto, head: str) -> bytes:
-    """Send the head of a request as it is; return all of the answer."""
+    """Send the head of a request as it is; return all of the response."""
     address = urlsplit(carto.base_url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
         connection.sendall(head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n")
-        answer = b""
+        response = b""
         while block := connection.recv(65536):
-            answer += block
-    return answer
+            response += block
+    return response
 
 
 @pytest.mark.parametrize("host", FOREIGN)
 def test_another_host_is_refused_by_every_api(carto, host):
     for path in PATHS:
         for method in ("GET", "POST", "OPTIONS", "HEAD"):
-            answer = asked(carto, f"{method} {path} HTTP/1.1\nHost: {host}\nConnection: close\nContent-Length: 0")
-            status, headers = answer.split(b"\r\n", 1)[0], answer.partition(b"\r\n\r\n")[0].lower()
-            assert status.split()[1] in (b"403", b"400"), (method, path, answer[:200])
+            response = asked(carto, f"{method} {path} HTTP/1.1\nHost: {host}\nConnection: close\nContent-Length: 0")
+            status, headers = response.split(b"\r\n", 1)[0], response.partition(b"\r\n\r\n")[0].lower()
+            assert status.split()[1] in (b"403", b"400"), (method, path, response[:200])
             assert b"access-control-allow" not in headers
-            assert b"rows" not in answer
+            assert b"rows" not in response
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST", "localhost:1", "127.0.0.1:99999"])
 def test_this_host_is_not(carto, host):
-    answer = asked(carto, f"GET /api/v2/sql?q=SELECT+1+AS+a HTTP/1.1\nHost: {host}\nConnection: close")
-    assert answer.startswith(b"HTTP/1.1 200")
+    response = asked(carto, f"GET /api/v2/sql?q=SELECT+1+AS+a HTTP/1.1\nHost: {host}\nConnection: close")
+    assert response.startswith(b"HTTP/1.1 200")
 
 
 def test_of_several_hosts_none_may_be_foreign(carto):
     for hosts in (("localhost", "evil.example"), ("evil.example", "localhost")):
         lines = "\n".join(f"Host: {host}" for host in hosts)
-        answer = asked(carto, f"GET /api/v2/sql?q=SELECT+1 HTTP/1.1\n{lines}\nConnection: close")
-        assert answer.split()[1] in (b"400", b"403")
+        response = asked(carto, f"GET /api/v2/sql?q=SELECT+1 HTTP/1.1\n{lines}\nConnection: close")
+        assert response.split()[1] in (b"400", b"403")
 
 
 def test_a_host_in_other_headers_counts_for_nothing(carto, api_calls):

@@ -54,8 +54,8 @@ def asked(api_calls: APICalls, token: str) -> list[tuple[int, str]]:
     """Ask for all that a map has to show."""
     paths = [f"/api/v1/map/{token}/{path}" for path in PATHS]
     paths += [f"/api/v1/map/static/{path.format(token)}" for path in PICTURES]
-    answers = [api_calls.call("GET", path) for path in paths]
-    return [(answer.status_code, answer.text) for answer in answers]
+    responses = [api_calls.call("GET", path) for path in paths]
+    return [(response.status_code, response.text) for response in responses]
 
 
 @pytest.mark.parametrize("kind", ["public", "regular"])
@@ -71,9 +71,9 @@ def test_maps_of_private_tables_need_read_access(api_calls, kind):
         text for _, text in asked(api_calls, token)
     )  # and kept from now on, as far as it is kept
     for identity in (token, token.partition(":")[0], f"tester@{token}", f"tester@00000000@{token}"):
-        answers = asked(client, identity)
-        assert {status for status, _ in answers} <= {400, 403, 404}, answers
-        assert not any("secret" in text or "kept" in text for _, text in answers)
+        responses = asked(client, identity)
+        assert {status for status, _ in responses} <= {400, 403, 404}, responses
+        assert not any("secret" in text or "kept" in text for _, text in responses)
 
 
 def test_named_maps_need_one_of_their_tokens(api_calls):
@@ -89,9 +89,9 @@ def test_named_maps_need_one_of_their_tokens(api_calls):
         assert public.call("GET", "/api/v1/map/named/t/all/0/0/0.png", params=wrong).status_code == 403
         assert public.call("GET", "/api/v1/map/static/named/t/64/64.png", params=wrong).status_code == 403
         for path in PATHS:
-            answer = public.call("GET", f"/api/v1/map/{token}/{path}", params=wrong)
-            assert answer.status_code in (400, 403, 404), (path, answer.text)
-            assert "secret" not in answer.text
+            response = public.call("GET", f"/api/v1/map/{token}/{path}", params=wrong)
+            assert response.status_code in (400, 403, 404), (path, response.text)
+            assert "secret" not in response.text
     assert public.call("GET", "/api/v1/map/named/t").status_code == 403
     assert public.call("PUT", "/api/v1/map/named/t", json=content).status_code == 403
     assert public.call("DELETE", "/api/v1/map/named/t").status_code == 403
@@ -223,6 +223,6 @@ def test_what_maps_run_changes_nothing(api_calls, db_snapshots, kind):
                                   "/user/Tester/api/v2/sql", "/user/tester%2fx/api/v2/sql"])  # fmt: skip
 def test_no_other_user_is_found_in_the_path(api_calls, path):
     root = api_calls.base_url.removesuffix("/user/tester")
-    answer = APICalls(root, api_calls.key, api_calls.master).call("GET", path, params={"q": "SELECT 1 AS a"})
-    assert answer.status_code == 404
-    assert "root:" not in answer.text
+    response = APICalls(root, api_calls.key, api_calls.master).call("GET", path, params={"q": "SELECT 1 AS a"})
+    assert response.status_code == 404
+    assert "root:" not in response.text

@@ -1,4 +1,4 @@
-"""What a request can make the server hold in memory is bounded, and the bound has a clear answer."""
+"""What a request can make the server hold in memory is bounded, and the bound has a clear response."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def endless(length: int) -> Iterator[bytes]:
 def test_bodies_are_refused_before_they_are_in_memory(api_calls: APICalls, path: str, kind: str) -> None:
     for body in (b"x" * (MAX_BODY_BYTES + 1), endless(MAX_BODY_BYTES)):
         try:
-            answer = api_calls.call("POST", path, data=body, headers={"Content-Type": kind})
-        except requests.ConnectionError:  # the answer came, and the connection ended, while the body was sent
+            response = api_calls.call("POST", path, data=body, headers={"Content-Type": kind})
+        except requests.ConnectionError:  # the response came, and the connection ended, while the body was sent
             continue
-        assert answer.status_code == 413, answer.text
-        assert "too large" in answer.text
+        assert response.status_code == 413, response.text
+        assert "too large" in response.text
     assert api_calls.run("SELECT 1 AS a") == [{"a": 1}]
 
 
@@ -54,8 +54,8 @@ def test_large_bodies_within_the_limit_are_read(api_calls: APICalls) -> None:
     comment = "/*" + "x" * 990_000 + "*/"  # a query has at most a million characters
     assert api_calls.run(f"SELECT 1 AS a {comment}") == [{"a": 1}]
     body = json.dumps({"q": "SELECT 2 AS a", "other": "x" * (MAX_BODY_BYTES - 1000)})
-    answer = api_calls.call("POST", "/api/v2/sql", data=body, headers={"Content-Type": JSON})
-    assert answer.json()["rows"] == [{"a": 2}]
+    response = api_calls.call("POST", "/api/v2/sql", data=body, headers={"Content-Type": JSON})
+    assert response.json()["rows"] == [{"a": 2}]
 
 
 def part(name: str, value: bytes, header: bytes = b"") -> bytes:
@@ -73,30 +73,30 @@ def part(name: str, value: bytes, header: bytes = b"") -> bytes:
     ],
 )
 def test_parameters_beside_a_file_are_bounded(api_calls: APICalls, body: Callable[[], bytes]) -> None:
-    answer = api_calls.call(
+    response = api_calls.call(
         "POST",
         "/api/v1/imports",
         data=body() + b"--x--\r\n",
         headers={"Content-Type": "multipart/form-data; boundary=x"},
     )
-    assert answer.status_code in (400, 413), answer.text  # the parser has limits of its own
+    assert response.status_code in (400, 413), response.text  # the parser has limits of its own
 
 
 def test_forms_with_too_many_parameters_are_refused(api_calls: APICalls) -> None:
-    answer = api_calls.call("POST", "/api/v2/sql", data="&".join(["q=1"] * 2000), headers={"Content-Type": FORM})
-    assert answer.status_code == 413
+    response = api_calls.call("POST", "/api/v2/sql", data="&".join(["q=1"] * 2000), headers={"Content-Type": FORM})
+    assert response.status_code == 413
 
 
 def test_json_that_is_nested_deeply_is_refused(api_calls: APICalls) -> None:
     for depth, status in ((90, 200), (150, 400), (900, 400), (100_000, 400)):
         body = '{"q": "SELECT 1 AS a", "x": ' + "[" * depth + "]" * depth + "}"
-        answer = api_calls.call("POST", "/api/v2/sql", data=body, headers={"Content-Type": JSON})
-        assert answer.status_code == status, (depth, answer.text)
+        response = api_calls.call("POST", "/api/v2/sql", data=body, headers={"Content-Type": JSON})
+        assert response.status_code == status, (depth, response.text)
 
 
 def test_large_and_deep_values_are_written(api_calls: APICalls) -> None:
     assert api_calls.run("SELECT repeat('x', 200000)::bytea AS a")[0]["a"]["data"] == [120] * 200_000
     deep = "[" * 3000 + "]" * 3000
-    answer = api_calls.sql("SELECT (repeat('[', 3000) || repeat(']', 3000))::json AS a")
-    assert answer.status_code == 200
-    assert f'{{"rows":[{{"a":{deep}}}]' in answer.text
+    response = api_calls.sql("SELECT (repeat('[', 3000) || repeat(']', 3000))::json AS a")
+    assert response.status_code == 200
+    assert f'{{"rows":[{{"a":{deep}}}]' in response.text

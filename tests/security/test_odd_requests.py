@@ -1,4 +1,4 @@
-"""Odd values in every parameter of every route: an answer below 500 in bounded time, and the connection goes on."""
+"""Odd values in every parameter of every route: a response below 500 in bounded time, and the connection goes on."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _body(chosen: random.Random) -> tuple[bytes, str]:
 
 
 def test_odd_values_are_no_500(serving: tuple[Server, list[Route]], request: pytest.FixtureRequest) -> None:
-    """Names of tables and maps that these requests make and drop do not matter: only that each has its answer."""
+    """Names of tables and maps that these requests make and drop do not matter: only that each has its response."""
     server, routes = serving
     number = _PER_ROUTE_LONG if request.config.getoption("--long") else _PER_ROUTE
     odd = [one for route in routes for one in requests_to(route, number, seed=1)]
@@ -117,17 +117,17 @@ def failures_of(server: Server, odd: list[tuple[str, str, bytes | None, dict[str
         told = (method, path[:500], (body or b"")[:300], headers)
         try:
             connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            answer.read()
+            response = connection.getresponse()
+            response.read()
         except (http.client.HTTPException, OSError) as error:
             failures.append((*told, repr(error)))
             connection.close()
             continue
         taken = time.monotonic() - begun
-        closed = answer.headers.get("connection", "").lower() == "close"
+        closed = response.headers.get("connection", "").lower() == "close"
         # 431 comes before a body is read, and 413 in the middle of one.
-        if answer.status >= 500 or taken > _SLOW_S or (closed and answer.status not in (413, 431)):
-            failures.append((*told, answer.status, round(taken, 1), closed))
+        if response.status >= 500 or taken > _SLOW_S or (closed and response.status not in (413, 431)):
+            failures.append((*told, response.status, round(taken, 1), closed))
     connection.close()
     return failures
 
@@ -136,11 +136,11 @@ def failures_of(server: Server, odd: list[tuple[str, str, bytes | None, dict[str
 def test_no_query_blocks_other_requests(carto, sql):
     """PostgreSQL's own scanner would take minutes for the first, and cannot be interrupted."""
     began = time.monotonic()
-    answer = requests.post(f"{carto.base_url}/api/v2/sql", data={"q": sql}, timeout=300)
-    assert answer.status_code in (200, 400)
+    response = requests.post(f"{carto.base_url}/api/v2/sql", data={"q": sql}, timeout=300)
+    assert response.status_code in (200, 400)
     assert time.monotonic() - began < 200
 
 
 def test_queries_have_a_length(carto):
-    answer = requests.post(f"{carto.base_url}/api/v2/sql", data={"q": "select 1" + " " * 1_000_000}, timeout=60)
-    assert answer.status_code == 413
+    response = requests.post(f"{carto.base_url}/api/v2/sql", data={"q": "select 1" + " " * 1_000_000}, timeout=60)
+    assert response.status_code == 413

@@ -101,8 +101,8 @@ def sequence_and_settings(api_calls: APICalls) -> object:
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_no_statement_without_a_key_writes(generous: APICalls, db_snapshots: DatabaseSnapshots, statement: str) -> None:
     before = db_snapshots.snapshot(), sequence_and_settings(generous)
-    answer = generous.public().sql(statement)
-    assert answer.status_code in (400, 403), answer.text
+    response = generous.public().sql(statement)
+    assert response.status_code in (400, 403), response.text
     generous.public().call("GET", "/api/v2/sql/copyto", params={"q": f"COPY ({statement}) TO STDOUT"})
     assert differences(before[0], db_snapshots.snapshot()) == {}
     assert sequence_and_settings(generous) == before[1]
@@ -140,8 +140,8 @@ def test_errors_are_those_of_missing_rights(api_calls: APICalls) -> None:
         ("DROP TABLE bystander", 400, "must be owner of table bystander"),
         ("/* ( */ (SELECT 1 LIMIT 0); DELETE FROM other.bystander", 403, "permission denied for schema other"),
     ):
-        answer = api_calls.public().sql(statement)
-        assert (answer.status_code, answer.json()["error"]) == (status, [message])
+        response = api_calls.public().sql(statement)
+        assert (response.status_code, response.json()["error"]) == (status, [message])
 
 
 def test_reading_in_transactions_of_ones_own_goes_on(generous: APICalls) -> None:
@@ -241,7 +241,7 @@ def test_nothing_is_notified_without_a_key(api_calls: APICalls, carto) -> None:
 
 def test_commits_without_a_key_have_no_effect(api_calls: APICalls) -> None:
     for query in ("SELECT 1 AS a; COMMIT", "COMMIT; SELECT 1 AS a", "BEGIN; SELECT 1 AS a; END", "/**/ COMMIT"):
-        answer = api_calls.public().sql(query)
-        assert answer.status_code == 200
-        assert "warnings" not in answer.json(), (query, answer.text)
+        response = api_calls.public().sql(query)
+        assert response.status_code == 200
+        assert "warnings" not in response.json(), (query, response.text)
     assert api_calls.public().sql("COMMIT x").status_code == 400

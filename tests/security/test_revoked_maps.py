@@ -44,8 +44,8 @@ def opened(api_calls: APICalls) -> tuple[APICalls, list[str]]:
     addresses = [f"/api/v1/map/{token}/{path}" for path in PATHS if "cluster" not in path]
     addresses += [f"/api/v1/map/static/{path.format(token)}" for path in PICTURES]
     for address in addresses:
-        answer = public.call("GET", address, params=RIGHT)
-        assert answer.status_code == 200, (address, answer.text)
+        response = public.call("GET", address, params=RIGHT)
+        assert response.status_code == 200, (address, response.text)
     return public, addresses
 
 
@@ -63,9 +63,9 @@ def test_an_instance_ends_with_its_template(
         other = with_sql(ROWS.format(2))
         assert api_calls.call("POST", "/api/v1/map/named", json=other).status_code == 200
     for address in addresses:
-        answer = public.call("GET", address, params=RIGHT)
-        assert answer.status_code in (400, 403, 404), (address, answer.text)
-        assert "secret" not in answer.text
+        response = public.call("GET", address, params=RIGHT)
+        assert response.status_code in (400, 403, 404), (address, response.text)
+        assert "secret" not in response.text
     if change == "deleted":
         for address in addresses:  # nor with the master key: there is no such map
             assert api_calls.call("GET", address).status_code == 400
@@ -113,5 +113,5 @@ def test_revoked_rights_hide_tiles_immediately(api_calls: APICalls, kind: str) -
     before = [public.call("GET", address).content for address in addresses]
     api_calls.run(taken)
     for address, seen in zip(addresses, before, strict=True):
-        answer = public.call("GET", address)
-        assert answer.status_code != 200 or answer.content != seen, address
+        response = public.call("GET", address)
+        assert response.status_code != 200 or response.content != seen, address

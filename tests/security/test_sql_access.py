@@ -142,10 +142,10 @@ def mapped(api_calls: APICalls, query: str) -> str:
     views = {"v": {"type": "aggregation", "source": {"id": "n"}, "options": {"column": "a", "aggregation": "count"}}}
     style = {"cartocss": "#l {text-name: [a]; text-face-name: 'DejaVu Sans Book';}", "cartocss_version": "2.3.0"}
     options = {"attributes": {"id": "cartodb_id", "columns": ["a"]}, "interactivity": ["a"], **style}
-    answer = api_calls.map(layer(source, **options), dataviews=views, analyses=nodes)
-    told = answer.text
-    if answer.status_code == 200:
-        token = answer.json()["layergroupid"]
+    response = api_calls.map(layer(source, **options), dataviews=views, analyses=nodes)
+    told = response.text
+    if response.status_code == 200:
+        token = response.json()["layergroupid"]
         for path in (
             "0/0/0/0.mvt",
             "0/0/0.png",
@@ -222,7 +222,7 @@ def test_no_endpoint_reveals_values_of_the_machine(using, machine, kind):
             if kind != "master":  # the URLs of its own tiles have it
                 assert client.master not in told
     assert leaked == []
-    assert using("master").run("SELECT pg_size_pretty(1::bigint) AS a") == [{"a": "1 bytes"}]  # it still answers
+    assert using("master").run("SELECT pg_size_pretty(1::bigint) AS a") == [{"a": "1 bytes"}]  # it still responds
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -231,7 +231,7 @@ def test_no_statement_gets_beyond_its_role(using, db_snapshots, machine, kind):
     before = db_snapshots.snapshot()
     for text in STATEMENTS:
         statement = machine.fill(text)
-        answers = [
+        responses = [
             client.sql(statement),
             client.call("GET", "/api/v2/sql", params={"q": statement}),
             client.call("GET", "/api/v2/sql/copyto", params={"q": f"COPY (SELECT 1) TO STDOUT; {statement}"}),
@@ -242,9 +242,9 @@ def test_no_statement_gets_beyond_its_role(using, db_snapshots, machine, kind):
         if kind == "master":
             job = client.job(statement)
             assert job["status"] == "failed", (statement, job)
-        for answer in answers[:2]:
-            assert answer.status_code in (400, 403), (statement, answer.text)
-        told = "".join(answer.text for answer in answers).replace(machine.file.name, "")
+        for response in responses[:2]:
+            assert response.status_code in (400, 403), (statement, response.text)
+        told = "".join(response.text for response in responses).replace(machine.file.name, "")
         assert CANARY not in told, statement
         assert not machine.target.exists(), statement
     changed = differences(before, db_snapshots.snapshot())
@@ -357,9 +357,9 @@ def test_jobs_imports_and_the_like_take_the_master_key(using, kind, query):
         ("GET", "/api/v1/map/named"),
         ("POST", "/api/v1/map/named"),
     ):
-        answer = client.call(method, path, **({} if method == "GET" else {"json": {"name": "x"}}))
-        assert answer.status_code in (401, 403, 404), (path, answer.text)
-        assert client.master not in answer.text
+        response = client.call(method, path, **({} if method == "GET" else {"json": {"name": "x"}}))
+        assert response.status_code in (401, 403, 404), (path, response.text)
+        assert client.master not in response.text
 
 
 def test_a_regular_key_writes_only_what_was_granted(api_calls):

@@ -76,7 +76,7 @@ def test_http_and_https_use_our_connection_classes() -> None:
 
 
 def test_a_refusal_ends_an_upload_with_full_buffers(scripted_server: ScriptedServer) -> None:
-    """The server answers, and does not read: the buffers between are full, and one block waits for room in them."""
+    """The server responds, and does not read: the buffers between are full, and one block waits for room in them."""
     done = threading.Event()
 
     def refuse(connection: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""Whatever JSON comes in the place of an answer: it is read, or it is a ConnectionFailed; nothing else comes out."""
+"""Responses with any other JSON are read or raise ConnectionFailed, and no other error."""
 
 from __future__ import annotations
 
@@ -117,39 +117,39 @@ CALLS: dict[str, tuple[Any, Callable[[Transport], Any]]] = {
 OTHERS: list[Any] = [None, True, 1.5, -1, "", "text", [], {}, [1], [[]], {"x": 1}, [{}], [None]]
 
 
-def changed(answer: Any) -> Iterator[Any]:
-    """Give an answer with each of its members replaced by something else, or left out."""
-    if isinstance(answer, dict):
-        for name, value in answer.items():
-            yield {other: kept for other, kept in answer.items() if other != name}
-            yield from ({**answer, name: other} for other in (*changed(value), *OTHERS))
-    elif isinstance(answer, list) and answer:
-        yield from ([other] for other in (*changed(answer[0]), *OTHERS))
+def changed(body: Any) -> Iterator[Any]:
+    """Yield copies of a response in which one member is replaced or missing."""
+    if isinstance(body, dict):
+        for name, value in body.items():
+            yield {other: kept for other, kept in body.items() if other != name}
+            yield from ({**body, name: other} for other in (*changed(value), *OTHERS))
+    elif isinstance(body, list) and body:
+        yield from ([other] for other in (*changed(body[0]), *OTHERS))
 
 
-@pytest.mark.parametrize(("answer", "call"), CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(("body", "call"), CALLS.values(), ids=CALLS)
 def test_documented_responses_are_read(
-    scripted_server: ScriptedServer, answer: Any, call: Callable[[Transport], Any]
+    scripted_server: ScriptedServer, body: Any, call: Callable[[Transport], Any]
 ) -> None:
-    call(scripted_server.play(response("200 OK", json.dumps(answer).encode())))
+    call(scripted_server.play(response("200 OK", json.dumps(body).encode())))
 
 
-@pytest.mark.parametrize(("answer", "call"), CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(("body", "call"), CALLS.values(), ids=CALLS)
 def test_any_other_json_is_read_or_refused(
-    file_server: FileServer, answer: Any, call: Callable[[Transport], Any], monkeypatch: pytest.MonkeyPatch
+    file_server: FileServer, body: Any, call: Callable[[Transport], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cartoframes_lite._client.polling.poll", lambda poll, **_: poll())
     transport = Transport(Credentials("ann", "key", base_url=file_server.base_url))
-    for other in (*changed(answer), *OTHERS):
+    for other in (*changed(body), *OTHERS):
         file_server.put(ANYWHERE, json.dumps(other).encode())
         with contextlib.suppress(CartoError):
             call(transport)
 
 
-@pytest.mark.parametrize(("answer", "call"), CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(("body", "call"), CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("other", ["text", 1, None], ids=repr)
 def test_errors_about_unexpected_json_name_the_base_url(
-    scripted_server: ScriptedServer, answer: Any, call: Callable[[Transport], Any], other: Any
+    scripted_server: ScriptedServer, body: Any, call: Callable[[Transport], Any], other: Any
 ) -> None:
     with pytest.raises(CartoError, match="base_url"):
         call(scripted_server.play(response("200 OK", json.dumps(other).encode())))

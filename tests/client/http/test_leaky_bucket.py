@@ -27,7 +27,7 @@ def test_rate_limit_headers_are_parsed(changed: dict[str, str], told: RateLimitH
     assert RateLimitHeaders.of({name.lower(): value for name, value in {**EMPTY, **changed}.items()}) == told
 
 
-def test_answers_without_headers_slow_nothing_down() -> None:
+def test_responses_without_headers_slow_nothing_down() -> None:
     assert RateLimitHeaders.of({"Content-Type": "text/html"}) is None
     bucket = LeakyBucket()
     for _ in range(1000):
@@ -38,7 +38,7 @@ def test_answers_without_headers_slow_nothing_down() -> None:
 def test_no_request_before_retry_after() -> None:
     bucket = LeakyBucket().on_sent(100).on_rejected(None, sent_at=100, now=101, wait_s=7)
     assert bucket.free_at == 108
-    # Neither a shorter wait that another request is told, nor what is learned from late answers, opens it earlier.
+    # Neither a shorter wait that another request is told, nor what is learned from late responses, opens it earlier.
     assert bucket.on_rejected(None, sent_at=100, now=102, wait_s=1).free_at == 108
     assert bucket.on_success(RateLimitHeaders(31, 1, 0), sent_at=100).free_at == 108
 

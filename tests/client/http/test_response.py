@@ -52,7 +52,7 @@ GOOD = {
     "chunked twice, with a length": chunked(ROWS, "Transfer-Encoding: chunked", "Content-Length: 4"),
     "encoding of none": response("200 OK", ROWS, "Content-Encoding: none"),
     "encoding of utf-8": response("200 OK", ROWS, "Content-Encoding: utf-8"),
-    "another answer behind it": response("200 OK", ROWS) + response("200 OK", ROWS),
+    "another response behind it": response("200 OK", ROWS) + response("200 OK", ROWS),
     "two equal lengths": response("200 OK", ROWS, f"Content-Length: {len(ROWS)}"),
 }
 BAD = {
@@ -104,7 +104,7 @@ RECEIVERS: dict[str, Callable[[Transport, Path], object]] = {
 
 
 @pytest.mark.parametrize("raw", GOOD.values(), ids=GOOD)
-def test_a_good_answer_becomes_a_file(scripted_server: ScriptedServer, tmp_path: Path, raw: bytes) -> None:
+def test_a_good_response_becomes_a_file(scripted_server: ScriptedServer, tmp_path: Path, raw: bytes) -> None:
     target = tmp_path / "rows"
     assert Copy(scripted_server.play(raw)).copy_to_file(COPY_TO, target) == len(ROWS)
     assert target.read_bytes() == ROWS
@@ -112,7 +112,7 @@ def test_a_good_answer_becomes_a_file(scripted_server: ScriptedServer, tmp_path:
 
 @pytest.mark.parametrize("raw", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("how", RECEIVERS)
-def test_a_bad_answer_becomes_none(scripted_server: ScriptedServer, tmp_path: Path, raw: bytes, how: str) -> None:
+def test_a_bad_response_becomes_none(scripted_server: ScriptedServer, tmp_path: Path, raw: bytes, how: str) -> None:
     transport = scripted_server.play(*[raw] * 4)
     with pytest.raises(ConnectionFailed):
         RECEIVERS[how](transport, tmp_path / "rows")
@@ -171,7 +171,7 @@ def test_json_needs_no_length(scripted_server: ScriptedServer) -> None:
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_other_json_is_not_an_answer(scripted_server: ScriptedServer, body: bytes) -> None:
+def test_other_json_is_not_a_response(scripted_server: ScriptedServer, body: bytes) -> None:
     with pytest.raises(CartoError):
         SQL(scripted_server.play(response("200 OK", body))).send("SELECT 1")
 
@@ -193,7 +193,7 @@ def test_any_error_body_becomes_a_typed_error(scripted_server: ScriptedServer, s
         SQL(scripted_server.play(response(status, body))).send("SELECT 1")
 
 
-def test_interim_answers_do_not_end_an_upload(scripted_server: ScriptedServer) -> None:
+def test_interim_responses_do_not_end_an_upload(scripted_server: ScriptedServer) -> None:
     seen: list[bytes] = []
 
     def serve(connection: socket.socket) -> None:
@@ -215,7 +215,7 @@ def test_interim_answers_do_not_end_an_upload(scripted_server: ScriptedServer) -
 
 
 def keeping(*raws: bytes, behind: bytes = b"", late: bytes = b"") -> Script:
-    """Answer several requests on one connection, and send something behind the first answer."""
+    """Answer several requests on one connection, and send something behind the first response."""
 
     def script(connection: socket.socket) -> None:
         script.seen = b""  # type: ignore[attr-defined]  # as ``answering`` does

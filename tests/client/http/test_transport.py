@@ -146,7 +146,7 @@ def test_a_redirect_is_not_followed(scripted_server: ScriptedServer) -> None:
     assert caught.value.status == 302
 
 
-def test_a_short_body_is_not_an_answer(scripted_server: ScriptedServer) -> None:
+def test_a_short_body_is_not_a_response(scripted_server: ScriptedServer) -> None:
     raw = b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\n{"rows": []}'
     with pytest.raises(errors.ConnectionFailed):
         scripted_server.play(raw, raw, raw, raw).json("POST", "x", idempotent=False)
@@ -222,7 +222,7 @@ def test_an_early_refusal_of_an_upload_is_the_error(scripted_server: ScriptedSer
             connection.shutdown(socket.SHUT_WR)
             read_chunked(connection, b"")
         else:
-            time.sleep(0.3)  # the answer is there before the connection is reset
+            time.sleep(0.3)  # the response is there before the connection is reset
 
     def body() -> Iterator[bytes]:
         for _ in range(200):
@@ -327,7 +327,7 @@ assert child == 0 or os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 @pytest.mark.parametrize("session", ["own", "ours"])
 def test_a_forked_process_has_a_connection_of_its_own(session: str, scripted_server: ScriptedServer) -> None:
-    """Both would read the answers that come on the one of the parent, each those of the other."""
+    """Both would read the responses that come on the one of the parent, each those of the other."""
     again: list[bytes] = []
 
     def keep(connection: socket.socket) -> None:

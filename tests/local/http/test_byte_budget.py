@@ -83,8 +83,8 @@ def test_a_stalled_copy_is_aborted_without_rows(small: LocalCarto) -> None:
             time.sleep(0.1)
             connection.sendall(b"3\n")
         assert status(connection) == 408
-    answer = requests.get(sql, {"q": "SELECT count(*) FROM stopped", "api_key": "key"}, timeout=20).json()
-    assert answer["rows"] == [{"count": 0}]
+    response = requests.get(sql, {"q": "SELECT count(*) FROM stopped", "api_key": "key"}, timeout=20).json()
+    assert response["rows"] == [{"count": 0}]
 
 
 def test_stalled_bodies_release_the_budget(small: LocalCarto) -> None:

@@ -36,8 +36,8 @@ def master(carto: LocalCarto) -> str:
 def regular(ask: Ask, master: str) -> str:
     """Create a regular key and return its token."""
     grants = [{"type": "apis", "apis": ["sql"]}, {"type": "database", "tables": []}]
-    answer = ask(KEYS, method="POST", params={"api_key": master}, json={"name": "other", "grants": grants})
-    return str(answer.json()["token"])
+    response = ask(KEYS, method="POST", params={"api_key": master}, json={"name": "other", "grants": grants})
+    return str(response.json()["token"])
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def regular(ask: Ask, master: str) -> str:
 )
 def test_endpoints_need_a_key(ask: Ask, master: str, regular: str, path: str, statuses: tuple[int, ...]) -> None:
     keys = (master, regular, "default_public", "nonsense", None)
-    answers = [ask(path, params={} if key is None else {"api_key": key}) for key in keys]
-    assert tuple(answer.status_code for answer in answers) == statuses
-    assert {answer.text for answer in answers if answer.status_code == 401} <= {""}
+    responses = [ask(path, params={} if key is None else {"api_key": key}) for key in keys]
+    assert tuple(response.status_code for response in responses) == statuses
+    assert {response.text for response in responses if response.status_code == 401} <= {""}
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_the_header_comes_before_the_parameter(ask: Ask, master: str, sent: dict
             return {name: with_key(item) for name, item in value.items()}
         return type(value)(with_key(item) for item in value)
 
-    answer = ask(SYNCS, **with_key(sent))
-    assert answer.status_code == status
-    assert not answer.cookies
+    response = ask(SYNCS, **with_key(sent))
+    assert response.status_code == status
+    assert not response.cookies
 
 
 def test_paths_have_three_prefixes(carto: LocalCarto, master: str) -> None:
@@ -104,36 +104,36 @@ def test_paths_that_do_not_exist(ask: Ask, master: str, method: str, path: str) 
 
 @pytest.mark.parametrize("callback", ["shown", "$", "_a1$", "jQuery_1"])
 def test_jsonp_calls_the_callback(ask: Ask, callback: str) -> None:
-    answer = ask(VIZ, params={"callback": callback})
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"].startswith("text/javascript")
-    assert answer.text.startswith(f"/**/{callback}({{")
-    assert json.loads(answer.text[len(callback) + 5 : -1])["visualizations"] == []
+    response = ask(VIZ, params={"callback": callback})
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/javascript")
+    assert response.text.startswith(f"/**/{callback}({{")
+    assert json.loads(response.text[len(callback) + 5 : -1])["visualizations"] == []
 
 
 def test_jsonp_keeps_the_status(ask: Ask) -> None:
-    answer = ask(VIZ, params={"callback": "shown", "page": "0"})
-    assert answer.status_code == 400
-    assert answer.text == """/**/shown({"error":"Wrong 'page' parameter value."})"""
+    response = ask(VIZ, params={"callback": "shown", "page": "0"})
+    assert response.status_code == 400
+    assert response.text == """/**/shown({"error":"Wrong 'page' parameter value."})"""
 
 
 @pytest.mark.parametrize("callback", ["", "1a", "a.b", "alert(1)", "a b", "é", "a\n"])
 def test_a_callback_must_be_a_name(ask: Ask, callback: str) -> None:
-    answer = ask(VIZ, params={"callback": callback})
-    assert answer.status_code == 400
-    assert answer.json() == {"errors": {"callback": "Invalid callback format"}}
+    response = ask(VIZ, params={"callback": callback})
+    assert response.status_code == 400
+    assert response.json() == {"errors": {"callback": "Invalid callback format"}}
 
 
 def test_lists_of_imports_have_no_jsonp(ask: Ask, master: str) -> None:
-    answer = ask("/api/v1/imports", params={"callback": "shown", "api_key": master})
-    assert answer.json() == {"imports": [], "success": True}
+    response = ask("/api/v1/imports", params={"callback": "shown", "api_key": master})
+    assert response.json() == {"imports": [], "success": True}
 
 
 def test_new_imports_have_jsonp(ask: Ask, master: str) -> None:
     parameters = {"callback": "shown", "api_key": master, "privacy": "nonsense"}
-    answer = ask("/api/v1/imports", method="POST", params=parameters)
-    assert answer.status_code == 400
-    assert answer.text.startswith('/**/shown({"errors":{"imports":')
+    response = ask("/api/v1/imports", method="POST", params=parameters)
+    assert response.status_code == 400
+    assert response.text.startswith('/**/shown({"errors":{"imports":')
 
 
 @pytest.mark.parametrize("path", [VIZ, SYNCS, "/api/v1/imports", "/api/v4/datasets", "/api/v1/viz/nope"])
@@ -145,17 +145,17 @@ def test_security_headers(ask: Ask, path: str) -> None:
 
 
 def test_version_4_is_open_to_other_origins(ask: Ask) -> None:
-    for answer in (ask("/api/v4/datasets"), ask("/api/v4/any/thing", method="OPTIONS")):
-        assert answer.headers["Access-Control-Allow-Origin"] == "*"
-        assert answer.headers["Access-Control-Allow-Methods"] == "*"
-        assert answer.headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type"
+    for response in (ask("/api/v4/datasets"), ask("/api/v4/any/thing", method="OPTIONS")):
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert response.headers["Access-Control-Allow-Methods"] == "*"
+        assert response.headers["Access-Control-Allow-Headers"] == "Authorization, Content-Type"
     assert "Access-Control-Allow-Origin" not in ask(VIZ).headers
 
 
 @pytest.mark.parametrize("path", ["/api/v1/any/thing", VIZ, "/api/v4/datasets", "/api/v4/any/thing"])
 def test_options_need_no_key(ask: Ask, path: str) -> None:
-    answer = ask(path, method="OPTIONS")
-    assert (answer.status_code, answer.content) == (200, b"")
+    response = ask(path, method="OPTIONS")
+    assert (response.status_code, response.content) == (200, b"")
 
 
 @pytest.mark.parametrize(
@@ -169,11 +169,11 @@ def test_options_need_no_key(ask: Ask, path: str) -> None:
     ],
 )
 def test_pages_are_positive(ask: Ask, master: str, parameters: dict[str, str], message: str) -> None:
-    answer = ask(KEYS, params={"api_key": master, **parameters})
-    assert answer.status_code == 400
-    assert answer.json() == {"errors": message, "errors_cause": None}
-    answer = ask(VIZ, params=parameters)
-    assert (answer.status_code, answer.json()) == (400, {"error": message})
+    response = ask(KEYS, params={"api_key": master, **parameters})
+    assert response.status_code == 400
+    assert response.json() == {"errors": message, "errors_cause": None}
+    response = ask(VIZ, params=parameters)
+    assert (response.status_code, response.json()) == (400, {"error": message})
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_pages_are_positive(ask: Ask, master: str, parameters: dict[str, str], m
     [({"page": "", "per_page": ""}, 2), ({"page": "2"}, 0), ({"per_page": "1x"}, 1), ({"page": "9" * 30}, 0)],
 )
 def test_pages_are_lenient(ask: Ask, master: str, parameters: dict[str, str], count: int) -> None:
-    answer = ask(KEYS, params={"api_key": master, **parameters}).json()
-    assert (answer["total"], answer["count"], len(answer["result"])) == (2, count, count)
+    response = ask(KEYS, params={"api_key": master, **parameters}).json()
+    assert (response["total"], response["count"], len(response["result"])) == (2, count, count)
 
 
 def test_pages_link_to_others(carto: LocalCarto, ask: Ask, master: str) -> None:

@@ -30,10 +30,10 @@ class Importer:
 
     def post(self, **arguments: Any) -> str:
         """Start an import; return its id."""
-        answer = self.send("POST", "imports", **arguments)
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["success"] is True
-        return str(answer.json()["item_queue_id"])
+        response = self.send("POST", "imports", **arguments)
+        assert response.status_code == 200, response.text
+        assert response.json()["success"] is True
+        return str(response.json()["item_queue_id"])
 
     def wait(self, identity: str) -> dict[str, Any]:
         """Wait for the end of an import."""
@@ -61,8 +61,8 @@ class Importer:
         """Return the rows of a query, or the status of its error."""
         url = f"{self.carto.base_url}/api/v2/sql"
         parameters = {"q": query} | ({} if key is None else {"api_key": key or self.key})
-        answer = requests.get(url, params=parameters, timeout=20)
-        return answer.json()["rows"] if answer.status_code == 200 else answer.status_code
+        response = requests.get(url, params=parameters, timeout=20)
+        return response.json()["rows"] if response.status_code == 200 else response.status_code
 
     def tables(self) -> list[str]:
         """Return the names of the account's tables."""
@@ -72,7 +72,7 @@ class Importer:
     def _polled(self, path: str) -> Iterator[dict[str, Any]]:
         give_up = time.monotonic() + 15
         while time.monotonic() < give_up:
-            answer = self.send("GET", path)
-            assert answer.status_code == 200, answer.text
-            yield answer.json()
+            response = self.send("GET", path)
+            assert response.status_code == 200, response.text
+            yield response.json()
             time.sleep(0.02)

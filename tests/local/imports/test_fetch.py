@@ -32,9 +32,9 @@ def source(file_server: FileServer) -> FileServer:
 
 
 def fetched(url: str, directory: Path, plan: Plan = PLAN) -> FetchedFile:
-    answer = fetch(url, directory, plan)
-    assert isinstance(answer, FetchedFile)
-    return answer
+    response = fetch(url, directory, plan)
+    assert isinstance(response, FetchedFile)
+    return response
 
 
 def refused(url: str, directory: Path, plan: Plan = PLAN) -> ImportJobError:
@@ -174,7 +174,7 @@ def test_unreachable_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         HEAD + b"Content-Length: 10\r\n\r\na\n1\n",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n4\r\na\n1\n\r\n",
@@ -184,13 +184,13 @@ def test_unreachable_server(tmp_path: Path) -> None:
     ],
     ids=["length", "no last chunk", "broken chunk", "gzip", "not gzip"],
 )
-def test_truncated_body(source: FileServer, tmp_path: Path, answer: bytes) -> None:
-    assert refused(source.raw("/t.csv", answer), tmp_path).code == 1103
+def test_truncated_body(source: FileServer, tmp_path: Path, response: bytes) -> None:
+    assert refused(source.raw("/t.csv", response), tmp_path).code == 1103
 
 
-@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.9\r\n", HEAD + b"Content-Encoding: br\r\n\r\nx"])
-def test_invalid_http_responses_are_errors(source: FileServer, tmp_path: Path, answer: bytes) -> None:
-    assert refused(source.raw("/t.csv", answer), tmp_path).code == 1001
+@pytest.mark.parametrize("response", [b"", b"SSH-2.0-OpenSSH_9.9\r\n", HEAD + b"Content-Encoding: br\r\n\r\nx"])
+def test_invalid_http_responses_are_errors(source: FileServer, tmp_path: Path, response: bytes) -> None:
+    assert refused(source.raw("/t.csv", response), tmp_path).code == 1001
 
 
 def test_chunks_and_bodies_without_length(source: FileServer, tmp_path: Path) -> None:

@@ -252,8 +252,8 @@ def test_other_services_cannot_be_reached(importer: Importer) -> None:
     ],
 )
 def test_requests_that_are_refused(importer: Importer, body: dict[str, Any], message: str) -> None:
-    answer = importer.send("POST", "imports", json={"sql": "SELECT 1 AS i", **body})
-    assert (answer.status_code, answer.json()) == (400, {"errors": {"imports": message}})
+    response = importer.send("POST", "imports", json={"sql": "SELECT 1 AS i", **body})
+    assert (response.status_code, response.json()) == (400, {"errors": {"imports": message}})
     assert importer.tables() == []
 
 
@@ -386,9 +386,9 @@ def test_privacy(importer: Importer, privacy: str | None, status: int) -> None:
 
 
 def test_unknown_privacy(importer: Importer) -> None:
-    answer = importer.send("POST", "imports", files={"file": ("t.csv", CSV.encode())}, params={"privacy": "secret"})
+    response = importer.send("POST", "imports", files={"file": ("t.csv", CSV.encode())}, params={"privacy": "secret"})
     message = "Unknown value 'secret' for 'privacy'. Allowed values are: private, public and link"
-    assert (answer.status_code, answer.json()) == (400, {"errors": {"imports": message}})
+    assert (response.status_code, response.json()) == (400, {"errors": {"imports": message}})
     assert left_behind(importer.carto) == []
 
 
@@ -442,8 +442,8 @@ def test_running_imports_are_listed(importer: Importer, source: FileServer) -> N
 
 @pytest.mark.parametrize("unknown", [str(uuid.UUID(int=7)), "x"])
 def test_unknown_import(importer: Importer, unknown: str) -> None:
-    answer = importer.send("GET", f"imports/{unknown}")
-    assert (answer.status_code, answer.content) == (404, b"")
+    response = importer.send("GET", f"imports/{unknown}")
+    assert (response.status_code, response.content) == (404, b"")
 
 
 # Limits of the plan, and ends from outside
@@ -465,9 +465,9 @@ def test_file_that_is_too_big(small: Importer, source: FileServer) -> None:
 
 def test_slots(small: Importer, source: FileServer) -> None:
     first = small.post(json={"url": source.hang("/t.csv")})
-    answer = small.send("POST", "imports", files={"file": ("t.csv", b"a\n1\n")}, params={"privacy": "nonsense"})
+    response = small.send("POST", "imports", files={"file": ("t.csv", b"a\n1\n")}, params={"privacy": "nonsense"})
     message = "We're sorry but you're already using your allowed 1 import slots"
-    assert (answer.status_code, answer.json()) == (429, {"errors": {"imports": message}})
+    assert (response.status_code, response.json()) == (429, {"errors": {"imports": message}})
     assert small.send("GET", f"imports/{first}").json()["state"] in ("pending", "uploading")
     source.released.set()
     assert small.wait(first)["error_code"] == 1001
@@ -522,9 +522,9 @@ def test_concurrent_imports_get_different_names(importer: Importer) -> None:
 
 
 def test_plan_without_private_datasets(small: Importer) -> None:
-    answer = small.send("POST", "imports", json={"sql": "SELECT 1 AS i", "privacy": "private"})
-    assert answer.status_code == 400
-    assert answer.json()["errors"]["imports"] == (
+    response = small.send("POST", "imports", json={"sql": "SELECT 1 AS i", "privacy": "private"})
+    assert response.status_code == 400
+    assert response.json()["errors"]["imports"] == (
         "Your account type (ENTERPRISE) does not allow to create private datasets."
         " Check https://carto.com/pricing for more info."
     )

@@ -49,8 +49,8 @@ def test_providers(importer: Importer) -> None:
 
 
 def test_connection(importer: Importer, connection: dict[str, str]) -> None:
-    answer = importer.send("GET", "connectors/postgres/connect", params=connection)
-    assert (answer.status_code, answer.json()) == (200, {"connected": True})
+    response = importer.send("GET", "connectors/postgres/connect", params=connection)
+    assert (response.status_code, response.json()) == (200, {"connected": True})
     refused = importer.send("GET", "connectors/postgres/connect", params={**connection, "database": "nope"})
     assert (refused.status_code, refused.json()["connected"]) == (400, False)
     assert "secret" not in refused.text
@@ -83,12 +83,12 @@ def test_tables(importer: Importer, connection: dict[str, str]) -> None:
     ],
 )
 def test_what_is_not_offered(importer: Importer, method: str, path: str, body: dict[str, Any]) -> None:
-    answer = importer.send(method, f"connectors/{path}")
-    assert (answer.status_code, answer.json()) == (422, body)
+    response = importer.send(method, f"connectors/{path}")
+    assert (response.status_code, response.json()) == (422, body)
 
 
 @pytest.mark.parametrize("path", ["", "/postgres", "/postgres/connect", "/postgres/tables", "/postgres/projects"])
 def test_connectors_need_the_master_key(importer: Importer, path: str) -> None:
     for key in (None, "default_public", "wrong"):
-        answer = importer.send("GET", f"connectors{path}", key=key)
-        assert (answer.status_code, answer.content) == (401, b"")
+        response = importer.send("GET", f"connectors{path}", key=key)
+        assert (response.status_code, response.content) == (401, b"")

@@ -29,17 +29,17 @@ def described(*layers: dict[str, Any], **members: Any) -> dict[str, Any]:
 
 def instantiate(call: Call, config: dict[str, Any], **options: Any) -> str:
     """Return the path of a new map."""
-    answer = call("POST", "/api/v1/map", config, **options)
-    assert answer.status == 200, answer.body
-    return f"/api/v1/map/{answer.json['layergroupid']}"
+    response = call("POST", "/api/v1/map", config, **options)
+    assert response.status == 200, response.body
+    return f"/api/v1/map/{response.json['layergroupid']}"
 
 
-def refusal(answer: Any) -> tuple[int, str]:
+def refusal(response: Any) -> tuple[int, str]:
     """Return status and message of an error."""
-    [message] = answer.json["errors"]
-    [context] = answer.json["errors_with_context"]
+    [message] = response.json["errors"]
+    [context] = response.json["errors_with_context"]
     assert context["message"] == message
-    return answer.status, message
+    return response.status, message
 
 
 def size_of(png: bytes) -> tuple[int, int]:

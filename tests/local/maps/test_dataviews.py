@@ -60,29 +60,29 @@ def test_bbox_across_the_180th_meridian(call: Call, box: str, rows: int) -> None
 
 
 def test_small_categories_are_combined(call: Call) -> None:
-    answer = view(call, "kinds", categories="2").json
-    assert answer["categories"] == [
+    response = view(call, "kinds", categories="2").json
+    assert response["categories"] == [
         {"category": "i", "value": 8, "agg": False},
         {"category": "Other", "value": 33, "agg": True},
     ]
-    counts = {name: answer[name] for name in ("count", "nulls", "min", "max", "categoriesCount")}
+    counts = {name: response[name] for name in ("count", "nulls", "min", "max", "categoriesCount")}
     assert counts == {"count": 42, "nulls": 1, "min": 1, "max": 8, "categoriesCount": 11}
 
 
 def test_null_category_with_the_own_filter(call: Call) -> None:
-    answer = view(call, "kinds", own_filter="1").json
-    assert {"category": None, "value": 1, "agg": False} in answer["categories"]
-    assert len(answer["categories"]) == answer["categoriesCount"] == 11
+    response = view(call, "kinds", own_filter="1").json
+    assert {"category": None, "value": 1, "agg": False} in response["categories"]
+    assert len(response["categories"]) == response["categoriesCount"] == 11
     totals = view(call, "totals", own_filter="1").json["categories"]
     assert totals[0] == {"category": None, "value": None, "agg": False}  # PostgreSQL sorts NULL as the largest
     assert None not in [row["category"] for row in view(call, "totals").json["categories"]]
 
 
 def test_categories_aggregate_their_rows(call: Call) -> None:
-    answer = view(call, "heavy").json
-    assert [row["value"] for row in answer["categories"]] == [40, 39, 37, 36, 35, 34]
-    assert [row["agg"] for row in answer["categories"]] == [False] * 5 + [True]
-    assert (answer["nans"], answer["infinities"]) == (1, 1)
+    response = view(call, "heavy").json
+    assert [row["value"] for row in response["categories"]] == [40, 39, 37, 36, 35, 34]
+    assert [row["agg"] for row in response["categories"]] == [False] * 5 + [True]
+    assert (response["nans"], response["infinities"]) == (1, 1)
 
 
 def test_histograms_of_numbers(call: Call) -> None:

@@ -149,8 +149,8 @@ class Line:
         content = None if body is None else json.dumps(body).encode()
         begun = time.monotonic()
         self._connection.request(method, f"{self._path}{path}?{encoded}", content, {"Content-Type": "application/json"})
-        answer = self._connection.getresponse()
-        status, found = answer.status, answer.read()
+        response = self._connection.getresponse()
+        status, found = response.status, response.read()
         self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
         assert status < 500, (method, path, query, body, found)
         assert self._connection.sock is self._socket, "the connection was closed"

@@ -58,8 +58,8 @@ def test_invalid_map_configurations_are_rejected(call: Call, config: dict[str, A
 
 
 def test_layer_errors_name_the_layer(call: Call) -> None:
-    answer = call("POST", "/api/v1/map", described({"id": "mine", **mapnik(cartocss="#l{}")}))
-    [context] = answer.json["errors_with_context"]
+    response = call("POST", "/api/v1/map", described({"id": "mine", **mapnik(cartocss="#l{}")}))
+    [context] = response.json["errors_with_context"]
     assert context["layer"] == {"id": "mine", "index": 0, "type": "mapnik"}
     assert context["type"] == "layer"
 
@@ -96,8 +96,8 @@ def test_get_requires_a_configuration(call: Call) -> None:
 
 
 def test_instantiation_by_jsonp(call: Call) -> None:
-    answer = call("GET", "/api/v1/map", config=json.dumps(described(mapnik())), callback="show")
-    assert answer.body.startswith(b"/**/ typeof show === 'function' && show({")
+    response = call("GET", "/api/v1/map", config=json.dumps(described(mapnik())), callback="show")
+    assert response.body.startswith(b"/**/ typeof show === 'function' && show({")
     refused = call("GET", "/api/v1/map", config="{}", callback="show")
     assert (refused.status, b"Missing layers" in refused.body) == (200, True)
 
@@ -139,9 +139,9 @@ def test_queries_are_used_verbatim_in_parentheses(call: Call) -> None:
         (comment, "syntax error at end of input"),
     ):
         nodes = [{"id": "a", "type": "source", "params": {"query": query}}]
-        answer = call("POST", "/api/v1/map", described(mapnik(), analyses=nodes))
-        assert refusal(answer) == (400, message)
-        [context] = answer.json["errors_with_context"]
+        response = call("POST", "/api/v1/map", described(mapnik(), analyses=nodes))
+        assert refusal(response) == (400, message)
+        [context] = response.json["errors_with_context"]
         assert (context["type"], context["analysis"]) == ("analysis", {"id": "a", "node_id": "a", "type": "source"})
 
 

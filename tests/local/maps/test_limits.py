@@ -45,9 +45,9 @@ def test_body_size_limit(call: Call) -> None:
         ("/api/v1/map", large(3_000_000)),
         ("/api/v1/map/named", template),
     ):
-        answer = call("POST", path, body)
-        assert refusal(answer) == (400, "request entity too large")
-        assert answer.json["errors_with_context"][0]["type"] == "entity.too.large"
+        response = call("POST", path, body)
+        assert refusal(response) == (400, "request entity too large")
+        assert response.json["errors_with_context"][0]["type"] == "entity.too.large"
 
 
 def test_chunked_bodies_over_the_limit_are_not_kept(carto: LocalCarto) -> None:
@@ -57,8 +57,8 @@ def test_chunked_bodies_over_the_limit_are_not_kept(carto: LocalCarto) -> None:
         blocks = (b"x" * 65_536 for _ in range(200))
         headers = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
         connection.request("POST", f"{place.path}/api/v1/map", blocks, headers, encode_chunked=True)
-        answer = connection.getresponse()
-        assert (answer.status, json.loads(answer.read())["errors"]) == (400, ["request entity too large"])
+        response = connection.getresponse()
+        assert (response.status, json.loads(response.read())["errors"]) == (400, ["request entity too large"])
     finally:
         connection.close()
 
@@ -121,8 +121,8 @@ def test_large_images_wait_for_pixels(call: Call, sql: SQLClient) -> None:
     token = instantiate(call, described(mapnik(**STYLED))).removeprefix("/api/v1/map/")
     with ThreadPoolExecutor(3) as pool:
         path = f"/api/v1/map/static/center/{token}/2/0/0/6000/6000.jpg"
-        answers = list(pool.map(lambda _: call("GET", path).status, range(3)))
-    assert answers == [200] * 3
+        responses = list(pool.map(lambda _: call("GET", path).status, range(3)))
+    assert responses == [200] * 3
     small = call("GET", f"/api/v1/map/static/center/{token}/2/0/0/60/40.png")
     assert size_of(small.body) == (60, 40)
 
@@ -150,9 +150,9 @@ def test_slow_maps_do_not_block_other_requests(call: Call, sql: SQLClient, name:
         if name == "a large picture":
             assert call("GET", f"/api/v1/map/static/center/{token}/2/0/0/3000/2500.png").status == 200
             return
-        answer = call("POST", "/api/v1/map", SLOW[name])
-        if answer.status == 200:
-            call("GET", f"/api/v1/map/{answer.json['layergroupid']}/0/0/0.mvt")
+        response = call("POST", "/api/v1/map", SLOW[name])
+        if response.status == 200:
+            call("GET", f"/api/v1/map/{response.json['layergroupid']}/0/0/0.mvt")
 
     workers = [threading.Thread(target=work) for _ in range(3)]
     for worker in workers:

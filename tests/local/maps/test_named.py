@@ -41,14 +41,14 @@ def template(name: str = "towns", **members: Any) -> dict[str, Any]:
 
 
 def instance(call: Call, parameters: object = None, **options: Any) -> str:
-    answer = call("POST", f"{NAMED}/towns", {} if parameters is None else parameters, **options)
-    assert answer.status == 200, answer.body
-    return f"/api/v1/map/{answer.json['layergroupid']}"
+    response = call("POST", f"{NAMED}/towns", {} if parameters is None else parameters, **options)
+    assert response.status == 200, response.body
+    return f"/api/v1/map/{response.json['layergroupid']}"
 
 
 def count(call: Call, path: str, **options: Any) -> int:
-    answer = call("GET", f"{path}/0/0/0.mvt", **options)
-    return len(read_tile(answer.body)["layer0"]) if answer.status == 200 else -answer.status
+    response = call("GET", f"{path}/0/0/0.mvt", **options)
+    return len(read_tile(response.body)["layer0"]) if response.status == 200 else -response.status
 
 
 def test_create_read_update_delete_templates(call: Call) -> None:
@@ -115,8 +115,8 @@ def test_anonymous_maps_cannot_pose_as_instances(call: Call) -> None:
     config = {"layers": [mapnik("SELECT 1 AS a, NULL::geometry AS the_geom_webmercator")]}
     config["template"] = {"name": "x", "auth": {"method": "open"}}  # type: ignore[assignment]  # a member of CARTO's own
     identity = call("POST", "/api/v1/map", config, key=None).json["layergroupid"]
-    answer = call("GET", f"/api/v1/map/tester@abcdef@{identity}/0/0/0.mvt", key=None)
-    assert refusal(answer) == (403, "Sorry, you are unauthorized (permission denied)")
+    response = call("GET", f"/api/v1/map/tester@abcdef@{identity}/0/0/0.mvt", key=None)
+    assert refusal(response) == (403, "Sorry, you are unauthorized (permission denied)")
 
 
 def test_map_signature_of_another_user_is_rejected(call: Call) -> None:
@@ -159,8 +159,8 @@ def test_invalid_static_images_are_rejected(call: Call, path: str, message: str)
 def test_static_image_of_a_bbox(call: Call) -> None:
     call("POST", NAMED, template())
     token = instance(call).removeprefix("/api/v1/map/")
-    answer = call("GET", f"/api/v1/map/static/bbox/{token}/-10,40,5,45/300/200.jpg")
-    assert (answer.status, answer.body[:3]) == (200, b"\xff\xd8\xff")
+    response = call("GET", f"/api/v1/map/static/bbox/{token}/-10,40,5,45/300/200.jpg")
+    assert (response.status, response.body[:3]) == (200, b"\xff\xd8\xff")
 
 
 def test_placeholder_values_are_not_expanded_again() -> None:

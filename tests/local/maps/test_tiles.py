@@ -24,11 +24,11 @@ def towns(sql: SQLClient) -> None:
 
 
 def names(call: Call, path: str, **options: object) -> list[str]:
-    answer = call("GET", path, **options)
-    if answer.status == 204:
+    response = call("GET", path, **options)
+    if response.status == 204:
         return []
-    assert answer.status == 200, answer.body
-    return [feature["name"] for layer in read_tile(answer.body).values() for feature in layer]
+    assert response.status == 200, response.body
+    return [feature["name"] for layer in read_tile(response.body).values() for feature in layer]
 
 
 def test_vector_tile_has_the_features_in_it(call: Call) -> None:
@@ -155,10 +155,10 @@ def test_dropped_tables_have_no_tiles(call: Call, sql: SQLClient) -> None:
 @pytest.mark.parametrize(("suffix", "size"), [(".png", 256), ("@2x.png", 512), (".png32", 256)])
 def test_png_tile(call: Call, suffix: str, size: int) -> None:
     path = instantiate(call, described(mapnik(**STYLED)))
-    answer = call("GET", f"{path}/1/1/0{suffix}")
-    assert (answer.status, size_of(answer.body)) == (200, (size, size))
+    response = call("GET", f"{path}/1/1/0{suffix}")
+    assert (response.status, size_of(response.body)) == (200, (size, size))
     empty = call("GET", f"{path}/5/31/31{suffix}")
-    assert (size_of(empty.body), len(empty.body) < len(answer.body)) == ((size, size), True)
+    assert (size_of(empty.body), len(empty.body) < len(response.body)) == ((size, size), True)
 
 
 def test_plain_layers_cover_the_layers_below(call: Call) -> None:
@@ -214,8 +214,8 @@ def test_points_are_aggregated(call: Call, sql: SQLClient) -> None:
 
     def features(**aggregation: object) -> list[dict[str, object]]:
         layer = mapnik("SELECT * FROM crowd", aggregation={"threshold": 1, **aggregation})
-        answer = call("GET", f"{instantiate(call, described(layer))}/3/4/3.mvt")
-        return read_tile(answer.body)["layer0"]
+        response = call("GET", f"{instantiate(call, described(layer))}/3/4/3.mvt")
+        return read_tile(response.body)["layer0"]
 
     [sample] = features()
     assert (sample["_cdb_feature_count"], sample["weight"]) == (9, sample["cartodb_id"])

@@ -35,17 +35,17 @@ def client(crashing: LocalCarto) -> SQLClient:
     return SQLClient(crashing.base_url, "master")
 
 
-def is_away(answer: requests.Response) -> bool:
+def is_away(response: requests.Response) -> bool:
     """Return whether a response reports that the database connection was lost or could not be opened."""
-    return answer.status_code >= 400 and "connect" in answer.text.lower()
+    return response.status_code >= 400 and "connect" in response.text.lower()
 
 
 def answered(client: SQLClient, query: str) -> requests.Response:
     """Send a query until the response is not that the database is unavailable."""
     give_up = time.monotonic() + _PATIENCE_S
-    while is_away(answer := client.send(query)):
-        assert time.monotonic() < give_up, answer.text
-    return answer
+    while is_away(response := client.send(query)):
+        assert time.monotonic() < give_up, response.text
+    return response
 
 
 def test_acknowledged_writes_survive_a_crash(crashing: LocalCarto, client: SQLClient) -> None:
@@ -69,17 +69,17 @@ def test_acknowledged_writes_survive_a_crash(crashing: LocalCarto, client: SQLCl
 def test_requests_during_a_crash_get_responses(crashing: LocalCarto, client: SQLClient) -> None:
     client.run("CREATE TABLE t AS SELECT 1 AS a; GRANT SELECT ON t TO publicuser")
     client.run("CREATE TABLE d AS SELECT 1 AS a; SELECT CDB_CartodbfyTable('d')")
-    answers: Counter[str] = Counter()
+    responses: Counter[str] = Counter()
     wrong: list[str] = []
     over = threading.Event()
 
     def ask(key: str | None) -> None:
         asking = client.with_key(key)
         while not over.is_set():
-            answer = asking.send("SELECT a FROM t")
-            answers["away" if is_away(answer) else "rows"] += 1
-            if not is_away(answer) and answer.json().get("rows") != [{"a": 1}]:
-                wrong.append(answer.text)
+            response = asking.send("SELECT a FROM t")
+            responses["away" if is_away(response) else "rows"] += 1
+            if not is_away(response) and response.json().get("rows") != [{"a": 1}]:
+                wrong.append(response.text)
 
     threads = [threading.Thread(target=ask, args=(key,)) for key in ("master", None, "master", None)]
     for thread in threads:
@@ -94,16 +94,16 @@ def test_requests_during_a_crash_get_responses(crashing: LocalCarto, client: SQL
         for thread in threads:
             thread.join(_PATIENCE_S)
     assert wrong == []
-    assert answers["rows"] > answers["away"]
+    assert responses["rows"] > responses["away"]
     catalog = requests.get(f"{crashing.base_url}/api/v1/viz", {"api_key": "master", "type": "table"}, timeout=20)
     assert [one["name"] for one in catalog.json()["visualizations"]] == ["d"]
     assert client.job_in(client.start_job("CREATE TABLE after AS SELECT 1 AS a")["job_id"], "done")["status"] == "done"
 
 
 def test_crash_of_the_own_backend_is_a_500(crashing: LocalCarto, client: SQLClient) -> None:
-    answers: list[requests.Response] = []
+    responses: list[requests.Response] = []
     query = "SELECT pg_backend_pid(), pg_sleep(20)"
-    asking = threading.Thread(target=lambda: answers.append(client.send(query)))
+    asking = threading.Thread(target=lambda: responses.append(client.send(query)))
     asking.start()
     running = "SELECT pid FROM pg_stat_activity WHERE query = %s AND state = 'active'"
     with connect(crashing.dsn, autocommit=True) as connection:
@@ -112,5 +112,5 @@ def test_crash_of_the_own_backend_is_a_500(crashing: LocalCarto, client: SQLClie
     victim = found[0]["pid"]
     os.kill(victim, signal.SIGSEGV)
     asking.join(_PATIENCE_S)
-    assert [is_away(answer) for answer in answers] == [True]
+    assert [is_away(response) for response in responses] == [True]
     assert answered(client, "SELECT 1 AS a").json()["rows"] == [{"a": 1}]

@@ -183,8 +183,8 @@ def test_the_shortest_timeout_is_one_of_a_millisecond(sql: SQLClient) -> None:
 
 @pytest.mark.parametrize("body", [{}, {"query": ""}, {"query": None}, {"query": 0}])
 def test_a_body_without_a_query_is_refused(sql: SQLClient, body: object) -> None:
-    answer = post(sql, body)
-    assert (answer.status_code, error_of(answer)) == (400, "You must indicate a valid SQL")
+    response = post(sql, body)
+    assert (response.status_code, error_of(response)) == (400, "You must indicate a valid SQL")
 
 
 @pytest.mark.parametrize(
@@ -201,13 +201,13 @@ def test_a_body_without_a_query_is_refused(sql: SQLClient, body: object) -> None
     ],
 )
 def test_a_query_of_no_known_form_is_refused(sql: SQLClient, query: object) -> None:
-    answer = post(sql, {"query": query})
-    assert (answer.status_code, error_of(answer)) == (400, "there is no job class for the provided query")
+    response = post(sql, {"query": query})
+    assert (response.status_code, error_of(response)) == (400, "there is no job class for the provided query")
 
 
 def test_a_fallback_that_is_no_text_is_refused(sql: SQLClient) -> None:
-    answer = post(sql, {"query": {"query": [{"query": "SELECT 1", "onerror": 1}]}})
-    assert (answer.status_code, error_of(answer)) == (400, "onerror must be SQL, not 1")
+    response = post(sql, {"query": {"query": [{"query": "SELECT 1", "onerror": 1}]}})
+    assert (response.status_code, error_of(response)) == (400, "onerror must be SQL, not 1")
 
 
 @pytest.mark.parametrize("query", [[], [{"query": "CREATE TABLE never ()"}]])
@@ -261,9 +261,9 @@ def test_a_running_query_has_no_end(sql: SQLClient) -> None:
 
 
 def test_a_body_of_more_than_16_kb_is_refused(sql: SQLClient) -> None:
-    answer = post(sql, {"query": "SELECT 1 --" + "x" * 16_384})
-    assert answer.status_code == 400
-    assert error_of(answer).startswith("Your payload is too large: 16407 bytes. Max size allowed is 16384 bytes")
+    response = post(sql, {"query": "SELECT 1 --" + "x" * 16_384})
+    assert response.status_code == 400
+    assert error_of(response).startswith("Your payload is too large: 16407 bytes. Max size allowed is 16384 bytes")
     assert post(sql.with_key("wrong"), {"query": "x" * 16_384}).status_code == 400  # looked at before the key
 
 
@@ -282,8 +282,8 @@ def keys(sql: SQLClient) -> Iterator[tuple[SQLClient, int, str]]:
 def test_only_the_master_key_has_jobs(sql: SQLClient) -> None:
     job_id = sql.start_job("SELECT 1")["job_id"]
     for other, status, message in keys(sql):
-        for answer in (post(other, {"query": "SELECT 1"}), other.job(job_id), other.job(job_id, cancel=True)):
-            assert (answer.status_code, error_of(answer)) == (status, message)
+        for response in (post(other, {"query": "SELECT 1"}), other.job(job_id), other.job(job_id, cancel=True)):
+            assert (response.status_code, error_of(response)) == (status, message)
 
 
 def test_batch_jobs_cannot_be_listed(sql: SQLClient) -> None:

@@ -37,20 +37,20 @@ def places(sql: SQLClient) -> None:
 
 
 def download(sql: SQLClient, format: str, query: str = QUERY, **parameters: str) -> requests.Response:
-    answer = sql.send(query, format=format, **parameters)
-    assert answer.status_code == 200, answer.text
-    return answer
+    response = sql.send(query, format=format, **parameters)
+    assert response.status_code == 200, response.text
+    return response
 
 
 @pytest.mark.parametrize("format", ["gpkg", "spatialite", "shp", "kml", "geojson"])
 def test_geopandas_reads_every_format(sql: SQLClient, tmp_path: Path, format: str) -> None:
-    answer = download(sql, format, filename="my_file")
+    response = download(sql, format, filename="my_file")
     suffix = {"shp": "zip", "spatialite": "sqlite"}.get(format, format)
-    assert answer.headers["content-disposition"].startswith(
+    assert response.headers["content-disposition"].startswith(
         f"attachment; filename=my_file.{suffix}; modification-date="
     )
     path = tmp_path / f"x.{suffix}"
-    path.write_bytes(answer.content)
+    path.write_bytes(response.content)
     frame = geopandas.read_file(path)
     assert len(frame) == 3
     assert frame.crs.to_epsg() == 4326
@@ -93,15 +93,15 @@ def test_geojson_has_what_json_has_but_the_geometries(sql: SQLClient) -> None:
 
 
 def test_geojson_tells_a_late_error_behind_the_features(sql: SQLClient) -> None:
-    answer = download(sql, "geojson", "SELECT 1 / (3 - n) AS x, NULL AS the_geom FROM generate_series(1, 5) n")
-    assert [feature["properties"]["x"] for feature in answer.json()["features"]] == [0, 1]
-    assert answer.json()["error"] == ["division by zero"]
+    response = download(sql, "geojson", "SELECT 1 / (3 - n) AS x, NULL AS the_geom FROM generate_series(1, 5) n")
+    assert [feature["properties"]["x"] for feature in response.json()["features"]] == [0, 1]
+    assert response.json()["error"] == ["division by zero"]
 
 
 def test_csv_is_text_as_postgresql_writes_it(sql: SQLClient) -> None:
-    answer = download(sql, "csv", skipfields="the_geom_webmercator")
-    assert answer.content.count(b"\r\n") == 4
-    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    response = download(sql, "csv", skipfields="the_geom_webmercator")
+    assert response.content.count(b"\r\n") == 4
+    rows = list(csv.DictReader(io.StringIO(response.text)))
     assert next(iter(rows[0])) == "the_geom"
     assert rows[0]["people"] == "9007199254740993"
     assert rows[0]["seen"] == "2020-01-02 03:04:05.678+00"
@@ -110,8 +110,8 @@ def test_csv_is_text_as_postgresql_writes_it(sql: SQLClient) -> None:
 
 
 def test_csv_fails_before_it_begins(sql: SQLClient) -> None:
-    answer = sql.send("SELECT 1 / (3 - n) AS x FROM generate_series(1, 5) n", format="csv")
-    assert (answer.status_code, error_of(answer)) == (400, "division by zero")
+    response = sql.send("SELECT 1 / (3 - n) AS x FROM generate_series(1, 5) n", format="csv")
+    assert (response.status_code, error_of(response)) == (400, "division by zero")
 
 
 def test_svg_draws_every_geometry(sql: SQLClient) -> None:
@@ -138,31 +138,31 @@ def test_topojson_has_an_object_for_each_row(sql: SQLClient) -> None:
 
 @pytest.mark.parametrize("format", ["geojson", "svg", "topojson"])
 def test_without_the_geom_nothing_can_be_drawn(sql: SQLClient, format: str) -> None:
-    answer = sql.send("SELECT 1 AS a", format=format)
-    assert (answer.status_code, error_of(answer)) == (400, 'column "the_geom" does not exist')
+    response = sql.send("SELECT 1 AS a", format=format)
+    assert (response.status_code, error_of(response)) == (400, 'column "the_geom" does not exist')
 
 
 @pytest.mark.parametrize("format", ["csv", "shp", "kml", "gpkg", "spatialite"])
 def test_only_what_returns_rows_is_exported(sql: SQLClient, format: str) -> None:
-    answer = sql.send("INSERT INTO places (name) VALUES ('x')", format=format)
-    assert answer.status_code == 400
-    assert "syntax error" in error_of(answer)
+    response = sql.send("INSERT INTO places (name) VALUES ('x')", format=format)
+    assert response.status_code == 400
+    assert "syntax error" in error_of(response)
     assert sql.value("SELECT count(*) FROM places") == 3
 
 
 @pytest.mark.parametrize("format", ["csv", "gpkg", "kml"])
 def test_a_key_exports_only_what_it_may_read(sql: SQLClient, format: str) -> None:
-    answer = sql.with_key(None).send(QUERY, format=format)
-    assert (answer.status_code, error_of(answer)) == (403, "permission denied for table places")
+    response = sql.with_key(None).send(QUERY, format=format)
+    assert (response.status_code, error_of(response)) == (403, "permission denied for table places")
 
 
 @pytest.mark.parametrize("filename", ["../../etc/passwd", "/tmp/x", "a b;c", "..", ".hidden", "日本"])
 def test_a_filename_leads_nowhere(sql: SQLClient, filename: str) -> None:
-    answer = download(sql, "gpkg", filename=filename)
-    name = answer.headers["content-disposition"].split("filename=")[1].split(";")[0]
+    response = download(sql, "gpkg", filename=filename)
+    name = response.headers["content-disposition"].split("filename=")[1].split(";")[0]
     assert "/" not in name
     assert " " not in name
-    assert answer.content.startswith(b"SQLite format 3\0")
+    assert response.content.startswith(b"SQLite format 3\0")
 
 
 def test_exports_leave_no_files(sql: SQLClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,5 +226,8 @@ def test_an_export_that_is_too_large_is_refused() -> None:
         client = SQLClient(server.base_url, None)
         for format in ("csv", "gpkg", "topojson"):
             assert client.send(query.format(500), format=format).status_code == 200
-            answer = client.send(query.format(2000), format=format)
-            assert (answer.status_code, error_of(answer)) == (400, "the export is larger than 1000000 bytes: use COPY")
+            response = client.send(query.format(2000), format=format)
+            assert (response.status_code, error_of(response)) == (
+                400,
+                "the export is larger than 1000000 bytes: use COPY",
+            )

@@ -57,9 +57,9 @@ from tests.local.sql_client import SQLClient, error_of
 def test_a_value_is_what_javascript_makes_of_it(
     sql: SQLClient, expression: str, value: object, field: dict[str, object]
 ) -> None:
-    answer = sql.run(f"SELECT {expression} AS x")
-    assert answer["rows"] == [{"x": value}]
-    assert answer["fields"] == {"x": field}
+    response = sql.run(f"SELECT {expression} AS x")
+    assert response["rows"] == [{"x": value}]
+    assert response["fields"] == {"x": field}
 
 
 def test_a_type_of_the_account_is_unknown(sql: SQLClient) -> None:
@@ -73,9 +73,9 @@ def test_columns_of_one_name_become_one(sql: SQLClient) -> None:
 
 
 def test_rows_of_all_statements_are_joined(sql: SQLClient) -> None:
-    answer = sql.run("SELECT 1 AS a; SELECT 2 AS b UNION ALL SELECT 3 ORDER BY 1")
-    assert answer["rows"] == [{"a": 1}, {"b": 2}, {"b": 3}]
-    assert answer["total_rows"] == 2
+    response = sql.run("SELECT 1 AS a; SELECT 2 AS b UNION ALL SELECT 3 ORDER BY 1")
+    assert response["rows"] == [{"a": 1}, {"b": 2}, {"b": 3}]
+    assert response["total_rows"] == 2
 
 
 def test_statements_of_one_request_are_one_transaction(sql: SQLClient) -> None:
@@ -96,14 +96,14 @@ def test_session_state_does_not_reach_the_next_request(sql: SQLClient) -> None:
 
 
 def test_notices_and_warnings_are_listed(sql: SQLClient) -> None:
-    answer = sql.run("DO $$BEGIN RAISE NOTICE 'n%', 1; RAISE NOTICE 'n2'; RAISE WARNING 'w'; END$$")
-    assert (answer["notices"], answer["warnings"]) == (["n1", "n2"], ["w"])
+    response = sql.run("DO $$BEGIN RAISE NOTICE 'n%', 1; RAISE NOTICE 'n2'; RAISE WARNING 'w'; END$$")
+    assert (response["notices"], response["warnings"]) == (["n1", "n2"], ["w"])
 
 
 def test_total_rows_of_a_write_is_what_it_changed(sql: SQLClient) -> None:
     sql.run("CREATE TABLE t (a int)")
-    answer = sql.run("INSERT INTO t SELECT generate_series(1, 7)")
-    assert (answer["rows"], answer["total_rows"], answer["fields"]) == ([], 7, {})
+    response = sql.run("INSERT INTO t SELECT generate_series(1, 7)")
+    assert (response["rows"], response["total_rows"], response["fields"]) == ([], 7, {})
 
 
 def test_pages_start_at_zero(sql: SQLClient) -> None:
@@ -121,27 +121,27 @@ def test_order_by_is_an_identifier(sql: SQLClient) -> None:
 
 
 def test_skipped_fields_are_nowhere(sql: SQLClient) -> None:
-    answer = sql.run("SELECT 1 AS a, 2 AS b, 3 AS c", skipfields="a,c")
-    assert (answer["rows"], list(answer["fields"])) == ([{"b": 2}], ["b"])
+    response = sql.run("SELECT 1 AS a, 2 AS b, 3 AS c", skipfields="a,c")
+    assert (response["rows"], list(response["fields"])) == ([{"b": 2}], ["b"])
 
 
 def test_errors_after_the_first_row_have_status_200(sql: SQLClient) -> None:
-    answer = sql.send("SELECT 1 / (3 - n) AS x FROM generate_series(1, 5) n")
-    assert answer.status_code == 200
-    assert answer.json()["error"] == ["division by zero"]
-    assert answer.json()["rows"] == [{"x": 0}, {"x": 1}]
+    response = sql.send("SELECT 1 / (3 - n) AS x FROM generate_series(1, 5) n")
+    assert response.status_code == 200
+    assert response.json()["error"] == ["division by zero"]
+    assert response.json()["rows"] == [{"x": 0}, {"x": 1}]
 
 
 def test_errors_of_later_statements_follow_earlier_rows(sql: SQLClient) -> None:
-    answer = sql.send("SELECT 1 AS a; SELECT nope")
-    assert (answer.status_code, answer.json()["rows"]) == (200, [{"a": 1}])
-    assert answer.json()["error"] == ['column "nope" does not exist']
+    response = sql.send("SELECT 1 AS a; SELECT nope")
+    assert (response.status_code, response.json()["rows"]) == (200, [{"a": 1}])
+    assert response.json()["error"] == ['column "nope" does not exist']
 
 
 def test_jsonp_calls_a_safe_name(sql: SQLClient) -> None:
-    answer = sql.get("SELECT 1 AS a", callback="alert(1);cb")
-    assert answer.text.startswith("alert1cb({")
-    assert answer.text.endswith("})")
+    response = sql.get("SELECT 1 AS a", callback="alert(1);cb")
+    assert response.text.startswith("alert1cb({")
+    assert response.text.endswith("})")
     failed = sql.get("selec", callback="cb")
     assert failed.status_code == 200
     assert failed.headers["content-type"].startswith("text/javascript")
@@ -150,24 +150,24 @@ def test_jsonp_calls_a_safe_name(sql: SQLClient) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 def test_any_method_queries(sql: SQLClient, method: str) -> None:
-    answer = requests.request(method, sql.url, params={"q": "SELECT 1 AS a"}, timeout=10)
-    assert answer.json()["rows"] == [{"a": 1}]
+    response = requests.request(method, sql.url, params={"q": "SELECT 1 AS a"}, timeout=10)
+    assert response.json()["rows"] == [{"a": 1}]
 
 
 def test_head_and_options_have_no_body(sql: SQLClient) -> None:
     for method in ("HEAD", "OPTIONS"):
-        answer = requests.request(method, sql.url, params={"q": "SELECT 1"}, timeout=10)
-        assert (answer.status_code, answer.content) == (200, b"")
+        response = requests.request(method, sql.url, params={"q": "SELECT 1"}, timeout=10)
+        assert (response.status_code, response.content) == (200, b"")
 
 
 def test_the_body_goes_before_the_query_string(sql: SQLClient) -> None:
-    answer = requests.post(sql.url, params={"q": "SELECT 1 AS a"}, json={"q": "SELECT 2 AS a"}, timeout=10)
-    assert answer.json()["rows"] == [{"a": 2}]
+    response = requests.post(sql.url, params={"q": "SELECT 1 AS a"}, json={"q": "SELECT 2 AS a"}, timeout=10)
+    assert response.json()["rows"] == [{"a": 2}]
 
 
 def test_the_format_may_be_a_suffix(sql: SQLClient) -> None:
-    answer = requests.get(f"{sql.url}.csv", params={"q": "SELECT 1 AS a"}, timeout=10)
-    assert answer.text == "a\r\n1\r\n"
+    response = requests.get(f"{sql.url}.csv", params={"q": "SELECT 1 AS a"}, timeout=10)
+    assert response.text == "a\r\n1\r\n"
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_the_format_may_be_a_suffix(sql: SQLClient) -> None:
     ],
 )
 def test_wrong_parameters_are_named(sql: SQLClient, parameters: dict[str, str], message: str) -> None:
-    answer = requests.get(sql.url, params=parameters, timeout=10)
-    assert (answer.status_code, error_of(answer)) == (400, message)
+    response = requests.get(sql.url, params=parameters, timeout=10)
+    assert (response.status_code, error_of(response)) == (400, message)
 
 
 def test_an_empty_query_is_no_error(sql: SQLClient) -> None:
@@ -190,39 +190,39 @@ def test_an_empty_query_is_no_error(sql: SQLClient) -> None:
 
 @pytest.mark.parametrize("body", [b"[1]", b'"x"', b"null", b"5", b"", b"{}"])
 def test_json_bodies_without_an_object_have_no_parameters(sql: SQLClient, body: bytes) -> None:
-    answer = requests.post(sql.url, body, headers={"Content-Type": "application/json"}, timeout=10)
-    assert (answer.status_code, error_of(answer)) == (400, "You must indicate a sql query")
+    response = requests.post(sql.url, body, headers={"Content-Type": "application/json"}, timeout=10)
+    assert (response.status_code, error_of(response)) == (400, "You must indicate a sql query")
 
 
 @pytest.mark.parametrize("body", [b'{"q": ', b'{"q" 1}', b"\xff", b"[" * 50_000])
 def test_a_body_that_is_no_json_is_refused(sql: SQLClient, body: bytes) -> None:
-    answer = requests.post(sql.url, body, headers={"Content-Type": "application/json"}, timeout=10)
-    assert answer.status_code == 400
-    assert error_of(answer)
+    response = requests.post(sql.url, body, headers={"Content-Type": "application/json"}, timeout=10)
+    assert response.status_code == 400
+    assert error_of(response)
 
 
 def test_what_postgresql_cannot_take_is_refused(sql: SQLClient) -> None:
-    answer = requests.post(sql.url, json={"q": "SELECT 1\0; SELECT 2"}, timeout=10)
-    assert (answer.status_code, error_of(answer)) == (400, "invalid message format")
+    response = requests.post(sql.url, json={"q": "SELECT 1\0; SELECT 2"}, timeout=10)
+    assert (response.status_code, error_of(response)) == (400, "invalid message format")
 
 
 def test_half_a_character_is_replaced(sql: SQLClient) -> None:
-    answer = requests.post(sql.url, json={"q": "SELECT '\ud800' AS \"\udfff\""}, timeout=10)
-    assert answer.json()["rows"] == [{"\ufffd": "\ufffd"}]
-    answer = requests.post(sql.url, json={"q": "SELECT 1", "format": "\ud800"}, timeout=10)
-    assert (answer.status_code, error_of(answer)) == (400, "Invalid format: ?")
+    response = requests.post(sql.url, json={"q": "SELECT '\ud800' AS \"\udfff\""}, timeout=10)
+    assert response.json()["rows"] == [{"\ufffd": "\ufffd"}]
+    response = requests.post(sql.url, json={"q": "SELECT 1", "format": "\ud800"}, timeout=10)
+    assert (response.status_code, error_of(response)) == (400, "Invalid format: ?")
 
 
 def test_heads_over_8_kb_close_the_connection(sql: SQLClient) -> None:
-    answer = sql.get("SELECT 1 -- " + "x" * 9000)
-    assert (answer.status_code, answer.content) == (431, b"")
+    response = sql.get("SELECT 1 -- " + "x" * 9000)
+    assert (response.status_code, response.content) == (431, b"")
     assert sql.run("SELECT 1 AS a -- " + "x" * 100_000)["rows"] == [{"a": 1}]
 
 
 def test_permission_denied_is_403(sql: SQLClient) -> None:
     sql.run("CREATE TABLE secret (a int)")
-    answer = sql.with_key(None).send("SELECT * FROM secret")
-    assert (answer.status_code, error_of(answer)) == (403, "permission denied for table secret")
+    response = sql.with_key(None).send("SELECT * FROM secret")
+    assert (response.status_code, error_of(response)) == (403, "permission denied for table secret")
 
 
 def test_copy_is_not_for_this_endpoint(sql: SQLClient) -> None:
@@ -234,9 +234,9 @@ def test_copy_is_not_for_this_endpoint(sql: SQLClient) -> None:
 
 
 def test_many_rows_are_streamed(sql: SQLClient) -> None:
-    answer = sql.run("SELECT n, repeat('x', 50) AS t FROM generate_series(1, 50000) n")
-    assert len(answer["rows"]) == answer["total_rows"] == 50_000
-    assert answer["rows"][-1]["n"] == 50_000
+    response = sql.run("SELECT n, repeat('x', 50) AS t FROM generate_series(1, 50000) n")
+    assert len(response["rows"]) == response["total_rows"] == 50_000
+    assert response["rows"][-1]["n"] == 50_000
 
 
 def test_a_client_that_leaves_stops_its_query(sql: SQLClient) -> None:
@@ -269,23 +269,23 @@ def hasty() -> Iterator[SQLClient]:
 
 @pytest.mark.parametrize("format", ["json", "geojson", "csv", "gpkg"])
 def test_statement_timeouts_are_429_with_detail_datasource(hasty: SQLClient, format: str) -> None:
-    answer = hasty.send("SELECT pg_sleep(5), NULL AS the_geom", format=format)
-    assert answer.status_code == 429
-    body = answer.json()
+    response = hasty.send("SELECT pg_sleep(5), NULL AS the_geom", format=format)
+    assert response.status_code == 429
+    body = response.json()
     assert (body["context"], body["detail"]) == ("limit", "datasource")
     assert "timeout" in body["error"][0]
-    assert "retry-after" not in answer.headers
+    assert "retry-after" not in response.headers
 
 
 @pytest.mark.parametrize("format", ["json", "geojson"])
 def test_timeouts_after_the_first_row_have_status_200(hasty: SQLClient, format: str) -> None:
-    answer = hasty.send(
+    response = hasty.send(
         "SELECT n, NULL::geometry AS the_geom, CASE WHEN n > 3 THEN pg_sleep(60) END FROM generate_series(1, 5) n",
         format=format,
     )
-    body = answer.json()
-    assert (answer.status_code, len(body["rows" if format == "json" else "features"])) == (200, 3)
-    assert error_of(answer).startswith("You are over platform's limits: SQL query timeout error.")
+    body = response.json()
+    assert (response.status_code, len(body["rows" if format == "json" else "features"])) == (200, 3)
+    assert error_of(response).startswith("You are over platform's limits: SQL query timeout error.")
     assert "detail" not in body
     assert "context" not in body
 
@@ -308,10 +308,10 @@ STUBBORN = "DO $$ BEGIN LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_ca
 def test_the_statement_timeout_covers_the_whole_request(hasty: SQLClient, query: str, with_key: bool) -> None:
     client = hasty if with_key else hasty.with_key(None)
     begun = time.monotonic()
-    answer = client.send(query)
+    response = client.send(query)
     assert time.monotonic() - begun < 20
-    assert error_of(answer).startswith("You are over platform's limits: SQL query timeout error.")
-    assert answer.status_code == 429 or answer.json()["rows"]
+    assert error_of(response).startswith("You are over platform's limits: SQL query timeout error.")
+    assert response.status_code == 429 or response.json()["rows"]
     assert client.run("SHOW statement_timeout")["rows"] == [{"statement_timeout": "300ms"}]
 
 
@@ -356,25 +356,28 @@ def test_a_lost_connection_is_told_by_its_error(carto: LocalCarto, sql: SQLClien
         end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
         while not watching.execute(end).fetchall():
             time.sleep(0.01)
-        answer = call.result()
+        response = call.result()
     expected = 200 if rows and format != "csv" else 400
-    assert (answer.status_code, error_of(answer)) == (expected, "terminating connection due to administrator command")
+    assert (response.status_code, error_of(response)) == (
+        expected,
+        "terminating connection due to administrator command",
+    )
     if expected == 200:
-        assert len(answer.json()["rows" if format == "json" else "features"]) == rows
+        assert len(response.json()["rows" if format == "json" else "features"]) == rows
 
 
 def test_an_idle_connection_is_announced_to_be_closed(carto: LocalCarto, sql: SQLClient) -> None:
     for path in ("/api/v2/sql?q=SELECT+1", "/api/v2/sql?q=nope", "/api/v1/map/named", "/nowhere"):
-        answer = requests.get(carto.base_url + path, timeout=10)
-        assert (answer.headers["connection"], answer.headers["keep-alive"]) == ("keep-alive", "timeout=5")
-        answer = requests.get(carto.base_url + path, headers={"Connection": "close"}, timeout=10)
-        assert (answer.headers["connection"], answer.headers.get("keep-alive")) == ("close", None)
+        response = requests.get(carto.base_url + path, timeout=10)
+        assert (response.headers["connection"], response.headers["keep-alive"]) == ("keep-alive", "timeout=5")
+        response = requests.get(carto.base_url + path, headers={"Connection": "close"}, timeout=10)
+        assert (response.headers["connection"], response.headers.get("keep-alive")) == ("close", None)
 
 
 @pytest.mark.parametrize("path", ["", "/", "/copyfrom", "/copyto", "/job", "/job/1", "/nothing"])
 def test_options_are_answered_everywhere(sql: SQLClient, path: str) -> None:
-    answer = requests.options(sql.url + path, timeout=10)
-    assert (answer.status_code, answer.content) == (200, b"")
+    response = requests.options(sql.url + path, timeout=10)
+    assert (response.status_code, response.content) == (200, b"")
 
 
 def test_a_slash_at_the_end_changes_nothing(sql: SQLClient) -> None:
@@ -385,20 +388,20 @@ def test_a_slash_at_the_end_changes_nothing(sql: SQLClient) -> None:
 
 
 def test_a_path_that_does_not_exist_is_a_page(sql: SQLClient) -> None:
-    answer = requests.put(f"{sql.url}/<nothing>", timeout=10)
-    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
-    assert "<pre>Cannot PUT /user/tester/api/v2/sql/%3Cnothing%3E</pre>" in answer.text
+    response = requests.put(f"{sql.url}/<nothing>", timeout=10)
+    assert (response.status_code, response.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<pre>Cannot PUT /user/tester/api/v2/sql/%3Cnothing%3E</pre>" in response.text
 
 
 def test_errors_ignore_a_callback_in_the_body(sql: SQLClient) -> None:
     assert sql.send("SELECT 1 AS a", callback="f").text.startswith("f({")
-    answer = sql.send("SELECT nope", callback="f")
-    assert (answer.status_code, error_of(answer)) == (400, 'column "nope" does not exist')
+    response = sql.send("SELECT nope", callback="f")
+    assert (response.status_code, error_of(response)) == (400, 'column "nope" does not exist')
 
 
 def test_accepting_gzip_is_optional(sql: SQLClient) -> None:
-    answer = requests.get(sql.url, params={"q": "SELECT 1 AS a"}, headers={"Accept-Encoding": "gzip"}, timeout=10)
-    body = answer.content
+    response = requests.get(sql.url, params={"q": "SELECT 1 AS a"}, headers={"Accept-Encoding": "gzip"}, timeout=10)
+    body = response.content
     assert json.loads(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)["rows"] == [{"a": 1}]
 
 
@@ -428,18 +431,18 @@ def narrow() -> Iterator[SQLClient]:
 def test_oversized_rows_are_refused_before_they_are_buffered(narrow: SQLClient, format: str, with_key: bool) -> None:
     client = narrow if with_key else narrow.with_key(None)
     geometry = "ST_SetSRID(ST_Collect(ARRAY(SELECT ST_MakePoint(n, n) FROM generate_series(1, 150000) n)), 4326)"
-    answer = client.send(f"SELECT {geometry} AS the_geom, repeat('x', 5000000) AS t", format=format)
-    assert (answer.status_code, error_of(answer)) == (400, "Row too large, was more than 2000000 bytes")
+    response = client.send(f"SELECT {geometry} AS the_geom, repeat('x', 5000000) AS t", format=format)
+    assert (response.status_code, error_of(response)) == (400, "Row too large, was more than 2000000 bytes")
     small = client.run("SELECT repeat('x', 100000) AS t FROM generate_series(1, 50)")  # together they may be larger
     assert small["total_rows"] == 50
 
 
 def test_a_large_row_after_others_is_told_behind_them(narrow: SQLClient) -> None:
-    answer = narrow.send(
+    response = narrow.send(
         "SELECT repeat('x', CASE WHEN n = 3 THEN 100000000 ELSE n END) AS t FROM generate_series(1,3) n"
     )
-    assert (answer.status_code, len(answer.json()["rows"])) == (200, 2)
-    assert error_of(answer) == "Row too large, was more than 2000000 bytes"
+    assert (response.status_code, len(response.json()["rows"])) == (200, 2)
+    assert error_of(response) == "Row too large, was more than 2000000 bytes"
 
 
 def test_large_rows_are_for_copy_and_jobs(narrow: SQLClient) -> None:

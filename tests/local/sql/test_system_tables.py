@@ -34,11 +34,11 @@ def test_regular_keys_cannot_read_system_tables(sql: SQLClient, query: str) -> N
     sql.run("CREATE TABLE t (a int); CREATE TABLE pg_mine (a int)")
     assert sql.send(query).status_code == 200
     for other in (sql.with_key(None), sql.regular("t", "pg_mine", permissions=["select", "insert"])):
-        answer = other.send(query)
+        response = other.send(query)
         if other.key is None and "mine" in query:
             continue  # may not read it in the first place
-        assert (answer.status_code, error_of(answer)) == (403, FORBIDDEN)
-        assert answer.headers["content-disposition"] == "inline"
+        assert (response.status_code, error_of(response)) == (403, FORBIDDEN)
+        assert response.headers["content-disposition"] == "inline"
     assert sql.value("SELECT count(*) FROM t") == query.count("INSERT")  # that of the master key
 
 
@@ -64,16 +64,16 @@ def test_queries_without_system_tables_pass(sql: SQLClient, query: str) -> None:
 
 @pytest.mark.parametrize("format", ["json", "geojson", "csv", "svg", "gpkg"])
 def test_every_format_is_checked(sql: SQLClient, format: str) -> None:
-    answer = sql.with_key(None).send("SELECT NULL::geometry AS the_geom FROM pg_class", format=format)
-    assert (answer.status_code, error_of(answer)) == (403, FORBIDDEN)
+    response = sql.with_key(None).send("SELECT NULL::geometry AS the_geom FROM pg_class", format=format)
+    assert (response.status_code, error_of(response)) == (403, FORBIDDEN)
 
 
 def test_a_query_that_fails_says_why(sql: SQLClient) -> None:
     public = sql.with_key(None)
-    answer = public.send("SELECT 1 FROM nope; SELECT 1 FROM pg_class")
-    assert (answer.status_code, error_of(answer)) == (400, 'relation "nope" does not exist')
-    answer = public.send("SELECT * FROM pg_authid")
-    assert (answer.status_code, error_of(answer)) == (403, "permission denied for table pg_authid")
+    response = public.send("SELECT 1 FROM nope; SELECT 1 FROM pg_class")
+    assert (response.status_code, error_of(response)) == (400, 'relation "nope" does not exist')
+    response = public.send("SELECT * FROM pg_authid")
+    assert (response.status_code, error_of(response)) == (403, "permission denied for table pg_authid")
 
 
 def test_copyto_and_maps_are_not_checked(carto: LocalCarto, sql: SQLClient) -> None:

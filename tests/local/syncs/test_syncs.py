@@ -41,9 +41,9 @@ def importer(carto: LocalCarto) -> Importer:
 
 
 def create(importer: Importer, **body: Any) -> dict[str, Any]:
-    answer = importer.send("POST", "synchronizations", json=body)
-    assert answer.status_code == 200, answer.text
-    created: dict[str, Any] = answer.json()
+    response = importer.send("POST", "synchronizations", json=body)
+    assert response.status_code == 200, response.text
+    created: dict[str, Any] = response.json()
     return created
 
 
@@ -101,12 +101,12 @@ def test_first_import_runs_at_once(importer: Importer, source: FileServer) -> No
 
 def test_import_is_complete_after_its_synchronization(importer: Importer, source: FileServer) -> None:
     url = source.put("/t.csv", b"name\nOslo\n")
-    answer = source.responses["/t.csv"]
+    response = source.responses["/t.csv"]
     with psycopg.connect(importer.carto.dsn) as blocking:
 
         def answer_with_lock(request: BaseHTTPRequestHandler) -> None:
             blocking.execute("LOCK TABLE cartodb_local.synchronizations IN SHARE MODE")
-            answer(request)
+            response(request)
 
         source.responses["/t.csv"] = answer_with_lock
         created = create(importer, url=url, interval=HOUR)
@@ -303,9 +303,9 @@ def test_force(importer: Importer, source: FileServer) -> None:
 
 def test_interval(importer: Importer, source: FileServer) -> None:
     url = source.put("/t.csv", b"name\nOslo\n")
-    answer = importer.send("POST", "synchronizations", json={"url": url, "interval": 2**31})
-    assert answer.status_code == 400
-    assert isinstance(answer.json()["errors"], str)
+    response = importer.send("POST", "synchronizations", json={"url": url, "interval": 2**31})
+    assert response.status_code == 400
+    assert isinstance(response.json()["errors"], str)
     assert importer.send("GET", "synchronizations").json() == {"synchronizations": [], "total_entries": 0}
     sync = importer.sync(create(importer, url=url)["id"])
     assert sync["interval"] == 3600
