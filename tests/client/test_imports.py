@@ -218,12 +218,12 @@ def test_only_existing_tables_of_queries_are_overwritten(
     assert (body["table_name"], body.get("collision_strategy")) == ("caf_", sent)
 
 
-def play_renamed_import(server: ScriptedServer, renamed: bytes) -> Credentials:
-    """Script the import of the table "towns" from a URL, and the response to its renaming."""
+def play_renamed_import(server: ScriptedServer, *renamed: bytes) -> Credentials:
+    """Script the import of the table "towns" from a URL, and the responses to its renaming."""
     found = response("200 OK", json.dumps({"rows": [{"found": False}]}).encode())
     entry = {"id": "7", "name": "towns", "type": "table", "privacy": "PRIVATE"}
     finished = job("complete", success=True, table_name="towns", tables_created_count=1)
-    server.play(found, STARTED, finished, response("200 OK", json.dumps(entry).encode()), renamed)
+    server.play(found, STARTED, finished, response("200 OK", json.dumps(entry).encode()), *renamed)
     return Credentials("ann", "key", base_url=server.base_url)
 
 
@@ -242,12 +242,16 @@ def test_a_renamed_import_has_the_name_of_the_response(
 @pytest.mark.parametrize(
     "renamed",
     [
-        response("200 OK", b'{"id": "7", "name": "towns", "type": "table", "privacy": "PRIVATE"}'),
-        response("403 Forbidden"),
+        [response("200 OK", b'{"id": "7", "name": "towns", "type": "table", "privacy": "PRIVATE"}')],
+        [
+            response("403 Forbidden"),
+            response("200 OK", b'{"result": [{"type": "master"}]}'),
+        ],  # denied to the master key
     ],
+    ids=["other name", "denied"],
 )
-def test_an_import_that_is_not_renamed_is_noted(renamed: bytes, scripted_server: ScriptedServer) -> None:
-    account = play_renamed_import(scripted_server, renamed)
+def test_an_import_that_is_not_renamed_is_noted(renamed: list[bytes], scripted_server: ScriptedServer) -> None:
+    account = play_renamed_import(scripted_server, *renamed)
     with pytest.raises(APIError) as caught:
         Dataset.from_url("http://example.com/towns.csv", account, name="Café")
     assert "The file was imported as 'towns', but not renamed to 'caf_'." in caught.value.__notes__
