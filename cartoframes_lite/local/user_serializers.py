@@ -210,7 +210,7 @@ class UserSerializer:
     def permission(
         self, visualization: Visualization, *, is_owner: bool, db_size: bool = False, groups: bool = False
     ) -> dict[str, Any]:
-        """Serialize the permission of a dataset or map; for other callers than the owner, without its list.
+        """Serialize the permission of a dataset or map; without its access control list for callers other than the owner.
 
         Parameters
         ----------
@@ -232,7 +232,7 @@ class UserSerializer:
         }
 
     def _acl(self, acl: Iterable[Mapping[str, str]], *, groups: bool) -> list[dict[str, Any]]:
-        """Serialize an access control list; entries of users, groups and organizations that are gone are omitted."""
+        """Serialize an access control list; entries of deleted users, groups and organizations are omitted."""
         shown = []
         for entry in acl:
             member, group = self.all_members.get(entry["id"]), self.all_groups.get(entry["id"])

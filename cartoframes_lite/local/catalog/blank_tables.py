@@ -1,4 +1,4 @@
-"""Create empty tables for datasets, and make points of their coordinate columns."""
+"""Create empty tables for datasets, and set geometries from columns with coordinates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def create(state: State, name: str, columns: str | None) -> str:
     ----------
     state : State
     name : str
-        Wished name. It is sanitized, and gets a suffix ``_1``, ``_2``, ... if it is taken.
+        Requested name. It is sanitized, and gets a suffix ``_1``, ``_2``, ... if it is taken.
     columns : str, optional
         Columns as in SQL: ``code varchar, did integer``. None means ``name`` and ``description``.
 
@@ -52,7 +52,7 @@ def create(state: State, name: str, columns: str | None) -> str:
 
 
 def geometry_kind(name: str) -> str:
-    """Return CARTO's kind of a geometry type that a client asks for, such as ``multilinestring`` for ``line``.
+    """Return CARTO's kind of a requested geometry type, such as ``multilinestring`` for ``line``.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _relations(connection: Connection) -> list[str]:
 
 
 def _definitions(columns: str) -> list[str]:
-    """Split column definitions; quoted names are sanitized, and primary keys only unique: there is one already."""
+    """Split column definitions; sanitize quoted names, and replace PRIMARY KEY by UNIQUE: cartodb_id is the key."""
     found = []
     for definition in columns.split(","):
         quoted = re.match(r'\s*"([^"]+)"(.*)\Z', definition, re.DOTALL)

@@ -57,7 +57,7 @@ class ExportJob:
     id, visualization_id : str
     state : {"pending", "exporting", "uploading", "complete", "failure"}
     by_owner : bool
-        Whether the owner of the account asked for it; anybody may see an export that an anonymous caller asked for.
+        Whether the owner of the account requested it; if an anonymous caller did, everybody may see it.
     token : str
         Secret part of the file's URL, which requires no API key.
     file_name : str
@@ -101,7 +101,7 @@ class ExportJobs:
         tables : sequence of str, optional
             Ids of the tables to export, as returned by `exportable_tables`. None means all.
         by_owner : bool
-            Whether the owner of the account asks for it.
+            Whether the owner of the account requests it.
         """
         if tables is None:
             exportable = self.exportable_tables(visualization, by_owner=by_owner)

@@ -1,4 +1,4 @@
-"""Groups of users of the account's organization, which tables can be shared with."""
+"""Groups of users of the account's organization; tables can be shared with groups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Group:
     ----------
     id : str
     name, display_name : str
-        Each unique; the name is made of the display name.
+        Each unique; the name is derived from the display name.
     role : str
         Database role.
     user_ids : list of str
@@ -75,7 +75,7 @@ class Groups:
         raise LookupError(group_id)
 
     def create(self, display_name: str) -> Group:
-        """Create a group and its role; raise GroupExistsError if there is one of this name."""
+        """Create a group and its role; raise GroupExistsError if the name is in use."""
         role = roles.group_role(self._state.owner_role, secrets.token_hex(6))
         with self._state.admin() as connection, connection.transaction():
             row = _execute(
@@ -88,7 +88,7 @@ class Groups:
         return self.find(row["id"])
 
     def rename(self, group: Group, display_name: str) -> Group:
-        """Rename a group; raise GroupExistsError if there is one of this name."""
+        """Rename a group; raise GroupExistsError if the name is in use."""
         with self._state.admin() as connection, connection.transaction():
             _execute(
                 connection,
@@ -111,7 +111,7 @@ class Groups:
             roles.drop_key_role(connection, self._state.owner_role, group.role)
 
     def add_users(self, group: Group, user_ids: Sequence[str]) -> None:
-        """Add users to a group; those that belong to it already are ignored."""
+        """Add users to a group; users that are members already are ignored."""
         with self._state.admin() as connection, connection.transaction():
             connection.execute(
                 "INSERT INTO cartodb_local.group_users SELECT %s, unnest(%s::uuid[]) ON CONFLICT DO NOTHING",

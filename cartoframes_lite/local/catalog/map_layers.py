@@ -150,7 +150,7 @@ class MapLayers:
         ----------
         visualization : Visualization
         values : mapping
-            ``kind``, ``options``, and perhaps ``position``, ``infowindow``, ``tooltip`` and ``dataset_id``.
+            ``kind``, ``options``, and optionally ``position``, ``infowindow``, ``tooltip`` and ``dataset_id``.
         """
         with self._state.admin() as connection:
             [layer_id] = _insert(connection, visualization.id, [values])
@@ -222,7 +222,7 @@ class MapLayers:
 
 
 def _insert(connection: Connection, map_id: str, layers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Insert layers on top of the others, or at the position that they have, and return their ids."""
+    """Insert layers at their ``position``, by default on top of the others, and return their ids."""
     ids = []
     for layer in layers:
         row = connection.execute(

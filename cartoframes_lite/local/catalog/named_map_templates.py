@@ -1,4 +1,4 @@
-"""Templates of the named maps of datasets and maps, which CARTO keeps beside those that clients create.
+"""Templates of the named maps of datasets and maps, which CARTO maintains in addition to those of clients.
 
 They are derived from the catalog when they are requested, so that they are always up to date.
 """

@@ -1,4 +1,4 @@
-"""Names of tables and columns, as CARTO makes them from the names that clients and files give."""
+"""Names of tables and columns, derived from requested names as in CARTO."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def is_column_name(name: str) -> bool:
 
 
 def is_rejected_column(name: str) -> bool:
-    """Return whether CARTO refuses to add a column of this name."""
+    """Return whether CARTO rejects a new column with this name."""
     return name in _SYSTEM_COLUMNS or name in ("oid", "ogc_fid") or re.match("[0-9]", name) is not None
 
 

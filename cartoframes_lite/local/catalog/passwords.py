@@ -14,7 +14,7 @@ def hash_password(password: str) -> str:
 
 
 def check_password(password: str, password_hash: str) -> bool:
-    """Return whether a hash that `hash_password` returned is that of a password."""
+    """Return whether a password matches a hash of `hash_password`."""
     salt, _, expected = password_hash.partition("$")
     return hmac.compare_digest(_scrypt(password, bytes.fromhex(salt)), expected)
 

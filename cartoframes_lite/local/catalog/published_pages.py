@@ -152,7 +152,7 @@ class PublishedPages:
         return bytes(row["html"])
 
     def check_password(self, page: PublishedPage, password: str) -> bool:
-        """Return whether a password is that of a page."""
+        """Return whether a password is the password of a page."""
         with self._state.admin() as connection:
             row = connection.execute(
                 "SELECT password_hash FROM cartodb_local.visualizations WHERE id = %s", (page.id,)

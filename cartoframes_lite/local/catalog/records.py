@@ -20,7 +20,7 @@ from cartoframes_lite.local.state import State
 
 _MAX_ID = 2**63 - 1
 _GEOMETRY = "the_geom"
-# Types of columns whose values are changed to fit in; others refuse the value.
+# Types of columns whose values are changed to fit the value; columns of other types reject it.
 _WIDER_TYPES = {"number": "double precision", "string": "text"}
 _UNFIT = re.compile(r'^invalid input syntax for [^:]*+: "(.*)"$|^value "(.*)" is out of range for ', re.DOTALL)
 _TOO_LONG = re.compile(r"^value too long for type (.*)$")
@@ -63,7 +63,7 @@ class Records:
             If the table has no column of one of the names.
         InvalidGeometryError
         psycopg.Error
-            If PostgreSQL refuses the row.
+            If PostgreSQL rejects the row.
         """
         with as_owner(self._state) as connection, connection.transaction():
             row = self._execute(connection, "INSERT INTO {table} {values} RETURNING cartodb_id", values, None)
@@ -136,7 +136,7 @@ class Records:
         return connection.execute(query).fetchone()
 
     def _widen(self, connection: Connection, error: psycopg.Error, texts: Mapping[str, str | None]) -> bool:
-        """Change the type of the column that refused a value; return whether there is a wider type."""
+        """Change the type of the column that rejected a value; return whether there is a wider type."""
         message = error.diag.message_primary or ""
         unfit, too_long = _UNFIT.match(message), _TOO_LONG.match(message)
         is_refused: Callable[[TableColumn], bool]

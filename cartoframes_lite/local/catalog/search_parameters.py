@@ -50,7 +50,7 @@ def _with_filters_of_owner(call: PlatformRequest, search: Search) -> Search:
 
 
 def _is_shared_only(call: PlatformRequest) -> bool:
-    """Return whether only what others share with the account is requested: nothing, as it is the only one."""
+    """Return whether only datasets and maps of other accounts are requested; there are none."""
     shared = text_parameter(call, "shared")
     return shared == "only" or (shared not in ("yes", "no") and is_true(call, "only_shared"))
 
@@ -92,6 +92,6 @@ def text_parameter(call: PlatformRequest, name: str) -> str:
 
 
 def is_true(call: PlatformRequest, name: str) -> bool:
-    """Return whether a parameter is ``true``; as in CARTO, no other text will do."""
+    """Return whether a parameter is ``true``; as in CARTO, any other text is false."""
     value = call.parameters.get(name)
     return value is True or value == "true"

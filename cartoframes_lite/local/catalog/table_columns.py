@@ -16,7 +16,7 @@ from cartoframes_lite.local.state import State
 
 _SERIAL_TYPES = frozenset({"smallserial", "serial", "bigserial"})
 _FIXED = frozenset({"cartodb_id", "the_geom", "created_at", "updated_at"})
-# Expressions that convert any value of a column, by its type and the new one; what cannot be converted becomes NULL.
+# Expressions that convert any value of a column, by its type and the new one; other values become NULL.
 _CONVERSIONS: Mapping[tuple[str, str], LiteralString] = {
     ("string", "double precision"): "pg_temp.carto_number({column}, {thousands}, {point})",
     ("string", "timestamptz"): "pg_temp.carto_date({column})",
@@ -56,13 +56,13 @@ class ColumnError(ValueError):
     """The column cannot be added or changed."""
 
 
-def add(state: State, table: tuple[str, str], name: str, wanted_type: str) -> TableColumn:
+def add(state: State, table: tuple[str, str], name: str, requested_type: str) -> TableColumn:
     """Add a column.
 
     Returns
     -------
     TableColumn
-        With the sanitized name, and the type as it was asked for.
+        With the sanitized name and the requested type.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def add(state: State, table: tuple[str, str], name: str, wanted_type: str) -> Ta
     """
     if is_rejected_column(name):
         raise ColumnError(f"invalid column name {name!r}")
-    column = TableColumn(sanitize_column(name), database_type(wanted_type))
+    column = TableColumn(sanitize_column(name), database_type(requested_type))
     with as_owner(state) as connection, connection.transaction():
         statement = sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
             sql.Identifier(*table),
@@ -153,9 +153,9 @@ def _rename(connection: Connection, table: tuple[str, str], old: str, new: str) 
 
 def _convert(connection: Connection, table: tuple[str, str], column: TableColumn, new_type: str) -> None:
     """Change the type of a column by a cast, or if that fails by a conversion that may lose values."""
-    wanted = database_type(new_type)
+    target = database_type(new_type)
     identifier = sql.Identifier(column.name)
-    pg_type = _type(connection, wanted)
+    pg_type = _type(connection, target)
     statement = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {} USING {}")
     try:
         with connection.transaction():
@@ -163,7 +163,7 @@ def _convert(connection: Connection, table: tuple[str, str], column: TableColumn
             connection.execute(statement.format(sql.Identifier(*table), identifier, pg_type, cast))
         return
     except psycopg.errors.Error:
-        conversion = _CONVERSIONS.get((column.carto_type, wanted))
+        conversion = _CONVERSIONS.get((column.carto_type, target))
         if conversion is None:
             raise
     thousands, point = _separators(connection, table, identifier) if column.carto_type == "string" else (None, None)
@@ -194,7 +194,7 @@ def _separators(
 def _type(connection: Connection, name: str, *, allowed: frozenset[str] = frozenset()) -> sql.SQL:
     """Return a type as SQL; raise psycopg.Error if PostgreSQL has no type of this name."""
     if name not in allowed:
-        connection.execute("SELECT %s::regtype", (name,))  # parses nothing but the name of one type
+        connection.execute("SELECT %s::regtype", (name,))  # accepts the name of a single type only
     return sql.SQL(f"{name}\n")
 
 

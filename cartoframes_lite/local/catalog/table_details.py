@@ -1,4 +1,4 @@
-"""Descriptions and tags of tables, which the tables API shows and sets; datasets have others of their own."""
+"""Descriptions and tags of tables in the tables API, separate from those of datasets."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def check_privacy(state: State, visualization: Visualization | None, privacy: ob
 
 
 def _check_privacy(state: State, visualization: Visualization | None, privacy: object) -> tuple[list[str], str]:
-    """Return the reasons why a privacy is refused, and the privacy in lower case."""
+    """Return the reasons why a privacy is not allowed, and the privacy in lower case."""
     requested = "" if privacy is None else str(privacy).lower()
     blank = [] if requested.strip() else ["Privacy can't be blank"]
     if requested not in PRIVACIES:
@@ -111,7 +111,7 @@ def _check_privacy(state: State, visualization: Visualization | None, privacy: o
 
 
 def _check_details(changes: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """Return the reasons why changes are refused, and the values to store."""
+    """Return the reasons why changes are invalid, and the values to store."""
     reasons = []
     details = {key: changes[key] for key in DETAILS if key in changes}
     if details.get("tags", ()) is None:
@@ -153,7 +153,7 @@ def _parse_time(text: str) -> datetime | None:
 
 
 def _rename_table(state: State, catalog: Catalog, dataset: Visualization, name: str) -> None:
-    """Rename the table of a dataset to the sanitized name; do nothing if PostgreSQL refuses."""
+    """Rename the table of a dataset to the sanitized name; do nothing if PostgreSQL cannot rename it."""
     if names.sanitize_table(name) == dataset.name:
         return
     taken = catalog.dataset_names() - {dataset.name}

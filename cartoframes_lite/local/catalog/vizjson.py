@@ -21,7 +21,7 @@ _POPUP_MEMBERS = ("fields", "template_name", "template", "alternative_names", "w
 
 @dataclass(frozen=True, slots=True)
 class VizjsonSource:
-    """What a vizjson is made of.
+    """The objects that a vizjson describes.
 
     Attributes
     ----------

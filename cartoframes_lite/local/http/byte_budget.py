@@ -37,7 +37,7 @@ class ByteBudget:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes that are counted at the moment."""
+        """Number of bytes that are currently counted."""
         return sum(held.counted_bytes for held in self._held)
 
     @contextmanager

@@ -52,12 +52,14 @@ def invalid_parameter(parameter: str, valid: Sequence[str] = (), *, name: str = 
         Member of the response that contains the message: "errors", with a member ``errors_cause``, or "error".
     """
     values = f" Valid values are one of {symbols(valid)}" if valid else ""
-    return _refusal(f"Wrong '{parameter}' parameter value.{values}", name)
+    return _parameter_error(f"Wrong '{parameter}' parameter value.{values}", name)
 
 
 def invalid_combination(parameter: str, valid: Sequence[str], *, name: str = "errors") -> PlatformError:
-    """Return CARTO's error for a list of values with one that is not allowed; as `invalid_parameter`."""
-    return _refusal(f"Wrong '{parameter}' parameter combination. Valid values to combine: {symbols(valid)}", name)
+    """Return CARTO's error for a list of values with an invalid one; as `invalid_parameter`."""
+    return _parameter_error(
+        f"Wrong '{parameter}' parameter combination. Valid values to combine: {symbols(valid)}", name
+    )
 
 
 def symbols(names: Sequence[str]) -> str:
@@ -150,8 +152,8 @@ def linked_page(call: PlatformRequest, page: Page, items: Sequence[Any], total: 
     return {"total": total, "count": len(items), "result": list(items), "_links": links}
 
 
-def _refusal(message: str, name: str) -> PlatformError:
-    """Return the error of a parameter, in the shape that belongs to the name of its message."""
+def _parameter_error(message: str, name: str) -> PlatformError:
+    """Return the error for a parameter, in the format for the given name of its message."""
     return CauseError(400, message) if name == "errors" else PlatformError(400, message, name=name)
 
 

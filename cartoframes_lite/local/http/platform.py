@@ -64,7 +64,7 @@ class PlatformError(Exception):
 class CauseError(PlatformError):
     """A `PlatformError` with the members ``errors`` and ``errors_cause``; its response is never JSONP.
 
-    CARTO has it for refusals by exception: of single datasets and maps, exports, keys, and in version 4.
+    Used for errors of single datasets and maps, exports and keys, and in version 4.
     """
 
     def __init__(self, status: int, message: str, *, cause: str | None = None, **members: Any) -> None:
@@ -78,8 +78,8 @@ class PlatformRequest:
     ----------
     request : Request
     parameters : dict
-        Parameters of the query string and of a JSON or form body; the body takes precedence. Of a parameter that is
-        repeated in the query string the last one counts.
+        Parameters of the query string and of a JSON or form body; the body takes precedence. The last one
+        of a repeated parameter in the query string is used.
     body : dict
         Parameters of the body.
     has_key : bool
@@ -98,7 +98,7 @@ class PlatformRequest:
         user, token = state.user, str(self.parameters.get("api_key") or "")
         header = request.headers.get("authorization", "")
         is_basic = header.lower().startswith("basic ")
-        if is_basic:  # the parameter is not looked at then, as in CARTO
+        if is_basic:  # the parameter is then ignored, as in CARTO
             user, token = basic_credentials(header) or ("", "")
         self.has_key = is_basic or bool(token)
         self.is_of_unknown_user = bool(request.scope.get(UNKNOWN_USER_KEY))
@@ -193,7 +193,7 @@ def error_response(error: PlatformError | RequestError | psycopg.Error) -> Respo
 
 
 def with_platform_headers(response: Response, request: Request) -> Response:
-    """Add the headers that CARTO sends with each response: of security, and CORS headers in version 4."""
+    """Add the headers that CARTO sends with each response: security headers, and CORS headers in version 4."""
     path = request.scope["path"]
     for name, value in _SECURITY_HEADERS.items():
         if name != "X-Frame-Options" or path.startswith("/api/"):  # pages may be shown in a frame

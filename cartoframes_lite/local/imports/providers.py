@@ -64,7 +64,7 @@ def list_tables(state: State, parameters: Mapping[str, Any]) -> list[dict[str, A
     InvalidParametersError
         If parameters are missing or invalid.
     ImportJobError
-        If the database refuses.
+        If the server cannot connect to the database, or may not list its tables.
     """
     return _list_tables(state, parameters, limit=_MAX_TABLES)
 

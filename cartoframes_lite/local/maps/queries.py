@@ -131,7 +131,7 @@ async def fetch_rows(session: Session, query: sql.Composable) -> list[dict[str, 
     """
     result = await fetch(session, query.as_string())
     if result.ntuples > MAX_ROWS:
-        raise MapError(f"the answer would have {result.ntuples} rows, more than {MAX_ROWS}", status=400)
+        raise MapError(f"the result has {result.ntuples} rows, more than {MAX_ROWS}", status=400)
     if result.ntuples < _MANY_ROWS:
         return _as_json(result)
     return await run_in_threadpool(_as_json, result)

@@ -105,7 +105,7 @@ def routes(state: State) -> list[Route]:
 
 
 def _check_target_user(state: State, call: PlatformRequest) -> None:
-    """Raise CauseError (404) unless the keys of the account itself are asked for: members have no keys."""
+    """Raise CauseError (404) unless the keys of the account itself are requested: members have no keys."""
     target = call.parameters.get("target_user")
     if target is not None and target != state.user:
         raise CauseError(404, f"User '{target}' not found in the organization '{ORGANIZATION}'")

@@ -36,8 +36,8 @@ def routes(state: State, catalog: Catalog) -> list[Route]:
     def create(call: PlatformRequest) -> Response:
         dataset = find_dataset(call, state, catalog)
         with _errors():
-            name, wanted = (_required(call, parameter) for parameter in ("name", "type"))
-            return platform_response(_serialize(table_columns.add(state, dataset.table, name, wanted)))
+            name, column_type = (_required(call, parameter) for parameter in ("name", "type"))
+            return platform_response(_serialize(table_columns.add(state, dataset.table, name, column_type)))
 
     def update(call: PlatformRequest) -> Response:
         dataset, name = find_dataset(call, state, catalog), call.request.path_params["name"]
@@ -59,7 +59,7 @@ def routes(state: State, catalog: Catalog) -> list[Route]:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Return a context manager that turns errors of changes of columns into `PlatformError` (400)."""
+    """Return a context manager that converts errors of column changes to `PlatformError` (400)."""
     try:
         yield
     except ColumnError as error:

@@ -13,7 +13,7 @@ from cartoframes_lite.local.http.platform import PlatformError
 
 @contextmanager
 def platform_errors() -> Iterator[None]:
-    """Return a context manager that turns errors of datasets and maps into `PlatformError`.
+    """Return a context manager that converts errors of datasets and maps to `PlatformError`.
 
     ``psycopg.OperationalError``, such as a lock timeout, is passed on: it is not caused by the request.
     """

@@ -22,13 +22,13 @@ def routes(state: State, catalog: Catalog, exports: ExportJobs) -> list[Route]:
     """Return the routes, below the user's path. The key is optional: public maps can be exported without one."""
 
     def create(call: PlatformRequest) -> Response:
-        wanted = str(call.parameters.get("visualization_id") or "")
+        visualization_id = str(call.parameters.get("visualization_id") or "")
         try:
-            if not is_uuid(wanted):
-                raise LookupError(wanted)
-            visualization = catalog.find(wanted)
+            if not is_uuid(visualization_id):
+                raise LookupError(visualization_id)
+            visualization = catalog.find(visualization_id)
         except LookupError:
-            raise CauseError(404, f"Visualization not found: {wanted}") from None
+            raise CauseError(404, f"Visualization not found: {visualization_id}") from None
         tables = _table_ids(call)
         _check(call, visualization, tables, exports)
         created = exports.create(visualization, tables, by_owner=call.is_owner)

@@ -1,4 +1,4 @@
-"""``/api/v1/organization/{id}/grantables``: the users and groups that things can be shared with."""
+"""``/api/v1/organization/{id}/grantables``: the users and groups that datasets and maps can be shared with."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
 
 
 def _grantables(state: State, users: UserSerializer) -> list[dict[str, Any]]:
-    """Serialize all users and groups that things can be shared with, in order of their last change."""
+    """Serialize all users and groups, in order of their last change."""
     found = [
         (account.updated_at(state), "user", state.user_id, state.user, users.public_owner(groups=True)),
         *(

@@ -138,7 +138,7 @@ def _named(change: Callable[[str], Group], call: PlatformRequest) -> Group:
 
 
 def _parts(call: PlatformRequest) -> tuple[str, ...]:
-    """Return the optional parts of groups that are asked for."""
+    """Return the requested optional parts of groups."""
     return tuple(part for part in _ALL_PARTS if call.parameters.get(part) in ("true", True))
 
 

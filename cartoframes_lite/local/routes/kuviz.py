@@ -117,7 +117,7 @@ def _routes(state: State, catalog: Catalog, page_type: str) -> list[Route]:
 
 
 def _limited(unlimited: Route) -> Route:
-    """Return a route that refuses larger requests with CARTO's error."""
+    """Return a route that rejects larger requests with CARTO's error."""
     endpoint: Callable[[Request], Awaitable[Response]] = unlimited.endpoint
 
     async def limited(request: Request) -> Response:

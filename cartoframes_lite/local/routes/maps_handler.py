@@ -87,6 +87,7 @@ def json_response(maps_request: MapsRequest, content: Any) -> Response:
 
 
 def _text_response(body: str, status: int, callback: str) -> Response:
+    """Return a response with a JSON text, or JSONP with a callback."""
     if name := safe_callback(callback):
         script = f"/**/ typeof {name} === 'function' && {name}({body});"
         return Response(script.encode("utf-8", "replace"), 200, {"Content-Type": "text/javascript; charset=utf-8"})

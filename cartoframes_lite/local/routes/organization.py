@@ -55,7 +55,7 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         matching = [one for one in found if query in one[0] or query == one[2]["email"]]
         matching.sort(key=lambda one: one[1].isoformat() if order == "updated_at" else one[0])
         listed = [serialized for _, _, serialized in page.of(matching)]
-        # As in CARTO, the names of the two numbers are the wrong way round.
+        # As in CARTO, the names of the two numbers are swapped.
         return platform_response({"users": listed, "total_entries": len(listed), "total_user_entries": len(matching)})
 
     def create(call: PlatformRequest) -> Response:

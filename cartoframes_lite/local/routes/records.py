@@ -1,4 +1,4 @@
-"""``/api/v1/tables/{table}/records``: read, insert, update and delete single rows. There is no list of rows."""
+"""``/api/v1/tables/{table}/records``: read, insert, update and delete single rows. Rows are not listed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _values(call: PlatformRequest) -> dict[str, Any]:
 
 
 def _change(change: Callable[[], dict[str, Any]]) -> Response:
-    """Call a function that writes a row and respond with the row; raise PlatformError (400) for refused values."""
+    """Call a function that writes a row and respond with the row; raise PlatformError (400) for rejected values."""
     try:
         return platform_response(change())
     except InvalidColumnsError:

@@ -99,12 +99,12 @@ def find_dataset(call: PlatformRequest, state: State, catalog: Catalog) -> Visua
         401 without the master key, 404 if there is no such table.
     """
     call.require_master()
-    wanted = call.request.path_params["id"].removeprefix(f"{state.user}.")
+    id_or_name = call.request.path_params["id"].removeprefix(f"{state.user}.")
     try:
-        found = catalog.find_by_table(wanted)
+        found = catalog.find_by_table(id_or_name)
     except LookupError:
         raise PlatformError(404) from None
-    if wanted == found.id:
+    if id_or_name == found.id:
         raise PlatformError(404)
     return found
 
@@ -117,7 +117,7 @@ def table_schema(state: State, dataset: Visualization, kind: str | None = None) 
     state : State
     dataset : Visualization
     kind : str, optional
-        Kind of the geometry. None means that of its first values.
+        Kind of the geometry. None means the kind of its first values.
     """
     assert dataset.table_oid is not None  # set for datasets
     with state.admin() as connection:
@@ -129,7 +129,7 @@ def table_schema(state: State, dataset: Visualization, kind: str | None = None) 
 
 
 def _set_points(state: State, dataset: Visualization, latitude: str | None, longitude: str | None) -> None:
-    """Make points of two columns; raise PlatformError (400) if they are missing."""
+    """Set point geometries from two columns; raise PlatformError (400) if they are missing."""
     if not latitude or not longitude or "nil" in (latitude, longitude):
         raise PlatformError(400, ["InvalidArgument"])
     try:
@@ -141,7 +141,7 @@ def _set_points(state: State, dataset: Visualization, latitude: str | None, long
 
 
 def _privacy(state: State, call: PlatformRequest) -> str | None:
-    """Return the privacy that a number stands for, None if there is none; raise PlatformError (400) for others."""
+    """Return the privacy with the requested number, None without one; raise PlatformError (400) for other numbers."""
     value = call.parameters.get("privacy")
     if value is None:
         return None
@@ -154,10 +154,10 @@ def _privacy(state: State, call: PlatformRequest) -> str | None:
 
 
 def _geometry_kind(call: PlatformRequest) -> str | None:
-    """Return the kind of geometry that a new table is for; raise PlatformError (400) if CARTO does not support it."""
-    wanted = _text(call, "the_geom_type")
+    """Return the requested kind of geometry of a new table; raise PlatformError (400) if CARTO does not support it."""
+    name = _text(call, "the_geom_type")
     try:
-        return blank_tables.geometry_kind(wanted) if wanted else None
+        return blank_tables.geometry_kind(name) if name else None
     except ValueError as error:
         raise _invalid(str(error)) from error
 

@@ -139,7 +139,7 @@ def _update(state: State, changes: dict[str, Any]) -> None:
 
 
 def _password_error(state: State, password: str, confirmed: Any) -> str:
-    """Return why a password cannot be the new one of the owner, empty if it can."""
+    """Return the reason why a new password of the owner is invalid, empty if it is valid."""
     if not password:
         return "New password can't be blank"
     if password != confirmed:
@@ -152,7 +152,7 @@ def _password_error(state: State, password: str, confirmed: Any) -> str:
 
 
 def _refused(status: int, errors: dict[str, list[str]]) -> PlatformError:
-    """Return the error for changes of the account that were not made."""
+    """Return the error for rejected changes of the account."""
     return PlatformError(status, _UPDATING, name="message", errors=errors)
 
 

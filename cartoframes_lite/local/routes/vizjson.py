@@ -76,7 +76,7 @@ def _pixels(text: str) -> int:
 
 
 def _cache_headers(state: State, one: Visualization, datasets: Sequence[Visualization]) -> dict[str, str]:
-    """Return the headers for caches of what is made of a dataset or map."""
+    """Return the headers for caches of responses about a dataset or map."""
     tables = ",".join(sorted(".".join(dataset.table) for dataset in datasets))
     with state.admin() as connection:
         database = connection.info.dbname

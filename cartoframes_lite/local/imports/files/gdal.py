@@ -224,7 +224,7 @@ def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Pa
 
 
 def _has_z(kind: str) -> bool | None:
-    """Return whether a GDAL geometry type has Z; None if only the rows tell."""
+    """Return whether a GDAL geometry type has Z; None if it depends on the rows."""
     if kind.startswith("Unknown") or kind.endswith("M"):
         return None
     return kind.endswith(" Z") or kind.startswith("2.5D")
