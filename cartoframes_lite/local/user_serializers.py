@@ -210,7 +210,7 @@ class UserSerializer:
     def permission(
         self, visualization: Visualization, *, is_owner: bool, db_size: bool = False, groups: bool = False
     ) -> dict[str, Any]:
-        """Serialize the permission of a dataset or map; without its access control list for callers other than the owner.
+        """Serialize the permission of a dataset or map; only for the owner with its access control list.
 
         Parameters
         ----------

@@ -19,8 +19,8 @@ import pytest
 
 import cartoframes_lite
 import cartoframes_lite.local.maps
+from cartoframes_lite.local.http.json_parsing import JSONInputError, parse_json
 from cartoframes_lite.local.maps.cartocss import StyleError, parse
-from cartoframes_lite.local.maps.json_input import JSONInputError, parse_json
 
 CLIENT = (
     "_client.maps",

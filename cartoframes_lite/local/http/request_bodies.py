@@ -7,9 +7,8 @@ A JSON body that is not an object has no parameters.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
@@ -19,15 +18,13 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from cartoframes_lite.local.http.byte_budget import FREE_BYTES, HeldBytes
+from cartoframes_lite.local.http.json_parsing import JSONInputError, parse_json
 from cartoframes_lite.local.http.responses import RequestError
 
 Parameters = dict[str, Any]
 
 MAX_BODY_BYTES = 10 << 20  # of a body that is read into memory; uploads are streamed and have no such limit
-_MAX_DEPTH = 100  # of JSON
 _MAX_FIELDS = 1000
-_MAX_DIGITS = 308  # of an integer: any integer of so many digits fits into a double
-_UNEXPECTED_END = "Unexpected end of JSON input"
 _LARGE_BYTES = 65_536  # takes some 0.5 ms to parse
 _ITEM_MARKS, _ITEM_BYTES = (b",", b"[", b"{"), 64  # JSON: an empty object takes 64 bytes in memory
 HELD_BYTES_KEY = "cartoframes_lite.held_bytes"  # ASGI scope key
@@ -93,13 +90,13 @@ async def body_parameters(request: Request) -> Parameters:
     body = await read_body(request)
     if content_type == "multipart/form-data":
         return await _multipart(request, body)
-    parse = {"application/x-www-form-urlencoded": _form, "application/json": parse_json}.get(content_type)
+    parse = {"application/x-www-form-urlencoded": _form, "application/json": _json}.get(content_type)
     if parse is None:
         return {}
     if len(body) < _LARGE_BYTES:
         return parse(body)
     held = held_bytes(request)
-    if parse is parse_json:
+    if parse is _json:
         async with held.arriving():
             await held.resize(len(body) + _ITEM_BYTES * sum(body.count(mark) for mark in _ITEM_MARKS))
     parameters = await run_in_threadpool(parse, body)
@@ -121,27 +118,12 @@ def collect(items: list[tuple[str, Any]]) -> Parameters:
     return collected
 
 
-def parse_json(body: bytes) -> Parameters:
-    """Return the members of a JSON object, empty for another JSON value; raise RequestError for invalid JSON."""
-    text = body.decode("utf-8", "replace")
-    content = load_json(text) if text.strip() else {}
-    return dict(content) if isinstance(content, Mapping) else {}
-
-
 def load_json(text: str) -> Any:
     """Parse JSON; raise RequestError, with the message of Node.js, if it is invalid or nested too deeply."""
-
-    def refuse_constant(name: str) -> NoReturn:
-        raise _unexpected(text, text.find(name))
-
     try:
-        content = json.loads(text, parse_int=_integer, parse_constant=refuse_constant)
-    except RecursionError:
-        raise RequestError(f"JSON is nested deeper than {_MAX_DEPTH} levels") from None
-    except json.JSONDecodeError as error:
-        raise _unexpected(text, error.pos) from None
-    _check_depth(content)
-    return content
+        return parse_json(text, allow_infinity=True)
+    except JSONInputError as error:
+        raise RequestError(str(error)) from None
 
 
 def replace_surrogates(value: Any) -> Any:
@@ -151,6 +133,13 @@ def replace_surrogates(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {replace_surrogates(name): replace_surrogates(item) for name, item in value.items()}
     return [replace_surrogates(item) for item in value] if isinstance(value, list) else value
+
+
+def _json(body: bytes) -> Parameters:
+    """Return the members of a JSON object, empty for another JSON value; raise RequestError for invalid JSON."""
+    text = body.decode("utf-8", "replace")
+    content = load_json(text) if text.strip() else {}
+    return dict(content) if isinstance(content, Mapping) else {}
 
 
 def _form(body: bytes) -> Parameters:
@@ -172,30 +161,3 @@ async def _multipart(request: Request, body: bytes) -> Parameters:
             return collect([(name, value) for name, value in form.multi_items() if not isinstance(value, UploadFile)])
     except HTTPException as error:  # raised by Starlette for a malformed body
         raise RequestError(error.detail) from None
-
-
-def _integer(digits: str) -> int | float:
-    """Parse an integer; one that is too long becomes a float, like in JavaScript."""
-    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
-
-
-def _unexpected(text: str, position: int) -> RequestError:
-    """Return the error of a text that is invalid JSON from a position on."""
-    rest = text[position : position + 1000].strip()
-    return RequestError(f"Unexpected token {rest[0]} in JSON at position {position}" if rest else _UNEXPECTED_END)
-
-
-def _check_depth(content: Any) -> None:
-    """Raise RequestError if a JSON value is nested too deeply for recursive code."""
-    level, depth = [content], 0
-    while level:
-        depth += 1
-        if depth > _MAX_DEPTH:
-            raise RequestError(f"JSON is nested deeper than {_MAX_DEPTH} levels")
-        level = [
-            item
-            for value in level
-            if isinstance(value, list | dict)
-            for item in (value.values() if isinstance(value, dict) else value)
-            if isinstance(item, list | dict)
-        ]

@@ -11,11 +11,12 @@ from typing import Any
 
 from starlette.requests import Request
 
+from cartoframes_lite.local.http.json_parsing import JSONInputError, parse_json
 from cartoframes_lite.local.http.request_bodies import Parameters, held_bytes
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.json_input import MAX_BYTES, JSONInputError, parse_json
 from cartoframes_lite.local.state import Key
 
+MAX_BYTES = 100 * 1024  # of a JSON body, as in CARTO
 _MAX_UNPACKED_BYTES = 1024 * 1024
 _MAX_DRAINED_BYTES = 64 * 1024 * 1024  # of a body over the limit; clients read the response only after sending the body
 _KEY_PARAMETERS = ("api_key", "map_key")

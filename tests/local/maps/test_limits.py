@@ -16,9 +16,9 @@ import pytest
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.local.maps.config import parse_map_config
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.json_input import MAX_BYTES
 from cartoframes_lite.local.maps.layergroups import Layergroups
 from cartoframes_lite.local.maps.pixel_budget import PixelBudget
+from cartoframes_lite.local.maps.requests import MAX_BYTES
 from cartoframes_lite.local.sql.sessions import Sessions
 from cartoframes_lite.local.state import State
 from tests.local.maps.maps_client import TOWNS, Call, described, instantiate, mapnik, refusal, size_of
