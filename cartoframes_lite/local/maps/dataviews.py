@@ -20,6 +20,28 @@ from cartoframes_lite.local.postgres.session import Session
 
 _OPERATIONS = ("count", "avg", "sum", "min", "max")
 _DEFAULT_CATEGORIES = 6
+# Queries of an aggregation.
+_RANKED = (
+    "SELECT {column} AS category, {call} AS value, row_number() OVER (ORDER BY {call} DESC) AS rank"
+    " FROM {source} AS cdbq WHERE {kept} GROUP BY {column}"
+)
+_ALL_CATEGORIES = sql.SQL(
+    "SELECT {column} AS category, {call} AS value, false AS agg FROM {source} AS cdbq GROUP BY {column}"
+    " ORDER BY value DESC, category"
+)
+_LARGEST_CATEGORIES = sql.SQL(
+    f"WITH cdb_categories AS ({_RANKED}), cdb_shown AS ("
+    "SELECT category, value, false AS agg, rank FROM cdb_categories WHERE rank < {limit}"
+    " UNION ALL SELECT NULL, {others}(value), true, {limit} FROM cdb_categories WHERE rank >= {limit}"
+    " HAVING count(*) > 0) SELECT category, value, agg FROM cdb_shown ORDER BY rank"
+)
+_SUMMARY = sql.SQL(
+    f"WITH cdb_categories AS ({_RANKED})"
+    " SELECT count(*) AS count, count(*) FILTER (WHERE {column} IS NULL) AS nulls, {special},"
+    " (SELECT min(value) FROM cdb_categories) AS min, (SELECT max(value) FROM cdb_categories) AS max,"
+    " (SELECT count(*) FROM (SELECT 1 FROM {source} AS cdbq GROUP BY {column}) AS cdb_groups) AS categories"
+    " FROM {source} AS cdbq"
+)
 
 
 async def evaluate(session: Session, config: MapConfig, name: str, query: Parameters) -> dict[str, Any]:
@@ -169,32 +191,11 @@ async def _aggregation(
         "limit": sql.Literal(math.ceil(limit) if limit > 0 else _DEFAULT_CATEGORIES),
         "others": sql.SQL("sum" if function == "count" else _OPERATIONS[_OPERATIONS.index(function)]),
     }
-    ranked = (
-        "SELECT {column} AS category, {call} AS value, row_number() OVER (ORDER BY {call} DESC) AS rank"
-        " FROM {source} AS cdbq WHERE {kept} GROUP BY {column}"
-    )
-    all_categories = sql.SQL(
-        "SELECT {column} AS category, {call} AS value, false AS agg FROM {source} AS cdbq GROUP BY {column}"
-        " ORDER BY value DESC, category"
-    )
-    largest = sql.SQL(
-        f"WITH cdb_categories AS ({ranked}), cdb_shown AS ("
-        "SELECT category, value, false AS agg, rank FROM cdb_categories WHERE rank < {limit}"
-        " UNION ALL SELECT NULL, {others}(value), true, {limit} FROM cdb_categories WHERE rank >= {limit}"
-        " HAVING count(*) > 0) SELECT category, value, agg FROM cdb_shown ORDER BY rank"
-    )
-    summary = sql.SQL(
-        f"WITH cdb_categories AS ({ranked})"
-        " SELECT count(*) AS count, count(*) FILTER (WHERE {column} IS NULL) AS nulls, {special},"
-        " (SELECT min(value) FROM cdb_categories) AS min, (SELECT max(value) FROM cdb_categories) AS max,"
-        " (SELECT count(*) FROM (SELECT 1 FROM {source} AS cdbq GROUP BY {column}) AS cdb_groups) AS categories"
-        " FROM {source} AS cdbq"
-    )
-    categories = await fetch_rows(session, (all_categories if own_filter else largest).format(**parts))
+    categories = await fetch_rows(session, (_ALL_CATEGORIES if own_filter else _LARGEST_CATEGORIES).format(**parts))
     names = ("count", "nulls", "nans", "infinities", "min", "max", "categories")
     result: dict[str, Any] = dict.fromkeys(names, 0)
     if categories:
-        [result] = await fetch_rows(session, summary.format(**parts))
+        [result] = await fetch_rows(session, _SUMMARY.format(**parts))
     return {
         "aggregation": function,
         **{("categoriesCount" if name == "categories" else name): result[name] for name in names},
