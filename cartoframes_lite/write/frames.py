@@ -164,7 +164,12 @@ def _write(client: Client, table_name: str, source: RowSource, options: FrameOpt
             stale_dropped = True
         plan = make_plan(table, source.columns, target.existing, options)
         source.check(plan)
-        upload = Upload(plan.columns, partial(plan.staged_rows, source), with_primary_key=plan.with_primary_key)
+        upload = Upload(
+            plan.columns,
+            partial(plan.staged_rows, source),
+            with_primary_key=plan.with_primary_key,
+            may_be_slow=source.may_be_slow,
+        )
         try:
             with stage(
                 target.destination, upload, compression=options["compression"], progress=options["progress"]
