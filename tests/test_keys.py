@@ -53,7 +53,7 @@ def test_a_regular_key_creates_appends_and_replaces(owned, credentials):
 def test_a_key_without_the_grants_changes_nothing(permissions, create, owned, credentials):
     key = regular_key(credentials, permissions, create=create)
     assert len(cfl.read_carto(owned, key)) == 2
-    for if_exists in ("append", "replace"):
+    for if_exists in ("replace",) if permissions == ALL else ("append", "replace"):
         with pytest.raises(cfl.PermissionDenied, match="grant"):
             cfl.to_carto(FRAME, owned, key, if_exists=if_exists)
     assert cfl.list_tables(credentials) == [owned]
@@ -101,6 +101,31 @@ def test_publishing_beyond_the_statement_timeout():
         assert len(cfl.read_carto("owned", master)) == 2
         cfl.to_carto(many, "owned", master, if_exists="append")  # becomes a batch job
         assert len(cfl.read_carto("owned", master)) == 77
+
+
+def test_publishing_wide_tables_beyond_the_statement_timeout():
+    columns = [f"column_with_a_rather_long_name_{number:03}" for number in range(450)]
+    wide = pd.DataFrame({name: [number] * 40 for number, name in enumerate(columns)})
+    with cartoframes_lite.local.start(statement_timeout_s=1) as server:
+        master = server.credentials
+        cfl.to_carto(wide[:1], "wide", master)
+        sql = cfl.Client(master).sql
+        sql.send(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql"
+            " AS 'BEGIN PERFORM pg_sleep(0.04); RETURN NEW; END';"
+            "CREATE TRIGGER slow BEFORE INSERT ON wide FOR EACH ROW EXECUTE FUNCTION slow()"
+        )
+        for mode, rows in [("append", 41), ("replace", 40)]:
+            cfl.to_carto(wide, "wide", master, if_exists=mode)
+            back = cfl.read_carto("wide", master)
+            assert len(back) == rows
+            assert back[columns[449]].tolist() == [449] * rows
+        sql.send(f"ALTER TABLE wide ADD CHECK ({columns[0]} = 0)")
+        with pytest.raises(cfl.CartoError, match="violates check constraint"):
+            cfl.to_carto(wide + 1, "wide", master, if_exists="append")
+        assert len(cfl.read_carto("wide", master)) == 40
+        assert [name for name in sql.tables() if name.startswith("cfl_")] == []
+        assert sql.rows("SELECT proname FROM pg_proc WHERE starts_with(proname::text, 'cfl_')") == []
 
 
 def test_a_failed_privacy_reports_the_written_rows(credentials, monkeypatch):

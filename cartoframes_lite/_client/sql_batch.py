@@ -57,7 +57,7 @@ class Batch:
             If the key is not the master key.
         """
         body = {"query": query if isinstance(query, str | Mapping) else list(query)}
-        size = len(json.dumps(body).encode())
+        size = _payload_bytes(body)
         if size > _MAX_PAYLOAD_BYTES:
             raise ValueError(f"the job has {size} bytes, and the Batch API accepts {_MAX_PAYLOAD_BYTES}: split it")
         return self._transport.json(
@@ -96,9 +96,19 @@ class Batch:
         )
         if job["status"] != "done":
             raise JobError(
-                f"batch job {job_id} {job['status']}: {job.get('failed_reason', 'no reason in the response')}"
+                f"batch job {job_id} {job['status']}: {job.get('failed_reason', 'no reason in the response')}",
+                job=job,
             )
         return job
+
+
+def fits_job(query: str) -> bool:
+    """Check whether a query is short enough for a job."""
+    return _payload_bytes({"query": query}) <= _MAX_PAYLOAD_BYTES
+
+
+def _payload_bytes(body: Mapping[str, Any]) -> int:
+    return len(json.dumps(body).encode())
 
 
 def _job(response: Any) -> dict[str, Any]:

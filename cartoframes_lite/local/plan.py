@@ -44,6 +44,10 @@ class Plan:
     idle_timeout_s : float
         Timeout of an upload that sends nothing, or of a client that does not read its response, in seconds.
         The default is that of CARTO's SQL API.
+    upload_bytes, upload_window_s : int, float
+        Minimum number of bytes, as sent, of an upload of ``copyfrom`` in every window of so many seconds; a slower
+        one is rejected (400). CARTO has windows of 15 s; its published configuration has a minimum of 0 bytes, which
+        rejects no upload, but its own servers reject slow ones.
     body_bytes : int
         Maximum size of all request bodies held in memory at the same time, in bytes. A body that does not fit waits,
         and gets a 503 after ``body_timeout_s``.
@@ -67,6 +71,8 @@ class Plan:
     head_timeout_s: float = 20.0
     body_timeout_s: float = 60.0
     idle_timeout_s: float = 600.0
+    upload_bytes: int = 0
+    upload_window_s: float = 15.0
     body_bytes: int = 128 << 20
     row_bytes: int = 10 << 20
     rate_limits: Mapping[str, tuple[float, int]] = field(default_factory=dict)

@@ -183,6 +183,7 @@ def inspect_table(table: str, staging_prefix: str) -> str:
         "END IF;\n"
         f"PERFORM set_config({literal(ANSWER)}, jsonb_build_object("
         "'schema', current_schema(), 'oid', rel::oid::text,"
+        " 'may_create', has_schema_privilege(current_schema(), 'CREATE'),"
         f" 'table', description, 'signature', md5(description::text), 'leftovers', {leftovers})::text, true);"
     )
     block = do_block(body, declare="rel regclass; description jsonb;")

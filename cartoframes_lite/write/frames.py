@@ -21,6 +21,7 @@ from cartoframes_lite.errors import (
     TableExistsError,
 )
 from cartoframes_lite.write.columns import Columns, require_geometry
+from cartoframes_lite.write.direct import plan_direct
 from cartoframes_lite.write.existing_table import ExistingTable
 from cartoframes_lite.write.options import FrameOptions, IfExists, WriteOptions, check_options, frame_keywords
 from cartoframes_lite.write.plan import WritePlan, make_plan
@@ -164,7 +165,18 @@ def _write(client: Client, table_name: str, source: RowSource, options: FrameOpt
             stale_dropped = True
         plan = make_plan(table, source.columns, target.existing, options)
         source.check(plan)
-        upload = Upload(plan.columns, partial(plan.staged_rows, source), with_primary_key=plan.with_primary_key)
+        if target.existing is not None and not target.may_create and options["if_exists"] == "append":
+            append = plan_direct(target.destination, target.existing, plan.columns)
+            append.run(
+                partial(plan.staged_rows, source), compression=options["compression"], progress=options["progress"]
+            )
+            return
+        upload = Upload(
+            plan.columns,
+            partial(plan.staged_rows, source),
+            with_primary_key=plan.with_primary_key,
+            may_be_slow=source.may_be_slow,
+        )
         try:
             with stage(
                 target.destination, upload, compression=options["compression"], progress=options["progress"]

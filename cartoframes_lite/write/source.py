@@ -28,6 +28,8 @@ class RowSource:
         Columns of the first frame, which all others must have.
     failure : BaseException or None
         Exception raised by the iterable.
+    may_be_slow : bool
+        Whether the frames may come more slowly than the network takes them.
     """
 
     def __init__(self, frames: pd.DataFrame | Iterable[pd.DataFrame], prepare: Callable[..., PreparedFrame]) -> None:
@@ -37,6 +39,7 @@ class RowSource:
             raise TypeError(
                 f"dataframe must be a DataFrame, a GeoDataFrame or an iterable of them, not {type(frames).__name__}"
             )
+        self.may_be_slow = not isinstance(frames, pd.DataFrame | list | tuple)
         self._remaining = map(prepare, (frames,) if is_single else frames)
         first = next(self._remaining, None)
         if first is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 
 import pyarrow as pa
 
@@ -20,6 +20,7 @@ from cartoframes_lite.write.columns import Columns, arrow_schema
 from cartoframes_lite.write.lease import keep_lease
 from cartoframes_lite.write.options import Compression
 from cartoframes_lite.write.payload import Payload
+from cartoframes_lite.write.slow_source import Batches, SlowBatches, SourceIsSlow
 from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging_names import begin_write, end_write, part_name
 from cartoframes_lite.write.staging_sql import create_staging
@@ -42,11 +43,14 @@ class Upload:
         Returns an iterator of the payloads, with these columns, for each attempt; may raise if they are consumed.
     with_primary_key : bool
         Create the staging table with the primary key of a CARTO table.
+    may_be_slow : bool
+        Whether the payloads may come more slowly than the network takes them.
     """
 
     columns: Columns
     payloads: Callable[[], Iterator[Payload]]
     with_primary_key: bool
+    may_be_slow: bool = False
 
 
 @contextmanager
@@ -173,7 +177,9 @@ def _fill(destination: Destination, upload: Upload, chunks: _Chunks, staging: st
     sent = 0
     with keep_lease(destination.client, destination.schema, staging):
         while chunks.start():
-            stored = destination.client.copy.copy_from(copy_in(relation), chunks.body, compress=compression)
+            stored = chunks.send(
+                partial(destination.client.copy.copy_from, copy_in(relation), chunks.body, compress=compression)
+            )
             if stored != chunks.rows:
                 raise CartoError(
                     f"COPY stored {stored} of {chunks.rows} rows; the table {destination.table!r} was not changed"
@@ -212,8 +218,7 @@ class _Chunks:
 
     def __init__(self, upload: Upload, bar: Progress) -> None:
         self._upload, self._bar = upload, bar
-        self._batches: Iterator[pa.RecordBatch] = iter(())
-        self._next: pa.RecordBatch | None = None
+        self._batches = (SlowBatches if upload.may_be_slow else Batches)(self._make_batches)
         self._started = False
         self._preceding = self._sent = 0  # batches in the preceding chunks, and in this chunk
         self.rows = 0
@@ -222,39 +227,47 @@ class _Chunks:
     def start(self) -> bool:
         """Start the next chunk; return False if no rows are left, since an empty COPY would be an error."""
         self._preceding += self._sent
-        if self._preceding == 0:
-            self._restart()
         self._started, self._sent, self.rows, self.repeated = False, 0, 0, False
-        return self._next is not None
+        with self._noting_failure():
+            if self._preceding == 0:
+                self._batches.restart(0)
+            return self._batches.begin_request()
+
+    def send(self, copy: Callable[[], int]) -> int:
+        """Call a function that sends ``body``, and return its result."""
+        return self._batches.run(copy)
 
     def body(self) -> Iterator[bytes]:
         """Encode the rows of the chunk."""
         if self._started:
             self.repeated = True
-            self._restart()
+            self._batches.restart(self._preceding)
         self._started, self._sent, self.rows = True, 0, 0
         return self._bar.count_bytes(encode(self._next_batches(), arrow_schema(self._upload.columns)))
 
-    def _restart(self) -> None:
-        batches = (payload.record_batch() for payload in self._upload.payloads() if payload.rows)
-        self._batches = islice(batches, self._preceding, None)
-        self._advance()
+    def _make_batches(self) -> Iterator[pa.RecordBatch]:
+        return (payload.record_batch() for payload in self._upload.payloads() if payload.rows)
 
-    def _advance(self) -> None:
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
         try:
-            self._next = next(self._batches, None)
+            yield
         except BaseException:
             self.source_failed = True
             raise
 
     def _next_batches(self) -> Iterator[pa.RecordBatch]:
         size = 0
-        while self._next is not None and size < CHUNK_BYTES:
-            batch = self._next
+        while size < CHUNK_BYTES and (batch := self._next()) is not None:
             # In binary COPY, each field has a length prefix of 4 bytes.
             size += batch.nbytes + 4 * batch.num_rows * batch.num_columns
             self.rows += batch.num_rows
             self._sent += 1
             self._bar.count_rows(batch.num_rows)
             yield batch
-            self._advance()
+
+    def _next(self) -> pa.RecordBatch | None:
+        """Return the next batch of the chunk; None at its end, also if the source is too slow to wait for."""
+        with self._noting_failure(), suppress(SourceIsSlow):
+            return self._batches.next()
+        return None

@@ -42,11 +42,14 @@ class Target:
         None if the table does not exist.
     leftovers : tuple of (str, bool)
         Name of each staging table in the schema, and whether its lease has expired.
+    may_create : bool
+        Whether the API key may create tables.
     """
 
     destination: Destination
     existing: ExistingTable | None
     leftovers: tuple[tuple[str, bool], ...]
+    may_create: bool = True
 
 
 def inspect_target(client: Client, table: str) -> Target:
@@ -55,7 +58,8 @@ def inspect_target(client: Client, table: str) -> Target:
     def read(answer: Any) -> Target:
         existing = None if answer["oid"] is None else ExistingTable.of(answer)
         leftovers = tuple((str(name), bool(has_expired)) for name, has_expired in answer["leftovers"] or ())
-        return Target(Destination(client, str(answer["schema"]), table), existing, leftovers)
+        destination = Destination(client, str(answer["schema"]), table)
+        return Target(destination, existing, leftovers, answer["may_create"] is not False)
 
     row = client.sql.row(inspect_table(table, PREFIX), "answer")
     target = parsed(read, row["answer"], f"the table {table!r}")

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from cartoframes_lite import Client, Credentials
 from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_batch import Batch
-from cartoframes_lite._client.transaction import run
+from cartoframes_lite._client.transaction import _create_function, run
 from cartoframes_lite.errors import JobError, QueryTimeout, SQLError
 from tests.http_servers import ScriptedServer, response
 
@@ -45,10 +47,40 @@ def test_timed_out_statements_ask_for_the_master_key(scripted_server: ScriptedSe
     assert "master key" in str(caught.value.hint)
 
 
-def test_statements_that_are_too_long_for_a_job(scripted_server: ScriptedServer) -> None:
+def test_long_statements_run_as_a_function(scripted_server: ScriptedServer) -> None:
+    tried(scripted_server, TOO_LONG, OK, job("pending"), job("done"), OK, statements="SELECT " + "1" * 20_000)
+    scripted_server.close()
+    query = json.loads(scripted_server.heads[2].partition(b"\r\n\r\n")[2])["query"]
+    assert re.fullmatch(r"SET TRANSACTION ISOLATION LEVEL READ COMMITTED;\nSELECT cfl_job_[0-9a-f]{16}\(\)", query)
+    assert b"DROP+FUNCTION+IF+EXISTS+cfl_job_" in scripted_server.heads[4]
+
+
+def test_long_statements_leave_no_function(credentials: Credentials) -> None:
+    client = Client(credentials)
+    functions = "SELECT count(*)::int AS n FROM pg_proc WHERE starts_with(proname::text, 'cfl_job_')"
+
+    def timed_out(statements: str) -> object:
+        limited = f"SET statement_timeout = '50ms'; {statements}"
+        return run(client.sql, client.batch, limited, what="the test")
+
+    client.sql.send("CREATE TABLE t (a int)")
+    stale = _create_function("cfl_job_0123456789abcdef", "SELECT 1").replace("+ interval", "- interval")
+    client.sql.send(stale)
+    client.sql.send(_create_function("cfl_job_of_another_process", "SELECT 1"))
+    padding = "-- " + "x" * 20_000
+    wait = "SELECT pg_sleep(0.2)"
+    assert timed_out(f"DO $$BEGIN RAISE NOTICE 'begun'; END$$; INSERT INTO t VALUES (1); {wait}; {padding}")
+    with pytest.raises(JobError, match="division by zero") as caught:
+        timed_out(f"INSERT INTO t VALUES (2); {wait}; SELECT 1 / 0; {padding}")
+    assert caught.value.job is not None
+    assert client.sql.rows("SELECT a FROM t") == [{"a": 1}]
+    assert client.sql.rows(functions) == [{"n": 1}]
+
+
+def test_statements_that_are_too_long_for_any_api(scripted_server: ScriptedServer) -> None:
     """Whatever the key is: the master key would not help."""
     with pytest.raises(QueryTimeout, match="smaller parts") as caught:
-        tried(scripted_server, TOO_LONG, statements="SELECT " + "1" * 20_000)
+        tried(scripted_server, TOO_LONG, statements="SELECT " + "1" * 999_900)
     assert "master key" not in str(caught.value.hint)
 
 

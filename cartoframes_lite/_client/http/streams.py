@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ _BLOCK_BYTES = 1 << 18
 _GZIP = 31  # wbits of zlib for a gzip header
 _NO_CONTENT = 204
 _ABORT_TIMEOUT_S = 30.0
+_MAX_HELD_S = 1.0  # in which compressed bytes may wait for more
 _INTERRUPT_TIMEOUT_S = 2.0  # short, so that Ctrl-C returns soon
 
 
@@ -129,6 +131,7 @@ class Body(Iterator[bytes]):
         self._compressor = zlib.compressobj(level=1, wbits=_GZIP) if compress else None
         self._abort, self._errors = abort, errors
         self._is_finished = False
+        self._sent_at = time.monotonic()
         self.timeout_s: float | None = None
         if size_bytes is not None:
             self.len = size_bytes  # attribute that requests reads for Content-Length
@@ -166,10 +169,20 @@ class Body(Iterator[bytes]):
         for block in self._blocks:
             if not isinstance(block, bytes | bytearray | memoryview):
                 raise TypeError(f"the blocks of a request body must be bytes, not {type(block).__name__}")
-            data = bytes(block) if self._compressor is None else self._compressor.compress(block)
+            data = bytes(block) if self._compressor is None else self._compress(block)
             if data:
                 return data
         self._is_finished = True
         if self._compressor is None:
             raise StopIteration
         return self._compressor.flush()
+
+    def _compress(self, block: bytes | bytearray | memoryview) -> bytes:
+        """Compress a block; if blocks come slowly, nothing is held back, since servers close silent requests."""
+        assert self._compressor is not None  # checked by the caller
+        data = self._compressor.compress(block)
+        if time.monotonic() - self._sent_at > _MAX_HELD_S:
+            data += self._compressor.flush(zlib.Z_SYNC_FLUSH)
+        if data:
+            self._sent_at = time.monotonic()
+        return data

@@ -27,7 +27,7 @@ def routes(authenticator: Authenticator, sessions: Sessions, state: State) -> li
         except NotAuthenticatedError as rejected:
             return error_response(rejected.reason, headers=rejected.headers)
         try:
-            return await stream_copy_from(request, authenticated, sessions, state.abandoned_upload_s)
+            return await stream_copy_from(request, authenticated, sessions, state.plan, state.abandoned_upload_s)
         except (SQLError, RequestError, psycopg.OperationalError) as error:
             return error_response(error, headers=authenticated.headers)
         except UnexpectedCopyError:

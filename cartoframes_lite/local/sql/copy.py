@@ -17,6 +17,7 @@ from starlette.responses import Response
 from cartoframes_lite.local.http.authentication import AuthenticatedRequest
 from cartoframes_lite.local.http.request_bodies import upload_blocks
 from cartoframes_lite.local.http.responses import RequestError, error_status, json_response
+from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.postgres.errors import SQLError, UnexpectedCopyError
 from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.sessions import COPY_TIMEOUT_S, Sessions
@@ -77,7 +78,7 @@ async def stream_copy_to(
 
 
 async def stream_copy_from(
-    request: Request, authenticated: AuthenticatedRequest, sessions: Sessions, abandoned_s: float
+    request: Request, authenticated: AuthenticatedRequest, sessions: Sessions, plan: Plan, abandoned_s: float
 ) -> Response:
     """Run a COPY FROM STDIN with the request body as its data. On any error nothing is committed."""
     started = time.monotonic()
@@ -85,12 +86,15 @@ async def stream_copy_from(
     async with sessions.open(authenticated.key.role, timeout_s=COPY_TIMEOUT_S) as session:
         quota_left = await _quota_left(session)
         await session.start_copy_in(query)
-        body = upload_blocks(request)
+        rate = _Rate(plan)
+        body = rate.counted(upload_blocks(request))
         first = asyncio.ensure_future(anext(body, b""))
         try:
             await _hold_if_abandoned(first, abandoned_s)
             sending = _send_body(_blocks(request, first, body), session, quota_left)
-            complete = await _send_until_failure(sending, _copy_failed(session, sessions, authenticated.key.role))
+            complete = await _send_until_failure(
+                sending, rate.require(), _copy_failed(session, sessions, authenticated.key.role)
+            )
         except (RequestError, ClientDisconnect) as error:
             with suppress(SQLError):  # the error of the aborted COPY
                 await session.end_copy_in(_ABORTED)
@@ -122,20 +126,46 @@ async def _quota_left(session: Session) -> int:
     return int(result.get_value(0, 0) or 0)
 
 
-async def _send_until_failure(body: Coroutine[None, None, None], failure: Coroutine[None, None, None]) -> bool:
-    """Send the body; return False if the COPY fails before its end."""
-    sending = asyncio.ensure_future(body)
-    watching = asyncio.ensure_future(failure)
+async def _send_until_failure(
+    body: Coroutine[None, None, None], *failures: Coroutine[None, None, RequestError | None]
+) -> bool:
+    """Send the body; if one of the failures comes first, raise the error that it returns, or return False."""
+    sending, *watching = tasks = [asyncio.ensure_future(task) for task in (body, *failures)]
     try:
-        await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not sending.done():
-            return False
-        await sending
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            await sending
+            return True
+        for error in [watch.result() for watch in watching if watch.done()]:
+            if error is not None:
+                raise error
+        return False
     finally:
-        sending.cancel()
-        watching.cancel()
-        await asyncio.gather(sending, watching, return_exceptions=True)
-    return True
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Rate:
+    """Count the bytes of an upload, and find out when it is slower than the plan allows."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._min_bytes, self._window_s = plan.upload_bytes, plan.upload_window_s
+        self._bytes = 0
+
+    async def counted(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the blocks."""
+        async for block in blocks:
+            self._bytes += len(block)
+            yield block
+
+    async def require(self) -> RequestError:
+        """Return the error of an upload that is too slow, in the first window in which it is."""
+        while True:
+            await asyncio.sleep(self._window_s)
+            if self._bytes < self._min_bytes:
+                return RequestError("Connection closed by server: input data too slow")
+            self._bytes = 0
 
 
 async def _copy_failed(session: Session, sessions: Sessions, role: str) -> None:

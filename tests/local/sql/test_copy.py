@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import requests
 
-from cartoframes_lite.local import LocalCarto
+from cartoframes_lite.local import LocalCarto, Plan, start
 from tests.local.sql_client import SQLClient, error_of
 
 COPY_IN = "COPY t (a, b) FROM STDIN WITH (FORMAT csv)"
@@ -404,3 +404,28 @@ def test_streaming_100_mb_takes_little_server_memory(alone: tuple[SQLClient, int
 def _peak_bytes(pid: int) -> int:
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
+
+
+def test_uploads_below_the_minimum_rate_are_rejected() -> None:
+    plan = Plan(upload_bytes=10, upload_window_s=0.5)
+    with start(user="tester", api_key="key", plan=plan) as server:
+        url = f"{server.base_url}/api/v2/sql"
+        auth = ("tester", "key")
+        requests.post(url, data={"q": "CREATE TABLE t (a int, b text)"}, auth=auth, timeout=20)
+
+        def copied(blocks: int, pause_s: float) -> requests.Response:
+            def body() -> Iterator[bytes]:
+                for _ in range(blocks):
+                    yield b"1,text of a row\n"
+                    time.sleep(pause_s)
+
+            return requests.post(f"{url}/copyfrom", params={"q": COPY_IN}, data=body(), auth=auth, timeout=20)
+
+        assert copied(20, 0.05).json()["total_rows"] == 20
+        slow = copied(2, 2)
+        assert (slow.status_code, slow.json()) == (
+            400,
+            {"error": ["Connection closed by server: input data too slow"]},
+        )
+        count = requests.get(url, params={"q": "SELECT count(*) FROM t"}, auth=auth, timeout=20)
+        assert count.json()["rows"] == [{"count": 20}]
