@@ -49,6 +49,7 @@ from cartoframes_lite.errors import (
 )
 from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, Layer, LegendItem, NamedMap
 from cartoframes_lite.read import read_carto
+from cartoframes_lite.statements import execute
 from cartoframes_lite.tables import (
     copy_table,
     create_table_from_query,
@@ -120,6 +121,7 @@ __all__ = [
     "create_table_from_query",
     "delete_table",
     "describe_table",
+    "execute",
     "has_table",
     "list_datasets",
     "list_imports",

@@ -12,7 +12,7 @@ import pytest
 import responses
 
 import cartoframes_lite as cfl
-from cartoframes_lite.read.frames import _rechunk
+from cartoframes_lite.read.stream import rechunk
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_numbers_of_numpy_and_columns_of_an_index(table, credentials):
 
 def test_rechunk_keeps_every_row():
     batches = [pd_batch(range(start, start + rows)) for start, rows in ((0, 3), (3, 0), (3, 7), (10, 1))]
-    groups = [[value for batch in group for value in batch.column(0).to_pylist()] for group in _rechunk(batches, 4)]
+    groups = [[value for batch in group for value in batch.column(0).to_pylist()] for group in rechunk(batches, 4)]
     assert groups == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
 
 

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from cartoframes_lite._client.http import rate_limit, retry
 from cartoframes_lite._client.http.failures import clear_frames, connection_error, connection_failure, status_error
@@ -141,7 +142,7 @@ class _Attempts(Generic[T]):
             return None
         wait_s = retry.delay_s(
             self._outcome,
-            idempotent=self._request.idempotent,
+            idempotent=self._request.idempotent and not self._is_statement_timeout,
             attempt=attempt,
             waited_s=waited_s,
             jitter=self._sender.jitter(),
@@ -159,6 +160,10 @@ class _Attempts(Generic[T]):
         _log.info("%s %s: %s; retry in %.1f s", self._request.method, self._url, type(error).__name__, wait_s)
         return wait_s
 
+    @property
+    def _is_statement_timeout(self) -> bool:
+        return self._outcome.failure == "read_timeout" and self._request.statement_timeout_s is not None
+
     def _attempt(self) -> _Attempt[T]:
         """Send the request and classify the result.
 
@@ -170,7 +175,7 @@ class _Attempts(Generic[T]):
         except FAILURES as error:
             if isinstance(error, UnicodeEncodeError | CredentialsError):  # of the request itself
                 raise
-            failed = connection_error(f"{self._sender.base_url} ({request.path})", error)
+            failed = connection_error(f"{self._sender.base_url} ({request.path})", error, request.statement_timeout_s)
             outcome = Outcome(failure=connection_failure(error))
             clear_frames(error)
             return _Attempt(error=failed, outcome=outcome)
@@ -183,5 +188,7 @@ class _Attempts(Generic[T]):
         try:
             return _Attempt(result=self._receive(response), limit_headers=limits)
         except (APIError, ConnectionFailed) as error:
+            is_timeout = isinstance(error.__cause__, urllib3.exceptions.ReadTimeoutError)
+            outcome = Outcome(failure="read_timeout") if is_timeout else Outcome.of(error)
             clear_frames(error.__cause__)
-            return _Attempt(error=error.with_traceback(None), outcome=Outcome.of(error), limit_headers=limits)
+            return _Attempt(error=error.with_traceback(None), outcome=outcome, limit_headers=limits)
