@@ -48,7 +48,7 @@ from cartoframes_lite.errors import (
     TableNotFoundError,
 )
 from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, Layer, LegendItem, NamedMap
-from cartoframes_lite.read import read_carto
+from cartoframes_lite.read import read_arrow, read_carto
 from cartoframes_lite.statements import execute
 from cartoframes_lite.tables import (
     copy_table,
@@ -128,6 +128,7 @@ __all__ = [
     "list_syncs",
     "list_tables",
     "list_visualizations",
+    "read_arrow",
     "read_carto",
     "rename_table",
     "set_default_credentials",

@@ -235,6 +235,15 @@ class SQL:
         rows = self.rows("SELECT CDB_UserTables() AS name")
         return sorted(parsed(lambda _: [required(row, "name") for row in rows], None, PATH))
 
+    def views(self) -> list[str]:
+        """List the views and materialized views of the account, without those of extensions; with the master key."""
+        rows = self.rows(
+            "SELECT relname AS name FROM pg_catalog.pg_class WHERE relkind IN ('v', 'm')"
+            " AND relnamespace = current_schema()::regnamespace AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend"
+            " WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')"
+        )
+        return parsed(lambda _: [required(row, "name") for row in rows], None, PATH)
+
     def has_table(self, schema: str | None, table: str) -> bool:
         """Return whether a table or view exists; the key need not have access to it."""
         kind = f"(pg_identify_object('pg_class'::regclass, {_relation(schema, table)}::oid, 0)).type"
