@@ -22,6 +22,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "whole": {},
     "chunks": {"chunksize": CHUNK_ROWS},
     "query": {"limit": ROWS},
+    "filters": {"where": "n >= %(least)s", "params": {"least": 0}, "bbox": (-180, -90, 180, 90)},
 }
 
 
