@@ -14,18 +14,20 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
 
 from cartoframes_lite._codec.bad_value import short_repr
 from cartoframes_lite._codec.builtin_values import LossyConversion, array_items, to_builtin
+from cartoframes_lite._codec.geometry import LON_LAT
 from cartoframes_lite._codec.json_text import NotJSON, json_text
 from cartoframes_lite._codec.names import is_unicode
 from cartoframes_lite._codec.names import literal as quoted
 from cartoframes_lite.errors import ConversionWarning
 
-_LON_LAT = 4326
+_LON_LAT_SRID = 4326
 _MAX_INT4, _MAX_INT8 = 2**31, 2**63
 _MAX_DIMENSIONS = 6  # of an array in PostgreSQL
 _SUPPORTED = (
@@ -157,7 +159,7 @@ def _uuid(value: UUID) -> str:
 
 
 def _geometry(value: shapely.Geometry) -> str:
-    return geometry_literal(value, int(shapely.get_srid(value)) or _LON_LAT)
+    return geometry_literal(value, int(shapely.get_srid(value)) or _LON_LAT_SRID)
 
 
 def _json(value: Mapping[Any, Any]) -> str:
@@ -168,7 +170,26 @@ def _json(value: Mapping[Any, Any]) -> str:
 
 
 def _items(value: Any) -> list[Any]:
-    return array_items(value) if isinstance(value, np.ndarray) else list(value)
+    """Return the elements of a list or array; missing ones are None, except in columns of floats."""
+    if isinstance(value, np.ndarray):
+        return array_items(value)
+    if isinstance(value, list):
+        return value
+    if isinstance(value.dtype, gpd.array.GeometryDtype):
+        return _geometries(gpd.GeoSeries(value))
+    if pd.api.types.is_float_dtype(value.dtype):
+        return list(value)
+    return [None if is_missing else item for item, is_missing in zip(value, pd.isna(value), strict=True)]
+
+
+def _geometries(series: gpd.GeoSeries) -> list[Any]:
+    """Return geometries with the SRID of their CRS."""
+    if series.crs is None or series.crs.equals(LON_LAT, ignore_axis_order=True):
+        return list(series)
+    srid = series.crs.to_epsg(min_confidence=100)
+    if srid is None:
+        raise ValueError(f"the CRS of the geometries has no EPSG code ({series.crs.name}): reproject them with to_crs")
+    return list(shapely.set_srid(np.asarray(series.array), srid))
 
 
 def _array(value: Any) -> str:

@@ -22,6 +22,7 @@ from cartoframes_lite.dask.staged_parts import PartUploader, Prepare, Slot, Stag
 from cartoframes_lite.errors import SQLError, TableChangedError
 from cartoframes_lite.read.filters import spatial_filter
 from cartoframes_lite.read.options import BBox, Mask, check_backend, check_count, check_filters, check_source
+from cartoframes_lite.read.repeated_names import explained_repeated_names
 from cartoframes_lite.read.source import find_source, resolve_source, select
 from cartoframes_lite.write.columns import Columns, require_geometry, with_decimals_as_text
 from cartoframes_lite.write.frames import check_target, frame_preparer, normalized_table_name, set_privacy
@@ -142,9 +143,10 @@ def read_carto(
     available = layout.columns if version is None else list(version.columns)
     (index,) = select(available, [index_col], source)
     selected = [index, *(column for column in select(available, columns, source) if column.name != index_col)]
-    ranges = partitions.divide(
-        credentials, origin, index, npartitions=npartitions, chunk_rows=chunk_rows or _CHUNK_ROWS
-    )
+    with explained_repeated_names(client, origin):
+        ranges = partitions.divide(
+            credentials, origin, index, npartitions=npartitions, chunk_rows=chunk_rows or _CHUNK_ROWS
+        )
     reader = partitions.RangeReader(
         credentials, origin, ranges, index_col, tuple(selected), version, decode_geom, coerce_float, dtype_backend
     )

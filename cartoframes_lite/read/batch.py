@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.progress import Waiting
 from cartoframes_lite._codec.names import quote
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite.errors import JobTimeout
+from cartoframes_lite.errors import CartoError, JobTimeout
 from cartoframes_lite.read.options import SourceOptions
 from cartoframes_lite.read.source import Source, table_source
 from cartoframes_lite.write.staging_names import begin_write, end_write
@@ -56,11 +56,16 @@ def _run(client: Client, statements: str, options: SourceOptions) -> None:
         with Waiting("running the query", options["progress"]):
             client.batch.wait(job_id, timeout_s=timeout_s)
     except JobTimeout as error:
-        client.batch.cancel(job_id)
+        _cancel(client, job_id)
         raise JobTimeout(
             f"the query is not done after {timeout_s:g} s, and its batch job {job_id} was cancelled: pass a larger"
             " timeout_s"
         ) from error
     except KeyboardInterrupt:
-        client.batch.cancel(job_id)
+        _cancel(client, job_id)
         raise
+
+
+def _cancel(client: Client, job_id: str) -> None:
+    with suppress(CartoError):  # it has ended meanwhile
+        client.batch.cancel(job_id)

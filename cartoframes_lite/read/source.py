@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,8 @@ from cartoframes_lite._codec.placeholders import Params, fill
 from cartoframes_lite._codec.sql_text import is_query, single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import SQLError, TableNotFoundError
+
+_TITLE = re.compile(r"[^;*=\n]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def filtered(origin: Source, *, params: Params | None, where: str | None) -> Sou
     """Return a table with a condition and the values of its placeholders."""
     if where is not None:
         return origin.where(_condition(*fill([where], params)))
-    if params is not None:
+    if params is not None and len(params):
         raise ValueError(f"params has no placeholder to fill: {origin.table!r} is a table; pass a query or where")
     return origin
 
@@ -139,11 +142,12 @@ def find_source(client: Client, origin: Source) -> tuple[Source, SourceLayout]:
     """Return a source and its layout; a table that exists only under its normalized name is found by its title."""
     try:
         return origin, query_layout(client, origin)
-    except TableNotFoundError:
-        name = normalize(origin.table)
-        if name == origin.table or not client.sql.has_table(origin.schema, name):
+    except (TableNotFoundError, SQLError):
+        title = origin.table or origin.query or ""  # "Table of stations" begins like a query
+        name = normalize(title) if _TITLE.fullmatch(title) else title
+        if name == title or not client.sql.has_table(origin.schema, name):
             raise
-        found = replace(origin, relation=qualify(origin.schema, name), table=name)
+        found = replace(origin, relation=qualify(origin.schema, name), table=name, query=None)
         return found, query_layout(client, found)
 
 

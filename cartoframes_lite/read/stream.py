@@ -16,11 +16,11 @@ from cartoframes_lite._client.http.progress import Progress
 from cartoframes_lite._codec.copybinary import SYNC_BYTES, BrokenStream, Decoder, decode
 from cartoframes_lite._codec.frame import arrow_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, decode_error, error_from_response
+from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, decode_error, error_from_response
 from cartoframes_lite.read.batch import staged
 from cartoframes_lite.read.filters import SpatialFilter
 from cartoframes_lite.read.options import SourceOptions
-from cartoframes_lite.read.repeated_names import explain_repeated_names
+from cartoframes_lite.read.repeated_names import explained_repeated_names
 from cartoframes_lite.read.source import Source, SourceLayout, copy_out, find_source, query_layout, select
 
 Check = Callable[[list[SourceColumn]], None]
@@ -65,6 +65,7 @@ class Read:
         query = copy_out(self.rows.sql, self.columns, sync, self.limit)
         try:
             with (
+                explained_repeated_names(self.client, self.origin),
                 self.client.copy.copy_to(query, timeout_s=self.timeout_s) as arriving,
                 prefetched(arriving, arriving.stop) as blocks,
                 Progress("reading", self.progress) as bar,
@@ -74,9 +75,6 @@ class Read:
                     yield batch
         except BrokenStream as error:
             raise _stream_error(error) from error
-        except SQLError as error:
-            explain_repeated_names(self.client, self.origin, error)
-            raise
         if self.is_outdated():
             raise IncompleteRead("the columns of the source changed during the read; nothing is returned, read again")
         if decoder.infinite:
@@ -108,7 +106,10 @@ def plan_read(client: Client, origin: Source, options: SourceOptions, spatial: S
 @contextmanager
 def stored(read: Read, options: SourceOptions) -> Iterator[Read]:
     """Run the query of a read as a batch job, and yield the read of its result, which is dropped at the end."""
-    with staged(read.client, read.rows, read.columns, read.limit, options) as table:
+    with (
+        explained_repeated_names(read.client, read.origin),
+        staged(read.client, read.rows, read.columns, read.limit, options) as table,
+    ):
         layout = query_layout(read.client, table)
         yield replace(read, origin=table, rows=table, layout=layout, limit=None)
 

@@ -8,6 +8,7 @@ import uuid
 from collections import namedtuple
 from decimal import Decimal
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import psycopg
@@ -195,6 +196,10 @@ Pair = namedtuple("Pair", "a b")
         (np.array(5), 5),
         (pd.Series([1, None], dtype="Int64"), [1, None]),
         (pd.Index(["a", "b"]), ["a", "b"]),
+        (pd.Series(["a", None], dtype="str"), ["a", None]),
+        (pd.Series([1.5, -2.0]), [1.5, -2.0]),
+        (pd.Series([pd.Timestamp("2020-01-02"), pd.NaT]), [dt.datetime(2020, 1, 2), None]),
+        (pd.Categorical(["a", None]), ["a", None]),
         (pd.array(["a", None], dtype="string"), ["a", None]),
         (Color.RED, 3),
         (Loud("a\\'"), "a\\'"),
@@ -235,6 +240,15 @@ def test_nan_is_not_null(value, echo):
 def test_geometries(geometry, expected, database):
     (query,) = fill(["SELECT ST_AsEWKT(%s) AS t"], [geometry])
     assert ask(database, query) == expected
+
+
+def test_geometries_of_a_series_keep_their_crs(database):
+    points = gpd.GeoSeries([shapely.Point(1, 2), None])
+    for crs, srid in ((None, 4326), (4326, 4326), ("OGC:CRS84", 4326), (3857, 3857)):
+        (query,) = fill(["SELECT ARRAY(SELECT ST_SRID(g) FROM unnest(%s) AS g)"], [points.set_crs(crs)])
+        assert ask(database, query) == [srid, None]
+    with pytest.raises(ValueError, match="no EPSG code"):
+        render(points.set_crs("+proj=laea +lat_0=12 +lon_0=7"))
 
 
 @pytest.mark.parametrize(

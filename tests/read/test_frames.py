@@ -287,6 +287,10 @@ def test_repeated_names_are_explained(table, credentials):
     assert sorted(cfl.read_carto(query, credentials, columns=["name"])["name"]) == ["a", "b", "c"]
     with pytest.raises(cfl.SQLError, match=r"named 'n'"):
         cfl.read_arrow(query, credentials).read_all()
+    with pytest.raises(cfl.SQLError, match=r"named 'n'"):
+        cfl.dask.read_carto(query, credentials, index_col="n", consistent=False)
+    with pytest.raises(cfl.JobError, match=r"named 'n'"):
+        cfl.read_carto(query, credentials, batch=True)
 
 
 def test_other_ambiguities_are_not_repeated_names(table, credentials):
@@ -305,6 +309,13 @@ def test_a_title_finds_its_table(credentials):
     assert cfl.read_arrow("Stations of Paris", credentials).read_all().num_rows == 2
     assert len(cfl.dask.read_carto("Stations of Paris", credentials).compute()) == 2
     assert len(cfl.Dataset("Stations of Paris", credentials).read()) == 2
+
+
+@pytest.mark.parametrize("title", ["Table of stations", "Select cities", "With or without trains", "Values by year"])
+def test_a_title_that_begins_like_a_query(title, credentials):
+    table = cfl.to_carto(pd.DataFrame({"n": [1, 2]}), title, credentials)
+    frame = cfl.read_carto(title, credentials)
+    assert (len(frame), frame.attrs["carto"]["table"]) == (2, table)
 
 
 def test_a_table_with_the_exact_name_is_read(credentials):

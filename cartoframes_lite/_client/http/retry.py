@@ -12,6 +12,7 @@ Each caller states whether a second execution would do harm; `delay_s` decides f
 - 502, 503, 504, and connections lost after the request was sent: it may have been executed. Only what is idempotent,
   four attempts. If the lost connection was reused, it was most likely idle: the first retry has no delay.
 - Read timeout: only what is idempotent, once; an SQL statement never, since it may still be running.
+- An SQL statement that failed after more than 30 s, as proxies that time out make it fail: as if not idempotent.
 - Any other response, also 500: never.
 
 Delays double from 0.5 s to 30 s, minus a random part of up to one half, so that many clients do not retry at the same

@@ -24,6 +24,7 @@ from cartoframes_lite.credentials import LOOPBACK, Credentials
 from cartoframes_lite.errors import APIError, CartoError, ConnectionFailed, CredentialsError, RateLimited
 
 _UNKNOWN = Outcome()
+_LONG_STATEMENT_S = 30.0  # proxies end requests without a response after 30 to 60 s
 
 T = TypeVar("T")
 Receive = Callable[[requests.Response], T]
@@ -57,7 +58,7 @@ class Sender:
         self.is_public = credentials.is_public
         self.sessions = Sessions(credentials, is_local=self.is_local)
         self.progress, self.jitter = progress, jitter
-        self._sleep, self._clock = sleep, clock
+        self._sleep, self.clock = sleep, clock
 
     def url(self, path: str) -> str:
         """Return the URL of a path."""
@@ -77,7 +78,7 @@ class Sender:
         APIError, ConnectionFailed
         """
         queue = rate_limit.queue_for(self.base_url, request.method, request.path)
-        attempts = _Attempts(self, request, receive, queue.join(self._clock, self._sleep))
+        attempts = _Attempts(self, request, receive, queue.join(self.clock, self._sleep))
         try:
             return retry.call_with_retries(attempts.next, attempts.delay_s, sleep=self._sleep)
         except RateLimited as error:
@@ -118,6 +119,7 @@ class _Attempts(Generic[T]):
         self.maybe_executed = False
         self.rejection: RateLimited | None = None
         self._outcome = _UNKNOWN
+        self._attempt_s = 0.0
         self._limit_headers: RateLimitHeaders | None = None
 
     def next(self) -> T:
@@ -126,7 +128,9 @@ class _Attempts(Generic[T]):
             is_allowed = self.queued.acquire(lambda wait: notice.say(wait.seconds, str(wait)))
         if not is_allowed and self.rejection is not None:
             raise self.rejection
+        started_s = self._sender.clock()
         attempt = self._attempt()
+        self._attempt_s = self._sender.clock() - started_s
         self._outcome, self._limit_headers = attempt.outcome, attempt.limit_headers
         if attempt.error is None:
             self.queued.on_success(attempt.limit_headers)
@@ -142,7 +146,7 @@ class _Attempts(Generic[T]):
             return None
         wait_s = retry.delay_s(
             self._outcome,
-            idempotent=self._request.idempotent and not self._is_statement_timeout,
+            idempotent=self._request.idempotent and not self._is_long_statement,
             attempt=attempt,
             waited_s=waited_s,
             jitter=self._sender.jitter(),
@@ -161,8 +165,10 @@ class _Attempts(Generic[T]):
         return wait_s
 
     @property
-    def _is_statement_timeout(self) -> bool:
-        return self._outcome.failure == "read_timeout" and self._request.statement_timeout_s is not None
+    def _is_long_statement(self) -> bool:
+        """Whether the last attempt was an SQL statement that may still be running, and would take as long again."""
+        has_timed_out = self._outcome.failure == "read_timeout" or self._attempt_s > _LONG_STATEMENT_S
+        return has_timed_out and self._request.statement_timeout_s is not None
 
     def _attempt(self) -> _Attempt[T]:
         """Send the request and classify the result.
