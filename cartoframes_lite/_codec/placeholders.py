@@ -47,8 +47,19 @@ def fill(queries: Sequence[str], params: Params | None) -> list[str]:
     found = [list(_placeholders(query)) for query in queries]
     names = [name for query in found for _, _, name in query]
     values = _named_values(names, params) if isinstance(params, Mapping) else _positional_values(names, list(params))
-    rest = iter([render(value) for value in values])
+    labels = names if named else range(len(values))
+    rest = iter([_render(label, value) for label, value in zip(labels, values, strict=True)])
     return [_filled(query, places, rest) for query, places in zip(queries, found, strict=True)]
+
+
+def _render(label: object, value: Any) -> str:
+    """Render a value; an error says of which parameter it is."""
+    try:
+        return render(value)
+    except TypeError as error:
+        raise TypeError(f"params[{label!r}]: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"params[{label!r}]: {error}") from None
 
 
 def _named_values(names: list[str | None], params: Mapping[str, Any]) -> list[Any]:

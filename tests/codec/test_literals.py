@@ -322,6 +322,8 @@ def test_a_list_that_contains_itself():
         ("SELECT %(a)s", [1], TypeError, "pass a mapping"),
         ("SELECT %(a)s, %s", {"a": 1}, TypeError, r"placeholder %s"),
         ("SELECT %(a)s", {"b": 1}, ValueError, "no value for a"),
+        ("SELECT %(a)s", {"a": "\0"}, ValueError, r"^params\['a'\]: .*U\+0000"),
+        ("SELECT %s, %s", [1, 1j], TypeError, r"^params\[1\]: no SQL literal"),
         ("SELECT %s, %s", [1], ValueError, "2 placeholders .* 1 values"),
         ("SELECT 1", [1], ValueError, "0 placeholders"),
         ("SELECT '%s'", ["a"], ValueError, "remove the quotes"),
