@@ -48,7 +48,8 @@ from cartoframes_lite.errors import (
     TableNotFoundError,
 )
 from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, Layer, LegendItem, NamedMap
-from cartoframes_lite.read import read_carto
+from cartoframes_lite.read import read_arrow, read_carto
+from cartoframes_lite.statements import execute
 from cartoframes_lite.tables import (
     copy_table,
     create_table_from_query,
@@ -120,12 +121,14 @@ __all__ = [
     "create_table_from_query",
     "delete_table",
     "describe_table",
+    "execute",
     "has_table",
     "list_datasets",
     "list_imports",
     "list_syncs",
     "list_tables",
     "list_visualizations",
+    "read_arrow",
     "read_carto",
     "rename_table",
     "set_default_credentials",

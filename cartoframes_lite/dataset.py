@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack, cast, get_args, overload
 from urllib.parse import urlsplit
 
+import numpy as np
 import pandas as pd
 from xyzservices import TileProvider
 
@@ -37,11 +38,9 @@ from cartoframes_lite._client.visualizations import (
     catalog_changes,
     require_privacy,
 )
-from cartoframes_lite._codec.frame import WEB_MERCATOR
+from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import carto_table_name, normalize, qualify, quote, split_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite._codec.sql_text import is_query
-from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
@@ -53,6 +52,9 @@ from cartoframes_lite.errors import (
 )
 from cartoframes_lite.maps import AnonymousMap, Layer
 from cartoframes_lite.read import read_carto
+from cartoframes_lite.read.frames import check_read, read_source
+from cartoframes_lite.read.options import ChunkedRead, ReadOptions, WholeRead, read_keywords
+from cartoframes_lite.read.source import filtered, table_source
 from cartoframes_lite.tables import delete_table, rename_table
 from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.frames import set_privacy
@@ -534,28 +536,82 @@ class Dataset:
             return dataset
         return cls(_rename_imported(client, job, dataset.name, new_name), client.credentials)
 
-    def read(
-        self,
-        *,
-        columns: Sequence[str] | None = None,
-        limit: int | None = None,
-        decode_geom: bool = True,
-        coerce_float: bool = True,
-        dtype_backend: Backend | None = None,
-        progress: bool | None = None,
-    ) -> pd.DataFrame:
-        """Read the rows. Parameters, result and errors are those of ``read_carto``."""
+    @overload
+    def read(self, **keywords: Unpack[WholeRead]) -> pd.DataFrame: ...
+
+    @overload
+    def read(self, **keywords: Unpack[ChunkedRead]) -> Iterator[pd.DataFrame]: ...
+
+    @read_keywords
+    def read(self, **keywords: Unpack[ReadOptions]) -> pd.DataFrame | Iterator[pd.DataFrame]:
+        """Read the rows. Result and errors are those of ``read_carto``.
+
+        Parameters
+        ----------
+        **keywords
+            Those of ``read_carto``.
+
+        Examples
+        --------
+        >>> import cartoframes_lite as cfl
+        >>> cfl.Dataset("stations").read(columns=["name"], where="year > %(year)s", params={"year": 1950})
+              name
+        0    South
+        1  Harbour
+        """
+        check_read(keywords)
         schema, table = self._schema_and_table
-        return read_carto(
-            f"TABLE {qualify(schema, table)}" if is_query(self.name) or self.name != self.name.strip() else self.name,
-            self.credentials,
-            columns=columns,
-            limit=limit,
-            decode_geom=decode_geom,
-            coerce_float=coerce_float,
-            dtype_backend=dtype_backend,
-            progress=progress,
-        )
+        asked = keywords["schema"]
+        if asked is not None and schema is not None and asked != schema:
+            raise ValueError(f"schema={asked!r} is not the schema of the dataset {self.name!r}: omit it")
+        origin = filtered(table_source(schema or asked, table), params=keywords["params"], where=keywords["where"])
+        return read_source(origin, self.name, self.credentials, keywords)
+
+    def head(self, n: int = 5) -> pd.DataFrame:
+        """Return the first rows. A table has no order: they are those that the server returns first.
+
+        Parameters
+        ----------
+        n : int, default 5
+            Number of rows.
+
+        Raises
+        ------
+        TableNotFoundError
+            If the table does not exist.
+        """
+        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+            raise TypeError(f"n must be an integer, not {n!r}")
+        return self.read(limit=int(n))
+
+    def __len__(self) -> int:
+        """Count the rows.
+
+        Raises
+        ------
+        TableNotFoundError
+            If the table does not exist.
+        """
+        client = Client(self.credentials)
+        client.sql.require_table(*self._schema_and_table)
+        row = client.sql.row(f"SELECT count(*)::text AS rows FROM {qualify(*self._schema_and_table)}", "rows")
+        return int(row["rows"])
+
+    def __bool__(self) -> bool:
+        """Return True: without this method, ``if dataset:`` would count the rows."""
+        return True
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float] | None:
+        """Bounds of ``the_geom``, (minx, miny, maxx, maxy) in EPSG:4326; None if there is no geometry."""
+        client = Client(self.credentials)
+        columns = {column.name: column for column in self._columns(client.sql)}
+        if THE_GEOM not in columns:
+            raise ValueError(f"{self.name!r} has no column {THE_GEOM!r}, and so no bounds: it has {list(columns)}")
+        box = f"(SELECT ST_Extent({quote(THE_GEOM)}) AS box FROM {qualify(*self._schema_and_table)}) AS _boxes"
+        query = f"SELECT ST_XMin(box) AS a, ST_YMin(box) AS b, ST_XMax(box) AS c, ST_YMax(box) AS d FROM {box}"
+        found = read_carto(query, client.credentials, progress=False).iloc[0]  # exact, unlike JSON
+        return None if found.isna().any() else (float(found.a), float(found.b), float(found.c), float(found.d))
 
     def append(self, dataframe: pd.DataFrame | Iterable[pd.DataFrame], *, progress: bool | None = None) -> None:
         """Append rows to the table: all of them, or none if an error is raised.

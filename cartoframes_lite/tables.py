@@ -34,17 +34,24 @@ _CARTO_COLUMNS = frozenset({"cartodb_id", THE_GEOM, WEB_MERCATOR})  # of cartodb
 _GEOM_TYPES = {"POINT": "point", "LINESTRING": "line", "POLYGON": "polygon"}
 
 
-def list_tables(credentials: Credentials | None = None) -> list[str]:
+def list_tables(credentials: Credentials | None = None, *, include_views: bool = False) -> list[str]:
     """List the tables of the account.
 
     Parameters
     ----------
     credentials : Credentials, optional
+    include_views : bool, default False
+        Also list views and materialized views, without those of PostGIS. Requires the master key.
 
     Returns
     -------
     list of str
         In alphabetical order, without staging tables of running writes.
+
+    Raises
+    ------
+    PermissionDenied
+        If ``include_views`` is True and the key is not the master key.
 
     Examples
     --------
@@ -52,7 +59,9 @@ def list_tables(credentials: Credentials | None = None) -> list[str]:
     >>> cfl.list_tables()
     ['stations']
     """
-    return [name for name in Client(credentials).sql.tables() if not is_staging(name)]
+    sql = Client(credentials).sql
+    names = sql.tables() + (sql.views() if include_views else [])
+    return sorted(name for name in names if not is_staging(name))
 
 
 def has_table(table_name: str, credentials: Credentials | None = None, *, schema: str | None = None) -> bool:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import inspect
 import time
 
+import geopandas as gpd
 import pandas as pd
 import pytest
+import shapely
 
 import cartoframes_lite as cfl
 
@@ -80,3 +83,47 @@ def test_methods_raise_for_a_missing_table(use, credentials):
     with pytest.raises(cfl.TableNotFoundError, match="'nope'"):
         use(cfl.Dataset("nope", credentials))
     assert cfl.list_tables(credentials) == []
+
+
+def test_read_takes_all_keywords_of_read_carto(dataset):
+    of_function = inspect.signature(cfl.read_carto).parameters
+    of_method = inspect.signature(cfl.Dataset.read).parameters
+    assert set(of_function) - set(of_method) == {"source", "credentials"}
+    assert all(of_method[name].default == of_function[name].default for name in of_method if name != "self")
+
+
+def test_reading_by_chunks_with_an_index(dataset):
+    chunks = list(dataset.read(chunksize=1, index_col="cartodb_id", columns=["cartodb_id", "n"]))
+    assert [len(chunk) for chunk in chunks] == [1, 1]
+    assert [chunk.index.name for chunk in chunks] == ["cartodb_id"] * 2
+    assert dataset.read(schema="public", where="n = 2")["n"].tolist() == [2]
+    with pytest.raises(ValueError, match="not the schema of the dataset"):
+        cfl.Dataset("public.numbers", dataset.credentials).read(schema="other")
+
+
+def test_the_first_rows(dataset):
+    assert len(dataset.head()) == 2
+    assert len(dataset.head(1)) == 1
+    assert len(dataset.head(n=0)) == 0
+    for n in (-1, 1.5, True, None):
+        with pytest.raises((TypeError, ValueError)):
+            dataset.head(n)
+
+
+def test_the_number_of_rows(dataset, credentials):
+    assert len(dataset) == 2
+    cfl.execute("DELETE FROM numbers", credentials=credentials)
+    assert len(dataset) == 0
+    assert dataset  # its truth value is not the number of rows, and sends no request
+    with pytest.raises(cfl.TableNotFoundError):
+        len(cfl.Dataset("nope", credentials))
+
+
+def test_bounds(dataset, credentials):
+    assert dataset.bounds is None
+    points = gpd.GeoDataFrame(geometry=[shapely.Point(0.1, 48.86), shapely.Point(2.35, -1 / 3), None], crs=4326)
+    places = cfl.Dataset(cfl.to_carto(points, "places", credentials), credentials)
+    assert places.bounds == (0.1, -1 / 3, 2.35, 48.86)
+    plain = cfl.to_carto(pd.DataFrame({"n": [1]}), "plain", credentials, cartodbfy=False)
+    with pytest.raises(ValueError, match="no column 'the_geom'"):
+        _ = cfl.Dataset(plain, credentials).bounds

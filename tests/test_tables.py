@@ -139,3 +139,20 @@ def test_a_privacy_is_refused_before_any_request():
     dead = cfl.Credentials("ann", base_url="http://127.0.0.1:1/user/ann")
     with pytest.raises(ValueError, match="privacy must be one of"):
         cfl.update_privacy_table("places", "secret", dead)
+
+
+def test_views_are_listed_on_request(table, credentials):
+    cfl.execute("CREATE VIEW a_view AS SELECT * FROM places", credentials=credentials)
+    cfl.execute("CREATE MATERIALIZED VIEW z_view AS SELECT * FROM places", credentials=credentials)
+    assert cfl.list_tables(credentials) == ["places"]
+    assert cfl.list_tables(credentials, include_views=True) == ["a_view", "places", "z_view"]
+    public = cfl.Credentials(base_url=credentials.base_url)
+    with pytest.raises(cfl.PermissionDenied):
+        cfl.list_tables(public, include_views=True)
+
+
+def test_a_view_is_described_at_once(table, credentials, monkeypatch):
+    monkeypatch.setattr("cartoframes_lite._client.visualizations._REGISTRATION_TIMEOUT_S", 600.0)
+    cfl.execute("CREATE VIEW a_view AS SELECT * FROM places", credentials=credentials)
+    expected = {**cfl.describe_table("places", credentials), "privacy": None}
+    assert cfl.describe_table("a_view", credentials) == expected

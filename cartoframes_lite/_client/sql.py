@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from cartoframes_lite._client.http.downloads import FORMATS, check_bytes, write_blocks
 from cartoframes_lite._client.http.json_fields import drop_none, integer, parsed, record, records, required, text
+from cartoframes_lite._client.http.request import STATEMENT_TIMEOUT_S
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._codec.layout_sql import LAYOUT, columns_with_layout
-from cartoframes_lite._codec.names import literal, qualify
+from cartoframes_lite._codec.names import literal, normalize, qualify
 from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite.errors import SQLError, TableNotFoundError
 
@@ -21,6 +23,7 @@ _MAX_QUERY_BYTES = 1_000_000  # limit of the API for the body of a request
 _TABLES = ("table", "view", "materialized view", "foreign table")  # as pg_identify_object calls them
 _JSON_FORMATS = (None, "json", "geojson")
 
+T = TypeVar("T")
 Format = Literal["json", "geojson", "csv", "shp", "kml", "svg", "gpkg", "spatialite", "topojson"]
 
 
@@ -53,6 +56,7 @@ class SQL:
         dp: int | None = None,
         filename: str | None = None,
         idempotent: bool = False,
+        timeout_s: float | None = None,
     ) -> Any:
         """Run one or more statements; several statements run in one transaction.
 
@@ -72,6 +76,9 @@ class SQL:
         idempotent : bool, default False
             Whether the request is sent again if it is unknown whether it was executed; True for statements that only
             read.
+        timeout_s : float, optional
+            Maximum time to wait for the response, in seconds. None: one hour. When it is up, the statement may still be
+            running, and is not sent again.
 
         Returns
         -------
@@ -90,9 +97,20 @@ class SQL:
         _check_size(query)
         parameters = drop_none(q=query, format=format, dp=dp, filename=filename)
         form, url_query = (parameters, None) if method == "POST" else (None, parameters)
+        transport, limit_s = self._transport, STATEMENT_TIMEOUT_S if timeout_s is None else timeout_s
         if format in _JSON_FORMATS:
-            return self._transport.json(method, PATH, idempotent=idempotent, read=_table, form=form, query=url_query)
-        content = self._transport.request(method, PATH, idempotent=idempotent, form=form, query=url_query)
+            return transport.json(
+                method,
+                PATH,
+                idempotent=idempotent,
+                read=_table,
+                form=form,
+                query=url_query,
+                statement_timeout_s=limit_s,
+            )
+        content = transport.request(
+            method, PATH, idempotent=idempotent, form=form, query=url_query, statement_timeout_s=limit_s
+        )
         return check_bytes(content, str(format), PATH)
 
     def send_to_file(
@@ -123,7 +141,7 @@ class SQL:
         if format not in FORMATS:
             raise ValueError(f"format must be one of {sorted(FORMATS)}, not {format!r}")
         form = drop_none(q=query, format=format, dp=dp, filename=filename)
-        with self._transport.stream("POST", PATH, form=form) as blocks:
+        with self._transport.stream("POST", PATH, form=form, statement_timeout_s=STATEMENT_TIMEOUT_S) as blocks:
             return write_blocks(path, blocks, check=lambda file: FORMATS[format](file, PATH))
 
     def rows(self, query: str) -> list[dict[str, Any]]:
@@ -144,7 +162,7 @@ class SQL:
             (row,) = _table(response)["rows"]
             return {name: row[name] for name in names}
 
-        return self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=read)
+        return self._read(query, read)
 
     def columns(self, source: str) -> list[SourceColumn]:
         """Return the columns of a table or query without reading rows.
@@ -155,7 +173,7 @@ class SQL:
             Item of a FROM clause: a quoted table, or a query in parentheses with an alias.
         """
         query = f"SELECT * FROM {source} LIMIT 0"
-        return self._named(self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=_columns))
+        return self._named(self._read(query, _columns))
 
     def columns_and_layout(self, source: str, *, is_query: bool) -> tuple[list[SourceColumn], str | None]:
         """Return the columns as ``columns`` does, and a fingerprint of the definitions of all tables of the source.
@@ -171,10 +189,16 @@ class SQL:
         if len(query.encode()) > _MAX_QUERY_BYTES:
             return self.columns(source), None
         try:
-            columns, layout = self._transport.json("POST", PATH, idempotent=True, form={"q": query}, read=read)
+            columns, layout = self._read(query, read)
         except SQLError:  # if the source itself is invalid, this query raises an error about the source only
             return self.columns(source), None
         return self._named(columns), layout
+
+    def _read(self, query: str, read: Callable[[Any], T]) -> T:
+        """Run a read-only query and convert its response."""
+        return self._transport.json(
+            "POST", PATH, idempotent=True, form={"q": query}, read=read, statement_timeout_s=STATEMENT_TIMEOUT_S
+        )
 
     def _named(self, columns: list[SourceColumn]) -> list[SourceColumn]:
         names = self._user_types([column.pgtype for column in columns])
@@ -193,7 +217,7 @@ class SQL:
             return names
         # PostgreSQL describes a column of a domain by its base type, but not an array of a domain.
         selected = ", ".join(f'(NULL::{name})[1] AS "{number}"' for number, name in enumerate(arrays))
-        elements = self._transport.json("POST", PATH, idempotent=True, form={"q": f"SELECT {selected}"}, read=_columns)
+        elements = self._read(f"SELECT {selected}", _columns)
         of_domains = {
             arrays[int(element.name)]: f"_{element.pgtype}"
             for element in elements
@@ -211,6 +235,15 @@ class SQL:
         rows = self.rows("SELECT CDB_UserTables() AS name")
         return sorted(parsed(lambda _: [required(row, "name") for row in rows], None, PATH))
 
+    def views(self) -> list[str]:
+        """List the views and materialized views of the account, without those of extensions; with the master key."""
+        rows = self.rows(
+            "SELECT relname AS name FROM pg_catalog.pg_class WHERE relkind IN ('v', 'm')"
+            " AND relnamespace = current_schema()::regnamespace AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend"
+            " WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')"
+        )
+        return parsed(lambda _: [required(row, "name") for row in rows], None, PATH)
+
     def has_table(self, schema: str | None, table: str) -> bool:
         """Return whether a table or view exists; the key need not have access to it."""
         kind = f"(pg_identify_object('pg_class'::regclass, {_relation(schema, table)}::oid, 0)).type"
@@ -225,9 +258,11 @@ class SQL:
         """Raise TableNotFoundError, with similar names, if a table does not exist."""
         if self.has_table(schema, table):
             return
-        similar = difflib.get_close_matches(table, self.tables(), n=3)
+        tables = self.tables()
+        name = normalize(table)
+        similar = [name] if name in tables else difflib.get_close_matches(table, tables, n=3)
         advice = f"did you mean {' or '.join(map(repr, similar))}?" if similar else "list_tables() returns all tables"
-        if re.search(r"\s", table):
+        if re.search(r"\s", table) and not similar:
             advice = "a query begins with SELECT, WITH, VALUES or TABLE"
         raise TableNotFoundError(f"there is no table {table!r}: {advice}")
 

@@ -11,6 +11,7 @@ from typing import IO, Literal
 
 from cartoframes_lite._client.http.downloads import check_binary_copy, check_rows, write_blocks
 from cartoframes_lite._client.http.json_fields import required_integer
+from cartoframes_lite._client.http.request import STATEMENT_TIMEOUT_S
 from cartoframes_lite._client.http.streams import Stream
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.sql import PATH
@@ -82,11 +83,18 @@ class Copy:
             read=lambda response: required_integer(response, "total_rows"),
         )
 
-    def copy_to(self, query: str) -> AbstractContextManager[Stream]:
+    def copy_to(self, query: str, *, timeout_s: float | None = None) -> AbstractContextManager[Stream]:
         """Read rows with ``COPY table TO STDOUT ...``.
 
         An error after the first rows is sent as JSON after the data, in a response with status 200. The caller has to
         check for it; ``copy_to_file`` and ``read_carto`` do so.
+
+        Parameters
+        ----------
+        query : str
+        timeout_s : float, optional
+            Maximum time to wait for the first row, and then for each block, in seconds. None: one hour. When it is up,
+            the statement is not sent again.
 
         Returns
         -------
@@ -99,10 +107,18 @@ class Copy:
             If the query is not ``COPY ... TO STDOUT``.
         """
         is_binary = _check(query, "TO").is_binary  # the binary trailer proves that the data is complete
-        return self._transport.stream("POST", f"{PATH}/copyto", form={"q": query}, self_delimiting=is_binary)
+        return self._transport.stream(
+            "POST",
+            f"{PATH}/copyto",
+            form={"q": query},
+            self_delimiting=is_binary,
+            statement_timeout_s=STATEMENT_TIMEOUT_S if timeout_s is None else timeout_s,
+        )
 
-    def copy_to_file(self, query: str, path: str | os.PathLike[str]) -> int:
+    def copy_to_file(self, query: str, path: str | os.PathLike[str], *, timeout_s: float | None = None) -> int:
         """Write rows to a file, which is created only when it is complete.
+
+        Parameters are those of ``copy_to``, and the path of the file.
 
         Returns
         -------
@@ -120,7 +136,10 @@ class Copy:
         """
         check = check_binary_copy if _check(query, "TO").is_binary else check_rows
         endpoint = f"{PATH}/copyto"
-        with self._transport.stream("POST", endpoint, form={"q": query}) as blocks:
+        statement_timeout_s = STATEMENT_TIMEOUT_S if timeout_s is None else timeout_s
+        with self._transport.stream(
+            "POST", endpoint, form={"q": query}, statement_timeout_s=statement_timeout_s
+        ) as blocks:
             return write_blocks(path, blocks, check=partial(check, source=endpoint))
 
 

@@ -90,6 +90,21 @@ def single_statement(query: str) -> str:
     return query[:end]
 
 
+def opaque_parts(query: str) -> list[tuple[int, int]]:
+    """Return start and end of the strings, quoted names and comments of a query.
+
+    Raises
+    ------
+    ValueError
+        If one of them does not end.
+    """
+    return [
+        (token.position, token.position + len(token.text))
+        for token in _tokens(query)
+        if token.kind == "quoted" or (token.kind == "space" and not token.text.isspace())
+    ]
+
+
 def _match(query: str, token: _Token, opened: list[_Token]) -> None:
     """Keep track of parentheses and brackets."""
     if token.text in _PAIRS:

@@ -14,13 +14,16 @@ from typing import Unpack
 import pandas as pd
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._codec.placeholders import Params
 from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials, resolve
 from cartoframes_lite.dask import partitions
 from cartoframes_lite.dask.staged_parts import PartUploader, Prepare, Slot, StagedPart, write_parts
 from cartoframes_lite.errors import SQLError, TableChangedError
-from cartoframes_lite.read.frames import check_count, check_source
-from cartoframes_lite.read.source import inspect_source, resolve_source, select
+from cartoframes_lite.read.filters import spatial_filter
+from cartoframes_lite.read.options import BBox, Mask, check_backend, check_count, check_filters, check_source
+from cartoframes_lite.read.repeated_names import explained_repeated_names
+from cartoframes_lite.read.source import find_source, resolve_source, select
 from cartoframes_lite.write.columns import Columns, require_geometry, with_decimals_as_text
 from cartoframes_lite.write.frames import check_target, frame_preparer, normalized_table_name, set_privacy
 from cartoframes_lite.write.options import WriteOptions, check_options, write_keywords
@@ -53,6 +56,10 @@ def read_carto(
     decode_geom: bool = True,
     coerce_float: bool = True,
     dtype_backend: Backend | None = None,
+    params: Params | None = None,
+    where: str | None = None,
+    bbox: BBox | None = None,
+    mask: Mask | None = None,
     spatial_partitions: bool = False,
     consistent: bool = True,
 ) -> dd.DataFrame:
@@ -82,7 +89,7 @@ def read_carto(
         An integer, date or timestamp column without NULL, preferably indexed in the database.
     columns : sequence of str, optional
         Columns to read, in this order, in addition to the index. Default: all except ``the_geom_webmercator``.
-    schema, decode_geom, coerce_float, dtype_backend
+    schema, decode_geom, coerce_float, dtype_backend, params, where, bbox, mask
         As in ``cartoframes_lite.read_carto``.
     spatial_partitions : bool, default False
         Query the bounding box of each partition, with one query of the whole table, so that spatial joins and ``cx``
@@ -119,20 +126,27 @@ def read_carto(
     >>> int(ddf.year.max().compute())
     2021
     """
-    check_source(source, columns, dtype_backend)
+    check_source(source)
+    check_filters(columns, where)
+    check_backend(dtype_backend)
     check_count("npartitions", npartitions, least=1)
     check_count("chunk_rows", chunk_rows, least=1)
     if npartitions is not None and chunk_rows is not None:
         raise ValueError("npartitions and chunk_rows exclude each other: pass one of them")
     credentials = resolve(credentials)
-    client, origin = Client(credentials), resolve_source(source, schema)
+    client, origin = Client(credentials), resolve_source(source, schema, params=params, where=where)
+    spatial = spatial_filter(bbox, mask)
+    origin, layout = find_source(client, origin)
+    if spatial is not None:
+        origin = origin.where(spatial.condition(layout.columns))
     version = partitions.table_version(client, origin) if consistent else None
-    available = list(version.columns) if version is not None else inspect_source(client, origin)
+    available = layout.columns if version is None else list(version.columns)
     (index,) = select(available, [index_col], source)
     selected = [index, *(column for column in select(available, columns, source) if column.name != index_col)]
-    ranges = partitions.divide(
-        credentials, origin, index, npartitions=npartitions, chunk_rows=chunk_rows or _CHUNK_ROWS
-    )
+    with explained_repeated_names(client, origin):
+        ranges = partitions.divide(
+            credentials, origin, index, npartitions=npartitions, chunk_rows=chunk_rows or _CHUNK_ROWS
+        )
     reader = partitions.RangeReader(
         credentials, origin, ranges, index_col, tuple(selected), version, decode_geom, coerce_float, dtype_backend
     )

@@ -2,76 +2,45 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, cast, overload
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Unpack, cast, overload
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.http.prefetch import prefetched
-from cartoframes_lite._client.http.progress import Progress
-from cartoframes_lite._codec.bad_value import short_repr
-from cartoframes_lite._codec.copybinary import SYNC_BYTES, BrokenStream, Decoder, decode
-from cartoframes_lite._codec.frame import arrow_schema, from_arrow
-from cartoframes_lite._codec.names import is_unicode
+from cartoframes_lite._codec.frame import from_arrow
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite._codec.to_series import Backend
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, SQLError, decode_error, error_from_response
-from cartoframes_lite.read.source import Source, SourceLayout, copy_out, query_layout, resolve_source, select
+from cartoframes_lite.errors import SQLError
+from cartoframes_lite.read.filters import spatial_filter
+from cartoframes_lite.read.options import (
+    ChunkedRead,
+    ReadOptions,
+    WholeRead,
+    check_backend,
+    check_count,
+    check_options,
+    check_source,
+    read_keywords,
+)
+from cartoframes_lite.read.source import Source, resolve_source
+from cartoframes_lite.read.stream import IncompleteRead, Read, plan_read, rechunk, stored
 
-_MAX_ROWS = 2**63 - 1
 _MAX_READS = 5  # attempts if the columns change during a read
 
 
 @overload
-def read_carto(
-    source: str,
-    credentials: Credentials | None = ...,
-    *,
-    columns: Sequence[str] | None = ...,
-    limit: int | None = ...,
-    schema: str | None = ...,
-    index_col: Hashable | Sequence[Hashable] | None = ...,
-    decode_geom: bool = ...,
-    coerce_float: bool = ...,
-    dtype_backend: Backend | None = ...,
-    chunksize: None = ...,
-    progress: bool | None = ...,
-) -> pd.DataFrame: ...
+def read_carto(source: str, credentials: Credentials | None = ..., **keywords: Unpack[WholeRead]) -> pd.DataFrame: ...
 @overload
 def read_carto(
-    source: str,
-    credentials: Credentials | None = ...,
-    *,
-    columns: Sequence[str] | None = ...,
-    limit: int | None = ...,
-    schema: str | None = ...,
-    index_col: Hashable | Sequence[Hashable] | None = ...,
-    decode_geom: bool = ...,
-    coerce_float: bool = ...,
-    dtype_backend: Backend | None = ...,
-    chunksize: int,
-    progress: bool | None = ...,
+    source: str, credentials: Credentials | None = ..., **keywords: Unpack[ChunkedRead]
 ) -> Iterator[pd.DataFrame]: ...
+@read_keywords
 def read_carto(
-    source: str,
-    credentials: Credentials | None = None,
-    *,
-    columns: Sequence[str] | None = None,
-    limit: int | None = None,
-    schema: str | None = None,
-    index_col: Hashable | Sequence[Hashable] | None = None,
-    decode_geom: bool = True,
-    coerce_float: bool = True,
-    dtype_backend: Backend | None = None,
-    chunksize: int | None = None,
-    progress: bool | None = None,
+    source: str, credentials: Credentials | None = None, **keywords: Unpack[ReadOptions]
 ) -> pd.DataFrame | Iterator[pd.DataFrame]:
     """Read a table or the rows of a query.
 
@@ -86,27 +55,8 @@ def read_carto(
         ``VALUES`` or ``TABLE``, optionally with comments and in parentheses.
     credentials : Credentials, optional
         Default: those of ``set_default_credentials``, else of the environment, else of the file.
-    columns : sequence of str, optional
-        Columns to read, in this order. Default: all except ``the_geom_webmercator``.
-    limit : int, optional
-        Maximum number of rows. None: all.
-    schema : str, optional
-        Schema of the table. None: the default schema of the account. Not allowed for a query.
-    index_col : label or sequence of labels, optional
-        Columns to set as index.
-    decode_geom : bool, default True
-        Decode geometries; False returns them as EWKB ``bytes`` in a plain DataFrame.
-    coerce_float : bool, default True
-        Convert ``numeric`` to float64; False returns ``decimal.Decimal``.
-    dtype_backend : {"numpy_nullable", "pyarrow"}, optional
-        As in ``pandas.read_sql``.
-    chunksize : int, optional
-        Return an iterator of frames with this number of rows (the last one may have fewer), in bounded memory.
-        Integer and boolean columns have a nullable dtype in chunks that contain a NULL. An error at the end of the
-        stream, such as columns that changed during the read, is raised by the iterator at its end: discard the
-        chunks yielded before.
-    progress : bool, optional
-        Show a progress bar: None after two seconds, False never, True at once.
+    **keywords
+        Those of ``ReadOptions``.
 
     Returns
     -------
@@ -135,71 +85,68 @@ def read_carto(
     >>> sum(len(chunk) for chunk in cfl.read_carto("stations", columns=["name"], chunksize=2))
     3
     """
-    check_source(source, columns, dtype_backend)
-    check_count("limit", limit, least=0)
-    check_count("chunksize", chunksize, least=1)
-    index = _index_labels(index_col)
-    client = Client(credentials, progress=progress)
-    origin = resolve_source(source, schema)
+    check_source(source)
+    check_read(keywords)
+    origin = resolve_source(source, keywords["schema"], params=keywords["params"], where=keywords["where"])
+    return read_source(origin, source, credentials, keywords)
 
-    def prepare() -> _Read:
-        layout = query_layout(client, origin)
-        selected = select(layout.columns, columns, source)
-        _check_index(selected, index or [])
-        return _Read(client, origin, layout, selected, limit, progress)
 
-    def finish(read: _Read, batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
+def check_read(options: ReadOptions) -> None:
+    """Raise for invalid options, before any request."""
+    check_options(options)
+    check_backend(options["dtype_backend"])
+    check_count("chunksize", options["chunksize"], least=1)
+
+
+def read_source(
+    origin: Source, name: str, credentials: Credentials | None, options: ReadOptions
+) -> pd.DataFrame | Iterator[pd.DataFrame]:
+    """Read a source, called ``name`` in messages, with checked options."""
+    index, chunksize = _index_labels(options["index_col"]), options["chunksize"]
+    spatial = spatial_filter(options["bbox"], options["mask"])
+    client = Client(credentials, progress=options["progress"])
+
+    def prepare() -> Read:
+        read = plan_read(client, origin, options, spatial, name)
+        _check_index(read.columns, index or [])
+        return read
+
+    def finish(read: Read, batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
         frame = from_arrow(
-            batches, read.columns, decode_geom=decode_geom, coerce_float=coerce_float, backend=dtype_backend
+            batches,
+            read.columns,
+            decode_geom=options["decode_geom"],
+            coerce_float=options["coerce_float"],
+            backend=options["dtype_backend"],
         )
         if index is not None:
             frame = frame.set_index(index)
-        frame.attrs["carto"] = origin.to_attrs(client.credentials)
+        frame.attrs["carto"] = planned.rows.to_attrs(client.credentials)
         return frame
 
-    read = prepare()
+    planned = prepare()
+    source: AbstractContextManager[Read] = stored(planned, options) if options["batch"] else nullcontext(planned)
     if chunksize is not None:
-        return (finish(read, batches) for batches in _rechunk(read.batches(), chunksize))
-    for _ in range(_MAX_READS - 1):
-        try:
-            return finish(read, read.batches())
-        except (_IncompleteRead, SQLError, ValueError):
-            if not read.is_outdated():
-                raise
-        read = prepare()
-    return finish(read, read.batches())
+        return _chunks(source, chunksize, finish)
+    with source as read:
+        for _ in range(_MAX_READS - 1):
+            try:
+                return finish(read, read.batches())
+            except (IncompleteRead, SQLError, ValueError):
+                if not read.is_outdated():
+                    raise
+            if not options["batch"]:
+                read = planned = prepare()
+        return finish(read, read.batches())
 
 
-def check_source(source: object, columns: object, backend: object) -> None:
-    """Raise for invalid arguments, before any request."""
-    if not isinstance(source, str) or not source.strip():
-        raise TypeError(f"source must be a table name or a query, not {source!r}")
-    if "\0" in source or not is_unicode(source):
-        raise ValueError(f"source contains the character U+0000 or a lone surrogate, remove it: {source!r}")
-    if columns is not None:
-        _check_columns(columns)
-    if backend not in (None, "numpy_nullable", "pyarrow"):
-        raise ValueError(f'dtype_backend must be "numpy_nullable" or "pyarrow", not {backend!r}')
-
-
-def _check_columns(columns: object) -> None:
-    if isinstance(columns, str | bytes) or not isinstance(columns, Collection | pd.Index | np.ndarray):
-        raise TypeError(f"columns must be a sequence of column names, not {columns!r}")
-    others = [name for name in columns if not isinstance(name, str)]
-    if others:
-        raise TypeError(f"columns must contain only strings, not {others}")
-    if len(set(columns)) < len(columns):
-        raise ValueError(f"columns contains a name twice: {list(columns)}")
-
-
-def check_count(name: str, value: object, *, least: int) -> None:
-    """Raise unless a value is None or an integer in the range of bigint."""
-    if value is not None and (
-        not isinstance(value, int | np.integer)
-        or isinstance(value, bool | np.timedelta64)
-        or not least <= value <= _MAX_ROWS
-    ):
-        raise ValueError(f"{name} must be an integer from {least} to {_MAX_ROWS}, not {short_repr(value)}")
+def _chunks(
+    source: AbstractContextManager[Read], rows: int, finish: Callable[[Read, Iterable[pa.RecordBatch]], pd.DataFrame]
+) -> Iterator[pd.DataFrame]:
+    """Yield frames with a number of rows."""
+    with source as read:
+        for batches in rechunk(read.batches(), rows):
+            yield finish(read, batches)
 
 
 def _index_labels(index_col: object) -> list[Hashable] | None:
@@ -220,76 +167,3 @@ def _check_index(selected: list[SourceColumn], labels: list[Hashable]) -> None:
     unknown = [label for label in labels if label not in names]
     if unknown:
         raise ValueError(f"index_col contains {unknown}, which are not among the columns {names}")
-
-
-class _IncompleteRead(ConnectionFailed):
-    """The rows are incomplete, or the columns changed while they were read."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A read: ``columns`` are the selected ones of ``layout``."""
-
-    client: Client
-    origin: Source
-    layout: SourceLayout
-    columns: list[SourceColumn]
-    limit: int | None
-    progress: bool | None
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Download and decode; ends without error only if the stream is complete and the columns are unchanged."""
-        sync = os.urandom(SYNC_BYTES)
-        decoder = Decoder(arrow_schema(self.columns), sync)
-        query = copy_out(self.origin.sql, self.columns, sync, self.limit)
-        with (
-            self.client.copy.copy_to(query) as arriving,
-            prefetched(arriving, arriving.stop) as blocks,
-            Progress("reading", self.progress) as bar,
-        ):
-            try:
-                for batch in decode(bar.count_bytes(blocks), decoder):
-                    bar.count_rows(batch.num_rows)
-                    yield batch
-            except BrokenStream as error:
-                raise _stream_error(error) from error
-        if self.is_outdated():
-            raise _IncompleteRead("the columns of the source changed during the read; nothing is returned, read again")
-        if decoder.infinite:
-            warnings.warn(
-                f"columns {sorted(decoder.infinite)} have infinite dates, or dates that pandas cannot hold: "
-                "they are read as missing values",
-                ConversionWarning,
-                stacklevel=4,
-            )
-
-    def is_outdated(self) -> bool:
-        """Return whether the columns or the table have changed since the layout was queried.
-
-        A column type may change between that query and the COPY. Also, a COPY that waited for the lock of an ALTER
-        TABLE reads the old rows with the new columns, as NULL, even if the types are the same.
-        """
-        return query_layout(self.client, self.origin) != self.layout
-
-
-def _stream_error(error: BrokenStream) -> Exception:
-    """Return the error that the server appended to the data (status 200), or the one for an incomplete stream."""
-    at = error.rest.rfind(b'{"error":')
-    if at >= 0 and decode_error(error.rest[at:]) is not None:
-        return error_from_response("POST", "sql/copyto", 200, {}, error.rest[at:])
-    return _IncompleteRead(f"the response is incomplete ({error}); nothing is returned, read again")
-
-
-def _rechunk(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[list[pa.RecordBatch]]:
-    """Regroup batches to ``rows`` rows; yields at least one group, so that an empty result has its columns."""
-    group: list[pa.RecordBatch] = []
-    missing, has_yielded = rows, False
-    for batch in batches:
-        while batch.num_rows >= missing:
-            yield [*group, batch.slice(0, missing)]
-            batch, group, missing, has_yielded = batch.slice(missing), [], rows, True
-        if batch.num_rows:
-            group.append(batch)
-            missing -= batch.num_rows
-    if group or not has_yielded:
-        yield group

@@ -22,6 +22,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "whole": {},
     "chunks": {"chunksize": CHUNK_ROWS},
     "query": {"limit": ROWS},
+    "arrow": {},
+    "filters": {"where": "n >= %(least)s", "params": {"least": 0}, "bbox": (-180, -90, 180, 90)},
 }
 
 
@@ -41,7 +43,7 @@ class Reading:
     def __init__(self, proxy: FaultProxy, credentials: cfl.Credentials, whole: pd.DataFrame, way: str) -> None:
         self._proxy, self._credentials, self._whole = proxy, credentials, whole
         self._source = "SELECT * FROM t" if way == "query" else "t"
-        self._arguments = WAYS[way]
+        self._arguments, self._reads_arrow = WAYS[way], way == "arrow"
         proxy.play()
         assert self.suffer() is None
         self.recorded = proxy.exchanges
@@ -51,9 +53,7 @@ class Reading:
         if faults:
             self._proxy.play(*faults)
         try:
-            back = cfl.read_carto(self._source, self._credentials, progress=False, **self._arguments)
-            if not isinstance(back, pd.DataFrame):
-                back = pd.concat(list(back), ignore_index=True)
+            back = self._read()
         except cfl.CartoError as error:  # anything else is no typed error, and fails the test
             self._note(faults)
             return error
@@ -63,6 +63,14 @@ class Reading:
         COUNTERS.short_reads += not same
         assert same, f"{len(back)} rows of {ROWS}"
         return None
+
+    def _read(self) -> pd.DataFrame:
+        if self._reads_arrow:
+            return gpd.GeoDataFrame.from_arrow(
+                cfl.read_arrow(self._source, self._credentials, progress=False).read_all()
+            )
+        back = cfl.read_carto(self._source, self._credentials, progress=False, **self._arguments)
+        return back if isinstance(back, pd.DataFrame) else pd.concat(list(back), ignore_index=True)
 
     @staticmethod
     def _note(faults: tuple[Fault, ...]) -> None:

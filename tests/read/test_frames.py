@@ -12,7 +12,7 @@ import pytest
 import responses
 
 import cartoframes_lite as cfl
-from cartoframes_lite.read.frames import _rechunk
+from cartoframes_lite.read.stream import rechunk
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_numbers_of_numpy_and_columns_of_an_index(table, credentials):
 
 def test_rechunk_keeps_every_row():
     batches = [pd_batch(range(start, start + rows)) for start, rows in ((0, 3), (3, 0), (3, 7), (10, 1))]
-    groups = [[value for batch in group for value in batch.column(0).to_pylist()] for group in _rechunk(batches, 4)]
+    groups = [[value for batch in group for value in batch.column(0).to_pylist()] for group in rechunk(batches, 4)]
     assert groups == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
 
 
@@ -270,3 +270,65 @@ def test_messages_do_not_contain_the_key(carto):
     with pytest.raises(cfl.AuthenticationError) as caught:
         cfl.read_carto("places", account)
     assert secret not in f"{caught.value!r} {''.join(traceback.format_exception(caught.value))}"
+
+
+def test_repeated_names_are_explained(table, credentials):
+    query = "SELECT * FROM places a JOIN places b ON a.n = b.n"
+    for arguments in ({}, {"chunksize": 2}, {"where": "true"}, {"columns": ["n"]}):
+        with pytest.raises(cfl.SQLError, match="ambiguous") as caught:
+            list(cfl.read_carto(query, credentials, **arguments))
+        assert "several columns named 'cartodb_id', 'the_geom', 'the_geom_webmercator', 'name', 'n'" in str(
+            caught.value
+        )
+        assert 'SELECT a."cartodb_id", b."cartodb_id" AS "cartodb_id_2"' in str(caught.value)
+    query = "SELECT a.n, a.name, b.n FROM places a JOIN places b ON a.n = b.n"
+    with pytest.raises(cfl.SQLError, match=r"named 'n': .*columns=\['name'\]"):
+        cfl.read_carto(query, credentials)
+    assert sorted(cfl.read_carto(query, credentials, columns=["name"])["name"]) == ["a", "b", "c"]
+    with pytest.raises(cfl.SQLError, match=r"named 'n'"):
+        cfl.read_arrow(query, credentials).read_all()
+    with pytest.raises(cfl.SQLError, match=r"named 'n'"):
+        cfl.dask.read_carto(query, credentials, index_col="n", consistent=False)
+    with pytest.raises(cfl.JobError, match=r"named 'n'"):
+        cfl.read_carto(query, credentials, batch=True)
+
+
+def test_other_ambiguities_are_not_repeated_names(table, credentials):
+    with pytest.raises(cfl.SQLError, match="ambiguous") as caught:
+        cfl.read_carto("SELECT n FROM places a JOIN places b ON a.n = b.n", credentials)
+    assert "several columns" not in str(caught.value)
+
+
+def test_a_title_finds_its_table(credentials):
+    table = cfl.to_carto(pd.DataFrame({"n": [1, 2]}), "Stations of Paris", credentials)
+    for source in ("Stations of Paris", " Stations of Paris ", "public.Stations of Paris"):
+        frame = cfl.read_carto(source, credentials, where="n > 1")
+        assert frame["n"].tolist() == [2]
+    assert cfl.read_carto("Stations of Paris", credentials).attrs["carto"]["table"] == table
+    assert len(cfl.read_carto("Stations of Paris", credentials, schema="public", chunksize=5).__next__()) == 2
+    assert cfl.read_arrow("Stations of Paris", credentials).read_all().num_rows == 2
+    assert len(cfl.dask.read_carto("Stations of Paris", credentials).compute()) == 2
+    assert len(cfl.Dataset("Stations of Paris", credentials).read()) == 2
+
+
+@pytest.mark.parametrize("title", ["Table of stations", "Select cities", "With or without trains", "Values by year"])
+def test_a_title_that_begins_like_a_query(title, credentials):
+    table = cfl.to_carto(pd.DataFrame({"n": [1, 2]}), title, credentials)
+    frame = cfl.read_carto(title, credentials)
+    assert (len(frame), frame.attrs["carto"]["table"]) == (2, table)
+
+
+def test_a_table_with_the_exact_name_is_read(credentials):
+    cfl.to_carto(pd.DataFrame({"n": [1, 2]}), "stations", credentials)
+    cfl.execute('CREATE TABLE "Stations" AS SELECT 7 AS n', credentials=credentials)
+    assert cfl.read_carto("Stations", credentials)["n"].tolist() == [7]
+
+
+def test_a_title_without_table_suggests_names(table, credentials):
+    cfl.to_carto(pd.DataFrame({"n": [1, 2]}), "Stations of Paris", credentials)
+    with pytest.raises(cfl.TableNotFoundError, match="did you mean 'stations_of_paris'"):
+        cfl.read_carto("Station of Paris", credentials)
+    with pytest.raises(cfl.TableNotFoundError, match="did you mean 'stations_of_paris'"):
+        cfl.Dataset("Stations of Paris", credentials).columns()
+    with pytest.raises(cfl.TableNotFoundError, match="a query begins with SELECT"):
+        cfl.read_carto("UPDATE it all", credentials)

@@ -37,6 +37,7 @@ _INTERRUPT_TIMEOUT_S = 2.0  # for ending an upload; short, so that Ctrl-C return
 _LAST_CHUNK = b"0\r\n\r\n"
 _SEND_BYTES = 1 << 18
 _PARTIAL_HEAD_PAUSE_S = 0.005
+_KEEPALIVE = {"TCP_KEEPIDLE": 45, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 8}  # seconds, seconds, number of probes
 
 # A server with a shorter idle timeout than this would fail with any client.
 _DEFAULT_KEEP_ALIVE_S = 0.5
@@ -82,6 +83,7 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         super().connect()
         self.sock.settimeout(_SEND_TIMEOUT_S)
+        _enable_keepalive(self.sock)
         self._body_cut = False
 
     def close(self) -> None:
@@ -264,6 +266,14 @@ class Adapter(HTTPAdapter):
         """Create the pool manager."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+
+def _enable_keepalive(sock: Any) -> None:
+    """Probe an idle connection: routers keep it open during a long query, and a lost server is detected."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        if hasattr(socket, option):  # not on each system
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _writer(sock: Any) -> Callable[[memoryview], int]:

@@ -21,7 +21,7 @@ _MAX_ERROR_BLOCKS = 64  # limit for the body of an error response, which may be 
 _NOT_CONNECTED = {urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError}
 
 
-def connection_error(url: str, error: Exception) -> ConnectionFailed:
+def connection_error(url: str, error: Exception, statement_timeout_s: float | None = None) -> ConnectionFailed:
     """Return ConnectionFailed with advice; the original message is dropped, it may contain the full URL."""
     kinds = set(map(type, _causes(error)))
     if isinstance(error, requests.exceptions.SSLError):
@@ -34,6 +34,11 @@ def connection_error(url: str, error: Exception) -> ConnectionFailed:
         what = f"no connection within {CONNECT_TIMEOUT_S:.0f} s: check the host and the network"
     elif isinstance(error, requests.exceptions.Timeout):
         what = "no response before the timeout"
+        if statement_timeout_s is not None:
+            what = (
+                f"no response within {statement_timeout_s:g} s; the statement may still be running on the server, and"
+                " was not sent again: pass a larger timeout_s, or run it as a batch job"
+            )
     elif urllib3.exceptions.NameResolutionError in kinds:
         what = "the host name could not be resolved: check base_url or username"
     elif urllib3.exceptions.NewConnectionError in kinds:

@@ -15,6 +15,7 @@ from cartoframes_lite.credentials import Credentials
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 300.0
+STATEMENT_TIMEOUT_S = 3600.0  # longer than the statement timeout of any account
 COPY_TIMEOUT_S = 3600.0  # copyfrom responds only after the database has stored all rows
 
 Statuses = tuple[int, ...]
@@ -37,6 +38,9 @@ class Request:
         Status codes of a successful response.
     is_aborted : callable
         Whether the body could not be generated, so that the request must not be sent again.
+    statement_timeout_s : float or None
+        Maximum time to wait for the response to an SQL statement, in seconds; None for other requests. When it is up,
+        the statement may still be running, so it is not sent again.
     """
 
     method: str
@@ -45,6 +49,7 @@ class Request:
     arguments: Callable[[], dict[str, Any]]
     expect: Statuses = OK
     is_aborted: Callable[[], bool] = bool  # returns False
+    statement_timeout_s: float | None = None
 
 
 def compose(
@@ -56,16 +61,18 @@ def compose(
     form: Mapping[str, Any] | None = None,
     json_body: Any = None,
     expect: Statuses = OK,
+    statement_timeout_s: float | None = None,
 ) -> Request:
     """Compose a request; ValueError or TypeError if the body cannot be serialized to JSON."""
-    arguments: dict[str, Any] = {"params": query, "data": form, "timeout": (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)}
+    timeout_s = READ_TIMEOUT_S if statement_timeout_s is None else statement_timeout_s
+    arguments: dict[str, Any] = {"params": query, "data": form, "timeout": (CONNECT_TIMEOUT_S, timeout_s)}
     if json_body is not None:
         try:
             arguments["data"] = json.dumps(json_body, allow_nan=False).encode()
         except RecursionError:
             raise ValueError("the request body is nested too deeply for JSON, or contains itself") from None
         arguments["headers"] = {"Content-Type": "application/json"}
-    return Request(method, path, idempotent, arguments.copy, expect)
+    return Request(method, path, idempotent, arguments.copy, expect, statement_timeout_s=statement_timeout_s)
 
 
 class BasicAuth(requests.auth.AuthBase):

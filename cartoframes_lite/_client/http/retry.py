@@ -11,7 +11,8 @@ Each caller states whether a second execution would do harm; `delay_s` decides f
   executed. Any method, four attempts; the first retry on a closed connection has no delay.
 - 502, 503, 504, and connections lost after the request was sent: it may have been executed. Only what is idempotent,
   four attempts. If the lost connection was reused, it was most likely idle: the first retry has no delay.
-- Read timeout: only what is idempotent, once.
+- Read timeout: only what is idempotent, once; an SQL statement never, since it may still be running.
+- An SQL statement that failed after more than 30 s, as proxies that time out make it fail: as if not idempotent.
 - Any other response, also 500: never.
 
 Delays double from 0.5 s to 30 s, minus a random part of up to one half, so that many clients do not retry at the same

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from cartoframes_lite._client.http import rate_limit, retry
 from cartoframes_lite._client.http.failures import clear_frames, connection_error, connection_failure, status_error
@@ -23,6 +24,7 @@ from cartoframes_lite.credentials import LOOPBACK, Credentials
 from cartoframes_lite.errors import APIError, CartoError, ConnectionFailed, CredentialsError, RateLimited
 
 _UNKNOWN = Outcome()
+_LONG_STATEMENT_S = 30.0  # proxies end requests without a response after 30 to 60 s
 
 T = TypeVar("T")
 Receive = Callable[[requests.Response], T]
@@ -56,7 +58,7 @@ class Sender:
         self.is_public = credentials.is_public
         self.sessions = Sessions(credentials, is_local=self.is_local)
         self.progress, self.jitter = progress, jitter
-        self._sleep, self._clock = sleep, clock
+        self._sleep, self.clock = sleep, clock
 
     def url(self, path: str) -> str:
         """Return the URL of a path."""
@@ -76,7 +78,7 @@ class Sender:
         APIError, ConnectionFailed
         """
         queue = rate_limit.queue_for(self.base_url, request.method, request.path)
-        attempts = _Attempts(self, request, receive, queue.join(self._clock, self._sleep))
+        attempts = _Attempts(self, request, receive, queue.join(self.clock, self._sleep))
         try:
             return retry.call_with_retries(attempts.next, attempts.delay_s, sleep=self._sleep)
         except RateLimited as error:
@@ -117,6 +119,7 @@ class _Attempts(Generic[T]):
         self.maybe_executed = False
         self.rejection: RateLimited | None = None
         self._outcome = _UNKNOWN
+        self._attempt_s = 0.0
         self._limit_headers: RateLimitHeaders | None = None
 
     def next(self) -> T:
@@ -125,7 +128,9 @@ class _Attempts(Generic[T]):
             is_allowed = self.queued.acquire(lambda wait: notice.say(wait.seconds, str(wait)))
         if not is_allowed and self.rejection is not None:
             raise self.rejection
+        started_s = self._sender.clock()
         attempt = self._attempt()
+        self._attempt_s = self._sender.clock() - started_s
         self._outcome, self._limit_headers = attempt.outcome, attempt.limit_headers
         if attempt.error is None:
             self.queued.on_success(attempt.limit_headers)
@@ -141,7 +146,7 @@ class _Attempts(Generic[T]):
             return None
         wait_s = retry.delay_s(
             self._outcome,
-            idempotent=self._request.idempotent,
+            idempotent=self._request.idempotent and not self._is_long_statement,
             attempt=attempt,
             waited_s=waited_s,
             jitter=self._sender.jitter(),
@@ -159,6 +164,12 @@ class _Attempts(Generic[T]):
         _log.info("%s %s: %s; retry in %.1f s", self._request.method, self._url, type(error).__name__, wait_s)
         return wait_s
 
+    @property
+    def _is_long_statement(self) -> bool:
+        """Whether the last attempt was an SQL statement that may still be running, and would take as long again."""
+        has_timed_out = self._outcome.failure == "read_timeout" or self._attempt_s > _LONG_STATEMENT_S
+        return has_timed_out and self._request.statement_timeout_s is not None
+
     def _attempt(self) -> _Attempt[T]:
         """Send the request and classify the result.
 
@@ -170,7 +181,7 @@ class _Attempts(Generic[T]):
         except FAILURES as error:
             if isinstance(error, UnicodeEncodeError | CredentialsError):  # of the request itself
                 raise
-            failed = connection_error(f"{self._sender.base_url} ({request.path})", error)
+            failed = connection_error(f"{self._sender.base_url} ({request.path})", error, request.statement_timeout_s)
             outcome = Outcome(failure=connection_failure(error))
             clear_frames(error)
             return _Attempt(error=failed, outcome=outcome)
@@ -183,5 +194,7 @@ class _Attempts(Generic[T]):
         try:
             return _Attempt(result=self._receive(response), limit_headers=limits)
         except (APIError, ConnectionFailed) as error:
+            is_timeout = isinstance(error.__cause__, urllib3.exceptions.ReadTimeoutError)
+            outcome = Outcome(failure="read_timeout") if is_timeout else Outcome.of(error)
             clear_frames(error.__cause__)
-            return _Attempt(error=error.with_traceback(None), outcome=Outcome.of(error), limit_headers=limits)
+            return _Attempt(error=error.with_traceback(None), outcome=outcome, limit_headers=limits)

@@ -82,6 +82,11 @@ def iter_body(response: requests.Response, url: str, *, self_delimiting: bool = 
         yield from decoded(arriving, header)
     except EncodingError as error:
         raise ConnectionFailed(f"{url}: the response could not be decompressed: {error}; try again") from error
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise ConnectionFailed(
+            f"{url}: the server sent nothing before the timeout, and the response is incomplete; nothing is returned,"
+            " pass a larger timeout_s"
+        ) from error
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise ConnectionFailed(
             f"{url}: the connection was lost before the response was complete; nothing is returned, try again"

@@ -87,6 +87,7 @@ class Transport:
         form: Mapping[str, Any] | None = None,
         json_body: Any = None,
         expect: Statuses = OK,
+        statement_timeout_s: float | None = None,
     ) -> bytes:
         """Send a request and return the response body.
 
@@ -100,6 +101,9 @@ class Transport:
             URL parameters; a form-encoded body; a JSON body.
         expect : tuple of int
             Status codes of a successful response, as documented for the endpoint.
+        statement_timeout_s : float, optional
+            Maximum time to wait for the response to an SQL statement, in seconds; when it is up, the statement is not
+            sent again. None: 300 s, and an idempotent request is sent again once.
 
         Raises
         ------
@@ -109,7 +113,14 @@ class Transport:
             If there is no response, or it is incomplete or malformed.
         """
         request = compose(
-            method, path, idempotent=idempotent, query=query, form=form, json_body=json_body, expect=expect
+            method,
+            path,
+            idempotent=idempotent,
+            query=query,
+            form=form,
+            json_body=json_body,
+            expect=expect,
+            statement_timeout_s=statement_timeout_s,
         )
         return self._sender.send(request, partial(_read_body, url=self._sender.url(path), self_delimiting=False))
 
@@ -124,6 +135,7 @@ class Transport:
         form: Mapping[str, Any] | None = None,
         json_body: Any = None,
         expect: Statuses = OK,
+        statement_timeout_s: float | None = None,
     ) -> T:
         """Send a request, decode the JSON response and convert it with ``read``.
 
@@ -136,13 +148,26 @@ class Transport:
             response is not one of the CARTO API.
         """
         request = compose(
-            method, path, idempotent=idempotent, query=query, form=form, json_body=json_body, expect=expect
+            method,
+            path,
+            idempotent=idempotent,
+            query=query,
+            form=form,
+            json_body=json_body,
+            expect=expect,
+            statement_timeout_s=statement_timeout_s,
         )
         return json_fields.parsed(read, self._send_for_json(request), self._sender.url(path))
 
     @contextmanager
     def stream(
-        self, method: str, path: str, *, form: Mapping[str, Any] | None = None, self_delimiting: bool = False
+        self,
+        method: str,
+        path: str,
+        *,
+        form: Mapping[str, Any] | None = None,
+        self_delimiting: bool = False,
+        statement_timeout_s: float | None = None,
     ) -> Iterator[Stream]:
         """Send an idempotent request and stream the response body in blocks.
 
@@ -151,13 +176,14 @@ class Transport:
 
         Parameters
         ----------
-        method, path, form
-            As in ``request``.
+        method, path, form, statement_timeout_s
+            As in ``request``. The timeout also holds for each block.
         self_delimiting : bool, default False
             Whether the format of the body marks its end. If not, a response without Content-Length or chunked
             encoding is an error, because truncation could not be detected.
         """
-        response = self._sender.send(compose(method, path, idempotent=True, form=form), _identity)
+        request = compose(method, path, idempotent=True, form=form, statement_timeout_s=statement_timeout_s)
+        response = self._sender.send(request, _identity)
         try:
             blocks = iter_body(response, self._sender.url(path), self_delimiting=self_delimiting)
             yield Stream(blocks, partial(interrupt_read, response))

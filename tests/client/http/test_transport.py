@@ -424,3 +424,40 @@ def test_an_interrupt_is_raised_despite_a_concurrent_close(
     stream = transport.stream("POST", "x", form={})
     next(stream.__enter__())
     assert not stream.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+
+
+@pytest.mark.parametrize("after_s", [1.0, 60.0])
+@pytest.mark.parametrize("lost", [False, True], ids=["504", "lost"])
+def test_a_long_statement_is_not_sent_again(lost: bool, after_s: float, scripted_server: ScriptedServer) -> None:
+    """A proxy gives up after 30 to 60 s, and the statement may still be running."""
+
+    def give_up(connection: socket.socket) -> None:
+        scripted_server.slept.append(after_s)
+        (cut if lost else respond_with(response("504 Gateway Timeout")))(connection)
+
+    transport = scripted_server.play(give_up, OK)
+    if after_s < 30:
+        assert transport.json("POST", "x", idempotent=True, statement_timeout_s=3600.0) == {"rows": []}
+    else:
+        with pytest.raises((errors.ServerError, errors.ConnectionFailed)):
+            transport.json("POST", "x", idempotent=True, statement_timeout_s=3600.0)
+
+
+def test_other_requests_are_sent_again_however_long_they_took(scripted_server: ScriptedServer) -> None:
+    def give_up(connection: socket.socket) -> None:
+        scripted_server.slept.append(60.0)
+        cut(connection)
+
+    transport = scripted_server.play(give_up, OK)
+    assert transport.json("GET", "x", idempotent=True) == {"rows": []}
+
+
+def test_a_body_that_stops_arriving_is_not_requested_again(scripted_server: ScriptedServer) -> None:
+    def stall(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"ro')
+        connection.recv(1)  # until the client closes the connection
+
+    transport = scripted_server.play(stall, OK)
+    with pytest.raises(errors.ConnectionFailed, match="sent nothing before the timeout"):
+        transport.json("POST", "x", idempotent=True, statement_timeout_s=0.3)
