@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoframes_lite.local.catalog.exports import ExportJobs
@@ -103,12 +104,11 @@ def create_app(state: State) -> Starlette:
     limits, sessions = RateLimits(state.rate_limit, state.plan.rate_limits), Sessions(state)
     authenticator = Authenticator(state, limits)
     jobs = Jobs(state, sessions)
-    catalog, members = Catalog(state), Members(state)
-    layers = MapLayers(state, catalog)
+    catalog = Catalog(state)
     exports = ExportJobs(state, catalog)
     imports = ImportJobs(state, catalog)
     syncs = Syncs(state, imports)
-    reading, derived = Sessions(state, read_only=True), NamedMapTemplates(state, catalog, layers)
+    reading, derived = Sessions(state, read_only=True), NamedMapTemplates(state, catalog, MapLayers(state, catalog))
     layergroups, templates, tiles = Layergroups(state, reading), Templates(state, derived.find), Tiles(reading)
     maps_authenticator = MapsAuthenticator(state, limits, layergroups, templates)
     state.on_reset += [layergroups.clear, tiles.clear]
@@ -138,24 +138,7 @@ def create_app(state: State) -> Starlette:
             *import_routes.routes(state, imports),
             *sync_routes.routes(state, syncs),
             *connectors.routes(state),
-            *visualizations.routes(state, catalog, members, layers),
-            *favorites.routes(state, catalog),
-            *vizjson.routes(state, catalog, layers),
-            *mapcaps.routes(state, catalog, layers),
-            *map_layers.routes(state, catalog, layers),
-            *tags.routes(state, catalog),
-            *tables.routes(state, catalog, members),
-            *columns.routes(state, catalog),
-            *records.routes(state, catalog),
-            *permissions.routes(state, catalog, members),
-            *datasets.routes(state, catalog),
-            *users.routes(state, catalog, members),
-            *groups.routes(state, catalog, members),
-            *grantables.routes(state, catalog, members),
-            *organization.routes(state, catalog, members),
-            *export_routes.routes(state, catalog, exports),
-            *kuviz.routes(state, catalog),
-            *kuviz_pages.routes(state),
+            *_catalog_routes(state, catalog, exports),
             *options_routes(),
         ],
         lifespan=lifespan,
@@ -164,10 +147,34 @@ def create_app(state: State) -> Starlette:
     # With Starlette's own handler of unexpected errors, uvicorn closes the connection, which the client may already
     # be using for its next request.
     app.add_middleware(ExceptionMiddleware, handlers={Exception: _handle_unexpected})
-    plan = state.plan
-    budget = ByteBudget(plan.body_bytes, plan.body_timeout_s, plan.idle_timeout_s)
+    budget = ByteBudget(state.plan.body_bytes, state.plan.body_timeout_s, state.plan.idle_timeout_s)
     app.add_middleware(AccountMiddleware, user=state.user, budget=budget)
     return app
+
+
+def _catalog_routes(state: State, catalog: Catalog, exports: ExportJobs) -> list[BaseRoute]:
+    """Return the routes of datasets and maps, of users and groups, and of published pages."""
+    members, layers = Members(state), MapLayers(state, catalog)
+    return [
+        *visualizations.routes(state, catalog, members, layers),
+        *favorites.routes(state, catalog),
+        *vizjson.routes(state, catalog, layers),
+        *mapcaps.routes(state, catalog, layers),
+        *map_layers.routes(state, catalog, layers),
+        *tags.routes(state, catalog),
+        *tables.routes(state, catalog, members),
+        *columns.routes(state, catalog),
+        *records.routes(state, catalog),
+        *permissions.routes(state, catalog, members),
+        *datasets.routes(state, catalog),
+        *users.routes(state, catalog, members),
+        *groups.routes(state, catalog, members),
+        *grantables.routes(state, catalog, members),
+        *organization.routes(state, catalog, members),
+        *export_routes.routes(state, catalog, exports),
+        *kuviz.routes(state, catalog),
+        *kuviz_pages.routes(state),
+    ]
 
 
 async def _handle_unexpected(request: Request, error: Exception) -> Response:

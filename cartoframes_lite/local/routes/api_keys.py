@@ -25,13 +25,9 @@ _TAKEN = "Name has already been taken"
 def routes(state: State) -> list[Route]:
     """Return the routes of API keys."""
 
-    def visible(call: PlatformRequest) -> list[Key]:
-        _check_target_user(state, call)
-        return state.keys() if call.is_owner else [call.key]
-
     def find(call: PlatformRequest) -> Key:
         name = call.request.path_params["name"]
-        for key in visible(call):
+        for key in _visible(call, state):
             if key.name == name:
                 return key
         raise CauseError(404, f"API key not found: {name}")
@@ -41,27 +37,7 @@ def routes(state: State) -> list[Route]:
 
     def index(call: PlatformRequest) -> Response:
         call.require_any_key()
-        page = read_page(call)
-        [(order, _)] = read_order(call, _ORDERS)
-        kinds = [text.strip() for text in str(call.parameters.get("type") or "").split(",") if text.strip()]
-        if not set(kinds) <= set(_KINDS):
-            listed = ", ".join(f'"{kind}"' for kind in _KINDS)
-            raise CauseError(400, f"Wrong 'type' parameter value. Valid values are one of [{listed}]")
-        keys = [key for key in visible(call) if not kinds or key.kind in kinds]
-        by_value = {"type": lambda key: key.kind, "name": lambda key: key.name}
-        keys.sort(key=by_value.get(order, lambda key: key.updated_at))
-        keys.sort(key=lambda key: _KINDS.index(key.kind))
-        shown = page.of(keys)
-        granted = state.granted(shown)
-        base = f"{call.account_url}/api/v3/api_keys"
-        items = [
-            {
-                **_serialize(state, key, granted[key.name]),
-                "_links": {"self": f"{base}/{quote(key.name, safe='')}"},
-            }
-            for key in shown
-        ]
-        return platform_response(linked_page(call, page, items, len(keys)))
+        return platform_response(_list(call, state))
 
     def create(call: PlatformRequest) -> Response:
         call.require_master()
@@ -102,6 +78,37 @@ def routes(state: State) -> list[Route]:
         *route(state, "/api/v3/api_keys/{name}", GET=show, DELETE=delete),
         *route(state, "/api/v3/api_keys/{name}/token/regenerate", POST=regenerate),
     ]
+
+
+def _visible(call: PlatformRequest, state: State) -> list[Key]:
+    """Return the keys that the caller may see: all with the master key, else its own."""
+    _check_target_user(state, call)
+    return state.keys() if call.is_owner else [call.key]
+
+
+def _list(call: PlatformRequest, state: State) -> dict[str, Any]:
+    """Serialize the requested page of the keys that the caller may see; raise CauseError (400) for unknown types."""
+    page = read_page(call)
+    [(order, _)] = read_order(call, _ORDERS)
+    kinds = [text.strip() for text in str(call.parameters.get("type") or "").split(",") if text.strip()]
+    if not set(kinds) <= set(_KINDS):
+        listed = ", ".join(f'"{kind}"' for kind in _KINDS)
+        raise CauseError(400, f"Wrong 'type' parameter value. Valid values are one of [{listed}]")
+    keys = [key for key in _visible(call, state) if not kinds or key.kind in kinds]
+    by_value = {"type": lambda key: key.kind, "name": lambda key: key.name}
+    keys.sort(key=by_value.get(order, lambda key: key.updated_at))
+    keys.sort(key=lambda key: _KINDS.index(key.kind))
+    shown = page.of(keys)
+    granted = state.granted(shown)
+    base = f"{call.account_url}/api/v3/api_keys"
+    items = [
+        {
+            **_serialize(state, key, granted[key.name]),
+            "_links": {"self": f"{base}/{quote(key.name, safe='')}"},
+        }
+        for key in shown
+    ]
+    return linked_page(call, page, items, len(keys))
 
 
 def _check_target_user(state: State, call: PlatformRequest) -> None:

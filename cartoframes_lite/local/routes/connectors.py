@@ -12,6 +12,7 @@ from cartoframes_lite.local.imports.providers import InvalidParametersError
 from cartoframes_lite.local.state import State
 
 _PATH = "/api/v1/connectors"
+_PROVIDER_PATH = _PATH + "/{provider}"
 
 
 def routes(state: State) -> list[Route]:
@@ -57,14 +58,13 @@ def routes(state: State) -> list[Route]:
         call.require_master()
         raise PlatformError(422, f"Provider {_require_provider(call)} doesn't support dry runs")
 
-    one = _PATH + "/{provider}"
     return [
         *route(state, _PATH, GET=index),
-        *route(state, one, GET=show),
-        *route(state, one + "/connect", GET=connect),
-        *route(state, one + "/tables", GET=tables),
-        *route(state, one + "/projects", GET=projects, POST=projects),
-        *route(state, one + "/dryrun", POST=dry_run),
+        *route(state, _PROVIDER_PATH, GET=show),
+        *route(state, _PROVIDER_PATH + "/connect", GET=connect),
+        *route(state, _PROVIDER_PATH + "/tables", GET=tables),
+        *route(state, _PROVIDER_PATH + "/projects", GET=projects, POST=projects),
+        *route(state, _PROVIDER_PATH + "/dryrun", POST=dry_run),
     ]
 
 

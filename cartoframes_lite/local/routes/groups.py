@@ -17,6 +17,7 @@ from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest,
 from cartoframes_lite.local.state import State
 from cartoframes_lite.local.user_serializers import UserSerializer, serialize_group
 
+_PATH = "/api/v1/organization/{organization}/groups"
 _GROUP_ORDERS = ("id", "name", "display_name", "organization_id", "updated_at")
 _ALL_PARTS = ("fetch_shared_tables_count", "fetch_shared_maps_count", "fetch_users")
 _WRONG_PASSWORD = "Confirmation password sent does not match your current password"  # a message
@@ -25,17 +26,14 @@ _WRONG_PASSWORD = "Confirmation password sent does not match your current passwo
 def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
     """Return the routes, below the user's path."""
     groups = Groups(state)
+    return [*_group_routes(state, catalog, members, groups), *_user_routes(state, catalog, members, groups)]
+
+
+def _group_routes(state: State, catalog: Catalog, members: Members, groups: Groups) -> list[Route]:
+    """Return the routes of groups."""
 
     def users(call: PlatformRequest) -> UserSerializer:
         return UserSerializer(state, catalog, members, call.account_url)
-
-    def find(call: PlatformRequest) -> Group:
-        _check_organization(call)
-        group_id = call.request.path_params["group"]
-        try:
-            return groups.find(group_id)
-        except LookupError:
-            raise PlatformError(404, [f"Group {group_id} not found"]) from None
 
     def respond(call: PlatformRequest, group: Group, parts: tuple[str, ...]) -> Response:
         return platform_response(_serialize(state, users(call), group, parts))
@@ -52,33 +50,42 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         return listed(call, [group for group in groups.all() if user_id in group.user_ids])
 
     def listed(call: PlatformRequest, found: list[Group]) -> Response:
-        page, [(order, _)] = read_page(call), read_order(call, _GROUP_ORDERS)
-        query = str(call.parameters.get("q") or "").lower()
-        matching = [group for group in found if query in group.name.lower()]
-        if order != "organization_id":
-            matching.sort(key=lambda group: str(getattr(group, order)))
+        page, matching = read_page(call), _matching(call, found)
         shown = [_serialize(state, users(call), group, _parts(call)) for group in page.of(matching)]
         return platform_response({"groups": shown, "total_entries": len(matching)})
 
     def show(call: PlatformRequest) -> Response:
-        return respond(call, find(call), _parts(call))
+        return respond(call, _find(call, groups), _parts(call))
 
     def create(call: PlatformRequest) -> Response:
         _check_organization(call)
         return respond(call, _named(groups.create, call), _ALL_PARTS)
 
     def update(call: PlatformRequest) -> Response:
-        group = find(call)
+        group = _find(call, groups)
         return respond(call, _named(lambda name: groups.rename(group, name), call), _ALL_PARTS)
 
     def delete(call: PlatformRequest) -> Response:
-        group = find(call)
+        group = _find(call, groups)
         _check_password(state, call)
         groups.delete(group)
         return Response(status_code=204)
 
-    def change_users(call: PlatformRequest) -> Response:
-        group = find(call)
+    return [
+        *route(state, _PATH, GET=index, POST=create),
+        *route(state, _PATH + "/{group}", GET=show, PUT=update, DELETE=delete),
+        *route(state, "/api/v1/users/{user}/groups", GET=index_of_user),
+    ]
+
+
+def _user_routes(state: State, catalog: Catalog, members: Members, groups: Groups) -> list[Route]:
+    """Return the routes of the users of groups."""
+
+    def users(call: PlatformRequest) -> UserSerializer:
+        return UserSerializer(state, catalog, members, call.account_url)
+
+    def change(call: PlatformRequest) -> Response:
+        group = _find(call, groups)
         _check_password(state, call)
         given = call.parameters.get("users") or [call.request.path_params.get("user", call.parameters.get("user_id"))]
         known = {state.user_id, *users(call).all_members}
@@ -86,12 +93,12 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         found = [one for one in listed_ids if isinstance(one, str) and one in known]
         if not found:
             raise PlatformError(404, [f"Users {given} not found"])
-        change = groups.add_users if call.request.method == "POST" else groups.remove_users
-        change(group, found)
+        apply = groups.add_users if call.request.method == "POST" else groups.remove_users
+        apply(group, found)
         return platform_response({})
 
-    def users_of_group(call: PlatformRequest) -> Response:
-        group = find(call)
+    def index(call: PlatformRequest) -> Response:
+        group = _find(call, groups)
         page, shown = read_page(call, per_page=50), users(call)
         read_order(call, ("username", "updated_at"), default="username")
         found = [shown.owner(db_size=False)] if state.user_id in group.user_ids else []
@@ -101,14 +108,30 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         in_page = list(page.of(matching))
         return platform_response({"users": in_page, "total_entries": len(in_page), "total_user_entries": len(matching)})
 
-    path = "/api/v1/organization/{organization}"
     return [
-        *route(state, path + "/groups", GET=index, POST=create),
-        *route(state, path + "/groups/{group}", GET=show, PUT=update, DELETE=delete),
-        *route(state, path + "/groups/{group}/users", GET=users_of_group, POST=change_users, DELETE=change_users),
-        *route(state, path + "/groups/{group}/users/{user}", DELETE=change_users),
-        *route(state, "/api/v1/users/{user}/groups", GET=index_of_user),
+        *route(state, _PATH + "/{group}/users", GET=index, POST=change, DELETE=change),
+        *route(state, _PATH + "/{group}/users/{user}", DELETE=change),
     ]
+
+
+def _find(call: PlatformRequest, groups: Groups) -> Group:
+    """Return the group in the path; raise PlatformError as `_check_organization`, or 404 if it does not exist."""
+    _check_organization(call)
+    group_id = call.request.path_params["group"]
+    try:
+        return groups.find(group_id)
+    except LookupError:
+        raise PlatformError(404, [f"Group {group_id} not found"]) from None
+
+
+def _matching(call: PlatformRequest, groups: list[Group]) -> list[Group]:
+    """Return the groups whose names contain the parameter ``q``, in the requested order."""
+    [(order, _)] = read_order(call, _GROUP_ORDERS)
+    query = str(call.parameters.get("q") or "").lower()
+    matching = [group for group in groups if query in group.name.lower()]
+    if order != "organization_id":
+        matching.sort(key=lambda group: str(getattr(group, order)))
+    return matching
 
 
 def _check_organization(call: PlatformRequest) -> None:

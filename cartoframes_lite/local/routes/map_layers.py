@@ -25,40 +25,58 @@ _SETTINGS: dict[str, type] = {"provider": str, "zoom": int, "legends": bool, "sc
 
 def routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
     """Return the routes, below the user's path."""
+    return [*_map_routes(state, catalog, layers), *_layer_routes(state, catalog, layers)]
 
-    def find_map(call: PlatformRequest) -> Visualization:
-        call.require_master()
-        try:
-            return catalog.find_by_map(call.request.path_params["map_id"])
-        except LookupError:
-            raise CauseError(404, "Map not found") from None
 
-    def find_map_of_layers(call: PlatformRequest) -> Visualization:
-        call.require_master()
-        uuid_parameter(call, "map_id")
-        return find_map(call)
-
-    def find_layer(call: PlatformRequest) -> Layer:
-        return _layer_of(layers.of(find_map_of_layers(call)), call.request.path_params["id"])
+def _map_routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
+    """Return the routes of the settings and overlays of maps."""
 
     def show_map(call: PlatformRequest) -> Response:
-        found = find_map(call)
+        found = _find_map(call, catalog)
         return platform_response({"id": found.map_id, "user_id": state.user_id, **layers.settings(found)})
 
     def update_map(call: PlatformRequest) -> Response:
-        found = find_map(call)
+        found = _find_map(call, catalog)
         catalog.update_details(found.id, {"map_settings": {**found.map_settings, **_read_settings(call.body)}})
         return show_map(call)
 
+    def overlays(call: PlatformRequest) -> Response:
+        if not call.is_owner:
+            raise PlatformError(401)
+        visualization_id = uuid_parameter(call, "visualization_id")
+        try:
+            found = catalog.find(visualization_id)
+        except LookupError:
+            raise CauseError(404, f"Visualization not found: {visualization_id}") from None
+        return platform_response([] if found.map_id is None else default_layers.overlays(found.id))
+
+    return [
+        *route(state, "/api/v1/maps/{map_id}", GET=show_map, PUT=update_map),
+        *route(state, "/api/v2/maps/{map_id}", GET=show_map, PUT=update_map),
+        *route(state, "/api/v1/viz/{visualization_id}/overlays", GET=overlays),
+    ]
+
+
+def _layer_routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
+    """Return the routes of the layers of maps."""
+
+    def find_map(call: PlatformRequest) -> Visualization:
+        call.require_master()
+        uuid_parameter(call, "map_id")
+        return _find_map(call, catalog)
+
+    def find_layer(call: PlatformRequest) -> Layer:
+        return _layer_of(layers.of(find_map(call)), call.request.path_params["id"])
+
     def index(call: PlatformRequest) -> Response:
-        found = [_serialize(layer) for layer in layers.of(find_map_of_layers(call))]
+        found = [_serialize(layer) for layer in layers.of(find_map(call))]
         return platform_response({"layers": found, "total_entries": len(found)})
 
     def show(call: PlatformRequest) -> Response:
         return platform_response(_serialize(find_layer(call)))
 
     def create(call: PlatformRequest) -> Response:
-        found = find_map_of_layers(call)
+        found = find_map(call)
         values = _read_layer(call.body)
         if values.get("kind") not in KINDS:
             raise CauseError(422, "Kind is not included in the list")
@@ -76,7 +94,7 @@ def routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
         return show(call)
 
     def update_all(call: PlatformRequest) -> Response:
-        found, items = find_map_of_layers(call), call.body.get("layers")
+        found, items = find_map(call), call.body.get("layers")
         if not isinstance(items, list) or not items or not all(isinstance(item, Mapping) for item in items):
             raise CauseError(404, "Layer not found")
         known = layers.of(found)
@@ -91,23 +109,19 @@ def routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
         layers.delete(find_layer(call))
         return Response(status_code=204)
 
-    def overlays(call: PlatformRequest) -> Response:
-        if not call.is_owner:
-            raise PlatformError(401)
-        visualization_id = uuid_parameter(call, "visualization_id")
-        try:
-            found = catalog.find(visualization_id)
-        except LookupError:
-            raise CauseError(404, f"Visualization not found: {visualization_id}") from None
-        return platform_response([] if found.map_id is None else default_layers.overlays(found.id))
-
     return [
-        *route(state, "/api/v1/maps/{map_id}", GET=show_map, PUT=update_map),
-        *route(state, "/api/v2/maps/{map_id}", GET=show_map, PUT=update_map),
         *route(state, "/api/v1/maps/{map_id}/layers", GET=index, POST=create, PUT=update_all),
         *route(state, "/api/v1/maps/{map_id}/layers/{id}", GET=show, PUT=update, DELETE=delete),
-        *route(state, "/api/v1/viz/{visualization_id}/overlays", GET=overlays),
     ]
+
+
+def _find_map(call: PlatformRequest, catalog: Catalog) -> Visualization:
+    """Return the dataset or map with the map in the path; raise PlatformError (401, 404) if the caller has none."""
+    call.require_master()
+    try:
+        return catalog.find_by_map(call.request.path_params["map_id"])
+    except LookupError:
+        raise CauseError(404, "Map not found") from None
 
 
 def _serialize(layer: Layer) -> dict[str, Any]:

@@ -27,17 +27,6 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
     def users(call: PlatformRequest) -> UserSerializer:
         return UserSerializer(state, catalog, members, call.account_url)
 
-    def find(call: PlatformRequest) -> Member | None:
-        """Return a member, None for the owner of the account."""
-        _check_organization(call, by_name=True)
-        name = call.request.path_params["username"]
-        if name == state.user:
-            return None
-        for member in members.all():
-            if member.username == name:
-                return member
-        raise PlatformError(404, f"No user with username '{name}' in '{ORGANIZATION}'", name=None)
-
     def respond(call: PlatformRequest, member: Member | None) -> Response:
         return platform_response(_with_limits(users(call), member))
 
@@ -48,15 +37,7 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
 
     def paged_list(call: PlatformRequest) -> Response:
         _check_organization(call, by_name=False)
-        page, [(order, _)] = read_page(call, per_page=_PER_PAGE), read_order(call, _ORDERS, default="username")
-        query, shown = str(call.parameters.get("q") or ""), users(call)
-        found = [(state.user, account.updated_at(state), shown.owner(db_size=False))]
-        found += [(one.username, one.updated_at, shown.member(one, db_size=False)) for one in members.all()]
-        matching = [one for one in found if query in one[0] or query == one[2]["email"]]
-        matching.sort(key=lambda one: one[1].isoformat() if order == "updated_at" else one[0])
-        listed = [serialized for _, _, serialized in page.of(matching)]
-        # As in CARTO, the names of the two numbers are swapped.
-        return platform_response({"users": listed, "total_entries": len(listed), "total_user_entries": len(matching)})
+        return platform_response(_page_of_users(call, state, members, users(call)))
 
     def create(call: PlatformRequest) -> Response:
         _check_organization(call, by_name=True)
@@ -67,10 +48,10 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
             raise PlatformError(410, [str(error)], name=None) from error
 
     def show(call: PlatformRequest) -> Response:
-        return respond(call, find(call))
+        return respond(call, _find(call, state, members))
 
     def update(call: PlatformRequest) -> Response:
-        member = find(call)
+        member = _find(call, state, members)
         changes = member_parameters.changes(call.parameters, member, members, state)
         if member is None:
             account.update_owner(state, changes)
@@ -81,7 +62,7 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
             raise PlatformError(410, [str(error)], name=None) from error
 
     def delete(call: PlatformRequest) -> Response:
-        member = find(call)
+        member = _find(call, state, members)
         if member is None:
             raise PlatformError(401, "Can't delete org owner", name=None)
         members.delete(member)
@@ -102,6 +83,31 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         ),
         *route(state, "/api/v1/org", jsonp=False, GET=show_organization),
     ]
+
+
+def _find(call: PlatformRequest, state: State, members: Members) -> Member | None:
+    """Return the user in the path, None for the owner; raise PlatformError (401, 404) if the caller has none."""
+    _check_organization(call, by_name=True)
+    name = call.request.path_params["username"]
+    if name == state.user:
+        return None
+    for member in members.all():
+        if member.username == name:
+            return member
+    raise PlatformError(404, f"No user with username '{name}' in '{ORGANIZATION}'", name=None)
+
+
+def _page_of_users(call: PlatformRequest, state: State, members: Members, users: UserSerializer) -> dict[str, Any]:
+    """Serialize the requested page of users, by name or e-mail address if there is a parameter ``q``."""
+    page, [(order, _)] = read_page(call, per_page=_PER_PAGE), read_order(call, _ORDERS, default="username")
+    query = str(call.parameters.get("q") or "")
+    found = [(state.user, account.updated_at(state), users.owner(db_size=False))]
+    found += [(one.username, one.updated_at, users.member(one, db_size=False)) for one in members.all()]
+    matching = [one for one in found if query in one[0] or query == one[2]["email"]]
+    matching.sort(key=lambda one: one[1].isoformat() if order == "updated_at" else one[0])
+    listed = [serialized for _, _, serialized in page.of(matching)]
+    # As in CARTO, the names of the two numbers are swapped.
+    return {"users": listed, "total_entries": len(listed), "total_user_entries": len(matching)}
 
 
 def _check_organization(call: PlatformRequest, *, by_name: bool) -> None:

@@ -28,25 +28,11 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
 
     def serialize(call: PlatformRequest, dataset: Visualization, kind: str | None = None) -> dict[str, Any]:
         serializer = Serializer(state, catalog, members, call.request, owner=True)
-        shown = serializer.visualization(dataset, Parts(dependents=_ALL))
-        maps = shown.pop("dependent_visualizations")
-        del shown["dependent_visualizations_count"]
-        datasets = catalog.datasets_by_map([one["id"] for one in maps])
+        schema = table_schema(state, dataset, kind)
         return {
-            "id": dataset.table_id,
-            "name": dataset.name,
-            "privacy": "PRIVATE" if dataset.privacy == "password" else dataset.privacy.upper(),
-            "schema": table_schema(state, dataset, kind),
-            "updated_at": format_datetime(dataset.table_updated_at),
-            "rows_counted": dataset.row_count,
-            "table_size": dataset.size,
-            "map_id": dataset.map_id,
+            **_serialize(serializer, catalog, dataset),
+            "schema": schema,
             "description": details.description(dataset),
-            "geometry_types": shown["table"]["geometry_types"],
-            "table_visualization": shown,
-            "dependent_visualizations": [one for one in maps if len(datasets.get(one["id"], [])) == 1],
-            "non_dependent_visualizations": [one for one in maps if len(datasets.get(one["id"], [])) > 1],
-            "synchronization": shown["synchronization"],
         }
 
     def create(call: PlatformRequest) -> Response:
@@ -88,6 +74,28 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         *route(state, "/api/v1/tables", POST=create),
         *route(state, "/api/v1/tables/{id}", GET=show, PUT=update),
     ]
+
+
+def _serialize(serializer: Serializer, catalog: Catalog, dataset: Visualization) -> dict[str, Any]:
+    """Return the API representation of a dataset's table, without its schema and description."""
+    shown = serializer.visualization(dataset, Parts(dependents=_ALL))
+    maps = shown.pop("dependent_visualizations")
+    del shown["dependent_visualizations_count"]
+    datasets = catalog.datasets_by_map([one["id"] for one in maps])
+    return {
+        "id": dataset.table_id,
+        "name": dataset.name,
+        "privacy": "PRIVATE" if dataset.privacy == "password" else dataset.privacy.upper(),
+        "updated_at": format_datetime(dataset.table_updated_at),
+        "rows_counted": dataset.row_count,
+        "table_size": dataset.size,
+        "map_id": dataset.map_id,
+        "geometry_types": shown["table"]["geometry_types"],
+        "table_visualization": shown,
+        "dependent_visualizations": [one for one in maps if len(datasets.get(one["id"], [])) == 1],
+        "non_dependent_visualizations": [one for one in maps if len(datasets.get(one["id"], [])) > 1],
+        "synchronization": shown["synchronization"],
+    }
 
 
 def find_dataset(call: PlatformRequest, state: State, catalog: Catalog) -> Visualization:

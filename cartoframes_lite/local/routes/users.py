@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -22,6 +23,27 @@ _WRONG_PASSWORD = "Confirmation password sent does not match your current passwo
 _OWNER_REASON = "You can't delete your account because you are admin of an organization"
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 _PASSWORD_LENGTHS = range(6, 64)
+# Settings of the web application, in the response to the owner.
+_OWNER_SETTINGS: Mapping[str, Any] = {
+    "default_fallback_basemap": None,
+    "dashboard_notifications": {},
+    "organization_notifications": [],
+    "unfiltered_organization_notifications": [],
+    "is_just_logged_in": False,
+    "is_first_time_viewing_dashboard": False,
+    "can_change_email": True,
+    "auth_username_password_enabled": True,
+    "can_change_password": True,
+    "plan_name": account.ACCOUNT_TYPE,
+    "plan_url": None,
+    "can_be_deleted": False,
+    "cant_be_deleted_reason": _OWNER_REASON,
+    "services": [],
+    "asset_host": None,
+    "google_sign_in": False,
+    "mfa_required": False,
+    "license_expiration": None,
+}
 
 
 def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
@@ -31,34 +53,10 @@ def routes(state: State, catalog: Catalog, members: Members) -> list[Route]:
         return UserSerializer(state, catalog, members, call.account_url)
 
     def me(call: PlatformRequest) -> Response:
-        config = _config(state, call)
-        if not call.is_owner:
-            return platform_response({"user_frontend_version": _VERSION, "config": config})
-        return platform_response(
-            {
-                "user_data": user_data(state, users(call), call.key.token),
-                "default_fallback_basemap": None,
-                "dashboard_notifications": {},
-                "organization_notifications": [],
-                "unfiltered_organization_notifications": [],
-                "is_just_logged_in": False,
-                "is_first_time_viewing_dashboard": False,
-                "can_change_email": True,
-                "auth_username_password_enabled": True,
-                "can_change_password": True,
-                "plan_name": account.ACCOUNT_TYPE,
-                "plan_url": None,
-                "can_be_deleted": False,
-                "cant_be_deleted_reason": _OWNER_REASON,
-                "services": [],
-                "user_frontend_version": _VERSION,
-                "asset_host": None,
-                "google_sign_in": False,
-                "mfa_required": False,
-                "license_expiration": None,
-                "config": config,
-            }
-        )
+        shown = {"user_frontend_version": _VERSION, "config": _config(state, call)}
+        if call.is_owner:
+            shown |= {"user_data": user_data(state, users(call), call.key.token), **_OWNER_SETTINGS}
+        return platform_response(shown)
 
     def update_me(call: PlatformRequest) -> Response:
         call.require_master()
