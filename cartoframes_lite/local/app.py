@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cartoframes_lite.local.catalog.exports import ExportJobs
-from cartoframes_lite.local.catalog.map_layers import MapLayers
+from cartoframes_lite.local.catalog.map_layers import SavedLayers
 from cartoframes_lite.local.catalog.members import Members
 from cartoframes_lite.local.catalog.named_map_templates import NamedMapTemplates
 from cartoframes_lite.local.catalog.visualizations import Catalog
@@ -67,7 +67,7 @@ from cartoframes_lite.local.routes import exports as export_routes
 from cartoframes_lite.local.routes import imports as import_routes
 from cartoframes_lite.local.routes import syncs as sync_routes
 from cartoframes_lite.local.server import KEEP_ALIVE_S
-from cartoframes_lite.local.sql.batch_jobs import Jobs
+from cartoframes_lite.local.sql.batch_jobs import BatchJobs
 from cartoframes_lite.local.sql.sessions import Sessions
 from cartoframes_lite.local.state import State
 from cartoframes_lite.local.syncs.schedule import Syncs
@@ -103,12 +103,12 @@ def create_app(state: State) -> Starlette:
     """
     limits, sessions = RateLimits(state.rate_limit, state.plan.rate_limits), Sessions(state)
     authenticator = Authenticator(state, limits)
-    jobs = Jobs(state, sessions)
+    jobs = BatchJobs(state, sessions)
     catalog = Catalog(state)
     exports = ExportJobs(state, catalog)
     imports = ImportJobs(state, catalog)
     syncs = Syncs(state, imports)
-    reading, derived = Sessions(state, read_only=True), NamedMapTemplates(state, catalog, MapLayers(state, catalog))
+    reading, derived = Sessions(state, read_only=True), NamedMapTemplates(state, catalog, SavedLayers(state, catalog))
     layergroups, templates, tiles = Layergroups(state, reading), Templates(state, derived.find), Tiles(reading)
     maps_authenticator = MapsAuthenticator(state, limits, layergroups, templates)
     state.on_reset += [layergroups.clear, tiles.clear]
@@ -154,7 +154,7 @@ def create_app(state: State) -> Starlette:
 
 def _catalog_routes(state: State, catalog: Catalog, exports: ExportJobs) -> list[BaseRoute]:
     """Return the routes of datasets and maps, of users and groups, and of published pages."""
-    members, layers = Members(state), MapLayers(state, catalog)
+    members, layers = Members(state), SavedLayers(state, catalog)
     return [
         *visualizations.routes(state, catalog, members, layers),
         *favorites.routes(state, catalog),

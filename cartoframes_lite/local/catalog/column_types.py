@@ -65,8 +65,8 @@ def columns(connection: Connection, table_oid: int) -> list[TableColumn]:
         " WHERE attrelid = %s::oid AND attnum > 0 AND NOT attisdropped AND attname <> 'the_geom_webmercator'",
         (table_oid,),
     ).fetchall()
-    places = {"cartodb_id": 0, "the_geom": 1, "created_at": 3, "updated_at": 4}
-    return sorted((TableColumn(**row) for row in rows), key=lambda one: (places.get(one.name, 2), one.name))
+    positions = {"cartodb_id": 0, "the_geom": 1, "created_at": 3, "updated_at": 4}
+    return sorted((TableColumn(**row) for row in rows), key=lambda one: (positions.get(one.name, 2), one.name))
 
 
 def schema(found: Sequence[TableColumn], geometry_kind: str) -> list[list[str]]:

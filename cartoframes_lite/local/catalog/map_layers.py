@@ -30,7 +30,7 @@ _SELECT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class SavedLayer:
     """A layer of a map.
 
     Attributes
@@ -78,7 +78,7 @@ class Layer:
         return str(self.options.get("table_name_alias") or self.options.get("table_name"))
 
 
-class MapLayers:
+class SavedLayers:
     """The layers of the account's maps.
 
     Parameters
@@ -129,7 +129,7 @@ class MapLayers:
             )
         return self._catalog.find(map_id)
 
-    def of(self, visualization: Visualization) -> list[Layer]:
+    def of(self, visualization: Visualization) -> list[SavedLayer]:
         """Return the layers of a map or dataset, the lowest first."""
         if visualization.is_dataset:
             self._insert_defaults(visualization)
@@ -140,7 +140,7 @@ class MapLayers:
             table_name = row.pop("table_name")
             if table_name is not None:
                 row["options"]["table_name"] = table_name
-            layers.append(Layer(**row))
+            layers.append(SavedLayer(**row))
         return layers
 
     def add(self, visualization: Visualization, values: Mapping[str, Any]) -> str:
@@ -156,7 +156,7 @@ class MapLayers:
             [layer_id] = _insert(connection, visualization.id, [values])
         return layer_id
 
-    def update(self, layer: Layer, values: Mapping[str, Any]) -> None:
+    def update(self, layer: SavedLayer, values: Mapping[str, Any]) -> None:
         """Replace ``kind``, ``options``, ``position``, ``infowindow`` or ``tooltip`` of a layer."""
         merged = {
             "kind": layer.kind,
@@ -173,7 +173,7 @@ class MapLayers:
                 {**_with_json(merged), "id": layer.id},
             )
 
-    def delete(self, layer: Layer) -> None:
+    def delete(self, layer: SavedLayer) -> None:
         """Delete a layer."""
         with self._state.admin() as connection:
             connection.execute("DELETE FROM cartodb_local.map_layers WHERE id = %s", (layer.id,))

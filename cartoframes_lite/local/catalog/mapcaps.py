@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from cartoframes_lite.local.catalog.map_layers import Layer
+from cartoframes_lite.local.catalog.map_layers import SavedLayer
 from cartoframes_lite.local.catalog.visualizations import Visualization
 from cartoframes_lite.local.state import State
 
@@ -34,7 +34,7 @@ class Mapcap:
     created_at: datetime
 
 
-def create(state: State, a_map: Visualization, layers: Sequence[Layer]) -> Mapcap:
+def create(state: State, a_map: Visualization, layers: Sequence[SavedLayer]) -> Mapcap:
     """Publish the current version of a map; it replaces the one published before."""
     related_ids = {
         "visualization_id": a_map.id,

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cartoframes_lite.local.catalog.map_layers import Layer, MapLayers
+from cartoframes_lite.local.catalog.map_layers import SavedLayer, SavedLayers
 from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
 from cartoframes_lite.local.state import State
 
@@ -41,10 +41,10 @@ class NamedMapTemplates:
     ----------
     state : State
     catalog : Catalog
-    layers : MapLayers
+    layers : SavedLayers
     """
 
-    def __init__(self, state: State, catalog: Catalog, layers: MapLayers) -> None:
+    def __init__(self, state: State, catalog: Catalog, layers: SavedLayers) -> None:
         self._state, self._catalog, self._layers = state, catalog, layers
 
     def find(self, name: str) -> dict[str, Any] | None:
@@ -59,7 +59,7 @@ class NamedMapTemplates:
         layers = [layer for layer in self._layers.of(visualization) if layer.kind == "carto"]
         return self._template(visualization, layers) if layers else None
 
-    def _template(self, visualization: Visualization, layers: Sequence[Layer]) -> dict[str, Any]:
+    def _template(self, visualization: Visualization, layers: Sequence[SavedLayer]) -> dict[str, Any]:
         """Return the template of a dataset or map with data layers."""
         auth: dict[str, Any] = {"method": "open"}
         if visualization.privacy in ("private", "password"):
@@ -82,7 +82,7 @@ class NamedMapTemplates:
             "view": self._view(visualization, layers),
         }
 
-    def _view(self, visualization: Visualization, layers: Sequence[Layer]) -> dict[str, Any]:
+    def _view(self, visualization: Visualization, layers: Sequence[SavedLayer]) -> dict[str, Any]:
         """Return the view of static images."""
         settings = self._layers.settings(visualization)
         latitude, longitude = json.loads(settings["center"])
@@ -95,7 +95,7 @@ class NamedMapTemplates:
         }
 
 
-def _layer(layer: Layer, index: int) -> dict[str, Any]:
+def _layer(layer: SavedLayer, index: int) -> dict[str, Any]:
     """Return a layer of a template; the placeholder ``layer<index>`` hides it."""
     query = f"SELECT * FROM ({layer.query}) AS wrapped_query WHERE <%= layer{index} %>=1"
     options: dict[str, Any] = {

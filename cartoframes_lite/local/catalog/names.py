@@ -134,8 +134,8 @@ def sanitize_columns(names: Sequence[str]) -> list[str]:
     Columns without a name become ``field_1``, ``field_2`` and so on, by position from 1.
     """
     result: list[str] = []
-    for place, name in enumerate(names, 1):
-        sanitized = re.sub("_{2,}", "_", sanitize_column(name if name.strip() else f"field_{place}"))
+    for position, name in enumerate(names, 1):
+        sanitized = re.sub("_{2,}", "_", sanitize_column(name if name.strip() else f"field_{position}"))
         result.append(append_number(sanitized[:MAX_LENGTH], result))
     return result
 

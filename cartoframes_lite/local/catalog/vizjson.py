@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cartoframes_lite.local.catalog import default_layers
-from cartoframes_lite.local.catalog.map_layers import Layer
+from cartoframes_lite.local.catalog.map_layers import SavedLayer
 from cartoframes_lite.local.catalog.named_map_templates import template_name
 from cartoframes_lite.local.catalog.visualizations import Visualization
 from cartoframes_lite.local.clock import iso_time
@@ -26,7 +26,7 @@ class VizjsonSource:
     Attributes
     ----------
     visualization : Visualization
-    layers : sequence of Layer
+    layers : sequence of SavedLayer
     settings : mapping
         Settings of the map.
     datasets : sequence of Visualization
@@ -42,7 +42,7 @@ class VizjsonSource:
     """
 
     visualization: Visualization
-    layers: Sequence[Layer]
+    layers: Sequence[SavedLayer]
     settings: Mapping[str, Any]
     datasets: Sequence[Visualization]
     user: str
@@ -63,7 +63,7 @@ class VizjsonSource:
         return ", ".join(dataset.attributions for dataset in self.datasets if dataset.attributions)
 
     @property
-    def ordered_layers(self) -> list[Layer]:
+    def ordered_layers(self) -> list[SavedLayer]:
         """The basemap, then the layers with data, then the other base layers."""
         base = [layer for layer in self.layers if layer.is_base]
         return [*base[:1], *(layer for layer in self.layers if not layer.is_base), *base[1:]]
@@ -154,7 +154,7 @@ def _layers2(source: VizjsonSource) -> list[dict[str, Any]]:
     return [*base[:1], group, *base[1:]]
 
 
-def _base_layer2(layer: Layer) -> dict[str, Any]:
+def _base_layer2(layer: SavedLayer) -> dict[str, Any]:
     """Return a base layer of version 2."""
     return {
         "options": dict(layer.options),
@@ -166,7 +166,7 @@ def _base_layer2(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _data_layer2(layer: Layer) -> dict[str, Any]:
+def _data_layer2(layer: SavedLayer) -> dict[str, Any]:
     """Return a layer with data of version 2."""
     return {
         "id": layer.id,
@@ -186,7 +186,7 @@ def _data_layer2(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _named_layer2(layer: Layer) -> dict[str, Any]:
+def _named_layer2(layer: SavedLayer) -> dict[str, Any]:
     """Return a layer of a named map of version 2: without its query."""
     return {
         "id": layer.id,
@@ -196,7 +196,7 @@ def _named_layer2(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _layer3(layer: Layer, source: VizjsonSource) -> dict[str, Any]:
+def _layer3(layer: SavedLayer, source: VizjsonSource) -> dict[str, Any]:
     """Return a layer of version 3; that of a named map is without its query."""
     if layer.is_base:
         return {"id": layer.id, "type": layer.kind, "options": dict(layer.options)}
@@ -237,6 +237,6 @@ def _bounds(settings: Mapping[str, Any]) -> list[Any]:
     return [json.loads(settings["view_bounds_sw"]), json.loads(settings["view_bounds_ne"])]
 
 
-def _is_visible(layer: Layer) -> bool:
+def _is_visible(layer: SavedLayer) -> bool:
     """Return whether a layer is visible at first."""
     return bool(layer.options.get("visible", True))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from cartoframes_lite.local.catalog.map_layers import MapLayers
+from cartoframes_lite.local.catalog.map_layers import SavedLayers
 from cartoframes_lite.local.imports.fetch import FetchedFile, fetch
 from cartoframes_lite.local.imports.files import MAX_TABLES, ImportJobError, publish
 from cartoframes_lite.local.imports.records import ImportRecords
@@ -202,7 +202,7 @@ class ImportJobs:
             with suppress(LookupError):
                 datasets = [self._catalog.find_by_table(table) for table in done.tables]
                 name = self._catalog.unused_name(_map_name(done.tables))
-                created = MapLayers(self._state, self._catalog).create_map(name, datasets)
+                created = SavedLayers(self._state, self._catalog).create_map(name, datasets)
                 return replace(done, visualization_id=created.id)
         return done
 

@@ -13,7 +13,7 @@ from cartoframes_lite.local.http.platform import PlatformError
 from cartoframes_lite.local.http.request_bodies import load_json, replace_surrogates
 from cartoframes_lite.local.http.responses import RequestError
 from cartoframes_lite.local.imports import connectors
-from cartoframes_lite.local.imports.files import ImportJobError, Options
+from cartoframes_lite.local.imports.files import GuessingOptions, ImportJobError
 from cartoframes_lite.local.imports.requests import NO_SOURCE, ImportRequest, InputFile
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
@@ -69,9 +69,9 @@ def read_import_request(
     )
 
 
-def read_options(parameters: Mapping[str, Any]) -> Options:
+def read_options(parameters: Mapping[str, Any]) -> GuessingOptions:
     """Return the guessing options."""
-    return Options(
+    return GuessingOptions(
         type_guessing=not _is_off(parameters, "type_guessing"),
         quoted_fields_guessing=not _is_off(parameters, "quoted_fields_guessing"),
         content_guessing=is_on(parameters, "content_guessing"),

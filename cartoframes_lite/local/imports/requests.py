@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from cartoframes_lite.local.imports.connectors import stage_connector
-from cartoframes_lite.local.imports.files import ImportJobError, Options, Staged, stage_file, stage_query
+from cartoframes_lite.local.imports.files import GuessingOptions, ImportJobError, Staged, stage_file, stage_query
 from cartoframes_lite.local.imports.workers import Cancellation
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.postgres.logins import connect
@@ -47,7 +47,7 @@ class ImportRequest:
         Error with which the import fails immediately.
     table_name : str, optional
         Name of the table made of a query or table. As in CARTO, tables made of files are named after the files.
-    options : Options
+    options : GuessingOptions
     collision_strategy : str, optional
         ``skip`` or ``overwrite``.
     privacy : str, optional
@@ -68,7 +68,7 @@ class ImportRequest:
     connector: Mapping[str, Any] | None = field(default=None, repr=False)
     error: ImportJobError | None = None
     table_name: str | None = None
-    options: Options = field(default_factory=Options)
+    options: GuessingOptions = field(default_factory=GuessingOptions)
     collision_strategy: str | None = None
     privacy: str | None = None
     create_vis: bool = False

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cartoframes_lite.local.catalog import default_layers
-from cartoframes_lite.local.catalog.map_layers import BASE_KINDS, KINDS, Layer, MapLayers
+from cartoframes_lite.local.catalog.map_layers import BASE_KINDS, KINDS, SavedLayer, SavedLayers
 from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
 from cartoframes_lite.local.http.platform import CauseError, PlatformError, PlatformRequest, platform_response, route
 from cartoframes_lite.local.routes.viewable import uuid_parameter
@@ -23,12 +23,12 @@ _PAIRS = ("bounding_box_ne", "bounding_box_sw", "center", "view_bounds_ne", "vie
 _SETTINGS: dict[str, type] = {"provider": str, "zoom": int, "legends": bool, "scrollwheel": bool}
 
 
-def routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
+def routes(state: State, catalog: Catalog, layers: SavedLayers) -> list[Route]:
     """Return the routes, below the user's path."""
     return [*_map_routes(state, catalog, layers), *_layer_routes(state, catalog, layers)]
 
 
-def _map_routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
+def _map_routes(state: State, catalog: Catalog, layers: SavedLayers) -> list[Route]:
     """Return the routes of the settings and overlays of maps."""
 
     def show_map(call: PlatformRequest) -> Response:
@@ -57,7 +57,7 @@ def _map_routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route
     ]
 
 
-def _layer_routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
+def _layer_routes(state: State, catalog: Catalog, layers: SavedLayers) -> list[Route]:
     """Return the routes of the layers of maps."""
 
     def find_map(call: PlatformRequest) -> Visualization:
@@ -65,7 +65,7 @@ def _layer_routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Rou
         uuid_parameter(call, "map_id")
         return _find_map(call, catalog)
 
-    def find_layer(call: PlatformRequest) -> Layer:
+    def find_layer(call: PlatformRequest) -> SavedLayer:
         return _layer_of(layers.of(find_map(call)), call.request.path_params["id"])
 
     def index(call: PlatformRequest) -> Response:
@@ -124,7 +124,7 @@ def _find_map(call: PlatformRequest, catalog: Catalog) -> Visualization:
         raise CauseError(404, "Map not found") from None
 
 
-def _serialize(layer: Layer) -> dict[str, Any]:
+def _serialize(layer: SavedLayer) -> dict[str, Any]:
     """Return the API representation of a layer."""
     return {
         "options": dict(layer.options),
@@ -136,7 +136,7 @@ def _serialize(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _layer_of(layers: list[Layer], layer_id: object) -> Layer:
+def _layer_of(layers: list[SavedLayer], layer_id: object) -> SavedLayer:
     """Return the layer with an id; raise CauseError (404) if it does not exist."""
     for layer in layers:
         if layer.id == layer_id:
@@ -155,7 +155,7 @@ def _read_layer(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "options": values.get("options") or {}} if "options" in values or "kind" in values else values
 
 
-def _without_fixed_options(layer: Layer, values: dict[str, Any]) -> dict[str, Any]:
+def _without_fixed_options(layer: SavedLayer, values: dict[str, Any]) -> dict[str, Any]:
     """Return the changes of a layer without those of its table and user."""
     if "kind" in values and values["kind"] not in KINDS:
         raise CauseError(422, "Kind is not included in the list")
@@ -167,7 +167,7 @@ def _without_fixed_options(layer: Layer, values: dict[str, Any]) -> dict[str, An
 
 
 def _check_data_layer(
-    state: State, catalog: Catalog, visualization: Visualization, layers: list[Layer], options: Mapping[str, Any]
+    state: State, catalog: Catalog, visualization: Visualization, layers: list[SavedLayer], options: Mapping[str, Any]
 ) -> Visualization:
     """Return the dataset of a new layer; raise CauseError if the layer cannot be added."""
     data_layers = [layer for layer in layers if not layer.is_base]

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cartoframes_lite.local.catalog import mapcaps
-from cartoframes_lite.local.catalog.map_layers import MapLayers
+from cartoframes_lite.local.catalog.map_layers import SavedLayers
 from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
 from cartoframes_lite.local.http.platform import CauseError, PlatformRequest, platform_response, route
 from cartoframes_lite.local.routes.viewable import uuid_parameter
@@ -16,7 +16,7 @@ from cartoframes_lite.local.serializers import format_datetime
 from cartoframes_lite.local.state import State
 
 
-def routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
+def routes(state: State, catalog: Catalog, layers: SavedLayers) -> list[Route]:
     """Return the routes, below the user's path."""
 
     def find_map(call: PlatformRequest) -> Visualization:

@@ -9,13 +9,13 @@ from starlette.routing import Route
 from cartoframes_lite.local.http.authentication import Authenticator, NotAuthenticatedError
 from cartoframes_lite.local.http.request_bodies import body_parameters
 from cartoframes_lite.local.http.responses import RequestError, error_response, json_response
-from cartoframes_lite.local.sql.batch_jobs import Jobs
+from cartoframes_lite.local.sql.batch_jobs import BatchJobs
 from cartoframes_lite.local.sql.batch_request import check_size, read_job
 
 _PATH = "/api/{version:str}/sql/job"
 
 
-def routes(authenticator: Authenticator, jobs: Jobs) -> list[Route]:
+def routes(authenticator: Authenticator, jobs: BatchJobs) -> list[Route]:
     """Return the routes of the Batch API."""
 
     async def create(request: Request) -> Response:

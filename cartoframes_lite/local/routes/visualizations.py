@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cartoframes_lite.local.catalog.map_layers import MapLayers
+from cartoframes_lite.local.catalog.map_layers import SavedLayers
 from cartoframes_lite.local.catalog.members import Members
 from cartoframes_lite.local.catalog.search import SearchResult, search
 from cartoframes_lite.local.catalog.search_parameters import is_true, read_search, text_parameter
@@ -33,7 +33,7 @@ _HIDEABLE_PARTS = (
 )
 
 
-def routes(state: State, catalog: Catalog, members: Members, layers: MapLayers) -> list[Route]:
+def routes(state: State, catalog: Catalog, members: Members, layers: SavedLayers) -> list[Route]:
     """Return the routes, below the user's path."""
 
     def serializer(call: PlatformRequest) -> Serializer:
@@ -132,7 +132,7 @@ def _totals(found: SearchResult) -> dict[str, Any]:
     }
 
 
-def _create_map(call: PlatformRequest, state: State, catalog: Catalog, layers: MapLayers) -> Visualization:
+def _create_map(call: PlatformRequest, state: State, catalog: Catalog, layers: SavedLayers) -> Visualization:
     """Create the map that a request describes: of tables, of a dataset, a copy of a map, or empty."""
     body = call.body
     changes = {name: value for name, value in body.items() if name != "privacy" and name != "version"}

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cartoframes_lite.local.catalog.map_layers import MapLayers
+from cartoframes_lite.local.catalog.map_layers import SavedLayers
 from cartoframes_lite.local.catalog.named_map_templates import auth_token, template_name
 from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
 from cartoframes_lite.local.catalog.vizjson import VizjsonSource, vizjson2, vizjson3
@@ -24,7 +24,7 @@ from cartoframes_lite.local.state import State
 _MIN_PIXELS, _MAX_PIXELS = 2, 8192
 
 
-def routes(state: State, catalog: Catalog, layers: MapLayers) -> list[Route]:
+def routes(state: State, catalog: Catalog, layers: SavedLayers) -> list[Route]:
     """Return the routes, below the user's path."""
 
     def datasets_of(found: Visualization) -> list[Visualization]:

@@ -96,7 +96,7 @@ class Step:
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class BatchJob:
     """A batch job.
 
     ``form`` is the structure of its query: "text", "list" or "fallback". ``members`` has the other members of a
@@ -170,7 +170,7 @@ class Job:
         return steps if self.form == "list" else {**self.members, "query": steps}
 
 
-class Jobs:
+class BatchJobs:
     """Queue of the account's jobs, and the task that runs them.
 
     Parameters
@@ -183,12 +183,12 @@ class Jobs:
     def __init__(self, state: State, sessions: Sessions) -> None:
         self.user = state.user
         self._state, self._sessions = state, sessions
-        self._jobs: dict[str, Job] = {}
-        self._queue: deque[Job] = deque()
+        self._jobs: dict[str, BatchJob] = {}
+        self._queue: deque[BatchJob] = deque()
         self._job_added = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: Future[None] = Future()
-        self._current: Job | None = None
+        self._current: BatchJob | None = None
         self._session: Session | None = None
 
     @asynccontextmanager
@@ -205,7 +205,7 @@ class Jobs:
             self._loop = None
             self._stopped.set_result(None)
 
-    def add(self, job: Job) -> Job:
+    def add(self, job: BatchJob) -> BatchJob:
         """Queue a job; raise RequestError if the queue is full."""
         if len(self._queue) >= _MAX_QUEUED:
             raise RequestError(f"Failed to create job. Max number of jobs ({_MAX_QUEUED}) queued reached")
@@ -219,13 +219,13 @@ class Jobs:
         self._job_added.set()
         return job
 
-    def find(self, job_id: str) -> Job:
+    def find(self, job_id: str) -> BatchJob:
         """Return a job; raise RequestError if it does not exist."""
         if job_id not in self._jobs:
             raise RequestError(f"Job with id {job_id} not found")
         return self._jobs[job_id]
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: BatchJob) -> None:
         """Cancel a pending or running job; raise RequestError if it has ended."""
         if job.status in _FINAL:
             raise RequestError(f"Cannot set status from {job.status} to cancelled")
@@ -269,7 +269,7 @@ class Jobs:
                 for waiting in job.on_end:
                     waiting.set_result(None)
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: BatchJob) -> None:
         """Run the queries of a job until one fails. As on CARTO, a job without pending queries stays pending."""
         steps = [step for step in job.steps if step.status == "pending"]
         if not steps:
@@ -303,7 +303,7 @@ class Jobs:
             job.fallback_status = "running"
             job.fallback_status = "done" if await self._execute(job, query, BATCH_TIMEOUT_S) is None else "failed"
 
-    async def _execute(self, job: Job, query: str, timeout_s: float) -> str | None:
+    async def _execute(self, job: BatchJob, query: str, timeout_s: float) -> str | None:
         """Run a query; return the error message if it fails, else None."""
         try:
             async with self._sessions.open(self._state.master_key.role, timeout_s=timeout_s, limited=False) as session:

@@ -9,7 +9,7 @@ from typing import Any
 from cartoframes_lite.local.http.authentication import AuthenticatedRequest
 from cartoframes_lite.local.http.request_bodies import Parameters
 from cartoframes_lite.local.http.responses import RequestError
-from cartoframes_lite.local.sql.batch_jobs import Job, Step
+from cartoframes_lite.local.sql.batch_jobs import BatchJob, Step
 from cartoframes_lite.local.sql.sessions import BATCH_TIMEOUT_S
 
 _MAX_PAYLOAD_BYTES = 16_384
@@ -27,19 +27,19 @@ def check_size(body: Parameters) -> None:
         )
 
 
-def read_job(authenticated: AuthenticatedRequest) -> Job:
+def read_job(authenticated: AuthenticatedRequest) -> BatchJob:
     """Return the job of a request; raise RequestError if its query is missing or has an invalid structure."""
     match authenticated.parameters.get("query"):
         case None | "" | 0:
             raise RequestError("You must indicate a valid SQL")
         case str(query):
-            return Job([Step(query)], "text")
+            return BatchJob([Step(query)], "text")
         case [*queries] if all(isinstance(_sql(query), str) for query in queries):
-            return Job([_listed_step(query) for query in queries], "list")
+            return BatchJob([_listed_step(query) for query in queries], "list")
         case {"query": [_, *_] as queries, **others} if all(isinstance(q, Mapping) and _sql(q) for q in queries):
             members: Mapping[Any, Any] = others
             onsuccess, onerror = _fallback(members, "onsuccess"), _fallback(members, "onerror")
-            job = Job([_step(query) for query in queries], "fallback", members, onsuccess, onerror)
+            job = BatchJob([_step(query) for query in queries], "fallback", members, onsuccess, onerror)
             if onsuccess or onerror:
                 job.fallback_status = "pending"
             return job

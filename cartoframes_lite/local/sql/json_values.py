@@ -108,8 +108,8 @@ class Rows:
             if name not in skip:
                 columns[name] = column
         self._columns = [
-            (column, f"{',' * (place > 0)}{quote(name)}:", converter(result.ftype(column), finite=finite))
-            for place, (name, column) in enumerate(columns.items())
+            (column, f"{',' * (position > 0)}{quote(name)}:", converter(result.ftype(column), finite=finite))
+            for position, (name, column) in enumerate(columns.items())
         ]
 
     def object(self, result: PGresult, row: int = 0) -> str:

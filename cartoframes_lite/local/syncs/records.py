@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from cartoframes_lite.local.clock import iso_time
 from cartoframes_lite.local.imports import connectors, fetch
-from cartoframes_lite.local.imports.files import Options
+from cartoframes_lite.local.imports.files import GuessingOptions
 from cartoframes_lite.local.imports.requests import ImportRequest
 from cartoframes_lite.local.postgres.logins import Connection
 from cartoframes_lite.local.state import State
@@ -159,7 +159,7 @@ def serialize(row: dict[str, Any], state: State) -> dict[str, Any]:
 
 def to_import_request(row: Mapping[str, Any]) -> ImportRequest:
     """Return the import request of a synchronization."""
-    options = Options(
+    options = GuessingOptions(
         type_guessing=row["type_guessing"],
         quoted_fields_guessing=row["quoted_fields_guessing"],
         content_guessing=row["content_guessing"],

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from cartoframes_lite.local.imports.files.error_codes import CODES, Code, ImportJobError
 from cartoframes_lite.local.imports.files.publishing import publish, replace
-from cartoframes_lite.local.imports.files.staging import MAX_TABLES, Options, stage_file, stage_query
+from cartoframes_lite.local.imports.files.staging import MAX_TABLES, GuessingOptions, stage_file, stage_query
 from cartoframes_lite.local.imports.files.tables import Staged, StagedTable, cartodbfy
 
 __all__ = [
     "CODES",
     "MAX_TABLES",
     "Code",
+    "GuessingOptions",
     "ImportJobError",
-    "Options",
     "Staged",
     "StagedTable",
     "cartodbfy",

@@ -208,8 +208,8 @@ def _layer(file: SourceFile, format_: Format, one: dict[str, Any], directory: Pa
     path = directory / one["file"]
     with pa.ipc.open_stream(path) as reader:
         fields = list(reader.schema)
-    places = [at for at, field in enumerate(fields) if field.name == one["column"]]
-    geometry_at = places[-1] if places else None  # the last one: GDAL puts the geometry after the fields
+    matching = [at for at, field in enumerate(fields) if field.name == one["column"]]
+    geometry_at = matching[-1] if matching else None  # the last one: GDAL puts the geometry after the fields
     names = sanitize_columns([field.name for at, field in enumerate(fields) if at != geometry_at])
     geometry = None
     if geometry_at is not None:

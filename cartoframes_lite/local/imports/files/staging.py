@@ -37,7 +37,7 @@ _README = re.compile(r"readme.*\.txt")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class GuessingOptions:
     """Guessing options of an import.
 
     Attributes
@@ -56,7 +56,7 @@ class Options:
 
 
 def stage_file(
-    connection: Connection, path: Path, *, file_name: str, options: Options, plan: Plan, directory: Path
+    connection: Connection, path: Path, *, file_name: str, options: GuessingOptions, plan: Plan, directory: Path
 ) -> Staged:
     """Load the tables of a file, at most `MAX_TABLES`.
 
@@ -68,7 +68,7 @@ def stage_file(
         The file.
     file_name : str
         Original name. Determines the table name, and the format if the content is ambiguous.
-    options : Options
+    options : GuessingOptions
     plan : Plan
         Limits.
     directory : Path
@@ -102,7 +102,9 @@ def stage_file(
     return staged
 
 
-def _stage_layer(connection: Connection, layer: SourceLayer, staged: Staged, options: Options, plan: Plan) -> None:
+def _stage_layer(
+    connection: Connection, layer: SourceLayer, staged: Staged, options: GuessingOptions, plan: Plan
+) -> None:
     """Load a layer and add its table, or its error, to those of the source."""
     if len(staged.tables) == MAX_TABLES:
         staged.truncated = True
@@ -198,7 +200,7 @@ def _is_geojson(file: SourceFile) -> bool:
 
 
 def _layers(
-    connection: Connection, file: SourceFile, format_: Format, directory: Path, options: Options, plan: Plan
+    connection: Connection, file: SourceFile, format_: Format, directory: Path, options: GuessingOptions, plan: Plan
 ) -> list[SourceLayer]:
     """Read the layers of a file; a terminated database session aborts the reading."""
     if format_ is DELIMITED:

@@ -9,7 +9,7 @@ from typing import Final
 from cartoframes_lite.local.maps.cartocss.properties import REQUIRED
 from cartoframes_lite.local.maps.cartocss.settings import background_of, setting_of
 from cartoframes_lite.local.maps.cartocss.style import MAX_ZOOM, Definition, Setting, Style, StyleError
-from cartoframes_lite.local.maps.cartocss.syntax import Block, Condition, Declaration, Selector, Source
+from cartoframes_lite.local.maps.cartocss.syntax import Block, Condition, Declaration, Selector, StyleSheet
 from cartoframes_lite.local.maps.cartocss.values import Value, Values, quoted
 from cartoframes_lite.local.maps.mapnik_library import is_expression
 
@@ -37,7 +37,7 @@ class _FlatBlock:
         return ids, 0, len(self.selector.conditions), position
 
 
-def resolve(source: Source, sheet: Block) -> Style:
+def resolve(source: StyleSheet, sheet: Block) -> Style:
     """Return the style of a parsed style sheet.
 
     Raises
@@ -88,7 +88,7 @@ def _flatten(block: Block, ancestor: Selector) -> Iterator[_FlatBlock]:
 class _Evaluator:
     """Evaluate conditions and declarations, and collect their errors."""
 
-    def __init__(self, source: Source, variables: Mapping[str, Declaration]) -> None:
+    def __init__(self, source: StyleSheet, variables: Mapping[str, Declaration]) -> None:
         self._source = source
         self._values = Values(source, variables)
         self.errors: dict[str, StyleError] = {}

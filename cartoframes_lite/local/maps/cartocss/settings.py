@@ -8,7 +8,7 @@ from typing import Final
 
 from cartoframes_lite.local.maps.cartocss.properties import COMPOSITION, NAMES, PROPERTIES, Property, suggestion
 from cartoframes_lite.local.maps.cartocss.style import COLOR, Setting, StyleError, fields
-from cartoframes_lite.local.maps.cartocss.syntax import Declaration, Source
+from cartoframes_lite.local.maps.cartocss.syntax import Declaration, StyleSheet
 from cartoframes_lite.local.maps.cartocss.values import Value
 from cartoframes_lite.local.maps.mapnik_library import is_expression
 
@@ -30,7 +30,7 @@ _MAX_DOT_SIZE: Final = 1000
 _MIN_DASH: Final = 0.5
 
 
-def background_of(source: Source, declaration: Declaration, value: Value) -> str | None:
+def background_of(source: StyleSheet, declaration: Declaration, value: Value) -> str | None:
     """Return the background color from a declaration of a `Map` block.
 
     Raises
@@ -47,7 +47,9 @@ def background_of(source: Source, declaration: Declaration, value: Value) -> str
     return value.text
 
 
-def setting_of(source: Source, declaration: Declaration, evaluate: Callable[[Declaration], Value]) -> Setting | None:
+def setting_of(
+    source: StyleSheet, declaration: Declaration, evaluate: Callable[[Declaration], Value]
+) -> Setting | None:
     """Convert a declaration to a setting; None if it only sets the default composite operation.
 
     Raises
@@ -78,11 +80,11 @@ def setting_of(source: Source, declaration: Declaration, evaluate: Callable[[Dec
     return Setting(supported.symbolizer, instance, name, supported.attribute, text, declaration.position, needs_row)
 
 
-def _unsupported(source: Source, declaration: Declaration, subject: str = "") -> StyleError:
+def _unsupported(source: StyleSheet, declaration: Declaration, subject: str = "") -> StyleError:
     return source.error(declaration.position, f"{subject or declaration.name} is not supported by this server")
 
 
-def _type_error(source: Source, declaration: Declaration, expected: str, value: Value) -> StyleError:
+def _type_error(source: StyleSheet, declaration: Declaration, expected: str, value: Value) -> StyleError:
     name = declaration.name.rpartition("/")[2]
     return source.error(
         declaration.position,
@@ -90,7 +92,7 @@ def _type_error(source: Source, declaration: Declaration, expected: str, value: 
     )
 
 
-def _check(source: Source, declaration: Declaration, supported: Property, value: Value) -> None:
+def _check(source: StyleSheet, declaration: Declaration, supported: Property, value: Value) -> None:
     """Raise StyleError for a value of the wrong type; fields and strings are expressions, evaluated for each row."""
     items = value.parts or (value,)
     kinds = {one.kind for one in items}
@@ -110,7 +112,7 @@ def _check(source: Source, declaration: Declaration, supported: Property, value:
         raise _type_error(source, declaration, supported.expected, value)
 
 
-def _mapnik_text(source: Source, declaration: Declaration, supported: Property, value: Value) -> tuple[str, bool]:
+def _mapnik_text(source: StyleSheet, declaration: Declaration, supported: Property, value: Value) -> tuple[str, bool]:
     """Return the Mapnik text of a value, and whether it is an expression that depends on the row."""
     if supported.attribute == "face-name":
         return "\n".join(one.text for one in value.parts or (value,)), False
@@ -134,7 +136,7 @@ def _mapnik_text(source: Source, declaration: Declaration, supported: Property, 
     return (f"[{COLOR}{simple.group(1)}]" if simple else value.text), needs_row
 
 
-def _check_size(source: Source, declaration: Declaration, supported: Property, value: Value) -> None:
+def _check_size(source: StyleSheet, declaration: Declaration, supported: Property, value: Value) -> None:
     """Raise StyleError for numbers that would take too long to render."""
     maximum = _MAX_SMOOTH if supported.attribute == "smooth" else _MAX_NUMBER
     if any(abs(one.number) > maximum for one in value.parts or (value,)):

@@ -42,7 +42,7 @@ _UNOPENED: Final = "missing opening `{`"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class StyleSheet:
     """The text of a style sheet.
 
     Attributes
@@ -99,7 +99,7 @@ class Block:
     blocks: list[Block] = field(default_factory=list)
 
 
-def parse_blocks(text: str, *, name: str, layer: str) -> tuple[Source, Block]:
+def parse_blocks(text: str, *, name: str, layer: str) -> tuple[StyleSheet, Block]:
     """Parse a text into a tree of blocks; every `#name` is replaced by the name of the layer.
 
     Raises
@@ -111,7 +111,7 @@ def parse_blocks(text: str, *, name: str, layer: str) -> tuple[Source, Block]:
         raise StyleError(f"{name}: CartoCSS is empty")
     if _INVALID_CHARACTER.search(text):
         raise StyleError(f"{name}: CartoCSS contains NUL or surrogate characters")
-    source = Source(name, _SEGMENT.sub(partial(_replace_layer, "#" + layer), text.replace("\r\n", "\n")))
+    source = StyleSheet(name, _SEGMENT.sub(partial(_replace_layer, "#" + layer), text.replace("\r\n", "\n")))
     _check_braces(source)
     return source, _Parser(source).block()
 
@@ -121,7 +121,7 @@ def _replace_layer(layer: str, segment: re.Match[str]) -> str:
     return _LAYER.sub(layer, segment.group()) if segment.group(2) == "{" else segment.group()
 
 
-def _check_braces(source: Source) -> None:
+def _check_braces(source: StyleSheet) -> None:
     """Raise StyleError if the braces are not balanced."""
     braces = list(_braces(source.text))
     surplus = braces.count("{") - braces.count("}")
@@ -162,7 +162,7 @@ def _end_of(text: str, mark: str, at: int) -> int:
 class _Parser:
     """Recursive descent parser of a text."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: StyleSheet) -> None:
         self._source = source
         self._at = 0
 

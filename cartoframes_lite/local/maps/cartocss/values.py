@@ -11,7 +11,7 @@ from typing import Final
 
 from cartoframes_lite.local.maps.cartocss.colors import FRACTION_FUNCTIONS, FUNCTIONS, NAMES, Color, from_hex
 from cartoframes_lite.local.maps.cartocss.style import StyleError
-from cartoframes_lite.local.maps.cartocss.syntax import Declaration, Source
+from cartoframes_lite.local.maps.cartocss.syntax import Declaration, StyleSheet
 
 # No pattern backtracks, as in `syntax`.
 _TOKEN = re.compile(
@@ -87,11 +87,11 @@ class Values:
 
     Parameters
     ----------
-    source : Source
+    source : StyleSheet
     variables : mapping of str to Declaration
     """
 
-    def __init__(self, source: Source, variables: Mapping[str, Declaration]) -> None:
+    def __init__(self, source: StyleSheet, variables: Mapping[str, Declaration]) -> None:
         self._source = source
         self._variables = variables
         self._evaluated: dict[Declaration, Value | StyleError] = {}
@@ -122,7 +122,7 @@ class Values:
 class _Parser:
     """Recursive descent parser of the value of a declaration."""
 
-    def __init__(self, source: Source, declaration: Declaration, values: Values, depth: int) -> None:
+    def __init__(self, source: StyleSheet, declaration: Declaration, values: Values, depth: int) -> None:
         self._source = source
         self._declaration = declaration
         self._text = _without_comments(declaration.value)

@@ -11,7 +11,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cartoframes_lite.local.imports.files import ImportJobError, Options, Staged, StagedTable, publish, stage_file
+from cartoframes_lite.local.imports.files import (
+    GuessingOptions,
+    ImportJobError,
+    Staged,
+    StagedTable,
+    publish,
+    stage_file,
+)
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 
@@ -38,7 +45,7 @@ class Importer:
             self.connection,
             path,
             file_name=path.name,
-            options=Options(**options),
+            options=GuessingOptions(**options),
             plan=plan or self.plan,
             directory=self.temporary,
         )

@@ -6,7 +6,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cartoframes_lite.local.imports.files import ImportJobError, Options, publish, replace, stage_file, stage_query
+from cartoframes_lite.local.imports.files import (
+    GuessingOptions,
+    ImportJobError,
+    publish,
+    replace,
+    stage_file,
+    stage_query,
+)
 from cartoframes_lite.local.plan import Plan
 from cartoframes_lite.local.state import State
 from tests.local.imports.files.conftest import Importer
@@ -168,7 +175,7 @@ def test_two_imports_do_not_get_one_name(importer: Importer, state: State) -> No
     with psycopg.connect(state.conninfo(state.owner_role)) as other:
         other.execute("SELECT 1")  # begins a transaction
         others = stage_file(
-            other, path, file_name="t.csv", options=Options(), plan=Plan(), directory=importer.temporary
+            other, path, file_name="t.csv", options=GuessingOptions(), plan=Plan(), directory=importer.temporary
         ).tables
         assert publish(other, others, collision_strategy=None, plan=Plan()) == ["t"]
         importer.connection.execute("SET LOCAL lock_timeout = '50ms'")
