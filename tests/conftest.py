@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def shuffle(items: list[pytest.Item], chance: random.Random) -> None:
-    """Bring the files, and the tests of each, into another order; the fixtures of a file are made once all the same."""
+    """Shuffle the files, and the tests in each file; fixtures of a module are still created once."""
     tests_of: dict[Path, list[pytest.Item]] = {}
     for item in items:
         tests_of.setdefault(item.path, []).append(item)

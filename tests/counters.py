@@ -1,4 +1,4 @@
-"""What the tests of faults/ have counted: the figures of the last line."""
+"""Counters of the tests in faults/, for the last line of the summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of protocol buffers, which vector tiles are made of."""
+"""Decode fields of protocol buffers, the format of vector tiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What CARTO's catalog knows: lists, descriptions, sharing, dependent maps, exports."""
+"""CARTO's catalog: lists, descriptions, sharing, dependent maps, exports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever cannot be imported raises an error that says why, and leaves nothing."""
+"""A failed import raises an error with its cause, and leaves no table."""
 
 from __future__ import annotations
 

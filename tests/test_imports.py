@@ -1,4 +1,4 @@
-"""Files, URLs, queries, tables and other databases become datasets, on the embedded server."""
+"""Files, URLs, queries, tables and other databases are imported as datasets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a key that is not the master key can do, and what it is told."""
+"""Operations of keys other than the master key, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the table of types, up to a real PostgreSQL and back: equal values and equal dtypes."""
+"""Every supported type makes the round trip through a real PostgreSQL: equal values and equal dtypes."""
 
 from __future__ import annotations
 

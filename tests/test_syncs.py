@@ -1,4 +1,4 @@
-"""Tables that the embedded server fills again and again."""
+"""Synchronizations of datasets on the embedded server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many rows up and down with the workers of a Dask cluster, against one process.
+"""Write and read many rows with the workers of a Dask cluster, compared with one process.
 
     python -m tests.benchmarks.dask_rows [--rows 20000000] [--workers 2] [--chunk-rows 250000]
 

@@ -1,4 +1,4 @@
-"""Peak memory of a chunked read of a table of any length, and of writing one frame. Linux only.
+"""Peak memory of a chunked read of a large table, and of writing one frame. Linux only.
 
     python -m tests.benchmarks.memory [--rows 5000000] [--chunksize 50000] [--written-rows 1000000]
 

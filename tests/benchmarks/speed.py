@@ -1,4 +1,4 @@
-"""Reading and writing 300,000 rows against the limits of the wire, and against geopandas on the same PostgreSQL.
+"""Write and read 300,000 rows, compared with the limits of the connection and with geopandas and PostgreSQL.
 
     python -m tests.benchmarks.speed [--rows 300000] [--repeat 5]
 

@@ -1,4 +1,4 @@
-"""Vector tiles of a million points against the bare ST_AsMVT query, which is asked over one open connection.
+"""Vector tiles of a million points, compared with the bare ST_AsMVT query over one open connection.
 
     python -m tests.benchmarks.tiles [--points 1000000] [--scale 1]
 

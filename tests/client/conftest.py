@@ -1,4 +1,4 @@
-"""A server that responds as a test scripts it, byte by byte."""
+"""Fixture of a server that sends scripted responses, byte by byte."""
 
 from __future__ import annotations
 

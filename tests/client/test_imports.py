@@ -310,12 +310,17 @@ def test_wait_continues_until_a_final_state(scripted_server: ScriptedServer, mon
 
 @pytest.mark.parametrize("state", ["failure", "stuck"])
 def test_a_failure_has_the_texts_of_the_server(state: str, scripted_server: ScriptedServer) -> None:
-    told = {"title": "Empty file", "what_about": "There is nothing in it.", "source": "user"}
-    response = job(state, error_code=1005, get_error_text=told, display_name="x.csv")
+    details = {"title": "Empty file", "what_about": "There is nothing in it.", "source": "user"}
+    response = job(state, error_code=1005, get_error_text=details, display_name="x.csv")
     with pytest.raises(ImportFailed, match=r"x\.csv: Empty file \(code 1005\)\nThere is nothing") as caught:
         Imports(scripted_server.play(response)).wait("1f")
     error = caught.value
-    assert (error.code, error.title, error.what_about, error.source) == (1005, "Empty file", told["what_about"], "user")
+    assert (error.code, error.title, error.what_about, error.source) == (
+        1005,
+        "Empty file",
+        details["what_about"],
+        "user",
+    )
 
 
 def test_a_failure_without_texts_has_known_ones(scripted_server: ScriptedServer) -> None:
@@ -333,11 +338,11 @@ def test_an_unknown_code_is_kept(scripted_server: ScriptedServer) -> None:
 
 
 def test_a_failed_download_has_its_status(scripted_server: ScriptedServer) -> None:
-    told = {"title": "Download file not found", "what_about": "No file.", "source": "user"}
+    details = {"title": "Download file not found", "what_about": "No file.", "source": "user"}
     response = job(
         "failure",
         error_code=1100,
-        get_error_text=told,
+        get_error_text=details,
         http_response_code="404",
         http_response_code_message="Not there.",
         warnings={"max_tables_per_import": 26},
@@ -348,14 +353,18 @@ def test_a_failed_download_has_its_status(scripted_server: ScriptedServer) -> No
 
 
 def test_a_failed_file_of_an_archive_warns(scripted_server: ScriptedServer) -> None:
-    told = {"title": "Malformed CSV", "what_about": "See <a href='https://carto.com/x'>the docs</a>.", "source": "user"}
+    details = {
+        "title": "Malformed CSV",
+        "what_about": "See <a href='https://carto.com/x'>the docs</a>.",
+        "source": "user",
+    }
     response = job(
         "complete",
         success=True,
         table_name="towns",
         tables_created_count=2,
         error_code=2003,
-        get_error_text=told,
+        get_error_text=details,
         display_name="all.zip",
         warnings=None,
     )
@@ -369,8 +378,8 @@ def test_a_failed_file_of_an_archive_warns(scripted_server: ScriptedServer) -> N
 
 
 def test_warnings_of_the_server_are_issued(scripted_server: ScriptedServer) -> None:
-    told = {"rejected_layers": ["a", "b"], "user_max_layers": 4, "max_tables_per_import": 26, "more": 1}
-    response = job("complete", table_name="t", warnings=told, display_name="all.zip")
+    details = {"rejected_layers": ["a", "b"], "user_max_layers": 4, "max_tables_per_import": 26, "more": 1}
+    response = job("complete", table_name="t", warnings=details, display_name="all.zip")
     with pytest.warns(IncompleteImportWarning) as caught:
         Imports(scripted_server.play(response)).wait("1f")
     assert str(caught[0].message) == (

@@ -1,4 +1,4 @@
-"""The decoder under atheris, which looks for inputs that reach new code: ``copybinary_fuzz_guided SEEDS [options]``."""
+"""Coverage-guided fuzzing of the decoder with atheris: ``copybinary_fuzz_guided SEEDS [options]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Streams of a binary COPY as a fuzzer breaks them, and the one response that is right for each."""
+"""Corrupted streams of a binary COPY, and the expected result of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes made of built-in ones that override what converts them: the value of the built-in class is sent."""
+"""Subclasses of built-in classes that override conversions: the value of the built-in class is sent."""
 
 from __future__ import annotations
 

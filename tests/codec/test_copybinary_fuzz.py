@@ -1,4 +1,4 @@
-"""Whatever bytes come as a binary COPY: an error, or the right values; at once, and in little memory."""
+"""Any bytes as a binary COPY: an error or the right values, quickly and in little memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python values of every odd kind: a column is refused with its row, or comes back from a real server as it was."""
+"""Unusual Python values: the write raises an error with the row, or the value makes the round trip unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a response may be from the recorded one.
+"""Compare a response with the recorded one.
 
 What changes from run to run is replaced on both sides: durations and times, UUIDs, hosts. What is left must
 be equal, up to the level that the case asks for: ``status`` (and whether the body is an error object),

@@ -55,7 +55,7 @@ class Response:
 
 @dataclass
 class Replay:
-    """One file of cases against one server; each is sent once, after those that it stands on."""
+    """One file of cases against one server; each is sent once, after the cases it depends on."""
 
     base_url: str
     cases: dict[str, Case]

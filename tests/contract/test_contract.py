@@ -1,4 +1,4 @@
-"""The embedded server gives the responses that were recorded from CARTO's own."""
+"""The embedded server sends the responses that were recorded from CARTO's own servers."""
 
 from __future__ import annotations
 

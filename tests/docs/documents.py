@@ -1,4 +1,4 @@
-"""Pages of the documentation as programs: their blocks of Python run one after the other, in the current directory."""
+"""Run the Python blocks of a documentation page one after the other, in the current directory."""
 
 from __future__ import annotations
 

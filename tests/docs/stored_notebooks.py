@@ -1,4 +1,4 @@
-"""Notebooks: executed in a kernel of their own, and kept without what changes at each run."""
+"""Execute notebooks in separate kernels, and normalize the output that changes with each run."""
 
 from __future__ import annotations
 

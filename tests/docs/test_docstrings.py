@@ -1,4 +1,4 @@
-"""Every example in a docstring runs, in an account with a table of stations, and gives what it shows."""
+"""Every example in a docstring runs, in an account with a table of stations, and prints its expected output."""
 
 from __future__ import annotations
 

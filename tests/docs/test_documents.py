@@ -1,4 +1,4 @@
-"""Every block of Python in the README and in docs/ runs as it is printed, and prints what the page says."""
+"""Every Python block in the README and in docs/ runs, and prints the output on the page."""
 
 from __future__ import annotations
 

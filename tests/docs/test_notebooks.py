@@ -1,4 +1,4 @@
-"""Every notebook runs, and says what is kept with it; nothing is kept that is nobody else's business."""
+"""Every notebook runs and prints its stored output; stored notebooks contain no keys, paths or local names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of promises name tests that there are."""
+"""The pages of guarantees name existing tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures for tests that break things."""
+"""Fixtures for tests with injected faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that writes one version of a table, to be killed: MODE (four fields), VERSION, BASE_URL; key on stdin."""
+"""A process that writes one version of a table and is killed: MODE (four fields), VERSION, BASE_URL; key on stdin."""
 
 from __future__ import annotations
 

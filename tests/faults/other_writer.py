@@ -1,4 +1,4 @@
-"""Another process, which writes a small table, and so sweeps, for each line on stdin: BASE_URL; the key comes first."""
+"""A process that writes a small table for each line on stdin, and drops stale staging tables: BASE_URL; key first."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.write import staging_names
 from tests.fault_proxy import Fault, FaultProxy
-from tests.faults.test_order import TOLD, kept
+from tests.faults.test_order import CLIENT_OUTCOMES, delayed
 from tests.faults.test_responses import WRONG
 from tests.faults.write_trials import Trial, few_modes_unless_long, record
 from tests.faults.written_tables import Database
@@ -26,7 +26,7 @@ PAUSE_S = 0.2
 
 
 class OtherWriter:
-    """A process that sweeps when it is told to; its lock files are copies of those of this machine, or the same."""
+    """A process that drops stale staging tables on request; its lock files are those of this machine, or copies."""
 
     def __init__(self, carto: LocalCarto, folder: str | None) -> None:
         command = [sys.executable, Path(__file__).with_name("other_writer.py"), carto.base_url]
@@ -168,7 +168,7 @@ def draw(chance: random.Random, last: int, surroundings: Surroundings) -> Fault:
     if kind == "order":
         if chance.random() < 0.3:
             return Fault(number, action=chance.choice(["send_twice", "send_again"]))
-        return kept(chance.choice(list(TOLD)), number, number + chance.randrange(1, last + 2))
+        return delayed(chance.choice(list(CLIENT_OUTCOMES)), number, number + chance.randrange(1, last + 2))
     action = chance.choice(surroundings.actions)
     return Fault(number, chance.choice(["request", "response"]), 0, "delay", then=lambda: action(chance))
 

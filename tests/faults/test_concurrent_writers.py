@@ -1,4 +1,4 @@
-"""Writers and readers of one table at the same moment."""
+"""Concurrent writers and readers of one table."""
 
 from __future__ import annotations
 

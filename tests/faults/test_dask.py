@@ -1,4 +1,4 @@
-"""Writes by a cluster of processes, of which one is killed."""
+"""Writes and reads by a cluster of processes, one of which is killed."""
 
 from __future__ import annotations
 

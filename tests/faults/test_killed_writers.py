@@ -1,4 +1,4 @@
-"""Writers that are killed, in each phase of a write."""
+"""Writers that are killed in each phase of a write."""
 
 from __future__ import annotations
 

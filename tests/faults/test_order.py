@@ -1,4 +1,4 @@
-"""Requests that arrive in another order than they were sent: one is kept on the way until others have passed."""
+"""Requests that arrive out of order: one is delayed until others have passed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.fault_proxy import Fault
 from tests.faults.test_responses import WRONG
 from tests.faults.write_trials import few_modes_unless_long, record, write_with_faults
 
-# What the client gets when its request is kept: the response, a lost connection, or the word of a gateway.
-TOLD = {
+# What the client receives for a delayed request: the response, a lost connection, or an error of a gateway.
+CLIENT_OUTCOMES = {
     "again": Fault(0, action="send_again"),
     "lost": Fault(0, action="deliver_late"),
     "429": Fault(0, action="deliver_late", instead=WRONG["429"]),
@@ -27,8 +27,8 @@ TOLD = {
 }
 
 
-def kept(told: str, request: int | bytes, before: int | bytes) -> Fault:
-    fault = TOLD[told]
+def delayed(outcome: str, request: int | bytes, before: int | bytes) -> Fault:
+    fault = CLIENT_OUTCOMES[outcome]
     return Fault(request, action=fault.action, instead=fault.instead, before=before)
 
 
@@ -37,15 +37,15 @@ def test_a_request_that_arrives_after_later_ones(proxy, trial, is_long):
     """By one, by two ... by all that the client sends before it is done, and by what it says to them."""
     last = len(record(proxy, trial)[True])
     for number in range(last):
-        for told, by in itertools.product(TOLD, (1, 2, 3, last) if is_long else (2, last)):
-            if is_long or (by == 2) == (told in ("lost", "429")):
-                write_with_faults(proxy, trial, kept(told, number, number + by))
+        for outcome, by in itertools.product(CLIENT_OUTCOMES, (1, 2, 3, last) if is_long else (2, last)):
+            if is_long or (by == 2) == (outcome in ("lost", "429")):
+                write_with_faults(proxy, trial, delayed(outcome, number, number + by))
 
 
 @few_modes_unless_long("replace-other-columns-plain-3", "append-geometry-3")
 def test_all_requests_are_repeated_in_reverse_order(proxy, trial):
     last = len(record(proxy, trial)[True])
-    write_with_faults(proxy, trial, *[kept("again", number, 1000) for number in reversed(range(last))])
+    write_with_faults(proxy, trial, *[delayed("again", number, 1000) for number in reversed(range(last))])
 
 
 RENEWAL = b"THEN+EXECUTE+E%27COMMENT"
@@ -54,13 +54,13 @@ SWEEP = b"ACCESS+EXCLUSIVE+MODE"
 
 
 @pytest.mark.parametrize("if_exists", PUBLISH)
-@pytest.mark.parametrize("told", ["again", "lost"])
+@pytest.mark.parametrize("outcome", ["again", "lost"])
 @pytest.mark.parametrize("before", ["publish", "end"])
-def test_a_lease_renewal_that_arrives_late(before, told, if_exists, proxy, through, carto, database, monkeypatch):
+def test_a_lease_renewal_that_arrives_late(before, outcome, if_exists, proxy, through, carto, database, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_S", 0.02)
     if if_exists != "fail":
         cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", carto.credentials)
-    fault = kept(told, RENEWAL, PUBLISH[if_exists] if before == "publish" else b"never")
+    fault = delayed(outcome, RENEWAL, PUBLISH[if_exists] if before == "publish" else b"never")
     proxy.play(fault)
 
     def frames():
@@ -87,10 +87,10 @@ def test_a_lease_renewal_that_arrives_late(before, told, if_exists, proxy, throu
     assert database.leftovers() == []
 
 
-@pytest.mark.parametrize("told", TOLD)
-def test_a_delayed_cleanup_drops_nothing_of_later_writes(told, proxy, through, carto, database):
+@pytest.mark.parametrize("outcome", CLIENT_OUTCOMES)
+def test_a_delayed_cleanup_drops_nothing_of_later_writes(outcome, proxy, through, carto, database):
     database.connection.execute("CREATE TABLE public.cfl_staging_00000000_00000000 (a int)")
-    proxy.play(kept(told, SWEEP, PUBLISH["fail"]))
+    proxy.play(delayed(outcome, SWEEP, PUBLISH["fail"]))
     cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", through, progress=False)
     proxy.wait_for_late()
     COUNTERS.faults += 1
@@ -100,8 +100,8 @@ def test_a_delayed_cleanup_drops_nothing_of_later_writes(told, proxy, through, c
 
 
 @pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
-@pytest.mark.parametrize("told", ["again", "lost", "504"])
-def test_delayed_requests_of_dask_partitions(told, if_exists, proxy, through, carto, database, is_long):
+@pytest.mark.parametrize("outcome", ["again", "lost", "504"])
+def test_delayed_requests_of_dask_partitions(outcome, if_exists, proxy, through, carto, database, is_long):
     """Uploads of a part, and what makes its table, behind those of other parts and behind the publish."""
     frame = pd.DataFrame({"n": range(40), "text": "x"})
     if if_exists != "fail":
@@ -110,7 +110,7 @@ def test_delayed_requests_of_dask_partitions(told, if_exists, proxy, through, ca
     ddf = dd.from_pandas(frame, npartitions=4)
     marks = [b"CREATE+TABLE+IF", b"/copyfrom"]
     for request, before in itertools.product(marks, [*marks, PUBLISH[if_exists]] if is_long else [PUBLISH[if_exists]]):
-        proxy.play(kept(told, request, before if before != request else b"_3_"))
+        proxy.play(delayed(outcome, request, before if before != request else b"_3_"))
         error = None
         with dask.config.set(scheduler="threads", num_workers=2):
             try:

@@ -1,4 +1,4 @@
-"""Writes that get wrong responses, late ones, slow ones and none: the gateways on the way have their own moods."""
+"""Writes with wrong, late, slow and missing responses, as gateways send them."""
 
 from __future__ import annotations
 

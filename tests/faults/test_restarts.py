@@ -1,4 +1,4 @@
-"""PostgreSQL is restarted under a server at work: the server goes on by itself, and what is told is true."""
+"""PostgreSQL is restarted under a running server: the server recovers, and its responses are correct."""
 
 from __future__ import annotations
 

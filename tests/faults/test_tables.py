@@ -86,12 +86,12 @@ def test_a_copy_is_there_once_or_not_at_all(mark, action, proxy, through, carto,
     COUNTERS.faults += 1
 
 
-@pytest.mark.parametrize("told", ["again", "lost", "504"])
-def test_a_rename_that_arrives_after_it_was_undone(told, proxy, through, carto):
+@pytest.mark.parametrize("outcome", ["again", "lost", "504"])
+def test_a_rename_that_arrives_after_it_was_undone(outcome, proxy, through, carto):
     """It is the same table, under the same name, and all the same not to be renamed once more."""
     cfl.to_carto(FRAME, "t", carto.credentials)
-    late = Fault(b"RENAME+TO", action="send_again" if told == "again" else "deliver_late", before=b"never")
-    late.instead = gateway_response("504 Gateway Timeout") if told == "504" else b""
+    late = Fault(b"RENAME+TO", action="send_again" if outcome == "again" else "deliver_late", before=b"never")
+    late.instead = gateway_response("504 Gateway Timeout") if outcome == "504" else b""
     proxy.play(late)
     assert cfl.rename_table("t", "u", through) == "u"
     assert cfl.rename_table("u", "t", through) == "t"
@@ -100,11 +100,11 @@ def test_a_rename_that_arrives_after_it_was_undone(told, proxy, through, carto):
     assert cfl.list_tables(carto.credentials) == ["t"]
 
 
-@pytest.mark.parametrize("told", ["again", "lost", "504"])
-def test_a_late_delete_spares_a_table_of_the_same_name(told, proxy, through, carto):
+@pytest.mark.parametrize("outcome", ["again", "lost", "504"])
+def test_a_late_delete_spares_a_table_of_the_same_name(outcome, proxy, through, carto):
     cfl.to_carto(FRAME, "t", carto.credentials)
-    late = Fault(b"DROP+TABLE", action="send_again" if told == "again" else "deliver_late", before=b"never")
-    late.instead = gateway_response("504 Gateway Timeout") if told == "504" else b""
+    late = Fault(b"DROP+TABLE", action="send_again" if outcome == "again" else "deliver_late", before=b"never")
+    late.instead = gateway_response("504 Gateway Timeout") if outcome == "504" else b""
     proxy.play(late)
     assert cfl.delete_table("t", through)
     cfl.copy_table(cfl.to_carto(FRAME, "u", carto.credentials), "t", through)
@@ -114,16 +114,16 @@ def test_a_late_delete_spares_a_table_of_the_same_name(told, proxy, through, car
 
 
 @pytest.mark.parametrize("if_exists", ["fail", "replace"])
-@pytest.mark.parametrize("told", ["again", "lost", "504"])
-def test_a_copy_whose_requests_arrive_late(told, if_exists, proxy, through, carto, database, is_long):
+@pytest.mark.parametrize("outcome", ["again", "lost", "504"])
+def test_a_copy_whose_requests_arrive_late(outcome, if_exists, proxy, through, carto, database, is_long):
     cfl.to_carto(FRAME, "t", carto.credentials)
     requests = {b"CREATE+TABLE": [b"regclass", b"RENAME+TO", b"never"], b"RENAME+TO": [b"LOCK+TABLE", b"never"]}
     for request, overtakers in requests.items():
         for before in overtakers if is_long else overtakers[-1:]:
             if if_exists == "replace":
                 cfl.to_carto(FRAME.assign(a=0), "u", carto.credentials)
-            late = Fault(request, action="send_again" if told == "again" else "deliver_late", before=before)
-            late.instead = gateway_response("504 Gateway Timeout") if told == "504" else b""
+            late = Fault(request, action="send_again" if outcome == "again" else "deliver_late", before=before)
+            late.instead = gateway_response("504 Gateway Timeout") if outcome == "504" else b""
             proxy.play(late)
             try:
                 cfl.copy_table("t", "u", through, if_exists=if_exists)

@@ -1,4 +1,4 @@
-"""Writes over a network that breaks: at every step of the protocol, and at any byte."""
+"""Writes over an unreliable network: faults at every request of a write, and at any byte."""
 
 from __future__ import annotations
 

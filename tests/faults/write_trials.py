@@ -1,4 +1,4 @@
-"""Writes under faults, one after the other, and the verdict on each."""
+"""Writes under faults, one after the other, and a check of each result."""
 
 from __future__ import annotations
 

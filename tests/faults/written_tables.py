@@ -1,4 +1,4 @@
-"""What is written under faults: frames that tell their version in each row, and a look at what became of them."""
+"""Frames that contain their version in each row, and checks of the tables after faults."""
 
 from __future__ import annotations
 

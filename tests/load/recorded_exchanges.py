@@ -1,4 +1,4 @@
-"""A proxy on loopback that passes every byte on, and writes down what was asked when, and how it was answered."""
+"""A proxy on loopback that forwards HTTP and records the times, bodies and statuses of requests and responses."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _BLOCK_BYTES = 1 << 16
 class Exchange:
     """A request on the wire; times are those of ``time.monotonic``."""
 
-    asked_at: float
+    requested_at: float
     target: str = ""
     body: str = ""
     status: int = 0
-    answered_at: float = 0.0
+    responded_at: float = 0.0
     retry_after_s: float | None = None
 
     @property
@@ -35,8 +35,8 @@ class Exchange:
         return self.target.partition("?")[0]
 
 
-class _Asked:
-    """Reads the requests of a connection; ``current`` is the one that the next response is about."""
+class _RequestReader:
+    """Reads the requests of a connection; ``current`` is the request of the next response."""
 
     current: Exchange
 
@@ -59,24 +59,24 @@ class _Asked:
         self.current.body = self._digest.hexdigest()
 
 
-class _Answered:
+class _ResponseReader:
     """Reads the responses of a connection."""
 
-    def __init__(self, asked: _Asked) -> None:
-        self._asked = asked
+    def __init__(self, requests: _RequestReader) -> None:
+        self._requests = requests
         self.parser = httptools.HttpResponseParser(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"retry-after":
-            self._asked.current.retry_after_s = float(value)
+            self._requests.current.retry_after_s = float(value)
 
     def on_headers_complete(self) -> None:
-        self._asked.current.status = self.parser.get_status_code()
-        self._asked.current.answered_at = time.monotonic()
+        self._requests.current.status = self.parser.get_status_code()
+        self._requests.current.responded_at = time.monotonic()
 
 
 class RecordingProxy:
-    """Stands before a server."""
+    """Proxy in front of a server that records all exchanges."""
 
     def __init__(self, credentials: cfl.Credentials) -> None:
         there = urlsplit(str(credentials.base_url))
@@ -105,11 +105,11 @@ class RecordingProxy:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection(*self._there)
-        asked = _Asked(self.exchanges)
+        requests = _RequestReader(self.exchanges)
         try:
             await asyncio.gather(
-                _pump(reader, there_writer, httptools.HttpRequestParser(asked)),
-                _pump(there_reader, writer, _Answered(asked).parser),
+                _pump(reader, there_writer, httptools.HttpRequestParser(requests)),
+                _pump(there_reader, writer, _ResponseReader(requests).parser),
             )
         except asyncio.CancelledError:  # the recorder stops
             return

@@ -1,4 +1,4 @@
-"""What processes hold: threads, open files, memory, sessions of the database. Linux only."""
+"""Resources of processes: threads, open files, memory, database sessions. Linux only."""
 
 from __future__ import annotations
 

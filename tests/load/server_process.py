@@ -1,4 +1,4 @@
-"""The embedded server in a process of its own: its threads, files and memory are not those of the test."""
+"""The embedded server in a separate process: its threads, files and memory are not those of the test."""
 
 from __future__ import annotations
 

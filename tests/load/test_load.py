@@ -1,4 +1,4 @@
-"""Many threads over one account whose rate limits they exceed: everybody gets through, in time, and only once."""
+"""Many threads exceed the rate limits of one account: all requests succeed, in time, and exactly once."""
 
 from __future__ import annotations
 
@@ -130,18 +130,18 @@ def sent_too_early(exchanges: list[Exchange]) -> list[Exchange]:
     """Find what was sent again before the time that the server had named."""
     not_before: dict[tuple[str, str], float] = {}
     early = []
-    for exchange in sorted(exchanges, key=lambda exchange: exchange.asked_at):
+    for exchange in sorted(exchanges, key=lambda exchange: exchange.requested_at):
         request = (exchange.target, exchange.body)
-        if exchange.asked_at < not_before.get(request, 0):
+        if exchange.requested_at < not_before.get(request, 0):
             early.append(exchange)
         if exchange.retry_after_s is not None:
-            not_before[request] = exchange.answered_at + exchange.retry_after_s
+            not_before[request] = exchange.responded_at + exchange.retry_after_s
     return early
 
 
 def served_during(times: list[tuple[float, float]], exchanges: list[Exchange]) -> int:
-    """Count the requests that were answered, and not refused, during the call that saw the most of them."""
-    served = sorted(exchange.answered_at for exchange in exchanges if exchange.status == 200)
+    """Return the largest number of accepted requests during one call."""
+    served = sorted(exchange.responded_at for exchange in exchanges if exchange.status == 200)
     return max(bisect(served, ended) - bisect(served, began) for began, ended in times)
 
 

@@ -1,4 +1,4 @@
-"""Mixed work for a long time leaves nothing behind: no table, session, socket, thread, file, nor memory."""
+"""Mixed operations for a long time leak nothing: no table, session, socket, thread, file or memory."""
 
 from __future__ import annotations
 

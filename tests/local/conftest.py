@@ -1,4 +1,4 @@
-"""Fixtures for tests of the server's own rooms, below HTTP."""
+"""Fixtures for tests of the embedded server, over HTTP and below it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests say to the SQL API, as plainly as possible."""
+"""Client of the SQL API, without the code of the package."""
 
 from __future__ import annotations
 

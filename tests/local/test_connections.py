@@ -1,4 +1,4 @@
-"""Clients that keep the server waiting are given up, and do not keep others out."""
+"""Connections of slow clients are closed, and do not block others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plugin as pytest loads it in runs of other people's tests."""
+"""The pytest plugin in test runs of other projects."""
 
 from __future__ import annotations
 

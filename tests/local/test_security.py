@@ -1,4 +1,4 @@
-"""What no key may do, whichever it is: leave its role, touch the machine, look at others."""
+"""What no key may do: change its role, access the machine, see other users' queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chromium without a window, restricted to this machine."""
+"""Headless Chromium, restricted to this machine."""
 
 from __future__ import annotations
 

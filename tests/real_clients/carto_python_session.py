@@ -1,4 +1,4 @@
-"""What the README of carto-python shows, run by an interpreter that has carto 1.11.3; each step prints its name.
+"""The examples of the README of carto-python, run by an interpreter with carto 1.11.3; each step prints its name.
 
     python carto_python_session.py BASE_URL API_KEY FOLDER SOURCE_URL
 

@@ -1,4 +1,4 @@
-"""The ways into an account over HTTP, for any of its keys."""
+"""All ways to send SQL to an account over HTTP, with any of its keys."""
 
 from __future__ import annotations
 

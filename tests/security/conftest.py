@@ -1,4 +1,4 @@
-"""Fixtures: an account with something to protect, and how thoroughly it is attacked."""
+"""Fixtures: an account with tables to protect, and the number of attacks on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that a database holds, as one value that can be compared."""
+"""The content of a database as one value that can be compared."""
 
 from __future__ import annotations
 

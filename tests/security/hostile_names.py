@@ -1,4 +1,4 @@
-"""Names that want to be something else: SQL, another object, or two names at once."""
+"""Names that contain SQL, resemble another object, or are ambiguous."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that a request can have in the place of good ones."""
+"""Unusual and invalid values for the parameters of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts that make a regular expression backtrack, made of its own parts, and the time that it takes with them."""
+"""Texts that make a regular expression backtrack, derived from its parts, and the time to match them."""
 
 from __future__ import annotations
 

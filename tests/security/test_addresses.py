@@ -1,4 +1,4 @@
-"""The server fetches nothing from the network that it stands in, however the address is written."""
+"""The server connects to no address of its own network, in any notation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing in an archive gets out of the directory that it is unpacked into, or is more than was allowed."""
+"""Archives write no file outside of the target directory, and do not exceed the limits of size and number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API key travels in one header and shows up nowhere else."""
+"""The API key is sent in one header and appears nowhere else."""
 
 from __future__ import annotations
 

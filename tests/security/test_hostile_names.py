@@ -1,4 +1,4 @@
-"""No name of a table, column or schema can change anything but what it names."""
+"""Names of tables, columns and schemas are never executed and never refer to another object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the key could show: in what is printed, stored, pickled, drawn in a notebook, or told of an error."""
+"""The API key does not appear in output, stored files, pickles, notebooks or errors."""
 
 from __future__ import annotations
 

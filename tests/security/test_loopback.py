@@ -1,4 +1,4 @@
-"""The embedded server can be reached from this machine only, and by no web page that pretends to be it."""
+"""The embedded server is reachable from this machine only, and not from web pages (DNS rebinding)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No regular expression that sees what others send to maps takes more time than the length of the text explains."""
+"""Regular expressions for the input of maps match in time linear in the length of the text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps show what their viewer may see, and read nothing but tables, whatever their description says."""
+"""Maps show only what their viewer may see, and read only tables, whatever their configuration."""
 
 from __future__ import annotations
 

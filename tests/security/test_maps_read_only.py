@@ -1,4 +1,4 @@
-"""Queries of maps change nothing, whatever one of them leaves for the next."""
+"""Queries of maps change nothing, and leave no settings for the next query."""
 
 from __future__ import annotations
 

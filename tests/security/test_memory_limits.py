@@ -1,4 +1,4 @@
-"""What a request can make the server hold in memory is bounded, and the bound has a clear response."""
+"""The memory for a request is bounded; requests over the limit get an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Odd values in every parameter of every route: a response below 500 in bounded time, and the connection goes on."""
+"""Unusual values in every parameter of every route: a status below 500 in bounded time, on an open connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests without a key, and maps, write nothing, even where the owner of the account gave rights to everybody."""
+"""Requests without a key, and maps, write nothing, even if the owner granted privileges to PUBLIC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key goes to the host, port and scheme that it is meant for, wherever a server sends the client."""
+"""The API key is sent only to the host, port and scheme of the base URL, also after redirects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A named map that was deleted or closed shows nothing more, whoever has its address."""
+"""A named map that was deleted or closed shows nothing more at its URLs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No key reads files, runs programs or becomes somebody else, through whichever door its SQL comes in."""
+"""No key reads files, runs programs or changes its role, through any way to send SQL."""
 
 from __future__ import annotations
 

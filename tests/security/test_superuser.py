@@ -1,4 +1,4 @@
-"""What users put into the database is never run with the rights of the server itself."""
+"""Objects that users create in the database are never run with the rights of the superuser."""
 
 from __future__ import annotations
 

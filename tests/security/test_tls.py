@@ -1,4 +1,4 @@
-"""The certificate of a server is verified, and nothing turns that off without a warning."""
+"""The certificate of a server is verified; disabling this gives a warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers as a socket brings them: interim ones, cut and malformed ones, and what comes behind them."""
+"""Responses on a socket: interim, truncated and malformed ones, and bytes after the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies that are held at once have one limit, and no place is lost, however a request ends."""
+"""The memory budget of request bodies is kept, and released however a request ends."""
 
 from __future__ import annotations
 

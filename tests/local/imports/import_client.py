@@ -1,4 +1,4 @@
-"""What a user of the Import API does: post, poll, and look at the tables."""
+"""Client of the Import API: post, poll, and read tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of the tests of maps, and their responses."""
+"""Client of the Maps API for the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading vector tiles, without the code that makes them."""
+"""Decode vector tiles, independently of the code that encodes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements are told apart as PostgreSQL does it, in time that grows with the length of the text alone."""
+"""Statements are classified as in PostgreSQL, in time linear in the length of the text."""
 
 from __future__ import annotations
 

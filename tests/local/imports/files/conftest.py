@@ -1,4 +1,4 @@
-"""Fixtures for imports: a directory for files, and a transaction of the owner's that is rolled back."""
+"""Fixtures for imports: a temporary directory, and a transaction of the owner that is rolled back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that want more than to be read."""
+"""Files that attack the server: links to other files and URLs, deep nesting, slow parsing."""
 
 from __future__ import annotations
 

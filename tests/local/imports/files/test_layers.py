@@ -1,4 +1,4 @@
-"""What layers that GDAL reads become: headers of sheets, times with zones, layers without rows, curves."""
+"""Layers that GDAL reads: headers of sheets, times with zones, layers without rows, curves."""
 
 from __future__ import annotations
 

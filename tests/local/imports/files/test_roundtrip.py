@@ -1,4 +1,4 @@
-"""What Python's csv module writes comes back as it was."""
+"""Files of Python's csv module are imported unchanged."""
 
 from __future__ import annotations
 
