@@ -18,14 +18,14 @@ from cartoframes_lite.local.postgres.os_user import find_os_user
 
 
 def announce_template() -> Path:
-    """Choose a directory, and tell it to this process and to those that it starts; the template is made when needed."""
+    """Choose the directory for this process and its children; the template is created on first use."""
     directory = find_os_user(None).make_directory()
     os.environ[TEMPLATE_VARIABLE] = str(directory / "data")
     return directory
 
 
 def make_template() -> None:
-    """Make the template, unless another worker of pytest-xdist has; wait for one that does."""
+    """Create the template, or wait for the worker of pytest-xdist that creates it."""
     data = Path(os.environ[TEMPLATE_VARIABLE])
     with (data.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def is_worker(config: pytest.Config) -> bool:
-    """Say whether this process was started by pytest-xdist."""
+    """Return whether this process was started by pytest-xdist."""
     return hasattr(config, "workerinput")
 
 
@@ -100,14 +100,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand what a worker of pytest-xdist has counted to the process that reports."""
+    """Pass the counts of a worker of pytest-xdist to the process that prints the summary."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["tally"] = asdict(COUNTERS)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Add what a worker has counted; one that crashed has handed nothing over."""
+    """Add the counts of a worker; a crashed worker has none."""
     COUNTERS.add(getattr(node, "workeroutput", {}).get("tally", {}))
 
 
@@ -133,14 +133,14 @@ def carto_server() -> Iterator[LocalCarto]:
 
 @pytest.fixture
 def carto(carto_server: LocalCarto) -> LocalCarto:
-    """Give the shared server, with an empty account."""
+    """Return the shared server, with an empty account."""
     carto_server.reset()
     return carto_server
 
 
 @pytest.fixture
 def credentials(carto: LocalCarto) -> Credentials:
-    """Give the credentials of the owner of an empty account."""
+    """Return the credentials of the owner of an empty account."""
     return carto.credentials
 
 
@@ -155,7 +155,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def is_long(pytestconfig: pytest.Config) -> bool:
-    """Say whether it is the long profile."""
+    """Whether the long profile is selected."""
     return bool(pytestconfig.getoption("--long"))
 
 

@@ -37,7 +37,7 @@ class Counters:
             setattr(self, name, getattr(self, name) + count)
 
     def line(self) -> str:
-        """Write the figures that have to be 0 behind the number of faults."""
+        """Return the line of the summary: the number of faults, then the counts that must be 0."""
         return (
             f"faults {self.faults}, rows lost {self.rows_lost}, rows doubled {self.rows_doubled},"
             f" short reads {self.short_reads}, leftovers {self.leftovers}"

@@ -35,7 +35,7 @@ def gateway_response(status: str, body: bytes = PAGE, *headers: str) -> bytes:
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to one request, or to its response.
+    """A fault of one request or its response.
 
     Attributes
     ----------
@@ -81,11 +81,11 @@ class Fault:
             raise ValueError(f"no action of a fault: {self.action!r}")
 
     def matches(self, exchange: Exchange, side: Side) -> bool:
-        """Return whether it is meant for this half of an exchange, and has not happened yet."""
+        """Return whether the fault applies to this half of an exchange, and is still to be triggered."""
         return not self.fired and side == self.side and exchange.matches(self.request)
 
     def fire(self) -> None:
-        """Let it happen."""
+        """Mark the fault as triggered, and call ``then``."""
         self.fired = True
         if self.then is not None:
             self.then()
@@ -158,13 +158,13 @@ class FaultProxy:
         self.play()
 
     def wait_for_late(self) -> None:
-        """Deliver the requests that are late, and wait for the responses."""
+        """Deliver the delayed requests, and wait for the responses."""
         self.deliver(None)
         for thread in list(self._repeating):
             thread.join()
 
     def close(self) -> None:
-        """Stop listening, and close what is open. A second call does nothing."""
+        """Stop listening, and close all connections. A second call has no effect."""
         if self._listener.fileno() < 0:
             return
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -235,7 +235,7 @@ class FaultProxy:
             self._kept.append((before, request))
 
     def deliver(self, exchange: Exchange | None) -> None:
-        """Send what was kept until this request came; None stands for the end."""
+        """Send the requests that were delayed until this request; None: until the end."""
         with self._lock:
             due = [kept for kept in self._kept if exchange is None or exchange.matches(kept[0])]
             self._kept = [kept for kept in self._kept if kept not in due]
@@ -294,7 +294,7 @@ class _Connection:
                     return
 
     def _forward(self, block: bytes, side: Side) -> bool:
-        """Forward a block, or cause a fault; return whether the connection goes on."""
+        """Forward a block, or cause a fault; return whether the connection stays open."""
         exchange = self._exchange
         # The fault may happen to another request before this one is complete.
         if side == "request" and (self._collected or self._proxy.collects(exchange)):

@@ -36,7 +36,7 @@ def numbers(dataset):
 
 
 def advance(carto, sync, seconds):
-    """Move the clock, and wait until what was due is over."""
+    """Advance the clock, and wait until the due synchronizations have finished."""
     before = sync.refresh().ran_at
     carto.advance_clock(seconds)
     deadline = time.monotonic() + 20

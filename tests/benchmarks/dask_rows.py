@@ -44,13 +44,13 @@ def frame_of(first: int, rows: int) -> gpd.GeoDataFrame:
 
 
 def peak_mb() -> float:
-    """Give the largest resident size so far."""
+    """Return the largest resident size so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 @contextmanager
 def timed(what: str, rows: int) -> Iterator[None]:
-    """Print how long it took, and how many rows that is in a second."""
+    """Print the duration and the rows per second."""
     started = time.perf_counter()
     yield
     took_s = time.perf_counter() - started
@@ -58,7 +58,7 @@ def timed(what: str, rows: int) -> Iterator[None]:
 
 
 def tell_memory(client: Client, before: dict[str, float]) -> None:
-    """Print the largest resident size of each worker, and how much of it is rows."""
+    """Print the largest resident size of each worker, and the share of rows."""
     peaks = client.run(peak_mb)
     print("peak of each worker: " + ", ".join(f"{mb:.0f} MB (+{mb - before[name]:.0f})" for name, mb in peaks.items()))
 

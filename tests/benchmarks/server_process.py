@@ -21,7 +21,7 @@ with cartoframes_lite.local.start(user="bench", api_key="bench", statement_timeo
 
 @contextmanager
 def server(statement_timeout_s: float | None = None) -> Iterator[tuple[cfl.Credentials, str]]:
-    """Give the credentials of an empty account, and the DSN of its database."""
+    """Return the credentials of an empty account, and the DSN of its database."""
     command = [sys.executable, "-c", _SCRIPT, *([] if statement_timeout_s is None else [str(statement_timeout_s)])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

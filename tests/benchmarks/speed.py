@@ -50,7 +50,7 @@ def frame_of(rows: int) -> gpd.GeoDataFrame:
 
 
 def best(function: Callable[[], Any], repeat: int) -> float:
-    """Give the shortest time in seconds; throwing the result away does not count."""
+    """Return the shortest time in seconds; throwing the result away does not count."""
     times = []
     for _ in range(repeat):
         gc.collect()
@@ -62,7 +62,7 @@ def best(function: Callable[[], Any], repeat: int) -> float:
 
 
 class Measurement:
-    """What is measured, on one server."""
+    """The measurements on one server."""
 
     def __init__(self, credentials: Credentials, dsn: str, rows: int) -> None:
         self.frame, self.credentials = frame_of(rows), credentials
@@ -77,7 +77,7 @@ class Measurement:
         self.binary = list(encode(batches, arrow_schema(plan.columns)))
 
     def drain(self) -> None:
-        """Fetch the same binary COPY and throw it away."""
+        """Fetch the same binary COPY and discard it."""
         with self.client.copy.copy_to(self._copy) as blocks:
             self.size = sum(map(len, blocks))
 
@@ -93,7 +93,7 @@ class Measurement:
         return cfl.read_carto("ours", self.credentials, progress=False)
 
     def read_postgis(self) -> gpd.GeoDataFrame:
-        """Geopandas, straight to PostgreSQL."""
+        """GeoPandas, directly to PostgreSQL."""
         query = "SELECT cartodb_id, the_geom, id, name, height, weight, active, seen, note FROM ours"
         return gpd.read_postgis(query, self.engine, geom_col="the_geom")
 

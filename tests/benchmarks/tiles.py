@@ -64,7 +64,7 @@ Times = dict[int, list[tuple[float, float]]]
 
 
 class Bare:
-    """The query alone, over a connection of its own, with the role that the server uses for requests without a key."""
+    """Runs the query alone, over a separate connection, with the role for requests without a key."""
 
     def __init__(self, dsn: str) -> None:
         self._connection = psycopg.connect(dsn, user="publicuser", autocommit=True, prepare_threshold=None)
@@ -77,7 +77,7 @@ class Bare:
         return bytes(row[0])
 
     def points(self) -> list[tuple[float, float]]:
-        """Give some of the points, EPSG:3857."""
+        """Return some of the points, EPSG:3857."""
         query = "SELECT ST_X(the_geom_webmercator), ST_Y(the_geom_webmercator) FROM crowd ORDER BY number LIMIT 20000"
         return self._connection.execute(query).fetchall()
 
@@ -86,7 +86,7 @@ class Bare:
 
 
 class Served:
-    """Tiles of a map of the embedded server, over one connection that is kept."""
+    """Requests tiles of a map of the embedded server, over one connection."""
 
     def __init__(self, credentials: Credentials, *, aggregation: object = False) -> None:
         url = urllib.parse.urlsplit(str(credentials.base_url))
@@ -110,14 +110,14 @@ class Served:
 
 
 def timed(get: Callable[[Place], bytes], place: Place) -> float:
-    """Give the time in milliseconds that a tile takes, which must not be empty."""
+    """Return the time in milliseconds that a tile takes, which must not be empty."""
     started = time.perf_counter()
     assert get(place)
     return (time.perf_counter() - started) * 1000
 
 
 def sample(points: Sequence[tuple[float, float]], rng: random.Random, scale: float) -> list[Place]:
-    """Choose tiles, each once: those around points, as people look where something is."""
+    """Choose distinct tiles, around points."""
     chosen: dict[Place, None] = {}
     for zoom, count in TILES.items():
         wanted = len(chosen) + max(1, round(count * (scale if zoom else 1)))
@@ -131,7 +131,7 @@ def sample(points: Sequence[tuple[float, float]], rng: random.Random, scale: flo
 
 
 def quantile(times: Iterable[float], share: float) -> float:
-    """Give the time that a share of the times does not exceed."""
+    """Return the time that a share of the times does not exceed."""
     ordered = sorted(times)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 

@@ -162,7 +162,7 @@ REFUSED = response("400 Bad", b'{"error":["row field count is -2, expected 2"]}'
 
 
 def unchunked(chunks: bytes) -> bytes:
-    """Put the chunks of a body together."""
+    """Join the chunks of a body."""
     body = b""
     while (size := int(chunks.partition(b"\r\n")[0], 16)) > 0:
         start = chunks.index(b"\r\n") + 2
@@ -266,7 +266,7 @@ UNCLOSED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionW
 
 
 class Alarm(BaseException):
-    """An interrupt, as Ctrl-C is one."""
+    """An interrupt, like Ctrl-C."""
 
 
 @UNCLOSED
@@ -372,7 +372,7 @@ LOCKING = ("queue.py", "turns.py", "prefetch.py", "connectionpool.py")
 
 
 def interrupted_at(call: Callable[[], object], moment: int) -> int:
-    """Interrupt a call at one of the moments in which Python looks for signals; count those that there were.
+    """Interrupt a call at one of the points where Python checks for signals; count these points.
 
     Only in what takes locks of its own: threads that are interrupted while they start stay in the list of threads.
     """

@@ -11,7 +11,7 @@ with atheris.instrument_imports(include=["cartoframes_lite._codec.copybinary"]):
 
 
 def one(data: bytes) -> None:
-    """Try one input; its first byte says how it is cut."""
+    """Try one input; its first byte determines the sizes of the blocks."""
     size = data[0] + 1 if data else 1
     assert agrees(data, [size] * 8)
     assert agrees(data[1:], [size] * 8)

@@ -46,7 +46,7 @@ ROWS = [
 
 
 def stream_of(table: pa.Table, sync: bytes = SYNC) -> bytes:
-    """Write what PostgreSQL would send."""
+    """Write a binary COPY as PostgreSQL sends it."""
     table = table.add_column(0, "sync", pa.array([sync] * table.num_rows, pa.binary()))
     return b"".join(encode(table.to_batches(), table.schema))
 
@@ -56,7 +56,7 @@ STREAM = stream_of(TABLE)
 
 
 def cut(data: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
-    """Cut bytes into blocks of some sizes, the last one of what is left."""
+    """Split bytes into blocks of given sizes; the last one has the rest."""
     at = 0
     for size in sizes:
         yield data[at : at + size]
@@ -65,7 +65,7 @@ def cut(data: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
 
 
 def decoded(data: bytes, sizes: Iterable[int] = (), schema: pa.Schema = SCHEMA) -> pa.Table | None:
-    """Decode; None if that is refused, as it has to be: by one error, and no other."""
+    """Decode; None if the decoder raises its documented error. Any other error is a failure."""
     try:
         batches = list(decode(cut(data, sizes), Decoder(schema, SYNC)))
     except BrokenStream:
@@ -100,7 +100,7 @@ def read_slowly(data: bytes, schema: pa.Schema = SCHEMA) -> list[list[bytes | No
 
 
 def agrees(data: bytes, sizes: Iterable[int] = ()) -> bool:
-    """Tell whether a stream is refused, or its values are those that a slow reading finds."""
+    """Return whether a stream is rejected, or has the same values as with `read_slowly`."""
     table = decoded(data, sizes)
     if table is None:
         return True

@@ -18,7 +18,7 @@ from cartoframes_lite.errors import ConversionError
 
 
 def odd(base: type) -> type:
-    """Make a class of another one, which gives something else whatever it is asked."""
+    """Create a subclass that overrides all conversions with other values."""
 
     def lie(*_args, **_keywords):
         return 99
@@ -98,7 +98,7 @@ def test_numbers_with_overridden_comparison_are_checked():
 
 
 class WithUnit(np.ndarray):
-    """As those of astropy."""
+    """An array with a unit, like those of astropy."""
 
 
 Pair = namedtuple("Pair", "x y")

@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
 
 
 def stream(table: pa.Table, sync: bytes = SYNC) -> bytes:
-    """What PostgreSQL would send: the sync as the first column of each row."""
+    """Compose a binary COPY as PostgreSQL sends it: the sync is the first column of each row."""
     table = table.add_column(0, "sync", pa.array([sync] * table.num_rows, pa.binary()))
     return b"".join(encode(table.to_batches(), table.schema))
 

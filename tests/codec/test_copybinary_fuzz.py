@@ -21,7 +21,7 @@ SIZES = st.lists(st.integers(0, 200), max_size=30)
 
 @pytest.fixture
 def examples(is_long: bool) -> settings:
-    """Say how many examples there is time for."""
+    """Return the number of examples of the profile."""
     return settings(max_examples=20_000 if is_long else 100, deadline=None)
 
 

@@ -34,7 +34,7 @@ _EXCERPT = 100  # characters at both ends of a long text
 
 
 def comparable(case: Case, response: Response, recorded: Case) -> tuple[Any, Any]:
-    """Return what is to be equal: that of the response and that of the recording."""
+    """Return the parts of the response and of the recording that must be equal."""
     level, ignored = case.get("compare", "full"), frozenset(case.get("ignore", ()))
     got: dict[str, Any] = {"status": response.status}
     wanted: dict[str, Any] = {"status": recorded["status"]}
@@ -63,7 +63,7 @@ def _headers(headers: dict[str, str], ignored: frozenset[str]) -> dict[str, str]
 
 
 def _steady(value: Any, ignored: frozenset[str]) -> Any:
-    """Replace what changes from run to run; numbers are doubles, and no boolean is a number."""
+    """Replace values that change with each run; compare numbers as doubles, but booleans as they are."""
     if isinstance(value, dict):
         return {
             key: _mask(item) if key in _VOLATILE else _steady(item, ignored)

@@ -98,7 +98,7 @@ class Replay:
         return [self.filled(item) for item in value] if isinstance(value, list) else value
 
     def send(self, recorded: Case) -> Response:
-        """Send a request on a connection of its own."""
+        """Send a request on a separate connection."""
         request = self.filled(recorded)
         url = urllib.parse.urlsplit(self.base_url)
         path = request["path"] if request["path"].startswith("/user/") else url.path + request["path"]

@@ -22,7 +22,7 @@ _TEST_FILE = re.compile(r"# ((?:test_\w+|conftest)\.py)\n")
 
 @dataclass(frozen=True)
 class Block:
-    """Python on a page.
+    """A block of Python on a page.
 
     If it begins with a comment such as ``# test_pipeline.py``, it is a file that pytest runs.
     """
@@ -33,13 +33,13 @@ class Block:
 
     @property
     def file_name(self) -> str | None:
-        """The file that the block is to be saved as."""
+        """Name of the file to save the block as."""
         found = _TEST_FILE.match(self.code)
         return found[1] if found else None
 
 
 def pages() -> list[Path]:
-    """List the README and the pages in docs/ that have Python in them."""
+    """List the README and the pages in docs/ that contain Python blocks."""
     every = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     return [path for path in every if blocks(path)]
 
@@ -54,7 +54,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def run(page: Path) -> None:
-    """Run a page from its beginning; AssertionError if a block prints something else than is shown."""
+    """Run all blocks of a page; raise AssertionError if the output of one differs from the page."""
     names: dict[str, Any] = {"__name__": "__main__"}
     try:
         for block in blocks(page):

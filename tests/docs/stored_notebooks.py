@@ -62,7 +62,7 @@ def executed(path: Path, folder: Path) -> tuple[NotebookNode, str]:
 
 
 def save(notebook: NotebookNode, path: Path) -> None:
-    """Keep a notebook; outputs that differ from the kept ones by times and ids alone stay as they are."""
+    """Store a notebook; keep stored outputs that differ only by times and ids."""
     for cell, kept in zip(code_cells(notebook), code_cells(read(path)), strict=True):
         if _lasting(cell) == _lasting(kept):
             cell.outputs = kept.outputs
@@ -76,7 +76,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def said(cell: NotebookNode) -> list[tuple[str, str]]:
-    """Return what a cell says, and the kinds of what it shows, as far as that is the same with each run."""
+    """Return the reproducible text of the output of a cell, and the types of its other outputs."""
     return [
         (output.name, output.text)
         if output.output_type == "stream"
@@ -86,7 +86,7 @@ def said(cell: NotebookNode) -> list[tuple[str, str]]:
 
 
 def without_pictures(notebook: NotebookNode) -> str:
-    """Write a notebook as JSON without its pictures, in whose bytes anything can be found."""
+    """Return a notebook as JSON without images, whose bytes could match any text."""
     bare = nbformat.from_dict(notebook)
     for cell in code_cells(bare):
         for output in cell.outputs:
@@ -95,12 +95,12 @@ def without_pictures(notebook: NotebookNode) -> str:
 
 
 def _lasting(cell: NotebookNode) -> str:
-    """Write the outputs of a cell without what changes at each run."""
+    """Return the outputs of a cell without the parts that change with each run."""
     return _CHANGING.sub("", json.dumps(cell.outputs, sort_keys=True))
 
 
 def _settled(output: NotebookNode) -> NotebookNode:
-    """Take out the port of the server."""
+    """Remove the port of the server."""
     holder = output.get("data", output)
     for kind, value in holder.items():
         if isinstance(value, str):

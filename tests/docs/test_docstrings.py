@@ -26,7 +26,7 @@ EXAMPLES = {
 
 @pytest.fixture
 def gdf(carto, tmp_path, monkeypatch):
-    """Give the frame that examples call ``gdf``; it is the table ``stations`` of the default account."""
+    """Return the frame that examples call ``gdf``; it is the table ``stations`` of the default account."""
     monkeypatch.chdir(tmp_path)
     gdf = gpd.GeoDataFrame(
         {"name": ["North", "South", "Harbour"], "year": [1846, 1993, 2021]},

@@ -34,7 +34,7 @@ def pg_ctl(data: Path, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[Path]:
-    """Give a data directory: what is committed survives a crash only in one that is to be kept."""
+    """Return a data directory: what is committed survives a crash only in one that is to be kept."""
     with tempfile.TemporaryDirectory(prefix="cartoframes_lite-shaken-") as directory:
         Path(directory).chmod(0o755)  # for the user of PostgreSQL, if this one is root
         yield Path(directory) / "data"

@@ -39,7 +39,7 @@ def shared_state(cluster: Cluster) -> Iterator[State]:
 
 @pytest.fixture
 def state(shared_state: State) -> State:
-    """Give the shared account, emptied."""
+    """Return the shared account, emptied."""
     shared_state.reset()
     return shared_state
 

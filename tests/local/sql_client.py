@@ -44,7 +44,7 @@ class SQLClient:
         return requests.get(self.url, params=self._with_key({"q": q, **parameters}), timeout=TIMEOUT_S)
 
     def run(self, q: str, **parameters: Any) -> Any:
-        """Return the response to what has to succeed."""
+        """Send a query and return its response, which must be a success."""
         response = self.send(q, **parameters)
         assert response.status_code == 200, response.text
         assert "error" not in response.json()

@@ -21,7 +21,7 @@ Serve = Callable[..., Server]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the length of the body; ``/large`` with many bytes, ``/early`` before the body."""
+    """Respond with the length of the body; ``/large``: with many bytes, ``/early``: before the body."""
     if scope["type"] == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})

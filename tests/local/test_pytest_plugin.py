@@ -13,7 +13,7 @@ pytest_plugins = ["pytester"]
 
 @pytest.fixture
 def run_apart(pytester, monkeypatch):
-    """Run tests in a process of its own that has the plugin as its wheel has it: as a module of its own."""
+    """Run tests in a separate process, with the plugin as the wheel installs it."""
     (pytester.path / "carto_local_pytest.py").write_text(Path(pytest_plugin.__file__).read_text())
     monkeypatch.setenv("PYTHONPATH", str(Path(pytest_plugin.__file__).parents[2]))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the installed one would be there a second time

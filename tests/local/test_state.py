@@ -211,7 +211,7 @@ def test_reset_empties_the_account(state: State, cluster: Cluster, connect: Conn
 
 
 def test_reset_leaves_rights_alone_that_are_as_they_were(state: State, cluster: Cluster, connect: Connect) -> None:
-    """To revoke and grant them again takes ten times as long as all the rest, and tests call it before each of them."""
+    """Revoking and granting them again would take ten times as long as the rest of the reset, before each test."""
     versions = "SELECT array_agg(xmin::text ORDER BY oid) FROM pg_proc WHERE proacl IS NOT NULL"
     with psycopg.connect(cluster.dsn, autocommit=True) as superuser:
         before = superuser.execute(versions).fetchone()

@@ -15,7 +15,7 @@ TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class APICalls:
-    """Sends requests with one key; None is none.
+    """Sends requests with one key; None: without a key.
 
     Attributes
     ----------
@@ -30,12 +30,12 @@ class APICalls:
 
     @classmethod
     def of(cls, carto: LocalCarto) -> APICalls:
-        """Give those of the owner."""
+        """Return the API calls of the owner."""
         assert carto.credentials.api_key is not None
         return cls(carto.base_url, carto.credentials.api_key, carto.credentials.api_key)
 
     def public(self) -> APICalls:
-        """Give those without a key."""
+        """Return the API calls without a key."""
         return replace(self, key=None)
 
     def regular(self, *tables: str, permissions: tuple[str, ...] = ("select",), create: bool = False) -> APICalls:
@@ -64,7 +64,7 @@ class APICalls:
         return requests.post(f"{self.base_url}/api/v2/sql", data=form, timeout=TIMEOUT_S)
 
     def run(self, q: str) -> list[dict[str, Any]]:
-        """Send statements that have to succeed; return the rows."""
+        """Send statements that must succeed; return the rows."""
         response = self.sql(q)
         assert response.status_code == 200, response.text
         assert "error" not in response.json(), response.text
@@ -72,14 +72,14 @@ class APICalls:
         return rows
 
     def job(self, query: Any) -> dict[str, Any]:
-        """Run a job to its end."""
+        """Run a batch job and wait until it has finished."""
         response = self.call("POST", "/api/v2/sql/job", json={"query": query})
         if response.status_code != 201:
             return {"status": "refused", "failed_reason": response.text}
         return self._polled(f"/api/v2/sql/job/{response.json()['job_id']}", "status", ("pending", "running"))
 
     def imported(self, **arguments: Any) -> dict[str, Any]:
-        """Run an import to its end."""
+        """Run an import and wait until it has finished."""
         response = self.call("POST", "/api/v1/imports", **arguments)
         if response.status_code != 200:
             return {"state": "refused", "text": response.text}
@@ -87,7 +87,7 @@ class APICalls:
         return self._polled(f"/api/v1/imports/{response.json()['item_queue_id']}", "state", underway)
 
     def map(self, *layers: dict[str, Any], **members: Any) -> requests.Response:
-        """Instantiate a map without a name."""
+        """Instantiate an anonymous map."""
         return self.call("POST", "/api/v1/map", json={"version": "1.8.0", "layers": list(layers), **members})
 
     def _polled(self, path: str, word: str, underway: tuple[str, ...]) -> dict[str, Any]:

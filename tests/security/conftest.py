@@ -36,7 +36,7 @@ BYSTANDERS = [
 
 @pytest.fixture
 def api_calls(carto: LocalCarto) -> APICalls:
-    """Give the ways into an account with objects that nobody but its owner may touch."""
+    """Return the API calls of an account whose tables only the owner may access."""
     doors = APICalls.of(carto)
     doors.run(_OBJECTS)
     return doors
@@ -44,7 +44,7 @@ def api_calls(carto: LocalCarto) -> APICalls:
 
 @pytest.fixture
 def db_snapshots(carto: LocalCarto, api_calls: APICalls) -> Iterator[DatabaseSnapshots]:
-    """Look at all of the account's database."""
+    """Return snapshots of the account's whole database."""
     everything = DatabaseSnapshots(carto.dsn, BYSTANDERS)
     yield everything
     everything.connection.close()
@@ -67,7 +67,7 @@ def recording_server() -> Iterator[Callable[..., FileServer]]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for this host that nobody trusts, in a file with its key."""
+    """Create a self-signed certificate for localhost, in a file with its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("there is no openssl to make a certificate with")
@@ -88,7 +88,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tls(certificate: Path) -> ssl.SSLContext:
-    """Give that certificate to a server."""
+    """Return the SSL context of a server with this certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context

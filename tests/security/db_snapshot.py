@@ -52,7 +52,7 @@ _ROWS: dict[tuple[str, str], Rows] = {}
 
 
 class DatabaseSnapshots:
-    """Looks at the whole database, with all rights.
+    """Takes snapshots of the whole database as the superuser.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class DatabaseSnapshots:
         self._old = {oid for oid, _ in self._rows(_TABLES)}
 
     def snapshot(self) -> Snapshot:
-        """Return what there is."""
+        """Return the current snapshot."""
         parts: dict[str, sql.Composable] = {part: sql.SQL(query) for part, query in _PARTS.items()}
         for place in self._tables:
             parts[".".join(place)] = sql.SQL("SELECT t::text FROM {} t").format(sql.Identifier(*place))
@@ -81,7 +81,7 @@ class DatabaseSnapshots:
         return {part: _ROWS[part, found] for part, found in digests}
 
     def drop_new(self) -> None:
-        """Drop the tables that were not there in the beginning, and what is remembered of them."""
+        """Drop the tables created since the beginning, and their records."""
         for oid, table in self._rows(_TABLES):
             if oid not in self._old:
                 self.connection.execute(
@@ -95,6 +95,6 @@ class DatabaseSnapshots:
 
 
 def differences(before: Snapshot, after: Snapshot) -> dict[str, set[tuple[str, ...]]]:
-    """Return what is not in both of two snapshots."""
+    """Return the differences of two snapshots."""
     changed = [part for part in before if before[part] is not after[part]]
     return {part: before[part] ^ after[part] for part in changed if before[part] != after[part]}

@@ -31,7 +31,7 @@ _CLASSES = {
 
 @dataclass(frozen=True)
 class Used:
-    """A regular expression, where it is, and how it is used there."""
+    """A regular expression, its location, and how it is used."""
 
     where: str
     pattern: re.Pattern[Any]
@@ -81,7 +81,7 @@ def _inline(module: ModuleType, tree: ast.Module) -> Iterator[Used]:
 
 
 def _text(expression: ast.expr, module: ModuleType) -> Any:
-    """Return the text of an expression that is written down; None for one that is put together while it runs."""
+    """Return the text of a constant expression; None for one that is composed at run time."""
     try:
         return eval(compile(ast.Expression(expression), module.__name__, "eval"), vars(module))
     except NameError:
@@ -183,7 +183,7 @@ def _beginnings(tree: Any) -> Iterator[str]:
 
 
 def is_slow(used: Used, text: Any) -> bool:
-    """Tell whether a use of an expression takes longer than it may. To be called in the main thread."""
+    """Return whether an expression takes too long. Must be called in the main thread."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise TimeoutError

@@ -60,7 +60,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
 
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Callable[[Path], list[bytes]]:
-    """Unpack, and look that nothing else was made; return what was found."""
+    """Unpack an archive, check that no other file was created, and return the files."""
     (tmp_path / "secret.csv").write_bytes(b"secret\n")
     directory = tmp_path / "into" / "here"
     directory.mkdir(parents=True)

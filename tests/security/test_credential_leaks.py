@@ -27,12 +27,12 @@ FRAME = gpd.GeoDataFrame({"n": [1, 2]}, geometry=gpd.points_from_xy([0, 1], [2, 
 
 
 def forms(key: str, user: str) -> list[str]:
-    """Give all the ways in which a key may be written, also those of the header."""
+    """Return all encodings of a key, including those of the header."""
     return [key, urllib.parse.quote(key, safe=""), base64.b64encode(f"{user}:{key}".encode()).decode()]
 
 
 def everything_of(error: BaseException) -> str:
-    """Give all that a traceback, a debugger's view of the locals, or a crash report would show."""
+    """Return the text of a traceback with local variables, as in a debugger or crash report."""
     shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
     with contextlib.suppress(TypeError):  # an exception of the standard library may not be picklable
         shown += repr(pickle.dumps(error))
@@ -41,7 +41,7 @@ def everything_of(error: BaseException) -> str:
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """Capture what all loggers say, down to the last detail."""
+    """Capture the messages of all loggers at all levels."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     root = logging.getLogger()

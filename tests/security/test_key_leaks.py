@@ -33,7 +33,7 @@ DEBUGGED = ("urllib3", "requests", "cartoframes_lite", "asyncio", "")
 
 @pytest.fixture
 def said() -> Iterator[io.StringIO]:
-    """Catch all that is logged, printed or warned of, with everything set to tell all."""
+    """Capture all logs, output and warnings at the most verbose settings."""
     text = io.StringIO()
     handler = logging.StreamHandler(text)
     levels = {name: logging.getLogger(name).level for name in DEBUGGED}
@@ -53,7 +53,7 @@ def said() -> Iterator[io.StringIO]:
 
 
 def leaks(account: cfl.Credentials, *shown: object) -> list[str]:
-    """Return what of the key is in some texts, in whichever way it is written."""
+    """Return the parts of the key that occur in texts, in any encoding."""
     text = "\n".join(one if isinstance(one, str) else repr(one) for one in shown)
     return [form for form in forms(str(account.api_key), str(account.username)) if form in text]
 
@@ -198,7 +198,7 @@ def test_tracebacks_with_locals_show_no_key(said, recording_server, monkeypatch)
 
 
 def _told(call: Callable[[], object]) -> str:
-    """Return all that the error of a call tells, in a frame of its own: what was told before is not in its locals."""
+    """Return the text of the error of a call, raised in a separate frame without earlier texts in its locals."""
     with pytest.raises((cfl.CartoError, RuntimeError)) as caught:
         call()
     return everything_of(caught.value)

@@ -48,7 +48,7 @@ MOST_SECONDS = 0.2  # of the processor; a pattern that goes through the text onc
 
 
 def modules() -> Iterator[ModuleType]:
-    """Yield the modules that read what others write into maps."""
+    """Yield the modules that parse the input of maps."""
     package = cartoframes_lite.local.maps
     names = [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     names += [f"cartoframes_lite.local.routes.{name}" for name in ROUTES]
@@ -58,13 +58,13 @@ def modules() -> Iterator[ModuleType]:
 
 @dataclass(frozen=True)
 class Used:
-    """A pattern, and whether it is looked for at every place of a text or at one."""
+    """A pattern, and whether it is searched at every position of a text or matched at one."""
 
     pattern: re.Pattern[Any]
     is_searched: bool
 
     def run(self, text: str) -> float:
-        """Return how many seconds of the processor it takes."""
+        """Return the processor time of a search, in seconds."""
         given: Any = text if isinstance(self.pattern.pattern, str) else text.encode("latin-1", "replace")
         begun = time.process_time()
         for method in (self.pattern.search,) if self.is_searched else (self.pattern.match, self.pattern.fullmatch):
@@ -74,7 +74,7 @@ class Used:
 
 @cache
 def patterns() -> dict[str, Used]:
-    """Return all patterns of these modules: compiled ones, and those that stand in a call of a function of `re`."""
+    """Return all patterns of these modules: compiled ones, and those in calls of functions of `re`."""
     found: dict[str, Used] = {}
     for module in modules():
         tree = ast.parse(inspect.getsource(module))

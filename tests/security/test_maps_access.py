@@ -51,7 +51,7 @@ def template(group: dict[str, Any], **members: Any) -> dict[str, Any]:
 
 
 def asked(api_calls: APICalls, token: str) -> list[tuple[int, str]]:
-    """Ask for all that a map has to show."""
+    """Request everything that a map provides."""
     paths = [f"/api/v1/map/{token}/{path}" for path in PATHS]
     paths += [f"/api/v1/map/static/{path.format(token)}" for path in PICTURES]
     responses = [api_calls.call("GET", path) for path in paths]

@@ -18,7 +18,7 @@ FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 
 def endless(length: int) -> Iterator[bytes]:
-    """Yield a body of no announced length."""
+    """Yield a body without a declared length."""
     for _ in range(length // 65_536 + 1):
         yield b"x" * 65_536
 

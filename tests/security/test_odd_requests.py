@@ -40,7 +40,7 @@ def serving() -> Iterator[tuple[Server, list[Route]]]:
 
 
 def requests_to(route: Route, number: int, seed: int) -> Iterator[tuple[str, str, bytes | None, dict[str, str]]]:
-    """Make requests to a route: method, path, body, headers."""
+    """Yield valid requests to a route: method, path, body, headers."""
     chosen = random.Random(f"{route.path} {sorted(route.methods or ())} {seed}")
     for _ in range(number):
         path = route.path
@@ -63,7 +63,7 @@ def requests_to(route: Route, number: int, seed: int) -> Iterator[tuple[str, str
 
 
 def spoilt(number: int) -> Iterator[tuple[str, str, bytes | None, dict[str, str]]]:
-    """Take good requests and put something odd in the place of one value: method, path, body, headers."""
+    """Yield requests with one unusual value: method, path, body, headers."""
     chosen = random.Random(number)
     for method, path, members in GOOD:
         kinds = ["query", "form"] if method == "GET" else ["json", "form"]
@@ -93,7 +93,7 @@ def _body(chosen: random.Random) -> tuple[bytes, str]:
 
 
 def test_odd_values_are_no_500(serving: tuple[Server, list[Route]], request: pytest.FixtureRequest) -> None:
-    """Names of tables and maps that these requests make and drop do not matter: only that each has its response."""
+    """The requests create and drop tables and maps: only their responses are checked."""
     server, routes = serving
     number = _PER_ROUTE_LONG if request.config.getoption("--long") else _PER_ROUTE
     odd = [one for route in routes for one in requests_to(route, number, seed=1)]

@@ -84,13 +84,13 @@ ESCAPES = [
 
 @pytest.fixture
 def generous(api_calls: APICalls) -> APICalls:
-    """Give an account whose owner has granted too much."""
+    """Return an account whose owner has granted too many privileges."""
     api_calls.run(_GENEROUS)
     return api_calls
 
 
 def sequence_and_settings(api_calls: APICalls) -> object:
-    """Return what a database remembers beside its rows and its catalog."""
+    """Return the sequences and settings of a database."""
     return (
         api_calls.run("SELECT last_value, is_called FROM counter"),
         api_calls.run("SELECT count(*) FROM pg_db_role_setting WHERE setrole <> 0"),

@@ -36,7 +36,7 @@ CLOSED = {
 
 @pytest.fixture
 def opened(api_calls: APICalls) -> tuple[APICalls, list[str]]:
-    """Give the public's doors and all addresses of an instance that show something."""
+    """Return the API calls without a key, and all URLs of an instance with content."""
     assert api_calls.call("POST", "/api/v1/map/named", json=TEMPLATE).status_code == 200
     public = api_calls.public()
     made = public.call("POST", "/api/v1/map/named/t", json={}, params=RIGHT)

@@ -97,7 +97,7 @@ STATEMENTS = [
 
 @dataclass(frozen=True)
 class Machine:
-    """Files of the machine: one to be read, and where none is to be written."""
+    """Files of the machine: one to read, and a path to write."""
 
     file: Path
     target: Path

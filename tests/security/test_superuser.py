@@ -35,7 +35,7 @@ _OPERATORS = ["||(text, regclass)", "||(text, regnamespace)", "||(text, name)", 
 
 
 def planted(schema: str) -> str:
-    """Write the statements that plant them, in a schema."""
+    """Compose the statements that create the hostile objects in a schema."""
     statements = [
         f"CREATE TABLE {schema}.runs (who text, super boolean)",
         f"GRANT ALL ON {schema}.runs TO PUBLIC",
@@ -66,7 +66,7 @@ def by_superusers(api_calls: APICalls, schema: str) -> list[object]:
 
 
 def everything_the_server_does(api_calls: APICalls) -> None:
-    """Let it work with all the rights it has."""
+    """Run all operations of the server that use the superuser."""
     other = api_calls.regular("bystander", create=True)
     other.run("CREATE TABLE made_by_key AS SELECT 1 AS a; SELECT CDB_CartodbfyTable('made_by_key')")
     name = api_calls.call("GET", "/api/v3/api_keys").json()["result"][-1]["name"]

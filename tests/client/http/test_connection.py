@@ -140,7 +140,7 @@ def test_keep_alive_headers_are_parsed(header: str, seconds: float) -> None:
 
 
 def dropping(after_the_request: bool) -> Script:
-    """Answer one request, and close the connection when the next one has come, or before."""
+    """Respond to one request, and close the connection before or after the next one."""
     answer = response("200 OK", b'{"rows": []}').replace(b"Connection: close\r\n", b"")
 
     def script(connection: socket.socket) -> None:

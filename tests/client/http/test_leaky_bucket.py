@@ -94,7 +94,7 @@ def test_a_burst_may_go_at_once() -> None:
 
 
 def send(limits: tuple[float, int], seconds: float, *, told: bool) -> tuple[int, int]:
-    """Count what passes a server, and what it refuses, if a bucket decides when to ask."""
+    """Count the accepted and the rejected requests of a server, if a bucket delays them."""
     now = 0.0
     server, bucket = RateLimits(limits, clock=lambda: now), LeakyBucket()
     passed = refused = 0

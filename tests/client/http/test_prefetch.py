@@ -13,7 +13,7 @@ from tests.http_servers import ScriptedServer, read_head
 
 
 def no_stop() -> None:
-    """Nothing waits."""
+    """Do nothing."""
 
 
 def test_prefetched_blocks_come_in_order() -> None:

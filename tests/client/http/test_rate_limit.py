@@ -29,7 +29,7 @@ from cartoframes_lite.local.http.rate_limits import RateLimits
 
 
 class Time:
-    """A clock that only sleeping moves forward."""
+    """A clock that advances only while sleeping."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -52,7 +52,7 @@ def fake() -> Time:
 
 
 def ignore(wait: ExpectedWait) -> None:
-    """Do not tell."""
+    """Ignore the expected wait."""
 
 
 @pytest.mark.parametrize(

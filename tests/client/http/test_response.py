@@ -215,7 +215,7 @@ def test_interim_responses_do_not_end_an_upload(scripted_server: ScriptedServer)
 
 
 def keeping(*raws: bytes, behind: bytes = b"", late: bytes = b"") -> Script:
-    """Answer several requests on one connection, and send something behind the first response."""
+    """Respond to several requests on one connection, with bytes after the first response."""
 
     def script(connection: socket.socket) -> None:
         script.seen = b""  # type: ignore[attr-defined]  # as ``answering`` does

@@ -327,7 +327,7 @@ assert child == 0 or os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 @pytest.mark.parametrize("session", ["own", "ours"])
 def test_a_forked_process_has_a_connection_of_its_own(session: str, scripted_server: ScriptedServer) -> None:
-    """Both would read the responses that come on the one of the parent, each those of the other."""
+    """On the connection of the parent, each process would read responses to the other."""
     again: list[bytes] = []
 
     def keep(connection: socket.socket) -> None:

@@ -21,7 +21,7 @@ class Importer:
         self.carto, self.key = carto, carto.credentials.api_key
 
     def send(self, method: str, path: str, *, key: str | None = "", **arguments: Any) -> requests.Response:
-        """Send a request; without ``key`` with the master key, with None without any."""
+        """Send a request, with the master key by default; ``key=None``: without a key."""
         parameters = dict(arguments.pop("params", {}))
         if key is not None:
             parameters["api_key"] = key or self.key
@@ -43,7 +43,7 @@ class Importer:
         raise AssertionError(f"the import {identity} does not end")
 
     def run(self, **arguments: Any) -> dict[str, Any]:
-        """Import, and wait for the end."""
+        """Start an import, and wait until it has finished."""
         return self.wait(self.post(**arguments))
 
     def csv(self, name: str, content: str, **parameters: str) -> dict[str, Any]:

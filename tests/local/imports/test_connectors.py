@@ -46,14 +46,14 @@ def other() -> Iterator[Cluster]:
 
 @pytest.fixture
 def connection(other: Cluster) -> dict[str, Any]:
-    """Give the connection of a connector to it."""
+    """Return the connection of a connector to it."""
     known = conninfo_to_dict(other.dsn)
     return {"server": known["host"], "port": known["port"], "database": known["dbname"], "username": known["user"]}
 
 
 @pytest.fixture
 def owner(state: State) -> Iterator[psycopg.Connection[Any]]:
-    """Log in as the account's owner."""
+    """Open a session of the account's owner."""
     with psycopg.connect(state.conninfo(state.owner_role)) as session:
         yield session
         session.rollback()

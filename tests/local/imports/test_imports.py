@@ -59,13 +59,13 @@ def small_server() -> Iterator[LocalCarto]:
 
 @pytest.fixture
 def small(small_server: LocalCarto) -> Importer:
-    """Give an account of a small plan, empty."""
+    """Start a server with an empty account on a small plan."""
     small_server.reset()
     return Importer(small_server)
 
 
 def left_behind(carto: LocalCarto) -> list[Path]:
-    """Return the files that imports have left on the server."""
+    """Return the files of imports that remain on the server."""
     with psycopg.connect(carto.dsn) as connection:
         directory = Path(connection.info.host)
     return [path for path in directory.rglob("*") if path.name.startswith(("upload_", "import_", "download_", "sync_"))]

@@ -61,7 +61,7 @@ def at(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
 
 
 def extent(image: Image.Image) -> tuple[int, int]:
-    """Return width and height of what is drawn, including antialiased edges."""
+    """Return width and height of the drawn pixels, including antialiased edges."""
     bounds = image.getbbox()
     assert bounds is not None
     return bounds[2] - bounds[0], bounds[3] - bounds[1]

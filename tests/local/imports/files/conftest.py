@@ -25,7 +25,7 @@ from cartoframes_lite.local.state import State
 
 @dataclass
 class Importer:
-    """Imports files in one transaction and looks at what came of it."""
+    """Imports files in one transaction and reads the resulting tables."""
 
     connection: psycopg.Connection[Any]
     directory: Path

@@ -31,7 +31,7 @@ SPELLINGS = {
 
 
 def database(importer: Importer, driver: str, statement: str, name: str = "v") -> Path:
-    """Write a database whose schema says that there is another table, which was never created."""
+    """Write a database whose schema declares a table that was never created."""
     path = write(frame(), importer.directory / f"t.{driver.lower()}", driver)
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA writable_schema = ON")
@@ -80,7 +80,7 @@ def test_databases_that_are_broken(importer: Importer) -> None:
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
 def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
-    """Listen; nobody should connect."""
+    """Listen on a port; a connection fails the test."""
     family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
     with socket.create_server((request.param, 0), family=family) as server:
         server.settimeout(0.0)

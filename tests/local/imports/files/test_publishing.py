@@ -169,7 +169,7 @@ def test_queries_that_are_refused(importer: Importer, text: str, code: int) -> N
 
 
 def test_two_imports_do_not_get_one_name(importer: Importer, state: State) -> None:
-    """The second waits until the first is committed, and so learns of its table."""
+    """The second import waits until the first is committed, and then finds its table."""
     path = importer.write("t.csv", "a\n1\n")
     staged = importer.stage(path)
     with psycopg.connect(state.conninfo(state.owner_role)) as other:

@@ -55,7 +55,7 @@ def test_exports_and_imports_keep_values(importer: Importer, type_guessing: bool
 
 
 def same(expected: Cell, got: object) -> bool:
-    """Compare a value with what came back, which may be its text."""
+    """Compare a value with the imported one, which may be its text."""
     if expected is None or expected == "":
         return got is None
     if got == expected or got == str(expected):
