@@ -72,7 +72,7 @@ class SourceOptions(TypedDict, total=False):
     progress: bool | None
 
 
-class FrameOptions(SourceOptions, total=False):
+class FrameReadOptions(SourceOptions, total=False):
     """Options of a read into a frame.
 
     Parameters
@@ -93,7 +93,7 @@ class FrameOptions(SourceOptions, total=False):
     dtype_backend: Backend | None
 
 
-class ReadOptions(FrameOptions, total=False):
+class ReadOptions(FrameReadOptions, total=False):
     """Options of a read into one frame or several.
 
     Parameters
@@ -108,13 +108,13 @@ class ReadOptions(FrameOptions, total=False):
     chunksize: int | None
 
 
-class WholeRead(FrameOptions, total=False):
+class WholeRead(FrameReadOptions, total=False):
     """Options of a read into one frame."""
 
     chunksize: None
 
 
-class ChunkedRead(FrameOptions):
+class ChunkedRead(FrameReadOptions):
     """Options of a read into several frames."""
 
     chunksize: int
@@ -136,7 +136,7 @@ _DEFAULTS = ReadOptions(
     **_SOURCE_DEFAULTS, index_col=None, decode_geom=True, coerce_float=True, dtype_backend=None, chunksize=None
 )
 source_keywords = shared_keywords(SourceOptions, defaults=_SOURCE_DEFAULTS)
-read_keywords = shared_keywords(SourceOptions, FrameOptions, ReadOptions, defaults=_DEFAULTS)
+read_keywords = shared_keywords(SourceOptions, FrameReadOptions, ReadOptions, defaults=_DEFAULTS)
 
 
 def check_source(source: object) -> None:
