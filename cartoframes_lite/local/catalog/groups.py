@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from cartoframes_lite.local.catalog import sharing
 from cartoframes_lite.local.postgres import roles
 from cartoframes_lite.local.postgres.logins import Connection
 from cartoframes_lite.local.state import State
@@ -102,12 +103,7 @@ class Groups:
         """Delete a group, its role and its entries in access control lists."""
         with self._state.admin() as connection, connection.transaction():
             connection.execute("DELETE FROM cartodb_local.groups WHERE id = %s", (group.id,))
-            connection.execute(
-                "UPDATE cartodb_local.visualizations SET acl = (SELECT coalesce(jsonb_agg(entry), '[]')"
-                " FROM jsonb_array_elements(acl) entry WHERE entry ->> 'id' <> %(id)s)"
-                " WHERE acl @> jsonb_build_array(jsonb_build_object('id', %(id)s::text))",
-                {"id": group.id},
-            )
+            sharing.remove_entries(connection, group.id)
             roles.drop_key_role(connection, self._state.owner_role, group.role)
 
     def add_users(self, group: Group, user_ids: Sequence[str]) -> None:

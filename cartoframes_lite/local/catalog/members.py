@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from cartoframes_lite.local.catalog import sharing
 from cartoframes_lite.local.catalog.account import email
 from cartoframes_lite.local.catalog.passwords import check_password, hash_password
 from cartoframes_lite.local.postgres import roles
@@ -160,12 +161,7 @@ class Members:
         with self._state.admin() as connection, connection.transaction():
             connection.execute("DELETE FROM cartodb_local.members WHERE id = %s", (member.id,))
             connection.execute("DELETE FROM cartodb_local.group_users WHERE user_id = %s", (member.id,))
-            connection.execute(
-                "UPDATE cartodb_local.visualizations SET acl = (SELECT coalesce(jsonb_agg(entry), '[]')"
-                " FROM jsonb_array_elements(acl) entry WHERE entry ->> 'id' <> %(id)s)"
-                " WHERE acl @> jsonb_build_array(jsonb_build_object('id', %(id)s::text))",
-                {"id": member.id},
-            )
+            sharing.remove_entries(connection, member.id)
             roles.drop_key_role(connection, self._state.owner_role, member.role)
 
     def _check_email(self, values: Mapping[str, Any]) -> None:

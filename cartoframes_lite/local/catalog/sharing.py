@@ -33,6 +33,16 @@ def store(connection: Connection, visualization_id: str, acl: Acl) -> None:
     )
 
 
+def remove_entries(connection: Connection, entity_id: str) -> None:
+    """Remove the entries of a member or group from all access control lists."""
+    connection.execute(
+        "UPDATE cartodb_local.visualizations SET acl = (SELECT coalesce(jsonb_agg(entry), '[]')"
+        " FROM jsonb_array_elements(acl) entry WHERE entry ->> 'id' <> %(id)s)"
+        " WHERE acl @> jsonb_build_array(jsonb_build_object('id', %(id)s::text))",
+        {"id": entity_id},
+    )
+
+
 def grant(connection: Connection, owner_role: str, schema: str, name: str, acl: Acl) -> None:
     """Set the grants on a table to an access control list. Must be called in a transaction."""
     rows = connection.execute(

@@ -64,10 +64,7 @@ def granted_tables(connection: Connection, roles: Sequence[str]) -> dict[str, li
         " WHERE r.rolname = ANY(%s) AND c.relkind IN ('r', 'v', 'f', 'p') GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3",
         (list(roles),),
     ).fetchall()
-    found: dict[str, list[dict[str, Any]]] = {role: [] for role in roles}
-    for row in rows:
-        found[row.pop("role")].append(row)
-    return found
+    return _by_role(rows, roles)
 
 
 def granted_schemas(connection: Connection, roles: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -79,6 +76,11 @@ def granted_schemas(connection: Connection, roles: Sequence[str]) -> dict[str, l
         " AND pg_catalog.has_schema_privilege(role, n.oid, permission) GROUP BY 1, 2 ORDER BY 1, 2",
         (list(roles),),
     ).fetchall()
+    return _by_role(rows, roles)
+
+
+def _by_role(rows: Iterable[dict[str, Any]], roles: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Group rows by their column ``role``, which is removed."""
     found: dict[str, list[dict[str, Any]]] = {role: [] for role in roles}
     for row in rows:
         found[row.pop("role")].append(row)
