@@ -38,7 +38,7 @@ _VALUES: dict[pa.DataType, Any] = {
     pa.large_string(): "text",
     pa.large_binary(): b"bytes",
 }
-# What stands for the types that are read as text.
+# Name of the types that are read as text, in the tables.
 _OTHERS = ("`text`", "`varchar`", "`uuid`", "`money`", "any other type, such as an enum or a range")
 
 
