@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Unpack
@@ -15,6 +16,7 @@ from cartoframes_lite._codec.names import is_truncated, normalize, refuse_system
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
+    ConversionWarning,
     PrivacyNotSet,
     SQLError,
     TableChangedError,
@@ -23,6 +25,7 @@ from cartoframes_lite.errors import (
 from cartoframes_lite.write.columns import Columns, require_geometry
 from cartoframes_lite.write.direct import plan_direct
 from cartoframes_lite.write.existing_table import ExistingTable
+from cartoframes_lite.write.frame_geometry import find_lnglat
 from cartoframes_lite.write.options import FrameOptions, IfExists, WriteOptions, check_options, frame_keywords
 from cartoframes_lite.write.plan import WritePlan, make_plan
 from cartoframes_lite.write.prepare import PreparedFrame, prepare
@@ -97,6 +100,8 @@ def to_carto(
     source = RowSource(dataframe, frame_preparer(keywords))
     if keywords["cartodbfy"]:
         require_geometry(source.columns)
+        if keywords["if_exists"] in ("fail", "replace"):
+            _warn_without_points(dataframe, source.columns)
     client = Client(credentials, progress=keywords["progress"])
     privacy = keywords["privacy"]
     if privacy is not None:
@@ -112,6 +117,21 @@ def to_carto(
             "schema": None,  # same as read_carto sets for a table of the account
         }
     return table
+
+
+def _warn_without_points(frames: pd.DataFrame | Iterable[pd.DataFrame], columns: Columns) -> None:
+    """Warn if a table gets no geometry, but columns with the names of coordinates."""
+    names = find_lnglat(columns)
+    if names is None:
+        return
+    labels = {normalize(str(label)): label for label in frames.columns} if isinstance(frames, pd.DataFrame) else {}
+    lng, lat = (labels.get(name, name) for name in names)
+    warnings.warn(
+        f"the frame has no geometry, so that the table has no points on a map: pass lnglat=({lng!r}, {lat!r}) to make"
+        " them of these columns",
+        ConversionWarning,
+        stacklevel=4,
+    )
 
 
 def set_privacy(client: Client, table: str, privacy: Privacy) -> None:
@@ -136,6 +156,7 @@ def frame_preparer(options: WriteOptions) -> Callable[[pd.DataFrame], PreparedFr
     return partial(
         prepare,
         geom_col=options["geom_col"],
+        lnglat=options["lnglat"],
         index=options["index"],
         index_label=options["index_label"],
         dtype=options["dtype"],
