@@ -22,6 +22,7 @@ from cartoframes_lite.errors import (
     TableChangedError,
     TableExistsError,
 )
+from cartoframes_lite.write.arrow_frames import ArrowStream, as_frames
 from cartoframes_lite.write.columns import Columns, require_geometry
 from cartoframes_lite.write.direct import plan_direct
 from cartoframes_lite.write.existing_table import ExistingTable
@@ -42,7 +43,7 @@ _REPLAN_TIMEOUT_S = 300.0  # for publishing rows that are already staged into a 
 
 @frame_keywords
 def to_carto(
-    dataframe: pd.DataFrame | Iterable[pd.DataFrame],
+    dataframe: pd.DataFrame | Iterable[pd.DataFrame] | ArrowStream,
     table_name: str,
     credentials: Credentials | None = None,
     **keywords: Unpack[FrameOptions],
@@ -57,8 +58,11 @@ def to_carto(
 
     Parameters
     ----------
-    dataframe : DataFrame, GeoDataFrame, or an iterable of them
-        All frames of an iterable are written to one table; they must have the same columns as the first.
+    dataframe : DataFrame, GeoDataFrame, an iterable of them, or Arrow data
+        All frames of an iterable are written to one table; they must have the same columns as the first. Arrow data are
+        anything with ``__arrow_c_stream__``, such as tables of polars, DuckDB and pyarrow, or a RecordBatchReader. They
+        are written in bounded memory; geometry is ``geoarrow.wkb`` or another GeoArrow type, or WKB with the metadata
+        of GeoParquet.
     table_name : str
         Normalized like column names: lower case, ASCII letters, digits and underscores.
     credentials : Credentials, optional
@@ -97,11 +101,12 @@ def to_carto(
     """
     table = normalized_table_name(table_name)
     check_options(keywords)
-    source = RowSource(dataframe, frame_preparer(keywords))
+    frames = as_frames(dataframe)
+    source = RowSource(frames, frame_preparer(keywords))
     if keywords["cartodbfy"]:
         require_geometry(source.columns)
         if keywords["if_exists"] in ("fail", "replace"):
-            _warn_without_points(dataframe, source.columns)
+            _warn_without_points(frames, source.columns)
     client = Client(credentials, progress=keywords["progress"])
     privacy = keywords["privacy"]
     if privacy is not None:
