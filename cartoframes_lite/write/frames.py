@@ -35,7 +35,13 @@ from cartoframes_lite.write.source import RowSource
 from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging import Upload, stage
 from cartoframes_lite.write.staging_names import is_staging
-from cartoframes_lite.write.target import Destination, drop_stale_staging, inspect_target, require_writable
+from cartoframes_lite.write.target import (
+    Destination,
+    drop_stale_staging,
+    inspect_target,
+    reclaim_space,
+    require_writable,
+)
 
 _MAX_PLANS = 5  # whole writes, each from a new description of the table
 _REPLAN_TIMEOUT_S = 300.0  # for publishing rows that are already staged into a table that others keep changing
@@ -214,6 +220,8 @@ def _write(client: Client, table_name: str, source: RowSource, options: FrameOpt
             if isinstance(error, SQLError) and inspect_target(client, table).existing == target.existing:
                 raise
         else:
+            if plan.replace:
+                reclaim_space(target.destination)
             return
 
 
