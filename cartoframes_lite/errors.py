@@ -266,7 +266,7 @@ class CartoWarning(UserWarning):
 
 
 class ConversionWarning(CartoWarning):
-    """A value was converted with loss."""
+    """A value was converted with loss, or the table differs from what the frame seems to mean."""
 
 
 class IncompleteImportWarning(CartoWarning):

@@ -28,7 +28,7 @@ from cartoframes_lite.write.columns import Columns, require_geometry, with_decim
 from cartoframes_lite.write.frames import check_target, frame_preparer, normalized_table_name, set_privacy
 from cartoframes_lite.write.options import WriteOptions, check_options, write_keywords
 from cartoframes_lite.write.plan import make_plan
-from cartoframes_lite.write.target import drop_stale_staging, inspect_target
+from cartoframes_lite.write.target import drop_stale_staging, inspect_target, reclaim_space
 
 try:
     import dask
@@ -266,6 +266,8 @@ def to_carto(
         if created is not None:
             check_target(table_name, table, created, if_exists)  # another process created the table first
         raise
+    if plan.replace:
+        reclaim_space(destination)
     if privacy is not None:
         set_privacy(client, table, privacy)
     return table

@@ -151,8 +151,8 @@ def require_geometry(columns: Iterable[Column]) -> None:
     shape = find(columns, THE_GEOM)
     if shape is not None and not shape.is_geometry:
         raise ConversionError(
-            f"column {THE_GEOM!r} is {shape.sql_type} and not a geometry: rename it, or convert it, e.g. with "
-            f"geopandas.GeoSeries.from_wkt(df[{THE_GEOM!r}], crs=4326), or pass cartodbfy=False"
+            f"column {THE_GEOM!r} is {shape.sql_type} and not a geometry: rename it, or pass geom_col={THE_GEOM!r} if"
+            " it is WKT or WKB, or pass cartodbfy=False"
         )
     requested_type = None if shape is None else shape.requested_type
     if requested_type and (bare(requested_type) != "geometry" or geometry.declared(requested_type)[1] != LON_LAT_SRID):

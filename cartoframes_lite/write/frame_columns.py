@@ -62,8 +62,8 @@ def _active_geometry(frame: pd.DataFrame, active: Hashable | None, geom_col: Has
             )
         if geom_col not in geometries:
             raise ConversionError(
-                f"geom_col={geom_col!r} is not a geometry column: convert it and set its CRS, e.g. "
-                f"geopandas.GeoDataFrame(df, geometry=geopandas.GeoSeries.from_wkt(df[{geom_col!r}]), crs=4326)"
+                f"geom_col={geom_col!r} is neither a geometry column nor text or WKB: convert it, and set its CRS,"
+                f" e.g. df[{geom_col!r}] = geopandas.GeoSeries.from_wkt(df[{geom_col!r}], crs=4326)"
             )
         return geom_col
     if active is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Unpack
@@ -15,14 +16,17 @@ from cartoframes_lite._codec.names import is_truncated, normalize, refuse_system
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
+    ConversionWarning,
     PrivacyNotSet,
     SQLError,
     TableChangedError,
     TableExistsError,
 )
+from cartoframes_lite.write.arrow_frames import ArrowStream, as_frames
 from cartoframes_lite.write.columns import Columns, require_geometry
 from cartoframes_lite.write.direct import plan_direct
 from cartoframes_lite.write.existing_table import ExistingTable
+from cartoframes_lite.write.frame_geometry import find_lnglat
 from cartoframes_lite.write.options import FrameOptions, IfExists, WriteOptions, check_options, frame_keywords
 from cartoframes_lite.write.plan import WritePlan, make_plan
 from cartoframes_lite.write.prepare import PreparedFrame, prepare
@@ -31,7 +35,13 @@ from cartoframes_lite.write.source import RowSource
 from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging import Upload, stage
 from cartoframes_lite.write.staging_names import is_staging
-from cartoframes_lite.write.target import Destination, drop_stale_staging, inspect_target, require_writable
+from cartoframes_lite.write.target import (
+    Destination,
+    drop_stale_staging,
+    inspect_target,
+    reclaim_space,
+    require_writable,
+)
 
 _MAX_PLANS = 5  # whole writes, each from a new description of the table
 _REPLAN_TIMEOUT_S = 300.0  # for publishing rows that are already staged into a table that others keep changing
@@ -39,7 +49,7 @@ _REPLAN_TIMEOUT_S = 300.0  # for publishing rows that are already staged into a 
 
 @frame_keywords
 def to_carto(
-    dataframe: pd.DataFrame | Iterable[pd.DataFrame],
+    dataframe: pd.DataFrame | Iterable[pd.DataFrame] | ArrowStream,
     table_name: str,
     credentials: Credentials | None = None,
     **keywords: Unpack[FrameOptions],
@@ -54,8 +64,11 @@ def to_carto(
 
     Parameters
     ----------
-    dataframe : DataFrame, GeoDataFrame, or an iterable of them
-        All frames of an iterable are written to one table; they must have the same columns as the first.
+    dataframe : DataFrame, GeoDataFrame, an iterable of them, or Arrow data
+        All frames of an iterable are written to one table; they must have the same columns as the first. Arrow data are
+        anything with ``__arrow_c_stream__``, such as tables of polars, DuckDB and pyarrow, or a RecordBatchReader. They
+        are written in bounded memory; geometry is ``geoarrow.wkb`` or another GeoArrow type, or WKB with the metadata
+        of GeoParquet.
     table_name : str
         Normalized like column names: lower case, ASCII letters, digits and underscores.
     credentials : Credentials, optional
@@ -94,9 +107,12 @@ def to_carto(
     """
     table = normalized_table_name(table_name)
     check_options(keywords)
-    source = RowSource(dataframe, frame_preparer(keywords))
+    frames = as_frames(dataframe)
+    source = RowSource(frames, frame_preparer(keywords))
     if keywords["cartodbfy"]:
         require_geometry(source.columns)
+        if keywords["if_exists"] in ("fail", "replace"):
+            _warn_without_points(frames, source.columns)
     client = Client(credentials, progress=keywords["progress"])
     privacy = keywords["privacy"]
     if privacy is not None:
@@ -112,6 +128,21 @@ def to_carto(
             "schema": None,  # same as read_carto sets for a table of the account
         }
     return table
+
+
+def _warn_without_points(frames: pd.DataFrame | Iterable[pd.DataFrame], columns: Columns) -> None:
+    """Warn if a table gets no geometry, but columns with the names of coordinates."""
+    names = find_lnglat(columns)
+    if names is None:
+        return
+    labels = {normalize(str(label)): label for label in frames.columns} if isinstance(frames, pd.DataFrame) else {}
+    lng, lat = (labels.get(name, name) for name in names)
+    warnings.warn(
+        f"the frame has no geometry, so that the table has no points on a map: pass lnglat=({lng!r}, {lat!r}) to make"
+        " them of these columns",
+        ConversionWarning,
+        stacklevel=4,
+    )
 
 
 def set_privacy(client: Client, table: str, privacy: Privacy) -> None:
@@ -136,6 +167,7 @@ def frame_preparer(options: WriteOptions) -> Callable[[pd.DataFrame], PreparedFr
     return partial(
         prepare,
         geom_col=options["geom_col"],
+        lnglat=options["lnglat"],
         index=options["index"],
         index_label=options["index_label"],
         dtype=options["dtype"],
@@ -188,6 +220,8 @@ def _write(client: Client, table_name: str, source: RowSource, options: FrameOpt
             if isinstance(error, SQLError) and inspect_target(client, table).existing == target.existing:
                 raise
         else:
+            if plan.replace:
+                reclaim_space(target.destination)
             return
 
 

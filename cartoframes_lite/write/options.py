@@ -23,7 +23,10 @@ class WriteOptions(TypedDict, total=False):
         sets columns that are not in the frame to their defaults.
     geom_col : label, optional
         The geometry column that becomes ``the_geom``. Default: the active geometry. It is reprojected to EPSG:4326;
-        other geometry columns keep their CRS. Z coordinates are kept.
+        other geometry columns keep their CRS. Z coordinates are kept. A column of text or bytes is parsed: WKT, WKB or
+        hexadecimal WKB, as in CARTO's CSV exports; without SRID, it is in EPSG:4326.
+    lnglat : (label, label), optional
+        Columns of longitudes and latitudes in degrees, of which ``the_geom`` is made. The columns are written, too.
     index : bool, default False
         Write the index as columns.
     index_label : label or sequence of labels, optional
@@ -43,6 +46,7 @@ class WriteOptions(TypedDict, total=False):
 
     if_exists: IfExists
     geom_col: Hashable | None
+    lnglat: tuple[Hashable, Hashable] | None
     index: bool
     index_label: Hashable | Sequence[Hashable] | None
     dtype: Mapping[Any, str] | None
@@ -66,6 +70,7 @@ class FrameOptions(WriteOptions, total=False):
 _DEFAULTS = WriteOptions(
     if_exists="fail",
     geom_col=None,
+    lnglat=None,
     index=False,
     index_label=None,
     dtype=None,
@@ -86,6 +91,11 @@ def check_options(options: WriteOptions) -> None:
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+    lnglat = options["lnglat"]
+    if lnglat is not None and not (isinstance(lnglat, tuple | list) and len(lnglat) == 2):
+        raise ValueError(f'lnglat must be two columns, such as ("lng", "lat"), not {lnglat!r}')
+    if lnglat is not None and options["geom_col"] is not None:
+        raise ValueError(f"lnglat={lnglat!r} and geom_col={options['geom_col']!r} exclude each other: omit one of them")
     if options["privacy"] is not None and not options["cartodbfy"] and options["if_exists"] != "append":
         raise ValueError(
             f"privacy={options['privacy']!r} with cartodbfy=False: only a cartodbfied table has a privacy;"

@@ -23,6 +23,7 @@ from cartoframes_lite.errors import ConversionError
 from cartoframes_lite.write.columns import CARTODB_ID, LON_LAT_SRID, Column, Columns, geometry_type
 from cartoframes_lite.write.fit import require_shape
 from cartoframes_lite.write.frame_columns import choose_columns
+from cartoframes_lite.write.frame_geometry import with_geometry
 from cartoframes_lite.write.payload import Payload, Values
 
 _SLICE_BYTES = 2 << 20  # large enough for few calls, small enough for encoding and sending to overlap
@@ -86,6 +87,7 @@ def prepare(
     frame: pd.DataFrame,
     *,
     geom_col: Hashable | None = None,
+    lnglat: tuple[Hashable, Hashable] | None = None,
     index: bool = False,
     index_label: Hashable | Sequence[Hashable] | None = None,
     dtype: Mapping[Any, str] | None = None,
@@ -97,6 +99,8 @@ def prepare(
     frame : pandas.DataFrame or geopandas.GeoDataFrame
     geom_col : label, optional
         Geometry column that becomes ``the_geom``. Default: the active geometry.
+    lnglat : (label, label), optional
+        Columns of longitudes and latitudes, of which ``the_geom`` is made.
     index : bool
         Write the index as columns.
     index_label : label or sequence of labels, optional
@@ -113,7 +117,7 @@ def prepare(
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"each frame must be a DataFrame or GeoDataFrame, not {type(frame).__name__}")
-    chosen = choose_columns(frame, geom_col, index, index_label, dtype)
+    chosen = choose_columns(with_geometry(frame, geom_col, lnglat), geom_col, index, index_label, dtype)
     return PreparedFrame(tuple(_prepare_column(*column) for column in chosen), len(frame))
 
 

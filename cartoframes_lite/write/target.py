@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,16 @@ def require_writable(table: str, existing: ExistingTable, *, replace: bool) -> N
             f"table {table!r} cannot be replaced: foreign keys with ON DELETE CASCADE, SET NULL or SET DEFAULT would"
             f" delete or change rows of {list(existing.dependents)}; change these foreign keys, or append"
         )
+
+
+def reclaim_space(destination: Destination) -> None:
+    """Start a batch job that lets the table reuse the space of deleted rows; do nothing if the API key may not.
+
+    Else each replace would add to the size of the table, which counts against the quota of the account. The job is not
+    waited for. Not in the SQL API, whose time limit it may exceed.
+    """
+    with suppress(CartoError, OSError):
+        destination.client.batch.create(f"VACUUM {destination.relation}")
 
 
 def drop_stale_staging(target: Target) -> None:

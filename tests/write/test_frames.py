@@ -369,7 +369,7 @@ def test_privacy_of_a_new_table(privacy, gdf, credentials):
         (pd.DataFrame({"a": [1]}), {"dtype": {"b": "text"}}, ValueError, r"dtype has the keys \['b'\]"),
         (pd.DataFrame({"a": [1]}), {"dtype": {"a": "text; DROP TABLE x"}}, ValueError, "PostgreSQL type"),
         (pd.DataFrame({"a": [1]}), {"geom_col": "g"}, ValueError, "geom_col='g' is not a column"),
-        (pd.DataFrame({"a": ["POINT (0 0)"]}), {"geom_col": "a"}, cfl.ConversionError, "set its CRS"),
+        (pd.DataFrame({"a": [1]}), {"geom_col": "a"}, cfl.ConversionError, "set its CRS"),
         (pd.DataFrame({"a": [shapely.Point(0, 0)]}), {}, cfl.ConversionError, "no CRS"),
         (gpd.GeoDataFrame(geometry=[shapely.Point(0, 0)]), {}, cfl.ConversionError, "set_crs"),
         (pd.DataFrame({"a": [1], "A": [2]}), {}, cfl.ConversionError, "'a' and 'A'"),

@@ -14,6 +14,7 @@ from cartoframes_lite.accessor import CartoAccessor
 KEYWORDS = {
     "if_exists": "fail",
     "geom_col": None,
+    "lnglat": None,
     "index": False,
     "index_label": None,
     "dtype": None,
