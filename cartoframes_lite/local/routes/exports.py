@@ -94,7 +94,11 @@ def _check(call: PlatformRequest, visualization: Visualization, tables: list[str
 
 def _file(exports: ExportJobs, export: ExportJob) -> Response:
     """Return the file of an export; raise LookupError if it is not complete."""
-    return FileResponse(exports.file(export), media_type="application/zip", filename=export.file_name)
+    name = export.file_name
+    # Written as by CARTO, with the name in quotes; FileResponse alone encodes names with blanks.
+    is_plain = name.isascii() and name.isprintable()
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'} if is_plain else None
+    return FileResponse(exports.file(export), media_type="application/zip", filename=name, headers=headers)
 
 
 def _serialize(state: State, call: PlatformRequest, export: ExportJob) -> dict[str, Any]:

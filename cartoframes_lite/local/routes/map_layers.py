@@ -151,7 +151,7 @@ def _read_layer(body: Mapping[str, Any]) -> dict[str, Any]:
         if values.get(name) is not None and not isinstance(values[name], Mapping):
             raise CauseError(422, f"{name.capitalize()} must be an object")
     if isinstance(body.get("order"), int):
-        values["position"] = body["order"]
+        values["position"] = int(body["order"])  # true is 1, as in CARTO
     return {**values, "options": values.get("options") or {}} if "options" in values or "kind" in values else values
 
 

@@ -13,7 +13,7 @@ from cartoframes_lite.local.catalog.members import Members
 from cartoframes_lite.local.catalog.search import SearchResult, search
 from cartoframes_lite.local.catalog.search_parameters import is_true, read_search, text_parameter
 from cartoframes_lite.local.catalog.updates import InvalidError, apply_changes, check_details, check_privacy
-from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization
+from cartoframes_lite.local.catalog.visualizations import Catalog, Visualization, is_uuid
 from cartoframes_lite.local.http.paging import invalid_parameter
 from cartoframes_lite.local.http.platform import PlatformError, PlatformRequest, platform_response, route
 from cartoframes_lite.local.routes.error_handlers import platform_errors
@@ -143,10 +143,12 @@ def _create_map(call: PlatformRequest, state: State, catalog: Catalog, layers: S
         changes["name"] = name
     source_id, tables = body.get("source_visualization_id"), body.get("tables")
     if source_id:
-        source = _find_source(catalog, source_id)
-        if not source.is_dataset:
+        source = _find_source(catalog, str(source_id))
+        if source.type == "derived":
             check_details(None, {"name": changes["name"]})
             return layers.copy_map(source, changes["name"])
+        if not source.is_dataset:
+            raise PlatformError(400, {"errors": None}, name=None)  # a published page has no table
         datasets = [source]
     elif tables is not None:
         datasets = _find_datasets(catalog, tables)
@@ -171,10 +173,12 @@ def _create_empty_map(state: State, catalog: Catalog, changes: dict[str, Any], p
     return apply_changes(state, catalog, catalog.find(map_id), {**details, "privacy": checked})
 
 
-def _find_source(catalog: Catalog, source_id: object) -> Visualization:
-    """Return the dataset or map to create a map from; raise PlatformError (403) if there is none."""
+def _find_source(catalog: Catalog, source_id: str) -> Visualization:
+    """Return the visualization with an id, not a name, to create a map from; raise PlatformError (403) if unknown."""
     try:
-        return catalog.find(str(source_id))
+        if not is_uuid(source_id):
+            raise LookupError(source_id)
+        return catalog.find(source_id)
     except LookupError:
         raise PlatformError(403) from None
 

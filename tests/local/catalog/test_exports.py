@@ -169,6 +169,23 @@ def test_export_is_pending_at_first(call: Call, carto: LocalCarto) -> None:
         assert (refused.status, refused.json) == (403, forbidden)
 
 
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ('My: "map"', r'attachment; filename="My_ _map_ \(on [0-9-]{10} at [0-9.]{8}\)\.carto"'),
+        ("Städte", r"attachment; filename\*=utf-8''St%C3%A4dte%20%28on%20.*\.carto"),
+        ("a\nb", r"attachment; filename\*=utf-8''a%0Ab%20%28on%20.*\.carto"),
+    ],
+)
+def test_downloads_have_the_file_name(call: Call, carto: LocalCarto, name: str, header: str) -> None:
+    query(call, "CREATE TABLE t (i int)")
+    done = ended(call, call("POST", EXPORTS, {"visualization_id": make_map(call, "t", name=name)["id"]}).json)
+    key = carto.credentials.api_key or ""
+    for url in (done["url"], f"{carto.base_url}{EXPORTS}/{done['id']}/download"):
+        found = requests.get(url, {"api_key": key}, timeout=10).headers["Content-Disposition"]
+        assert re.fullmatch(header, found), found
+
+
 def test_public_map_is_exported_without_a_key(call: Call) -> None:
     query(call, "CREATE TABLE t (i int); CREATE TABLE secret (i int)")
     a_map = make_map(call, "t", "secret")

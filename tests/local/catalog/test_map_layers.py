@@ -103,6 +103,7 @@ def test_layers_are_added_changed_and_deleted(call: Call, a_map: Any) -> None:
     assert call("GET", f"{path}/{added['id']}").json == changed
     both = [{"id": layer["id"], "options": layer["options"], "order": 9} for layer in layers_of(call, a_map)[:2]]
     assert [layer["order"] for layer in call("PUT", path, {"layers": both}).json["layers"]] == [9, 9]
+    assert call("PUT", f"{path}/{added['id']}", {"order": False}).json["order"] == 0
     assert call("PUT", path, {"layers": both[:1]}).json["id"] == both[0]["id"]
     assert call("DELETE", f"{path}/{added['id']}").status == 204
     assert call("GET", path).json["total_entries"] == 3

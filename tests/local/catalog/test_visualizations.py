@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import time
 import uuid
 from datetime import UTC, datetime
@@ -334,8 +335,12 @@ def test_map_of_a_dataset_and_copy_of_a_map(call: Call) -> None:
     assert copied["id"] != source["id"]
     assert [table["name"] for table in copied["related_tables"]] == ["t"]
     assert call("GET", f"/api/v1/viz/{copied['id']}", key=None, password="open").status == 200
-    unknown = call("POST", "/api/v1/viz", {"source_visualization_id": str(uuid.uuid4())})
-    assert (unknown.status, unknown.body) == (403, b"")
+    for source_id in (str(uuid.uuid4()), "t", 5):
+        unknown = call("POST", "/api/v1/viz", {"source_visualization_id": source_id})
+        assert (unknown.status, unknown.body) == (403, b"")
+    page = call("POST", "/api/v4/kuviz", {"name": "page", "data": base64.b64encode(b"<html>").decode()}).json
+    refused = call("POST", "/api/v1/viz", {"source_visualization_id": page["id"]})
+    assert (refused.status, refused.json) == (400, {"errors": None})
 
 
 def test_empty_map_has_no_map_and_the_requested_privacy(call: Call) -> None:
