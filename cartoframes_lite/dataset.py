@@ -608,7 +608,10 @@ class Dataset:
         columns = {column.name: column for column in self._columns(client.sql)}
         if THE_GEOM not in columns:
             raise ValueError(f"{self.name!r} has no column {THE_GEOM!r}, and so no bounds: it has {list(columns)}")
-        box = f"(SELECT ST_Extent({quote(THE_GEOM)}) AS box FROM {qualify(*self._schema_and_table)}) AS _boxes"
+        shape = quote(THE_GEOM)
+        if columns[THE_GEOM].srid > 0 and columns[THE_GEOM].srid != 4326:  # a plain table
+            shape = f"ST_Transform({shape}, 4326)"
+        box = f"(SELECT ST_Extent({shape}) AS box FROM {qualify(*self._schema_and_table)}) AS _boxes"
         query = f"SELECT ST_XMin(box) AS a, ST_YMin(box) AS b, ST_XMax(box) AS c, ST_YMax(box) AS d FROM {box}"
         found = read_carto(query, client.credentials, progress=False).iloc[0]  # exact, unlike JSON
         return None if found.isna().any() else (float(found.a), float(found.b), float(found.c), float(found.d))

@@ -337,8 +337,8 @@ _ADVICE: dict[type[APIError], str] = {
     NotFound: "Check the username and base_url of Credentials, and the requested name.",
     RateLimited: "Too many requests of this kind: wait, or send fewer and larger ones.",
     QueryTimeout: (
-        "A retry will not help: split the query into smaller ones, or run it through the Batch API (Client.batch), "
-        "which has a longer time limit."
+        "A retry will not help: split the query into smaller ones, or run it through the Batch API, which has a longer "
+        "time limit: pass batch=True to read_carto or execute."
     ),
     ServerError: "The server failed: try again later; if the error persists, contact the operator of the server.",
 }

@@ -124,6 +124,9 @@ def test_bounds(dataset, credentials):
     points = gpd.GeoDataFrame(geometry=[shapely.Point(0.1, 48.86), shapely.Point(2.35, -1 / 3), None], crs=4326)
     places = cfl.Dataset(cfl.to_carto(points, "places", credentials), credentials)
     assert places.bounds == (0.1, -1 / 3, 2.35, 48.86)
+    cfl.execute("CREATE TABLE meters (the_geom geometry(Point, 3857))", credentials=credentials)
+    cfl.execute("INSERT INTO meters SELECT ST_Transform(the_geom, 3857) FROM places", credentials=credentials)
+    assert cfl.Dataset("meters", credentials).bounds == pytest.approx(places.bounds)
     plain = cfl.to_carto(pd.DataFrame({"n": [1]}), "plain", credentials, cartodbfy=False)
     with pytest.raises(ValueError, match="no column 'the_geom'"):
         _ = cfl.Dataset(plain, credentials).bounds

@@ -230,7 +230,9 @@ def test_text_of_another_type_is_no_message() -> None:
 
 
 def test_a_timeout_says_not_to_retry() -> None:
-    assert "Batch API" in str(made(429, response(error=["timeout"], context="limit", detail="datasource")))
+    assert "through the Batch API, which has a longer time limit: pass batch=True" in str(
+        made(429, response(error=["timeout"], context="limit", detail="datasource"))
+    )
 
 
 @pytest.mark.parametrize(

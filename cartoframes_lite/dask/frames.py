@@ -151,15 +151,7 @@ def read_carto(
         credentials, origin, ranges, index_col, tuple(selected), version, decode_geom, coerce_float, dtype_backend
     )
     meta = reader.empty()
-    # By default, Dask converts object columns to text; those of JSON and arrays are objects, too.
-    with dask.config.set({"dataframe.convert-string": False}):
-        frame = dd.from_map(
-            reader,
-            [None] if ranges is None else list(ranges),
-            meta=meta,
-            divisions=None if ranges is None else ranges.bounds,
-            label="read_carto",
-        )
+    frame = _lazy_frame(reader, ranges, meta)
     if spatial_partitions and ranges is not None:
         if not isinstance(frame, dask_geopandas.GeoDataFrame):
             raise ValueError(
@@ -167,6 +159,18 @@ def read_carto(
             )
         frame.spatial_partitions = partitions.bounding_boxes(credentials, origin, ranges, meta.geometry)
     return frame
+
+
+def _lazy_frame(reader: partitions.RangeReader, ranges: partitions.Ranges | None, meta: pd.DataFrame) -> dd.DataFrame:
+    # By default, Dask converts object columns to text; those of JSON and arrays are objects, too.
+    with dask.config.set({"dataframe.convert-string": False}):
+        return dd.from_map(
+            reader,
+            [None] if ranges is None else list(ranges),
+            meta=meta,
+            divisions=None if ranges is None else ranges.bounds,
+            label="read_carto",
+        )
 
 
 @write_keywords

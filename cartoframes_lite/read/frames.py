@@ -74,7 +74,9 @@ def read_carto(
     SQLError, QueryTimeout
         If the query is invalid, or exceeds the statement timeout of the account.
     ConnectionFailed
-        If the server cannot be reached, or the connection is lost.
+        If the server cannot be reached, the connection is lost, or ``timeout_s`` is up.
+    JobError, JobTimeout
+        With ``batch``, if the query fails, or takes longer than ``timeout_s``; nothing is left in the account.
 
     Examples
     --------

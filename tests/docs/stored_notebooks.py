@@ -22,6 +22,7 @@ _CHANGING = re.compile(  # times, ids, and names of Dask's tasks
     r"Expr=\w+\(\w+\)|"
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|datetime\.datetime\([\d, ]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 
 
@@ -82,6 +83,7 @@ def said(cell: NotebookNode) -> list[tuple[str, str]]:
         if output.output_type == "stream"
         else (" ".join(sorted(output.data)), "" if "text/html" in output.data else output.data["text/plain"])
         for output in cell.outputs
+        if _WIDGET not in output.get("data", {})  # a progress bar, shown if the machine is slow
     ]
 
 
