@@ -77,7 +77,8 @@ def read_file(file: str, *, layer: str | None, lnglat: str | None, crs: str | No
         placed: pd.DataFrame = gpd.GeoDataFrame(frame.drop(columns=names), geometry=points, crs=crs or "EPSG:4326")
         return placed
     if not isinstance(frame, gpd.GeoDataFrame) and _THE_GEOM in frame.columns:
-        return _parse_geometry(frame, crs or "EPSG:4326")
+        parsed: pd.DataFrame = _parse_geometry(frame, crs or "EPSG:4326")
+        return parsed
     if crs is not None:
         if not isinstance(frame, gpd.GeoDataFrame):
             raise ValueError(f"--crs is for files with geometries, and {file!r} has none")
