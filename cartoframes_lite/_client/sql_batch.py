@@ -222,6 +222,7 @@ class Batch:
     def _parse(self, response: Any) -> BatchJob:
         return BatchJob.from_response(record(response), self._transport.credentials)
 
+
 def fits_job(query: str) -> bool:
     """Check whether a query is short enough for a job."""
     return _payload_bytes({"query": query}) <= _MAX_PAYLOAD_BYTES
