@@ -34,7 +34,8 @@ from cartoframes_lite.errors import (
     TableExistsError,
     TableNotFoundError,
 )
-from cartoframes_lite.read import read_carto
+from cartoframes_lite.geoparquet import SUFFIXES, write_parquet
+from cartoframes_lite.read import read_arrow, read_carto
 from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.staging_names import is_staging
 
@@ -106,14 +107,19 @@ def _upload(call: _Call) -> int:
 
 def _download(call: _Call) -> int:
     options = call.options
-    frame = read_carto(options.source, call.credentials, limit=options.limit, progress=call.progress)
-    write_file(frame, options.file, name=str(options.source))
+    keywords = {"limit": options.limit, "progress": call.progress}
+    if options.file.lower().endswith(SUFFIXES):  # in bounded memory
+        rows = write_parquet(read_arrow(options.source, call.credentials, **keywords), options.file)
+    else:
+        frame = read_carto(options.source, call.credentials, **keywords)
+        write_file(frame, options.file, name=str(options.source))
+        rows = len(frame)
     if is_standard_stream(options.file):
         return 0
     if options.json:
-        print_json({"file": str(Path(options.file)), "rows": len(frame)})
+        print_json({"file": str(Path(options.file)), "rows": rows})
     else:
-        print(f"{options.file}: {len(frame):,} rows")
+        print(f"{options.file}: {rows:,} rows")
     return 0
 
 

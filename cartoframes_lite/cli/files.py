@@ -17,6 +17,8 @@ import pyogrio
 import shapely
 from pyogrio.errors import DataSourceError
 
+from cartoframes_lite.geoparquet import SUFFIXES
+
 _COMPRESSED = (".gz", ".bz2", ".zip", ".xz", ".zst")
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 _READERS: dict[str, Callable[..., pd.DataFrame]] = {
@@ -108,8 +110,8 @@ def _read_path(file: str, layer: str | None) -> Any:
         raise ValueError(f"{file!r} is a pickle, which can run code when it is read: convert it to Parquet")
     if suffix in _SEPARATORS:
         return _read_csv(file, _SEPARATORS[suffix])
-    if suffix in (".parquet", ".pq"):
-        return gpd.read_parquet(file) if b"geo" in (pq.read_schema(file).metadata or {}) else pd.read_parquet(file)
+    if suffix in SUFFIXES:
+        return gpd.read_parquet(file) if b"geo" in (pq.read_metadata(file).metadata or {}) else pd.read_parquet(file)
     if suffix in (".feather", ".arrow"):
         try:
             return gpd.read_feather(file)
@@ -181,8 +183,6 @@ def _writer(target: Path, name: str) -> Callable[[pd.DataFrame, Path], object]:
     suffix = _suffix(target)
     if suffix in _SEPARATORS:
         return lambda frame, path: _with_text_geometry(frame).to_csv(path, sep=_SEPARATORS[suffix], index=False)
-    if suffix in (".parquet", ".pq"):
-        return lambda frame, path: frame.to_parquet(path)
     if suffix in (".feather", ".arrow"):
         return lambda frame, path: frame.to_feather(path)
     if suffix in _WRITERS:
