@@ -9,7 +9,10 @@ import zipfile
 from pathlib import Path
 
 IN_SDIST = ("cartoframes_lite/", "tests/", "docs/", "notebooks/", "README.md", "LICENSE", "pyproject.toml")
-MOVED = {"cartoframes_lite/local/pytest_plugin.py": "carto_local_pytest.py"}  # by pyproject.toml
+MOVED = {  # by pyproject.toml
+    "cartoframes_lite/cli/launcher.py": "cartoframes_lite_command.py",
+    "cartoframes_lite/local/pytest_plugin.py": "carto_local_pytest.py",
+}
 NEEDED = (
     *(f"maps/page/page.{ending}" for ending in ("html", "css", "js")),
     *(

@@ -11,6 +11,7 @@ from cartoframes_lite._client.exports import Export
 from cartoframes_lite._client.http.streams import Stream
 from cartoframes_lite._client.imports import ImportJob, ImportOptions
 from cartoframes_lite._client.maps import Layergroup
+from cartoframes_lite._client.sql_batch import BatchJob
 from cartoframes_lite._client.syncs import Sync
 from cartoframes_lite._client.users import Account, Organization, User
 from cartoframes_lite._client.visualizations import CatalogChanges, CatalogFilters, Permission, Visualization
@@ -70,6 +71,7 @@ __all__ = [
     "Account",
     "AnonymousMap",
     "AuthenticationError",
+    "BatchJob",
     "CartoAccessor",
     "CartoError",
     "CartoWarning",

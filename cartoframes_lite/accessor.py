@@ -10,6 +10,7 @@ import pandas as pd
 
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.syncs import Sync
+from cartoframes_lite._codec.whole_tables import describe_difference
 from cartoframes_lite.credentials import Credentials, last_used, resolve
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import CartoError
@@ -25,7 +26,7 @@ def _delegate(method: Callable[Concatenate[Dataset, P], R]) -> Callable[Concaten
 
     @wraps(method)
     def call(self: CartoAccessor, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(self.dataset, *args, **kwargs)
+        return method(self._whole_table(), *args, **kwargs)
 
     return call
 
@@ -33,6 +34,11 @@ def _delegate(method: Callable[Concatenate[Dataset, P], R]) -> Callable[Concaten
 @pd.api.extensions.register_dataframe_accessor("carto")
 class CartoAccessor:
     """Accessor ``df.carto``: write a frame to a table, and get the Dataset of a frame.
+
+    ``privacy``, ``sync`` and ``map`` concern the whole table, so the frame has to be the table: the object that
+    ``read_carto`` returned for a table with all of its rows, or that was written as a whole table, with the same
+    columns, rows and values. For any other frame, such as a filtered one, they raise a CartoError that names the
+    table. ``dataset`` also works for these.
 
     Parameters
     ----------
@@ -78,7 +84,7 @@ class CartoAccessor:
 
     @property
     def dataset(self) -> Dataset:
-        """The Dataset that this frame was read from or written to.
+        """The Dataset that this frame, or the frame that it was derived from, was read from or written to.
 
         Raises
         ------
@@ -101,18 +107,29 @@ class CartoAccessor:
             )
         return Dataset(name, credentials)
 
+    def _whole_table(self) -> Dataset:
+        """Return the Dataset; raise CartoError if the frame is not all of its rows."""
+        dataset = self.dataset
+        difference = describe_difference(self._frame)
+        if difference is not None:
+            raise CartoError(
+                f"this frame is not the table {dataset.name!r}: {difference}. For the table, use"
+                f" cartoframes_lite.Dataset({dataset.name!r}); to make a table of the frame, df.carto.to_table(name)"
+            )
+        return dataset
+
     @property
     def privacy(self) -> Privacy:
         """Privacy of the table of this frame: "public", "private" or "link". Can be set; see ``Dataset.privacy``."""
-        return self.dataset.privacy
+        return self._whole_table().privacy
 
     @privacy.setter
     def privacy(self, privacy: Privacy) -> None:
-        self.dataset.privacy = privacy
+        self._whole_table().privacy = privacy
 
     @property
     def sync(self) -> Sync | None:
         """Synchronization of the table of this frame, or None."""
-        return self.dataset.sync
+        return self._whole_table().sync
 
     map = _delegate(Dataset.map)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Unpack
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import ImportJob
+from cartoframes_lite._client.listing import Listing
 from cartoframes_lite._client.syncs import Sync
 from cartoframes_lite._client.visualizations import CatalogFilters, Visualization, catalog_filters
+from cartoframes_lite._codec.html import format_bytes
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.write.staging_names import is_staging
@@ -27,6 +30,7 @@ def list_datasets(credentials: Credentials | None = None, **keywords: Unpack[Cat
     Returns
     -------
     list of Dataset
+        A notebook displays it as one table, with privacy, rows and size at the time of the call.
         ``Client(credentials).visualizations.list("table")`` also returns their sizes and descriptions.
 
     Raises
@@ -42,8 +46,10 @@ def list_datasets(credentials: Credentials | None = None, **keywords: Unpack[Cat
     ['stations']
     """
     client = Client(credentials)
-    entries = client.visualizations.list("table", **keywords)
-    return [Dataset(entry.name, client.credentials) for entry in entries if not is_staging(entry.name)]
+    entries = [entry for entry in client.visualizations.list("table", **keywords) if not is_staging(entry.name)]
+    columns = {entry.name: _visualization_columns(entry) for entry in entries}
+    datasets = [Dataset(entry.name, client.credentials) for entry in entries]
+    return Listing(datasets, "datasets", lambda dataset: columns.get(dataset.name, {"name": dataset.name}))
 
 
 @catalog_filters
@@ -75,7 +81,7 @@ def list_visualizations(
     >>> [visualization.name for visualization in cfl.list_visualizations()]
     ['Where they are']
     """
-    return Client(credentials).visualizations.list("derived", **keywords)
+    return Listing(Client(credentials).visualizations.list("derived", **keywords), "maps", _visualization_columns)
 
 
 def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Dataset]]:
@@ -93,7 +99,7 @@ def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Datas
     list of ImportJob
     """
     imports = Client(credentials).imports
-    return [imports.read(import_id) for import_id in imports.list()]
+    return Listing((imports.read(import_id) for import_id in imports.list()), "imports", _import_columns)
 
 
 def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
@@ -108,4 +114,37 @@ def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
     -------
     list of Sync
     """
-    return Client(credentials).syncs.list()
+    return Listing(Client(credentials).syncs.list(), "synchronizations", _sync_columns)
+
+
+def _visualization_columns(entry: Visualization) -> dict[str, object]:
+    """Return the columns of a dataset or map in a notebook."""
+    return {
+        "name": entry.name,
+        "privacy": entry.privacy,
+        "rows": entry.row_count,
+        "size": None if entry.size_bytes is None else format_bytes(entry.size_bytes),
+        "geometry": [kind.removeprefix("ST_") for kind in entry.geometry_types],
+        "tables": entry.tables if entry.kind == "derived" else None,
+        "tags": entry.tags,
+        "description": entry.description,
+        "updated": entry.updated_at,
+    }
+
+
+def _import_columns(job: ImportJob[Dataset]) -> dict[str, object]:
+    """Return the columns of an import in a notebook."""
+    return {"source": job.display_name, "state": job.state, "table": job.table_name, "id": job.id}
+
+
+def _sync_columns(sync: Sync) -> dict[str, object]:
+    """Return the columns of a synchronization in a notebook."""
+    return {
+        "table": sync.name,
+        "state": sync.state,
+        "every": timedelta(seconds=sync.interval_s),
+        "from": sync.url or "a connector",
+        "last run": sync.ran_at,
+        "next run": sync.run_at,
+        "error": sync.error,
+    }

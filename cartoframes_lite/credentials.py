@@ -10,13 +10,13 @@ import warnings
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from platformdirs import user_config_dir
 
+from cartoframes_lite.base_url import is_url, parse_base_url
 from cartoframes_lite.errors import CredentialsError, InsecureConnectionWarning
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PUBLIC = "default_public"
 _FILE_NAME = "creds.json"
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_SAVED_FIELDS = ("username", "api_key", "base_url", "verify", "allow_non_secure")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -35,13 +35,13 @@ class Credentials:
     Parameters
     ----------
     username : str, optional
-        Name of the account. None: taken from ``base_url``.
+        Name of the account, or its URL. None: taken from ``base_url``.
     api_key : str, optional
         None: ``default_public``, which can read public tables.
     base_url : str, optional
-        ``https://USER.carto.com``, ``https://ORG.carto.com/user/USER``, or ``https://HOST[:PORT]/user/USER``. A URL
-        copied from the browser, with ``/u/USER`` or ``/dashboard``, is accepted too. None:
-        ``https://USERNAME.carto.com``.
+        ``https://USER.carto.com``, ``https://ORG.carto.com/user/USER``, or ``https://HOST[:PORT]/user/USER``, also
+        with a path before ``/user``. URLs copied from a browser or from an API, such as
+        ``https://USER.carto.com/api/v2/sql``, are accepted too. None: ``https://USERNAME.carto.com``.
     verify : bool or str, default True
         Whether to verify the TLS certificate, or the path of a CA bundle to verify it with. False emits an
         InsecureConnectionWarning. Nothing else disables verification, neither ``session`` nor environment variables.
@@ -53,8 +53,8 @@ class Credentials:
     Raises
     ------
     CredentialsError
-        If both username and base_url are missing or they contradict each other, if a value is empty, or if ``verify``
-        has another type.
+        If both username and base_url are missing or they contradict each other, if a value is empty, if ``verify``
+        has another type, or if the URL is one of CARTO's current platform (CARTO 3), which has other APIs.
     ValueError
         If base_url has none of the forms above, or contains a password or query.
 
@@ -80,10 +80,14 @@ class Credentials:
                 raise CredentialsError(f"{name} contains a lone surrogate, which is not valid Unicode: check the value")
         if self.username is None and self.base_url is None:
             raise CredentialsError("username and base_url are both None: pass at least one of them")
-        url, user = _normalize(self.base_url or f"https://{self.username}.carto.com", self.allow_non_secure)
-        if self.username is not None and self.username != user:
+        username, base_url = self.username, self.base_url
+        if username is not None and is_url(username):
+            url, username = parse_base_url(username, None, self.allow_non_secure)
+            base_url = base_url or url
+        url, user = parse_base_url(base_url or f"https://{username}.carto.com", username, self.allow_non_secure)
+        if username is not None and username != user:
             raise CredentialsError(
-                f"base_url {url!r} belongs to the user {user!r}, but username is {self.username!r}: omit one of them"
+                f"base_url {url!r} belongs to the user {user!r}, but username is {username!r}: omit one of them"
             )
         self._check_verify(url)
         object.__setattr__(self, "username", user)
@@ -133,18 +137,20 @@ class Credentials:
         return cls(username, os.environ.get("CARTO_API_KEY") or None, base_url=url)
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str] | None = None) -> Self:
+    def from_file(cls, path: str | os.PathLike[str] | None = None, *, profile: str | None = None) -> Self:
         """Read a file written by ``save``, or the ``creds.json`` of cartoframes.
 
         Parameters
         ----------
         path : path, optional
             None: ``creds.json`` in the user's configuration directory, else the one of cartoframes.
+        profile : str, optional
+            Name of the profile to read. None: the credentials that were saved without a profile.
 
         Raises
         ------
         CredentialsError
-            If the file does not exist or does not contain credentials.
+            If the file does not exist, or does not contain credentials or the profile.
         """
         candidates = [Path(path)] if path is not None else [_default_path(), _default_path("cartoframes")]
         source = next((candidate for candidate in candidates if candidate.is_file()), None)
@@ -152,42 +158,70 @@ class Credentials:
             raise CredentialsError(
                 f"no credentials file at {' or '.join(map(str, candidates))}: create one with Credentials.save"
             )
-        try:
-            content = json.loads(source.read_text(encoding="utf-8"))
-            return cls(
-                content.get("username"),
-                content.get("api_key"),
-                base_url=content.get("base_url"),
-                verify=content.get("verify", True),
-                allow_non_secure=content.get("allow_non_secure", False),
-            )
-        except (AttributeError, json.JSONDecodeError):
-            pass
-        # Raised outside of `except`: the context would be a JSONDecodeError, which contains the file and the key.
+        content = _read_file(source)
+        profiles = None if content is None else content.get("profiles", {})
+        if content is not None and isinstance(profiles, dict):
+            saved = content if profile is None else profiles.get(profile)
+            if profile is not None and saved is None:
+                raise CredentialsError(
+                    f"{source} has no profile {profile!r}, but {sorted(profiles)}: write it with"
+                    f" Credentials.save(profile={profile!r})"
+                )
+            if profile is None and profiles and not (content.get("username") or content.get("base_url")):
+                raise CredentialsError(
+                    f"{source} has only profiles, {sorted(profiles)}: pass profile=, or write default credentials with"
+                    " Credentials.save()"
+                )
+            if isinstance(saved, dict):
+                return cls(
+                    saved.get("username"),
+                    saved.get("api_key"),
+                    base_url=saved.get("base_url"),
+                    verify=saved.get("verify", True),
+                    allow_non_secure=saved.get("allow_non_secure", False),
+                )
         raise CredentialsError(f"{source} does not contain credentials: write it again with Credentials.save")
 
-    def save(self, path: str | os.PathLike[str] | None = None) -> Path:
-        """Write the credentials to a file with mode 0600, atomically.
+    def save(self, path: str | os.PathLike[str] | None = None, *, profile: str | None = None) -> Path:
+        """Write the credentials to a file with mode 0600, atomically. What else is in the file is kept.
 
         Parameters
         ----------
         path : path, optional
             None: ``creds.json`` in the user's configuration directory.
+        profile : str, optional
+            Name of a profile, for a file with the credentials of several accounts. None: the credentials that are
+            used without a profile.
 
         Returns
         -------
         pathlib.Path
             Path of the file.
         """
+        if profile is not None and (not isinstance(profile, str) or not profile.strip()):
+            raise ValueError(f"profile must be a non-empty str or None, not {profile!r}")
         target = Path(path) if path is not None else _default_path()
         target.parent.mkdir(parents=True, exist_ok=True)
-        saved_fields = ("username", "api_key", "base_url", "verify", "allow_non_secure")
-        content = {name: getattr(self, name) for name in saved_fields}
+        saved = {name: getattr(self, name) for name in _SAVED_FIELDS}
+        content = (_read_file(target) if target.is_file() else None) or {}
+        if profile is None:
+            content |= saved
+        else:
+            content["profiles"] = {**content.get("profiles", {}), profile: saved}
         handle, temporary_path = tempfile.mkstemp(dir=target.parent, prefix=".creds-")  # created with mode 0600
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(content, file)
         Path(temporary_path).replace(target)
         return target
+
+
+def _read_file(path: Path) -> dict[str, Any] | None:
+    """Return the content of a credentials file; None if it is not a JSON object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:  # not raised further: it contains the file, and so the key
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _unpickle(username: str, api_key: str, base_url: str, verify: bool | str, allow_non_secure: bool) -> Credentials:
@@ -196,30 +230,6 @@ def _unpickle(username: str, api_key: str, base_url: str, verify: bool | str, al
 
 def _default_path(application: str = "cartoframes_lite") -> Path:
     return Path(user_config_dir(application)) / _FILE_NAME
-
-
-def _normalize(url: str, allow_non_secure: bool) -> tuple[str, str]:
-    """Return the normalized base URL and the username that it contains."""
-    parts = urlsplit(url.strip())
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError(
-            "base_url contains a user, password, query or fragment: remove it, and pass the key as api_key"
-        )
-    host = parts.hostname
-    # urlsplit and urllib3 disagree on some characters: a backslash ends the host name only for urllib3.
-    if parts.scheme not in ("https", "http") or not host or not re.fullmatch(r"[\w.:\[\]-]+", parts.netloc):
-        raise ValueError(f"base_url {url!r} must begin with https:// and a host name")
-    if parts.scheme == "http" and host not in LOOPBACK and not allow_non_secure:
-        raise ValueError(f"base_url {url!r} would send the key in clear text: use https, or pass allow_non_secure=True")
-    path = re.match(r"/u(?:ser)?/([^/]+)", parts.path)
-    if path:
-        return f"{parts.scheme}://{parts.netloc}/user/{path[1]}", path[1]
-    if parts.path.strip("/") and not parts.path.startswith("/dashboard"):
-        raise ValueError(f"base_url {url!r} contains no username: use https://HOST/user/NAME or https://NAME.carto.com")
-    labels = host.removeprefix("www.").split(".")
-    if len(labels) < 3 or host in LOOPBACK or re.fullmatch(r"[\d.]+", host):
-        raise ValueError(f"base_url {url!r} contains no username: use {parts.scheme}://{parts.netloc}/user/NAME")
-    return f"{parts.scheme}://{parts.netloc}", labels[0]
 
 
 _in_context: ContextVar[Credentials | None] = ContextVar("credentials", default=None)
@@ -235,24 +245,36 @@ class set_default_credentials:  # noqa: N801  # called like a function
 
     Parameters
     ----------
-    credentials : Credentials or None
-        None: remove the default.
+    credentials : Credentials, str or None
+        None: remove the default. A str is the username or the URL of ``Credentials``.
+    api_key : str, optional
+        Key of the account, if ``credentials`` is a str, or with ``username`` or ``base_url``.
+    username, base_url : str, optional
+        As in ``Credentials``, instead of ``credentials``.
 
     Examples
     --------
     >>> import cartoframes_lite as cfl
     >>> ann, public = cfl.Credentials("ann", "the-api-key"), cfl.Credentials("ann")
     >>> default = cfl.set_default_credentials(ann)  # from now on
+    >>> default = cfl.set_default_credentials("ann", "the-api-key")  # the same
     >>> with cfl.set_default_credentials(public):  # in this block
     ...     client = cfl.Client()
     >>> client.credentials.api_key, cfl.Client().credentials.api_key
     ('default_public', 'the-api-key')
     """
 
-    def __init__(self, credentials: Credentials | None) -> None:
+    def __init__(
+        self,
+        credentials: Credentials | str | EllipsisType | None = ...,
+        api_key: str | None = None,
+        *,
+        username: str | None = None,
+        base_url: str | None = None,
+    ) -> None:
         global _in_process
-        _check(credentials)
-        self._credentials, self._process_before = credentials, _in_process
+        resolved = _default_of(credentials, api_key, username, base_url)
+        self._credentials, self._process_before = resolved, _in_process
         self._is_block = False
         self._context_before = _in_context.get()
         # The default of an enclosing block would take precedence over the new one.
@@ -281,6 +303,33 @@ def _process_default() -> Credentials | None:
     while default is not None and default._is_block:
         default = default._process_before
     return None if default is None else default._credentials
+
+
+def _default_of(
+    credentials: Credentials | str | EllipsisType | None,
+    api_key: str | None,
+    username: str | None,
+    base_url: str | None,
+) -> Credentials | None:
+    """Return the credentials that the arguments of ``set_default_credentials`` describe."""
+    if isinstance(credentials, str) and credentials.endswith(".json"):
+        raise TypeError(
+            f"{credentials!r} is a path: use set_default_credentials(Credentials.from_file({credentials!r}))"
+        )
+    if credentials is ... and username is None and base_url is None:
+        raise TypeError(
+            "set_default_credentials needs credentials: pass Credentials, or a username and an API key, or"
+            " Credentials.from_file(); None removes the default"
+        )
+    is_twice = username is not None if isinstance(credentials, str) else (api_key, username, base_url) != (None,) * 3
+    if credentials is not ... and is_twice:
+        raise TypeError("pass either credentials, or username or base_url with api_key, to set_default_credentials")
+    if credentials is ...:
+        return Credentials(username, api_key, base_url=base_url)
+    if isinstance(credentials, str):
+        return Credentials(credentials, api_key, base_url=base_url)
+    _check(credentials)
+    return credentials
 
 
 def _check(credentials: object) -> None:

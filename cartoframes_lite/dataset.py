@@ -50,14 +50,15 @@ from cartoframes_lite.errors import (
     TableExistsError,
     TableNotFoundError,
 )
+from cartoframes_lite.geoparquet import SUFFIXES, read_parquet, write_parquet
 from cartoframes_lite.maps import AnonymousMap, Layer
-from cartoframes_lite.read import read_carto
+from cartoframes_lite.read import read_arrow, read_carto
 from cartoframes_lite.read.frames import check_read, read_source
 from cartoframes_lite.read.options import ChunkedRead, ReadOptions, WholeRead, read_keywords
 from cartoframes_lite.read.source import filtered, table_source
 from cartoframes_lite.tables import delete_table, rename_table
 from cartoframes_lite.write import to_carto
-from cartoframes_lite.write.frames import set_privacy
+from cartoframes_lite.write.frames import normalized_table_name, set_privacy
 from cartoframes_lite.write.staging_names import is_staging
 
 
@@ -200,6 +201,10 @@ class Dataset:
     ) -> Self | ImportJob[Self]:
         """Import a file in any format that CARTO reads: CSV, XLSX, GeoJSON, GPKG, KML, GPX, zipped shapefile and more.
 
+        CARTO does not read Parquet: a file ``.parquet``, with geometries as in GeoParquet, is written by ``to_carto``
+        in parts, in bounded memory and one transaction. Without ``collision_strategy`` its table must not exist, and
+        the keywords for guessing have no effect.
+
         CARTO names the table after the file, which is sent under ``name``, and the tables of an archive after its
         members. The table of an archive is therefore renamed after the import: there, ``name`` requires ``wait=True``
         and cannot be combined with ``collision_strategy``.
@@ -237,6 +242,8 @@ class Dataset:
         'again'
         """
         options, name, progress = _import_options(keywords), keywords["name"], keywords["progress"]
+        if _is_parquet(file):
+            return cls._from_parquet(file, credentials, keywords)
         new_name = name_after_import(file, name)
         if new_name is not None:
             _check_rename(new_name, options, keywords["wait"])
@@ -245,6 +252,26 @@ class Dataset:
             _require_free_name(client, new_name)
         import_id = client.imports.create_from_file(file, options, name=name, progress=progress)
         return cls._finish_import(client, import_id, keywords, new_name=new_name)
+
+    @classmethod
+    def _from_parquet(cls, file: File, credentials: Credentials | None, keywords: ImportKeywords) -> Self:
+        """Write a Parquet file to a table."""
+        if not keywords["wait"] or keywords["create_map"]:
+            raise ValueError("a Parquet file is not imported by CARTO: omit wait=False and create_map")
+        client = Client(credentials, progress=keywords["progress"])
+        table = normalized_table_name(keywords["name"] or Path(str(getattr(file, "name", file))).stem)
+        strategy = keywords["collision_strategy"]
+        if strategy == "skip" and client.sql.has_table(None, table):
+            return cls(table, client.credentials)
+        written = to_carto(
+            read_parquet(file),
+            table,
+            client.credentials,
+            if_exists="replace" if strategy == "overwrite" else "fail",
+            privacy=keywords["privacy"],
+            progress=keywords["progress"],
+        )
+        return cls(written, client.credentials)
 
     @overload
     @classmethod
@@ -746,17 +773,19 @@ class Dataset:
             return None  # the API lists only the synchronizations of the account itself
         return next((sync for sync in client.syncs.list() if sync.name == table), None)
 
-    def to_file(self, path: str | os.PathLike[str], format: Format | None = None) -> Path:
+    def to_file(self, path: str | os.PathLike[str], format: Format | Literal["parquet"] | None = None) -> Path:
         """Export the table to a file, which is created only when it is complete.
 
-        The server generates the file, within its time limit for queries. ``read().to_file`` has no such limit.
+        The server generates the file, within its time limit for queries, except Parquet, which this machine writes
+        while it reads the rows, as ``read_arrow`` does. ``read().to_file`` has no such limit either.
 
         Parameters
         ----------
         path : path
-        format : {"csv", "geojson", "gpkg", "shp", "kml", "svg", "spatialite"}, optional
+        format : {"csv", "geojson", "gpkg", "shp", "kml", "svg", "spatialite", "parquet"}, optional
             None: derived from the file extension, where .zip is a shapefile and .sqlite is spatialite. A shapefile
-            consists of several files and is always zipped.
+            consists of several files and is always zipped. "parquet" is GeoParquet 1.1, with a column ``bbox`` for
+            spatial filters.
 
         Returns
         -------
@@ -771,9 +800,14 @@ class Dataset:
             If the format is unknown, or cannot be derived from the file extension.
         """
         target = Path(path)
+        if format == "parquet" or (format is None and target.suffix.lower() in SUFFIXES):
+            client = Client(self.credentials)
+            client.sql.require_table(*self._schema_and_table)
+            write_parquet(read_arrow(f"TABLE {qualify(*self._schema_and_table)}", client.credentials), target)
+            return target
         chosen = format or _FORMATS.get(target.suffix.lower())
         if chosen is None or chosen not in _FORMATS.values():
-            known = sorted(set(_FORMATS.values()))
+            known = sorted({*_FORMATS.values(), "parquet"})
             raise ValueError(
                 f"unknown format of {target.name!r} (format={format!r}): pass format= as one of {known}"
                 + ("; a shapefile is exported as .zip" if target.suffix.lower() == ".shp" else "")
@@ -903,6 +937,11 @@ def _import_options(keywords: Mapping[str, object]) -> ImportOptions:
     if name is not None and not name.strip():
         raise ValueError(f"name must not be blank, got {name!r}")
     return complete_options({name: keywords[name] for name in OPTION_DEFAULTS})
+
+
+def _is_parquet(file: object) -> bool:
+    """Return whether a path or file object has a name of a Parquet file."""
+    return str(getattr(file, "name", file)).lower().endswith(SUFFIXES)
 
 
 def _check_url(url: object) -> None:

@@ -167,11 +167,11 @@ class JobError(CartoError):
     ----------
     message : str
         What happened and what to do.
-    job : dict, optional
+    job : mapping, optional
         The job as returned by the last request.
     """
 
-    def __init__(self, message: str, *, job: dict[str, Any] | None = None) -> None:
+    def __init__(self, message: str, *, job: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.job = job
 

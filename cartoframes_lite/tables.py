@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.json_fields import parsed
+from cartoframes_lite._client.listing import Listing
 from cartoframes_lite._client.transaction import run
 from cartoframes_lite._client.visualizations import require_privacy
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
@@ -61,7 +62,8 @@ def list_tables(credentials: Credentials | None = None, *, include_views: bool =
     """
     sql = Client(credentials).sql
     names = sql.tables() + (sql.views() if include_views else [])
-    return sorted(name for name in names if not is_staging(name))
+    found = sorted(name for name in names if not is_staging(name))
+    return Listing(found, "tables", lambda name: {"name": name})
 
 
 def has_table(table_name: str, credentials: Credentials | None = None, *, schema: str | None = None) -> bool:

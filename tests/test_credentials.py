@@ -38,6 +38,16 @@ def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("http://127.0.0.1:8080/user/ann", "http://127.0.0.1:8080/user/ann", "ann"),
         ("http://localhost:8080/user/ann/", "http://localhost:8080/user/ann", "ann"),
         ("http://[::1]:8080/user/ann", "http://[::1]:8080/user/ann", "ann"),
+        ("https://town.carto.com/api/v2/sql", "https://town.carto.com", "town"),
+        ("https://town.carto.com/api/v2/sql?q=SELECT+1&format=csv", "https://town.carto.com", "town"),
+        ("https://org.carto.com/u/ann/api/v1/map?lzma=x", "https://org.carto.com/user/ann", "ann"),
+        ("https://data.town.gov/api/v2/sql", "https://data.town.gov", "data"),
+        ("https://ann.carto.com/tables/stations/public", "https://ann.carto.com", "ann"),
+        ("https://ann.carto.com/builder/5b2c/embed", "https://ann.carto.com", "ann"),
+        ("ann.carto.com", "https://ann.carto.com", "ann"),
+        ("https://gis.town.gov/carto/user/ann", "https://gis.town.gov/carto/user/ann", "ann"),
+        ("https://gis.town.gov/a/b/u/ann/dashboard", "https://gis.town.gov/a/b/user/ann", "ann"),
+        ("http://127.0.0.1:80/carto/user/ann/api/v2/sql", "http://127.0.0.1:80/carto/user/ann", "ann"),
     ],
 )
 def test_base_url_has_one_form(given: str, expected: str, username: str) -> None:
@@ -50,11 +60,46 @@ def test_username_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("https://ann.carto.com", "https://ann.carto.com"),
+        ("https://org.carto.com/u/ann/", "https://org.carto.com/user/ann"),
+        ("ann.carto.com", "https://ann.carto.com"),
+    ],
+)
+def test_a_url_as_username(name: str, expected: str) -> None:
+    found = Credentials(name, KEY)
+    assert (found.base_url, found.username, found.api_key) == (expected, "ann", KEY)
+
+
+def test_the_advice_about_a_url_names_the_user() -> None:
+    with pytest.raises(ValueError, match=r"use https://maps\.de/carto/user/ann$"):
+        Credentials("ann", base_url="https://maps.de/carto/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://gcp-us-east1.api.carto.com",
+        "https://gcp-us-east1.api.carto.com/v3/sql/carto_dw/query",
+        "https://clausa.app.carto.com",
+        "app.carto.com",
+    ],
+)
+def test_hosts_of_carto_3_are_refused(url: str) -> None:
+    for arguments in ({"base_url": url}, {"username": url}):
+        with pytest.raises(CredentialsError, match=r"carto\.com belongs to CARTO 3"):
+            Credentials(api_key=KEY, **arguments)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         f"https://ann.carto.com/?api_key={KEY}",
         f"https://ann:{KEY}@ann.carto.com",
         f"https://ann.carto.com/#api_key={KEY}",
+        f"https://ann.carto.com/api/v2/sql?q=SELECT+1&api_key={KEY}",
+        f"https://ann.carto.com/api/v1/map/named/x?auth_token={KEY}",
     ],
 )
 def test_a_key_in_base_url_is_refused(url: str) -> None:
@@ -63,7 +108,17 @@ def test_a_key_in_base_url_is_refused(url: str) -> None:
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["ann.carto.com", "ftp://ann.carto.com", "https://", "https://127.0.0.1:80"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ann",
+        "ftp://ann.carto.com",
+        "https://",
+        "https://127.0.0.1:80",
+        "https://h.de/carto",
+        "https://h.de/../user/ann",
+    ],
+)
 def test_an_invalid_base_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         Credentials(base_url=url)
@@ -201,7 +256,7 @@ def test_only_credentials_are_taken() -> None:
     with pytest.raises(TypeError, match="Credentials"):
         resolve("ann")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Credentials"):
-        set_default_credentials("ann")  # type: ignore[arg-type]
+        set_default_credentials({"username": "ann"})  # type: ignore[arg-type]
 
 
 def test_last_used_lives_as_long_as_the_credentials() -> None:
@@ -219,3 +274,60 @@ def in_thread() -> str | None:
     thread.start()
     thread.join()
     return names[0]
+
+
+def test_profiles_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    bob = Credentials("bob", "b", base_url="https://maps.town.gov/user/bob")
+    bob.save(path, profile="work")
+    with pytest.raises(CredentialsError, match=r"only profiles, \['work'\]"):
+        Credentials.from_file(path)
+    Credentials("ann", KEY).save(path)
+    Credentials("carl").save(path, profile="town")
+    assert Credentials.from_file(path) == Credentials("ann", KEY)
+    assert Credentials.from_file(path, profile="work") == bob
+    assert Credentials.from_file(path, profile="town").is_public
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(CredentialsError, match=r"no profile 'home', but \['town', 'work'\]"):
+        Credentials.from_file(path, profile="home")
+
+
+@pytest.mark.parametrize("profiles", [7, {"work": 7}, []])
+def test_an_invalid_profile_is_refused(tmp_path: Path, profiles: object) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"profiles": profiles}))
+    with pytest.raises(CredentialsError, match=r"x\.json does not contain credentials"):
+        Credentials.from_file(tmp_path / "x.json", profile="work")
+
+
+def test_forms_of_default_credentials() -> None:
+    ann = Credentials("ann", KEY)
+    for arguments, keywords in (
+        ((ann,), {}),
+        (("ann", KEY), {}),
+        (("https://ann.carto.com", KEY), {}),
+        ((), {"username": "ann", "api_key": KEY}),
+        ((), {"base_url": "https://ann.carto.com", "api_key": KEY}),
+        (("ann",), {"api_key": KEY}),
+    ):
+        set_default_credentials(None)
+        set_default_credentials(*arguments, **keywords)
+        assert resolve(None) == ann
+    with set_default_credentials("bob"):
+        assert resolve(None) == Credentials("bob")
+    assert resolve(None) == ann
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "message"),
+    [
+        (("creds.json",), {}, "Credentials.from_file"),
+        ((), {}, "from_file"),
+        ((Credentials("ann"), KEY), {}, "either credentials, or"),
+        (("ann",), {"username": "bob"}, "either credentials, or"),
+        ((7,), {}, "must be Credentials, not int"),
+    ],
+    ids=["file", "nothing", "twice", "names", "number"],
+)
+def test_other_default_credentials_are_explained(arguments: tuple[object, ...], keywords: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        set_default_credentials(*arguments, **keywords)  # type: ignore[arg-type]

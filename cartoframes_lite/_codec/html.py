@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape, unescape
 
@@ -54,6 +54,31 @@ def html_table(title: str, rows: Mapping[str, object], *, share: float | None = 
     ]
     bar = "" if share is None else f"<progress value='{min(share, 1):.4f}' max='1'></progress>"
     return f"<div><b>{escape(title)}</b> {bar}<table>{''.join(lines)}</table></div>"
+
+
+def html_grid(title: str, rows: Sequence[Mapping[str, object]], *, hidden: int = 0) -> str:
+    """Return an HTML table with one line per row.
+
+    Parameters
+    ----------
+    title : str
+    rows : sequence of mappings
+        The keys are the headers. Columns whose values are all missing, None or empty are omitted.
+    hidden : int
+        Number of further rows, to be mentioned below the table.
+    """
+    left = "style='text-align:left'"
+    keys = dict.fromkeys(key for row in rows for key in row)
+    names = [key for key in keys if any(row.get(key) not in (None, "", (), []) for row in rows)]
+    header = "".join(f"<th {left}>{escape(name)}</th>" for name in names)
+    lines = [
+        "".join(f"<td {left}>{'' if row.get(name) is None else escape(_text(row[name]))}</td>" for name in names)
+        for row in rows
+    ]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    more = f"<div>and {hidden:,} more</div>" if hidden else ""
+    table = f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+    return f"<div><b>{escape(title)}</b>{table}{more}</div>"
 
 
 def _text(value: object) -> str:

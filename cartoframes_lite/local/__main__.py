@@ -11,20 +11,22 @@ from collections.abc import Sequence
 from cartoframes_lite.local import LocalServerError, start
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, program: str = "python -m cartoframes_lite.local") -> int:
     """Start a server, print its base URL, and wait for Ctrl-C, SIGTERM or SIGHUP.
 
     Parameters
     ----------
     arguments : sequence of str, optional
         Command-line arguments without the program name. None reads ``sys.argv``.
+    program : str
+        Name of the program in its help.
 
     Returns
     -------
     int
         Exit status.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser(program).parse_args(arguments)
     finish = threading.Event()
     # Installed before the start, so that a signal during the start also leads to a clean stop.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -51,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     """Return the argument parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m cartoframes_lite.local",
+        prog=program,
         description="Run an embedded CARTO server on 127.0.0.1. Prints its base URL when it accepts requests.",
     )
     parser.add_argument("--port", type=int, default=0, help="TCP port; 0 selects a free port (default)")

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.listing import Listing
 from cartoframes_lite._client.maps import Filters, Layergroup
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError
@@ -78,7 +79,8 @@ class NamedMap:
     def list(cls, credentials: Credentials | None = None) -> Sequence[NamedMap]:
         """Return the named maps of the account, sorted by name."""
         client = Client(credentials)
-        return [cls(name, client.credentials) for name in sorted(client.maps.list_templates())]
+        found = [cls(name, client.credentials) for name in sorted(client.maps.list_templates())]
+        return Listing(found, "named maps", lambda named: {"name": named.name})
 
     @property
     def template(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from cartoframes_lite._client import Client
 from cartoframes_lite._codec.frame import from_arrow
 from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite._codec.whole_tables import mark_whole
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import SQLError
 from cartoframes_lite.read.filters import spatial_filter
@@ -124,6 +125,8 @@ def read_source(
         if index is not None:
             frame = frame.set_index(index)
         frame.attrs["carto"] = planned.rows.to_attrs(client.credentials)
+        if planned.rows.is_table and options["limit"] is None and chunksize is None:
+            mark_whole(frame)
         return frame
 
     planned = prepare()

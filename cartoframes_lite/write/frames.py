@@ -13,6 +13,7 @@ import pandas as pd
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._codec.names import is_truncated, normalize, refuse_system_name
+from cartoframes_lite._codec.whole_tables import mark_whole
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
@@ -127,6 +128,8 @@ def to_carto(
             "table": table,
             "schema": None,  # same as read_carto sets for a table of the account
         }
+        if keywords["if_exists"] in ("fail", "replace"):  # the others add the frame to the rows of the table
+            mark_whole(dataframe)
     return table
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import pytest
 
+from cartoframes_lite._client import Client
 from cartoframes_lite._client.sql_batch import Batch
+from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import JobError, PermissionDenied
 from tests.http_servers import ScriptedServer, response
 
@@ -41,3 +44,35 @@ def test_a_job_over_16_kb_is_refused_here(scripted_server: ScriptedServer) -> No
 def test_batch_jobs_need_the_master_key(scripted_server: ScriptedServer) -> None:
     with pytest.raises(PermissionDenied):
         Batch(scripted_server.play(response("403 Forbidden", b'{"error":["permission denied"]}'))).create("select 1")
+
+
+def test_a_job_has_its_own_methods(credentials: Credentials) -> None:
+    batch = Client(credentials).batch
+    with pytest.raises(JobError, match="division by zero"):
+        batch.create("SELECT 1/0").wait()
+    job = batch.create(["SELECT 1", "SELECT 2"])
+    assert dict(job)["job_id"] == job.id
+    assert job.refresh().id == job.id
+    finished = job.wait(timeout_s=60, progress=False)
+    assert (finished.status, finished.done, finished.failed_reason) == ("done", True, None)
+    assert finished.created_at is not None
+    assert "done, 2 of 2 queries finished" in finished._repr_html_()
+    assert str(credentials.api_key) not in repr(finished)
+    assert pickle.loads(pickle.dumps(finished)) == finished
+    running = batch.create("SELECT pg_sleep(600)")
+    assert running.cancel().status == "cancelled"
+    with pytest.raises(JobError, match="cancelled"):
+        running.wait()
+
+
+def test_waiting_shows_the_progress_of_a_job(
+    scripted_server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def state(status: str, *steps: str) -> bytes:
+        return job(status=status, query=[{"query": "SELECT 1", "status": step} for step in steps])
+
+    first, last = state("running", "done", "running"), state("done", "done", "done")
+    batch = Batch(scripted_server.play(first, first, last))
+    assert "running, 1 of 2 queries finished" in batch.read("1")._repr_html_()
+    assert batch.wait("1", progress=True).done
+    assert "batch job" in capsys.readouterr().err

@@ -20,7 +20,8 @@ from cartoframes_lite._client.http.progress import RateLimitNotice
 from cartoframes_lite._client.http.request import Request
 from cartoframes_lite._client.http.retry import NOTHING_DONE, Outcome
 from cartoframes_lite._client.http.session import FAILURES, Sessions
-from cartoframes_lite.credentials import LOOPBACK, Credentials
+from cartoframes_lite.base_url import LOOPBACK
+from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, CartoError, ConnectionFailed, CredentialsError, RateLimited
 
 _UNKNOWN = Outcome()
