@@ -74,7 +74,7 @@ class SQLClient:
 
     def job_in(self, job_id: str, *statuses: str) -> Any:
         """Return a job once it has one of some statuses and, if it is over, nothing is left to follow it."""
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + 120
         while True:
             job = self.job(job_id).json()
             follows = job["status"] != "running" and job.get("fallback_status") in ("pending", "running")

@@ -235,14 +235,10 @@ def test_slow_readers_do_not_lock_out_others(carto, credentials, monkeypatch):
         frame = FRAME.rename(columns={"a": "b"})
         writer = threading.Thread(target=cfl.to_carto, args=(frame, "t", credentials), kwargs=arguments)
         writer.start()
-        waits = []
-        while len(waits) < 8:
-            began = time.monotonic()
+        for _ in range(8):  # blocked readers would wait for the open transaction, which does not end before them
             assert len(cfl.read_carto("SELECT cartodb_id FROM t", credentials)) == 3
-            waits.append(time.monotonic() - began)
             time.sleep(0.1)
         assert writer.is_alive()
-        assert max(waits) < 1.5
     writer.join()
     assert "b" in cfl.read_carto("t", credentials)
 

@@ -33,7 +33,7 @@ def query(call: Call, q: str) -> Any:
 
 
 def ended(call: Call, export: Any) -> Any:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 120
     while export["state"] not in FINAL:
         assert export["state"] in ("pending", "exporting", "uploading")
         assert time.monotonic() < give_up
@@ -140,7 +140,7 @@ def test_export_can_be_imported(call: Call) -> None:
     done = ended(call, call("POST", EXPORTS, {"visualization_id": make_map(call, "t")["id"]}).json)
     query(call, "DROP TABLE t")
     job = call("POST", "/api/v1/imports", {"url": done["url"]}).json["item_queue_id"]
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 120
     while (found := call("GET", f"/api/v1/imports/{job}").json)["state"] not in FINAL:
         assert time.monotonic() < give_up
         time.sleep(0.05)
@@ -255,7 +255,7 @@ def test_a_reset_ends_exports_and_removes_their_files(state: State) -> None:
     catalog = Catalog(state)
     pending = exports.create(catalog.find(catalog.insert_map("m", "private", {})), None)
     export = exports.find(pending.id)
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 120
     while export.state not in FINAL:
         assert time.monotonic() < give_up
         time.sleep(0.01)

@@ -157,13 +157,11 @@ def test_slow_maps_do_not_block_other_requests(call: Call, sql: SQLClient, name:
     workers = [threading.Thread(target=work) for _ in range(3)]
     for worker in workers:
         worker.start()
-    waits, started = [], time.monotonic()
-    while any(worker.is_alive() for worker in workers) and len(waits) < 100:
-        begun = time.monotonic()
+    started, in_the_meantime = time.monotonic(), 0
+    while any(worker.is_alive() for worker in workers) and in_the_meantime < 100:
         assert sql.value("SELECT 1") == 1
-        waits.append(time.monotonic() - begun)
+        in_the_meantime += any(worker.is_alive() for worker in workers)
     for worker in workers:
         worker.join()
-    took = time.monotonic() - started
-    # Half of them wait for a small part of the work, which takes longer on a machine that does other work, too.
-    assert sorted(waits)[len(waits) // 2] < max(1, took / 8)
+    # If each map blocked the others, two would end between the three maps. Less than a second proves nothing.
+    assert in_the_meantime >= 3 or time.monotonic() - started < 1

@@ -318,7 +318,7 @@ def test_concurrent_first_changes_conflict(run: Run, connect: Connect) -> None:
 
 def wait_until_blocked(watching: psycopg.Connection[Any], waiting: psycopg.Connection[Any]) -> None:
     """Return when a session waits for a lock."""
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 120
     process = waiting.info.backend_pid
     while watching.execute("SELECT pg_blocking_pids(%s)", (process,)).fetchone() == ([],):
         assert time.monotonic() < give_up

@@ -255,7 +255,7 @@ def running(sql: SQLClient) -> int:
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 5
+    give_up = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.02)
