@@ -24,10 +24,12 @@ from cartoframes_lite.read.filters import spatial_filter
 from cartoframes_lite.read.options import BBox, Mask, check_backend, check_count, check_filters, check_source
 from cartoframes_lite.read.repeated_names import explained_repeated_names
 from cartoframes_lite.read.source import find_source, resolve_source, select
-from cartoframes_lite.write.columns import Columns, require_geometry, with_decimals_as_text
-from cartoframes_lite.write.frames import check_target, frame_preparer, normalized_table_name, set_privacy
+from cartoframes_lite.write.columns import Columns, require_geometry
+from cartoframes_lite.write.frames import frame_preparer, normalized_table_name, set_privacy
+from cartoframes_lite.write.model import for_several_frames
 from cartoframes_lite.write.options import WriteOptions, check_options, write_keywords
 from cartoframes_lite.write.plan import make_plan
+from cartoframes_lite.write.replanning import check_target
 from cartoframes_lite.write.target import drop_stale_staging, inspect_target, reclaim_space
 
 try:
@@ -259,12 +261,12 @@ def to_carto(
     def upload(parent_staging: str) -> Sequence[StagedPart]:
         with _slots(ddf, parent_staging, uploads_at_once) as slot:
             uploader = PartUploader(
-                credentials, prepare_frame, model, plan, destination.schema, parent_staging, compression, slot
+                credentials, prepare_frame, plan, destination.schema, parent_staging, compression, slot
             )
             return _compute(ddf, uploader, parent_staging)
 
     try:
-        write_parts(destination, plan, upload)
+        write_parts(destination, plan, model, keywords, upload)
     except (SQLError, TableChangedError):
         created = inspect_target(client, table).existing if target.existing is None else None
         if created is not None:
@@ -305,7 +307,7 @@ def _model_or_none(frame: pd.DataFrame, prepare_frame: Prepare) -> Columns | Non
 
 def _model_of(frame: pd.DataFrame, prepare_frame: Prepare) -> Columns:
     """Return the columns that every partition must have."""
-    return with_decimals_as_text(prepare_frame(frame).columns)
+    return for_several_frames(prepare_frame(frame).columns)
 
 
 def _compute(ddf: dd.DataFrame, upload_partition: PartUploader, parent_staging: str) -> Sequence[StagedPart]:

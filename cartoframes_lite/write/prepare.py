@@ -54,10 +54,19 @@ class PreparedColumn:
 
 @dataclass(frozen=True, slots=True)
 class PreparedFrame:
-    """A frame that was checked; its rows are converted when they are sent, again for each attempt."""
+    """A frame that was checked; its rows are converted when they are sent, again for each attempt.
+
+    Attributes
+    ----------
+    prepared : tuple of PreparedColumn
+    rows : int
+    origin : str
+        Which frame or partition of a write it is, for messages; empty for a single frame.
+    """
 
     prepared: tuple[PreparedColumn, ...]
     rows: int
+    origin: str = ""
 
     @property
     def columns(self) -> Columns:
@@ -75,7 +84,7 @@ class PreparedFrame:
         columns = tuple(prepared.column for prepared in selected)
         for rows in _slices(self.rows, self.size_bytes):
             values = {prepared.column.name: prepared.convert(rows) for prepared in selected}
-            yield Payload(columns, values, rows.stop - rows.start, rows.start)
+            yield Payload(columns, values, rows.stop - rows.start, rows.start, self.origin)
 
 
 def _slices(rows: int, size_bytes: int) -> Iterator[slice]:
@@ -125,18 +134,29 @@ def _prepare_column(series: pd.Series[Any], name: str, requested_type: str | Non
     """Check one column, and that it can be cast to the requested type."""
     if is_geometry(series):
         return _prepare_geometry(gpd.GeoSeries(series), name, requested_type)
+    try:
+        return _prepare_values(series, name, requested_type)
+    except ConversionError:
+        if name == CARTODB_ID or not series.isna().all():
+            raise
+        return _prepare_values(pd.Series([None] * len(series), series.index, object), name, requested_type)
+
+
+def _prepare_values(series: pd.Series[Any], name: str, requested_type: str | None) -> PreparedColumn:
+    """Check a column other than a geometry."""
     keep_nan = requested_type is not None and requested_type.lower() in _FLOATS
     if name == CARTODB_ID or not _has_type_of_dtype(series.dtype):
-        sent = from_series(series, name, keep_nan=keep_nan)
+        sent = from_series(series, name, keep_nan=keep_nan, requested_type=requested_type)
         if name == CARTODB_ID:
             _check_ids(sent.values)
         convert, size_bytes = sent.values.__getitem__, int(sent.values.nbytes)
+        present = len(series) - sent.values.null_count
     else:
-        sent, size_bytes = _check_series(series, name, keep_nan=keep_nan)
+        sent, size_bytes, present = _check_series(series, name, keep_nan=keep_nan)
         convert = partial(_convert_series, series, name, keep_nan)
-    if requested_type is not None and family(requested_type) == family(sent.sql_type):
-        requested_type = None if requested_type.lower() == sent.sql_type else requested_type
-    column = Column(name, sent.sql_type, sent.values.type, sent.staged_as, requested_type)
+    if requested_type is not None and requested_type.lower() == sent.sql_type:
+        requested_type = sent.sql_type
+    column = Column(name, sent.sql_type, sent.values.type, sent.staged_as, requested_type, is_missing=present == 0)
     return PreparedColumn(column, convert, size_bytes)
 
 
@@ -153,16 +173,21 @@ def _has_type_of_dtype(dtype: Any) -> bool:
     return dtype.kind in "biufmM" and "ns" not in str(dtype)
 
 
-def _check_series(series: pd.Series[Any], name: str, *, keep_nan: bool) -> tuple[CopyColumn, int]:
-    """Convert a column slice by slice, to check its values; return the empty column and the size of the values."""
-    size_bytes = 0
+def _check_series(series: pd.Series[Any], name: str, *, keep_nan: bool) -> tuple[CopyColumn, int, int]:
+    """Convert a column slice by slice, to check its values.
+
+    Return the empty column, the size of the values, and the number of values that are not missing.
+    """
+    size_bytes = present = 0
     try:
         for rows in _slices(len(series), 0):
-            size_bytes += int(_convert_series(series, name, keep_nan, rows).nbytes)
+            values = _convert_series(series, name, keep_nan, rows)
+            size_bytes += int(values.nbytes)
+            present += len(values) - values.null_count
     except ConversionError:
         from_series(series, name, keep_nan=keep_nan)  # raises again, with the number of the row in the frame
         raise
-    return from_series(series.iloc[:0], name, keep_nan=keep_nan), size_bytes
+    return from_series(series.iloc[:0], name, keep_nan=keep_nan), size_bytes, present
 
 
 def _convert_series(series: pd.Series[Any], name: str, keep_nan: bool, rows: slice) -> pa.ChunkedArray:
@@ -171,8 +196,11 @@ def _convert_series(series: pd.Series[Any], name: str, keep_nan: bool, rows: sli
 
 def _prepare_geometry(series: gpd.GeoSeries, name: str, requested_type: str | None) -> PreparedColumn:
     """Check a geometry column: the_geom is converted to EPSG:4326, others stay in their own CRS."""
-    has_z = geometry.check(series, name)
     geometries = np.asarray(series.array)
+    is_missing = bool(shapely.is_missing(geometries).all())
+    if is_missing and series.crs is None:
+        series = series.set_crs(LON_LAT_SRID)
+    has_z = geometry.check(series, name)
     size_bytes = 16 * int(shapely.get_num_coordinates(geometries).sum())
     srid = LON_LAT_SRID if name == THE_GEOM else geometry.srid_of(series, name)
     convert: Converter
@@ -190,8 +218,9 @@ def _prepare_geometry(series: gpd.GeoSeries, name: str, requested_type: str | No
         srid=srid,
         type_ids=frozenset(np.unique(shapely.get_type_id(geometries)).tolist()),
         has_coordinates=size_bytes > 0,
+        is_missing=is_missing,
     )
-    if requested_type is not None:
+    if requested_type is not None and not (is_missing and family(requested_type) != "geometry"):
         needs_z = _requires_z(column, geometries, requested_type)
         if needs_z != has_z:
             geometry.with_dimension(geometries, name, has_z=needs_z)
