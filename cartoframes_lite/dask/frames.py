@@ -241,6 +241,12 @@ def to_carto(
     table = normalized_table_name(table_name)
     check_options(keywords)
     _check_arguments(ddf, uploads_at_once)
+    if keywords["if_exists"] == "upsert":
+        raise ValueError(
+            'if_exists="upsert" is not supported for Dask, since partitions could have rows with the same key: write'
+            " the partitions as an iterable, with"
+            " cartoframes_lite.to_carto((part.compute() for part in ddf.partitions), ...)"
+        )
     prepare_frame = frame_preparer(keywords)
     model = _model_of(ddf._meta, prepare_frame)  # validates the column names before the first request
     credentials = resolve(credentials)

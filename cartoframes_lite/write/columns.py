@@ -43,6 +43,8 @@ class Column:
         Whether any geometry of the frame has coordinates; empty ones fit a column of any dimension.
     is_missing : bool
         Whether the frame has no value in this column, so that it fits a column of any type.
+    is_key : bool
+        Whether it identifies the rows of an upsert, alone or with other columns.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Column:
     type_ids: frozenset[int] = frozenset()
     has_coordinates: bool = False
     is_missing: bool = False
+    is_key: bool = False
 
     @property
     def is_geometry(self) -> bool:

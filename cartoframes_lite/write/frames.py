@@ -48,7 +48,7 @@ def to_carto(
 
     The frame is validated completely before the first request. Its rows are uploaded to a staging table with a binary
     ``COPY``; a single transaction then renames the staging table to the new table, or appends its rows to the existing
-    table, or replaces the existing rows. Concurrent readers see either the old rows or the new ones. If anything fails
+    table, or replaces or updates the existing rows. Concurrent readers see either the old rows or the new ones. If anything fails
     before that transaction commits, the existing table is unchanged. If the response to the transaction is lost,
     further requests determine whether it was committed.
 
@@ -74,8 +74,8 @@ def to_carto(
     Raises
     ------
     ConversionError
-        If a column has a type or a value that PostgreSQL cannot store, column names collide, or a geometry column
-        has no CRS.
+        If a column has a type or a value that PostgreSQL cannot store, column names collide, a geometry column has
+        no CRS, or rows of an upsert have no key or the same one.
     TableExistsError
         If the table exists and ``if_exists`` is "fail".
     QueryTimeout
@@ -93,6 +93,8 @@ def to_carto(
     >>> cfl.to_carto(gdf, "stations", if_exists="replace")
     'stations'
     >>> cfl.to_carto(gdf, "Stations in 2026", dtype={"year": "smallint"}, privacy="private")
+    'stations_in_2026'
+    >>> cfl.to_carto(gdf, "Stations in 2026", if_exists="upsert", key="name")
     'stations_in_2026'
     """
     table = normalized_table_name(table_name)
@@ -163,6 +165,7 @@ def frame_preparer(options: WriteOptions) -> Callable[[pd.DataFrame], PreparedFr
         index=options["index"],
         index_label=options["index_label"],
         dtype=options["dtype"],
+        key=options["key"],
     )
 
 

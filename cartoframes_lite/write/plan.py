@@ -41,7 +41,9 @@ class WritePlan:
     existing : ExistingTable or None
         The existing table; None for a new table.
     replace : bool
-        Whether the rows of the existing table are replaced.
+        Whether the existing rows are deleted.
+    key : tuple of str
+        Columns that identify the rows to update; empty if no rows are updated.
     cartodbfy : bool
         Whether publishing makes it a CARTO table.
     assign_ids : bool
@@ -56,6 +58,7 @@ class WritePlan:
     replace: bool
     cartodbfy: bool
     assign_ids: bool
+    key: tuple[str, ...] = ()
 
     def has_same_staging(self, other: WritePlan) -> bool:
         """Check whether this plan can publish the staging table of another plan."""
@@ -116,6 +119,7 @@ class WritePlan:
                 cartodbfy=self.cartodbfy,
                 parts=parts,
                 assign_ids=self.assign_ids,
+                key=self.key,
             )
         return publish_into(
             schema,
@@ -129,6 +133,7 @@ class WritePlan:
             cartodbfy=self.cartodbfy,
             add_carto_columns=self.change.add_carto_columns,
             unsure=self.change.unsure,
+            key=self.key,
             parts=parts,
         )
 
@@ -178,7 +183,13 @@ def plan_new(table: str, columns: Columns, *, cartodbfy: bool) -> WritePlan:
     assign_ids = cartodbfy and find(columns, CARTODB_ID) is None
     if cartodbfy:
         staged = with_carto_columns(staged)
-    return WritePlan(table, model, staged, None, None, replace=False, cartodbfy=cartodbfy, assign_ids=assign_ids)
+    return WritePlan(
+        table, model, staged, None, None, replace=False, cartodbfy=cartodbfy, assign_ids=assign_ids, key=_key(columns)
+    )
+
+
+def _key(columns: Columns) -> tuple[str, ...]:
+    return tuple(column.name for column in columns if column.is_key)
 
 
 def plan_into(
@@ -215,7 +226,8 @@ def plan_into(
         change.staged_columns(model),
         change,
         existing,
-        replace=replace,
+        replace=replace or if_exists == "delete_rows",
         cartodbfy=cartodbfy_again,
         assign_ids=False,
+        key=_key(columns),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from cartoframes_lite.write.columns import CARTODB_ID, LON_LAT_SRID, Column, Col
 from cartoframes_lite.write.fit import require_shape
 from cartoframes_lite.write.frame_columns import choose_columns
 from cartoframes_lite.write.frame_geometry import with_geometry
+from cartoframes_lite.write.keys import check_keys
 from cartoframes_lite.write.payload import Payload, Values
 
 _SLICE_BYTES = 2 << 20  # large enough for few calls, small enough for encoding and sending to overlap
@@ -100,6 +101,7 @@ def prepare(
     index: bool = False,
     index_label: Hashable | Sequence[Hashable] | None = None,
     dtype: Mapping[Any, str] | None = None,
+    key: Hashable | Sequence[Hashable] | None = None,
 ) -> PreparedFrame:
     """Validate a frame, without any request.
 
@@ -116,22 +118,32 @@ def prepare(
         Column names for the index levels.
     dtype : mapping, optional
         PostgreSQL types by column label, or by column name in the table.
+    key : label or sequence of labels, optional
+        Columns that identify the rows of an upsert.
 
     Raises
     ------
     ConversionError
-        If column names collide, or a column has a type or value that PostgreSQL cannot store.
+        If column names collide, a column has a type or value that PostgreSQL cannot store, or rows have no key or the
+        same one.
     TypeError, ValueError
         If the arguments do not fit the frame.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"each frame must be a DataFrame or GeoDataFrame, not {type(frame).__name__}")
-    chosen = choose_columns(with_geometry(frame, geom_col, lnglat), geom_col, index, index_label, dtype)
-    return PreparedFrame(tuple(_prepare_column(*column) for column in chosen), len(frame))
+    chosen = choose_columns(with_geometry(frame, geom_col, lnglat), geom_col, index, index_label, dtype, key)
+    prepared = PreparedFrame(tuple(_prepare_column(*column) for column in chosen), len(frame))
+    check_keys([column for column in prepared.columns if column.is_key], prepared.payloads)
+    return prepared
 
 
-def _prepare_column(series: pd.Series[Any], name: str, requested_type: str | None) -> PreparedColumn:
+def _prepare_column(series: pd.Series[Any], name: str, requested_type: str | None, is_key: bool) -> PreparedColumn:
     """Check one column, and that it can be cast to the requested type."""
+    prepared = _prepare_series(series, name, requested_type)
+    return replace(prepared, column=replace(prepared.column, is_key=True)) if is_key else prepared
+
+
+def _prepare_series(series: pd.Series[Any], name: str, requested_type: str | None) -> PreparedColumn:
     if is_geometry(series):
         return _prepare_geometry(gpd.GeoSeries(series), name, requested_type)
     try:

@@ -31,6 +31,7 @@ from cartoframes_lite.write.staged_checks_sql import (
 from cartoframes_lite.write.staged_sql import BUSY, TAKEN, Parts, Staged, lock_staging, transaction
 from cartoframes_lite.write.staging_sql import RECEIPT
 from cartoframes_lite.write.statements import do_block
+from cartoframes_lite.write.upsert_sql import COUNT_ROWS, SAME_KEY_STAGED, SAME_KEY_STORED, require_unique_key, upsert
 
 _DECLARE = (
     "n bigint; before bigint; item text; found text; check_ text[]; shape text; rel regclass; queue text;"
@@ -47,6 +48,7 @@ def publish_new(
     cartodbfy: bool,
     parts: Parts | None = None,
     assign_ids: bool = False,
+    key: Sequence[str] = (),
 ) -> str:
     """Compose the transaction that turns a staging table into the new table.
 
@@ -63,6 +65,8 @@ def publish_new(
         Staging tables of partitions, whose rows are moved into this one first.
     assign_ids : bool
         Number the rows of all partitions consecutively; the ids of each partition begin at 1.
+    key : sequence of str
+        Columns that get a unique constraint.
     """
     staging, target = qualify(schema, staged.name), qualify(schema, table)
     names = {column.name for column in columns}
@@ -92,6 +96,8 @@ def publish_new(
     if cartodbfy:
         steps += [rename_key_and_sequence(schema, staged.name, table), set_sequence(schema, table)]
         steps.append(make_carto_table(schema, table, has_carto_columns=True))
+    if key:
+        steps += [f"rel := to_regclass({literal(target)});", require_unique_key(target, key, SAME_KEY_STAGED)]
     block = do_block("\n".join(step for step in steps if step) + f"\n{TAKEN}", declare=_DECLARE)
     return transaction(block, schema, staged)
 
@@ -109,9 +115,10 @@ def publish_into(
     cartodbfy: bool = False,
     add_carto_columns: bool = False,
     unsure: Collection[str] = (),
+    key: Sequence[str] = (),
     parts: Parts | None = None,
 ) -> str:
-    """Compose the transaction that appends the rows of a staging table to a table, or replaces its rows.
+    """Compose the transaction that appends the rows of a staging table to a table, or replaces or updates its rows.
 
     Rows are deleted with DELETE, since TRUNCATE would hide them from readers with an older snapshot. The lock admits
     readers; for a replace, it excludes other writers.
@@ -137,6 +144,8 @@ def publish_into(
         Add the missing columns of a CARTO table, so that ``CDB_CartodbfyTable`` need not rewrite the table.
     unsure : collection of str
         Columns whose types are kept if they can store the staged values; if not, the transaction fails.
+    key : sequence of str
+        Columns that identify the rows to update instead of appending them; not for partitions.
     parts : Parts, optional
         Staging tables of partitions, whose rows are written instead.
     """
@@ -151,6 +160,8 @@ def publish_into(
         steps += _check_srids(target, columns, existing, new, staging if parts is None else None)
     changes = change_columns(target, existing, drop, add, add_carto_columns=add_carto_columns)
     steps += [save_indexes(), *changes] if changes else []
+    if key:
+        steps.append(require_unique_key(target, key, SAME_KEY_STORED))
     if existing.triggers:
         steps.append(f"SELECT {_NET_INSERTS} INTO before;")
     values = [cast(column) for column in columns]
@@ -158,9 +169,9 @@ def publish_into(
         steps.append(_move_parts(schema, staged, parts, target, columns, values, new, unsure))
     else:
         names = ", ".join(quote(column.name) for column in columns)
-        steps.append(f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM {staging};")
-        steps.append("GET DIAGNOSTICS n = ROW_COUNT;")
-    steps += [require_rows(staged, parts), _check_triggers(staged) if existing.triggers else ""]
+        insert = f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM {staging}"
+        steps.append(upsert(insert, columns, key, staging) if key else f"{insert};\n{COUNT_ROWS}")
+    steps += [require_rows(staged, parts), _check_triggers(staged, updates=bool(key)) if existing.triggers else ""]
     if any(column.name == CARTODB_ID for column in columns):
         steps.append(set_sequence(schema, table))
     if cartodbfy:
@@ -213,11 +224,15 @@ def _delete_rows(target: str, existing: ExistingTable) -> list[str]:
     ]
 
 
-def _check_triggers(staged: Staged) -> str:
-    """Compose the check that triggers of the table have neither added nor removed rows."""
+def _check_triggers(staged: Staged, *, updates: bool) -> str:
+    """Compose the check that triggers of the table have neither added nor removed rows.
+
+    With ``updates``, the number of rows that were appended is not known.
+    """
+    expected = f"BETWEEN 0 AND {staged.rows:d}" if updates else f"BETWEEN {staged.rows:d} AND {staged.rows:d}"
     return (
         f"SET CONSTRAINTS ALL IMMEDIATE;\nSELECT {_NET_INSERTS} - before INTO n;\n"
-        f"IF current_setting('track_counts')::bool AND n <> {staged.rows:d} THEN"
+        f"IF current_setting('track_counts')::bool AND n NOT {expected} THEN"
         " RAISE EXCEPTION 'CFL05 triggers of the table changed the number of rows'; END IF;"
     )
 

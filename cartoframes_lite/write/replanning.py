@@ -93,4 +93,4 @@ def check_target(given_name: str, table: str, existing: ExistingTable, if_exists
             f"table {table!r}{normalized}, a truncated name, already exists: pass table_name={table!r} if you mean"
             " this table, else a shorter name"
         )
-    require_writable(table, existing, replace=if_exists == "replace")
+    require_writable(table, existing, replace=if_exists in ("replace", "delete_rows"))
