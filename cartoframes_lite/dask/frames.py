@@ -29,6 +29,7 @@ from cartoframes_lite.write.frames import frame_preparer, normalized_table_name,
 from cartoframes_lite.write.model import for_several_frames
 from cartoframes_lite.write.options import WriteOptions, check_options, write_keywords
 from cartoframes_lite.write.plan import make_plan
+from cartoframes_lite.write.prepare import warn_about_renamed
 from cartoframes_lite.write.replanning import check_target
 from cartoframes_lite.write.target import drop_stale_staging, inspect_target, reclaim_space
 
@@ -248,7 +249,8 @@ def to_carto(
             " cartoframes_lite.to_carto((part.compute() for part in ddf.partitions), ...)"
         )
     prepare_frame = frame_preparer(keywords)
-    model = _model_of(ddf._meta, prepare_frame)  # validates the column names before the first request
+    empty = prepare_frame(ddf._meta)  # validates the column names before the first request
+    warn_about_renamed(empty.renamed)
     credentials = resolve(credentials)
     client = Client(credentials)
     privacy, if_exists, compression = keywords["privacy"], keywords["if_exists"], keywords["compression"]
@@ -259,7 +261,7 @@ def to_carto(
     if target.existing is not None:
         check_target(table_name, table, target.existing, if_exists)
     drop_stale_staging(target)
-    model = _first_model(ddf, prepare_frame) or model
+    model = _first_model(ddf, prepare_frame) or for_several_frames(empty.columns)
     if keywords["cartodbfy"]:
         require_geometry(model)
     plan = make_plan(table, model, target.existing, keywords)
@@ -308,12 +310,7 @@ def _first_model(ddf: dd.DataFrame, prepare_frame: Prepare) -> Columns | None:
 
 
 def _model_or_none(frame: pd.DataFrame, prepare_frame: Prepare) -> Columns | None:
-    return _model_of(frame, prepare_frame) if len(frame) else None
-
-
-def _model_of(frame: pd.DataFrame, prepare_frame: Prepare) -> Columns:
-    """Return the columns that every partition must have."""
-    return for_several_frames(prepare_frame(frame).columns)
+    return for_several_frames(prepare_frame(frame).columns) if len(frame) else None
 
 
 def _compute(ddf: dd.DataFrame, upload_partition: PartUploader, parent_staging: str) -> Sequence[StagedPart]:

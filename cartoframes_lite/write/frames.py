@@ -27,7 +27,7 @@ from cartoframes_lite.write.direct import plan_direct
 from cartoframes_lite.write.frame_geometry import find_lnglat
 from cartoframes_lite.write.options import FrameOptions, WriteOptions, check_options, frame_keywords
 from cartoframes_lite.write.plan import make_plan
-from cartoframes_lite.write.prepare import PreparedFrame, prepare
+from cartoframes_lite.write.prepare import PreparedFrame, prepare, warn_about_renamed
 from cartoframes_lite.write.replanning import check_target, publish_plan
 from cartoframes_lite.write.source import RowSource
 from cartoframes_lite.write.staging import Upload, stage
@@ -48,9 +48,9 @@ def to_carto(
 
     The frame is validated completely before the first request. Its rows are uploaded to a staging table with a binary
     ``COPY``; a single transaction then renames the staging table to the new table, or appends its rows to the existing
-    table, or replaces or updates the existing rows. Concurrent readers see either the old rows or the new ones. If anything fails
-    before that transaction commits, the existing table is unchanged. If the response to the transaction is lost,
-    further requests determine whether it was committed.
+    table, or replaces or updates the existing rows. Concurrent readers see either the old rows or the new ones. If
+    anything fails before that transaction commits, the existing table is unchanged. If the response to the transaction
+    is lost, further requests determine whether it was committed.
 
     Parameters
     ----------
@@ -70,6 +70,11 @@ def to_carto(
     -------
     str
         Normalized name of the table.
+
+    Warns
+    -----
+    ConversionWarning
+        If columns are renamed, once for all of them, or a conversion loses precision, such as nanoseconds.
 
     Raises
     ------
@@ -105,6 +110,7 @@ def to_carto(
         require_geometry(source.columns)
         if keywords["if_exists"] in ("fail", "replace"):
             _warn_without_points(frames, source.columns)
+    warn_about_renamed(source.renamed)
     client = Client(credentials, progress=keywords["progress"])
     privacy = keywords["privacy"]
     if privacy is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,11 +16,12 @@ import pyarrow.compute as pc
 import shapely
 
 from cartoframes_lite._codec import geometry
+from cartoframes_lite._codec.bad_value import short_repr
 from cartoframes_lite._codec.copy_columns import CopyColumn
 from cartoframes_lite._codec.frame import THE_GEOM, is_geometry
 from cartoframes_lite._codec.from_series import from_series
 from cartoframes_lite._codec.pgtypes import family
-from cartoframes_lite.errors import ConversionError
+from cartoframes_lite.errors import ConversionError, ConversionWarning
 from cartoframes_lite.write.columns import CARTODB_ID, LON_LAT_SRID, Column, Columns, geometry_type
 from cartoframes_lite.write.fit import require_shape
 from cartoframes_lite.write.frame_columns import choose_columns
@@ -61,12 +63,15 @@ class PreparedFrame:
     ----------
     prepared : tuple of PreparedColumn
     rows : int
+    renamed : mapping of label to str
+        Names in the table of the columns whose labels differ, except for the active geometry.
     origin : str
         Which frame or partition of a write it is, for messages; empty for a single frame.
     """
 
     prepared: tuple[PreparedColumn, ...]
     rows: int
+    renamed: Mapping[Hashable, str] = field(default_factory=dict)
     origin: str = ""
 
     @property
@@ -86,6 +91,18 @@ class PreparedFrame:
         for rows in _slices(self.rows, self.size_bytes):
             values = {prepared.column.name: prepared.convert(rows) for prepared in selected}
             yield Payload(columns, values, rows.stop - rows.start, rows.start, self.origin)
+
+
+def warn_about_renamed(renamed: Mapping[Hashable, str]) -> None:
+    """Warn once per write about the columns that have other names in the table."""
+    if renamed:
+        pairs = ", ".join(f"{short_repr(label)}: {name!r}" for label, name in renamed.items())
+        warnings.warn(
+            f"columns are renamed in the table, {{{pairs}}}: to avoid this warning, rename them in the frame with"
+            " df.rename(columns=...)",
+            ConversionWarning,
+            stacklevel=4,  # the caller of to_carto, whose keywords are declared by a decorator
+        )
 
 
 def _slices(rows: int, size_bytes: int) -> Iterator[slice]:
@@ -132,7 +149,8 @@ def prepare(
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"each frame must be a DataFrame or GeoDataFrame, not {type(frame).__name__}")
     chosen = choose_columns(with_geometry(frame, geom_col, lnglat), geom_col, index, index_label, dtype, key)
-    prepared = PreparedFrame(tuple(_prepare_column(*column) for column in chosen), len(frame))
+    renamed = {series.name: name for series, name, *_ in chosen if name not in (series.name, THE_GEOM)}
+    prepared = PreparedFrame(tuple(_prepare_column(*column) for column in chosen), len(frame), renamed)
     check_keys([column for column in prepared.columns if column.is_key], prepared.payloads)
     return prepared
 

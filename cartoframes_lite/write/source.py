@@ -27,6 +27,8 @@ class RowSource:
     ----------
     columns : tuple of Column
         Columns of the first frame, as all frames can be sent.
+    renamed : mapping of label to str
+        Names in the table of the columns of the first frame whose labels differ.
     failure : BaseException or None
         Exception raised by the iterable.
     may_be_slow : bool
@@ -46,6 +48,7 @@ class RowSource:
         if first is None:
             raise ValueError("dataframe is an empty iterable: pass at least one frame, which determines the columns")
         self.columns = first.columns if is_single else for_several_frames(first.columns)
+        self.renamed = first.renamed
         self.failure: BaseException | None = None
         self._buffered, self._buffered_bytes = [first], 0
 

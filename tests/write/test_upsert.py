@@ -73,8 +73,10 @@ def test_keys_of_each_type(pgtype, values, credentials, sql):
 
 def test_a_key_of_several_columns_by_label_and_by_name(credentials, sql):
     frame = pd.DataFrame({"A b": [1, 1], "c": ["x", "y"], "n": [1, 2]})
-    upsert(frame, credentials, ["A b", "c"])
-    upsert(frame.assign(n=[3, 4]), credentials, ["c", "a_b"])
+    with pytest.warns(cfl.ConversionWarning, match="'A b': 'a_b'"):
+        upsert(frame, credentials, ["A b", "c"])
+    with pytest.warns(cfl.ConversionWarning, match="'A b': 'a_b'"):
+        upsert(frame.assign(n=[3, 4]), credentials, ["c", "a_b"])
     assert sql.rows("SELECT a_b, c, n FROM t ORDER BY c") == [
         {"a_b": 1, "c": "x", "n": 3},
         {"a_b": 1, "c": "y", "n": 4},
