@@ -22,7 +22,7 @@ from cartoframes_lite.errors import (
     TableChangedError,
 )
 from cartoframes_lite.write.arrow_frames import ArrowStream, as_frames
-from cartoframes_lite.write.columns import require_geometry
+from cartoframes_lite.write.columns import Columns, require_geometry
 from cartoframes_lite.write.direct import plan_direct
 from cartoframes_lite.write.frame_geometry import find_lnglat
 from cartoframes_lite.write.options import FrameOptions, WriteOptions, check_options, frame_keywords
