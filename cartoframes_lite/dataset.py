@@ -41,6 +41,7 @@ from cartoframes_lite._client.visualizations import (
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import carto_table_name, normalize, qualify, quote, split_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
+from cartoframes_lite._codec.placeholders import Params, fill
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
     CartoError,
@@ -54,10 +55,11 @@ from cartoframes_lite.geoparquet import SUFFIXES, read_parquet, write_parquet
 from cartoframes_lite.maps import AnonymousMap, Layer
 from cartoframes_lite.read import read_arrow, read_carto
 from cartoframes_lite.read.frames import check_read, read_source
-from cartoframes_lite.read.options import ChunkedRead, ReadOptions, WholeRead, read_keywords
-from cartoframes_lite.read.source import filtered, table_source
+from cartoframes_lite.read.options import ChunkedRead, ReadOptions, WholeRead, check_sql, read_keywords
+from cartoframes_lite.read.source import filtered, single_condition, table_source
 from cartoframes_lite.tables import delete_table, rename_table
 from cartoframes_lite.write import to_carto
+from cartoframes_lite.write.deletion import delete_rows
 from cartoframes_lite.write.frames import normalized_table_name, set_privacy
 from cartoframes_lite.write.staging_names import is_staging
 
@@ -669,6 +671,46 @@ class Dataset:
                 f"cannot append to {table!r}: its name is not normalized; rename it to {normalize(table)!r} first"
             )
         to_carto(dataframe, table, client.credentials, if_exists="append", progress=progress)
+
+    def delete_rows(self, where: str, params: Params | None = None) -> int:
+        """Delete the rows that meet a condition: all of them, or none if an error is raised.
+
+        Parameters
+        ----------
+        where : str
+            SQL condition, for example ``"year < 2000"``; ``"true"`` deletes all rows.
+        params : mapping or sequence, optional
+            Values of the placeholders in ``where``: a mapping for ``%(name)s``, a sequence for ``%s``, as in
+            ``read_carto``.
+
+        Returns
+        -------
+        int
+            Number of rows that were deleted.
+
+        Raises
+        ------
+        TableNotFoundError
+            If the table does not exist.
+        SQLError
+            If PostgreSQL rejects the condition, or a foreign key forbids to delete a row.
+        PublishUnknown
+            If the connection is lost, and it cannot be determined whether the rows were deleted.
+        ConnectionFailed
+            If the server cannot be reached. With an API key that may not create tables, the rows may have been deleted.
+
+        Examples
+        --------
+        >>> import cartoframes_lite as cfl
+        >>> cfl.Dataset("stations").delete_rows("name = %(name)s", {"name": "Harbour"})
+        1
+        """
+        if not isinstance(where, str) or not where.strip():
+            raise TypeError(f'where must be an SQL condition, not {where!r}; "true" deletes all rows')
+        check_sql("where", where)
+        condition = single_condition(*fill([where], params))
+        client = Client(self.credentials)
+        return delete_rows(client, self._own_table(client), condition)
 
     def columns(self) -> dict[str, str]:
         """Return the columns and their types.

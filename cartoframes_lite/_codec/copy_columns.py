@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cartoframes_lite._codec.bad_value import BadValue
-from cartoframes_lite._codec.json_text import NotJSON, json_text
+from cartoframes_lite._codec.json_text import NotJSON, check_jsonb, json_text
 from cartoframes_lite._codec.pgtypes import outgoing
 from cartoframes_lite.errors import ConversionError, ConversionWarning
 
@@ -93,6 +93,19 @@ def json_to_copy_column(values: list[Any]) -> CopyColumn:
                 "a value that cannot be stored as JSON", position, value, f"it has {error}; convert it, e.g. to text"
             ) from error
     return CopyColumn(chunked(pa.array(content, pa.large_binary())), "jsonb")
+
+
+def text_to_jsonb(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Encode JSON text in the binary format of jsonb."""
+    content = []
+    for position, text in enumerate(texts.to_pylist()):
+        try:
+            if text is not None:
+                check_jsonb(text)
+        except NotJSON as error:
+            raise BadValue("text that cannot be stored as JSON", position, text, f"it has {error}") from error
+        content.append(None if text is None else _JSONB_VERSION + text.encode())
+    return chunked(pa.array(content, pa.large_binary()))
 
 
 def with_elements(lists: pa.ChunkedArray, elements: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 from cartoframes_lite._codec.bad_value import BadValue
 from cartoframes_lite._codec.copy_columns import with_elements
 
-_ADVICE = "convert all frames to one type, e.g. with astype"
+_ADVICE = "convert it to one type, e.g. with astype"
 
 
-def exact_cast(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
+def exact_cast(values: pa.ChunkedArray, target: pa.DataType, *, to_nearest: bool = False) -> pa.ChunkedArray:
     """Cast numbers or lists of numbers; strings contain numbers with any number of digits.
+
+    With ``to_nearest``, a decimal such as 0.1 may become the float with this shortest notation.
 
     Raises
     ------
@@ -37,11 +39,11 @@ def exact_cast(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
         # A float32 would be written with too few digits for numeric, so it is widened first.
         return (values.cast(pa.float64()) if pa.types.is_floating(kind) else values).cast(target)
     if pa.types.is_large_string(kind) or pa.types.is_decimal(kind):
-        return _from_decimals(values, target)
+        return _from_decimals(values, target, to_nearest=to_nearest)
     try:
         result = values.cast(target)
     except pa.ArrowInvalid as error:
-        raise _first_bad(values, target) from error
+        raise first_bad(values, target) from error
     changed = pc.fill_null(pc.not_equal(result.cast(kind, safe=False), values), fill_value=False)
     if pa.types.is_floating(kind):
         changed = pc.and_(changed, pc.fill_null(pc.is_finite(values), fill_value=False))
@@ -51,7 +53,7 @@ def exact_cast(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
     return result
 
 
-def _from_decimals(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray:
+def _from_decimals(values: pa.ChunkedArray, target: pa.DataType, *, to_nearest: bool) -> pa.ChunkedArray:
     """Cast decimals one by one, because Arrow would round them."""
     convert: Callable[[Decimal], Any] = float if pa.types.is_floating(target) else int
     if pa.types.is_decimal(target):
@@ -62,6 +64,7 @@ def _from_decimals(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedAr
         try:
             found = None if number is None else convert(number)
             fits = pa.scalar(found, target).as_py() == number or (number is not None and number.is_nan())
+            fits = fits or (to_nearest and isinstance(found, float) and Decimal(repr(found)) == number)
         except (OverflowError, ValueError, pa.ArrowInvalid):
             fits = False
         if not fits:
@@ -70,7 +73,7 @@ def _from_decimals(values: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedAr
     return pa.chunked_array([pa.array(numbers, target)])
 
 
-def _first_bad(values: pa.ChunkedArray, target: pa.DataType) -> BadValue:
+def first_bad(values: pa.ChunkedArray, target: pa.DataType) -> BadValue:
     """Return the error for the first value that cannot be cast."""
     for at in range(len(values)):
         try:

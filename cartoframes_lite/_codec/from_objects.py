@@ -21,6 +21,7 @@ from cartoframes_lite._codec.bad_value import BadValue
 from cartoframes_lite._codec.builtin_values import array_items, to_builtin_all
 from cartoframes_lite._codec.copy_columns import CopyColumn, chunked, json_to_copy_column, to_copy_column
 from cartoframes_lite._codec.datetimes import from_datetimes, from_timedeltas
+from cartoframes_lite._codec.mixed_objects import from_mixed
 
 # Digits of PostgreSQL's numeric before and after the decimal point.
 _MAX_INTEGER_DIGITS, _MAX_FRACTION_DIGITS = 131_072, 16_383
@@ -57,8 +58,10 @@ class _Scalars:
     as_text: bool = False
 
 
-def from_objects(objects: npt.NDArray[np.object_], name: str) -> CopyColumn:
+def from_objects(objects: npt.NDArray[np.object_], name: str, requested_type: str | None = None) -> CopyColumn:
     """Convert Python values to a column; missing values as defined by ``pandas.isna`` become NULL.
+
+    With ``requested_type``, the values may have several types.
 
     Raises
     ------
@@ -74,6 +77,10 @@ def from_objects(objects: npt.NDArray[np.object_], name: str) -> CopyColumn:
         values = [None if gone else value for value, gone in zip(values, _missing(values), strict=True)]
         types = set(map(type, values))
     kinds = _kinds(types)
+    if requested_type is not None and len(kinds) > 1 and not kinds <= {"integer", "decimal"}:
+        column = from_mixed(values, requested_type, name)
+        if column is not None:
+            return column
     if kinds and kinds <= {"list", "dict"}:
         return _from_lists(values, name) if kinds == {"list"} else json_to_copy_column(values)
     if kinds == {"uuid"}:
@@ -248,7 +255,7 @@ def _mixed(values: list[Any], name: str, kinds: set[str]) -> BadValue:
         f"values of type {found}, for which there is no PostgreSQL type,",
         at,
         value,
-        f"convert them to one type, e.g. to text with df[{name!r}].astype(str)",
+        f"convert them to one type, e.g. to text with df[{name!r}].astype(str), or pass dtype={{{name!r}: 'text'}}",
     )
 
 

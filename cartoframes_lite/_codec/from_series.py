@@ -23,7 +23,9 @@ _CONVERSION_ERRORS = (
 )
 
 
-def from_series(series: pd.Series[Any], name: str, *, keep_nan: bool = False) -> CopyColumn:
+def from_series(
+    series: pd.Series[Any], name: str, *, keep_nan: bool = False, requested_type: str | None = None
+) -> CopyColumn:
     """Convert a column other than a geometry.
 
     Parameters
@@ -33,6 +35,8 @@ def from_series(series: pd.Series[Any], name: str, *, keep_nan: bool = False) ->
         Column name for messages.
     keep_nan : bool
         Send NaN in a float column as NaN instead of NULL.
+    requested_type : str, optional
+        PostgreSQL type that Python objects of several types are converted to.
 
     Raises
     ------
@@ -40,17 +44,17 @@ def from_series(series: pd.Series[Any], name: str, *, keep_nan: bool = False) ->
         If the column has a type or a value that PostgreSQL cannot store.
     """
     try:
-        return _convert(series, name, keep_nan=keep_nan)
+        return _convert(series, name, keep_nan=keep_nan, requested_type=requested_type)
     except BadValue as bad:
         raise bad.named(name, series.index) from bad
     except UnicodeEncodeError as error:
         raise _lone_surrogate(series).named(name, series.index) from error
     except _CONVERSION_ERRORS as error:
-        where = _first_refused(series, name, keep_nan=keep_nan)
+        where = _first_refused(series, name, keep_nan=keep_nan, requested_type=requested_type)
         raise ConversionError(f"column {name!r} ({series.dtype}) cannot be sent{where}: {error}") from error
 
 
-def _convert(series: pd.Series[Any], name: str, *, keep_nan: bool) -> CopyColumn:
+def _convert(series: pd.Series[Any], name: str, *, keep_nan: bool, requested_type: str | None) -> CopyColumn:
     """Convert by dtype; errors are those of Arrow and BadValue."""
     if isinstance(series.dtype, pd.SparseDtype):
         series = series.astype(series.dtype.subtype)
@@ -58,7 +62,7 @@ def _convert(series: pd.Series[Any], name: str, *, keep_nan: bool) -> CopyColumn
     if isinstance(values_type, pd.PeriodDtype | pd.IntervalDtype):  # Arrow would convert such categories to integers
         series = series.astype(values_type)
     if values_type == np.dtype(object):
-        return from_objects(series.to_numpy(object), name)
+        return from_objects(series.to_numpy(object), name, requested_type)
     return to_copy_column(pa.array(series, from_pandas=not keep_nan), name, keep_nan=keep_nan)
 
 
@@ -72,12 +76,12 @@ def _lone_surrogate(series: pd.Series[Any]) -> BadValue:
     return surrogate(0, series.iloc[0])
 
 
-def _first_refused(series: pd.Series[Any], name: str, *, keep_nan: bool) -> str:
+def _first_refused(series: pd.Series[Any], name: str, *, keep_nan: bool, requested_type: str | None) -> str:
     """Describe the first row that cannot be converted, by bisection; "" if no single row is the cause."""
 
     def fails(rows: int) -> bool:
         try:
-            _convert(series.iloc[:rows], name, keep_nan=keep_nan)
+            _convert(series.iloc[:rows], name, keep_nan=keep_nan, requested_type=requested_type)
         except (*_CONVERSION_ERRORS, ConversionError, BadValue):
             return True
         return False

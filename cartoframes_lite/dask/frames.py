@@ -24,10 +24,13 @@ from cartoframes_lite.read.filters import spatial_filter
 from cartoframes_lite.read.options import BBox, Mask, check_backend, check_count, check_filters, check_source
 from cartoframes_lite.read.repeated_names import explained_repeated_names
 from cartoframes_lite.read.source import find_source, resolve_source, select
-from cartoframes_lite.write.columns import Columns, require_geometry, with_decimals_as_text
-from cartoframes_lite.write.frames import check_target, frame_preparer, normalized_table_name, set_privacy
+from cartoframes_lite.write.columns import Columns, require_geometry
+from cartoframes_lite.write.frames import frame_preparer, normalized_table_name, set_privacy
+from cartoframes_lite.write.model import for_several_frames
 from cartoframes_lite.write.options import WriteOptions, check_options, write_keywords
 from cartoframes_lite.write.plan import make_plan
+from cartoframes_lite.write.prepare import warn_about_renamed
+from cartoframes_lite.write.replanning import check_target
 from cartoframes_lite.write.target import drop_stale_staging, inspect_target, reclaim_space
 
 try:
@@ -239,8 +242,15 @@ def to_carto(
     table = normalized_table_name(table_name)
     check_options(keywords)
     _check_arguments(ddf, uploads_at_once)
+    if keywords["if_exists"] == "upsert":
+        raise ValueError(
+            'if_exists="upsert" is not supported for Dask, since partitions could have rows with the same key: write'
+            " the partitions as an iterable, with"
+            " cartoframes_lite.to_carto((part.compute() for part in ddf.partitions), ...)"
+        )
     prepare_frame = frame_preparer(keywords)
-    model = _model_of(ddf._meta, prepare_frame)  # validates the column names before the first request
+    empty = prepare_frame(ddf._meta)  # validates the column names before the first request
+    warn_about_renamed(empty.renamed)
     credentials = resolve(credentials)
     client = Client(credentials)
     privacy, if_exists, compression = keywords["privacy"], keywords["if_exists"], keywords["compression"]
@@ -251,7 +261,7 @@ def to_carto(
     if target.existing is not None:
         check_target(table_name, table, target.existing, if_exists)
     drop_stale_staging(target)
-    model = _first_model(ddf, prepare_frame) or model
+    model = _first_model(ddf, prepare_frame) or for_several_frames(empty.columns)
     if keywords["cartodbfy"]:
         require_geometry(model)
     plan = make_plan(table, model, target.existing, keywords)
@@ -259,12 +269,12 @@ def to_carto(
     def upload(parent_staging: str) -> Sequence[StagedPart]:
         with _slots(ddf, parent_staging, uploads_at_once) as slot:
             uploader = PartUploader(
-                credentials, prepare_frame, model, plan, destination.schema, parent_staging, compression, slot
+                credentials, prepare_frame, plan, destination.schema, parent_staging, compression, slot
             )
             return _compute(ddf, uploader, parent_staging)
 
     try:
-        write_parts(destination, plan, upload)
+        write_parts(destination, plan, model, keywords, upload)
     except (SQLError, TableChangedError):
         created = inspect_target(client, table).existing if target.existing is None else None
         if created is not None:
@@ -300,12 +310,7 @@ def _first_model(ddf: dd.DataFrame, prepare_frame: Prepare) -> Columns | None:
 
 
 def _model_or_none(frame: pd.DataFrame, prepare_frame: Prepare) -> Columns | None:
-    return _model_of(frame, prepare_frame) if len(frame) else None
-
-
-def _model_of(frame: pd.DataFrame, prepare_frame: Prepare) -> Columns:
-    """Return the columns that every partition must have."""
-    return with_decimals_as_text(prepare_frame(frame).columns)
+    return for_several_frames(prepare_frame(frame).columns) if len(frame) else None
 
 
 def _compute(ddf: dd.DataFrame, upload_partition: PartUploader, parent_staging: str) -> Sequence[StagedPart]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -12,12 +12,11 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.rate_limit import share_with_processes
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.write.columns import Columns
-from cartoframes_lite.write.fit import conform
-from cartoframes_lite.write.options import Compression
+from cartoframes_lite.write.options import Compression, WriteOptions
 from cartoframes_lite.write.payload import Payload
 from cartoframes_lite.write.plan import WritePlan
 from cartoframes_lite.write.prepare import PreparedFrame
-from cartoframes_lite.write.publishing import publish
+from cartoframes_lite.write.replanning import publish_plan
 from cartoframes_lite.write.staged_sql import Parts, Staged
 from cartoframes_lite.write.staging import Upload, stage_part, staged_parts
 from cartoframes_lite.write.target import Destination
@@ -44,8 +43,6 @@ class PartUploader:
 
     Attributes
     ----------
-    model : tuple of Column
-        Columns that every partition must have.
     parent_staging : str
         Name of the parent staging table.
     slot : callable
@@ -54,7 +51,6 @@ class PartUploader:
 
     credentials: Credentials
     prepare: Prepare
-    model: Columns
     plan: WritePlan
     schema: str
     parent_staging: str
@@ -70,12 +66,12 @@ class PartUploader:
         Raises
         ------
         ConversionError
-            If its columns or values do not fit the types of the model.
+            If its columns or values do not fit the model of the plan.
         """
-        prepared = self.prepare(frame)
+        prepared = replace(self.prepare(frame), origin=f"partition {number}")
 
         def payloads() -> Iterator[Payload]:
-            return self.plan.staged_rows(conform(payload, self.model) for payload in prepared.payloads())
+            return self.plan.staged_rows(prepared.payloads())
 
         if not prepared.rows:
             return StagedPart(None)
@@ -86,13 +82,22 @@ class PartUploader:
         return StagedPart(staged)
 
 
-def write_parts(destination: Destination, plan: WritePlan, upload: Callable[[str], Sequence[StagedPart]]) -> None:
+def write_parts(
+    destination: Destination,
+    plan: WritePlan,
+    columns: Columns,
+    options: WriteOptions,
+    upload: Callable[[str], Sequence[StagedPart]],
+) -> None:
     """Stage all partitions and publish them in one transaction.
 
     Parameters
     ----------
     destination : Destination
     plan : WritePlan
+    columns : tuple of Column
+        Columns of the rows, of which the plan was made.
+    options : WriteOptions
     upload : callable
         Stages all partitions, given the name of the parent staging table.
     """
@@ -104,5 +109,4 @@ def write_parts(destination: Destination, plan: WritePlan, upload: Callable[[str
             tuple(part.name.removeprefix(parent.name) for part in tables),
             tuple((part.oid, part.rows) for part in tables),
         )
-        transaction = plan.publish(destination.schema, staged, parts)
-        publish(destination, staged, transaction, leaves_receipt=plan.change is not None)
+        publish_plan(destination, staged, plan, columns, options, parts)

@@ -96,19 +96,20 @@ def resolve_source(
     query, *conditions = fill([source] if where is None else [source, where], params)
     # The line break ends a comment in the last line of the query.
     origin = Source(f"(\n{single_statement(query)}\n) AS _query", query=query)
-    return origin.where(_condition(*conditions) if conditions else None)
+    return origin.where(single_condition(*conditions) if conditions else None)
 
 
 def filtered(origin: Source, *, params: Params | None, where: str | None) -> Source:
     """Return a table with a condition and the values of its placeholders."""
     if where is not None:
-        return origin.where(_condition(*fill([where], params)))
+        return origin.where(single_condition(*fill([where], params)))
     if params is not None and len(params):
         raise ValueError(f"params has no placeholder to fill: {origin.table!r} is a table; pass a query or where")
     return origin
 
 
-def _condition(where: str) -> str:
+def single_condition(where: str) -> str:
+    """Return a condition without comments at its end; raise if it is not a single one."""
     try:
         return single_statement(where)
     except ValueError as error:

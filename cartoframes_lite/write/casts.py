@@ -21,8 +21,14 @@ _ROUNDED = ("number", "time", "timestamp", "timestamptz")
 
 def cast(column: Column) -> str:
     """Compose the expression that casts a staged column to its type in the table."""
-    name = quote(column.name)
-    return name if column.is_geometry or column.final_type == column.staged_type else f"{name}::{column.final_type}"
+    name, final = quote(column.name), column.final_type
+    if column.is_geometry or final == column.staged_type:
+        return name
+    if _is_float(column.staged_type) and _is_numeric(final):
+        return f"{_digits(name)}::{final}"
+    if column.staged_as == "text" and family(column.sql_type) == "number" and is_integer(final):
+        return f"{name}::numeric::{final}"  # integers are not parsed from "1.0"
+    return f"{name}::{final}"
 
 
 def changed(column: Column, *, chosen: bool) -> str | None:
@@ -87,6 +93,8 @@ def _changed_text(name: str, staged: str, final: str) -> str | None:
 
 
 def _changed_number(name: str, staged: str, final: str) -> str | None:
+    if _is_float(staged) and _is_numeric(final):
+        return f"{_digits(name)}::{final} <> {_digits(name)}" if is_limited(final) else None
     array = "[]" if final.endswith("[]") else ""
     staged_as_text = family(staged).removesuffix("[]") == "text"
     if bare(staged) == bare(final):
@@ -106,6 +114,19 @@ def _changed_number(name: str, staged: str, final: str) -> str | None:
     # PostgreSQL's cast from double to numeric keeps 15 digits; the shortest text keeps all of them.
     by_text = "::text" if back.startswith("numeric") and not array else ""
     return f"({exact}::{final}){by_text}::{back} <> {exact}"
+
+
+def _is_float(sql_type: str) -> bool:
+    return bare(sql_type) in ("double precision", "real")
+
+
+def _is_numeric(sql_type: str) -> bool:
+    return bare(sql_type) in ("numeric", "decimal")
+
+
+def _digits(name: str) -> str:
+    """Compose the numeric with all digits of a float: PostgreSQL's cast keeps 15 of them."""
+    return f"{name}::double precision::text::numeric"
 
 
 def _unlimited(sql_type: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
-from cartoframes_lite._codec.pgtypes import holds
+from cartoframes_lite._codec.pgtypes import bare, convertible, family, holds
 from cartoframes_lite.errors import ConversionError
 from cartoframes_lite.write.columns import CARTODB_ID, Column, Columns, find, names_of, web_mercator
 from cartoframes_lite.write.existing_table import TableColumn
@@ -34,6 +34,9 @@ class ColumnChanges:
         Declared types of geometry columns that are kept, for example ``PointZ``.
     add_carto_columns : bool
         Whether the missing columns of a CARTO table are added.
+    unsure : frozenset of str
+        Columns that are kept if their types can store all staged values, which is checked when publishing. They are
+        staged with the type of the frame, so that a plan which changes their types can publish the same rows.
     """
 
     types: Mapping[str, str]
@@ -44,6 +47,7 @@ class ColumnChanges:
     without_srids: bool = False
     shapes: Mapping[str, str] = field(default_factory=dict)
     add_carto_columns: bool = False
+    unsure: frozenset[str] = frozenset()
 
     def staged_columns(self, columns: Columns) -> Columns:
         """Return the columns of the staging table for the columns of a frame.
@@ -53,7 +57,13 @@ class ColumnChanges:
         ConversionError
             If a column cannot be converted to its type in the table.
         """
-        staged = tuple(self._fit_geometry(column) for column in cast_columns(columns, self.types))
+        sure = {name: declared for name, declared in self.types.items() if name not in self.unsure}
+        staged = tuple(
+            self._fit_geometry(
+                replace(column, requested_type=self.types[column.name]) if column.name in self.unsure else cast
+            )
+            for column, cast in zip(columns, cast_columns(columns, sure), strict=True)
+        )
         shape = find(staged, THE_GEOM)
         return staged if shape is None or not self.web_mercator else (*staged, web_mercator(shape))
 
@@ -95,24 +105,31 @@ def columns_to_append(columns: Columns, target: Mapping[str, TableColumn]) -> Co
 
 
 def columns_to_replace(
-    columns: Columns, target: Mapping[str, TableColumn], *, cartodbfy: bool, is_carto: bool = True
+    columns: Columns,
+    target: Mapping[str, TableColumn],
+    *,
+    cartodbfy: bool,
+    is_carto: bool = True,
+    misfits: Collection[str] = (),
 ) -> ColumnChanges:
     """Plan a replace, which keeps each column, with its indexes and grants, that can store every new value.
 
     The columns of a CARTO table are kept as well, unless the geometries have another dimension or ``cartodbfy`` is
-    False. ``is_carto`` tells whether ``CDB_CartodbfyTable`` has run on the table.
+    False. ``is_carto`` tells whether ``CDB_CartodbfyTable`` has run on the table; ``misfits`` are columns that are not
+    kept.
     """
     names = names_of(columns)
     has_z_by_name = _declared_has_z(names, target)
     is_carto = is_carto and set(CARTO_COLUMNS) <= set(target)
     keeps_carto = cartodbfy and is_carto
-    kept = {
-        column.name
+    usable = [
+        column
         for column in columns
-        if column.name in target
-        and _can_store(column, target[column.name], has_z_by_name)
-        and not (cartodbfy and _confuses_cartodbfy(column, target[column.name]))
-    } - {CARTODB_ID}
+        if column.name in target and not (cartodbfy and _confuses_cartodbfy(column, target[column.name]))
+    ]
+    kept = {column.name for column in usable if _can_store(column, target[column.name], has_z_by_name)} - {CARTODB_ID}
+    unsure = {column.name for column in usable if _may_store(column, target[column.name])} - kept - {CARTODB_ID}
+    kept |= unsure - set(misfits)
     # The primary key of a CARTO table is kept or dropped together with its default and its sequence.
     if CARTODB_ID in names and CARTODB_ID in target:
         fits = (
@@ -137,6 +154,7 @@ def columns_to_replace(
         without_srids=cartodbfy,
         shapes=_declared_shapes(kept, target),
         add_carto_columns=cartodbfy and not is_carto,
+        unsure=frozenset(unsure & kept),
     )
 
 
@@ -160,11 +178,28 @@ def _can_store(column: Column | None, old: TableColumn, has_z_by_name: Mapping[s
     """Check whether a column of the table can store the new values unchanged."""
     if column is None or old.is_computed:
         return False
+    if column.is_missing and column.requested_type is None and (column.is_geometry or old.is_geometry):
+        return column.is_geometry and old.is_geometry and not old.has_m
     if column.is_geometry:
         if not old.is_geometry or old.has_m or old.srid not in (0, column.srid) or not column.has_shape(old.shape):
             return False
         return not column.has_coordinates or column.has_z == has_z_by_name.get(column.name, column.has_z)
     return holds(old.declared, column.final_type)
+
+
+def _may_store(column: Column, old: TableColumn) -> bool:
+    """Check whether a column of the table may be able to store the new values, depending on the values.
+
+    Numbers do not become text, nor text JSON: they would be read back as other values.
+    """
+    if old.is_computed or column.is_geometry or old.is_geometry or column.requested_type is not None:
+        return False
+    have, want = family(column.sql_type), family(old.declared)
+    if column.is_missing:
+        return True
+    if have != want and (want in ("text", "json") or bare(old.declared).endswith("[]")):
+        return False
+    return convertible(column.sql_type, old.declared)
 
 
 def _declared_has_z(names: Iterable[str], target: Mapping[str, TableColumn]) -> dict[str, bool]:

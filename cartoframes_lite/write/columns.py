@@ -41,6 +41,10 @@ class Column:
         Shapely types of the geometries of the frame.
     has_coordinates : bool
         Whether any geometry of the frame has coordinates; empty ones fit a column of any dimension.
+    is_missing : bool
+        Whether the frame has no value in this column, so that it fits a column of any type.
+    is_key : bool
+        Whether it identifies the rows of an upsert, alone or with other columns.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Column:
     shape: str = "Geometry"
     type_ids: frozenset[int] = frozenset()
     has_coordinates: bool = False
+    is_missing: bool = False
+    is_key: bool = False
 
     @property
     def is_geometry(self) -> bool:
@@ -149,7 +155,7 @@ def require_geometry(columns: Iterable[Column]) -> None:
         If it has another type, or another type was requested for it.
     """
     shape = find(columns, THE_GEOM)
-    if shape is not None and not shape.is_geometry:
+    if shape is not None and not shape.is_geometry and not shape.is_missing:
         raise ConversionError(
             f"column {THE_GEOM!r} is {shape.sql_type} and not a geometry: rename it, or pass geom_col={THE_GEOM!r} if"
             " it is WKT or WKB, or pass cartodbfy=False"

@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 
 from cartoframes_lite._codec import geometry
-from cartoframes_lite._codec.bad_value import BadValue, short_repr
-from cartoframes_lite._codec.copy_columns import chunked
-from cartoframes_lite._codec.exact_cast import exact_cast
+from cartoframes_lite._codec.bad_value import short_repr
+from cartoframes_lite._codec.exact_cast import first_bad
 from cartoframes_lite._codec.json_text import NotJSON, check_jsonb
 from cartoframes_lite._codec.pgtypes import bare, convertible, family, is_integer
 from cartoframes_lite.errors import ConversionError
-from cartoframes_lite.write.columns import Column, Columns, names_of
-from cartoframes_lite.write.payload import Payload, Values
+from cartoframes_lite.write.columns import Column, Columns
+from cartoframes_lite.write.payload import Values
 
 
 def cast_columns(columns: Iterable[Column], types: Mapping[str, str]) -> Columns:
@@ -92,9 +90,10 @@ def cast_values(values: Values, column: Column, target: Column, first_row: int =
             values = values.cast(pa.float64())  # the shortest text of a float32 reads back as another double
         return values.cast(target.arrow)
     except pa.ArrowInvalid as error:
+        bad = first_bad(values, target.arrow)
         raise ConversionError(
-            f"column {column.name!r} does not fit its type {target.final_type} in the table: {error}; convert it in"
-            " the frame, or write to another table"
+            f"column {column.name!r} does not fit its type {target.final_type} in the table: {short_repr(bad.value)} in"
+            f" row {first_row + bad.position}; convert it in the frame, or write to another table"
         ) from error
 
 
@@ -134,50 +133,3 @@ def _check_jsonb(name: str, values: pa.ChunkedArray, first_row: int) -> None:
                 f"column {name!r} has {error} in row {row}, {short_repr(text)}: correct the value, or write it"
                 " to a column of type json"
             ) from error
-
-
-def conform(payload: Payload, first: Columns) -> Payload:
-    """Convert rows of any frame of an iterable to the columns of the first.
-
-    Raises
-    ------
-    ConversionError
-        If it has other columns, or values that the types of the first cannot represent.
-    """
-    names, first_names = names_of(payload.columns), names_of(first)
-    if sorted(names) != sorted(first_names):
-        raise ConversionError(
-            f"a later frame has other columns than the first: {names}, not {first_names}; all frames must have"
-            " the same columns"
-        )
-    by_name = {column.name: column for column in payload.columns}
-    values = {
-        model.name: _conform(payload.values[model.name], by_name[model.name], model, payload.first_row)
-        for model in first
-    }
-    return Payload(first, values, payload.rows, payload.first_row)
-
-
-def _conform(values: Values, column: Column, model: Column, first_row: int) -> Values:
-    what = f"column {column.name!r} of a later frame does not fit the first"
-    if not isinstance(values, pa.ChunkedArray) and model.is_geometry:
-        if column.srid != model.srid:
-            raise ConversionError(f"{what}: {column.sql_type}, not {model.sql_type}; reproject it with to_crs")
-        if column.has_z == model.has_z:
-            return values
-        return geometry.with_dimension(values, column.name, has_z=model.has_z)
-    if column.sql_type == model.sql_type and column.arrow == model.arrow:
-        return values
-    if isinstance(values, pa.ChunkedArray) and values.null_count == len(values):
-        missing = np.full(len(values), None, object)
-        return missing if model.is_geometry else chunked(pa.nulls(len(values), model.arrow))
-    if column.is_geometry or model.is_geometry or family(column.sql_type) != family(model.sql_type):
-        raise ConversionError(f"{what}: {column.sql_type}, not {model.sql_type}; convert it in the frame")
-    try:
-        return exact_cast(values, model.arrow)
-    except BadValue as bad:
-        raise ConversionError(
-            f"{what}: {bad.problem} in row {first_row + bad.position} ({short_repr(bad.value)}); {bad.advice}"
-        ) from bad
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ConversionError(f"{what}: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import geopandas as gpd
@@ -21,8 +21,9 @@ def choose_columns(
     index: bool,
     index_label: Hashable | Sequence[Hashable] | None,
     dtype: Mapping[Any, str] | None,
-) -> list[tuple[pd.Series[Any], str, str | None]]:
-    """Return the columns to write: the series, its name in the table, and the type requested for it, if any."""
+    key: Hashable | Sequence[Hashable] | None,
+) -> list[tuple[pd.Series[Any], str, str | None, bool]]:
+    """Return the columns to write: the series, its name in the table, the type requested for it, and if it is a key."""
     name = frame.active_geometry_name if isinstance(frame, gpd.GeoDataFrame) else None
     frame = pd.DataFrame(frame)  # without attrs, of which pandas makes a deep copy for each column
     active = _active_geometry(frame, name, geom_col)
@@ -42,9 +43,11 @@ def choose_columns(
         raise ConversionError(
             f"column {label!r} would be named {WEB_MERCATOR!r}, a column that CARTO computes: rename or drop it"
         )
-    requested = _requested_types(dtype or {}, [label for label, _ in kept], names)
+    labels = [label for label, _ in kept]
+    requested = _requested_types(dtype or {}, labels, names)
+    keys = _key_names(key, labels, names)
     check_column_count(len(names))
-    return [(series, name, requested.get(name)) for (_, series), name in zip(kept, names, strict=True)]
+    return [(series, name, requested.get(name), name in keys) for (_, series), name in zip(kept, names, strict=True)]
 
 
 def _is_active(label: Hashable, active: Hashable | None) -> bool:
@@ -92,8 +95,26 @@ def _with_index(frame: pd.DataFrame, label: Hashable | Sequence[Hashable] | None
 
 def _requested_types(dtype: Mapping[Any, str], labels: list[Hashable], names: list[str]) -> dict[str, str]:
     """Validate the types requested with ``dtype`` and map column names of the table to them."""
+    found = _names_in_table("dtype has the keys", dtype, labels, names)
+    return {name: checked_type(sql_type) for name, sql_type in zip(found, dtype.values(), strict=True)}
+
+
+def _key_names(key: Hashable | Sequence[Hashable] | None, labels: list[Hashable], names: list[str]) -> list[str]:
+    """Return the names in the table of the columns of the key; a tuple can be a label or a sequence of labels."""
+    if key is None:
+        return []
+    is_label = isinstance(key, str) or not isinstance(key, Sequence) or (isinstance(key, tuple) and key in labels)
+    keys = [key] if is_label or not isinstance(key, Sequence) else list(key)
+    if not keys or len(set(keys)) < len(keys):
+        raise ValueError(f"key={key!r} must be a column, or a list of different columns")
+    return _names_in_table("key has the columns", keys, labels, names)
+
+
+def _names_in_table(what: str, given: Iterable[Any], labels: list[Hashable], names: list[str]) -> list[str]:
+    """Return the names in the table of columns given by their labels, or by these names."""
     known: dict[Any, str] = {**dict(zip(labels, names, strict=True)), **{name: name for name in names}}
-    unknown = [key for key in dtype if key not in known]
+    given = list(given)
+    unknown = [label for label in given if label not in known]
     if unknown:
-        raise ValueError(f"dtype has the keys {unknown}, which are not columns of the frame; its columns are {labels}")
-    return {known[key]: checked_type(sql_type) for key, sql_type in dtype.items()}
+        raise ValueError(f"{what} {unknown}, which are not columns of the frame; its columns are {labels}")
+    return [known[label] for label in given]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -12,7 +11,7 @@ import pandas as pd
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import Privacy
-from cartoframes_lite._codec.names import is_truncated, normalize, refuse_system_name
+from cartoframes_lite._codec.names import normalize, refuse_system_name
 from cartoframes_lite._codec.whole_tables import mark_whole
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
@@ -21,31 +20,21 @@ from cartoframes_lite.errors import (
     PrivacyNotSet,
     SQLError,
     TableChangedError,
-    TableExistsError,
 )
 from cartoframes_lite.write.arrow_frames import ArrowStream, as_frames
 from cartoframes_lite.write.columns import Columns, require_geometry
 from cartoframes_lite.write.direct import plan_direct
-from cartoframes_lite.write.existing_table import ExistingTable
 from cartoframes_lite.write.frame_geometry import find_lnglat
-from cartoframes_lite.write.options import FrameOptions, IfExists, WriteOptions, check_options, frame_keywords
-from cartoframes_lite.write.plan import WritePlan, make_plan
-from cartoframes_lite.write.prepare import PreparedFrame, prepare
-from cartoframes_lite.write.publishing import publish, withdraw
+from cartoframes_lite.write.options import FrameOptions, WriteOptions, check_options, frame_keywords
+from cartoframes_lite.write.plan import make_plan
+from cartoframes_lite.write.prepare import PreparedFrame, prepare, warn_about_renamed
+from cartoframes_lite.write.replanning import check_target, publish_plan
 from cartoframes_lite.write.source import RowSource
-from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging import Upload, stage
 from cartoframes_lite.write.staging_names import is_staging
-from cartoframes_lite.write.target import (
-    Destination,
-    drop_stale_staging,
-    inspect_target,
-    reclaim_space,
-    require_writable,
-)
+from cartoframes_lite.write.target import drop_stale_staging, inspect_target, reclaim_space
 
 _MAX_PLANS = 5  # whole writes, each from a new description of the table
-_REPLAN_TIMEOUT_S = 300.0  # for publishing rows that are already staged into a table that others keep changing
 
 
 @frame_keywords
@@ -59,9 +48,9 @@ def to_carto(
 
     The frame is validated completely before the first request. Its rows are uploaded to a staging table with a binary
     ``COPY``; a single transaction then renames the staging table to the new table, or appends its rows to the existing
-    table, or replaces the existing rows. Concurrent readers see either the old rows or the new ones. If anything fails
-    before that transaction commits, the existing table is unchanged. If the response to the transaction is lost,
-    further requests determine whether it was committed.
+    table, or replaces or updates the existing rows. Concurrent readers see either the old rows or the new ones. If
+    anything fails before that transaction commits, the existing table is unchanged. If the response to the transaction
+    is lost, further requests determine whether it was committed.
 
     Parameters
     ----------
@@ -82,11 +71,16 @@ def to_carto(
     str
         Normalized name of the table.
 
+    Warns
+    -----
+    ConversionWarning
+        If columns are renamed, once for all of them, or a conversion loses precision, such as nanoseconds.
+
     Raises
     ------
     ConversionError
-        If a column has a type or a value that PostgreSQL cannot store, column names collide, or a geometry column
-        has no CRS.
+        If a column has a type or a value that PostgreSQL cannot store, column names collide, a geometry column has
+        no CRS, or rows of an upsert have no key or the same one.
     TableExistsError
         If the table exists and ``if_exists`` is "fail".
     QueryTimeout
@@ -105,6 +99,8 @@ def to_carto(
     'stations'
     >>> cfl.to_carto(gdf, "Stations in 2026", dtype={"year": "smallint"}, privacy="private")
     'stations_in_2026'
+    >>> cfl.to_carto(gdf, "Stations in 2026", if_exists="upsert", key="name")
+    'stations_in_2026'
     """
     table = normalized_table_name(table_name)
     check_options(keywords)
@@ -114,6 +110,7 @@ def to_carto(
         require_geometry(source.columns)
         if keywords["if_exists"] in ("fail", "replace"):
             _warn_without_points(frames, source.columns)
+    warn_about_renamed(source.renamed)
     client = Client(credentials, progress=keywords["progress"])
     privacy = keywords["privacy"]
     if privacy is not None:
@@ -174,6 +171,7 @@ def frame_preparer(options: WriteOptions) -> Callable[[pd.DataFrame], PreparedFr
         index=options["index"],
         index_label=options["index_label"],
         dtype=options["dtype"],
+        key=options["key"],
     )
 
 
@@ -216,7 +214,7 @@ def _write(client: Client, table_name: str, source: RowSource, options: FrameOpt
             with stage(
                 target.destination, upload, compression=options["compression"], progress=options["progress"]
             ) as staged:
-                _publish(target.destination, staged, plan, source.columns, options)
+                publish_plan(target.destination, staged, plan, source.columns, options)
         except (SQLError, TableChangedError) as error:
             if source.failure is not None or not plans_left:
                 raise
@@ -226,46 +224,3 @@ def _write(client: Client, table_name: str, source: RowSource, options: FrameOpt
             if plan.replace:
                 reclaim_space(target.destination)
             return
-
-
-def _publish(
-    destination: Destination, staged: Staged, plan: WritePlan, columns: Columns, options: WriteOptions
-) -> None:
-    """Publish the staged rows; if the table was changed, plan again, provided that the staged columns still fit."""
-    deadline = time.monotonic() + _REPLAN_TIMEOUT_S
-    while True:
-        transaction = plan.publish(destination.schema, staged)
-        try:
-            publish(destination, staged, transaction, leaves_receipt=plan.change is not None, may_replan=True)
-        except TableChangedError as changed:
-            try:
-                existing = inspect_target(destination.client, destination.table).existing
-                if existing is None or time.monotonic() > deadline:
-                    raise changed
-                check_target(destination.table, destination.table, existing, options["if_exists"])
-                new_plan = make_plan(destination.table, columns, existing, options)
-                if not new_plan.has_same_staging(plan):
-                    raise changed
-            except (CartoError, ValueError):
-                if withdraw(destination, staged):
-                    raise
-                return
-            plan = new_plan
-        else:
-            return
-
-
-def check_target(given_name: str, table: str, existing: ExistingTable, if_exists: IfExists) -> None:
-    """Check that an existing table may be written to.
-
-    A name that was truncated may not select an existing table: another long name can have the same beginning.
-    """
-    normalized = "" if given_name == table else f" (normalized from {given_name!r})"
-    if if_exists == "fail":
-        raise TableExistsError(f'table {table!r}{normalized} already exists: pass if_exists="replace" or "append"')
-    if is_truncated(given_name):
-        raise ValueError(
-            f"table {table!r}{normalized}, a truncated name, already exists: pass table_name={table!r} if you mean"
-            " this table, else a shorter name"
-        )
-    require_writable(table, existing, replace=if_exists == "replace")

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, get_args
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.keywords import shared_keywords
 
-IfExists = Literal["fail", "replace", "append"]
+IfExists = Literal["fail", "replace", "append", "upsert", "delete_rows"]
 Compression = Literal["auto", "gzip"] | None
 
 
@@ -17,10 +17,16 @@ class WriteOptions(TypedDict, total=False):
 
     Parameters
     ----------
-    if_exists : {"fail", "replace", "append"}
+    if_exists : {"fail", "replace", "append", "upsert", "delete_rows"}
         What to do if the table exists. "replace" replaces the rows and keeps the privacy, grants and indexes of the
         table, and the maps that use it; columns that are not in the frame are dropped, new ones are added. "append"
-        sets columns that are not in the frame to their defaults.
+        sets columns that are not in the frame to their defaults. "upsert" updates the rows that have the ``key`` of a
+        row of the frame, in the columns of the frame, and appends the other rows of the frame. "delete_rows" deletes
+        all rows and appends those of the frame; the definition of the table stays as it is, and a frame that does
+        not fit it is refused.
+    key : label or sequence of labels, optional
+        Columns of the frame that identify a row, for "upsert". Their values have to be present and unique in the frame.
+        If the table has no unique constraint on these columns, it is added, also to a new table.
     geom_col : label, optional
         The geometry column that becomes ``the_geom``. Default: the active geometry. It is reprojected to EPSG:4326;
         other geometry columns keep their CRS. Z coordinates are kept. A column of text or bytes is parsed: WKT, WKB or
@@ -45,6 +51,7 @@ class WriteOptions(TypedDict, total=False):
     """
 
     if_exists: IfExists
+    key: Hashable | Sequence[Hashable] | None
     geom_col: Hashable | None
     lnglat: tuple[Hashable, Hashable] | None
     index: bool
@@ -69,6 +76,7 @@ class FrameOptions(WriteOptions, total=False):
 
 _DEFAULTS = WriteOptions(
     if_exists="fail",
+    key=None,
     geom_col=None,
     lnglat=None,
     index=False,
@@ -96,7 +104,13 @@ def check_options(options: WriteOptions) -> None:
         raise ValueError(f'lnglat must be two columns, such as ("lng", "lat"), not {lnglat!r}')
     if lnglat is not None and options["geom_col"] is not None:
         raise ValueError(f"lnglat={lnglat!r} and geom_col={options['geom_col']!r} exclude each other: omit one of them")
-    if options["privacy"] is not None and not options["cartodbfy"] and options["if_exists"] != "append":
+    if (options["if_exists"] == "upsert") is (options["key"] is None):
+        raise ValueError(
+            f"if_exists={options['if_exists']!r} with key={options['key']!r}: pass the column, or the list of columns,"
+            ' that identifies a row as key with if_exists="upsert", and only then'
+        )
+    may_keep_plain = options["if_exists"] in ("append", "upsert", "delete_rows")
+    if options["privacy"] is not None and not options["cartodbfy"] and not may_keep_plain:
         raise ValueError(
             f"privacy={options['privacy']!r} with cartodbfy=False: only a cartodbfied table has a privacy;"
             " omit one of them, and grant access to a plain table by SQL"

@@ -28,12 +28,15 @@ class Payload:
     rows : int
     first_row : int
         Position of the first row in the frame, for messages.
+    origin : str
+        Which frame or partition the rows are from, for messages; empty for a single frame.
     """
 
     columns: Columns
     values: Mapping[str, Values]
     rows: int
     first_row: int = 0
+    origin: str = ""
 
     def record_batch(self) -> pa.RecordBatch:
         """Encode geometries to EWKB, and return the rows as one record batch."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,10 @@ from cartoframes_lite._codec.pgtypes import bare
 from cartoframes_lite.errors import ConversionError
 from cartoframes_lite.write.column_changes import ColumnChanges, columns_to_append, columns_to_replace
 from cartoframes_lite.write.columns import CARTODB_ID, Column, Columns, find, with_carto_columns
+from cartoframes_lite.write.conform import conform_values, is_conformed, require_same_columns
 from cartoframes_lite.write.existing_table import ExistingTable
 from cartoframes_lite.write.fit import cast_columns, cast_values, is_checked
+from cartoframes_lite.write.model import with_types_for_missing
 from cartoframes_lite.write.options import IfExists, WriteOptions
 from cartoframes_lite.write.payload import Payload, Values
 from cartoframes_lite.write.publishing_sql import publish_into, publish_new
@@ -29,6 +32,8 @@ class WritePlan:
     Attributes
     ----------
     table : str
+    model : tuple of Column
+        Columns that the rows of every frame are converted to first.
     columns : tuple of Column
         Columns of the staging table, in the order of the COPY stream.
     change : ColumnChanges or None
@@ -36,7 +41,9 @@ class WritePlan:
     existing : ExistingTable or None
         The existing table; None for a new table.
     replace : bool
-        Whether the rows of the existing table are replaced.
+        Whether the existing rows are deleted.
+    key : tuple of str
+        Columns that identify the rows to update; empty if no rows are updated.
     cartodbfy : bool
         Whether publishing makes it a CARTO table.
     assign_ids : bool
@@ -44,12 +51,14 @@ class WritePlan:
     """
 
     table: str
+    model: Columns
     columns: Columns
     change: ColumnChanges | None
     existing: ExistingTable | None
     replace: bool
     cartodbfy: bool
     assign_ids: bool
+    key: tuple[str, ...] = ()
 
     def has_same_staging(self, other: WritePlan) -> bool:
         """Check whether this plan can publish the staging table of another plan."""
@@ -62,9 +71,11 @@ class WritePlan:
         return self.change is None and self.cartodbfy
 
     def may_refuse(self, column: Column) -> bool:
-        """Check whether ``cast`` may refuse a value of a column of the frame."""
-        target = find(self.columns, column.name)
-        return target is not None and is_checked(column, target)
+        """Check whether ``cast`` may refuse a value of a column of the first frame."""
+        model, target = find(self.model, column.name), find(self.columns, column.name)
+        if model is None or target is None:
+            return False
+        return not is_conformed(column, model) or is_checked(model, target)
 
     def cast(self, payload: Payload) -> dict[str, Values]:
         """Convert the columns of a payload to those of the staging table.
@@ -74,16 +85,22 @@ class WritePlan:
         ConversionError
             If that would change a value.
         """
+        models = {column.name: column for column in self.model}
         targets = {column.name: column for column in self.columns}
-        return {
-            column.name: cast_values(payload.values[column.name], column, targets[column.name], payload.first_row)
-            for column in payload.columns
-        }
+        cast = {}
+        with _naming(payload.origin):
+            for column in payload.columns:
+                model = models[column.name]
+                values = conform_values(payload.values[column.name], column, model, payload.first_row)
+                cast[column.name] = cast_values(values, model, targets[column.name], payload.first_row)
+        return cast
 
     def staged_rows(self, payloads: Iterable[Payload]) -> Iterator[Payload]:
         """Convert all rows, and add the columns of a CARTO table that the frame does not have."""
         first_id = 1
         for payload in payloads:
+            with _naming(payload.origin):
+                require_same_columns(payload.columns, self.model)
             values = self.cast(payload)
             for column in self.columns:
                 if column.name not in values:
@@ -102,6 +119,7 @@ class WritePlan:
                 cartodbfy=self.cartodbfy,
                 parts=parts,
                 assign_ids=self.assign_ids,
+                key=self.key,
             )
         return publish_into(
             schema,
@@ -114,8 +132,21 @@ class WritePlan:
             add=[column for column in self.columns if column.name in self.change.add],
             cartodbfy=self.cartodbfy,
             add_carto_columns=self.change.add_carto_columns,
+            unsure=self.change.unsure,
+            key=self.key,
             parts=parts,
         )
+
+
+@contextmanager
+def _naming(origin: str) -> Iterator[None]:
+    """Begin the message of an error with the frame that its rows are from."""
+    try:
+        yield
+    except ConversionError as error:
+        if not origin:
+            raise
+        raise ConversionError(f"{origin}: {error}") from error
 
 
 def _staging(column: Column) -> tuple[str, str, bool]:
@@ -129,24 +160,46 @@ def _added_values(column: Column, values: dict[str, Values], first_id: int, rows
     return values[THE_GEOM] if column.name == WEB_MERCATOR else np.full(rows, None, object)
 
 
-def make_plan(table: str, columns: Columns, existing: ExistingTable | None, options: WriteOptions) -> WritePlan:
-    """Plan to create a table, or to write to the existing one."""
+def make_plan(
+    table: str,
+    columns: Columns,
+    existing: ExistingTable | None,
+    options: WriteOptions,
+    misfits: Collection[str] = (),
+) -> WritePlan:
+    """Plan to create a table, or to write to the existing one.
+
+    ``misfits`` are columns of the table that cannot store the staged values, so that a replace changes their types.
+    """
     if existing is None:
         return plan_new(table, columns, cartodbfy=options["cartodbfy"])
-    return plan_into(table, columns, existing, options["if_exists"], cartodbfy=options["cartodbfy"])
+    return plan_into(table, columns, existing, options["if_exists"], cartodbfy=options["cartodbfy"], misfits=misfits)
 
 
 def plan_new(table: str, columns: Columns, *, cartodbfy: bool) -> WritePlan:
     """Plan a new table, staged with its final columns, so that publishing only renames it where possible."""
-    staged = cast_columns(columns, {})
+    model = with_types_for_missing(columns, {}, append=False, cartodbfy=cartodbfy)
+    staged = cast_columns(model, {})
     assign_ids = cartodbfy and find(columns, CARTODB_ID) is None
     if cartodbfy:
         staged = with_carto_columns(staged)
-    return WritePlan(table, staged, None, None, replace=False, cartodbfy=cartodbfy, assign_ids=assign_ids)
+    return WritePlan(
+        table, model, staged, None, None, replace=False, cartodbfy=cartodbfy, assign_ids=assign_ids, key=_key(columns)
+    )
+
+
+def _key(columns: Columns) -> tuple[str, ...]:
+    return tuple(column.name for column in columns if column.is_key)
 
 
 def plan_into(
-    table: str, columns: Columns, existing: ExistingTable, if_exists: IfExists, *, cartodbfy: bool
+    table: str,
+    columns: Columns,
+    existing: ExistingTable,
+    if_exists: IfExists,
+    *,
+    cartodbfy: bool,
+    misfits: Collection[str] = (),
 ) -> WritePlan:
     """Plan to write to an existing table, which keeps all columns that can store the new values.
 
@@ -158,18 +211,23 @@ def plan_into(
     if not columns:
         raise ConversionError(f"cannot {if_exists} table {table!r}: the frame has no columns")
     replace = if_exists == "replace"
+    model = with_types_for_missing(columns, existing.columns, append=not replace, cartodbfy=cartodbfy)
     if replace:
-        change = columns_to_replace(columns, existing.columns, cartodbfy=cartodbfy, is_carto=existing.is_carto)
+        change = columns_to_replace(
+            model, existing.columns, cartodbfy=cartodbfy, is_carto=existing.is_carto, misfits=misfits
+        )
     else:
-        change = columns_to_append(columns, existing.columns)
+        change = columns_to_append(model, existing.columns)
     stays_carto = existing.is_carto and set(CARTO_COLUMNS) <= set(existing.columns) - set(change.drop)
     cartodbfy_again = replace and cartodbfy and not stays_carto
     return WritePlan(
         table,
-        change.staged_columns(columns),
+        model,
+        change.staged_columns(model),
         change,
         existing,
-        replace=replace,
+        replace=replace or if_exists == "delete_rows",
         cartodbfy=cartodbfy_again,
         assign_ids=False,
+        key=_key(columns),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,15 +16,17 @@ import pyarrow.compute as pc
 import shapely
 
 from cartoframes_lite._codec import geometry
+from cartoframes_lite._codec.bad_value import short_repr
 from cartoframes_lite._codec.copy_columns import CopyColumn
 from cartoframes_lite._codec.frame import THE_GEOM, is_geometry
 from cartoframes_lite._codec.from_series import from_series
 from cartoframes_lite._codec.pgtypes import family
-from cartoframes_lite.errors import ConversionError
+from cartoframes_lite.errors import ConversionError, ConversionWarning
 from cartoframes_lite.write.columns import CARTODB_ID, LON_LAT_SRID, Column, Columns, geometry_type
 from cartoframes_lite.write.fit import require_shape
 from cartoframes_lite.write.frame_columns import choose_columns
 from cartoframes_lite.write.frame_geometry import with_geometry
+from cartoframes_lite.write.keys import check_keys
 from cartoframes_lite.write.payload import Payload, Values
 
 _SLICE_BYTES = 2 << 20  # large enough for few calls, small enough for encoding and sending to overlap
@@ -54,10 +57,22 @@ class PreparedColumn:
 
 @dataclass(frozen=True, slots=True)
 class PreparedFrame:
-    """A frame that was checked; its rows are converted when they are sent, again for each attempt."""
+    """A frame that was checked; its rows are converted when they are sent, again for each attempt.
+
+    Attributes
+    ----------
+    prepared : tuple of PreparedColumn
+    rows : int
+    renamed : mapping of label to str
+        Names in the table of the columns whose labels differ, except for the active geometry.
+    origin : str
+        Which frame or partition of a write it is, for messages; empty for a single frame.
+    """
 
     prepared: tuple[PreparedColumn, ...]
     rows: int
+    renamed: Mapping[Hashable, str] = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def columns(self) -> Columns:
@@ -75,7 +90,19 @@ class PreparedFrame:
         columns = tuple(prepared.column for prepared in selected)
         for rows in _slices(self.rows, self.size_bytes):
             values = {prepared.column.name: prepared.convert(rows) for prepared in selected}
-            yield Payload(columns, values, rows.stop - rows.start, rows.start)
+            yield Payload(columns, values, rows.stop - rows.start, rows.start, self.origin)
+
+
+def warn_about_renamed(renamed: Mapping[Hashable, str]) -> None:
+    """Warn once per write about the columns that have other names in the table."""
+    if renamed:
+        pairs = ", ".join(f"{short_repr(label)}: {name!r}" for label, name in renamed.items())
+        warnings.warn(
+            f"columns are renamed in the table, {{{pairs}}}: to avoid this warning, rename them in the frame with"
+            " df.rename(columns=...)",
+            ConversionWarning,
+            stacklevel=4,  # the caller of to_carto, whose keywords are declared by a decorator
+        )
 
 
 def _slices(rows: int, size_bytes: int) -> Iterator[slice]:
@@ -91,6 +118,7 @@ def prepare(
     index: bool = False,
     index_label: Hashable | Sequence[Hashable] | None = None,
     dtype: Mapping[Any, str] | None = None,
+    key: Hashable | Sequence[Hashable] | None = None,
 ) -> PreparedFrame:
     """Validate a frame, without any request.
 
@@ -107,36 +135,58 @@ def prepare(
         Column names for the index levels.
     dtype : mapping, optional
         PostgreSQL types by column label, or by column name in the table.
+    key : label or sequence of labels, optional
+        Columns that identify the rows of an upsert.
 
     Raises
     ------
     ConversionError
-        If column names collide, or a column has a type or value that PostgreSQL cannot store.
+        If column names collide, a column has a type or value that PostgreSQL cannot store, or rows have no key or the
+        same one.
     TypeError, ValueError
         If the arguments do not fit the frame.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TypeError(f"each frame must be a DataFrame or GeoDataFrame, not {type(frame).__name__}")
-    chosen = choose_columns(with_geometry(frame, geom_col, lnglat), geom_col, index, index_label, dtype)
-    return PreparedFrame(tuple(_prepare_column(*column) for column in chosen), len(frame))
+    chosen = choose_columns(with_geometry(frame, geom_col, lnglat), geom_col, index, index_label, dtype, key)
+    renamed = {series.name: name for series, name, *_ in chosen if name not in (series.name, THE_GEOM)}
+    prepared = PreparedFrame(tuple(_prepare_column(*column) for column in chosen), len(frame), renamed)
+    check_keys([column for column in prepared.columns if column.is_key], prepared.payloads)
+    return prepared
 
 
-def _prepare_column(series: pd.Series[Any], name: str, requested_type: str | None) -> PreparedColumn:
+def _prepare_column(series: pd.Series[Any], name: str, requested_type: str | None, is_key: bool) -> PreparedColumn:
     """Check one column, and that it can be cast to the requested type."""
+    prepared = _prepare_series(series, name, requested_type)
+    return replace(prepared, column=replace(prepared.column, is_key=True)) if is_key else prepared
+
+
+def _prepare_series(series: pd.Series[Any], name: str, requested_type: str | None) -> PreparedColumn:
     if is_geometry(series):
         return _prepare_geometry(gpd.GeoSeries(series), name, requested_type)
+    try:
+        return _prepare_values(series, name, requested_type)
+    except ConversionError:
+        if name == CARTODB_ID or not series.isna().all():
+            raise
+        return _prepare_values(pd.Series([None] * len(series), series.index, object), name, requested_type)
+
+
+def _prepare_values(series: pd.Series[Any], name: str, requested_type: str | None) -> PreparedColumn:
+    """Check a column other than a geometry."""
     keep_nan = requested_type is not None and requested_type.lower() in _FLOATS
     if name == CARTODB_ID or not _has_type_of_dtype(series.dtype):
-        sent = from_series(series, name, keep_nan=keep_nan)
+        sent = from_series(series, name, keep_nan=keep_nan, requested_type=requested_type)
         if name == CARTODB_ID:
             _check_ids(sent.values)
         convert, size_bytes = sent.values.__getitem__, int(sent.values.nbytes)
+        present = len(series) - sent.values.null_count
     else:
-        sent, size_bytes = _check_series(series, name, keep_nan=keep_nan)
+        sent, size_bytes, present = _check_series(series, name, keep_nan=keep_nan)
         convert = partial(_convert_series, series, name, keep_nan)
-    if requested_type is not None and family(requested_type) == family(sent.sql_type):
-        requested_type = None if requested_type.lower() == sent.sql_type else requested_type
-    column = Column(name, sent.sql_type, sent.values.type, sent.staged_as, requested_type)
+    if requested_type is not None and requested_type.lower() == sent.sql_type:
+        requested_type = sent.sql_type
+    column = Column(name, sent.sql_type, sent.values.type, sent.staged_as, requested_type, is_missing=present == 0)
     return PreparedColumn(column, convert, size_bytes)
 
 
@@ -153,16 +203,21 @@ def _has_type_of_dtype(dtype: Any) -> bool:
     return dtype.kind in "biufmM" and "ns" not in str(dtype)
 
 
-def _check_series(series: pd.Series[Any], name: str, *, keep_nan: bool) -> tuple[CopyColumn, int]:
-    """Convert a column slice by slice, to check its values; return the empty column and the size of the values."""
-    size_bytes = 0
+def _check_series(series: pd.Series[Any], name: str, *, keep_nan: bool) -> tuple[CopyColumn, int, int]:
+    """Convert a column slice by slice, to check its values.
+
+    Return the empty column, the size of the values, and the number of values that are not missing.
+    """
+    size_bytes = present = 0
     try:
         for rows in _slices(len(series), 0):
-            size_bytes += int(_convert_series(series, name, keep_nan, rows).nbytes)
+            values = _convert_series(series, name, keep_nan, rows)
+            size_bytes += int(values.nbytes)
+            present += len(values) - values.null_count
     except ConversionError:
         from_series(series, name, keep_nan=keep_nan)  # raises again, with the number of the row in the frame
         raise
-    return from_series(series.iloc[:0], name, keep_nan=keep_nan), size_bytes
+    return from_series(series.iloc[:0], name, keep_nan=keep_nan), size_bytes, present
 
 
 def _convert_series(series: pd.Series[Any], name: str, keep_nan: bool, rows: slice) -> pa.ChunkedArray:
@@ -171,8 +226,11 @@ def _convert_series(series: pd.Series[Any], name: str, keep_nan: bool, rows: sli
 
 def _prepare_geometry(series: gpd.GeoSeries, name: str, requested_type: str | None) -> PreparedColumn:
     """Check a geometry column: the_geom is converted to EPSG:4326, others stay in their own CRS."""
-    has_z = geometry.check(series, name)
     geometries = np.asarray(series.array)
+    is_missing = bool(shapely.is_missing(geometries).all())
+    if is_missing and series.crs is None:
+        series = series.set_crs(LON_LAT_SRID)
+    has_z = geometry.check(series, name)
     size_bytes = 16 * int(shapely.get_num_coordinates(geometries).sum())
     srid = LON_LAT_SRID if name == THE_GEOM else geometry.srid_of(series, name)
     convert: Converter
@@ -190,8 +248,9 @@ def _prepare_geometry(series: gpd.GeoSeries, name: str, requested_type: str | No
         srid=srid,
         type_ids=frozenset(np.unique(shapely.get_type_id(geometries)).tolist()),
         has_coordinates=size_bytes > 0,
+        is_missing=is_missing,
     )
-    if requested_type is not None:
+    if requested_type is not None and not (is_missing and family(requested_type) != "geometry"):
         needs_z = _requires_z(column, geometries, requested_type)
         if needs_z != has_z:
             geometry.with_dimension(geometries, name, has_z=needs_z)

@@ -35,6 +35,23 @@ _MAX_BUSY_PAUSE_S = 5.0
 BUSY = "CFL01"
 CHANGED = "CFL02"
 _GONE = "CFL03"
+_MISFIT = "CFL07"
+
+
+class ColumnMisfit(CartoError):
+    """Columns of the table, which a replace would have kept, cannot store the staged values; ends no write.
+
+    Attributes
+    ----------
+    positions : frozenset of int
+        Positions of the columns in the plan.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.positions = frozenset(map(int, reason.strip(",").split(",")))
+
+
 # Classes of the errors that publishing blocks raise themselves, by the code at the start of the message.
 BLOCK_ERRORS: dict[str, type[CartoError]] = {
     BUSY: CartoError,
@@ -43,6 +60,7 @@ BLOCK_ERRORS: dict[str, type[CartoError]] = {
     "CFL04": CartoError,
     "CFL05": CartoError,
     "CFL06": ConversionError,
+    _MISFIT: ColumnMisfit,
 }
 
 
@@ -60,8 +78,8 @@ def publish(
     leaves_receipt : bool
         Whether it renames the staging table to a receipt, instead of to the new table.
     may_replan : bool, default False
-        Whether to keep the staging table for a new plan when raising TableChangedError. A caller that does not publish
-        it then must call ``withdraw``.
+        Whether to keep the staging table for a new plan when raising TableChangedError or ColumnMisfit. A caller that
+        does not publish it then must call ``withdraw``.
 
     Raises
     ------
@@ -69,6 +87,8 @@ def publish(
         If the outcome of the transaction cannot be determined.
     TableChangedError
         If the table was changed since the write was planned.
+    ColumnMisfit
+        If columns that the plan is unsure about cannot store the staged values.
     ConversionError
         If its type in the table would change a value.
     CartoError
@@ -82,7 +102,7 @@ def publish(
     except CartoError as error:
         state = retries.state
         if not state:
-            may_stay = may_replan and block_error_code(error) == CHANGED  # the caller may plan again
+            may_stay = may_replan and block_error_code(error) in (CHANGED, _MISFIT)  # the caller may plan again
             query = _query_state if may_stay else _final_state
             state = query(destination, staged) if retries.lost or not may_stay else "pending"
         if state != "published":
@@ -181,6 +201,8 @@ def _as_user_error(destination: Destination, error: CartoError, code: str | None
     if code is None:
         return error
     reason = _message(error).removeprefix(code).strip().partition(" (HTTP ")[0]
+    if code == _MISFIT:
+        return ColumnMisfit(reason)
     if code == _GONE:
         reason = "another process dropped or renamed its staging table; write the rows again"
     return BLOCK_ERRORS[code](f"the table {destination.table!r} was not changed: {reason}")

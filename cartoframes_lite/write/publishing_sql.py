@@ -10,7 +10,7 @@ only field of an error that both the SQL API and the Batch API return.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite.write.cartodbfy_sql import make_carto_table, rename_key_and_sequence, set_sequence
@@ -21,6 +21,7 @@ from cartoframes_lite.write.existing_table import ExistingTable, signature
 from cartoframes_lite.write.indexes_sql import restore_indexes, save_indexes
 from cartoframes_lite.write.staged_checks_sql import (
     SERIALIZE_SRID_CHECKS,
+    check_fit,
     check_srid,
     check_values,
     joins_geometries,
@@ -30,10 +31,11 @@ from cartoframes_lite.write.staged_checks_sql import (
 from cartoframes_lite.write.staged_sql import BUSY, TAKEN, Parts, Staged, lock_staging, transaction
 from cartoframes_lite.write.staging_sql import RECEIPT
 from cartoframes_lite.write.statements import do_block
+from cartoframes_lite.write.upsert_sql import COUNT_ROWS, SAME_KEY_STAGED, SAME_KEY_STORED, require_unique_key, upsert
 
 _DECLARE = (
     "n bigint; before bigint; item text; found text; check_ text[]; shape text; rel regclass; queue text;"
-    " indexes jsonb; saved jsonb;"
+    " indexes jsonb; saved jsonb; misfits text; kind text;"
 )
 
 
@@ -46,6 +48,7 @@ def publish_new(
     cartodbfy: bool,
     parts: Parts | None = None,
     assign_ids: bool = False,
+    key: Sequence[str] = (),
 ) -> str:
     """Compose the transaction that turns a staging table into the new table.
 
@@ -62,6 +65,8 @@ def publish_new(
         Staging tables of partitions, whose rows are moved into this one first.
     assign_ids : bool
         Number the rows of all partitions consecutively; the ids of each partition begin at 1.
+    key : sequence of str
+        Columns that get a unique constraint.
     """
     staging, target = qualify(schema, staged.name), qualify(schema, table)
     names = {column.name for column in columns}
@@ -91,6 +96,8 @@ def publish_new(
     if cartodbfy:
         steps += [rename_key_and_sequence(schema, staged.name, table), set_sequence(schema, table)]
         steps.append(make_carto_table(schema, table, has_carto_columns=True))
+    if key:
+        steps += [f"rel := to_regclass({literal(target)});", require_unique_key(target, key, SAME_KEY_STAGED)]
     block = do_block("\n".join(step for step in steps if step) + f"\n{TAKEN}", declare=_DECLARE)
     return transaction(block, schema, staged)
 
@@ -107,9 +114,11 @@ def publish_into(
     add: Sequence[Column] = (),
     cartodbfy: bool = False,
     add_carto_columns: bool = False,
+    unsure: Collection[str] = (),
+    key: Sequence[str] = (),
     parts: Parts | None = None,
 ) -> str:
-    """Compose the transaction that appends the rows of a staging table to a table, or replaces its rows.
+    """Compose the transaction that appends the rows of a staging table to a table, or replaces or updates its rows.
 
     Rows are deleted with DELETE, since TRUNCATE would hide them from readers with an older snapshot. The lock admits
     readers; for a replace, it excludes other writers.
@@ -133,6 +142,10 @@ def publish_into(
         Make it a CARTO table again.
     add_carto_columns : bool
         Add the missing columns of a CARTO table, so that ``CDB_CartodbfyTable`` need not rewrite the table.
+    unsure : collection of str
+        Columns whose types are kept if they can store the staged values; if not, the transaction fails.
+    key : sequence of str
+        Columns that identify the rows to update instead of appending them; not for partitions.
     parts : Parts, optional
         Staging tables of partitions, whose rows are written instead.
     """
@@ -140,20 +153,25 @@ def publish_into(
     new = {column.name for column in add}
     steps = [lock_staging(staging, staged), *_lock_target(target, table, existing, replace=replace)]
     if parts is None:
-        steps += [require_shape(f"{staged.oid:d}", staged), check_values(literal(staging), columns, new)]
-    steps += _delete_rows(target, existing) if replace else _check_srids(target, columns, existing, new)
+        steps += [require_shape(f"{staged.oid:d}", staged), _check_staged(literal(staging), columns, new, unsure)]
+    if replace:
+        steps += _delete_rows(target, existing)
+    else:
+        steps += _check_srids(target, columns, existing, new, staging if parts is None else None)
     changes = change_columns(target, existing, drop, add, add_carto_columns=add_carto_columns)
     steps += [save_indexes(), *changes] if changes else []
+    if key:
+        steps.append(require_unique_key(target, key, SAME_KEY_STORED))
     if existing.triggers:
         steps.append(f"SELECT {_NET_INSERTS} INTO before;")
     values = [cast(column) for column in columns]
     if parts is not None:
-        steps.append(_move_parts(schema, staged, parts, target, columns, values, new))
+        steps.append(_move_parts(schema, staged, parts, target, columns, values, new, unsure))
     else:
         names = ", ".join(quote(column.name) for column in columns)
-        steps.append(f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM {staging};")
-        steps.append("GET DIAGNOSTICS n = ROW_COUNT;")
-    steps += [require_rows(staged, parts), _check_triggers(staged) if existing.triggers else ""]
+        insert = f"INSERT INTO {target} ({names}) SELECT {', '.join(values)} FROM {staging}"
+        steps.append(upsert(insert, columns, key, staging) if key else f"{insert};\n{COUNT_ROWS}")
+    steps += [require_rows(staged, parts), _check_triggers(staged, updates=bool(key)) if existing.triggers else ""]
     if any(column.name == CARTODB_ID for column in columns):
         steps.append(set_sequence(schema, table))
     if cartodbfy:
@@ -180,10 +198,18 @@ def _lock_target(target: str, table: str, existing: ExistingTable, *, replace: b
     ]
 
 
-def _check_srids(target: str, columns: Sequence[Column], existing: ExistingTable, new: Container[str]) -> Sequence[str]:
+def _check_staged(relation: str, columns: Sequence[Column], new: Container[str], unsure: Collection[str]) -> str:
+    """Compose the checks of staged values: those for columns that must fit, and those for columns that may."""
+    sure = [column for column in columns if column.name not in unsure]
+    return f"{check_fit(relation, columns, unsure)}\n{check_values(relation, sure, new)}".strip()
+
+
+def _check_srids(
+    target: str, columns: Sequence[Column], existing: ExistingTable, new: Container[str], staging: str | None
+) -> Sequence[str]:
     """Compose the steps that check the CRS of geometries appended to columns that declare none."""
     joined = [column for column in columns if joins_geometries(column, existing, new)]
-    return [SERIALIZE_SRID_CHECKS, *(check_srid(target, column) for column in joined)] if joined else []
+    return [SERIALIZE_SRID_CHECKS, *(check_srid(target, column, staging) for column in joined)] if joined else []
 
 
 def _delete_rows(target: str, existing: ExistingTable) -> list[str]:
@@ -198,11 +224,15 @@ def _delete_rows(target: str, existing: ExistingTable) -> list[str]:
     ]
 
 
-def _check_triggers(staged: Staged) -> str:
-    """Compose the check that triggers of the table have neither added nor removed rows."""
+def _check_triggers(staged: Staged, *, updates: bool) -> str:
+    """Compose the check that triggers of the table have neither added nor removed rows.
+
+    With ``updates``, the number of rows that were appended is not known.
+    """
+    expected = f"BETWEEN 0 AND {staged.rows:d}" if updates else f"BETWEEN {staged.rows:d} AND {staged.rows:d}"
     return (
         f"SET CONSTRAINTS ALL IMMEDIATE;\nSELECT {_NET_INSERTS} - before INTO n;\n"
-        f"IF current_setting('track_counts')::bool AND n <> {staged.rows:d} THEN"
+        f"IF current_setting('track_counts')::bool AND n NOT {expected} THEN"
         " RAISE EXCEPTION 'CFL05 triggers of the table changed the number of rows'; END IF;"
     )
 
@@ -222,6 +252,7 @@ def _move_parts(
     columns: Sequence[Column],
     values: Sequence[str],
     new: Container[str],
+    unsure: Collection[str] = (),
 ) -> str:
     """Compose the steps that move the rows of all partitions into a table, and count them in n.
 
@@ -237,7 +268,7 @@ def _move_parts(
         f"item := format('%I.%I', {literal(schema)}, rtrim({literal(staged.name + '_')} || item, '_'));\n"
         f"{require_shape('item::regclass', staged)}\n"
         f"CONTINUE WHEN item::regclass::oid = {staged.oid:d};\n"
-        f"{check_values('item', columns, new)}\n"
+        f"{_check_staged('item', columns, new, unsure)}\n"
         f"EXECUTE {literal(insert)} || item USING before;\n"
         "GET DIAGNOSTICS n = ROW_COUNT; before := before + n;\n"
         "found := concat(found, to_regclass(item)::oid, ' ', n, ',');\n"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import pandas as pd
 
-from cartoframes_lite.errors import ConnectionFailed
-from cartoframes_lite.write.columns import names_of, with_decimals_as_text
-from cartoframes_lite.write.fit import conform
+from cartoframes_lite.errors import ConnectionFailed, ConversionError
+from cartoframes_lite.write.columns import names_of
+from cartoframes_lite.write.model import for_several_frames
 from cartoframes_lite.write.payload import Payload
 from cartoframes_lite.write.plan import WritePlan
 from cartoframes_lite.write.prepare import PreparedFrame
@@ -25,7 +26,9 @@ class RowSource:
     Attributes
     ----------
     columns : tuple of Column
-        Columns of the first frame, which all others must have.
+        Columns of the first frame, as all frames can be sent.
+    renamed : mapping of label to str
+        Names in the table of the columns of the first frame whose labels differ.
     failure : BaseException or None
         Exception raised by the iterable.
     may_be_slow : bool
@@ -40,20 +43,24 @@ class RowSource:
                 f"dataframe must be a DataFrame, a GeoDataFrame or an iterable of them, not {type(frames).__name__}"
             )
         self.may_be_slow = not isinstance(frames, pd.DataFrame | list | tuple)
-        self._remaining = map(prepare, (frames,) if is_single else frames)
+        self._remaining = _prepared((frames,) if isinstance(frames, pd.DataFrame) else frames, prepare)
         first = next(self._remaining, None)
         if first is None:
             raise ValueError("dataframe is an empty iterable: pass at least one frame, which determines the columns")
-        self.columns = first.columns if is_single else with_decimals_as_text(first.columns)
+        self.columns = first.columns if is_single else for_several_frames(first.columns)
+        self.renamed = first.renamed
         self.failure: BaseException | None = None
         self._buffered, self._buffered_bytes = [first], 0
 
     def check(self, plan: WritePlan) -> None:
         """Check that a plan can convert all values of the first frame; nothing is kept."""
-        checked = tuple(column for column in self.columns if plan.may_refuse(column))
-        if checked and self._buffered:
-            for payload in self._buffered[0].payloads(names_of(checked)):
-                plan.cast(conform(payload, checked))
+        if not self._buffered:
+            return
+        first = self._buffered[0]
+        checked = names_of(column for column in first.columns if plan.may_refuse(column))
+        if checked:
+            for payload in first.payloads(checked):
+                plan.cast(payload)
 
     def __iter__(self) -> Iterator[Payload]:
         if not self._buffered:
@@ -64,12 +71,9 @@ class RowSource:
         if self.failure is not None:  # a generator that has raised is exhausted: it would look complete
             raise self.failure
         for frame in tuple(self._buffered):
-            yield from self._payloads(frame)
+            yield from frame.payloads()
         while (later := self._next()) is not None:
-            yield from self._payloads(later)
-
-    def _payloads(self, frame: PreparedFrame) -> Iterator[Payload]:
-        return (conform(payload, self.columns) for payload in frame.payloads())
+            yield from later.payloads()
 
     def _next(self) -> PreparedFrame | None:
         """Return the next frame, and keep it for a retry within the limit of memory."""
@@ -85,3 +89,17 @@ class RowSource:
             else:
                 self._buffered.append(frame)
         return frame
+
+
+def _prepared(
+    frames: Iterable[pd.DataFrame], prepare: Callable[[pd.DataFrame], PreparedFrame]
+) -> Iterator[PreparedFrame]:
+    """Check the frames of an iterable; errors of all but the first begin with the number of the frame."""
+    for number, frame in enumerate(frames):
+        try:
+            prepared = prepare(frame)
+        except ConversionError as error:
+            if number == 0:
+                raise
+            raise ConversionError(f"frame {number}: {error}") from error
+        yield replace(prepared, origin=f"frame {number}" if number else "")

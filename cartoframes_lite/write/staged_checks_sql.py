@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 
 from cartoframes_lite._codec.names import literal, quote
-from cartoframes_lite.write.casts import changed
+from cartoframes_lite.write.casts import cast, changed
 from cartoframes_lite.write.columns import Column
 from cartoframes_lite.write.existing_table import ExistingTable
 from cartoframes_lite.write.staged_sql import Parts, Staged
@@ -73,6 +73,34 @@ def check_values(relation: str, columns: Sequence[Column], new: Container[str]) 
     )
 
 
+def check_fit(relation: str, columns: Sequence[Column], unsure: Container[str]) -> str:
+    """Compose the check whether columns that a replace would like to keep can store all staged values.
+
+    ``relation`` is an SQL expression for the name of the staging table. The error has the positions, in ``columns``, of
+    those that cannot. Values are cast to the type in the catalog, which may be a domain with constraints.
+    """
+    rows = ", ".join(
+        f"ARRAY[{', '.join(map(literal, (str(at), column.name, cast(column), condition or 'false')))}]"
+        for at, column in enumerate(columns)
+        if column.name in unsure
+        for condition in (changed(column, chosen=False),)
+    )
+    if not rows:
+        return ""
+    count = literal("SELECT count(*) FILTER (WHERE %s) + 0 * count((%s)::%s) FROM %s")
+    return (
+        "misfits := '';\n"
+        f"FOREACH check_ SLICE 1 IN ARRAY ARRAY[{rows}] LOOP BEGIN\n"
+        "SELECT format_type(atttypid, atttypmod) INTO kind FROM pg_attribute"
+        " WHERE attrelid = rel AND attname = check_[2];\n"
+        f"EXECUTE format({count}, check_[4], check_[3], kind, {relation}) INTO n;\n"
+        "IF n > 0 THEN misfits := misfits || check_[1] || ','; END IF;\n"
+        "EXCEPTION WHEN data_exception OR integrity_constraint_violation OR syntax_error_or_access_rule_violation"
+        " OR program_limit_exceeded THEN misfits := misfits || check_[1] || ','; END; END LOOP;\n"
+        "IF misfits <> '' THEN RAISE EXCEPTION 'CFL07 %', misfits; END IF;"
+    )
+
+
 def joins_geometries(column: Column, existing: ExistingTable, new: Container[str]) -> bool:
     """Check whether geometries are appended to an existing column that declares no SRID."""
     old = existing.columns.get(column.name)
@@ -84,11 +112,16 @@ def joins_geometries(column: Column, existing: ExistingTable, new: Container[str
 SERIALIZE_SRID_CHECKS = "PERFORM pg_advisory_xact_lock(hashtext('cartoframes_lite'), hashtext(rel::text));"
 
 
-def check_srid(target: str, column: Column) -> str:
-    """Compose the check that geometries are in the CRS of those in the column, which can be read in one CRS only."""
+def check_srid(target: str, column: Column, staging: str | None) -> str:
+    """Compose the check that geometries are in the CRS of those in the column, which can be read in one CRS only.
+
+    ``staging`` is the staging table, which may have no geometries; None if there are several.
+    """
     name = quote(column.name)
+    has_geometries = "" if staging is None else f" AND EXISTS (SELECT FROM {staging} WHERE {name} IS NOT NULL)"
     return (
         f"SELECT ST_SRID({name}::geometry) INTO n FROM {target} WHERE {name} IS NOT NULL LIMIT 1;\n"
-        f"IF n <> {column.srid:d} THEN RAISE EXCEPTION 'CFL06 column %: the table has geometries in EPSG:%,"
+        f"IF n <> {column.srid:d}{has_geometries} THEN"
+        " RAISE EXCEPTION 'CFL06 column %: the table has geometries in EPSG:%,"
         f" the frame in EPSG:{column.srid:d}; reproject them with to_crs', {literal(column.name)}, n; END IF;"
     )

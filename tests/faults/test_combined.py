@@ -190,7 +190,7 @@ def suffer_at_random(proxy: FaultProxy, trial: Trial, surroundings: Surroundings
         raise
 
 
-@few_modes_unless_long("new-plain-3", "replace-other-columns-geometry-3", "append-plain-3")
+@few_modes_unless_long("new-plain-3", "replace-other-columns-geometry-3", "append-plain-3", "upsert-plain-3")
 def test_several_faults_at_once(proxy, trial, surroundings, is_long, request):
     last = len(record(proxy, trial)[True])
     for number in range(int(os.environ.get("TRIALS", 100 if is_long else 6))):

@@ -18,6 +18,8 @@ MODES = [
     Mode("replace", True, False, 3),
     pytest.param(Mode("append", False, True, 3), marks=pytest.mark.slow),
     pytest.param(Mode("replace", False, True, 3), marks=pytest.mark.slow),
+    pytest.param(Mode("upsert", False, True, 3), marks=pytest.mark.slow),
+    pytest.param(Mode("delete_rows", False, True, 3), marks=pytest.mark.slow),
     pytest.param(Mode("fail", False, True, 3), marks=pytest.mark.slow),
 ]
 HELD_S = 1.0  # the process is killed in this time

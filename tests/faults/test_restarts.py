@@ -98,7 +98,7 @@ def test_a_restart_during_a_write(mark, side, at, mode, restart, shaken, proxy, 
     error = None
     try:
         frames = iter(mode.frames(1, turned=mode.other_columns))
-        cfl.to_carto(frames, "t", through, if_exists=mode.if_exists, progress=False)
+        cfl.to_carto(frames, "t", through, if_exists=mode.if_exists, key=mode.key, progress=False)
     except cfl.CartoError as raised:
         error = raised
     restarting.join()

@@ -7,7 +7,8 @@ import pytest
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.fault_proxy import Fault, gateway_response
+from tests.fault_proxy import Fault, gateway_response, request_steps
+from tests.faults.write_trials import drop_stale_staging
 
 FRAME = pd.DataFrame({"a": [1, 2, 3]})
 NO_ROWS = b'{"rows":[],"time":0.001,"fields":{},"total_rows":0}'
@@ -64,6 +65,43 @@ def test_a_rename_is_done_once_or_reported_unknown(if_exists, proxy, through, ca
         assert list(cfl.read_carto("u", carto.credentials, columns=["a"])["a"]) == [1, 2, 3]
         assert not cfl.has_table("t", carto.credentials)
     COUNTERS.faults += 1
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_rows_are_deleted_once_and_counted(for_good, proxy, through, carto, database):
+    cfl.to_carto(FRAME, "t", carto.credentials)
+    proxy.play()
+    assert cfl.Dataset("t", through).delete_rows("a = 1") == 1
+    for number, exchange in enumerate(proxy.exchanges):
+        for step in (*request_steps(exchange), None):
+            cfl.to_carto(FRAME, "t", carto.credentials, if_exists="delete_rows")
+            side, at = ("response", 0) if step is None else ("request", step)
+            proxy.play(Fault(number, side, at, for_good=for_good))
+            error = None
+            try:
+                assert cfl.Dataset("t", through).delete_rows("a < 3") == 2
+            except cfl.CartoError as raised:
+                error = raised
+            database.settle()
+            proxy.heal()
+            rows = list(cfl.read_carto("t", carto.credentials)["a"])
+            allowed = (
+                [[3]] if error is None else [[1, 2, 3], [3]] if isinstance(error, cfl.PublishUnknown) else [[1, 2, 3]]
+            )
+            COUNTERS.faults += 1
+            COUNTERS.survived += error is None
+            assert rows in allowed, (number, side, at, error)
+    drop_stale_staging(database, carto.credentials)
+
+
+@pytest.mark.parametrize("action", ["send_twice", "send_again"])
+def test_a_repeated_delete_of_rows_is_counted_once(action, proxy, through, carto):
+    cfl.to_carto(FRAME, "t", carto.credentials)
+    proxy.play(Fault(b"DELETE+FROM", "request", action=action, pause_s=0.1))
+    assert cfl.Dataset("t", through).delete_rows("a < 3") == 2
+    cfl.Dataset("t", carto.credentials).append(FRAME[:1])
+    proxy.wait_for_late()
+    assert sorted(cfl.read_carto("t", carto.credentials)["a"]) == [1, 3]
 
 
 @pytest.mark.parametrize("mark", [b"CREATE+TABLE", b"RENAME+TO"])

@@ -11,7 +11,7 @@ import pytest
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
 from tests.fault_proxy import Exchange, Fault, FaultProxy
-from tests.faults.written_tables import MODES, Database, Mode, Rows
+from tests.faults.written_tables import FIRST, MODES, Database, Mode, Rows
 
 TABLE = "t"
 LET_GO_S = 20.0  # a server that does not notice that an upload broke off keeps its table for some seconds
@@ -40,10 +40,13 @@ class Trial:
     def _write(self, credentials: cfl.Credentials) -> None:
         frames = self._mode.frames(self._version, turned=self.turned)
         source = frames[0] if self._mode.pieces == 1 else iter(frames)
-        cfl.to_carto(source, TABLE, credentials, if_exists=self._mode.if_exists, progress=False)
+        cfl.to_carto(source, TABLE, credentials, if_exists=self._mode.if_exists, key=self._mode.key, progress=False)
 
     def _accept(self, new: Rows) -> None:
         """Let what was written be what the next write meets."""
+        if self._mode.if_exists == "upsert":
+            self._database.forget_first()
+            new = Counter({row: count for row, count in new.items() if dict(row)["number"] >= FIRST})
         self._old = new
         self.turned = self._mode.other_columns and not self.turned
 
@@ -72,7 +75,7 @@ class Trial:
         self.sweep()
         if found == new and self._mode.if_exists == "append":
             self._database.forget(self._version)
-        elif found == new and self._mode.if_exists == "replace":
+        elif found == new and self._mode.if_exists != "fail":
             self._accept(new)
         elif found == new:
             self._database.drop()
@@ -125,6 +128,10 @@ pairs_of_modes_unless_long = few_modes_unless_long(
     "replace-other-columns-geometry-3",
     "append-plain-3",
     "append-geometry-1",
+    "upsert-plain-3",
+    "upsert-geometry-1",
+    "delete_rows-plain-1",
+    "delete_rows-geometry-3",
 )
 
 

@@ -18,6 +18,7 @@ from cartoframes_lite.write import staging_names
 from cartoframes_lite.write.options import IfExists
 
 ROWS = 60
+FIRST = 20  # rows that an upsert appends, while it updates the others
 _KEPT_OUT = ("cartodb_id", "the_geom_webmercator")
 
 Rows = Counter[tuple[tuple[str, Any], ...]]
@@ -29,7 +30,7 @@ class Mode:
 
     Attributes
     ----------
-    if_exists : {"fail", "replace", "append"}
+    if_exists : {"fail", "replace", "append", "upsert", "delete_rows"}
         ``fail`` writes a new table.
     other_columns : bool
         What is written has another type of one column, a column more and a column fewer than the table.
@@ -44,7 +45,7 @@ class Mode:
     pieces: int
 
     def __str__(self) -> str:
-        kind = {"fail": "new", "replace": "replace", "append": "append"}[self.if_exists]
+        kind = "new" if self.if_exists == "fail" else self.if_exists
         columns = "-other-columns" if self.other_columns else ""
         return f"{kind}{columns}-{'geometry' if self.geometry else 'plain'}-{self.pieces}"
 
@@ -68,6 +69,11 @@ class Mode:
         frame: pd.DataFrame = gpd.GeoDataFrame(columns, geometry=points, crs=4326)
         return frame
 
+    @property
+    def key(self) -> str | None:
+        """The key of an upsert."""
+        return "number" if self.if_exists == "upsert" else None
+
     def rows(self, version: int, *, turned: bool = False) -> Rows:
         """Say what a table that holds this version shows."""
         found: Rows = Counter()
@@ -80,7 +86,14 @@ class Mode:
         return found
 
 
-_KINDS: list[tuple[IfExists, bool]] = [("fail", False), ("replace", False), ("replace", True), ("append", False)]
+_KINDS: list[tuple[IfExists, bool]] = [
+    ("fail", False),
+    ("replace", False),
+    ("replace", True),
+    ("append", False),
+    ("upsert", False),
+    ("delete_rows", False),
+]
 MODES = [
     Mode(if_exists, other_columns, geometry, pieces)
     for if_exists, other_columns in _KINDS
@@ -115,6 +128,10 @@ class Database:
     def drop(self) -> None:
         """Drop the table."""
         self.connection.execute("DROP TABLE IF EXISTS public.t")
+
+    def forget_first(self) -> None:
+        """Take out the rows with the smallest numbers."""
+        self.connection.execute("DELETE FROM public.t WHERE number < %s", (FIRST,))
 
     def forget(self, version: int) -> None:
         """Take out the rows of a version."""

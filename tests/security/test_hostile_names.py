@@ -137,6 +137,7 @@ def attack(
     return attack
 
 
+@pytest.mark.filterwarnings("ignore:columns are renamed:cartoframes_lite.ConversionWarning")
 @pytest.mark.parametrize("kind", ["tables", "columns"])
 def test_nothing_else_is_changed(attack, is_long, kind):
     calls = TABLES if kind == "tables" else COLUMNS
@@ -151,6 +152,7 @@ def test_nothing_else_is_changed(attack, is_long, kind):
     holds()
 
 
+@pytest.mark.filterwarnings("ignore:columns are renamed:cartoframes_lite.ConversionWarning")
 @pytest.mark.parametrize("call", [*TABLES, *COLUMNS])
 def test_each_of_them_takes_hostile_names(attack, call):
     for name in (

@@ -54,26 +54,37 @@ def test_append_sends_web_mercator_if_the_table_has_it():
 @pytest.mark.parametrize(
     ("have", "new", "stays"),
     [
-        ("int8", [1], True),
-        ("int8", np.array([1], "int16"), True),
-        ("int2", [1], False),
-        ("numeric", [1], True),
-        ("text", ["x"], True),
-        ("text", [1], False),
-        ("varchar(3)", ["x"], False),
-        ("name", ["x"], False),
-        ("numeric(10,2)", [1], False),
-        ("timestamp(0)", pd.to_datetime(["2020-01-01"]), False),
-        ("_int4", [[1]], False),
-        ("float8", np.array([1], "float32"), True),
-        ("float4", [1.5], False),
-        ("timestamptz", pd.to_datetime(["2020-01-01"], utc=True), True),
-        ("timestamptz", pd.to_datetime(["2020-01-01"]), False),
+        ("int8", [1], "always"),
+        ("int8", np.array([1], "int16"), "always"),
+        ("int8", [1.0, None], "depending on values"),
+        ("int2", [1], "depending on values"),
+        ("numeric", [1], "always"),
+        ("text", ["x"], "always"),
+        ("text", [1], "never"),
+        ("text", [None, np.nan], "depending on values"),
+        ("jsonb", ["{}"], "never"),
+        ("jsonb", [{}], "always"),
+        ("varchar(3)", ["x"], "depending on values"),
+        ("name", ["x"], "depending on values"),
+        ("numeric(10,2)", [1], "depending on values"),
+        ("timestamp(0)", pd.to_datetime(["2020-01-01"]), "depending on values"),
+        ("_int4", [[1]], "depending on values"),
+        ("float8", np.array([1], "float32"), "always"),
+        ("float4", [1.5], "depending on values"),
+        ("timestamptz", pd.to_datetime(["2020-01-01"], utc=True), "always"),
+        ("timestamptz", pd.to_datetime(["2020-01-01"]), "never"),
     ],
 )
 def test_a_replaced_column_stays_if_it_has_room(have, new, stays):
-    change = columns_to_replace(columns_of(pd.DataFrame({"a": new})), table(a=have), cartodbfy=True)
-    assert (change.drop, change.add) == (((), ()) if stays else (("a",), ("a",)))
+    columns = columns_of(pd.DataFrame({"a": new}))
+    change = columns_to_replace(columns, table(a=have), cartodbfy=True)
+    assert (change.drop, change.add) == ((("a",), ("a",)) if stays == "never" else ((), ()))
+    assert change.unsure == ({"a"} if stays == "depending on values" else set())
+    if change.unsure:
+        again = columns_to_replace(columns, table(a=have), cartodbfy=True, misfits=change.unsure)
+        assert (again.drop, again.add, again.unsure) == (("a",), ("a",), set())
+        staged = [changes.staged_columns(columns)[0].staged_type for changes in (change, again)]
+        assert staged[0] == staged[1]  # both plans can publish the same staging table
 
 
 def test_columns_come_and_go_and_those_of_carto_stay():

@@ -247,6 +247,7 @@ def test_duplicate_labels_of_the_index_do_no_harm(credentials):
     assert sorted(cfl.read_carto("t", credentials)["a"]) == [1, 2, 3]
 
 
+@pytest.mark.filterwarnings("ignore:columns are renamed:cartoframes_lite.ConversionWarning")
 @pytest.mark.parametrize(
     ("index", "label", "names"),
     [
@@ -262,6 +263,7 @@ def test_the_index_is_written_if_asked_for(index, label, names, credentials, sql
     assert [column.name for column in sql.columns("t")] == [*names, "v"]
 
 
+@pytest.mark.filterwarnings("ignore:columns are renamed:cartoframes_lite.ConversionWarning")
 def test_names_are_normalised_and_numbers_are_names(credentials):
     cfl.to_carto(pd.DataFrame({0: [1], "Año": [2], "select": [3]}), "T-1", credentials, cartodbfy=False)
     assert list(cfl.read_carto("t_1", credentials)) == ["_0", "ano", "_select"]

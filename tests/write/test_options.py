@@ -13,6 +13,7 @@ from cartoframes_lite.accessor import CartoAccessor
 
 KEYWORDS = {
     "if_exists": "fail",
+    "key": None,
     "geom_col": None,
     "lnglat": None,
     "index": False,

@@ -16,7 +16,7 @@ from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite.errors import ConversionError
 from cartoframes_lite.write import prepare as module
 from cartoframes_lite.write.columns import arrow_schema, names_of, require_geometry, with_decimals_as_text
-from cartoframes_lite.write.fit import conform
+from cartoframes_lite.write.conform import conform
 from cartoframes_lite.write.payload import Payload
 from cartoframes_lite.write.plan import plan_new
 from cartoframes_lite.write.prepare import PreparedFrame, prepare

@@ -8,7 +8,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from cartoframes_lite import tables
-from cartoframes_lite.write import frames
+from cartoframes_lite.write import frames, replanning
 
 FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 OTHERS = {
@@ -29,14 +29,14 @@ OTHERS = {
 def between(monkeypatch, credentials):
     """Run SQL between the upload and publishing."""
     sql = cfl.Client(credentials).sql
-    publish = frames._publish
+    publish = frames.publish_plan
 
     def play(statements: str) -> None:
         def publish_after(destination, staged, *others):
             sql.send(statements.format(f'"{staged.name}"'))
             publish(destination, staged, *others)
 
-        monkeypatch.setattr(frames, "_publish", publish_after)
+        monkeypatch.setattr(frames, "publish_plan", publish_after)
 
     return play
 
@@ -82,10 +82,13 @@ def test_a_table_created_and_dropped_during_the_write(if_exists, between, monkey
         return ask(client, table)
 
     planned = []
-    monkeypatch.setattr(frames, "inspect_target", lambda *others: (asked if planned else ask)(*others))
-    monkeypatch.setattr(
-        frames, "make_plan", lambda *others, plan=frames.make_plan, **more: planned.append(1) or plan(*others, **more)
-    )
+    for module in (frames, replanning):
+        monkeypatch.setattr(module, "inspect_target", lambda *others: (asked if planned else ask)(*others))
+        monkeypatch.setattr(
+            module,
+            "make_plan",
+            lambda *others, plan=module.make_plan, **more: planned.append(1) or plan(*others, **more),
+        )
     cfl.to_carto(FRAME, "t", credentials, if_exists=if_exists, progress=False)
     assert sql.rows("SELECT a, b FROM t ORDER BY a") == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
 

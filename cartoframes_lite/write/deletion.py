@@ -1,0 +1,87 @@
+"""Delete rows exactly once, and count them.
+
+The transaction stores the number of rows in a staging table and renames this table to a receipt, which proves that it
+was committed, as when rows are published.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.http.json_fields import parsed
+from cartoframes_lite._client.sql import PATH
+from cartoframes_lite._codec.names import literal, qualify, quote
+from cartoframes_lite.errors import CartoError, PublishUnknown, TableNotFoundError
+from cartoframes_lite.write.columns import Column
+from cartoframes_lite.write.publishing import publish
+from cartoframes_lite.write.staged_checks_sql import require_shape
+from cartoframes_lite.write.staged_sql import BUSY, Staged, lock_staging, transaction
+from cartoframes_lite.write.staging import Upload, stage
+from cartoframes_lite.write.staging_sql import RECEIPT
+from cartoframes_lite.write.statements import do_block
+from cartoframes_lite.write.target import Destination, drop_staging_tables, drop_stale_staging, inspect_target
+
+_COUNT = Column("deleted", "bigint", pa.int64())
+
+
+def delete_rows(client: Client, table: str, condition: str) -> int:
+    """Delete the rows that meet a condition in one transaction, and return their number.
+
+    An API key that may not create tables sends a single statement instead, whose outcome is not known if the connection
+    is lost.
+
+    Raises
+    ------
+    TableNotFoundError
+    PublishUnknown
+        If the connection is lost, and it cannot be determined whether the rows were deleted, or how many.
+    """
+    target = inspect_target(client, table)
+    if target.existing is None:
+        raise TableNotFoundError(f"there is no table {table!r}")
+    destination = target.destination
+    delete = f"DELETE FROM {destination.relation} WHERE (\n{condition}\n)"
+    if not target.may_create:
+        response = client.sql.send(delete)
+        return parsed(lambda found: int(found["total_rows"]), response, PATH)
+    drop_stale_staging(target)
+    upload = Upload((_COUNT,), lambda: iter(()), with_primary_key=False)
+    with stage(destination, upload, compression=None, progress=False) as staged:
+        block = _delete_and_count(destination, staged, delete, target.existing.oid)
+        publish(destination, staged, transaction(block, destination.schema, staged), leaves_receipt=False)
+        number = _deleted(destination, staged)
+        drop_staging_tables(destination, [staged.name + RECEIPT])
+    return number
+
+
+def _delete_and_count(destination: Destination, staged: Staged, delete: str, oid: int) -> str:
+    """Compose the block that deletes the rows, stores their number, and renames the staging table to a receipt."""
+    staging, target = qualify(destination.schema, staged.name), literal(destination.relation)
+    body = "\n".join(
+        (
+            lock_staging(staging, staged),
+            require_shape(f"{staged.oid:d}", staged),
+            f"IF to_regclass({target})::oid IS DISTINCT FROM {oid:d} THEN"
+            " RAISE EXCEPTION 'CFL02 it was dropped or created again by another process'; END IF;",
+            # Not a statement of the block, whose variables the condition could use.
+            f"EXECUTE {literal(delete)};\nGET DIAGNOSTICS n = ROW_COUNT;",
+            f"INSERT INTO {staging} VALUES (n);",
+            f"ALTER TABLE {staging} RENAME TO {quote(staged.name + RECEIPT)};",
+            BUSY,
+        )
+    )
+    return do_block(body, declare="n bigint; item text; queue text;")
+
+
+def _deleted(destination: Destination, staged: Staged) -> int:
+    """Query the number of deleted rows."""
+    receipt = qualify(destination.schema, staged.name + RECEIPT)
+    try:
+        row = destination.client.sql.row(f"SELECT {quote(_COUNT.name)}::text AS n FROM {receipt}", "n")
+        return parsed(int, row["n"], "the deleted rows")
+    except CartoError as error:
+        raise PublishUnknown(
+            f"rows of table {destination.table!r} were deleted, but the connection was lost before their number was"
+            " read"
+        ) from error
