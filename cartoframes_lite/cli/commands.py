@@ -15,7 +15,7 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._codec.html import format_bytes
 from cartoframes_lite._codec.names import qualify, split_schema
 from cartoframes_lite._codec.sql_text import is_query
-from cartoframes_lite.cli.files import is_standard_stream, read_file, write_file
+from cartoframes_lite.cli.files import find_writer, is_standard_stream, read_file
 from cartoframes_lite.cli.output import print_error, print_fields, print_json, print_records, to_records
 from cartoframes_lite.credentials import Credentials, resolve
 from cartoframes_lite.dataset import Dataset
@@ -111,8 +111,9 @@ def _download(call: _Call) -> int:
     if options.file.lower().endswith(SUFFIXES):  # in bounded memory
         rows = write_parquet(read_arrow(options.source, call.credentials, **keywords), options.file)
     else:
+        write = find_writer(options.file, layer=options.source)  # raises before the rows are read
         frame = read_carto(options.source, call.credentials, **keywords)
-        write_file(frame, options.file, name=str(options.source))
+        write(frame)
         rows = len(frame)
     if is_standard_stream(options.file):
         return 0

@@ -148,34 +148,36 @@ def _is_geojson(path: Path) -> bool:
     return re.search(rb'"type"\s*:\s*"(?:Feature|FeatureCollection|Topology|GeometryCollection)"', head) is not None
 
 
-def write_file(frame: pd.DataFrame, file: str, *, name: str) -> None:
-    """Write a frame to a file, which is created or replaced only when it is complete.
+def find_writer(file: str, *, layer: str) -> Callable[[pd.DataFrame], None]:
+    """Return the function that writes a frame to a file, which is created or replaced only when it is complete.
 
     Parameters
     ----------
-    frame : DataFrame or GeoDataFrame
     file : str
-        Its suffix determines the format. "-" writes CSV to the standard output.
-    name : str
+        Its suffix determines the format. "-" stands for CSV to the standard output.
+    layer : str
         Name of the layer, in formats that have one.
 
     Raises
     ------
     ValueError
-        If the suffix stands for no format, or the format cannot hold the frame.
+        If the suffix stands for no format. The function raises it if the format cannot hold a frame.
     """
     if is_standard_stream(file):
-        _with_text_geometry(frame).to_csv(sys.stdout, index=False)
-        return
+        return lambda frame: _with_text_geometry(frame).to_csv(sys.stdout, index=False)
     target = Path(file)
-    writer = _writer(target, name)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
-        try:
-            writer(frame, Path(folder) / target.name)
-        except (DataSourceError, pyogrio.errors.FeatureError, pyogrio.errors.GeometryError) as error:
-            raise ValueError(f"cannot write {file!r}: {error}") from error
-        for written in Path(folder).iterdir():  # a shapefile consists of several
-            written.replace(target.parent / written.name)
+    writer = _writer(target, layer)
+
+    def write(frame: pd.DataFrame) -> None:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+            try:
+                writer(frame, Path(folder) / target.name)
+            except (DataSourceError, pyogrio.errors.FeatureError, pyogrio.errors.GeometryError) as error:
+                raise ValueError(f"cannot write {file!r}: {error}") from error
+            for written in Path(folder).iterdir():  # a shapefile consists of several
+                written.replace(target.parent / written.name)
+
+    return write
 
 
 def _writer(target: Path, name: str) -> Callable[[pd.DataFrame, Path], object]:

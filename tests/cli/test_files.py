@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import cartoframes_lite as cfl
-from cartoframes_lite.cli.files import read_file, write_file
+from cartoframes_lite.cli.files import find_writer, read_file
 from cartoframes_lite.cli.parser import main
 from cartoframes_lite.local import LocalCarto
 
@@ -41,12 +41,12 @@ def rows(carto_server: LocalCarto) -> gpd.GeoDataFrame:
 @pytest.mark.parametrize(
     "name",
     [
-        *("t.csv", "t.csv.gz", "t.tsv", "t.jsonl", "t.parquet", "t.feather"),
+        *("t.csv", "t.csv.gz", "t.tsv", "t.jsonl", "t.feather"),
         *("t.geojson", "t.json", "t.gpkg", "t.fgb", "t.zip", "t.kml", "t.geojsonl"),
     ],
 )
 def test_a_file_can_be_read_again(rows: gpd.GeoDataFrame, name: str, tmp_path: Path) -> None:
-    write_file(rows, name, name="SELECT")
+    find_writer(name, layer="SELECT 1")(rows)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     frame = read(name)
     assert isinstance(frame, gpd.GeoDataFrame)
