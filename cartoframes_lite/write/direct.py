@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NoReturn
+from tempfile import TemporaryFile
+from typing import IO, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +42,7 @@ from cartoframes_lite.write.target import Destination
 
 # Families whose types have the same binary format, if they have no length or precision.
 _SAME_FORMAT = ("text", "boolean", "date", "time", "timestamp", "timestamptz", "bytea")
+_BLOCK_BYTES = 1 << 18
 _PRIVILEGES = ("insert", "select")
 
 
@@ -62,21 +64,42 @@ class DirectAppend:
     sequence: str
 
     def run(
-        self, payloads: Callable[[], Iterator[Payload]], *, compression: Compression, progress: bool | None
+        self,
+        payloads: Callable[[], Iterator[Payload]],
+        *,
+        may_be_slow: bool,
+        compression: Compression,
+        progress: bool | None,
     ) -> None:
         """Send all rows, and make sure that they are stored once.
+
+        Parameters
+        ----------
+        payloads : callable
+            Returns an iterator of the rows.
+        may_be_slow : bool
+            Whether they may come more slowly than the network takes them: then they are kept in a temporary file until
+            the request is opened.
+        compression, progress
+            As in ``to_carto``.
 
         Raises
         ------
         PublishUnknown
             If the connection is lost and it cannot be determined whether the rows were stored.
         """
-        ids = _Ids(self.destination.client, self.sequence)
-        upload = _Upload(self.columns, payloads, ids)
+        with TemporaryFile() as file:
+            upload = _Upload(self.columns, payloads, _Ids(self.destination.client, self.sequence), file)
+            if may_be_slow:
+                upload.fill_file()
+            if upload.rows or next(payloads(), None) is not None:  # an empty COPY would be an error
+                self._send(upload, compression, progress)
+
+    def _send(self, upload: _Upload, compression: Compression, progress: bool | None) -> None:
+        """Send the COPY until it is known to be committed or to have failed."""
+        ids = upload.ids
         names = ", ".join(quote(name) for name in names_of(self.columns))
         copy = f"COPY {self.destination.relation} ({names}) FROM STDIN WITH (FORMAT binary)"
-        if next(payloads(), None) is None:  # an empty COPY would be an error
-            return
         lost = False
 
         def send() -> None:
@@ -240,17 +263,27 @@ class _Upload:
         Number of rows of the longest attempt.
     failed : bool
         Whether the source of the rows raised.
+    ids : _Ids
     """
 
-    def __init__(self, columns: Columns, payloads: Callable[[], Iterator[Payload]], ids: _Ids) -> None:
-        self._columns, self._payloads, self._ids = columns, payloads, ids
+    def __init__(self, columns: Columns, payloads: Callable[[], Iterator[Payload]], ids: _Ids, file: IO[bytes]) -> None:
+        self._columns, self._payloads, self.ids, self._file = columns, payloads, ids, file
+        self._has_file = False
         self.rows, self.failed = 0, False
 
-    def body(self, bar: Progress) -> Iterator[bytes]:
-        """Encode all rows with their ids."""
-        return bar.count_bytes(encode(self._batches(bar), arrow_schema(self._columns)))
+    def fill_file(self) -> None:
+        """Encode all rows into the temporary file."""
+        self._file.writelines(encode(self._batches(), arrow_schema(self._columns)))
+        self._has_file = True
 
-    def _batches(self, bar: Progress) -> Iterator[pa.RecordBatch]:
+    def body(self, bar: Progress) -> Iterator[bytes]:
+        """Encode all rows with their ids, or read them from the temporary file."""
+        if not self._has_file:
+            return bar.count_bytes(encode(self._batches(), arrow_schema(self._columns)))
+        self._file.seek(0)
+        return bar.count_bytes(iter(partial(self._file.read, _BLOCK_BYTES), b""))
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         sent = 0
         try:
             for payload in self._payloads():
@@ -258,7 +291,6 @@ class _Upload:
                     yield self._with_ids(payload, sent).record_batch()
                     sent += payload.rows
                     self.rows = max(self.rows, sent)
-                    bar.count_rows(payload.rows)
         except GeneratorExit:
             raise
         except BaseException:
@@ -267,7 +299,7 @@ class _Upload:
 
     def _with_ids(self, payload: Payload, sent: int) -> Payload:
         key, *columns = self._columns
-        values: dict[str, Values] = {key.name: self._ids.of(sent, payload.rows).cast(key.arrow)}
+        values: dict[str, Values] = {key.name: self.ids.of(sent, payload.rows).cast(key.arrow)}
         for column in columns:
             values[column.name] = _exact(payload.values[column.name], column, payload.first_row)
         return Payload(self._columns, values, payload.rows, payload.first_row)

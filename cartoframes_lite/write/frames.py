@@ -201,7 +201,10 @@ def _write(client: Client, table_name: str, source: RowSource, options: FrameOpt
         if target.existing is not None and not target.may_create and options["if_exists"] == "append":
             append = plan_direct(target.destination, target.existing, plan.columns)
             append.run(
-                partial(plan.staged_rows, source), compression=options["compression"], progress=options["progress"]
+                partial(plan.staged_rows, source),
+                may_be_slow=source.may_be_slow,
+                compression=options["compression"],
+                progress=options["progress"],
             )
             return
         upload = Upload(

@@ -93,6 +93,21 @@ def test_values_that_would_change_are_refused(values, table, key, credentials):
     assert len(cfl.read_carto(table, credentials)) == 0
 
 
+def test_a_slow_source_opens_no_request_before_its_end(table, key, credentials):
+    sql = cfl.Client(credentials).sql
+    copies = "SELECT count(*)::int AS n FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active'"
+    seen = []
+
+    def frames():
+        for _ in range(3):
+            yield frame()
+            seen.append(sql.row(copies, "n")["n"])
+
+    cfl.to_carto(frames(), table, key, if_exists="append")
+    assert seen == [0, 0, 0]
+    assert len(cfl.read_carto(table, credentials)) == 9
+
+
 def test_a_source_that_fails_appends_nothing(table, key, credentials):
     def frames():
         yield frame()
