@@ -77,7 +77,7 @@ _MAX_HEAD_BYTES = 8192  # URL and headers; the limit of Node.js
 _MAPS_PATH = re.compile("/api/v1/map(/|$)")
 _UNKNOWN_TO_MAPS = "DB host or name not found in redis (try CARTODB/script/restore_redis)"
 _UNKNOWN_USER_ADVICE = "Please check that you have entered the correct domain."
-_SQL_PATH = re.compile("/api/[^/]+/sql/")
+_SQL_OR_MAPS_PATH = re.compile("/api/[^/]+/(sql|map)/")
 _CATALOG_PATH = re.compile("/api/[^/]+/viz(/|$)")  # it has responses of its own for unknown users
 _ORIGINAL_PATH = "cartoframes_lite.original_path"  # ASGI scope key of the path that still contains the user
 _NOT_FOUND_PAGE = (
@@ -240,8 +240,8 @@ class AccountMiddleware:
             await self._app(scope, receive, send)
             return
         user, raw_path = _split_user(scope["raw_path"])
-        if raw_path.endswith("/") and _SQL_PATH.match(raw_path):
-            raw_path = raw_path[:-1]  # CARTO ignores a trailing slash in the SQL API
+        if raw_path.endswith("/") and _SQL_OR_MAPS_PATH.match(raw_path):
+            raw_path = raw_path[:-1]  # CARTO ignores a trailing slash in both APIs
         rejection = self._rejection(scope, user, raw_path)
         send = _with_keep_alive_header(scope, send)
         if rejection is not None:

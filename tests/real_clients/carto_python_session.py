@@ -21,6 +21,7 @@ from carto.datasets import DatasetManager  # noqa: E402
 from carto.exceptions import CartoException  # noqa: E402
 from carto.file_import import FileImportJob, FileImportJobManager  # noqa: E402
 from carto.kuvizs import KuvizManager  # noqa: E402
+from carto.maps import AnonymousMap, NamedMapManager  # noqa: E402
 from carto.permissions import LINK, PRIVATE, PUBLIC  # noqa: E402
 from carto.sql import BatchSQLClient, CopySQLClient, SQLClient  # noqa: E402
 from carto.sync_tables import SyncTableJobManager  # noqa: E402
@@ -142,6 +143,27 @@ def visualizations(auth: APIKeyAuthClient, folder: Path) -> None:
     assert auth.session.get(url).content[:2] == b"PK"
 
 
+def maps(auth: APIKeyAuthClient, folder: Path) -> None:
+    style = {"cartocss": "#l { marker-fill: red }", "cartocss_version": "2.3.0"}
+    group = {"version": "1.7.0", "layers": [{"type": "mapnik", "options": {"sql": "SELECT * FROM places", **style}}]}
+    anonymous_map = AnonymousMap(auth)
+    anonymous_map.instantiate(group)
+    tile = auth.session.get(anonymous_map.get_tile_url(0, 0, 0), params={"api_key": sys.argv[2]})
+    assert (tile.status_code, tile.content[:4]) == (200, b"\x89PNG")
+    template = {"version": "0.0.1", "name": "named", "auth": {"method": "token", "valid_tokens": ["t"]}}
+    manager = NamedMapManager(auth)
+    named = manager.create(template={**template, "placeholders": {}, "layergroup": group, "view": {}})
+    assert [found.template_id for found in manager.all()] == ["named"]
+    named.instantiate({}, "t")
+    tile = auth.session.get(f"{sys.argv[1]}api/v1/map/{named.layergroupid}/0/0/0.png?auth_token=t")
+    assert (tile.status_code, tile.content[:4]) == (200, b"\x89PNG")
+    named.view = {"zoom": 4, "center": {"lng": 0, "lat": 0}}
+    named.save()
+    assert manager.get("named").view["zoom"] == 4
+    named.delete()
+    assert not list(manager.all())
+
+
 def kuvizs(auth: APIKeyAuthClient, folder: Path) -> None:
     manager = KuvizManager(auth)
     page = manager.create("<html>one</html>", "page")
@@ -182,7 +204,7 @@ def wait(job: Any, state: str) -> None:
 def main() -> None:
     """Run all steps in order."""
     auth, folder = APIKeyAuthClient(sys.argv[1], sys.argv[2]), Path(sys.argv[3])
-    for step in (sql, copy, batch, datasets, imports, syncs, users, api_keys, visualizations, kuvizs, anonymous):
+    for step in (sql, copy, batch, datasets, imports, syncs, users, api_keys, visualizations, maps, kuvizs, anonymous):
         step(auth, folder)
         print(step.__name__, flush=True)
 

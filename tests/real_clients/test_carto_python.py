@@ -24,5 +24,5 @@ def test_the_sdk_runs_its_readme(tmp_path: Path, file_server: FileServer) -> Non
         arguments = [f"{server.base_url}/", "1234", str(tmp_path), f"{file_server.url}/source.csv"]
         done = subprocess.run([PYTHON, script, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    steps = "sql copy batch datasets imports syncs users api_keys visualizations kuvizs anonymous"
+    steps = "sql copy batch datasets imports syncs users api_keys visualizations maps kuvizs anonymous"
     assert done.stdout.split() == steps.split()

@@ -62,6 +62,16 @@ def test_create_read_update_delete_templates(call: Call) -> None:
     assert call("GET", NAMED).json == {"template_ids": []}
 
 
+def test_a_slash_at_the_end_changes_nothing(call: Call) -> None:
+    assert call("POST", f"{NAMED}/", template()).json == {"template_id": "towns"}
+    assert call("GET", f"{NAMED}/").json == {"template_ids": ["towns"]}
+    assert call("GET", f"{NAMED}/towns/").json == {"template": template()}
+    token = call("POST", f"{NAMED}/towns/", {}).json["layergroupid"]
+    assert call("GET", f"/api/v1/map/{token}/0/0/0.mvt/").status == 200
+    group = {"version": "1.8.0", "layers": [mapnik("SELECT * FROM towns")]}
+    assert call("POST", "/api/v1/map/", group).json["layergroupid"]
+
+
 def test_reset_deletes_templates(carto: LocalCarto, call: Call) -> None:
     call("POST", NAMED, template())
     carto.reset()
