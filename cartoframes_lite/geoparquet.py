@@ -175,10 +175,12 @@ def _geoarrow(field: pa.Field, column: dict[str, Any] | None) -> pa.Field:
 def _frame(batch: pa.RecordBatch | pa.Table, schema: pa.Schema, primary: str | None) -> Any:
     """Convert rows to a frame whose dtypes do not depend on the values."""
     table = pa.Table.from_arrays(list(batch.columns), schema=schema)
-    keywords = {"types_mapper": _dtype}
+    geometries = [field.name for field in schema if _EXTENSION in (field.metadata or {})]
+    others = table.drop_columns(geometries).to_pandas(types_mapper=_dtype)
     if primary is None:
-        return table.to_pandas(**keywords)
-    return gpd.GeoDataFrame.from_arrow(table, geometry=primary, to_pandas_kwargs=keywords)
+        return others
+    geometry = gpd.GeoDataFrame.from_arrow(table.select(geometries), geometry=primary)
+    return gpd.GeoDataFrame(pd.concat([others, geometry], axis=1)[schema.names], geometry=primary)
 
 
 def _dtype(kind: pa.DataType) -> pd.ArrowDtype | None:

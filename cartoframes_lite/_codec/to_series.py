@@ -23,7 +23,8 @@ from cartoframes_lite.errors import ConversionError, ConversionWarning
 
 Backend = Literal["numpy_nullable", "pyarrow"]
 
-_TEXT: Any = pd.StringDtype("pyarrow", na_value=np.nan)
+_HAS_STR = int(pd.__version__.partition(".")[0]) >= 3  # the dtype str; before pandas 3, text is object
+_TEXT: Any = pd.StringDtype("pyarrow", na_value=np.nan) if _HAS_STR else None
 _NULLABLE: dict[pa.DataType, Any] = {
     pa.int16(): pd.Int16Dtype(),
     pa.int32(): pd.Int32Dtype(),
@@ -31,7 +32,7 @@ _NULLABLE: dict[pa.DataType, Any] = {
     pa.float32(): pd.Float32Dtype(),
     pa.float64(): pd.Float64Dtype(),
     pa.bool_(): pd.BooleanDtype(),
-    pa.large_string(): pd.StringDtype("pyarrow", na_value=pd.NA),
+    pa.large_string(): pd.StringDtype("pyarrow"),
 }
 _END_OF_DAY_US = 86_400_000_000
 
@@ -83,7 +84,7 @@ def _to_pandas(values: pa.ChunkedArray, name: str, backend: Backend | None) -> A
     if pa.types.is_large_binary(kind):
         return _objects(values, None, name)
     if pa.types.is_large_string(kind) and backend is None:
-        return _TEXT.__from_arrow__(values)
+        return _TEXT.__from_arrow__(values) if _HAS_STR else values.to_pandas()
     if backend == "numpy_nullable" or (values.null_count and not pa.types.is_floating(kind)):
         return _NULLABLE[kind].__from_arrow__(values)
     return values.to_numpy()

@@ -95,6 +95,7 @@ def _upload(call: _Call) -> int:
         options.table,
         call.credentials,
         if_exists=options.if_exists,
+        key=None if options.key is None else [name.strip() for name in options.key.split(",")],
         privacy=options.privacy,
         progress=call.progress,
     )

@@ -112,10 +112,11 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE", help="its normalized form is the name of the table")
     parser.add_argument(
         "--if-exists",
-        choices=("fail", "replace", "append"),
+        choices=("fail", "replace", "append", "upsert", "delete_rows"),
         default="fail",
         help="what to do if the table exists (default: fail)",
     )
+    parser.add_argument("--key", metavar="COLUMNS", help="columns that identify a row, for --if-exists upsert")
     parser.add_argument("--privacy", choices=("public", "private", "link"), help="privacy of the table")
     parser.add_argument("--layer", help="layer of a file with several, or sheet of a workbook")
     parser.add_argument("--lnglat", metavar="LNG,LAT", help="columns with longitude and latitude, for points")

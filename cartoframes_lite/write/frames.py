@@ -108,7 +108,7 @@ def to_carto(
     source = RowSource(frames, frame_preparer(keywords))
     if keywords["cartodbfy"]:
         require_geometry(source.columns)
-        if keywords["if_exists"] in ("fail", "replace"):
+        if keywords["if_exists"] in ("fail", "replace", "delete_rows"):
             _warn_without_points(frames, source.columns)
     warn_about_renamed(source.renamed)
     client = Client(credentials, progress=keywords["progress"])

@@ -101,6 +101,7 @@ def test_standard_streams(run: Run, stations: gpd.GeoDataFrame) -> None:
     text = run("download", "SELECT trains FROM stations WHERE trains < 1000 ORDER BY 1", "-").stdout
     assert text == "trains\n80\n120\n"
     run("upload", "-", "copy", stdin=text)
+    run("upload", "-", "copy", "--if-exists", "upsert", "--key", "trains", stdin=text)
     assert json.loads(run("sql", "TABLE copy", "--json").stdout)[1]["trains"] == 120
 
 
