@@ -45,7 +45,7 @@ def test_a_regular_key_creates_appends_and_replaces(owned, credentials):
         assert len(cfl.read_carto(table, key)) == (4 if table == "own" else 6)
         cfl.to_carto(FRAME, table, key, if_exists="replace")
         assert len(cfl.read_carto(table, credentials)) == 2
-    cfl.to_carto(FRAME.assign(new=1.5), "own", key, if_exists="replace")
+    cfl.to_carto(FRAME.assign(added=1.5), "own", key, if_exists="replace")
     assert cfl.list_tables(credentials) == ["own", "owned"]
 
 

@@ -16,7 +16,7 @@ from cartoframes_lite._codec.sql_text import opaque_parts
 Params = Mapping[str, Any] | Sequence[Any]
 
 _ESCAPED_QUOTE = re.compile(r"(?<!\\)(?:\\\\)*\\'")
-_PERCENT = re.compile(r"%(?:\(([^)]*)\))?(.?)", re.DOTALL)
+_PERCENT = re.compile(r"%(?:\(([^()]*+)\))?(.?)", re.DOTALL)
 
 
 def fill(queries: Sequence[str], params: Params | None) -> list[str]:

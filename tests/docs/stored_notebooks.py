@@ -57,8 +57,9 @@ def executed(path: Path, folder: Path) -> tuple[NotebookNode, str]:
     client.execute(env=_environment(folder))
     key = notebook.cells.pop().outputs[0].text.strip()
     notebook.metadata.language_info = {"name": "python"}
+    notebook.metadata.pop("widgets", None)  # progress bars, shown if the machine is slow
     for cell in code_cells(notebook):
-        cell.outputs = [_settled(output) for output in cell.outputs]
+        cell.outputs = [_settled(output) for output in cell.outputs if _WIDGET not in output.get("data", {})]
     return notebook, key
 
 
@@ -83,7 +84,6 @@ def said(cell: NotebookNode) -> list[tuple[str, str]]:
         if output.output_type == "stream"
         else (" ".join(sorted(output.data)), "" if "text/html" in output.data else output.data["text/plain"])
         for output in cell.outputs
-        if _WIDGET not in output.get("data", {})  # a progress bar, shown if the machine is slow
     ]
 
 
