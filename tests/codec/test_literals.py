@@ -299,7 +299,7 @@ def test_nanoseconds_are_truncated_with_a_warning():
         (1j, TypeError, "no SQL literal"),
         (np.array([(1, 2)], dtype="i4,i4"), TypeError, "field names"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
 def test_values_without_a_literal(value, error, message):
     with pytest.raises(error, match=message):
