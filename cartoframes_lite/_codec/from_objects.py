@@ -105,6 +105,13 @@ def _missing(values: list[Any]) -> npt.NDArray[np.bool_]:
     return np.asarray(pd.isna(np.fromiter(values, object, len(values))))
 
 
+def is_missing(series: pd.Series[Any]) -> npt.NDArray[np.bool_]:
+    """Return a mask of the missing values of any column, also of one with signaling NaNs, for which pandas raises."""
+    if series.dtype != object:
+        return series.isna().to_numpy()
+    return _missing([0 if isinstance(value, Decimal) and value.is_snan() else value for value in series])
+
+
 def _refuse_signaling(values: list[Any], types: set[type]) -> None:
     """Raise for signaling NaNs, for which ``pandas.isna`` would raise."""
     if any(issubclass(kind, Decimal) for kind in types):

@@ -15,6 +15,7 @@ from pyproj.exceptions import CRSError
 
 from cartoframes_lite._codec.bad_value import BadValue, row_name, short_repr
 from cartoframes_lite._codec.frame import THE_GEOM, is_geometry
+from cartoframes_lite._codec.from_objects import is_missing
 from cartoframes_lite._codec.pgtypes import family
 from cartoframes_lite.errors import ConversionError
 from cartoframes_lite.write.columns import LON_LAT_SRID, Columns, find
@@ -91,9 +92,10 @@ def _coordinates(series: pd.Series[Any], lnglat: tuple[Hashable, Hashable], limi
 def _parse(series: pd.Series[Any]) -> gpd.GeoSeries:
     """Parse a column of WKT, EWKT, hexadecimal EWKB or EWKB; without SRID, it is in EPSG:4326."""
     values = np.asarray(series, object)
-    is_missing = series.isna().to_numpy() | np.array([isinstance(value, str) and not value.strip() for value in values])
+    blank = np.array([isinstance(value, str) and not value.strip() for value in values])
+    missing = is_missing(series) | blank
     geometries, srids = np.full(len(values), None, object), np.zeros(len(values), np.int64)
-    for read, selected in _by_format(values, is_missing).items():
+    for read, selected in _by_format(values, missing).items():
         if not len(selected):
             continue
         found = values[selected]
@@ -108,11 +110,11 @@ def _parse(series: pd.Series[Any]) -> gpd.GeoSeries:
             found = [text.strip() if isinstance(text, str) else bytes(text) for text in found]
             geometries[selected] = shapely.from_wkb(found, on_invalid="ignore")
             srids[selected] = np.maximum(shapely.get_srid(geometries[selected]), 0)
-    is_bad = shapely.is_missing(geometries) & ~is_missing
+    is_bad = shapely.is_missing(geometries) & ~missing
     if is_bad.any():
         row = int(is_bad.argmax())
         raise BadValue(_PROBLEM, row, values[row], _ADVICE).named(str(series.name), series.index)
-    crs = _crs(series, np.unique(srids[~is_missing]).tolist())
+    crs = _crs(series, np.unique(srids[~missing]).tolist())
     return gpd.GeoSeries(shapely.set_srid(geometries, 0), series.index, crs=crs)
 
 

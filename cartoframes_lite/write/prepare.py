@@ -19,6 +19,7 @@ from cartoframes_lite._codec import geometry
 from cartoframes_lite._codec.bad_value import short_repr
 from cartoframes_lite._codec.copy_columns import CopyColumn
 from cartoframes_lite._codec.frame import THE_GEOM, is_geometry
+from cartoframes_lite._codec.from_objects import is_missing
 from cartoframes_lite._codec.from_series import from_series
 from cartoframes_lite._codec.pgtypes import family
 from cartoframes_lite.errors import ConversionError, ConversionWarning
@@ -167,7 +168,7 @@ def _prepare_series(series: pd.Series[Any], name: str, requested_type: str | Non
     try:
         return _prepare_values(series, name, requested_type)
     except ConversionError:
-        if name == CARTODB_ID or not series.isna().all():
+        if name == CARTODB_ID or not is_missing(series).all():
             raise
         return _prepare_values(pd.Series([None] * len(series), series.index, object), name, requested_type)
 
@@ -227,8 +228,8 @@ def _convert_series(series: pd.Series[Any], name: str, keep_nan: bool, rows: sli
 def _prepare_geometry(series: gpd.GeoSeries, name: str, requested_type: str | None) -> PreparedColumn:
     """Check a geometry column: the_geom is converted to EPSG:4326, others stay in their own CRS."""
     geometries = np.asarray(series.array)
-    is_missing = bool(shapely.is_missing(geometries).all())
-    if is_missing and series.crs is None:
+    all_missing = bool(shapely.is_missing(geometries).all())
+    if all_missing and series.crs is None:
         series = series.set_crs(LON_LAT_SRID)
     has_z = geometry.check(series, name)
     size_bytes = 16 * int(shapely.get_num_coordinates(geometries).sum())
@@ -248,9 +249,9 @@ def _prepare_geometry(series: gpd.GeoSeries, name: str, requested_type: str | No
         srid=srid,
         type_ids=frozenset(np.unique(shapely.get_type_id(geometries)).tolist()),
         has_coordinates=size_bytes > 0,
-        is_missing=is_missing,
+        is_missing=all_missing,
     )
-    if requested_type is not None and not (is_missing and family(requested_type) != "geometry"):
+    if requested_type is not None and not (all_missing and family(requested_type) != "geometry"):
         needs_z = _requires_z(column, geometries, requested_type)
         if needs_z != has_z:
             geometry.with_dimension(geometries, name, has_z=needs_z)

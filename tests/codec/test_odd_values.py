@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import cartoframes_lite as cfl
@@ -186,6 +186,7 @@ def test_odd_values_come_back_or_are_refused(credentials, is_long):
     messages: list[str] = []
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @example(column=[Decimal("sNaN")] * 3)
     @given(column=columns())
     def collect(column):
         try:

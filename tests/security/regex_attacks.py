@@ -185,8 +185,13 @@ def _beginnings(tree: Any) -> Iterator[str]:
 def is_slow(used: Used, text: Any) -> bool:
     """Return whether an expression takes too long. Must be called in the main thread."""
 
+    is_over = False
+
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError
+        nonlocal is_over
+        if not is_over:  # the signal may arrive while the timer is stopped
+            is_over = True
+            raise TimeoutError
 
     before = signal.signal(signal.SIGVTALRM, stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, _CPU_S)
@@ -197,6 +202,7 @@ def is_slow(used: Used, text: Any) -> bool:
         else:
             used.pattern.match(text)
             used.pattern.fullmatch(text)
+        is_over = True
     except TimeoutError:
         return True
     finally:
