@@ -128,6 +128,8 @@ def _download(call: _Call) -> int:
 def _sql(call: _Call) -> int:
     options = call.options
     query = sys.stdin.read() if options.query == "-" else options.query
+    if not query.strip():
+        raise ValueError("there is no statement to run")
     if is_query(query):
         frame = read_carto(query, call.credentials, limit=options.limit, progress=call.progress)
         records, columns = to_records(frame), list(map(str, frame.columns))

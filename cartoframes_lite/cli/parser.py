@@ -43,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from cartoframes_lite.local.__main__ import main as serve
 
         return serve(given[1:], program="cartoframes-lite serve")
-    options = make_parser().parse_args(given)
+    parser = make_parser()
+    options = parser.parse_args(given)
+    if options.command == "upload" and (options.if_exists == "upsert") is (options.key is None):
+        parser.error("upload: --if-exists upsert and --key COLUMNS require each other")
     if options.command == "completion":
         from cartoframes_lite.cli.completion import script
 
@@ -119,8 +122,18 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="COLUMNS", help="columns that identify a row, for --if-exists upsert")
     parser.add_argument("--privacy", choices=("public", "private", "link"), help="privacy of the table")
     parser.add_argument("--layer", help="layer of a file with several, or sheet of a workbook")
-    parser.add_argument("--lnglat", metavar="LNG,LAT", help="columns with longitude and latitude, for points")
+    parser.add_argument(
+        "--lnglat", type=_two_columns, metavar="LNG,LAT", help="columns with longitude and latitude, for points"
+    )
     parser.add_argument("--crs", help="CRS of a file that does not contain it, such as EPSG:4326")
+
+
+def _two_columns(text: str) -> str:
+    """Check the value of ``--lnglat``."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names):
+        raise argparse.ArgumentTypeError(f"expected two columns, such as lng,lat, not {text!r}")
+    return text
 
 
 def _add_download(parser: argparse.ArgumentParser) -> None:

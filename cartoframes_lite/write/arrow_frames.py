@@ -42,9 +42,14 @@ class _Geometry:
 
 def as_frames(data: pd.DataFrame | Iterable[pd.DataFrame] | ArrowStream) -> pd.DataFrame | Iterable[pd.DataFrame]:
     """Return a frame or an iterable of frames unchanged, and Arrow data as frames."""
-    if isinstance(data, pd.DataFrame) or not hasattr(data, "__arrow_c_stream__"):
-        return data  # anything else is refused later
+    if not is_arrow(data):
+        return cast("pd.DataFrame | Iterable[pd.DataFrame]", data)  # anything else is refused later
     return frames_of(cast(ArrowStream, data))
+
+
+def is_arrow(data: object) -> bool:
+    """Return whether data are Arrow data, and not of pandas, which has the Arrow interface, too."""
+    return hasattr(data, "__arrow_c_stream__") and not isinstance(data, pd.DataFrame | pd.Series)
 
 
 def frames_of(data: ArrowStream) -> Iterator[pd.DataFrame]:
@@ -54,8 +59,15 @@ def frames_of(data: ArrowStream) -> Iterator[pd.DataFrame]:
     ------
     ConversionError
         If a geometry column has no CRS, or is invalid.
+    TypeError
+        If the data are a single column.
     """
-    reader = pa.RecordBatchReader.from_stream(data)
+    try:
+        reader = pa.RecordBatchReader.from_stream(data)
+    except pa.ArrowInvalid as error:
+        if "non-struct" not in str(error):
+            raise
+        raise TypeError(f"dataframe must be a table with columns, not a {type(data).__name__} of values") from error
     schema = reader.schema
     geometries = {number: found for number, field in enumerate(schema) if (found := _geometry(field, schema))}
     is_empty = True
@@ -90,9 +102,13 @@ def _series(values: pa.Array) -> pd.Series[Any]:
             return pd.Series([None if item is None else str(item) for item in _uuids(values)], dtype="object")
         if values.type.extension_name == "arrow.json":
             values = values.storage
+    # Arrow cannot select values of views, as polars exports them, or decode their categories.
     if pa.types.is_dictionary(values.type) and pa.types.is_string_view(values.type.value_type):
-        # Arrow cannot decode these categories of polars.
         values = pa.DictionaryArray.from_arrays(values.indices, values.dictionary.cast(pa.large_string()))
+    elif pa.types.is_string_view(values.type):
+        values = values.cast(pa.large_string())
+    elif pa.types.is_binary_view(values.type):
+        values = values.cast(pa.large_binary())
     return pd.Series(pd.arrays.ArrowExtensionArray(values))
 
 

@@ -162,8 +162,8 @@ def plan_direct(destination: Destination, existing: ExistingTable, columns: Colu
     )
     missing = [name for name in _PRIVILEGES if not privileges[name]]
     if missing:
-        _refuse(destination, f"{' and '.join(missing)} on the table", "")
-    needs = partial(_refuse, destination, f"create on the schema {destination.schema!r}")
+        _refuse(destination, "append to", f"{' and '.join(missing)} on the table", "")
+    needs = partial(refuse_staging, destination, "append to")
     if not existing.is_carto or sequence is None or existing.kind != "r":
         needs("the table has no cartodb_id with a sequence, by which a repeated request would be noticed")
     if existing.triggers:
@@ -180,10 +180,15 @@ def plan_direct(destination: Destination, existing: ExistingTable, columns: Colu
     return DirectAppend(destination, (key, *sent), str(sequence))
 
 
-def _refuse(destination: Destination, grant: str, reason: str) -> NoReturn:
+def refuse_staging(destination: Destination, action: str, reason: str) -> NoReturn:
+    """Raise the error for a write that needs a staging table, with a key that may not create tables."""
+    _refuse(destination, action, f"create on the schema {destination.schema!r}", reason)
+
+
+def _refuse(destination: Destination, action: str, grant: str, reason: str) -> NoReturn:
     needs = f" ({reason})" if reason else ""
     raise PermissionDenied(
-        f"the API key cannot append to table {destination.table!r}: it lacks the grant {grant}{needs}; use a key with"
+        f"the API key cannot {action} table {destination.table!r}: it lacks the grant {grant}{needs}; use a key with"
         " this grant, or the master key",
         status=403,
         method="POST",

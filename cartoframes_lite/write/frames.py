@@ -23,7 +23,7 @@ from cartoframes_lite.errors import (
 )
 from cartoframes_lite.write.arrow_frames import ArrowStream, as_frames
 from cartoframes_lite.write.columns import Columns, require_geometry
-from cartoframes_lite.write.direct import plan_direct
+from cartoframes_lite.write.direct import plan_direct, refuse_staging
 from cartoframes_lite.write.frame_geometry import find_lnglat
 from cartoframes_lite.write.options import FrameOptions, WriteOptions, check_options, frame_keywords
 from cartoframes_lite.write.plan import make_plan
@@ -35,6 +35,7 @@ from cartoframes_lite.write.staging_names import is_staging
 from cartoframes_lite.write.target import drop_stale_staging, inspect_target, reclaim_space
 
 _MAX_PLANS = 5  # whole writes, each from a new description of the table
+_ACTIONS = {"replace": "replace the rows of", "upsert": "upsert into", "delete_rows": "replace the rows of"}
 
 
 @frame_keywords
@@ -54,7 +55,7 @@ def to_carto(
 
     Parameters
     ----------
-    dataframe : DataFrame, GeoDataFrame, an iterable of them, or Arrow data
+    dataframe : DataFrame, GeoDataFrame, Arrow data, or an iterable of them
         All frames of an iterable are written to one table; they must have the same columns as the first. Arrow data are
         anything with ``__arrow_c_stream__``, such as tables of polars, DuckDB and pyarrow, or a RecordBatchReader. They
         are written in bounded memory; geometry is ``geoarrow.wkb`` or another GeoArrow type, or WKB with the metadata
@@ -198,7 +199,10 @@ def _write(client: Client, table_name: str, source: RowSource, options: FrameOpt
             stale_dropped = True
         plan = make_plan(table, source.columns, target.existing, options)
         source.check(plan)
-        if target.existing is not None and not target.may_create and options["if_exists"] == "append":
+        if not target.may_create and (target.existing is None or options["if_exists"] != "append"):
+            action = "create" if target.existing is None else _ACTIONS[options["if_exists"]]
+            refuse_staging(target.destination, action, "rows are uploaded to a staging table")
+        if target.existing is not None and not target.may_create:
             append = plan_direct(target.destination, target.existing, plan.columns)
             append.run(
                 partial(plan.staged_rows, source),

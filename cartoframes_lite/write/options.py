@@ -100,7 +100,7 @@ def check_options(options: WriteOptions) -> None:
         if value not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
     lnglat = options["lnglat"]
-    if lnglat is not None and not (isinstance(lnglat, tuple | list) and len(lnglat) == 2):
+    if lnglat is not None and not (isinstance(lnglat, tuple | list) and len(lnglat) == 2 and lnglat[0] != lnglat[1]):
         raise ValueError(f'lnglat must be two columns, such as ("lng", "lat"), not {lnglat!r}')
     if lnglat is not None and options["geom_col"] is not None:
         raise ValueError(f"lnglat={lnglat!r} and geom_col={options['geom_col']!r} exclude each other: omit one of them")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import cast
 
 import pandas as pd
 
 from cartoframes_lite.errors import ConnectionFailed, ConversionError
+from cartoframes_lite.write.arrow_frames import ArrowStream, frames_of, is_arrow
 from cartoframes_lite.write.columns import names_of
 from cartoframes_lite.write.model import for_several_frames
 from cartoframes_lite.write.payload import Payload
@@ -95,11 +97,11 @@ def _prepared(
     frames: Iterable[pd.DataFrame], prepare: Callable[[pd.DataFrame], PreparedFrame]
 ) -> Iterator[PreparedFrame]:
     """Check the frames of an iterable; errors of all but the first begin with the number of the frame."""
-    for number, frame in enumerate(frames):
+    for number, item in enumerate(frames):
         try:
-            prepared = prepare(frame)
+            for frame in frames_of(cast(ArrowStream, item)) if is_arrow(item) else (item,):
+                yield replace(prepare(frame), origin=f"frame {number}" if number else "")
         except ConversionError as error:
             if number == 0:
                 raise
             raise ConversionError(f"frame {number}: {error}") from error
-        yield replace(prepared, origin=f"frame {number}" if number else "")

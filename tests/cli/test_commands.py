@@ -112,6 +112,10 @@ def test_errors_have_exit_codes(run: Run, tmp_path: Path, stations: gpd.GeoDataF
         assert "refused" in run("sql", "SELECT 1", code=6, CARTO_API_URL=nobody).stderr
     assert "no credentials found" in run("list", code=3, CARTO_API_URL="").stderr
     assert "required: SQL" in run("sql", code=2).stderr
+    assert "require each other" in run("upload", "t.csv", "t", "--if-exists", "upsert", code=2).stderr
+    assert "require each other" in run("upload", "t.csv", "t", "--key", "name", code=2).stderr
+    assert "two columns" in run("upload", "t.csv", "t", "--lnglat", "lng", code=2).stderr
+    assert "no statement" in run("sql", "", code=1).stderr
     run("info", "nothing", code=4)
     run("upload", "nothing.csv", "t", code=4)
     run("sql", "SELECT * FROM stations", code=3, CARTO_API_KEY="default_public")

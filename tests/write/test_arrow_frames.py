@@ -55,6 +55,28 @@ def test_any_stream_is_taken(make, credentials):
     assert len(rows_of("t", credentials)) == 3
 
 
+def test_iterables_of_tables_are_written(credentials):
+    cfl.to_carto(iter([pa.table({"n": [1]}), pa.table({"n": [2.0]}), pd.DataFrame({"n": [3]})]), "t", credentials)
+    assert [row["n"] for row in rows_of("t", credentials)] == [1, 2, 3]
+    with pytest.raises(cfl.ConversionError, match=r"frame 1: .*'n'"):
+        cfl.to_carto([pa.table({"n": [1]}), pa.table({"n": [2.5]})], "other", credentials)
+
+
+@pytest.mark.parametrize("column", [pd.Series([1]), pa.chunked_array([[1]])])
+def test_a_single_column_is_refused(column, credentials):
+    with pytest.raises(TypeError, match=r"must be a (DataFrame|table)"):
+        cfl.to_carto(column, "t", credentials)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes"),
+    [(pa.string_view(), ["POINT (1 2)", None]), (pa.binary_view(), [shapely.to_wkb(shapely.Point(1, 2)), None])],
+)
+def test_views_become_geometries(kind, shapes, credentials):
+    cfl.to_carto(pa.table({"shape": pa.array(shapes, kind)}), "t", credentials, geom_col="shape")
+    assert cfl.read_carto("t", credentials).geometry.tolist() == [shapely.Point(1, 2), None]
+
+
 def geo_metadata(crs: object = "EPSG:4326") -> dict[bytes, bytes]:
     column = {"encoding": "WKB", **({} if crs is None else {"crs": crs})}
     return {b"geo": json.dumps({"primary_column": "shape", "columns": {"shape": column}}).encode()}

@@ -79,6 +79,24 @@ def test_what_needs_a_staging_table_names_the_grant(columns, message, table, key
     assert len(cfl.read_carto(table, credentials)) == 0
 
 
+@pytest.mark.parametrize(
+    ("table_name", "keywords", "action"),
+    [
+        ("owned", {"if_exists": "replace"}, "replace the rows of"),
+        ("owned", {"if_exists": "delete_rows"}, "replace the rows of"),
+        ("owned", {"if_exists": "upsert", "key": "small"}, "upsert into"),
+        ("other", {}, "create"),
+        ("other", {"if_exists": "append"}, "create"),
+    ],
+)
+def test_other_modes_name_the_grant(table_name, keywords, action, key, credentials):
+    message = f"cannot {action} table '{table_name}': it lacks the grant create on the schema 'public'"
+    with pytest.raises(cfl.PermissionDenied, match=message):
+        cfl.to_carto(frame(), table_name, key, **keywords)
+    assert cfl.list_tables(credentials) == ["owned"]
+    assert len(cfl.read_carto("owned", credentials)) == 0
+
+
 @pytest.mark.parametrize(("permissions", "missing"), [(["select"], "insert"), (["insert"], "select")])
 def test_a_missing_grant_on_the_table_is_named(permissions, missing, table, credentials):
     key = regular_key(credentials, permissions, create=False)

@@ -89,6 +89,7 @@ def test_points_are_made_of_coordinates(credentials):
         (("lat", "x"), cfl.ConversionError, "'x' has a value that is no coordinate in degrees, at most 90, in row 1"),
         (("x", "name"), cfl.ConversionError, "'name' has .* in row 0, 'a'"),
         ("xy", ValueError, "lnglat must be two columns"),
+        (("x", "x"), ValueError, "lnglat must be two columns"),
     ],
 )
 def test_columns_without_coordinates_are_refused(lnglat, error, message, credentials):
