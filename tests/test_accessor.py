@@ -209,3 +209,8 @@ def test_frames_are_not_kept_alive(credentials):
 def test_any_frame_can_be_marked(frame):
     whole_tables.mark_whole(frame)
     assert whole_tables.describe_difference(frame) is None
+
+
+def test_tables_with_dates_after_the_year_9999(credentials):
+    frame = cfl.read_carto("SELECT '20000-01-01'::timestamp AS t", credentials)
+    assert len(frame) == 1

@@ -64,8 +64,16 @@ def _snapshot(frame: pd.DataFrame, reference: weakref.ref[pd.DataFrame]) -> _Sna
 def _sample(frame: pd.DataFrame) -> int:
     """Return a hash of the index and values of some rows, evenly distributed over the frame."""
     positions = np.unique(np.linspace(0, max(len(frame) - 1, 0), min(len(frame), _SAMPLED_ROWS)).astype("int64"))
-    columns: list[Any] = [frame.index[positions].tolist()]
+    columns: list[list[Any]] = [frame.index[positions].tolist()]
     for number in range(frame.shape[1]):
         column = frame.iloc[positions, number]
         columns.append(column.to_wkb().tolist() if isinstance(column, gpd.GeoSeries) else column.tolist())
-    return hash(repr(columns))
+    return hash(tuple(_text(value) for values in columns for value in values))
+
+
+def _text(value: object) -> str:
+    """Return the representation of a value, or its type: a timestamp after the year 9999 has no representation."""
+    try:
+        return repr(value)
+    except (ArithmeticError, NotImplementedError, RecursionError, TypeError, ValueError):
+        return type(value).__name__
