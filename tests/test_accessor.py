@@ -182,8 +182,9 @@ def test_a_written_frame_stands_for_its_table_unless_appended(table, credentials
     frame.loc[0, "n"] = 2
     with pytest.raises(cfl.CartoError, match="its values were changed"):
         frame.carto.map()
-    frame.carto.to_table("u", credentials, if_exists="replace")
-    frame.carto.privacy = "private"
+    for if_exists in ("replace", "delete_rows"):
+        frame.carto.to_table("u", credentials, if_exists=if_exists)
+        frame.carto.privacy = "private"
 
 
 def test_frames_are_not_kept_alive(credentials):

@@ -180,11 +180,18 @@ class Batch:
 
         Raises
         ------
+        TypeError
+            If the query is not of these types, or has no statement.
         ValueError
             If the request is longer than the 16 KB that the API accepts.
         PermissionDenied
             If the key is not the master key.
         """
+        statements = [query] if isinstance(query, str) else query
+        if not isinstance(statements, Sequence | Mapping) or not statements:
+            raise TypeError(f"query must be a statement, a list of statements or a dict, not {query!r}")
+        if not isinstance(statements, Mapping) and not all(isinstance(one, str) and one.strip() for one in statements):
+            raise TypeError(f"each statement of a job must be a string that is not empty, in {query!r}")
         body = {"query": query if isinstance(query, str | Mapping) else list(query)}
         size = _payload_bytes(body)
         if size > _MAX_PAYLOAD_BYTES:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cartoframes_lite._codec import geometry
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
@@ -43,6 +44,8 @@ class Column:
         Whether any geometry of the frame has coordinates; empty ones fit a column of any dimension.
     is_missing : bool
         Whether the frame has no value in this column, so that it fits a column of any type.
+    has_no_elements : bool
+        Whether no list of the frame has an element other than NULL, so that it fits an array of any type.
     is_key : bool
         Whether it identifies the rows of an upsert, alone or with other columns.
     """
@@ -57,6 +60,7 @@ class Column:
     type_ids: frozenset[int] = frozenset()
     has_coordinates: bool = False
     is_missing: bool = False
+    has_no_elements: bool = False
     is_key: bool = False
 
     @property
@@ -102,6 +106,14 @@ Columns = tuple[Column, ...]
 def geometry_type(srid: int, *, has_z: bool) -> str:
     """Return the SQL type of a column for geometries of any type."""
     return f"geometry(GeometryZ,{srid})" if has_z else f"geometry(Geometry,{srid})"
+
+
+def has_no_elements(values: pa.ChunkedArray) -> bool:
+    """Check whether values are lists without any element other than NULL."""
+    if not pa.types.is_large_list(values.type):
+        return False
+    elements = pc.list_flatten(values)
+    return bool(elements.null_count == len(elements))
 
 
 def find(columns: Iterable[Column], name: str) -> Column | None:

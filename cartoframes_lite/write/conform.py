@@ -13,7 +13,7 @@ from cartoframes_lite._codec.exact_cast import exact_cast
 from cartoframes_lite._codec.pgtypes import convertible, family, is_integer
 from cartoframes_lite._codec.text_values import to_text
 from cartoframes_lite.errors import ConversionError
-from cartoframes_lite.write.columns import Column, Columns, names_of
+from cartoframes_lite.write.columns import Column, Columns, has_no_elements, names_of
 from cartoframes_lite.write.payload import Payload, Values
 
 _TIMES = ("date", "time", "timestamp", "timestamptz")
@@ -75,6 +75,8 @@ def conform_values(values: Values, column: Column, model: Column, first_row: int
     if _is_missing(values):
         missing = np.full(len(values), None, object)
         return missing if model.is_geometry else chunked(pa.nulls(len(values), model.arrow))
+    if isinstance(values, pa.ChunkedArray) and has_no_elements(values) and pa.types.is_large_list(model.arrow):
+        return values.cast(model.arrow)
     if not isinstance(values, pa.ChunkedArray) and model.is_geometry:
         if column.srid != model.srid:
             raise ConversionError(f"{what}: {column.sql_type}, not {model.sql_type}; reproject it with to_crs")

@@ -126,7 +126,7 @@ def to_carto(
             "table": table,
             "schema": None,  # same as read_carto sets for a table of the account
         }
-        if keywords["if_exists"] in ("fail", "replace"):  # the others add the frame to the rows of the table
+        if keywords["if_exists"] in ("fail", "replace", "delete_rows"):  # the others add to the rows of the table
             mark_whole(dataframe)
     return table
 

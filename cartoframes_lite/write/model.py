@@ -68,6 +68,9 @@ def with_types_for_missing(
 
 
 def _typed(column: Column, old: TableColumn | None, append: bool, cartodbfy: bool) -> Column:
+    if column.has_no_elements and old is not None and not old.is_computed and column.requested_type is None:
+        array = of_type(column, old.declared)
+        return array if pa.types.is_large_list(array.arrow) else column
     if not column.is_missing or column.name == CARTODB_ID:
         return column
     if old is not None and not old.is_computed and (append or column.requested_type is None):

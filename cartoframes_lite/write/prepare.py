@@ -23,7 +23,7 @@ from cartoframes_lite._codec.from_objects import is_missing
 from cartoframes_lite._codec.from_series import from_series
 from cartoframes_lite._codec.pgtypes import family
 from cartoframes_lite.errors import ConversionError, ConversionWarning
-from cartoframes_lite.write.columns import CARTODB_ID, LON_LAT_SRID, Column, Columns, geometry_type
+from cartoframes_lite.write.columns import CARTODB_ID, LON_LAT_SRID, Column, Columns, geometry_type, has_no_elements
 from cartoframes_lite.write.fit import require_shape
 from cartoframes_lite.write.frame_columns import choose_columns
 from cartoframes_lite.write.frame_geometry import with_geometry
@@ -187,7 +187,15 @@ def _prepare_values(series: pd.Series[Any], name: str, requested_type: str | Non
         convert = partial(_convert_series, series, name, keep_nan)
     if requested_type is not None and requested_type.lower() == sent.sql_type:
         requested_type = sent.sql_type
-    column = Column(name, sent.sql_type, sent.values.type, sent.staged_as, requested_type, is_missing=present == 0)
+    column = Column(
+        name,
+        sent.sql_type,
+        sent.values.type,
+        sent.staged_as,
+        requested_type,
+        is_missing=present == 0,
+        has_no_elements=series.dtype == object and has_no_elements(sent.values),
+    )
     return PreparedColumn(column, convert, size_bytes)
 
 

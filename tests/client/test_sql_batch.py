@@ -36,6 +36,12 @@ def test_a_job_that_is_done(scripted_server: ScriptedServer) -> None:
     assert Batch(scripted_server.play(job(status="running"), job(status="done"))).wait("1")["status"] == "done"
 
 
+@pytest.mark.parametrize("query", ["", "  ", [], ["SELECT 1", ""], {}, 5, None, ["SELECT 1", 2]])
+def test_a_job_without_statement_is_refused(query: Any, scripted_server: ScriptedServer) -> None:
+    with pytest.raises(TypeError, match="statement"):
+        Batch(scripted_server.play()).create(query)
+
+
 def test_a_job_over_16_kb_is_refused_here(scripted_server: ScriptedServer) -> None:
     with pytest.raises(ValueError, match="16384"):
         Batch(scripted_server.play()).create("x" * 16_384)

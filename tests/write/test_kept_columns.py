@@ -163,3 +163,16 @@ def test_a_carto_table_gets_its_geometry_from_a_missing_column(credentials):
     for if_exists in ("fail", "append", "replace"):
         cfl.to_carto(frame, "t", credentials, if_exists=if_exists, progress=False)
     assert cfl.read_carto("t", credentials).the_geom.isna().all()
+
+
+@pytest.mark.parametrize("if_exists", ["append", "replace"])
+@pytest.mark.parametrize("pgtype", ["integer[]", "text[]", "double precision[]", "date[]", "boolean[]", "numeric[]"])
+@pytest.mark.parametrize("values", [[[], []], [[None], None]])
+def test_lists_without_elements_fit_any_array(values, pgtype, if_exists, credentials):
+    sql = cfl.Client(credentials).sql
+    make(sql, pgtype, dependents=False)
+    frames = [pd.DataFrame({"x": values}), pd.DataFrame({"x": [[None, None]]})]
+    cfl.to_carto(iter(frames), "t", credentials, if_exists=if_exists, cartodbfy=False)
+    rows = sql.rows("SELECT pg_typeof(x)::text AS kind, cardinality(x) AS n FROM t ORDER BY n")
+    assert {row["kind"] for row in rows} == {pgtype}
+    assert {row["n"] for row in rows} == {None if value is None else len(value) for value in values} | {2}
