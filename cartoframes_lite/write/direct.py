@@ -187,8 +187,9 @@ def refuse_staging(destination: Destination, action: str, reason: str) -> NoRetu
 
 def _refuse(destination: Destination, action: str, grant: str, reason: str) -> NoReturn:
     needs = f" ({reason})" if reason else ""
+    key = "the key default_public" if destination.client.credentials.is_public else "the API key"
     raise PermissionDenied(
-        f"the API key cannot {action} table {destination.table!r}: it lacks the grant {grant}{needs}; use a key with"
+        f"{key} cannot {action} table {destination.table!r}: it lacks the grant {grant}{needs}; use a key with"
         " this grant, or the master key",
         status=403,
         method="POST",

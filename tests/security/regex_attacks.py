@@ -185,12 +185,12 @@ def _beginnings(tree: Any) -> Iterator[str]:
 def is_slow(used: Used, text: Any) -> bool:
     """Return whether an expression takes too long. Must be called in the main thread."""
 
-    is_over = False
+    is_late = is_over = False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal is_over
-        if not is_over:  # the signal may arrive while the timer is stopped
-            is_over = True
+        nonlocal is_late
+        is_late = True
+        if not is_over:  # the signal may be handled after the match only
             raise TimeoutError
 
     before = signal.signal(signal.SIGVTALRM, stop)
@@ -204,8 +204,8 @@ def is_slow(used: Used, text: Any) -> bool:
             used.pattern.fullmatch(text)
         is_over = True
     except TimeoutError:
-        return True
+        pass
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-    return False
+    return is_late

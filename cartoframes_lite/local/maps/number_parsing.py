@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 _EXPONENT_FROM = 1e21  # from here on, JavaScript formats numbers with an exponent
-_NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?", re.ASCII)
 
 
 def parse_number(value: Any) -> float:

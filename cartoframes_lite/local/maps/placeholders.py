@@ -12,7 +12,7 @@ from cartoframes_lite.local.maps.errors import MapError
 from cartoframes_lite.local.maps.number_parsing import parse_number
 
 _MARK = re.compile(r"<%=\s*+(\w++)\s*+%>")
-_NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?", re.ASCII)
 _COLOR = re.compile(r"[a-zA-Z]++|#[0-9a-fA-F]{3,6}")
 _SIZE = re.compile(r"\s*+([-+]?\d{1,9})", re.ASCII)
 

@@ -41,7 +41,7 @@ _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_OLE = "EncryptedPackage".encode("utf-16-le")
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 _BRACKETED = re.compile(rb"<[^<>?!\r\n][^<>\r\n]*+> *+(?:[,;|\t]|[\r\n]++(?!\s*+<)|\Z)")
-_ROOT = re.compile(rb"<(?:[\w.-]++:)?+([\w.-]++)")
+_ROOT = re.compile(rb"<(?:[\w.-]++:)?([\w.-]++)")
 _PROLOG = {b"<!--": b"-->", b"<!DO": b">"}  # what may precede the root element, and its end
 
 

@@ -10,15 +10,15 @@ from typing import Final
 
 from cartoframes_lite.local.maps.cartocss.style import StyleError
 
-# No pattern backtracks: repetitions are possessive (++, *+), and adjacent ones cannot match the same characters, so
+# No pattern backtracks far: repetitions are possessive (++, *+), and adjacent ones cannot match the same characters, so
 # that the parsing time is linear in the length of the text.
 _STRING = r""""(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+'"""
-_NUMBER = r"-?(?:\d++(?:\.\d++)?+|\.\d++)(?:[eE][-+]?\d++)?+"
+_NUMBER = r"-?(?:\d++(?:\.\d++)?|\.\d++)(?:[eE][-+]?\d++)?"
 _SPACE = re.compile(r"(?:\s++|//[^\n]*+)++")
-_NAME = re.compile(r"(@[\w-]++|(?:[a-z][-a-z_0-9]*+/)?+\*?-?[-a-z_0-9]++)\s*+:(?!:)")
+_NAME = re.compile(r"(@[\w-]++|(?:[a-z][-a-z_0-9]*+/)?\*?-?[-a-z_0-9]++)\s*+:(?!:)")
 _VALUE = re.compile(rf"(?:{_STRING}|[^;{{}}\"']++)++")
 _ELEMENT = re.compile(r"[.#][\w-]++|\*|Map\b")
-_ATTACHMENT = re.compile(r"::([\w-]++(?:/[\w-]++)*+)")
+_ATTACHMENT = re.compile(r"::([\w-]++(?:/[\w-]++)*)")
 _FILTER = re.compile(
     rf"""\[\s*+(?P<key>"[^"\n]*+"|'[^'\n]*+'|\[[^\]\n]++\]|@?[\w-]++)\s*+
     (?P<operator>=~|!=|<=|>=|=|<|>)\s*+

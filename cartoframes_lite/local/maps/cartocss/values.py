@@ -16,7 +16,7 @@ from cartoframes_lite.local.maps.cartocss.syntax import Declaration, StyleSheet
 # No pattern backtracks, as in `syntax`.
 _TOKEN = re.compile(
     r"""\s*+(?:
-    (?P<number>-?(?:\d++(?:\.\d++)?+|\.\d++)(?:[eE][-+]?\d++)?+)(?P<unit>%|[A-Za-z]\w*+)?
+    (?P<number>-?(?:\d++(?:\.\d++)?|\.\d++)(?:[eE][-+]?\d++)?)(?P<unit>%|[A-Za-z]\w*+)?
     |(?P<call>[A-Za-z][\w-]*+)\(
     |\#(?P<hex>[0-9a-fA-F]{6}|[0-9a-fA-F]{3})(?![0-9a-fA-F])
     |"(?P<double>(?:[^"\\\n]|\\.)*+)"|'(?P<single>(?:[^'\\\n]|\\.)*+)'
