@@ -11,7 +11,8 @@ from typing import Final
 from cartoframes_lite.local.maps.cartocss.style import StyleError
 
 # No pattern backtracks far: repetitions are possessive (++, *+), and adjacent ones cannot match the same characters, so
-# that the parsing time is linear in the length of the text.
+# that the parsing time is linear in the length of the text. Optional groups are not possessive: Python 3.11.2 matches
+# some of them wrongly.
 _STRING = r""""(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+'"""
 _NUMBER = r"-?(?:\d++(?:\.\d++)?|\.\d++)(?:[eE][-+]?\d++)?"
 _SPACE = re.compile(r"(?:\s++|//[^\n]*+)++")
