@@ -144,3 +144,8 @@ def __getattr__(name: str) -> types.ModuleType:
     if name in ("dask", "local"):
         return importlib.import_module(f"cartoframes_lite.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, also of the modules that are imported on first use."""
+    return sorted([*__all__, "__version__", "dask", "local"])

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar, Unpack
 
 import pandas as pd
 
-from cartoframes_lite._client.imports import Privacy
+from cartoframes_lite._client.imports import Privacy, PrivacyOfTable
 from cartoframes_lite._client.syncs import Sync
 from cartoframes_lite._codec.whole_tables import describe_difference
 from cartoframes_lite.credentials import Credentials, last_used, resolve
@@ -119,7 +119,7 @@ class CartoAccessor:
         return dataset
 
     @property
-    def privacy(self) -> Privacy:
+    def privacy(self) -> PrivacyOfTable:
         """Privacy of the table of this frame: "public", "private" or "link". Can be set; see ``Dataset.privacy``."""
         return self._whole_table().privacy
 

@@ -24,6 +24,7 @@ from cartoframes_lite._client.imports import (
     ImportOptions,
     Imports,
     Privacy,
+    PrivacyOfTable,
     complete_options,
 )
 from cartoframes_lite._client.keywords import shared_keywords
@@ -892,7 +893,7 @@ class Dataset:
         return self.info().update(**keywords)
 
     @property
-    def privacy(self) -> Privacy:
+    def privacy(self) -> PrivacyOfTable:
         """Privacy of the table: "public", "private" or "link". Can be set with the master key."""
         return cast(Privacy, self.info().privacy)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Generic, Literal, TypedDict, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypedDict, TypeVar, cast, get_args
 
 from requests_toolbelt import MultipartEncoder
 
@@ -27,6 +27,12 @@ _BLOCK_BYTES = 1 << 18
 
 CollisionStrategy = Literal["skip", "overwrite"]
 Privacy = Literal["public", "private", "link"]
+if TYPE_CHECKING:
+    PrivacyOfTable = Privacy
+else:
+    # Properties are annotated with this: jedi, which completes names in IPython, shows nothing of objects that have a
+    # property annotated with a Literal.
+    PrivacyOfTable = str
 
 D = TypeVar("D")  # Dataset or a subclass
 

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["LocalCarto", "LocalServerError", "Plan", "start"]
 
 
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__
+
+
 class LocalCarto:
     """A running embedded server, returned by `start`. As a context manager, it stops the server on exit.
 
