@@ -11,13 +11,14 @@ from cartoframes_lite._client.exports import Export
 from cartoframes_lite._client.http.streams import Stream
 from cartoframes_lite._client.imports import ImportJob, ImportOptions
 from cartoframes_lite._client.maps import Layergroup
+from cartoframes_lite._client.publications import Publication
 from cartoframes_lite._client.sql_batch import BatchJob
 from cartoframes_lite._client.syncs import Sync
 from cartoframes_lite._client.users import Account, Organization, User
 from cartoframes_lite._client.visualizations import CatalogChanges, CatalogFilters, Permission, Visualization
 from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite.accessor import CartoAccessor
-from cartoframes_lite.account import list_datasets, list_imports, list_syncs, list_visualizations
+from cartoframes_lite.account import list_datasets, list_imports, list_publications, list_syncs, list_visualizations
 from cartoframes_lite.credentials import Credentials, set_default_credentials
 from cartoframes_lite.dataset import Dataset, ImportKeywords
 from cartoframes_lite.errors import (
@@ -105,6 +106,7 @@ __all__ = [
     "Permission",
     "PermissionDenied",
     "PrivacyNotSet",
+    "Publication",
     "PublishUnknown",
     "QueryTimeout",
     "RateLimited",
@@ -127,6 +129,7 @@ __all__ = [
     "has_table",
     "list_datasets",
     "list_imports",
+    "list_publications",
     "list_syncs",
     "list_tables",
     "list_visualizations",

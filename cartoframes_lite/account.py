@@ -1,4 +1,4 @@
-"""List the datasets, maps, imports and synchronizations of an account."""
+"""List the datasets, maps, published pages, imports and synchronizations of an account."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Unpack
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.imports import ImportJob
 from cartoframes_lite._client.listing import Listing
+from cartoframes_lite._client.publications import Publication
 from cartoframes_lite._client.syncs import Sync
 from cartoframes_lite._client.visualizations import CatalogFilters, Visualization, catalog_filters
-from cartoframes_lite._codec.html import format_bytes
+from cartoframes_lite._codec.html import Link, format_bytes
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.write.staging_names import is_staging
@@ -84,6 +85,33 @@ def list_visualizations(
     return Listing(Client(credentials).visualizations.list("derived", **keywords), "maps", _visualization_columns)
 
 
+def list_publications(credentials: Credentials | None = None) -> list[Publication]:
+    """List the published pages of the account, sorted by name.
+
+    Parameters
+    ----------
+    credentials : Credentials, optional
+        Without the master key only pages without a password are listed.
+
+    Returns
+    -------
+    list of Publication
+
+    Raises
+    ------
+    AuthenticationError
+        If the API key is unknown.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> page = cfl.Client().publications.create("<html><p>Stations</p></html>", name="stations")
+    >>> [publication.name for publication in cfl.list_publications()]
+    ['stations']
+    """
+    return Listing(Client(credentials).publications.list(), "published pages", _publication_columns)
+
+
 def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Dataset]]:
     """List the imports of the last 24 hours that have not finished. Sends one request per import.
 
@@ -120,7 +148,7 @@ def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
 def _visualization_columns(entry: Visualization) -> dict[str, object]:
     """Return the columns of a dataset or map in a notebook."""
     return {
-        "name": entry.name,
+        "name": Link(entry.url, entry.name),
         "privacy": entry.privacy,
         "rows": entry.row_count,
         "size": None if entry.size_bytes is None else format_bytes(entry.size_bytes),
@@ -129,6 +157,16 @@ def _visualization_columns(entry: Visualization) -> dict[str, object]:
         "tags": entry.tags,
         "description": entry.description,
         "updated": entry.updated_at,
+    }
+
+
+def _publication_columns(page: Publication) -> dict[str, object]:
+    """Return the columns of a published page in a notebook."""
+    return {
+        "name": page.name,
+        "privacy": page.privacy,
+        "page": Link(page.url),
+        "updated": page.updated_at,
     }
 
 

@@ -14,7 +14,9 @@ from cartoframes_lite._client.listing import Listing
 
 def cells(html: str) -> list[list[str]]:
     rows = re.findall(r"<tr>(.*?)</tr>", html)
-    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    return [
+        [re.sub(r"</?a\b[^>]*>", "", cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in rows
+    ]
 
 
 def test_datasets_are_shown_as_one_table(credentials: cfl.Credentials) -> None:
@@ -31,6 +33,7 @@ def test_datasets_are_shown_as_one_table(credentials: cfl.Credentials) -> None:
     assert first[4] == "Point"
     assert second[5] == "&lt;b&gt;"
     assert [row[0] for row in cells(datasets[1:]._repr_html_())] == ["name", "b"]
+    assert f"<a href='{credentials.base_url}/tables/a' " in datasets._repr_html_()
     datasets.append(cfl.Dataset("c", credentials))
     assert "3 datasets" in datasets._repr_html_()
     assert cells(datasets._repr_html_())[3][0] == "c"

@@ -9,11 +9,36 @@ import zipfile
 import geopandas as gpd
 import pandas as pd
 import pytest
+from requests import Session
+from requests.adapters import HTTPAdapter
 
 import cartoframes_lite as cfl
 from cartoframes_lite._client import nonpublic
 
+REMOTE = "http://carto.test"
 FRAME = gpd.GeoDataFrame({"name": ["A", "B"]}, geometry=gpd.points_from_xy([20, 30], [10.5, -10]), crs=4326)
+
+
+class ToLoopback(HTTPAdapter):
+    """Sends the requests for another host to a server on loopback."""
+
+    def __init__(self, root):
+        super().__init__()
+        self.root = root
+
+    def send(self, request, **arguments):
+        request.url = request.url.replace(REMOTE, self.root)
+        return super().send(request, **arguments)
+
+
+def with_remote_name(credentials):
+    """Return credentials for the same server under the name of a remote host."""
+    root, _, user = credentials.base_url.partition("/user/")
+    session = Session()
+    session.mount(REMOTE, ToLoopback(root))
+    return cfl.Credentials(
+        user, credentials.api_key, base_url=f"{REMOTE}/user/{user}", session=session, allow_non_secure=True
+    )
 
 
 @pytest.fixture
@@ -52,7 +77,7 @@ def test_nonpublic_api_warnings_precede_writes(write, dataset, credentials, file
     with warnings.catch_warnings():
         warnings.simplefilter("error", cfl.NonPublicAPIWarning)
         with pytest.raises(cfl.NonPublicAPIWarning):
-            write(f"{file_server.url}/t.csv", credentials)
+            write(f"{file_server.url}/t.csv", with_remote_name(credentials))
     assert cfl.list_tables(credentials) == ["places"]
     assert cfl.list_syncs(credentials) == []
     assert dataset.privacy == "private"

@@ -7,6 +7,7 @@ from cartoframes_lite._client.exports import Exports
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.imports import Imports
 from cartoframes_lite._client.maps import Maps
+from cartoframes_lite._client.publications import Publications
 from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_batch import Batch
 from cartoframes_lite._client.sql_copy import Copy
@@ -46,6 +47,8 @@ class Client:
         Exports of datasets and maps to .carto files.
     maps : Maps
         Maps API: anonymous and named maps.
+    publications : Publications
+        Published HTML pages.
     users : Users
         The account, its quotas, and the users of its organization.
     api_keys : APIKeys
@@ -72,6 +75,7 @@ class Client:
         self.visualizations = Visualizations(transport)
         self.exports = Exports(transport)
         self.maps = Maps(transport)
+        self.publications = Publications(transport)
         self.users = Users(transport)
         self.api_keys = APIKeys(transport, self.sql)
 

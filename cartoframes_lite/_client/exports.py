@@ -72,7 +72,7 @@ class Exports:
         PermissionDenied
             If the key cannot view the map.
         """
-        nonpublic.warn(PATH)
+        nonpublic.warn(PATH, self._platform.transport)
         body = {"visualization_id": visualization_id}
         return self._platform.json(
             "POST", PATH, what="exporting", read=Export.from_response, json_body=body, expect=CREATED
@@ -80,7 +80,7 @@ class Exports:
 
     def read(self, export_id: str) -> Export:
         """Return the current state of an export."""
-        nonpublic.warn(PATH)
+        nonpublic.warn(PATH, self._platform.transport)
         return self._platform.json("GET", f"{PATH}/{export_id}", what="reading an export", read=Export.from_response)
 
     def wait(self, export_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> Export:

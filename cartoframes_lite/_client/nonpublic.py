@@ -7,21 +7,26 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from cartoframes_lite._client import user_warnings
+from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite.errors import NonPublicAPIWarning
 
 _warned: set[str] = set()
 _is_suppressed: ContextVar[bool] = ContextVar("is_suppressed", default=False)
 
 
-def warn(api: str) -> None:
+def warn(api: str, transport: Transport) -> None:
     """Emit a NonPublicAPIWarning, once per API and process.
+
+    A server on the loopback interface is the embedded one, whose APIs change only with this package: no warning.
 
     Parameters
     ----------
     api : str
         Path relative to the base URL, such as ``"api/v1/viz"``.
+    transport : Transport
+        Used for the request.
     """
-    if api in _warned or _is_suppressed.get():
+    if transport.is_local or api in _warned or _is_suppressed.get():
         return
     _warned.add(api)
     message = (

@@ -126,7 +126,7 @@ class Users:
         PermissionDenied
             If the key is not the master key.
         """
-        nonpublic.warn(ME)
+        nonpublic.warn(ME, self._platform.transport)
         what = "reading the account"
         account = self._platform.json("GET", ME, what=what, read=_account)
         if account is None:  # for invalid keys the response has status 200 and no user data
@@ -176,7 +176,7 @@ class Users:
 
     def _list(self, organization: Organization) -> list[User]:
         """List the users of an organization, over all pages."""
-        nonpublic.warn(ORGANIZATION)
+        nonpublic.warn(ORGANIZATION, self._platform.transport)
         path, what = f"{ORGANIZATION}/{organization.id}/users", "listing the users of the organization"  # not the name
         users: dict[str, User] = {}
         for page in count(1):
@@ -246,7 +246,7 @@ class Users:
         PermissionDenied
             If the account is no administrator of the organization.
         """
-        nonpublic.warn(ORGANIZATION)
+        nonpublic.warn(ORGANIZATION, self._platform.transport)
         body = drop_none(username=username, email=email, password=password, quota_in_bytes=quota_bytes)
         what = "creating a user of the organization"
         # CARTO responds with 200 instead of 201.
@@ -255,7 +255,7 @@ class Users:
 
     def remove_from_organization(self, organization: str, username: str) -> None:
         """Delete a user of an organization. Requires an administrator of the organization."""
-        nonpublic.warn(ORGANIZATION)
+        nonpublic.warn(ORGANIZATION, self._platform.transport)
         path = f"{_users_path(organization)}/{quote(username, safe='')}"
         self._platform.delete(path, what="deleting a user of the organization")
 

@@ -31,7 +31,7 @@ from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.keywords import shared_keywords
 from cartoframes_lite._client.paging import Page, complete_list
 from cartoframes_lite._client.platform import Platform
-from cartoframes_lite._codec.html import format_bytes, html_table
+from cartoframes_lite._codec.html import Link, format_bytes, html_table
 from cartoframes_lite._codec.names import carto_table_name
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, CartoError, JobTimeout, NameTakenWarning, NotFound, PermissionDenied
@@ -41,9 +41,10 @@ _PERMISSIONS = "api/v1/perm"
 _REGISTRATION_TIMEOUT_S = 30.0  # CARTO adds a table created by SQL to the catalog within seconds
 _PAGE_SIZE = 500
 _QUALIFIED = re.compile(r'"?([^"]+)"?\.([^".]+)')  # CARTO quotes only the schema
+_TITLES = {"table": "Dataset", "derived": "Map", "kuviz": "Published page"}
 _MAX_DEPENDENTS = 100  # limit of dependents in the response; their count is not limited
 
-Kind = Literal["table", "derived"]
+Kind = Literal["table", "derived", "kuviz"]
 Access = Literal["r", "rw"]
 
 
@@ -128,7 +129,7 @@ class Visualization:
     ----------
     id : str
     kind : str
-        "derived" for a map, "table" for a dataset.
+        "derived" for a map, "table" for a dataset, "kuviz" for a published page.
     name : str
         For a dataset of another account with its schema, as in "bob.places".
     privacy : str
@@ -361,9 +362,9 @@ class Visualization:
             "tables": tables,
             "used by maps": self.dependents,
             "updated": self.updated_at,
-            "page": self.url,
+            "page": Link(self.url),
         }
-        return html_table(f"{'Dataset' if self.kind == 'table' else 'Map'} {self.name}", rows)
+        return html_table(f"{_TITLES.get(self.kind, self.kind)} {self.name}", rows)
 
 
 class Visualizations:
@@ -387,7 +388,7 @@ class Visualizations:
         AuthenticationError
             If the key is unknown, and the entry is not public.
         """
-        nonpublic.warn(PATH)
+        nonpublic.warn(PATH, self._platform.transport)
         query = {"with_dependent_visualizations": _MAX_DEPENDENTS, "show_permission": "true"}
         what = f"reading the dataset or map {name!r}"
         try:
@@ -399,7 +400,7 @@ class Visualizations:
 
     def tables_of(self, map_id: str) -> tuple[str, ...]:
         """Return the names of the tables of a map, in alphabetical order."""
-        nonpublic.warn(PATH)
+        nonpublic.warn(PATH, self._platform.transport)
         query = {"fetch_related_canonical_visualizations": "true", "show_table_size_and_row_count": "false"}
 
         def read(response: Any) -> tuple[str, ...]:
@@ -450,8 +451,8 @@ class Visualizations:
 
         Parameters
         ----------
-        kind : {"table", "derived"}
-            "table": datasets; "derived": maps.
+        kind : {"table", "derived", "kuviz"}
+            "table": datasets; "derived": maps; "kuviz": published pages, which ``Client.publications`` manages.
         **keywords
             Those of ``CatalogFilters``.
 
@@ -460,7 +461,7 @@ class Visualizations:
         AuthenticationError
             If the key is unknown. With a valid key other than the master key, only public entries are listed.
         """
-        nonpublic.warn(PATH)
+        nonpublic.warn(PATH, self._platform.transport)
         entries: Iterable[Visualization] = complete_list(partial(self._page, _filter_query(kind, keywords))).values()
         if (privacy := keywords["privacy"]) is not None:  # without the master key, CARTO ignores the filter
             entries = [entry for entry in entries if entry.privacy == privacy]
@@ -501,7 +502,7 @@ class Visualizations:
         APIError
             If the server silently keeps the old name.
         """
-        nonpublic.warn(PATH)
+        nonpublic.warn(PATH, self._platform.transport)
         if "privacy" in changes:
             require_privacy(changes["privacy"])
         if changes.get("tags") is not None:
@@ -529,7 +530,7 @@ class Visualizations:
 
     def require_privacy_permission(self) -> None:
         """Raise PermissionDenied if the key cannot set the privacy of datasets."""
-        nonpublic.warn(PATH)
+        nonpublic.warn(PATH, self._platform.transport)
         self.require_master("setting the privacy of a dataset")
 
     def require_master(self, what: str) -> None:
@@ -561,7 +562,7 @@ class Visualizations:
         check_privacy(privacy)
         if isinstance(tables, str) or not tables:
             raise ValueError(f"tables must be a list of at least one dataset, not {tables!r}")
-        nonpublic.warn(PATH)
+        nonpublic.warn(PATH, self._platform.transport)
         body = drop_none(tables=list(tables), name=name)
         what = f"creating a map of {', '.join(tables)}"
         try:
@@ -580,7 +581,7 @@ class Visualizations:
 
     def delete(self, visualization_id: str) -> None:
         """Delete a map, or a dataset including its table and the maps that show only this dataset."""
-        nonpublic.warn(PATH)
+        nonpublic.warn(PATH, self._platform.transport)
         self._platform.delete(_path(visualization_id), what="deleting a map or dataset")
 
     @contextmanager
@@ -619,7 +620,7 @@ class Visualizations:
             raise ValueError(f"access must be one of {get_args(Access)} or None, not {access!r}")
         if access == "rw" and entry.kind != "table":
             raise ValueError(f"{entry.name!r} is a map, which can be shared only for reading: pass access='r'")
-        nonpublic.warn(_PERMISSIONS)
+        nonpublic.warn(_PERMISSIONS, self._platform.transport)
         if entry.permission_id is None:
             message = f"the permissions of {entry.name!r} are not visible to this key: use the owner's master key"
             raise PermissionDenied(message, status=403, method="PUT", url=_PERMISSIONS)

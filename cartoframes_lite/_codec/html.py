@@ -4,12 +4,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape, unescape
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _LINK = re.compile(r"<a\b([^<>]*+)>([^<]*+)</a>", re.IGNORECASE)
 _ADDRESS = re.compile(r"""\bhref=['"](?:mailto:)?([^'"?]*)""", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A value of a table that is a link.
+
+    Attributes
+    ----------
+    url : str or None
+        None: plain text.
+    text : str, optional
+        None: the URL.
+    """
+
+    url: str | None
+    text: str | None = None
+
+    def html(self) -> str:
+        """Return an HTML link, or plain text unless the URL is one of a web page."""
+        shown = escape(self.text or self.url or "")
+        if self.url is None or not self.url.lower().startswith(("https://", "http://")):
+            return shown
+        return f"<a href='{escape(self.url)}' target='_blank' rel='noopener'>{shown}</a>"
+
+
+_EMPTY: tuple[object, ...] = (None, "", (), [], Link(None))
 
 
 def format_bytes(size_bytes: int | None) -> str:
@@ -48,9 +75,9 @@ def html_table(title: str, rows: Mapping[str, object], *, share: float | None = 
     """
     left = "style='text-align:left'"
     lines = [
-        f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(_text(value))}</td></tr>"
+        f"<tr><th {left}>{escape(name)}</th><td {left}>{_cell(value)}</td></tr>"
         for name, value in rows.items()
-        if value not in (None, "", (), [])
+        if value not in _EMPTY
     ]
     bar = "" if share is None else f"<progress value='{min(share, 1):.4f}' max='1'></progress>"
     return f"<div><b>{escape(title)}</b> {bar}<table>{''.join(lines)}</table></div>"
@@ -69,16 +96,21 @@ def html_grid(title: str, rows: Sequence[Mapping[str, object]], *, hidden: int =
     """
     left = "style='text-align:left'"
     keys = dict.fromkeys(key for row in rows for key in row)
-    names = [key for key in keys if any(row.get(key) not in (None, "", (), []) for row in rows)]
+    names = [key for key in keys if any(row.get(key) not in _EMPTY for row in rows)]
     header = "".join(f"<th {left}>{escape(name)}</th>" for name in names)
     lines = [
-        "".join(f"<td {left}>{'' if row.get(name) is None else escape(_text(row[name]))}</td>" for name in names)
+        "".join(f"<td {left}>{'' if row.get(name) is None else _cell(row[name])}</td>" for name in names)
         for row in rows
     ]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     more = f"<div>and {hidden:,} more</div>" if hidden else ""
     table = f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
     return f"<div><b>{escape(title)}</b>{table}{more}</div>"
+
+
+def _cell(value: object) -> str:
+    """Return the HTML of a value."""
+    return value.html() if isinstance(value, Link) else escape(_text(value))
 
 
 def _text(value: object) -> str:

@@ -44,8 +44,19 @@ def types_in(hint: Any) -> Iterator[type]:
 
 
 def test_all_services_are_found() -> None:
-    expected = {"sql", "copy", "batch", "imports", "syncs", "visualizations", "exports", "maps", "users", "api_keys"}
-    assert {name.partition(".")[0] for name in METHODS} == expected
+    expected = {
+        "sql",
+        "copy",
+        "batch",
+        "imports",
+        "syncs",
+        "visualizations",
+        "exports",
+        "maps",
+        "publications",
+        "users",
+    }
+    assert {name.partition(".")[0] for name in METHODS} == {*expected, "api_keys"}
 
 
 @pytest.mark.parametrize("name", METHODS)
