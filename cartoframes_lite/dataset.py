@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
-from xyzservices import TileProvider
 
 from cartoframes_lite._client import Client, user_warnings
 from cartoframes_lite._client.connectors import redact_secrets, unwrap_connector
@@ -53,7 +52,8 @@ from cartoframes_lite.errors import (
     TableNotFoundError,
 )
 from cartoframes_lite.geoparquet import SUFFIXES, read_parquet, write_parquet
-from cartoframes_lite.maps import AnonymousMap, Layer
+from cartoframes_lite.maps import Layer, Map
+from cartoframes_lite.maps.backgrounds import Basemap
 from cartoframes_lite.read import read_arrow, read_carto
 from cartoframes_lite.read.frames import check_read, read_source
 from cartoframes_lite.read.options import ChunkedRead, ReadOptions, WholeRead, check_sql, read_keywords
@@ -780,9 +780,10 @@ class Dataset:
         size_by: str | None = None,
         interactivity: Sequence[str] | None = None,
         bbox: tuple[float, float, float, float] | None = None,
-        basemap: TileProvider | None = None,
-    ) -> AnonymousMap:
-        """Create an anonymous map of the table, which a notebook displays.
+        basemap: Basemap = "light",
+        title: str | None = None,
+    ) -> Map:
+        """Create a map of the table, which a notebook displays.
 
         Parameters
         ----------
@@ -791,8 +792,8 @@ class Dataset:
         interactivity : sequence of str, optional
             Columns shown in the popup of a clicked feature. Requires the column ``cartodb_id``. None: all columns
             except geometry, geography and raster, or none if the table has no ``cartodb_id``.
-        bbox, basemap
-            Initial extent and background, as in ``AnonymousMap``.
+        bbox, basemap, title
+            Initial extent, background and title, as in ``Map``.
 
         Raises
         ------
@@ -805,7 +806,7 @@ class Dataset:
             names = [column.name for column in columns if column.pgtype not in _SPATIAL_TYPES]
             interactivity = [name for name in names if name != "cartodb_id"] if "cartodb_id" in names else ()
         layer = Layer(self, cartocss, color_by=color_by, size_by=size_by, interactivity=interactivity)
-        return AnonymousMap(layer, client.credentials, bbox=bbox, basemap=basemap)
+        return Map(layer, client.credentials, bbox=bbox, basemap=basemap, title=title)
 
     @property
     def sync(self) -> Sync | None:

@@ -3,7 +3,8 @@
 from cartoframes_lite.maps.anonymous import AnonymousMap
 from cartoframes_lite.maps.instantiated import InstantiatedMap
 from cartoframes_lite.maps.layers import Layer
+from cartoframes_lite.maps.map import Map
 from cartoframes_lite.maps.named import NamedMap
 from cartoframes_lite.maps.styling import LegendItem
 
-__all__ = ["AnonymousMap", "InstantiatedMap", "Layer", "LegendItem", "NamedMap"]
+__all__ = ["AnonymousMap", "InstantiatedMap", "Layer", "LegendItem", "Map", "NamedMap"]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
-
-from xyzservices import TileProvider
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.maps import Filters, Layergroup
 from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, AuthenticationError, NotFound, PermissionDenied, SQLError
+from cartoframes_lite.maps.backgrounds import Basemap
 from cartoframes_lite.maps.instantiated import InstantiatedMap
 from cartoframes_lite.maps.layers import Layer
-from cartoframes_lite.maps.page import Instantiation
+from cartoframes_lite.maps.page import Instantiation, PageLayer, TileLayer, group_legends
 from cartoframes_lite.maps.page.viewport import Viewport
 from cartoframes_lite.maps.styling import LegendItem
 from cartoframes_lite.maps.validation import BBox
@@ -44,8 +43,8 @@ class AnonymousMap(InstantiatedMap):
         Default: those of ``set_default_credentials``, else of the environment, else of the credentials file.
     bbox : tuple of (west, south, east, north), optional
         Initial view, in degrees. None: the extent of the data.
-    basemap : TileProvider, optional
-        Tiles below the map. None: no basemap.
+    basemap : {"light", "dark", "osm"} or TileProvider, optional
+        Map below the layers, as in ``Map``. None: no basemap.
 
     Examples
     --------
@@ -61,9 +60,17 @@ class AnonymousMap(InstantiatedMap):
         credentials: Credentials | None = None,
         *,
         bbox: BBox | None = None,
-        basemap: TileProvider | None = None,
+        basemap: Basemap = None,
     ) -> None:
         super().__init__(_MapConfigSource(layers_or_config, Client(credentials)), bbox=bbox, basemap=basemap)
+
+
+@dataclass(frozen=True, slots=True)
+class _ComposedConfig:
+    """A MapConfig and the legend of each layer, without legends if the layers are those of the Maps API."""
+
+    config: dict[str, Any]
+    legends: Sequence[Sequence[LegendItem]]
 
 
 class _MapConfigSource:
@@ -83,7 +90,7 @@ class _MapConfigSource:
     @property
     def legend(self) -> Sequence[LegendItem]:
         """Legend from the bottom layer to the top."""
-        return self._config_and_legend[1]
+        return [item for legend in self._composed.legends for item in legend]
 
     @cached_property
     def needs_key(self) -> bool:
@@ -99,9 +106,13 @@ class _MapConfigSource:
     def instantiate(self, filters: Filters | None) -> Layergroup:
         return self.client.maps.instantiate(self._config, filters=filters)
 
-    def layers(self) -> Sequence[Any]:
-        layers: Sequence[Any] = self._config.get("layers") or ()
-        return layers
+    def layers(self) -> Sequence[PageLayer]:
+        layers, legends = self._config.get("layers") or (), self._composed.legends
+        options = [layer.get("options") if isinstance(layer, Mapping) else None for layer in layers]
+        described = [TileLayer.of_options(index, layer) for index, layer in enumerate(options)]
+        if not legends:
+            return described
+        return [replace(layer, legends=group_legends(items)) for layer, items in zip(described, legends, strict=True)]
 
     def default_view(self) -> Viewport | None:
         """Return the extent of the data."""
@@ -128,18 +139,18 @@ class _MapConfigSource:
 
     @property
     def _config(self) -> dict[str, Any]:
-        return self._config_and_legend[0]
+        return self._composed.config
 
     @cached_property
-    def _config_and_legend(self) -> tuple[dict[str, Any], list[LegendItem]]:
-        """The MapConfig and its legend."""
+    def _composed(self) -> _ComposedConfig:
+        """The MapConfig and the legends of its layers."""
         config: dict[str, Any] = {"version": _VERSION}
         if isinstance(self._layers_or_config, Mapping):
-            return {**config, **self._layers_or_config}, []
+            return _ComposedConfig({**config, **self._layers_or_config}, [])
         layers = [self._layers_or_config] if isinstance(self._layers_or_config, Layer) else self._layers_or_config
         built = [layer.config(self.client) if isinstance(layer, Layer) else (layer, ()) for layer in layers]
         config["layers"] = [dict(layer) for layer, _ in built]
-        return config, [item for _, items in built for item in items]
+        return _ComposedConfig(config, [items for _, items in built])
 
     def _queries(self) -> list[str]:
         """Return the queries of the layers and analyses."""

@@ -6,6 +6,7 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +20,9 @@ from cartoframes_lite._client.http.json_fields import drop_none
 from cartoframes_lite._client.maps import Filters
 from cartoframes_lite.errors import APIError, PermissionDenied
 from cartoframes_lite.maps import token_maps
+from cartoframes_lite.maps.backgrounds import Basemap, check_basemap, page_basemap, theme_of
 from cartoframes_lite.maps.layergroups import LayergroupCache
-from cartoframes_lite.maps.page import ClickableLayer, Instantiation, MapPage, image_element
+from cartoframes_lite.maps.page import Instantiation, MapPage, MapServer, PageLayer, TileLayer, image_element
 from cartoframes_lite.maps.page.viewport import HEIGHT_PIXELS, WIDTH_PIXELS, WORLD, Viewport
 from cartoframes_lite.maps.source import MapSource
 from cartoframes_lite.maps.styling import LegendItem
@@ -50,18 +52,23 @@ class InstantiatedMap:
 
     Attributes
     ----------
-    basemap : TileProvider or None
-        Tiles below the map, such as ``xyzservices.providers.OpenStreetMap.Mapnik``, loaded from the internet. None: no
-        basemap, and no request to any server other than CARTO.
+    basemap : {"light", "dark", "osm"}, TileProvider or None
+        Map below the layers. "light" and "dark" are part of the page; "osm" and a TileProvider, such as
+        ``xyzservices.providers.OpenTopoMap``, are tiles that the page loads from the internet. None: no basemap.
     bbox : tuple of (west, south, east, north) or None
         Initial view, in degrees. None: the extent of the data, or the ``view`` of the template.
+    title : str or None
+        Displayed on the map, and the title of its page.
     """
 
-    def __init__(self, source: MapSource, *, bbox: BBox | None = None, basemap: TileProvider | None = None) -> None:
+    title: str | None = None
+
+    def __init__(self, source: MapSource, *, bbox: BBox | None = None, basemap: Basemap = None) -> None:
         self._source = source
         self._maps, self._credentials = source.client.maps, source.client.credentials
         self._layergroups = LayergroupCache(source.instantiate)
         self.bbox = None if bbox is None else check_bbox(bbox)
+        check_basemap(basemap)
         self.basemap = basemap
 
     @property
@@ -354,13 +361,14 @@ class InstantiatedMap:
             instantiation = Instantiation.of_named_map(token_map.name, {}, token_map.token)
         view = self._view()
         return MapPage(
-            base_url=str(self._credentials.base_url),
-            instantiation=instantiation,
-            interactive=self._clickable_layers(),
             view=view,
+            layers=self._page_layers(),
+            server=MapServer(str(self._credentials.base_url), instantiation),
+            title=self.title,
+            name=self._source.name or "Map",
+            theme=theme_of(self.basemap),
             attribution=_ATTRIBUTION,
-            legend=self.legend,
-            basemap=self.basemap,
+            basemap=page_basemap(self.basemap, view),
             picture=self._picture(view),
         )
 
@@ -382,14 +390,15 @@ class InstantiatedMap:
         except APIError:  # static images have limits of their own; the page works without one
             return None
 
-    def _clickable_layers(self) -> list[ClickableLayer]:
-        """Return the layers that respond to clicks on the page, topmost first: those that have UTFGrids."""
-        options = [layer.get("options") if isinstance(layer, Mapping) else None for layer in self._source.layers()]
-        known = dict(enumerate(options))
+    def _page_layers(self) -> list[PageLayer]:
+        """Return the layers of the page, from bottom to top; only those with UTFGrids respond to clicks."""
         layers = self.metadata.get("layers", ())
         rasters = [layer.get("tilejson", {}).get("raster", {}) for layer in layers]
-        with_grid = [index for index, raster in enumerate(rasters) if raster.get("grids")]
-        return [ClickableLayer.of(index, known.get(index)) for index in reversed(with_grid)]
+        known = self._source.layers() or [TileLayer(index) for index, _ in enumerate(rasters)]
+        return [
+            replace(layer, has_grid=bool(rasters[layer.index].get("grids"))) if isinstance(layer, TileLayer) else layer
+            for layer in known
+        ]
 
 
 def _dataview_result(response: Mapping[str, Any]) -> pd.DataFrame | float | None:

@@ -14,7 +14,7 @@ from cartoframes_lite._client.maps import Filters, Layergroup
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError
 from cartoframes_lite.maps.instantiated import InstantiatedMap
-from cartoframes_lite.maps.page import Instantiation
+from cartoframes_lite.maps.page import Instantiation, PageLayer, TileLayer
 from cartoframes_lite.maps.page.viewport import Viewport
 from cartoframes_lite.maps.validation import check_bbox, check_center, check_zoom
 
@@ -139,10 +139,13 @@ class _NamedMapSource:
             self.name, self.instantiation.body, auth_token=self._auth_token, filters=filters
         )
 
-    def layers(self) -> Sequence[Any]:
+    def layers(self) -> Sequence[PageLayer]:
         group = self._read_template().get("layergroup")
         layers = group.get("layers") if isinstance(group, Mapping) else None
-        return layers if isinstance(layers, list) else ()
+        if not isinstance(layers, list):
+            return ()
+        options = [layer.get("options") if isinstance(layer, Mapping) else None for layer in layers]
+        return [TileLayer.of_options(index, layer) for index, layer in enumerate(options)]
 
     def default_view(self) -> Viewport | None:
         """Return the view of the template, if the API key grants access to it."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.maps import Filters, Layergroup
-from cartoframes_lite.maps.page import Instantiation
+from cartoframes_lite.maps.page import Instantiation, PageLayer
 from cartoframes_lite.maps.page.viewport import Viewport
 from cartoframes_lite.maps.styling import LegendItem
 
@@ -42,8 +42,8 @@ class MapSource(Protocol):
     def instantiate(self, filters: Filters | None) -> Layergroup:
         """Instantiate the map, with optional filters of its dataviews."""
 
-    def layers(self) -> Sequence[Any]:
-        """Return the layers of the MapConfig; empty if they are not known."""
+    def layers(self) -> Sequence[PageLayer]:
+        """Return the layers from bottom to top; empty if they are not known."""
 
     def default_view(self) -> Viewport | None:
         """Return the initial view; None if it is not known."""

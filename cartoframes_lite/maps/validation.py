@@ -1,4 +1,4 @@
-"""Validation of bounding boxes, centers, zoom levels and image sizes, before any request."""
+"""Validation of bounding boxes, centers, zoom levels, image sizes and titles, before any request."""
 
 from __future__ import annotations
 
@@ -48,6 +48,13 @@ def check_bbox(bbox: Any) -> BBox:
             "across the 180th meridian, use an east above 180"
         )
     return sides[0], sides[1], sides[2], sides[3]
+
+
+def check_title(title: Any) -> str | None:
+    """Return a title; raise TypeError if it is neither a str nor None."""
+    if title is not None and not isinstance(title, str):
+        raise TypeError(f"title must be a str, not {type(title).__name__} {title!r}")
+    return title
 
 
 def format_bbox(bbox: BBox) -> str:

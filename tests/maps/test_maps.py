@@ -69,7 +69,7 @@ def test_legend_labels_have_four_significant_digits(credentials):
 
 
 def test_repr_names_the_account_and_no_token(squares, carto):
-    assert repr(squares.map()) == f"<AnonymousMap on {carto.base_url}>"
+    assert repr(squares.map()) == f"<Map on {carto.base_url}>"
     auth = {"method": "token", "valid_tokens": ["secret"]}
     layer = {"type": "cartodb", "options": {"sql": "SELECT * FROM squares"}}
     template = {"version": "0.0.1", "name": "mine", "auth": auth, "layergroup": {"version": "1.8.0", "layers": [layer]}}

@@ -174,11 +174,9 @@ def test_regular_keys_show_images_of_private_data(squares, credentials):
 
 
 def test_failed_saves_leave_no_named_map_or_file(squares, tmp_path):
-    needs_a_token = TileProvider(name="B", url="http://b/{z}/{x}/{y}?{key}", attribution="B", key="<insert your key>")
     wrong = cfl.AnonymousMap(cfl.Layer("SELECT * FROM nothing", "#l { line-width: 1; }"), squares.credentials)
     for shown, path, error in (
         (squares.map(), tmp_path / "nowhere" / "map.html", FileNotFoundError),
-        (squares.map(basemap=needs_a_token), tmp_path / "map.html", ValueError),
         (wrong, tmp_path / "map.html", cfl.NotFound),
     ):
         with pytest.raises(error):
@@ -315,3 +313,31 @@ def test_viewport_contains_the_bbox(bbox, zoom):
 
 def test_leaflet_is_installed():
     assert distribution("XStatic-Leaflet").locate_file("xstatic/pkg/leaflet/data/leaflet.js").is_file()
+
+
+NEEDS_A_TOKEN = TileProvider(name="B", url="http://b/{z}/{x}/{y}?{key}", attribution="B", key="<insert your key>")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"basemap": "drak"}, ValueError, "did you mean 'dark'"),
+        ({"basemap": "CartoDB.Positron"}, ValueError, "did you mean 'light'"),
+        ({"basemap": "OpenTopoMap"}, ValueError, "did you mean xyzservices.providers.OpenTopoMap"),
+        ({"basemap": 5}, TypeError, "basemap must be 'light', 'dark', 'osm', None or"),
+        ({"basemap": NEEDS_A_TOKEN}, ValueError, "needs an access token"),
+        ({"bbox": (0, 0, 1)}, ValueError, "bbox must be"),
+        ({"title": 5}, TypeError, "title must be a str, not int 5"),
+    ],
+)
+def test_invalid_map_arguments_raise_before_requests(keywords, error, message):
+    nobody = cfl.Credentials("tester", base_url="http://127.0.0.1:9/user/tester")
+    with pytest.raises(error, match=message):
+        cfl.Map("squares", nobody, **keywords)
+
+
+@pytest.mark.parametrize(("layers", "error"), [([], ValueError), (5, TypeError), ([None], TypeError), ({}, ValueError)])
+def test_invalid_layers_raise_before_requests(layers, error):
+    nobody = cfl.Credentials("tester", base_url="http://127.0.0.1:9/user/tester")
+    with pytest.raises(error, match="layer"):
+        cfl.Map(layers, nobody)

@@ -21,14 +21,17 @@ class Viewport:
     center : tuple of (float, float)
         Longitude and latitude in degrees.
     zoom : int
+    bounds : tuple of (west, south, east, north), optional
+        In degrees: the page chooses center and zoom so that they are visible at its size. None: center and zoom.
     """
 
     center: tuple[float, float]
     zoom: int
+    bounds: tuple[float, float, float, float] | None = None
 
     @classmethod
     def around(cls, bbox: tuple[float, float, float, float]) -> Viewport:
-        """Return the view with the highest zoom that contains a bounding box.
+        """Return the view of a bounding box; its zoom is the highest at which the static image contains it.
 
         Parameters
         ----------
@@ -40,7 +43,7 @@ class Viewport:
         fraction = max((east - west) / 360 / WIDTH_PIXELS, (bottom - top) / HEIGHT_PIXELS) * _TILE_PIXELS
         zoom = _MAX_ZOOM if fraction <= 0 else math.floor(min(_MAX_ZOOM, -math.log2(fraction)))
         middle = math.degrees(math.atan(math.sinh(math.pi * (1 - (top + bottom)))))
-        return cls(((west + east) / 2, middle), max(0, zoom))
+        return cls(((west + east) / 2, middle), max(0, zoom), bbox)
 
 
 def _mercator_y(latitude: float) -> float:

@@ -1,0 +1,87 @@
+"""Map: the everyday map of tables, queries and datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.maps.anonymous import AnonymousMap
+from cartoframes_lite.maps.backgrounds import Basemap
+from cartoframes_lite.maps.layers import HasName, Layer
+from cartoframes_lite.maps.validation import BBox, check_title
+
+MapLayer = Layer | HasName | str | Mapping[str, Any]
+
+
+class Map(AnonymousMap):
+    """A map of one or more layers, which notebooks display as an interactive page.
+
+    The page has a legend, layers that can be switched off, and the attributes of a feature on click. If the map is
+    not public, because it has a private table, displaying it creates a named map ``cfl_shown_...``, which is deleted
+    when Python exits; the notebook then contains a token for that named map, never the API key.
+
+    Parameters
+    ----------
+    layers : Layer, Dataset, str, or list of these
+        From bottom to top. A str is the name of a table or a query; a mapping is a layer of the Maps API.
+    credentials : Credentials, optional
+        Default: those of ``set_default_credentials``, else of the environment, else of the credentials file.
+    basemap : {"light", "dark", "osm"} or TileProvider, optional
+        Map below the layers. "light" (default) and "dark" need no network; "osm" and a TileProvider, such as
+        ``xyzservices.providers.OpenTopoMap``, are loaded from the internet. None: no basemap.
+    bbox : tuple of (west, south, east, north), optional
+        Initial view, in degrees; across the 180th meridian, with an east above 180. None: the extent of the data.
+    title : str, optional
+        Displayed on the map, and the title of the page.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a layer, ``basemap``, ``bbox`` or ``title`` is invalid.
+
+    Examples
+    --------
+    >>> import cartoframes_lite as cfl
+    >>> shown = cfl.Map([cfl.Layer("stations", color_by="year")], title="Stations of Paris")
+    >>> shown.title
+    'Stations of Paris'
+    """
+
+    def __init__(
+        self,
+        layers: MapLayer | Sequence[MapLayer],
+        credentials: Credentials | None = None,
+        *,
+        basemap: Basemap = "light",
+        bbox: BBox | None = None,
+        title: str | None = None,
+    ) -> None:
+        super().__init__(_as_layers(layers), credentials, bbox=bbox, basemap=basemap)
+        self.title = check_title(title)
+
+
+def _as_layers(layers: Any) -> list[Layer | Mapping[str, Any]]:
+    """Return layers of everything that can be one; raise ValueError or TypeError for anything else."""
+    items = [layers] if not isinstance(layers, Sequence) or isinstance(layers, str) else list(layers)
+    if not items:
+        raise ValueError("a map needs at least one layer: pass a Layer, a Dataset, or the name of a table or a query")
+    return [_as_layer(item) for item in items]
+
+
+def _as_layer(item: Any) -> Layer | Mapping[str, Any]:
+    """Return the layer of a table, a query or a dataset."""
+    if isinstance(item, Layer):
+        return item
+    if isinstance(item, Mapping):
+        if "type" not in item:
+            raise ValueError(
+                f"a layer of the Maps API has a type and options, not {sorted(map(str, item))}; for a whole MapConfig,"
+                " use cartoframes_lite.AnonymousMap"
+            )
+        return item
+    if isinstance(item, str) or isinstance(getattr(item, "name", None), str):
+        return Layer(item)
+    raise TypeError(
+        f"a layer of a map must be a Layer, a Dataset, or the name of a table or a query, not {type(item).__name__}"
+    )

@@ -1,0 +1,138 @@
+"""A self-contained web page that displays a map: its scripts are embedded, and only data is requested."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from importlib.metadata import distribution
+from pathlib import Path
+from string import Template
+from typing import Any, Literal
+
+from cartoframes_lite.maps.page.content import MapServer, PageLayer
+from cartoframes_lite.maps.page.viewport import HEIGHT_PIXELS, WIDTH_PIXELS, Viewport
+
+Theme = Literal["light", "dark"]
+
+_LEAFLET = "xstatic/pkg/leaflet/data"
+_SCRIPTS = ("format", "legend", "popup", "tiles", "page")  # of one concept each; the last one starts the page
+_ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}  # so that no text can end the script element
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapPage:
+    """A page that displays a map.
+
+    Attributes
+    ----------
+    view : Viewport
+        Initial view.
+    layers : sequence of PageLayer
+        From bottom to top.
+    server : MapServer, optional
+        None: no layer has tiles.
+    title : str, optional
+        Displayed on the map. None: no title.
+    name : str
+        Title of the document, if ``title`` is None.
+    theme : {"light", "dark"}
+    attribution : str
+        HTML.
+    basemap : mapping, optional
+        Content for the script of the basemap. None: no basemap.
+    picture : bytes, optional
+        PNG of the initial view, displayed if the tiles cannot be loaded.
+    """
+
+    view: Viewport
+    layers: Sequence[PageLayer]
+    server: MapServer | None = None
+    title: str | None = None
+    name: str = "Map"
+    theme: Theme = "light"
+    attribution: str = ""
+    basemap: Mapping[str, Any] | None = None
+    picture: bytes | None = None
+
+    def standalone_html(self) -> str:
+        """Return the page as an HTML document."""
+        return self._render(self._image('id="picture"'))
+
+    def iframe_html(self) -> str:
+        """Return the page in an iframe, to be embedded in another page such as a notebook.
+
+        Where iframes are removed, as on GitHub, the static image behind the iframe remains visible.
+        """
+        outside = "position:absolute;left:50%;top:50%;transform:translate(-50%,-50%);max-width:none"
+        # An iframe of another color scheme than its document gets an opaque background, which would hide the picture.
+        inside = f"position:absolute;left:0;top:0;width:100%;height:100%;border:0;color-scheme:{self.theme}"
+        return (
+            f'<div style="position:relative;width:100%;height:{HEIGHT_PIXELS}px;overflow:hidden">'
+            f'{self._image(f"""style="{outside}" """)}'
+            f'<iframe style="{inside}" title="{escape(self._document_title)}" srcdoc="{escape(self._render(""))}">'
+            "</iframe></div>"
+        )
+
+    @property
+    def _document_title(self) -> str:
+        return self.title or self.name
+
+    def _image(self, attributes: str) -> str:
+        return image_element(self.picture, attributes) if self.picture else ""
+
+    def _render(self, picture: str) -> str:
+        """Render the page template."""
+        scripts = "\n".join(_read_asset(f"{name}.js") for name in _SCRIPTS)
+        return Template(_read_asset("page.html")).substitute(
+            title=escape(self._document_title),
+            theme=self.theme,
+            leaflet_css=_leaflet("leaflet.css"),
+            leaflet_js=_leaflet("leaflet.js"),
+            style=_read_asset("page.css"),
+            script=scripts,
+            picture=picture,
+            content=json.dumps(self._content()).translate(_ESCAPES),
+        )
+
+    def _content(self) -> dict[str, Any]:
+        """Return the data that the scripts read."""
+        longitude, latitude = self.view.center
+        bounds = self.view.bounds
+        return {
+            "title": self.title,
+            "theme": self.theme,
+            "attribution": self.attribution,
+            "center": [latitude, longitude],
+            "zoom": self.view.zoom,
+            "bounds": None if bounds is None else [[bounds[1], bounds[0]], [bounds[3], bounds[2]]],
+            "hasPicture": self.picture is not None,
+            "basemap": self.basemap,
+            "server": None if self.server is None else self.server.content(),
+            "layers": [layer.content(self.server) for layer in self.layers],
+            "widgets": [],
+        }
+
+
+def image_element(picture: bytes, attributes: str = "") -> str:
+    """Return an img element with a PNG as a data URL."""
+    data = b64encode(picture).decode()
+    return (
+        f'<img {attributes} width="{WIDTH_PIXELS}" height="{HEIGHT_PIXELS}" alt="Picture of the map"'
+        f' src="data:image/png;base64,{data}">'
+    )
+
+
+@cache
+def _read_asset(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+@cache
+def _leaflet(name: str) -> str:
+    """Return a file of Leaflet from the package XStatic-Leaflet."""
+    path = distribution("XStatic-Leaflet").locate_file(f"{_LEAFLET}/{name}")
+    return Path(str(path)).read_text(encoding="utf-8")
