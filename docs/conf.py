@@ -12,7 +12,8 @@ project = "cartoframes_lite"
 author = "the authors of cartoframes_lite"
 release = version = cartoframes_lite.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "notebook_pages", "type_tables", "error_tables"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "sphinx_copybutton"]
+extensions += ["api_index", "error_tables", "notebook_pages", "type_tables"]  # in docs/_ext
 exclude_patterns = ["_ext", "_static", "notebooks/data"]
 
 # Links to headings have the anchors that GitHub uses.
@@ -28,6 +29,8 @@ autodoc_member_order = "bysource"
 add_module_names = False
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+
+copybutton_exclude = ".linenos, .gp, .go"  # prompts and output are not copied
 
 html_theme = "furo"
 html_title = f"cartoframes_lite {release}"
