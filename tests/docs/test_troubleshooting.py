@@ -38,7 +38,7 @@ def _mistakes(url, key_without_grants):
         lambda: cfl.read_carto("stations", cfl.Credentials("ann", base_url=url)),
         lambda: cfl.read_carto("stations", cfl.Credentials("ann", key_without_grants, base_url=url)),
         lambda: cfl.read_carto("station"),
-        lambda: cfl.read_carto("SELECT nam FROM stations"),
+        lambda: cfl.read_carto("SELECT title FROM stations"),
         lambda: cfl.read_carto("SELECT * FROM stations a JOIN stations b USING (name)"),
         lambda: cfl.execute("SELECT pg_sleep(3)"),
         lambda: cfl.to_carto(stations, "stations"),
