@@ -49,7 +49,7 @@ from cartoframes_lite.errors import (
     TableExistsError,
     TableNotFoundError,
 )
-from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, Layer, LegendItem, Map, NamedMap
+from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, Layer, Legend, LegendItem, Map, NamedMap
 from cartoframes_lite.read import read_arrow, read_carto
 from cartoframes_lite.statements import execute
 from cartoframes_lite.tables import (
@@ -97,6 +97,7 @@ __all__ = [
     "JobTimeout",
     "Layer",
     "Layergroup",
+    "Legend",
     "LegendItem",
     "Map",
     "NameTakenWarning",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -54,6 +54,8 @@ from cartoframes_lite.errors import (
 from cartoframes_lite.geoparquet import SUFFIXES, read_parquet, write_parquet
 from cartoframes_lite.maps import Layer, Map
 from cartoframes_lite.maps.backgrounds import Basemap
+from cartoframes_lite.maps.layers import layer_keywords
+from cartoframes_lite.maps.styling import LayerOptions
 from cartoframes_lite.read import read_arrow, read_carto
 from cartoframes_lite.read.frames import check_read, read_source
 from cartoframes_lite.read.options import ChunkedRead, ReadOptions, WholeRead, check_sql, read_keywords
@@ -115,9 +117,6 @@ _FORMATS: dict[str, Format] = {
     ".svg": "svg",
     ".sqlite": "spatialite",
 }
-
-
-_SPATIAL_TYPES = ("geometry", "geography", "raster")
 
 
 _COORDINATE_DECIMALS = 15  # enough decimals to write any double in degrees without loss
@@ -772,41 +771,40 @@ class Dataset:
             _require_no_maps(client, table)
         delete_table(table, client.credentials)
 
+    @layer_keywords
     def map(
         self,
         cartocss: str | None = None,
         *,
-        color_by: str | None = None,
-        size_by: str | None = None,
-        interactivity: Sequence[str] | None = None,
         bbox: tuple[float, float, float, float] | None = None,
         basemap: Basemap = "light",
-        title: str | None = None,
+        **keywords: Unpack[LayerOptions],
     ) -> Map:
         """Create a map of the table, which a notebook displays.
 
         Parameters
         ----------
-        cartocss, color_by, size_by
-            Style, as in ``Layer``.
-        interactivity : sequence of str, optional
-            Columns shown in the popup of a clicked feature. Requires the column ``cartodb_id``. None: all columns
-            except geometry, geography and raster, or none if the table has no ``cartodb_id``.
-        bbox, basemap, title
-            Initial extent, background and title, as in ``Map``.
+        cartocss : str, optional
+            Style sheet, as in ``Layer``.
+        bbox, basemap
+            Initial extent and background, as in ``Map``.
+        **keywords
+            As in ``Layer``; ``title`` is also that of the map. Without ``popup`` and ``interactivity``, the popup shows
+            all columns except geometries, if the table has the column ``cartodb_id``.
 
         Raises
         ------
         TableNotFoundError
             If the table does not exist.
+        ValueError
+            If a column does not exist, or as for ``Layer``.
         """
         client = Client(self.credentials)
-        columns = self._columns(client.sql)
-        if interactivity is None:
-            names = [column.name for column in columns if column.pgtype not in _SPATIAL_TYPES]
-            interactivity = [name for name in names if name != "cartodb_id"] if "cartodb_id" in names else ()
-        layer = Layer(self, cartocss, color_by=color_by, size_by=size_by, interactivity=interactivity)
-        return Map(layer, client.credentials, bbox=bbox, basemap=basemap, title=title)
+        names = [column.name for column in self._columns(client.sql)]
+        if keywords["popup"] is None and not keywords["interactivity"]:
+            keywords["popup"] = "cartodb_id" in names
+        layer = Layer(self, cartocss, **keywords)
+        return Map(layer, client.credentials, bbox=bbox, basemap=basemap, title=keywords["title"])
 
     @property
     def sync(self) -> Sync | None:

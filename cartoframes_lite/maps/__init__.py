@@ -5,6 +5,6 @@ from cartoframes_lite.maps.instantiated import InstantiatedMap
 from cartoframes_lite.maps.layers import Layer
 from cartoframes_lite.maps.map import Map
 from cartoframes_lite.maps.named import NamedMap
-from cartoframes_lite.maps.styling import LegendItem
+from cartoframes_lite.maps.styling import Legend, LegendItem
 
-__all__ = ["AnonymousMap", "InstantiatedMap", "Layer", "LegendItem", "Map", "NamedMap"]
+__all__ = ["AnonymousMap", "InstantiatedMap", "Layer", "Legend", "LegendItem", "Map", "NamedMap"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -13,10 +13,10 @@ from cartoframes_lite._client.maps import Filters, Layergroup
 from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, AuthenticationError, NotFound, PermissionDenied, SQLError
-from cartoframes_lite.maps.backgrounds import Basemap
+from cartoframes_lite.maps.backgrounds import Basemap, theme_of
 from cartoframes_lite.maps.instantiated import InstantiatedMap
-from cartoframes_lite.maps.layers import Layer
-from cartoframes_lite.maps.page import Instantiation, PageLayer, TileLayer, group_legends
+from cartoframes_lite.maps.layers import CompiledLayer, Layer, Theme
+from cartoframes_lite.maps.page import Instantiation, PageLayer, TileLayer
 from cartoframes_lite.maps.page.viewport import Viewport
 from cartoframes_lite.maps.styling import LegendItem
 from cartoframes_lite.maps.validation import BBox
@@ -62,15 +62,20 @@ class AnonymousMap(InstantiatedMap):
         bbox: BBox | None = None,
         basemap: Basemap = None,
     ) -> None:
-        super().__init__(_MapConfigSource(layers_or_config, Client(credentials)), bbox=bbox, basemap=basemap)
+        client = Client(credentials)
+        super().__init__(_MapConfigSource(layers_or_config, client, theme_of(basemap)), bbox=bbox, basemap=basemap)
+        if not isinstance(layers_or_config, Mapping):
+            for layer in _as_list(layers_or_config):
+                if isinstance(layer, Layer):
+                    layer.check(client)
 
 
 @dataclass(frozen=True, slots=True)
 class _ComposedConfig:
-    """A MapConfig and the legend of each layer, without legends if the layers are those of the Maps API."""
+    """A MapConfig, and what its layers were compiled to, by index: those of the Maps API are used as they are."""
 
     config: dict[str, Any]
-    legends: Sequence[Sequence[LegendItem]]
+    compiled: Mapping[int, CompiledLayer] = MappingProxyType({})
 
 
 class _MapConfigSource:
@@ -79,9 +84,10 @@ class _MapConfigSource:
     name = None
     query: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, layers_or_config: Layers | Mapping[str, Any], client: Client) -> None:
+    def __init__(self, layers_or_config: Layers | Mapping[str, Any], client: Client, theme: Theme) -> None:
         self._layers_or_config = layers_or_config
         self.client = client
+        self._theme = theme
 
     @property
     def instantiation(self) -> Instantiation:
@@ -90,7 +96,7 @@ class _MapConfigSource:
     @property
     def legend(self) -> Sequence[LegendItem]:
         """Legend from the bottom layer to the top."""
-        return [item for legend in self._composed.legends for item in legend]
+        return [item for layer in self._composed.compiled.values() for legend in layer.legends for item in legend.items]
 
     @cached_property
     def needs_key(self) -> bool:
@@ -107,12 +113,15 @@ class _MapConfigSource:
         return self.client.maps.instantiate(self._config, filters=filters)
 
     def layers(self) -> Sequence[PageLayer]:
-        layers, legends = self._config.get("layers") or (), self._composed.legends
+        layers = self._config.get("layers") or ()
         options = [layer.get("options") if isinstance(layer, Mapping) else None for layer in layers]
         described = [TileLayer.of_options(index, layer) for index, layer in enumerate(options)]
-        if not legends:
-            return described
-        return [replace(layer, legends=group_legends(items)) for layer, items in zip(described, legends, strict=True)]
+        for index, layer in self._composed.compiled.items():
+            legends = [asdict(legend) for legend in layer.legends]
+            described[index] = replace(
+                described[index], title=layer.title, legends=legends, popup=layer.popup, hover=layer.hover
+            )
+        return described
 
     def default_view(self) -> Viewport | None:
         """Return the extent of the data."""
@@ -143,17 +152,27 @@ class _MapConfigSource:
 
     @cached_property
     def _composed(self) -> _ComposedConfig:
-        """The MapConfig and the legends of its layers."""
+        """The MapConfig and what its layers were composed of."""
         config: dict[str, Any] = {"version": _VERSION}
         if isinstance(self._layers_or_config, Mapping):
-            return _ComposedConfig({**config, **self._layers_or_config}, [])
-        layers = [self._layers_or_config] if isinstance(self._layers_or_config, Layer) else self._layers_or_config
-        built = [layer.config(self.client) if isinstance(layer, Layer) else (layer, ()) for layer in layers]
-        config["layers"] = [dict(layer) for layer, _ in built]
-        return _ComposedConfig(config, [items for _, items in built])
+            return _ComposedConfig({**config, **self._layers_or_config})
+        layers = _as_list(self._layers_or_config)
+        compiled = {
+            index: layer.compile(self.client, self._theme)
+            for index, layer in enumerate(layers)
+            if isinstance(layer, Layer)
+        }
+        config["layers"] = [
+            compiled[index].config if isinstance(layer, Layer) else dict(layer) for index, layer in enumerate(layers)
+        ]
+        return _ComposedConfig(config, compiled)
 
     def _queries(self) -> list[str]:
         """Return the queries of the layers and analyses."""
         layers = [layer.get("options", {}).get("sql") for layer in self._config.get("layers", ())]
         nodes = [node.get("params", {}).get("query") for node in self._config.get("analyses", ())]
         return [query for query in layers + nodes if query]
+
+
+def _as_list(layers: Layers) -> Sequence[Layer | Mapping[str, Any]]:
+    return [layers] if isinstance(layers, Layer) else layers

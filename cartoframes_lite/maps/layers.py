@@ -1,20 +1,36 @@
-"""Layer: the rows of a table or query, and their style."""
+"""Layer: the rows of a table, query or frame, and the words that style them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, Unpack
+
+import geopandas as gpd
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.keywords import shared_keywords
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.sql_text import is_query, single_statement
-from cartoframes_lite.maps.styling import Kind, LegendItem, Style, color_by_column, default_style, size_by_column
+from cartoframes_lite.maps.styling.by_column import Kind, Style, color_by_column, default_style, size_by_column
+from cartoframes_lite.maps.styling.legend import Legend, LegendItem, LegendKind
+from cartoframes_lite.maps.styling.options import (
+    LAYER_DEFAULTS,
+    LayerOptions,
+    check_columns,
+    check_options,
+    named_columns,
+)
 
-__all__ = ["HasName", "Layer", "LegendItem"]
+__all__ = ["CompiledLayer", "HasName", "Layer", "Theme", "layer_keywords"]
+
+Theme = Literal["light", "dark"]
 
 CARTOCSS_VERSION = "2.3.0"
 _KINDS: tuple[Kind, ...] = ("point", "line", "polygon")  # by dimension
+_ID = "cartodb_id"
+_SPATIAL_TYPES = ("geometry", "geography", "raster")
+
+layer_keywords = shared_keywords(LayerOptions, defaults=LAYER_DEFAULTS)
 
 
 class HasName(Protocol):
@@ -26,81 +42,183 @@ class HasName(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledLayer:
+    """A layer as the Maps API and the page need it.
+
+    Attributes
+    ----------
+    config : dict
+        Layer of the MapConfig.
+    legends : tuple of Legend
+        Legend of the colors, then of the sizes; empty if the layer shows none.
+    title : str
+        Name of the layer; empty for a query without a title.
+    popup, hover : tuple of str
+        Columns to show when a feature is clicked, and while the pointer is over it.
+    """
+
+    config: dict[str, Any]
+    legends: tuple[Legend, ...] = ()
+    title: str = ""
+    popup: tuple[str, ...] = ()
+    hover: tuple[str, ...] = ()
+
+
+@layer_keywords
+@dataclass(frozen=True, slots=True, init=False, eq=False)
 class Layer:
-    """A map layer: the rows of a table or query, and their style.
+    """A map layer: the rows of a table, query or frame, and their style.
 
     Parameters
     ----------
-    source : Dataset or str
-        A dataset, the name of a table, or one SQL statement that returns ``the_geom_webmercator``.
+    source : Dataset, str or GeoDataFrame
+        A dataset, the name of a table, or one SQL statement that returns ``the_geom_webmercator``; or a frame, which
+        the map contains.
     cartocss : str, optional
-        Style sheet. None: a style by the geometry type, ``color_by`` and ``size_by``.
-    color_by : str, optional
-        Column that determines the color: a numeric column is classified into five quantiles; of any other column, each
-        of the eight most frequent values has its own color.
-    size_by : str, optional
-        Numeric column that determines the size of points: the area of a marker is proportional to the value. NULL, NaN
-        and negative values have the smallest size.
-    interactivity : sequence of str
-        Columns that are displayed when a feature of the map is clicked.
+        Style sheet. None: a style by the geometry types, and by the keywords.
+    **keywords
+        The words that style the layer.
+
+    Attributes
+    ----------
+    source
+    cartocss
+    options : LayerOptions
+        The keywords, with their defaults.
 
     Raises
     ------
     ValueError
-        If the query has more than one statement, or an unterminated string, comment or parenthesis; or if both
-        ``cartocss`` and ``color_by`` or ``size_by`` are passed.
+        If the query has more than one statement, or an unterminated string, comment or parenthesis; if both
+        ``cartocss`` and words that it replaces are passed; if a value is unknown, or a frame lacks a column.
     TypeError
-        If ``interactivity`` is a str.
+        If a keyword is unknown, or a value has the wrong type.
 
     Examples
     --------
     >>> import cartoframes_lite as cfl
-    >>> new = cfl.Layer("SELECT * FROM stations WHERE year > 2000", color_by="name", interactivity=["name", "year"])
+    >>> new = cfl.Layer("SELECT * FROM stations WHERE year > 2000", color_by="name", popup=["name", "year"])
     >>> shown = cfl.AnonymousMap([cfl.Layer("stations"), new])
     >>> [item.label for item in shown.legend]
     ['Harbour']
     """
 
-    source: HasName | str
-    cartocss: str | None = None
-    color_by: str | None = None
-    size_by: str | None = None
-    interactivity: Sequence[str] = ()
+    source: HasName | str | gpd.GeoDataFrame
+    cartocss: str | None
+    options: LayerOptions
 
-    def __post_init__(self) -> None:
-        if self.cartocss is not None and (self.color_by is not None or self.size_by is not None):
-            raise ValueError("pass either cartocss, or color_by and size_by, not both")
-        if isinstance(self.interactivity, str):
-            raise TypeError(f"interactivity must be a sequence of column names, not the str {self.interactivity!r}")
-        _ = self.sql  # raises ValueError if the query cannot be used as a subquery
+    @layer_keywords
+    def __init__(
+        self,
+        source: HasName | str | gpd.GeoDataFrame,
+        cartocss: str | None = None,
+        **keywords: Unpack[LayerOptions],
+    ) -> None:
+        options = check_options(keywords, has_cartocss=cartocss is not None)
+        for name, value in (("source", source), ("cartocss", cartocss), ("options", options)):
+            object.__setattr__(self, name, value)  # the instances are frozen
+        if isinstance(source, gpd.GeoDataFrame):
+            if cartocss is not None:
+                raise ValueError("cartocss styles tables and queries; style a GeoDataFrame by the other keywords")
+            check_columns(options, map(str, source.columns), "the GeoDataFrame")
+        else:
+            _ = self.sql  # raises ValueError if the query cannot be used as a subquery
+
+    @property
+    def frame(self) -> gpd.GeoDataFrame | None:
+        """The frame of a layer that is drawn from a frame, otherwise None."""
+        return self.source if isinstance(self.source, gpd.GeoDataFrame) else None
 
     @property
     def sql(self) -> str:
         """SQL query of the layer; ends with a newline if its last line may be a comment."""
-        name = self.source if isinstance(self.source, str) else self.source.name
+        if isinstance(self.source, gpd.GeoDataFrame):
+            raise ValueError("the layer is drawn from a GeoDataFrame, so it has no query")
+        name = self._table_or_query
         if isinstance(self.source, str) and is_query(name):
             # CARTO appends a closing parenthesis, which a trailing `--` comment would hide.
             return f"{single_statement(name).strip()}\n"
         schema, _, table = name.strip().rpartition(".")
         return f"SELECT * FROM {qualify(schema or None, table)}"
 
-    def config(self, client: Client) -> tuple[dict[str, Any], list[LegendItem]]:
-        """Compose the layer of the MapConfig, and its legend.
+    @property
+    def title(self) -> str:
+        """Name of the layer on the map; empty for a query or frame without a title."""
+        if self.options["title"] is not None:
+            return self.options["title"]
+        if self.frame is not None or (isinstance(self.source, str) and is_query(self.source)):
+            return ""
+        return self._table_or_query.strip()
+
+    def check(self, client: Client) -> None:
+        """Raise ValueError if a word names a column that the table or query does not have."""
+        if self.frame is None and any(named_columns(self.options).values()):
+            self._read_columns(client)
+
+    def compile(self, client: Client, theme: Theme = "light") -> CompiledLayer:
+        """Compose the layer of the MapConfig, its legends and the columns it shows.
 
         Parameters
         ----------
         client : Client
-            Used to query the geometry type, and the values of ``color_by`` and ``size_by``.
+            Used to query the columns, the geometry types and the values.
+        theme : {"light", "dark"}
+            Basemap that the colors have to be visible on.
+
+        Raises
+        ------
+        ValueError
+            If a column does not exist, or the style does not fit the geometry type.
         """
-        sql, cartocss, legend = self.sql, self.cartocss, []
+        sql, cartocss, legends = self.sql, self.cartocss, tuple[Legend, ...]()
+        popup, hover = self._shown_columns(client)
         if cartocss is None:
             style = self._style(client)
-            sql, cartocss, legend = style.extend_query(sql), style.cartocss, list(style.legend)
+            sql, cartocss = style.extend_query(sql), style.cartocss
+            legends = _legends(style) if self.options["legend"] else ()
         options: dict[str, Any] = {"sql": sql, "cartocss": cartocss, "cartocss_version": CARTOCSS_VERSION}
-        if self.interactivity:
-            options["interactivity"] = ["cartodb_id", *self.interactivity]
-            options["attributes"] = {"id": "cartodb_id", "columns": list(self.interactivity)}
-        return {"type": "cartodb", "options": options}, legend
+        shown = list(dict.fromkeys([*popup, *hover, *self.options["interactivity"]]))
+        if shown:
+            options["interactivity"] = [_ID, *(name for name in shown if name != _ID)]
+            options["attributes"] = {"id": _ID, "columns": shown}
+        return CompiledLayer({"type": "cartodb", "options": options}, legends, self.title, popup, hover)
+
+    def __repr__(self) -> str:
+        source = f"<GeoDataFrame of {len(self.frame)} rows>" if self.frame is not None else repr(self._table_or_query)
+        changed = {name: value for name, value in self.options.items() if value != LAYER_DEFAULTS.get(name)}
+        words = "".join(f", {name}={value!r}" for name, value in changed.items())
+        return f"Layer({source}{'' if self.cartocss is None else f', {self.cartocss!r}'}{words})"
+
+    @property
+    def _table_or_query(self) -> str:
+        return self.source if isinstance(self.source, str) else str(self.source.name)
+
+    def _read_columns(self, client: Client) -> dict[str, str]:
+        """Return the types of the columns by name, after checking those that the words name."""
+        types = {column.name: column.pgtype for column in client.sql.columns(f"({self.sql}\n) AS source")}
+        check_columns(self.options, types, self._table_or_query.strip())
+        return types
+
+    def _shown_columns(self, client: Client) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the columns of the popup and those shown under the pointer."""
+        options = self.options
+        popup = options["interactivity"] if options["popup"] is None else options["popup"]
+        if not any((popup, options["hover"], any(named_columns(options).values()))):
+            return (), ()
+        types = self._read_columns(client)
+        if (options["popup"] or options["hover"]) and _ID not in types:
+            raise ValueError(
+                f"popup and hover need the column {_ID}, which {self._table_or_query.strip()} does not have"
+            )
+        every = tuple(name for name, pgtype in types.items() if pgtype not in _SPATIAL_TYPES and name != _ID)
+        popup = every if popup is True else tuple(popup or ())
+        hover = options["hover"]
+        if hover is None:
+            named = (options["color_by"], options["size_by"]) if popup else ()
+            hover = tuple(dict.fromkeys(name for name in named if name is not None and name in every))
+        elif isinstance(hover, bool):
+            hover = (popup or every) if hover else ()
+        return popup, tuple(hover)
 
     def _style(self, client: Client) -> Style:
         """Compose a style for the geometry type of the first row that has a geometry, and the columns."""
@@ -110,10 +228,18 @@ class Layer:
         )
         kind: Kind = _KINDS[int(rows[0]["d"])] if rows else "point"
         style = default_style(kind)
-        if self.color_by is not None:
-            style += color_by_column(client, self.sql, self.color_by, kind)
-        if self.size_by is not None:
+        if (color_by := self.options["color_by"]) is not None:
+            style += color_by_column(client, self.sql, color_by, kind)
+        if (size_by := self.options["size_by"]) is not None:
             if kind != "point":
                 raise ValueError(f"size_by is for points only; the geometry of {self.sql!r} is of type {kind}")
-            style += size_by_column(client, self.sql, self.size_by)
+            style += size_by_column(client, self.sql, size_by)
         return style
+
+
+def _legends(style: Style) -> tuple[Legend, ...]:
+    """Return the legends of a style."""
+    colors = [item for item in style.legend if item.size_px is None]
+    sizes = [item for item in style.legend if item.size_px is not None]
+    kinds: list[tuple[list[LegendItem], LegendKind]] = [(colors, "classes"), (sizes, "sizes")]
+    return tuple(Legend(items[0].title, items, kind) for items, kind in kinds if items)

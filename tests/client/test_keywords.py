@@ -58,5 +58,7 @@ def test_the_docstring_shows_the_keywords() -> None:
 
 
 def test_an_unknown_keyword_is_a_typeerror() -> None:
-    with pytest.raises(TypeError, match=r"^draw\(\) got an unexpected keyword argument 'kolor'$"):
+    with pytest.raises(
+        TypeError, match=r"^draw\(\) got an unexpected keyword argument 'kolor'\. Did you mean 'color'\?$"
+    ):
         draw("a", kolor="red")  # type: ignore[call-arg]  # what is tested

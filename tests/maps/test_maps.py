@@ -229,9 +229,10 @@ def test_tables_without_cartodb_id_have_no_attributes(squares, credentials):
 
 
 def test_unknown_columns_and_tables_are_rejected(squares, credentials):
-    for wrong in ({"color_by": "nothing"}, {"interactivity": ["nothing"]}):
-        with pytest.raises(cfl.APIError, match='column "nothing" does not exist'):
-            squares.map(**wrong).layergroup_id  # noqa: B018  # the property raises
+    for wrong in ({"color_by": "nam"}, {"size_by": "nam"}, {"popup": ["n", "nam"]}, {"interactivity": ["nam"]}):
+        for make in (squares.map, lambda **words: cfl.AnonymousMap(cfl.Layer("squares", **words), credentials)):
+            with pytest.raises(ValueError, match=r"='nam': squares has no such column\. Did you mean 'name'\?"):
+                make(**wrong)
     with pytest.raises(cfl.TableNotFoundError):
         cfl.Dataset("nowhere", credentials).map()
 

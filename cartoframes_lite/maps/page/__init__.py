@@ -5,7 +5,6 @@ from cartoframes_lite.maps.page.content import (
     MapServer,
     PageLayer,
     TileLayer,
-    group_legends,
 )
 from cartoframes_lite.maps.page.document import MapPage, Theme, image_element
 
@@ -16,6 +15,5 @@ __all__ = [
     "PageLayer",
     "Theme",
     "TileLayer",
-    "group_legends",
     "image_element",
 ]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cartoframes_lite._client.http.json_fields import drop_none
 from cartoframes_lite._client.maps import build_url
-from cartoframes_lite.maps.styling import LegendItem
 
 _TILE = "{z}/{x}/{y}"
 
@@ -136,21 +134,3 @@ class TileLayer:
             "hasAttributes": self.has_attributes is True,
             "id": self.id,
         }
-
-
-def group_legends(items: Sequence[LegendItem]) -> list[dict[str, Any]]:
-    """Return the legends of a layer: one for each column of colors or sizes."""
-
-    def column_and_kind(item: LegendItem) -> tuple[str, bool]:
-        return item.title, item.size_px is not None
-
-    return [
-        {
-            "title": title,
-            "kind": "sizes" if has_sizes else "classes",
-            "items": [asdict(item) for item in group],
-            "colors": [],
-            "limits": [],
-        }
-        for (title, has_sizes), group in groupby(items, key=column_and_kind)
-    ]

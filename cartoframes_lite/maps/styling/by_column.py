@@ -11,6 +11,7 @@ from typing import Literal
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._codec.names import literal, quote
+from cartoframes_lite.maps.styling.legend import LegendItem
 
 Kind = Literal["point", "line", "polygon"]
 
@@ -31,28 +32,6 @@ _STYLES = {
 }
 _FILLS = {"point": "marker-fill", "line": "line-color", "polygon": "polygon-fill"}
 _COLOR, _SIZE = "cfl_color_by", "cfl_size_by"
-
-
-@dataclass(frozen=True, slots=True)
-class LegendItem:
-    """An entry of a legend: a color or size, and its label.
-
-    Attributes
-    ----------
-    color : str
-        CSS color.
-    label : str
-        A value, or a range of values.
-    title : str
-        The column.
-    size_px : float, optional
-        Width of the marker, in pixels. None: the entry has a color only.
-    """
-
-    color: str
-    label: str
-    title: str
-    size_px: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
