@@ -75,7 +75,7 @@ class _ComposedConfig:
     """A MapConfig, and what its layers were compiled to, by index: those of the Maps API are used as they are."""
 
     config: dict[str, Any]
-    compiled: Mapping[int, CompiledLayer] = MappingProxyType({})
+    compiled: Mapping[int, CompiledLayer]
 
 
 class _MapConfigSource:
@@ -118,9 +118,7 @@ class _MapConfigSource:
         described = [TileLayer.of_options(index, layer) for index, layer in enumerate(options)]
         for index, layer in self._composed.compiled.items():
             legends = [asdict(legend) for legend in layer.legends]
-            described[index] = replace(
-                described[index], title=layer.title, legends=legends, popup=layer.popup, hover=layer.hover
-            )
+            described[index] = replace(described[index], title=layer.title, legends=legends, hover=layer.hover)
         return described
 
     def default_view(self) -> Viewport | None:
@@ -155,7 +153,7 @@ class _MapConfigSource:
         """The MapConfig and what its layers were composed of."""
         config: dict[str, Any] = {"version": _VERSION}
         if isinstance(self._layers_or_config, Mapping):
-            return _ComposedConfig({**config, **self._layers_or_config})
+            return _ComposedConfig({**config, **self._layers_or_config}, {})
         layers = _as_list(self._layers_or_config)
         compiled = {
             index: layer.compile(self.client, self._theme)
