@@ -212,9 +212,11 @@ def convertible(have: str, want: str) -> bool:
 
     Allowed are conversions that keep every value or raise on the server. Text may be converted to any type except
     numbers, booleans, bytea and geometries: uuid, enum, inet, interval and others are always written as text, and the
-    server rejects invalid values.
+    server rejects invalid values. The same holds for the elements of arrays, except that they are not parsed as JSON.
     """
     source, target = family(have), family(want)
+    if source.endswith("[]") and target.endswith("[]"):
+        return source == target or (target != "json[]" and convertible(source[:-2], target[:-2]))
     if target == "text":
         return source not in ("bytea", "geometry") and not source.endswith("[]")
     if source == "text":

@@ -58,8 +58,15 @@ def changed(column: Column, *, chosen: bool) -> str | None:
         return _changed_text(name, staged, final)
     if kind in ("number", "number[]"):
         return _changed_number(name, staged, final)
-    if family(column.sql_type) == "text" and bare(final) not in _SAME_FROM_TEXT and not is_limited(final):
-        return _changed_from_text(name, final)
+    if (
+        family(column.sql_type) in ("text", "text[]")
+        and bare(final).removesuffix("[]") not in _SAME_FROM_TEXT
+        and not is_limited(final)
+    ):
+        if not final.endswith("[]"):
+            return _changed_from_text(name, final)
+        changed_element = _changed_from_text("staged.element", final.removesuffix("[]"))
+        return f"EXISTS (SELECT FROM unnest({name}) AS staged (element) WHERE {changed_element})"
     if not is_limited(final):
         return None
     if bare(final) in ("bit", "bit varying"):

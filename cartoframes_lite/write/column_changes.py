@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
-from cartoframes_lite._codec.pgtypes import bare, convertible, family, holds
+from cartoframes_lite._codec.pgtypes import convertible, family, holds
 from cartoframes_lite.errors import ConversionError
 from cartoframes_lite.write.columns import CARTODB_ID, Column, Columns, find, names_of, web_mercator
 from cartoframes_lite.write.existing_table import TableColumn
@@ -190,14 +190,15 @@ def _can_store(column: Column | None, old: TableColumn, has_z_by_name: Mapping[s
 def _may_store(column: Column, old: TableColumn) -> bool:
     """Check whether a column of the table may be able to store the new values, depending on the values.
 
-    Numbers do not become text, nor text JSON: they would be read back as other values.
+    The rule is that of an append, except that text is not parsed as JSON or as an array: it would be read back as dicts
+    or lists.
     """
     if old.is_computed or column.is_geometry or old.is_geometry or column.requested_type is not None:
         return False
-    have, want = family(column.sql_type), family(old.declared)
     if column.is_missing:
         return True
-    if have != want and (want in ("text", "json") or bare(old.declared).endswith("[]")):
+    want = family(old.declared)
+    if family(column.sql_type) == "text" and (want == "json" or want.endswith("[]")):
         return False
     return convertible(column.sql_type, old.declared)
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from cartoframes_lite._codec import geometry
 from cartoframes_lite._codec.bad_value import BadValue, short_repr
-from cartoframes_lite._codec.copy_columns import chunked, text_to_jsonb
+from cartoframes_lite._codec.copy_columns import chunked, text_to_jsonb, with_elements
 from cartoframes_lite._codec.exact_cast import exact_cast
 from cartoframes_lite._codec.pgtypes import convertible, family, is_integer
 from cartoframes_lite._codec.text_values import to_text
@@ -76,7 +76,8 @@ def conform_values(values: Values, column: Column, model: Column, first_row: int
         missing = np.full(len(values), None, object)
         return missing if model.is_geometry else chunked(pa.nulls(len(values), model.arrow))
     if isinstance(values, pa.ChunkedArray) and has_no_elements(values) and pa.types.is_large_list(model.arrow):
-        return values.cast(model.arrow)
+        elements = pa.nulls(len(pc.list_flatten(values)), model.arrow.value_type)
+        return with_elements(values, chunked(elements))
     if not isinstance(values, pa.ChunkedArray) and model.is_geometry:
         if column.srid != model.srid:
             raise ConversionError(f"{what}: {column.sql_type}, not {model.sql_type}; reproject it with to_crs")
@@ -125,6 +126,8 @@ def _is_castable(column: Column, model: Column) -> bool:
     frame has no values and the type is that of the table.
     """
     have, want = family(column.sql_type), family(model.sql_type)
+    if have == "text[]" and column.arrow == model.arrow and (model.is_missing or model.has_no_elements):
+        return convertible(column.sql_type, model.sql_type)
     if want in _CONVERTED and (model.requested_type is not None or model.is_missing):
         return convertible(column.sql_type, model.sql_type)
     return have == want

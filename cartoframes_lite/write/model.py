@@ -29,7 +29,8 @@ _ARROW = {
     "bytea": pa.large_binary(),
 }
 _TIMES = ("date", "time", "timestamp", "timestamptz", "interval")
-_ELEMENTS = ("boolean", "date", "timestamp")  # of arrays that are sent as such; others are sent as text
+# Types of the elements of arrays that are sent as such; others are sent as text.
+_ELEMENTS = ("number", "text", "boolean", "date", "time", "timestamp", "interval", "bytea")
 
 
 def for_several_frames(columns: Iterable[Column]) -> Columns:
@@ -68,8 +69,10 @@ def with_types_for_missing(
 
 
 def _typed(column: Column, old: TableColumn | None, append: bool, cartodbfy: bool) -> Column:
-    if column.has_no_elements and old is not None and not old.is_computed and column.requested_type is None:
-        array = of_type(column, old.declared)
+    if column.has_no_elements:
+        is_kept = old is not None and not old.is_computed and (append or column.requested_type is None)
+        wanted = old.declared if old is not None and is_kept else column.requested_type
+        array = column if wanted is None else of_type(column, wanted)
         return array if pa.types.is_large_list(array.arrow) else column
     if not column.is_missing or column.name == CARTODB_ID:
         return column
@@ -94,7 +97,9 @@ def of_type(column: Column, sql_type: str) -> Column:
         return replace(column, sql_type="numeric", arrow=pa.large_string(), staged_as="text")
     if kind == "json":
         return replace(column, sql_type="jsonb", arrow=pa.large_binary(), staged_as=None)
-    if kind.endswith("[]") and (kind[:-2] in ("number", "text") or kind[:-2] in _ELEMENTS):
+    if kind.endswith("[]"):
+        if kind[:-2] not in _ELEMENTS:
+            return replace(column, sql_type=bare(sql_type), arrow=pa.large_list(pa.large_string()), staged_as="text[]")
         element = of_type(column, bare(sql_type)[:-2])
         staged_as = None if element.staged_as is None else "text[]"
         return replace(

@@ -60,7 +60,7 @@ def test_append_sends_web_mercator_if_the_table_has_it():
         ("int2", [1], "depending on values"),
         ("numeric", [1], "always"),
         ("text", ["x"], "always"),
-        ("text", [1], "never"),
+        ("text", [1], "depending on values"),
         ("text", [None, np.nan], "depending on values"),
         ("jsonb", ["{}"], "never"),
         ("jsonb", [{}], "always"),

@@ -9,6 +9,7 @@ import dask.dataframe as dd
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import cartoframes_lite as cfl
@@ -16,6 +17,7 @@ import cartoframes_lite.dask
 
 VIEW = "CREATE TYPE mood AS ENUM ('a', 'b'); CREATE DOMAIN even AS int4 CHECK (VALUE % 2 = 0);"
 DAY = dt.date(2020, 1, 1)
+UUID = "b4f9d8b0-0000-4000-8000-000000000000"
 MISSING = [
     [np.nan, np.nan],
     [None, None],
@@ -58,7 +60,18 @@ HELD = [
     ("even", [2.0, 4.0], [2, 4]),
     ("date", ["2020-01-01"], ["2020-01-01"]),
     ("timestamp", [DAY], ["2020-01-01T00:00:00"]),
-    ("int4[]", [[1, 2]], [[1, 2]]),
+    ("int4[]", [[1, 2]], ["{1,2}"]),
+    ("text", [1, None], ["1", None]),
+    ("text", [1.5, np.nan], ["1.5", None]),
+    ("text", [True, False], ["true", "false"]),
+    ("text", [DAY], ["2020-01-01"]),
+    ("text", [{"a": 1}], ['{"a": 1}']),
+    ("varchar(2)", [12], ["12"]),
+    ("uuid[]", [[UUID, None]], [f"{{{UUID},NULL}}"]),
+    ("inet[]", [["10.0.0.1"]], ["{10.0.0.1}"]),
+    ("interval[]", [["1 day"]], ["{1 day}"]),
+    ("mood[]", [["a"]], ["{a}"]),
+    ("text[]", [[1, 2]], ["{1,2}"]),
 ]
 
 
@@ -76,8 +89,6 @@ def test_a_replace_keeps_types_that_hold_all_values(pgtype, values, stored, cred
 
 
 def array(values):
-    if isinstance(values[0], list):
-        return "ARRAY['{1,2}'::text]"
     items = ["NULL" if value is None else f"'{value}'" for value in values]
     return f"ARRAY[{', '.join(items)}]::text[]"
 
@@ -92,7 +103,12 @@ OTHER = [
     ("mood", ["a", "c"], "text"),
     ("even", [3.0], "float8"),
     ("date", ["soon"], "text"),
-    ("text", [1], "int8"),
+    ("varchar(2)", [123], "int8"),
+    ("mood[]", [["c"]], "_text"),
+    ("inet[]", [["nowhere"]], "_text"),
+    ("interval[]", [["1.0000001 s"]], "_text"),
+    ("jsonb", ["1"], "text"),
+    ("int4[]", ["{1}"], "text"),
 ]
 
 
@@ -165,8 +181,16 @@ def test_a_carto_table_gets_its_geometry_from_a_missing_column(credentials):
     assert cfl.read_carto("t", credentials).the_geom.isna().all()
 
 
+ARRAYS = [
+    f"{name}[]" for name in ("integer", "text", "double precision", "date", "boolean", "numeric", "bytea", "uuid")
+]
+ARRAYS += [
+    f"{name}[]" for name in ("timestamp with time zone", "interval", "inet", "jsonb", "json", "geometry", "mood")
+]
+
+
 @pytest.mark.parametrize("if_exists", ["append", "replace"])
-@pytest.mark.parametrize("pgtype", ["integer[]", "text[]", "double precision[]", "date[]", "boolean[]", "numeric[]"])
+@pytest.mark.parametrize("pgtype", ARRAYS)
 @pytest.mark.parametrize("values", [[[], []], [[None], None]])
 def test_lists_without_elements_fit_any_array(values, pgtype, if_exists, credentials):
     sql = cfl.Client(credentials).sql
@@ -176,3 +200,43 @@ def test_lists_without_elements_fit_any_array(values, pgtype, if_exists, credent
     rows = sql.rows("SELECT pg_typeof(x)::text AS kind, cardinality(x) AS n FROM t ORDER BY n")
     assert {row["kind"] for row in rows} == {pgtype}
     assert {row["n"] for row in rows} == {None if value is None else len(value) for value in values} | {2}
+
+
+@pytest.mark.parametrize("as_arrow", [False, True])
+def test_lists_without_elements_take_a_requested_type(as_arrow, credentials):
+    frame = pd.DataFrame({"x": [[], [None], None]})
+    data = pa.table({"x": pa.array([[], [None], None], pa.list_(pa.null()))}) if as_arrow else frame
+    for if_exists in ("fail", "replace", "append"):
+        cfl.to_carto(data, "t", credentials, if_exists=if_exists, cartodbfy=False, dtype={"x": "uuid[]"})
+    assert cfl.Dataset("t", credentials).columns() == {"x": "_uuid"}
+
+
+LATER = [
+    ("uuid[]", UUID),
+    ("mood[]", "a"),
+    ("timestamptz[]", pd.Timestamp(2020, 1, 1, tz="UTC")),
+    ("time[]", dt.time(1)),
+]
+LATER += [("interval[]", dt.timedelta(days=1)), ("bytea[]", b"\xff"), ("numeric[]", Decimal("1.50"))]
+
+
+@pytest.mark.parametrize("first", [[[], [None]], [None, None]], ids=["empty", "missing"])
+@pytest.mark.parametrize(("pgtype", "value"), LATER, ids=[pgtype for pgtype, _ in LATER])
+def test_elements_of_later_frames_fit_the_array(pgtype, value, first, credentials):
+    make(cfl.Client(credentials).sql, pgtype, dependents=False)
+    frames = [pd.DataFrame({"x": first}), pd.DataFrame({"x": [[value]]})]
+    cfl.to_carto(iter(frames), "t", credentials, if_exists="append", cartodbfy=False)
+    query = "SELECT x[1] AS x FROM t WHERE x[1] IS NOT NULL"
+    (found,) = cfl.read_carto(query, credentials, coerce_float=False).x
+    assert pd.to_timedelta(found) == value if isinstance(value, dt.timedelta) else found == value
+
+
+@pytest.mark.parametrize("pgtype", ["uuid", "inet", "interval", "timestamptz", "time", "mood", "date", "bytea"])
+def test_arrays_that_were_read_can_be_appended(pgtype, credentials):
+    values = {"uuid": UUID, "inet": "10.0.0.1", "mood": "b", "interval": "1 day", "time": "12:00", "bytea": "\\x01"}
+    make(cfl.Client(credentials).sql, f"{pgtype}[]", dependents=False)
+    cfl.execute(f"INSERT INTO t VALUES (%s::{pgtype}[])", [[values.get(pgtype, "2020-01-01")]], credentials)
+    frame = cfl.read_carto("t", credentials)
+    cfl.to_carto(frame, "t", credentials, if_exists="append", cartodbfy=False)
+    first, second = cfl.read_carto("t", credentials).x
+    assert first == second
