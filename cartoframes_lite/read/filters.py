@@ -19,6 +19,7 @@ from cartoframes_lite._codec.geometry import LON_LAT
 from cartoframes_lite._codec.literals import geometry_literal
 from cartoframes_lite._codec.names import quote
 from cartoframes_lite._codec.pgtypes import Kind, SourceColumn
+from cartoframes_lite.read.antimeridian import bounding_boxes, crosses_edge, to_lon_lat
 from cartoframes_lite.read.options import BBox, Bounds, Mask
 
 _LON_LAT_SRID = 4326
@@ -34,13 +35,16 @@ class SpatialFilter:
     shape : shapely.Geometry
     crs : pyproj.CRS
         Of the shape.
-    bounds : tuple or None
-        The box in EPSG:4326; None for a mask.
+    lon_lat : shapely.Geometry
+        The shape in EPSG:4326.
+    boxes : tuple of tuple
+        The box in EPSG:4326, or two at the antimeridian; empty for a mask.
     """
 
     shape: shapely.Geometry
     crs: CRS
-    bounds: Bounds | None = None
+    lon_lat: shapely.Geometry
+    boxes: tuple[Bounds, ...] = ()
 
     def condition(self, columns: Sequence[SourceColumn]) -> str:
         """Compose the SQL condition for a source with these columns.
@@ -74,14 +78,22 @@ class SpatialFilter:
             crs = LON_LAT if srid == _LON_LAT_SRID else CRS.from_epsg(srid)
             if self.crs.equals(crs, ignore_axis_order=True):
                 return self.shape
-            if self.bounds is not None:
-                shape = _box(Transformer.from_crs(LON_LAT, crs, always_xy=True).transform_bounds(*self.bounds))
-            else:
-                shape = gpd.GeoSeries([self.shape], crs=self.crs).to_crs(crs).iloc[0]
+            if srid == _LON_LAT_SRID:
+                return self.lon_lat
+            transformer = Transformer.from_crs(LON_LAT, crs, always_xy=True)
+            projected = [_box(transformer.transform_bounds(*box)) for box in self.boxes] or [
+                gpd.GeoSeries([self.lon_lat], crs=LON_LAT).to_crs(crs).iloc[0]
+            ]
         except (CRSError, ProjError) as error:
             raise ValueError(f"bbox or mask cannot be reprojected to the SRID {srid} of the column: {error}") from error
-        _check_finite(shape, f"bbox or mask, reprojected to the SRID {srid} of the column,")
-        return shape
+        for one in projected:
+            _check_finite(one, f"bbox or mask, reprojected to the SRID {srid} of the column,")
+        if crosses_edge(self.lon_lat, crs):
+            raise ValueError(
+                f"bbox or mask crosses an edge of the CRS of the column, SRID {srid}, where its coordinates jump: pass"
+                " a part of it, on one side of the edge"
+            )
+        return shapely.union_all(projected) if len(projected) > 1 else projected[0]
 
 
 def spatial_filter(bbox: BBox | None, mask: Mask | None) -> SpatialFilter | None:
@@ -95,8 +107,9 @@ def spatial_filter(bbox: BBox | None, mask: Mask | None) -> SpatialFilter | None
     if bbox is not None and mask is not None:
         raise ValueError("bbox and mask exclude each other: pass one of them")
     if bbox is not None:
-        bounds = _bounds(bbox)
-        return SpatialFilter(_box(bounds), LON_LAT, bounds)
+        boxes = _boxes(bbox)
+        shape = shapely.union_all([_box(bounds) for bounds in boxes])
+        return SpatialFilter(shape, LON_LAT, shape, boxes)
     return None if mask is None else _mask(mask)
 
 
@@ -110,13 +123,10 @@ def _geometry_column(columns: Sequence[SourceColumn]) -> SourceColumn:
     return next((column for name, column in found.items() if name != WEB_MERCATOR), next(iter(found.values())))
 
 
-def _bounds(bbox: Any) -> Bounds:
-    """Return a box in EPSG:4326."""
-    if isinstance(bbox, gpd.GeoSeries | gpd.GeoDataFrame):
-        bbox = _with_crs(bbox, "bbox").to_crs(LON_LAT).total_bounds
-    elif isinstance(bbox, shapely.Geometry):
-        shape = _mask(bbox, "bbox")
-        bbox = gpd.GeoSeries([shape.shape], crs=shape.crs).to_crs(LON_LAT).total_bounds
+def _boxes(bbox: Any) -> tuple[Bounds, ...]:
+    """Return the box in EPSG:4326, as two if it crosses the antimeridian."""
+    if isinstance(bbox, gpd.GeoSeries | gpd.GeoDataFrame | shapely.Geometry):
+        return bounding_boxes(_mask(bbox, "bbox").lon_lat)
     try:
         west, south, east, north = (float(value) for value in bbox)
     except (TypeError, ValueError):
@@ -125,7 +135,7 @@ def _bounds(bbox: Any) -> Bounds:
         ) from None
     if not all(map(math.isfinite, (west, south, east, north))) or west > east or south > north:
         raise ValueError(f"bbox must be (minx, miny, maxx, maxy) with minx <= maxx and miny <= maxy, not {bbox}")
-    return west, south, east, north
+    return ((west, south, east, north),)
 
 
 def _box(bounds: Bounds) -> shapely.Geometry:
@@ -158,7 +168,13 @@ def _mask(mask: Any, argument: str = "mask") -> SpatialFilter:
     if mask is None or mask.is_empty:
         raise ValueError(f"{argument} has no geometry, so that no row could intersect it")
     _check_finite(mask, argument)
-    return SpatialFilter(shapely.force_2d(mask), crs)
+    mask = shapely.force_2d(mask)
+    try:
+        lon_lat = to_lon_lat(mask, crs)
+    except (ProjError, ValueError) as error:
+        raise ValueError(f"{argument} cannot be reprojected to longitudes and latitudes: {error}") from error
+    _check_finite(lon_lat, f"{argument}, reprojected to longitudes and latitudes,")
+    return SpatialFilter(mask, crs, lon_lat)
 
 
 def _with_crs(geometries: Any, argument: str) -> Any:

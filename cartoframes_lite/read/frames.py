@@ -64,7 +64,7 @@ def read_carto(
     geopandas.GeoDataFrame, pandas.DataFrame, or an iterator of them
         A GeoDataFrame if there is a geometry column; the active one is ``the_geom``, else the first. The CRS is the
         SRID of the column, EPSG:4326 (x is the longitude) for every CARTO table. Rows are in the order of the query;
-        a table has no order. ``attrs["carto"]`` contains the account and the table or query.
+        a table has no order. ``attrs["carto"]`` contains the account, and the table or query or both.
 
     Raises
     ------

@@ -48,7 +48,7 @@ class SourceOptions(TypedDict, total=False):
         geometry is ``the_geom``, else the first.
     mask : shapely geometry, GeoSeries, GeoDataFrame or GeoJSON-like dict, optional
         Only rows whose geometry intersects this geometry, or any of these: in EPSG:4326 if it has no CRS, otherwise
-        reprojected. Not together with ``bbox``.
+        reprojected, and divided if it crosses the antimeridian. Not together with ``bbox``.
     timeout_s : float, optional
         Maximum time to wait for the server, in seconds: for the first row, and then for each block of rows. With
         ``batch``, for the end of the job. None: one hour, with ``batch`` 12 hours. A query whose time is up is not sent

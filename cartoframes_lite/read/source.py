@@ -63,12 +63,14 @@ class Source:
     def to_attrs(self, credentials: Credentials) -> dict[str, Any]:
         """Return the value of ``attrs["carto"]``: account and source, without the API key.
 
-        A table with conditions is a query: the frame does not stand for the whole table.
+        A table with conditions is both a table and the query that selects its rows.
         """
-        account = {"base_url": credentials.base_url, "username": credentials.username}
-        if self.is_table:
-            return {**account, "table": self.table, "schema": self.schema}
-        return {**account, "query": self._filtered if self.conditions else self.query}
+        source: dict[str, Any] = {"base_url": credentials.base_url, "username": credentials.username}
+        if self.table is not None:
+            source |= {"table": self.table, "schema": self.schema}
+        if not self.is_table:
+            source["query"] = self._filtered if self.conditions else self.query
+        return source
 
 
 def table_source(schema: str | None, table: str) -> Source:

@@ -157,13 +157,36 @@ def test_filters_compose_with_other_keywords(table, credentials):
 
 
 def test_a_filtered_frame_does_not_stand_for_its_table(table, credentials):
-    assert cfl.read_carto(table, credentials, limit=1).attrs["carto"]["table"] == table
-    for filters in ({"where": "n > 1"}, {"bbox": (0, 0, 1, 1)}):
-        frame = cfl.read_carto(table, credentials, **filters)
-        with pytest.raises(cfl.CartoError, match="neither read from a table"):
-            _ = frame.carto.dataset
-        again = cfl.read_carto(frame.attrs["carto"]["query"], credentials)
-        assert numbers(again) == numbers(frame)
+    box = (-20, -20, 20, 60)
+    filters = [{"limit": 4}, {"where": "n > 1"}, {"bbox": box}, {"mask": TRIANGLE}, {"where": "n > 1", "bbox": box}]
+    for keywords in filters:
+        for read in (lambda **k: cfl.read_carto(table, credentials, **k), cfl.Dataset(table, credentials).read):
+            frame = read(**keywords)
+            assert 0 < len(frame) < len(SHAPES)
+            assert frame.carto.dataset.name == table
+            assert len(frame.carto.dataset) == len(SHAPES)
+            for name in ("privacy", "sync"):
+                with pytest.raises(cfl.CartoError, match="this frame is not the table 'shapes'"):
+                    getattr(frame.carto, name)
+            with pytest.raises(cfl.CartoError, match="this frame is not the table 'shapes'"):
+                frame.carto.map()
+            with pytest.raises(cfl.CartoError, match="this frame is not the table 'shapes'"):
+                frame.carto.privacy = "public"
+        if "limit" not in keywords:
+            again = cfl.read_carto(frame.attrs["carto"]["query"], credentials)
+            assert numbers(again) == numbers(frame)
+    (chunk,) = cfl.read_carto(table, credentials, where="n > 1", chunksize=10)
+    assert chunk.carto.dataset.name == table
+    of_query = cfl.read_carto("SELECT * FROM shapes", credentials, where="n > 1")
+    with pytest.raises(cfl.CartoError, match="neither read from a table"):
+        _ = of_query.carto.dataset
+
+
+def test_a_frame_with_all_rows_by_a_filter_is_no_whole_table(table, credentials):
+    frame = cfl.read_carto(table, credentials, where="true")
+    assert numbers(frame) == numbers(SHAPES)
+    with pytest.raises(cfl.CartoError, match="not the table"):
+        frame.carto.privacy = "public"
 
 
 def test_a_regular_key_reads_with_filters(credentials):
@@ -196,7 +219,7 @@ def test_dask_partitions_have_the_filtered_rows(table, credentials):
         ("shapes", {"bbox": (0, 0, 1)}, TypeError, "minx, miny, maxx, maxy"),
         ("shapes", {"bbox": "0,0,1,1"}, TypeError, "minx, miny, maxx, maxy"),
         ("shapes", {"bbox": gpd.GeoSeries([TRIANGLE])}, ValueError, "set_crs"),
-        ("shapes", {"bbox": gpd.GeoSeries([], crs=4326)}, ValueError, "minx <= maxx"),
+        ("shapes", {"bbox": gpd.GeoSeries([], crs=4326)}, ValueError, "bbox has no geometry"),
         ("shapes", {"mask": gpd.GeoSeries([TRIANGLE])}, ValueError, "set_crs"),
         ("shapes", {"mask": shapely.Point()}, ValueError, "no geometry"),
         ("shapes", {"mask": (0, 0, 1, 1)}, TypeError, "mask must be"),
@@ -230,3 +253,60 @@ def test_filters_that_the_source_does_not_allow(table, credentials):
     detailed = shapely.Point(0, 0).buffer(1, quad_segs=10_000)
     with pytest.raises(ValueError, match="simplify"):
         cfl.read_carto(table, credentials, mask=detailed)
+
+
+PACIFIC = gpd.GeoDataFrame(
+    {"n": [170, 178, 182, 190, 90, 0]},
+    geometry=gpd.points_from_xy([170, 178, -178, -170, 90, 0], [-40] * 6),
+    crs=4326,
+)
+POLES = [(3031, -7e6, [170, 178, 182, 190, 90, 0]), (3031, -1e6, []), (3995, -1e6, [])]
+
+
+@pytest.mark.parametrize("crs", [2193, 3832, 3031, "EPSG:3994", "+proj=laea +lat_0=-40 +lon_0=180"])
+@pytest.mark.parametrize("kind", ["bbox", "mask"])
+def test_shapes_across_the_antimeridian(crs, kind, credentials):
+    cfl.to_carto(PACIFIC, "pacific", credentials)
+    ring = shapely.segmentize(shapely.box(175, -45, 185, -35), 1)
+    shape = gpd.GeoSeries([ring], crs=4326).to_crs(crs)
+    assert numbers(cfl.read_carto("pacific", credentials, **{kind: shape})) == [178, 182]
+    assert numbers(cfl.read_carto("pacific", credentials, **{kind: shape.boundary.buffer(0.001)})) == (
+        [178, 182] if kind == "bbox" else []
+    )
+    webmercator = "SELECT n, the_geom_webmercator AS g FROM pacific"
+    assert numbers(cfl.read_carto(webmercator, credentials, **{kind: shape})) == [178, 182]
+
+
+@pytest.mark.parametrize(("crs", "corner", "expected"), POLES, ids=["half", "south", "north"])
+def test_masks_around_a_pole(crs, corner, expected, credentials):
+    cfl.to_carto(PACIFIC, "pacific", credentials)
+    mask = gpd.GeoSeries([shapely.box(corner, corner, -corner, -corner)], crs=crs)
+    assert numbers(cfl.read_carto("pacific", credentials, mask=mask)) == sorted(expected)
+    pole = -90 if crs == 3031 else 90
+    near = gpd.GeoDataFrame({"n": [1, 2]}, geometry=gpd.points_from_xy([-179, 45], [pole, pole * 0.99]), crs=4326)
+    cfl.to_carto(near, "polar", credentials)
+    assert numbers(cfl.read_carto("polar", credentials, mask=mask)) == [1, 2]
+    hole = mask.difference(shapely.box(-5e5, -5e5, 5e5, 5e5))
+    assert numbers(cfl.read_carto("polar", credentials, mask=hole)) == []
+
+
+def test_masks_of_the_world_are_not_divided(credentials):
+    cfl.to_carto(PACIFIC, "pacific", credentials)
+    side = 20037508.342789244
+    world = gpd.GeoSeries([shapely.box(-side, -side, side, side)], crs=3857)
+    wide = gpd.GeoSeries([shapely.box(-side / 1.1, -side / 2, side / 1.1, side / 2)], crs=3857)
+    assert numbers(cfl.read_carto("pacific", credentials, mask=world)) == sorted(PACIFIC.n)
+    assert numbers(cfl.read_carto("pacific", credentials, bbox=wide)) == [0, 90]
+    webmercator = "SELECT n, the_geom_webmercator AS g FROM pacific"
+    assert numbers(cfl.read_carto(webmercator, credentials, bbox=(-180, -85, 180, 85))) == sorted(PACIFIC.n)
+    line = gpd.GeoSeries([shapely.LineString([(-side, 0), (side, 0)])], crs=3857)
+    assert numbers(cfl.read_carto("pacific", credentials, mask=line)) == []
+
+
+def test_shapes_across_the_edge_of_a_column_are_refused(credentials):
+    cfl.to_carto(PACIFIC, "pacific", credentials)
+    query = "SELECT n, ST_Transform(the_geom, 3832)::geometry(Point, 3832) AS g FROM pacific"
+    for filters in ({"bbox": (-40, -50, -20, 50)}, {"mask": shapely.box(-40, -50, -20, 50)}):
+        with pytest.raises(ValueError, match="crosses an edge of the CRS of the column, SRID 3832"):
+            cfl.read_carto(query, credentials, **filters)
+    assert numbers(cfl.read_carto(query, credentials, bbox=(80, -50, 175, 50))) == [90, 170]
