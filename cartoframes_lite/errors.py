@@ -22,6 +22,7 @@ The class tree; ``*`` marks the classes that error responses are mapped to::
             ├── NotFound *              404
             ├── RateLimited *           429
             ├── QueryTimeout *          429 with detail "datasource" or "render", or a known timeout message
+            │   └── ResponseTimeout     (also ConnectionFailed, TimeoutError) timeout_s has passed
             └── ServerError *           5xx
 
     UserWarning
@@ -65,6 +66,7 @@ __all__ = [
     "PublishUnknown",
     "QueryTimeout",
     "RateLimited",
+    "ResponseTimeout",
     "SQLError",
     "ServerError",
     "TableChangedError",
@@ -255,6 +257,25 @@ class RateLimited(APIError):
 
 class QueryTimeout(APIError):
     """The query ran longer than the account allows; a retry would fail as well."""
+
+
+class ResponseTimeout(ConnectionFailed, QueryTimeout, TimeoutError):
+    """``timeout_s`` passed without a response to an SQL statement, or without its next rows.
+
+    The statement was not sent again, and may still be running on the server.
+
+    Parameters
+    ----------
+    message : str
+    timeout_s : float
+        The timeout that has passed, in seconds.
+    method, url : str
+        As in ``APIError``. ``status`` is 0, since there is no complete response.
+    """
+
+    def __init__(self, message: str, *, timeout_s: float, method: str, url: str) -> None:
+        super().__init__(message, status=0, method=method, url=url)
+        self.timeout_s = timeout_s
 
 
 class ServerError(APIError):

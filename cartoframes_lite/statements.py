@@ -50,6 +50,8 @@ def execute(
         If PostgreSQL rejects it.
     QueryTimeout
         If it runs longer than the account allows: use ``batch=True``.
+    ResponseTimeout
+        If ``timeout_s`` is up; also a QueryTimeout and a ConnectionFailed. The statement may still be running.
     PermissionDenied
         If the API key lacks a permission.
     JobError, JobTimeout

@@ -91,6 +91,8 @@ class SQL:
             If PostgreSQL rejects a statement, also after the first rows.
         QueryTimeout
             If the query runs longer than the account allows.
+        ResponseTimeout
+            If ``timeout_s`` is up; also a QueryTimeout and a ConnectionFailed.
         ConnectionFailed
             If the response is incomplete, or not from the SQL API.
         """

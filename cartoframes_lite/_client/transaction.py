@@ -10,7 +10,7 @@ from typing import Any
 from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._client.sql_batch import Batch, fits_job
 from cartoframes_lite._codec.names import literal
-from cartoframes_lite.errors import CartoError, PermissionDenied, QueryTimeout
+from cartoframes_lite.errors import CartoError, PermissionDenied, QueryTimeout, ResponseTimeout
 
 _BATCH_TIMEOUT_S = 12 * 3600.0  # the limit of the Batch API for one job
 _PREFIX = "cfl_job_"  # of functions with the statements of a job
@@ -37,6 +37,8 @@ def run(sql: SQL, batch: Batch, statements: str, *, what: str) -> Any:
     """
     try:
         return sql.send(statements)
+    except ResponseTimeout:  # the statements may still be running
+        raise
     except QueryTimeout as timeout:
         try:
             with _short_query(sql, statements) as query:

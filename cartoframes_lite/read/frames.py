@@ -74,8 +74,10 @@ def read_carto(
         If the API key has no permission to read it.
     SQLError, QueryTimeout
         If the query is invalid, or exceeds the statement timeout of the account.
+    ResponseTimeout
+        If ``timeout_s`` is up; also a QueryTimeout and a ConnectionFailed. The query may still be running.
     ConnectionFailed
-        If the server cannot be reached, the connection is lost, or ``timeout_s`` is up.
+        If the server cannot be reached, or the connection is lost.
     JobError, JobTimeout
         With ``batch``, if the query fails, or takes longer than ``timeout_s``; nothing is left in the account.
 

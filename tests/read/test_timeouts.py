@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import socket
 import time
 
@@ -27,10 +28,26 @@ def runs(credentials):
 @pytest.mark.parametrize("chunksize", [None, 10])
 def test_a_query_that_is_too_slow_runs_once(chunksize, runs, credentials):
     begun = time.monotonic()
-    with pytest.raises(cfl.ConnectionFailed, match=r"no response within 0\.5 s.*not sent again.*timeout_s"):
+    with pytest.raises(cfl.ResponseTimeout, match=r"no response within 0\.5 s.*not sent again.*timeout_s") as caught:
         list(cfl.read_carto(SLOW, credentials, params=[30], timeout_s=0.5, chunksize=chunksize) or [])
     assert time.monotonic() - begun < 20
     assert runs() == 1
+    assert isinstance(caught.value, cfl.QueryTimeout | cfl.ConnectionFailed)
+    assert isinstance(caught.value, TimeoutError)
+    restored = pickle.loads(pickle.dumps(caught.value))
+    assert (restored.timeout_s, restored.status, str(restored)) == (0.5, 0, str(caught.value))
+
+
+def test_all_ways_to_read_share_the_timeout(runs, credentials):
+    cfl.execute("CREATE VIEW slow AS SELECT nextval('runs') AS n, pg_sleep(30)::text AS s", credentials=credentials)
+    for read in (
+        lambda: cfl.read_arrow("slow", credentials, timeout_s=0.5).read_all(),
+        lambda: cfl.Dataset("slow", credentials).read(timeout_s=0.5),
+        lambda: next(cfl.Dataset("slow", credentials).read(timeout_s=0.5, chunksize=1)),
+    ):
+        with pytest.raises(cfl.QueryTimeout, match=r"no response within 0\.5 s"):
+            read()
+    assert runs() == 3
 
 
 def test_a_slow_query_of_the_sql_api_runs_once(runs, credentials):
@@ -44,7 +61,7 @@ def test_rows_that_stop_arriving_are_not_read_again(runs, credentials):
         "SELECT n, CASE WHEN n = 3000 THEN pg_sleep(30)::text ELSE repeat('x', 1000) END AS filler"
         " FROM (SELECT nextval('runs') AS run OFFSET 0) AS _run, generate_series(1, 4000) AS n"
     )
-    with pytest.raises(cfl.ConnectionFailed, match="timeout"):
+    with pytest.raises(cfl.ResponseTimeout, match=r"no more of it arrived within 1 s.*timeout_s"):
         cfl.read_carto(query, credentials, timeout_s=1)
     assert runs() == 1
 

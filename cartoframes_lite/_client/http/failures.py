@@ -14,15 +14,16 @@ import urllib3
 from cartoframes_lite._client.http.connection import ClosedWhileIdleError, DroppedError
 from cartoframes_lite._client.http.request import CONNECT_TIMEOUT_S, Request
 from cartoframes_lite._client.http.retry import Failure
-from cartoframes_lite._client.http.streams import iter_body
+from cartoframes_lite._client.http.streams import iter_body, response_timeout
 from cartoframes_lite.errors import APIError, ConnectionFailed, error_from_response
 
 _MAX_ERROR_BLOCKS = 64  # limit for the body of an error response, which may be endless
 _NOT_CONNECTED = {urllib3.exceptions.NewConnectionError, urllib3.exceptions.NameResolutionError}
 
 
-def connection_error(url: str, error: Exception, statement_timeout_s: float | None = None) -> ConnectionFailed:
+def connection_error(base_url: str, request: Request, error: Exception) -> ConnectionFailed:
     """Return ConnectionFailed with advice; the original message is dropped, it may contain the full URL."""
+    url = f"{base_url} ({request.path})"
     kinds = set(map(type, _causes(error)))
     if isinstance(error, requests.exceptions.SSLError):
         what = "the TLS certificate could not be verified: pass verify='path of the CA bundle' to Credentials"
@@ -33,12 +34,11 @@ def connection_error(url: str, error: Exception, statement_timeout_s: float | No
     elif isinstance(error, requests.exceptions.ConnectTimeout):
         what = f"no connection within {CONNECT_TIMEOUT_S:.0f} s: check the host and the network"
     elif isinstance(error, requests.exceptions.Timeout):
+        if request.statement_timeout_s is not None:
+            timeout_s = request.statement_timeout_s
+            waited = f"{url}: no response within {timeout_s:g} s"
+            return response_timeout(waited, request.method, f"{base_url}/{request.path}", timeout_s, type_of(error))
         what = "no response before the timeout"
-        if statement_timeout_s is not None:
-            what = (
-                f"no response within {statement_timeout_s:g} s; the statement may still be running on the server, and"
-                " was not sent again: pass a larger timeout_s, or run it as a batch job"
-            )
     elif urllib3.exceptions.NameResolutionError in kinds:
         what = "the host name could not be resolved: check base_url or username"
     elif urllib3.exceptions.NewConnectionError in kinds:

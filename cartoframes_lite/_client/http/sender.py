@@ -182,7 +182,7 @@ class _Attempts(Generic[T]):
         except FAILURES as error:
             if isinstance(error, UnicodeEncodeError | CredentialsError):  # of the request itself
                 raise
-            failed = connection_error(f"{self._sender.base_url} ({request.path})", error, request.statement_timeout_s)
+            failed = connection_error(self._sender.base_url, request, error)
             outcome = Outcome(failure=connection_failure(error))
             clear_frames(error)
             return _Attempt(error=failed, outcome=outcome)

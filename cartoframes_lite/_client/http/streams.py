@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from cartoframes_lite._client.http.content_encoding import EncodingError, decoded
-from cartoframes_lite.errors import ConnectionFailed
+from cartoframes_lite.errors import ConnectionFailed, ResponseTimeout
 
 if TYPE_CHECKING:
     import requests
@@ -56,7 +56,26 @@ def close(response: requests.Response) -> None:
         response.close()
 
 
-def iter_body(response: requests.Response, url: str, *, self_delimiting: bool = False) -> Iterator[bytes]:
+def response_timeout(waited: str, method: str, url: str, timeout_s: float, cause: BaseException) -> ResponseTimeout:
+    """Return the error for a statement whose timeout has passed; ``waited`` says for what."""
+    error = ResponseTimeout(
+        f"{waited}; the statement may still be running on the server, and was not sent again: pass a larger timeout_s,"
+        " or run it as a batch job",
+        timeout_s=timeout_s,
+        method=method,
+        url=url,
+    )
+    error.__cause__ = cause
+    return error
+
+
+def iter_body(
+    response: requests.Response,
+    url: str,
+    *,
+    self_delimiting: bool = False,
+    statement_timeout_s: float | None = None,
+) -> Iterator[bytes]:
     """Yield the response body in blocks as they arrive, without its Content-Encoding.
 
     Parameters
@@ -67,9 +86,13 @@ def iter_body(response: requests.Response, url: str, *, self_delimiting: bool = 
         URL for error messages.
     self_delimiting : bool, default False
         Whether the caller can tell from the body alone that it is complete, as for JSON.
+    statement_timeout_s : float, optional
+        Timeout of the request, if it is an SQL statement.
 
     Raises
     ------
+    ResponseTimeout
+        If the rest of the response to a statement does not arrive in time.
     ConnectionFailed
         If the body is incomplete, or its end is not marked and ``self_delimiting`` is False.
     """
@@ -83,9 +106,12 @@ def iter_body(response: requests.Response, url: str, *, self_delimiting: bool = 
     except EncodingError as error:
         raise ConnectionFailed(f"{url}: the response could not be decompressed: {error}; try again") from error
     except urllib3.exceptions.ReadTimeoutError as error:
+        if statement_timeout_s is not None:
+            waited = f"{url}: the response is incomplete, and no more of it arrived within {statement_timeout_s:g} s"
+            raise response_timeout(waited, str(response.request.method), url, statement_timeout_s, error) from error
         raise ConnectionFailed(
             f"{url}: the server sent nothing before the timeout, and the response is incomplete; nothing is returned,"
-            " pass a larger timeout_s"
+            " try again"
         ) from error
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise ConnectionFailed(

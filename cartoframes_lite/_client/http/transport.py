@@ -122,7 +122,15 @@ class Transport:
             expect=expect,
             statement_timeout_s=statement_timeout_s,
         )
-        return self._sender.send(request, partial(_read_body, url=self._sender.url(path), self_delimiting=False))
+        return self._sender.send(
+            request,
+            partial(
+                _read_body,
+                url=self._sender.url(path),
+                statement_timeout_s=statement_timeout_s,
+                self_delimiting=False,
+            ),
+        )
 
     def json(
         self,
@@ -185,7 +193,12 @@ class Transport:
         request = compose(method, path, idempotent=True, form=form, statement_timeout_s=statement_timeout_s)
         response = self._sender.send(request, _identity)
         try:
-            blocks = iter_body(response, self._sender.url(path), self_delimiting=self_delimiting)
+            blocks = iter_body(
+                response,
+                self._sender.url(path),
+                self_delimiting=self_delimiting,
+                statement_timeout_s=statement_timeout_s,
+            )
             yield Stream(blocks, partial(interrupt_read, response))
         finally:
             close(response)
@@ -271,15 +284,23 @@ class Transport:
     def _send_for_json(self, request: Request) -> Any:
         """Send a request and decode the JSON response."""
         url = self._sender.url(request.path)
+        timeout_s = request.statement_timeout_s
         return self._sender.send(
-            request, lambda response: json_fields.decode(request.method, url, _read_body(response, url=url))
+            request,
+            lambda response: json_fields.decode(
+                request.method, url, _read_body(response, url=url, statement_timeout_s=timeout_s)
+            ),
         )
 
 
-def _read_body(response: requests.Response, *, url: str, self_delimiting: bool = True) -> bytes:
+def _read_body(
+    response: requests.Response, *, url: str, statement_timeout_s: float | None, self_delimiting: bool = True
+) -> bytes:
     """Read the whole response body."""
     with response:
-        return b"".join(iter_body(response, url, self_delimiting=self_delimiting))
+        return b"".join(
+            iter_body(response, url, self_delimiting=self_delimiting, statement_timeout_s=statement_timeout_s)
+        )
 
 
 def _check_length(query: Mapping[str, str]) -> None:
