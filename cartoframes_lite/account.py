@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Unpack
 
 from cartoframes_lite._client import Client
@@ -10,8 +9,7 @@ from cartoframes_lite._client.imports import ImportJob
 from cartoframes_lite._client.listing import Listing
 from cartoframes_lite._client.publications import Publication
 from cartoframes_lite._client.syncs import Sync
-from cartoframes_lite._client.visualizations import CatalogFilters, Visualization, catalog_filters
-from cartoframes_lite._codec.html import Link, format_bytes
+from cartoframes_lite._client.visualizations import CatalogFilters, Visualization, catalog_filters, entry_columns
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.write.staging_names import is_staging
@@ -48,7 +46,7 @@ def list_datasets(credentials: Credentials | None = None, **keywords: Unpack[Cat
     """
     client = Client(credentials)
     entries = [entry for entry in client.visualizations.list("table", **keywords) if not is_staging(entry.name)]
-    columns = {entry.name: _visualization_columns(entry) for entry in entries}
+    columns = {entry.name: entry_columns(entry) for entry in entries}
     datasets = [Dataset(entry.name, client.credentials) for entry in entries]
     return Listing(datasets, "datasets", lambda dataset: columns.get(dataset.name, {"name": dataset.name}))
 
@@ -82,7 +80,7 @@ def list_visualizations(
     >>> [visualization.name for visualization in cfl.list_visualizations()]
     ['Where they are']
     """
-    return Listing(Client(credentials).visualizations.list("derived", **keywords), "maps", _visualization_columns)
+    return Client(credentials).visualizations.list("derived", **keywords)
 
 
 def list_publications(credentials: Credentials | None = None) -> list[Publication]:
@@ -109,7 +107,7 @@ def list_publications(credentials: Credentials | None = None) -> list[Publicatio
     >>> [publication.name for publication in cfl.list_publications()]
     ['stations']
     """
-    return Listing(Client(credentials).publications.list(), "published pages", _publication_columns)
+    return Client(credentials).publications.list()
 
 
 def list_imports(credentials: Credentials | None = None) -> list[ImportJob[Dataset]]:
@@ -142,47 +140,9 @@ def list_syncs(credentials: Credentials | None = None) -> list[Sync]:
     -------
     list of Sync
     """
-    return Listing(Client(credentials).syncs.list(), "synchronizations", _sync_columns)
-
-
-def _visualization_columns(entry: Visualization) -> dict[str, object]:
-    """Return the columns of a dataset or map in a notebook."""
-    return {
-        "name": Link(entry.url, entry.name),
-        "privacy": entry.privacy,
-        "rows": entry.row_count,
-        "size": None if entry.size_bytes is None else format_bytes(entry.size_bytes),
-        "geometry": [kind.removeprefix("ST_") for kind in entry.geometry_types],
-        "tables": entry.tables if entry.kind == "derived" else None,
-        "tags": entry.tags,
-        "description": entry.description,
-        "updated": entry.updated_at,
-    }
-
-
-def _publication_columns(page: Publication) -> dict[str, object]:
-    """Return the columns of a published page in a notebook."""
-    return {
-        "name": page.name,
-        "privacy": page.privacy,
-        "page": Link(page.url),
-        "updated": page.updated_at,
-    }
+    return Client(credentials).syncs.list()
 
 
 def _import_columns(job: ImportJob[Dataset]) -> dict[str, object]:
     """Return the columns of an import in a notebook."""
     return {"source": job.display_name, "state": job.state, "table": job.table_name, "id": job.id}
-
-
-def _sync_columns(sync: Sync) -> dict[str, object]:
-    """Return the columns of a synchronization in a notebook."""
-    return {
-        "table": sync.name,
-        "state": sync.state,
-        "every": timedelta(seconds=sync.interval_s),
-        "from": sync.url or "a connector",
-        "last run": sync.ran_at,
-        "next run": sync.run_at,
-        "error": sync.error,
-    }

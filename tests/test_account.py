@@ -40,6 +40,40 @@ def test_datasets_are_shown_as_one_table(credentials: cfl.Credentials) -> None:
     assert str(credentials.api_key) not in datasets._repr_html_()
 
 
+def test_api_keys_are_shown_as_one_table(credentials: cfl.Credentials) -> None:
+    cfl.to_carto(pd.DataFrame({"n": [1]}), "t", credentials)
+    api_keys = cfl.Client(credentials).api_keys
+    created = api_keys.create("a <b>", tables={"t": "r"}, create_tables=True)
+    shown = api_keys.list()._repr_html_()
+    header, *rows = cells(shown)
+    by_name = {row[0]: row for row in rows}
+    assert header == ["name", "type", "APIs", "tables", "creates tables in", "created"]
+    assert by_name["a &lt;b&gt;"][:5] == ["a &lt;b&gt;", "regular", "sql, maps", "public.t (select)", "public"]
+    assert by_name.keys() == {"a &lt;b&gt;", "Default public", "Master"}
+    for token in (created.token, str(credentials.api_key)):
+        assert token not in shown + created._repr_html_()
+    assert "API key a &lt;b&gt;" in created._repr_html_()
+
+
+def test_users_are_shown_as_one_table(credentials: cfl.Credentials) -> None:
+    users = cfl.Client(credentials).users
+    organization = users.me().organization
+    assert organization is not None
+    bob = users.add_to_organization(organization.name, username="bob", email="bob@example.com", password="pa55-word")
+    rows = cells(users.of_organization(organization.name)._repr_html_())
+    assert rows[0][:2] == ["name", "email"]
+    assert ["bob", "bob@example.com"] in [row[:2] for row in rows]
+    assert "User bob" in bob._repr_html_()
+
+
+def test_lists_of_services_are_tables(credentials: cfl.Credentials) -> None:
+    cfl.to_carto(pd.DataFrame({"n": [1]}), "t", credentials)
+    client = cfl.Client(credentials)
+    assert cells(client.visualizations.list("table")._repr_html_())[1][0] == "t"
+    assert "0 maps" in client.visualizations.list("derived")._repr_html_()
+    assert "0 synchronizations" in client.syncs.list()._repr_html_()
+
+
 @pytest.mark.parametrize("again", [lambda found: pickle.loads(pickle.dumps(found)), copy.copy, copy.deepcopy])
 def test_copies_of_lists_are_plain(credentials: cfl.Credentials, again) -> None:
     cfl.to_carto(pd.DataFrame({"n": [1]}), "t", credentials)

@@ -196,7 +196,9 @@ def test_import_without_waiting(folder, credentials):
     done = job.wait()
     assert (done.state, done.tables_created, done.error) == ("complete", 1, None)
     assert job.dataset == done.dataset == cfl.Dataset("my_stations", credentials)
-    assert job.refresh() == done
+    assert job.refresh() == done == job
+    assert "state='complete'" in repr(job)
+    assert "<td style='text-align:left'>complete</td>" in job._repr_html_()
     assert cfl.list_imports(credentials) == []  # finished ones are not listed
     assert str(credentials.api_key) not in repr(job) + job._repr_html_()
     assert "my_stations" in done._repr_html_()
@@ -235,6 +237,8 @@ def test_a_failed_import_leaves_no_table(tmp_path, credentials):
     job = cfl.Dataset.from_file(path, credentials, wait=False)
     with pytest.raises(cfl.ImportFailed):
         job.wait()
+    assert "state='failure'" in repr(job)
+    assert "failure" in job._repr_html_()
     assert job.refresh().error.code == 1003
     assert job.dataset is None
     assert cfl.list_tables(credentials) == []

@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 from cartoframes_lite._client.http.json_fields import parse_datetime, record, records, required, texts
 from cartoframes_lite._client.http.transport import Transport
+from cartoframes_lite._client.listing import Listing
 from cartoframes_lite._client.platform import CREATED, Platform
 from cartoframes_lite._client.sql import SQL
+from cartoframes_lite._codec.html import html_table
 
 PATH = "api/v3/api_keys"
 _PAGE = 100
@@ -91,6 +93,20 @@ class APIKey:
             updated_at=parse_datetime(response.get("updated_at")),
         )
 
+    def _columns(self) -> dict[str, object]:
+        """Return what a notebook shows, by label; never the token."""
+        return {
+            "type": self.kind,
+            "APIs": self.apis,
+            "tables": [f"{grant.schema}.{grant.name} ({', '.join(grant.permissions)})" for grant in self.tables],
+            "creates tables in": self.create_in,
+            "lists datasets": "yes" if self.lists_tables else None,
+            "created": self.created_at,
+        }
+
+    def _repr_html_(self) -> str:
+        return html_table(f"API key {self.name}", self._columns())
+
 
 class APIKeys:
     """``client.api_keys``.
@@ -116,7 +132,7 @@ class APIKeys:
             found = self._platform.json("GET", PATH, what="listing API keys", read=_page, query=query)
             keys |= {key.name: key for key in found}
             if len(found) < _PAGE:
-                return [*keys.values()]
+                return Listing(keys.values(), "API keys", lambda key: {"name": key.name, **key._columns()})
 
     def get(self, name: str) -> APIKey:
         """Return an API key by name."""

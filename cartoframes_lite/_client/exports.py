@@ -116,7 +116,7 @@ class Exports:
 
         The API key is sent only if the file is that of the account's own server which requires it.
         """
-        with self._open(export) as blocks, Progress(f"{path}", progress) as shown:
+        with self._open(export) as blocks, Progress(f"{path}", progress, unit="B") as shown:
             return write_blocks(path, shown.count_bytes(blocks), check=partial(check_zip, source="the .carto file"))
 
     def _open(self, export: Export) -> AbstractContextManager[Iterator[bytes]]:

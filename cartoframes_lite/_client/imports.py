@@ -17,6 +17,7 @@ from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.http.uploads import File, SizedReader, UploadSource, table_name_of_file
 from cartoframes_lite._client.import_codes import ALL_SKIPPED, ErrorCode, Source, describe
 from cartoframes_lite._client.platform import Platform
+from cartoframes_lite._client.polling import update_job
 from cartoframes_lite._codec.html import html_table, plain_text
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import ConnectionFailed, ImportFailed, IncompleteImportWarning, JobError, ServerError
@@ -78,10 +79,10 @@ OPTION_DEFAULTS = ImportOptions(
 
 @dataclass(frozen=True, slots=True)
 class ImportJob(Generic[D]):
-    """An immutable snapshot of an import job on the server.
+    """An import job on the server, with its state at the last request.
 
     Returned by the ``from_...`` methods of ``Dataset`` with ``wait=False``, by ``list_imports`` and by
-    ``Client.imports``. ``refresh`` and ``wait`` return a new snapshot.
+    ``Client.imports``. ``refresh`` and ``wait`` update it.
 
     Attributes
     ----------
@@ -154,7 +155,7 @@ class ImportJob(Generic[D]):
 
     @property
     def dataset(self) -> D | None:
-        """The imported dataset, or None. Requests the current state if this snapshot is of a running job.
+        """The imported dataset, or None. Requests the current state if the job was running at the last request.
 
         If the table was skipped, this is the existing one; None if the response does not contain its name, and the
         name of the source does not determine it.
@@ -165,13 +166,15 @@ class ImportJob(Generic[D]):
             return None
         return self.open_dataset(name, self.credentials)
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # the state may change
+
     def refresh(self) -> ImportJob[D]:
-        """Request the current state; return it as a new object."""
-        current = Imports(Transport(self.credentials)).read(self.id)
-        return replace(current, open_dataset=self.open_dataset)
+        """Request the current state, and return the job."""
+        return self._update(Imports(Transport(self.credentials)).read(self.id))
 
     def wait(self, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> ImportJob[D]:
-        """Wait until the import has succeeded.
+        """Wait until the import has succeeded. The job has its last state also if an error is raised.
 
         Parameters
         ----------
@@ -193,8 +196,12 @@ class ImportJob(Generic[D]):
             If the import has not finished in time. It continues on the server.
         """
         imports = Imports(Transport(self.credentials, progress=progress))
-        finished = imports.wait(self.id, timeout_s=timeout_s, progress=progress)
-        return replace(finished, open_dataset=self.open_dataset)
+        imports._wait(self.id, self._update, timeout_s=timeout_s, progress=progress)
+        return self
+
+    def _update(self, current: ImportJob[Any]) -> ImportJob[D]:
+        """Take over the state of another object of this job, and return this one."""
+        return update_job(self, replace(current, open_dataset=self.open_dataset))
 
     def _skipped_table(self) -> str | None:
         """Return the name of the existing table of a skipped file, which the response does not contain."""
@@ -271,7 +278,7 @@ class Imports:
             outline = _multipart(file_name, opened)
 
         def body() -> Iterator[bytes]:
-            with source.open() as opened, Progress(file_name, progress, total_bytes=outline.len) as shown:
+            with source.open() as opened, Progress(file_name, progress, unit="B", total=outline.len) as shown:
                 parts = _multipart(file_name, opened, outline.boundary_value)
                 yield from shown.count_bytes(iter(lambda: parts.read(_BLOCK_BYTES), b""))
 
@@ -320,8 +327,19 @@ class Imports:
 
     def wait(self, import_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> ImportJob[Any]:
         """Wait until an import has succeeded. Parameters and errors are those of ``ImportJob.wait``."""
+        return self._wait(import_id, lambda job: job, timeout_s=timeout_s, progress=progress)
+
+    def _wait(
+        self,
+        import_id: str,
+        seen: Callable[[ImportJob[Any]], ImportJob[Any]],
+        *,
+        timeout_s: float | None,
+        progress: bool | None,
+    ) -> ImportJob[Any]:
+        """Wait until an import has succeeded; call ``seen`` with each state, and return its last result."""
         job = polling.wait(
-            lambda: self.read(import_id),
+            lambda: seen(self.read(import_id)),
             final=_FINAL,
             what=f"import {import_id}",
             activity="importing",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import Protocol, TypeVar
+from dataclasses import fields
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from cartoframes_lite._client.http.progress import Waiting
 from cartoframes_lite.errors import JobTimeout
@@ -20,7 +21,11 @@ class Job(Protocol):
 
 
 T = TypeVar("T")
+R = TypeVar("R", bound="DataclassInstance")
 J = TypeVar("J", bound=Job)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _FIRST_INTERVAL_S, _MAX_INTERVAL_S, _GROWTH = 0.1, 5.0, 1.5
 
@@ -106,3 +111,13 @@ def wait(
             return job
 
         return poll(read_and_show, done=lambda job: job.state in final, timeout_s=timeout_s, what=what)
+
+
+def update_job(job: R, current: R) -> R:
+    """Copy the state of a job to an older object of it, and return that object.
+
+    Users cannot set the attributes of a job, and the job that they hold shows its state after they have waited for it.
+    """
+    for item in fields(job):
+        object.__setattr__(job, item.name, getattr(current, item.name))
+    return job

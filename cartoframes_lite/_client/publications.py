@@ -14,6 +14,7 @@ from urllib.parse import quote
 from cartoframes_lite._client import nonpublic
 from cartoframes_lite._client.http.json_fields import drop_none, parse_datetime, required, text
 from cartoframes_lite._client.http.transport import Transport
+from cartoframes_lite._client.listing import Listing
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._client.visualizations import Visualization, Visualizations
 from cartoframes_lite._codec.html import Link, html_table
@@ -147,7 +148,8 @@ class Publications:
 
         With a key other than the master key, only pages without a password are listed.
         """
-        return [_publication(entry) for entry in self._visualizations.list("kuviz")]
+        found = map(_publication, self._visualizations.list("kuviz"))
+        return Listing(found, "published pages", _columns)
 
     def create(
         self,
@@ -301,3 +303,8 @@ def _body(html: str | None, name: str | None, privacy: str | None, password: str
             f" {limit:,} bytes of HTML): show fewer rows in the page, or simplify their geometries"
         )
     return body
+
+
+def _columns(page: Publication) -> dict[str, object]:
+    """Return what a list in a notebook shows of a published page, by label."""
+    return {"name": page.name, "privacy": page.privacy, "page": Link(page.url), "updated": page.updated_at}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from cartoframes_lite._client import polling
 from cartoframes_lite._client.http.json_fields import parse_datetime, record, required, text
 from cartoframes_lite._client.http.progress import Waiting
 from cartoframes_lite._client.http.transport import Transport
+from cartoframes_lite._client.polling import update_job
 from cartoframes_lite._client.sql import PATH
 from cartoframes_lite._codec.html import html_table
 from cartoframes_lite.credentials import Credentials
@@ -23,7 +24,7 @@ _FINAL = ("done", "failed", "cancelled", "canceled", "unknown")  # CARTO's docum
 
 @dataclass(frozen=True, slots=True)
 class BatchJob(Mapping[str, Any]):
-    """An immutable snapshot of a batch job; ``refresh``, ``wait`` and ``cancel`` return a new one.
+    """A batch job, with its state at the last request; ``refresh``, ``wait`` and ``cancel`` update it.
 
     It is also a mapping of the members of the API's response, such as ``job["job_id"]``.
 
@@ -84,12 +85,15 @@ class BatchJob(Mapping[str, Any]):
         """Whether the job has finished, successfully or not."""
         return self.status in _FINAL
 
+    def __hash__(self) -> int:
+        return hash(self.id)  # the state may change
+
     def refresh(self) -> BatchJob:
-        """Request the current state; return it as a new object."""
-        return self._service.read(self.id)
+        """Request the current state, and return the job."""
+        return update_job(self, self._service.read(self.id))
 
     def wait(self, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> BatchJob:
-        """Wait until the job has succeeded.
+        """Wait until the job has succeeded. The job has its last state also if an error is raised.
 
         Parameters
         ----------
@@ -110,34 +114,36 @@ class BatchJob(Mapping[str, Any]):
         JobTimeout
             If the job has not finished in time. It continues on the server.
         """
-        return self._service.wait(self.id, timeout_s=timeout_s, progress=progress)
+        batch = Batch(Transport(self.credentials, progress=progress))
+        batch._wait(self.id, lambda job: update_job(self, job), timeout_s=timeout_s, progress=progress)
+        return self
 
     def cancel(self) -> BatchJob:
-        """Cancel the job; return its new state.
+        """Cancel the job, and return it with its new state.
 
         Raises
         ------
         APIError
             If the job has finished already.
         """
-        return self._service.cancel(self.id)
+        return update_job(self, self._service.cancel(self.id))
 
     @property
     def _service(self) -> Batch:
         return Batch(Transport(self.credentials))
 
     @property
-    def _progress(self) -> str:
-        """Status, and how many queries of several have finished."""
+    def _finished_queries(self) -> tuple[int, int] | None:
+        """How many queries have finished, of how many; None if the job has one."""
         queries = self.query.get("query") if isinstance(self.query, Mapping) else self.query
         if not isinstance(queries, list) or len(queries) < 2:
-            return self.status
-        finished = sum(isinstance(query, Mapping) and query.get("status") in _FINAL for query in queries)
-        return f"{self.status}, {finished} of {len(queries)} queries finished"
+            return None
+        return sum(isinstance(query, Mapping) and query.get("status") in _FINAL for query in queries), len(queries)
 
     def _repr_html_(self) -> str:
+        finished = self._finished_queries
         rows = {
-            "status": self._progress,
+            "status": self.status + (f", {finished[0]} of {finished[1]} queries finished" if finished else ""),
             "error": self.failed_reason,
             "created": self.created_at,
             "updated": self.updated_at,
@@ -210,11 +216,19 @@ class Batch:
 
     def wait(self, job_id: str, *, timeout_s: float | None = 600.0, progress: bool | None = None) -> BatchJob:
         """Wait until a job is done. Parameters, result and errors are those of ``BatchJob.wait``."""
+        return self._wait(job_id, lambda job: job, timeout_s=timeout_s, progress=progress)
+
+    def _wait(
+        self, job_id: str, seen: Callable[[BatchJob], object], *, timeout_s: float | None, progress: bool | None
+    ) -> BatchJob:
+        """Wait until a job is done; call ``seen`` with each state."""
         with Waiting("batch job", progress) as shown:
 
             def read_and_show() -> BatchJob:
                 job = self.read(job_id)
-                shown.say(job._progress)
+                seen(job)
+                done, total = job._finished_queries or (0, None)
+                shown.say(job.status, done=done, total=total)
                 return job
 
             job = polling.poll(

@@ -22,6 +22,7 @@ from cartoframes_lite._client.http.json_fields import (
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.import_codes import describe
 from cartoframes_lite._client.imports import ImportOptions, note_if_started, option_parameters
+from cartoframes_lite._client.listing import Listing
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._codec.html import html_table, plain_text
 from cartoframes_lite.credentials import Credentials
@@ -150,8 +151,9 @@ class Sync:
         when = f"from {allowed_at:%Y-%m-%d %H:%M:%S %Z} on, in {remaining_s:.0f} s" if remaining_s > 0 else "shortly"
         return f"it ran less than {MIN_INTERVAL_S // 60} minutes ago; it will be allowed {when}"
 
-    def _repr_html_(self) -> str:
-        rows = {
+    def _columns(self) -> dict[str, object]:
+        """Return what a notebook shows, by label."""
+        return {
             "state": self.state,
             "every": timedelta(seconds=self.interval_s),
             "from": self.url or "a connector",
@@ -159,7 +161,9 @@ class Sync:
             "next run": self.run_at,
             "error": self.error,
         }
-        return html_table(f"Synchronization of {self.name or self.id}", rows)
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Synchronization of {self.name or self.id}", self._columns())
 
 
 class Syncs:
@@ -205,7 +209,8 @@ class Syncs:
 
     def list(self) -> list[Sync]:
         """List all synchronizations of the account."""
-        return list(self._platform.json("GET", PATH, what="listing synchronizations", read=self._parse_all))
+        found = self._platform.json("GET", PATH, what="listing synchronizations", read=self._parse_all)
+        return Listing(found, "synchronizations", lambda sync: {"table": sync.name, **sync._columns()})
 
     def read(self, sync_id: str) -> Sync:
         """Return the current state of a synchronization."""

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from cartoframes_lite._client import nonpublic
 from cartoframes_lite._client.http.json_fields import drop_none, integer, record, records, required, text
 from cartoframes_lite._client.http.transport import Transport
+from cartoframes_lite._client.listing import Listing
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._codec.html import format_bytes, html_table
 from cartoframes_lite.errors import CartoError, NotFound, PermissionDenied
@@ -68,6 +69,10 @@ class User:
             used_bytes=integer(response.get("db_size_in_bytes")),
             table_count=integer(response.get("table_count")),
         )
+
+    def _repr_html_(self) -> str:
+        columns = _columns(self)
+        return html_table(f"User {columns.pop('name')}", columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +192,7 @@ class Users:
             users |= {user.username: user for user in found}
             if len(users) in (known, total):
                 break
-        return [users[name] for name in sorted(users)]
+        return Listing((users[name] for name in sorted(users)), "users", _columns)
 
     def find_entity(self, user_or_org: str) -> tuple[str, str]:
         """Return kind and id of the account's organization, or of a user in it, by name.
@@ -281,6 +286,17 @@ def _account(response: Any) -> Account | None:
         if organization
         else None,
     )
+
+
+def _columns(user: User) -> dict[str, object]:
+    """Return what a notebook shows of a user, by label."""
+    has_storage = user.quota_bytes is not None or user.used_bytes is not None
+    return {
+        "name": user.username,
+        "email": user.email,
+        "storage": f"{format_bytes(user.used_bytes)} of {format_bytes(user.quota_bytes)}" if has_storage else None,
+        "tables": user.table_count,
+    }
 
 
 def _page(response: Any) -> tuple[list[User], int]:

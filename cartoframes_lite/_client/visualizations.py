@@ -29,6 +29,7 @@ from cartoframes_lite._client.http.json_fields import (
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._client.keywords import shared_keywords
+from cartoframes_lite._client.listing import Listing
 from cartoframes_lite._client.paging import Page, complete_list
 from cartoframes_lite._client.platform import Platform
 from cartoframes_lite._codec.html import Link, format_bytes, html_table
@@ -45,6 +46,7 @@ _TITLES = {"table": "Dataset", "derived": "Map", "kuviz": "Published page"}
 _MAX_DEPENDENTS = 100  # limit of dependents in the response; their count is not limited
 
 Kind = Literal["table", "derived", "kuviz"]
+_PLURALS: dict[Kind, str] = {"table": "datasets", "derived": "maps", "kuviz": "published pages"}
 Access = Literal["r", "rw"]
 
 
@@ -367,6 +369,21 @@ class Visualization:
         return html_table(f"{_TITLES.get(self.kind, self.kind)} {self.name}", rows)
 
 
+def entry_columns(entry: Visualization) -> dict[str, object]:
+    """Return what a list in a notebook shows of a dataset or map, by label."""
+    return {
+        "name": Link(entry.url, entry.name),
+        "privacy": entry.privacy,
+        "rows": entry.row_count,
+        "size": None if entry.size_bytes is None else format_bytes(entry.size_bytes),
+        "geometry": [kind.removeprefix("ST_") for kind in entry.geometry_types],
+        "tables": entry._tables,  # not entry.tables, which sends a request for each map
+        "tags": entry.tags,
+        "description": entry.description,
+        "updated": entry.updated_at,
+    }
+
+
 class Visualizations:
     """``client.visualizations``. CARTO does not document this API.
 
@@ -465,7 +482,8 @@ class Visualizations:
         entries: Iterable[Visualization] = complete_list(partial(self._page, _filter_query(kind, keywords))).values()
         if (privacy := keywords["privacy"]) is not None:  # without the master key, CARTO ignores the filter
             entries = [entry for entry in entries if entry.privacy == privacy]
-        return _with_any_tag(sorted(entries, key=lambda entry: entry.name), keywords["tags"])
+        found = _with_any_tag(sorted(entries, key=lambda entry: entry.name), keywords["tags"])
+        return Listing(found, _PLURALS[kind], entry_columns)
 
     def _page(self, query: Mapping[str, Any], page: int, direction: str) -> Page[Visualization]:
         """Request a page of a list."""

@@ -11,12 +11,19 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._client.http.prefetch import prefetched
 from cartoframes_lite._client.http.progress import Progress
 from cartoframes_lite._codec.copybinary import SYNC_BYTES, BrokenStream, Decoder, decode
 from cartoframes_lite._codec.frame import arrow_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
-from cartoframes_lite.errors import ConnectionFailed, ConversionWarning, decode_error, error_from_response
+from cartoframes_lite.errors import (
+    CartoError,
+    ConnectionFailed,
+    ConversionWarning,
+    decode_error,
+    error_from_response,
+)
 from cartoframes_lite.read.batch import staged
 from cartoframes_lite.read.filters import SpatialFilter
 from cartoframes_lite.read.options import SourceOptions
@@ -68,7 +75,7 @@ class Read:
                 explained_repeated_names(self.client, self.origin),
                 self.client.copy.copy_to(query, timeout_s=self.timeout_s) as arriving,
                 prefetched(arriving, arriving.stop) as blocks,
-                Progress("reading", self.progress) as bar,
+                Progress("reading", self.progress, total=self._estimate_rows) as bar,
             ):
                 for batch in decode(bar.count_bytes(blocks), decoder):
                     bar.count_rows(batch.num_rows)
@@ -84,6 +91,17 @@ class Read:
                 ConversionWarning,
                 stacklevel=4,
             )
+
+    def _estimate_rows(self) -> int | None:
+        """Query the planner's estimate of the rows of a table; None for a query, whose estimate may be far off."""
+        if self.rows.table is None:
+            return None
+        try:
+            row = self.client.sql.row(f"EXPLAIN (FORMAT JSON) SELECT 1 FROM {self.rows.sql}", "QUERY PLAN")
+            rows = parsed(lambda plan: int(plan[0]["Plan"]["Plan Rows"]), row["QUERY PLAN"], "the query plan")
+        except CartoError:  # the read itself may still succeed
+            return None
+        return rows if self.limit is None else min(rows, self.limit)
 
     def is_outdated(self) -> bool:
         """Return whether the columns or the table have changed since the layout was queried.

@@ -47,6 +47,17 @@ def as_frames(data: pd.DataFrame | Iterable[pd.DataFrame] | ArrowStream) -> pd.D
     return frames_of(cast(ArrowStream, data))
 
 
+def count_rows(data: object) -> int | None:
+    """Return the number of rows of a frame, a list of frames or an Arrow table; None if it is not known."""
+    if isinstance(data, list | tuple):
+        counts = [count_rows(item) for item in data]
+        return None if None in counts else sum(count for count in counts if count is not None)
+    if isinstance(data, pd.DataFrame):
+        return len(data)
+    rows = getattr(data, "num_rows", getattr(data, "height", None))  # of pyarrow and of polars
+    return rows if isinstance(rows, int) else None
+
+
 def is_arrow(data: object) -> bool:
     """Return whether data are Arrow data, and not of pandas, which has the Arrow interface, too."""
     return hasattr(data, "__arrow_c_stream__") and not isinstance(data, pd.DataFrame | pd.Series)

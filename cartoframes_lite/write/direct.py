@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from os import SEEK_END
 from tempfile import TemporaryFile
 from typing import IO, NoReturn
 
@@ -67,6 +68,7 @@ class DirectAppend:
         self,
         payloads: Callable[[], Iterator[Payload]],
         *,
+        rows: int | None,
         may_be_slow: bool,
         compression: Compression,
         progress: bool | None,
@@ -77,6 +79,8 @@ class DirectAppend:
         ----------
         payloads : callable
             Returns an iterator of the rows.
+        rows : int or None
+            Their number, if it is known.
         may_be_slow : bool
             Whether they may come more slowly than the network takes them: then they are kept in a temporary file until
             the request is opened.
@@ -93,9 +97,9 @@ class DirectAppend:
             if may_be_slow:
                 upload.fill_file()
             if upload.rows or next(payloads(), None) is not None:  # an empty COPY would be an error
-                self._send(upload, compression, progress)
+                self._send(upload, rows, compression, progress)
 
-    def _send(self, upload: _Upload, compression: Compression, progress: bool | None) -> None:
+    def _send(self, upload: _Upload, rows: int | None, compression: Compression, progress: bool | None) -> None:
         """Send the COPY until it is known to be committed or to have failed."""
         ids = upload.ids
         names = ", ".join(quote(name) for name in names_of(self.columns))
@@ -105,7 +109,7 @@ class DirectAppend:
         def send() -> None:
             nonlocal lost
             try:
-                with Progress("writing", progress) as bar:
+                with upload.new_progress(rows, progress) as bar:
                     self.destination.client.copy.copy_from(copy, partial(upload.body, bar), compress=compression)
             except CartoError as error:
                 lost = lost or (not upload.failed and isinstance(error, ConnectionFailed | ServerError))
@@ -282,12 +286,23 @@ class _Upload:
         self._file.writelines(encode(self._batches(), arrow_schema(self._columns)))
         self._has_file = True
 
+    def new_progress(self, rows: int | None, show: bool | None) -> Progress:
+        """Return the progress bar of an attempt: of bytes, if the rows are in the temporary file."""
+        if self._has_file:
+            return Progress("writing", show, unit="B", total=self._file.seek(0, SEEK_END))
+        return Progress("writing", show, total=rows)
+
     def body(self, bar: Progress) -> Iterator[bytes]:
         """Encode all rows with their ids, or read them from the temporary file."""
         if not self._has_file:
-            return bar.count_bytes(encode(self._batches(), arrow_schema(self._columns)))
+            return bar.count_bytes(encode(self._counted(bar), arrow_schema(self._columns)))
         self._file.seek(0)
         return bar.count_bytes(iter(partial(self._file.read, _BLOCK_BYTES), b""))
+
+    def _counted(self, bar: Progress) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches():
+            bar.count_rows(batch.num_rows)
+            yield batch
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         sent = 0

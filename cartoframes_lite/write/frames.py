@@ -10,6 +10,7 @@ from typing import Unpack
 import pandas as pd
 
 from cartoframes_lite._client import Client
+from cartoframes_lite._client.http.progress import Waiting
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._codec.names import normalize, refuse_system_name
 from cartoframes_lite._codec.whole_tables import mark_whole
@@ -21,7 +22,7 @@ from cartoframes_lite.errors import (
     SQLError,
     TableChangedError,
 )
-from cartoframes_lite.write.arrow_frames import ArrowStream, as_frames
+from cartoframes_lite.write.arrow_frames import ArrowStream, as_frames, count_rows
 from cartoframes_lite.write.columns import Columns, require_geometry
 from cartoframes_lite.write.direct import plan_direct, refuse_staging
 from cartoframes_lite.write.frame_geometry import find_lnglat
@@ -116,7 +117,7 @@ def to_carto(
     privacy = keywords["privacy"]
     if privacy is not None:
         client.visualizations.require_privacy_permission()
-    _write(client, table_name, source, keywords)
+    _write(client, table_name, source, count_rows(dataframe), keywords)
     if privacy is not None:
         set_privacy(client, table, privacy)
     if isinstance(dataframe, pd.DataFrame):
@@ -187,7 +188,7 @@ def normalized_table_name(name: str) -> str:
     return table
 
 
-def _write(client: Client, table_name: str, source: RowSource, options: FrameOptions) -> None:
+def _write(client: Client, table_name: str, source: RowSource, rows: int | None, options: FrameOptions) -> None:
     """Plan and write; plan again if the table was created, dropped or changed concurrently."""
     table, stale_dropped = normalized_table_name(table_name), False
     for plans_left in reversed(range(_MAX_PLANS)):
@@ -206,6 +207,7 @@ def _write(client: Client, table_name: str, source: RowSource, options: FrameOpt
             append = plan_direct(target.destination, target.existing, plan.columns)
             append.run(
                 partial(plan.staged_rows, source),
+                rows=rows,
                 may_be_slow=source.may_be_slow,
                 compression=options["compression"],
                 progress=options["progress"],
@@ -216,11 +218,14 @@ def _write(client: Client, table_name: str, source: RowSource, options: FrameOpt
             partial(plan.staged_rows, source),
             with_primary_key=plan.with_primary_key,
             may_be_slow=source.may_be_slow,
+            rows=rows,
         )
+        progress = options["progress"]
         try:
-            with stage(
-                target.destination, upload, compression=options["compression"], progress=options["progress"]
-            ) as staged:
+            with (
+                stage(target.destination, upload, compression=options["compression"], progress=progress) as staged,
+                Waiting("publishing", progress),
+            ):
                 publish_plan(target.destination, staged, plan, source.columns, options)
         except (SQLError, TableChangedError) as error:
             if source.failure is not None or not plans_left:

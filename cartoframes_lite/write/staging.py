@@ -45,12 +45,15 @@ class Upload:
         Create the staging table with the primary key of a CARTO table.
     may_be_slow : bool
         Whether the payloads may come more slowly than the network takes them.
+    rows : int or None
+        Number of rows, if it is known.
     """
 
     columns: Columns
     payloads: Callable[[], Iterator[Payload]]
     with_primary_key: bool
     may_be_slow: bool = False
+    rows: int | None = None
 
 
 @contextmanager
@@ -145,7 +148,7 @@ def _fill_with_retries(
     def fill() -> Staged:
         nonlocal source_failed
         staging = new_name()
-        with Progress("writing", progress) as bar:
+        with Progress("writing", progress, total=upload.rows) as bar:
             chunks = _Chunks(upload, bar)
             try:
                 return _fill(destination, upload, chunks, staging, compression)

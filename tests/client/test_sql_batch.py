@@ -81,4 +81,24 @@ def test_waiting_shows_the_progress_of_a_job(
     batch = Batch(scripted_server.play(first, first, last))
     assert "running, 1 of 2 queries finished" in batch.read("1")._repr_html_()
     assert batch.wait("1", progress=True).done
-    assert "batch job" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "batch job: running |" in shown
+    assert "1/2 [" in shown
+
+
+def test_a_job_shows_its_last_state_after_waiting(scripted_server: ScriptedServer) -> None:
+    held = Batch(scripted_server.play(job(status="running"), job(status="running"), job(status="done"))).read("1")
+    assert held.wait(progress=False) is held
+    assert "status='done'" in repr(held)
+    assert "<td style='text-align:left'>done</td>" in held._repr_html_()
+
+
+def test_a_job_shows_why_waiting_failed(scripted_server: ScriptedServer) -> None:
+    states = [job(status="pending"), job(status="running"), job(status="failed", failed_reason="division by zero")]
+    held = Batch(scripted_server.play(*states)).read("1")
+    assert held in {held.refresh()}
+    assert held.status == "running"
+    with pytest.raises(JobError):
+        held.wait(progress=False)
+    assert "failed" in repr(held)
+    assert "division by zero" in held._repr_html_()

@@ -9,7 +9,7 @@ from contextlib import redirect_stderr
 import pytest
 
 from cartoframes_lite._client.http import progress as module
-from cartoframes_lite._client.http.progress import Progress
+from cartoframes_lite._client.http.progress import Progress, Waiting
 
 
 def shown(show: bool | None, pause_s: float = 0.0) -> str:
@@ -32,7 +32,75 @@ def test_the_progress_bar_appears_with_bytes_and_rows(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "_DELAY_S", 0.1)
     text = shown(None, pause_s=0.3)
     assert "2.00kB" in text
-    assert "1,234 rows" in text
+    assert "1.23k rows" in text
+
+
+def lines(output: str) -> list[str]:
+    return [line.strip() for line in output.split("\r") if line.strip()]
+
+
+def test_known_rows_are_shown_with_percentage_and_remaining_time() -> None:
+    with redirect_stderr(io.StringIO()) as output, Progress("writing", True, total=2000) as bar:
+        bar._bar.mininterval = 0
+        bar.count_rows(500)
+        time.sleep(0.02)
+        list(bar.count_bytes([b"x" * 1000]))
+        bar.count_rows(500)
+    assert "writing:  50%" in lines(output.getvalue())[-1]
+    assert "1.00k/2.00k" in lines(output.getvalue())[-1]
+    assert "<00:0" in lines(output.getvalue())[-1]
+
+
+def test_too_small_estimates_are_dropped() -> None:
+    with redirect_stderr(io.StringIO()) as output, Progress("reading", True, total=lambda: 10) as bar:
+        bar._bar.mininterval = 0
+        bar.count_rows(500)
+    assert "%" in lines(output.getvalue())[0]
+    assert "%" not in lines(output.getvalue())[-1]
+
+
+def test_totals_are_requested_only_for_visible_bars() -> None:
+    requested: list[str] = []
+
+    def total() -> None:
+        requested.append("rows")
+
+    for show in (None, False):
+        with Progress("reading", show, total=total) as bar:
+            bar.count_rows(1)
+    assert requested == []
+
+
+def test_bars_leave_nothing_behind() -> None:
+    with redirect_stderr(io.StringIO()) as output:
+        with Progress("writing", True, total=1000) as bar:
+            bar.count_rows(10)
+        with Waiting("publishing", True) as waiting:
+            waiting.say("running")
+    assert "writing" in output.getvalue()
+    assert "publishing: running [00:00]" in output.getvalue()
+    for end in output.getvalue().split("publishing")[0], output.getvalue():
+        assert end.rpartition("\r")[2].strip() == ""
+        assert end.endswith("\r")
+        assert end.split("\r")[-2].strip() == ""
+
+
+def test_waiting_is_shown_without_news_of_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_DELAY_S", 0.05)
+    monkeypatch.setattr(module, "_TICK_S", 0.05)
+    output = io.StringIO()
+    with redirect_stderr(output), Waiting("publishing", None):
+        deadline = time.monotonic() + 10
+        while output.getvalue().count("publishing") < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert output.getvalue().count("publishing [00:0") >= 3
+
+
+def test_steps_of_a_job_are_shown_as_a_bar() -> None:
+    with redirect_stderr(io.StringIO()) as output, Waiting("batch job", True) as waiting:
+        waiting.say("running", done=1, total=4)
+    assert "batch job: running |" in output.getvalue()
+    assert "1/4" in output.getvalue()
 
 
 def test_the_environment_can_disable_progress_bars(monkeypatch: pytest.MonkeyPatch) -> None:
