@@ -31,6 +31,7 @@ EITHER_COMPLETER = pytest.mark.parametrize(
 
 def completions(text, use_jedi):
     completer = IPCompleter(namespace=NAMES, global_namespace={}, use_jedi=use_jedi, jedi_compute_type_timeout=0)
+    completer.disable_matchers = ["IPCompleter.magic_matcher"]  # needs a running IPython
     with provisionalcompleter():
         return {found.text.lstrip(".") for found in completer.completions(text, len(text))}
 
