@@ -56,7 +56,7 @@ def shared_keywords(*declarations: type, defaults: Mapping[str, object]) -> Call
             return cast("Callable[..., R]", function)(*args, **{**defaults, **keywords})
 
         cast(Any, call).__signature__ = signature.replace(parameters=[*own, *shown])
-        call.__doc__ = documentation
+        call.__doc__ = documentation or None  # IPython completes no keywords if it is empty
         return call
 
     return decorate
