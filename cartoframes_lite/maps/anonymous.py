@@ -22,6 +22,7 @@ from cartoframes_lite.maps.styling import LegendItem
 from cartoframes_lite.maps.validation import BBox
 
 _VERSION = "1.8.0"
+_PADDING_PIXELS = 16  # so that markers at the edges of the data are visible
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 Layers = Layer | Sequence[Layer | Mapping[str, Any]]
@@ -139,7 +140,7 @@ class _MapConfigSource:
         except APIError:  # no query, a timeout, or no column the_geom_webmercator
             return None
         west, south, east, north = (rows[0][edge] for edge in _EDGES)
-        return None if west is None else Viewport.around((west, south, east, north))
+        return None if west is None else Viewport.around((west, south, east, north), _PADDING_PIXELS)
 
     def default_image(self) -> None:
         return None

@@ -66,6 +66,14 @@ class MapServer:
 class PageLayer(Protocol):
     """A layer of a page."""
 
+    @property
+    def title(self) -> str:
+        """Name of the layer; "" if it has none."""
+
+    @property
+    def legends(self) -> Sequence[Mapping[str, Any]]:
+        """Legends, each with ``title``, ``kind``, ``items``, ``colors`` and ``limits``."""
+
     def content(self, server: MapServer | None) -> dict[str, Any]:
         """Return what the script of this type of layer reads: ``type``, ``title``, ``legends`` ..."""
 

@@ -14,12 +14,17 @@ from string import Template
 from typing import Any, Literal
 
 from cartoframes_lite.maps.page.content import MapServer, PageLayer
+from cartoframes_lite.maps.page.static_legend import static_legend
 from cartoframes_lite.maps.page.viewport import HEIGHT_PIXELS, WIDTH_PIXELS, Viewport
 
 Theme = Literal["light", "dark"]
 
 _LEAFLET = "xstatic/pkg/leaflet/data"
-_SCRIPTS = ("format", "legend", "popup", "tiles", "page")  # of one concept each; the last one starts the page
+# One script for each concept; the last one starts the page.
+_SCRIPTS = ("format", "view", "legend", "popup", "server", "tiles", "picture", "page")
+_WATER = {"light": "#dde6ea", "dark": "#12181d"}
+_LEGEND_STYLE = "position:absolute;right:10px;bottom:10px;max-height:380px;overflow:auto;border-radius:8px;padding:4px;"
+_LEGEND_COLORS = {"light": "background:#fff;color:#26323c", "dark": "background:#1d242b;color:#e4e9ee"}
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}  # so that no text can end the script element
 
 
@@ -65,14 +70,17 @@ class MapPage:
     def iframe_html(self) -> str:
         """Return the page in an iframe, to be embedded in another page such as a notebook.
 
-        Where iframes are removed, as on GitHub, the static image behind the iframe remains visible.
+        Where iframes are removed, as on GitHub, the picture behind the iframe and the legends remain visible.
         """
-        outside = "position:absolute;left:50%;top:50%;transform:translate(-50%,-50%);max-width:none"
+        outside = "position:absolute;left:0;top:0;width:100%;height:100%;object-fit:contain"
         # An iframe of another color scheme than its document gets an opaque background, which would hide the picture.
         inside = f"position:absolute;left:0;top:0;width:100%;height:100%;border:0;color-scheme:{self.theme}"
+        legend = static_legend(self.layers)
+        if legend:
+            legend = f'<div style="{_LEGEND_STYLE}{_LEGEND_COLORS[self.theme]}">{legend}</div>'
         return (
-            f'<div style="position:relative;width:100%;height:{HEIGHT_PIXELS}px;overflow:hidden">'
-            f'{self._image(f"""style="{outside}" """)}'
+            f'<div style="position:relative;width:100%;height:{HEIGHT_PIXELS}px;overflow:hidden;'
+            f'background:{_WATER[self.theme]}">{self._image(f"""style="{outside}" """)}{legend}'
             f'<iframe style="{inside}" title="{escape(self._document_title)}" srcdoc="{escape(self._render(""))}">'
             "</iframe></div>"
         )
@@ -89,6 +97,8 @@ class MapPage:
         scripts = "\n".join(_read_asset(f"{name}.js") for name in _SCRIPTS)
         return Template(_read_asset("page.html")).substitute(
             title=escape(self._document_title),
+            label=escape(f"Map: {self.title}" if self.title else "Map"),
+            heading=f'<h1 id="title" class="card">{escape(self.title)}</h1>' if self.title else "",
             theme=self.theme,
             leaflet_css=_leaflet("leaflet.css"),
             leaflet_js=_leaflet("leaflet.js"),
@@ -109,6 +119,7 @@ class MapPage:
             "center": [latitude, longitude],
             "zoom": self.view.zoom,
             "bounds": None if bounds is None else [[bounds[1], bounds[0]], [bounds[3], bounds[2]]],
+            "padding": self.view.padding_pixels,
             "hasPicture": self.picture is not None,
             "basemap": self.basemap,
             "server": None if self.server is None else self.server.content(),

@@ -1,29 +1,72 @@
-// The legends of the layers.
+// The card with the legends of the layers, and switches that hide layers.
 
-/** Add the legends of all layers, the top layer first. */
+/** Add the card, with the top layer first; layers can be hidden if there are several. */
 function addLegend(map, layers) {
-  if (!layers.some((layer) => layer.legends.length)) return;
+  const described = layers.filter((layer) => layer.title || layer.legends.length);
+  const hasSwitches = described.length > 1;
+  if (!hasSwitches && !described.some((layer) => layer.legends.length)) return;
   const control = L.control({ position: "bottomright" });
   control.onAdd = () => {
-    const box = L.DomUtil.create("div", "legend");
-    for (const layer of layers) layer.legends.forEach((legend) => box.append(legendElement(legend)));
-    L.DomEvent.disableClickPropagation(box);
-    L.DomEvent.disableScrollPropagation(box);
-    return box;
+    const card = L.DomUtil.create("details", "legend card");
+    card.open = true;
+    L.DomUtil.create("summary", "", card).textContent = hasSwitches ? "Layers" : "Legend";
+    const box = L.DomUtil.create("div", "layers", card);
+    for (const layer of [...described].reverse()) box.append(layerElement(layer, hasSwitches));
+    L.DomEvent.disableClickPropagation(card);
+    L.DomEvent.disableScrollPropagation(card);
+    return card;
   };
   control.addTo(map);
+  foldIfLarge(map, control.getContainer());
 }
 
-/** Return the element of a legend. */
-function legendElement(legend) {
+/** Fold the card at first if it would cover most of a small map. */
+function foldIfLarge(map, card) {
+  const { x: width, y: height } = map.getSize();
+  if (width && card.offsetWidth * card.offsetHeight > 0.4 * width * height) card.open = false;
+}
+
+/** Return the legends of a layer, with a switch if asked for. */
+function layerElement(layer, hasSwitch) {
   const section = L.DomUtil.create("section", "");
-  L.DomUtil.create("h2", "", section).textContent = legend.title;
-  for (const item of legend.items) {
-    const line = L.DomUtil.create("div", "", section);
-    const mark = L.DomUtil.create("i", item.size_px ? "marker" : "", line);
-    mark.style.background = item.color;
-    if (item.size_px) mark.style.width = mark.style.height = `${item.size_px}px`;
-    L.DomUtil.create("span", "", line).textContent = item.label;
+  if (hasSwitch) {
+    const label = L.DomUtil.create("label", "", section);
+    const box = L.DomUtil.create("input", "", label);
+    box.type = "checkbox";
+    box.checked = layer.isVisible;
+    box.addEventListener("change", () => {
+      layer.setVisible(box.checked);
+      section.classList.toggle("hidden", !box.checked);
+    });
+    L.DomUtil.create("span", "", label).textContent = layer.title || "Layer";
   }
+  layer.legends.forEach((legend) => section.append(...legendElements(legend)));
   return section;
+}
+
+/** Return the title and the entries of a legend. */
+function legendElements(legend) {
+  const elements = [];
+  const add = (tag, name) => {
+    elements.push(L.DomUtil.create(tag, name));
+    return elements.at(-1);
+  };
+  if (legend.title) add("h2", "").textContent = legend.title;
+  if (legend.kind === "continuous") {
+    add("div", "gradient").style.background = `linear-gradient(to right, ${legend.colors.join(", ")})`;
+    const limits = add("div", "limits");
+    for (const limit of legend.limits) L.DomUtil.create("span", "", limits).textContent = limit;
+  }
+  const list = add("ul", legend.kind);
+  for (const item of legend.items) list.append(legendEntry(item));
+  return elements;
+}
+
+function legendEntry({ color, label, size_px: size }) {
+  const line = L.DomUtil.create("li", "");
+  const mark = L.DomUtil.create("i", "", size ? L.DomUtil.create("b", "", line) : line);
+  mark.style.background = color;
+  if (size) mark.style.width = mark.style.height = `${size}px`;
+  L.DomUtil.create("span", "", line).textContent = label;
+  return line;
 }

@@ -1,20 +1,14 @@
-// Starts the page: the map, its basemap, its layers from bottom to top, legend and popups.
+// Starts the page: the map, its basemap, its layers from bottom to top, legends and popups.
 // A layer is an object { title, legends, popup, hover, isVisible, setVisible(), featureAt() }, made by the script of
-// its type; featureAt(latlng) returns a promise of [column, value] pairs, or of null.
+// its type; featureAt(latlng, columns) returns a promise of [column, value] pairs, or of null.
 const content = JSON.parse(document.getElementById("content").textContent);
-
-/** Create the map with the initial view of the content. */
-function createMap() {
-  const map = L.map("map", { center: content.center, zoom: content.zoom, worldCopyJump: true });
-  map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>');
-  return map;
-}
 
 /** Add the basemap below all layers. */
 function addBasemap(map) {
-  if (!content.basemap) return;
-  if (content.basemap.type === "natural-earth") naturalEarth(map, content.basemap);
-  else L.tileLayer(content.basemap.url, content.basemap.options).addTo(map);
+  const { basemap } = content;
+  if (!basemap) return;
+  if (basemap.type === "natural-earth") naturalEarth(map, basemap);
+  else L.tileLayer(basemap.url, { ...basemap.options, noWrap: !map.options.worldCopyJump }).addTo(map);
 }
 
 /** Create the pane of a layer: layers are drawn in their order, whatever their type. */
@@ -25,8 +19,7 @@ function createPane(map, position) {
 }
 
 /** Create the layers from bottom to top; layers of tiles without others between them share their tiles. */
-function createLayers(map) {
-  const server = content.server && mapServer(map);
+function createLayers(map, server) {
   const layers = [];
   let tiles = null;
   content.layers.forEach((layer, position) => {
@@ -38,12 +31,15 @@ function createLayers(map) {
       layers.push(tiles.add(layer));
     }
   });
-  server?.open();
   return layers;
 }
 
+adoptPicture();
 const map = createMap();
 addBasemap(map);
-const layers = createLayers(map);
+const server = content.server && mapServer(map);
+const layers = createLayers(map, server);
+server?.open();
 addLegend(map, layers);
 addPopups(map, layers);
+addHover(map, layers);

@@ -1,29 +1,74 @@
-// Popups with the attributes of a clicked feature.
+// Popups with the attributes of a clicked feature, and tooltips of the feature under the pointer.
 
-/** Open a popup when a feature is clicked. */
+/** Open a popup when a feature is clicked, or is in the middle of the map when the Enter key is pressed. */
 function addPopups(map, layers) {
-  map.on("click", async (event) => {
-    const feature = await findFeature(layers, event.latlng);
-    if (feature) L.popup({ maxWidth: 320 }).setLatLng(event.latlng).setContent(attributesTable(feature)).openOn(map);
+  async function open(latlng) {
+    const found = await findFeature(layers, latlng, "popup");
+    if (!found) return;
+    const caption = layers.length > 1 ? found.layer.title : "";
+    const options = { maxWidth: Math.min(320, map.getSize().x - 60), autoPanPadding: [12, 12] };
+    L.popup(options).setLatLng(latlng).setContent(attributesTable(found.pairs, caption)).openOn(map);
+  }
+  map.on("click", (event) => open(event.latlng));
+  map.getContainer().addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target === map.getContainer()) open(map.getCenter());
   });
 }
 
-/** Return the columns and values of the topmost visible feature at a point, or null. */
-async function findFeature(layers, latlng) {
-  for (const layer of layers.toReversed()) {
-    const feature = layer.isVisible && (await layer.featureAt(latlng));
-    if (feature) return feature;
+/** Show the columns `hover` of the feature under the pointer. */
+function addHover(map, layers) {
+  if (!layers.some((layer) => layer.hover?.length)) return;
+  const tooltip = L.tooltip({ direction: "top", offset: [0, -8], opacity: 1 });
+  let latest = null;
+  async function show(event) {
+    latest = event;
+    const found = await findFeature(layers, event.latlng, "hover");
+    if (latest !== event) return; // the pointer has moved on
+    map.getContainer().style.cursor = found ? "pointer" : "";
+    if (!found) tooltip.remove();
+    else tooltip.setLatLng(event.latlng).setContent(tooltipText(found.pairs)).addTo(map);
+  }
+  function hide() {
+    latest = null;
+    map.getContainer().style.cursor = "";
+    tooltip.remove();
+  }
+  map.on("mousemove", show);
+  map.on("mouseout dragstart zoomstart popupopen", hide);
+}
+
+/** Return the topmost visible feature at a point with the columns for a purpose, "popup" or "hover"; null if none. */
+async function findFeature(layers, latlng, purpose) {
+  for (const layer of [...layers].reverse()) {
+    if (!layer.isVisible || (purpose === "hover" && !layer.hover?.length)) continue;
+    const columns = layer[purpose] ?? [];
+    const found = await layer.featureAt(latlng, columns);
+    if (!found) continue;
+    const wanted = found.filter(([name]) => (columns.length ? columns.includes(name) : name !== layer.id));
+    if (wanted.length) return { layer, pairs: wanted };
   }
   return null;
 }
 
 /** Return a table of columns and values. */
-function attributesTable(feature) {
+function attributesTable(pairs, caption) {
   const table = L.DomUtil.create("table", "attributes");
-  for (const [name, value] of feature) {
+  if (caption) L.DomUtil.create("caption", "", table).textContent = caption;
+  for (const [name, value] of pairs) {
     const row = L.DomUtil.create("tr", "", table);
-    L.DomUtil.create("th", "", row).textContent = name;
-    L.DomUtil.create("td", "", row).textContent = formatValue(value);
+    const heading = L.DomUtil.create("th", "", row);
+    heading.scope = "row";
+    heading.textContent = name;
+    L.DomUtil.create("td", "", row).append(valueNode(value));
   }
   return table;
+}
+
+/** Return the text of a tooltip: one value, or a line for each column. */
+function tooltipText(pairs) {
+  const box = document.createElement("div");
+  for (const [name, value] of pairs) {
+    L.DomUtil.create("div", "", box).textContent = pairs.length > 1 ? `${name}: ${formatValue(value)}` : formatValue(value);
+  }
+  return box;
 }

@@ -1,70 +1,35 @@
 // Layers that a CARTO server renders: tiles, the features at their pixels (UTFGrids), and attributes.
 const TILE_PIXELS = 256;
-const RENEWAL_MS = 30_000;
+const MAX_GRIDS = 200;
 
-/** Return the server of the map, which is instantiated by open(). */
-function mapServer(map) {
-  const groups = [];
-  const values = { layergroup: "" };
-  const notice = document.getElementById("notice");
-  let instantiatedAt = -Infinity;
-
-  /** Instantiate the map; called again when tiles fail, because the server drops maps that are not in use. */
-  async function open() {
-    instantiatedAt = performance.now();
-    try {
-      const response = await fetch(content.server.opening.url, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(content.server.opening.body),
-      });
-      if (!response.ok) throw new Error(`HTTP ${response.status}`);
-      values.layergroup = (await response.json()).layergroupid;
-      groups.forEach((group) => group.draw());
-    } catch (error) {
-      notice.textContent = `Could not load the map (${error.message})`;
-      if (content.hasPicture) notice.textContent += ". Showing a static image.";
-      notice.hidden = false;
-    }
-  }
-
-  function renew() {
-    if (performance.now() - instantiatedAt > RENEWAL_MS) open();
-  }
-
-  function tileGroup(pane) {
-    const group = createTileGroup(map, values, pane);
-    group.tiles.on("tileerror", renew);
-    group.tiles.on("tileload", () => {
-      document.body.classList.add("drawn");
-      notice.hidden = true;
-    });
-    groups.push(group);
-    return group;
-  }
-
-  return { open, tileGroup };
-}
+const ServerTiles = L.TileLayer.extend({
+  /** Between two zooms, tiles are scaled: those of a high resolution stay sharp. */
+  getTileUrl(coords) {
+    const { usual, retina } = content.server.tiles;
+    const isSharp = !L.Browser.retina && Number.isInteger(this._map.getZoom());
+    const layers = this.options.visibleLayers().join(",");
+    return this.options.server.url(isSharp ? usual : retina, { layers, x: coords.x, y: coords.y, z: coords.z });
+  },
+});
 
 /** Return layers that share their tiles: the server draws those that are visible into the same images. */
-function createTileGroup(map, values, pane) {
+function createTileGroup(map, server, pane) {
   const members = [];
-  const url = L.Browser.retina ? content.server.tiles.retina : content.server.tiles.usual;
-  const tiles = L.tileLayer(url, { attribution: content.attribution, maxZoom: 22, pane });
+  const visibleLayers = () => members.filter((layer) => layer.isVisible).map((layer) => layer.index);
+  const noWrap = !map.options.worldCopyJump;
+  const tiles = new ServerTiles("", {
+    attribution: content.attribution, maxZoom: 22, noWrap, pane, server, visibleLayers,
+  });
 
   /** Draw the tiles of the visible layers; nothing is requested if none is visible. */
   function draw() {
-    const visible = members.filter((layer) => layer.isVisible).map((layer) => layer.index);
-    if (!values.layergroup || !visible.length) {
-      tiles.remove();
-      return;
-    }
-    Object.assign(tiles.options, values, { layers: visible.join(",") });
-    if (map.hasLayer(tiles)) tiles.redraw();
+    if (!server.values.layergroup || !visibleLayers().length) tiles.remove();
+    else if (map.hasLayer(tiles)) tiles.redraw();
     else tiles.addTo(map);
   }
 
   function add(layer) {
+    const features = tileFeatures(map, server, layer);
     const member = {
       ...layer,
       isVisible: true,
@@ -72,7 +37,7 @@ function createTileGroup(map, values, pane) {
         member.isVisible = isVisible;
         draw();
       },
-      featureAt: (latlng) => tileFeature(map, layer, values, latlng),
+      featureAt: features.find,
     };
     members.push(member);
     return member;
@@ -81,18 +46,49 @@ function createTileGroup(map, values, pane) {
   return { add, draw, tiles };
 }
 
-/** Return the columns and values of the feature of a layer at a point, or null. */
-async function tileFeature(map, layer, values, latlng) {
-  if (!layer.grid || !values.layergroup) return null;
-  const zoom = Math.round(map.getZoom());
-  const pixel = map.project(latlng, zoom);
-  const x = Math.floor(pixel.x / TILE_PIXELS);
-  const y = Math.floor(pixel.y / TILE_PIXELS);
-  const tilesAcross = 2 ** zoom;
-  const place = { ...values, z: zoom, x: ((x % tilesAcross) + tilesAcross) % tilesAcross, y };
-  const grid = await fetchJSON(layer.grid, place);
-  const feature = grid && gridFeature(grid, pixel.x - x * TILE_PIXELS, pixel.y - y * TILE_PIXELS);
-  return feature && describeFeature(layer, feature, place);
+/** Return the features of a layer, found in UTFGrids; grids and attributes are requested when they are needed. */
+function tileFeatures(map, server, layer) {
+  const requests = new Map();
+
+  /** Request JSON once; null if there is none. */
+  function request(template, place) {
+    const url = server.url(template, place);
+    if (!requests.has(url)) {
+      if (requests.size >= MAX_GRIDS) requests.delete(requests.keys().next().value);
+      const found = fetch(url).then((response) => (response.ok ? response.json() : null));
+      requests.set(url, found.catch(() => null));
+    }
+    return requests.get(url);
+  }
+
+  /** Return [column, value] of some columns of the feature at a point, null if there is no feature; [] is all columns. */
+  async function find(latlng, columns) {
+    if (!layer.grid || !server.values.layergroup) return null;
+    const zoom = Math.round(map.getZoom());
+    const pixel = map.project(latlng, zoom);
+    const x = Math.floor(pixel.x / TILE_PIXELS);
+    const y = Math.floor(pixel.y / TILE_PIXELS);
+    const tilesAcross = 2 ** zoom;
+    const place = { z: zoom, x: ((x % tilesAcross) + tilesAcross) % tilesAcross, y };
+    const grid = await request(layer.grid, place);
+    const feature = grid && gridFeature(grid, pixel.x - x * TILE_PIXELS, pixel.y - y * TILE_PIXELS);
+    return feature && describe(feature, columns);
+  }
+
+  /** Return columns and values. UTFGrids have null for dates, times and JSON; attributes have them. */
+  async function describe(feature, columns) {
+    const id = feature[layer.id];
+    const isIncomplete = !columns.length || columns.some((name) => feature[name] == null);
+    const found = isIncomplete && layer.attributes && id != null ? await request(layer.attributes, { id }) : null;
+    const known = { ...feature, ...found };
+    const names = columns.length ? columns.filter((name) => Object.hasOwn(known, name)) : Object.keys(known);
+    return names.map((name) => {
+      const isUnknown = known[name] === null && layer.hasAttributes && !found;
+      return [name, isUnknown ? "?" : known[name]];
+    });
+  }
+
+  return { find };
 }
 
 /** Return the feature at a pixel of a UTFGrid, or null. Its characters encode indexes of keys. */
@@ -102,21 +98,4 @@ function gridFeature(grid, across, down) {
   if (code >= 93) code--;
   if (code >= 35) code--;
   return (grid.data || {})[grid.keys[code - 32]] || null;
-}
-
-/** Return the columns and values of a feature. UTFGrids have null for dates, times and JSON; attributes have them. */
-async function describeFeature(layer, feature, place) {
-  const id = feature[layer.id];
-  const found = layer.attributes && id != null && (await fetchJSON(layer.attributes, { ...place, id }));
-  const known = { ...feature, ...found };
-  const names = new Set([...layer.popup.filter((name) => Object.hasOwn(known, name)), ...Object.keys(known)]);
-  return [...names].map((name) => {
-    const isUnknown = known[name] === null && layer.hasAttributes && !found;
-    return [name, isUnknown ? "?" : known[name]];
-  });
-}
-
-async function fetchJSON(template, values) {
-  const response = await fetch(L.Util.template(template, values));
-  return response.ok ? response.json() : null;
 }

@@ -23,27 +23,33 @@ class Viewport:
     zoom : int
     bounds : tuple of (west, south, east, north), optional
         In degrees: the page chooses center and zoom so that they are visible at its size. None: center and zoom.
+    padding_pixels : int
+        Between the bounds and the edges of the page.
     """
 
     center: tuple[float, float]
     zoom: int
     bounds: tuple[float, float, float, float] | None = None
+    padding_pixels: int = 0
 
     @classmethod
-    def around(cls, bbox: tuple[float, float, float, float]) -> Viewport:
+    def around(cls, bbox: tuple[float, float, float, float], padding_pixels: int = 0) -> Viewport:
         """Return the view of a bounding box; its zoom is the highest at which the static image contains it.
 
         Parameters
         ----------
         bbox : tuple of (west, south, east, north)
             In degrees.
+        padding_pixels : int
+            Between the bounding box and the edges of the page.
         """
         west, south, east, north = bbox
         top, bottom = _mercator_y(north), _mercator_y(south)
-        fraction = max((east - west) / 360 / WIDTH_PIXELS, (bottom - top) / HEIGHT_PIXELS) * _TILE_PIXELS
+        width, height = (pixels - 2 * padding_pixels for pixels in (WIDTH_PIXELS, HEIGHT_PIXELS))
+        fraction = max((east - west) / 360 / width, (bottom - top) / height) * _TILE_PIXELS
         zoom = _MAX_ZOOM if fraction <= 0 else math.floor(min(_MAX_ZOOM, -math.log2(fraction)))
         middle = math.degrees(math.atan(math.sinh(math.pi * (1 - (top + bottom)))))
-        return cls(((west + east) / 2, middle), max(0, zoom), bbox)
+        return cls(((west + east) / 2, middle), max(0, zoom), bbox, padding_pixels)
 
 
 def _mercator_y(latitude: float) -> float:
