@@ -119,7 +119,9 @@ class _MapConfigSource:
         described = [TileLayer.of_options(index, layer) for index, layer in enumerate(options)]
         for index, layer in self._composed.compiled.items():
             legends = [asdict(legend) for legend in layer.legends]
-            described[index] = replace(described[index], title=layer.title, legends=legends, hover=layer.hover)
+            described[index] = replace(
+                described[index], title=layer.title, legends=legends, popup=layer.popup, hover=layer.hover
+            )
         return described
 
     def default_view(self) -> Viewport | None:

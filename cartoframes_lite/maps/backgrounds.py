@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from xyzservices import TileProvider, providers
 
+from cartoframes_lite.maps.basemap import page_content
 from cartoframes_lite.maps.page import Theme
 from cartoframes_lite.maps.page.viewport import Viewport
 
@@ -41,7 +42,9 @@ def page_basemap(basemap: Basemap, view: Viewport) -> dict[str, Any] | None:
     """Return the content of a basemap for the page; None if there is no basemap."""
     if isinstance(basemap, TileProvider):
         return _tiles(basemap)
-    return _tiles(providers.OpenStreetMap.Mapnik) if basemap == "osm" else None
+    if basemap == "osm":
+        return _tiles(providers.OpenStreetMap.Mapnik)
+    return None if basemap is None else {"type": "natural-earth", **page_content(basemap, view.bounds)}
 
 
 def _tiles(provider: TileProvider) -> dict[str, Any]:

@@ -359,13 +359,13 @@ class InstantiatedMap:
         instantiation = self._source.instantiation
         if token_map is not None:
             instantiation = Instantiation.of_named_map(token_map.name, {}, token_map.token)
-        view = self._view()
+        view, layers = self._view(), self._page_layers()
         return MapPage(
             view=view,
-            layers=self._page_layers(),
+            layers=layers,
             server=MapServer(str(self._credentials.base_url), instantiation),
             title=self.title,
-            name=self._source.name or "Map",
+            name=self._source.name or ", ".join(layer.title for layer in layers if layer.title) or "Map",
             theme=theme_of(self.basemap),
             attribution=_ATTRIBUTION,
             basemap=page_basemap(self.basemap, view),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -50,3 +53,9 @@ def page(browser: Browser, width: int = 400, height: int = 300) -> Iterator[Page
         opened.route("**/*", abort_remote)
         opened.refused = refused  # type: ignore[attr-defined]  # tests read it from the page
         yield opened
+
+
+def difference(one: bytes, other: bytes) -> float:
+    """Return the mean difference of the pixels of two screenshots, from 0 to 255."""
+    first, second = (Image.open(io.BytesIO(picture)).convert("RGB") for picture in (one, other))
+    return float(np.mean(ImageChops.difference(first, second)))

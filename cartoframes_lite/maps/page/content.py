@@ -89,8 +89,10 @@ class TileLayer:
     title : str
     legends : sequence of dict
         Each with ``title``, ``kind``, ``items``, ``colors`` and ``limits``.
-    popup, hover : sequence of str
-        Columns that are displayed on click, and while the pointer is over a feature.
+    popup : sequence of str, optional
+        Columns that are displayed on click. None: all columns except ``id``.
+    hover : sequence of str
+        Columns that are displayed while the pointer is over a feature.
     id : str
         Column that identifies a feature.
     has_grid : bool
@@ -103,7 +105,7 @@ class TileLayer:
     index: int
     title: str = ""
     legends: Sequence[Mapping[str, Any]] = ()
-    popup: Sequence[str] = ()
+    popup: Sequence[str] | None = None
     hover: Sequence[str] = ()
     id: str = "cartodb_id"
     has_grid: bool = False
@@ -119,10 +121,11 @@ class TileLayer:
         names = [str(name).strip() for name in columns] if isinstance(columns, Sequence) else []
         attributes = options.get("attributes")
         if not isinstance(attributes, Mapping) or not isinstance(attributes.get("id"), str):
-            return cls(index, popup=names, has_attributes=False)
+            return cls(index, popup=_without_id(names, "cartodb_id"), has_attributes=False)
         more = attributes.get("columns")
         names += [str(name) for name in more if name not in names] if isinstance(more, list) else []
-        return cls(index, popup=names, id=attributes["id"], has_attributes=True)
+        id_column = attributes["id"]
+        return cls(index, popup=_without_id(names, id_column), id=id_column, has_attributes=True)
 
     def content(self, server: MapServer | None) -> dict[str, Any]:
         """Return the content of the layer; a layer of tiles needs a server."""
@@ -135,10 +138,15 @@ class TileLayer:
             "index": self.index,
             "title": self.title,
             "legends": list(self.legends),
-            "popup": list(self.popup),
+            "popup": None if self.popup is None else list(self.popup),
             "hover": list(self.hover),
             "grid": server.url(f"{root}/{_TILE}.grid.json") if self.has_grid else None,
             "attributes": server.url(f"{root}/attributes/{{id}}") if has_attributes else None,
             "hasAttributes": self.has_attributes is True,
             "id": self.id,
         }
+
+
+def _without_id(columns: Sequence[str], id_column: str) -> Sequence[str] | None:
+    """Return the columns without the id, None if there are no others."""
+    return [name for name in columns if name != id_column] or None

@@ -13,6 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal
 
+from cartoframes_lite.maps.basemap import THEMES
 from cartoframes_lite.maps.page.content import MapServer, PageLayer
 from cartoframes_lite.maps.page.static_legend import static_legend
 from cartoframes_lite.maps.page.viewport import HEIGHT_PIXELS, WIDTH_PIXELS, Viewport
@@ -21,8 +22,10 @@ Theme = Literal["light", "dark"]
 
 _LEAFLET = "xstatic/pkg/leaflet/data"
 # One script for each concept; the last one starts the page.
-_SCRIPTS = ("format", "view", "legend", "popup", "server", "tiles", "picture", "page")
-_WATER = {"light": "#dde6ea", "dark": "#12181d"}
+_SCRIPTS = (
+    *("format.js", "view.js", "picture.js", "legend.js", "popup.js", "server.js", "tiles.js"),
+    *("../basemap/basemap.js", "page.js"),
+)
 _LEGEND_STYLE = "position:absolute;right:10px;bottom:10px;max-height:380px;overflow:auto;border-radius:8px;padding:4px;"
 _LEGEND_COLORS = {"light": "background:#fff;color:#26323c", "dark": "background:#1d242b;color:#e4e9ee"}
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}  # so that no text can end the script element
@@ -80,7 +83,7 @@ class MapPage:
             legend = f'<div style="{_LEGEND_STYLE}{_LEGEND_COLORS[self.theme]}">{legend}</div>'
         return (
             f'<div style="position:relative;width:100%;height:{HEIGHT_PIXELS}px;overflow:hidden;'
-            f'background:{_WATER[self.theme]}">{self._image(f"""style="{outside}" """)}{legend}'
+            f'background:{THEMES[self.theme].background}">{self._image(f"""style="{outside}" """)}{legend}'
             f'<iframe style="{inside}" title="{escape(self._document_title)}" srcdoc="{escape(self._render(""))}">'
             "</iframe></div>"
         )
@@ -94,12 +97,13 @@ class MapPage:
 
     def _render(self, picture: str) -> str:
         """Render the page template."""
-        scripts = "\n".join(_read_asset(f"{name}.js") for name in _SCRIPTS)
+        scripts = "\n".join(_read_asset(name) for name in _SCRIPTS)
         return Template(_read_asset("page.html")).substitute(
             title=escape(self._document_title),
             label=escape(f"Map: {self.title}" if self.title else "Map"),
             heading=f'<h1 id="title" class="card">{escape(self.title)}</h1>' if self.title else "",
             theme=self.theme,
+            background=THEMES[self.theme].background,
             leaflet_css=_leaflet("leaflet.css"),
             leaflet_js=_leaflet("leaflet.js"),
             style=_read_asset("page.css"),

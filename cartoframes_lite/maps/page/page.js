@@ -8,7 +8,7 @@ function addBasemap(map) {
   const { basemap } = content;
   if (!basemap) return;
   if (basemap.type === "natural-earth") naturalEarth(map, basemap);
-  else L.tileLayer(basemap.url, { ...basemap.options, noWrap: !map.options.worldCopyJump }).addTo(map);
+  else L.tileLayer(basemap.url, { ...basemap.options, ...worldOptions(map) }).addTo(map);
 }
 
 /** Create the pane of a layer: layers are drawn in their order, whatever their type. */

@@ -17,7 +17,7 @@ function addPopups(map, layers) {
 
 /** Show the columns `hover` of the feature under the pointer. */
 function addHover(map, layers) {
-  if (!layers.some((layer) => layer.hover?.length)) return;
+  if (!layers.some((layer) => layer.hover.length)) return;
   const tooltip = L.tooltip({ direction: "top", offset: [0, -8], opacity: 1 });
   let latest = null;
   async function show(event) {
@@ -40,12 +40,12 @@ function addHover(map, layers) {
 /** Return the topmost visible feature at a point with the columns for a purpose, "popup" or "hover"; null if none. */
 async function findFeature(layers, latlng, purpose) {
   for (const layer of [...layers].reverse()) {
-    if (!layer.isVisible || (purpose === "hover" && !layer.hover?.length)) continue;
-    const columns = layer[purpose] ?? [];
+    const columns = layer[purpose]; // null: all
+    if (!layer.isVisible || columns?.length === 0) continue;
     const found = await layer.featureAt(latlng, columns);
     if (!found) continue;
-    const wanted = found.filter(([name]) => (columns.length ? columns.includes(name) : name !== layer.id));
-    if (wanted.length) return { layer, pairs: wanted };
+    const pairs = found.filter(([name]) => columns?.includes(name) ?? name !== layer.id);
+    if (pairs.length) return { layer, pairs };
   }
   return null;
 }

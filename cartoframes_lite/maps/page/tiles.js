@@ -16,10 +16,8 @@ const ServerTiles = L.TileLayer.extend({
 function createTileGroup(map, server, pane) {
   const members = [];
   const visibleLayers = () => members.filter((layer) => layer.isVisible).map((layer) => layer.index);
-  const noWrap = !map.options.worldCopyJump;
-  const tiles = new ServerTiles("", {
-    attribution: content.attribution, maxZoom: 22, noWrap, pane, server, visibleLayers,
-  });
+  const options = { attribution: content.attribution, maxZoom: 22, pane, server, visibleLayers };
+  const tiles = new ServerTiles("", { ...options, ...worldOptions(map) });
 
   /** Draw the tiles of the visible layers; nothing is requested if none is visible. */
   function draw() {
@@ -61,7 +59,7 @@ function tileFeatures(map, server, layer) {
     return requests.get(url);
   }
 
-  /** Return [column, value] of some columns of the feature at a point, null if there is no feature; [] is all columns. */
+  /** Return [column, value] pairs of the feature at a point, null if there is none; columns null is all of them. */
   async function find(latlng, columns) {
     if (!layer.grid || !server.values.layergroup) return null;
     const zoom = Math.round(map.getZoom());
@@ -78,10 +76,10 @@ function tileFeatures(map, server, layer) {
   /** Return columns and values. UTFGrids have null for dates, times and JSON; attributes have them. */
   async function describe(feature, columns) {
     const id = feature[layer.id];
-    const isIncomplete = !columns.length || columns.some((name) => feature[name] == null);
+    const isIncomplete = !columns || columns.some((name) => feature[name] == null);
     const found = isIncomplete && layer.attributes && id != null ? await request(layer.attributes, { id }) : null;
     const known = { ...feature, ...found };
-    const names = columns.length ? columns.filter((name) => Object.hasOwn(known, name)) : Object.keys(known);
+    const names = columns?.filter((name) => Object.hasOwn(known, name)) ?? Object.keys(known);
     return names.map((name) => {
       const isUnknown = known[name] === null && layer.hasAttributes && !found;
       return [name, isUnknown ? "?" : known[name]];

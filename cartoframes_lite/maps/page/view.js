@@ -10,11 +10,18 @@ function createMap() {
   map.attributionControl.setPrefix('<a href="https://leafletjs.com">Leaflet</a>');
   const keepFit = fitUntilMoved(map);
   new ResizeObserver(() => keepFit(() => map.invalidateSize({ pan: false }))).observe(map.getContainer());
+  map.on("dragend", () => returnToWorld(map));
   return map;
 }
 
+/** The view has to cross the 180th meridian; only then the world is repeated. */
 function crossesAntimeridian() {
   return content.bounds !== null && (content.bounds[0][1] < -180 || content.bounds[1][1] > 180);
+}
+
+/** Return the options of tiles that show the world once, or repeat it. */
+function worldOptions(map) {
+  return map.options.worldCopyJump ? {} : { noWrap: true, bounds: WORLD };
 }
 
 /** Fit the initial bounds; return a function that changes the size, and fits them again until the user moves the map. */
@@ -35,10 +42,9 @@ function fitUntilMoved(map) {
   return keepFit;
 }
 
-/** Fit the bounds of the content, and limit the map to one world unless it has to cross the antimeridian. */
+/** Fit the bounds of the content, and limit how far the user can zoom out. */
 function fitBounds(map) {
   map.setMinZoom(0);
-  map.setMaxBounds(null);
   if (content.bounds) {
     // Tiles look best at whole zooms: the map returns to them when the user zooms. Tiles with names always need them.
     map.options.zoomSnap = content.basemap?.type === "tiles" ? 1 : FIT_SNAP;
@@ -46,11 +52,21 @@ function fitBounds(map) {
     map.fitBounds(content.bounds, { animate: false, maxZoom: MAX_FIT_ZOOM, padding });
     map.options.zoomSnap = 1;
   }
-  const zoom = map.getZoom();
-  if (crossesAntimeridian()) {
-    map.setMinZoom(Math.min(zoom, Math.log2(map.getSize().x / TILE_PIXELS)));
-    return;
-  }
-  map.setMinZoom(Math.min(zoom, Math.floor(map.getBoundsZoom(INHABITED))));
-  map.setMaxBounds(L.latLngBounds(WORLD).pad(0.25).extend(map.getBounds()));
+  const wholeWorld = crossesAntimeridian()
+    ? Math.log2(map.getSize().x / TILE_PIXELS)
+    : Math.floor(map.getBoundsZoom(INHABITED));
+  map.options.minZoom = Math.max(0, Math.min(map.getZoom(), wholeWorld));
+}
+
+/** Bring the center of the map back to the world if it was dragged beyond its edge. */
+function returnToWorld(map) {
+  if (map.options.worldCopyJump) return;
+  const center = map.getCenter();
+  const nearest = L.latLngBounds(WORLD).contains(center) ? center : clampToWorld(center);
+  if (nearest !== center) map.panBy(map.latLngToContainerPoint(nearest).subtract(map.getSize().divideBy(2)));
+}
+
+function clampToWorld({ lat, lng }) {
+  const [[south, west], [north, east]] = WORLD;
+  return L.latLng(Math.max(south, Math.min(north, lat)), Math.max(west, Math.min(east, lng)));
 }
