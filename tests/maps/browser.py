@@ -58,4 +58,4 @@ def page(browser: Browser, width: int = 400, height: int = 300) -> Iterator[Page
 def difference(one: bytes, other: bytes) -> float:
     """Return the mean difference of the pixels of two screenshots, from 0 to 255."""
     first, second = (Image.open(io.BytesIO(picture)).convert("RGB") for picture in (one, other))
-    return float(np.mean(ImageChops.difference(first, second)))
+    return float(np.asarray(ImageChops.difference(first, second)).mean())
