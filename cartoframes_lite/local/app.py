@@ -25,7 +25,7 @@ from cartoframes_lite.local.catalog.named_map_templates import NamedMapTemplates
 from cartoframes_lite.local.catalog.visualizations import Catalog
 from cartoframes_lite.local.http.authentication import Authenticator
 from cartoframes_lite.local.http.byte_budget import ByteBudget
-from cartoframes_lite.local.http.platform import UNKNOWN_USER_KEY, options_routes
+from cartoframes_lite.local.http.platform import ORIGINAL_PATH_KEY, UNKNOWN_USER_KEY, options_routes
 from cartoframes_lite.local.http.rate_limits import RateLimits
 from cartoframes_lite.local.http.request_bodies import HELD_BYTES_KEY
 from cartoframes_lite.local.http.responses import RequestError, error_response, json_response
@@ -43,6 +43,7 @@ from cartoframes_lite.local.routes import (
     favorites,
     grantables,
     groups,
+    home,
     kuviz,
     kuviz_pages,
     map_layers,
@@ -79,7 +80,6 @@ _UNKNOWN_TO_MAPS = "DB host or name not found in redis (try CARTODB/script/resto
 _UNKNOWN_USER_ADVICE = "Please check that you have entered the correct domain."
 _SQL_OR_MAPS_PATH = re.compile("/api/[^/]+/(sql|map)/")
 _CATALOG_PATH = re.compile("/api/[^/]+/viz(/|$)")  # it has responses of its own for unknown users
-_ORIGINAL_PATH = "cartoframes_lite.original_path"  # ASGI scope key of the path that still contains the user
 _NOT_FOUND_PAGE = (
     '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Error</title>\n</head>\n'
     "<body>\n<pre>Cannot {method} {path}</pre>\n</body>\n</html>\n"
@@ -139,6 +139,7 @@ def create_app(state: State) -> Starlette:
             *sync_routes.routes(state, syncs),
             *connectors.routes(state),
             *_catalog_routes(state, catalog, exports),
+            *home.routes(state, authenticator, jobs),
             *options_routes(),
         ],
         lifespan=lifespan,
@@ -192,7 +193,7 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
     """Return the response to a Starlette HTTPException. Like CARTO, a wrong method is a 404, not a 405."""
     assert isinstance(error, HTTPException)  # the type that the handler is registered for
     if error.status_code in (404, 405):
-        path = html.escape(request.scope[_ORIGINAL_PATH].decode("latin-1"))
+        path = html.escape(request.scope[ORIGINAL_PATH_KEY].decode("latin-1"))
         return HTMLResponse(_NOT_FOUND_PAGE.format(method=request.method, path=path), 404)
     return _error_response_for(request.url.path, RequestError(error.detail, status=error.status_code))
 
@@ -253,7 +254,7 @@ class AccountMiddleware:
                     {
                         **scope,
                         **changed,
-                        _ORIGINAL_PATH: scope["raw_path"],
+                        ORIGINAL_PATH_KEY: scope["raw_path"],
                         HELD_BYTES_KEY: held,
                         UNKNOWN_USER_KEY: user not in (None, self._user),
                     },
@@ -283,7 +284,9 @@ def _split_user(raw_path: bytes) -> tuple[str | None, str]:
     """Split ``/user/NAME/...``, or ``/u/NAME/...`` as in CARTO's Rails application, into user and remaining path."""
     path = raw_path.decode("latin-1")
     parts = path.split("/", 3)
-    return (unquote(parts[2]), f"/{parts[3]}") if len(parts) == 4 and parts[1] in ("user", "u") else (None, path)
+    if len(parts) < 3 or parts[1] not in ("user", "u"):
+        return None, path
+    return unquote(parts[2]), f"/{''.join(parts[3:])}"
 
 
 def _without_port(host: str) -> str:

@@ -21,6 +21,7 @@ from cartoframes_lite.local.state import Key, State
 
 FORBIDDEN = "You don't have permission to access that resource"
 UNKNOWN_USER_KEY = "cartoframes_lite.unknown_user"  # ASGI scope key: whether the path names another user
+ORIGINAL_PATH_KEY = "cartoframes_lite.original_path"  # ASGI scope key of the path that still contains the user
 _CALLBACK = re.compile(r"[$a-z_][0-9a-z_$]*", re.IGNORECASE | re.ASCII)
 _SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",

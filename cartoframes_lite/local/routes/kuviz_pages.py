@@ -19,6 +19,11 @@ from cartoframes_lite.local.http.responses import RequestError
 from cartoframes_lite.local.serializers import base_url
 from cartoframes_lite.local.state import State
 
+# Scripts of published pages must not read the API key that the home page of the same origin keeps.
+_SANDBOX = (
+    "sandbox allow-scripts allow-forms allow-popups allow-popups-to-escape-sandbox allow-downloads allow-modals"
+    " allow-pointer-lock"
+)
 _NOT_FOUND = "<!DOCTYPE html>\n<html lang='en'>\n<title>Not found</title>\n<p>Not found</p>\n</html>\n"
 _FORM = """<!DOCTYPE html>
 <html lang="en">
@@ -59,6 +64,7 @@ def _routes(state: State, page_type: str) -> list[Route]:
             "Cache-Control": "no-cache,max-age=86400,must-revalidate,public",
             "X-Cache-Channel": f"{state.database}:,{page.id}:vizjson",
             "Surrogate-Key": f"rp rv:{digest}",
+            "Content-Security-Policy": _SANDBOX,
         }
         return HTMLResponse(pages.html(page), headers=headers)
 

@@ -27,6 +27,7 @@ from cartoframes_lite.local.state import State
 
 _MAX_QUEUED = 64
 _MAX_JOBS = 1000  # the oldest finished job is dropped beyond this number
+_MAX_RECENT = 10  # ended jobs in the list of recent ones
 _RESET_TIMEOUT_S = 10.0
 _FINAL = ("done", "failed", "cancelled", "unknown")
 
@@ -218,6 +219,12 @@ class BatchJobs:
         self._queue.append(job)
         self._job_added.set()
         return job
+
+    def recent(self) -> list[BatchJob]:
+        """Return the jobs that have not ended, and the last ones that have, the newest first."""
+        newest = list(reversed(self._jobs.values()))
+        ended = [job for job in newest if job.status in _FINAL]
+        return [job for job in newest if job.status not in _FINAL or job in ended[:_MAX_RECENT]]
 
     def find(self, job_id: str) -> BatchJob:
         """Return a job; raise RequestError if it does not exist."""

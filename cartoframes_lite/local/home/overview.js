@@ -1,0 +1,173 @@
+// The home page: tables, maps, published pages, and what is running.
+
+import { ACCOUNT_URL, listCatalog, request, runSQL, send } from "./api.js";
+import { addConsole } from "./console.js";
+import { ago, badge, el, empty, formatBytes, formatDuration, formatNumber, fromTemplate, link, table } from "./dom.js";
+
+const REFRESH_MS = 10_000;
+const ACTIVE_MS = 1_500;
+const STAGING = /^cfl_staging_/;
+const ACTIVE = new Set(["pending", "running", "enqueued", "uploading", "unpacking", "importing", "guessing", "created", "queued", "syncing"]);
+
+export const datasetUrl = (name) => `${ACCOUNT_URL}/tables/${encodeURIComponent(name)}`;
+export const mapUrl = (id) => `${ACCOUNT_URL}/viz/${id}/map`;
+
+/** Show the home page in an element; `access` is "public", "regular" or "master". Returns a function that ends it. */
+export function showOverview(place, access) {
+  place.replaceChildren(fromTemplate("home-template"));
+  const find = (selector) => place.querySelector(selector);
+  const filter = find(".filter input");
+  let tables = [];
+  let timer = null;
+  let isEnded = false;
+
+  const showTables = () => {
+    const wanted = filter.value.trim().toLowerCase();
+    const found = tables.filter(({ name }) => name.toLowerCase().includes(wanted));
+    const shown = found.length ? tableOfTables(found) : empty(tables.length ? "No table has such a name." : noTables(access));
+    update(find(".tables .list"), shown);
+  };
+  filter.addEventListener("input", showTables);
+
+  async function refresh() {
+    clearTimeout(timer);
+    const [activity] = await Promise.all([
+      showActivity(find(".activity .list"), access, refresh),
+      listTables().then((found) => {
+        tables = found;
+        const size = found.reduce((sum, { size = 0 }) => sum + (size ?? 0), 0);
+        find(".summary").textContent = `${formatNumber(found.length)} ${found.length === 1 ? "table" : "tables"}, ${formatBytes(size)}`;
+        showTables();
+      }),
+      showMaps(find(".maps .list"), access),
+      showPages(find(".pages .list")),
+    ].map((one) => one.catch((error) => (error.status === 0 ? (find(".summary").textContent = error.message) : null))));
+    if (!isEnded) timer = setTimeout(refreshIfVisible, activity?.isActive ? ACTIVE_MS : REFRESH_MS);
+  }
+  function refreshIfVisible() {
+    if (document.visibilityState === "visible") refresh();
+    else timer = setTimeout(refreshIfVisible, ACTIVE_MS);
+  }
+
+  addConsole(find(".console-place"), { onrun: refresh });
+  refresh();
+  return () => {
+    isEnded = true;
+    clearTimeout(timer);
+  };
+}
+
+/** Replace the content of an element unless it is the same, so that the focus is not lost. */
+function update(place, ...content) {
+  const made = el("div", {}, content);
+  if (place.shown?.isEqualNode(made) && place.firstChild) return;
+  place.shown = made.cloneNode(true);
+  const focused = place.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  place.replaceChildren(...made.childNodes);
+  if (focused) [...place.querySelectorAll("a")].find((one) => one.getAttribute("href") === focused)?.focus();
+}
+
+function noTables(access) {
+  return access === "public" ? "No public tables. With an API key, the page shows the tables that the key can read." : "No tables yet.";
+}
+
+/** Return the tables that the key can read: datasets with their catalog entries, and other tables by name only. */
+async function listTables() {
+  const [catalog, readable] = await Promise.all([
+    listCatalog("table"),
+    runSQL("SELECT CDB_UserTables() AS name").catch(() => ({ rows: [] })),
+  ]);
+  const datasets = catalog.visualizations.map((entry) => ({
+    name: entry.name,
+    privacy: entry.privacy.toLowerCase(),
+    rows: entry.table?.row_count,
+    size: entry.table?.size,
+    geometry: (entry.table?.geometry_types ?? []).map((type) => type.replace("ST_", "")).join(", "),
+    updated: entry.updated_at,
+  }));
+  const known = new Set(datasets.map(({ name }) => name));
+  const others = readable.rows.filter(({ name }) => !known.has(name)).map(({ name }) => ({ name }));
+  return [...datasets, ...others].filter(({ name }) => !STAGING.test(name)).sort((one, other) => (one.name < other.name ? -1 : 1));
+}
+
+function tableOfTables(tables) {
+  const columns = [
+    { title: "Name", class: "name", cell: ({ name }) => link(name, datasetUrl(name)) },
+    { title: "Privacy", cell: ({ privacy }) => (privacy ? badge(privacy) : el("span", { class: "null", title: "Not in the catalog" }, "–")) },
+    { title: "Rows", class: "number", cell: ({ rows }) => formatNumber(rows) },
+    { title: "Size", class: "number", cell: ({ size }) => formatBytes(size) },
+    { title: "Geometry", class: "wide", cell: ({ geometry }) => geometry || "–" },
+    { title: "Updated", class: "wide", cell: ({ updated }) => ago(updated) },
+  ];
+  return table("Tables", columns, tables);
+}
+
+async function showMaps(place, access) {
+  const [saved, named] = await Promise.all([
+    listCatalog("derived"),
+    access === "master" ? request("api/v1/map/named") : { template_ids: [] },
+  ]);
+  const maps = saved.visualizations.map((entry) => [link(entry.name, mapUrl(entry.id)), badge(entry.privacy.toLowerCase())]);
+  const templates = named.template_ids.map((id) => [el("span", {}, id.replace(/^[^@]*@/, "")), badge("named map")]);
+  const items = [...maps, ...templates];
+  update(place, items.length ? list(items) : empty(access === "master" ? "No maps yet." : "No public maps."));
+}
+
+async function showPages(place) {
+  const { visualizations } = await listCatalog("kuviz");
+  const items = visualizations.map((entry) => [
+    link(entry.name, `${ACCOUNT_URL}/kuviz/${entry.id}`, { external: true }),
+    badge(entry.privacy.toLowerCase()),
+  ]);
+  update(place, items.length ? list(items) : empty("No published pages."));
+}
+
+function list(items) {
+  return el("ul", { class: "items" }, items.map((item) => el("li", {}, item)));
+}
+
+/** Show batch jobs, unfinished imports and synchronizations; return whether any of them is running. */
+async function showActivity(place, access, refresh) {
+  if (access !== "master") {
+    update(place, empty("Visible with the master key."));
+    return { isActive: false };
+  }
+  const [jobs, imports, syncs] = await Promise.all([
+    request("home/jobs"),
+    request("api/v1/imports"),
+    request("api/v1/synchronizations"),
+  ]);
+  const running = await Promise.all(imports.imports.map((id) => request(`api/v1/imports/${id}`).catch(() => null)));
+  const items = [
+    ...jobs.jobs.map((job) => jobItem(job, refresh)),
+    ...running.filter(Boolean).map((job) => activity("Import", job.display_name || job.table_name || job.id, job.state)),
+    ...syncs.synchronizations.map(syncItem),
+  ];
+  update(place, items.length ? list(items) : empty("Nothing is running."));
+  const states = [...jobs.jobs.map(({ status }) => status), ...running.map((job) => job?.state), ...syncs.synchronizations.map(({ state }) => state)];
+  return { isActive: states.some((state) => ACTIVE.has(state)) };
+}
+
+function activity(kind, what, state, { button = null, detail = null } = {}) {
+  return [el("span", { class: "what" }, el("b", {}, kind), " ", what), el("span", { class: "state" }, button, " ", badge(state)), detail];
+}
+
+function jobItem(job, refresh) {
+  const query = typeof job.query === "string" ? job.query : JSON.stringify(job.query);
+  const cancel = async () => {
+    await send(`api/v2/sql/job/${job.job_id}`, { method: "DELETE" });
+    await refresh();
+  };
+  const button = ["pending", "running"].includes(job.status)
+    ? el("button", { type: "button", class: "small", "aria-label": `Cancel job ${job.job_id}`, onclick: cancel }, "Cancel")
+    : null;
+  const code = el("code", { title: query }, query.length > 120 ? `${query.slice(0, 120)}…` : query);
+  const detail = job.failed_reason ? el("span", { class: "failed" }, job.failed_reason) : null;
+  return activity("Job", code, job.status, { button, detail });
+}
+
+function syncItem(sync) {
+  const every = el("span", { class: "detail" }, `every ${formatDuration(sync.interval)}, next run `, ago(sync.run_at));
+  const detail = sync.error_message ? el("span", { class: "failed" }, sync.error_message) : every;
+  return activity("Synchronization", sync.name ? link(sync.name, datasetUrl(sync.name)) : sync.url, sync.state, { detail });
+}
