@@ -12,7 +12,7 @@ from cartoframes_lite.local import LocalServerError, start
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "python -m cartoframes_lite.local") -> int:
-    """Start a server, print its base URL, and wait for Ctrl-C, SIGTERM or SIGHUP.
+    """Start a server, print its base URL and its home page, and wait for Ctrl-C, SIGTERM or SIGHUP.
 
     Parameters
     ----------
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "python -m ca
         print(carto.base_url, flush=True)
         if options.api_key is None:
             print(f"master key: {carto.credentials.api_key}", flush=True)
+        print(f"home page of the account, for a browser: {carto.base_url}", flush=True)
         finish.wait()
     return 0
 

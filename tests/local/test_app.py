@@ -67,7 +67,7 @@ def test_requests_without_a_host_header_are_accepted(carto: LocalCarto) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/v2/nope", "/user", "/user/tester", "/user/tester/api/v2/sql/x"])
+@pytest.mark.parametrize("path", ["/api", "/api/v2/nope", "/user", "/nope", "/user/tester/nope", "/user/tester/api/v2/sql/x"])
 def test_other_paths_do_not_exist(carto: LocalCarto, path: str) -> None:
     root = carto.base_url.partition("/user/")[0]
     assert requests.get(root + path, timeout=10).status_code == 404

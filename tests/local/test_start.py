@@ -123,7 +123,7 @@ def test_the_command_cleans_up_after_a_signal(number: signal.Signals) -> None:
         finally:
             server.kill()  # else leaving the context would wait for it
     assert server.returncode == 0
-    assert output == ""
+    assert output == f"home page of the account, for a browser: {url}\n"
     assert errors == ""
 
 

@@ -30,7 +30,7 @@ function headersFor(key) {
 }
 
 /** Send a request; return the response whatever its status is. */
-export async function send(path, { method = "GET", form, json, key = apiKey(), signal } = {}) {
+export async function send(path, { method = "GET", form, json, key = apiKey(), signal, cache = "no-store" } = {}) {
   const headers = headersFor(key);
   let body;
   if (form) body = new URLSearchParams(form);
@@ -39,7 +39,7 @@ export async function send(path, { method = "GET", form, json, key = apiKey(), s
     body = JSON.stringify(json);
   }
   try {
-    return await fetch(`${ACCOUNT_URL}/${path}`, { method, headers, body, signal, credentials: "omit", cache: "no-store" });
+    return await fetch(`${ACCOUNT_URL}/${path}`, { method, headers, body, signal, credentials: "omit", cache });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new RequestFailed("The server does not respond. Was it stopped?", 0);

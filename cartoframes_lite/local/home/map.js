@@ -16,6 +16,19 @@ const CARTOCSS = Object.entries(STYLES)
   .map(([type, style]) => `#layer['mapnik::geometry_type'=${type}] { ${style} }`)
   .join("\n");
 
+const BASEMAP_COLORS = ["background", "water", "land", "lakes", "rivers", "states", "borders", "countries", "cities", "halo"];
+// Requested at once: the first map should not wait for it.
+const basemapData = send("assets/natural_earth.base64", { key: null, cache: "default" }).then((response) => response.text());
+basemapData.catch(() => {});
+
+/** Draw the basemap in the colors of the style sheet; without it if it cannot be loaded. */
+async function addBasemap(map) {
+  const style = getComputedStyle(map.getContainer());
+  const theme = Object.fromEntries(BASEMAP_COLORS.map((name) => [name, style.getPropertyValue(`--map-${name}`).trim()]));
+  const attribution = '<a href="https://www.naturalearthdata.com" target="_blank" rel="noopener">Natural Earth</a>';
+  await naturalEarth(map, { theme, attribution, data: await basemapData });
+}
+
 const Tiles = L.GridLayer.extend({
   initialize(layergroup, options) {
     L.GridLayer.prototype.initialize.call(this, options);
@@ -84,6 +97,7 @@ function draw(place, layergroup, bounds, fields) {
   const map = L.map(box, { worldCopyJump: true, maxZoom: MAX_ZOOM });
   map.attributionControl.setPrefix(false);
   map.fitBounds(bounds, { padding: [24, 24], maxZoom: 14 });
+  addBasemap(map).catch((error) => console.warn("No basemap:", error));
   new Tiles(layergroup, { maxZoom: 22, zIndex: 400 }).addTo(map);
   if (fields) map.on("click", (event) => showAttributes(map, layergroup, event.latlng, fields));
   return map;

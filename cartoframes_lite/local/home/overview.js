@@ -93,7 +93,7 @@ async function listTables() {
 function tableOfTables(tables) {
   const columns = [
     { title: "Name", class: "name", cell: ({ name }) => link(name, datasetUrl(name)) },
-    { title: "Privacy", cell: ({ privacy }) => (privacy ? badge(privacy) : el("span", { class: "null", title: "Not in the catalog" }, "–")) },
+    { title: "Privacy", cell: ({ privacy }) => (privacy ? badge(privacy) : el("span", { class: "null", title: "Not in the part of the catalog that this key may see" }, "–")) },
     { title: "Rows", class: "number", cell: ({ rows }) => formatNumber(rows) },
     { title: "Size", class: "number", cell: ({ size }) => formatBytes(size) },
     { title: "Geometry", class: "wide", cell: ({ geometry }) => geometry || "–" },

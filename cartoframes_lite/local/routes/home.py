@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import html
+import lzma
+from base64 import b64encode
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 from string import Template
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
@@ -23,6 +27,7 @@ _PATHS = ("/", "/dashboard", "/dashboard/{section}", "/tables/{name}", "/tables/
 _PATHS += ("/viz/{id}", "/viz/{id}/{view}", "/builder/{id}")
 _FOLDER = Path(__file__).parents[1] / "home"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_BASEMAP = Path(__file__).parents[2] / "maps" / "basemap"  # the data and the script of the maps in notebooks
 _LEAFLET = "xstatic/pkg/leaflet/data"
 _POLICY = {
     "default-src": "'none'",
@@ -66,6 +71,10 @@ def routes(state: State, authenticator: Authenticator, jobs: BatchJobs) -> list[
             return Response(status_code=404)
         return FileResponse(path, media_type=_TYPES[path.suffix], headers=_HEADERS)
 
+    async def basemap(request: Request) -> Response:
+        headers = {**_HEADERS, "Cache-Control": "max-age=86400"}
+        return Response(await run_in_threadpool(_basemap), media_type="text/plain", headers=headers)
+
     async def list_jobs(request: Request) -> Response:
         try:
             authenticated = authenticator.authenticate(request, "job_get", master=True)
@@ -76,6 +85,7 @@ def routes(state: State, authenticator: Authenticator, jobs: BatchJobs) -> list[
 
     return [
         *(Route(path, page) for path in _PATHS),
+        Route("/assets/natural_earth.base64", basemap),
         Route("/assets/{name}", asset),
         Route("/home/jobs", list_jobs),
     ]
@@ -86,4 +96,10 @@ def _assets() -> dict[str, Path]:
     """Return the files that pages load, by name."""
     leaflet = distribution("XStatic-Leaflet")
     found = [Path(str(leaflet.locate_file(f"{_LEAFLET}/{name}"))) for name in ("leaflet.js", "leaflet.css")]
-    return {path.name: path for path in [*_FOLDER.iterdir(), *found] if path.suffix in _TYPES}
+    return {path.name: path for path in [*_FOLDER.iterdir(), *found, _BASEMAP / "basemap.js"] if path.suffix in _TYPES}
+
+
+@cache
+def _basemap() -> bytes:
+    """Return the data of the basemap as its script reads them: compressed with gzip, in base64."""
+    return b64encode(gzip.compress(lzma.decompress((_BASEMAP / "natural_earth.xz").read_bytes()), mtime=0))

@@ -29,14 +29,22 @@ _FORM = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="initial-scale=1.0">
+<meta name="viewport" content="width=device-width, initial-scale=1.0">
+<meta name="color-scheme" content="light dark">
 <title>Protected visualization</title>
+<style>
+body {{ min-height: 100vh; margin: 0; display: grid; place-content: center; font: 16px/1.5 system-ui, sans-serif; }}
+form {{ display: grid; gap: 10px; width: min(320px, 90vw); }}
+input, button {{ font: inherit; padding: 8px 12px; border: 1px solid #8886; border-radius: 8px; }}
+button {{ background: #2359c8; color: #fff; cursor: pointer; }}
+</style>
 </head>
 <body>
-<p>This visualization is protected with password</p>
 <form action="{action}" method="post">
-<input type="password" name="password" autocomplete="off" placeholder="Insert your password">
-{error}
+<label for="password">This visualization is protected with password</label>
+<input id="password" type="password" name="password" autocomplete="off" placeholder="Insert your password" autofocus>
+<span role="alert">{error}</span>
+<button>Open</button>
 </form>
 </body>
 </html>
