@@ -85,6 +85,19 @@ _NOT_FOUND_PAGE = (
     "<body>\n<pre>Cannot {method} {path}</pre>\n</body>\n</html>\n"
 )
 _KEEP_ALIVE = ((b"connection", b"keep-alive"), (b"keep-alive", b"timeout=%d" % KEEP_ALIVE_S))
+_SQL_PATH = re.compile(r"/api/[^/]+/sql(/|\.|$)")
+_SQL_CORS = (  # of CARTO's SQL API; the other APIs add their own
+    (b"access-control-allow-origin", b"*"),
+    (
+        b"access-control-allow-headers",
+        b"X-Requested-With, X-Prototype-Version, X-CSRF-Token, Authorization, Carto-Source-Lib, Carto-Source-Context,"
+        b" Carto-Source-Context-Id",
+    ),
+    (
+        b"access-control-expose-headers",
+        b"Carto-Rate-Limit-Limit, Carto-Rate-Limit-Remaining, Carto-Rate-Limit-Reset, Retry-After",
+    ),
+)
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -206,18 +219,18 @@ def _error_response_for(path: str, error: RequestError) -> Response:
     return json_response(members, status=status)
 
 
-def _with_keep_alive_header(scope: Scope, send: Send) -> Send:
-    """Return a `send` that adds the ``Keep-Alive`` header, unless the connection is to be closed."""
+def _with_common_headers(scope: Scope, path: str, send: Send) -> Send:
+    """Return a `send` that adds ``Keep-Alive``, unless the connection is to be closed, and CORS headers for SQL."""
     connection = b", ".join(value for name, value in scope["headers"] if name == b"connection").lower()
-    if scope["http_version"] == "1.0" or b"close" in connection:
-        return send
+    is_closing = scope["http_version"] == "1.0" or b"close" in connection
+    added = [*(() if is_closing else _KEEP_ALIVE), *(_SQL_CORS if _SQL_PATH.match(path) else ())]
 
-    async def send_with_header(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *_KEEP_ALIVE]
+            message["headers"] = [*message["headers"], *added]
         await send(message)
 
-    return send_with_header
+    return send_with_headers if added else send
 
 
 class AccountMiddleware:
@@ -244,7 +257,7 @@ class AccountMiddleware:
         if raw_path.endswith("/") and _SQL_OR_MAPS_PATH.match(raw_path):
             raw_path = raw_path[:-1]  # CARTO ignores a trailing slash in both APIs
         rejection = self._rejection(scope, user, raw_path)
-        send = _with_keep_alive_header(scope, send)
+        send = _with_common_headers(scope, raw_path, send)
         if rejection is not None:
             await rejection(scope, receive, send)
         else:

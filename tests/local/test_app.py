@@ -67,7 +67,9 @@ def test_requests_without_a_host_header_are_accepted(carto: LocalCarto) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/v2/nope", "/user", "/nope", "/user/tester/nope", "/user/tester/api/v2/sql/x"])
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/v2/nope", "/user", "/nope", "/user/tester/nope", "/user/tester/api/v2/sql/x"]
+)
 def test_other_paths_do_not_exist(carto: LocalCarto, path: str) -> None:
     root = carto.base_url.partition("/user/")[0]
     assert requests.get(root + path, timeout=10).status_code == 404
@@ -76,6 +78,23 @@ def test_other_paths_do_not_exist(carto: LocalCarto, path: str) -> None:
 def test_version_and_health(carto: LocalCarto) -> None:
     assert requests.get(f"{carto.base_url}/api/v2/version", timeout=10).json() == {"cartodb_sql_api": "6.0.0"}
     assert requests.get(f"{carto.base_url}/api/v1/health", timeout=10).json()["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "sql?q=SELECT+1"),
+        ("GET", "sql?q=nope"),
+        ("OPTIONS", "sql"),
+        ("GET", "sql/job/x"),
+        ("OPTIONS", "sql/job"),
+    ],
+)
+def test_pages_of_other_origins_may_use_the_sql_api(carto: LocalCarto, method: str, path: str) -> None:
+    response = requests.request(method, f"{carto.base_url}/api/v2/{path}", headers={"Origin": "null"}, timeout=10)
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
+    assert "Retry-After" in response.headers["Access-Control-Expose-Headers"]
 
 
 @pytest.mark.parametrize("where", ["header", "query", "form", "json"])

@@ -21,8 +21,10 @@ def get(url: str, **arguments: object) -> requests.Response:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/", "/dashboard", "/dashboard/datasets", "/tables/a", "/tables/a/public", "/dataset/a", f"/viz/{ID}"]
-    + [f"/viz/{ID}/map", f"/builder/{ID}"],
+    [
+        *("", "/", "/dashboard", "/dashboard/datasets"),
+        *("/tables/a", "/tables/a/public", "/dataset/a", f"/viz/{ID}", f"/viz/{ID}/map", f"/builder/{ID}"),
+    ],
 )
 def test_pages_and_what_they_load_exist(carto: LocalCarto, path: str) -> None:
     root, _, user = carto.base_url.partition("/user/")

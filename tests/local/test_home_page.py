@@ -274,7 +274,9 @@ def test_running_jobs_are_shown_and_cancelled(page: Page, carto: LocalCarto) -> 
 
 
 @pytest.mark.parametrize("path", ["", "/tables/places"])
-def test_narrow_pages_do_not_scroll_sideways(chromium: Browser, carto: LocalCarto, places: cfl.Dataset, path: str) -> None:
+def test_narrow_pages_do_not_scroll_sideways(
+    chromium: Browser, carto: LocalCarto, places: cfl.Dataset, path: str
+) -> None:
     with browser.page(chromium, 400, 800) as page:
         open_home(page, carto, path)
         if not path:

@@ -23,8 +23,11 @@ from cartoframes_lite.local.sql.batch_jobs import BatchJobs
 from cartoframes_lite.local.state import State
 
 # The paths that CARTO's APIs return as the pages of datasets and maps, and those of CARTO's dashboard.
-_PATHS = ("/", "/dashboard", "/dashboard/{section}", "/tables/{name}", "/tables/{name}/{view}", "/dataset/{name}")
-_PATHS += ("/viz/{id}", "/viz/{id}/{view}", "/builder/{id}")
+_PATHS = (
+    *("/", "/dashboard", "/dashboard/{section}"),
+    *("/tables/{name}", "/tables/{name}/{view}", "/dataset/{name}"),
+    *("/viz/{id}", "/viz/{id}/{view}", "/builder/{id}"),
+)
 _FOLDER = Path(__file__).parents[1] / "home"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _BASEMAP = Path(__file__).parents[2] / "maps" / "basemap"  # the data and the script of the maps in notebooks
