@@ -16,7 +16,7 @@ import math
 import sys
 import tarfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ NAMES = {  # names that are too short, outdated or lack letters
     "Washington,  D.C.": "Washington, D.C.",
     "eSwatini": "Eswatini",
 }
+LETTER_PIXELS = 6.5
+ONE_LINE = 12  # letters
 UNNAMED = {"Akrotiri", "Baikonur", "Cyprus U.N. Buffer Zone", "Dhekelia", "Siachen Glacier", "USNB Guantanamo Bay"}
 UNNAMED |= {"Bajo Nuevo Bank", "Scarborough Reef", "Serranilla Bank", "Spratly Is.", "Ashmore and Cartier Is."}
 WORLD_CITIES = {"Beijing", "Berlin", "Buenos Aires", "Cairo", "Chicago", "Istanbul", "Jakarta", "Johannesburg", "Lagos"}
@@ -79,7 +81,7 @@ def main(directory: Path) -> None:
         "states": to_lines([to_mercator(line) for line in states], set()),
         "borders": to_lines(borders, set()),
     }
-    header = {"bits": SCALE_BITS, "labels": [*country_labels(atlas), *city_labels(atlas)]}
+    header = {"bits": SCALE_BITS, "labels": labels(atlas)}
     for name in GROUPS:
         counts = np.bincount(lines[name].zooms, minlength=MAX_ZOOM + 1)
         print(name, len(lines[name].lengths), "lines; points by zoom:", *np.cumsum(counts))
@@ -193,6 +195,7 @@ def to_mercator(points: Floats) -> Floats:
 
 def to_rings(polygons: Iterable[shapely.Polygon]) -> list[Floats]:
     """Return the rings of polygons in Web Mercator."""
+    polygons = shapely.orient_polygons(list(polygons))  # the nonzero fill rule needs holes in the other direction
     rings = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.interiors)]
     return [to_mercator(shapely.get_coordinates(ring)) for ring in rings]
 
@@ -261,42 +264,64 @@ def triangle_areas(line: Floats, fixed: Iterable[int]) -> Floats:
     return areas
 
 
-def country_labels(atlas: Topology) -> list[list[Any]]:
-    """Return name, kind, longitude, latitude, lowest zoom and rank of each country that has room for its name."""
-    found = []
-    for geometry in atlas.objects["countries"]:
-        name = geometry["properties"]["name"]
-        if name in UNNAMED:
-            continue
-        name = NAMES.get(name, name)
-        parts = [shapely.transform(part, to_mercator) for part in atlas.parts(geometry)]
-        projected = max(parts, key=lambda polygon: polygon.area, default=shapely.Polygon())
-        if not projected.area:
-            continue
-        center = shapely.maximum_inscribed_circle(projected, tolerance=math.sqrt(projected.area) / 50)
-        x, y = shapely.get_coordinates(center)[0]
-        width, height = np.ptp(np.reshape(projected.bounds, (2, 2)), axis=0)
-        needed = math.log2(len(name) * 6.5 / max(width * 1.1, center.length * 2))
-        zoom = max(1, math.ceil(needed), math.ceil(math.log2(14 / height)))
-        longitude, latitude = (x / 256 - 0.5) * 360, math.degrees(math.atan(math.sinh(math.pi * (1 - y / 128))))
-        found.append((-projected.area, [name, 0, round(longitude, 2), round(latitude, 2), zoom]))
-    return [label for _, label in sorted(found)]
+class Countries:
+    """Countries in Web Mercator, in pixels at zoom 0."""
+
+    def __init__(self, atlas: Topology) -> None:
+        geometries = atlas.objects["countries"]
+        self.names: list[str] = [geometry["properties"]["name"] for geometry in geometries]
+        parts = [[shapely.transform(part, to_mercator) for part in atlas.parts(geometry)] for geometry in geometries]
+        self.shapes = np.array([shapely.MultiPolygon(part) for part in parts])
+        self.largest = [max(part, key=lambda polygon: polygon.area, default=shapely.Polygon()) for part in parts]
+
+    def of(self, points: Iterable[shapely.Point]) -> list[str]:
+        """Return the country of each point in degrees, or the nearest one."""
+        projected = [shapely.transform(point, to_mercator) for point in points]
+        return [self.names[int(np.nanargmin(shapely.distance(self.shapes, point)))] for point in projected]
+
+    def labels(self, independent: Container[str]) -> list[list[Any]]:
+        """Return name, kind, longitude, latitude and lowest zoom of each country, the largest first."""
+        found = []
+        for index, (name, largest) in enumerate(zip(self.names, self.largest, strict=True)):
+            if name in UNNAMED or not largest.area:
+                continue
+            circle = shapely.maximum_inscribed_circle(largest, tolerance=math.sqrt(largest.area) / 50)
+            x, y = shapely.get_coordinates(circle)[0]
+            around = np.nanmin(shapely.distance(np.delete(self.shapes, index), shapely.Point(x, y)))
+            text = in_two_lines(NAMES.get(name, name))
+            width, height = np.ptp(np.reshape(largest.bounds, (2, 2)), axis=0)
+            needed = max(map(len, text.split("\n"))) * LETTER_PIXELS
+            inside = max(math.log2(needed / max(width * 1.1, circle.length * 2)), math.log2(14 / height))
+            # The name of an island may be in the sea, if there is room for it.
+            at_sea = max(4 if name in independent else 6, math.log2(needed / (around * 1.5)))
+            zoom = max(1, math.ceil(min(inside, at_sea)))
+            longitude, latitude = (x / 256 - 0.5) * 360, math.degrees(math.atan(math.sinh(math.pi * (1 - y / 128))))
+            longitude = (longitude + 180) % 360 - 180
+            found.append((-largest.area, [text, 0, round(longitude, 2), round(latitude, 2), zoom]))
+        return [label for _, label in sorted(found)]
 
 
-def city_labels(atlas: Topology) -> list[list[Any]]:
-    """Return name, kind, longitude, latitude and lowest zoom of each city, the first ones first."""
+def in_two_lines(name: str) -> str:
+    """Replace the space next to the middle of a long name with a line break."""
+    spaces = [index for index, character in enumerate(name) if character == " "]
+    if len(name) <= ONE_LINE or not spaces:
+        return name
+    middle = min(spaces, key=lambda index: abs(index - len(name) / 2))
+    return f"{name[:middle]}\n{name[middle + 1 :]}"
+
+
+def labels(atlas: Topology) -> list[list[Any]]:
+    """Return the labels of countries and cities; see `Basemap.labels`."""
     cities = gpd.read_file(PACKAGE / "data" / "places.geojson")
-    geometries = atlas.objects["countries"]
-    names = [geometry["properties"]["name"] for geometry in geometries]
-    shapes = [shapely.MultiPolygon(atlas.parts(geometry)) for geometry in geometries]
     people = gpd.read_file(PACKAGE / "data" / "countries.geojson").set_index("name")["pop_est"]
+    countries = Countries(atlas)
+    homes = countries.of(cities.geometry)
     found = []
-    for city, point in zip(cities["name"], cities.geometry, strict=True):
-        name = NAMES.get(city, city)
-        population = people.get(names[int(np.argmin(shapely.distance(shapes, point)))], 0)
+    for city, point, country in zip(cities["name"], cities.geometry, homes, strict=True):
+        name, population = NAMES.get(city, city), people.get(country, 0)
         rank = 3 if name in WORLD_CITIES else 4 if population > 2e7 else 5 if population > 2e6 else 6
         found.append((rank, -population, [name, 1, round(point.x, 3), round(point.y, 3), rank]))
-    return [label for *_, label in sorted(found)]
+    return [*countries.labels(set(homes)), *(label for *_, label in sorted(found))]
 
 
 if __name__ == "__main__":

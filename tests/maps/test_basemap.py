@@ -86,7 +86,8 @@ def test_unknown_theme_is_refused():
 
 
 def test_names_have_their_accents():
-    names = {label[0] for label in natural_earth().labels}
+    names = {label[0].replace("\n", " ") for label in natural_earth().labels}
+    assert not [name for name in names if "?" in name]
     assert {"São Paulo", "Côte d'Ivoire", "Bogotá", "Germany", "New Zealand"} <= names
 
 

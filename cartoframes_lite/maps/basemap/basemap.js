@@ -5,7 +5,8 @@
 const naturalEarth = (() => {
   const GROUPS = ["land", "lakes", "rivers", "states", "borders"];
   const FONT = '"Helvetica Neue", Helvetica, Arial, "Liberation Sans", "DejaVu Sans", sans-serif';
-  const STATES_ZOOM = 4;
+  const LINE_HEIGHT = 1.15;
+  const MARGIN = 3;
 
   async function unzip(base64) {
     const packed = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -59,20 +60,17 @@ const naturalEarth = (() => {
     return { groups, labels: header.labels };
   }
 
-  /** Return the part of the world that a canvas shows: the scale, and where the copies of the world begin, in pixels. */
+  /** Return what a canvas shows: its size, the size of the world, and where the copies of the world begin, in pixels. */
   function frameOf(map, bounds) {
     const zoom = map.getZoom();
     const size = 256 * 2 ** zoom;
-    const origin = map.getPixelOrigin().add(bounds.min);
+    const { x: left, y: top } = map.getPixelOrigin().add(bounds.min);
     const { x: width, y: height } = bounds.getSize();
+    const isWrapped = Boolean(map.options.worldCopyJump);
+    const [first, last] = isWrapped ? [Math.floor(left / size), Math.floor((left + width) / size)] : [0, 0];
     const starts = [];
-    if (map.options.worldCopyJump) {
-      // One more on each side: lines may leave the world at the antimeridian.
-      for (let copy = Math.floor(origin.x / size) - 1; copy * size < origin.x + width; copy++) starts.push(copy * size - origin.x);
-    } else {
-      starts.push(-size - origin.x, -origin.x);
-    }
-    return { zoom, size, starts, top: -origin.y, width, height, left: map.options.worldCopyJump ? null : -origin.x };
+    for (let copy = first; copy <= last; copy++) starts.push(copy * size - left);
+    return { zoom, size, starts, top: -top, width, height, isWrapped };
   }
 
   /** Add the visible parts of lines to the path of a canvas. */
@@ -94,66 +92,86 @@ const naturalEarth = (() => {
     }
   }
 
-  function drawLines(context, { groups }, theme, frame) {
-    const { zoom, starts, size, top, left, width, height } = frame;
+  function drawLines(context, { groups }, { theme, lines }, frame) {
+    const { zoom, starts, size, top, width, height, isWrapped } = frame;
     context.lineJoin = context.lineCap = "round";
     context.save();
     context.beginPath();
-    context.rect(left ?? 0, Math.max(0, top), left === null ? width : size, Math.min(height, size));
+    const [left, right] = isWrapped ? [0, width] : [Math.max(0, starts[0]), Math.min(width, starts[0] + size)];
+    context.rect(left, Math.max(0, top), right - left, Math.min(height, top + size) - Math.max(0, top));
     context.clip();
     context.fillStyle = theme.water;
     context.fillRect(0, 0, width, height);
-    for (const start of starts) {
+    // Lines may begin in the copy of the world to the west, and end beyond the antimeridian.
+    for (const start of [starts[0] - size, ...starts]) {
       for (const name of ["land", "lakes"]) {
         trace(context, groups[name], frame, start, true);
         context.fillStyle = theme[name];
-        context.fill("evenodd");
+        context.fill();
       }
-      const widths = { rivers: Math.min(1.6, 0.4 + zoom * 0.12), states: 0.8, borders: Math.min(1.6, 0.6 + zoom * 0.1) };
-      for (const [name, lineWidth] of Object.entries(widths)) {
-        if (name === "states" && zoom < STATES_ZOOM) continue;
+      for (const [name, style] of Object.entries(lines)) {
+        if (zoom < style.min_zoom) continue;
         trace(context, groups[name], frame, start, false);
         context.strokeStyle = theme[name];
-        context.lineWidth = lineWidth;
+        context.lineWidth = Math.min(style.max_px, style.width_px + style.growth_px * zoom);
         context.stroke();
       }
     }
     context.restore();
   }
 
-  const boxesOverlap = (one, other) => one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
+  const overlaps = (one, other) => one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
+
+  /** Return where the center of a text may be, the best place first: for a city, around its dot. */
+  function placesOf(isCity, x, y, width, height) {
+    if (!isCity) return [[x, y]];
+    const [above, beside] = [height / 2 + MARGIN, width / 2 + MARGIN + 2];
+    return [[x, y - above], [x, y + above], [x + beside, y], [x - beside, y]];
+  }
 
   /** Draw names from the most important one, each where no other name is. */
-  function drawLabels(context, { labels }, theme, frame) {
+  function drawLabels(context, { labels }, content, frame) {
     const { zoom, starts, size, top, width, height } = frame;
+    const { theme } = content;
     const taken = [];
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.lineJoin = "round";
     context.strokeStyle = theme.halo;
-    for (const [name, isCity, longitude, latitude, minimum] of labels) {
+    context.lineWidth = content.haloWidth;
+    for (const [name, kind, longitude, latitude, minimum] of labels) {
       if (zoom < minimum) continue;
       const y = top + (0.5 - Math.asinh(Math.tan((latitude * Math.PI) / 180)) / (2 * Math.PI)) * size;
       if (y < 0 || y > height) continue;
-      const pixels = isCity ? Math.min(14, 10.5 + (zoom - minimum) * 0.5) : Math.min(15, 10.5 + (zoom - minimum) * 0.8);
-      context.font = `${isCity ? "500" : "400"} ${pixels}px ${FONT}`;
-      const text = isCity ? name : name.toUpperCase();
-      context.letterSpacing = isCity ? "0px" : "1.2px";
-      const half = context.measureText(text).width / 2;
+      const style = content.labels[kind];
+      const isCity = kind === 1;
+      const pixels = Math.min(style.max_px, style.size_px + style.growth_px * (zoom - minimum));
+      context.font = `${pixels}px ${FONT}`;
+      context.letterSpacing = `${style.spacing_px}px`;
+      context.fillStyle = theme[style.color];
+      const rows = (isCity ? name : name.toUpperCase()).split("\n");
+      const textWidth = Math.max(...rows.map((row) => context.measureText(row).width));
+      const textHeight = pixels * LINE_HEIGHT * rows.length;
       for (const start of starts) {
         const x = start + (longitude / 360 + 0.5) * size;
-        if (x < -half || x > width + half) continue;
-        const middle = isCity ? y - pixels * 0.85 : y;
-        const box = [x - half - 3, middle - pixels * 0.6 - 1, x + half + 3, (isCity ? y : middle + pixels * 0.6) + 1];
-        if (taken.some((other) => boxesOverlap(box, other))) continue;
-        taken.push(box);
-        context.lineWidth = 3;
-        context.strokeText(text, x, middle);
-        context.fillStyle = isCity ? theme.cities : theme.countries;
-        context.fillText(text, x, middle);
+        if (x < -textWidth || x > width + textWidth) continue;
+        const boxOf = ([across, down]) => [
+          across - textWidth / 2 - MARGIN, down - textHeight / 2, across + textWidth / 2 + MARGIN, down + textHeight / 2,
+        ];
+        const dot = isCity ? [[x - 3, y - 3, x + 3, y + 3]] : [];
+        if (dot.length && taken.some((other) => overlaps(dot[0], other))) continue;
+        const places = placesOf(isCity, x, y, textWidth, textHeight);
+        const place = places.find((found) => !taken.some((other) => overlaps(boxOf(found), other)));
+        if (!place) continue;
+        taken.push(boxOf(place), ...dot);
+        rows.forEach((row, index) => {
+          const down = place[1] + (index - (rows.length - 1) / 2) * pixels * LINE_HEIGHT;
+          context.strokeText(row, place[0], down);
+          context.fillText(row, place[0], down);
+        });
         if (isCity) {
           context.beginPath();
-          context.arc(x, y, 1.8, 0, 2 * Math.PI);
+          context.arc(x, y, content.dotWidth / 2, 0, 2 * Math.PI);
           context.fill();
         }
       }
@@ -206,8 +224,7 @@ const naturalEarth = (() => {
   });
 
   return async (map, content) => {
-    const { theme } = content;
-    map.getContainer().style.background = theme.background;
+    map.getContainer().style.background = content.theme.background;
     for (const [name, zIndex] of [["basemap", 150], ["labels", 450]]) {
       const pane = map.getPane(name) || map.createPane(name);
       pane.style.zIndex = zIndex;
@@ -215,8 +232,8 @@ const naturalEarth = (() => {
     }
     map.attributionControl?.addAttribution(content.attribution);
     const data = decode(await unzip(content.data));
-    const lines = new CanvasLayer((context, frame) => drawLines(context, data, theme, frame), "basemap").addTo(map);
-    const labels = new CanvasLayer((context, frame) => drawLabels(context, data, theme, frame), "labels").addTo(map);
+    const lines = new CanvasLayer((context, frame) => drawLines(context, data, content, frame), "basemap").addTo(map);
+    const labels = new CanvasLayer((context, frame) => drawLabels(context, data, content, frame), "labels").addTo(map);
     return L.layerGroup([lines, labels]).addTo(map);
   };
 })();
