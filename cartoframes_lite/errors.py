@@ -44,6 +44,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from cartoframes_lite import tracebacks
+
 __all__ = [
     "APIError",
     "AuthenticationError",
@@ -88,6 +90,10 @@ class CartoError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (type(self), self.args, self.__dict__)
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython prints: it calls this method."""
+        return tracebacks.render(self)
 
 
 class CredentialsError(CartoError, ValueError):

@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast, get_type_hints
 
+from cartoframes_lite.tracebacks import short_traceback
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -47,6 +49,7 @@ def shared_keywords(*declarations: type, defaults: Mapping[str, object]) -> Call
         accepted = {parameter.name for parameter in (*own, *shown)}
 
         @wraps(function)
+        @short_traceback
         def call(*args: P.args, **keywords: P.kwargs) -> R:
             for name in keywords:
                 if name not in accepted:

@@ -36,6 +36,7 @@ from cartoframes_lite.maps.validation import (
     check_zoom,
     format_bbox,
 )
+from cartoframes_lite.tracebacks import short_traceback
 
 ImageFormat = Literal["png", "jpg"]
 
@@ -86,6 +87,7 @@ class InstantiatedMap:
         """Legend of the colors and sizes, from the bottom layer to the top; empty for a named map."""
         return self._source.legend
 
+    @short_traceback
     def tile_url(
         self, layer: int | Sequence[int] | None = None, format: TileFormat = "png", *, retina: bool = False
     ) -> str:
@@ -111,6 +113,7 @@ class InstantiatedMap:
         """
         return self._tile_url(TileSelection(layer, format, retina)).without_subdomains
 
+    @short_traceback
     def tile_provider(
         self, layer: int | Sequence[int] | None = None, *, retina: bool = False, attribution: str = _ATTRIBUTION
     ) -> TileProvider:
@@ -136,6 +139,7 @@ class InstantiatedMap:
             name="CARTO", url=url.template, attribution=plain, html_attribution=attribution, **subdomains
         )
 
+    @short_traceback
     def static_image(
         self,
         width: int,
@@ -207,6 +211,7 @@ class InstantiatedMap:
         )
         return attributes
 
+    @short_traceback
     def dataview(
         self,
         name: str,
@@ -269,6 +274,7 @@ class InstantiatedMap:
             path, query["q"] = f"{path}/search", search
         return _dataview_result(self._layergroups.send(lambda id: self._maps.read(f"{id}/{path}", query), filters))
 
+    @short_traceback
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Save the map as a single HTML file, written atomically.
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cartoframes_lite._client.sql import SQL
+from cartoframes_lite._codec.names import split_schema
+from cartoframes_lite._codec.sql_text import is_query
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.maps.anonymous import AnonymousMap
 from cartoframes_lite.maps.backgrounds import Basemap
 from cartoframes_lite.maps.layers import HasName, Layer
 from cartoframes_lite.maps.validation import BBox, check_title
+from cartoframes_lite.tracebacks import short_traceback
 
 MapLayer = Layer | HasName | str | Mapping[str, Any]
 
@@ -39,6 +43,8 @@ class Map(AnonymousMap):
     ------
     ValueError, TypeError
         If a layer, ``basemap``, ``bbox`` or ``title`` is invalid.
+    TableNotFoundError, SQLError
+        If a table does not exist, or a query is invalid.
 
     Examples
     --------
@@ -48,6 +54,7 @@ class Map(AnonymousMap):
     'Stations of Paris'
     """
 
+    @short_traceback
     def __init__(
         self,
         layers: MapLayer | Sequence[MapLayer],
@@ -57,8 +64,21 @@ class Map(AnonymousMap):
         bbox: BBox | None = None,
         title: str | None = None,
     ) -> None:
-        super().__init__(_as_layers(layers), credentials, bbox=bbox, basemap=basemap)
         self.title = check_title(title)
+        as_layers = _as_layers(layers)
+        super().__init__(as_layers, credentials, bbox=bbox, basemap=basemap)
+        for layer in as_layers:
+            if isinstance(layer, Layer) and layer.frame is None:
+                _check_source(layer, self._source.client.sql)
+
+
+def _check_source(layer: Layer, sql: SQL) -> None:
+    """Raise TableNotFoundError or SQLError if a table or query cannot be read."""
+    source = layer.source
+    if isinstance(source, str) and is_query(source):
+        sql.columns(f"({layer.sql}\n) AS source")
+    else:
+        sql.require_table(*split_schema(source if isinstance(source, str) else source.name))
 
 
 def _as_layers(layers: Any) -> list[Layer | Mapping[str, Any]]:
