@@ -20,7 +20,7 @@ _IPYTHON = ("IPython", "ipykernel")
 
 
 def short_traceback(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a public function: IPython shows the TypeErrors and ValueErrors that it raises with a short traceback."""
+    """Decorate a public function: IPython shows its TypeErrors and ValueErrors with a short traceback."""
 
     @wraps(function)
     def call(*args: P.args, **keywords: P.kwargs) -> R:
