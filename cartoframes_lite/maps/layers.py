@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
 import geopandas as gpd
 
@@ -11,8 +12,11 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.keywords import shared_keywords
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.sql_text import is_query, single_statement
-from cartoframes_lite.maps.styling.by_column import Kind, Style, color_by_column, default_style, size_by_column
-from cartoframes_lite.maps.styling.legend import Legend, LegendItem, LegendKind
+from cartoframes_lite.maps.styling.cartocss import Appearance
+from cartoframes_lite.maps.styling.classification import classify
+from cartoframes_lite.maps.styling.density import marker_growth, marker_width
+from cartoframes_lite.maps.styling.geometries import read_geometries
+from cartoframes_lite.maps.styling.legend import Legend
 from cartoframes_lite.maps.styling.options import (
     LAYER_DEFAULTS,
     LayerOptions,
@@ -20,13 +24,13 @@ from cartoframes_lite.maps.styling.options import (
     check_options,
     named_columns,
 )
+from cartoframes_lite.maps.styling.sizes import size_classes
+from cartoframes_lite.maps.styling.sql_statistics import SQLStatistics
+from cartoframes_lite.maps.styling.themes import Theme, layer_color, theme_colors
 
 __all__ = ["CompiledLayer", "HasName", "Layer", "Theme", "layer_keywords"]
 
-Theme = Literal["light", "dark"]
-
 CARTOCSS_VERSION = "2.3.0"
-_KINDS: tuple[Kind, ...] = ("point", "line", "polygon")  # by dimension
 _ID = "cartodb_id"
 _SPATIAL_TYPES = ("geometry", "geography", "raster")
 
@@ -171,11 +175,12 @@ class Layer:
             If a column does not exist, or the style does not fit the geometry type.
         """
         sql, cartocss, legends = self.sql, self.cartocss, tuple[Legend, ...]()
-        popup, hover = self._shown_columns(client)
+        types = self._read_columns(client) if any(self._words_with_columns) else {}
+        popup, hover = self._shown_columns(types)
         if cartocss is None:
-            style = self._style(client)
-            sql, cartocss = style.extend_query(sql), style.cartocss
-            legends = _legends(style) if self.options["legend"] else ()
+            appearance = self._appearance(client, types, theme)
+            sql, cartocss = appearance.extend_query(sql), appearance.cartocss
+            legends = appearance.legends
         options: dict[str, Any] = {"sql": sql, "cartocss": cartocss, "cartocss_version": CARTOCSS_VERSION}
         shown = list(dict.fromkeys([*popup, *hover, *self.options["interactivity"]]))
         if shown:
@@ -199,18 +204,20 @@ class Layer:
         check_columns(self.options, types, self._table_or_query.strip())
         return types
 
-    def _shown_columns(self, client: Client) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    @property
+    def _words_with_columns(self) -> Iterator[object]:
+        """Whatever the words need to know the columns for."""
+        yield from named_columns(self.options).values()
+        yield from (self.options["popup"], self.options["hover"])
+
+    def _shown_columns(self, types: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the columns of the popup and those shown under the pointer."""
         options = self.options
-        popup = options["interactivity"] if options["popup"] is None else options["popup"]
-        if not any((popup, options["hover"], any(named_columns(options).values()))):
-            return (), ()
-        types = self._read_columns(client)
         if (options["popup"] or options["hover"]) and _ID not in types:
-            raise ValueError(
-                f"popup and hover need the column {_ID}, which {self._table_or_query.strip()} does not have"
-            )
+            source = self._table_or_query.strip()
+            raise ValueError(f"popup and hover need the column {_ID}, which {source} does not have")
         every = tuple(name for name, pgtype in types.items() if pgtype not in _SPATIAL_TYPES and name != _ID)
+        popup = options["interactivity"] if options["popup"] is None else options["popup"]
         popup = every if popup is True else tuple(popup or ())
         hover = options["hover"]
         if hover is None:
@@ -220,26 +227,20 @@ class Layer:
             hover = (popup or every) if hover else ()
         return popup, tuple(hover)
 
-    def _style(self, client: Client) -> Style:
-        """Compose a style for the geometry type of the first row that has a geometry, and the columns."""
-        rows = client.sql.rows(
-            f"SELECT ST_Dimension(the_geom_webmercator) AS d FROM ({self.sql}\n) AS source"
-            " WHERE the_geom_webmercator IS NOT NULL LIMIT 1"
-        )
-        kind: Kind = _KINDS[int(rows[0]["d"])] if rows else "point"
-        style = default_style(kind)
+    def _appearance(self, client: Client, types: Mapping[str, str], theme: Theme) -> Appearance:
+        """Return what the layer looks like, after querying its geometries and values."""
+        colors, sizes = theme_colors(theme), None
+        geometries = read_geometries(client, self.sql)
+        classes = None
         if (color_by := self.options["color_by"]) is not None:
-            style += color_by_column(client, self.sql, color_by, kind)
+            statistics = SQLStatistics(client, self.sql, color_by, types[color_by])
+            classes = classify(statistics, self.options, theme)
         if (size_by := self.options["size_by"]) is not None:
-            if kind != "point":
-                raise ValueError(f"size_by is for points only; the geometry of {self.sql!r} is of type {kind}")
-            style += size_by_column(client, self.sql, size_by)
-        return style
-
-
-def _legends(style: Style) -> tuple[Legend, ...]:
-    """Return the legends of a style."""
-    colors = [item for item in style.legend if item.size_px is None]
-    sizes = [item for item in style.legend if item.size_px is not None]
-    kinds: list[tuple[list[LegendItem], LegendKind]] = [(colors, "classes"), (sizes, "sizes")]
-    return tuple(Legend(items[0].title, items, kind) for items, kind in kinds if items)
+            if geometries.shapes == ("polygon",):
+                raise ValueError(f"size_by={size_by!r} is for points and lines; the geometries are polygons")
+            statistics = SQLStatistics(client, self.sql, size_by, types[size_by])
+            sizes = size_classes(statistics, colors.size, is_line="point" not in geometries.shapes)
+        width = marker_width(geometries.rows, geometries.box)
+        growth = marker_growth(width, geometries.box)
+        color = layer_color(self.options, theme)
+        return Appearance(geometries.shapes, color, colors.stroke, self.options, classes, sizes, width, growth)

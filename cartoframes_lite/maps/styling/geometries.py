@@ -1,0 +1,49 @@
+"""Number, types and extent of the geometries of a query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cartoframes_lite._client import Client
+from cartoframes_lite.maps.styling.cartocss import SHAPES, Shape, shapes_of
+from cartoframes_lite.maps.styling.density import Box
+
+_MAX_ROWS = 200_000  # beyond, the figures are those of the first rows
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True, slots=True)
+class Geometries:
+    """Geometries of a query.
+
+    Attributes
+    ----------
+    shapes : tuple of {"point", "line", "polygon"}
+        Of points, if there are no geometries; all, if not all rows were read.
+    rows : int
+        Number of geometries that were read.
+    box : tuple of (west, south, east, north) or None
+        Their extent in EPSG:3857.
+    """
+
+    shapes: tuple[Shape, ...]
+    rows: int
+    box: Box | None
+
+
+def read_geometries(client: Client, query: str) -> Geometries:
+    """Return number, types and extent of the geometries of a query."""
+    edges = ", ".join(f"ST_{edge}(ST_Extent(g)) AS {edge}" for edge in _EDGES)
+    rows = client.sql.rows(
+        f"SELECT GeometryType(g) AS type, count(*) AS count, {edges} FROM (SELECT the_geom_webmercator AS g"
+        f" FROM ({query}\n) AS source LIMIT {_MAX_ROWS}) AS geometries WHERE g IS NOT NULL GROUP BY 1"
+    )
+    shapes = shapes_of(str(row["type"]) for row in rows) or ("point",)
+    count = sum(int(row["count"]) for row in rows)
+    boxes = [tuple(float(row[edge]) for edge in _EDGES) for row in rows if row["xmin"] is not None]
+    if not boxes:
+        return Geometries(shapes, count, None)
+    west, south, east, north = zip(*boxes, strict=True)
+    # Further rows may have other types.
+    shapes = SHAPES if count >= _MAX_ROWS and len(shapes) > 1 else shapes
+    return Geometries(shapes, count, (min(west), min(south), max(east), max(north)))
