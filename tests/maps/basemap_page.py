@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import distribution
 from importlib.resources import files
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from cartoframes_lite.maps.basemap import page_content
 from tests.maps import browser
@@ -17,7 +19,8 @@ from tests.maps import browser
 _LEAFLET = "xstatic/pkg/leaflet/data"
 
 
-def screenshot(
+@contextmanager
+def basemap_page(
     chromium: Browser,
     center: tuple[float, float],
     zoom: int,
@@ -27,8 +30,8 @@ def screenshot(
     size: tuple[int, int] = (400, 300),
     labels: bool = True,
     **options: Any,
-) -> Image.Image:
-    """Draw the basemap around (longitude, latitude) with the options of a Leaflet map."""
+) -> Iterator[Page]:
+    """Open a page with the basemap around (longitude, latitude); `options` are those of a Leaflet map."""
     css, leaflet = (_leaflet(name) for name in ("leaflet.css", "leaflet.js"))
     script = files("cartoframes_lite.maps.basemap").joinpath("basemap.js").read_text(encoding="utf-8")
     view = {"center": [center[1], center[0]], "zoom": zoom, "zoomControl": False, "attributionControl": False}
@@ -41,7 +44,18 @@ def screenshot(
         page.evaluate("() => window.layer.then(() => true)")
         if not labels:
             page.evaluate("() => { map.getPane('labels').style.display = 'none'; }")
-        return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        yield page
+
+
+def screenshot(page: Page) -> Image.Image:
+    """Return what a page shows."""
+    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+
+
+def screenshot_of_basemap(chromium: Browser, center: tuple[float, float], zoom: int, **options: Any) -> Image.Image:
+    """Return what a page with the basemap shows."""
+    with basemap_page(chromium, center, zoom, **options) as page:
+        return screenshot(page)
 
 
 def _leaflet(name: str) -> str:

@@ -13,7 +13,7 @@ from PIL import ImageChops, ImageColor
 from cartoframes_lite.maps.basemap import THEMES, page_content
 from cartoframes_lite.maps.basemap.data import Basemap, natural_earth
 from cartoframes_lite.maps.basemap.encoding import GROUPS, Lines, decode, encode
-from tests.maps.basemap_page import screenshot
+from tests.maps.basemap_page import basemap_page, screenshot, screenshot_of_basemap
 
 EUROPE, FIJI, PARIS = (-12, 35, 32, 62), (176, -20, -178, -15), (1.9, 48.6, 2.8, 49.1)
 
@@ -94,7 +94,7 @@ def test_names_have_their_accents():
 @pytest.mark.parametrize("theme", THEMES)
 def test_land_and_water_in_a_browser(chromium, theme):
     colors = THEMES[theme]
-    image = screenshot(chromium, (13, 42), 5, theme=theme, bbox=EUROPE, labels=False)
+    image = screenshot_of_basemap(chromium, (13, 42), 5, theme=theme, bbox=EUROPE, labels=False)
     for place, color in {
         (200, 150): colors.land,  # Italy
         (140, 180): colors.water,  # between Corsica and Rome
@@ -106,15 +106,15 @@ def test_land_and_water_in_a_browser(chromium, theme):
 
 
 def test_lakes_and_inland_seas_are_water(chromium):
-    image = screenshot(chromium, (45, 43), 4, labels=False)
+    image = screenshot_of_basemap(chromium, (45, 43), 4, labels=False)
     assert is_color(image, (268, 165), THEMES["light"].water)  # the Caspian Sea
-    image = screenshot(chromium, (33, -1), 5, labels=False)
+    image = screenshot_of_basemap(chromium, (33, -1), 5, labels=False)
     assert is_color(image, (200, 150), THEMES["light"].lakes)  # Lake Victoria
 
 
 def test_antimeridian_leaves_no_trace(chromium):
     options = {"bbox": (165, 55, 195, 72), "labels": False, "worldCopyJump": True}
-    image = screenshot(chromium, (180, 67.5), 5, **options)
+    image = screenshot_of_basemap(chromium, (180, 67.5), 5, **options)
     west, east = drawn(image, 195, 140), drawn(image, 205, 140)
     assert west == east == ImageColor.getrgb(THEMES["light"].land)  # Chukotka
     column = image.crop((196, 130, 205, 150)).getcolors()
@@ -125,14 +125,67 @@ def test_one_world_unless_the_map_wraps(chromium):
     options = {"bbox": None, "size": (900, 256), "labels": False}
     sahara, copy = (450, 80), (450 + 256, 80)
     for is_wrapped, color in ((False, THEMES["light"].water), (True, THEMES["light"].land)):
-        image = screenshot(chromium, (15, 0), 0, worldCopyJump=is_wrapped, **options)
+        image = screenshot_of_basemap(chromium, (15, 0), 0, worldCopyJump=is_wrapped, **options)
         assert is_color(image, sahara, THEMES["light"].land)
         assert is_color(image, copy, color)
 
 
 def test_names_do_not_hide_the_land(chromium):
     options = {"bbox": EUROPE, "worldCopyJump": True}
-    without = screenshot(chromium, (10, 50), 4, labels=False, **options)
-    named = screenshot(chromium, (10, 50), 4, **options)
+    without = screenshot_of_basemap(chromium, (10, 50), 4, labels=False, **options)
+    named = screenshot_of_basemap(chromium, (10, 50), 4, **options)
     changed = np.any(np.array(ImageChops.difference(named, without)) > 40, axis=2)
     assert 0.005 < changed.mean() < 0.1
+
+
+def test_moved_maps_are_drawn_like_new_ones(chromium):
+    with basemap_page(chromium, (100, -40), 2, labels=False) as page:
+        page.evaluate("""() => {
+            map.setView([10, 20], 3, { animate: false });
+            map.panBy([900, 500], { animate: false });
+            map.setZoom(6, { animate: false });
+            map.setView([42, 13], 5, { animate: false });
+        }""")
+        moved = screenshot(page)
+    new = screenshot_of_basemap(chromium, (13, 42), 5, labels=False)
+    assert np.array(ImageChops.difference(moved, new)).max() < 30  # edges may be smoothed differently
+
+
+def test_long_drags_show_land_before_they_end(chromium):
+    with basemap_page(chromium, (20, -10), 5, labels=False, zoomAnimation=False) as page:
+        page.mouse.move(200, 20)
+        page.mouse.down()
+        for y in (60, 130, 200, 280):
+            page.mouse.move(200, y)
+        page.mouse.move(200, 20)  # back, so that a second drag leads farther away
+        page.mouse.up()
+        page.mouse.move(390, 150)
+        page.mouse.down()
+        for x in (300, 200, 100, 10):
+            page.mouse.move(x, 150)
+        center = page.evaluate("() => map.getCenter().lng")
+        during = screenshot(page)
+        page.mouse.up()
+    assert center > 33
+    land = np.all(np.array(during) == ImageColor.getrgb(THEMES["light"].land), axis=2)
+    assert land[20:-20, 150:290].mean() > 0.4  # Tanzania
+
+
+def test_zooming_far_in_shows_land(chromium):
+    image = screenshot_of_basemap(chromium, (105, 60), 18, labels=False)
+    assert np.all(np.array(image) == ImageColor.getrgb(THEMES["light"].land))
+
+
+def test_frames_are_drawn_quickly(chromium):
+    with basemap_page(chromium, (12, 50), 4, bbox=EUROPE, size=(1200, 600)) as page:
+        frame_ms = page.evaluate("""async () => {
+            const layers = (await window.layer).getLayers();
+            const times = [];
+            for (let count = 0; count < 9; count++) {
+                const start = performance.now();
+                layers.forEach((layer) => layer._update());
+                times.push(performance.now() - start);
+            }
+            return times.sort((one, other) => one - other)[0];
+        }""")
+    assert frame_ms < 50

@@ -45,7 +45,8 @@ const naturalEarth = (() => {
       const y = readCoordinates(pointCount, 2 ** -header.bits);
       let end = 0;
       groups[name] = lengths.map((length) => {
-        const line = { start: end, end: end + length, zoom: 99, west: Infinity, east: -Infinity, north: Infinity, south: -Infinity };
+        const line = { x, y, zooms, start: end, end: end + length, zoom: Infinity };
+        Object.assign(line, { west: Infinity, east: -Infinity, north: Infinity, south: -Infinity });
         for (let index = line.start; index < line.end; index++) {
           line.zoom = Math.min(line.zoom, zooms[index]);
           line.west = Math.min(line.west, x[index]);
@@ -54,13 +55,13 @@ const naturalEarth = (() => {
           line.south = Math.max(line.south, y[index]);
         }
         end = line.end;
-        return { ...line, x, y, zooms };
+        return line;
       });
     }
     return { groups, labels: header.labels };
   }
 
-  /** Return what a canvas shows: its size, the size of the world, and where the copies of the world begin, in pixels. */
+  /** Return what a canvas shows, in pixels: its size, the size of the world, and where its copies begin. */
   function frameOf(map, bounds) {
     const zoom = map.getZoom();
     const size = 256 * 2 ** zoom;
@@ -155,8 +156,12 @@ const naturalEarth = (() => {
       for (const start of starts) {
         const x = start + (longitude / 360 + 0.5) * size;
         if (x < -textWidth || x > width + textWidth) continue;
+        const [halfWidth, halfHeight] = [textWidth / 2 + MARGIN, textHeight / 2];
         const boxOf = ([across, down]) => [
-          across - textWidth / 2 - MARGIN, down - textHeight / 2, across + textWidth / 2 + MARGIN, down + textHeight / 2,
+          across - halfWidth,
+          down - halfHeight,
+          across + halfWidth,
+          down + halfHeight,
         ];
         const dot = isCity ? [[x - 3, y - 3, x + 3, y + 3]] : [];
         if (dot.length && taken.some((other) => overlaps(dot[0], other))) continue;
@@ -179,7 +184,7 @@ const naturalEarth = (() => {
   }
 
   const CanvasLayer = L.Renderer.extend({
-    options: { padding: 0.5, interactive: false },
+    options: { padding: 0.25, interactive: false },
     initialize(draw, pane) {
       L.Renderer.prototype.initialize.call(this, { pane });
       this._draw = draw;

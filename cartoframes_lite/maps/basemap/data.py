@@ -57,7 +57,7 @@ class Basemap:
         """Encode as in the module `encoding`."""
         return encode(self.lines, {"bits": self.bits, "labels": self.labels})
 
-    def around(self, bbox: BBox | None, max_points: int = _MAX_POINTS) -> Basemap:
+    def around(self, bbox: BBox | None, max_points: int = _MAX_POINTS, max_zoom: int = _NOT_NEEDED) -> Basemap:
         """Return the detail that a view needs, less of it farther away, and little of the rest of the world.
 
         Parameters
@@ -65,10 +65,12 @@ class Basemap:
         bbox : tuple of (west, south, east, north), optional
             In degrees; beyond 180, or with `west` > `east`, if the view crosses the antimeridian. None: the world.
         max_points : int
+        max_zoom : int
+            Points that are needed only at higher zooms are left out.
         """
         west, south, east, north = bbox or _WORLD
         bbox = (west, south, east + 360 * (east < west), north)
-        best, max_zoom = 0, max(int(lines.zooms.max(initial=0)) for lines in self.lines.values())
+        best, max_zoom = 0, min(max_zoom, max(int(lines.zooms.max(initial=0)) for lines in self.lines.values()))
         wanted = min(max_zoom, _view_zoom(bbox) + _ZOOMING_IN)
         for reach_pixels in _REACHES_PIXELS:
             zooms = {name: self._zooms_in_view(lines, bbox, reach_pixels) for name, lines in self.lines.items()}

@@ -113,7 +113,7 @@ THEMES: Mapping[str, BasemapTheme] = MappingProxyType(
             borders="#cfc9c1",
             countries="#727a80",
             cities="#525b60",
-            halo="#fbfaf8d9",
+            halo="#fbfaf8e6",
         ),
         "dark": BasemapTheme(
             background="#15191d",
@@ -125,7 +125,7 @@ THEMES: Mapping[str, BasemapTheme] = MappingProxyType(
             borders="#4d555d",
             countries="#9ba5ad",
             cities="#c3cad0",
-            halo="#1b2024d9",
+            halo="#1b2024e6",
         ),
     }
 )

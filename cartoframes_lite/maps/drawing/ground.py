@@ -17,9 +17,10 @@ from cartoframes_lite.maps.drawing.view import PictureView
 _MAX_POINTS = 400_000
 
 
-def basemap_of(view: PictureView) -> Basemap:
-    """Return the part of the basemap that a picture shows."""
-    return natural_earth().around(view.bbox, _MAX_POINTS)
+def basemap_of(view: PictureView, scale: float) -> Basemap:
+    """Return the part of the basemap that a picture shows, in its detail."""
+    detail = max(0, math.ceil(view.zoom + math.log2(scale)))
+    return natural_earth().around(view.bbox, _MAX_POINTS, detail)
 
 
 def draw_ground(canvas: Canvas, basemap: Basemap, theme: BasemapTheme) -> None:
@@ -27,17 +28,14 @@ def draw_ground(canvas: Canvas, basemap: Basemap, theme: BasemapTheme) -> None:
     view = canvas.view
     left, upper, right, lower = view.world_sides
     canvas.add_box(left, upper, right - left, lower - upper, theme.water)
-    detail = math.ceil(view.zoom + math.log2(canvas.scale))
     # Land of the copy to the west may extend beyond the antimeridian; other lines do not.
     offsets = [view.offsets[0] - view.world_pixels, *view.offsets]
     for name in RINGS:
-        lines = basemap.lines[name].select(basemap.lines[name].zooms <= detail, 4)
-        rings = _visible(basemap, lines, view, offsets)
+        rings = _visible(basemap, basemap.lines[name], view, offsets)
         canvas.add_path(rings_path(rings, (left, upper, right, lower)), face=getattr(theme, name))
     for name, style in LINE_STYLES.items():
         if view.zoom >= style.min_zoom:
-            lines = basemap.lines[name].select(basemap.lines[name].zooms <= detail, 2)
-            path = lines_path(_visible(basemap, lines, view, view.offsets))
+            path = lines_path(_visible(basemap, basemap.lines[name], view, view.offsets))
             canvas.add_path(path, edge=getattr(theme, name), width_px=style.width_at(view.zoom))
 
 

@@ -16,6 +16,7 @@ _PADDING = 10.0
 _ROW, _TITLE_ROW, _GAP = 18.0, 20.0, 8.0
 _TEXT_PX, _TITLE_PX, _HEADING_PX, _SMALL_PX = 11.0, 11.5, 15.0, 9.0
 _SWATCH = 13.0
+_RADIUS = 7.0
 _BAR = (150.0, 10.0)  # width and height of a gradient
 _MAX_TEXT = 220.0
 
@@ -67,8 +68,8 @@ class BoxTheme:
 
 
 BOX_THEMES = {
-    "light": BoxTheme("#fffffff0", "#00000018", "#26323c", "#56626b"),
-    "dark": BoxTheme("#20262cf0", "#ffffff1f", "#e6eaed", "#aab4bb"),
+    "light": BoxTheme("#fffffff2", "#00000018", "#26323c", "#5c6b78"),
+    "dark": BoxTheme("#1d242bf2", "#ffffff20", "#e4e9ee", "#a3b0bb"),
 }
 
 
@@ -76,7 +77,7 @@ def draw_title(canvas: Canvas, title: str, theme: BoxTheme) -> None:
     """Draw a title at the top left."""
     text = _fit(canvas, title, _HEADING_PX, canvas.view.width - 2 * (_MARGIN + _PADDING + 2), "bold")
     width = canvas.text_width(text, _HEADING_PX, "bold") + 2 * _PADDING + 4
-    canvas.add_box(_MARGIN, _MARGIN, width, 32, theme.face, radius=4, edge=theme.edge)
+    canvas.add_box(_MARGIN, _MARGIN, width, 32, theme.face, radius=_RADIUS, edge=theme.edge)
     canvas.add_text(_MARGIN + _PADDING + 2, _MARGIN + 16, text, theme.text, _HEADING_PX, weight="bold")
 
 
@@ -100,7 +101,9 @@ def draw_legends(canvas: Canvas, legends: Sequence[Legend], theme: BoxTheme, bot
     height = sum(_height(legend, count) for legend, count in shown) + _GAP * (len(shown) - 1)
     left = canvas.view.width - _MARGIN - width - 2 * _PADDING
     upper = canvas.view.height - bottom - _MARGIN - height - 2 * _PADDING
-    canvas.add_box(left, upper, width + 2 * _PADDING, height + 2 * _PADDING, theme.face, radius=4, edge=theme.edge)
+    canvas.add_box(
+        left, upper, width + 2 * _PADDING, height + 2 * _PADDING, theme.face, radius=_RADIUS, edge=theme.edge
+    )
     y = upper + _PADDING
     for legend, count in shown:
         _draw(canvas, legend, count, left + _PADDING, y, theme)

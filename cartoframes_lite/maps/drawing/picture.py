@@ -80,7 +80,7 @@ def draw_map(
     """
     colors, boxes = THEMES[theme], BOX_THEMES[theme]
     canvas = Canvas(view, scale, colors.background if basemap == "natural-earth" else _PLAIN_BACKGROUND)
-    ground = basemap_of(view) if basemap == "natural-earth" else None
+    ground = basemap_of(view, scale) if basemap == "natural-earth" else None
     if ground:
         draw_ground(canvas, ground, colors)
     elif basemap:
