@@ -309,7 +309,10 @@ class NameTakenWarning(CartoWarning):
 
 
 class NonPublicAPIWarning(CartoWarning):
-    """An API that CARTO does not document is used; it may change without notice."""
+    """An API that CARTO does not document is used; it may change without notice.
+
+    Not given for servers on loopback, such as the embedded one.
+    """
 
 
 # Exception class by (status, detail). Status 200: an error in the body of a response that began as a success.

@@ -37,7 +37,7 @@ class LocalCarto:
     Attributes
     ----------
     base_url : str
-        ``http://127.0.0.1:PORT/user/USER``, without a trailing slash.
+        ``http://127.0.0.1:PORT/user/USER``, without a trailing slash. In a browser, the home page of the account.
     dsn : str
         libpq connection string of a superuser of the account's database, to inspect what the SQL API does not
         show. Tables created through it belong to that user; the account can read and write them.
@@ -55,6 +55,10 @@ class LocalCarto:
 
     def __repr__(self) -> str:
         return f"<LocalCarto {self.base_url}{' (stopped)' if self._stopped else ''}>"
+
+    def _repr_html_(self) -> str:
+        link = f'<a href="{self.base_url}" target="_blank" rel="noopener">{self.base_url}</a>'
+        return f"Embedded CARTO server {'(stopped) ' if self._stopped else ''}{link}"
 
     @property
     def credentials(self) -> Credentials:

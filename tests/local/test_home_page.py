@@ -212,6 +212,48 @@ def test_page_of_a_map(page: Page, carto: LocalCarto, places: cfl.Dataset, priva
     expect(page.get_by_role("region", name="About").get_by_role("link")).to_have_text("places")
 
 
+def test_page_of_a_named_map(page: Page, carto: LocalCarto, places: cfl.Dataset) -> None:
+    options = {
+        "sql": "SELECT * FROM places",
+        "cartocss": "#l { marker-width: <%= size %>; }",
+        "cartocss_version": "2.3.0",
+    }
+    template = {
+        "version": "0.0.1",
+        "name": "sized",
+        "auth": {"method": "token", "valid_tokens": ["the token"]},
+        "placeholders": {"size": {"type": "number", "default": 9}},
+        "layergroup": {"version": "1.3.0", "layers": [{"type": "cartodb", "options": options}]},
+    }
+    cfl.NamedMap.create(template, carto.credentials)
+    open_home(page, carto)
+    page.get_by_role("region", name="Maps").get_by_role("link", name="sized").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("sized")
+    expect(page.get_by_role("region", name="About")).to_contain_text("Placeholderssize")
+    expect(page.locator(".leaflet-tile-loaded").first).to_be_visible()
+
+
+def test_regular_keys_show_what_they_can_read(page: Page, carto: LocalCarto, places: cfl.Dataset) -> None:
+    key = cfl.Client(carto.credentials).api_keys.create("reader", tables={"places": "r"})
+    cfl.to_carto(pd.DataFrame({"n": [1]}), "other", carto.credentials)
+    page.goto(carto.base_url)
+    page.get_by_role("button", name="Enter API key").click()
+    page.get_by_role("textbox", name="API key").fill(str(key.token))
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("regular key")).to_be_visible()
+    expect(tables(page).get_by_role("link")).to_have_text(["places"])
+    tables(page).get_by_role("link").click()
+    expect(page.get_by_role("region", name="Rows").get_by_role("row")).to_have_count(4)
+    expect(page.locator(".leaflet-tile-loaded").first).to_be_visible()
+
+
+def test_errors_of_lists_are_shown(page: Page, carto: LocalCarto) -> None:
+    page.route("**/api/v1/viz?types=table*", lambda route: route.fulfill(status=503, json={"errors": "no connection"}))
+    open_home(page, carto, with_key=False)
+    expect(tables(page)).to_contain_text("no connection")
+    expect(page.get_by_text("No public maps.")).to_be_visible()
+
+
 def test_unknown_maps_are_named(page: Page, carto: LocalCarto) -> None:
     open_home(page, carto, "/viz/00000000-0000-4000-8000-000000000000/map", with_key=False)
     expect(page.locator("main").get_by_role("alert")).to_contain_text("Visualization does not exist")

@@ -29,7 +29,8 @@ def test_context_manager_starts_and_stops_everything() -> None:
         credentials = server.credentials
         assert (credentials.username, credentials.api_key) == ("vizzuality", "1234")
         assert credentials.base_url == server.base_url
-        assert "1234" not in repr(server)
+        assert "1234" not in repr(server) + server._repr_html_()
+        assert f'<a href="{server.base_url}"' in server._repr_html_()
         home = Path(str(conninfo_to_dict(server.dsn)["host"]))
     assert not home.exists()
     assert repr(server).endswith("(stopped)>")

@@ -3,7 +3,7 @@
 import { ACCOUNT_URL, quote, request, runSQL } from "./api.js";
 import { addConsole } from "./console.js";
 import { ago, badge, el, formatBytes, formatNumber, fromTemplate, link, showError, table } from "./dom.js";
-import { showSaved } from "./map.js";
+import { showNamed, showSaved } from "./map.js";
 import { datasetUrl, mapUrl } from "./overview.js";
 
 const PREVIEW_ROWS = 25;
@@ -63,6 +63,23 @@ export async function showMapPage(place, id, access) {
   }
 }
 
+export async function showNamedMap(place, name, access) {
+  const find = open(place, "Named maps", name);
+  try {
+    const { template } = await request(`api/v1/map/named/${encodeURIComponent(name)}`);
+    find(".summary").replaceChildren(badge("named map"));
+    fillFacts(find, {
+      Authorization: template.auth?.method,
+      Placeholders: Object.keys(template.placeholders ?? {}).join(", "),
+      Layers: template.layergroup.layers.length,
+    });
+    await showNamed(find(".map-place"), template);
+  } catch (error) {
+    showError(find(".error"), error);
+    if (access !== "master") find(".summary").textContent = "Named maps are visible with the master key.";
+  }
+}
+
 function showColumns(find, fields) {
   const columns = [
     { title: "Name", class: "name", cell: ([name]) => name },
@@ -79,7 +96,7 @@ function showFacts(find, entry) {
   find(".summary").replaceChildren(...summary);
   find(".description").textContent = entry.description ?? "";
   const tables = entry.type === "table" ? [] : (entry.related_tables ?? []).map(({ name }) => name.replace(/^.*\./, ""));
-  const facts = {
+  fillFacts(find, {
     Title: entry.title,
     Geometry: (details?.geometry_types ?? []).map((type) => type.replace("ST_", "")).join(", "),
     Tables: links(tables.map((name) => link(name, datasetUrl(name)))),
@@ -90,7 +107,10 @@ function showFacts(find, entry) {
     Source: entry.source,
     Created: ago(entry.created_at),
     Updated: ago(entry.updated_at),
-  };
+  });
+}
+
+function fillFacts(find, facts) {
   const filled = Object.entries(facts).filter(([, value]) => value);
   find(".facts dl").replaceChildren(...filled.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   find(".facts").hidden = false;

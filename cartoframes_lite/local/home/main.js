@@ -2,7 +2,7 @@
 
 import { ACCOUNT_URL, apiKey, kindOfKey, setApiKey } from "./api.js";
 import { showError } from "./dom.js";
-import { showDataset, showMapPage } from "./entry.js";
+import { showDataset, showMapPage, showNamedMap } from "./entry.js";
 import { showOverview } from "./overview.js";
 
 const [place, status, button, dialog] = ["content", "access", "key-button", "key-dialog"].map((id) => document.getElementById(id));
@@ -16,10 +16,11 @@ function show(access) {
   status.textContent = ACCESS[access];
   status.dataset.value = access;
   button.textContent = access === "public" ? "Enter API key" : "Forget API key";
-  // Both URLs are of this server; the path of the page may be below another path of a proxy.
-  const [, kind, name] = location.pathname.match(/\/(tables|dataset|viz|builder)\/([^/]+)(?:\/[^/]*)?\/?$/) ?? [];
+  // Not from the beginning: the path may be below another path of a proxy.
+  const [, kind, name] = location.pathname.match(/\/(tables|dataset|viz|builder|named)\/([^/]+)(?:\/[^/]*)?\/?$/) ?? [];
   if (!kind) end = showOverview(place, access);
   else if (kind === "tables" || kind === "dataset") showDataset(place, decodeURIComponent(name), access);
+  else if (kind === "named") showNamedMap(place, decodeURIComponent(name), access);
   else showMapPage(place, decodeURIComponent(name), access);
 }
 

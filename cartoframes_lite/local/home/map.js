@@ -7,6 +7,7 @@ const TILE_PIXELS = 256;
 const MAX_ZOOM = 18;
 const WEB_MERCATOR = "the_geom_webmercator";
 const ID = "cartodb_id";
+const WORLD = [[-55, -170], [75, 180]];
 const STYLES = {
   1: "marker-width: 8; marker-fill: #e4572e; marker-fill-opacity: 0.9; marker-line-color: #fff; marker-line-width: 1; marker-allow-overlap: true;",
   2: "line-color: #e4572e; line-width: 2; line-opacity: 0.9;",
@@ -89,6 +90,18 @@ export async function showSaved(place, entry) {
   const query = tokens.map((token) => `auth_token=${encodeURIComponent(token)}`).join("&");
   const { layergroupid } = await request(`api/v1/map/named/${template}?${query}`, { method: "POST", json: {} });
   return draw(place, layergroupid, L.latLngBounds(view.bounds), null);
+}
+
+/** Show a named map with the defaults of its placeholders. */
+export async function showNamed(place, template) {
+  const token = template.auth?.valid_tokens?.[0];
+  const query = token ? `?auth_token=${encodeURIComponent(token)}` : "";
+  const path = `api/v1/map/named/${encodeURIComponent(template.name)}${query}`;
+  const { layergroupid } = await request(path, { method: "POST", json: {} });
+  const { bounds, center, zoom } = template.view ?? {};
+  const view = bounds ? L.latLngBounds([bounds.south, bounds.west], [bounds.north, bounds.east]) : L.latLngBounds(WORLD);
+  const map = draw(place, layergroupid, view, null);
+  if (!bounds && center) map.setView([center.lat, center.lng], zoom ?? 2);
 }
 
 function draw(place, layergroup, bounds, fields) {

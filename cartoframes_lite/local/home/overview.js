@@ -6,11 +6,13 @@ import { ago, badge, el, empty, formatBytes, formatDuration, formatNumber, fromT
 
 const REFRESH_MS = 10_000;
 const ACTIVE_MS = 1_500;
+const FOCUSABLE = "a, button";
 const STAGING = /^cfl_staging_/;
 const ACTIVE = new Set(["pending", "running", "enqueued", "uploading", "unpacking", "importing", "guessing", "created", "queued", "syncing"]);
 
 export const datasetUrl = (name) => `${ACCOUNT_URL}/tables/${encodeURIComponent(name)}`;
 export const mapUrl = (id) => `${ACCOUNT_URL}/viz/${id}/map`;
+const namedMapUrl = (name) => `${ACCOUNT_URL}/named/${encodeURIComponent(name)}`;
 
 /** Show the home page in an element; `access` is "public", "regular" or "master". Returns a function that ends it. */
 export function showOverview(place, access) {
@@ -29,19 +31,22 @@ export function showOverview(place, access) {
   };
   filter.addEventListener("input", showTables);
 
+  async function loadTables() {
+    tables = await listTables();
+    const size = tables.reduce((sum, table) => sum + (table.size ?? 0), 0);
+    find(".summary").textContent = `${formatNumber(tables.length)} ${tables.length === 1 ? "table" : "tables"}, ${formatBytes(size)}`;
+    showTables();
+  }
+
   async function refresh() {
     clearTimeout(timer);
+    const load = (name, loading) => loading.catch((error) => update(find(`.${name} .list`), el("p", { class: "error" }, error.message)));
     const [activity] = await Promise.all([
-      showActivity(find(".activity .list"), access, refresh),
-      listTables().then((found) => {
-        tables = found;
-        const size = found.reduce((sum, { size = 0 }) => sum + (size ?? 0), 0);
-        find(".summary").textContent = `${formatNumber(found.length)} ${found.length === 1 ? "table" : "tables"}, ${formatBytes(size)}`;
-        showTables();
-      }),
-      showMaps(find(".maps .list"), access),
-      showPages(find(".pages .list")),
-    ].map((one) => one.catch((error) => (error.status === 0 ? (find(".summary").textContent = error.message) : null))));
+      load("activity", showActivity(find(".activity .list"), access, refresh)),
+      load("tables", loadTables()),
+      load("maps", showMaps(find(".maps .list"), access)),
+      load("pages", showPages(find(".pages .list"))),
+    ]);
     if (!isEnded) timer = setTimeout(refreshIfVisible, activity?.isActive ? ACTIVE_MS : REFRESH_MS);
   }
   function refreshIfVisible() {
@@ -57,14 +62,12 @@ export function showOverview(place, access) {
   };
 }
 
-/** Replace the content of an element unless it is the same, so that the focus is not lost. */
-function update(place, ...content) {
-  const made = el("div", {}, content);
-  if (place.shown?.isEqualNode(made) && place.firstChild) return;
-  place.shown = made.cloneNode(true);
-  const focused = place.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-  place.replaceChildren(...made.childNodes);
-  if (focused) [...place.querySelectorAll("a")].find((one) => one.getAttribute("href") === focused)?.focus();
+/** Replace the content of an element unless it is the same; the focus stays on the link or button of the same place. */
+function update(place, content) {
+  if (place.childNodes.length === 1 && place.firstChild.isEqualNode(content)) return;
+  const focused = [...place.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
+  place.replaceChildren(content);
+  place.querySelectorAll(FOCUSABLE)[focused]?.focus();
 }
 
 function noTables(access) {
@@ -108,7 +111,8 @@ async function showMaps(place, access) {
     access === "master" ? request("api/v1/map/named") : { template_ids: [] },
   ]);
   const maps = saved.visualizations.map((entry) => [link(entry.name, mapUrl(entry.id)), badge(entry.privacy.toLowerCase())]);
-  const templates = named.template_ids.map((id) => [el("span", {}, id.replace(/^[^@]*@/, "")), badge("named map")]);
+  const names = named.template_ids.map((id) => id.replace(/^[^@]*@/, ""));
+  const templates = names.map((name) => [link(name, namedMapUrl(name)), badge("named map")]);
   const items = [...maps, ...templates];
   update(place, items.length ? list(items) : empty(access === "master" ? "No maps yet." : "No public maps."));
 }

@@ -26,7 +26,7 @@ from cartoframes_lite.local.state import State
 _PATHS = (
     *("/", "/dashboard", "/dashboard/{section}"),
     *("/tables/{name}", "/tables/{name}/{view}", "/dataset/{name}"),
-    *("/viz/{id}", "/viz/{id}/{view}", "/builder/{id}"),
+    *("/viz/{id}", "/viz/{id}/{view}", "/builder/{id}", "/named/{name}"),
 )
 _FOLDER = Path(__file__).parents[1] / "home"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
