@@ -69,6 +69,8 @@ def _split_user(root: str, host: str, path: str, username: str | None) -> tuple[
             raise ValueError(f"base_url {root + path!r} has characters in its path that are not allowed there")
         return f"{root}{prefix}/user/{found['name']}", found["name"]
     labels = host.removeprefix("www.").split(".")
+    if first == "api" and len(labels) == 2 and host not in LOOPBACK:  # the API of a portal with a single account
+        return root, username or labels[0]
     if first not in _PAGES or len(labels) < 3 or host in LOOPBACK or re.fullmatch(r"[\d.]+", host):
         prefix = "" if first in _PAGES else path.rstrip("/")
         name = username or "NAME"

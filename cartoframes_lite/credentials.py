@@ -41,7 +41,8 @@ class Credentials:
     base_url : str, optional
         ``https://USER.carto.com``, ``https://ORG.carto.com/user/USER``, or ``https://HOST[:PORT]/user/USER``, also
         with a path before ``/user``. URLs copied from a browser or from an API, such as
-        ``https://USER.carto.com/api/v2/sql``, are accepted too. None: ``https://USERNAME.carto.com``.
+        ``https://USER.carto.com/api/v2/sql``, are accepted too, as is ``https://HOST/api/v2/sql`` of a portal with one
+        account. None: ``https://USERNAME.carto.com``.
     verify : bool or str, default True
         Whether to verify the TLS certificate, or the path of a CA bundle to verify it with. False emits an
         InsecureConnectionWarning. Nothing else disables verification, neither ``session`` nor environment variables.

@@ -231,8 +231,11 @@ class Dataset:
             If the file cannot be read.
         ValueError
             If the keywords cannot be combined.
+        ConversionError
+            If a Parquet file is invalid, or has a value that PostgreSQL cannot store.
         TableExistsError
-            If the table of an archive would be renamed to ``name``, and this table exists.
+            If the table of an archive would be renamed to ``name``, and this table exists; or that of a Parquet file,
+            without ``collision_strategy``.
         ImportFailed, JobTimeout, PermissionDenied, RateLimited
             See ``help(Dataset)``.
 
@@ -265,14 +268,20 @@ class Dataset:
         strategy = keywords["collision_strategy"]
         if strategy == "skip" and client.sql.has_table(None, table):
             return cls(table, client.credentials)
-        written = to_carto(
-            read_parquet(file),
-            table,
-            client.credentials,
-            if_exists="replace" if strategy == "overwrite" else "fail",
-            privacy=keywords["privacy"],
-            progress=keywords["progress"],
-        )
+        try:
+            written = to_carto(
+                read_parquet(file),
+                table,
+                client.credentials,
+                if_exists="replace" if strategy == "overwrite" else "fail",
+                privacy=keywords["privacy"],
+                progress=keywords["progress"],
+            )
+        except TableExistsError:
+            raise TableExistsError(
+                f'table {table!r} already exists: pass collision_strategy="overwrite" to replace its rows,'
+                ' collision_strategy="skip" to keep them, or another name='
+            ) from None
         return cls(written, client.credentials)
 
     @overload

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from cartoframes_lite.errors import ConversionError
+
 SUFFIXES = (".parquet", ".geoparquet", ".pq")
 _VERSION = "1.1.0"
 _ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 65_536, 64 << 20
@@ -135,9 +137,19 @@ def read_parquet(file: str | os.PathLike[str] | BinaryIO) -> Iterator[pd.DataFra
     ------
     OSError
         If the file cannot be opened.
-    ValueError
-        If it is not a Parquet file, or its metadata are invalid.
+    ConversionError
+        If it is not a Parquet file, or damaged, or its metadata are invalid.
     """
+    name = str(getattr(file, "name", file))
+    if isinstance(file, str | os.PathLike):
+        Path(file).open("rb").close()  # OSError: that of pyarrow is also raised for damaged files
+    try:
+        yield from _frames(file, name)
+    except (pa.ArrowException, OSError) as error:
+        raise ConversionError(f"{name!r} is not a Parquet file, or is damaged: {error}") from error
+
+
+def _frames(file: str | os.PathLike[str] | BinaryIO, name: str) -> Iterator[pd.DataFrame]:
     with pq.ParquetFile(file) as source:
         try:
             geo = json.loads((source.metadata.metadata or {}).get(b"geo", b"null"))
@@ -145,7 +157,7 @@ def read_parquet(file: str | os.PathLike[str] | BinaryIO) -> Iterator[pd.DataFra
             primary = None if geo is None else geo["primary_column"]
             bounds = {path[0] for column in columns.values() for path in _covering(column)}
         except (AttributeError, ValueError, TypeError, KeyError, IndexError) as error:
-            raise ValueError(f"the metadata 'geo' of the file are invalid: {error!r}") from error
+            raise ConversionError(f"the metadata 'geo' of {name!r} are invalid: {error!r}") from error
         names = [name for name in source.schema_arrow.names if name not in bounds]
         schema = pa.schema([_geoarrow(source.schema_arrow.field(name), columns.get(name)) for name in names])
         has_rows = False

@@ -42,6 +42,8 @@ def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("https://town.carto.com/api/v2/sql?q=SELECT+1&format=csv", "https://town.carto.com", "town"),
         ("https://org.carto.com/u/ann/api/v1/map?lzma=x", "https://org.carto.com/user/ann", "ann"),
         ("https://data.town.gov/api/v2/sql", "https://data.town.gov", "data"),
+        ("https://example.org/api/v2/sql", "https://example.org", "example"),
+        ("https://www.example.org:8443/api/v2/sql?q=SELECT+1", "https://www.example.org:8443", "example"),
         ("https://ann.carto.com/tables/stations/public", "https://ann.carto.com", "ann"),
         ("https://ann.carto.com/builder/5b2c/embed", "https://ann.carto.com", "ann"),
         ("ann.carto.com", "https://ann.carto.com", "ann"),
@@ -53,6 +55,14 @@ def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_base_url_has_one_form(given: str, expected: str, username: str) -> None:
     found = Credentials(api_key=KEY, base_url=given)
     assert (found.base_url, found.username) == (expected, username)
+
+
+def test_a_portal_with_one_account_has_any_username() -> None:
+    found = Credentials("ann", KEY, base_url="https://example.org/api/v2/sql")
+    assert (found.base_url, found.username) == ("https://example.org", "ann")
+    for url in ("https://example.org", "https://example.org/dashboard", "https://localhost/api/v2/sql"):
+        with pytest.raises(ValueError, match=r"contains no username: use https://\w+(\.org)?/user/ann"):
+            Credentials("ann", KEY, base_url=url)
 
 
 def test_username_alone() -> None:

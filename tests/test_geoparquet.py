@@ -106,8 +106,11 @@ def test_a_table_without_rows(credentials: cfl.Credentials, tmp_path: Path) -> N
 def test_existing_tables(table: cfl.Dataset, credentials: cfl.Credentials, tmp_path: Path) -> None:
     path = table.to_file(tmp_path / "t.parquet")
     cfl.execute("DELETE FROM t WHERE name = 'a'", credentials=credentials)
-    with pytest.raises(cfl.TableExistsError):
+    with pytest.raises(
+        cfl.TableExistsError, match=r"^table .t. already exists: pass collision_strategy=.*name="
+    ) as error:
         cfl.Dataset.from_file(path, credentials)
+    assert "if_exists" not in str(error.value)
     assert len(cfl.Dataset.from_file(path, credentials, collision_strategy="skip")) == 7
     assert len(cfl.Dataset.from_file(path, credentials, collision_strategy="overwrite")) == 8
 
@@ -131,8 +134,11 @@ def test_invalid_metadata_are_refused(credentials: cfl.Credentials, geo: bytes) 
 
 def test_a_file_that_is_not_parquet(credentials: cfl.Credentials, tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_text("no")
-    with pytest.raises(ValueError, match=r"Parquet"):
+    with pytest.raises(cfl.ConversionError, match=r"t\.parquet' is not a Parquet file"):
         cfl.Dataset.from_file(tmp_path / "t.parquet", credentials)
+    (tmp_path / "e.parquet").touch()
+    with pytest.raises(cfl.ConversionError, match=r"e\.parquet' is not a Parquet file"):
+        cfl.Dataset.from_file(tmp_path / "e.parquet", credentials)
     with pytest.raises(FileNotFoundError):
         cfl.Dataset.from_file(tmp_path / "none.parquet", credentials)
     with pytest.raises(ValueError, match="wait=False"):
@@ -147,3 +153,14 @@ def test_batches_are_written_in_bounded_groups(tmp_path: Path) -> None:
     assert found.metadata.num_rows == 200_000
     assert max(found.metadata.row_group(number).num_rows for number in range(found.num_row_groups)) <= 65_536
     assert sum(len(frame) for frame in geoparquet.read_parquet(tmp_path / "t.parquet")) == 200_000
+
+
+def test_a_damaged_file_changes_nothing(table: cfl.Dataset, credentials: cfl.Credentials, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"name": [f"{n:0100}" for n in range(5000)]}), path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[20:4000] = bytes(3980)
+    path.write_bytes(content)
+    with pytest.raises(cfl.ConversionError, match=r"t\.parquet' is not a Parquet file, or is damaged"):
+        cfl.Dataset.from_file(path, credentials, collision_strategy="overwrite")
+    assert len(table.read()) == 8

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -53,18 +53,31 @@ def render(value: Any) -> str:
     ValueError
         If PostgreSQL cannot store the value: text with U+0000, an array whose rows have different lengths.
     """
+    value = _normalized(value)
+    if value is None:
+        return "NULL"
+    return _writer(value)(value)
+
+
+def _normalized(value: Any) -> Any:
+    """Return a value as one of Python, pandas or shapely; None if it is missing."""
     if isinstance(value, np.generic):
         value = _from_numpy(value)
     if value is None or value is pd.NA or value is pd.NaT:
-        return "NULL"
+        return None
     try:
         value = to_builtin(value)  # ignores what a subclass overrides
     except LossyConversion as error:
         if not isinstance(value, tuple):  # the names of a named tuple have no meaning in SQL
             raise TypeError(f"no SQL literal for {error.problem.rstrip(',')}: {error.advice}") from None
+    return value
+
+
+def _writer(value: Any) -> Callable[[Any], str]:
+    """Return the function that renders a value of its type."""
     for kind, write in _WRITERS.items():
         if isinstance(value, kind):
-            return write(value)
+            return write
     name = type(value).__name__
     raise TypeError(f"no SQL literal for {short_repr(value)} of the type {name}: pass one of {_SUPPORTED}")
 
@@ -198,6 +211,7 @@ def _array(value: Any) -> str:
     items = _items(value)
     if 0 in _shape(items, depth=1):
         return "'{}'"  # its type is that of what it is compared with; ARRAY[] has none
+    _require_one_type(items)
     return f"(ARRAY[{', '.join(map(render, items))}])"
 
 
@@ -209,6 +223,39 @@ def _shape(items: list[Any], depth: int) -> tuple[int, ...]:
     if len(shapes) > 1:
         raise ValueError(f"the lists in a list have different lengths, which no array has: {short_repr(items)}")
     return (len(items), *next(iter(shapes), ()))
+
+
+def _require_one_type(items: list[Any]) -> None:
+    """Raise TypeError unless the elements of a list are of types that one PostgreSQL type can hold."""
+    kinds = dict(_kinds(items))
+    if len(kinds) > 1 and not kinds.keys() <= {"date", "timestamp"}:
+        names = sorted(set(kinds.values()))
+        types = " and ".join(names) if len(names) > 1 else f"{names[0]} with and without time zone"
+        raise TypeError(
+            f"a list has elements of different types, {types}, which no array has: convert them to one type, e.g. to"
+            f" str: {short_repr(items)}"
+        )
+
+
+def _kinds(items: list[Any]) -> Iterator[tuple[object, str]]:
+    """Yield the kind of each element of a list, also of the lists in it, and the name of its Python type."""
+    for item in items:
+        if isinstance(item, _LISTS):
+            yield from _kinds(_items(item))
+        elif (value := _normalized(item)) is not None:
+            yield _kind(value), type(value).__name__
+
+
+def _kind(value: Any) -> object:
+    """Return what the elements of an array have in common."""
+    if isinstance(value, dt.datetime):
+        return "timestamp" if value.utcoffset() is None else "timestamptz"
+    if isinstance(value, dt.date):
+        return "date"
+    if isinstance(value, dt.time):
+        return value.tzinfo is None
+    write = _writer(value)
+    return "number" if write in (_integer, _float, _decimal) else write
 
 
 def _tuple(value: tuple[Any, ...]) -> str:

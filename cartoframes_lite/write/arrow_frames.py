@@ -23,6 +23,12 @@ _FRAME_BYTES = 16 << 20
 _EXTENSION, _EXTENSION_METADATA = b"ARROW:extension:name", b"ARROW:extension:metadata"
 _WKB = ("geoarrow.wkb", "ogc.wkb")
 _WKT = ("geoarrow.wkt", "ogc.wkt")
+# What to pass instead of data that have this method.
+_LAZY = {
+    "collect": "dataframe.collect()",  # polars
+    "map_partitions": "it to cartoframes_lite.dask.to_carto, or dataframe.compute()",
+    "scanner": "dataframe.scanner().to_reader()",  # a dataset of pyarrow
+}
 
 
 class ArrowStream(Protocol):
@@ -43,6 +49,7 @@ class _Geometry:
 def as_frames(data: pd.DataFrame | Iterable[pd.DataFrame] | ArrowStream) -> pd.DataFrame | Iterable[pd.DataFrame]:
     """Return a frame or an iterable of frames unchanged, and Arrow data as frames."""
     if not is_arrow(data):
+        refuse_lazy(data)
         return cast("pd.DataFrame | Iterable[pd.DataFrame]", data)  # anything else is refused later
     return frames_of(cast(ArrowStream, data))
 
@@ -56,6 +63,13 @@ def count_rows(data: object) -> int | None:
         return len(data)
     rows = getattr(data, "num_rows", getattr(data, "height", None))  # of pyarrow and of polars
     return rows if isinstance(rows, int) else None
+
+
+def refuse_lazy(data: object) -> None:
+    """Raise TypeError for a query plan of another library, such as a LazyFrame of polars, which has no rows yet."""
+    for method, advice in _LAZY.items():
+        if callable(getattr(data, method, None)) and not isinstance(data, pd.DataFrame):
+            raise TypeError(f"dataframe is a {type(data).__name__}, whose rows are not computed yet: pass {advice}")
 
 
 def is_arrow(data: object) -> bool:

@@ -23,6 +23,7 @@ from cartoframes_lite._codec.from_objects import is_missing
 from cartoframes_lite._codec.from_series import from_series
 from cartoframes_lite._codec.pgtypes import family
 from cartoframes_lite.errors import ConversionError, ConversionWarning
+from cartoframes_lite.write.arrow_frames import refuse_lazy
 from cartoframes_lite.write.columns import CARTODB_ID, LON_LAT_SRID, Column, Columns, geometry_type, has_no_elements
 from cartoframes_lite.write.fit import require_shape
 from cartoframes_lite.write.frame_columns import choose_columns
@@ -148,6 +149,7 @@ def prepare(
         If the arguments do not fit the frame.
     """
     if not isinstance(frame, pd.DataFrame):
+        refuse_lazy(frame)
         raise TypeError(f"each frame must be a DataFrame or GeoDataFrame, not {type(frame).__name__}")
     chosen = choose_columns(with_geometry(frame, geom_col, lnglat), geom_col, index, index_label, dtype, key)
     renamed = {series.name: name for series, name, *_ in chosen if name not in (series.name, THE_GEOM)}

@@ -17,6 +17,7 @@ import shapely
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import cartoframes_lite as cfl
 from cartoframes_lite._codec.literals import render
 from cartoframes_lite._codec.placeholders import fill
 from cartoframes_lite.errors import ConversionWarning
@@ -294,6 +295,16 @@ def test_nanoseconds_are_truncated_with_a_warning():
         ([[1], [2, 3]], ValueError, "different lengths"),
         ([[1], 2], ValueError, "different lengths"),
         ((), ValueError, "ANY"),
+        ([1, "a"], TypeError, "int and str"),
+        ([True, 1], TypeError, "bool and int"),
+        ([[1, 2], ["a", None]], TypeError, "int and str"),
+        ([b"a", "a"], TypeError, "bytes and str"),
+        ([{"a": 1}, 1], TypeError, "dict and int"),
+        ([dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)], TypeError, "with and without time zone"),
+        ([dt.date(2020, 1, 1), dt.datetime(2020, 1, 1, tzinfo=dt.UTC)], TypeError, "date and datetime"),
+        ([dt.time(1), dt.time(1, tzinfo=dt.UTC)], TypeError, "with and without time zone"),
+        (pd.Series([1, "a"], dtype=object), TypeError, "int and str"),
+        (np.array([1, "a"], dtype=object), TypeError, "int and str"),
         (object(), TypeError, "no SQL literal"),
         ({1, 2}, TypeError, "no SQL literal"),
         (1j, TypeError, "no SQL literal"),
@@ -304,6 +315,33 @@ def test_nanoseconds_are_truncated_with_a_warning():
 def test_values_without_a_literal(value, error, message):
     with pytest.raises(error, match=message):
         render(value)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1, 2.5, None], "float8"),
+        ([1, Decimal("2.5"), np.int64(3)], "numeric"),
+        ([dt.date(2020, 1, 1), dt.datetime(2020, 1, 2)], "timestamp"),
+        ([[1, None], [2.5, 3]], "float8"),
+        ([None, None], "text"),
+    ],
+    ids=["float", "decimal", "timestamp", "nested", "missing"],
+)
+def test_lists_of_compatible_types(values, kind, database):
+    (query,) = fill(["SELECT pg_typeof(%s) = %s::regtype"], [values, f"{kind}[]"])
+    assert ask(database, query)
+
+
+def test_a_list_of_mixed_types_is_refused_by_name():
+    for params in ({"ids": [1, "a"]}, [["a", 1]]):
+        where = "cartodb_id = ANY(%(ids)s)" if isinstance(params, dict) else "cartodb_id = ANY(%s)"
+        unreachable = cfl.Credentials("ann", "key", base_url="http://127.0.0.1:9/user/ann")
+        name = "ids" if isinstance(params, dict) else 0
+        with pytest.raises(TypeError, match=rf"params\[{name!r}\].*different types, int and str"):
+            cfl.read_carto("t", unreachable, where=where, params=params)
+        with pytest.raises(TypeError, match="different types"):
+            cfl.execute(f"DELETE FROM t WHERE {where}", params, unreachable)
 
 
 def test_a_list_that_contains_itself():

@@ -7,11 +7,14 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 
+import dask.dataframe as dd
 import geopandas as gpd
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shapely
+from pyarrow import dataset
 
 import cartoframes_lite as cfl
 from cartoframes_lite.write import arrow_frames
@@ -181,6 +184,25 @@ def test_polars_frames_are_written(credentials):
         (1, "a", "p"),
         (None, "b", "q"),
     ]
+
+
+def test_lazy_frames_are_refused_with_advice():
+    polars = pytest.importorskip("polars", reason="polars is not installed (extra test)")
+    lazy = polars.DataFrame({"n": [1]}).lazy()
+    unreachable = cfl.Credentials("ann", "key", base_url="http://127.0.0.1:9/user/ann")
+    for data in (lazy, iter([lazy])):
+        with pytest.raises(TypeError, match=r"LazyFrame, .* not computed yet: pass dataframe\.collect\(\)"):
+            cfl.to_carto(data, "t", unreachable)
+
+
+def test_lazy_data_of_other_libraries_are_refused(tmp_path):
+    pq.write_table(pa.table({"n": [1]}), tmp_path / "t.parquet")
+    for data, advice in (
+        (dataset.dataset(tmp_path), r"dataframe\.scanner\(\)"),
+        (dd.from_pandas(pd.DataFrame({"n": [1]}), npartitions=1), r"dask\.to_carto"),
+    ):
+        with pytest.raises(TypeError, match=advice):
+            cfl.to_carto(data, "t", cfl.Credentials("ann", "key"))
 
 
 def test_duckdb_relations_are_written(credentials):
