@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import types
+
+if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == __name__:
+    # `python -m cartoframes_lite` imports the package before its program, and help should not wait for pandas.
+    importlib.import_module("cartoframes_lite.cli.parser").exit_without_package(sys.argv[1:])
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.api_keys import APIKey, TableGrant

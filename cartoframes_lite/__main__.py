@@ -7,13 +7,12 @@ import sys
 
 def main() -> int:
     """Run the quickstart, or a command; return the exit code."""
-    first = next(iter(sys.argv[1:]), "--picture")
-    if first.partition("=")[0] == "--picture":
+    from cartoframes_lite.cli import parser
+
+    if parser.is_quickstart(sys.argv[1:]):
         from cartoframes_lite import quickstart
 
         return quickstart.main()
-    from cartoframes_lite.cli import parser
-
     return parser.main()
 
 

@@ -6,17 +6,20 @@ import argparse
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._codec.html import format_bytes
 from cartoframes_lite._codec.names import qualify, split_schema
 from cartoframes_lite._codec.sql_text import is_query
-from cartoframes_lite.cli.files import find_writer, is_standard_stream, read_file
+from cartoframes_lite.cli.files import UsageError, find_writer, is_standard_stream
 from cartoframes_lite.cli.output import print_error, print_fields, print_json, print_records, to_records
+from cartoframes_lite.cli.readers import read_frames
 from cartoframes_lite.credentials import Credentials, resolve
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import (
@@ -41,6 +44,7 @@ from cartoframes_lite.write.staging_names import is_staging
 
 # In this order: the first class of which an error is an instance.
 _EXIT_CODES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
+    ((UsageError,), 2),
     ((CredentialsError, AuthenticationError, PermissionDenied, PermissionError), 3),
     ((TableNotFoundError, NotFound, FileNotFoundError), 4),
     ((TableExistsError,), 5),
@@ -63,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     """Run a command; print its error, if any, and return the exit code."""
     try:
         profile = options.profile
-        credentials = resolve(None) if profile is None else Credentials.from_file(profile=profile)
+        credentials = _credentials(profile)
         # Progress bars in a log file would be noise.
         progress = None if sys.stderr.isatty() and not options.quiet else False
         with warnings.catch_warnings():
@@ -82,6 +86,17 @@ def run(options: argparse.Namespace) -> int:
         return next(code for classes, code in _EXIT_CODES if isinstance(error, classes))
 
 
+def _credentials(profile: str | None) -> Credentials:
+    """Return the credentials of a profile, else those that the package finds."""
+    try:
+        return resolve(None) if profile is None else Credentials.from_file(profile=profile)
+    except CredentialsError:
+        raise
+    except ValueError as error:  # a base URL that is invalid, or has no user
+        source = f"profile {profile!r}" if profile is not None else "CARTO_API_URL or the credentials file"
+        raise UsageError(f"{error} (from {source})") from error
+
+
 def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning without the line of code that issued it."""
     print(f"cartoframes-lite: warning: {message}", file=sys.stderr)
@@ -89,20 +104,33 @@ def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def _upload(call: _Call) -> int:
     options = call.options
-    frame = read_file(options.file, layer=options.layer, lnglat=options.lnglat, crs=options.crs)
-    name = to_carto(
-        frame,
-        options.table,
-        call.credentials,
-        if_exists=options.if_exists,
-        key=None if options.key is None else [name.strip() for name in options.key.split(",")],
-        privacy=options.privacy,
-        progress=call.progress,
-    )
+    rows = 0
+
+    def counted() -> Iterator[pd.DataFrame]:
+        nonlocal rows
+        for frame in read_frames(options.file, layer=options.layer, lnglat=options.lnglat, crs=options.crs):
+            rows += len(frame)
+            yield frame
+
+    try:
+        name = to_carto(
+            counted(),
+            options.table,
+            call.credentials,
+            if_exists=options.if_exists,
+            key=None if options.key is None else [name.strip() for name in options.key.split(",")],
+            privacy=options.privacy,
+            progress=call.progress,
+        )
+    except TableExistsError:
+        raise TableExistsError(
+            f"the table of {options.table!r} already exists: pass --if-exists replace, append, upsert or delete_rows,"
+            " or another name"
+        ) from None
     if options.json:
-        print_json({"table": name, "rows": len(frame)})
+        print_json({"table": name, "rows": rows})
     else:
-        print(f"{name}: {len(frame):,} rows {'appended' if options.if_exists == 'append' else 'written'}")
+        print(f"{name}: {rows:,} rows {'appended' if options.if_exists == 'append' else 'written'}")
     return 0
 
 
@@ -129,7 +157,7 @@ def _sql(call: _Call) -> int:
     options = call.options
     query = sys.stdin.read() if options.query == "-" else options.query
     if not query.strip():
-        raise ValueError("there is no statement to run")
+        raise UsageError("there is no statement to run")
     if is_query(query):
         frame = read_carto(query, call.credentials, limit=options.limit, progress=call.progress)
         records, columns = to_records(frame), list(map(str, frame.columns))
@@ -230,7 +258,7 @@ def _delete(call: _Call) -> int:
     dataset = Dataset(options.table, call.credentials)
     if not options.yes:
         if not sys.stdin.isatty():
-            raise ValueError(f"not deleted: pass --yes to delete {options.table!r} without a question")
+            raise UsageError(f"not deleted: pass --yes to delete {options.table!r} without a question")
         answer = input(f"Delete {options.table!r} of {call.credentials.base_url}? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
             return 1

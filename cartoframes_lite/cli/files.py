@@ -1,4 +1,4 @@
-"""Files of any format: read into a frame, and written from a frame."""
+"""Write frames to files of any format."""
 
 from __future__ import annotations
 
@@ -8,31 +8,16 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import geopandas as gpd
 import pandas as pd
-import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from pyogrio.errors import DataSourceError
 
-from cartoframes_lite.geoparquet import SUFFIXES
-
-_COMPRESSED = (".gz", ".bz2", ".zip", ".xz", ".zst")
-_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
-_READERS: dict[str, Callable[..., pd.DataFrame]] = {
-    ".xlsx": pd.read_excel,
-    ".xls": pd.read_excel,
-    ".ods": pd.read_excel,
-    ".jsonl": lambda path: pd.read_json(path, lines=True),
-    ".ndjson": lambda path: pd.read_json(path, lines=True),
-    ".dta": pd.read_stata,
-    ".sas7bdat": pd.read_sas,
-    ".sav": pd.read_spss,
-    ".orc": pd.read_orc,
-    ".xml": pd.read_xml,
-}
+COMPRESSED = (".gz", ".bz2", ".zip", ".xz", ".zst")
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {
     ".xlsx": lambda frame, path: frame.to_excel(path, index=False),
     ".ods": lambda frame, path: frame.to_excel(path, index=False),
@@ -49,8 +34,10 @@ _DRIVERS = {
     ".shp": "ESRI Shapefile",
     ".kml": "LIBKML" if "LIBKML" in pyogrio.list_drivers(write=True) else "KML",
 }
-_THE_GEOM = "the_geom"
-_PICKLES = (".pkl", ".pickle")  # reading one runs code that it contains
+
+
+class UsageError(ValueError):
+    """The arguments do not fit each other, or name a format or an account that cannot be used."""
 
 
 def is_standard_stream(file: str) -> bool:
@@ -58,94 +45,12 @@ def is_standard_stream(file: str) -> bool:
     return file == "-"
 
 
-def read_file(file: str, *, layer: str | None, lnglat: str | None, crs: str | None) -> pd.DataFrame:
-    """Read a file; with points of two columns, or in a CRS, if these are given.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened.
-    ValueError
-        If its format is unknown or its content invalid, or the columns are missing.
-    """
-    frame: pd.DataFrame = _read_csv(sys.stdin, ",") if is_standard_stream(file) else _read_path(file, layer)
-    if lnglat is not None:
-        names = [name.strip() for name in lnglat.split(",")]
-        missing = [name for name in names if name not in frame.columns]
-        if len(names) != 2 or missing:
-            raise ValueError(f"--lnglat must be two columns of the file, such as lng,lat, not {lnglat!r}")
-        points = gpd.points_from_xy(*(pd.to_numeric(frame[name]) for name in names))
-        points[frame[names].isna().any(axis=1).to_numpy()] = None
-        placed: pd.DataFrame = gpd.GeoDataFrame(frame.drop(columns=names), geometry=points, crs=crs or "EPSG:4326")
-        return placed
-    if not isinstance(frame, gpd.GeoDataFrame) and _THE_GEOM in frame.columns:
-        parsed: pd.DataFrame = _parse_geometry(frame, crs or "EPSG:4326")
-        return parsed
-    if crs is not None:
-        if not isinstance(frame, gpd.GeoDataFrame):
-            raise ValueError(f"--crs is for files with geometries, and {file!r} has none")
-        frame = frame.set_crs(crs)
-    return frame
-
-
-def _parse_geometry(frame: pd.DataFrame, crs: str) -> gpd.GeoDataFrame:
-    """Parse the column ``the_geom`` of a file without a type for geometries: WKT, or hex EWKB as in CARTO's exports."""
-    texts = [None if pd.isna(text) else text for text in frame[_THE_GEOM]]
-    first = next((text for text in texts if text is not None), "")
-    is_hex = re.fullmatch(r"[0-9A-Fa-f]+", str(first)) is not None
-    try:
-        geometries = shapely.from_wkb(texts) if is_hex else shapely.from_wkt(texts)
-    except (shapely.errors.ShapelyError, TypeError) as error:
-        raise ValueError(f"the column the_geom contains neither WKT nor hex WKB: {error}") from error
-    return gpd.GeoDataFrame(frame.assign(**{_THE_GEOM: geometries}), geometry=_THE_GEOM, crs=crs)
-
-
-def _read_path(file: str, layer: str | None) -> Any:
-    """Read a file by the reader of its suffix, else with GDAL."""
-    path = Path(file)
-    suffix = _suffix(path)
-    if "://" not in file and not file.startswith("/vsi") and not path.is_dir():
-        path.open("rb").close()  # raise OSError, with the same message for all formats
-    if suffix in _PICKLES:
-        raise ValueError(f"{file!r} is a pickle, which can run code when it is read: convert it to Parquet")
-    if suffix in _SEPARATORS:
-        return _read_csv(file, _SEPARATORS[suffix])
-    if suffix in SUFFIXES:
-        return gpd.read_parquet(file) if b"geo" in (pq.read_metadata(file).metadata or {}) else pd.read_parquet(file)
-    if suffix in (".feather", ".arrow"):
-        try:
-            return gpd.read_feather(file)
-        except ValueError:  # without geometries
-            return pd.read_feather(file)
-    if suffix in _READERS:
-        is_workbook = _READERS[suffix] is pd.read_excel
-        return _READERS[suffix](file, **({"sheet_name": layer} if is_workbook and layer else {}))
-    if suffix == ".json" and not _is_geojson(path):
-        return pd.read_json(path)
-    try:
-        return pyogrio.read_dataframe(file, layer=layer)
-    except DataSourceError as error:
-        raise ValueError(f"cannot read {file!r}: {error}") from error
-
-
-def _read_csv(file: str | TextIO, separator: str) -> pd.DataFrame:
-    """Read CSV; the_geom is text, because hex digits with a single E among them would be a number."""
-    return pd.read_csv(file, sep=separator, low_memory=False, dtype={_THE_GEOM: str})
-
-
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
     """Return the suffix of the format, without that of a compression of CSV."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if len(suffixes) > 1 and suffixes[-1] in _COMPRESSED and suffixes[-2] in _SEPARATORS:
+    if len(suffixes) > 1 and suffixes[-1] in COMPRESSED and suffixes[-2] in SEPARATORS:
         return suffixes[-2]
     return suffixes[-1] if suffixes else ""
-
-
-def _is_geojson(path: Path) -> bool:
-    """Return whether the beginning of a JSON file looks like that of GeoJSON or TopoJSON."""
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-    return re.search(rb'"type"\s*:\s*"(?:Feature|FeatureCollection|Topology|GeometryCollection)"', head) is not None
 
 
 def find_writer(file: str, *, layer: str) -> Callable[[pd.DataFrame], None]:
@@ -160,8 +65,10 @@ def find_writer(file: str, *, layer: str) -> Callable[[pd.DataFrame], None]:
 
     Raises
     ------
+    UsageError
+        If the suffix stands for no format.
     ValueError
-        If the suffix stands for no format. The function raises it if the format cannot hold a frame.
+        Raised by the function if the format cannot hold a frame.
     """
     if is_standard_stream(file):
         return lambda frame: _with_text_geometry(frame).to_csv(sys.stdout, index=False)
@@ -182,9 +89,9 @@ def find_writer(file: str, *, layer: str) -> Callable[[pd.DataFrame], None]:
 
 def _writer(target: Path, name: str) -> Callable[[pd.DataFrame, Path], object]:
     """Return the function that writes the format of a file; raise ValueError for an unknown one."""
-    suffix = _suffix(target)
-    if suffix in _SEPARATORS:
-        return lambda frame, path: _with_text_geometry(frame).to_csv(path, sep=_SEPARATORS[suffix], index=False)
+    suffix = suffix_of(target)
+    if suffix in SEPARATORS:
+        return lambda frame, path: _with_text_geometry(frame).to_csv(path, sep=SEPARATORS[suffix], index=False)
     if suffix in (".feather", ".arrow"):
         return lambda frame, path: frame.to_feather(path)
     if suffix in _WRITERS:
@@ -195,7 +102,7 @@ def _writer(target: Path, name: str) -> Callable[[pd.DataFrame, Path], object]:
         try:
             driver = pyogrio.detect_write_driver(target)
         except ValueError as error:
-            raise ValueError(f"cannot derive a format from the suffix of {str(target)!r}: {error}") from error
+            raise UsageError(f"cannot derive a format from the suffix of {str(target)!r}: {error}") from error
     layer = re.sub(r"\W+", "_", name)[:60] if re.fullmatch(r"[\w.]+", name) else target.stem
 
     def write(frame: pd.DataFrame, path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 _EPILOG = """\
@@ -18,7 +19,7 @@ credentials:
 
 exit codes:
   0 success                                1 other errors
-  2 invalid arguments                      3 missing credentials, or no permission
+  2 invalid arguments or account URL       3 missing credentials, or no permission
   4 table or file not found                5 table exists already
   6 server not reachable, rate limit or timeout: worth another try
   130 interrupted
@@ -43,10 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from cartoframes_lite.local.__main__ import main as serve
 
         return serve(given[1:], program="cartoframes-lite serve")
-    parser = make_parser()
-    options = parser.parse_args(given)
-    if options.command == "upload" and (options.if_exists == "upsert") is (options.key is None):
-        parser.error("upload: --if-exists upsert and --key COLUMNS require each other")
+    options = _parse(given)
     if options.command == "completion":
         from cartoframes_lite.cli.completion import script
 
@@ -55,6 +53,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from cartoframes_lite.cli.commands import run
 
     return run(options)
+
+
+def is_quickstart(arguments: Sequence[str]) -> bool:
+    """Return whether arguments of ``python -m cartoframes_lite`` are those of the quickstart."""
+    return not arguments or arguments[0].partition("=")[0] == "--picture"
+
+
+def exit_without_package(arguments: Sequence[str]) -> None:
+    """Exit if the arguments ask for help, the version or completion, or are invalid, which needs no pandas."""
+    if is_quickstart(arguments) or arguments[0] == "serve":
+        return
+    if _parse(list(arguments)).command == "completion":
+        sys.exit(main(arguments))
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Parse the arguments; exit if they are invalid, or ask for help or the version."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.command == "upload" and (options.if_exists == "upsert") is (options.key is None):
+        parser.error("upload: --if-exists upsert and --key COLUMNS require each other")
+    return options
+
+
+class _Version(argparse.Action):
+    """Print the version, without importing the package that contains it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *others: object) -> NoReturn:
+        package = (Path(__file__).parents[1] / "__init__.py").read_text(encoding="utf-8")
+        _, _, rest = package.partition('__version__ = "')
+        print(parser.prog, rest.partition('"')[0])
+        parser.exit()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,6 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     common = _common_options()
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 

@@ -34,7 +34,9 @@ def test_upload_list_info_and_delete(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("name,lng,lat\nNorth,2.35,48.88\nSouth,2.36,48.84\nNowhere,,\n")
     upload = ("upload", "a.csv", "My stations", "--lnglat", "lng,lat")
     assert run(*upload, "--privacy", "link").stdout == "my_stations: 3 rows written\n"
-    assert "already exists" in run(*upload, code=5).stderr
+    taken = run(*upload, code=5).stderr
+    assert "already exists: pass --if-exists replace" in taken
+    assert "if_exists" not in taken
     assert json.loads(run(*upload, "--if-exists", "append", "--json").stdout) == {"table": "my_stations", "rows": 3}
     (listed,) = json.loads(run("list", "--json").stdout)
     assert listed["name"] == "my_stations"
@@ -51,7 +53,7 @@ def test_upload_list_info_and_delete(run: Run, tmp_path: Path) -> None:
     assert info["columns"]["name"] == "text"
     assert info["privacy"] == "link"
     assert "the_geom  " in run("info", "my_stations").stdout
-    assert "pass --yes" in run("delete", "my_stations", code=1).stderr
+    assert "pass --yes" in run("delete", "my_stations", code=2).stderr
     assert run("delete", "my_stations", "--yes").stdout == "my_stations: deleted\n"
     assert run("list").stdout.endswith("(0 tables)\n")
 
@@ -115,16 +117,60 @@ def test_errors_have_exit_codes(run: Run, tmp_path: Path, stations: gpd.GeoDataF
     assert "require each other" in run("upload", "t.csv", "t", "--if-exists", "upsert", code=2).stderr
     assert "require each other" in run("upload", "t.csv", "t", "--key", "name", code=2).stderr
     assert "two columns" in run("upload", "t.csv", "t", "--lnglat", "lng", code=2).stderr
-    assert "no statement" in run("sql", "", code=1).stderr
+    assert "no statement" in run("sql", "", code=2).stderr
     run("info", "nothing", code=4)
     run("upload", "nothing.csv", "t", code=4)
     run("sql", "SELECT * FROM stations", code=3, CARTO_API_KEY="default_public")
     failed = run("sql", "SELECT 1/0", "--json", code=1)
     assert json.loads(failed.stderr)["error"]["type"] == "SQLError"
     (tmp_path / "t.pkl").touch()
-    assert "pickle" in run("upload", "t.pkl", "t", code=1).stderr
-    assert "suffix of 't.unknown'" in run("download", "SELECT 1", "t.unknown", code=1).stderr
+    assert "pickle" in run("upload", "t.pkl", "t", code=2).stderr
+    assert "suffix of 't.unknown'" in run("download", "SELECT 1", "t.unknown", code=2).stderr
     assert not (tmp_path / "t.unknown").exists()
+
+
+def test_every_exit_code_of_a_process(run_process: Run, tmp_path: Path, credentials: cfl.Credentials) -> None:
+    cfl.to_carto(pd.DataFrame({"n": [1]}), "t", credentials)
+    (tmp_path / "a.csv").write_text("n\n1\n")
+    (tmp_path / "a.unknown").write_text("n\n1\n")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{unused.getsockname()[1]}/user/ann"
+        cases: list[tuple[int, str, tuple[str, ...], dict[str, str]]] = [
+            (0, "", ("sql", "SELECT 1"), {}),
+            (1, "does not exist", ("sql", "SELECT * FROM nothing"), {}),
+            (2, "not recognized", ("upload", "a.unknown", "u"), {}),
+            (2, "contains no username", ("list",), {"CARTO_API_URL": "https://example.org"}),
+            (2, "invalid choice", ("bogus",), {}),
+            (3, "no credentials found", ("list",), {"CARTO_API_URL": "", "CARTO_API_KEY": ""}),
+            (4, "no table", ("info", "nothing"), {}),
+            (5, "--if-exists", ("upload", "a.csv", "t"), {}),
+            (6, "refused", ("list",), {"CARTO_API_URL": nobody}),
+        ]
+        for code, message, arguments, variables in cases:
+            done = run_process(*arguments, code=code, **variables)
+            assert message in done.stderr
+            assert "Traceback" not in done.stderr
+    page = (Path(cfl.__file__).parents[1] / "docs" / "command_line.md").read_text()
+    assert {f"| {code} |" in page for code in (*range(7), 130)} == {True}
+
+
+def test_an_interrupt_has_an_exit_code(environment: dict[str, str], credentials: cfl.Credentials) -> None:
+    command = [sys.executable, "-m", "cartoframes_lite", "sql", "SELECT pg_sleep(60)::text AS waiting"]
+    sql = cfl.Client(credentials).sql
+    running = "SELECT count(*)::int AS n FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%waiting%'"
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while sql.row(running, "n")["n"] < 2:  # one is this query
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, message = process.communicate()
+    assert process.returncode == 130, message
+    assert b"Traceback" not in message
+
+
+def test_the_version(run: Run, run_process: Run) -> None:
+    assert run("--version").stdout == f"cartoframes-lite {cfl.__version__}\n"
+    assert run_process("--version").stdout == f"cartoframes-lite {cfl.__version__}\n"
 
 
 def test_profiles(run_process: Run, credentials: cfl.Credentials, tmp_path: Path) -> None:
@@ -146,6 +192,16 @@ def test_help_does_not_import_pandas(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(cfl.__file__).parents[1])
         assert done.returncode == code
         assert done.stderr.endswith("[]\n")
+
+
+def test_help_of_the_module_does_not_import_pandas(environment: dict[str, str]) -> None:
+    for arguments, code in ((["--help"], 0), (["--version"], 0), (["sql"], 2), (["completion", "bash"], 0)):
+        command = [sys.executable, "-X", "importtime", "-m", "cartoframes_lite", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == code
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+        assert "argparse" in imported
+        assert not {"pandas", "numpy", "geopandas"} & imported
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 import cartoframes_lite as cfl
-from cartoframes_lite.cli.files import find_writer, read_file
+from cartoframes_lite.cli import csv_frames
+from cartoframes_lite.cli.files import UsageError, find_writer
 from cartoframes_lite.cli.parser import main
+from cartoframes_lite.cli.readers import read_frames
 from cartoframes_lite.local import LocalCarto
 
 QUERY = """
@@ -30,7 +32,8 @@ def account(credentials: cfl.Credentials, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def read(file: str) -> pd.DataFrame:
-    return read_file(file, layer=None, lnglat=None, crs=None)
+    frames = list(read_frames(file, layer=None, lnglat=None, crs=None))
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
 @pytest.fixture(scope="module")
@@ -113,4 +116,85 @@ def test_layers_and_crs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, content: str, lnglat: str | None, message: str) -> None:
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(ValueError, match=message):
-        read_file("t.csv", layer=None, lnglat=lnglat, crs=None)
+        list(read_frames("t.csv", layer=None, lnglat=lnglat, crs=None))
+
+
+CSV = """\
+count,wide,code,flag,share,mixed,empty,big,the_geom
+1, 2,01234,True,1.5,1,,12345678901234567890,POINT (1 2)
+,+3,00001,,2,NA,,1,
+-3,4,,FALSE,.5e3,"a,b",,2,POINT (3 4)
+"""
+TYPES = {"count": "int8", "wide": "int8", "code": "text", "flag": "bool", "share": "float8"}
+TYPES |= {"mixed": "text", "empty": "text", "big": "text"}
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_csv_columns_have_the_type_of_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr(csv_frames, "_ROWS", rows)
+    (tmp_path / "t.csv").write_text(CSV)
+    assert main(["upload", "t.csv", "t"]) == 0
+    columns = cfl.Dataset("t").columns()
+    assert {name: columns[name] for name in TYPES} == TYPES
+    stored = cfl.read_carto("SELECT * FROM t ORDER BY cartodb_id")
+    assert stored["count"].tolist() == [1, pd.NA, -3]
+    assert stored["wide"].tolist() == [2, 3, 4]
+    assert stored["code"].dropna().tolist() == ["01234", "00001"]
+    assert stored["flag"].tolist() == [True, pd.NA, False]
+    assert stored["share"].tolist() == [1.5, 2.0, 500.0]
+    assert stored["mixed"].dropna().tolist() == ["1", "a,b"]
+    assert stored["big"].tolist() == ["12345678901234567890", "1", "2"]
+    assert stored.geometry.dropna().x.tolist() == [1, 3]
+
+
+def test_numbers_of_csv_are_exact(tmp_path: Path) -> None:
+    numbers = [0.1, 1 / 3, 1.7976931348623157e308, 5e-324, 0.30000000000000004, -123456789.12345679]
+    (tmp_path / "t.csv").write_text("n\n" + "\n".join(map(repr, numbers)) + "\n")
+    assert read("t.csv")["n"].tolist() == numbers
+    (tmp_path / "i.csv").write_text("n\n9223372036854775807\n\n-9223372036854775808\n")
+    assert read("i.csv")["n"].tolist() == [2**63 - 1, -(2**63)]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.gpkg", "t.fgb"])
+def test_large_files_are_read_in_parts(tmp_path: Path, name: str) -> None:
+    rows = 150_000
+    frame = gpd.GeoDataFrame({"n": range(rows)}, geometry=gpd.points_from_xy([1.5] * rows, [2.5] * rows), crs=4326)
+    if name.startswith("t.csv"):
+        pd.DataFrame({"n": range(rows), "the_geom": "POINT (1.5 2.5)"}).to_csv(name, index=False)
+    elif name == "t.parquet":
+        frame.to_parquet(name)
+    else:
+        frame.to_file(name)
+    frames = list(read_frames(name, layer=None, lnglat=None, crs=None))
+    assert len(frames) > 2
+    assert max(map(len, frames)) < 70_000
+    assert sorted(number for part in frames for number in part["n"]) == list(range(rows))
+    assert all(part.crs == "EPSG:4326" and part.geometry.iloc[0].y == 2.5 for part in frames)
+
+
+@pytest.mark.parametrize("name", ["t.gpkg", "t.geojson", "t.jsonl", "t.json"])
+def test_integers_with_gaps_stay_integers(tmp_path: Path, name: str) -> None:
+    frame = pd.DataFrame({"n": pd.array([1, None, 3], "Int64"), "share": [1.5, None, 2.0]})
+    if name in ("t.gpkg", "t.geojson"):
+        gpd.GeoDataFrame(frame, geometry=gpd.points_from_xy([0, 1, 2], [0, 1, 2]), crs=4326).to_file(name)
+    else:
+        frame.to_json(name, orient="records", lines=name == "t.jsonl")
+    found = read(name)
+    assert pd.api.types.is_integer_dtype(found["n"].dtype)
+    assert found["n"].dropna().tolist() == [1, 3]
+    assert found["share"].dropna().tolist() == [1.5, 2.0]
+
+
+def test_files_of_unknown_formats(tmp_path: Path) -> None:
+    for name, error in (("t.unknown", UsageError), ("t", UsageError), ("t.pkl", UsageError), ("t.gpkg", ValueError)):
+        (tmp_path / name).write_text("junk")
+        with pytest.raises(error, match=name) as caught:
+            read(name)
+        assert isinstance(caught.value, UsageError) == (error is UsageError)
+    (tmp_path / "t.parquet").write_text("junk")
+    with pytest.raises(cfl.ConversionError, match=r"t\.parquet' is not a Parquet file"):
+        read("t.parquet")
+    gpd.GeoDataFrame({"n": [1]}, geometry=gpd.points_from_xy([0], [0]), crs=4326).to_file("l.gpkg")
+    with pytest.raises(ValueError, match=r"cannot read 'l\.gpkg': .*nope"):
+        list(read_frames("l.gpkg", layer="nope", lnglat=None, crs=None))
