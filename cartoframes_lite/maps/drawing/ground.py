@@ -34,7 +34,7 @@ def draw_ground(canvas: Canvas, basemap: Basemap, theme: BasemapTheme) -> None:
         rings = _visible(basemap, basemap.lines[name], view, offsets)
         canvas.add_path(rings_path(rings, (left, upper, right, lower)), face=getattr(theme, name))
     for name, style in LINE_STYLES.items():
-        if view.zoom >= style.min_zoom:
+        if style.min_zoom <= view.zoom <= style.max_zoom:
             path = lines_path(_visible(basemap, basemap.lines[name], view, view.offsets))
             canvas.add_path(path, edge=getattr(theme, name), width_px=style.width_at(view.zoom))
 

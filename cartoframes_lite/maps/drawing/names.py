@@ -85,7 +85,7 @@ def _names(canvas: Canvas, basemap: Basemap, theme: BasemapTheme) -> Iterator[_N
         style, is_city = LABEL_STYLES[LABEL_KINDS[kind]], kind == 1
         if not 0 <= y <= view.height:
             continue
-        rows = text.split("\n") if is_city else [_HAIR_SPACE.join(row) for row in text.upper().split("\n")]
+        rows = [_HAIR_SPACE.join(row) for row in text.upper().split("\n")] if style.is_uppercase else text.split("\n")
         size_px = style.size_at(view.zoom - min_zoom) * _FONT_WIDTH
         width = max(canvas.text_width(row, size_px) for row in rows)
         color = getattr(theme, LABEL_KINDS[kind])
