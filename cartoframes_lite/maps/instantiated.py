@@ -24,6 +24,7 @@ from cartoframes_lite.maps.backgrounds import Basemap, check_basemap, page_basem
 from cartoframes_lite.maps.layergroups import LayergroupCache
 from cartoframes_lite.maps.page import Instantiation, MapPage, MapServer, PageLayer, TileLayer, image_element
 from cartoframes_lite.maps.page.viewport import HEIGHT_PIXELS, WIDTH_PIXELS, WORLD, Viewport
+from cartoframes_lite.maps.pictures import MapPicture, PictureRequest, can_draw, draw_picture
 from cartoframes_lite.maps.source import MapSource
 from cartoframes_lite.maps.styling import LegendItem
 from cartoframes_lite.maps.tile_urls import TileFormat, TileSelection, TileURL, build_tile_url
@@ -32,7 +33,10 @@ from cartoframes_lite.maps.validation import (
     Center,
     check_bbox,
     check_center,
+    check_path,
     check_pixels,
+    check_scale,
+    check_suffix,
     check_zoom,
     format_bbox,
 )
@@ -41,6 +45,7 @@ from cartoframes_lite.tracebacks import short_traceback
 ImageFormat = Literal["png", "jpg"]
 
 _ATTRIBUTION = '<a href="https://carto.com/attributions">CARTO</a>'
+_HTML_SUFFIXES = (".html", ".htm")
 _VIEW_REQUIRED = "pass either center and zoom, or bbox"
 _ROW_LISTS = {"aggregation": "categories", "search": "categories", "histogram": "bins"}
 _MASTER_KEY_REQUIRED = "The map shows private data; displaying it as a page needs the master API key"
@@ -276,9 +281,35 @@ class InstantiatedMap:
 
     @short_traceback
     def save(self, path: str | os.PathLike[str]) -> Path:
+        """Save the map as an HTML page or a PNG picture, by the suffix of the path.
+
+        Parameters
+        ----------
+        path : path
+            Ends with ``.html``, as for ``to_html``, or with ``.png``, as for ``to_png``.
+
+        Returns
+        -------
+        Path
+            Path of the file.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is another one.
+        """
+        target = check_path(path)
+        if target.suffix.lower() == ".png":
+            self.to_png(target)
+            return target
+        check_suffix(target, _HTML_SUFFIXES, "save writes .html and .png; for other formats, use static_image")
+        return self.to_html(target)
+
+    @short_traceback
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Save the map as a single HTML file, written atomically.
 
-        The page loads the current data each time it is opened; if the server cannot be reached, it shows a static image
+        The page loads the current data each time it is opened; if the server cannot be reached, it shows a picture
         from the time of saving. Anyone with the file can see the map. The file never contains the API key: if the map
         needs one, a named map ``cfl_saved_...`` is created, and the file contains a token for it.
         ``NamedMap(name).delete()`` revokes the access of the file.
@@ -286,7 +317,7 @@ class InstantiatedMap:
         Parameters
         ----------
         path : path
-            An existing file is replaced.
+            Ends with ``.html``. An existing file is replaced.
 
         Returns
         -------
@@ -298,15 +329,62 @@ class InstantiatedMap:
         PermissionDenied
             If the map needs an API key, and the key is not the master key, which is required to create named maps.
         """
+        target = check_path(path)
+        check_suffix(target, _HTML_SUFFIXES, "to_html writes .html; for a picture, use to_png")
         token_map = self._create_token_map(persistent=True)
         try:
-            html = self._page(token_map).standalone_html()
-            write_blocks(path, [html.encode()], check=lambda _: None)
+            page, _ = self._page(token_map)
+            write_blocks(target, [page.standalone_html().encode()], check=lambda _: None)
         except BaseException:
             if token_map is not None:
                 token_map.delete()
             raise
-        return Path(path)
+        return target
+
+    @short_traceback
+    def to_png(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        width: int = WIDTH_PIXELS,
+        height: int = HEIGHT_PIXELS,
+        *,
+        scale: float = 1.0,
+    ) -> bytes:
+        """Draw a picture of the first view of the map, with basemap, legends, title and attribution.
+
+        It needs Matplotlib: ``pip install 'cartoframes_lite[maps]'``. The basemaps "light" and "dark" are drawn
+        without the internet; "light" replaces tiles of the internet. ``static_image`` is the picture of the server,
+        which has the layers only.
+
+        Parameters
+        ----------
+        path : path, optional
+            Ends with ``.png``. An existing file is replaced. None: the picture is only returned.
+        width, height : int
+            In pixels, at most 8192.
+        scale : float, default 1.0
+            Pixels of the file for each of these pixels, from 0.25 to 4: 2 for high-resolution screens and print.
+
+        Returns
+        -------
+        bytes
+            Content of the PNG file.
+
+        Raises
+        ------
+        ValueError
+            If the path has another suffix, or a size is invalid.
+        ImportError
+            If Matplotlib is not installed.
+        """
+        target = None if path is None else check_path(path)
+        if target is not None:
+            check_suffix(target, (".png",), "to_png writes .png; for a page, use to_html")
+        size = check_pixels(width, "width"), check_pixels(height, "height")
+        picture = self._draw(self._view(), self._page_layers(), *size, check_scale(scale)).complete
+        if target is not None:
+            write_blocks(target, [picture], check=lambda _: None)
+        return picture
 
     def __repr__(self) -> str:
         name = "" if self._source.name is None else f" of named map {self._source.name!r}"
@@ -316,18 +394,18 @@ class InstantiatedMap:
         return self._repr_mimebundle_()["text/html"]
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """Return the map as an interactive page in an iframe, or as a static image if that is not allowed."""
+        """Return the map as an interactive page in an iframe, or as a picture if that is not allowed."""
         try:
             token_map = self._create_token_map(persistent=False)
         except PermissionDenied:
-            html, image = self._image_instead_of_page(_MASTER_KEY_REQUIRED)
+            html, picture = self._picture_instead_of_page(_MASTER_KEY_REQUIRED)
         except token_maps.PlaceholderMarkError as error:
-            html, image = self._image_instead_of_page(str(error))
+            html, picture = self._picture_instead_of_page(str(error))
         else:
-            page = self._page(token_map)
-            html, image = page.iframe_html(), page.picture
+            page, picture = self._page(token_map)
+            html = page.iframe_html()
         bundle = {"text/plain": repr(self), "text/html": html}
-        return bundle | ({"image/png": b64encode(image).decode()} if image else {})
+        return bundle | ({"image/png": b64encode(picture.complete).decode()} if picture else {})
 
     def _tile_url(self, tiles: TileSelection) -> TileURL:
         """Compose the URL template of tiles, with the key or token if the map is not public."""
@@ -360,13 +438,14 @@ class InstantiatedMap:
         account, config = str(self._credentials.base_url), self._source.instantiation.body
         return token_maps.create(self._maps, account, config, persistent=persistent)
 
-    def _page(self, token_map: token_maps.TokenMap | None) -> MapPage:
-        """Build the page, which contains the token of ``token_map`` if there is one."""
+    def _page(self, token_map: token_maps.TokenMap | None) -> tuple[MapPage, MapPicture | None]:
+        """Build the page, which contains the token of ``token_map`` if there is one, and its picture."""
         instantiation = self._source.instantiation
         if token_map is not None:
             instantiation = Instantiation.of_named_map(token_map.name, {}, token_map.token)
         view, layers = self._view(), self._page_layers()
-        return MapPage(
+        picture = self._picture(view, layers)
+        page = MapPage(
             view=view,
             layers=layers,
             server=MapServer(str(self._credentials.base_url), instantiation),
@@ -375,13 +454,15 @@ class InstantiatedMap:
             theme=theme_of(self.basemap),
             attribution=_ATTRIBUTION,
             basemap=page_basemap(self.basemap, view),
-            picture=self._picture(view),
+            picture=picture,
         )
+        return page, picture
 
-    def _image_instead_of_page(self, reason: str) -> tuple[str, bytes | None]:
-        """Return HTML with the reason and a static image, and that image; None if the server does not return one."""
-        image = self._picture(self._view())
-        return f"<p>{escape(reason)}. Showing a static image.</p>{image_element(image) if image else ''}", image
+    def _picture_instead_of_page(self, reason: str) -> tuple[str, MapPicture | None]:
+        """Return HTML with the reason and a picture, and that picture; None if the server does not return one."""
+        picture = self._picture(self._view(), self._page_layers())
+        image = image_element(picture.complete) if picture else ""
+        return f"<p>{escape(reason)}. Showing a picture.</p>{image}", picture
 
     def _view(self) -> Viewport:
         """Return the initial view of the page."""
@@ -389,12 +470,36 @@ class InstantiatedMap:
             return Viewport.around(self.bbox)
         return self._source.default_view() or Viewport.around(WORLD)
 
-    def _picture(self, view: Viewport) -> bytes | None:
-        """Return a static image of a view; None if the server does not return one."""
+    def _picture(self, view: Viewport, layers: Sequence[PageLayer]) -> MapPicture | None:
+        """Return a picture of a view; None if the server does not return one."""
         try:
-            return self.static_image(WIDTH_PIXELS, HEIGHT_PIXELS, center=view.center, zoom=view.zoom)
+            if can_draw():
+                return self._draw(view, layers, WIDTH_PIXELS, HEIGHT_PIXELS)
+            image = self.static_image(WIDTH_PIXELS, HEIGHT_PIXELS, center=view.center, zoom=view.zoom)
         except APIError:  # static images have limits of their own; the page works without one
             return None
+        return MapPicture(image, image)
+
+    def _draw(
+        self, view: Viewport, layers: Sequence[PageLayer], width: int, height: int, scale: float = 1.0
+    ) -> MapPicture:
+        """Draw the map with Matplotlib."""
+
+        def static_image(center: Center, zoom: int, width: int, height: int) -> bytes:
+            return self.static_image(width, height, center=center, zoom=zoom)
+
+        request = PictureRequest(
+            view=view,
+            layers=layers,
+            static_image=static_image,
+            width=width,
+            height=height,
+            scale=scale,
+            basemap=self.basemap,
+            title=self.title,
+            attribution=_ATTRIBUTION,
+        )
+        return draw_picture(request)
 
     def _page_layers(self) -> list[PageLayer]:
         """Return the layers of the page, from bottom to top; only those with UTFGrids respond to clicks."""

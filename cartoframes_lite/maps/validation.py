@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+import os
+from collections.abc import Sequence
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ BBox = tuple[float, float, float, float]
 
 _MAX_IMAGE_PIXELS = 8192  # width or height of a static image
 _MAX_ZOOM = 30
+_MIN_SCALE, _MAX_SCALE = 0.25, 4
 
 
 def check_pixels(size: Any, name: str) -> int:
@@ -48,6 +52,26 @@ def check_bbox(bbox: Any) -> BBox:
             "across the 180th meridian, use an east above 180"
         )
     return sides[0], sides[1], sides[2], sides[3]
+
+
+def check_scale(scale: Any) -> float:
+    """Return the scale of a picture; raise ValueError if it is out of range."""
+    if not isinstance(scale, Real) or isinstance(scale, bool) or not _MIN_SCALE <= float(scale) <= _MAX_SCALE:
+        raise ValueError(f"scale must be a number from {_MIN_SCALE} to {_MAX_SCALE}, not {scale!r}")
+    return float(scale)
+
+
+def check_path(path: Any) -> Path:
+    """Return the path of a file; raise TypeError if it is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a str or a path, not {type(path).__name__} {path!r}")
+    return Path(path)
+
+
+def check_suffix(path: Path, suffixes: Sequence[str], advice: str) -> None:
+    """Raise ValueError with advice if a path does not end with one of the suffixes."""
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"cannot write {path.name!r}: {advice}")
 
 
 def check_title(title: Any) -> str | None:

@@ -11,7 +11,7 @@ from html import escape
 from importlib.metadata import distribution
 from pathlib import Path
 from string import Template
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from cartoframes_lite.maps.basemap import THEMES
 from cartoframes_lite.maps.page.content import MapServer, PageLayer
@@ -29,6 +29,14 @@ _SCRIPTS = (
 _LEGEND_STYLE = "position:absolute;right:10px;bottom:10px;max-height:380px;overflow:auto;border-radius:8px;padding:4px;"
 _LEGEND_COLORS = {"light": "background:#fff;color:#26323c", "dark": "background:#1d242b;color:#e4e9ee"}
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}  # so that no text can end the script element
+
+
+class PagePicture(Protocol):
+    """A picture of the initial view, as PNG; the page displays title, legends and attribution itself."""
+
+    @property
+    def plain(self) -> bytes:
+        """Basemap and layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +60,7 @@ class MapPage:
         HTML.
     basemap : mapping, optional
         Content for the script of the basemap. None: no basemap.
-    picture : bytes, optional
+    picture : PagePicture, optional
         PNG of the initial view, displayed if the tiles cannot be loaded.
     """
 
@@ -64,7 +72,7 @@ class MapPage:
     theme: Theme = "light"
     attribution: str = ""
     basemap: Mapping[str, Any] | None = None
-    picture: bytes | None = None
+    picture: PagePicture | None = None
 
     def standalone_html(self) -> str:
         """Return the page as an HTML document."""
@@ -93,7 +101,7 @@ class MapPage:
         return self.title or self.name
 
     def _image(self, attributes: str) -> str:
-        return image_element(self.picture, attributes) if self.picture else ""
+        return image_element(self.picture.plain, attributes) if self.picture else ""
 
     def _render(self, picture: str) -> str:
         """Render the page template."""

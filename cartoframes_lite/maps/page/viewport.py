@@ -9,6 +9,7 @@ WIDTH_PIXELS, HEIGHT_PIXELS = 800, 420  # of the static image; the page takes th
 WORLD = (-180.0, -60.0, 180.0, 75.0)
 _TILE_PIXELS = 256
 _MAX_ZOOM = 17  # zoom for a single point
+_ZOOM_STEP = 0.25
 _MAX_LATITUDE = 85.05
 
 
@@ -50,6 +51,23 @@ class Viewport:
         zoom = _MAX_ZOOM if fraction <= 0 else math.floor(min(_MAX_ZOOM, -math.log2(fraction)))
         middle = math.degrees(math.atan(math.sinh(math.pi * (1 - (top + bottom)))))
         return cls(((west + east) / 2, middle), max(0, zoom), bbox, padding_pixels)
+
+    def fitted(self, width: int, height: int) -> tuple[tuple[float, float], float]:
+        """Return center and zoom of a picture, as a page of this size chooses them.
+
+        Parameters
+        ----------
+        width, height : int
+            In pixels.
+        """
+        if self.bounds is None:
+            return self.center, self.zoom
+        west, south, east, north = self.bounds
+        room = (max(1, pixels - 2 * self.padding_pixels) for pixels in (width, height))
+        parts = ((east - west) / 360, _mercator_y(south) - _mercator_y(north))
+        fraction = max(part / pixels for part, pixels in zip(parts, room, strict=True)) * _TILE_PIXELS
+        zoom = _MAX_ZOOM if fraction <= 0 else min(_MAX_ZOOM, -math.log2(fraction))
+        return self.center, max(0.0, math.floor(zoom / _ZOOM_STEP) * _ZOOM_STEP)
 
 
 def _mercator_y(latitude: float) -> float:
