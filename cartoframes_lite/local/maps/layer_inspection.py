@@ -64,8 +64,7 @@ class InspectedLayer:
     @property
     def drawable_columns(self) -> list[Column]:
         """The columns whose types vector tiles and UTFGrids support."""
-        columns = [one for one in self.cells if one.name not in aggregation.OWN_COLUMNS] or self.columns
-        return [one for one in columns if one.type_oid in DRAWABLE_OIDS]
+        return [one for one in self.cells or self.columns if one.type_oid in DRAWABLE_OIDS]
 
 
 def parse_styles(config: MapConfig) -> dict[int, Style]:
