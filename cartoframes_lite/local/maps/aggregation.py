@@ -143,9 +143,7 @@ def _sample_query(points: sql.Composable, source: sql.Composable) -> sql.Compose
         " WHERE cartodb_id = ANY (ARRAY(SELECT cdb_id FROM cdb_cells))) AS cdb_sample"
         " FULL JOIN cdb_cells ON cdb_sample.cartodb_id = cdb_cells.cdb_id OFFSET 0) AS cdb_joined"
         " WHERE {geometry} IS NOT NULL ORDER BY cartodb_id)"
-    ).format(
-        count=sql.Identifier(COUNT_COLUMN), points=points, source=source, geometry=sql.Identifier(GEOMETRY_COLUMN)
-    )
+    ).format(count=sql.Identifier(COUNT_COLUMN), points=points, source=source, geometry=sql.Identifier(GEOMETRY_COLUMN))
 
 
 def _group_query(aggregation: Aggregation, points: sql.Composable, cell: float) -> sql.Composed:

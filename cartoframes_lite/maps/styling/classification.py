@@ -97,10 +97,10 @@ class _Classifier:
     def classification(self) -> Classification:
         """Return the classification."""
         scheme = self._scheme()
-        if not self._summary.count:
-            return self._numeric((), (), (), "classes")
         if scheme == "categories":
             return self._categories()
+        if not self._summary.count:
+            return self._numeric((), (), (), "classes")
         if scheme == "continuous":
             return self._continuous()
         if scheme is None:

@@ -102,7 +102,7 @@ class SQLStatistics:
             f"SELECT max(v) AS top, sum(v / n * c) AS mean, n AS size FROM ("
             f"SELECT v, c, part, sum(c) OVER (PARTITION BY part) AS n FROM ("
             f"SELECT v, c, CASE WHEN number_of_values <= {most} THEN place"
-            f" ELSE ((before * {most}) / total)::bigint END AS part FROM ("
+            f" ELSE floor(before * {most} / total) END AS part FROM ("
             "SELECT v, c, row_number() OVER ascending AS place, count(*) OVER () AS number_of_values,"
             " sum(c) OVER ascending - c AS before, sum(c) OVER () AS total FROM ("
             f"SELECT v, count(*) AS c FROM {self._sample} GROUP BY v) AS counted WINDOW ascending AS (ORDER BY v)"
