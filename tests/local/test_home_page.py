@@ -281,6 +281,21 @@ def test_names_and_values_with_html_are_shown_as_text(page: Page, carto: LocalCa
     assert page.locator("img[onerror]").count() == 0
 
 
+@pytest.mark.parametrize("name", ["a/b", "tables/viz", "100%", "a?b#c", 'ä \' "x"', "%2F"])
+def test_names_with_special_characters_have_pages(page: Page, carto: LocalCarto, name: str) -> None:
+    quoted = name.replace('"', '""')
+    cfl.execute(f'CREATE TABLE "{quoted}" AS SELECT 7 AS n', credentials=carto.credentials)
+    open_home(page, carto)
+    tables(page).get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    expect(page.get_by_role("region", name="Rows").get_by_role("row").last).to_have_text("7")
+
+
+def test_malformed_paths_are_pages(page: Page, carto: LocalCarto) -> None:
+    open_home(page, carto, "/tables/%ff", with_key=False)
+    expect(page.locator("main").get_by_role("alert")).not_to_be_empty()
+
+
 def test_key_is_sent_in_headers_only(page: Page, carto: LocalCarto, places: cfl.Dataset) -> None:
     urls: list[str] = []
     page.on("request", lambda request: urls.append(request.url))

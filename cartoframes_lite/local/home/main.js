@@ -1,7 +1,7 @@
 // Select the page by the path of the URL, and ask for the API key.
 
 import { ACCOUNT_URL, apiKey, kindOfKey, setApiKey } from "./api.js";
-import { showError } from "./dom.js";
+import { el, showError } from "./dom.js";
 import { showDataset, showMapPage, showNamedMap } from "./entry.js";
 import { showOverview } from "./overview.js";
 
@@ -16,12 +16,25 @@ function show(access) {
   status.textContent = ACCESS[access];
   status.dataset.value = access;
   button.textContent = access === "public" ? "Enter API key" : "Forget API key";
-  // Not from the beginning: the path may be below another path of a proxy.
-  const [, kind, name] = location.pathname.match(/\/(tables|dataset|viz|builder|named)\/([^/]+)(?:\/[^/]*)?\/?$/) ?? [];
-  if (!kind) end = showOverview(place, access);
-  else if (kind === "tables" || kind === "dataset") showDataset(place, decodeURIComponent(name), access);
-  else if (kind === "named") showNamedMap(place, decodeURIComponent(name), access);
-  else showMapPage(place, decodeURIComponent(name), access);
+  // A new element for each page: what an earlier one still waits for is shown nowhere.
+  const view = el("div", { class: "view" });
+  place.replaceChildren(view);
+  const [kind, name] = pageOf(location.pathname);
+  if (kind === "tables" || kind === "dataset") showDataset(view, name, access);
+  else if (kind === "viz" || kind === "builder") showMapPage(view, name, access);
+  else if (kind === "named") showNamedMap(view, name, access);
+  else end = showOverview(view, access);
+}
+
+/** Return the kind of a page and the name or id of what it shows. The path may begin with that of a proxy. */
+function pageOf(path) {
+  const root = new URL(ACCOUNT_URL).pathname.replace(/user\/[^/]+$/, "");
+  const [kind, name = ""] = path.slice(root.length).replace(/^u(ser)?\/[^/]+\/?/, "").split("/");
+  try {
+    return [kind, decodeURIComponent(name)];
+  } catch {
+    return [kind, name]; // not encoded correctly
+  }
 }
 
 async function start() {

@@ -25,8 +25,8 @@ from cartoframes_lite.local.state import State
 # The paths that CARTO's APIs return as the pages of datasets and maps, and those of CARTO's dashboard.
 _PATHS = (
     *("/", "/dashboard", "/dashboard/{section}"),
-    *("/tables/{name}", "/tables/{name}/{view}", "/dataset/{name}"),
-    *("/viz/{id}", "/viz/{id}/{view}", "/builder/{id}", "/named/{name}"),
+    *("/tables/{name:path}", "/dataset/{name:path}"),  # names may contain slashes, which are not encoded here
+    *("/viz/{id}", "/viz/{id}/{view}", "/builder/{id}", "/named/{name:path}"),
 )
 _FOLDER = Path(__file__).parents[1] / "home"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
