@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 import zipfile
 
 import geopandas as gpd
 import pandas as pd
 import pytest
-from requests import Session
+import requests
 from requests.adapters import HTTPAdapter
 
 import cartoframes_lite as cfl
@@ -34,7 +35,7 @@ class ToLoopback(HTTPAdapter):
 def with_remote_name(credentials):
     """Return credentials for the same server under the name of a remote host."""
     root, _, user = credentials.base_url.partition("/user/")
-    session = Session()
+    session = requests.Session()
     session.mount(REMOTE, ToLoopback(root))
     return cfl.Credentials(
         user, credentials.api_key, base_url=f"{REMOTE}/user/{user}", session=session, allow_non_secure=True
@@ -96,6 +97,15 @@ def test_info_and_update(dataset):
     assert dataset.update(tags=[]).tags == ()
     assert dataset.info().description == "Two <places>"
     assert "Two &lt;places&gt;" in dataset._repr_html_()
+
+
+def test_links_in_notebooks_lead_to_pages(dataset, credentials):
+    entry = cfl.Client(credentials).visualizations.create_map(["places"], name="A map")
+    shown = [dataset, dataset.info(), entry, cfl.list_datasets(credentials), cfl.list_visualizations(credentials)]
+    for one in shown:
+        (url,) = re.findall("<a href='([^']*)' target='_blank' rel='noopener'>", one._repr_html_())
+        page = requests.get(url, timeout=10)
+        assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
 
 
 def test_html_of_a_missing_dataset(credentials):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cartoframes_lite._codec.html import format_bytes, html_table, plain_text
+from cartoframes_lite._codec.html import Link, format_bytes, html_grid, html_table, plain_text
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,24 @@ def test_times_have_their_zone():
 def test_a_share_is_a_bar():
     assert "value='0.2500'" in html_table("t", {}, share=0.25)
     assert "value='1.0000'" in html_table("t", {}, share=1.7)
+
+
+@pytest.mark.parametrize(
+    ("link", "html"),
+    [
+        (Link("https://a.com/x"), "<a href='https://a.com/x' target='_blank' rel='noopener'>https://a.com/x</a>"),
+        (
+            Link("https://a.com/'<", "<b>"),
+            "<a href='https://a.com/&#x27;&lt;' target='_blank' rel='noopener'>&lt;b&gt;</a>",
+        ),
+        (Link("javascript:alert(1)", "name"), "name"),
+        (Link(None, "<name>"), "&lt;name&gt;"),
+    ],
+)
+def test_only_urls_of_pages_are_links(link, html):
+    assert f">{html}</td>" in html_table("t", {"a": link})
+    assert f">{html}</td>" in html_grid("t", [{"a": link}])
+
+
+def test_empty_links_are_omitted():
+    assert "page" not in html_table("t", {"page": Link(None)}) + html_grid("t", [{"n": 1, "page": Link(None)}])

@@ -97,6 +97,18 @@ def test_wrong_keys_are_refused(page: Page, carto: LocalCarto) -> None:
     expect(page.get_by_text("public data only")).to_be_visible()
 
 
+def test_keys_that_became_invalid_are_forgotten(page: Page, carto: LocalCarto) -> None:
+    keys = cfl.Client(carto.credentials).api_keys
+    page.goto(carto.base_url)
+    page.get_by_role("button", name="Enter API key").click()
+    page.get_by_role("textbox", name="API key").fill(str(keys.create("reader").token))
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("regular key")).to_be_visible()
+    keys.delete("reader")
+    page.reload()
+    expect(page.get_by_text("public data only")).to_be_visible()
+
+
 def test_sql_is_run_by_keyboard(page: Page, carto: LocalCarto, places: cfl.Dataset) -> None:
     page.goto(carto.base_url)
     page.keyboard.press("Tab")

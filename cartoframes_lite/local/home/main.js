@@ -42,8 +42,9 @@ async function start() {
   if (apiKey()) {
     try {
       access = await kindOfKey(apiKey());
-    } catch {
-      setApiKey(null);
+    } catch (error) {
+      if ([401, 403].includes(error.status)) setApiKey(null);
+      else access = "regular"; // the server does not respond: the lists tell it
     }
   }
   show(access);
