@@ -16,7 +16,7 @@ MOVED = {  # by pyproject.toml
 NEEDED = (
     *(f"maps/page/page.{ending}" for ending in ("html", "css", "js")),
     *(f"local/home/{name}" for name in ("page.html", "home.css", "main.js", "icon.svg")),
-    *(f"maps/basemap/{name}" for name in ("basemap.js", "natural_earth.xz")),
+    *(f"maps/basemap/{name}" for name in ("basemap.js", "natural_earth.xz", "style.json")),
     *(
         "py.typed",
         *(f"local/postgres/{name}.sql" for name in ("cartodb", "cartodbfy", "state")),

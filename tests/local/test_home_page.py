@@ -177,7 +177,7 @@ def test_map_of_a_query_is_drawn(page: Page, carto: LocalCarto, places: cfl.Data
     shown = page.get_by_role("region", name="Map", exact=True)
     expect(shown.locator(".leaflet-tile-loaded").first).to_be_visible()
     expect(shown.locator(".leaflet-tile:not(.leaflet-tile-loaded)")).to_have_count(0)
-    expect(shown.locator(".leaflet-basemap-pane canvas")).to_be_attached()
+    expect(shown.locator(".leaflet-labels-pane canvas")).to_be_attached()  # drawn after the lines of the basemap
     while page.locator(".leaflet-tile").evaluate_all("tiles => tiles.some((tile) => tile.style.opacity < 1)"):
         pass  # Leaflet fades tiles in
     assert count_marker_pixels(shown) > 60

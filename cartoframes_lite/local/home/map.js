@@ -17,17 +17,21 @@ const CARTOCSS = Object.entries(STYLES)
   .map(([type, style]) => `#layer['mapnik::geometry_type'=${type}] { ${style} }`)
   .join("\n");
 
-const BASEMAP_COLORS = ["background", "water", "land", "lakes", "rivers", "states", "borders", "countries", "cities", "halo"];
 // Requested at once: the first map should not wait for it.
-const basemapData = send("assets/natural_earth.base64", { key: null, cache: "default" }).then((response) => response.text());
-basemapData.catch(() => {});
+const basemap = Promise.all(["natural_earth.base64", "style.json"].map(loadAsset));
+basemap.catch(() => {});
 
-/** Draw the basemap in the colors of the style sheet; without it if it cannot be loaded. */
+async function loadAsset(name) {
+  const response = await send(`assets/${name}`, { key: null, cache: "default" });
+  return name.endsWith(".json") ? response.json() : response.text();
+}
+
+/** Draw the basemap in the color scheme of the page; without it if it cannot be loaded. */
 async function addBasemap(map) {
-  const style = getComputedStyle(map.getContainer());
-  const theme = Object.fromEntries(BASEMAP_COLORS.map((name) => [name, style.getPropertyValue(`--map-${name}`).trim()]));
+  const [data, { themes, ...style }] = await basemap;
+  const theme = themes[matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"];
   const attribution = '<a href="https://www.naturalearthdata.com" target="_blank" rel="noopener">Natural Earth</a>';
-  await naturalEarth(map, { theme, attribution, data: await basemapData });
+  await naturalEarth(map, { ...style, theme, attribution, data });
 }
 
 const Tiles = L.GridLayer.extend({

@@ -29,7 +29,7 @@ _PATHS = (
     *("/viz/{id}", "/viz/{id}/{view}", "/builder/{id}", "/named/{name:path}"),
 )
 _FOLDER = Path(__file__).parents[1] / "home"
-_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json"}
 _BASEMAP = Path(__file__).parents[2] / "maps" / "basemap"  # the data and the script of the maps in notebooks
 _LEAFLET = "xstatic/pkg/leaflet/data"
 _POLICY = {
@@ -99,7 +99,8 @@ def _assets() -> dict[str, Path]:
     """Return the files that pages load, by name."""
     leaflet = distribution("XStatic-Leaflet")
     found = [Path(str(leaflet.locate_file(f"{_LEAFLET}/{name}"))) for name in ("leaflet.js", "leaflet.css")]
-    return {path.name: path for path in [*_FOLDER.iterdir(), *found, _BASEMAP / "basemap.js"] if path.suffix in _TYPES}
+    found += [_BASEMAP / "basemap.js", _BASEMAP / "style.json"]
+    return {path.name: path for path in [*_FOLDER.iterdir(), *found] if path.suffix in _TYPES}
 
 
 @cache

@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import asdict
 from typing import Any
 
 from cartoframes_lite.maps.basemap.data import BBox, compressed
-from cartoframes_lite.maps.basemap.style import (
-    DOT_PX,
-    HALO_PX,
-    LABEL_KINDS,
-    LABEL_STYLES,
-    LINE_STYLES,
-    THEMES,
-    BasemapTheme,
-)
+from cartoframes_lite.maps.basemap.style import STYLE, THEMES, BasemapTheme
 
 __all__ = ["ATTRIBUTION", "THEMES", "BasemapTheme", "page_content"]
 
@@ -44,12 +35,6 @@ def page_content(theme: str, bbox: BBox | None = None) -> dict[str, Any]:
     """
     if theme not in THEMES:
         raise ValueError(f"there is no basemap theme {theme!r}; the themes are {', '.join(map(repr, THEMES))}")
-    return {
-        "theme": asdict(THEMES[theme]),
-        "lines": {name: asdict(style) for name, style in LINE_STYLES.items()},
-        "labels": [{"color": name, **asdict(LABEL_STYLES[name])} for name in LABEL_KINDS],
-        "haloWidth": HALO_PX,
-        "dotWidth": DOT_PX,
-        "attribution": ATTRIBUTION,
-        "data": b64encode(compressed(bbox)).decode(),
-    }
+    style = {name: value for name, value in STYLE.items() if name != "themes"}
+    data = b64encode(compressed(bbox)).decode()
+    return {**style, "theme": STYLE["themes"][theme], "attribution": ATTRIBUTION, "data": data}

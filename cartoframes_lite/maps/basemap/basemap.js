@@ -1,7 +1,10 @@
 "use strict";
 // The offline basemap: land, water and borders below the tiles of a Leaflet map, names above them.
 
-/** Add the basemap to a map. `content` comes from cartoframes_lite.maps.basemap.page_content. Returns a promise. */
+/**
+ * Add the basemap to a map; return a promise of its layer.
+ * `content`: lines, labels, halo_px and dot_px of style.json, one of its themes, an attribution, and the data.
+ */
 const naturalEarth = (() => {
   const GROUPS = ["land", "lakes", "rivers", "states", "borders"];
   const FONT = '"Helvetica Neue", Helvetica, Arial, "Liberation Sans", "DejaVu Sans", sans-serif';
@@ -139,7 +142,7 @@ const naturalEarth = (() => {
     context.textBaseline = "middle";
     context.lineJoin = "round";
     context.strokeStyle = theme.halo;
-    context.lineWidth = content.haloWidth;
+    context.lineWidth = content.halo_px;
     for (const [name, kind, longitude, latitude, minimum] of labels) {
       if (zoom < minimum) continue;
       const y = top + (0.5 - Math.asinh(Math.tan((latitude * Math.PI) / 180)) / (2 * Math.PI)) * size;
@@ -176,7 +179,7 @@ const naturalEarth = (() => {
         });
         if (isCity) {
           context.beginPath();
-          context.arc(x, y, content.dotWidth / 2, 0, 2 * Math.PI);
+          context.arc(x, y, content.dot_px / 2, 0, 2 * Math.PI);
           context.fill();
         }
       }

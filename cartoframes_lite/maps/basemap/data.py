@@ -39,7 +39,7 @@ class Basemap:
     lines : mapping of str to Lines
         By group; see `GROUPS`.
     labels : sequence of [name, kind, longitude, latitude, zoom]
-        The most important one first; `kind` is an index of `LABEL_KINDS`; `zoom` is the lowest one at which the
+        The most important one first; `kind` is an index of `LABEL_STYLES`; `zoom` is the lowest one at which the
         name is drawn.
     """
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class LabelStyle:
 
     Attributes
     ----------
+    color : str
+        Attribute of the theme.
     size_px : float
         At the lowest zoom at which a name is drawn.
     growth_px : float
@@ -49,6 +54,7 @@ class LabelStyle:
     is_uppercase : bool
     """
 
+    color: str
     size_px: float
     growth_px: float
     max_px: float
@@ -91,51 +97,19 @@ class BasemapTheme:
     halo: str
 
 
-LINE_STYLES: Mapping[str, LineStyle] = MappingProxyType(
-    {
-        "rivers": LineStyle(0.4, 0.12, 1.6, max_zoom=9),
-        "states": LineStyle(0.8, 0.0, 0.8, min_zoom=4, max_zoom=10),
-        "borders": LineStyle(0.6, 0.1, 1.6),
-    }
-)
-LABEL_STYLES: Mapping[str, LabelStyle] = MappingProxyType(
-    {
-        "countries": LabelStyle(10.5, 0.8, 15.0, spacing_px=1.2, is_uppercase=True),
-        "cities": LabelStyle(10.5, 0.5, 14.0),
-        "regions": LabelStyle(9.5, 0.5, 12.5, spacing_px=0.8, is_uppercase=True),
-    }
-)
-LABEL_KINDS = ("countries", "cities", "regions")  # the numbers of these kinds in the data
-HALO_PX = 2.6
-DOT_PX = 3.6  # of a city
+def _read_style() -> dict[str, Any]:
+    """Read the file that pages and pictures share."""
+    content: dict[str, Any] = json.loads(files(__package__).joinpath("style.json").read_text(encoding="utf-8"))
+    return content
 
+
+STYLE = _read_style()
 THEMES: Mapping[str, BasemapTheme] = MappingProxyType(
-    {
-        "light": BasemapTheme(
-            background="#d3dce0",
-            water="#d3dce0",
-            land="#f6f5f2",
-            lakes="#d3dce0",
-            rivers="#dbe3e6",
-            states="#e5e2dc",
-            borders="#cfc9c1",
-            countries="#727a80",
-            cities="#525b60",
-            regions="#8a9298",
-            halo="#fbfaf8e6",
-        ),
-        "dark": BasemapTheme(
-            background="#15191d",
-            water="#15191d",
-            land="#2a3036",
-            lakes="#15191d",
-            rivers="#20262b",
-            states="#353c43",
-            borders="#4d555d",
-            countries="#9ba5ad",
-            cities="#c3cad0",
-            regions="#7f8a92",
-            halo="#1b2024e6",
-        ),
-    }
+    {name: BasemapTheme(**colors) for name, colors in STYLE["themes"].items()}
 )
+LINE_STYLES: Mapping[str, LineStyle] = MappingProxyType(
+    {name: LineStyle(**style) for name, style in STYLE["lines"].items()}
+)
+LABEL_STYLES = tuple(LabelStyle(**style) for style in STYLE["labels"])  # countries, cities, regions
+HALO_PX: float = STYLE["halo_px"]
+DOT_PX: float = STYLE["dot_px"]  # of a city

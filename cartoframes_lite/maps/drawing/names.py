@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cartoframes_lite.maps.basemap.data import Basemap
-from cartoframes_lite.maps.basemap.style import DOT_PX, HALO_PX, LABEL_KINDS, LABEL_STYLES, BasemapTheme
+from cartoframes_lite.maps.basemap.style import DOT_PX, HALO_PX, LABEL_STYLES, BasemapTheme
 from cartoframes_lite.maps.drawing.canvas import Canvas
 from cartoframes_lite.maps.drawing.colors import rgba
 
@@ -82,13 +82,13 @@ def _names(canvas: Canvas, basemap: Basemap, theme: BasemapTheme) -> Iterator[_N
         if view.zoom < min_zoom:
             continue
         [[x, y]] = view.to_pixels(np.array([[longitude, latitude]]))
-        style, is_city = LABEL_STYLES[LABEL_KINDS[kind]], kind == 1
+        style, is_city = LABEL_STYLES[kind], kind == 1
         if not 0 <= y <= view.height:
             continue
         rows = [_HAIR_SPACE.join(row) for row in text.upper().split("\n")] if style.is_uppercase else text.split("\n")
         size_px = style.size_at(view.zoom - min_zoom) * _FONT_WIDTH
         width = max(canvas.text_width(row, size_px) for row in rows)
-        color = getattr(theme, LABEL_KINDS[kind])
+        color = getattr(theme, style.color)
         for offset in view.offsets:
             if -width < x + offset < view.width + width:
                 yield _Name(rows, is_city, float(x) + offset, float(y), size_px, width, color)
