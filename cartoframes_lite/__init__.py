@@ -55,7 +55,18 @@ from cartoframes_lite.errors import (
     TableExistsError,
     TableNotFoundError,
 )
-from cartoframes_lite.maps import AnonymousMap, InstantiatedMap, Layer, Legend, LegendItem, Map, NamedMap
+from cartoframes_lite.maps import (
+    AnonymousMap,
+    Categories,
+    Formula,
+    Histogram,
+    InstantiatedMap,
+    Layer,
+    Legend,
+    LegendItem,
+    Map,
+    NamedMap,
+)
 from cartoframes_lite.read import read_arrow, read_carto
 from cartoframes_lite.statements import execute
 from cartoframes_lite.tables import (
@@ -84,6 +95,7 @@ __all__ = [
     "CartoWarning",
     "CatalogChanges",
     "CatalogFilters",
+    "Categories",
     "Client",
     "ConnectionFailed",
     "ConversionError",
@@ -92,6 +104,8 @@ __all__ = [
     "CredentialsError",
     "Dataset",
     "Export",
+    "Formula",
+    "Histogram",
     "ImportFailed",
     "ImportJob",
     "ImportKeywords",

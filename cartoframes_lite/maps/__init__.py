@@ -6,5 +6,17 @@ from cartoframes_lite.maps.layers import Layer
 from cartoframes_lite.maps.map import Map
 from cartoframes_lite.maps.named import NamedMap
 from cartoframes_lite.maps.styling import Legend, LegendItem
+from cartoframes_lite.maps.widgets import Categories, Formula, Histogram
 
-__all__ = ["AnonymousMap", "InstantiatedMap", "Layer", "Legend", "LegendItem", "Map", "NamedMap"]
+__all__ = [
+    "AnonymousMap",
+    "Categories",
+    "Formula",
+    "Histogram",
+    "InstantiatedMap",
+    "Layer",
+    "Legend",
+    "LegendItem",
+    "Map",
+    "NamedMap",
+]

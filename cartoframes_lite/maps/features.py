@@ -27,6 +27,7 @@ MAX_VERTICES = 500_000
 MAX_DATA_BYTES = 8_000_000  # compressed; the page has a third more
 _DECIMALS = 6  # of degrees: 0.1 m, less than a pixel at zoom 20
 _COMPRESSION_LEVEL = 6
+_FROM_THE_SERVER = "upload the frame and let the server draw it: gdf.carto.to_table(name).map()"
 
 Geometries = npt.NDArray[np.object_]
 Positions = npt.NDArray[np.intp]
@@ -164,6 +165,24 @@ class FeatureLayer:
         }
 
 
+def check_frame(frame: gpd.GeoDataFrame) -> None:
+    """Raise ValueError if a frame has no active geometry or CRS, or too many features or vertices for a page."""
+    name = frame.active_geometry_name
+    if name is None:
+        raise ValueError("the GeoDataFrame has no active geometry column: choose one with set_geometry")
+    if frame.crs is None:
+        raise ValueError(
+            f"geometry column {name!r} has no CRS; if it holds longitudes and latitudes, use gdf.set_crs(4326)"
+        )
+    vertices = shapely.get_num_coordinates(np.asarray(frame.geometry.array))
+    counts = (("features", int((vertices > 0).sum()), MAX_FEATURES), ("vertices", int(vertices.sum()), MAX_VERTICES))
+    for noun, count, limit in counts:
+        if count > limit:
+            raise ValueError(
+                f"the frame has {count:,} {noun}, and a page draws at most {limit:,} itself: {_FROM_THE_SERVER}"
+            )
+
+
 def drawable_geometries(frame: gpd.GeoDataFrame) -> tuple[Geometries, Positions]:
     """Return the geometries of a frame that can be drawn, and the positions of their rows.
 
@@ -179,17 +198,11 @@ def drawable_geometries(frame: gpd.GeoDataFrame) -> tuple[Geometries, Positions]
         If the frame has no active geometry or no CRS, has too many features or vertices to be drawn by a page, or has
         coordinates that are not finite.
     """
+    check_frame(frame)
+    series = frame.geometry
     name = frame.active_geometry_name
-    if name is None:
-        raise ValueError("the GeoDataFrame has no active geometry column: choose one with set_geometry")
-    series = frame[name]
-    if series.crs is None:
-        raise ValueError(
-            f"geometry column {name!r} has no CRS; if it holds longitudes and latitudes, use gdf.set_crs(4326)"
-        )
     present = np.flatnonzero(~(series.isna() | series.is_empty).to_numpy())
     series = series.iloc[present]
-    _check_size(np.asarray(series.array))
     geometries = shapely.force_2d(to_lon_lat(series, str(name), has_z=False))
     coordinates, owners = shapely.get_coordinates(geometries, return_index=True)
     bad = ~np.isfinite(coordinates).all(axis=1)
@@ -207,16 +220,3 @@ def property_values(frame: pd.DataFrame, columns: Sequence[str], positions: Posi
     for number, label in enumerate(frame.columns):
         labels.setdefault(str(label), number)
     return {column: json_values(frame.iloc[positions, labels[column]]) for column in columns}
-
-
-_FROM_THE_SERVER = "upload the frame and let the server draw it: gdf.carto.to_table(name).map()"
-
-
-def _check_size(geometries: Geometries) -> None:
-    """Raise ValueError if a page cannot draw so many features or vertices smoothly."""
-    vertices = int(shapely.get_num_coordinates(geometries).sum())
-    for count, limit, noun in ((len(geometries), MAX_FEATURES, "features"), (vertices, MAX_VERTICES, "vertices")):
-        if count > limit:
-            raise ValueError(
-                f"the frame has {count:,} {noun}, and a page draws at most {limit:,} itself: {_FROM_THE_SERVER}"
-            )

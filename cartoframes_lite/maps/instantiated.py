@@ -17,7 +17,8 @@ from xyzservices import TileProvider
 
 from cartoframes_lite._client.http.downloads import write_blocks
 from cartoframes_lite._client.http.json_fields import drop_none
-from cartoframes_lite._client.maps import Filters
+from cartoframes_lite._client.maps import Filters, Maps
+from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, PermissionDenied
 from cartoframes_lite.maps import token_maps
 from cartoframes_lite.maps.backgrounds import Basemap, check_basemap, page_basemap, theme_of
@@ -71,11 +72,18 @@ class InstantiatedMap:
 
     def __init__(self, source: MapSource, *, bbox: BBox | None = None, basemap: Basemap = None) -> None:
         self._source = source
-        self._maps, self._credentials = source.client.maps, source.client.credentials
         self._layergroups = LayergroupCache(source.instantiate)
         self.bbox = None if bbox is None else check_bbox(bbox)
         check_basemap(basemap)
         self.basemap = basemap
+
+    @property
+    def _maps(self) -> Maps:
+        return self._source.client.maps
+
+    @property
+    def _credentials(self) -> Credentials:
+        return self._source.client.credentials
 
     @property
     def layergroup_id(self) -> str:
@@ -387,6 +395,8 @@ class InstantiatedMap:
         return picture
 
     def __repr__(self) -> str:
+        if not self._source.has_server:
+            return f"<{type(self).__name__} of GeoDataFrames>"
         name = "" if self._source.name is None else f" of named map {self._source.name!r}"
         return f"<{type(self).__name__}{name} on {self._credentials.base_url}>"
 
@@ -432,6 +442,9 @@ class InstantiatedMap:
         token_maps.PlaceholderMarkError
             If a named map would interpret a part of the MapConfig as a placeholder.
         """
+        if not self._source.has_server:
+            self._source.layers()  # raises errors of the styles
+            return None
         self._layergroups.get()  # raises errors that do not depend on the key
         if not self._source.needs_key:
             return None
@@ -440,20 +453,24 @@ class InstantiatedMap:
 
     def _page(self, token_map: token_maps.TokenMap | None) -> tuple[MapPage, MapPicture | None]:
         """Build the page, which contains the token of ``token_map`` if there is one, and its picture."""
-        instantiation = self._source.instantiation
-        if token_map is not None:
-            instantiation = Instantiation.of_named_map(token_map.name, {}, token_map.token)
+        server = None
+        if self._source.has_server:
+            instantiation = self._source.instantiation
+            if token_map is not None:
+                instantiation = Instantiation.of_named_map(token_map.name, {}, token_map.token)
+            server = MapServer(str(self._credentials.base_url), instantiation)
         view, layers = self._view(), self._page_layers()
         picture = self._picture(view, layers)
         page = MapPage(
             view=view,
             layers=layers,
-            server=MapServer(str(self._credentials.base_url), instantiation),
+            server=server,
             title=self.title,
             name=self._source.name or ", ".join(layer.title for layer in layers if layer.title) or "Map",
             theme=theme_of(self.basemap),
-            attribution=_ATTRIBUTION,
+            attribution="" if server is None else _ATTRIBUTION,
             basemap=page_basemap(self.basemap, view),
+            widgets=self._source.widgets(),
             picture=picture,
         )
         return page, picture
@@ -475,6 +492,8 @@ class InstantiatedMap:
         try:
             if can_draw():
                 return self._draw(view, layers, WIDTH_PIXELS, HEIGHT_PIXELS)
+            if not self._source.has_server:
+                return None
             image = self.static_image(WIDTH_PIXELS, HEIGHT_PIXELS, center=view.center, zoom=view.zoom)
         except APIError:  # static images have limits of their own; the page works without one
             return None
@@ -497,12 +516,14 @@ class InstantiatedMap:
             scale=scale,
             basemap=self.basemap,
             title=self.title,
-            attribution=_ATTRIBUTION,
+            attribution=_ATTRIBUTION if self._source.has_server else "",
         )
         return draw_picture(request)
 
     def _page_layers(self) -> list[PageLayer]:
         """Return the layers of the page, from bottom to top; only those with UTFGrids respond to clicks."""
+        if not self._source.has_server:
+            return list(self._source.layers())
         layers = self.metadata.get("layers", ())
         rasters = [layer.get("tilejson", {}).get("raster", {}) for layer in layers]
         known = self._source.layers() or [TileLayer(index) for index, _ in enumerate(rasters)]

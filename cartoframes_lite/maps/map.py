@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import geopandas as gpd
+
 from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._codec.names import split_schema
 from cartoframes_lite._codec.sql_text import is_query
@@ -13,9 +15,10 @@ from cartoframes_lite.maps.anonymous import AnonymousMap
 from cartoframes_lite.maps.backgrounds import Basemap
 from cartoframes_lite.maps.layers import HasName, Layer
 from cartoframes_lite.maps.validation import BBox, check_title
+from cartoframes_lite.maps.widgets import Widget
 from cartoframes_lite.tracebacks import short_traceback
 
-MapLayer = Layer | HasName | str | Mapping[str, Any]
+MapLayer = Layer | HasName | str | gpd.GeoDataFrame | Mapping[str, Any]
 
 
 class Map(AnonymousMap):
@@ -27,8 +30,10 @@ class Map(AnonymousMap):
 
     Parameters
     ----------
-    layers : Layer, Dataset, str, or list of these
-        From bottom to top. A str is the name of a table or a query; a mapping is a layer of the Maps API.
+    layers : Layer, Dataset, GeoDataFrame, str, or list of these
+        From bottom to top. A str is the name of a table or a query; a mapping is a layer of the Maps API. The page
+        itself contains and draws the rows of a GeoDataFrame, up to 50,000 features and 500,000 vertices, without any
+        server.
     credentials : Credentials, optional
         Default: those of ``set_default_credentials``, else of the environment, else of the credentials file.
     basemap : {"light", "dark", "osm"} or TileProvider, optional
@@ -38,11 +43,14 @@ class Map(AnonymousMap):
         Initial view, in degrees; across the 180th meridian, with an east above 180. None: the extent of the data.
     title : str, optional
         Displayed on the map, and the title of the page.
+    widgets : list of Histogram, Categories or Formula, optional
+        Under the map, from left to right. They show the visible rows of their layer; what is selected in them filters
+        the layer and the other widgets.
 
     Raises
     ------
     ValueError, TypeError
-        If a layer, ``basemap``, ``bbox`` or ``title`` is invalid.
+        If a layer, ``basemap``, ``bbox``, ``title`` or a widget is invalid.
     TableNotFoundError, SQLError
         If a table does not exist, or a query is invalid.
 
@@ -63,10 +71,11 @@ class Map(AnonymousMap):
         basemap: Basemap = "light",
         bbox: BBox | None = None,
         title: str | None = None,
+        widgets: Widget | Sequence[Widget] = (),
     ) -> None:
         self.title = check_title(title)
         as_layers = _as_layers(layers)
-        super().__init__(as_layers, credentials, bbox=bbox, basemap=basemap)
+        super().__init__(as_layers, credentials, bbox=bbox, basemap=basemap, widgets=widgets)
         for layer in as_layers:
             if isinstance(layer, Layer) and layer.frame is None:
                 _check_source(layer, self._source.client.sql)
@@ -93,6 +102,8 @@ def _as_layer(item: Any) -> Layer | Mapping[str, Any]:
     """Return the layer of a table, a query or a dataset."""
     if isinstance(item, Layer):
         return item
+    if isinstance(item, gpd.GeoDataFrame):
+        return Layer(item)
     if isinstance(item, Mapping):
         if "type" not in item:
             raise ValueError(
@@ -103,5 +114,6 @@ def _as_layer(item: Any) -> Layer | Mapping[str, Any]:
     if isinstance(item, str) or isinstance(getattr(item, "name", None), str):
         return Layer(item)
     raise TypeError(
-        f"a layer of a map must be a Layer, a Dataset, or the name of a table or a query, not {type(item).__name__}"
+        f"a layer of a map must be a Layer, a Dataset, a GeoDataFrame, or the name of a table or a query, not"
+        f" {type(item).__name__}"
     )

@@ -123,6 +123,7 @@ class _NamedMapSource:
     """A named map, with values of its placeholders."""
 
     needs_key = False
+    has_server = True
     legend = ()
 
     def __init__(self, named_map: NamedMap, params: Mapping[str, Any], auth_token: str | None) -> None:
@@ -146,6 +147,9 @@ class _NamedMapSource:
             return ()
         options = [layer.get("options") if isinstance(layer, Mapping) else None for layer in layers]
         return [TileLayer.of_options(index, layer) for index, layer in enumerate(options)]
+
+    def widgets(self) -> Sequence[Mapping[str, Any]]:
+        return ()
 
     def default_view(self) -> Viewport | None:
         """Return the view of the template, if the API key grants access to it."""

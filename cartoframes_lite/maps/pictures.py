@@ -119,7 +119,7 @@ def _drawn_layers(request: PictureRequest, center: tuple[float, float], zoom: fl
     has_image = False
     for layer in request.layers:
         if isinstance(layer, HasFeatures):
-            drawn.append(layer.features)
+            drawn.append(layer.features.at_zoom(zoom))
         elif not has_image:
             whole = round(zoom)
             pixels = (max(1, round(size * math.pow(2, whole - zoom))) for size in (request.width, request.height))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.maps import Filters, Layergroup
@@ -20,8 +20,12 @@ class MapSource(Protocol):
         """Name of the named map; None for a MapConfig."""
 
     @property
+    def has_server(self) -> bool:
+        """Whether a server has any of the layers; False if the page contains all of them."""
+
+    @property
     def client(self) -> Client:
-        """Client for the requests to the instantiated map."""
+        """Client for the requests to the instantiated map; raises ValueError if no server has any of the layers."""
 
     @property
     def instantiation(self) -> Instantiation:
@@ -44,6 +48,9 @@ class MapSource(Protocol):
 
     def layers(self) -> Sequence[PageLayer]:
         """Return the layers from bottom to top; empty if they are not known."""
+
+    def widgets(self) -> Sequence[Mapping[str, Any]]:
+        """Return the widgets for the page."""
 
     def default_view(self) -> Viewport | None:
         """Return the initial view; None if it is not known."""

@@ -59,6 +59,7 @@ class MapServer:
         tiles = f"{{layergroup}}/{{layers}}/{_TILE}"
         return {
             "opening": {"url": self.url(self.instantiation.path), "body": dict(self.instantiation.body)},
+            "dataview": self.url("{layergroup}/dataview/{name}"),
             "tiles": {"usual": self.url(f"{tiles}.png"), "retina": self.url(f"{tiles}@2x.png")},
         }
 

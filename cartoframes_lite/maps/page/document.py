@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 from cartoframes_lite.maps.basemap import THEMES
 from cartoframes_lite.maps.page.content import MapServer, PageLayer
 from cartoframes_lite.maps.page.static_legend import static_legend
-from cartoframes_lite.maps.page.viewport import HEIGHT_PIXELS, WIDTH_PIXELS, Viewport
+from cartoframes_lite.maps.page.viewport import HEIGHT_PIXELS, WIDGETS_PIXELS, WIDTH_PIXELS, Viewport
 
 Theme = Literal["light", "dark"]
 
@@ -24,10 +24,11 @@ _LEAFLET = "xstatic/pkg/leaflet/data"
 # One script for each concept; the last one starts the page.
 _SCRIPTS = (
     *("format.js", "view.js", "picture.js", "legend.js", "popup.js", "server.js", "tiles.js"),
-    *("../basemap/basemap.js", "page.js"),
+    *("shapes.js", "features.js", "rows.js", "widgets.js", "../basemap/basemap.js", "page.js"),
 )
 _LEGEND_STYLE = "position:absolute;right:10px;bottom:10px;max-height:380px;overflow:auto;border-radius:8px;padding:4px;"
 _LEGEND_COLORS = {"light": "background:#fff;color:#26323c", "dark": "background:#1d242b;color:#e4e9ee"}
+_STYLES = ("page.css", "widgets.css")
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}  # so that no text can end the script element
 
 
@@ -60,6 +61,8 @@ class MapPage:
         HTML.
     basemap : mapping, optional
         Content for the script of the basemap. None: no basemap.
+    widgets : sequence of mapping
+        Widgets under the map.
     picture : PagePicture, optional
         PNG of the initial view, displayed if the tiles cannot be loaded.
     """
@@ -72,6 +75,7 @@ class MapPage:
     theme: Theme = "light"
     attribution: str = ""
     basemap: Mapping[str, Any] | None = None
+    widgets: Sequence[Mapping[str, Any]] = ()
     picture: PagePicture | None = None
 
     def standalone_html(self) -> str:
@@ -86,11 +90,12 @@ class MapPage:
         outside = "position:absolute;left:0;top:0;width:100%;height:100%;object-fit:contain"
         # An iframe of another color scheme than its document gets an opaque background, which would hide the picture.
         inside = f"position:absolute;left:0;top:0;width:100%;height:100%;border:0;color-scheme:{self.theme}"
+        height = HEIGHT_PIXELS + (WIDGETS_PIXELS if self.widgets else 0)
         legend = static_legend(self.layers)
         if legend:
             legend = f'<div style="{_LEGEND_STYLE}{_LEGEND_COLORS[self.theme]}">{legend}</div>'
         return (
-            f'<div style="position:relative;width:100%;height:{HEIGHT_PIXELS}px;overflow:hidden;'
+            f'<div style="position:relative;width:100%;height:{height}px;overflow:hidden;'
             f'background:{THEMES[self.theme].background}">{self._image(f"""style="{outside}" """)}{legend}'
             f'<iframe style="{inside}" title="{escape(self._document_title)}" srcdoc="{escape(self._render(""))}">'
             "</iframe></div>"
@@ -114,7 +119,7 @@ class MapPage:
             background=THEMES[self.theme].background,
             leaflet_css=_leaflet("leaflet.css"),
             leaflet_js=_leaflet("leaflet.js"),
-            style=_read_asset("page.css"),
+            style="\n".join(_read_asset(name) for name in _STYLES),
             script=scripts,
             picture=picture,
             content=json.dumps(self._content()).translate(_ESCAPES),
@@ -136,7 +141,7 @@ class MapPage:
             "basemap": self.basemap,
             "server": None if self.server is None else self.server.content(),
             "layers": [layer.content(self.server) for layer in self.layers],
-            "widgets": [],
+            "widgets": list(self.widgets),
         }
 
 

@@ -10,7 +10,8 @@ function featureLayer(map, layer, pane) {
   const columns = new Set([...layer.popup, ...layer.hover]);
   const member = {
     ...layer,
-    tiles,
+    rows: () => tiles.rows(),
+    showOnly: (isShown) => tiles.showOnly(isShown),
     isVisible: true,
     setVisible(isVisible) {
       member.isVisible = isVisible;
@@ -151,9 +152,10 @@ const FeatureTiles = L.GridLayer.extend({
     if (this._map) this.redraw();
   },
 
-  /** Return the properties of all features, in the order of the rows. */
-  properties() {
-    return this._features.map((feature) => feature.properties);
+  /** Return properties and bounding boxes of all features, in the order in which they are drawn. */
+  async rows() {
+    await this.ready;
+    return this._features;
   },
 
   createTile(coords) {

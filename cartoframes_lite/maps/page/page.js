@@ -34,6 +34,7 @@ function createLayers(map, server) {
   return layers;
 }
 
+document.body.classList.toggle("with-widgets", content.widgets.length > 0);
 adoptPicture();
 const map = createMap();
 addBasemap(map);
@@ -43,3 +44,4 @@ server?.open();
 addLegend(map, layers);
 addPopups(map, layers);
 addHover(map, layers);
+addWidgets(map, layers, server);

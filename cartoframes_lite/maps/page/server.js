@@ -9,17 +9,26 @@ function mapServer(map) {
   const origin = new URL(content.server.opening.url).origin;
   let root = origin;
   let instantiatedAt = -Infinity;
+  let opening = null;
+  let filters = {}; // of dataviews, by name
 
   /** Return a URL of the server: as it was made, or through the notebook server. */
   const reach = (url) => root + url.slice(origin.length);
   const url = (template, more) => reach(L.Util.template(template, { ...values, ...more }));
 
   /** Instantiate the map; called again when tiles fail, because the server drops maps that are not in use. */
-  async function open() {
+  function open() {
     instantiatedAt = performance.now();
+    opening = openAnywhere(filters);
+    return opening;
+  }
+
+  async function openAnywhere(wanted) {
     for (root of serverRoots(origin)) {
       try {
-        values.layergroup = await instantiate();
+        const layergroup = await instantiate(wanted);
+        if (wanted !== filters) return; // others were set meanwhile
+        values.layergroup = layergroup;
         hideNotice();
         groups.forEach((group) => group.draw());
         return;
@@ -30,14 +39,30 @@ function mapServer(map) {
     showUnavailable(map);
   }
 
-  async function instantiate() {
-    const response = await fetch(reach(content.server.opening.url), {
+  async function instantiate(wanted) {
+    const response = await fetch(withParameters(reach(content.server.opening.url), filterParameters(wanted)), {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(content.server.opening.body),
     });
     if (!response.ok) throw new Error(`HTTP ${response.status}`);
     return (await response.json()).layergroupid;
+  }
+
+  /** Filter the layers by dataviews: the server renders other tiles. */
+  function setFilters(wanted) {
+    filters = wanted;
+    return open();
+  }
+
+  /** Request a dataview; if the server has dropped the map, once more after instantiating it again. */
+  async function readDataview(name, parameters, isRetry = false) {
+    await opening;
+    const response = await fetch(withParameters(url(content.server.dataview, { name }), parameters));
+    if (response.ok) return response.json();
+    if (isRetry) throw new Error(`HTTP ${response.status}`);
+    await open();
+    return readDataview(name, parameters, true);
   }
 
   function renew() {
@@ -52,8 +77,19 @@ function mapServer(map) {
     return group;
   }
 
-  const server = { open, tileGroup, url, values };
+  const server = { open, tileGroup, setFilters, readDataview, url, values };
   return server;
+}
+
+/** Return a URL with more query parameters. */
+function withParameters(url, parameters) {
+  const query = new URLSearchParams(parameters).toString();
+  return query ? `${url}${url.includes("?") ? "&" : "?"}${query}` : url;
+}
+
+/** Return the query parameters that instantiate a map with filters of its dataviews. */
+function filterParameters(filters) {
+  return Object.keys(filters).length ? { filters: JSON.stringify({ dataviews: filters }) } : {};
 }
 
 /** Return where the server may be found: directly, and if it is on loopback, through jupyter-server-proxy. */

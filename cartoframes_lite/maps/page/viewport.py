@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 WIDTH_PIXELS, HEIGHT_PIXELS = 800, 420  # of the static image; the page takes the available width
+WIDGETS_PIXELS = 172  # height of the widgets under the map; widgets.css has the same
 WORLD = (-180.0, -60.0, 180.0, 75.0)
 _TILE_PIXELS = 256
 _MAX_ZOOM = 17  # zoom for a single point

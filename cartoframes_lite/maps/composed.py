@@ -1,0 +1,224 @@
+"""What an anonymous map shows: layers of a server, composed to a MapConfig, and frames that its page contains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import geopandas as gpd
+
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.maps import Filters, Layergroup
+from cartoframes_lite._codec.sql_text import single_statement
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import APIError, AuthenticationError, NotFound, PermissionDenied, SQLError
+from cartoframes_lite.maps.dataviews import WidgetColumns, add_dataviews, page_widget
+from cartoframes_lite.maps.features import FeatureLayer, check_frame
+from cartoframes_lite.maps.frame_layers import compile_frame
+from cartoframes_lite.maps.layers import CompiledLayer, Layer, Theme
+from cartoframes_lite.maps.page import Instantiation, PageLayer, TileLayer
+from cartoframes_lite.maps.page.viewport import Viewport
+from cartoframes_lite.maps.styling import LegendItem
+from cartoframes_lite.maps.validation import BBox
+from cartoframes_lite.maps.widgets import Widget, check_widgets, layer_of
+
+_VERSION = "1.8.0"
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+_NO_SERVER = (
+    "all layers of this map are GeoDataFrames, which its page draws itself: no server has tiles, images or dataviews of"
+    " it. Upload the frame and map the table: gdf.carto.to_table(name).map()"
+)
+
+Layers = Layer | Sequence[Layer | Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Composed:
+    """The MapConfig, and the layers of the page from bottom to top with its widgets."""
+
+    config: dict[str, Any]
+    layers: Sequence[PageLayer]
+    widgets: Sequence[Mapping[str, Any]]
+
+
+class ComposedSource:
+    """Layers, or a MapConfig; composed at the first use.
+
+    Parameters
+    ----------
+    layers_or_config : Layer, list of Layer or mapping, or mapping
+        Layers from bottom to top, or a MapConfig.
+    credentials : Credentials, optional
+        Needed only if a layer is on a server.
+    theme : {"light", "dark"}
+    widgets : Widget or sequence of Widget
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a layer names a column that does not exist, a frame cannot be drawn, or a widget is invalid.
+    """
+
+    name = None
+    query: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(
+        self,
+        layers_or_config: Layers | Mapping[str, Any],
+        credentials: Credentials | None,
+        theme: Theme,
+        widgets: Widget | Sequence[Widget],
+    ) -> None:
+        is_config = isinstance(layers_or_config, Mapping)
+        self._options: Mapping[str, Any] = layers_or_config if isinstance(layers_or_config, Mapping) else {}
+        self._layers = _as_list(layers_or_config)
+        self._theme: Theme = theme
+        self._widgets = check_widgets(widgets, len(self._layers))
+        self.has_server = is_config or any(_frame_of(layer) is None for layer in self._layers)
+        self._client = Client(credentials) if self.has_server else None
+        for layer in self._layers:
+            if isinstance(layer, Layer):
+                self._check(layer)
+
+    def _check(self, layer: Layer) -> None:
+        """Raise ValueError if a frame cannot be drawn, or a word names a column that does not exist."""
+        if layer.frame is not None:
+            check_frame(layer.frame)
+        else:
+            layer.check(self.client)
+
+    @property
+    def client(self) -> Client:
+        """Client of the server.
+
+        Raises
+        ------
+        ValueError
+            If all layers are frames.
+        """
+        if self._client is None:
+            raise ValueError(_NO_SERVER)
+        return self._client
+
+    @property
+    def instantiation(self) -> Instantiation:
+        return Instantiation("", self._config)
+
+    @property
+    def legend(self) -> Sequence[LegendItem]:
+        """Legend from the bottom layer to the top."""
+        legends = [legend for layer in self.layers() for legend in layer.legends]
+        return [LegendItem(**item) for legend in legends for item in legend["items"]]
+
+    @cached_property
+    def needs_key(self) -> bool:
+        """Whether the map can be seen only with the API key: it is instantiated without one."""
+        if not self.has_server or self.client.credentials.is_public:
+            return False
+        try:
+            Client(replace(self.client.credentials, api_key=None)).maps.instantiate(self._config)
+        except (SQLError, PermissionDenied, AuthenticationError, NotFound):
+            return True
+        return False
+
+    def instantiate(self, filters: Filters | None) -> Layergroup:
+        return self.client.maps.instantiate(self._config, filters=filters)
+
+    def layers(self) -> Sequence[PageLayer]:
+        return self._composed.layers
+
+    def widgets(self) -> Sequence[Mapping[str, Any]]:
+        return self._composed.widgets
+
+    def default_view(self) -> Viewport | None:
+        """Return the extent of the data."""
+        boxes = [self._server_extent()] if self._queries() else []
+        boxes += [layer.features.bbox for layer in self.layers() if isinstance(layer, FeatureLayer)]
+        known = [box for box in boxes if box is not None]
+        if not known:
+            return None
+        west, south, east, north = zip(*known, strict=True)
+        return Viewport.around((min(west), min(south), max(east), max(north)))
+
+    def _server_extent(self) -> BBox | None:
+        """Return the extent of the layers of the server in degrees; None if it cannot be queried."""
+        try:
+            queries = [single_statement(query) for query in self._queries()]
+        except ValueError:  # the server reports the error when it instantiates the map
+            return None
+        boxes = " UNION ALL ".join(
+            f"SELECT ST_Extent(the_geom_webmercator) AS box FROM ({query}\n) AS source" for query in queries
+        )
+        extent_4326 = "ST_Transform(ST_SetSRID(ST_Extent(box)::geometry, 3857), 4326)"
+        edges = ", ".join(f"ST_{edge}(extent) AS {edge}" for edge in _EDGES)
+        try:
+            rows = self.client.sql.rows(
+                f"SELECT {edges} FROM (SELECT {extent_4326} AS extent FROM ({boxes}) AS b) AS p"
+            )
+        except APIError:  # a timeout, or no column the_geom_webmercator
+            return None
+        west, south, east, north = (rows[0][edge] for edge in _EDGES)
+        return None if west is None else (west, south, east, north)
+
+    def default_image(self) -> None:
+        return None
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return self._composed.config
+
+    @cached_property
+    def _composed(self) -> _Composed:
+        """The MapConfig of the layers of the server, and the layers and widgets of the page."""
+        widgets = {number: (layer_of(widget, len(self._layers)), widget) for number, widget in enumerate(self._widgets)}
+        config: dict[str, Any] = {"version": _VERSION, **self._options, "layers": []}
+        pages: list[PageLayer] = []
+        indexes: dict[int, int] = {}  # in the MapConfig, by the position on the map
+        columns: dict[int, WidgetColumns] = {}
+        for position, layer in enumerate(self._layers):
+            if (frame := _frame_of(layer)) is not None:
+                own = {number: widget for number, (at, widget) in widgets.items() if at == position}
+                page, found = compile_frame(layer, frame, self._theme, own)
+                columns |= found
+                pages.append(page)
+                continue
+            indexes[position] = len(config["layers"])
+            compiled = layer.compile(self.client, self._theme) if isinstance(layer, Layer) else None
+            config["layers"].append(dict(layer) if compiled is None else compiled.config)
+            pages.append(_tile_layer(config["layers"][-1], indexes[position], compiled))
+        on_server = {number: (indexes[at], widget) for number, (at, widget) in widgets.items() if at in indexes}
+        if on_server:
+            config, found = add_dataviews(self.client, config, on_server)
+            columns |= found
+        shown = [page_widget(number, widget, columns[number], at) for number, (at, widget) in widgets.items()]
+        return _Composed(config, pages, shown)
+
+    def _queries(self) -> list[str]:
+        """Return the queries of the layers and analyses."""
+        layers = [layer.get("options", {}).get("sql") for layer in self._config.get("layers", ())]
+        nodes = [node.get("params", {}).get("query") for node in self._config.get("analyses", ())]
+        return [query for query in layers + nodes if query]
+
+
+def _tile_layer(config: Mapping[str, Any], index: int, compiled: CompiledLayer | None) -> TileLayer:
+    """Return the layer of the page for a layer of the MapConfig, which is compiled unless it is the user's own."""
+    described = TileLayer.of_options(index, config.get("options"))
+    if compiled is None:
+        return described
+    legends = [asdict(legend) for legend in compiled.legends]
+    return replace(described, title=compiled.title, legends=legends, popup=compiled.popup, hover=compiled.hover)
+
+
+def _as_list(layers_or_config: Layers | Mapping[str, Any]) -> Sequence[Layer | Mapping[str, Any]]:
+    """Return the layers of a map."""
+    if isinstance(layers_or_config, Mapping):
+        return list(layers_or_config.get("layers") or ())
+    return [layers_or_config] if isinstance(layers_or_config, Layer) else layers_or_config
+
+
+def _frame_of(layer: Layer | Mapping[str, Any]) -> gpd.GeoDataFrame | None:
+    """Return the frame of a layer that the page draws itself; None for a layer of a server."""
+    return layer.frame if isinstance(layer, Layer) else None
