@@ -6,7 +6,7 @@ import gzip
 import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -88,12 +88,22 @@ class Features:
         Index of the style of each feature.
     properties : mapping of str to list
         JSON values by column, for popups.
+    growth : sequence of (int, float)
+        Zooms from which on the markers of points have another width in pixels, ascending.
     """
 
     geometries: Geometries
     styles: Sequence[FeatureStyle]
     style_numbers: npt.NDArray[np.intp]
     properties: Mapping[str, Sequence[Any]]
+    growth: Sequence[tuple[int, float]] = ()
+
+    def at_zoom(self, zoom: float) -> Features:
+        """Return the features with the marker widths of a zoom."""
+        width = next((width for start, width in reversed(self.growth) if zoom >= start), None)
+        if width is None:
+            return self
+        return replace(self, styles=[replace(style, marker_width=width) for style in self.styles], growth=())
 
     @property
     def bbox(self) -> BBox | None:
@@ -161,6 +171,7 @@ class FeatureLayer:
             "popup": list(self.popup),
             "hover": list(self.hover),
             "styles": [style.content() for style in self.features.styles],
+            "growth": [list(step) for step in self.features.growth],
             "data": self.features.data,
         }
 

@@ -55,9 +55,10 @@ def compile_frame(
     for number, widget in widgets.items():
         columns[number], values = _widget_values(number, widget, frame, positions)
         properties |= values
-    styles, numbers, legends = _style(layer, frame, positions, theme)
-    features = Features(geometries, styles, numbers, properties)
-    return FeatureLayer(features, layer.title, [asdict(legend) for legend in legends], popup, hover), columns
+    appearance = layer.appearance(_summarize(geometries), lambda name: FrameStatistics(_series(frame, name)), theme)
+    features = _style_features(geometries, positions, properties, appearance, frame)
+    legends = [asdict(legend) for legend in appearance.legends]
+    return FeatureLayer(features, layer.title, legends, popup, hover), columns
 
 
 def _shown_columns(layer: Layer, frame: gpd.GeoDataFrame) -> tuple[Sequence[str], Sequence[str]]:
@@ -73,12 +74,51 @@ def _shown_columns(layer: Layer, frame: gpd.GeoDataFrame) -> tuple[Sequence[str]
     return popup, (popup or every) if hover is True else list(hover or ())
 
 
-def _style(
-    layer: Layer, frame: gpd.GeoDataFrame, positions: Positions, theme: Theme
-) -> tuple[Sequence[FeatureStyle], Positions, Sequence[Legend]]:
-    """Return the styles of a layer, the number of the style of each row that is drawn, and the legends."""
-    colors = theme_colors(theme)
-    return [FeatureStyle(colors.color, stroke=colors.stroke)], np.zeros(len(positions), np.intp), ()
+def _summarize(geometries: Shapes) -> Geometries:
+    """Return number, types and extent of geometries."""
+    shapes = shapes_of(_TYPE_NAMES[number] for number in np.unique(shapely.get_type_id(geometries)))
+    if not len(geometries):
+        return Geometries(("point",), 0, None)
+    west, south, east, north = shapely.total_bounds(geometries)
+    left, lower, right, upper = to_web_mercator(west, south, east, north)
+    return Geometries(shapes, len(geometries), (left, lower, right, upper))
+
+
+def _style_features(
+    geometries: Shapes, positions: Positions, properties: Mapping[str, Sequence[Any]], appearance: Appearance, frame
+) -> Features:
+    """Return features with their styles: polygons, lines, points; among each of them, the largest sizes first."""
+    shapes = _SHAPE_NUMBERS[shapely.get_type_id(geometries)]
+    colors = sizes = np.zeros(len(positions), np.intp)
+    if appearance.colors is not None:
+        colors = color_indexes(appearance.colors, _series(frame, appearance.colors.column).iloc[positions])
+    if appearance.sizes is not None:
+        sizes = size_indexes(appearance.sizes, _series(frame, appearance.sizes.column).iloc[positions])
+    used, numbers = np.unique(np.column_stack([shapes, colors, sizes]), axis=0, return_inverse=True)
+    styles = [_style(appearance, SHAPES[shape], color, size) for shape, color, size in used.tolist()]
+    order = np.lexsort((-sizes, shapes))
+    ordered = {name: [values[place] for place in order] for name, values in properties.items()}
+    return Features(geometries[order], styles, numbers.reshape(-1)[order], ordered, appearance.growth)
+
+
+def _style(appearance: Appearance, shape: Shape, color: int, size: int) -> FeatureStyle:
+    """Return the style of the features of a shape and of classes of colors and sizes."""
+    stroke, stroke_width = appearance.stroke(shape)
+    has_sizes = appearance.sizes is not None
+    return FeatureStyle(
+        color=appearance.color if appearance.colors is None else appearance.colors.colors[color],
+        opacity=appearance.opacity(shape),
+        marker_width=POINT_PX[size] if has_sizes else appearance.marker_px,
+        line_width=LINE_PX[size] if has_sizes else LINE_PX_DEFAULT,
+        stroke=stroke if stroke_width else None,
+        stroke_width=stroke_width,
+        stroke_opacity=appearance.stroke_opacity,
+    )
+
+
+def _series(frame: gpd.GeoDataFrame, name: str) -> pd.Series[Any]:
+    """Return the first column with a label."""
+    return frame.iloc[:, [str(label) for label in frame.columns].index(name)].rename(name)
 
 
 def _widget_values(
@@ -116,7 +156,6 @@ def _finite(numbers: npt.NDArray[np.float64]) -> list[float | None]:
 
 def _column(widget: Widget, column: str, frame: gpd.GeoDataFrame) -> tuple[pd.Series[Any], ColumnKind]:
     """Return the column of a widget and what its values are; raise ValueError if the frame has no such column."""
-    labels = [str(label) for label in frame.columns]
-    check_has_column(widget, column, labels)
-    series = frame.iloc[:, labels.index(column)]
+    check_has_column(widget, column, [str(label) for label in frame.columns])
+    series = _series(frame, column)
     return series, kind_of_series(series)

@@ -1,13 +1,10 @@
 // Features that the page itself contains: drawn as tiles of a canvas, in the order of their rows.
-const MAX_LATITUDE = 85.0511287798;
 const CLICK_TOLERANCE_PIXELS = 3;
-const MIN_SIMPLIFIED_VERTICES = 20; // rings and lines with fewer are drawn as they are
 const WORLDS = [-1, 0, 1]; // copies of a feature: markers and shapes continue beyond the 180th meridian
 
 /** Return a layer of features, as page.js describes layers. */
 function featureLayer(map, layer, pane) {
-  const tiles = new FeatureTiles(layer, { pane });
-  const columns = new Set([...layer.popup, ...layer.hover]);
+  const tiles = new FeatureTiles(layer, { pane, ...worldOptions(map) });
   const member = {
     ...layer,
     rows: () => tiles.rows(),
@@ -18,9 +15,9 @@ function featureLayer(map, layer, pane) {
       if (isVisible) tiles.addTo(map);
       else tiles.remove();
     },
-    async featureAt(latlng) {
-      const properties = tiles.featureAt(latlng, map.getZoom());
-      return properties && [...columns].map((name) => [name, properties[name]]);
+    async featureAt(latlng, columns) {
+      const properties = tiles.featureAt(latlng);
+      return properties && (columns ?? Object.keys(properties)).map((name) => [name, properties[name]]);
     },
   };
   tiles.addTo(map);
@@ -35,103 +32,13 @@ async function readFeatures(data) {
   return (await new Response(stream).json()).features;
 }
 
-/** Project coordinates to Web Mercator, where the world is from 0 to 1: x, y, x, y ... */
-function projectVertices(coordinates) {
-  const projected = new Float64Array(coordinates.length * 2);
-  coordinates.forEach(([longitude, latitude], index) => {
-    const sine = Math.sin((Math.max(-MAX_LATITUDE, Math.min(MAX_LATITUDE, latitude)) * Math.PI) / 180);
-    projected[2 * index] = longitude / 360 + 0.5;
-    projected[2 * index + 1] = 0.5 - Math.log((1 + sine) / (1 - sine)) / (4 * Math.PI);
-  });
-  return projected;
-}
-
-/** Return the points, lines and polygons of a geometry, each as a list of projected paths. */
-function shapesOf({ type, coordinates, geometries }) {
-  const paths = (lists) => lists.map(projectVertices);
-  switch (type) {
-    case "Point": // without coordinates in a collection with an empty point
-      return coordinates.length ? [{ kind: "point", paths: paths([[coordinates]]) }] : [];
-    case "MultiPoint":
-      return [{ kind: "point", paths: paths([coordinates]) }];
-    case "LineString":
-      return [{ kind: "line", paths: paths([coordinates]) }];
-    case "MultiLineString":
-      return [{ kind: "line", paths: paths(coordinates) }];
-    case "Polygon":
-      return [{ kind: "polygon", paths: paths(coordinates) }];
-    case "MultiPolygon":
-      return coordinates.map((rings) => ({ kind: "polygon", paths: paths(rings) }));
-    default:
-      return geometries.flatMap(shapesOf);
-  }
-}
-
-/** Return the bounding box of paths: west, north, east, south. */
-function boxOf(paths) {
-  const box = [Infinity, Infinity, -Infinity, -Infinity];
-  for (const path of paths) {
-    for (let index = 0; index < path.length; index += 2) {
-      box[0] = Math.min(box[0], path[index]);
-      box[1] = Math.min(box[1], path[index + 1]);
-      box[2] = Math.max(box[2], path[index]);
-      box[3] = Math.max(box[3], path[index + 1]);
-    }
-  }
-  return box;
-}
-
-/** Return a path without vertices that are closer than half a pixel to the vertex before. */
-function simplify(path, pixelsAcross) {
-  if (path.length < 2 * MIN_SIMPLIFIED_VERTICES) return path;
-  const nearest = 0.5 / pixelsAcross;
-  const kept = [path[0], path[1]];
-  for (let index = 2; index < path.length; index += 2) {
-    const isFar =
-      Math.abs(path[index] - kept[kept.length - 2]) > nearest || Math.abs(path[index + 1] - kept[kept.length - 1]) > nearest;
-    if (isFar || index === path.length - 2) kept.push(path[index], path[index + 1]);
-  }
-  return kept;
-}
-
-/** Return whether a point is inside of rings, by the even-odd rule. */
-function isInside(rings, x, y) {
-  let inside = false;
-  for (const ring of rings) {
-    for (let index = 0, previous = ring.length - 2; index < ring.length; previous = index, index += 2) {
-      const [x1, y1, x2, y2] = [ring[index], ring[index + 1], ring[previous], ring[previous + 1]];
-      if (y1 > y !== y2 > y && x < ((x2 - x1) * (y - y1)) / (y2 - y1) + x1) inside = !inside;
-    }
-  }
-  return inside;
-}
-
-/** Return the distance of a point to the nearest segment of a path. */
-function distanceToPath(path, x, y) {
-  let nearest = Infinity;
-  for (let index = 2; index < path.length; index += 2) {
-    const [x1, y1, dx, dy] = [path[index - 2], path[index - 1], path[index] - path[index - 2], path[index + 1] - path[index - 1]];
-    const along = Math.max(0, Math.min(1, ((x - x1) * dx + (y - y1) * dy) / (dx * dx + dy * dy || 1)));
-    nearest = Math.min(nearest, Math.hypot(x - x1 - along * dx, y - y1 - along * dy));
-  }
-  return nearest;
-}
-
-/** Return the distance of a point to the nearest of points. */
-function distanceToPoints(points, x, y) {
-  let nearest = Infinity;
-  for (let index = 0; index < points.length; index += 2) {
-    nearest = Math.min(nearest, Math.hypot(points[index] - x, points[index + 1] - y));
-  }
-  return nearest;
-}
-
 const FeatureTiles = L.GridLayer.extend({
   options: { maxZoom: 22 },
 
   initialize(layer, options) {
     L.setOptions(this, options);
     this._styles = layer.styles;
+    this._growth = layer.growth;
     this._features = [];
     this._simplified = { pixelsAcross: 0, paths: new Map() };
     this._isShown = () => true;
@@ -161,35 +68,37 @@ const FeatureTiles = L.GridLayer.extend({
   createTile(coords) {
     const size = this.getTileSize();
     const canvas = L.DomUtil.create("canvas", "leaflet-tile");
-    const ratio = Math.min(window.devicePixelRatio || 1, 2);
+    // Between two zooms, tiles are scaled: those of a high resolution stay sharp.
+    const ratio = Number.isInteger(this._map.getZoom()) ? Math.min(window.devicePixelRatio || 1, 2) : 2;
     canvas.width = size.x * ratio;
     canvas.height = size.y * ratio;
     const context = canvas.getContext("2d");
     context.lineJoin = context.lineCap = "round";
+    const styles = this._stylesAt(coords.z);
     const pixelsAcross = size.x * 2 ** coords.z;
     if (this._simplified.pixelsAcross !== pixelsAcross) this._simplified = { pixelsAcross, paths: new Map() };
     for (const feature of this._features) {
-      const margin = this._reach(feature);
+      const style = styles[feature.style];
+      const margin = reachOf(style);
       const [west, north, east, south] = feature.box.map((edge) => edge * pixelsAcross);
       if (south < coords.y * size.y - margin || north > (coords.y + 1) * size.y + margin) continue;
       for (const world of WORLDS) {
         const left = coords.x * size.x - world * pixelsAcross;
         if (east < left - margin || west > left + size.x + margin || !this._isShown(feature.properties)) continue;
         context.setTransform(ratio, 0, 0, ratio, -left * ratio, -coords.y * size.y * ratio);
-        this._draw(context, feature, pixelsAcross);
+        this._draw(context, feature.shapes, style, pixelsAcross);
       }
     }
     return canvas;
   },
 
-  /** Return how many pixels beyond its geometry a feature is drawn. */
-  _reach({ style }) {
-    const { markerWidth, lineWidth, strokeWidth } = this._styles[style];
-    return Math.max((markerWidth + strokeWidth) / 2, lineWidth / 2, strokeWidth / 2);
+  /** Return the styles at a zoom: points may be larger there. */
+  _stylesAt(zoom) {
+    const width = this._growth.reduce((found, [start, wider]) => (zoom >= start ? wider : found), null);
+    return width === null ? this._styles : this._styles.map((style) => ({ ...style, markerWidth: width }));
   },
 
-  _draw(context, { shapes, style: number }, pixelsAcross) {
-    const style = this._styles[number];
+  _draw(context, shapes, style, pixelsAcross) {
     for (const { kind, paths } of shapes) {
       if (kind === "point") {
         this._drawPoints(context, paths[0], style, pixelsAcross);
@@ -236,26 +145,34 @@ const FeatureTiles = L.GridLayer.extend({
   },
 
   /** Return the properties of the topmost feature at a point, or null. */
-  featureAt(latlng, zoom) {
+  featureAt({ lng, lat }) {
+    const zoom = Math.round(this._map.getZoom());
+    const styles = this._stylesAt(zoom);
     const pixelsAcross = this.getTileSize().x * 2 ** zoom;
-    const [x, y] = projectVertices([[latlng.lng, latlng.lat]]);
+    const [x, y] = projectVertices([[lng, lat]]);
     for (let number = this._features.length - 1; number >= 0; number--) {
       const feature = this._features[number];
-      const isHit = WORLDS.some((world) => this._isHit(feature, x - world, y, pixelsAcross));
-      if (isHit && this._isShown(feature.properties)) return feature.properties;
+      const isHit = (world) => isHitBy(feature, styles[feature.style], x - world, y, pixelsAcross);
+      if (WORLDS.some(isHit) && this._isShown(feature.properties)) return feature.properties;
     }
     return null;
   },
-
-  _isHit(feature, x, y, pixelsAcross) {
-    const { markerWidth, lineWidth, strokeWidth } = this._styles[feature.style];
-    const reach = (this._reach(feature) + CLICK_TOLERANCE_PIXELS) / pixelsAcross;
-    const [west, north, east, south] = feature.box;
-    if (x < west - reach || x > east + reach || y < north - reach || y > south + reach) return false;
-    return feature.shapes.some(({ kind, paths }) => {
-      if (kind === "polygon") return isInside(paths, x, y);
-      if (kind === "point") return distanceToPoints(paths[0], x, y) * pixelsAcross <= (markerWidth + strokeWidth) / 2;
-      return paths.some((path) => distanceToPath(path, x, y) * pixelsAcross <= lineWidth / 2 + CLICK_TOLERANCE_PIXELS);
-    });
-  },
 });
+
+/** Return how many pixels beyond its geometry a feature is drawn. */
+function reachOf({ markerWidth, lineWidth, strokeWidth }) {
+  return Math.max((markerWidth + strokeWidth) / 2, lineWidth / 2);
+}
+
+/** Return whether a point is on a feature, or very close to a line. */
+function isHitBy(feature, style, x, y, pixelsAcross) {
+  const reach = (reachOf(style) + CLICK_TOLERANCE_PIXELS) / pixelsAcross;
+  const [west, north, east, south] = feature.box;
+  if (x < west - reach || x > east + reach || y < north - reach || y > south + reach) return false;
+  return feature.shapes.some(({ kind, paths }) => {
+    if (kind === "polygon") return isInside(paths, x, y);
+    if (kind === "point") return distanceToPoints(paths[0], x, y) * pixelsAcross <= reachOf(style);
+    const tolerance = style.lineWidth / 2 + CLICK_TOLERANCE_PIXELS;
+    return paths.some((path) => distanceToPath(path, x, y) * pixelsAcross <= tolerance);
+  });
+}
