@@ -1,11 +1,11 @@
-"""The accessor ``DataFrame.carto``: delegates only."""
+"""The accessor ``DataFrame.carto``: delegates to the functions and classes of the package."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar, Unpack
+from collections.abc import Sequence
+from typing import Unpack
 
+import geopandas as gpd
 import pandas as pd
 
 from cartoframes_lite._client.imports import Privacy, PrivacyOfTable
@@ -14,31 +14,24 @@ from cartoframes_lite._codec.whole_tables import describe_difference
 from cartoframes_lite.credentials import Credentials, last_used, resolve
 from cartoframes_lite.dataset import Dataset
 from cartoframes_lite.errors import CartoError
+from cartoframes_lite.maps import Layer, Map
+from cartoframes_lite.maps.backgrounds import Basemap
+from cartoframes_lite.maps.layers import layer_keywords
+from cartoframes_lite.maps.styling.options import LayerOptions
+from cartoframes_lite.maps.validation import BBox
+from cartoframes_lite.maps.widgets import Widget
 from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.options import FrameOptions, frame_keywords
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _delegate(method: Callable[Concatenate[Dataset, P], R]) -> Callable[Concatenate[CartoAccessor, P], R]:
-    """Return a method of the accessor that calls a method of the Dataset of its frame."""
-
-    @wraps(method)
-    def call(self: CartoAccessor, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return method(self._whole_table(), *args, **kwargs)
-
-    return call
 
 
 @pd.api.extensions.register_dataframe_accessor("carto")
 class CartoAccessor:
     """Accessor ``df.carto``: write a frame to a table, and get the Dataset of a frame.
 
-    ``privacy``, ``sync`` and ``map`` concern the whole table, so the frame has to be the table: the object that
-    ``read_carto`` returned for a table with all of its rows, or that was written as a whole table, with the same
-    columns, rows and values. For any other frame, such as a filtered one, they raise a CartoError that names the
-    table. ``dataset`` also works for these.
+    ``privacy`` and ``sync`` concern the whole table, so the frame has to be the table: the object that ``read_carto``
+    returned for a table with all of its rows, or that was written as a whole table, with the same columns, rows and
+    values. For any other frame, such as a filtered one, they raise a CartoError that names the table. ``dataset`` also
+    works for these, and ``map`` works for all GeoDataFrames.
 
     Parameters
     ----------
@@ -132,4 +125,57 @@ class CartoAccessor:
         """Synchronization of the table of this frame, or None."""
         return self._whole_table().sync
 
-    map = _delegate(Dataset.map)
+    @layer_keywords
+    def map(
+        self,
+        cartocss: str | None = None,
+        *,
+        bbox: BBox | None = None,
+        basemap: Basemap = "light",
+        widgets: Widget | Sequence[Widget] = (),
+        **keywords: Unpack[LayerOptions],
+    ) -> Map:
+        """Create a map of the frame, which a notebook displays.
+
+        If the frame is the whole table, the server draws the table, as ``Dataset.map`` does. The page itself contains
+        and draws the rows of any other frame, such as a filtered one or one that is on no server: without a request,
+        without credentials, and up to 50,000 features and 500,000 vertices.
+
+        Parameters
+        ----------
+        cartocss : str, optional
+            Style sheet, if the frame is the whole table.
+        bbox, basemap, widgets
+            Initial extent, background, and widgets under the map, as in ``Map``.
+        **keywords
+            As in ``Layer``; ``title`` is also that of the map. Without ``popup`` and ``interactivity``, the popup shows
+            all columns except geometries.
+
+        Raises
+        ------
+        ValueError
+            If the frame has no geometry or no CRS, has too many features to be drawn by a page, or lacks a column.
+
+        Examples
+        --------
+        >>> recent = gdf[gdf["year"] > 2010].carto.map(color_by="name")
+        >>> recent
+        <Map of GeoDataFrames>
+        """
+        if self._is_whole_table():
+            return self.dataset.map(cartocss, bbox=bbox, basemap=basemap, widgets=widgets, **keywords)
+        if not isinstance(self._frame, gpd.GeoDataFrame):
+            raise ValueError(
+                "a map needs geometries, and the frame is not a GeoDataFrame: make it one, for example with"
+                " geopandas.GeoDataFrame(df, geometry=geopandas.points_from_xy(df.lng, df.lat), crs=4326)"
+            )
+        layer = Layer(self._frame, cartocss, **keywords)
+        return Map(layer, bbox=bbox, basemap=basemap, title=keywords["title"], widgets=widgets)
+
+    def _is_whole_table(self) -> bool:
+        """Return whether the frame is all of a table, for whose account credentials are in use."""
+        try:
+            self._whole_table()
+        except CartoError:
+            return False
+        return True

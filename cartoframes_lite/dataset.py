@@ -55,6 +55,7 @@ from cartoframes_lite.geoparquet import SUFFIXES, read_parquet, write_parquet
 from cartoframes_lite.maps import Layer, Map
 from cartoframes_lite.maps.backgrounds import Basemap
 from cartoframes_lite.maps.layers import layer_keywords
+from cartoframes_lite.maps.widgets import Widget
 from cartoframes_lite.maps.styling import LayerOptions
 from cartoframes_lite.read import read_arrow, read_carto
 from cartoframes_lite.read.frames import check_read, read_source
@@ -787,6 +788,7 @@ class Dataset:
         *,
         bbox: tuple[float, float, float, float] | None = None,
         basemap: Basemap = "light",
+        widgets: Widget | Sequence[Widget] = (),
         **keywords: Unpack[LayerOptions],
     ) -> Map:
         """Create a map of the table, which a notebook displays.
@@ -795,8 +797,8 @@ class Dataset:
         ----------
         cartocss : str, optional
             Style sheet, as in ``Layer``.
-        bbox, basemap
-            Initial extent and background, as in ``Map``.
+        bbox, basemap, widgets
+            Initial extent, background, and widgets under the map, as in ``Map``.
         **keywords
             As in ``Layer``; ``title`` is also that of the map. Without ``popup`` and ``interactivity``, the popup shows
             all columns except geometries, if the table has the column ``cartodb_id``.
@@ -813,7 +815,7 @@ class Dataset:
         if keywords["popup"] is None and not keywords["interactivity"]:
             keywords["popup"] = "cartodb_id" in names
         layer = Layer(self, cartocss, **keywords)
-        return Map(layer, client.credentials, bbox=bbox, basemap=basemap, title=keywords["title"])
+        return Map(layer, client.credentials, bbox=bbox, basemap=basemap, title=keywords["title"], widgets=widgets)
 
     @property
     def sync(self) -> Sync | None:

@@ -26,6 +26,7 @@ from cartoframes_lite.maps.validation import BBox
 from cartoframes_lite.maps.widgets import Widget, check_widgets, layer_of
 
 _VERSION = "1.8.0"
+_PADDING_PIXELS = 16  # so that markers at the edges of the data are visible
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 _NO_SERVER = (
     "all layers of this map are GeoDataFrames, which its page draws itself: no server has tiles, images or dataviews of"
@@ -141,7 +142,7 @@ class ComposedSource:
         if not known:
             return None
         west, south, east, north = zip(*known, strict=True)
-        return Viewport.around((min(west), min(south), max(east), max(north)))
+        return Viewport.around((min(west), min(south), max(east), max(north)), _PADDING_PIXELS)
 
     def _server_extent(self) -> BBox | None:
         """Return the extent of the layers of the server in degrees; None if it cannot be queried."""

@@ -29,7 +29,7 @@ _DECIMALS = 6  # of degrees: 0.1 m, less than a pixel at zoom 20
 _COMPRESSION_LEVEL = 6
 _FROM_THE_SERVER = "upload the frame and let the server draw it: gdf.carto.to_table(name).map()"
 
-Geometries = npt.NDArray[np.object_]
+GeometryArray = npt.NDArray[np.object_]
 Positions = npt.NDArray[np.intp]
 
 
@@ -92,7 +92,7 @@ class Features:
         Zooms from which on the markers of points have another width in pixels, ascending.
     """
 
-    geometries: Geometries
+    geometries: GeometryArray
     styles: Sequence[FeatureStyle]
     style_numbers: npt.NDArray[np.intp]
     properties: Mapping[str, Sequence[Any]]
@@ -194,7 +194,7 @@ def check_frame(frame: gpd.GeoDataFrame) -> None:
             )
 
 
-def drawable_geometries(frame: gpd.GeoDataFrame) -> tuple[Geometries, Positions]:
+def drawable_geometries(frame: gpd.GeoDataFrame) -> tuple[GeometryArray, Positions]:
     """Return the geometries of a frame that can be drawn, and the positions of their rows.
 
     Returns

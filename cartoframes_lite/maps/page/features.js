@@ -68,8 +68,9 @@ const FeatureTiles = L.GridLayer.extend({
   createTile(coords) {
     const size = this.getTileSize();
     const canvas = L.DomUtil.create("canvas", "leaflet-tile");
-    // Between two zooms, tiles are scaled: those of a high resolution stay sharp.
-    const ratio = Number.isInteger(this._map.getZoom()) ? Math.min(window.devicePixelRatio || 1, 2) : 2;
+    const scale = this._scaleOf(coords.z);
+    // Two pixels for one of the screen where tiles are scaled, so that lines stay smooth.
+    const ratio = Math.min(window.devicePixelRatio || 1, 2) * (scale === 1 ? 1 : 2 * scale);
     canvas.width = size.x * ratio;
     canvas.height = size.y * ratio;
     const context = canvas.getContext("2d");
@@ -92,10 +93,21 @@ const FeatureTiles = L.GridLayer.extend({
     return canvas;
   },
 
-  /** Return the styles at a zoom: points may be larger there. */
+  /** Return by how much tiles are scaled: between two zooms, they are those of the nearest one. */
+  _scaleOf(zoom) {
+    return this._map.getZoomScale(this._map.getZoom(), zoom);
+  },
+
+  /** Return the styles in the pixels of tiles. From some zooms on, points are larger. */
   _stylesAt(zoom) {
-    const width = this._growth.reduce((found, [start, wider]) => (zoom >= start ? wider : found), null);
-    return width === null ? this._styles : this._styles.map((style) => ({ ...style, markerWidth: width }));
+    const scale = this._scaleOf(zoom);
+    const marker = this._growth.reduce((found, [start, wider]) => (zoom >= start ? wider : found), null);
+    return this._styles.map((style) => ({
+      ...style,
+      markerWidth: (marker ?? style.markerWidth) / scale,
+      lineWidth: style.lineWidth / scale,
+      strokeWidth: style.strokeWidth / scale,
+    }));
   },
 
   _draw(context, shapes, style, pixelsAcross) {

@@ -4,6 +4,14 @@ const INHABITED = [[-60, -180], [75, 180]];
 const FIT_SNAP = 0.25;
 const MAX_FIT_ZOOM = 17; // of a single point
 
+// redraw() of Leaflet does not round the zoom of the tiles.
+const clampZoom = L.GridLayer.prototype._clampZoom;
+L.GridLayer.include({
+  _clampZoom(zoom) {
+    return clampZoom.call(this, Math.round(zoom));
+  },
+});
+
 /** Create the map with the initial view of the content. */
 function createMap() {
   const map = L.map("map", { center: content.center, zoom: content.zoom, worldCopyJump: crossesAntimeridian() });
