@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -55,8 +55,8 @@ from cartoframes_lite.geoparquet import SUFFIXES, read_parquet, write_parquet
 from cartoframes_lite.maps import Layer, Map
 from cartoframes_lite.maps.backgrounds import Basemap
 from cartoframes_lite.maps.layers import layer_keywords
-from cartoframes_lite.maps.widgets import Widget
 from cartoframes_lite.maps.styling import LayerOptions
+from cartoframes_lite.maps.widgets import Widget
 from cartoframes_lite.read import read_arrow, read_carto
 from cartoframes_lite.read.frames import check_read, read_source
 from cartoframes_lite.read.options import ChunkedRead, ReadOptions, WholeRead, check_sql, read_keywords

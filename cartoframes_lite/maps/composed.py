@@ -8,8 +8,6 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-import geopandas as gpd
-
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.maps import Filters, Layergroup
 from cartoframes_lite._codec.sql_text import single_statement
@@ -78,7 +76,7 @@ class ComposedSource:
         self._layers = _as_list(layers_or_config)
         self._theme: Theme = theme
         self._widgets = check_widgets(widgets, len(self._layers))
-        self.has_server = is_config or any(_frame_of(layer) is None for layer in self._layers)
+        self.has_server = is_config or not all(map(_is_frame, self._layers))
         self._client = Client(credentials) if self.has_server else None
         for layer in self._layers:
             if isinstance(layer, Layer):
@@ -106,6 +104,7 @@ class ComposedSource:
 
     @property
     def instantiation(self) -> Instantiation:
+        """The request that instantiates the layers of the server."""
         return Instantiation("", self._config)
 
     @property
@@ -126,12 +125,15 @@ class ComposedSource:
         return False
 
     def instantiate(self, filters: Filters | None) -> Layergroup:
+        """Instantiate the layers of the server."""
         return self.client.maps.instantiate(self._config, filters=filters)
 
     def layers(self) -> Sequence[PageLayer]:
+        """Return the layers from bottom to top."""
         return self._composed.layers
 
     def widgets(self) -> Sequence[Mapping[str, Any]]:
+        """Return the widgets for the page."""
         return self._composed.widgets
 
     def default_view(self) -> Viewport | None:
@@ -165,6 +167,7 @@ class ComposedSource:
         return None if west is None else (west, south, east, north)
 
     def default_image(self) -> None:
+        """Return None: there is no static image of a default view."""
         return None
 
     @property
@@ -180,16 +183,20 @@ class ComposedSource:
         indexes: dict[int, int] = {}  # in the MapConfig, by the position on the map
         columns: dict[int, WidgetColumns] = {}
         for position, layer in enumerate(self._layers):
-            if (frame := _frame_of(layer)) is not None:
+            if isinstance(layer, Layer) and layer.frame is not None:
                 own = {number: widget for number, (at, widget) in widgets.items() if at == position}
-                page, found = compile_frame(layer, frame, self._theme, own)
+                page, found = compile_frame(layer, layer.frame, self._theme, own)
                 columns |= found
                 pages.append(page)
                 continue
             indexes[position] = len(config["layers"])
-            compiled = layer.compile(self.client, self._theme) if isinstance(layer, Layer) else None
-            config["layers"].append(dict(layer) if compiled is None else compiled.config)
-            pages.append(_tile_layer(config["layers"][-1], indexes[position], compiled))
+            if isinstance(layer, Layer):
+                compiled = layer.compile(self.client, self._theme)
+                config["layers"].append(compiled.config)
+                pages.append(_tile_layer(compiled, indexes[position]))
+            else:
+                config["layers"].append(dict(layer))
+                pages.append(TileLayer.of_options(indexes[position], layer.get("options")))
         on_server = {number: (indexes[at], widget) for number, (at, widget) in widgets.items() if at in indexes}
         if on_server:
             config, found = add_dataviews(self.client, config, on_server)
@@ -204,11 +211,9 @@ class ComposedSource:
         return [query for query in layers + nodes if query]
 
 
-def _tile_layer(config: Mapping[str, Any], index: int, compiled: CompiledLayer | None) -> TileLayer:
-    """Return the layer of the page for a layer of the MapConfig, which is compiled unless it is the user's own."""
-    described = TileLayer.of_options(index, config.get("options"))
-    if compiled is None:
-        return described
+def _tile_layer(compiled: CompiledLayer, index: int) -> TileLayer:
+    """Return the layer of the page for a compiled layer of the MapConfig."""
+    described = TileLayer.of_options(index, compiled.config["options"])
     legends = [asdict(legend) for legend in compiled.legends]
     return replace(described, title=compiled.title, legends=legends, popup=compiled.popup, hover=compiled.hover)
 
@@ -220,6 +225,6 @@ def _as_list(layers_or_config: Layers | Mapping[str, Any]) -> Sequence[Layer | M
     return [layers_or_config] if isinstance(layers_or_config, Layer) else layers_or_config
 
 
-def _frame_of(layer: Layer | Mapping[str, Any]) -> gpd.GeoDataFrame | None:
-    """Return the frame of a layer that the page draws itself; None for a layer of a server."""
-    return layer.frame if isinstance(layer, Layer) else None
+def _is_frame(layer: Layer | Mapping[str, Any]) -> bool:
+    """Return whether the page draws a layer itself."""
+    return isinstance(layer, Layer) and layer.frame is not None

@@ -92,7 +92,10 @@ def _summarize(geometries: GeometryArray) -> Geometries:
         return Geometries(("point",), 0, None)
     west, south, east, north = np.radians(shapely.total_bounds(geometries)).tolist()
     left, right = (_EARTH_RADIUS_M * longitude for longitude in (west, east))
-    lower, upper = (_EARTH_RADIUS_M * math.atanh(math.sin(max(-_MAX_LATITUDE, min(_MAX_LATITUDE, angle)))) for angle in (south, north))
+    lower, upper = (
+        _EARTH_RADIUS_M * math.atanh(math.sin(max(-_MAX_LATITUDE, min(_MAX_LATITUDE, angle))))
+        for angle in (south, north)
+    )
     return Geometries(shapes, len(geometries), (left, lower, right, upper))
 
 
@@ -134,7 +137,8 @@ def _style(appearance: Appearance, shape: Shape, color: int, size: int) -> Featu
 
 def _series(frame: gpd.GeoDataFrame, name: str) -> pd.Series[Any]:
     """Return the first column with a label."""
-    return frame.iloc[:, [str(label) for label in frame.columns].index(name)].rename(name)
+    series: pd.Series[Any] = frame.iloc[:, [str(label) for label in frame.columns].index(name)]
+    return series.rename(name)
 
 
 def _widget_values(

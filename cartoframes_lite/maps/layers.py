@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
 
@@ -15,7 +15,7 @@ from cartoframes_lite._codec.sql_text import is_query, single_statement
 from cartoframes_lite.maps.styling.cartocss import Appearance
 from cartoframes_lite.maps.styling.classification import classify
 from cartoframes_lite.maps.styling.density import marker_growth, marker_width
-from cartoframes_lite.maps.styling.geometries import read_geometries
+from cartoframes_lite.maps.styling.geometries import Geometries, read_geometries
 from cartoframes_lite.maps.styling.legend import Legend
 from cartoframes_lite.maps.styling.options import (
     LAYER_DEFAULTS,
@@ -26,6 +26,7 @@ from cartoframes_lite.maps.styling.options import (
 )
 from cartoframes_lite.maps.styling.sizes import size_classes
 from cartoframes_lite.maps.styling.sql_statistics import SQLStatistics
+from cartoframes_lite.maps.styling.statistics import ColumnStatistics
 from cartoframes_lite.maps.styling.themes import Theme, layer_color, theme_colors
 
 __all__ = ["CompiledLayer", "HasName", "Layer", "Theme", "layer_keywords"]
@@ -178,7 +179,11 @@ class Layer:
         types = self._read_columns(client) if any(self._words_with_columns) else {}
         popup, hover = self._shown_columns(types)
         if cartocss is None:
-            appearance = self._appearance(client, types, theme)
+            appearance = self.appearance(
+                read_geometries(client, self.sql),
+                lambda column: SQLStatistics(client, self.sql, column, types[column]),
+                theme,
+            )
             sql, cartocss = appearance.extend_query(sql), appearance.cartocss
             legends = appearance.legends
         options: dict[str, Any] = {"sql": sql, "cartocss": cartocss, "cartocss_version": CARTOCSS_VERSION}
@@ -227,19 +232,31 @@ class Layer:
             hover = (popup or every) if hover else ()
         return popup, tuple(hover)
 
-    def _appearance(self, client: Client, types: Mapping[str, str], theme: Theme) -> Appearance:
-        """Return what the layer looks like, after querying its geometries and values."""
+    def appearance(
+        self, geometries: Geometries, statistics_of: Callable[[str], ColumnStatistics], theme: Theme
+    ) -> Appearance:
+        """Return what the layer looks like.
+
+        Parameters
+        ----------
+        geometries : Geometries
+        statistics_of : callable
+            Returns the statistics of a column.
+        theme : {"light", "dark"}
+
+        Raises
+        ------
+        ValueError
+            If the style does not fit the geometry type, or the values of a column.
+        """
         colors, sizes = theme_colors(theme), None
-        geometries = read_geometries(client, self.sql)
         classes = None
         if (color_by := self.options["color_by"]) is not None:
-            statistics = SQLStatistics(client, self.sql, color_by, types[color_by])
-            classes = classify(statistics, self.options, theme)
+            classes = classify(statistics_of(color_by), self.options, theme)
         if (size_by := self.options["size_by"]) is not None:
             if geometries.shapes == ("polygon",):
                 raise ValueError(f"size_by={size_by!r} is for points and lines; the geometries are polygons")
-            statistics = SQLStatistics(client, self.sql, size_by, types[size_by])
-            sizes = size_classes(statistics, colors.size, is_line="point" not in geometries.shapes)
+            sizes = size_classes(statistics_of(size_by), colors.size, is_line="point" not in geometries.shapes)
         width = marker_width(geometries.rows, geometries.box)
         growth = marker_growth(width, geometries.box)
         color = layer_color(self.options, theme)

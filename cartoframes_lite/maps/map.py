@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import geopandas as gpd
 
@@ -18,7 +18,7 @@ from cartoframes_lite.maps.validation import BBox, check_title
 from cartoframes_lite.maps.widgets import Widget
 from cartoframes_lite.tracebacks import short_traceback
 
-MapLayer = Layer | HasName | str | gpd.GeoDataFrame | Mapping[str, Any]
+MapLayer: TypeAlias = Layer | HasName | str | gpd.GeoDataFrame | Mapping[str, Any]
 
 
 class Map(AnonymousMap):

@@ -86,9 +86,7 @@ def test_classes_have_the_colors_of_the_legend(opened):
 
 def test_numbers_and_missing_values_are_classified(opened):
     values = [-5.5, 0.25, 1, 2, 3, 4, 1e9, None, np.inf]
-    frame = gpd.GeoDataFrame(
-        {"v": values}, geometry=[box(x, -20, x + 10, 20) for x in range(-90, 90, 20)], crs=4326
-    )
+    frame = gpd.GeoDataFrame({"v": values}, geometry=[box(x, -20, x + 10, 20) for x in range(-90, 90, 20)], crs=4326)
     shown = cfl.Map(cfl.Layer(frame, color_by="v", scheme="quantiles", k=3, **SOLID), basemap=None, bbox=BBOX)
     page = opened(shown)
     colors = list(legend_colors(shown).values())
@@ -140,9 +138,7 @@ def test_sizes_are_proportional_and_small_points_on_top(opened):
 
 
 def test_features_continue_across_the_antimeridian(opened):
-    frame = gpd.GeoDataFrame(
-        {"v": ["a", "b"]}, geometry=[box(170, -20, 190, 20), box(-170, 30, -160, 50)], crs=4326
-    )
+    frame = gpd.GeoDataFrame({"v": ["a", "b"]}, geometry=[box(170, -20, 190, 20), box(-170, 30, -160, 50)], crs=4326)
     shown = cfl.Map(cfl.Layer(frame, **SOLID, cmap=["#ff0000"]), basemap=None, bbox=(100, -50, 260, 60))
     page = opened(shown)
     for longitude in (175, 185):

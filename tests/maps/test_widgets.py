@@ -68,8 +68,8 @@ def settle(page, script, expected):
 
 def categories(number=0):
     """Return a script for the labels and values of categories."""
-    return f"""[...document.querySelectorAll('.categories')][{number}] && [...[...document.querySelectorAll('.categories')]
-        [{number}].querySelectorAll('li button')].map(button => [...button.children].map(part => part.textContent))"""
+    return f"""[...[...document.querySelectorAll('.categories')][{number}].querySelectorAll('li button')]
+        .map(button => [...button.children].map(part => part.textContent))"""
 
 
 def bars():

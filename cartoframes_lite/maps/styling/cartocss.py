@@ -20,6 +20,9 @@ COLOR_COLUMN, SIZE_COLUMN = "cfl_color", "cfl_size"
 SHAPES: tuple[Shape, ...] = ("polygon", "line", "point")
 """In drawing order, from bottom to top."""
 
+DEFAULT_LINE_PX = 2.0
+"""Width of lines without sizes."""
+
 _MAPNIK_TYPES = {"point": 1, "line": 2, "polygon": 3}
 _COLLECTION = 4
 _FILLS = {"point": "marker-fill", "line": "line-color", "polygon": "polygon-fill"}
@@ -106,10 +109,10 @@ class Appearance:
     def _declarations(self, shape: Shape) -> Iterator[tuple[str, str]]:
         """Yield the properties of all rows of a geometry type."""
         color = self.color if self.colors is None else self.colors.colors[self.colors.other]
-        opacity = _OPACITY[shape] if self.options["opacity"] is None else self.options["opacity"]
+        opacity = self.opacity(shape)
         yield _FILLS[shape], color
         if shape == "line":
-            yield "line-width", f"{LINE_PX[0] if self.sizes is not None else 2:g}"
+            yield "line-width", f"{LINE_PX[0] if self.sizes is not None else DEFAULT_LINE_PX:g}"
             yield "line-opacity", f"{opacity:g}"
             yield "line-join", "round"
             yield "line-cap", "round"
@@ -123,7 +126,16 @@ class Appearance:
         if stroke_px or shape == "point":  # markers have a black outline by default
             yield f"{prefix}-width", f"{stroke_px:g}"
             yield f"{prefix}-color", stroke_color
-            yield f"{prefix}-opacity", f"{1 if self.options['opacity'] is None else opacity:g}"
+            yield f"{prefix}-opacity", f"{self.stroke_opacity:g}"
+
+    def opacity(self, shape: Shape) -> float:
+        """Return the opacity of the color."""
+        return _OPACITY[shape] if self.options["opacity"] is None else self.options["opacity"]
+
+    @property
+    def stroke_opacity(self) -> float:
+        """Opacity of outlines."""
+        return 1.0 if self.options["opacity"] is None else self.options["opacity"]
 
     def stroke(self, shape: Shape) -> tuple[str, float]:
         """Return color and width of the outline of points or polygons; the width is 0 without outline."""
