@@ -253,8 +253,7 @@ def test_accessor_map_of_a_frame(credentials):
     shown = frame.carto.map(color_by="n", bbox=(-1, -1, 1, 1))
     assert shown.static_image(20, 20, center=(0, 0), zoom=2).startswith(PNG)
     assert shown.attributes(0, 2) == {"name": "east", "n": 100}
-    with pytest.raises(cfl.CartoError, match="neither read from a table"):
-        gpd.GeoDataFrame(geometry=[], crs=4326).carto.map()
+    assert repr(gpd.GeoDataFrame(geometry=[], crs=4326).carto.map()) == "<Map of GeoDataFrames>"
     with pytest.raises(ValueError, match="not both"):
         frame.carto.map("#layer {}", color_by="n")
 
