@@ -228,6 +228,15 @@ def test_widgets_of_frames_filter_the_features(opened):
     assert numbers() == ["2", "3"]
 
 
+def test_pictures_have_the_features(tmp_path):
+    shown = cfl.Map(cfl.Layer(SQUARES, color_by="name", **SOLID), basemap=None, bbox=BBOX)
+    picture = Image.open(io.BytesIO(shown.to_png(tmp_path / "map.png", 400, 200))).convert("RGB")
+    colors = legend_colors(shown)
+    assert is_near(picture.getpixel((150, 100)), colors["west"])
+    assert is_near(picture.getpixel((250, 100)), colors["east <b>"])
+    assert "image/png" in shown._repr_mimebundle_()
+
+
 def test_maps_of_frames_need_no_credentials(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("CARTO_API_URL", "CARTO_USERNAME", "CARTO_API_KEY"):
