@@ -28,35 +28,56 @@ _HAS_WIDGETS = any(base.__name__ == "tqdm_notebook" for base in tqdm.__mro__)
 _log = logging.getLogger("cartoframes_lite")
 
 
-class _CellText(io.TextIOBase):
-    """Shows a text bar as an output of a notebook's cell, where stderr would be red and keep a blank line."""
-
-    encoding = "utf-8"
+class _CellOutput:
+    """An output of a notebook's cell that is emptied at the end, also in the file of the notebook."""
 
     def __init__(self) -> None:
         self._handle: Any = None
 
+    def show(self, item: object, *, raw: bool) -> None:
+        if self._handle is None:
+            self._handle = import_module("IPython.display").display(item, raw=raw, display_id=True)
+        else:
+            self._handle.update(item, raw=raw)
+
+    def clear(self) -> None:
+        if self._handle is not None:
+            self._handle.update({}, raw=True)
+            self._handle = None
+
+
+class _TextOutput(io.TextIOBase):
+    """Where tqdm writes a bar of text in a notebook: stderr would be red, and keep a blank line."""
+
+    encoding = "utf-8"
+
+    def __init__(self, output: _CellOutput) -> None:
+        self._output = output
+
     def write(self, text: str) -> int:
-        if text.startswith("\r"):  # anything else moves the cursor, to lines that the output does not have
-            shown = text.strip("\r ")
-            data = {"text/plain": shown} if shown else {}
-            if self._handle is not None:
-                self._handle.update(data, raw=True)
-            elif shown:
-                self._handle = import_module("IPython.display").display(data, raw=True, display_id=True)
+        if text.startswith("\r"):  # anything else moves the cursor to other lines, which the output does not have
+            if shown := text.strip("\r "):
+                self._output.show({"text/plain": shown}, raw=True)
+            else:
+                self._output.clear()
         return len(text)
 
 
 def _new_bar(show: bool | None, started: float, **options: Any) -> Any:
     """Create a bar that began at ``started``; with ``show=None``, TQDM_DISABLE in the environment can disable it."""
     ipython = sys.modules.get("IPython")
-    shell = ipython and ipython.get_ipython()
-    if hasattr(shell, "kernel") and not _HAS_WIDGETS:
-        options["file"] = _CellText()
+    output = _CellOutput()
+    if _HAS_WIDGETS:
+        options["display"] = False
+    elif ipython and hasattr(ipython.get_ipython(), "kernel"):
+        options["file"] = _TextOutput(output)
     if show is not None:
         options["disable"] = not show
     bar = tqdm(leave=False, delay=1e-9, **options)  # the delay: drawn by refresh or update, not here
     if not bar.disable:
+        if _HAS_WIDGETS:
+            output.show(bar.container, raw=False)
+            bar.displayed, bar.cell_output = True, output
         bar.start_t -= time.monotonic() - started
         bar.last_print_t = bar.start_t
     return bar
@@ -67,6 +88,8 @@ def _close(bar: Any) -> None:
     if bar is not None:
         bar.total = None
         bar.close()
+        if hasattr(bar, "cell_output"):
+            bar.cell_output.clear()
 
 
 class _Bar:

@@ -5,8 +5,11 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stderr
+from pathlib import Path
 
 import pytest
+
+from tests import kernels
 
 from cartoframes_lite._client.http import progress as module
 from cartoframes_lite._client.http.progress import Progress, Waiting
@@ -115,3 +118,32 @@ for show in (None, True):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "shown True" in done.stderr
     assert "shown None" not in done.stderr
+
+
+_BARS = """
+import time
+from cartoframes_lite._client.http.progress import Progress, Waiting
+
+with Progress("writing", True, total=1000) as bar:
+    bar.count_rows(10)  # fewer than the total, which tqdm shows in red
+    time.sleep(0.2)
+    bar.count_rows(10)
+with Waiting("publishing", True) as waiting:
+    waiting.say("running")
+print("written")
+"""
+
+
+def test_bars_leave_nothing_behind_in_notebooks(tmp_path: Path) -> None:
+    *bars, printed = kernels.outputs(_BARS, tmp_path)
+    assert [(bar.output_type, bar.data) for bar in bars] == [("display_data", {})] * 2
+    assert (printed.name, printed.text) == ("stdout", "written\n")
+
+
+def test_bars_without_ipywidgets_are_text(tmp_path: Path) -> None:
+    begin = "import sys\nsys.modules['ipywidgets'] = None\n"
+    end = "waiting = Waiting('publishing', True)\nwaiting.say('running')\ntime.sleep(0.2)\nwaiting.say('done')\n"
+    *bars, printed, left_open = kernels.outputs(begin + _BARS + end, tmp_path)
+    assert [(bar.output_type, bar.data) for bar in bars] == [("display_data", {})] * 2
+    assert (printed.name, printed.text) == ("stdout", "written\n")
+    assert left_open.data == {"text/plain": "publishing: done [00:00]"}
