@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import nbformat
-from jupyter_client import KernelManager
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from traitlets.config import Config

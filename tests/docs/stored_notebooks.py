@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
 from nbformat import NotebookNode
-from traitlets.config import Config
+
+from tests import kernels
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-_CELL_TIMEOUT_S = 120
 # Browsers refuse to open port 1, so that a page that is kept never asks whatever listens on the reader's machine.
 _NO_PORT = "127.0.0.1:1"
 _PORT = re.compile(r"127\.0\.0\.1:\d+")
@@ -33,28 +30,22 @@ def read(path: Path) -> NotebookNode:
     return notebook
 
 
-def executed(path: Path, folder: Path) -> tuple[NotebookNode, str]:
-    """Execute a notebook in a folder that has its data and nothing else.
+def executed(path: Path, repository: Path) -> tuple[NotebookNode, str]:
+    """Execute a notebook in a copy of the repository that has its data and nothing else.
 
     Returns
     -------
     tuple of (NotebookNode, str)
         With the outputs as they are kept; and the key of its server, which must not be in them.
     """
-    shutil.copytree(FOLDER / "data", folder / "data")
+    folder = repository / FOLDER.name
     notebook = read(path)
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
     notebook.cells.append(nbformat.v4.new_code_cell("print(server.credentials.api_key)"))
-    client = NotebookClient(
-        notebook,
-        timeout=_CELL_TIMEOUT_S,
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(folder)}},
-        config=Config({"KernelManager": {"transport": "ipc", "ip": str(folder / ".kernel")}}),
-    )
-    client.execute(env=_environment(folder))
+    settings = repository.with_name("settings")
+    settings.mkdir()
+    kernels.execute(notebook, folder, settings=settings, TQDM_DISABLE="1")
     key = notebook.cells.pop().outputs[0].text.strip()
     notebook.metadata.language_info = {"name": "python"}
     notebook.metadata.pop("widgets", None)  # progress bars, shown if the machine is slow
@@ -108,10 +99,3 @@ def _settled(output: NotebookNode) -> NotebookNode:
         if isinstance(value, str):
             holder[kind] = _PORT.sub(_NO_PORT, value)
     return output
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Return the environment of the kernel: no account, and no settings of Jupyter's user."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CARTO_")}
-    own = ("XDG_CONFIG_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR")
-    return kept | {name: str(folder / f".{name.lower()}") for name in own} | {"TQDM_DISABLE": "1"}

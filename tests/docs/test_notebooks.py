@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 
 import matplotlib.font_manager  # noqa: F401  # lists the fonts once, which a kernel would say in red
 import pytest
@@ -17,14 +19,31 @@ NOT_TO_BE_KEPT = re.compile(
 )
 
 
+@pytest.fixture
+def repository(tmp_path):
+    """A Git repository that ignores what this one ignores."""
+    root = tmp_path / "repository"
+    shutil.copytree(notebooks.FOLDER / "data", root / notebooks.FOLDER.name / "data")
+    shutil.copy(notebooks.FOLDER.parent / ".gitignore", root)
+    subprocess.run(["git", "init", "--quiet", root], check=True)
+    subprocess.run(["git", "-C", root, "add", "."], check=True)
+    return root
+
+
+def untracked(root):
+    command = ["git", "-C", root, "ls-files", "--others", "--exclude-standard"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_notebook_gives_its_stored_output(path, tmp_path, request):
+def test_the_notebook_gives_its_stored_output(path, repository, request):
     kept = notebooks.read(path)
-    done, key = notebooks.executed(path, tmp_path)
+    done, key = notebooks.executed(path, repository)
     cells = notebooks.code_cells(done)
     assert not [output for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
     assert key
     assert key not in notebooks.without_pictures(done)
+    assert untracked(repository) == []
     if request.config.getoption("--refresh-notebooks"):
         notebooks.save(done, path)
     else:
@@ -42,6 +61,7 @@ def test_stored_notebooks_are_small_complete_and_without_secrets(path):
     assert any("image/png" in output.get("data", {}) for cell in notebooks.code_cells(kept) for output in cell.outputs)
     first = notebooks.code_cells(kept)[0].source
     assert "server = cfl.local.start()" in first, "a notebook runs without internet and account"
+    assert not any("server.stop" in cell.source for cell in notebooks.code_cells(kept)), "its maps need the server"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from jupyter_client import BlockingKernelClient, KernelManager
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
 
 from tests import kernels
 

@@ -73,7 +73,7 @@ def _new_bar(show: bool | None, started: float, **options: Any) -> Any:
         options["file"] = _TextOutput(output)
     if show is not None:
         options["disable"] = not show
-    bar = tqdm(leave=False, delay=1e-9, **options)  # the delay: drawn by refresh or update, not here
+    bar: Any = tqdm(leave=False, delay=1e-9, **options)  # the delay: drawn by refresh or update, not here
     if not bar.disable:
         if _HAS_WIDGETS:
             output.show(bar.container, raw=False)

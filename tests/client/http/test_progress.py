@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import kernels
-
 from cartoframes_lite._client.http import progress as module
 from cartoframes_lite._client.http.progress import Progress, Waiting
+from tests import kernels
 
 
 def shown(show: bool | None, pause_s: float = 0.0) -> str:
