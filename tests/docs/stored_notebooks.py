@@ -93,8 +93,10 @@ def _lasting(cell: NotebookNode) -> str:
 
 
 def _settled(output: NotebookNode) -> NotebookNode:
-    """Remove the port of the server."""
+    """Remove the port of the server, and the page of a map, which has no server later: its picture is kept."""
     holder = output.get("data", output)
+    if "image/png" in holder:
+        holder.pop("text/html", None)
     for kind, value in holder.items():
         if isinstance(value, str):
             holder[kind] = _PORT.sub(_NO_PORT, value)

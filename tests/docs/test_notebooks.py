@@ -12,7 +12,7 @@ import pytest
 import tests.docs.stored_notebooks as notebooks
 
 NOTEBOOKS = sorted(notebooks.FOLDER.glob("*.ipynb"))
-MOST_BYTES = 2_000_000
+MOST_BYTES = 1_000_000
 # Keys and tokens as URLs and pages have them; a server that others may have there; directories of a machine.
 NOT_TO_BE_KEPT = re.compile(
     r"api_key=(?!'\*\*\*')|auth_token|cfl_(shown|saved)_|127\.0\.0\.1:(?!1\b)\d|(?<![\w.])/(tmp|home|root|Users)/"
