@@ -266,6 +266,12 @@ def _url(page_id: str, credentials: Credentials) -> str:
     return f"{credentials.base_url}/kuviz/{page_id}"
 
 
+def check_publication(name: object, privacy: object, password: str | None) -> None:
+    """Raise ValueError if a page cannot be published with these arguments."""
+    _check_name(name)
+    _server_privacy(privacy, password)
+
+
 def _check_name(name: object) -> None:
     """Raise ValueError for an empty name, which CARTO takes as none."""
     if not isinstance(name, str) or not name.strip():

@@ -432,7 +432,7 @@ class InstantiatedMap:
         path, query = image
         return self._maps.fetch(f"static/{path}/{size}", {**self._source.query, **query})
 
-    def _create_token_map(self, *, persistent: bool) -> token_maps.TokenMap | None:
+    def _create_token_map(self, *, persistent: bool, page: str | None = None) -> token_maps.TokenMap | None:
         """Create a named map whose token replaces the API key on a page; None if the map does not need the key.
 
         Raises
@@ -449,7 +449,7 @@ class InstantiatedMap:
         if not self._source.needs_key:
             return None
         account, config = str(self._credentials.base_url), self._source.instantiation.body
-        return token_maps.create(self._maps, account, config, persistent=persistent)
+        return token_maps.create(self._maps, account, config, persistent=persistent, page=page)
 
     def _page(self, token_map: token_maps.TokenMap | None) -> tuple[MapPage, MapPicture | None]:
         """Build the page, which contains the token of ``token_map`` if there is one, and its picture."""

@@ -7,10 +7,13 @@ from typing import Any, TypeAlias
 
 import geopandas as gpd
 
+from cartoframes_lite._client import Client
+from cartoframes_lite._client.publications import PublicationPrivacy, check_publication
 from cartoframes_lite._client.sql import SQL
 from cartoframes_lite._codec.names import split_schema
 from cartoframes_lite._codec.sql_text import is_query
 from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.maps import token_maps
 from cartoframes_lite.maps.anonymous import AnonymousMap
 from cartoframes_lite.maps.backgrounds import Basemap
 from cartoframes_lite.maps.layers import HasName, Layer
@@ -74,11 +77,56 @@ class Map(AnonymousMap):
         widgets: Widget | Sequence[Widget] = (),
     ) -> None:
         self.title = check_title(title)
+        self._account = credentials
         as_layers = _as_layers(layers)
         super().__init__(as_layers, credentials, bbox=bbox, basemap=basemap, widgets=widgets)
         for layer in as_layers:
             if isinstance(layer, Layer) and layer.frame is None:
                 _check_source(layer, self._source.client.sql)
+
+    @short_traceback
+    def publish(self, name: str, privacy: PublicationPrivacy = "link", password: str | None = None) -> str:
+        """Publish the page of the map at a URL of the account; it needs the master key.
+
+        The page loads the current data from the server. It never contains the API key: if the map is not public, the
+        page contains a token for a named map ``cfl_published_...``, so that everybody who can open the page can see
+        the map. ``list_publications`` lists the pages, and deletes and renames them.
+
+        Parameters
+        ----------
+        name : str
+            Name of the page. A page of the same name is replaced, and keeps its URL.
+        privacy : {"link", "public", "password"}, default "link"
+            "link" and "public": anyone who has the URL can open the page. "password": visitors are asked for it.
+        password : str, optional
+            Password of the page; ``privacy`` need not be given then.
+
+        Returns
+        -------
+        str
+            URL of the page.
+
+        Raises
+        ------
+        PermissionDenied
+            If the key is not the master key.
+        ValueError
+            If privacy and password contradict each other, or the page is too large (about 7.8 MB).
+        """
+        client = Client(self._account)
+        check_publication(name, privacy, password)
+        token_map = self._create_token_map(persistent=True, page=name)
+        try:
+            page, _ = self._page(token_map)
+            published = client.publications.create(
+                page.standalone_html(), name=name, privacy=privacy, password=password, if_exists="replace"
+            )
+        except BaseException:
+            if token_map is not None:
+                token_map.delete()
+            raise
+        token_maps.delete_published(client.maps, name, keep=token_map)
+        return published.url
 
 
 def _check_source(layer: Layer, sql: SQL) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import secrets
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any
 from cartoframes_lite._client.maps import Maps
 from cartoframes_lite.errors import CartoError, NotFound
 
-_SHOWN, _SAVED = "cfl_shown_", "cfl_saved_"
+_SHOWN, _SAVED, _PUBLISHED = "cfl_shown_", "cfl_saved_", "cfl_published_"
 _STALE_AFTER = timedelta(days=2)  # longer than most kernels run
 _DAY = "%Y%m%d"
 
@@ -40,7 +41,9 @@ class PlaceholderMarkError(ValueError):
     """The MapConfig contains ``<%``, which named maps interpret as the start of a placeholder."""
 
 
-def create(maps: Maps, account: str, config: Mapping[str, Any], *, persistent: bool) -> TokenMap:
+def create(
+    maps: Maps, account: str, config: Mapping[str, Any], *, persistent: bool, page: str | None = None
+) -> TokenMap:
     """Create a named map of a MapConfig.
 
     Parameters
@@ -53,6 +56,8 @@ def create(maps: Maps, account: str, config: Mapping[str, Any], *, persistent: b
     persistent : bool
         Whether to keep the named map after Python exits. If False, calls with the same MapConfig share one named map,
         which is deleted at exit, or after two days by another process if that fails.
+    page : str, optional
+        Name of the published page that the named map is for.
 
     Raises
     ------
@@ -69,7 +74,8 @@ def create(maps: Maps, account: str, config: Mapping[str, Any], *, persistent: b
     key = account, content
     if not persistent and key in _temporary and _exists(maps, _temporary[key].name):
         return _temporary[key]
-    name = f"{_SAVED if persistent else _SHOWN}{datetime.now(UTC):{_DAY}}_{secrets.token_hex(6)}"
+    kind = _SHOWN if not persistent else _SAVED if page is None else _published_prefix(page)
+    name = f"{kind}{datetime.now(UTC):{_DAY}}_{secrets.token_hex(6)}"
     token_map = TokenMap(maps, name, secrets.token_urlsafe(24))
     auth = {"method": "token", "valid_tokens": [token_map.token]}
     maps.create_template({"version": "0.0.1", "name": name, "auth": auth, "layergroup": dict(config)})
@@ -86,6 +92,19 @@ def delete_shown() -> None:
     while _temporary:
         _, token_map = _temporary.popitem()
         token_map.delete()
+
+
+def delete_published(maps: Maps, page: str, *, keep: TokenMap | None) -> None:
+    """Delete the named maps that earlier versions of a published page used."""
+    prefix = _published_prefix(page)
+    for name in maps.list_templates():
+        if name.startswith(prefix) and (keep is None or name != keep.name):
+            TokenMap(maps, name, "").delete()
+
+
+def _published_prefix(page: str) -> str:
+    """Return how the names of the named maps of a published page begin."""
+    return f"{_PUBLISHED}{hashlib.sha256(page.encode()).hexdigest()[:12]}_"
 
 
 def _exists(maps: Maps, name: str) -> bool:
