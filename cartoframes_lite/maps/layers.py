@@ -12,6 +12,13 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.keywords import shared_keywords
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.sql_text import is_query, single_statement
+from cartoframes_lite.maps.styling.aggregation import (
+    MANY_POINTS,
+    AggregationKind,
+    aggregation_config,
+    aggregation_kind,
+    cell_style,
+)
 from cartoframes_lite.maps.styling.cartocss import Appearance
 from cartoframes_lite.maps.styling.classification import classify
 from cartoframes_lite.maps.styling.density import marker_growth, marker_width
@@ -125,6 +132,8 @@ class Layer:
         if isinstance(source, gpd.GeoDataFrame):
             if cartocss is not None:
                 raise ValueError("cartocss styles tables and queries; style a GeoDataFrame by the other keywords")
+            if options["aggregation"]:
+                raise ValueError("aggregation is done by the server: write the GeoDataFrame to a table, and map that")
             check_columns(options, map(str, source.columns), "the GeoDataFrame")
         else:
             _ = self.sql  # raises ValueError if the query cannot be used as a subquery
@@ -178,15 +187,21 @@ class Layer:
         sql, cartocss, legends = self.sql, self.cartocss, tuple[Legend, ...]()
         types = self._read_columns(client) if any(self._words_with_columns) else {}
         popup, hover = self._shown_columns(types)
+        aggregation = None
         if cartocss is None:
-            appearance = self.appearance(
-                read_geometries(client, self.sql),
-                lambda column: SQLStatistics(client, self.sql, column, types[column]),
-                theme,
-            )
-            sql, cartocss = appearance.extend_query(sql), appearance.cartocss
-            legends = appearance.legends
+            geometries = read_geometries(client, sql)
+            aggregation = self._aggregation_kind(client, geometries, types)
+            if aggregation is None or aggregation == "sample":
+                appearance = self.appearance(
+                    geometries, lambda column: SQLStatistics(client, self.sql, column, types[column]), theme
+                )
+                sql, cartocss, legends = appearance.extend_query(sql), appearance.cartocss, appearance.legends
+            else:
+                cells = cell_style(client, sql, aggregation, geometries.box, self.options, theme)
+                cartocss, legends = cells.cartocss, (cells.legend,) if self.options["legend"] else ()
         options: dict[str, Any] = {"sql": sql, "cartocss": cartocss, "cartocss_version": CARTOCSS_VERSION}
+        if aggregation is not None:
+            options["aggregation"] = aggregation_config(aggregation)
         shown = list(dict.fromkeys([*popup, *hover, *self.options["interactivity"]]))
         if shown:
             options["interactivity"] = [_ID, *(name for name in shown if name != _ID)]
@@ -231,6 +246,14 @@ class Layer:
         elif isinstance(hover, bool):
             hover = (popup or every) if hover else ()
         return popup, tuple(hover)
+
+    def _aggregation_kind(
+        self, client: Client, geometries: Geometries, types: Mapping[str, str]
+    ) -> AggregationKind | None:
+        """Return how points are aggregated; the columns are queried only if that depends on them."""
+        if not self.options["aggregation"] and geometries.rows <= MANY_POINTS:
+            return None
+        return aggregation_kind(self.options, geometries, has_id=_ID in (types or self._read_columns(client)))
 
     def appearance(
         self, geometries: Geometries, statistics_of: Callable[[str], ColumnStatistics], theme: Theme

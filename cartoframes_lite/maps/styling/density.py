@@ -26,7 +26,7 @@ def marker_width(rows: int, box: Box | None) -> float:
     """
     if box is None or rows < 2:
         return _WIDTHS_PX[1]
-    meters = _meters_per_pixel(box)
+    meters = meters_per_pixel(box)
     if meters == 0:
         return _WIDTHS_PX[1]
     # A line of points is a strip as wide as a marker.
@@ -37,13 +37,19 @@ def marker_width(rows: int, box: Box | None) -> float:
 
 def marker_growth(width: float, box: Box | None) -> tuple[tuple[int, float], ...]:
     """Return the zooms from which on markers are larger, with the widths in pixels."""
-    if box is None or width >= _WIDTHS_PX[1] or (meters := _meters_per_pixel(box)) == 0:
+    if box is None or width >= _WIDTHS_PX[1] or meters_per_pixel(box) == 0:
         return ()
-    zoom = math.floor(math.log2(_WORLD / _TILE_PX / meters))
-    steps = [(min(max(zoom, 0) + more, _MAX_ZOOM), min(width * factor, _WIDTHS_PX[1])) for more, factor in _GROWTH]
+    zoom = fit_zoom(box)
+    steps = [(min(zoom + more, _MAX_ZOOM), min(width * factor, _WIDTHS_PX[1])) for more, factor in _GROWTH]
     return tuple(sorted(dict(steps).items()))
 
 
-def _meters_per_pixel(box: Box) -> float:
+def fit_zoom(box: Box) -> int:
+    """Return the largest zoom at which an extent fits in the view."""
+    meters = meters_per_pixel(box)
+    return min(max(math.floor(math.log2(_WORLD / _TILE_PX / meters)), 0), _MAX_ZOOM) if meters else _MAX_ZOOM
+
+
+def meters_per_pixel(box: Box) -> float:
     """Return the resolution at which an extent fits in the view."""
     return max((box[2] - box[0]) / _VIEW_PX[0], (box[3] - box[1]) / _VIEW_PX[1])

@@ -24,11 +24,14 @@ class Geometries:
         Number of geometries that were read.
     box : tuple of (west, south, east, north) or None
         Their extent in EPSG:3857.
+    types : frozenset of str
+        PostGIS's names, such as "MULTIPOINT".
     """
 
     shapes: tuple[Shape, ...]
     rows: int
     box: Box | None
+    types: frozenset[str] = frozenset()
 
 
 def read_geometries(client: Client, query: str) -> Geometries:
@@ -38,12 +41,13 @@ def read_geometries(client: Client, query: str) -> Geometries:
         f"SELECT GeometryType(g) AS type, count(*) AS count, {edges} FROM (SELECT the_geom_webmercator AS g"
         f" FROM ({query}\n) AS source LIMIT {_MAX_ROWS}) AS geometries WHERE g IS NOT NULL GROUP BY 1"
     )
-    shapes = shapes_of(str(row["type"]) for row in rows) or ("point",)
+    types = frozenset(str(row["type"]) for row in rows)
+    shapes = shapes_of(types) or ("point",)
     count = sum(int(row["count"]) for row in rows)
     boxes = [tuple(float(row[edge]) for edge in _EDGES) for row in rows if row["xmin"] is not None]
     if not boxes:
-        return Geometries(shapes, count, None)
+        return Geometries(shapes, count, None, types)
     west, south, east, north = zip(*boxes, strict=True)
     # Further rows may have other types.
     shapes = SHAPES if count >= _MAX_ROWS and len(shapes) > 1 else shapes
-    return Geometries(shapes, count, (min(west), min(south), max(east), max(north)))
+    return Geometries(shapes, count, (min(west), min(south), max(east), max(north)), types)

@@ -29,8 +29,8 @@ class ThemeColors:
         The largest values are the most visible ones.
     boolean : Colormap
         False, then true.
-    density : Colormap
-        From few to many.
+    count, heat : Colormap
+        Numbers of points, from few to many; the color of few is as visible as that of the layer.
     """
 
     color: str
@@ -42,7 +42,8 @@ class ThemeColors:
     diverging: Colormap
     qualitative: Colormap
     boolean: Colormap
-    density: Colormap
+    count: Colormap
+    heat: Colormap
 
 
 _LIGHT = ThemeColors(
@@ -57,7 +58,8 @@ _LIGHT = ThemeColors(
         ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#e08214", "#5e4fa2"), "qualitative"
     ),
     boolean=of_colors(("#e08b4c", "#21788a"), "qualitative"),
-    density=of_colors(("#fbe3b5", "#f6b26b", "#e9743f", "#c43b3a", "#861b3f", "#4d0c38")),
+    count=of_colors(("#5b9fc4", "#3d86b0", "#2a6f97", "#1b5076", "#0c2c4b")),
+    heat=of_colors(("#fbe3b5", "#f6b26b", "#e9743f", "#c43b3a", "#861b3f", "#4d0c38")),
 )
 _DARK = ThemeColors(
     color="#4cc3e0",
@@ -71,7 +73,8 @@ _DARK = ThemeColors(
         ("#5fa8e8", "#ff7f8e", "#5ccf6e", "#f2d648", "#7be3f5", "#e07fc0", "#ffa24a", "#a996ff"), "qualitative"
     ),
     boolean=of_colors(("#ffa05c", "#46c8d8"), "qualitative"),
-    density=of_colors(("#43225f", "#7d2a6b", "#b83a5f", "#e7603f", "#fb9d3a", "#fcf0a0")),
+    count=of_colors(("#3193b5", "#4cc3e0", "#86dcea", "#bff0f4", "#ffffff")),
+    heat=of_colors(("#43225f", "#7d2a6b", "#b83a5f", "#e7603f", "#fb9d3a", "#fcf0a0")),
 )
 
 
