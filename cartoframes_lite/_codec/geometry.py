@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from pyproj import CRS
 from pyproj.exceptions import ProjError
 
 from cartoframes_lite._codec.bad_value import row_name
-from cartoframes_lite.errors import ConversionError
+from cartoframes_lite.errors import ConversionError, ConversionWarning
 
 LON_LAT = CRS.from_epsg(4326)
 _EARTH_RADIUS_M = 6_378_137.0
@@ -29,6 +30,9 @@ _Z_FLAG = 0x80  # in the last byte of the EWKB type
 _POINT_BYTES = 25  # byte order, type, SRID, x and y
 
 _MISSING_TYPE = -1
+_M_FLAG = 0x40  # in the last byte of the EWKB type
+# Others have no M values: they drop them, or read them as Z.
+_KEEPS_M = hasattr(shapely, "has_m") and shapely.geos_version >= (3, 12, 0)
 # Type ids of shapely that a PostGIS column type accepts.
 _TYPE_IDS = {
     "point": (0,),
@@ -88,7 +92,7 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
     if (shapely.get_coordinate_dimension(present) == 2).all():
         # If all geometries are empty, their type determines the dimension.
         return len(present) == 0 and bool(shapely.has_z(geometries).any())
-    has_m, has_z = shapely.has_m(present), shapely.has_z(present)
+    has_m, has_z = _has_m(present), shapely.has_z(present)
     if has_m.any():
         raise ConversionError(
             f"geometry column {name!r} has M values in {row(has_m)}: drop them, e.g. with shapely.force_2d"
@@ -99,6 +103,11 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
             "column has one dimension: use shapely.force_2d or shapely.force_3d"
         )
     return True
+
+
+def _has_m(geometries: Geometries) -> npt.NDArray[np.bool_]:
+    """Return which geometries have M values."""
+    return shapely.has_m(geometries) if _KEEPS_M else np.zeros(len(geometries), np.bool_)
 
 
 def _select(geometries: Geometries, selected: npt.NDArray[np.bool_]) -> Geometries:
@@ -304,7 +313,11 @@ def _to_meters(lon_lat: Coordinates) -> Coordinates:
 
 
 def _transform(geometries: Geometries) -> Geometries:
-    result: Geometries = shapely.transform(geometries, _to_meters, include_z=None)  # type: ignore[call-overload]  # None is newer than the stubs
+    """Project to web mercator; 2-D and 3-D geometries separately, since shapely 2.0 transforms only one of them."""
+    has_z = shapely.has_z(geometries)
+    result: Geometries = shapely.transform(geometries, _to_meters)
+    if has_z.any():
+        result[has_z] = shapely.transform(geometries[has_z], _to_meters, include_z=True)
     return result
 
 
@@ -386,6 +399,13 @@ def _parse(chunk: pa.LargeBinaryArray, name: str, first_row: int) -> Geometries:
                     f"select ST_CurveToLine({name}) AS {name}, or ST_AsText({name}), or pass decode_geom=False"
                 ) from error
         raise
+    if not _KEEPS_M and any(value is not None and value[4] & _M_FLAG for value in values):
+        warnings.warn(
+            f"geometry column {name!r} has M values, which this version of shapely drops: install shapely 2.1 or newer"
+            f" with GEOS 3.12, or select ST_AsText({name})",
+            ConversionWarning,
+            stacklevel=2,
+        )
     return result
 
 

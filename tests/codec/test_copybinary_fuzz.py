@@ -170,7 +170,7 @@ print(time.process_time() - started)
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
 def test_no_length_exhausts_memory_or_time():
     here = str(Path(__file__).parents[2])
-    result = subprocess.run([sys.executable, "-c", _LIMITED, here], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", _LIMITED, here], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     assert float(result.stdout) < 20
 

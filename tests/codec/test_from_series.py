@@ -291,7 +291,7 @@ def test_the_message_names_the_row(good, bad):
         pd.Series(np.array(["2020", "-5000"], "M8[s]")),
         pd.Series(np.array([1, 2**62], "m8[s]")),
         pd.Series(pd.arrays.ArrowExtensionArray(pa.array([0, -3_000_000], pa.int32()).view(pa.date32()))),
-        pd.Series([{"a": 1.5}, {"a": np.nan}], dtype=pd.ArrowDtype(pa.struct([("a", pa.float64())]))),
+        pd.Series(pd.arrays.ArrowExtensionArray(pa.array([{"a": 1.5}, {"a": np.nan}]))),
     ],
     ids=lambda series: str(series.dtype),
 )

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import struct
+
 import geopandas as gpd
 import numpy as np
 import pyarrow as pa
@@ -11,8 +14,10 @@ from pyproj import Transformer
 from shapely import wkt
 
 from cartoframes_lite._codec import geometry
-from cartoframes_lite.errors import ConversionError
+from cartoframes_lite.errors import ConversionError, ConversionWarning
 
+# Versions that have M values also tell a point of NaN from an empty one.
+HAS_M = shapely.geos_version >= (3, 12, 0) and hasattr(shapely, "has_m")
 SHAPES = [
     "POINT (1 2)",
     "POINT EMPTY",
@@ -78,12 +83,27 @@ def test_z_is_kept_in_web_mercator():
     assert shapely.get_coordinates(meters, include_z=True)[:, 2].tolist() == [5, 6]
 
 
+def test_2d_and_3d_shapes_in_web_mercator():
+    meters, _ = decoded(geometry.to_web_mercator_ewkb(array_of("LINESTRING Z (0 0 5, 1 1 6)", "POINT (0 0)", None)))
+    assert [None if shape is None else shape.has_z for shape in meters] == [True, False, None]
+    assert shapely.get_coordinates(meters, include_z=True)[:2, 2].tolist() == [5, 6]
+
+
+def test_m_values_are_read_or_dropped_with_a_warning():
+    ewkb = struct.pack("<BIddd", 1, 0x40000001, 1, 2, 3)
+    drops = contextlib.nullcontext() if HAS_M else pytest.warns(ConversionWarning, match="'g' has M values.*shapely 2.1")
+    with drops:
+        (point,), _ = geometry.from_ewkb(pa.array([ewkb], pa.large_binary()), "g")
+    assert (point.x, point.y, point.has_z) == (1, 2, False)
+    assert not HAS_M or point.m == 3
+
+
 @pytest.mark.parametrize(
     ("series", "message"),
     [
         (gpd.GeoSeries([shapely.Point(0, 0)]), "no CRS.*set_crs"),
         (gpd.GeoSeries(array_of("POINT (0 0)", "POINT Z (0 0 0)"), crs=4326), "2-D and 3-D"),
-        (gpd.GeoSeries(array_of("POINT M (0 0 1)"), crs=4326), "M values"),
+        *([(gpd.GeoSeries(array_of("POINT M (0 0 1)"), crs=4326), "M values")] if HAS_M else []),
         (
             gpd.GeoSeries(shapely.set_srid(array_of("POINT (0 0)", "POINT (1 1)"), [4326, 3857]), crs=4326),
             "mixes coordinate systems .SRIDs 3857, 4326",
@@ -105,9 +125,8 @@ def collections_in_each_other(depth):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ("POINT M (0 0 1)", "M values in row 1"),
+        *([("POINT M (0 0 1)", "M values in row 1"), ("POINT (NaN NaN)", "NaN or infinite in row 1")] if HAS_M else []),
         ("POINT Z (0 0 1)", "2-D and 3-D geometries, first in row 1"),
-        ("POINT (NaN NaN)", "NaN or infinite in row 1"),
         ("LINESTRING (0 0, 1 Inf)", "NaN or infinite in row 1"),
         (collections_in_each_other(101), "more than 100 levels deep in row 1"),
     ],
@@ -139,7 +158,8 @@ def test_coordinates_that_the_crs_cannot_hold_are_refused():
 def test_empty_geometries_get_the_dimension_of_the_others():
     series = gpd.GeoSeries(array_of("POINT Z (0 0 1)", "POINT EMPTY"), crs=4326)
     assert geometry.check(series, "g")
-    assert shapely.has_z(geometry.to_lon_lat(series, "g", has_z=True)).tolist() == [True, True]
+    ewkb = geometry.to_ewkb(geometry.to_lon_lat(series, "g", has_z=True), 4326, has_z=True)
+    assert [bool(value[4] & 0x80) for value in ewkb.to_pylist()] == [True, True]
 
 
 def test_several_srids_cannot_be_read_as_one_column():

@@ -28,7 +28,7 @@ def read(pgtype: str, values: list[object], **arguments) -> pd.Series:
         ("float8", [1.5, None], "float64"),
         ("bool", [True], "bool"),
         ("bool", [True, None], "boolean"),
-        ("text", ["", None], "str"),
+        ("text", ["", None], pd.Series([""]).dtype),  # object before pandas 3
         ("date", [dt.date(2020, 1, 1), None], "date32[day][pyarrow]"),
         ("time", [dt.time(1), None], "time64[us][pyarrow]"),
         ("timestamp", [dt.datetime(1, 1, 1), None], "datetime64[us]"),
