@@ -27,6 +27,7 @@ _VALID_EXTENT = (-180.0, -89.0, 180.0, 89.0)
 _POINT_TYPE, _COLLECTION_TYPE = 0, 7
 _MAX_DEPTH = 100  # of nested collections; the limit of PostGIS is about 200
 _Z_FLAG = 0x80  # in the last byte of the EWKB type
+_POINT_WKB_TYPE = 1
 _POINT_BYTES = 25  # byte order, type, SRID, x and y
 
 _MISSING_TYPE = -1
@@ -260,9 +261,15 @@ def to_ewkb(geometries: Geometries, srid: int, *, has_z: bool = False) -> pa.Arr
         values = shapely.to_wkb(with_srid, include_srid=True, flavor="extended", byte_order=1)
         if has_z:
             empty_2d = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
-            values[empty_2d] = [wkb[:4] + bytes([wkb[4] | _Z_FLAG]) + wkb[5:] for wkb in values[empty_2d]]
+            values[empty_2d] = [_empty_with_z(wkb) for wkb in values[empty_2d]]
         return pa.array(values, pa.large_binary())
     return _point_ewkb(coordinates, ~shapely.is_missing(geometries), srid)
+
+
+def _empty_with_z(wkb: bytes) -> bytes:
+    """Set the Z flag of an empty geometry; an empty point has NaN for each coordinate."""
+    is_2d_point = wkb[1] == _POINT_WKB_TYPE and len(wkb) == _POINT_BYTES
+    return wkb[:4] + bytes([wkb[4] | _Z_FLAG]) + wkb[5:] + (wkb[-8:] if is_2d_point else b"")
 
 
 def to_web_mercator_ewkb(geometries: Geometries, *, has_z: bool = False) -> pa.Array:

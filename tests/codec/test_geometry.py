@@ -91,8 +91,8 @@ def test_2d_and_3d_shapes_in_web_mercator():
 
 def test_m_values_are_read_or_dropped_with_a_warning():
     ewkb = struct.pack("<BIddd", 1, 0x40000001, 1, 2, 3)
-    drops = contextlib.nullcontext() if HAS_M else pytest.warns(ConversionWarning, match="'g' has M values.*shapely 2.1")
-    with drops:
+    message = "'g' has M values.*shapely 2.1"
+    with contextlib.nullcontext() if HAS_M else pytest.warns(ConversionWarning, match=message):
         (point,), _ = geometry.from_ewkb(pa.array([ewkb], pa.large_binary()), "g")
     assert (point.x, point.y, point.has_z) == (1, 2, False)
     assert not HAS_M or point.m == 3
@@ -160,6 +160,12 @@ def test_empty_geometries_get_the_dimension_of_the_others():
     assert geometry.check(series, "g")
     ewkb = geometry.to_ewkb(geometry.to_lon_lat(series, "g", has_z=True), 4326, has_z=True)
     assert [bool(value[4] & 0x80) for value in ewkb.to_pylist()] == [True, True]
+
+
+def test_an_empty_point_with_z_has_three_coordinates():
+    (ewkb,) = geometry.to_ewkb(array_of("POINT EMPTY"), 4326, has_z=True).to_pylist()
+    assert shapely.from_wkb(ewkb).is_empty
+    assert (ewkb[4] & 0x80, len(ewkb)) == (0x80, 9 + 3 * 8)
 
 
 def test_several_srids_cannot_be_read_as_one_column():

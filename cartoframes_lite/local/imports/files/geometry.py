@@ -21,6 +21,9 @@ from cartoframes_lite.local.imports.files.geometry_depth import MAX_DEPTH, is_de
 
 WGS84 = 4326
 Geometries = npt.NDArray[np.object_]
+# shapely before 2.1 cannot close rings, so that such geometries are invalid; it and GEOS before 3.12 have no M values.
+_ON_INVALID: Any = "fix" if hasattr(shapely, "has_m") else "ignore"
+_HAS_M = hasattr(shapely, "has_m") and shapely.geos_version >= (3, 12, 0)
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 _EWKT = re.compile(r"\s*+SRID=(\d{1,9});", re.IGNORECASE | re.ASCII)
 _HEX = re.compile(r"\s*0[01][0-9A-Fa-f]+\s*")
@@ -148,7 +151,7 @@ def _from_wkb(wkb: npt.NDArray[Any]) -> Geometries:
     if any(value is not None and is_deep_wkb(value) for value in wkb):
         raise ValueError(_TOO_DEEP)
     try:
-        read: Geometries = shapely.from_wkb(wkb, on_invalid="fix")
+        read: Geometries = shapely.from_wkb(wkb, on_invalid=_ON_INVALID)
     except NotImplementedError:
         raise ValueError(
             "curves, surfaces and triangles are not supported: convert them to lines and polygons"
@@ -164,7 +167,7 @@ def _from_geojson(texts: npt.NDArray[Any]) -> Geometries:
 def _from_wkt(texts: npt.NDArray[Any]) -> Geometries:
     found = [_EWKT.match(text) for text in texts]
     bare = np.array([text[match.end() :] if match else text for text, match in zip(texts, found, strict=True)], object)
-    read = shapely.from_wkt(bare, on_invalid="fix")
+    read = shapely.from_wkt(bare, on_invalid=_ON_INVALID)
     srids = np.array([int(match[1]) if match else 0 for match in found], np.int32)
     result: Geometries = shapely.set_srid(read, srids)
     return result
@@ -196,6 +199,8 @@ def _reproject(geometries: Geometries, transformer: Transformer, *, has_z: bool)
 
 
 def _without_m(geometries: Geometries) -> Geometries:
+    if not _HAS_M:
+        return geometries
     with_m = shapely.has_m(geometries)
     if not with_m.any():
         return geometries
