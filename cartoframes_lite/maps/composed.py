@@ -14,12 +14,14 @@ from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, AuthenticationError, NotFound, PermissionDenied, SQLError
 from cartoframes_lite.maps.dataviews import WidgetColumns, add_dataviews, page_widget
+from cartoframes_lite.maps.embedding import embed_rows
 from cartoframes_lite.maps.features import FeatureLayer, check_frame
 from cartoframes_lite.maps.frame_layers import compile_frame
 from cartoframes_lite.maps.layers import CompiledLayer, Layer, Theme
 from cartoframes_lite.maps.page import Instantiation, PageLayer, TileLayer
 from cartoframes_lite.maps.page.viewport import Viewport
 from cartoframes_lite.maps.styling import LegendItem
+from cartoframes_lite.maps.styling.cartocss import Appearance
 from cartoframes_lite.maps.validation import BBox
 from cartoframes_lite.maps.widgets import Widget, check_widgets, layer_of
 
@@ -40,6 +42,7 @@ class _Composed:
 
     config: dict[str, Any]
     layers: Sequence[PageLayer]
+    appearances: Mapping[int, Appearance]  # of layers in the MapConfig that words style
     widgets: Sequence[Mapping[str, Any]]
 
 
@@ -132,6 +135,40 @@ class ComposedSource:
         """Return the layers from bottom to top."""
         return self._composed.layers
 
+    def embedded_layers(self) -> Sequence[PageLayer]:
+        """Return the layers with the rows of those of the server that the page can draw itself."""
+        return [
+            self._embed(layer, position) if isinstance(layer, TileLayer) else layer
+            for position, layer in enumerate(self.layers())
+        ]
+
+    def _embed(self, layer: TileLayer, position: int) -> PageLayer:
+        """Return a layer of the server with its rows; as it is if it has a style sheet, or too many rows.
+
+        Raises
+        ------
+        ValueError
+            If it has too many rows for its widgets.
+        """
+        widgets = [widget for widget in self.widgets() if widget["layer"] == position]
+        columns = [widget[name] for widget in widgets for name in ("column", "value") if widget.get(name)]
+        options = self._config["layers"][layer.index]["options"]
+        appearance = self._composed.appearances.get(layer.index)
+        embedded = None
+        if appearance is not None and not options.get("aggregation"):
+            embedded = embed_rows(self.client, self._query_of(options), layer, appearance, columns)
+        if embedded is None and widgets:
+            raise ValueError(
+                f"the widgets of layer {position} need its rows, which the page cannot contain: there are too many of"
+                " them, or the layer has CartoCSS of its own. Save the map with embed=False, or without these widgets"
+            )
+        return layer if embedded is None else embedded
+
+    def _query_of(self, options: Mapping[str, Any]) -> str:
+        """Return the query of a layer of the MapConfig, given its options."""
+        nodes = {node["id"]: node["params"]["query"] for node in self._config.get("analyses") or ()}
+        return str(nodes[options["source"]["id"]] if "source" in options else options["sql"])
+
     def widgets(self) -> Sequence[Mapping[str, Any]]:
         """Return the widgets for the page."""
         return self._composed.widgets
@@ -182,6 +219,7 @@ class ComposedSource:
         pages: list[PageLayer] = []
         indexes: dict[int, int] = {}  # in the MapConfig, by the position on the map
         columns: dict[int, WidgetColumns] = {}
+        appearances: dict[int, Appearance] = {}
         for position, layer in enumerate(self._layers):
             if isinstance(layer, Layer) and layer.frame is not None:
                 own = {number: widget for number, (at, widget) in widgets.items() if at == position}
@@ -194,6 +232,8 @@ class ComposedSource:
                 compiled = layer.compile(self.client, self._theme)
                 config["layers"].append(compiled.config)
                 pages.append(_tile_layer(compiled, indexes[position]))
+                if compiled.appearance is not None:
+                    appearances[indexes[position]] = compiled.appearance
             else:
                 config["layers"].append(dict(layer))
                 pages.append(TileLayer.of_options(indexes[position], layer.get("options")))
@@ -202,7 +242,7 @@ class ComposedSource:
             config, found = add_dataviews(self.client, config, on_server)
             columns |= found
         shown = [page_widget(number, widget, columns[number], at) for number, (at, widget) in widgets.items()]
-        return _Composed(config, pages, shown)
+        return _Composed(config, pages, appearances, shown)
 
     def _queries(self) -> list[str]:
         """Return the queries of the layers and analyses."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,33 +10,16 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import shapely
 from geopandas.array import GeometryDtype
 
 from cartoframes_lite.maps.dataviews import WidgetColumns, check_has_column, not_numeric, widget_name
-from cartoframes_lite.maps.features import (
-    FeatureLayer,
-    Features,
-    FeatureStyle,
-    GeometryArray,
-    Positions,
-    drawable_geometries,
-    property_values,
-)
+from cartoframes_lite.maps.feature_styles import style_features, summarize
+from cartoframes_lite.maps.features import FeatureLayer, Positions, drawable_geometries, property_values
 from cartoframes_lite.maps.layers import Layer, Theme
-from cartoframes_lite.maps.styling.cartocss import DEFAULT_LINE_PX, SHAPES, Appearance, Shape, shapes_of
 from cartoframes_lite.maps.styling.frame_classes import color_indexes, size_indexes
 from cartoframes_lite.maps.styling.frame_statistics import FrameStatistics, kind_of_series, numbers_of, texts_of
-from cartoframes_lite.maps.styling.geometries import Geometries
-from cartoframes_lite.maps.styling.sizes import LINE_PX, POINT_PX
 from cartoframes_lite.maps.styling.statistics import ColumnKind
 from cartoframes_lite.maps.widgets import Categories, Histogram, Widget
-
-_EARTH_RADIUS_M = 6_378_137.0
-_MAX_LATITUDE = math.radians(85.06)
-# By the type number of shapely; collections are drawn with the polygons.
-_TYPES = ("POINT", "LINESTRING", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "COLLECTION")
-_SHAPE_NUMBERS = np.array([SHAPES.index(shapes_of([name])[0]) for name in _TYPES])
 
 
 def compile_frame(
@@ -66,8 +48,13 @@ def compile_frame(
     for number, widget in widgets.items():
         columns[number], values = _widget_values(number, widget, frame, positions)
         properties |= values
-    appearance = layer.appearance(_summarize(geometries), lambda name: FrameStatistics(_series(frame, name)), theme)
-    features = _style_features(appearance, frame, geometries, positions, properties)
+    appearance = layer.appearance(summarize(geometries), lambda name: FrameStatistics(_series(frame, name)), theme)
+    colors = sizes = np.zeros(len(positions), np.intp)
+    if appearance.colors is not None:
+        colors = color_indexes(appearance.colors, _series(frame, appearance.colors.column).iloc[positions])
+    if appearance.sizes is not None:
+        sizes = size_indexes(appearance.sizes, _series(frame, appearance.sizes.column).iloc[positions])
+    features = style_features(appearance, geometries, properties, colors=colors, sizes=sizes)
     legends = [asdict(legend) for legend in appearance.legends]
     return FeatureLayer(features, layer.title, legends, popup, hover), columns
 
@@ -83,56 +70,6 @@ def _shown_columns(layer: Layer, frame: gpd.GeoDataFrame) -> tuple[Sequence[str]
         named = (options["color_by"], options["size_by"]) if popup else ()
         return popup, list(dict.fromkeys(name for name in named if name is not None))
     return popup, (popup or every) if hover is True else list(hover or ())
-
-
-def _summarize(geometries: GeometryArray) -> Geometries:
-    """Return number, types and extent of geometries."""
-    shapes = shapes_of(_TYPES[number] for number in np.unique(shapely.get_type_id(geometries)))
-    if not len(geometries):
-        return Geometries(("point",), 0, None)
-    west, south, east, north = np.radians(shapely.total_bounds(geometries)).tolist()
-    left, right = (_EARTH_RADIUS_M * longitude for longitude in (west, east))
-    lower, upper = (
-        _EARTH_RADIUS_M * math.atanh(math.sin(max(-_MAX_LATITUDE, min(_MAX_LATITUDE, angle))))
-        for angle in (south, north)
-    )
-    return Geometries(shapes, len(geometries), (left, lower, right, upper))
-
-
-def _style_features(
-    appearance: Appearance,
-    frame: gpd.GeoDataFrame,
-    geometries: GeometryArray,
-    positions: Positions,
-    properties: Mapping[str, Sequence[Any]],
-) -> Features:
-    """Return features with their styles: polygons, lines, points; among each of them, the largest sizes first."""
-    shapes = _SHAPE_NUMBERS[shapely.get_type_id(geometries)]
-    colors = sizes = np.zeros(len(positions), np.intp)
-    if appearance.colors is not None:
-        colors = color_indexes(appearance.colors, _series(frame, appearance.colors.column).iloc[positions])
-    if appearance.sizes is not None:
-        sizes = size_indexes(appearance.sizes, _series(frame, appearance.sizes.column).iloc[positions])
-    used, numbers = np.unique(np.column_stack([shapes, colors, sizes]), axis=0, return_inverse=True)
-    styles = [_style(appearance, SHAPES[shape], color, size) for shape, color, size in used.tolist()]
-    order = np.lexsort((-sizes, shapes))
-    ordered = {name: [values[place] for place in order] for name, values in properties.items()}
-    return Features(geometries[order], styles, numbers.reshape(-1)[order], ordered, appearance.growth)
-
-
-def _style(appearance: Appearance, shape: Shape, color: int, size: int) -> FeatureStyle:
-    """Return the style of the features of a shape and of classes of colors and sizes."""
-    stroke, stroke_width = ("", 0.0) if shape == "line" else appearance.stroke(shape)
-    has_sizes = appearance.sizes is not None
-    return FeatureStyle(
-        color=appearance.color if appearance.colors is None else appearance.colors.colors[color],
-        opacity=appearance.opacity(shape),
-        marker_width=POINT_PX[size] if has_sizes else appearance.marker_px,
-        line_width=LINE_PX[size] if has_sizes else DEFAULT_LINE_PX,
-        stroke=stroke if stroke_width else None,
-        stroke_width=stroke_width,
-        stroke_opacity=appearance.stroke_opacity,
-    )
 
 
 def _series(frame: gpd.GeoDataFrame, name: str) -> pd.Series[Any]:

@@ -7,6 +7,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, PermissionDenied
 from cartoframes_lite.maps import token_maps
 from cartoframes_lite.maps.backgrounds import Basemap, check_basemap, page_basemap, theme_of
+from cartoframes_lite.maps.embedding import embed_picture
 from cartoframes_lite.maps.layergroups import LayergroupCache
 from cartoframes_lite.maps.page import Instantiation, MapPage, MapServer, PageLayer, TileLayer, image_element
 from cartoframes_lite.maps.page.viewport import HEIGHT_PIXELS, WIDTH_PIXELS, WORLD, Viewport
@@ -314,7 +316,7 @@ class InstantiatedMap:
         return self.to_html(target)
 
     @short_traceback
-    def to_html(self, path: str | os.PathLike[str]) -> Path:
+    def to_html(self, path: str | os.PathLike[str], embed: bool = False) -> Path:
         """Save the map as a single HTML file, written atomically.
 
         The page loads the current data each time it is opened; if the server cannot be reached, it shows a picture
@@ -326,6 +328,10 @@ class InstantiatedMap:
         ----------
         path : path
             Ends with ``.html``. An existing file is replaced.
+        embed : bool, default False
+            Whether the file contains the data instead, so that it needs no server: layers of up to 50,000 features and
+            500,000 vertices as rows, with popups and widgets, and layers with more or with CartoCSS of their own as a
+            picture of the initial view. The file has no token, and shows the data as they were.
 
         Returns
         -------
@@ -334,11 +340,18 @@ class InstantiatedMap:
 
         Raises
         ------
+        ValueError
+            If the path has another suffix, or if ``embed`` is True and the data are larger than 8 MB compressed, or a
+            layer of a picture has widgets.
         PermissionDenied
             If the map needs an API key, and the key is not the master key, which is required to create named maps.
         """
         target = check_path(path)
         check_suffix(target, _HTML_SUFFIXES, "to_html writes .html; for a picture, use to_png")
+        if embed:
+            page = self._build_page(None, self._embedded_layers(), None)
+            write_blocks(target, [page.standalone_html().encode()], check=lambda _: None)
+            return target
         token_map = self._create_token_map(persistent=True)
         try:
             page, _ = self._page(token_map)
@@ -459,21 +472,45 @@ class InstantiatedMap:
             if token_map is not None:
                 instantiation = Instantiation.of_named_map(token_map.name, {}, token_map.token)
             server = MapServer(str(self._credentials.base_url), instantiation)
-        view, layers = self._view(), self._page_layers()
-        picture = self._picture(view, layers)
-        page = MapPage(
+        layers = self._page_layers()
+        picture = self._picture(self._view(), layers)
+        return self._build_page(server, layers, picture), picture
+
+    def _build_page(self, server: MapServer | None, layers: Sequence[PageLayer], picture: MapPicture | None) -> MapPage:
+        """Build the page of these layers."""
+        view = self._view()
+        return MapPage(
             view=view,
             layers=layers,
             server=server,
             title=self.title,
             name=self._source.name or ", ".join(layer.title for layer in layers if layer.title) or "Map",
             theme=theme_of(self.basemap),
-            attribution="" if server is None else _ATTRIBUTION,
+            attribution=_ATTRIBUTION if self._source.has_server else "",
             basemap=page_basemap(self.basemap, view),
             widgets=self._source.widgets(),
             picture=picture,
         )
-        return page, picture
+
+    def _embedded_layers(self) -> list[PageLayer]:
+        """Return the layers of a page without a server: features and pictures."""
+        layers = self._source.embedded_layers()
+        if not layers:  # a named map whose layers the key may not read
+            layers = [TileLayer(index) for index, _ in enumerate(self.metadata.get("layers", ()))]
+        view = self._view()
+        return [
+            embed_picture(layer, view, partial(self._layer_image, layer.index))
+            if isinstance(layer, TileLayer)
+            else layer
+            for layer in layers
+        ]
+
+    def _layer_image(self, layer: int, center: Center, zoom: int, width: int, height: int) -> bytes:
+        """Return a static image of one layer."""
+        longitude, latitude = center
+        place = f"{zoom}/{latitude:.10g}/{longitude:.10g}/{width}/{height}.png"
+        query = {**self._source.query, "layer": layer}
+        return self._layergroups.send(lambda id: self._maps.fetch(f"static/center/{id}/{place}", query))
 
     def _picture_instead_of_page(self, reason: str) -> tuple[str, MapPicture | None]:
         """Return HTML with the reason and a picture, and that picture; None if the server does not return one."""

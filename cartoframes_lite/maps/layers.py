@@ -67,6 +67,8 @@ class CompiledLayer:
         Name of the layer; empty for a query without a title.
     popup, hover : tuple of str
         Columns to show when a feature is clicked, and while the pointer is over it.
+    appearance : Appearance, optional
+        What the style sheet was made of. None: it is the user's own.
     """
 
     config: dict[str, Any]
@@ -74,6 +76,7 @@ class CompiledLayer:
     title: str = ""
     popup: tuple[str, ...] = ()
     hover: tuple[str, ...] = ()
+    appearance: Appearance | None = None
 
 
 @layer_keywords
@@ -185,6 +188,7 @@ class Layer:
             If a column does not exist, or the style does not fit the geometry type.
         """
         sql, cartocss, legends = self.sql, self.cartocss, tuple[Legend, ...]()
+        appearance = None
         types = self._read_columns(client) if any(self._words_with_columns) else {}
         popup, hover = self._shown_columns(types)
         aggregation = None
@@ -206,7 +210,7 @@ class Layer:
         if shown:
             options["interactivity"] = [_ID, *(name for name in shown if name != _ID)]
             options["attributes"] = {"id": _ID, "columns": shown}
-        return CompiledLayer({"type": "cartodb", "options": options}, legends, self.title, popup, hover)
+        return CompiledLayer({"type": "cartodb", "options": options}, legends, self.title, popup, hover, appearance)
 
     def __repr__(self) -> str:
         source = f"<GeoDataFrame of {len(self.frame)} rows>" if self.frame is not None else repr(self._table_or_query)

@@ -148,6 +148,9 @@ class _NamedMapSource:
         options = [layer.get("options") if isinstance(layer, Mapping) else None for layer in layers]
         return [TileLayer.of_options(index, layer) for index, layer in enumerate(options)]
 
+    def embedded_layers(self) -> Sequence[PageLayer]:
+        return self.layers()
+
     def widgets(self) -> Sequence[Mapping[str, Any]]:
         return ()
 

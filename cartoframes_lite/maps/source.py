@@ -49,6 +49,9 @@ class MapSource(Protocol):
     def layers(self) -> Sequence[PageLayer]:
         """Return the layers from bottom to top; empty if they are not known."""
 
+    def embedded_layers(self) -> Sequence[PageLayer]:
+        """Return the layers with the rows of those of the server that the page can draw itself."""
+
     def widgets(self) -> Sequence[Mapping[str, Any]]:
         """Return the widgets for the page."""
 

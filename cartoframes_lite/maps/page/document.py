@@ -24,7 +24,7 @@ _LEAFLET = "xstatic/pkg/leaflet/data"
 # One script for each concept; the last one starts the page.
 _SCRIPTS = (
     *("format.js", "view.js", "picture.js", "legend.js", "popup.js", "server.js", "tiles.js"),
-    *("shapes.js", "features.js", "rows.js", "widgets.js", "../basemap/basemap.js", "page.js"),
+    *("shapes.js", "features.js", "images.js", "rows.js", "widgets.js", "../basemap/basemap.js", "page.js"),
 )
 _LEGEND_STYLE = "position:absolute;right:10px;bottom:10px;max-height:380px;overflow:auto;border-radius:8px;padding:4px;"
 _LEGEND_COLORS = {"light": "background:#fff;color:#26323c", "dark": "background:#1d242b;color:#e4e9ee"}

@@ -23,8 +23,9 @@ function createLayers(map, server) {
   const layers = [];
   let tiles = null;
   content.layers.forEach((layer, position) => {
-    if (layer.type === "features") {
-      layers.push(featureLayer(map, layer, createPane(map, position)));
+    const create = { features: featureLayer, picture: pictureLayer }[layer.type];
+    if (create) {
+      layers.push(create(map, layer, createPane(map, position)));
       tiles = null;
     } else {
       tiles ??= server.tileGroup(createPane(map, position));

@@ -71,6 +71,38 @@ class Viewport:
         return self.center, max(0.0, math.floor(zoom / _ZOOM_STEP) * _ZOOM_STEP)
 
 
+def around_center(
+    center: tuple[float, float], zoom: int, width: int, height: int
+) -> tuple[int, int, tuple[float, float, float, float]]:
+    """Return size and extent of a picture that is not larger than the world.
+
+    Parameters
+    ----------
+    center : tuple of (float, float)
+        Longitude and latitude in degrees.
+    zoom : int
+    width, height : int
+        Largest size, in pixels.
+
+    Returns
+    -------
+    width, height : int
+    bbox : tuple of (west, south, east, north)
+        In degrees.
+    """
+    world = _TILE_PIXELS * 2**zoom
+    middle = _mercator_y(center[1]) * world
+    width, height = min(width, world), max(1, min(height, math.floor(2 * min(middle, world - middle))))
+    degrees = 360 * width / world / 2
+    north, south = (_latitude((middle + side * height / 2) / world) for side in (-1, 1))
+    return width, height, (center[0] - degrees, south, center[0] + degrees, north)
+
+
+def _latitude(fraction: float) -> float:
+    """Return the latitude of a Web Mercator y."""
+    return math.degrees(math.atan(math.sinh(math.pi * (1 - 2 * fraction))))
+
+
 def _mercator_y(latitude: float) -> float:
     """Return the Web Mercator y of a latitude as a fraction of the world, from 0 (north) to 1 (south)."""
     radians = math.radians(max(-_MAX_LATITUDE, min(_MAX_LATITUDE, latitude)))
