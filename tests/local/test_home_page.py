@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 import cartoframes_lite as cfl
 from cartoframes_lite.local import LocalCarto
+from tests.http_servers import FileServer
 from tests.maps import browser
 
 HOSTILE = "<img src=x onerror=hacked=1>"
@@ -23,11 +24,12 @@ MARKER = (228, 87, 46)  # of STYLES in map.js
 
 @pytest.fixture
 def page(chromium: Browser, carto: LocalCarto) -> Iterator[Page]:
-    """Open a page that fails on errors of scripts and on violations of the Content-Security-Policy."""
+    """Open a page; fail on errors of scripts, a missing basemap, and violations of the Content-Security-Policy."""
     with browser.page(chromium, 1200, 900) as opened:
         problems: list[str] = []
         opened.on("pageerror", lambda error: problems.append(str(error)))
-        opened.on("console", lambda message: problems.append(message.text) if "Policy" in message.text else None)
+        shown = re.compile("Content.Security.Policy|basemap", re.IGNORECASE)
+        opened.on("console", lambda message: problems.append(message.text) if shown.search(message.text) else None)
         yield opened
         assert problems == []
         assert opened.refused == []  # type: ignore[attr-defined]  # set by browser.page
@@ -259,6 +261,17 @@ def test_regular_keys_show_what_they_can_read(page: Page, carto: LocalCarto, pla
     expect(page.locator(".leaflet-tile-loaded").first).to_be_visible()
 
 
+def test_long_lists_are_complete(page: Page, carto: LocalCarto) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        cfl.to_carto(pd.DataFrame({"n": [1]}), name, carto.credentials)
+    page.route("**/api/v1/viz?*", lambda route: route.continue_(url=route.request.url.replace("=500", "=2")))
+    open_home(page, carto)
+    expect(tables(page).get_by_role("link")).to_have_text(["a", "b", "c", "d", "e"])
+    expect(tables(page).get_by_text("private")).to_have_count(5)
+    tables(page).get_by_role("searchbox").fill("C")
+    expect(tables(page).get_by_role("link")).to_have_text(["c"])
+
+
 def test_errors_of_lists_are_shown(page: Page, carto: LocalCarto) -> None:
     page.route("**/api/v1/viz?types=table*", lambda route: route.fulfill(status=503, json={"errors": "no connection"}))
     open_home(page, carto, with_key=False)
@@ -340,6 +353,46 @@ def test_running_jobs_are_shown_and_cancelled(page: Page, carto: LocalCarto) -> 
     jobs.get_by_role("button", name="Cancel").click()
     expect(jobs).to_contain_text("cancelled")
     assert job.refresh().status == "cancelled"
+
+
+def test_imports_and_synchronizations_are_shown(page: Page, carto: LocalCarto, file_server: FileServer) -> None:
+    prices = file_server.put("/prices.csv", b"a,b\n1,2\n")
+    cfl.Dataset.from_url(prices, carto.credentials, sync_interval_s=3600)
+    begin = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na,b\n"
+    cfl.Dataset.from_url(file_server.hang("/slow.csv", begin), carto.credentials, wait=False)
+    open_home(page, carto)
+    running = page.get_by_role("region", name=re.compile("Jobs")).get_by_role("listitem")
+    expect(running).to_have_text(
+        [re.compile("^Import .*slow"), re.compile("^Synchronization prices.*success.*every hour")]
+    )
+    file_server.released.set()
+    expect(running).to_have_count(1)  # the page refreshes itself
+
+
+@pytest.mark.parametrize("path", ["/", "/tables/places", "/u/tester", "/u/tester/dataset/places", "/user/tester/"])
+def test_other_forms_of_urls_show_the_same_pages(page: Page, carto: LocalCarto, places: cfl.Dataset, path: str) -> None:
+    places.privacy = "public"
+    page.goto(carto.base_url.partition("/user/")[0] + path)
+    expect(page.get_by_role("heading", level=1)).to_have_text("places" if "places" in path else "Home")
+    expect(page.get_by_text("private")).to_have_count(0)
+    expect(page.locator(".badge", has_text="public")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colors_follow_the_preference_of_the_user(
+    page: Page, carto: LocalCarto, places: cfl.Dataset, scheme: Any
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    open_home(page, carto, "/tables/places")
+    expect(page.locator(".leaflet-basemap-pane canvas")).to_be_attached()
+    for shown in (
+        page.locator("textarea"),
+        page.get_by_role("region", name="Rows"),
+        page.locator(".leaflet-control-zoom"),
+    ):
+        colors = Image.open(io.BytesIO(shown.screenshot())).convert("L").getcolors()
+        assert colors is not None
+        assert (max(colors)[1] > 128) is (scheme == "light")
 
 
 @pytest.mark.parametrize("path", ["", "/tables/places"])

@@ -3,6 +3,7 @@
 const { account, user } = document.documentElement.dataset;
 export const USER = user;
 export const ACCOUNT_URL = new URL(account, location.href).href;
+const PAGE_SIZE = 500;
 const STORAGE = `carto-api-key:${user}`;
 
 export function apiKey() {
@@ -95,7 +96,12 @@ export async function kindOfKey(key) {
 }
 
 /** List the catalog entries of a type; without the master key those that are public. */
-export async function listCatalog(type) {
-  const query = new URLSearchParams({ types: type, per_page: 500, order: "name", order_direction: "asc", show_permission: false });
-  return request(`api/v1/viz?${query}`);
+export async function listCatalog(types) {
+  const entries = new Map();
+  for (let page = 1; ; page++) {
+    const query = { types, page, per_page: PAGE_SIZE, order: "name", order_direction: "asc", show_permission: false };
+    const { visualizations, total_entries: total } = await request(`api/v1/viz?${new URLSearchParams(query)}`);
+    for (const entry of visualizations) entries.set(entry.id, entry);
+    if (!visualizations.length || entries.size >= total) return [...entries.values()];
+  }
 }

@@ -80,7 +80,7 @@ async function listTables() {
     listCatalog("table"),
     runSQL("SELECT CDB_UserTables() AS name").catch(() => ({ rows: [] })),
   ]);
-  const datasets = catalog.visualizations.map((entry) => ({
+  const datasets = catalog.map((entry) => ({
     name: entry.name,
     privacy: entry.privacy.toLowerCase(),
     rows: entry.table?.row_count,
@@ -110,7 +110,7 @@ async function showMaps(place, access) {
     listCatalog("derived"),
     access === "master" ? request("api/v1/map/named") : { template_ids: [] },
   ]);
-  const maps = saved.visualizations.map((entry) => [link(entry.name, mapUrl(entry.id)), badge(entry.privacy.toLowerCase())]);
+  const maps = saved.map((entry) => [link(entry.name, mapUrl(entry.id)), badge(entry.privacy.toLowerCase())]);
   const names = named.template_ids.map((id) => id.replace(/^[^@]*@/, ""));
   const templates = names.map((name) => [link(name, namedMapUrl(name)), badge("named map")]);
   const items = [...maps, ...templates];
@@ -118,8 +118,7 @@ async function showMaps(place, access) {
 }
 
 async function showPages(place) {
-  const { visualizations } = await listCatalog("kuviz");
-  const items = visualizations.map((entry) => [
+  const items = (await listCatalog("kuviz")).map((entry) => [
     link(entry.name, `${ACCOUNT_URL}/kuviz/${entry.id}`, { external: true }),
     badge(entry.privacy.toLowerCase()),
   ]);
