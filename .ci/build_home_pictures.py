@@ -17,7 +17,8 @@ import cartoframes_lite as cfl
 from tests.maps import browser
 
 ROOT = Path(__file__).parents[1]
-QUERY = "SELECT * FROM storms WHERE category = 5"
+QUERY = """SELECT name, season, max(wind_knots) AS wind_knots, ST_MakeLine(the_geom ORDER BY time) AS track
+FROM storms GROUP BY name, season HAVING max(wind_knots) >= 155 ORDER BY season"""
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def fill(credentials: cfl.Credentials) -> None:
 
 def take_picture(chromium: Browser, credentials: cfl.Credentials, scheme: str) -> None:
     """Save the home page with the result of a query."""
-    with browser.page(chromium, 1200, 1180) as page:
+    with browser.page(chromium, 1200, 900) as page:
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         page.goto(str(credentials.base_url))
         page.get_by_role("button", name="Enter API key").click()
@@ -56,7 +57,7 @@ def take_picture(chromium: Browser, credentials: cfl.Credentials, scheme: str) -
         page.locator(".leaflet-labels-pane canvas").wait_for()
         page.wait_for_load_state("networkidle")
         page.mouse.click(1195, 400)  # takes the focus from the button
-        picture = Image.open(io.BytesIO(page.screenshot()))
+        picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
     picture.quantize(128).save(ROOT / f"docs/_static/home_{scheme}.png", optimize=True)
 
 
