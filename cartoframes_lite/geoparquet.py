@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ _TYPES = (
     *("Point", "LineString", "LinearRing", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon"),
     "GeometryCollection",
 )
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")  # that pandas has written
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _EXTENSION, _EXTENSION_METADATA = b"ARROW:extension:name", b"ARROW:extension:metadata"
 _BBOX = pa.struct([pa.field(name, pa.float64(), nullable=False) for name in _CORNERS])
@@ -158,7 +160,9 @@ def _frames(file: str | os.PathLike[str] | BinaryIO, name: str) -> Iterator[pd.D
             bounds = {path[0] for column in columns.values() for path in _covering(column)}
         except (AttributeError, ValueError, TypeError, KeyError, IndexError) as error:
             raise ConversionError(f"the metadata 'geo' of {name!r} are invalid: {error!r}") from error
-        names = [name for name in source.schema_arrow.names if name not in bounds]
+        names = [
+            name for name in source.schema_arrow.names if name not in bounds and not _UNNAMED_INDEX.fullmatch(name)
+        ]
         schema = pa.schema([_geoarrow(source.schema_arrow.field(name), columns.get(name)) for name in names])
         has_rows = False
         for batch in source.iter_batches(_ROW_GROUP_ROWS, columns=names):
@@ -196,5 +200,5 @@ def _frame(batch: pa.RecordBatch | pa.Table, schema: pa.Schema, primary: str | N
 
 
 def _dtype(kind: pa.DataType) -> pd.ArrowDtype | None:
-    """Return the dtype for an Arrow type; nested values become Python objects."""
-    return None if pa.types.is_nested(kind) or pa.types.is_dictionary(kind) else pd.ArrowDtype(kind)
+    """Return the dtype for an Arrow type; None for categories. Python objects would have floats for integers."""
+    return None if pa.types.is_dictionary(kind) else pd.ArrowDtype(kind)

@@ -164,3 +164,17 @@ def test_a_damaged_file_changes_nothing(table: cfl.Dataset, credentials: cfl.Cre
     with pytest.raises(cfl.ConversionError, match=r"t\.parquet' is not a Parquet file, or is damaged"):
         cfl.Dataset.from_file(path, credentials, collision_strategy="overwrite")
     assert len(table.read()) == 8
+
+
+def test_nested_values_and_unnamed_indexes(credentials: cfl.Credentials, tmp_path: Path) -> None:
+    big = 2**60 + 1
+    values = {"list": [[big, None], None], "struct": [{"a": big, "b": [1]}, None], "lists": [[[1], [2]], []]}
+    frame = pd.DataFrame({"n": [1, 2]}, index=[7, 9])
+    table = pa.Table.from_pandas(frame)
+    for name, column in values.items():
+        table = table.append_column(name, pa.array(column))
+    pq.write_table(table, tmp_path / "t.parquet")
+    read = cfl.Dataset.from_file(tmp_path / "t.parquet", credentials).read(columns=["n", *values])
+    assert read.to_dict("list") == {"n": [1, 2], **values}
+    (geometries,) = geoparquet.read_parquet(tmp_path / "t.parquet")
+    assert list(geometries) == ["n", *values]

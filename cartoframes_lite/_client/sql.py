@@ -22,6 +22,7 @@ PATH = "api/v2/sql"
 _MAX_QUERY_BYTES = 1_000_000  # limit of the API for the body of a request
 _TABLES = ("table", "view", "materialized view", "foreign table")  # as pg_identify_object calls them
 _JSON_FORMATS = (None, "json", "geojson")
+_SIMILAR = 0.7  # of difflib: "tt" is not similar to "t" or "rt_t"
 
 T = TypeVar("T")
 Format = Literal["json", "geojson", "csv", "shp", "kml", "svg", "gpkg", "spatialite", "topojson"]
@@ -262,7 +263,7 @@ class SQL:
             return
         tables = self.tables()
         name = normalize(table)
-        similar = [name] if name in tables else difflib.get_close_matches(table, tables, n=3)
+        similar = [name] if name in tables else difflib.get_close_matches(table, tables, n=3, cutoff=_SIMILAR)
         advice = f"did you mean {' or '.join(map(repr, similar))}?" if similar else "list_tables() returns all tables"
         if re.search(r"\s", table) and not similar:
             advice = "a query begins with SELECT, WITH, VALUES or TABLE"

@@ -57,6 +57,8 @@ def row_name(index: pd.Index[Any], position: int) -> str:
 
 def short_repr(value: object) -> str:
     """Return a shortened repr, also for values whose full repr fails (nested too deeply, too many digits)."""
+    if isinstance(value, np.number | np.bool_):  # 1.5, not np.float64(1.5)
+        value = value.item()
     try:
         return _REPR.repr(value)
     except (ValueError, RecursionError):

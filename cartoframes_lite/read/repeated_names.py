@@ -14,6 +14,9 @@ from cartoframes_lite.errors import CartoError, JobError, SQLError
 from cartoframes_lite.read.source import Source
 
 
+_UNNAMED = "?column?"  # the name that PostgreSQL gives to an expression
+
+
 @contextmanager
 def explained_repeated_names(client: Client, origin: Source) -> Iterator[None]:
     """Add to an error in the context which names a source repeats, if any, and how to change the query."""
@@ -47,10 +50,13 @@ def _hint(client: Client, origin: Source) -> str | None:
     repeated = [name for name, count in counts.items() if count > 1]
     if not repeated:
         return None
+    if repeated == [_UNNAMED]:
+        return "the query returns several columns without a name: name each of them, e.g. SELECT a + b AS total"
     once = [name for name, count in counts.items() if count == 1]
     example = quote(repeated[0])
     return (
         f"the query returns several columns named {', '.join(map(repr, repeated))}: select each of them with a name of"
-        f" its own, e.g. SELECT a.{example}, b.{example} AS {quote(f'{repeated[0]}_2')}; or leave them out with"
-        f" columns={once}"
+        f" its own, e.g. SELECT a.{example}, b.{example} AS {quote(f'{repeated[0]}_2')}"
+        + f"; or leave them out with columns={once}"
+        * bool(once)
     )

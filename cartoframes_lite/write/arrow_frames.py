@@ -12,6 +12,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
@@ -134,6 +135,12 @@ def _series(values: pa.Array) -> pd.Series[Any]:
         values = values.cast(pa.large_string())
     elif pa.types.is_binary_view(values.type):
         values = values.cast(pa.large_binary())
+    elif pa.types.is_list_view(values.type) or pa.types.is_large_list_view(values.type):
+        values = pa.array(values.to_pylist(), pa.large_list(values.type.value_type))
+    elif pa.types.is_run_end_encoded(values.type):
+        values = pc.run_end_decode(values)
+    elif pa.types.is_map(values.type) and pa.types.is_string(values.type.key_type):  # of DuckDB
+        return pd.Series([None if item is None else dict(item) for item in values.to_pylist()], dtype="object")
     return pd.Series(pd.arrays.ArrowExtensionArray(values))
 
 

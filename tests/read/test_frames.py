@@ -293,6 +293,14 @@ def test_repeated_names_are_explained(table, credentials):
         cfl.read_carto(query, credentials, batch=True)
 
 
+def test_expressions_without_names_are_explained(credentials):
+    with pytest.raises(cfl.SQLError, match="several columns without a name: name each of them"):
+        cfl.read_carto("SELECT 1, 2 + 2", credentials)
+    with pytest.raises(cfl.SQLError, match="several columns named 'a'") as caught:
+        cfl.read_carto("SELECT 1 AS a, 2 AS a", credentials)
+    assert "leave them out" not in str(caught.value)
+
+
 def test_other_ambiguities_are_not_repeated_names(table, credentials):
     with pytest.raises(cfl.SQLError, match="ambiguous") as caught:
         cfl.read_carto("SELECT n FROM places a JOIN places b ON a.n = b.n", credentials)

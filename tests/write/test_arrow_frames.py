@@ -165,6 +165,22 @@ def test_streams_are_written_batch_by_batch(credentials, monkeypatch):
     assert sorted(cfl.read_carto("t", credentials)["n"]) == list(range(30_000))
 
 
+def test_encodings_and_maps_are_written(credentials):
+    table = pa.table(
+        {
+            "n": pa.RunEndEncodedArray.from_arrays([2, 3], [5, None]),
+            "list": pa.array([[1, None], None, []], pa.list_view(pa.int32())),
+            "map": pa.array([[("a", 1), ("b", None)], None, []], pa.map_(pa.string(), pa.int64())),
+        }
+    )
+    cfl.to_carto(table, "t", credentials)
+    assert cfl.read_carto("SELECT n, list, map FROM t ORDER BY cartodb_id", credentials).to_dict("list") == {
+        "n": [5, 5, None],
+        "list": [[1, None], None, []],
+        "map": [{"a": 1, "b": None}, None, {}],
+    }
+
+
 def test_frames_have_a_bounded_size():
     frames = list(arrow_frames.frames_of(pa.table({"data": [bytes(1 << 20)] * 40})))
     assert [len(frame) for frame in frames] == [15, 15, 10]
