@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -18,7 +19,14 @@ from cartoframes_lite._codec.html import format_bytes
 from cartoframes_lite._codec.names import qualify, split_schema
 from cartoframes_lite._codec.sql_text import is_query
 from cartoframes_lite.cli.files import UsageError, find_writer, is_standard_stream
-from cartoframes_lite.cli.output import print_error, print_fields, print_json, print_records, to_records
+from cartoframes_lite.cli.output import (
+    for_command_line,
+    print_error,
+    print_fields,
+    print_json,
+    print_records,
+    to_records,
+)
 from cartoframes_lite.cli.readers import read_frames
 from cartoframes_lite.credentials import Credentials, resolve
 from cartoframes_lite.dataset import Dataset
@@ -99,7 +107,7 @@ def _credentials(profile: str | None) -> Credentials:
 
 def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning without the line of code that issued it."""
-    print(f"cartoframes-lite: warning: {message}", file=sys.stderr)
+    print(f"cartoframes-lite: warning: {for_command_line(str(message))}", file=sys.stderr)
 
 
 def _upload(call: _Call) -> int:
@@ -137,6 +145,9 @@ def _upload(call: _Call) -> int:
 def _download(call: _Call) -> int:
     options = call.options
     keywords = {"limit": options.limit, "progress": call.progress}
+    folder = Path(options.file).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such directory", str(folder))
     if options.file.lower().endswith(SUFFIXES):  # in bounded memory
         rows = write_parquet(read_arrow(options.source, call.credentials, **keywords), options.file)
     else:

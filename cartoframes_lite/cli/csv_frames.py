@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +14,16 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
 _ROWS = 20_000  # of a frame
+_SEPARATORS = (",", ";", "\t", "|")
 _INTEGER = r"^[+-]?(0|[1-9][0-9]*)$"  # not 01234, which is a code
 _NUMBER = r"^[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$|^[+-]?(?i:inf|infinity|nan)$"
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 
 
-def read_csv(file: str, separator: str, *, as_text: tuple[str, ...] = ()) -> Iterator[pd.DataFrame]:
+def read_csv(file: str, separator: str | None, *, as_text: tuple[str, ...] = ()) -> Iterator[pd.DataFrame]:
     """Read CSV twice: for the types, and for the rows. Yields at least one frame, which may have no rows.
 
     Columns are integers (``Int64``), numbers (``float64``), booleans (``boolean``) or text, according to all their
@@ -30,11 +33,27 @@ def read_csv(file: str, separator: str, *, as_text: tuple[str, ...] = ()) -> Ite
     ----------
     file : str
         Path, also of a compressed file, or "-" for the standard input.
-    separator : str
+    separator : str or None
+        None: a comma; if the first line has none, the semicolon, tab or bar in it.
     as_text : tuple of str
         Columns that are text.
+
+    Raises
+    ------
+    ValueError
+        If it is not CSV in UTF-8, or rows have more fields than the first line.
     """
+    try:
+        yield from _read_csv(file, separator, as_text)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"cannot read {file!r}: it is not UTF-8, convert it, e.g. with iconv: {error}") from error
+    except (ParserError, ParserWarning, EmptyDataError) as error:
+        raise ValueError(f"cannot read {file!r} as CSV: {str(error).strip()}") from error
+
+
+def _read_csv(file: str, separator: str | None, as_text: tuple[str, ...]) -> Iterator[pd.DataFrame]:
     with _seekable(file) as path:
+        separator = separator or _find_separator(path)
         kinds: dict[Any, str | None] = {}
         for frame in _text_frames(path, separator):
             for name, column in frame.items():
@@ -59,8 +78,21 @@ def _seekable(file: str) -> Iterator[str]:
 
 def _text_frames(path: str, separator: str) -> Iterator[pd.DataFrame]:
     """Yield frames of text; missing values are those of ``pandas.read_csv``."""
-    with pd.read_csv(path, sep=separator, dtype=str, chunksize=_ROWS) as reader:
-        yield from reader
+    with pd.read_csv(path, sep=separator, dtype=str, chunksize=_ROWS, index_col=False) as reader:
+        while True:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", ParserWarning)  # fields beyond those of the first line would be lost
+                frame = next(reader, None)
+            if frame is None:
+                return
+            yield frame
+
+
+def _find_separator(path: str) -> str:
+    """Return the separator of the first line."""
+    header = "".join(map(str, pd.read_csv(path, sep="\x1f", nrows=0, dtype=str, index_col=False).columns))
+    found = [separator for separator in _SEPARATORS if separator in header]
+    return found[0] if found else ","
 
 
 def _texts(column: pd.Series[Any]) -> pa.ChunkedArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import sys
 import unicodedata
@@ -18,6 +19,12 @@ import pandas as pd
 from shapely.geometry.base import BaseGeometry
 
 _MIN_WIDTH = 12
+# Advice in messages of the package, as regular expressions, and the same advice for the command line.
+_ADVICE = {
+    r"list_tables\(\) returns all tables": "`cartoframes-lite list` shows all tables",
+    r"pass lnglat=\('([^']*)', '([^']*)'\)": r"pass --lnglat \1,\2",
+    r"rename them in the frame with df\.rename\(columns=\.\.\.\)": "rename them in the file",
+}
 
 
 def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -54,12 +61,20 @@ def _json_value(value: Any) -> object:
     return str(value)
 
 
+def for_command_line(message: str) -> str:
+    """Return a message of the package with advice for the command line instead of Python."""
+    for pattern, advice in _ADVICE.items():
+        message = re.sub(pattern, advice, message)
+    return message
+
+
 def print_error(error: BaseException, *, as_json: bool) -> None:
     """Print an error to the standard error."""
+    message = for_command_line(str(error))
     if as_json:
-        text = json.dumps({"error": {"type": type(error).__name__, "message": str(error)}})
+        text = json.dumps({"error": {"type": type(error).__name__, "message": message}})
     else:
-        text = "\n".join([f"cartoframes-lite: {error}", *getattr(error, "__notes__", [])])
+        text = "\n".join([f"cartoframes-lite: {message}", *getattr(error, "__notes__", [])])
     print(text, file=sys.stderr)
 
 

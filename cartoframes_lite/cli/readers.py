@@ -116,7 +116,7 @@ def _parse_geometry(frame: pd.DataFrame, crs: str) -> gpd.GeoDataFrame:
 def _read(file: str, layer: str | None) -> Iterator[pd.DataFrame]:
     """Read a file by the reader of its suffix, else with GDAL."""
     if is_standard_stream(file):
-        yield from read_csv(file, ",", as_text=(_THE_GEOM,))
+        yield from read_csv(file, None, as_text=(_THE_GEOM,))
         return
     path = Path(file)
     suffix = suffix_of(path)
@@ -125,7 +125,8 @@ def _read(file: str, layer: str | None) -> Iterator[pd.DataFrame]:
     if suffix in _PICKLES:
         raise UsageError(f"{file!r} is a pickle, which can run code when it is read: convert it to Parquet")
     if suffix in SEPARATORS:
-        yield from read_csv(file, SEPARATORS[suffix], as_text=(_THE_GEOM,))
+        separator = None if suffix == ".csv" else SEPARATORS[suffix]
+        yield from read_csv(file, separator, as_text=(_THE_GEOM,))
     elif suffix in SUFFIXES:
         yield from read_parquet(file)
     elif suffix in (".feather", ".arrow"):

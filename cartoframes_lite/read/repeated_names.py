@@ -13,7 +13,6 @@ from cartoframes_lite._codec.names import quote
 from cartoframes_lite.errors import CartoError, JobError, SQLError
 from cartoframes_lite.read.source import Source
 
-
 _UNNAMED = "?column?"  # the name that PostgreSQL gives to an expression
 
 

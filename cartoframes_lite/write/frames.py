@@ -188,6 +188,16 @@ def normalized_table_name(name: str) -> str:
     return table
 
 
+def _refuse_schema(client: Client, table_name: str) -> None:
+    """Raise ValueError for the name of an existing table with its schema, of which another name would be made."""
+    schema, _, table = table_name.partition(".")
+    if schema and table and client.sql.has_table(schema, table):
+        raise ValueError(
+            f"table_name={table_name!r} is the name of a table with its schema, and rows are written to the schema of"
+            f" the account: pass {table!r}"
+        )
+
+
 def _write(client: Client, table_name: str, source: RowSource, rows: int | None, options: FrameOptions) -> None:
     """Plan and write; plan again if the table was created, dropped or changed concurrently."""
     table, stale_dropped = normalized_table_name(table_name), False
@@ -195,6 +205,8 @@ def _write(client: Client, table_name: str, source: RowSource, rows: int | None,
         target = inspect_target(client, table)
         if target.existing is not None:
             check_target(table_name, table, target.existing, options["if_exists"])
+        elif "." in table_name:
+            _refuse_schema(client, table_name)
         if not stale_dropped:
             drop_stale_staging(target)
             stale_dropped = True

@@ -118,7 +118,10 @@ def test_errors_have_exit_codes(run: Run, tmp_path: Path, stations: gpd.GeoDataF
     assert "require each other" in run("upload", "t.csv", "t", "--key", "name", code=2).stderr
     assert "two columns" in run("upload", "t.csv", "t", "--lnglat", "lng", code=2).stderr
     assert "no statement" in run("sql", "", code=2).stderr
-    run("info", "nothing", code=4)
+    assert "`cartoframes-lite list` shows all tables" in run("info", "nothing", code=4).stderr
+    assert "directory: 'missing'" in run("download", "SELECT 1", "missing/t.csv", code=4).stderr
+    (tmp_path / "points.csv").write_text("lng,lat\n1,2\n")
+    assert "pass --lnglat lng,lat to make" in run("upload", "points.csv", "points").stderr
     run("upload", "nothing.csv", "t", code=4)
     run("sql", "SELECT * FROM stations", code=3, CARTO_API_KEY="default_public")
     failed = run("sql", "SELECT 1/0", "--json", code=1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import geopandas as gpd
@@ -198,3 +199,26 @@ def test_files_of_unknown_formats(tmp_path: Path) -> None:
     gpd.GeoDataFrame({"n": [1]}, geometry=gpd.points_from_xy([0], [0]), crs=4326).to_file("l.gpkg")
     with pytest.raises(ValueError, match=r"cannot read 'l\.gpkg': .*nope"):
         list(read_frames("l.gpkg", layer="nope", lnglat=None, crs=None))
+
+
+@pytest.mark.parametrize("text", ["a;b\n1;x,y\n", "a\tb\n1\tx,y\n", "a|b\n1|x,y\n", 'a,b\n1,"x,y"\n', "a;b\n1;x,y;\n"])
+def test_the_separator_of_csv_is_found(tmp_path: Path, text: str) -> None:
+    for name in ("t.csv", "t.csv.gz"):
+        content = text.encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        assert read(name).to_dict("list") == {"a": [1], "b": ["x,y"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,b\n1,2,3\n4,5\n", "as CSV: Length of header"),
+        (b"a,b\n1,2\n3,4,5\n", "as CSV: .*Expected 2 fields in line 3"),
+        (b"", "as CSV: No columns"),
+        (b"a\n\xe9\n", "not UTF-8"),
+    ],
+)
+def test_csv_that_would_lose_values_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"cannot read 't\.csv'.*{message}"):
+        read("t.csv")

@@ -410,3 +410,14 @@ def test_of_two_writers_with_another_crs_one_is_refused(credentials, sql):
             writer.join()
         assert len(cfl.read_carto("t", credentials)) == 1
     assert len(failures) == 3
+
+
+def test_a_table_of_another_schema_is_not_written_to_by_another_name(credentials):
+    frame = pd.DataFrame({"n": [1]})
+    cfl.to_carto(frame, "t", credentials)
+    for if_exists in ("append", "replace", "fail"):
+        with pytest.raises(ValueError, match=r"is the name of a table with its schema.*pass 't'"):
+            cfl.to_carto(frame, "public.t", credentials, if_exists=if_exists)
+    assert cfl.to_carto(frame, "t.csv", credentials) == "t_csv"
+    assert cfl.to_carto(frame, "Stations etc.", credentials) == "stations_etc_"
+    assert cfl.list_tables(credentials) == ["stations_etc_", "t", "t_csv"]
