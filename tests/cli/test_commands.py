@@ -120,8 +120,6 @@ def test_errors_have_exit_codes(run: Run, tmp_path: Path, stations: gpd.GeoDataF
     assert "no statement" in run("sql", "", code=2).stderr
     assert "`cartoframes-lite list` shows all tables" in run("info", "nothing", code=4).stderr
     assert "directory: 'missing'" in run("download", "SELECT 1", "missing/t.csv", code=4).stderr
-    (tmp_path / "points.csv").write_text("lng,lat\n1,2\n")
-    assert "pass --lnglat lng,lat to make" in run("upload", "points.csv", "points").stderr
     run("upload", "nothing.csv", "t", code=4)
     run("sql", "SELECT * FROM stations", code=3, CARTO_API_KEY="default_public")
     failed = run("sql", "SELECT 1/0", "--json", code=1)
@@ -262,3 +260,13 @@ def test_serve_runs_the_embedded_server(environment: dict[str, str]) -> None:
         server.send_signal(signal.SIGINT)
     assert json.loads(listed.stdout) == [{"n": 1}]
     assert server.returncode == 0
+
+
+def test_warnings_have_advice_for_the_command_line(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("lng,lat,Größe\n1,2,3\n")
+    command = [sys.executable, "-m", "cartoframes_lite", "upload", "t.csv", "t"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "warning: the frame has no geometry" in done.stderr
+    assert "pass --lnglat lng,lat to make" in done.stderr
+    assert "rename them in the file" in done.stderr
