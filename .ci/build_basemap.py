@@ -101,8 +101,8 @@ def main(directory: Path) -> None:
     }
     header = {"bits": SCALE_BITS, "labels": labels(atlas, water)}
     for name in GROUPS:
-        counts = np.bincount(lines[name].zooms, minlength=MAX_ZOOM + 1)
-        print(name, len(lines[name].lengths), "lines; points by zoom:", *np.cumsum(counts))
+        counts = [int((lines[name].zooms <= zoom).sum()) for zoom in range(MAX_ZOOM + 1)]
+        print(name, len(lines[name].lengths), "lines; points by zoom:", *counts)
     TARGET.write_bytes(lzma.compress(encode(lines, header), preset=9 | lzma.PRESET_EXTREME))
     print(TARGET.name, TARGET.stat().st_size, "bytes,", len(header["labels"]), "labels")
 
@@ -245,11 +245,11 @@ def to_lines(lines: Iterable[Floats], nodes: Nodes, *, are_rings: bool = False, 
     return Lines(np.array(lengths), x, y, np.concatenate(zooms))
 
 
-def zoom_of(area: float, minimum: float) -> int:
-    """Return the lowest zoom at which an area has a size in square pixels."""
+def zoom_of(area: float, minimum: float) -> float:
+    """Return the lowest zoom, a multiple of 0.5, at which an area has a size in square pixels."""
     if area == 0:
         return MAX_ZOOM + 1
-    return 0 if math.isinf(area) else min(MAX_ZOOM + 1, max(0, math.ceil(math.log(minimum / area, 4))))
+    return 0 if math.isinf(area) else min(MAX_ZOOM + 1, max(0, math.ceil(2 * math.log(minimum / area, 4)) / 2))
 
 
 def triangle_areas(line: Floats, fixed: Iterable[int]) -> Floats:

@@ -80,7 +80,7 @@ const naturalEarth = (() => {
   /** Add the visible parts of lines to the path of a canvas. */
   function trace(context, lines, frame, start, closed) {
     const { size, top, width, height } = frame;
-    const detail = Math.ceil(frame.zoom) + (L.Browser.retina ? 1 : 0);
+    const detail = 2 * (frame.zoom + (L.Browser.retina ? 1 : 0)); // the data have twice the zoom
     context.beginPath();
     for (const { x, y, zooms, start: first, end, zoom, west, east, north, south } of lines) {
       if (zoom > detail || start + east * size < 0 || start + west * size > width) continue;

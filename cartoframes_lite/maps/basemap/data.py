@@ -7,7 +7,7 @@ import lzma
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -21,9 +21,10 @@ BBox = tuple[float, float, float, float]
 _MAX_LATITUDE = 85.05
 _WORLD_ZOOM = 2  # detail of the whole world
 _ZOOMING_IN = 2  # times that a user should be able to zoom in without seeing less detail than there is
-_REACHES_PIXELS = (900, 600, 400, 200, 50)  # around the view, at the zoom of each point, in which points are kept
-_MAX_POINTS = 35_000  # about 150 kB in base64
-_NOT_NEEDED = 31
+_REACHES_PX = (900, 600, 400, 200, 50)  # around the view, at the zoom of each point, in which points are kept
+_MAX_PAGE_BYTES = 105_000  # compressed; a third more in base64
+_MAX_PAGE_POINTS = 45_000  # a point takes 2 bytes or more
+_HIGHEST = 30.0
 _WORLD = (-180.0, -_MAX_LATITUDE, 180.0, _MAX_LATITUDE)
 _PAGE_PIXELS = (800, 420)
 
@@ -57,7 +58,7 @@ class Basemap:
         """Encode as in the module `encoding`."""
         return encode(self.lines, {"bits": self.bits, "labels": self.labels})
 
-    def around(self, bbox: BBox | None, max_points: int = _MAX_POINTS, max_zoom: int = _NOT_NEEDED) -> Basemap:
+    def around(self, bbox: BBox | None, max_points: int, max_zoom: float = _HIGHEST) -> Basemap:
         """Return the detail that a view needs, less of it farther away, and little of the rest of the world.
 
         Parameters
@@ -65,38 +66,62 @@ class Basemap:
         bbox : tuple of (west, south, east, north), optional
             In degrees; beyond 180, or with `west` > `east`, if the view crosses the antimeridian. None: the world.
         max_points : int
-        max_zoom : int
+        max_zoom : float
             Points that are needed only at higher zooms are left out.
         """
-        west, south, east, north = bbox or _WORLD
+        return Surroundings(self, bbox or _WORLD).basemap(max_points, max_zoom)
+
+
+class Surroundings:
+    """The distances of the points of a basemap from a view.
+
+    Parameters
+    ----------
+    basemap : Basemap
+    bbox : tuple of (west, south, east, north)
+        In degrees; with `west` > `east` if the view crosses the antimeridian.
+    """
+
+    def __init__(self, basemap: Basemap, bbox: BBox) -> None:
+        west, south, east, north = bbox
         bbox = (west, south, east + 360 * (east < west), north)
-        best, max_zoom = 0, min(max_zoom, max(int(lines.zooms.max(initial=0)) for lines in self.lines.values()))
-        wanted = min(max_zoom, _view_zoom(bbox) + _ZOOMING_IN)
-        for reach_pixels in _REACHES_PIXELS:
-            zooms = {name: self._zooms_in_view(lines, bbox, reach_pixels) for name, lines in self.lines.items()}
-            counts = np.cumsum(sum(np.bincount(found, minlength=_NOT_NEEDED + 1) for found in zooms.values()))
-            best = int(np.searchsorted(counts[:_NOT_NEEDED], max_points, side="right")) - 1
+        self._basemap = basemap
+        self._view_zoom = _view_zoom(bbox)
+        self._zooms = np.concatenate([basemap.lines[name].zooms for name in GROUPS])
+        self._distances_px = np.concatenate([_distances_px(basemap, name, bbox) for name in GROUPS])
+
+    def basemap(self, max_points: int, max_zoom: float = _HIGHEST) -> Basemap:
+        """Return the points that the view needs."""
+        max_zoom = min(max_zoom, float(self._zooms.max()))
+        wanted = min(max_zoom, self._view_zoom + _ZOOMING_IN)
+        for reach_px in _REACHES_PX:
+            needed = (self._zooms <= _WORLD_ZOOM) | (self._distances_px < reach_px)
+            counts = np.cumsum(np.bincount((self._zooms[needed] * 2).astype(int)))
+            best = (int(np.searchsorted(counts, max_points, side="right")) - 1) / 2
             if best >= wanted:
                 break
         best = min(max(_WORLD_ZOOM, best), max_zoom)
-        shift = max(0, self.bits - (8 + best + 1))  # units of half a pixel at the best zoom
-        lines = {
-            name: self.lines[name].select(zooms[name] <= best, 4 if name in RINGS else 2).rescaled(shift)
-            for name in GROUPS
-        }
-        return Basemap(self.bits - shift, lines, self.labels)
+        kept = needed & (self._zooms <= best)
+        bits = min(self._basemap.bits, 8 + math.ceil(best) + 1)  # units of half a pixel at the best zoom
+        lines, start = {}, 0
+        for name in GROUPS:
+            group = self._basemap.lines[name]
+            end = start + len(group.x)
+            chosen = group.select(kept[start:end], 4 if name in RINGS else 2)
+            lines[name], start = chosen.rescaled(self._basemap.bits - bits), end
+        return Basemap(bits, lines, self._basemap.labels)
 
-    def _zooms_in_view(self, lines: Lines, bbox: BBox, reach_pixels: int) -> NDArray[np.int64]:
-        """Return the zoom of each point, and `_NOT_NEEDED` for points that the view does not need."""
-        west, south, east, north = bbox
-        world = 2**self.bits
-        center_x, half_width = (west + east) / 720 + 0.5, min(east - west, 360) / 720
-        top, bottom = (mercator_y(latitude) for latitude in (north, south))
-        across = np.abs((lines.x / world - center_x + 0.5) % 1 - 0.5) - half_width
-        down = np.abs(lines.y / world - (top + bottom) / 2) - (bottom - top) / 2
-        distance_pixels = np.maximum(across, down) * 256 * 2.0**lines.zooms
-        needed = (lines.zooms <= _WORLD_ZOOM) | (distance_pixels < reach_pixels)
-        return np.where(needed, lines.zooms, _NOT_NEEDED)
+
+def _distances_px(basemap: Basemap, group: str, bbox: BBox) -> NDArray[np.float64]:
+    """Return the distance of each point from a view, in pixels at the zoom of the point; negative in the view."""
+    west, south, east, north = bbox
+    lines, world = basemap.lines[group], 2**basemap.bits
+    center_x, half_width = (west + east) / 720 + 0.5, min(east - west, 360) / 720
+    top, bottom = (mercator_y(latitude) for latitude in (north, south))
+    across = np.abs((lines.x / world - center_x + 0.5) % 1 - 0.5) - half_width
+    down = np.abs(lines.y / world - (top + bottom) / 2) - (bottom - top) / 2
+    distances: NDArray[np.float64] = np.maximum(across, down) * 256 * 2.0**lines.zooms
+    return distances
 
 
 @cache
@@ -119,6 +144,13 @@ def _view_zoom(bbox: BBox) -> float:
     return -math.log2(fraction) if fraction > 0 else math.inf
 
 
+@lru_cache(maxsize=8)
 def compressed(bbox: BBox | None) -> bytes:
-    """Return the basemap around a view, compressed with gzip."""
-    return gzip.compress(natural_earth().around(bbox).to_bytes(), mtime=0)
+    """Return the basemap around a view for a page, compressed with gzip."""
+    surroundings = Surroundings(natural_earth(), bbox or _WORLD)
+    max_points = _MAX_PAGE_POINTS
+    while True:
+        data = gzip.compress(surroundings.basemap(max_points).to_bytes(), mtime=0)
+        if len(data) <= _MAX_PAGE_BYTES:
+            return data
+        max_points = int(max_points * 0.98 * _MAX_PAGE_BYTES / len(data))

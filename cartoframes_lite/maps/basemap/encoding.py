@@ -1,8 +1,8 @@
 """Compact binary form of the basemap's lines: the bundled file and the data of a page.
 
-A line of JSON (``scale``, ``lines`` and ``points`` of each group, and labels), then for each group, in the order of
-`GROUPS`: the number of points of each line, the zoom of each point (a byte), and the differences of x and of y from
-the previous point. Numbers are LEB128, differences zigzag-encoded.
+A line of JSON (``bits``, the numbers of lines and points of each group, and labels), then for each group, in the order
+of `GROUPS`: the number of points of each line, twice the zoom of each point (a byte), and the differences of x and of y
+from the previous point. Numbers are LEB128, differences zigzag-encoded.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class Lines:
     lengths : array of int
         Number of points of each line.
     x, y : array of int
-        From the west and the north edge of the world, in units of 1 / `scale` of its width. x may be outside the world,
-        for a line that crosses the antimeridian.
-    zooms : array of int
-        Lowest zoom at which each point is needed.
+        From the west and the north edge of the world, in units of 1 / 2 ** `bits` of its width. x may be outside the
+        world, for a line that crosses the antimeridian.
+    zooms : array of float
+        Lowest zoom at which each point is needed, a multiple of 0.5.
     """
 
     lengths: Integers
     x: Integers
     y: Integers
-    zooms: Integers
+    zooms: NDArray[np.float64]
 
     def select(self, kept: NDArray[np.bool_], min_points: int) -> Self:
         """Return the kept points, without the lines that have less than `min_points` left."""
@@ -62,7 +62,7 @@ def encode(groups: Mapping[str, Lines], header: Mapping[str, Any]) -> bytes:
     parts = [text.encode(), b"\n"]
     for name in GROUPS:
         lines = groups[name]
-        parts += [_to_leb128(lines.lengths), lines.zooms.astype(np.uint8).tobytes()]
+        parts += [_to_leb128(lines.lengths), (lines.zooms * 2).astype(np.uint8).tobytes()]
         parts += [_to_leb128(_to_zigzag(np.diff(values, prepend=0))) for values in (lines.x, lines.y)]
     return b"".join(parts)
 
@@ -75,7 +75,7 @@ def decode(data: bytes) -> tuple[dict[str, Lines], dict[str, Any]]:
     groups = {}
     for name, (line_count, point_count) in header.pop("groups").items():
         lengths, rest = _from_leb128(rest, line_count)
-        zooms, rest = rest[:point_count].astype(np.int64), rest[point_count:]
+        zooms, rest = rest[:point_count] / 2, rest[point_count:]
         dx, rest = _from_leb128(rest, point_count)
         dy, rest = _from_leb128(rest, point_count)
         groups[name] = Lines(lengths, np.cumsum(_from_zigzag(dx)), np.cumsum(_from_zigzag(dy)), zooms)

@@ -19,7 +19,7 @@ _MAX_POINTS = 400_000
 
 def basemap_of(view: PictureView, scale: float) -> Basemap:
     """Return the part of the basemap that a picture shows, in its detail."""
-    detail = max(0, math.ceil(view.zoom + math.log2(scale)))
+    detail = max(0.0, view.zoom + math.log2(scale))
     return natural_earth().around(view.bbox, _MAX_POINTS, detail)
 
 
