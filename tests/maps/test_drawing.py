@@ -109,6 +109,14 @@ def test_images_keep_their_pixels():
     np.testing.assert_array_equal(drawn(PictureView((10, 20), 3, 40, 30), buffer.getvalue()), noise)
 
 
+def test_images_end_at_the_edge_of_the_world():
+    buffer = io.BytesIO()
+    Image.new("RGB", (100, 300), "red").save(buffer, "png")
+    image = drawn(PictureView((0, 0), 0, 100, 300), buffer.getvalue())
+    assert color_at(image, 50, 20) == color_at(image, 50, 280) == WHITE
+    assert color_at(image, 50, 23) == color_at(image, 50, 277) == RED
+
+
 def test_layers_cover_those_below():
     area, point = Shapes.of(box(-20, -20, 20, 20), color="#0000ff"), Shapes.of(Point(0, 0))
     view = PictureView((0, 0), 2, 100, 100)
@@ -242,6 +250,22 @@ def test_gradients_run_from_the_first_to_the_last_color():
     red, green, blue = (center_of(image, color)[0] for color in (RED, (0, 255, 0), BLUE))
     assert red < green < blue
     assert abs((red + blue) / 2 - green) < 3
+
+
+def test_limits_of_a_gradient_do_not_overlap(monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        Canvas, "add_text", lambda self, x, y, text, color, size, **more: written.append((x, text, size))
+    )
+    limits = ("0", "11,000,000", "21,000,000")
+    view = PictureView((0, 0), 2, 400, 300)
+    drawn(view, legends=[Legend("", colors=("red", "blue"), limits=limits)])
+    drawn(view, legends=[Legend("", colors=("red", "blue"), limits=("0", "5", "10"))])
+    assert [text for _, text, _ in written] == ["0", "21,000,000", "0", "5", "10"]
+    measure = Canvas(view, 1, "#fff")
+    ends = [x + measure.text_width(text, size) for x, text, size in written]
+    assert ends[0] < written[1][0]
+    assert ends[2] < written[3][0] < ends[3] < written[4][0]
 
 
 def test_long_legends_end_within_the_picture():

@@ -184,17 +184,23 @@ def _draw_gradient(canvas: Canvas, legend: Legend, x: float, y: float, theme: Bo
     positions = np.linspace(0, len(colors) - 1, steps)
     pixels = np.column_stack([np.interp(positions, np.arange(len(colors)), channel) for channel in colors.T])
     canvas.add_pixels((pixels[None] * 255).round().astype(np.uint8), (x, y, x + width, y + height))
-    last = len(legend.limits) - 1
-    free = x  # where the text before ends
-    for index, label in enumerate(legend.limits):
-        align = "left" if index == 0 else "right" if index == last else "center"
-        at = x + width * (index / last if last else 0)
-        text_width = canvas.text_width(label, _TEXT_PX - 1)
-        start = at - {"left": 0, "center": text_width / 2, "right": text_width}[align]
-        if 0 < index < last and (start < free or start + text_width > x + width - 40):
-            continue
-        free = start + text_width + 6
-        canvas.add_text(at, y + height + 4 + _ROW / 2 - 1, label, theme.muted, _TEXT_PX - 1, align=align)
+    _write_limits(canvas, legend.limits, x, y + height + 4 + _ROW / 2 - 1, theme)
+
+
+def _write_limits(canvas: Canvas, limits: Sequence[str], x: float, y: float, theme: BoxTheme) -> None:
+    """Write labels below a gradient: the first and the last one, and those between them that have room."""
+    size_px, last = _TEXT_PX - 1, len(limits) - 1
+    widths = [canvas.text_width(label, size_px) for label in limits]
+    centers = [x + _BAR[0] * index / max(1, last) for index in range(len(limits))]
+    starts = [center - width / 2 for center, width in zip(centers, widths, strict=True)]
+    if limits:
+        starts[0], starts[last] = (x, x + _BAR[0] - widths[last]) if last else (x, x)
+    free = x - _GAP  # where the text before ends
+    for index, (label, start, width) in enumerate(zip(limits, starts, widths, strict=True)):
+        is_end = index in (0, last)
+        if is_end or (start >= free + _GAP and start + width + _GAP <= starts[last]):
+            canvas.add_text(start, y, label, theme.muted, size_px)
+            free = start + width
 
 
 def _fit(

@@ -79,7 +79,8 @@ def draw_map(
         If Matplotlib is not installed.
     """
     colors, boxes = THEMES[theme], BOX_THEMES[theme]
-    canvas = Canvas(view, scale, colors.background if basemap == "natural-earth" else _PLAIN_BACKGROUND)
+    background = colors.background if basemap == "natural-earth" else _PLAIN_BACKGROUND
+    canvas = Canvas(view, scale, background)
     ground = basemap_of(view, scale) if basemap == "natural-earth" else None
     if ground:
         draw_ground(canvas, ground, colors)
@@ -88,6 +89,7 @@ def draw_map(
     for layer in layers:
         if isinstance(layer, bytes):
             canvas.add_image(layer)
+            _cover_beyond_world(canvas, background)
         else:
             draw_shapes(canvas, layer)
     if ground:
@@ -106,3 +108,12 @@ def _draw_tiles(canvas: Canvas, tiles: Sequence[TileImage]) -> None:
         west, south, east, north = tile.bbox
         [[left, upper], [right, lower]] = canvas.view.to_pixels(np.array([[west, north], [east, south]])).tolist()
         canvas.add_image(tile.image, (left, upper, right, lower))
+
+
+def _cover_beyond_world(canvas: Canvas, background: str) -> None:
+    """Hide what a server draws beyond 85° N and S, where the basemap ends."""
+    view = canvas.view
+    _, upper, _, lower = view.world_sides
+    for top, bottom in ((0.0, upper), (lower, view.height)):
+        if bottom > top:
+            canvas.add_box(0, top, view.width, bottom - top, background)
