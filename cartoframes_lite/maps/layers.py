@@ -22,7 +22,9 @@ from cartoframes_lite.maps.styling.aggregation import (
 from cartoframes_lite.maps.styling.cartocss import Appearance
 from cartoframes_lite.maps.styling.classification import classify
 from cartoframes_lite.maps.styling.density import marker_growth, marker_width
+from cartoframes_lite.maps.styling.frame_statistics import kind_of_series
 from cartoframes_lite.maps.styling.geometries import Geometries, read_geometries
+from cartoframes_lite.maps.styling.kinds import check_kinds
 from cartoframes_lite.maps.styling.legend import Legend
 from cartoframes_lite.maps.styling.options import (
     LAYER_DEFAULTS,
@@ -32,7 +34,7 @@ from cartoframes_lite.maps.styling.options import (
     named_columns,
 )
 from cartoframes_lite.maps.styling.sizes import size_classes
-from cartoframes_lite.maps.styling.sql_statistics import SQLStatistics
+from cartoframes_lite.maps.styling.sql_statistics import SQLStatistics, kind_of_pgtype
 from cartoframes_lite.maps.styling.statistics import ColumnStatistics
 from cartoframes_lite.maps.styling.themes import Theme, layer_color, theme_colors
 
@@ -138,6 +140,7 @@ class Layer:
             if options["aggregation"]:
                 raise ValueError("aggregation is done by the server: write the GeoDataFrame to a table, and map that")
             check_columns(options, map(str, source.columns), "the GeoDataFrame")
+            check_kinds(options, lambda column: kind_of_series(source[column]))
         else:
             _ = self.sql  # raises ValueError if the query cannot be used as a subquery
 
@@ -226,6 +229,7 @@ class Layer:
         """Return the types of the columns by name, after checking those that the words name."""
         types = {column.name: column.pgtype for column in client.sql.columns(f"({self.sql}\n) AS source")}
         check_columns(self.options, types, self._table_or_query.strip())
+        check_kinds(self.options, lambda column: kind_of_pgtype(types[column]))
         return types
 
     @property

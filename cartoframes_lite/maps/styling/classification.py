@@ -10,6 +10,7 @@ from typing import cast
 import pandas as pd
 
 from cartoframes_lite.maps.styling.colormaps import Colormap, resolve
+from cartoframes_lite.maps.styling.kinds import check_kind
 from cartoframes_lite.maps.styling.labels import integer_ranges, number_labels, number_ranges
 from cartoframes_lite.maps.styling.legend import Legend, LegendItem, LegendKind
 from cartoframes_lite.maps.styling.options import LayerOptions, Scheme
@@ -80,6 +81,7 @@ def classify(statistics: ColumnStatistics, options: LayerOptions, theme: Theme =
     ValueError
         If the scheme does not fit the type of the values, or the colormap is unknown.
     """
+    check_kind(options, "color_by", statistics.kind)
     return _Classifier(statistics, options, theme).classification()
 
 
@@ -124,11 +126,6 @@ class _Classifier:
         scheme = cast("Scheme | None", self._options["scheme"])
         kind = self._statistics.kind
         if kind in ("text", "boolean"):
-            if scheme not in (None, "categories"):
-                raise ValueError(
-                    f"scheme={self._options['scheme']!r} needs numbers, dates or times, but {self._statistics.name!r}"
-                    f" has values of type {kind}; use scheme='categories'"
-                )
             return "categories"
         if scheme is None and (self._options["vmin"] is not None or self._options["vmax"] is not None):
             return "continuous"
@@ -138,7 +135,7 @@ class _Classifier:
 
     def _breaks(self, scheme: Scheme) -> Breaks:
         if scheme == "user_defined":
-            tops = [self._number(value, "k") for value in cast("Sequence[object]", self._options["k"])]
+            tops = [_number(value) for value in cast("Sequence[object]", self._options["k"])]
             return user_breaks(tops, self._summary.minimum, self._summary.maximum)
         return scheme_breaks(self._statistics, scheme, self._k or _CLASSES, self._range())
 
@@ -146,19 +143,9 @@ class _Classifier:
         """Return ``vmin`` and ``vmax`` as numbers."""
         vmin, vmax = self._options["vmin"], self._options["vmax"]
         return (
-            None if vmin is None else self._number(vmin, "vmin"),
-            None if vmax is None else self._number(vmax, "vmax"),
+            None if vmin is None else _number(vmin),
+            None if vmax is None else _number(vmax),
         )
-
-    def _number(self, value: object, word: str) -> float:
-        """Return a limit as the number that values are compared with."""
-        if isinstance(value, datetime.date) is not self._is_time:
-            expected = "dates" if self._is_time else "numbers"
-            raise ValueError(f"{word} must be {expected}, as the values of {self._statistics.name!r}, not {value!r}")
-        if not isinstance(value, datetime.date):
-            return float(cast("float", value))
-        time = pd.Timestamp(value)
-        return (time.tz_localize("UTC") if time.tz is None else time).timestamp()
 
     def _default_classes(self) -> Classification:
         """Return quantiles; of values on both sides of zero, classes with a color of their own for each side."""
@@ -274,6 +261,14 @@ class _Classifier:
         if len(breaks.tops) > 1 and self._summary.maximum > breaks.tops[-1]:
             labels[-1] = f"more than {ends[-2]}"
         return labels
+
+
+def _number(value: object) -> float:
+    """Return a limit as the number that values are compared with."""
+    if not isinstance(value, datetime.date):
+        return float(cast("float", value))
+    time = pd.Timestamp(value)
+    return (time.tz_localize("UTC") if time.tz is None else time).timestamp()
 
 
 def _category_colors(colormap: Colormap, values: Sequence[object], kind: ColumnKind) -> tuple[str, ...]:

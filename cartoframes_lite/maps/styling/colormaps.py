@@ -44,8 +44,8 @@ class Colormap:
             return self.designed[n]
         if n == 1:  # visible on every basemap: neither of the ends
             return (self.at(0.75 if self.nature == "sequential" else 0),)
-        if self.nature == "qualitative":
-            return self.categories(n)
+        if self.nature == "qualitative" and n <= len(self.colors):
+            return self.colors[:n]
         return tuple(self.at(place / (n - 1)) for place in range(n))
 
     def categories(self, n: int) -> tuple[str, ...]:
@@ -107,9 +107,10 @@ def _named(name: str) -> Colormap:
         found = _carto(_plain(forward)) or _of_catalog(forward)
         if found is not None:
             return found.reversed()
+    suffix = _REVERSED if name.lower().endswith(_REVERSED) else ""
     names = {_plain(one): one for one in colormap_names()}
-    similar = get_close_matches(_plain(name), names, n=1, cutoff=0.5)
-    hint = f"Did you mean {names[similar[0]]!r}?" if similar else "Examples are 'Teal', 'YlGnBu' and 'viridis'."
+    similar = get_close_matches(_plain(name[: len(name) - len(suffix)]), names, n=1, cutoff=0.5)
+    hint = f"Did you mean {names[similar[0]] + suffix!r}?" if similar else "Examples are 'Teal', 'YlGnBu' and 'viridis'."
     raise ValueError(f"unknown colormap {name!r}. {hint}")
 
 

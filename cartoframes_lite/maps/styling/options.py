@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 import numpy as np
+
+from cartoframes_lite.maps.styling.colormaps import hexadecimal, resolve
 
 Limit: TypeAlias = float | datetime.date
 Columns: TypeAlias = bool | str | Sequence[str]
@@ -54,10 +56,10 @@ class LayerOptions(TypedDict, total=False):
     k : int or sequence of float, optional
         Number of classes, or the largest number of categories; or the upper limits of the classes, as mapclassify's
         ``bins``. None: five classes, ten categories.
-    cmap : str or sequence of str, optional
-        Colors: the name of a colormap of CARTOColors, ColorBrewer or matplotlib, reversed if it ends with ``_r``, or a
-        list of CSS colors. None: by the values and the basemap. Without ``color_by``, a list with the color of the
-        layer.
+    cmap : str, sequence of str or callable, optional
+        Colors: the name of a colormap of CARTOColors, ColorBrewer or matplotlib, reversed if it ends with ``_r``; a
+        list of CSS colors; or a colormap of matplotlib. None: by the values and the basemap. Without ``color_by``, a
+        list with the color of the layer.
     vmin, vmax : float or date, optional
         Limits of the colors, for the schemes "continuous" and "equal_interval"; values beyond them have the color of
         the limit. None: the smallest and the largest value.
@@ -89,7 +91,7 @@ class LayerOptions(TypedDict, total=False):
     color_by: str | None
     scheme: str | None
     k: int | Sequence[Limit] | None
-    cmap: str | Sequence[str] | None
+    cmap: str | Sequence[str] | Callable[[float], Sequence[float]] | None
     vmin: Limit | None
     vmax: Limit | None
     size_by: str | None
@@ -151,9 +153,11 @@ def check_options(options: LayerOptions, *, has_cartocss: bool) -> LayerOptions:
             f"{alone[0]}={values[alone[0]]!r} has no effect without color_by: pass the column of the colors"
         )
     checked = options.copy()
-    checked["scheme"] = _check_scheme(options["scheme"], options["k"])
-    _check_classes(options["k"], checked["scheme"])
-    _check_limits(options["vmin"], options["vmax"])
+    checked["scheme"] = scheme = _check_scheme(options["scheme"], options["k"])
+    checked["k"] = _check_classes(options["k"], scheme)
+    _check_limits(options["vmin"], options["vmax"], scheme)
+    if options["cmap"] is not None:
+        resolve(options["cmap"])
     _check_opacity(options["opacity"])
     _check_stroke(options["stroke"])
     if not isinstance(options["legend"], bool | str):
@@ -211,16 +215,18 @@ def _check_scheme(scheme: object, k: object) -> Scheme | None:
     return found
 
 
-def _check_classes(k: object, scheme: str | None) -> None:
-    """Raise unless ``k`` is a number of classes, or limits for the scheme "user_defined"."""
+def _check_classes(k: Any, scheme: Scheme | None) -> int | tuple[Limit, ...] | None:
+    """Return ``k``; raise unless it is a number of classes, or limits for the scheme "user_defined"."""
     if scheme == "user_defined":
         limits = None if isinstance(k, str | bytes | Mapping) or not isinstance(k, Iterable) else list(k)
         if not limits or not all(map(_is_limit, limits)) or len(limits) > MAX_CLASSES:
             raise ValueError(f"with scheme='user_defined', k must be a list of 1 to {MAX_CLASSES} limits, not {k!r}")
         if any(low >= high for low, high in pairwise(limits)):
             raise ValueError(f"the limits k must increase, which they do not in {k!r}")
-    elif k is not None and (isinstance(k, bool) or not isinstance(k, Integral) or not 2 <= int(k) <= MAX_CLASSES):
+        return tuple(limits)
+    if k is not None and (isinstance(k, bool) or not isinstance(k, Integral) or not 2 <= int(k) <= MAX_CLASSES):
         raise ValueError(f"k must be a number of classes from 2 to {MAX_CLASSES}, or a list of limits, not {k!r}")
+    return None if k is None else int(k)
 
 
 def _is_limit(value: object) -> bool:
@@ -233,10 +239,12 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
-def _check_limits(vmin: Any, vmax: Any) -> None:
+def _check_limits(vmin: Any, vmax: Any, scheme: Scheme | None) -> None:
     for name, value in (("vmin", vmin), ("vmax", vmax)):
         if value is not None and not _is_limit(value):
             raise ValueError(f"{name} must be a finite number or a date, not {value!r}")
+        if value is not None and scheme not in (None, "continuous", "equal_interval"):
+            raise ValueError(f"{name} has no effect with scheme={scheme!r}; use 'continuous' or 'equal_interval'")
     if vmin is not None and vmax is not None:
         if isinstance(vmin, datetime.date) is not isinstance(vmax, datetime.date):
             raise ValueError(f"vmin and vmax must be of the same type, not {vmin!r} and {vmax!r}")
@@ -258,6 +266,8 @@ def _check_stroke(stroke: Any) -> None:
             raise ValueError(
                 f"stroke must be a color, a width in pixels (at most {_MAX_STROKE_PX}), both, or False, not {stroke!r}"
             )
+        if isinstance(part, str):
+            hexadecimal(part)
     if len(parts) > 2 or (len(parts) == 2 and not (isinstance(parts[0], str) and isinstance(parts[1], Real))):
         raise ValueError(f"stroke must be a color and then a width, not {stroke!r}")
 

@@ -36,7 +36,7 @@ class SizeClasses:
 
 
 def size_classes(statistics: ColumnStatistics, color: str, *, is_line: bool, title: str | None = None) -> SizeClasses:
-    """Divide the values of ``size_by`` into classes: the area of a marker is proportional to the value.
+    """Divide numbers into classes: the area of a marker is proportional to the value.
 
     Parameters
     ----------
@@ -47,16 +47,7 @@ def size_classes(statistics: ColumnStatistics, color: str, *, is_line: bool, tit
         Whether the legend shows widths of lines.
     title : str, optional
         Of the legend. None: the column.
-
-    Raises
-    ------
-    ValueError
-        If the values are not numbers.
     """
-    if statistics.kind not in ("integer", "number"):
-        raise ValueError(
-            f"size_by={statistics.name!r} must be a numeric column; its values are of type {statistics.kind}"
-        )
     maximum = statistics.summary.maximum if statistics.summary.count else 0.0
     if maximum <= 0:
         return SizeClasses(statistics.name, (), None)

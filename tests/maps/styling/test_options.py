@@ -28,6 +28,12 @@ WRONG_VALUES = [
     ({"vmin": pd.NaT, "color_by": "n"}, "vmin must be a finite number or a date"),
     ({"vmin": 2, "vmax": 1, "color_by": "n"}, "vmin must be less than vmax"),
     ({"vmin": 2, "vmax": datetime.date(2000, 1, 1), "color_by": "n"}, "of the same type"),
+    ({"vmin": 2, "color_by": "n", "scheme": "quantiles"}, "vmin has no effect with scheme='quantiles'"),
+    ({"cmap": "viridus"}, "unknown colormap 'viridus'. Did you mean 'viridis'?"),
+    ({"cmap": "tael_r"}, "unknown colormap 'tael_r'. Did you mean 'Teal_r'?"),
+    ({"cmap": ["red", "bleu"]}, "unknown color 'bleu': use a CSS color"),
+    ({"cmap": []}, "cmap is an empty list"),
+    ({"stroke": "wihte"}, "unknown color 'wihte': use a CSS color"),
     ({"opacity": 1.5}, "opacity must be a number from 0 to 1"),
     ({"stroke": -1}, "stroke must be a color, a width in pixels (at most 50), both"),
     ({"stroke": (1, "red")}, "a color and then a width"),
@@ -61,6 +67,23 @@ def test_columns_of_frames_are_checked(word):
     with pytest.raises(ValueError, match=r"='nam': the GeoDataFrame has no such column\. Did you mean 'name'\?"):
         cfl.Layer(FRAME, **{word: "nam"})
     assert cfl.Layer(FRAME, **{word: "n"}).frame is FRAME
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"size_by": "name"}, "size_by='name' must be a numeric column; its values are of type text"),
+        ({"color_by": "name", "scheme": "quantiles"}, "scheme='quantiles' needs numbers, dates or times, but 'name'"),
+        ({"color_by": "name", "vmin": 1}, "vmin needs numbers, dates or times, but 'name' has values of type text"),
+        ({"color_by": "n", "k": [datetime.date(2000, 1, 1)]}, "k must be numbers, as the values of 'n'"),
+    ],
+    ids=["size", "scheme", "limit", "dates"],
+)
+def test_words_have_to_fit_the_type_of_the_column(words, message, credentials):
+    FRAME.carto.to_table("shown", credentials)
+    for make in (lambda: cfl.Layer(FRAME, **words), lambda: cfl.Dataset("shown", credentials).map(**words)):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            make()
 
 
 @pytest.mark.parametrize(
