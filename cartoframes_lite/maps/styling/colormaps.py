@@ -16,6 +16,7 @@ Nature = Literal["sequential", "diverging", "qualitative"]
 
 _REVERSED = "_r"
 _SAMPLES = 64
+_EXAMPLES = "Examples are 'Teal', 'YlGnBu' and 'viridis'."
 _NATURES: dict[str, Nature] = {"diverging": "diverging", "qualitative": "qualitative"}
 _SUGGESTED = ("colorbrewer", "bids", "matplotlib", "tableau")  # collections of the package cmap
 _NUMBERED = ("Set1", "Set2", "Set3", "Pastel1", "Pastel2", "Dark2", "tab10", "tab20", "jet", "turbo", "cividis")
@@ -110,7 +111,7 @@ def _named(name: str) -> Colormap:
     suffix = _REVERSED if name.lower().endswith(_REVERSED) else ""
     names = {_plain(one): one for one in colormap_names()}
     similar = get_close_matches(_plain(name[: len(name) - len(suffix)]), names, n=1, cutoff=0.5)
-    hint = f"Did you mean {names[similar[0]] + suffix!r}?" if similar else "Examples are 'Teal', 'YlGnBu' and 'viridis'."
+    hint = f"Did you mean {names[similar[0]] + suffix!r}?" if similar else _EXAMPLES
     raise ValueError(f"unknown colormap {name!r}. {hint}")
 
 
