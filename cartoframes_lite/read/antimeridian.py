@@ -33,8 +33,11 @@ def to_lon_lat(shape: shapely.Geometry, crs: CRS) -> shapely.Geometry:
     if crs.equals(LON_LAT, ignore_axis_order=True):
         return shape
     transformer = Transformer.from_crs(crs, LON_LAT, always_xy=True)
-    west, south, east, north = map(float, shapely.bounds(shape))
-    step = max(east - west, north - south) / _SEGMENTS
+    step = _step(shape)
+    points, lines = _along(_lines(shape), step)
+    longitudes = np.asarray(transformer.transform(*points.T)[0])
+    if not ((np.abs(np.diff(longitudes)) > 180) & (np.diff(lines) == 0)).any():
+        return shapely.transform(shape, lambda points: np.column_stack(transformer.transform(*points.T)))
     parts = [_part_to_lon_lat(part, transformer, step) for part in _parts(shape)]
     return parts[0] if len(parts) == 1 else shapely.union_all(parts)
 
@@ -55,18 +58,18 @@ def bounding_boxes(shape: shapely.Geometry) -> tuple[tuple[float, float, float, 
 def crosses_edge(shape: shapely.Geometry, crs: CRS) -> bool:
     """Return whether a shape in EPSG:4326 crosses an edge of a CRS, where its coordinates jump."""
     transformer = Transformer.from_crs(LON_LAT, crs, always_xy=True)
+    points, lines = _along(_lines(shape), _step(shape))
+    there = np.column_stack(transformer.transform(*points.T))
+    middles = (there[1:] + there[:-1]) / 2
+    back = np.column_stack(transformer.transform(middles[:, 0], middles[:, 1], direction="INVERSE"))
+    cosines = (_vectors((points[1:] + points[:-1]) / 2) * _vectors(back)).sum(axis=1)
+    is_far = cosines < np.cos(np.radians(_MAX_DEVIATION_DEGREES))
+    return bool((is_far & (np.diff(lines) == 0)).any())
+
+
+def _step(shape: shapely.Geometry) -> float:
     west, south, east, north = map(float, shapely.bounds(shape))
-    step = max(east - west, north - south) / _SEGMENTS
-    for part in _parts(shape):
-        for line in _lines(part):
-            points = _along(line, step)
-            there = np.column_stack(transformer.transform(*points.T))
-            middles = (there[1:] + there[:-1]) / 2
-            back = np.column_stack(transformer.transform(middles[:, 0], middles[:, 1], direction="INVERSE"))
-            cosines = (_vectors((points[1:] + points[:-1]) / 2) * _vectors(back)).sum(axis=1)
-            if (cosines < np.cos(np.radians(_MAX_DEVIATION_DEGREES))).any():
-                return True
-    return False
+    return max(east - west, north - south) / _SEGMENTS
 
 
 def _parts(shape: shapely.Geometry) -> Iterator[shapely.Geometry]:
@@ -78,16 +81,16 @@ def _parts(shape: shapely.Geometry) -> Iterator[shapely.Geometry]:
             yield part
 
 
-def _lines(part: shapely.Geometry) -> list[shapely.Geometry]:
-    """Return a line, or the rings of a polygon; nothing for a point."""
-    if isinstance(part, shapely.Polygon):
-        return list(shapely.get_rings(part))
-    return [] if isinstance(part, shapely.Point) else [part]
+def _lines(shape: shapely.Geometry) -> Any:
+    """Return the lines and rings of a shape as an array."""
+    parts = np.array([*_parts(shape), None])[:-1]  # an array of objects, also of one
+    kinds = shapely.get_type_id(parts)
+    return np.concatenate([parts[np.isin(kinds, (1, 2))], shapely.get_rings(parts[kinds == 3])])
 
 
 def _part_to_lon_lat(part: shapely.Geometry, transformer: Transformer, step: float) -> shapely.Geometry:
     paths = [_path(line, transformer, step) for line in _lines(part)]
-    if not any(is_moved for _, is_moved in paths):
+    if not any(is_moved for _, is_moved in paths):  # such as a point
         return shapely.transform(part, lambda points: np.column_stack(transformer.transform(*points.T)))
     if not isinstance(part, shapely.Polygon):
         return _wrapped(shapely.LineString(paths[0][0]))
@@ -98,7 +101,7 @@ def _part_to_lon_lat(part: shapely.Geometry, transformer: Transformer, step: flo
 
 def _path(line: shapely.Geometry, transformer: Transformer, step: float) -> tuple[Coordinates, bool]:
     """Return a line in longitudes without jumps, which may be beyond ±180°, and whether any of them is."""
-    points = np.column_stack(transformer.transform(*_along(line, step).T))
+    points = np.column_stack(transformer.transform(*_along([line], step)[0].T))
     without_jumps = np.unwrap(points[:, 0], period=360)
     is_moved = not np.allclose(without_jumps, points[:, 0], equal_nan=True)
     return np.column_stack([without_jumps, points[:, 1]]), is_moved
@@ -136,9 +139,10 @@ def _wrapped(shape: shapely.Geometry) -> shapely.Geometry:
     return shapely.union_all(pieces)
 
 
-def _along(line: shapely.Geometry, step: float) -> Coordinates:
-    """Return points along a line, at most a step apart, including its vertices."""
-    return np.asarray(shapely.get_coordinates(shapely.segmentize(line, step) if step > 0 else line))
+def _along(lines: Any, step: float) -> tuple[Coordinates, Any]:
+    """Return points along lines, at most a step apart, including their vertices, and the number of the line of each."""
+    points, numbers = shapely.get_coordinates(shapely.segmentize(lines, step or 1), return_index=True)
+    return points, numbers
 
 
 def _vectors(points: Coordinates) -> Coordinates:
