@@ -13,10 +13,10 @@ from cartoframes_lite._client.maps import Filters, Layergroup
 from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, AuthenticationError, NotFound, PermissionDenied, SQLError
-from cartoframes_lite.maps.dataviews import WidgetColumns, add_dataviews, page_widget
+from cartoframes_lite.maps.dataviews import WidgetColumns, add_dataviews, check_widget, column_types, page_widget
 from cartoframes_lite.maps.embedding import embed_rows
 from cartoframes_lite.maps.features import FeatureLayer, check_frame
-from cartoframes_lite.maps.frame_layers import compile_frame
+from cartoframes_lite.maps.frame_layers import check_frame_widget, compile_frame
 from cartoframes_lite.maps.layers import CompiledLayer, Layer, Theme
 from cartoframes_lite.maps.page import Instantiation, PageLayer, TileLayer
 from cartoframes_lite.maps.page.viewport import Viewport
@@ -84,6 +84,8 @@ class ComposedSource:
         for layer in self._layers:
             if isinstance(layer, Layer):
                 self._check(layer)
+        for widget in self._widgets:
+            self._check_widget(widget)
 
     def _check(self, layer: Layer) -> None:
         """Raise ValueError if a frame cannot be drawn, or a word names a column that does not exist."""
@@ -91,6 +93,14 @@ class ComposedSource:
             check_frame(layer.frame)
         else:
             layer.check(self.client)
+
+    def _check_widget(self, widget: Widget) -> None:
+        """Raise ValueError if a layer lacks a column of a widget, or the widget cannot display its values."""
+        layer = self._layers[layer_of(widget, len(self._layers))]
+        if isinstance(layer, Layer) and layer.frame is not None:
+            check_frame_widget(widget, layer.frame)
+        elif isinstance(layer, Layer) and widget.column is not None:
+            check_widget(widget, column_types(self.client, layer.sql))
 
     @property
     def client(self) -> Client:

@@ -104,9 +104,7 @@ def add_dataviews(
     all_columns: dict[int, WidgetColumns] = {}
     for index in sorted({index for index, _ in widgets.values()}):
         node = _node_of(changed["layers"][index], index, nodes)
-        types = {
-            column.name: column.pgtype for column in client.sql.columns(f"({node['params']['query']}\n) AS source")
-        }
+        types = column_types(client, node["params"]["query"])
         expressions: list[str] = []
         for number, (at, widget) in widgets.items():
             if at == index:
@@ -115,6 +113,23 @@ def add_dataviews(
         if expressions:
             node["params"] = {"query": _extend(node["params"]["query"], expressions)}
     return {**changed, "analyses": list(nodes.values()), "dataviews": dataviews}, all_columns
+
+
+def column_types(client: Client, query: str) -> dict[str, str]:
+    """Return the types of the columns of a query by name."""
+    return {column.name: column.pgtype for column in client.sql.columns(f"({query}\n) AS source")}
+
+
+def check_widget(widget: Widget, types: Mapping[str, str]) -> None:
+    """Raise ValueError if a layer lacks a column of a widget, or the widget cannot display its values.
+
+    Parameters
+    ----------
+    widget : Widget
+    types : mapping
+        PostgreSQL types of the columns of the layer by name.
+    """
+    _columns(0, widget, types, [])
 
 
 def _node_of(layer: dict[str, Any], index: int, nodes: dict[str, dict[str, Any]]) -> dict[str, Any]:

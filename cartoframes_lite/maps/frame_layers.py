@@ -59,6 +59,11 @@ def compile_frame(
     return FeatureLayer(features, layer.title, legends, popup, hover), columns
 
 
+def check_frame_widget(widget: Widget, frame: gpd.GeoDataFrame) -> None:
+    """Raise ValueError if a frame lacks a column of a widget, or the widget cannot display its values."""
+    _widget_values(0, widget, frame, np.zeros(0, np.intp))
+
+
 def _shown_columns(layer: Layer, frame: gpd.GeoDataFrame) -> tuple[Sequence[str], Sequence[str]]:
     """Return the columns of the popup, by default all, and those shown under the pointer."""
     options = layer.options

@@ -268,7 +268,9 @@ def test_invalid_frames_are_refused_when_the_map_is_made():
     with pytest.raises(ValueError, match="cartocss styles tables"):
         SQUARES.carto.map("#l { }")
     with pytest.raises(ValueError, match="no column 'x'"):
-        SQUARES.carto.map(widgets=cfl.Histogram("x")).save("never.html")
+        SQUARES.carto.map(widgets=cfl.Histogram("x"))
+    with pytest.raises(ValueError, match=r"of type text, not a number or a date: use Categories\('name'\)"):
+        SQUARES.carto.map(widgets=cfl.Histogram("name"))
 
 
 def test_whole_tables_are_drawn_by_the_server(credentials):

@@ -134,7 +134,6 @@ def test_histograms_select_exactly_the_bins(opened):
     page.keyboard.press("Shift+ArrowRight")
     settle(page, ROWS, "3")
     assert page.locator(".range").inner_text() == "0 to 4"
-    assert page.locator(".bins").get_attribute("aria-valuetext") == "0 to 4"
 
 
 def test_histograms_of_dates_filter_by_time(opened):
@@ -219,10 +218,10 @@ def test_widgets_that_a_map_lacks_columns_for(table):
     with pytest.raises(TypeError, match="must be a Histogram, Categories or Formula, not 'n'"):
         cfl.Map("points", table.credentials, widgets=["n"])
     for widget, message in (
-        (cfl.Histogram("nn"), "no column 'nn'"),
+        (cfl.Histogram("nn"), "no column 'nn'. Did you mean 'n'"),
         (cfl.Histogram("side"), r"of type text, not a number or a date: use Categories\('side'\)"),
         (cfl.Formula("sum", "side"), "not a number"),
         (cfl.Categories("side", operation="avg", value="day"), "column 'day' is of type timestamp"),
     ):
         with pytest.raises(ValueError, match=message):
-            cfl.Map("points", table.credentials, widgets=[widget]).layergroup_id  # noqa: B018  # the property raises
+            cfl.Map("points", table.credentials, widgets=[widget])

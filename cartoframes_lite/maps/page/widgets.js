@@ -91,7 +91,8 @@ function shortNumber(value) {
 function widgetElement(widget, clear) {
   const element = L.DomUtil.create("section", `widget ${widget.type}`);
   const head = L.DomUtil.create("header", "", element);
-  L.DomUtil.create("h2", "", head).textContent = widget.title;
+  const heading = L.DomUtil.create("h2", "", head);
+  heading.textContent = heading.title = widget.title;
   const button = L.DomUtil.create("button", "reset", head);
   button.type = "button";
   button.textContent = "Reset";
@@ -151,7 +152,8 @@ function categoriesWidget(widget, select) {
     button.category = category;
     const isNumber = Number.isFinite(value);
     button.style.setProperty("--share", `${isNumber && largest > 0 ? Math.max(0, (100 * value) / largest) : 0}%`);
-    L.DomUtil.create("span", "label", button).textContent = agg ? "Other" : category === "" ? "(empty)" : category;
+    const label = L.DomUtil.create("span", "label", button);
+    label.textContent = label.title = agg ? "Other" : category === "" ? "(empty)" : category;
     L.DomUtil.create("span", "value", button).textContent = shortNumber(value);
     button.addEventListener("click", () => {
       const next = new Set(accepted);
@@ -192,10 +194,11 @@ function histogramWidget(widget, select) {
   const { element, body, note } = widgetElement(widget, () => choose(null));
   const plot = L.DomUtil.create("div", "bins", body);
   plot.tabIndex = 0;
-  plot.setAttribute("role", "slider");
+  plot.setAttribute("role", "group");
   plot.setAttribute("aria-label", `${widget.title}: arrow keys select bars, with Shift several, Escape none`);
   const axis = L.DomUtil.create("div", "axis", body);
   const [low, range, high] = ["", "range", ""].map((name) => L.DomUtil.create("span", name, axis));
+  range.setAttribute("aria-live", "polite");
 
   const edge = (bin) => scale.start + bin * scale.width;
   const label = (value) => (widget.isTime ? shortTime(value, scale.width) : shortNumber(value));
@@ -217,7 +220,6 @@ function histogramWidget(widget, select) {
   function mark() {
     [...plot.children].forEach((bar, bin) => bar.classList.toggle("off", chosen !== null && (bin < chosen[0] || bin > chosen[1])));
     range.textContent = chosen && scale ? `${label(edge(chosen[0]))} to ${label(edge(chosen[1] + 1))}` : "";
-    plot.setAttribute("aria-valuetext", range.textContent || "all");
   }
 
   function binAt(event) {
