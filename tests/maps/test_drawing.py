@@ -290,6 +290,13 @@ def test_title_and_attribution_are_written():
     np.testing.assert_array_equal(attributed, same)
 
 
+def test_any_characters_can_be_written():
+    view = PictureView((0, 0), 2, 400, 200)
+    legend = Legend("東京\n\t العربية", (Item("red", "\U0001f5fa map\x00 \u200d हिन्दी"),))
+    texts = {"title": "Москва 東京 \U0001f600", "attribution": "© 日本", "legends": [legend]}
+    assert np.any(drawn(view, **texts) != drawn(view))
+
+
 def test_user_settings_of_matplotlib_have_no_effect():
     import matplotlib as mpl
 

@@ -12,13 +12,13 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cartoframes_lite.maps.basemap.encoding import GROUPS, RINGS, Lines, decode, encode
 
 BBox = tuple[float, float, float, float]
 
-_MAX_LATITUDE = 85.05
+_MAX_LATITUDE = 85.0511287798066
 _WORLD_ZOOM = 2  # detail of the whole world
 _ZOOMING_IN = 2  # times that a user should be able to zoom in without seeing less detail than there is
 _REACHES_PX = (900, 600, 400, 200, 50)  # around the view, at the zoom of each point, in which points are kept
@@ -130,16 +130,16 @@ def natural_earth() -> Basemap:
     return Basemap.from_bytes(lzma.decompress(files(__package__).joinpath("natural_earth.xz").read_bytes()))
 
 
-def mercator_y(latitude: float) -> float:
-    """Return the Web Mercator y of a latitude as a fraction of the world, from 0 (north) to 1 (south)."""
-    radians = math.radians(max(-_MAX_LATITUDE, min(_MAX_LATITUDE, latitude)))
-    return (1 - math.asinh(math.tan(radians)) / math.pi) / 2
+def mercator_y(latitudes: ArrayLike) -> NDArray[np.float64]:
+    """Return the Web Mercator y of latitudes as fractions of the world, from 0 (north) to 1 (south)."""
+    radians: NDArray[np.float64] = np.radians(np.clip(latitudes, -_MAX_LATITUDE, _MAX_LATITUDE))
+    return (1 - np.arcsinh(np.tan(radians)) / math.pi) / 2
 
 
 def _view_zoom(bbox: BBox) -> float:
     """Return the zoom at which a page shows a bounding box."""
     west, south, east, north = bbox
-    width, height = (east - west) / 360, mercator_y(south) - mercator_y(north)
+    width, height = (east - west) / 360, float(mercator_y(south) - mercator_y(north))
     fraction = max(width / _PAGE_PIXELS[0], height / _PAGE_PIXELS[1]) * 256
     return -math.log2(fraction) if fraction > 0 else math.inf
 

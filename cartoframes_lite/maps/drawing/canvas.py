@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cartoframes_lite.maps.drawing.colors import RGBA, rgba
+from cartoframes_lite.maps.drawing.fonts import drawable, families
 from cartoframes_lite.maps.drawing.view import PictureView
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ Sides = tuple[float, float, float, float]  # left, upper, right, lower
 
 _DPI = 100
 POINTS_PER_PIXEL = 72 / _DPI
-_FONT = "DejaVu Sans"  # comes with Matplotlib, so that pictures are the same everywhere
 
 
 class Canvas:
@@ -135,8 +135,8 @@ class Canvas:
         """Return the width of a line of text in pixels."""
         from matplotlib.font_manager import FontProperties
 
-        font = FontProperties(family=_FONT, size=size_px * POINTS_PER_PIXEL, weight=weight)
-        width, _, _ = self._agg.get_renderer().get_text_width_height_descent(text, font, False)
+        font = FontProperties(family=families(), size=size_px * POINTS_PER_PIXEL, weight=weight)
+        width, _, _ = self._agg.get_renderer().get_text_width_height_descent(drawable(text), font, False)
         return float(width) / self.scale
 
     def add_text(
@@ -157,10 +157,10 @@ class Canvas:
         written = self._figure.text(
             x,
             y,
-            text,
+            drawable(text),
             color=rgba(color),
             fontsize=size_px * POINTS_PER_PIXEL,
-            fontfamily=_FONT,
+            fontfamily=families(),
             fontweight=weight,
             fontstyle="normal",
             fontvariant="normal",

@@ -10,8 +10,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from cartoframes_lite.maps.basemap.data import mercator_y
+
 _TILE_PIXELS = 256
-_MAX_LATITUDE = 85.0511287798066
 
 Floats = NDArray[np.float64]
 
@@ -47,8 +48,7 @@ class PictureView:
     @property
     def top(self) -> float:
         """Pixels from the north edge of the world to the upper side."""
-        [y] = _mercator_y(np.array([self.center[1]]))
-        return float(y) * self.world_pixels - self.height / 2
+        return float(mercator_y(self.center[1])) * self.world_pixels - self.height / 2
 
     @property
     def bbox(self) -> tuple[float, float, float, float]:
@@ -82,7 +82,7 @@ class PictureView:
 
     def to_pixels(self, degrees: NDArray[Any]) -> Floats:
         """Return the pixels (from the upper left corner) of longitudes and latitudes in an array of n x 2."""
-        fractions = np.column_stack([degrees[:, 0] / 360 + 0.5, _mercator_y(degrees[:, 1])])
+        fractions = np.column_stack([degrees[:, 0] / 360 + 0.5, mercator_y(degrees[:, 1])])
         return fractions * self.world_pixels - [self.left, self.top]
 
     def geometries_to_pixels(self, geometries: NDArray[np.object_]) -> NDArray[np.object_]:
@@ -91,13 +91,6 @@ class PictureView:
         if self.world_pixels > self.width:  # geometries may be beyond the antimeridian
             offsets = [offsets[0] - self.world_pixels, *offsets, offsets[-1] + self.world_pixels]
         return np.concatenate([_shift(projected, offset) for offset in offsets])
-
-
-def _mercator_y(latitudes: NDArray[Any]) -> Floats:
-    """Return Web Mercator y as fractions of the world, from 0 (north) to 1 (south)."""
-    radians = np.radians(np.clip(latitudes, -_MAX_LATITUDE, _MAX_LATITUDE))
-    fractions: Floats = (1 - np.arcsinh(np.tan(radians)) / math.pi) / 2
-    return fractions
 
 
 def _shift(geometries: NDArray[np.object_], pixels: float) -> NDArray[np.object_]:
