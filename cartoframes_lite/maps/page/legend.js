@@ -1,4 +1,5 @@
 // The card with the legends of the layers, and switches that hide layers.
+const MAX_COVERED = 0.25; // of the map
 
 /** Add the card, with the top layer first; layers can be hidden if there are several. */
 function addLegend(map, layers) {
@@ -20,10 +21,10 @@ function addLegend(map, layers) {
   foldIfLarge(map, control.getContainer());
 }
 
-/** Fold the card at first if it would cover most of a small map. */
+/** Fold the card at first if it would cover much of a small map. */
 function foldIfLarge(map, card) {
   const { x: width, y: height } = map.getSize();
-  if (width && card.offsetWidth * card.offsetHeight > 0.4 * width * height) card.open = false;
+  if (width && card.offsetWidth * card.offsetHeight > MAX_COVERED * width * height) card.open = false;
 }
 
 /** Return the legends of a layer, with a switch if asked for. */
