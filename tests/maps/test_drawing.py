@@ -201,7 +201,7 @@ def test_antimeridian_leaves_no_line():
     assert np.all(image[5:20, 20:40] == ImageColor.getrgb(THEMES["light"].land))
 
 
-def test_names_do_not_overlap_each_other(monkeypatch):
+def test_names_are_complete_and_do_not_overlap(monkeypatch):
     written = []
     monkeypatch.setattr(Canvas, "add_text", lambda self, x, y, text, *rest, **more: written.append((x, y, text, rest)))
     view = PictureView((12, 50), 4, 800, 500)
@@ -213,6 +213,7 @@ def test_names_do_not_overlap_each_other(monkeypatch):
         for width in [measure.text_width(text, size)]
     ]
     assert len(boxes) > 30
+    assert shapely.contains(shapely.box(0, 0, 800, 500), boxes).all()
     for index, one in enumerate(boxes):
         assert not shapely.intersects(one, boxes[index + 1 :]).any(), written[index]
 

@@ -68,7 +68,7 @@ def draw_names(canvas: Canvas, basemap: Basemap, theme: BasemapTheme) -> None:
             continue
         for x, y in name.places():
             box = name.box_at(x, y)
-            if not any(_overlap(box, other) for other in taken):
+            if _is_within(box, canvas) and not any(_overlap(box, other) for other in taken):
                 taken += [box, *dot]
                 _write(canvas, name, x, y, theme)
                 break
@@ -90,7 +90,7 @@ def _names(canvas: Canvas, basemap: Basemap, theme: BasemapTheme) -> Iterator[_N
         width = max(canvas.text_width(row, size_px) for row in rows)
         color = getattr(theme, style.color)
         for offset in view.offsets:
-            if -width < x + offset < view.width + width:
+            if 0 <= x + offset <= view.width:
                 yield _Name(rows, is_city, float(x) + offset, float(y), size_px, width, color)
 
 
@@ -105,3 +105,9 @@ def _write(canvas: Canvas, name: _Name, x: float, y: float, theme: BasemapTheme)
 
 def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _is_within(box: Box, canvas: Canvas) -> bool:
+    """Return whether the picture shows a whole name."""
+    left, upper, right, lower = box
+    return left >= 0 and upper >= 0 and right <= canvas.view.width and lower <= canvas.view.height
