@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from cartoframes_lite._client.http.downloads import complete_file
 from cartoframes_lite.errors import ConversionError
 
 SUFFIXES = (".parquet", ".geoparquet", ".pq")
@@ -41,20 +41,12 @@ def write_parquet(reader: pa.RecordBatchReader, path: str | os.PathLike[str], *,
     reader : pyarrow.RecordBatchReader
         Geometries are of the extension type ``geoarrow.wkb``. Without any, the file is plain Parquet.
     path : path
-        Created or replaced only when the file is complete.
+        Created or replaced only when the file is complete; a device or pipe is written to.
     primary : str
         The geometry column that gets a bbox column. If there is no such column, the first one.
     """
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            rows = _write(reader, file, primary)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return rows
+    with complete_file(path) as file:
+        return _write(reader, file, primary)
 
 
 def _write(reader: pa.RecordBatchReader, file: BinaryIO, primary: str) -> int:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import threading
 from pathlib import Path
 
 import geopandas as gpd
@@ -153,6 +155,31 @@ def test_batches_are_written_in_bounded_groups(tmp_path: Path) -> None:
     assert found.metadata.num_rows == 200_000
     assert max(found.metadata.row_group(number).num_rows for number in range(found.num_row_groups)) <= 65_536
     assert sum(len(frame) for frame in geoparquet.read_parquet(tmp_path / "t.parquet")) == 200_000
+
+
+def numbers() -> pa.RecordBatchReader:
+    return pa.table({"n": [1, 2]}).to_reader()
+
+
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    pipe = tmp_path / "t.parquet"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    assert geoparquet.write_parquet(numbers(), pipe) == 2
+    reader.join()
+    assert pq.read_table(io.BytesIO(read[0])).to_pydict() == {"n": [1, 2]}
+    assert pipe.is_fifo()
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    link, file = tmp_path / "link.parquet", tmp_path / "file.parquet"
+    file.write_text("old")
+    link.symlink_to(file)
+    geoparquet.write_parquet(numbers(), link)
+    assert link.is_symlink()
+    assert pq.read_table(file).num_rows == 2
 
 
 def test_a_damaged_file_changes_nothing(table: cfl.Dataset, credentials: cfl.Credentials, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,13 +26,40 @@ _XML_TAIL_BYTES, _MAX_XML_COMMENTS = 1 << 16, 20
 Check = Callable[[BinaryIO, str], None]  # raises if a file is incomplete; str is the subject of the message
 
 
-def write_blocks(path: str | os.PathLike[str], blocks: Iterable[bytes], *, check: Callable[[BinaryIO], None]) -> int:
-    """Write blocks to a temporary file and rename it to ``path`` if ``check`` accepts it.
+@contextmanager
+def complete_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a temporary file that becomes ``path`` when the context ends, unless it ends with an exception.
 
     Parameters
     ----------
     path : path
-        An existing file is replaced; a device or pipe is written to.
+        An existing file is replaced, through symbolic links; a device or pipe is written to.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_file():
+        with tempfile.TemporaryFile() as complete, target.open("wb") as device:
+            yield complete
+            complete.seek(0)
+            shutil.copyfileobj(complete, device)
+        return
+    target = Path(os.path.realpath(target))
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_blocks(path: str | os.PathLike[str], blocks: Iterable[bytes], *, check: Callable[[BinaryIO], None]) -> int:
+    """Write blocks to a file, provided that ``check`` accepts them.
+
+    Parameters
+    ----------
+    path : path
+        As in ``complete_file``.
     blocks : iterable of bytes
     check : callable
         Called with the complete file; raises if it is not valid.
@@ -41,24 +69,10 @@ def write_blocks(path: str | os.PathLike[str], blocks: Iterable[bytes], *, check
     int
         Size of the file in bytes.
     """
-    target = Path(path)
-    if target.exists() and not target.is_file():
-        with tempfile.TemporaryFile() as complete, target.open("wb") as device:
-            size = sum(map(complete.write, blocks))
-            check(complete)
-            complete.seek(0)
-            shutil.copyfileobj(complete, device)
-        return size
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            size = sum(map(file.write, blocks))
-            file.flush()
-            check(file)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with complete_file(path) as file:
+        size = sum(map(file.write, blocks))
+        file.flush()
+        check(file)
     return size
 
 

@@ -157,6 +157,17 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path):
     assert pipe.is_fifo()
 
 
+def test_a_symbolic_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "real").mkdir()
+    link, file = tmp_path / "link", tmp_path / "real" / "file"
+    link.symlink_to(file)
+    for content in (b"created", b"replaced"):
+        downloads.write_blocks(link, [content], check=lambda file: None)
+        assert file.read_bytes() == content
+    assert link.is_symlink()
+    assert [path.name for path in file.parent.iterdir()] == ["file"]
+
+
 def test_csv_that_ends_within_a_field_is_refused():
     downloads.check_csv(io.BytesIO(b'a\r\n"x\ny ""z"""\r\n'), "csv")
     with pytest.raises(ConnectionFailed, match="the last field is incomplete"):
