@@ -280,7 +280,7 @@ def to_carto(
         if created is not None:
             check_target(table_name, table, created, if_exists)  # another process created the table first
         raise
-    if plan.replace:
+    if plan.leaves_dead_rows:
         reclaim_space(destination)
     if privacy is not None:
         set_privacy(client, table, privacy)

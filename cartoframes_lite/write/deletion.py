@@ -20,13 +20,20 @@ from cartoframes_lite.write.staged_sql import BUSY, Staged, lock_staging, transa
 from cartoframes_lite.write.staging import Upload, stage
 from cartoframes_lite.write.staging_sql import RECEIPT
 from cartoframes_lite.write.statements import do_block
-from cartoframes_lite.write.target import Destination, drop_staging_tables, drop_stale_staging, inspect_target
+from cartoframes_lite.write.target import (
+    Destination,
+    Target,
+    drop_staging_tables,
+    drop_stale_staging,
+    inspect_target,
+    reclaim_space,
+)
 
 _COUNT = Column("deleted", "bigint", pa.int64())
 
 
 def delete_rows(client: Client, table: str, condition: str) -> int:
-    """Delete the rows that meet a condition in one transaction, and return their number.
+    """Delete the rows that meet a condition, let the table reuse their space, and return their number.
 
     An API key that may not create tables sends a single statement instead, whose outcome is not known if the connection
     is lost.
@@ -40,15 +47,23 @@ def delete_rows(client: Client, table: str, condition: str) -> int:
     target = inspect_target(client, table)
     if target.existing is None:
         raise TableNotFoundError(f"there is no table {table!r}")
+    number = _delete(target, target.existing.oid, condition)
+    if number:
+        reclaim_space(target.destination)
+    return number
+
+
+def _delete(target: Target, oid: int, condition: str) -> int:
+    """Delete the rows in one transaction."""
     destination = target.destination
     delete = f"DELETE FROM {destination.relation} WHERE (\n{condition}\n)"
     if not target.may_create:
-        response = client.sql.send(delete)
+        response = destination.client.sql.send(delete)
         return parsed(lambda found: int(found["total_rows"]), response, PATH)
     drop_stale_staging(target)
     upload = Upload((_COUNT,), lambda: iter(()), with_primary_key=False)
     with stage(destination, upload, compression=None, progress=False) as staged:
-        block = _delete_and_count(destination, staged, delete, target.existing.oid)
+        block = _delete_and_count(destination, staged, delete, oid)
         publish(destination, staged, transaction(block, destination.schema, staged), leaves_receipt=False)
         number = _deleted(destination, staged)
         drop_staging_tables(destination, [staged.name + RECEIPT])

@@ -27,13 +27,13 @@ from cartoframes_lite.write.columns import Columns, require_geometry
 from cartoframes_lite.write.direct import plan_direct, refuse_staging
 from cartoframes_lite.write.frame_geometry import find_lnglat
 from cartoframes_lite.write.options import FrameOptions, WriteOptions, check_options, frame_keywords
-from cartoframes_lite.write.plan import make_plan
+from cartoframes_lite.write.plan import WritePlan, make_plan
 from cartoframes_lite.write.prepare import PreparedFrame, prepare, warn_about_renamed
 from cartoframes_lite.write.replanning import check_target, publish_plan
 from cartoframes_lite.write.source import RowSource
 from cartoframes_lite.write.staging import Upload, stage
 from cartoframes_lite.write.staging_names import is_staging
-from cartoframes_lite.write.target import drop_stale_staging, inspect_target, reclaim_space
+from cartoframes_lite.write.target import Destination, Target, drop_stale_staging, inspect_target, reclaim_space
 
 _MAX_PLANS = 5  # whole writes, each from a new description of the table
 _ACTIONS = {"replace": "replace the rows of", "upsert": "upsert into", "delete_rows": "replace the rows of"}
@@ -107,7 +107,7 @@ def to_carto(
     table = normalized_table_name(table_name)
     check_options(keywords)
     frames = as_frames(dataframe)
-    source = RowSource(frames, frame_preparer(keywords))
+    source = RowSource(frames, frame_preparer(keywords), rows=count_rows(dataframe))
     if keywords["cartodbfy"]:
         require_geometry(source.columns)
         if keywords["if_exists"] in ("fail", "replace", "delete_rows"):
@@ -117,7 +117,7 @@ def to_carto(
     privacy = keywords["privacy"]
     if privacy is not None:
         client.visualizations.require_privacy_permission()
-    _write(client, table_name, source, count_rows(dataframe), keywords)
+    _write(client, table, source, keywords, given_name=table_name)
     if privacy is not None:
         set_privacy(client, table, privacy)
     if isinstance(dataframe, pd.DataFrame):
@@ -198,53 +198,62 @@ def _refuse_schema(client: Client, table_name: str) -> None:
         )
 
 
-def _write(client: Client, table_name: str, source: RowSource, rows: int | None, options: FrameOptions) -> None:
+def _write(client: Client, table: str, source: RowSource, options: FrameOptions, *, given_name: str) -> None:
     """Plan and write; plan again if the table was created, dropped or changed concurrently."""
-    table, stale_dropped = normalized_table_name(table_name), False
+    stale_dropped = False
     for plans_left in reversed(range(_MAX_PLANS)):
         target = inspect_target(client, table)
         if target.existing is not None:
-            check_target(table_name, table, target.existing, options["if_exists"])
-        elif "." in table_name:
-            _refuse_schema(client, table_name)
+            check_target(given_name, table, target.existing, options["if_exists"])
+        elif "." in given_name:
+            _refuse_schema(client, given_name)
         if not stale_dropped:
             drop_stale_staging(target)
             stale_dropped = True
         plan = make_plan(table, source.columns, target.existing, options)
         source.check(plan)
-        if not target.may_create and (target.existing is None or options["if_exists"] != "append"):
-            action = "create" if target.existing is None else _ACTIONS[options["if_exists"]]
-            refuse_staging(target.destination, action, "rows are uploaded to a staging table")
-        if target.existing is not None and not target.may_create:
-            append = plan_direct(target.destination, target.existing, plan.columns)
-            append.run(
-                partial(plan.staged_rows, source),
-                rows=rows,
-                may_be_slow=source.may_be_slow,
-                compression=options["compression"],
-                progress=options["progress"],
-            )
+        if not target.may_create:
+            _append_directly(target, plan, source, options)
             return
-        upload = Upload(
-            plan.columns,
-            partial(plan.staged_rows, source),
-            with_primary_key=plan.with_primary_key,
-            may_be_slow=source.may_be_slow,
-            rows=rows,
-        )
-        progress = options["progress"]
         try:
-            with (
-                stage(target.destination, upload, compression=options["compression"], progress=progress) as staged,
-                Waiting("publishing", progress),
-            ):
-                publish_plan(target.destination, staged, plan, source.columns, options)
+            _stage_and_publish(target.destination, plan, source, options)
         except (SQLError, TableChangedError) as error:
             if source.failure is not None or not plans_left:
                 raise
             if isinstance(error, SQLError) and inspect_target(client, table).existing == target.existing:
                 raise
         else:
-            if plan.replace:
+            if plan.leaves_dead_rows:
                 reclaim_space(target.destination)
             return
+
+
+def _stage_and_publish(destination: Destination, plan: WritePlan, source: RowSource, options: FrameOptions) -> None:
+    """Upload all rows to a staging table and publish them."""
+    upload = Upload(
+        plan.columns,
+        partial(plan.staged_rows, source),
+        with_primary_key=plan.with_primary_key,
+        may_be_slow=source.may_be_slow,
+        rows=source.rows,
+    )
+    progress = options["progress"]
+    with (
+        stage(destination, upload, compression=options["compression"], progress=progress) as staged,
+        Waiting("publishing", progress),
+    ):
+        publish_plan(destination, staged, plan, source.columns, options)
+
+
+def _append_directly(target: Target, plan: WritePlan, source: RowSource, options: FrameOptions) -> None:
+    """Append with a key that may not create staging tables; raise PermissionDenied for any other write."""
+    if target.existing is None or options["if_exists"] != "append":
+        action = "create" if target.existing is None else _ACTIONS[options["if_exists"]]
+        refuse_staging(target.destination, action, "rows are uploaded to a staging table")
+    plan_direct(target.destination, target.existing, plan.columns).run(
+        partial(plan.staged_rows, source),
+        rows=source.rows,
+        may_be_slow=source.may_be_slow,
+        compression=options["compression"],
+        progress=options["progress"],
+    )

@@ -70,6 +70,11 @@ class WritePlan:
         """Whether the staging table gets the primary key of a CARTO table, since it becomes one."""
         return self.change is None and self.cartodbfy
 
+    @property
+    def leaves_dead_rows(self) -> bool:
+        """Whether publishing leaves old versions of rows, whose space a vacuum reclaims."""
+        return self.replace or (self.change is not None and bool(self.key))
+
     def may_refuse(self, column: Column) -> bool:
         """Check whether ``cast`` may refuse a value of a column of the first frame."""
         model, target = find(self.model, column.name), find(self.columns, column.name)

@@ -31,14 +31,23 @@ class RowSource:
         Columns of the first frame, as all frames can be sent.
     renamed : mapping of label to str
         Names in the table of the columns of the first frame whose labels differ.
+    rows : int or None
+        Number of all rows, if it is known.
     failure : BaseException or None
         Exception raised by the iterable.
     may_be_slow : bool
         Whether the frames may come more slowly than the network takes them.
     """
 
-    def __init__(self, frames: pd.DataFrame | Iterable[pd.DataFrame], prepare: Callable[..., PreparedFrame]) -> None:
+    def __init__(
+        self,
+        frames: pd.DataFrame | Iterable[pd.DataFrame],
+        prepare: Callable[..., PreparedFrame],
+        *,
+        rows: int | None = None,
+    ) -> None:
         """Check the first frame; the others are checked when they are sent."""
+        self.rows = rows
         is_single = isinstance(frames, pd.DataFrame)
         if not isinstance(frames, Iterable):
             raise TypeError(

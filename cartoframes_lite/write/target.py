@@ -124,8 +124,8 @@ def require_writable(table: str, existing: ExistingTable, *, replace: bool) -> N
 def reclaim_space(destination: Destination) -> None:
     """Start a batch job that lets the table reuse the space of deleted rows; do nothing if the API key may not.
 
-    Else each replace would add to the size of the table, which counts against the quota of the account. The job is not
-    waited for. Not in the SQL API, whose time limit it may exceed.
+    Else each replace, upsert or deletion would add to the size of the table, which counts against the quota of the
+    account. The job is not waited for. Not in the SQL API, whose time limit it may exceed.
     """
     with suppress(CartoError, OSError):
         destination.client.batch.create(f"VACUUM {destination.relation}")
