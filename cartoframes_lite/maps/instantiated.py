@@ -348,7 +348,7 @@ class InstantiatedMap:
         """
         target = check_path(path)
         check_suffix(target, _HTML_SUFFIXES, "to_html writes .html; for a picture, use to_png")
-        if embed:
+        if embed or not self._source.has_server:  # a page that contains everything needs no picture
             page = self._build_page(None, self._embedded_layers(), None)
             write_blocks(target, [page.standalone_html().encode()], check=lambda _: None)
             return target

@@ -33,7 +33,7 @@ class Map(AnonymousMap):
 
     Parameters
     ----------
-    layers : Layer, Dataset, GeoDataFrame, str, or list of these
+    layers : Layer, Dataset, GeoDataFrame, GeoSeries, str, or list of these
         From bottom to top. A str is the name of a table or a query; a mapping is a layer of the Maps API. The page
         itself contains and draws the rows of a GeoDataFrame, up to 50,000 features and 500,000 vertices, without any
         server.
@@ -150,8 +150,8 @@ def _as_layer(item: Any) -> Layer | Mapping[str, Any]:
     """Return the layer of a table, a query or a dataset."""
     if isinstance(item, Layer):
         return item
-    if isinstance(item, gpd.GeoDataFrame):
-        return Layer(item)
+    if isinstance(item, gpd.GeoDataFrame | gpd.GeoSeries):
+        return Layer(item.to_frame("geometry") if isinstance(item, gpd.GeoSeries) else item)
     if isinstance(item, Mapping):
         if "type" not in item:
             raise ValueError(

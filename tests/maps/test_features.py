@@ -95,6 +95,16 @@ def test_large_frames_are_refused_with_advice(monkeypatch):
         _ = of_frame(frame, ["text"]).data
 
 
+def test_extent_crosses_the_antimeridian_where_it_is_shorter():
+    def extent(*longitudes):
+        return of_frame(gpd.GeoDataFrame(geometry=gpd.points_from_xy(longitudes, [0] * len(longitudes)), crs=4326)).bbox
+
+    assert extent(179, -178) == (179, 0, 182, 0)
+    assert extent(-170, 10) == (-170, 0, 10, 0)
+    assert extent(-10, 10) == (-10, 0, 10, 0)
+    assert extent(-179, -170) == (-179, 0, -170, 0)
+
+
 def test_repeated_labels_and_index_keep_rows_apart():
     frame = gpd.GeoDataFrame([[1, 2], [3, 4]], columns=["a", "a"], geometry=[box(0, 0, 1, 1), Point(0, 0)], crs=4326)
     frame.index = [7, 7]

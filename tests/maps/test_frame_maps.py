@@ -95,6 +95,17 @@ def test_numbers_and_missing_values_are_classified(opened):
     assert [is_near(one, other) for one, other in zip(found, expected, strict=True)] == [True] * 9
 
 
+def test_geometries_near_the_antimeridian_are_shown_together(opened):
+    points = gpd.GeoSeries(gpd.points_from_xy([178, -178], [0, 0]), crs=4326)
+    page = opened(cfl.Map(points, basemap=None))
+    bounds = page.evaluate("map.getBounds().toBBoxString()").split(",")
+    assert 150 < float(bounds[0]) < 178
+    assert 182 < float(bounds[2]) < 210
+    background = color_at(page, 180, 1)
+    for longitude in (178, 182):
+        assert not is_near(color_at(page, longitude, 0), background)
+
+
 def test_shapes_have_holes_parts_and_order(opened):
     shapes = [
         Polygon(box(-90, -40, -50, 40).exterior.coords, [box(-80, -20, -60, 20).exterior.coords]),
@@ -152,7 +163,7 @@ def test_popups_and_tooltips_show_values_of_the_frame(opened):
     assert popup(page) == {"name": "east <b>", "n": "\u2013", "day": "\u2013"}
     page.keyboard.press("Escape")
     page.mouse.click(*pixel(page, -45, 0))
-    page.wait_for_selector("text=west >> nth=1")
+    page.wait_for_selector(".leaflet-popup-content td:text-is('west')")
     assert list(popup(page)) == ["name", "n", "day"]
     assert popup(page)["n"] == "1"
     assert "2024" in popup(page)["day"]
