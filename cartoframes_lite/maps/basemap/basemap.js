@@ -203,9 +203,6 @@ const naturalEarth = (() => {
       this._container.remove();
     },
     _updatePaths() {},
-    _onMoveEnd() {
-      this._update();
-    },
     /** Draw again when a long drag leaves what has been drawn. */
     _drawIfOutside() {
       const shown = L.bounds(
