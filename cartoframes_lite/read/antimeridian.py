@@ -36,20 +36,27 @@ def to_lon_lat(shape: shapely.Geometry, crs: CRS) -> shapely.Geometry:
     step = _step(shape)
     points, lines = _along(_lines(shape), step)
     longitudes = np.asarray(transformer.transform(*points.T)[0])
-    if not ((np.abs(np.diff(longitudes)) > 180) & (np.diff(lines) == 0)).any():
+    # Infinite coordinates are left to the caller, who knows the name of the argument.
+    is_finite = np.isfinite(longitudes).all()
+    if not is_finite or not ((np.abs(np.diff(longitudes)) > 180) & (np.diff(lines) == 0)).any():
         return shapely.transform(shape, lambda points: np.column_stack(transformer.transform(*points.T)))
     parts = [_part_to_lon_lat(part, transformer, step) for part in _parts(shape)]
     return parts[0] if len(parts) == 1 else shapely.union_all(parts)
 
 
-def bounding_boxes(shape: shapely.Geometry) -> tuple[tuple[float, float, float, float], ...]:
-    """Return the bounding box of a shape in EPSG:4326; two boxes if that is narrower, at the antimeridian."""
+def bounding_boxes(
+    shape: shapely.Geometry, original: shapely.Geometry, crs: CRS
+) -> tuple[tuple[float, float, float, float], ...]:
+    """Return the bounding box of a shape in EPSG:4326; two boxes if the original crosses the antimeridian."""
     west, south, east, north = map(float, shapely.bounds(shape))
+    if crs.equals(LON_LAT, ignore_axis_order=True):
+        return ((west, south, east, north),)
+    hull = shapely.bounds(to_lon_lat(shapely.envelope(original), crs))
     bounds = shapely.bounds(list(_parts(shape)))
     bounds = bounds[bounds[:, 0].argsort()]
     reach = np.maximum.accumulate(bounds[:, 2])
     gaps = bounds[1:, 0] - reach[:-1]
-    if west > -180 or east < 180 or not (gaps > 0).any():
+    if not np.isfinite(hull).all() or hull[0] > -180 or hull[2] < 180 or not (gaps > 0).any():
         return ((west, south, east, north),)
     at = int(gaps.argmax())
     return (float(bounds[at + 1, 0]), south, 180.0, north), (-180.0, south, float(reach[at]), north)

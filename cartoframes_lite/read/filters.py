@@ -126,7 +126,11 @@ def _geometry_column(columns: Sequence[SourceColumn]) -> SourceColumn:
 def _boxes(bbox: Any) -> tuple[Bounds, ...]:
     """Return the box in EPSG:4326, as two if it crosses the antimeridian."""
     if isinstance(bbox, gpd.GeoSeries | gpd.GeoDataFrame | shapely.Geometry):
-        return bounding_boxes(_mask(bbox, "bbox").lon_lat)
+        found = _mask(bbox, "bbox")
+        try:
+            return bounding_boxes(found.lon_lat, found.shape, found.crs)
+        except ValueError as error:
+            raise ValueError(f"bbox cannot be reprojected to longitudes and latitudes: {error}") from error
     try:
         west, south, east, north = (float(value) for value in bbox)
     except (TypeError, ValueError):
@@ -134,7 +138,10 @@ def _boxes(bbox: Any) -> tuple[Bounds, ...]:
             f"bbox must be (minx, miny, maxx, maxy) in EPSG:4326, or geometries, not {short_repr(bbox)}"
         ) from None
     if not all(map(math.isfinite, (west, south, east, north))) or west > east or south > north:
-        raise ValueError(f"bbox must be (minx, miny, maxx, maxy) with minx <= maxx and miny <= maxy, not {bbox}")
+        raise ValueError(
+            f"bbox must be (minx, miny, maxx, maxy) with minx <= maxx and miny <= maxy, not {bbox}; for a box across"
+            " the antimeridian, pass its two parts as mask"
+        )
     return ((west, south, east, north),)
 
 

@@ -274,6 +274,15 @@ def test_shapes_across_the_antimeridian(crs, kind, credentials):
     )
     webmercator = "SELECT n, the_geom_webmercator AS g FROM pacific"
     assert numbers(cfl.read_carto(webmercator, credentials, **{kind: shape})) == [178, 182]
+    corners = gpd.GeoSeries(gpd.points_from_xy([175, -175], [-45, -35]), crs=4326).to_crs(crs)
+    assert numbers(cfl.read_carto("pacific", credentials, bbox=corners)) == [178, 182]
+
+
+def test_geometries_that_cannot_be_reprojected_are_refused(credentials):
+    far = gpd.GeoSeries([shapely.box(0, 0, 1e9, 1e9)], crs=32631)
+    for filters in ({"bbox": far}, {"mask": far}):
+        with pytest.raises(ValueError, match="reprojected to longitudes and latitudes, has coordinates that are NaN"):
+            cfl.read_carto("pacific", credentials, **filters)
 
 
 @pytest.mark.parametrize(("crs", "corner", "expected"), POLES, ids=["half", "south", "north"])
