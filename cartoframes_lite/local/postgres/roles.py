@@ -94,6 +94,7 @@ def prepare(connection: Connection, dsn: str, user: str, *, private: bool) -> Ac
             connection.execute(sql.SQL("SET LOCAL search_path = {}").format(path))
             _run_script(connection, "postgres/cartodb.sql")
             _run_script(connection, "postgres/cartodbfy.sql")
+            _run_script(connection, "postgres/bins.sql")
             connection.execute(_SAFE_PATH)
             grant_built_in(connection, owner_role)
             _reset_settings(connection, [PUBLIC_ROLE])

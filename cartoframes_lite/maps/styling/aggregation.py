@@ -23,7 +23,7 @@ MANY_POINTS = 50_000
 COUNT_COLUMN = "_cdb_feature_count"
 """Column of the number of points of a cell, which the Maps API adds."""
 
-_CELL_PX = {"grid": 9, "heatmap": 5, "sample": 2}
+_CELL_PX = {"grid": 9, "heatmap": 5, "sample": 3}
 _TITLE = "Number of points"
 _GRID_PX = (3.0, 4.0, 5.5, 7.0, 9.0)  # widths of the markers, from few to many points
 _GRID_GROWTH = ((3, 5.0), (5, 7.0))  # zooms after the one that shows all points, and the least width from there on

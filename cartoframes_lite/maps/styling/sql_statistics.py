@@ -10,9 +10,10 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._codec.names import quote
 from cartoframes_lite.maps.styling.statistics import MAX_DISTINCT, ColumnKind, Group, Summary
 
-SAMPLED_ROWS = 1_000_000
+SAMPLED_ROWS = 100_000
 """Quantiles and natural breaks of more values are those of an even sample of about this size."""
 
+_FIRST_ROWS = 10_000
 _KINDS: dict[str, ColumnKind] = {
     **dict.fromkeys(("int2", "int4", "int8"), "integer"),
     **dict.fromkeys(("numeric", "float4", "float8"), "number"),
@@ -66,16 +67,15 @@ class SQLStatistics:
         if self.kind in ("text", "boolean"):
             source = f"(SELECT {text_sql(self.name)} AS v FROM ({self._query}\n) AS source) AS texts"
             row = self._row(
-                f"SELECT count(*) AS rows, count(v) AS count, (SELECT count(*) FROM (SELECT DISTINCT v FROM {source}"
-                f" WHERE v IS NOT NULL LIMIT {MAX_DISTINCT}) AS d) AS distinct_values FROM {source}"
+                f"SELECT count(*) AS rows, count(v) AS count, {_distinct_sql(f'{source} WHERE v IS NOT NULL')}"
+                f" AS distinct_values FROM {source}"
             )
             return Summary(int(row["count"]), int(row["rows"]) - int(row["count"]), int(row["distinct_values"]))
         rows = f"(SELECT {number_sql(self.name, self.kind)} AS v FROM ({self._query}\n) AS source) AS numbers"
         finite = f"(SELECT v FROM {rows} WHERE {is_finite_sql('v')}) AS finite"
         row = self._row(
             f"SELECT count(v) AS count, min(v) AS minimum, max(v) AS maximum, (SELECT count(*) FROM {rows}) AS rows,"
-            f" (SELECT count(*) FROM (SELECT DISTINCT v FROM {finite} LIMIT {MAX_DISTINCT}) AS d) AS distinct_values"
-            f" FROM {finite}"
+            f" {_distinct_sql(finite)} AS distinct_values FROM {finite}"
         )
         count = int(row["count"])
         limits = float(row["minimum"] or 0), float(row["maximum"] or 0)
@@ -144,3 +144,13 @@ class SQLStatistics:
     def _row(self, query: str) -> dict[str, Any]:
         [row] = self._client.sql.rows(query)
         return row
+
+
+def _distinct_sql(source: str) -> str:
+    """Return the SQL expression of the number of distinct values; of many, only the first rows are compared."""
+
+    def count(rows: str) -> str:
+        return f"(SELECT count(*) FROM (SELECT DISTINCT v FROM {rows} LIMIT {MAX_DISTINCT}) AS d)"
+
+    first = count(f"(SELECT v FROM {source} LIMIT {_FIRST_ROWS}) AS first_rows")
+    return f"CASE WHEN {first} >= {MAX_DISTINCT} THEN {MAX_DISTINCT} ELSE {count(source)} END"

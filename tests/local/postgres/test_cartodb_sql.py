@@ -434,6 +434,51 @@ def test_small_functions(run: Run) -> None:
     assert box == "BOX(0 0,20037508.342789244 20037508.342789244)"
 
 
+JENKS = "ARRAY[0.99, 1.0, 1.01, 4.99, 5.01, NULL, 10.01, 10.01, 15.01, 14.99, 20.1, 19.9]::numeric[]"
+SPREAD = "SELECT array_agg(x::numeric) FROM generate_series(1, 300) x WHERE x % 5 <> 0 AND x % 7 <> 0"
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("cdb_quantilebins((SELECT array_agg(x) FROM generate_series(0, 99) x), 10)", list(range(9, 100, 10))),
+        ("cdb_quantilebins(ARRAY[3, NULL, 1], 2)", [1, 3]),
+        (
+            f"cdb_equalintervalbins(({SPREAD}), 7)",
+            [43.571429, 86.142857, 128.714286, 171.285714, 213.857143, 256.428571, 299],
+        ),
+        ("cdb_equalintervalbins(ARRAY[0.5, NULL, 1.5]::float8[], 2)", [1, 1.5]),
+        (f"cdb_headstailsbins(({SPREAD} AND x <= 100), 7)", [49.56, 74.44, 87.5, 93.5, 96.5, 98, 99]),
+        ("cdb_headstailsbins(ARRAY[2, 1], 7)", [1, 2]),
+        (f"cdb_jenksbins({JENKS}, 5)", [1.01, 5.01, 10.01, 15.01, 20.1]),
+        (f"cdb_jenksbins({JENKS}, 5, 0, true)", [0.99, 4.99, 10.01, 14.99, 19.9]),
+        ("cdb_jenksbins(ARRAY[0.99, 1.0, 10.01, 10.01], 4)", [0.99, 1, 10.01]),
+        ("cdb_jenksbins((SELECT array_agg(x) FROM generate_series(1, 3000) x), 3)", [1000, 2000, 3000]),
+    ],
+    ids=[
+        "quantiles",
+        "quantiles-null",
+        "equal",
+        "equal-float",
+        "heads",
+        "heads-short",
+        "jenks",
+        "jenks-low",
+        "jenks-few",
+        "jenks-many",
+    ],
+)
+def test_limits_of_classes_as_in_carto(run: Run, call: str, expected: list[float]) -> None:
+    ((limits,),) = run(f"SELECT {call}")
+    assert [float(limit) for limit in limits] == pytest.approx(expected, rel=0.003 if "3000" in call else 1e-4)
+
+
+def test_limits_of_nothing_are_null(run: Run) -> None:
+    for name in ("cdb_quantilebins", "cdb_equalintervalbins", "cdb_headstailsbins", "cdb_jenksbins"):
+        ((limits,),) = run(f"SELECT {name}(NULL::numeric[], 3)")
+        assert not limits or set(limits) == {None}
+
+
 def test_every_key_may_use_the_functions(state: State, connect: Connect) -> None:
     grants = [
         {"type": "apis", "apis": ["sql"]},
