@@ -399,9 +399,14 @@ def test_colors_follow_the_preference_of_the_user(
 def test_narrow_pages_do_not_scroll_sideways(
     chromium: Browser, carto: LocalCarto, places: cfl.Dataset, path: str
 ) -> None:
+    credentials = carto.credentials
+    cfl.Client(credentials).visualizations.create_map(["places"], name="long" * 30)
+    cfl.Client(credentials).batch.create(f"SELECT {'1' * 200}, pg_sleep(60)")
+    places.rename("long" * 15)
+    path = path.replace("places", "long" * 15)
     with browser.page(chromium, 400, 800) as page:
         open_home(page, carto, path)
         if not path:
-            run_sql(page, "SELECT *, repeat('wide ', 50) AS wide FROM places")
+            run_sql(page, f"SELECT *, repeat('wide ', 50) AS wide FROM {'long' * 15}")
         expect(page.locator(".leaflet-tile-loaded").first).to_be_visible()
         assert page.evaluate("document.scrollingElement.scrollWidth") == 400
