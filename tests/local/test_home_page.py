@@ -185,6 +185,21 @@ def test_map_of_a_query_is_drawn(page: Page, carto: LocalCarto, places: cfl.Data
     assert count_marker_pixels(shown) > 60
 
 
+def test_many_points_are_drawn_and_can_be_clicked(page: Page, carto: LocalCarto) -> None:
+    cfl.execute(
+        "CREATE TABLE many AS SELECT 'point ' || n AS name, ST_SetSRID(ST_MakePoint(n % 300 / 10.0, n / 3000.0), 4326) AS"
+        " the_geom FROM generate_series(1, 60000) n",
+        credentials=carto.credentials,
+    )
+    cfl.execute("SELECT CDB_CartodbfyTable('many')", credentials=carto.credentials)
+    open_home(page, carto, "/tables/many")
+    shown = page.get_by_role("region", name="Map", exact=True)
+    expect(shown.locator(".leaflet-tile-loaded").first).to_be_visible()
+    expect(shown.locator(".leaflet-tile:not(.leaflet-tile-loaded)")).to_have_count(0)
+    shown.click()
+    expect(page.locator(".leaflet-popup")).to_contain_text(re.compile(r"namepoint \d+"))
+
+
 def test_click_on_the_map_shows_attributes(page: Page, carto: LocalCarto, places: cfl.Dataset) -> None:
     open_home(page, carto)
     run_sql(page, "SELECT * FROM places WHERE place = 'B'")

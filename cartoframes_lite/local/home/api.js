@@ -76,9 +76,9 @@ function describeStatus(status) {
   return `The server responded with status ${status}.`;
 }
 
-/** Run a statement; `rows` limits the rows of a query, of which `page` is returned. */
-export function runSQL(q, { rows, page = 0, ...options } = {}) {
-  const form = rows ? { q, rows_per_page: rows, page } : { q };
+/** Run a statement; `rows` limits the rows of a query, of which `page` is returned, in the order of a column. */
+export function runSQL(q, { rows, page = 0, order, ...options } = {}) {
+  const form = { q, ...(rows && { rows_per_page: rows, page }), ...(order && { order_by: order }) };
   return request("api/v2/sql", { method: "POST", form, ...options });
 }
 

@@ -6,13 +6,17 @@ import { geometryColumn, showQuery } from "./map.js";
 
 const HIDDEN = "the_geom_webmercator";
 
-/** Add the box to an element. `onrun` is called after each statement. Returns a function that runs a statement. */
+/**
+ * Add the box to an element. `onrun` is called after each statement. Returns a function that runs a query with its rows
+ * in the order of a column; in the query itself, an order would slow down the map.
+ */
 export function addConsole(place, { rows = 100, onrun = () => {} } = {}) {
   place.replaceChildren(fromTemplate("console-template"));
   const find = (selector) => place.querySelector(selector);
   const [form, text, state, error] = ["form", "textarea", ".state", ".error"].map(find);
   const [mapPlace, rowsPlace] = [".map-place", ".rows-place"].map(find);
   let running = null;
+  let preset = {};
 
   async function run(page = 0, { keepMap = false } = {}) {
     const query = text.value.trim().replace(/[;\s]+$/, "");
@@ -26,7 +30,8 @@ export function addConsole(place, { rows = 100, onrun = () => {} } = {}) {
     state.textContent = "Running …";
     const start = performance.now();
     try {
-      const result = await runSQL(query, { rows, page, signal });
+      const order = query === preset.query ? preset.order : null;
+      const result = await runSQL(query, { rows, page, order, signal });
       const seconds = (performance.now() - start) / 1000;
       state.textContent = describe(result, page, rows, seconds);
       showRows(result, page);
@@ -80,7 +85,8 @@ export function addConsole(place, { rows = 100, onrun = () => {} } = {}) {
       run();
     }
   });
-  return (query) => {
+  return (query, order) => {
+    preset = { query, order };
     text.value = query;
     return run();
   };

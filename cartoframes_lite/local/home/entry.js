@@ -38,8 +38,7 @@ export async function showDataset(place, name, access) {
     if (dataset) showFacts(find, dataset);
     else find(".summary").textContent = access === "master" ? "A table that is not in the catalog" : "";
     const run = addConsole(find(".console-place"), { rows: PREVIEW_ROWS });
-    const order = "cartodb_id" in found.fields ? " ORDER BY cartodb_id" : "";
-    await run(`SELECT * FROM ${quote(name)}${order}`);
+    await run(`SELECT * FROM ${quote(name)}`, "cartodb_id" in found.fields ? "cartodb_id" : null);
   } catch (error) {
     showError(find(".error"), error);
     if (access !== "master") find(".summary").textContent = "The table does not exist or is private: enter an API key that can read it.";

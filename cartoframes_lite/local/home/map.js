@@ -7,6 +7,9 @@ const TILE_PIXELS = 256;
 const MAX_ZOOM = 18;
 const WEB_MERCATOR = "the_geom_webmercator";
 const ID = "cartodb_id";
+// Of many points, tiles show one in each square of 4 pixels, which its marker covers.
+const MANY_POINTS = 50_000;
+const SAMPLE = { placement: "point-sample", threshold: 1, resolution: 4 };
 const WORLD = [[-55, -170], [75, 180]];
 const STYLES = {
   1: "marker-width: 8; marker-fill: #e4572e; marker-fill-opacity: 0.9; marker-line-color: #fff; marker-line-width: 1; marker-allow-overlap: true;",
@@ -69,12 +72,14 @@ export async function showQuery(place, query, fields) {
   const column = geometryColumn(fields);
   const projected = `ST_Transform(CASE ST_SRID(${quote(column)}) WHEN 0 THEN ST_SetSRID(${quote(column)}, 4326) ELSE ${quote(column)} END, 3857)`;
   const source = column === WEB_MERCATOR ? query : `SELECT *, ${projected} AS ${WEB_MERCATOR} FROM (${query}\n) AS source`;
-  const extent = `SELECT ST_XMin(e) AS west, ST_YMin(e) AS south, ST_XMax(e) AS east, ST_YMax(e) AS north FROM (SELECT ST_Extent(${WEB_MERCATOR}) AS e FROM (${source}\n) AS shown) AS found`;
+  const found = `ST_Extent(${WEB_MERCATOR}) AS e, count(*) AS shown, bool_and(GeometryType(${WEB_MERCATOR}) = 'POINT') AS only_points`;
+  const extent = `SELECT ST_XMin(e) AS west, ST_YMin(e) AS south, ST_XMax(e) AS east, ST_YMax(e) AS north, shown, only_points FROM (SELECT ${found} FROM (${source}\n) AS shown) AS found`;
   const { rows } = await runSQL(extent);
   if (rows[0].west === null) return null;
   const options = { sql: source, cartocss: CARTOCSS, cartocss_version: "2.3.0" };
   const columns = Object.keys(fields).filter((name) => fields[name].type !== "geometry" && /^[a-z_]\w*$/.test(name));
   if (ID in fields) Object.assign(options, { interactivity: [ID], attributes: { id: ID, columns } });
+  if (rows[0].only_points && rows[0].shown > MANY_POINTS) options.aggregation = SAMPLE;
   const config = { version: "1.3.0", layers: [{ type: "cartodb", options }] };
   const { layergroupid } = await request("api/v1/map", { method: "POST", json: config });
   const [southwest, northeast] = [["west", "south"], ["east", "north"]].map(([x, y]) =>
