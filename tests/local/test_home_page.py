@@ -187,8 +187,8 @@ def test_map_of_a_query_is_drawn(page: Page, carto: LocalCarto, places: cfl.Data
 
 def test_many_points_are_drawn_and_can_be_clicked(page: Page, carto: LocalCarto) -> None:
     cfl.execute(
-        "CREATE TABLE many AS SELECT 'point ' || n AS name, ST_SetSRID(ST_MakePoint(n % 300 / 10.0, n / 3000.0), 4326) AS"
-        " the_geom FROM generate_series(1, 60000) n",
+        "CREATE TABLE many AS SELECT 'point ' || n AS name,"
+        " ST_SetSRID(ST_MakePoint(n % 300 / 10.0, n / 3000.0), 4326) AS the_geom FROM generate_series(1, 60000) n",
         credentials=carto.credentials,
     )
     cfl.execute("SELECT CDB_CartodbfyTable('many')", credentials=carto.credentials)
