@@ -19,6 +19,7 @@ from cartoframes_lite.local.maps.layergroups import Layergroup
 from cartoframes_lite.local.maps.pixel_budget import PixelBudget
 from cartoframes_lite.local.maps.queries import (
     GEOMETRY_COLUMN,
+    HALF_WORLD,
     NUMBER_OIDS,
     Box,
     Column,
@@ -238,28 +239,44 @@ def _rows_of(
     columns = sorted({*(inspected.style.columns if inspected.style else ()), *additional})
 
     async def fetch_box(box: Box) -> list[tuple[bytes, dict[str, Any]]]:
-        result = await fetch(session, _rows_query(inspected, columns, box, resolution), binary=True)
         rows = []
-        for row in range(result.ntuples):
-            geometry, attributes = result.get_value(row, 0), result.get_value(row, 1)
-            rows.append((geometry or b"", json.loads(attributes or b"{}")))
+        for offset in _world_offsets(view.box, box):
+            result = await fetch(session, _rows_query(inspected, columns, box, resolution, offset), binary=True)
+            for row in range(result.ntuples):
+                geometry, attributes = result.get_value(row, 0), result.get_value(row, 1)
+                rows.append((geometry or b"", json.loads(attributes or b"{}")))
         return rows
 
     return lambda box: asyncio.run_coroutine_threadsafe(fetch_box(box), loop).result()
 
 
-def _rows_query(inspected: InspectedLayer, columns: Sequence[str], box: Box, resolution: float) -> str:
-    """Return the query for the geometries and attributes in a box."""
+def _world_offsets(view: Box, buffered: Box) -> list[float]:
+    """Return how far the rows of a view lie to the west of it, in meters, because it crosses the 180th meridian.
+
+    Symbols near that meridian would be cut otherwise. A view that is wider than the world shows it once.
+    """
+    world = 2 * HALF_WORLD
+    if view[2] - view[0] > world * 1.001:  # not for rounding errors
+        return [0.0]
+    across = [world] if buffered[2] > HALF_WORLD else []
+    return [0.0, *across, *([-world] if buffered[0] < -HALF_WORLD else [])]
+
+
+def _rows_query(inspected: InspectedLayer, columns: Sequence[str], view: Box, resolution: float, offset: float) -> str:
+    """Return the query for the geometries and attributes in a box, whose rows lie ``offset`` meters to the west."""
+    box = (view[0] - offset, view[1], view[2] - offset, view[3])
     attributes: sql.Composable = sql.Literal("{}")
+    geometry = sql.Identifier(GEOMETRY_COLUMN)
     if columns:  # to_jsonb of a row, because functions have at most 100 arguments
         row = sql.SQL(", ").join(map(sql.Identifier, columns))
         attributes = sql.SQL("(SELECT to_jsonb(cdb_row)::text FROM (SELECT {}) AS cdb_row)").format(row)
     return (
         sql.SQL(
-            "SELECT ST_AsBinary({geometry}), {attributes} FROM {source} AS cdbq WHERE {geometry} && {box} LIMIT {most}"
+            "SELECT ST_AsBinary({drawn}), {attributes} FROM {source} AS cdbq WHERE {geometry} && {box} LIMIT {most}"
         )
         .format(
-            geometry=sql.Identifier(GEOMETRY_COLUMN),
+            drawn=sql.SQL("ST_Translate({}, {}, 0)").format(geometry, offset) if offset else geometry,
+            geometry=geometry,
             attributes=attributes,
             source=inspected.source(box, resolution),
             box=envelope(box),

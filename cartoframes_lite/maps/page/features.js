@@ -4,7 +4,7 @@ const WORLDS = [-1, 0, 1]; // copies of a feature: markers and shapes continue b
 
 /** Return a layer of features, as page.js describes layers. */
 function featureLayer(map, layer, pane) {
-  const tiles = new FeatureTiles(layer, { pane, attribution: content.attribution, ...worldOptions(map) });
+  const tiles = new FeatureTiles(layer, { pane, attribution: content.attribution, ...overlappingWorldOptions(map, pane) });
   const member = {
     ...layer,
     rows: () => tiles.rows(),

@@ -8,16 +8,23 @@ const ServerTiles = L.TileLayer.extend({
     const { usual, retina } = content.server.tiles;
     const isSharp = !L.Browser.retina && Number.isInteger(this._map.getZoom());
     const layers = this.options.visibleLayers().join(",");
-    return this.options.server.url(isSharp ? usual : retina, { layers, x: coords.x, y: coords.y, z: coords.z });
+    const place = { layers, x: wrapColumn(coords.x, coords.z), y: coords.y, z: coords.z };
+    return this.options.server.url(isSharp ? usual : retina, place);
   },
 });
+
+/** Return the column of a tile in the world, of a column in any of its copies. */
+function wrapColumn(x, zoom) {
+  const tilesAcross = 2 ** zoom;
+  return ((x % tilesAcross) + tilesAcross) % tilesAcross;
+}
 
 /** Return layers that share their tiles: the server draws those that are visible into the same images. */
 function createTileGroup(map, server, pane) {
   const members = [];
   const visibleLayers = () => members.filter((layer) => layer.isVisible).map((layer) => layer.index);
   const options = { attribution: content.attribution, maxZoom: 22, pane, server, visibleLayers };
-  const tiles = new ServerTiles("", { ...options, ...worldOptions(map) });
+  const tiles = new ServerTiles("", { ...options, ...overlappingWorldOptions(map, pane) });
 
   /** Draw the tiles of the visible layers; nothing is requested if none is visible. */
   function draw() {
@@ -66,8 +73,7 @@ function tileFeatures(map, server, layer) {
     const pixel = map.project(latlng, zoom);
     const x = Math.floor(pixel.x / TILE_PIXELS);
     const y = Math.floor(pixel.y / TILE_PIXELS);
-    const tilesAcross = 2 ** zoom;
-    const place = { z: zoom, x: ((x % tilesAcross) + tilesAcross) % tilesAcross, y };
+    const place = { z: zoom, x: wrapColumn(x, zoom), y };
     const grid = await request(layer.grid, place);
     const feature = grid && gridFeature(grid, pixel.x - x * TILE_PIXELS, pixel.y - y * TILE_PIXELS);
     return feature && describe(feature, columns);

@@ -2,6 +2,7 @@
 const WORLD = [[-85.06, -180], [85.06, 180]];
 const INHABITED = [[-60, -180], [75, 180]];
 const FIT_SNAP = 0.25;
+const OVERLAP_PIXELS = 16; // half of a large marker
 const MAX_FIT_ZOOM = 17; // of a single point
 
 // redraw() of Leaflet does not round the zoom of the tiles.
@@ -30,6 +31,25 @@ function crossesAntimeridian() {
 /** Return the options of tiles that show the world once, or repeat it. */
 function worldOptions(map) {
   return map.options.worldCopyJump ? {} : { noWrap: true, bounds: WORLD };
+}
+
+/** Return the options of the tiles of a layer: its markers at the edge of the world are not cut. */
+function overlappingWorldOptions(map, pane) {
+  if (map.options.worldCopyJump) return {};
+  const [[south, west], [north, east]] = WORLD;
+  const element = map.getPane(pane);
+  function clip() {
+    const [left, right] = [west, east].map((longitude) => map.latLngToLayerPoint([0, longitude]).x);
+    const [start, end] = [left - OVERLAP_PIXELS, right + OVERLAP_PIXELS];
+    element.style.clipPath = `polygon(${start}px -1e6px, ${end}px -1e6px, ${end}px 1e6px, ${start}px 1e6px)`;
+  }
+  clip();
+  map.on("viewreset zoomend moveend resize", clip);
+  map.on("zoomanim", () => {
+    element.style.clipPath = "";
+  });
+  // The first and the last column of the next world, of which only the overlap is visible.
+  return { noWrap: true, bounds: [[south, west - 1e-6], [north, east + 1e-6]] };
 }
 
 /** Fit the initial bounds; return a function that changes the size, and fits them again until the user moves the map. */
