@@ -27,6 +27,12 @@ from cartoframes_lite.maps.widgets import Widget, check_widgets, layer_of
 
 _VERSION = "1.8.0"
 _PADDING_PIXELS = 16  # so that markers at the edges of the data are visible
+_HALVES = (  # where the data west of Greenwich end, and where those east of it begin
+    "max(ST_XMax(the_geom_webmercator)) FILTER (WHERE ST_XMin(the_geom_webmercator) < 0) AS west_end,"
+    " min(ST_XMin(the_geom_webmercator)) FILTER (WHERE ST_XMax(the_geom_webmercator) >= 0) AS east_start"
+)
+_MUCH_NARROWER = 0.9
+_HALF_WORLD_M = 20037508.342789244  # EPSG:3857
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 _NO_SERVER = (
     "all layers of this map are GeoDataFrames, which its page draws itself: no server has tiles, images or dataviews of"
@@ -200,18 +206,25 @@ class ComposedSource:
         except ValueError:  # the server reports the error when it instantiates the map
             return None
         boxes = " UNION ALL ".join(
-            f"SELECT ST_Extent(the_geom_webmercator) AS box FROM ({query}\n) AS source" for query in queries
+            f"SELECT ST_Extent(the_geom_webmercator) AS box, {_HALVES} FROM ({query}\n) AS source" for query in queries
         )
         extent_4326 = "ST_Transform(ST_SetSRID(ST_Extent(box)::geometry, 3857), 4326)"
         edges = ", ".join(f"ST_{edge}(extent) AS {edge}" for edge in _EDGES)
         try:
-            rows = self.client.sql.rows(
-                f"SELECT {edges} FROM (SELECT {extent_4326} AS extent FROM ({boxes}) AS b) AS p"
+            [row] = self.client.sql.rows(
+                f"SELECT {edges}, west_end, east_start FROM (SELECT {extent_4326} AS extent,"
+                f" max(west_end) AS west_end, min(east_start) AS east_start FROM ({boxes}) AS b) AS p"
             )
         except APIError:  # a timeout, or no column the_geom_webmercator
             return None
-        west, south, east, north = (rows[0][edge] for edge in _EDGES)
-        return None if west is None else (west, south, east, north)
+        west, south, east, north = (row[edge] for edge in _EDGES)
+        if west is None:
+            return None
+        if row["west_end"] is not None and row["east_start"] is not None:
+            start, end = (row[name] / _HALF_WORLD_M * 180 for name in ("east_start", "west_end"))
+            if end + 360 - start < _MUCH_NARROWER * (east - west):  # the data are around the 180th meridian
+                west, east = start, end + 360
+        return west, south, east, north
 
     def default_image(self) -> None:
         """Return None: there is no static image of a default view."""

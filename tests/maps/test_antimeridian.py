@@ -53,3 +53,14 @@ def test_markers_at_the_antimeridian_are_not_cut(chromium, credentials, tmp_path
             red = (around[..., 0] > 200) & (around[..., 1] < 90)
             assert red.any(axis=0).sum() == pytest.approx(24 * scale, abs=3)
             assert red.sum() == pytest.approx(np.pi * (12 * scale) ** 2, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("longitudes", "west", "east"),
+    [([178, -179], 178, 181), ([-170, 170], 170, 190), ([-20, 30], -20, 30), ([-120, 140], 140, 240), ([5, 9], 5, 9)],
+    ids=str,
+)
+def test_first_view_is_the_narrowest_extent(longitudes, west, east, credentials):
+    frame = gpd.GeoDataFrame({"n": [1, 2]}, geometry=gpd.points_from_xy(longitudes, [-20, -10]), crs=4326)
+    shown = frame.carto.to_table("places", credentials).map()
+    assert shown._view().bounds == pytest.approx((west, -20, east, -10))
