@@ -49,6 +49,7 @@ def screenshot(chromium, path, *, may_request=False):
         page.on("request", lambda request: requests.append(request.url))
         page.goto(path.as_uri())
         page.wait_for_selector("body.drawn")
+        page.wait_for_function("!content.server || document.querySelector('img.leaflet-tile')")
         page.wait_for_function("""[...document.querySelectorAll('.leaflet-tile')].every(tile =>
             tile.classList.contains('leaflet-tile-loaded') && getComputedStyle(tile).opacity === '1')""")
         page.add_style_tag(content=".leaflet-control { display: none; }")
