@@ -98,12 +98,20 @@ def frames_of(data: ArrowStream) -> Iterator[pd.DataFrame]:
     geometries = {number: found for number, field in enumerate(schema) if (found := _geometry(field, schema))}
     is_empty = True
     for batch in reader:
-        step = max(1, min(_FRAME_ROWS, _FRAME_BYTES * batch.num_rows // max(batch.nbytes, 1)))
+        step = max(1, min(_FRAME_ROWS, _FRAME_BYTES * batch.num_rows // max(_size_bytes(batch), 1)))
         for start in range(0, batch.num_rows, step):
             yield _frame(batch.slice(start, step), geometries)
             is_empty = False
     if is_empty:
         yield _frame(pa.RecordBatch.from_pylist([], schema=schema), geometries)
+
+
+def _size_bytes(batch: pa.RecordBatch) -> int:
+    """Return the size of the rows of a batch."""
+    try:
+        return int(batch.nbytes)
+    except pa.ArrowTypeError:  # views of text and lists, whose size pyarrow 23 does not know yet
+        return int(batch.get_total_buffer_size())
 
 
 def _frame(batch: pa.RecordBatch, geometries: Mapping[int, _Geometry]) -> pd.DataFrame:
