@@ -1,4 +1,4 @@
-"""Quickstart: write real data to a local CARTO server, run a spatial query there, and read its result."""
+"""Quickstart: write real data to a local CARTO server, join it there, read the result, and make a map of it."""
 
 from __future__ import annotations
 
@@ -10,42 +10,66 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
+from pyproj import Geod
 
 import cartoframes_lite as cfl
 
-_QUERY = """
-SELECT countries.name, countries.continent, countries.pop_est, count(places.cartodb_id) AS cities,
-       countries.the_geom
-  FROM countries LEFT JOIN places ON ST_Contains(countries.the_geom, places.the_geom)
- GROUP BY countries.cartodb_id
+_NEAR_M = 100_000
+_CITIES = f"""
+SELECT cities.cartodb_id, cities.name, count(DISTINCT (storms.season, storms.name)) AS hurricanes,
+       cities.the_geom, cities.the_geom_webmercator
+  FROM cities JOIN storms ON category >= 1 AND ST_DWithin(cities.the_geom::geography, storms.the_geom::geography, {_NEAR_M})
+ GROUP BY cities.cartodb_id
 """
+_TRACKS = """
+SELECT min(cartodb_id) AS cartodb_id, name, season, max(wind_knots) AS wind_knots,
+       ST_Transform(ST_MakeLine(the_geom ORDER BY time), 3857) AS the_geom_webmercator
+  FROM storms
+ GROUP BY season, name
+ ORDER BY wind_knots
+"""
+_TITLE = "Tropical storms of the Atlantic, 2004 to 2022, and cities less than 100 km from a hurricane"
+_BBOX = (-100.0, 8.0, -20.0, 50.0)
+_PICTURE_PIXELS = 1100, 620
 
 
 def main() -> int:
     """Run the quickstart; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m cartoframes_lite", description=__doc__)
-    parser.add_argument("--picture", type=Path, default=Path("quickstart.png"), help="path of the map to write")
-    picture: Path = parser.parse_args().picture
-    countries, places = _load("countries"), _load("places")
+    parser.add_argument("--picture", type=Path, default=Path("quickstart.png"), help="path of the picture to write")
+    parser.add_argument("--page", type=Path, default=Path("quickstart.html"), help="path of the page to write")
+    parser.add_argument("--basemap", choices=("light", "dark"), default="light", help="theme of the map")
+    arguments = parser.parse_args()
+    storms, cities = _load_storms(), _load_cities()
     with _timed("started a local CARTO server (PostgreSQL + PostGIS)"):
         server = cfl.local.start()
     with server, cfl.set_default_credentials(server.credentials):
         print(f"  base URL: {server.base_url}\n")
-        for name, frame in (("countries", countries), ("places", places)):
-            with _timed(f'to_carto(gdf, "{name}"): {len(frame)} rows'):
-                cfl.to_carto(frame, name, progress=False)
-        with _timed("read_carto(query): cities in each country, joined in SQL"):
-            joined = cfl.read_carto(_QUERY, progress=False)
-    is_equal = _report(joined, countries, places)
-    _draw(joined, places, picture)
-    print(f"\nThe map is {picture.resolve()}")
+        with _timed(f'to_carto(storms, "storms", lnglat=("longitude", "latitude")): {len(storms):,} rows'):
+            cfl.to_carto(storms, "storms", lnglat=("longitude", "latitude"), progress=False)
+        with _timed(f'to_carto(cities, "cities"): {len(cities):,} rows'):
+            cfl.to_carto(cities, "cities", progress=False)
+        with _timed("read_carto(query): cities near hurricanes, joined in SQL"):
+            near = cfl.read_carto(_CITIES, progress=False)
+        is_equal = _report(near, storms, cities)
+        with _timed("made a map, as a page and as a picture"):
+            _map(arguments.basemap).to_html(arguments.page, embed=True)
+            _map(arguments.basemap).to_png(arguments.picture, *_PICTURE_PIXELS)
+    print(f"\nThe map is {arguments.picture.resolve()}\nand, to open in a browser, {arguments.page.resolve()}")
     return 0 if is_equal else 1
 
 
-def _load(name: str) -> gpd.GeoDataFrame:
-    """Read a data file of the package."""
-    with as_file(files("cartoframes_lite") / "data" / f"{name}.geojson") as path:
+def _load_storms() -> pd.DataFrame:
+    """Read the positions of the storms, every six hours."""
+    with as_file(files("cartoframes_lite") / "data" / "storms.csv.gz") as path:
+        return pd.read_csv(path, parse_dates=["time"])
+
+
+def _load_cities() -> gpd.GeoDataFrame:
+    """Read the cities."""
+    with as_file(files("cartoframes_lite") / "data" / "places.geojson") as path:
         return gpd.read_file(path)
 
 
@@ -57,32 +81,40 @@ def _timed(what: str) -> Iterator[None]:
     print(f"{(time.perf_counter() - started) * 1000:7.0f} ms  {what}")
 
 
-def _report(joined: gpd.GeoDataFrame, countries: gpd.GeoDataFrame, places: gpd.GeoDataFrame) -> bool:
-    """Print the result; return whether a spatial join in GeoPandas gives the same counts."""
-    print(f"\nA {type(joined).__name__} with {len(joined)} rows in {joined.crs}; the countries with the most cities:\n")
-    table = pd.DataFrame(joined.drop(columns="the_geom")).nlargest(5, "cities")
-    print(table.to_string(index=False, formatters={"pop_est": "{:,.0f}".format}))
-    expected = places.sjoin(countries, predicate="within").groupby("name_right").size()
-    counts = joined.set_index("name")["cities"]
-    is_equal: bool = counts[counts > 0].sort_index().to_dict() == expected.sort_index().to_dict()
-    print(f"\n{counts.sum()} cities joined by PostGIS, {expected.sum()} by GeoPandas: ", end="")
-    print("the numbers agree." if is_equal else "the numbers DIFFER.")
+def _report(near: gpd.GeoDataFrame, storms: pd.DataFrame, cities: gpd.GeoDataFrame) -> bool:
+    """Print the result; return whether distances computed by pyproj give the same numbers."""
+    print(f"\nA {type(near).__name__} with {len(near)} rows in {near.crs}; the cities with the most hurricanes:\n")
+    table = pd.DataFrame(near[["name", "hurricanes"]]).sort_values(["hurricanes", "name"], ascending=[False, True])
+    print(table.head(5).to_string(index=False))
+    counts = near.set_index("name")["hurricanes"].sort_index().to_dict()
+    is_equal = counts == _count_hurricanes(storms, cities)
+    print(f"\n{sum(counts.values())} hurricanes near {len(counts)} cities, joined by PostGIS and compared with pyproj: ", end="")
+    print("the numbers agree.\n" if is_equal else "the numbers DIFFER.\n")
     return is_equal
 
 
-def _draw(joined: gpd.GeoDataFrame, places: gpd.GeoDataFrame, picture: Path) -> None:
-    """Write a map of the result to a PNG file."""
-    import matplotlib as mpl
+def _count_hurricanes(storms: pd.DataFrame, cities: gpd.GeoDataFrame) -> dict[str, int]:
+    """Count the hurricanes near each city without the server."""
+    hurricanes = storms[storms["category"] >= 1]
+    pairs = cities.assign(x=cities.geometry.x, y=cities.geometry.y)[["name", "x", "y"]].merge(
+        hurricanes, how="cross", suffixes=("", "_of_storm")
+    )
+    _, _, meters = Geod(ellps="WGS84").inv(*(pairs[name].to_numpy() for name in ("x", "y", "longitude", "latitude")))
+    near = pairs[np.asarray(meters) <= _NEAR_M].drop_duplicates(["name", "season", "name_of_storm"])
+    return {str(name): int(count) for name, count in near.groupby("name").size().sort_index().items()}
 
-    mpl.use("agg")
-    import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(11, 5.6), layout="constrained")
-    legend = {"label": "cities", "shrink": 0.6}
-    joined.plot("cities", ax=axes, cmap="YlGnBu", edgecolor="white", linewidth=0.3, legend=True, legend_kwds=legend)
-    places.plot(ax=axes, color="#d7301f", markersize=5)
-    axes.set_axis_off()
-    axes.set_title("Cities in each country: joined by PostGIS, read with read_carto")
-    axes.annotate("Natural Earth, public domain", (0.01, 0.02), xycoords="axes fraction", fontsize=8, color="grey")
-    figure.savefig(picture, dpi=110)
-    plt.close(figure)
+def _map(basemap: str) -> cfl.Map:
+    """Compose the map."""
+    tracks = cfl.Layer(
+        _TRACKS,
+        color_by="wind_knots",
+        scheme="user_defined",
+        k=[33, 63, 95, 136],
+        cmap="Sunset",
+        size_by="wind_knots",
+        hover=["name", "season", "wind_knots"],
+        title="Strongest wind in knots",
+    )
+    cities = cfl.Layer(_CITIES, size_by="hurricanes", popup=["name", "hurricanes"], title="Hurricanes near a city")
+    return cfl.Map([tracks, cities], basemap=basemap, bbox=_BBOX, title=_TITLE)
