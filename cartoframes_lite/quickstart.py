@@ -24,10 +24,10 @@ SELECT cities.cartodb_id, cities.name, count(DISTINCT (storms.season, storms.nam
  GROUP BY cities.cartodb_id
 """
 _TRACKS = """
-SELECT min(cartodb_id) AS cartodb_id, name, season, max(wind_knots) AS wind_knots,
-       ST_Transform(ST_MakeLine(the_geom ORDER BY time), 3857) AS the_geom_webmercator
+SELECT cartodb_id, name, season, wind_knots,
+       ST_Transform(ST_MakeLine(the_geom, lead(the_geom) OVER track), 3857) AS the_geom_webmercator
   FROM storms
- GROUP BY season, name
+WINDOW track AS (PARTITION BY season, name ORDER BY time)
  ORDER BY wind_knots
 """
 _TITLE = "Tropical storms of the Atlantic, 2004 to 2022, and cities less than 100 km from a hurricane"
@@ -111,10 +111,10 @@ def _map(basemap: str) -> cfl.Map:
         color_by="wind_knots",
         scheme="user_defined",
         k=[33, 63, 95, 136],
-        cmap="Sunset",
-        size_by="wind_knots",
+        cmap="Sunset" if basemap == "light" else "Sunset_r",  # the strongest wind is visible on both
+        opacity=0.8,
         hover=["name", "season", "wind_knots"],
-        title="Strongest wind in knots",
+        title="Wind in knots",
     )
     cities = cfl.Layer(_CITIES, size_by="hurricanes", popup=["name", "hurricanes"], title="Hurricanes near a city")
     return cfl.Map([tracks, cities], basemap=basemap, bbox=_BBOX, title=_TITLE)
