@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Literal
 
 import geopandas as gpd
 import numpy as np
@@ -18,9 +19,9 @@ import cartoframes_lite as cfl
 
 _NEAR_M = 100_000
 _CITIES = f"""
-SELECT cities.cartodb_id, cities.name, count(DISTINCT (storms.season, storms.name)) AS hurricanes,
-       cities.the_geom, cities.the_geom_webmercator
-  FROM cities JOIN storms ON category >= 1 AND ST_DWithin(cities.the_geom::geography, storms.the_geom::geography, {_NEAR_M})
+SELECT cities.name, count(DISTINCT (storms.season, storms.name)) AS hurricanes, cities.the_geom
+  FROM cities
+  JOIN storms ON category >= 1 AND ST_DWithin(cities.the_geom::geography, storms.the_geom::geography, {_NEAR_M})
  GROUP BY cities.cartodb_id
 """
 _TRACKS = """
@@ -55,8 +56,9 @@ def main() -> int:
             near = cfl.read_carto(_CITIES, progress=False)
         is_equal = _report(near, storms, cities)
         with _timed("made a map, as a page and as a picture"):
-            _map(arguments.basemap).to_html(arguments.page, embed=True)
-            _map(arguments.basemap).to_png(arguments.picture, *_PICTURE_PIXELS)
+            shown = _map(near, arguments.basemap)
+            shown.to_html(arguments.page, embed=True)
+            shown.to_png(arguments.picture, *_PICTURE_PIXELS)
     print(f"\nThe map is {arguments.picture.resolve()}\nand, to open in a browser, {arguments.page.resolve()}")
     return 0 if is_equal else 1
 
@@ -88,7 +90,10 @@ def _report(near: gpd.GeoDataFrame, storms: pd.DataFrame, cities: gpd.GeoDataFra
     print(table.head(5).to_string(index=False))
     counts = near.set_index("name")["hurricanes"].sort_index().to_dict()
     is_equal = counts == _count_hurricanes(storms, cities)
-    print(f"\n{sum(counts.values())} hurricanes near {len(counts)} cities, joined by PostGIS and compared with pyproj: ", end="")
+    print(
+        f"\n{sum(counts.values())} hurricanes near {len(counts)} cities, joined by PostGIS and compared with pyproj: ",
+        end="",
+    )
     print("the numbers agree.\n" if is_equal else "the numbers DIFFER.\n")
     return is_equal
 
@@ -104,8 +109,8 @@ def _count_hurricanes(storms: pd.DataFrame, cities: gpd.GeoDataFrame) -> dict[st
     return {str(name): int(count) for name, count in near.groupby("name").size().sort_index().items()}
 
 
-def _map(basemap: str) -> cfl.Map:
-    """Compose the map."""
+def _map(near: gpd.GeoDataFrame, basemap: Literal["light", "dark"]) -> cfl.Map:
+    """Compose the map: the tracks are on the server, the cities in the frame."""
     tracks = cfl.Layer(
         _TRACKS,
         color_by="wind_knots",
@@ -116,5 +121,5 @@ def _map(basemap: str) -> cfl.Map:
         hover=["name", "season", "wind_knots"],
         title="Wind in knots",
     )
-    cities = cfl.Layer(_CITIES, size_by="hurricanes", popup=["name", "hurricanes"], title="Hurricanes near a city")
+    cities = cfl.Layer(near, size_by="hurricanes", popup=["name", "hurricanes"], title="Hurricanes near a city")
     return cfl.Map([tracks, cities], basemap=basemap, bbox=_BBOX, title=_TITLE)

@@ -1,7 +1,7 @@
-"""The gallery: each example runs when the pages are built, on an embedded server, and its map is on its page.
+"""The gallery: its examples run on an embedded server when the pages are built.
 
-``gallery-example`` contains code that assigns a map to ``shown``. The page displays it as a file that needs no server, and
-``gallery-thumbnails`` has a picture of the map of each page. ``docs/gallery/set_up.py`` runs before the first example.
+``gallery-example`` contains code that assigns a map to ``shown``. Its page displays the map as a file that needs no
+server; ``gallery-thumbnails`` has a picture of each map. ``docs/gallery/set_up.py`` runs before the first example.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 
 _FOLDER = "gallery_files"
 _HEIGHT_PIXELS = 460
-_THUMBNAIL_PIXELS = 480, 300
+_THUMBNAIL_PIXELS = 680, 425
 
 
 class Example(SphinxDirective):
@@ -28,6 +28,7 @@ class Example(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
+        """Run the code and write the map."""
         code = "\n".join(self.content)
         name = Path(self.env.docname).name
         folder = Path(self.env.app.outdir) / _FOLDER
@@ -50,6 +51,7 @@ class Thumbnails(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
+        """Return the pictures, each a link to its page."""
         cards = [self._card(line.strip()) for line in self.content if line.strip()]
         return [nodes.raw("", f'<div class="gallery">{"".join(cards)}</div>', format="html")]
 
