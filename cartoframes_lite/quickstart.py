@@ -89,7 +89,7 @@ def _report(near: gpd.GeoDataFrame, storms: pd.DataFrame, cities: gpd.GeoDataFra
     table = pd.DataFrame(near[["name", "hurricanes"]]).sort_values(["hurricanes", "name"], ascending=[False, True])
     print(table.head(5).to_string(index=False))
     counts = near.set_index("name")["hurricanes"].sort_index().to_dict()
-    is_equal = counts == _count_hurricanes(storms, cities)
+    is_equal: bool = counts == _count_hurricanes(storms, cities)
     print(
         f"\n{sum(counts.values())} hurricanes near {len(counts)} cities, joined by PostGIS and compared with pyproj: ",
         end="",
