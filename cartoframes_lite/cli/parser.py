@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+_QUICKSTART_OPTIONS = ("--picture", "--page", "--basemap")  # of `python -m cartoframes_lite`
 _EPILOG = """\
 credentials:
   --profile NAME, else CARTO_API_URL (or CARTO_USERNAME) and CARTO_API_KEY in the environment, else the file written by
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def is_quickstart(arguments: Sequence[str]) -> bool:
     """Return whether arguments of ``python -m cartoframes_lite`` are those of the quickstart."""
-    return not arguments or arguments[0].partition("=")[0] == "--picture"
+    return not arguments or arguments[0].partition("=")[0] in _QUICKSTART_OPTIONS
 
 
 def exit_without_package(arguments: Sequence[str]) -> None:
