@@ -10,7 +10,8 @@ from sphinx.config import Config
 
 _INDEX = """# Notebooks
 
-Each notebook runs offline, on an embedded server. The outputs are stored in the repository and checked by the tests.
+Each notebook runs offline, on an embedded server, and begins with what you will see. These pages show pictures of the maps; in Jupyter, choose
+*Run All Cells* to get maps that you can drag, zoom and click. Files that a notebook writes are in the folder `output` beside it.
 
 ```{{toctree}}
 :maxdepth: 1

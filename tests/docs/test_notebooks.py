@@ -30,9 +30,11 @@ def repository(tmp_path):
     return root
 
 
-def untracked(root):
-    command = ["git", "-C", root, "ls-files", "--others", "--exclude-standard"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+def changes(root):
+    """Return what Git reports since the files were added."""
+    command = ["git", "-C", root, "status", "--porcelain", "--untracked-files=all"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [line for line in lines if not line.startswith("A  ")]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -43,7 +45,7 @@ def test_the_notebook_gives_its_stored_output(path, repository, request):
     assert not [output for cell in cells for output in cell.outputs if output.get("name") == "stderr"]
     assert key
     assert key not in notebooks.without_pictures(done)
-    assert untracked(repository) == []
+    assert changes(repository) == []
     if request.config.getoption("--refresh-notebooks"):
         notebooks.save(done, path)
     else:
