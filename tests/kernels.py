@@ -34,10 +34,10 @@ def execute(notebook: NotebookNode, folder: Path, *, settings: Path, **variables
     client.execute(env=environment(settings) | variables)
 
 
-def outputs(source: str, folder: Path) -> list[NotebookNode]:
+def outputs(source: str, folder: Path, **variables: str) -> list[NotebookNode]:
     """Execute code in the only cell of a notebook, and return its outputs."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    execute(notebook, folder, settings=folder)
+    execute(notebook, folder, settings=folder, **variables)
     return list(notebook.cells[0].outputs)
 
 

@@ -10,8 +10,9 @@ from sphinx.config import Config
 
 _INDEX = """# Notebooks
 
-Each notebook runs offline, on an embedded server, and begins with what you will see. These pages show pictures of the maps; in Jupyter, choose
-*Run All Cells* to get maps that you can drag, zoom and click. Files that a notebook writes are in the folder `output` beside it.
+Each notebook runs offline, on an embedded server, and begins with what you will see. These pages show pictures of the
+maps; in Jupyter, choose *Run All Cells* to get maps that you can drag, zoom and click. Files that a notebook writes are
+in the folder `output` beside it.
 
 ```{{toctree}}
 :maxdepth: 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import threading
 import time
@@ -73,6 +74,8 @@ def _new_bar(show: bool | None, started: float, **options: Any) -> Any:
         options["file"] = _TextOutput(output)
     if show is not None:
         options["disable"] = not show
+    elif os.environ.get("TQDM_DISABLE"):  # which tqdm ignores for widgets
+        options["disable"] = True
     bar: Any = tqdm(leave=False, delay=1e-9, **options)  # the delay: drawn by refresh or update, not here
     if not bar.disable:
         if _HAS_WIDGETS:

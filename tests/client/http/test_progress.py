@@ -139,6 +139,11 @@ def test_bars_leave_nothing_behind_in_notebooks(tmp_path: Path) -> None:
     assert (printed.name, printed.text) == ("stdout", "written\n")
 
 
+def test_the_environment_disables_bars_in_notebooks(tmp_path: Path) -> None:
+    source = _BARS.replace("True", "None").replace("time.sleep(0.2)", "time.sleep(2.1)")
+    assert [output.output_type for output in kernels.outputs(source, tmp_path, TQDM_DISABLE="1")] == ["stream"]
+
+
 def test_bars_without_ipywidgets_are_text(tmp_path: Path) -> None:
     begin = "import sys\nsys.modules['ipywidgets'] = None\n"
     end = "waiting = Waiting('publishing', True)\nwaiting.say('running')\ntime.sleep(0.2)\nwaiting.say('done')\n"
