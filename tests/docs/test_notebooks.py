@@ -61,6 +61,7 @@ def test_stored_notebooks_are_small_complete_and_without_secrets(path):
     counts = [cell.execution_count for cell in notebooks.code_cells(kept)]
     assert counts == list(range(1, len(counts) + 1))
     assert any("image/png" in output.get("data", {}) for cell in notebooks.code_cells(kept) for output in cell.outputs)
+    assert all(output.get("data", True) for cell in notebooks.code_cells(kept) for output in cell.outputs), "no bars"
     first = notebooks.code_cells(kept)[0].source
     assert "server = cfl.local.start()" in first, "a notebook runs without internet and account"
     assert not any("server.stop" in cell.source for cell in notebooks.code_cells(kept)), "its maps need the server"
