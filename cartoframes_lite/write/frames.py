@@ -143,7 +143,7 @@ def _warn_without_points(frames: pd.DataFrame | Iterable[pd.DataFrame], columns:
         f"the frame has no geometry, so that the table has no points on a map: pass lnglat=({lng!r}, {lat!r}) to make"
         " them of these columns",
         ConversionWarning,
-        stacklevel=4,
+        stacklevel=5,  # the caller of to_carto, which two decorators wrap
     )
 
 

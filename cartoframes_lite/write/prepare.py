@@ -103,7 +103,7 @@ def warn_about_renamed(renamed: Mapping[Hashable, str]) -> None:
             f"columns are renamed in the table, {{{pairs}}}: to avoid this warning, rename them in the frame with"
             " df.rename(columns=...)",
             ConversionWarning,
-            stacklevel=4,  # the caller of to_carto, whose keywords are declared by a decorator
+            stacklevel=5,  # the caller of to_carto, which two decorators wrap
         )
 
 
