@@ -188,6 +188,7 @@ function categoriesWidget(widget, select) {
 /** A histogram: bars that are selected by dragging, or with the arrow keys. */
 function histogramWidget(widget, select) {
   let scale = null; // of all rows: start, width and count of the bins
+  let reading = null;
   let chosen = null; // first and last selected bin
   let anchor = null;
   let timer = 0;
@@ -267,16 +268,22 @@ function histogramWidget(widget, select) {
     choose(between(anchor, next));
   }
 
-  /** Read the limits of the bins, which do not change with the view, and then the bins of the visible rows. */
+  /** Return the limits of the bins of all rows, which do not change with the view; null if there are no values. */
+  async function readScale(source) {
+    const { bins, bins_start: start, bin_width: width, bins_count: count } = await source.read(widget, null, { bins: widget.bins, no_filters: 1 });
+    if (!bins.length || !count) return null;
+    return { start, width: width || 0, count: width ? count : 1, end: Math.max(...bins.map(({ max }) => max)) };
+  }
+
   async function read(source, bounds) {
-    if (!scale) {
-      const all = await source.read(widget, null, { bins: widget.bins, no_filters: 1 });
-      const count = all.bins_count || 0;
-      if (!all.bins.length || !count) return all;
-      const width = all.bin_width || 0;
-      scale = { start: all.bins_start, width, count, end: Math.max(...all.bins.map(({ max }) => max)) };
-      if (width === 0) scale = { ...scale, count: 1, width: 0 };
+    reading ??= readScale(source);
+    try {
+      scale = await reading;
+    } catch (error) {
+      reading = null;
+      throw error;
     }
+    if (!scale) return null;
     const limits = scale.width ? { start: scale.start, end: edge(scale.count) } : {};
     return source.read(widget, bounds, { bins: scale.count, ...limits });
   }
