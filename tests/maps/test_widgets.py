@@ -183,6 +183,20 @@ def test_widgets_of_one_layer_leave_the_others(opened):
     assert drawn_colors(page) == (True, True)
 
 
+def test_widgets_filter_aggregated_points(opened):
+    layer = cfl.Layer("points", aggregation="grid", cmap=["#ff0000"], opacity=1)
+    page = opened(cfl.Formula(), cfl.Categories("side"), layers=[layer])
+    settle(page, ROWS, "20")
+    marker = page.locator(".legend li i").first.bounding_box()
+    assert marker["width"] == marker["height"] > 0
+    page.add_style_tag(content=".leaflet-control { display: none; }")
+    page.get_by_role("button", name="east").click()
+    settle(page, ROWS, "7")
+    assert drawn_colors(page) == (True, False)
+    page.get_by_role("button", name="east").click()
+    settle(page, ROWS, "20")
+
+
 def test_public_maps_have_widgets_without_a_token(opened, table):
     table.privacy = "public"
     page = opened(cfl.Categories("side"))
