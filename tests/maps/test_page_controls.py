@@ -157,14 +157,18 @@ def test_pages_can_be_used_with_the_keyboard(open_map, cells):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent.trim()"))
     assert reached == ["Map", "Zoom in", "Zoom out", "Legend"]
+    crosshair = "getComputedStyle(document.getElementById('map'), '::after').content"
     page.locator("#map").focus()
     page.keyboard.press("Enter")
+    assert page.evaluate(crosshair) == '""'
     assert popup(page) == {"year": "1999"}
     page.keyboard.press("Escape")
     page.wait_for_function("!document.querySelector('.leaflet-popup')")
     zoom = page.evaluate("map.getZoom()")
     page.keyboard.press("+")
     page.wait_for_function(f"map.getZoom() > {zoom}")
+    page.mouse.click(20, 200)
+    assert page.evaluate(crosshair) == "none"
 
 
 def test_narrow_pages_do_not_scroll(open_map, cells):

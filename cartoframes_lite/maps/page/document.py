@@ -26,7 +26,10 @@ _SCRIPTS = (
     *("format.js", "view.js", "picture.js", "legend.js", "popup.js", "server.js", "tiles.js"),
     *("shapes.js", "features.js", "images.js", "rows.js", "widgets.js", "../basemap/basemap.js", "page.js"),
 )
-_LEGEND_STYLE = "position:absolute;right:10px;bottom:10px;max-height:380px;overflow:auto;border-radius:8px;padding:4px;"
+_LEGEND_STYLE = (
+    "position:absolute;right:10px;bottom:10px;max-height:380px;overflow:auto;border-radius:8px;padding:6px 12px;"
+    "font:13px/1.5 system-ui,sans-serif;"
+)
 _LEGEND_COLORS = {"light": "background:#fff;color:#26323c", "dark": "background:#1d242b;color:#e4e9ee"}
 _STYLES = ("page.css", "widgets.css")
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}  # so that no text can end the script element

@@ -1,5 +1,5 @@
 // The card with the legends of the layers, and switches that hide layers.
-const MAX_COVERED = 0.25; // of the map
+const MAX_COVERED = 0.2; // of the map
 
 /** Add the card, with the top layer first; layers can be hidden if there are several. */
 function addLegend(map, layers) {
@@ -24,7 +24,8 @@ function addLegend(map, layers) {
 /** Fold the card at first if it would cover much of a small map. */
 function foldIfLarge(map, card) {
   const { x: width, y: height } = map.getSize();
-  if (width && card.offsetWidth * card.offsetHeight > MAX_COVERED * width * height) card.open = false;
+  if (!width) map.once("resize", () => foldIfLarge(map, card)); // the page is hidden
+  else if (card.offsetWidth * card.offsetHeight > MAX_COVERED * width * height) card.open = false;
 }
 
 /** Return the legends of a layer, with a switch if asked for. */

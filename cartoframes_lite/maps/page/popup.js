@@ -10,6 +10,8 @@ function addPopups(map, layers) {
     L.popup(options).setLatLng(latlng).setContent(attributesTable(found.pairs, caption)).openOn(map);
   }
   map.on("click", (event) => open(event.latlng));
+  document.addEventListener("keydown", () => document.body.classList.add("keyboard"), true);
+  document.addEventListener("pointerdown", () => document.body.classList.remove("keyboard"), true);
   map.getContainer().addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.target === map.getContainer()) open(map.getCenter());
   });

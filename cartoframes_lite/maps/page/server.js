@@ -126,6 +126,7 @@ function showUnavailable(map) {
     return;
   }
   document.body.classList.add("static");
+  map.attributionControl.addAttribution(content.attribution);
   for (const handler of ["dragging", "touchZoom", "doubleClickZoom", "scrollWheelZoom", "boxZoom", "keyboard"]) {
     map[handler]?.disable();
   }

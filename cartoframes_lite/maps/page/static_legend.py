@@ -19,34 +19,36 @@ _RGB = 2  # color type of PNG
 
 
 def static_legend(layers: Sequence[PageLayer]) -> str:
-    """Return the legends of the layers as a table, the top layer first; "" if there are none."""
-    rows = [row for layer in reversed(layers) for row in _layer_rows(layer, len(layers) > 1)]
-    has_legend = any(layer.legends for layer in layers)
-    return f"<table>{''.join(rows)}</table>" if has_legend else ""
+    """Return the legends of the layers in lines, the top layer first; "" if there are none.
+
+    They are no table, because notebooks have styles of their own for tables, such as white text.
+    """
+    lines = [line for layer in reversed(layers) for line in _layer_lines(layer, len(layers) > 1)]
+    return "".join(lines) if any(layer.legends for layer in layers) else ""
 
 
-def _layer_rows(layer: PageLayer, has_others: bool) -> list[str]:
+def _layer_lines(layer: PageLayer, has_others: bool) -> list[str]:
     titles = [_heading(layer.title)] if has_others and layer.title else []
-    return titles + [row for legend in layer.legends for row in _legend_rows(legend)]
+    return titles + [line for legend in layer.legends for line in _legend_lines(legend)]
 
 
-def _legend_rows(legend: Mapping[str, Any]) -> list[str]:
-    rows = [_heading(legend["title"])] if legend["title"] else []
+def _legend_lines(legend: Mapping[str, Any]) -> list[str]:
+    lines = [_heading(legend["title"])] if legend["title"] else []
     if legend["colors"]:
         limits = " &ndash; ".join(escape(str(limit)) for limit in legend["limits"])
-        rows.append(_row(_swatch(legend["colors"], _GRADIENT_PIXELS), limits))
+        lines.append(_line(_swatch(legend["colors"], _GRADIENT_PIXELS), limits))
     for item in legend["items"]:
         width = round(item.get("size_px") or _SWATCH_PIXELS)
-        rows.append(_row(_swatch([item["color"]], width), escape(item["label"])))
-    return rows
+        lines.append(_line(_swatch([item["color"]], width), escape(item["label"])))
+    return lines
 
 
 def _heading(title: str) -> str:
-    return f'<tr><th colspan="2" align="left">{escape(title)}</th></tr>'
+    return f"<div><b>{escape(title)}</b></div>"
 
 
-def _row(swatch: str, label: str) -> str:
-    return f'<tr><td align="center">{swatch}</td><td align="left">{label}</td></tr>'
+def _line(swatch: str, label: str) -> str:
+    return f"<div>{swatch} {label}</div>"
 
 
 def _swatch(colors: Sequence[str], width: int) -> str:
