@@ -101,7 +101,7 @@ def _grid(most: int, colormap: Colormap, title: str, opacity: float | None, zoom
     for start, least in ((0, 0.0), *((zoom + more, width) for more, width in _GRID_GROWTH)):
         for limit, color, width in zip((0, *limits), colors, widths, strict=True):
             drawn = f"marker-width: {max(width, least):g}; marker-fill: {color};"
-            rules.append(f"[zoom >= {start}][{COUNT_COLUMN} > {limit:g}] {{ {drawn} }}")
+            rules.append(f"[zoom >= {start}][{COUNT_COLUMN} > {_plain(limit)}] {{ {drawn} }}")
     sheet = _cartocss(colors[0], widths[0], 0.9 if opacity is None else opacity, rules)
     return CellStyle(sheet, Legend(title, items, "classes"))
 
@@ -111,14 +111,14 @@ def _heatmap(most: int, colormap: Colormap, title: str, opacity: float | None, z
     limits = _geometric_limits(most, _HEAT_CLASSES)
     colors = colormap.classes(len(limits) + 1)
     rules = [
-        f"[zoom = {zoom + more}][{COUNT_COLUMN} > {limit * 2.0**-more:g}] {{ marker-fill: {color}; }}"
+        f"[zoom = {zoom + more}][{COUNT_COLUMN} > {_plain(limit * 2.0**-more)}] {{ marker-fill: {color}; }}"
         for more in _HEAT_ZOOMS
         if zoom + more >= 0
         for limit, color in zip(limits, colors[1:], strict=True)
     ]
     deepest = zoom + _HEAT_ZOOMS[-1]
     rules += [
-        f"[zoom > {deepest}][{COUNT_COLUMN} > {limit * 2.0 ** -_HEAT_ZOOMS[-1]:g}] {{ marker-fill: {color}; }}"
+        f"[zoom > {deepest}][{COUNT_COLUMN} > {_plain(limit * 2.0 ** -_HEAT_ZOOMS[-1])}] {{ marker-fill: {color}; }}"
         for limit, color in zip(limits, colors[1:], strict=True)
     ]
     sheet = _cartocss(colors[0], _HEAT_PX, _HEAT_OPACITY if opacity is None else opacity, rules)
@@ -136,6 +136,11 @@ def _cartocss(color: str, width: float, opacity: float, rules: Iterable[str]) ->
     }
     lines = [*(f"{name}: {value};" for name, value in declarations.items()), *rules]
     return "#layer {\n  " + "\n  ".join(lines) + "\n}"
+
+
+def _plain(number: float) -> str:
+    """Return a number without an exponent, which CartoCSS does not have."""
+    return f"{number:.4f}".rstrip("0").rstrip(".")
 
 
 def _geometric_limits(most: int, classes: int) -> tuple[float, ...]:

@@ -28,6 +28,7 @@ _COLLECTION = 4
 _FILLS = {"point": "marker-fill", "line": "line-color", "polygon": "polygon-fill"}
 _OPACITY = {"point": 0.9, "line": 0.9, "polygon": 0.85}
 _STROKE_PX = {"point": 1.0, "polygon": 0.7}
+_LEAST_STROKE_PX = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Appearance:
     colors : Classification, optional
     sizes : SizeClasses, optional
     marker_px : float
-        Width of points without ``sizes``.
+        Width of points without ``sizes``; it stands for the density of other geometries, too.
     growth : tuple of (int, float)
         Zooms from which on points are larger, and how large.
     """
@@ -140,7 +141,9 @@ class Appearance:
     def stroke(self, shape: Shape) -> tuple[str, float]:
         """Return color and width of the outline of points or polygons; the width is 0 without outline."""
         width = _STROKE_PX[shape]
-        if shape == "point" and self.sizes is None:
+        if shape == "polygon":  # outlines of small polygons would hide their color
+            width = max(round(width * (self.marker_px - 2) / 8, 2), _LEAST_STROKE_PX)
+        elif self.sizes is None:
             width = 1.0 if self.marker_px >= 7 else 0.5 if self.marker_px >= 5 else 0.0
         stroke = self.options["stroke"]
         if stroke is None or stroke is False:

@@ -20,13 +20,10 @@ def number_labels(values: Sequence[float]) -> list[str]:
     if largest >= _MAX_PLAIN or 0 < largest < _MIN_PLAIN:
         return [f"{value:.4g}" for value in values]
     # Four digits of the largest number, however close to each other some limits are.
-    finest = math.floor(math.log10(largest)) - 3 if largest else 0
-    digit = max(math.floor(math.log10(gap)) - _DIGITS + 1, finest) if gap else finest
-    decimals = max(0, -digit)
-    texts = [f"{round(value, -digit) + 0.0:,.{decimals}f}" for value in values]
-    if len(set(texts)) < len(set(values)):  # some differ in later digits only
-        texts = [f"{value:,.10g}" if abs(value) < _MAX_PLAIN else f"{value:.10g}" for value in values]
-    return [text.rstrip("0").rstrip(".") if "." in text else text for text in texts]
+    coarsest = math.floor(math.log10(largest)) - 3 if largest else 0
+    exact = math.floor(math.log10(gap)) - _DIGITS + 1 if gap else coarsest
+    texts = _rounded(values, max(exact, coarsest))
+    return texts if len(set(texts)) == len(set(values)) else _rounded(values, exact)
 
 
 def number_ranges(limits: Sequence[float]) -> list[str]:
@@ -41,7 +38,7 @@ def integer_ranges(limits: Sequence[float]) -> list[str]:
     lows = [math.ceil(limits[0]), *(top + 1 for top in tops[:-1])]
     if max(map(abs, limits)) >= _MAX_PLAIN:
         return number_ranges(limits)
-    spread = min((high - low for low, high in zip(lows, tops, strict=True) if high > low), default=0)
+    spread = min(high - low for low, high in zip(lows, tops, strict=True))
     if spread >= 10_000:  # exact limits would have more digits than anybody reads
         return number_ranges(limits)
     separator = "" if _YEARS[0] <= min(lows) and max(tops) <= _YEARS[1] else ","
@@ -51,7 +48,15 @@ def integer_ranges(limits: Sequence[float]) -> list[str]:
     ]
 
 
+def _rounded(values: Sequence[float], digit: int) -> list[str]:
+    """Return numbers rounded to a power of ten."""
+    decimals = max(0, -digit)
+    texts = (f"{round(value, -digit) + 0.0:,.{decimals}f}" for value in values)
+    return [text.rstrip("0").rstrip(".") if "." in text else text for text in texts]
+
+
 def nice_below(value: float) -> float:
     """Return the largest number with one significant digit that is not above a positive value."""
-    digit = 10.0 ** math.floor(math.log10(value))
+    exponent = math.floor(math.log10(value))
+    digit = 10.0 ** (exponent if 10.0**exponent <= value else exponent - 1)
     return math.floor(value / digit) * digit

@@ -52,13 +52,14 @@ def time_classes(minimum: float, maximum: float, k: int) -> TimeClasses:
     k : int
     """
     first, last = _time(minimum), _time(maximum)
+    length = (last - first).total_seconds()
     if minimum == maximum:
         return TimeClasses((), tuple(time_labels([minimum])))
     candidates = [
         (unit, n, starts)
         for unit, sizes in _STEPS
         for n in sizes
-        if (maximum - minimum) / (_SECONDS[unit] * n) <= k + 1  # there may be thousands of seconds
+        if length / (_SECONDS[unit] * n) <= k + 1  # there may be thousands of seconds
         and len(starts := list(_starts(first, last, unit, n))) <= k
     ]
     unit, n, starts = min(candidates, key=lambda one: _strangeness(one[1], len(one[2])))
