@@ -68,7 +68,7 @@ _DARK = ThemeColors(
     no_data="#53595f",
     size="#858b91",
     sequential=of_colors(("#24505f", "#256f78", "#319289", "#56b491", "#93d38d", "#d5ec86", "#fcfdbf")),
-    diverging=of_colors(("#7df0e0", "#3fb3ad", "#2c737a", "#4b4c55", "#8e5f3a", "#d6913f", "#ffd07a"), "diverging"),
+    diverging=of_colors(("#7df0e0", "#4bbdb6", "#42878c", "#857f6f", "#a8794f", "#df9d4c", "#ffd07a"), "diverging"),
     qualitative=of_colors(
         ("#5fa8e8", "#ff7f8e", "#5ccf6e", "#f2d648", "#7be3f5", "#e07fc0", "#ffa24a", "#a996ff"), "qualitative"
     ),
