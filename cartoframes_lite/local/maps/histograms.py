@@ -127,8 +127,8 @@ def _buckets(parts: Mapping[str, sql.Composable]) -> sql.Composed:
         " AS spread FROM cdb_values),"
         # Computed once: where few rows are expected, the planner would compute it again for each of them.
         " cdb_basics AS MATERIALIZED (SELECT least, most, CASE WHEN count = 0 OR spread = 0 THEN 1"
-        " ELSE greatest(least({fewest}, count)::int, least({most_bins}, (most - least) / (2 * spread))::int) END AS bins"
-        " FROM cdb_measures)"
+        " ELSE greatest(least({fewest}, count)::int, least({most_bins}, (most - least) / (2 * spread))::int) END"
+        " AS bins FROM cdb_measures)"
         " SELECT ({end} - {start}) / {bins}::float8 AS width, {bins} AS bins,"
         " CASE WHEN {start} = {end} THEN 0"
         " ELSE greatest(1, least({bins}, width_bucket(number, {start}, {end}, {bins}))) - 1 END AS bin,"
