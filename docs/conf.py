@@ -13,7 +13,14 @@ author = "the authors of cartoframes_lite"
 release = version = cartoframes_lite.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "sphinx_copybutton"]
-extensions += ["api_index", "error_tables", "gallery", "notebook_pages", "type_tables"]  # in docs/_ext
+extensions += [
+    "api_index",
+    "error_tables",
+    "gallery",
+    "notebook_pages",
+    "styling_figures",
+    "type_tables",
+]  # in docs/_ext
 exclude_patterns = ["_ext", "_static", "notebooks/data"]
 
 # Links to headings have the anchors that GitHub uses.
