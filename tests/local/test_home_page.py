@@ -200,6 +200,18 @@ def test_many_points_are_drawn_and_can_be_clicked(page: Page, carto: LocalCarto)
     expect(page.locator(".leaflet-popup")).to_contain_text(re.compile(r"namepoint \d+"))
 
 
+def test_world_is_shown_once(page: Page, carto: LocalCarto, credentials: cfl.Credentials) -> None:
+    frame = gpd.GeoDataFrame({"n": [1, 2]}, geometry=gpd.points_from_xy([-170, 170], [-60, 60]), crs=4326)
+    cfl.to_carto(frame, "ends", credentials)
+    open_home(page, carto, "/tables/ends")
+    expect(page.locator(".leaflet-tile-loaded").first).to_be_visible()
+    expect(page.locator(".leaflet-tile:not(.leaflet-tile-loaded)")).to_have_count(0)
+    shown = page.get_by_role("region", name="Map", exact=True).bounding_box()
+    assert shown is not None
+    boxes = [one.bounding_box() for one in page.locator(".leaflet-tile").all()]
+    assert len({round(box["x"]) for box in boxes if box}) * 256 < shown["width"]
+
+
 def test_click_on_the_map_shows_attributes(page: Page, carto: LocalCarto, places: cfl.Dataset) -> None:
     open_home(page, carto)
     run_sql(page, "SELECT * FROM places WHERE place = 'B'")

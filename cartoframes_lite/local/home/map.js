@@ -10,7 +10,8 @@ const ID = "cartodb_id";
 // Of many points, tiles show one in each square of 4 pixels, which its marker covers.
 const MANY_POINTS = 50_000;
 const SAMPLE = { placement: "point-sample", threshold: 1, resolution: 4 };
-const WORLD = [[-55, -170], [75, 180]];
+const WORLD = [[-85.06, -180], [85.06, 180]];
+const INHABITED = [[-58, -180], [78, 180]];
 const STYLES = {
   1: "marker-width: 8; marker-fill: #e4572e; marker-fill-opacity: 0.9; marker-line-color: #fff; marker-line-width: 1; marker-allow-overlap: true;",
   2: "line-color: #e4572e; line-width: 2; line-opacity: 0.9;",
@@ -116,11 +117,13 @@ export async function showNamed(place, template) {
 function draw(place, layergroup, bounds, fields) {
   const box = el("div", { class: "map", role: "region", "aria-label": "Map" });
   place.replaceChildren(box);
-  const map = L.map(box, { worldCopyJump: true, maxZoom: MAX_ZOOM });
+  const map = L.map(box, { maxZoom: MAX_ZOOM });
   map.attributionControl.setPrefix(false);
-  map.fitBounds(bounds, { padding: [24, 24], maxZoom: 14 });
+  const isWorld = bounds.getEast() - bounds.getWest() > 180; // then without the empty space around the poles
+  const shown = isWorld ? L.latLngBounds(INHABITED) : bounds;
+  map.fitBounds(shown, { padding: [24, 24], maxZoom: 14 });
   addBasemap(map).catch((error) => console.warn("No basemap:", error));
-  new Tiles(layergroup, { maxZoom: 22, zIndex: 400 }).addTo(map);
+  new Tiles(layergroup, { maxZoom: 22, zIndex: 400, noWrap: true, bounds: WORLD }).addTo(map);
   if (fields) map.on("click", (event) => showAttributes(map, layergroup, event.latlng, fields));
   return map;
 }
