@@ -13,6 +13,7 @@ from cartoframes_lite._client.keywords import shared_keywords
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite._codec.sql_text import is_query, single_statement
 from cartoframes_lite.maps.styling.aggregation import (
+    COUNT_COLUMN,
     MANY_POINTS,
     AggregationKind,
     aggregation_config,
@@ -206,13 +207,15 @@ class Layer:
             else:
                 cells = cell_style(client, sql, aggregation, geometries.box, self.options, theme)
                 cartocss, legends = cells.cartocss, (cells.legend,) if self.options["legend"] else ()
+                if popup:
+                    popup, hover = (COUNT_COLUMN, *popup), (COUNT_COLUMN,)
         options: dict[str, Any] = {"sql": sql, "cartocss": cartocss, "cartocss_version": CARTOCSS_VERSION}
         if aggregation is not None:
             options["aggregation"] = aggregation_config(aggregation)
         shown = list(dict.fromkeys([*popup, *hover, *self.options["interactivity"]]))
         if shown:
             options["interactivity"] = [_ID, *(name for name in shown if name != _ID)]
-            options["attributes"] = {"id": _ID, "columns": shown}
+            options["attributes"] = {"id": _ID, "columns": [name for name in shown if name != COUNT_COLUMN]}
         return CompiledLayer({"type": "cartodb", "options": options}, legends, self.title, popup, hover, appearance)
 
     def __repr__(self) -> str:

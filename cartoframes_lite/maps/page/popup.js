@@ -1,4 +1,5 @@
 // Popups with the attributes of a clicked feature, and tooltips of the feature under the pointer.
+const COUNT_COLUMN = "_cdb_feature_count"; // number of points that a marker stands for
 
 /** Open a popup when a feature is clicked, or is in the middle of the map when the Enter key is pressed. */
 function addPopups(map, layers) {
@@ -47,9 +48,20 @@ async function findFeature(layers, latlng, purpose) {
     const found = await layer.featureAt(latlng, columns);
     if (!found) continue;
     const pairs = found.filter(([name]) => columns?.includes(name) ?? name !== layer.id);
-    if (pairs.length) return { layer, pairs };
+    if (pairs.length) return { layer, pairs: withoutSample(pairs) };
   }
   return null;
+}
+
+/** Return of a marker for several points only their number: its other columns are those of one of them. */
+function withoutSample(pairs) {
+  const count = pairs.find(([name]) => name === COUNT_COLUMN);
+  if (count && (count[1] > 1 || pairs.length === 1)) return [count];
+  return pairs.filter((pair) => pair !== count);
+}
+
+function columnLabel(name) {
+  return name === COUNT_COLUMN ? "Number of points" : name;
 }
 
 /** Return a table of columns and values. */
@@ -60,7 +72,7 @@ function attributesTable(pairs, caption) {
     const row = L.DomUtil.create("tr", "", table);
     const heading = L.DomUtil.create("th", "", row);
     heading.scope = "row";
-    heading.textContent = name;
+    heading.textContent = columnLabel(name);
     L.DomUtil.create("td", "", row).append(valueNode(value));
   }
   return table;
@@ -70,7 +82,9 @@ function attributesTable(pairs, caption) {
 function tooltipText(pairs) {
   const box = document.createElement("div");
   for (const [name, value] of pairs) {
-    L.DomUtil.create("div", "", box).textContent = pairs.length > 1 ? `${name}: ${formatValue(value)}` : formatValue(value);
+    const isNamed = pairs.length > 1 || name === COUNT_COLUMN;
+    const text = formatValue(value);
+    L.DomUtil.create("div", "", box).textContent = isNamed ? `${columnLabel(name)}: ${text}` : text;
   }
   return box;
 }

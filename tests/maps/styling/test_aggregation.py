@@ -8,6 +8,7 @@ import pytest
 import requests
 
 import cartoframes_lite as cfl
+from tests.maps import browser
 from tests.maps.styling.pictures import frame_of, picture, rgb
 
 
@@ -127,3 +128,27 @@ def test_tables_without_rows_have_grids_too(crowd):
     for words in ({}, {"aggregation": "grid"}, {"aggregation": "heatmap"}, {"color_by": "v"}, {"size_by": "v"}):
         shown = cfl.AnonymousMap(cfl.Layer(query, **words), crowd)
         assert not picture(shown)[:, :, 3].any()
+
+
+def test_popups_of_markers_for_several_points_show_their_number(chromium, crowd, tmp_path):
+    shown = cfl.Map(cfl.Layer("crowd", aggregation="grid", popup=["name"]), crowd, bbox=(-150, -50, 150, 50))
+    single = cfl.read_carto("SELECT name, the_geom FROM crowd WHERE ST_X(the_geom) > 0 LIMIT 1", crowd)
+    with browser.page(chromium) as page:
+        page.goto(shown.to_html(tmp_path / "map.html").as_uri())
+        page.wait_for_selector("body.drawn")
+        assert click(page, -90, 0) == {"Number of points": "2500"}
+        x, y = single.geometry[0].x, single.geometry[0].y
+        page.evaluate(f"map.setView([{y}, {x}], 12, {{animate: false}})")
+        assert click(page, x, y) == {"name": single["name"][0]}
+
+
+def click(page, longitude, latitude):
+    """Return what the popup of a place shows."""
+    place = page.evaluate(f"map.latLngToContainerPoint([{latitude}, {longitude}])")
+    page.mouse.click(place["x"], place["y"])
+    page.wait_for_selector(".leaflet-popup-content td")
+    rows = page.locator(".leaflet-popup-content tr")
+    found = dict(rows.evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"))
+    page.evaluate("map.closePopup()")
+    page.wait_for_selector(".leaflet-popup", state="detached")
+    return found
