@@ -285,7 +285,14 @@ def _as_list(layers_or_config: Layers | Mapping[str, Any]) -> Sequence[Layer | M
     """Return the layers of a map."""
     if isinstance(layers_or_config, Mapping):
         return list(layers_or_config.get("layers") or ())
-    return [layers_or_config] if isinstance(layers_or_config, Layer) else layers_or_config
+    layers = list(layers_or_config) if isinstance(layers_or_config, Sequence) else [layers_or_config]
+    for layer in layers:
+        if not isinstance(layer, Layer | Mapping):
+            raise TypeError(
+                f"a layer must be a cartoframes_lite.Layer, or a mapping, not {type(layer).__name__}; Map also takes"
+                " tables, queries, datasets and GeoDataFrames"
+            )
+    return layers
 
 
 def _is_frame(layer: Layer | Mapping[str, Any]) -> bool:

@@ -161,6 +161,8 @@ def _columns(number: int, widget: Widget, types: Mapping[str, str], expressions:
     kind = family(types[widget.column])
     name = quote(widget.column)
     match widget:
+        case _ if kind == "geometry":
+            raise ValueError(f"{widget!r}: column {widget.column!r} is a geometry, which widgets do not display")
         case Histogram() if kind in _TIMES:
             return WidgetColumns(add(f"date_part('epoch', {name})"), is_time=True)
         case Categories():

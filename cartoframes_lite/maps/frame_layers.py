@@ -120,4 +120,6 @@ def _column(widget: Widget, column: str, frame: gpd.GeoDataFrame) -> tuple[pd.Se
     """Return the column of a widget and what its values are; raise ValueError if the frame has no such column."""
     check_has_column(widget, column, [str(label) for label in frame.columns])
     series = _series(frame, column)
+    if isinstance(series.dtype, GeometryDtype):
+        raise ValueError(f"{widget!r}: column {column!r} is a geometry, which widgets do not display")
     return series, kind_of_series(series)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
 
 import geopandas as gpd
+import pandas as pd
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.keywords import shared_keywords
@@ -82,6 +83,21 @@ class CompiledLayer:
     appearance: Appearance | None = None
 
 
+def _check_source(source: Any) -> Any:
+    """Return the source of a layer, with a GeoSeries as a frame; raise TypeError for anything that is none."""
+    if isinstance(source, gpd.GeoSeries):
+        return source.to_frame("geometry")
+    if isinstance(source, str | gpd.GeoDataFrame) or isinstance(getattr(source, "name", None), str):
+        return source
+    advice = ""
+    if isinstance(source, pd.DataFrame):
+        advice = ": it has no geometry, so make it a GeoDataFrame"
+    raise TypeError(
+        "the source of a layer must be a Dataset, a GeoDataFrame, or the name of a table or a query, not"
+        f" {type(source).__name__}{advice}"
+    )
+
+
 @layer_keywords
 @dataclass(frozen=True, slots=True, init=False, eq=False)
 class Layer:
@@ -132,6 +148,7 @@ class Layer:
         cartocss: str | None = None,
         **keywords: Unpack[LayerOptions],
     ) -> None:
+        source = _check_source(source)
         options = check_options(keywords, has_cartocss=cartocss is not None)
         for name, value in (("source", source), ("cartocss", cartocss), ("options", options)):
             object.__setattr__(self, name, value)  # the instances are frozen
@@ -140,8 +157,9 @@ class Layer:
                 raise ValueError("cartocss styles tables and queries; style a GeoDataFrame by the other keywords")
             if options["aggregation"]:
                 raise ValueError("aggregation is done by the server: write the GeoDataFrame to a table, and map that")
-            check_columns(options, map(str, source.columns), "the GeoDataFrame")
-            check_kinds(options, lambda column: kind_of_series(source[column]))
+            labels = [str(label) for label in source.columns]
+            check_columns(options, labels, "the GeoDataFrame")
+            check_kinds(options, lambda column: kind_of_series(source.iloc[:, labels.index(column)]))
         else:
             _ = self.sql  # raises ValueError if the query cannot be used as a subquery
 

@@ -151,7 +151,7 @@ def _as_layer(item: Any) -> Layer | Mapping[str, Any]:
     if isinstance(item, Layer):
         return item
     if isinstance(item, gpd.GeoDataFrame | gpd.GeoSeries):
-        return Layer(item.to_frame("geometry") if isinstance(item, gpd.GeoSeries) else item)
+        return Layer(item)
     if isinstance(item, Mapping):
         if "type" not in item:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -107,7 +108,7 @@ Widget = Histogram | Categories | Formula
 
 def check_widgets(widgets: Any, layer_count: int) -> tuple[Widget, ...]:
     """Return widgets as a tuple; raise TypeError or ValueError if one is none, or has a layer that the map lacks."""
-    listed = (widgets,) if isinstance(widgets, Widget) else tuple(widgets)
+    listed = (widgets,) if isinstance(widgets, Widget) or not isinstance(widgets, Sequence) else tuple(widgets)
     for widget in listed:
         if not isinstance(widget, Widget):
             raise TypeError(f"a widget must be a Histogram, Categories or Formula, not {widget!r}")

@@ -274,6 +274,16 @@ def test_invalid_frames_are_refused_when_the_map_is_made():
         cfl.Map(gpd.GeoDataFrame(geometry=[Point(0, 0)]))
     with pytest.raises(ValueError, match="not a GeoDataFrame"):
         pd.DataFrame({"a": [1]}).carto.map()
+    with pytest.raises(TypeError, match="no geometry, so make it a GeoDataFrame"):
+        cfl.Layer(pd.DataFrame({"name": ["a"]}))
+    with pytest.raises(TypeError, match=r"must be a Dataset, a GeoDataFrame.* not int"):
+        cfl.Layer(5)
+    with pytest.raises(TypeError, match=r"must be a cartoframes_lite\.Layer.* not GeoDataFrame"):
+        cfl.AnonymousMap(SQUARES)
+    with pytest.raises(TypeError, match="must be a Histogram, Categories or Formula, not None"):
+        SQUARES.carto.map(widgets=None)
+    with pytest.raises(ValueError, match="'geometry' is a geometry"):
+        SQUARES.carto.map(widgets=cfl.Categories("geometry"))
     with pytest.raises(ValueError, match="nn"):
         SQUARES.carto.map(color_by="nn")
     with pytest.raises(ValueError, match="cartocss styles tables"):
@@ -282,6 +292,12 @@ def test_invalid_frames_are_refused_when_the_map_is_made():
         SQUARES.carto.map(widgets=cfl.Histogram("x"))
     with pytest.raises(ValueError, match=r"of type text, not a number or a date: use Categories\('name'\)"):
         SQUARES.carto.map(widgets=cfl.Histogram("name"))
+
+
+def test_column_labels_may_repeat_or_be_numbers():
+    frame = gpd.GeoDataFrame([[1, 2, "a"]], columns=["n", "n", 7], geometry=[Point(0, 0)], crs=4326)
+    shown = cfl.Map([cfl.Layer(frame, color_by="n"), cfl.Layer(frame, color_by="7", popup=["7"])])
+    assert [item.label for item in shown.legend] == ["1", "a"]
 
 
 def test_whole_tables_are_drawn_by_the_server(credentials):

@@ -235,6 +235,7 @@ def test_widgets_that_a_map_lacks_columns_for(table):
         (cfl.Histogram("nn"), "no column 'nn'. Did you mean 'n'"),
         (cfl.Histogram("side"), r"of type text, not a number or a date: use Categories\('side'\)"),
         (cfl.Formula("sum", "side"), "not a number"),
+        (cfl.Categories("the_geom"), "column 'the_geom' is a geometry"),
         (cfl.Categories("side", operation="avg", value="day"), "column 'day' is of type timestamp"),
     ):
         with pytest.raises(ValueError, match=message):
