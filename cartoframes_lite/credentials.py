@@ -6,7 +6,6 @@ import json
 import os
 import re
 import tempfile
-import warnings
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from platformdirs import user_config_dir
 
+from cartoframes_lite import user_warnings
 from cartoframes_lite.base_url import is_url, parse_base_url
 from cartoframes_lite.errors import CredentialsError, InsecureConnectionWarning
 
@@ -100,11 +100,10 @@ class Credentials:
         if not isinstance(self.verify, bool | str) or self.verify == "":
             raise CredentialsError(f"verify must be True, False or the path of a CA bundle, not {self.verify!r}")
         if self.verify is False and url.startswith("https:"):
-            warnings.warn(
+            user_warnings.warn(
                 f"the TLS certificate of {url} is not verified, so an attacker on the network can read the key; "
                 "pass verify='path of the CA bundle' instead of False",
                 InsecureConnectionWarning,
-                stacklevel=4,
             )
 
     def __repr__(self) -> str:

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
-from cartoframes_lite._client import Client, user_warnings
+from cartoframes_lite import user_warnings
+from cartoframes_lite._client import Client
 from cartoframes_lite._client.connectors import redact_secrets, unwrap_connector
 from cartoframes_lite._client.http.uploads import File, name_after_import
 from cartoframes_lite._client.import_codes import describe

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypedDict, Ty
 
 from requests_toolbelt import MultipartEncoder
 
-from cartoframes_lite._client import polling, user_warnings
+from cartoframes_lite import user_warnings
+from cartoframes_lite._client import polling
 from cartoframes_lite._client.connectors import redact_secrets, wrap_connector
 from cartoframes_lite._client.http.json_fields import drop_none, integer, record, required, text, texts
 from cartoframes_lite._client.http.progress import Progress

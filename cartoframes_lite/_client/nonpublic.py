@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from cartoframes_lite._client import user_warnings
+from cartoframes_lite import user_warnings
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite.errors import NonPublicAPIWarning
 

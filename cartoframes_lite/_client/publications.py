@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,7 +23,6 @@ from cartoframes_lite.errors import NotFound
 PATH = "api/v4/kuviz"
 _MAX_REQUEST_BYTES = 10 << 20
 _MAX_OTHER_BYTES = 4096  # of the request without the document: the API key and the names of the members
-_HTML = re.compile(r"<html[^\n>]*+>")  # CARTO accepts only documents that match it
 
 PublicationPrivacy = Literal["link", "public", "password"]
 IfExists = Literal["fail", "replace"]
@@ -297,7 +295,8 @@ def _server_privacy(privacy: object, password: str | None) -> str:
 
 def _body(html: str | None, name: str | None, privacy: str | None, password: str | None) -> dict[str, Any]:
     """Return the members of a request; raise ValueError for a document that CARTO refuses."""
-    if html is not None and _HTML.search(html) is None:
+    # CARTO accepts only documents that match /<html.*>/.
+    if html is not None and not any(">" in line.partition("<html")[2] for line in html.split("\n")):
         raise ValueError("html must be a document with an <html> element, whose start tag is in one line")
     data = None if html is None else base64.b64encode(html.encode()).decode()
     body = drop_none(name=name, data=data, privacy=privacy, password=password)

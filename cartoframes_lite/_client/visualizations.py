@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, get_args
 from urllib.parse import quote
 
-from cartoframes_lite._client import nonpublic, polling, user_warnings
+from cartoframes_lite import user_warnings
+from cartoframes_lite._client import nonpublic, polling
 from cartoframes_lite._client.exports import Exports
 from cartoframes_lite._client.http.json_fields import (
     drop_none,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import shapely
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from cartoframes_lite import user_warnings
 from cartoframes_lite._codec import geometry
 from cartoframes_lite._codec.frame import THE_GEOM
 from cartoframes_lite._codec.pgtypes import Kind, SourceColumn
@@ -80,10 +80,9 @@ def _field(column: SourceColumn, srid: int | None) -> pa.Field:
         try:
             extension = {"crs": CRS.from_epsg(srid).to_json_dict(), "crs_type": "projjson"}
         except CRSError:
-            warnings.warn(
+            user_warnings.warn(
                 f"geometry column {column.name!r} has SRID {srid}, which is not an EPSG code: it is read without CRS",
                 ConversionWarning,
-                stacklevel=2,
             )
     metadata = {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": json.dumps(extension)}
     return pa.field(column.name, pa.large_binary(), metadata=metadata)

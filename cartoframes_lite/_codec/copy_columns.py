@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cartoframes_lite import user_warnings
 from cartoframes_lite._codec.bad_value import BadValue
 from cartoframes_lite._codec.json_text import NotJSON, check_jsonb, json_text
 from cartoframes_lite._codec.pgtypes import outgoing
@@ -140,10 +140,9 @@ def _cast_for_copy(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def warn_about_nanoseconds(name: str) -> None:
     """Warn that nanoseconds are truncated."""
-    warnings.warn(
+    user_warnings.warn(
         f"column {name!r} has nanoseconds, which are truncated to microseconds, the precision of PostgreSQL",
         ConversionWarning,
-        stacklevel=2,
     )
 
 

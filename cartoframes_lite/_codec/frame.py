@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from cartoframes_lite import user_warnings
 from cartoframes_lite._codec import geometry
 from cartoframes_lite._codec.pgtypes import Kind, SourceColumn, incoming
 from cartoframes_lite._codec.to_series import Backend, to_series
@@ -109,10 +109,9 @@ def _crs(srid: int | None, name: str) -> CRS | None:
     try:
         return None if srid is None else CRS.from_epsg(srid)
     except CRSError:
-        warnings.warn(
+        user_warnings.warn(
             f"geometry column {name!r} has SRID {srid}, which is not an EPSG code: its CRS is None, use set_crs",
             ConversionWarning,
-            stacklevel=2,
         )
         return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ import shapely
 from pyproj import CRS
 from pyproj.exceptions import ProjError
 
+from cartoframes_lite import user_warnings
 from cartoframes_lite._codec.bad_value import row_name
 from cartoframes_lite.errors import ConversionError, ConversionWarning
 
@@ -407,11 +407,10 @@ def _parse(chunk: pa.LargeBinaryArray, name: str, first_row: int) -> Geometries:
                 ) from error
         raise
     if not _KEEPS_M and any(value is not None and value[4] & _M_FLAG for value in values):
-        warnings.warn(
+        user_warnings.warn(
             f"geometry column {name!r} has M values, which this version of shapely drops: install shapely 2.1 or newer"
             f" with GEOS 3.12, or select ST_AsText({name})",
             ConversionWarning,
-            stacklevel=2,
         )
     return result
 

@@ -7,7 +7,6 @@ syntax, which does not depend on ``standard_conforming_strings``, and negative n
 from __future__ import annotations
 
 import datetime as dt
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
+from cartoframes_lite import user_warnings
 from cartoframes_lite._codec.bad_value import short_repr
 from cartoframes_lite._codec.builtin_values import LossyConversion, array_items, to_builtin
 from cartoframes_lite._codec.geometry import LON_LAT
@@ -160,10 +160,9 @@ def _interval(value: dt.timedelta) -> str:
 
 def _warn_about_nanoseconds(value: object, nanoseconds: int) -> None:
     if nanoseconds:
-        warnings.warn(
+        user_warnings.warn(
             f"{value} has nanoseconds, which are truncated to microseconds, the precision of PostgreSQL",
             ConversionWarning,
-            stacklevel=2,
         )
 
 

@@ -6,7 +6,6 @@ import datetime
 import json
 import math
 import struct
-import warnings
 from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
@@ -17,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cartoframes_lite import user_warnings
 from cartoframes_lite._codec.binary_values import array_parser, text_writer
 from cartoframes_lite._codec.pgtypes import Incoming, Kind
 from cartoframes_lite.errors import ConversionError, ConversionWarning
@@ -168,10 +168,9 @@ def _finite_float(text: str) -> float:
 def _arrays(values: pa.ChunkedArray, element: str, name: str, *, coerce_float: bool) -> Any:
     """Convert arrays to lists; infinite dates in them become None."""
     if element in _DATES and pc.any(pc.match_substring(values, 'infinity"')).as_py():
-        warnings.warn(
+        user_warnings.warn(
             f"column {name!r} has infinite dates in its arrays: they become None",
             ConversionWarning,
-            stacklevel=2,
         )
     return _objects(values, _array_parser(element, coerce_float=coerce_float), name, "an array with a value")
 

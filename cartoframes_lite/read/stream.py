@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from cartoframes_lite import user_warnings
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._client.http.prefetch import prefetched
@@ -85,11 +85,10 @@ class Read:
         if self.is_outdated():
             raise IncompleteRead("the columns of the source changed during the read; nothing is returned, read again")
         if decoder.infinite:
-            warnings.warn(
+            user_warnings.warn(
                 f"columns {sorted(decoder.infinite)} have infinite dates, or dates that pandas cannot hold: "
                 "they are read as missing values",
                 ConversionWarning,
-                stacklevel=4,
             )
 
     def _estimate_rows(self) -> int | None:

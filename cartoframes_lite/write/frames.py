@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Unpack
 
 import pandas as pd
 
+from cartoframes_lite import user_warnings
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.progress import Waiting
 from cartoframes_lite._client.imports import Privacy
@@ -139,11 +139,10 @@ def _warn_without_points(frames: pd.DataFrame | Iterable[pd.DataFrame], columns:
         return
     labels = {normalize(str(label)): label for label in frames.columns} if isinstance(frames, pd.DataFrame) else {}
     lng, lat = (labels.get(name, name) for name in names)
-    warnings.warn(
+    user_warnings.warn(
         f"the frame has no geometry, so that the table has no points on a map: pass lnglat=({lng!r}, {lat!r}) to make"
         " them of these columns",
         ConversionWarning,
-        stacklevel=5,  # the caller of to_carto, which two decorators wrap
     )
 
 

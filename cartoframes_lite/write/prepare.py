@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
+from cartoframes_lite import user_warnings
 from cartoframes_lite._codec import geometry
 from cartoframes_lite._codec.bad_value import short_repr
 from cartoframes_lite._codec.copy_columns import CopyColumn
@@ -99,11 +99,10 @@ def warn_about_renamed(renamed: Mapping[Hashable, str]) -> None:
     """Warn once per write about the columns that have other names in the table."""
     if renamed:
         pairs = ", ".join(f"{short_repr(label)}: {name!r}" for label, name in renamed.items())
-        warnings.warn(
+        user_warnings.warn(
             f"columns are renamed in the table, {{{pairs}}}: to avoid this warning, rename them in the frame with"
             " df.rename(columns=...)",
             ConversionWarning,
-            stacklevel=5,  # the caller of to_carto, which two decorators wrap
         )
 
 

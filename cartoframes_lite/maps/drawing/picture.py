@@ -18,7 +18,7 @@ from cartoframes_lite.maps.drawing.names import draw_names
 from cartoframes_lite.maps.drawing.shapes import Shapes, draw_shapes
 from cartoframes_lite.maps.drawing.view import PictureView
 
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^<>]*+>")
 _PLAIN_BACKGROUND = "#ffffff"
 
 
