@@ -1,4 +1,4 @@
-"""Vector tiles of a million points, compared with the bare ST_AsMVT query over one open connection.
+"""Tiles of a million points: vector tiles, compared with the bare ST_AsMVT query over one connection, and pictures.
 
     python -m tests.benchmarks.tiles [--points 1000000] [--scale 1]
 
@@ -16,7 +16,7 @@ import random
 import statistics
 import time
 import urllib.parse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -88,15 +88,18 @@ class Bare:
 class Served:
     """Requests tiles of a map of the embedded server, over one connection."""
 
-    def __init__(self, credentials: Credentials, *, aggregation: object = False) -> None:
+    def __init__(
+        self, credentials: Credentials, options: Mapping[str, object] | None = None, *, format: str = "mvt"
+    ) -> None:
+        self._format = format
         url = urllib.parse.urlsplit(str(credentials.base_url))
         self._http = http.client.HTTPConnection(url.hostname or "", url.port, timeout=120)
-        layer = {"type": "mapnik", "options": {"sql": "SELECT * FROM crowd", "aggregation": aggregation}}
+        layer = {"type": "mapnik", "options": options or {"sql": "SELECT * FROM crowd", "aggregation": False}}
         made = self._ask("POST", f"{url.path}/api/v1/map", json.dumps({"version": "1.8.0", "layers": [layer]}))
         self._path = f"{url.path}/api/v1/map/{json.loads(made)['layergroupid']}"
 
     def get(self, place: Place) -> bytes:
-        return self._ask("GET", "{}/{}/{}/{}.mvt".format(self._path, *place))
+        return self._ask("GET", "{}/{}/{}/{}.{}".format(self._path, *place, self._format))
 
     def close(self) -> None:
         self._http.close()
@@ -200,6 +203,25 @@ def report_changed(client: cfl.Client, served: Served, place: Place) -> None:
     print(f"tile {place}: {kept_ms:.0f} ms from the cache, {changed_ms:.0f} ms after a change of the table")
 
 
+def report_pictures(client: cfl.Client, credentials: Credentials, places: Sequence[Place]) -> None:
+    """Print how long the tiles of displayed maps take: with aggregated points, and with colors by value."""
+    for title, layer in (
+        ("a grid of numbers of points, the default", cfl.Layer("crowd")),
+        ("heatmap", cfl.Layer("crowd", aggregation="heatmap")),
+        ("colors by value", cfl.Layer("crowd", color_by="height")),
+    ):
+        started = time.perf_counter()
+        drawn = Served(credentials, layer.compile(client).config["options"], format="png")
+        made_s = time.perf_counter() - started
+        times = [timed(drawn.get, place) for place in places]
+        drawn.close()
+        slowest = max(zip(times, places, strict=True))
+        print(
+            f"PNG, {title}: made in {made_s:.1f} s; p50 {quantile(times, 0.5):.0f} ms,"
+            f" p95 {quantile(times, 0.95):.0f} ms; slowest {slowest[0]:.0f} ms at zoom {slowest[1][0]}"
+        )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -224,8 +246,9 @@ def main() -> None:
         report_parallel([lambda: Served(credentials), lambda: Bare(dsn)], fresh)
         report_cached(served, places[-100:])
         report_changed(client, served, next(place for place in places if place[0] == 3))
-        together = Served(credentials, aggregation=None)
+        together = Served(credentials, {"sql": "SELECT * FROM crowd"})
         report("points taken together, as maps of vector tiles do by default", compare(together, bare, places))
+        report_pictures(client, credentials, places)
         for connection in (served, together, bare):
             connection.close()
 
