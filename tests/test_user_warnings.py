@@ -22,7 +22,8 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_warning_names_the_caller(name, credentials):
-    with cfl.set_default_credentials(credentials), pytest.warns(cfl.CartoWarning) as warned:
+    with cfl.set_default_credentials(credentials):
         cfl.to_carto(pd.DataFrame({"a_b": [1]}), "existing")
-        CALLS[name]()
+        with pytest.warns(cfl.CartoWarning) as warned:
+            CALLS[name]()
     assert {warning.filename for warning in warned} == {__file__}
