@@ -343,3 +343,21 @@ def test_invalid_layers_raise_before_requests(layers, error):
     nobody = cfl.Credentials("tester", base_url="http://127.0.0.1:9/user/tester")
     with pytest.raises(error, match="layer"):
         cfl.Map(layers, nobody)
+
+
+def test_attributions_show_text_and_links_only(chromium, squares, tmp_path):
+    evil = "<img src=x onerror='document.body.dataset.broken = 1'>by <a href='https://b.test/' onclick='x()'>B</a>"
+    evil += " <a href='javascript:x()'>C</a><script>document.body.dataset.broken = 1</script>"
+    basemap = TileProvider(
+        name="B", url="http://127.0.0.1:9/{z}/{x}/{y}.png", attribution="B", html_attribution=evil, max_zoom=9
+    )
+    with browser.page(chromium) as page:
+        page.goto(squares.map(basemap=basemap).save(tmp_path / "map.html").as_uri())
+        page.wait_for_selector("body.drawn")
+        attribution = page.locator(".leaflet-control-attribution")
+        assert "by B C" in attribution.inner_text()
+        script = "links => links.map(link => [link.textContent, link.href, link.onclick])"
+        links = attribution.locator("a").evaluate_all(script)
+        assert ["B", "https://b.test/", None] in links
+        assert "C" not in {text for text, _, _ in links}
+        assert page.evaluate("document.body.dataset.broken") is None

@@ -30,3 +30,16 @@ function valueNode(value) {
   Object.assign(link, { href: value, target: "_blank", rel: "noopener noreferrer", textContent: value });
   return link;
 }
+
+/** Return the text and the links of HTML, as HTML; nothing else of it, such as scripts. */
+function textAndLinks(html) {
+  const box = document.createElement("div");
+  for (const node of new DOMParser().parseFromString(html, "text/html").body.childNodes) {
+    const isLink = node.nodeName === "A" && LINK.test(node.href);
+    const shown = isLink ? document.createElement("a") : document.createElement("span");
+    if (isLink) Object.assign(shown, { href: node.href, target: "_blank", rel: "noopener noreferrer" });
+    shown.textContent = node.nodeName === "SCRIPT" ? "" : node.textContent;
+    box.append(shown);
+  }
+  return box.innerHTML;
+}

@@ -7,8 +7,12 @@ const content = JSON.parse(document.getElementById("content").textContent);
 function addBasemap(map) {
   const { basemap } = content;
   if (!basemap) return;
-  if (basemap.type === "natural-earth") naturalEarth(map, basemap);
-  else L.tileLayer(basemap.url, { ...basemap.options, ...worldOptions(map) }).addTo(map);
+  if (basemap.type === "natural-earth") {
+    naturalEarth(map, basemap);
+    return;
+  }
+  const attribution = textAndLinks(basemap.options.attribution);
+  L.tileLayer(basemap.url, { ...basemap.options, ...worldOptions(map), attribution }).addTo(map);
 }
 
 /** Create the pane of a layer: layers are drawn in their order, whatever their type. */
