@@ -285,7 +285,7 @@ def test_data_cannot_end_the_script_element(chromium, credentials, tmp_path):
     with browser.page(chromium) as page:
         open_page(page, saved)
         assert page.title() == "evil"
-        assert evil in page.locator(".legend span").all_inner_texts()
+        assert evil in page.locator(".legend span").all_text_contents()
 
 
 def test_basemap_tiles_are_requested(chromium, squares, tmp_path):
