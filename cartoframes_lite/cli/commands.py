@@ -18,7 +18,7 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._codec.html import format_bytes
 from cartoframes_lite._codec.names import qualify, split_schema
 from cartoframes_lite._codec.sql_text import is_query
-from cartoframes_lite.cli.files import UsageError, find_writer, is_standard_stream
+from cartoframes_lite.cli.files import UsageError, find_writer, is_csv, is_standard_stream
 from cartoframes_lite.cli.output import (
     for_command_line,
     print_error,
@@ -152,7 +152,8 @@ def _download(call: _Call) -> int:
         rows = write_parquet(read_arrow(options.source, call.credentials, **keywords), options.file)
     else:
         write = find_writer(options.file, layer=options.source)  # raises before the rows are read
-        frame = read_carto(options.source, call.credentials, **keywords)
+        # Digits of numeric beyond those of a double would be lost; the other formats have no type for them.
+        frame = read_carto(options.source, call.credentials, coerce_float=not is_csv(options.file), **keywords)
         write(frame)
         rows = len(frame)
     if is_standard_stream(options.file):
@@ -170,7 +171,7 @@ def _sql(call: _Call) -> int:
     if not query.strip():
         raise UsageError("there is no statement to run")
     if is_query(query):
-        frame = read_carto(query, call.credentials, limit=options.limit, progress=call.progress)
+        frame = read_carto(query, call.credentials, limit=options.limit, coerce_float=False, progress=call.progress)
         records, columns = to_records(frame), list(map(str, frame.columns))
     else:
         response = Client(call.credentials, progress=call.progress).sql.send(query)

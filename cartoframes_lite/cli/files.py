@@ -14,8 +14,9 @@ import geopandas as gpd
 import pandas as pd
 import pyogrio
 import shapely
-from pyogrio.errors import DataSourceError
+from pyogrio.errors import DataLayerError, DataSourceError
 
+ERRORS_OF_GDAL = (DataSourceError, DataLayerError)  # and the classes derived from them
 COMPRESSED = (".gz", ".bz2", ".zip", ".xz", ".zst")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {
@@ -53,6 +54,19 @@ def suffix_of(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def is_csv(file: str) -> bool:
+    """Return whether a file argument stands for CSV, with any separator."""
+    return is_standard_stream(file) or suffix_of(Path(file)) in SEPARATORS
+
+
+def require_utf8_name(file: str) -> None:
+    """Raise UsageError for a file name that GDAL cannot open."""
+    try:
+        file.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the file name {file!r} is not UTF-8, which this format requires: use another name") from None
+
+
 def find_writer(file: str, *, layer: str) -> Callable[[pd.DataFrame], None]:
     """Return the function that writes a frame to a file, which is created or replaced only when it is complete.
 
@@ -79,7 +93,7 @@ def find_writer(file: str, *, layer: str) -> Callable[[pd.DataFrame], None]:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
             try:
                 writer(frame, Path(folder) / target.name)
-            except (DataSourceError, pyogrio.errors.FeatureError, pyogrio.errors.GeometryError) as error:
+            except ERRORS_OF_GDAL as error:
                 raise ValueError(f"cannot write {file!r}: {error}") from error
             for written in Path(folder).iterdir():  # a shapefile consists of several
                 written.replace(target.parent / written.name)
@@ -103,6 +117,7 @@ def _writer(target: Path, name: str) -> Callable[[pd.DataFrame, Path], object]:
             driver = pyogrio.detect_write_driver(target)
         except ValueError as error:
             raise UsageError(f"cannot derive a format from the suffix of {str(target)!r}: {error}") from error
+    require_utf8_name(str(target.absolute()))
     layer = re.sub(r"\W+", "_", name)[:60] if re.fullmatch(r"[\w.]+", name) else target.stem
 
     def write(frame: pd.DataFrame, path: Path) -> None:

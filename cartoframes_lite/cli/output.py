@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import shutil
 import sys
@@ -42,22 +43,35 @@ def _value(value: object) -> object:
 
 
 def print_json(value: object) -> None:
-    """Print JSON: geometries as GeoJSON, times in ISO 8601, bytes in base64."""
-    json.dump(value, sys.stdout, default=_json_value, ensure_ascii=False, indent=2)
+    """Print JSON: geometries as GeoJSON, times in ISO 8601, bytes in base64, infinity and NaN as text."""
+    json.dump(_finite(value), sys.stdout, default=_json_value, ensure_ascii=False, indent=2)
     sys.stdout.write("\n")
+
+
+def _finite(value: Any) -> Any:
+    """Return a value whose numbers are valid JSON, which has neither infinity nor NaN; as text, as in PostgreSQL."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def _json_value(value: Any) -> object:
     if isinstance(value, BaseGeometry):
-        return value.__geo_interface__
+        return _finite(value.__geo_interface__)
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     if isinstance(value, Decimal):
-        return str(value)
+        if not value.is_finite():
+            return str(value)
+        return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        return _finite(value.tolist())
     return str(value)
 
 

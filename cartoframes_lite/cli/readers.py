@@ -13,10 +13,16 @@ import pandas as pd
 import pyarrow as pa
 import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, GeometryError
 
 from cartoframes_lite.cli.csv_frames import read_csv
-from cartoframes_lite.cli.files import SEPARATORS, UsageError, is_standard_stream, suffix_of
+from cartoframes_lite.cli.files import (
+    ERRORS_OF_GDAL,
+    SEPARATORS,
+    UsageError,
+    is_standard_stream,
+    require_utf8_name,
+    suffix_of,
+)
 from cartoframes_lite.geoparquet import SUFFIXES, read_parquet
 from cartoframes_lite.write.arrow_frames import frames_of
 
@@ -53,7 +59,6 @@ _READERS: dict[str, Callable[..., pd.DataFrame]] = {
     ".xml": _untyped(pd.read_xml),
 }
 _WORKBOOKS = (".xlsx", ".xls", ".ods")
-_ERRORS_OF_GDAL = (DataSourceError, DataLayerError, FeatureError, GeometryError, pa.ArrowException)
 
 
 def read_frames(file: str, *, layer: str | None, lnglat: str | None, crs: str | None) -> Iterator[pd.DataFrame]:
@@ -139,9 +144,10 @@ def _read(file: str, layer: str | None) -> Iterator[pd.DataFrame]:
     elif suffix == ".json" and not _is_geojson(path):
         yield _untyped(pd.read_json)(file)
     else:
+        require_utf8_name(file)
         try:
             yield from _read_with_gdal(file, layer)
-        except _ERRORS_OF_GDAL as error:
+        except (*ERRORS_OF_GDAL, pa.ArrowException) as error:
             message = f"cannot read {file!r}: {error}"
             raise ValueError(message) if _is_format(suffix) else UsageError(message) from error
 

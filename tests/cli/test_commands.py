@@ -270,3 +270,21 @@ def test_warnings_have_advice_for_the_command_line(environment: dict[str, str], 
     assert "warning: the frame has no geometry" in done.stderr
     assert "pass --lnglat lng,lat to make" in done.stderr
     assert "rename them in the file" in done.stderr
+
+
+def test_numeric_keeps_all_digits(run: Run) -> None:
+    query = "SELECT 12345678901234567890::numeric AS n, 1.10::numeric AS price, '{0.5,NaN}'::numeric[] AS list"
+    assert run("sql", query).stdout.splitlines()[2].split()[:2] == ["12345678901234567890", "1.10"]
+    (row,) = json.loads(run("sql", query, "--json").stdout)
+    assert (row["n"], row["price"]) == (12345678901234567890, 1.1)
+    assert run("download", query, "-").stdout.splitlines()[1].startswith("12345678901234567890,1.10,")
+
+
+def test_json_has_no_infinity_or_nan(run: Run) -> None:
+    query = "SELECT 'inf'::float8 AS f, '-inf'::numeric AS n, '{NaN,1}'::float8[] AS list"
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not valid JSON")
+
+    (row,) = json.loads(run("sql", query, "--json").stdout, parse_constant=refuse)
+    assert row == {"f": "Infinity", "n": "-Infinity", "list": ["NaN", 1.0]}

@@ -222,3 +222,19 @@ def test_csv_that_would_lose_values_is_refused(tmp_path: Path, content: bytes, m
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ValueError, match=rf"cannot read 't\.csv'.*{message}"):
         read("t.csv")
+
+
+def test_a_column_that_a_format_cannot_store(rows: gpd.GeoDataFrame, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot write 't\.gpx': Error adding field 'n'"):
+        find_writer("t.gpx", layer="t")(rows)
+    assert not list(tmp_path.iterdir())
+
+
+def test_file_names_that_are_not_utf8(rows: gpd.GeoDataFrame, tmp_path: Path) -> None:
+    find_writer("a\udcff.csv", layer="t")(rows)
+    assert len(read("a\udcff.csv")) == 2
+    with pytest.raises(UsageError, match="is not UTF-8, which this format requires"):
+        find_writer("a\udcff.gpkg", layer="t")
+    (tmp_path / "a\udcff.geojson").write_text("{}")
+    with pytest.raises(UsageError, match="is not UTF-8, which this format requires"):
+        read("a\udcff.geojson")
