@@ -190,9 +190,9 @@ class Layer:
         return self._table_or_query.strip()
 
     def check(self, client: Client) -> None:
-        """Raise ValueError if a word names a column that the table or query does not have."""
-        if self.frame is None and any(named_columns(self.options).values()):
-            self._read_columns(client)
+        """Raise ValueError if the table or query lacks a column that the words name or need."""
+        if self.frame is None and any(self._words_with_columns):
+            self._shown_columns(self._read_columns(client))
 
     def compile(self, client: Client, theme: Theme = "light") -> CompiledLayer:
         """Compose the layer of the MapConfig, its legends and the columns it shows.
@@ -245,6 +245,14 @@ class Layer:
     @property
     def _table_or_query(self) -> str:
         return self.source if isinstance(self.source, str) else str(self.source.name)
+
+    @property
+    def _size_title(self) -> str | None:
+        """Title of the legend of the sizes; empty if that of the colors, above it, is the same. None: the column."""
+        color_by, legend = self.options["color_by"], self.options["legend"]
+        if color_by is not None:
+            return "" if color_by == self.options["size_by"] else None
+        return legend if isinstance(legend, str) else None
 
     def _read_columns(self, client: Client) -> dict[str, str]:
         """Return the types of the columns by name, after checking those that the words name."""
@@ -308,7 +316,8 @@ class Layer:
         if (size_by := self.options["size_by"]) is not None:
             if geometries.shapes == ("polygon",):
                 raise ValueError(f"size_by={size_by!r} is for points and lines; the geometries are polygons")
-            sizes = size_classes(statistics_of(size_by), colors.size, is_line="point" not in geometries.shapes)
+            is_line = "point" not in geometries.shapes
+            sizes = size_classes(statistics_of(size_by), colors.size, is_line=is_line, title=self._size_title)
         width = marker_width(geometries.rows, geometries.box)
         growth = marker_growth(width, geometries.box)
         color = layer_color(self.options, theme)

@@ -84,7 +84,7 @@ def draw_picture(request: PictureRequest) -> MapPicture:
     """Draw a picture; raise ImportError if Matplotlib is not installed."""
     if not can_draw():
         raise ImportError("pictures of maps need Matplotlib: pip install 'cartoframes_lite[maps]'")
-    from cartoframes_lite.maps.drawing import PictureView, draw_map  # Matplotlib takes a second to import
+    from cartoframes_lite.maps.drawing import PictureView, annotate, draw_map  # Matplotlib takes a second to import
 
     center, zoom = request.view.fitted(request.width, request.height)
     view = PictureView(center, zoom, request.width, request.height)
@@ -96,12 +96,11 @@ def draw_picture(request: PictureRequest) -> MapPicture:
         theme=theme,
         scale=request.scale,
     )
-    complete = draw_map(
+    complete = annotate(
         view,
-        [plain],
-        basemap=None,
+        plain,
         theme=theme,
-        legends=[_legend(legend) for layer in reversed(request.layers) for legend in layer.legends],
+        legends=_legends(request.layers),
         title=request.title,
         attribution=", ".join(filter(None, (request.attribution, request.basemap and ATTRIBUTION))),
         scale=request.scale,
@@ -125,6 +124,17 @@ def _drawn_layers(request: PictureRequest, center: tuple[float, float], zoom: fl
             pixels = (max(1, round(size * math.pow(2, whole - zoom))) for size in (request.width, request.height))
             drawn.append(request.static_image(center, whole, *pixels))
             has_image = True
+    return drawn
+
+
+def _legends(layers: Sequence[PageLayer]) -> list[Legend]:
+    """Return the legends that are drawn, the top layer first; of several layers, each below the title of its layer."""
+    drawn = []
+    for layer in reversed(layers):
+        legends = [_legend(legend) for legend in layer.legends]
+        if len(layers) > 1 and layer.title and legends:
+            drawn.append(Legend(layer.title, (), "classes"))
+        drawn += legends
     return drawn
 
 

@@ -46,7 +46,7 @@ def check_zoom(zoom: Any) -> int:
 def check_bbox(bbox: Any) -> BBox:
     """Return west, south, east and north as floats; raise ValueError if they are not a bounding box."""
     sides = _finite_floats(bbox)
-    if sides is None or len(sides) != 4 or sides[0] > sides[2] or sides[1] > sides[3]:
+    if sides is None or len(sides) != 4 or sides[0] > sides[2] or not -90 <= sides[1] <= sides[3] <= 90:
         raise ValueError(
             f"bbox must be west, south, east and north in degrees, not {bbox!r}; "
             "across the 180th meridian, use an east above 180"

@@ -179,3 +179,10 @@ def test_slow_maps_hit_the_statement_timeout():
         }
         with pytest.raises(cfl.QueryTimeout):
             cfl.AnonymousMap(config, server.credentials).dataview("n")
+
+
+@pytest.mark.parametrize("words", [{"popup": True}, {"hover": "n"}], ids=["popup", "hover"])
+def test_popups_without_id_are_refused_at_once(words, account):
+    query = "SELECT n, the_geom_webmercator FROM squares"
+    with pytest.raises(ValueError, match="popup and hover need the column cartodb_id"):
+        cfl.Map(cfl.Layer(query, **words), account)

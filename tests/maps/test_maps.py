@@ -80,7 +80,16 @@ def test_repr_names_the_account_and_no_token(squares, carto):
 
 NAN, INFINITY = float("nan"), float("inf")
 INVALID_CENTERS = [(NAN, 0), (0, INFINITY), (0,), (0, 91), ("0", 0), (0, 0, 0), 5, "00"]
-INVALID_BBOXES = [(0, 0, NAN, 1), (0, 0, 1), (1, 0, 0, 1), 3, ("0", 0, 1, 1), (0, 1, 1, 0), (0, 0, INFINITY, 1)]
+INVALID_BBOXES = [
+    (0, 0, NAN, 1),
+    (0, 0, 1),
+    (0, 0, 1, 5e6),
+    (1, 0, 0, 1),
+    3,
+    ("0", 0, 1, 1),
+    (0, 1, 1, 0),
+    (0, 0, INFINITY, 1),
+]
 INVALID_IMAGE_ARGUMENTS = [
     *({"width": wrong} for wrong in (0, -1, 8193, 10.0, 10.5, True, "10", None, NAN)),
     *({"height": wrong} for wrong in (0, -1, 8193, 10.0, False, "10", INFINITY)),

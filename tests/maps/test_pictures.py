@@ -114,3 +114,19 @@ def test_notebooks_store_the_complete_picture(squares):
     static, _, _ = bundle["text/html"].partition("<iframe")
     assert static.count("<img") == 3  # the picture, and a swatch for each class
     assert "east" in static
+
+
+@pytest.mark.parametrize("basemap", ["light", "dark"])
+def test_pictures_have_no_band_beyond_the_world(basemap, squares):
+    tall = pixels(squares.map(RED, basemap=basemap, bbox=(-180, -85, 180, 85)).to_png(None, 300, 600))
+    north_of_the_world, sea = tall[3, 150], tall[190, 20]
+    assert np.abs(north_of_the_world - sea).max() <= 3
+
+
+def test_pictures_of_several_layers_show_their_titles(squares):
+    def upper_side_of_legend(title):
+        layers = [cfl.Layer(squares, color_by="name", title=title), cfl.Layer(SQUARES, legend=False)]
+        shown = cfl.Map(layers, squares.credentials, basemap=None, bbox=(120, -10, 130, 10))  # without the squares
+        return np.flatnonzero((pixels(shown.to_png()) < 200).any(axis=(1, 2))).min()
+
+    assert upper_side_of_legend("Squares") < upper_side_of_legend("") - 10

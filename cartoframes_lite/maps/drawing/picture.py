@@ -13,7 +13,14 @@ import numpy as np
 from cartoframes_lite.maps.basemap.style import THEMES
 from cartoframes_lite.maps.drawing.canvas import Canvas
 from cartoframes_lite.maps.drawing.ground import basemap_of, draw_ground
-from cartoframes_lite.maps.drawing.legends import BOX_THEMES, Legend, draw_attribution, draw_legends, draw_title
+from cartoframes_lite.maps.drawing.legends import (
+    BOX_THEMES,
+    BoxTheme,
+    Legend,
+    draw_attribution,
+    draw_legends,
+    draw_title,
+)
 from cartoframes_lite.maps.drawing.names import draw_names
 from cartoframes_lite.maps.drawing.shapes import Shapes, draw_shapes
 from cartoframes_lite.maps.drawing.view import PictureView
@@ -78,7 +85,7 @@ def draw_map(
     ImportError
         If Matplotlib is not installed.
     """
-    colors, boxes = THEMES[theme], BOX_THEMES[theme]
+    colors = THEMES[theme]
     background = colors.background if basemap == "natural-earth" else _PLAIN_BACKGROUND
     canvas = Canvas(view, scale, background)
     ground = basemap_of(view, scale) if basemap == "natural-earth" else None
@@ -94,12 +101,36 @@ def draw_map(
             draw_shapes(canvas, layer)
     if ground:
         draw_names(canvas, ground, colors)
-    text = unescape(_TAG.sub("", attribution)).strip()
-    bottom = draw_attribution(canvas, text, boxes) if text else 0.0
-    draw_legends(canvas, legends, boxes, bottom)
-    if title:
-        draw_title(canvas, title, boxes)
+    _draw_boxes(canvas, BOX_THEMES[theme], legends, title, attribution)
     return canvas.to_png()
+
+
+def annotate(
+    view: PictureView,
+    picture: bytes,
+    *,
+    theme: Literal["light", "dark"],
+    legends: Sequence[Legend],
+    title: str | None,
+    attribution: str,
+    scale: float,
+) -> bytes:
+    """Return a PNG of ``draw_map`` with legends, title and attribution; the words are those of ``draw_map``."""
+    canvas = Canvas(view, scale, _PLAIN_BACKGROUND)
+    canvas.add_image(picture)
+    _draw_boxes(canvas, BOX_THEMES[theme], legends, title, attribution)
+    return canvas.to_png()
+
+
+def _draw_boxes(
+    canvas: Canvas, theme: BoxTheme, legends: Sequence[Legend], title: str | None, attribution: str
+) -> None:
+    """Draw attribution, legends and title."""
+    text = unescape(_TAG.sub("", attribution)).strip()
+    bottom = draw_attribution(canvas, text, theme) if text else 0.0
+    draw_legends(canvas, legends, theme, bottom)
+    if title:
+        draw_title(canvas, title, theme)
 
 
 def _draw_tiles(canvas: Canvas, tiles: Sequence[TileImage]) -> None:

@@ -32,6 +32,7 @@ OTHER, NO_DATA = "other", "no data"
 _CLASSES = 5
 _TIME_CLASSES = 7
 _CATEGORIES = 8
+_MANY_CATEGORIES = "tab20"  # colormap with as many colors as there can be classes
 _STEPS = 32  # of a gradient
 _STOPS = 9  # colors of the legend of a gradient
 
@@ -197,6 +198,8 @@ class _Classifier:
         """Return the most frequent values."""
         statistics, kind = self._statistics, self._statistics.kind
         colormap = self._cmap or (self._theme.boolean if kind == "boolean" else self._theme.qualitative)
+        if self._cmap is None and (self._k or 0) > len(colormap.colors) and kind != "boolean":
+            colormap = resolve(_MANY_CATEGORIES)
         most = self._k or (len(colormap.colors) if colormap.nature == "qualitative" else _CATEGORIES)
         most = len(colormap.categories(most))
         texts, numbers = None, None

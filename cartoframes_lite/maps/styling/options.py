@@ -55,7 +55,7 @@ class LayerOptions(TypedDict, total=False):
         case. None: by the values: categories for text, booleans and few different integers, otherwise quantiles.
     k : int or sequence of float, optional
         Number of classes, or the largest number of categories; or the upper limits of the classes, as mapclassify's
-        ``bins``. None: five classes, ten categories.
+        ``bins``. None: five classes, eight categories.
     cmap : str, sequence of str or callable, optional
         Colors: the name of a colormap of CARTOColors, ColorBrewer or matplotlib, reversed if it ends with ``_r``; a
         list of CSS colors; or a colormap of matplotlib. None: by the values and the basemap. Without ``color_by``, a

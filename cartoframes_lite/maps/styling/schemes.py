@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,12 @@ def scheme_breaks(
     limits : tuple of (float, float)
         Limits of equal intervals. None: the smallest or largest value.
     """
+    breaks = _breaks(statistics, scheme, k, limits)
+    return _without_empty_classes(breaks) if statistics.kind == "integer" else breaks
+
+
+def _breaks(statistics: ColumnStatistics, scheme: Scheme, k: int, limits: tuple[float | None, float | None]) -> Breaks:
+    """Return the classes of a scheme, whatever the values between the limits are."""
     summary = statistics.summary
     if scheme == "equal_interval":
         low = summary.minimum if limits[0] is None else limits[0]
@@ -55,6 +62,12 @@ def scheme_breaks(
     else:
         tops = statistics.quantiles([part / k for part in range(1, k + 1)])
     return within(tops, summary.minimum, summary.maximum)
+
+
+def _without_empty_classes(breaks: Breaks) -> Breaks:
+    """Return the classes of integers, without those between two neighboring integers."""
+    inner = {math.floor(top): top for top in reversed(breaks.tops[:-1]) if breaks.low <= math.floor(top)}
+    return Breaks(_increasing([*inner.values(), breaks.tops[-1]]), breaks.low)
 
 
 def within(tops: Sequence[float], minimum: float, maximum: float) -> Breaks:

@@ -46,17 +46,19 @@ def size_classes(statistics: ColumnStatistics, color: str, *, is_line: bool, tit
     is_line : bool
         Whether the legend shows widths of lines.
     title : str, optional
-        Of the legend. None: the column.
+        Of the legend. None: the column. "": the legend has no title, because it continues that of the colors.
     """
     maximum = statistics.summary.maximum if statistics.summary.count else 0.0
     if maximum <= 0:
         return SizeClasses(statistics.name, (), None)
     limits = tuple(maximum * (width / POINT_PX[-1]) ** 2 for width in POINT_PX[:-1])
     shown = [maximum, *(nice_below(maximum * share) for share in _LEGEND_SHARES)]
-    values = sorted({value for value in shown if value > 0}, reverse=True)
+    least = 1 if statistics.kind == "integer" else 0  # a fraction below 1 is no value of such a column
+    values = sorted({value for value in shown if value > 0 and value >= least}, reverse=True)
     widths = LINE_PX if is_line else POINT_PX
     items = tuple(
         LegendItem(color, label, title or statistics.name, widths[sum(value > limit for limit in limits)])
         for value, label in zip(values, number_labels(values), strict=True)
     )
-    return SizeClasses(statistics.name, limits, Legend(title or statistics.name, items, "sizes"))
+    heading = statistics.name if title is None else title
+    return SizeClasses(statistics.name, limits, Legend(heading, items, "sizes"))

@@ -10,8 +10,10 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+from shapely.geometry import Point
 
 import cartoframes_lite as cfl
+from cartoframes_lite.maps.frame_layers import compile_frame
 from cartoframes_lite.maps.styling.options import LAYER_DEFAULTS, SCHEMES
 
 FRAME = gpd.GeoDataFrame({"name": ["a"], "n": [1]}, geometry=gpd.points_from_xy([0], [0]), crs=4326)
@@ -127,3 +129,25 @@ def test_cartocss_replaces_the_words_of_style():
 def test_repr_shows_what_was_passed():
     assert repr(cfl.Layer("stations", color_by="n", k=3)) == "Layer('stations', color_by='n', k=3)"
     assert repr(cfl.Layer(FRAME)) == "Layer(<GeoDataFrame of 1 rows>)"
+
+
+@pytest.mark.parametrize(
+    ("words", "titles"),
+    [
+        ({"color_by": "n", "size_by": "n"}, ["n", ""]),
+        ({"color_by": "name", "size_by": "n"}, ["name", "n"]),
+        ({"size_by": "n", "legend": "Number"}, ["Number"]),
+        ({"color_by": "n", "size_by": "n", "legend": "Number"}, ["Number", ""]),
+    ],
+    ids=["same column", "two columns", "title of sizes", "title of both"],
+)
+def test_legends_show_each_title_once(words, titles):
+    layer, _ = compile_frame(cfl.Layer(FRAME, **words), FRAME, "light", {})
+    assert [legend["title"] for legend in layer.legends] == titles
+
+
+def test_each_of_many_categories_has_a_color():
+    frame = gpd.GeoDataFrame({"name": list("abcdefghijklmnopqrst")}, geometry=[Point(0, 0)] * 20, crs=4326)
+    [legend] = compile_frame(cfl.Layer(frame, color_by="name", k=20), frame, "light", {})[0].legends
+    assert [item["label"] for item in legend["items"]] == list(frame["name"])
+    assert len({item["color"] for item in legend["items"]}) == 20

@@ -8,15 +8,17 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import cartoframes_lite as cfl
 from cartoframes_lite.maps.styling.cartocss import color_class_sql, size_class_sql
 from cartoframes_lite.maps.styling.classification import classify
 from cartoframes_lite.maps.styling.frame_statistics import FrameStatistics, numbers_of, texts_of
+from cartoframes_lite.maps.styling.labels import integer_ranges
 from cartoframes_lite.maps.styling.natural_breaks import natural_breaks
 from cartoframes_lite.maps.styling.options import LAYER_DEFAULTS, check_options
+from cartoframes_lite.maps.styling.schemes import scheme_breaks
 from cartoframes_lite.maps.styling.sizes import size_classes
 from cartoframes_lite.maps.styling.sql_statistics import SQLStatistics, kind_of_pgtype
 from cartoframes_lite.maps.styling.statistics import Group
@@ -159,6 +161,27 @@ def test_sizes_of_server_and_frame_agree(client):
     expected = [sum(value > limit for limit in sizes.limits) if value is not None else 0 for value in values]
     assert [row["size"] for row in rows] == expected
     assert expected[0] == len(sizes.limits)
+
+
+@pytest.mark.parametrize(
+    ("maximum", "expected"), [(1, ["1"]), (2, ["2", "1"]), (3, ["3", "1"]), (39, ["39", "10", "5"])]
+)
+def test_sizes_of_integers_have_integer_labels(maximum, expected):
+    sizes = size_classes(FrameStatistics(pd.Series([0, 1, maximum], name="n")), "#000000", is_line=False)
+    assert [item.label for item in sizes.legend.items] == expected
+
+
+@example([0, 2], 5, "equal_interval")
+@given(
+    st.lists(st.integers(-20, 20), min_size=1, max_size=20),
+    st.integers(2, 9),
+    st.sampled_from(["quantiles", "equal_interval", "natural_breaks", "std_mean"]),
+)
+def test_each_class_can_have_integers(values, k, scheme):
+    breaks = scheme_breaks(FrameStatistics(pd.Series(values)), scheme, k)
+    labels = integer_ranges([breaks.low, *breaks.tops])
+    assert len(set(labels)) == len(labels)
+    assert breaks.tops[-1] == max(values)
 
 
 @given(st.lists(st.integers(-100, 100), min_size=1, max_size=9), st.integers(2, 4))
