@@ -86,7 +86,8 @@ class Credentials:
             url, username = parse_base_url(username, None, self.allow_non_secure)
             base_url = base_url or url
         url, user = parse_base_url(base_url or f"https://{username}.carto.com", username, self.allow_non_secure)
-        if username is not None and username != user:
+        # Names of users are in lower case, as hosts are.
+        if username is not None and username.lower() != user.lower():
             raise CredentialsError(
                 f"base_url {url!r} belongs to the user {user!r}, but username is {username!r}: omit one of them"
             )

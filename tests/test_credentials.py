@@ -145,6 +145,11 @@ def test_username_and_base_url_must_agree() -> None:
         Credentials("bob", base_url="https://org.carto.com/user/ann")
 
 
+def test_username_ignores_case() -> None:
+    assert Credentials("Ann").username == "ann"
+    assert Credentials("Ann", base_url="https://ann.carto.com").username == "ann"
+
+
 def test_missing_credentials_are_an_error() -> None:
     with pytest.raises(CredentialsError):
         Credentials()

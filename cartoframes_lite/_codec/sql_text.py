@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 _KEYWORDS = ("select", "with", "values", "table")
+_CHANGES = [("(", command) for command in ("insert", "update", "delete", "merge")]
 _PAIRS = {"(": ")", "[": "]"}
 _EXCERPT = 30  # characters of the query in a message
 
@@ -56,6 +57,15 @@ def is_query(source: str) -> bool:
         return False
     end = first.position + len(first.text)
     return not source[end:].isspace() and end < len(source)
+
+
+def changes_data(query: str) -> bool:
+    """Return whether a query has a WITH clause that changes data, which PostgreSQL does not accept in a subquery."""
+    tokens = [token.text.lower() for token in _tokens(query) if token.kind != "space"]
+    return any(
+        first in ("as", "materialized") and (second, third) in _CHANGES
+        for first, second, third in zip(tokens, tokens[1:], tokens[2:], strict=False)
+    )
 
 
 def single_statement(query: str) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from cartoframes_lite._client import Client
 from cartoframes_lite._codec.html import format_bytes
 from cartoframes_lite._codec.names import qualify, split_schema
-from cartoframes_lite._codec.sql_text import is_query
+from cartoframes_lite._codec.sql_text import changes_data, is_query
 from cartoframes_lite.cli.files import UsageError, find_writer, is_csv, is_standard_stream
 from cartoframes_lite.cli.output import (
     for_command_line,
@@ -170,7 +170,7 @@ def _sql(call: _Call) -> int:
     query = sys.stdin.read() if options.query == "-" else options.query
     if not query.strip():
         raise UsageError("there is no statement to run")
-    if is_query(query):
+    if is_query(query) and not changes_data(query):
         frame = read_carto(query, call.credentials, limit=options.limit, coerce_float=False, progress=call.progress)
         records, columns = to_records(frame), list(map(str, frame.columns))
     else:

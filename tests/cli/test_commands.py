@@ -288,3 +288,9 @@ def test_json_has_no_infinity_or_nan(run: Run) -> None:
 
     (row,) = json.loads(run("sql", query, "--json").stdout, parse_constant=refuse)
     assert row == {"f": "Infinity", "n": "-Infinity", "list": ["NaN", 1.0]}
+
+
+def test_with_clause_that_changes_data(run: Run, stations: gpd.GeoDataFrame) -> None:
+    query = "WITH gone AS (DELETE FROM stations WHERE trains < 100 RETURNING trains) SELECT trains FROM gone"
+    assert json.loads(run("sql", query, "--json").stdout) == [{"trains": 80}]
+    assert json.loads(run("sql", "SELECT count(*) AS n FROM stations", "--json").stdout) == [{"n": 2}]

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from cartoframes_lite._codec.names import normalize
-from cartoframes_lite._codec.sql_text import is_query, single_statement
+from cartoframes_lite._codec.sql_text import changes_data, is_query, single_statement
 
 SINGLE = [
     "SELECT 1",
@@ -78,6 +78,20 @@ def test_what_cannot_stand_in_parentheses(query: str, reason: str) -> None:
 @pytest.mark.parametrize("source", ["stations", "select", "table", "public.with", "selected x", '"select', "a/*", ""])
 def test_names_of_tables(source: str) -> None:
     assert not is_query(source)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("WITH a AS (DELETE FROM t RETURNING *) SELECT * FROM a", True),
+        ("with a as materialized ( -- rows\n insert into t values (1) returning n) table a", True),
+        ("WITH a AS (SELECT 1) SELECT max(update) FROM a", False),
+        ("WITH a AS (SELECT 'as (delete') SELECT * FROM a", False),
+        ("SELECT 1 AS delete", False),
+    ],
+)
+def test_with_clauses_that_change_data(query: str, expected: bool) -> None:
+    assert changes_data(query) is expected
 
 
 @pytest.mark.parametrize("piece", EVIL, ids=repr)
