@@ -24,6 +24,9 @@ _MIN_WIDTH = 12
 _ADVICE = {
     r"list_tables\(\) returns all tables": "`cartoframes-lite list` shows all tables",
     r"pass lnglat=\('([^']*)', '([^']*)'\)": r"pass --lnglat \1,\2",
+    r'pass if_exists="(\w+)"': r"pass --if-exists \1",
+    r"pass profile=,": "pass --profile,",
+    r"geom_col takes WKT": "the_geom takes WKT",
     r"rename them in the frame with df\.rename\(columns=\.\.\.\)": "rename them in the file",
 }
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyogrio
-import shapely
 
+from cartoframes_lite._codec.frame import is_geometry
 from cartoframes_lite.cli.csv_frames import read_csv
 from cartoframes_lite.cli.files import (
     ERRORS_OF_GDAL,
@@ -25,6 +25,7 @@ from cartoframes_lite.cli.files import (
 )
 from cartoframes_lite.geoparquet import SUFFIXES, read_parquet
 from cartoframes_lite.write.arrow_frames import frames_of
+from cartoframes_lite.write.frame_geometry import with_geometry
 
 _THE_GEOM = "the_geom"
 _PICKLES = (".pkl", ".pickle")  # reading one runs code that it contains
@@ -93,7 +94,7 @@ def _located(frame: pd.DataFrame, file: str, lnglat: str | None, crs: str | None
         placed: pd.DataFrame = gpd.GeoDataFrame(frame.drop(columns=names), geometry=points, crs=crs or "EPSG:4326")
         return placed
     if not isinstance(frame, gpd.GeoDataFrame) and _THE_GEOM in frame.columns:
-        parsed: pd.DataFrame = _parse_geometry(frame, crs or "EPSG:4326")
+        parsed: pd.DataFrame = _parse_geometry(frame, crs)
         return parsed
     if crs is not None:
         if not isinstance(frame, gpd.GeoDataFrame):
@@ -106,16 +107,16 @@ def _floats(column: pd.Series[Any]) -> Any:
     return pd.to_numeric(column).to_numpy(dtype="float64", na_value=np.nan)
 
 
-def _parse_geometry(frame: pd.DataFrame, crs: str) -> gpd.GeoDataFrame:
-    """Parse the column ``the_geom`` of a file without a type for geometries: WKT, or hex EWKB as in CARTO's exports."""
-    texts = [None if pd.isna(text) else text for text in frame[_THE_GEOM]]
-    first = next((text for text in texts if text is not None), "")
-    is_hex = re.fullmatch(r"[0-9A-Fa-f]+", str(first)) is not None
-    try:
-        geometries = shapely.from_wkb(texts) if is_hex else shapely.from_wkt(texts)
-    except (shapely.errors.ShapelyError, TypeError) as error:
-        raise ValueError(f"the column the_geom contains neither WKT nor hex WKB: {error}") from error
-    return gpd.GeoDataFrame(frame.assign(**{_THE_GEOM: geometries}), geometry=_THE_GEOM, crs=crs)
+def _parse_geometry(frame: pd.DataFrame, crs: str | None) -> gpd.GeoDataFrame:
+    """Parse the column ``the_geom`` of a file without a type for geometries, as ``geom_col`` of ``to_carto`` does."""
+    parsed = with_geometry(frame, _THE_GEOM, None)
+    if not is_geometry(parsed[_THE_GEOM]):  # without values
+        return gpd.GeoDataFrame(frame.assign(**{_THE_GEOM: None}), geometry=_THE_GEOM, crs=crs or "EPSG:4326")
+    located = gpd.GeoDataFrame(parsed, geometry=_THE_GEOM)
+    if crs is None:
+        return located
+    # Values without SRID are in EPSG:4326 so far; another SRID is not overridden.
+    return located.set_crs(crs, allow_override=located.crs == "EPSG:4326")
 
 
 def _read(file: str, layer: str | None) -> Iterator[pd.DataFrame]:

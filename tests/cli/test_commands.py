@@ -294,3 +294,9 @@ def test_with_clause_that_changes_data(run: Run, stations: gpd.GeoDataFrame) -> 
     query = "WITH gone AS (DELETE FROM stations WHERE trains < 100 RETURNING trains) SELECT trains FROM gone"
     assert json.loads(run("sql", query, "--json").stdout) == [{"trains": 80}]
     assert json.loads(run("sql", "SELECT count(*) AS n FROM stations", "--json").stdout) == [{"n": 2}]
+
+
+def test_advice_names_options(run: Run, stations: gpd.GeoDataFrame) -> None:
+    append = ("upload", "-", "stations", "--if-exists", "append")
+    assert "or pass --if-exists replace" in run(*append, stdin="other\n1\n", code=1).stderr
+    assert "the_geom takes WKT" in run(*append, stdin="the_geom\nPOINT\n", code=1).stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 import geopandas as gpd
 import pandas as pd
 import pytest
+import shapely
 
 import cartoframes_lite as cfl
 from cartoframes_lite.cli import csv_frames
@@ -112,7 +113,10 @@ def test_layers_and_crs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize(
     ("content", "lnglat", "message"),
-    [("a,b\n1,2\n", "a,c", "--lnglat must be two columns"), ("the_geom\nPOINT(\n", None, "neither WKT nor hex WKB")],
+    [
+        ("a,b\n1,2\n", "a,c", "--lnglat must be two columns"),
+        ("the_geom\nPOINT(\n", None, "a value that is no geometry in row 0"),
+    ],
 )
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, content: str, lnglat: str | None, message: str) -> None:
     (tmp_path / "t.csv").write_text(content)
@@ -238,3 +242,23 @@ def test_file_names_that_are_not_utf8(rows: gpd.GeoDataFrame, tmp_path: Path) ->
     (tmp_path / "a\udcff.geojson").write_text("{}")
     with pytest.raises(UsageError, match="is not UTF-8, which this format requires"):
         read("a\udcff.geojson")
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:3857"])
+def test_text_geometries_keep_their_srid(crs: str | None, tmp_path: Path) -> None:
+    point = shapely.set_srid(shapely.Point(111319.49, 0), 3857)
+    texts = ["SRID=3857;POINT (111319.49 0)", shapely.to_wkb(point, hex=True, include_srid=True)]
+    (tmp_path / "t.csv").write_text("the_geom,a\n" + "".join(f"{text},1\n" for text in [*texts, ""]))
+    (frame,) = read_frames("t.csv", layer=None, lnglat=None, crs=crs)
+    assert isinstance(frame, gpd.GeoDataFrame)
+    assert frame.crs == "EPSG:3857"
+    assert frame.geometry.dropna().x.tolist() == [111319.49, 111319.49]
+    with pytest.raises(ValueError, match="already has a CRS"):
+        list(read_frames("t.csv", layer=None, lnglat=None, crs="EPSG:2154"))
+
+
+def test_a_geometry_column_without_values(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("the_geom,a\n,1\n,2\n")
+    (frame,) = read_frames("t.csv", layer=None, lnglat=None, crs=None)
+    assert isinstance(frame, gpd.GeoDataFrame)
+    assert frame.geometry.isna().all()
