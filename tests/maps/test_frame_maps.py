@@ -173,6 +173,31 @@ def test_popups_and_tooltips_show_values_of_the_frame(opened):
     assert "east <b>" in page.locator(".leaflet-tooltip").inner_text()
 
 
+@pytest.mark.parametrize(
+    ("zone", "texts"), [("UTC", ["2024-05-06", "2024-05-06 07:08:09.5"]), ("Asia/Tokyo", ["2024-05-06 00:00:00+09:00"])]
+)
+def test_popups_show_times_of_any_zone(zone, texts, opened):
+    times = pd.to_datetime(["2024-05-06 00:00:00", "2024-05-06 07:08:09.5"], format="ISO8601").tz_localize(zone)
+    frame = SQUARES[["geometry"]].assign(time=times)
+    page = opened(cfl.Map(cfl.Layer(frame), basemap=None, bbox=BBOX))
+    for longitude, text in zip([-45, 45], texts, strict=False):
+        page.mouse.click(*pixel(page, longitude, 0))
+        page.wait_for_selector(f".leaflet-popup-content td:text-is('{text}')")
+        page.keyboard.press("Escape")
+
+
+def test_legends_fit_above_widgets(chromium, tmp_path):
+    frame = gpd.GeoDataFrame({"n": range(20)}, geometry=gpd.points_from_xy(range(20), range(20)), crs=4326)
+    layer = cfl.Layer(frame, color_by="n", scheme="categories", k=20)
+    path = cfl.Map(layer, widgets=[cfl.Histogram("n")]).save(tmp_path / "map.html")
+    with browser.page(chromium, 900, 400) as page:
+        page.goto(path.as_uri())
+        page.wait_for_selector("#widgets.drawn")
+        card, shown = (page.locator(name).bounding_box() for name in (".legend", "#map"))
+        assert card["y"] >= 0
+        assert card["y"] + card["height"] <= shown["height"]
+
+
 def test_lines_and_points_respond_to_clicks_beside_them(opened):
     shapes = [LineString([(-80, 0), (0, 0)]), Point(60, 0)]
     frame = gpd.GeoDataFrame({"v": ["line", "point"]}, geometry=shapes, crs=4326)

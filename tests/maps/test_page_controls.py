@@ -73,6 +73,7 @@ def test_popups_format_values_and_link_addresses(open_map, cells):
     assert link.get_attribute("href") == "https://example.org/a?b=1&c=2"
     assert link.get_attribute("rel") == "noopener noreferrer"
     page.keyboard.press("Escape")
+    page.wait_for_selector(".leaflet-popup", state="detached")  # it fades out
     page.mouse.click(500, 200)
     page.wait_for_selector(".leaflet-popup-content >> text=javascript:alert(1)")
     assert popup(page)["seen"] == "2024-05-06"

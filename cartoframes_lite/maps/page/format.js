@@ -1,7 +1,8 @@
 // Formats the values of features as text and links.
 "use strict";
 const MIDNIGHT = "00:00:00";
-const TIMESTAMP = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?Z?$/;
+const TIMESTAMP = /^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)?$/;
+const UTC = ["Z", "+00:00", undefined];
 const LINK = /^https?:\/\/[^\s"<>]+$/i;
 
 /** Return a value as text: the same in all languages of the browser. */
@@ -12,6 +13,7 @@ function formatValue(value) {
   const time = TIMESTAMP.exec(value);
   if (!time) return String(value);
   const seconds = Number(time[3] ?? 0) ? time[2] + time[3].replace(/0+$/, "") : time[2];
+  if (!UTC.includes(time[4])) return `${time[1]} ${seconds}${time[4]}`;
   return seconds === MIDNIGHT ? time[1] : `${time[1]} ${seconds}`;
 }
 
