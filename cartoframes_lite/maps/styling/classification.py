@@ -9,7 +9,7 @@ from typing import cast
 
 import pandas as pd
 
-from cartoframes_lite.maps.styling.colormaps import Colormap, resolve
+from cartoframes_lite.maps.styling.colormaps import Colormap, of_colors, resolve
 from cartoframes_lite.maps.styling.kinds import check_kind
 from cartoframes_lite.maps.styling.labels import integer_ranges, number_labels, number_ranges
 from cartoframes_lite.maps.styling.legend import Legend, LegendItem, LegendKind
@@ -32,7 +32,8 @@ OTHER, NO_DATA = "other", "no data"
 _CLASSES = 5
 _TIME_CLASSES = 7
 _CATEGORIES = 8
-_MANY_CATEGORIES = "tab20"  # colormap with as many colors as there can be classes
+_MANY_CATEGORIES = "tab20"  # has as many colors as there can be classes
+_GRAYS = {"#7f7f7f": "#393b79", "#c7c7c7": "#e6ab02"}  # of it, and what replaces them: values that are "other" are gray
 _STEPS = 32  # of a gradient
 _STOPS = 9  # colors of the legend of a gradient
 
@@ -199,7 +200,8 @@ class _Classifier:
         statistics, kind = self._statistics, self._statistics.kind
         colormap = self._cmap or (self._theme.boolean if kind == "boolean" else self._theme.qualitative)
         if self._cmap is None and (self._k or 0) > len(colormap.colors) and kind != "boolean":
-            colormap = resolve(_MANY_CATEGORIES)
+            many = resolve(_MANY_CATEGORIES)
+            colormap = of_colors([_GRAYS.get(color, color) for color in many.colors], many.nature)
         most = self._k or (len(colormap.colors) if colormap.nature == "qualitative" else _CATEGORIES)
         most = len(colormap.categories(most))
         texts, numbers = None, None

@@ -10,6 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import ImageColor
 from shapely.geometry import Point
 
 import cartoframes_lite as cfl
@@ -150,4 +151,6 @@ def test_each_of_many_categories_has_a_color():
     frame = gpd.GeoDataFrame({"name": list("abcdefghijklmnopqrst")}, geometry=[Point(0, 0)] * 20, crs=4326)
     [legend] = compile_frame(cfl.Layer(frame, color_by="name", k=20), frame, "light", {})[0].legends
     assert [item["label"] for item in legend["items"]] == list(frame["name"])
-    assert len({item["color"] for item in legend["items"]}) == 20
+    colors = {item["color"] for item in legend["items"]}
+    assert len(colors) == 20
+    assert all(np.ptp(ImageColor.getrgb(color)) > 20 for color in colors)  # not gray, as other values are
