@@ -1,5 +1,7 @@
 """Load the tables of the gallery."""
 
+from importlib.resources import files
+
 import geopandas as gpd
 import pandas as pd
 
@@ -8,12 +10,13 @@ import cartoframes_lite as cfl
 server = cfl.local.start()
 cfl.set_default_credentials(server.credentials)  # or cfl.Credentials("ann", "the-api-key")
 
-countries = gpd.read_file("cartoframes_lite/data/countries.geojson")
+data = files("cartoframes_lite") / "data"
+countries = gpd.read_file(data / "countries.geojson")
 countries = countries[countries["pop_est"] > 0]
 countries["gdp_per_head"] = 1e6 * countries["gdp_md_est"] / countries["pop_est"]
 cfl.to_carto(countries, "countries")
 
-storms = pd.read_csv("cartoframes_lite/data/storms.csv.gz", parse_dates=["time"])
+storms = pd.read_csv(data / "storms.csv.gz", parse_dates=["time"])
 cfl.to_carto(storms, "storms", lnglat=("longitude", "latitude"))
 tracks = """
     SELECT season, name, max(wind_knots) AS wind_knots,
