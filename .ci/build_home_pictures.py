@@ -31,12 +31,11 @@ def main() -> None:
 
 def fill(credentials: cfl.Credentials) -> None:
     """Create tables, a map, a published page and a job."""
-    data, notebooks = ROOT / "cartoframes_lite/data", ROOT / "notebooks/data"
+    data = ROOT / "cartoframes_lite/data"
     for name, privacy in (("countries", "public"), ("places", "link")):
         cfl.to_carto(gpd.read_file(data / f"{name}.geojson"), name, credentials, privacy=privacy)
-    for name in ("airports.csv", "storms.csv.gz"):
-        frame = pd.read_csv(notebooks / name)
-        cfl.to_carto(frame, name.partition(".")[0], credentials, lnglat=("longitude", "latitude"))
+    for path in (ROOT / "notebooks/data/airports.csv", data / "storms.csv.gz"):
+        cfl.to_carto(pd.read_csv(path), path.name.partition(".")[0], credentials, lnglat=("longitude", "latitude"))
     client = cfl.Client(credentials)
     client.visualizations.create_map(["countries", "places"], name="Cities of the world")
     client.publications.create("<html>Hurricanes</html>", name="Hurricanes 2004 to 2022", password="secret")
