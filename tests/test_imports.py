@@ -224,7 +224,8 @@ def test_import_keywords_are_shown_and_checked(name):
         assert re.search(rf"^{keyword} : ", make.__doc__, re.MULTILINE)
     assert (parameters["timeout_s"].default, parameters["type_guessing"].default) == (600.0, True)
     nowhere = cfl.Credentials("ann", "key", base_url="http://127.0.0.1:9/user/ann")
-    with pytest.raises(TypeError, match=rf"^Dataset\.{name}\(\) got an unexpected keyword argument 'privcy'$"):
+    message = rf"^Dataset\.{name}\(\) got an unexpected keyword argument 'privcy'\. Did you mean 'privacy'\?$"
+    with pytest.raises(TypeError, match=message):
         make("x", nowhere, privcy="public")
 
 

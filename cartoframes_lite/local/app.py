@@ -219,11 +219,11 @@ def _error_response_for(path: str, error: RequestError) -> Response:
     return json_response(members, status=status)
 
 
-def _with_common_headers(scope: Scope, path: str, send: Send) -> Send:
-    """Return a `send` that adds ``Keep-Alive``, unless the connection is to be closed, and CORS headers for SQL."""
+def _with_common_headers(scope: Scope, send: Send, *, has_sql_cors: bool) -> Send:
+    """Return a `send` that adds ``Keep-Alive``, unless the connection is to be closed, and those of CORS."""
     connection = b", ".join(value for name, value in scope["headers"] if name == b"connection").lower()
     is_closing = scope["http_version"] == "1.0" or b"close" in connection
-    added = [*(() if is_closing else _KEEP_ALIVE), *(_SQL_CORS if _SQL_PATH.match(path) else ())]
+    added = [*(() if is_closing else _KEEP_ALIVE), *(_SQL_CORS if has_sql_cors else ())]
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -256,8 +256,9 @@ class AccountMiddleware:
         user, raw_path = _split_user(scope["raw_path"])
         if raw_path.endswith("/") and _SQL_OR_MAPS_PATH.match(raw_path):
             raw_path = raw_path[:-1]  # CARTO ignores a trailing slash in both APIs
-        rejection = self._rejection(scope, user, raw_path)
-        send = _with_common_headers(scope, raw_path, send)
+        foreign = _foreign_host(scope)
+        rejection = self._rejection(scope, user, raw_path) if foreign is None else _reject_host(foreign, raw_path)
+        send = _with_common_headers(scope, send, has_sql_cors=foreign is None and bool(_SQL_PATH.match(raw_path)))
         if rejection is not None:
             await rejection(scope, receive, send)
         else:
@@ -277,11 +278,6 @@ class AccountMiddleware:
 
     def _rejection(self, scope: Scope, user: str | None, path: str) -> Response | None:
         """Return the response to a request that is rejected, None if it is accepted."""
-        # DNS rebinding: any other host name comes from a web page whose name was made to resolve to loopback.
-        for host in (value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"):
-            if host and _without_port(host) not in _HOSTS:
-                message = f"host {host!r} is not allowed: this server serves localhost only"
-                return _error_response_for(path, RequestError(message, status=403))
         fields = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         if len(scope["raw_path"]) + len(scope["query_string"]) + fields > _MAX_HEAD_BYTES:
             return Response(status_code=431)
@@ -291,6 +287,21 @@ class AccountMiddleware:
                 message = _UNKNOWN_TO_MAPS
             return _error_response_for(path, RequestError(message, status=404))
         return None
+
+
+def _foreign_host(scope: Scope) -> str | None:
+    """Return the host of a request if it is not this one.
+
+    DNS rebinding: such a request comes from a web page whose name was made to resolve to loopback.
+    """
+    hosts = (value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host")
+    return next((host for host in hosts if host and _without_port(host) not in _HOSTS), None)
+
+
+def _reject_host(host: str, path: str) -> Response:
+    """Return the response to a request for another host."""
+    message = f"host {host!r} is not allowed: this server serves localhost only"
+    return _error_response_for(path, RequestError(message, status=403))
 
 
 def _split_user(raw_path: bytes) -> tuple[str | None, str]:

@@ -85,7 +85,7 @@ class ComposedSource:
         self._layers = _as_list(layers_or_config)
         self._theme: Theme = theme
         self._widgets = check_widgets(widgets, len(self._layers))
-        self.has_server = is_config or not all(map(_is_frame, self._layers))
+        self.has_server = is_config or not self._layers or not all(map(_is_frame, self._layers))
         self._client = Client(credentials) if self.has_server else None
         for layer in self._layers:
             if isinstance(layer, Layer):

@@ -59,7 +59,8 @@ class Mode:
         # All versions have the same length, so that the bytes of one tell where to break another.
         text = [f"row {number} of version {version:05d} {'é' * (number % 40)}" for number in numbers]
         if turned:
-            columns["version"] = [f"{version:05d}"] * len(numbers)
+            # Neither of the two types can store values of the other, so that each replace changes the column.
+            columns["version"] = [pd.Timestamp(2000, 1, 1) + pd.Timedelta(days=version)] * len(numbers)
             columns |= {"title": text, "half": [number / 2 for number in numbers]}
         else:
             columns["label"] = text

@@ -116,6 +116,7 @@ def test_the_command_cleans_up_after_a_signal(number: signal.Signals) -> None:
             assert server.stdout is not None
             url = server.stdout.readline().strip()
             assert url.endswith("/user/vizzuality")
+            assert server.stdout.readline() == f"home page of the account, for a browser: {url}\n"
             query = "select%20inet_server_addr()%20is%20null%20as%20socket"
             with urllib.request.urlopen(f"{url}/api/v2/sql?api_key=1234&q={query}", timeout=60) as response:
                 assert b'"socket":true' in response.read()
@@ -124,8 +125,7 @@ def test_the_command_cleans_up_after_a_signal(number: signal.Signals) -> None:
         finally:
             server.kill()  # else leaving the context would wait for it
     assert server.returncode == 0
-    assert output == f"home page of the account, for a browser: {url}\n"
-    assert errors == ""
+    assert (output, errors) == ("", "")
 
 
 def test_command_says_why_it_cannot_start() -> None:

@@ -14,7 +14,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from functools import partial
 
 import geopandas as gpd
 import pandas as pd
@@ -204,11 +203,7 @@ def _told(call: Callable[[], object]) -> str:
     return everything_of(caught.value)
 
 
-def test_interrupted_requests_show_no_key(recording_server, request):
-    # A shell's job in the background ignores the signal.
-    request.addfinalizer(
-        partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
-    )
+def test_interrupted_requests_show_no_key(recording_server):
     server = recording_server()
     server.hang(ANYWHERE)
     account = cfl.Credentials(api_key=SECRET, base_url=server.base_url)
