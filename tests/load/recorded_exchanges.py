@@ -82,6 +82,7 @@ class RecordingProxy:
         there = urlsplit(str(credentials.base_url))
         self._there = (str(there.hostname), there.port)
         self.exchanges: list[Exchange] = []
+        self._relays: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._relay, "127.0.0.1", 0, backlog=512))
         self._thread = threading.Thread(target=self._loop.run_forever, name="recorder")
@@ -97,16 +98,27 @@ class RecordingProxy:
         self._loop.close()
 
     async def _stop(self) -> None:
+        # Accept no more, and let what was accepted begin: asyncio does not close the connection of a task that has not
+        # begun when it is canceled, or when the server closes.
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0.01)
         self._server.close()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        while asyncio.all_tasks() - {asyncio.current_task()}:
+            while self._relays:
+                self._relays.pop().cancel()
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)  # transports close their sockets after their tasks have ended
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(*self._there)
+        task = asyncio.current_task()
+        assert task is not None
+        self._relays.add(task)
+        ends = [writer]
         requests = _RequestReader(self.exchanges)
         try:
+            there_reader, there_writer = await asyncio.open_connection(*self._there)
+            ends.append(there_writer)
             await asyncio.gather(
                 _pump(reader, there_writer, httptools.HttpRequestParser(requests)),
                 _pump(there_reader, writer, _ResponseReader(requests).parser),
@@ -114,8 +126,10 @@ class RecordingProxy:
         except asyncio.CancelledError:  # the recorder stops
             return
         finally:
-            for end in (writer, there_writer):
-                end.close()
+            self._relays.discard(task)
+            for end in ends:
+                end.close()  # all of them before the first wait, which may be canceled
+            for end in ends:
                 with suppress(ConnectionError):
                     await end.wait_closed()
 
