@@ -349,7 +349,8 @@ class InstantiatedMap:
         target = check_path(path)
         check_suffix(target, _HTML_SUFFIXES, "to_html writes .html; for a picture, use to_png")
         if embed or not self._source.has_server:  # a page that contains everything needs no picture
-            page = self._build_page(None, self._embedded_layers(), None)
+            view = self._view()
+            page = self._build_page(view, None, self._embedded_layers(view), None)
             write_blocks(target, [page.standalone_html().encode()], check=lambda _: None)
             return target
         token_map = self._create_token_map(persistent=True)
@@ -472,13 +473,14 @@ class InstantiatedMap:
             if token_map is not None:
                 instantiation = Instantiation.of_named_map(token_map.name, {}, token_map.token)
             server = MapServer(str(self._credentials.base_url), instantiation)
-        layers = self._page_layers()
-        picture = self._picture(self._view(), layers)
-        return self._build_page(server, layers, picture), picture
+        view, layers = self._view(), self._page_layers()
+        picture = self._picture(view, layers)
+        return self._build_page(view, server, layers, picture), picture
 
-    def _build_page(self, server: MapServer | None, layers: Sequence[PageLayer], picture: MapPicture | None) -> MapPage:
+    def _build_page(
+        self, view: Viewport, server: MapServer | None, layers: Sequence[PageLayer], picture: MapPicture | None
+    ) -> MapPage:
         """Build the page of these layers."""
-        view = self._view()
         return MapPage(
             view=view,
             layers=layers,
@@ -492,12 +494,11 @@ class InstantiatedMap:
             picture=picture,
         )
 
-    def _embedded_layers(self) -> list[PageLayer]:
+    def _embedded_layers(self, view: Viewport) -> list[PageLayer]:
         """Return the layers of a page without a server: features and pictures."""
         layers = self._source.embedded_layers()
         if not layers:  # a named map whose layers the key may not read
             layers = [TileLayer(index) for index, _ in enumerate(self.metadata.get("layers", ()))]
-        view = self._view()
         return [
             embed_picture(layer, view, partial(self._layer_image, layer.index))
             if isinstance(layer, TileLayer)

@@ -12,6 +12,7 @@ from PIL import Image
 from shapely.geometry import box
 
 import cartoframes_lite as cfl
+from cartoframes_lite._client.sql import SQL
 
 SQUARES = gpd.GeoDataFrame(
     {"name": ["west", "east"], "n": [1, 100]}, geometry=[box(-90, -45, 0, 45), box(0, -45, 90, 45)], crs=4326
@@ -130,3 +131,12 @@ def test_pictures_of_several_layers_show_their_titles(squares):
         return np.flatnonzero((pixels(shown.to_png()) < 200).any(axis=(1, 2))).min()
 
     assert upper_side_of_legend("Squares") < upper_side_of_legend("") - 10
+
+
+@pytest.mark.parametrize("embed", [False, True])
+def test_a_page_queries_the_extent_once(squares, tmp_path, monkeypatch, embed):
+    queries = []
+    rows = SQL.rows
+    monkeypatch.setattr(SQL, "rows", lambda self, query, *args: queries.append(query) or rows(self, query, *args))
+    cfl.Map(cfl.Layer(squares, RED), squares.credentials).to_html(tmp_path / "map.html", embed=embed)
+    assert sum("ST_Extent(the_geom_webmercator)" in query for query in queries) == 1
