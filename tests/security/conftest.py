@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cartoframes_lite.local import LocalCarto
+from tests.certificates import OPENSSL, self_signed, server_context
 from tests.http_servers import ANYWHERE, FileServer
 from tests.security.api_calls import APICalls
 from tests.security.db_snapshot import DatabaseSnapshots
@@ -68,27 +67,12 @@ def recording_server() -> Iterator[Callable[..., FileServer]]:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a self-signed certificate for localhost, in a file with its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
+    if OPENSSL is None:
         pytest.skip("there is no openssl to make a certificate with")
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    public = path.with_suffix(".public")
-    options = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    options += [
-        "-addext",
-        "subjectAltName=IP:127.0.0.1,DNS:localhost",
-        "-addext",
-        "keyUsage=critical,digitalSignature,keyCertSign",
-    ]
-    options += ["-keyout", str(path), "-out", str(public)]
-    subprocess.run([openssl, "req", "-x509", *options], check=True, capture_output=True)
-    path.write_text(path.read_text() + public.read_text())
-    return path
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
 def tls(certificate: Path) -> ssl.SSLContext:
     """Return the SSL context of a server with this certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+    return server_context(certificate)
