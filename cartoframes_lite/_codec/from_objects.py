@@ -148,6 +148,7 @@ def _from_scalars(values: Sequence[Any], kinds: set[str], name: str) -> _Scalars
     return None if arrow is None else _Scalars(pa.array(values, arrow))
 
 
+_DECIMAL128_DIGITS = 38
 _ARROW = {"boolean": pa.bool_(), "bytes": pa.large_binary(), "date": pa.date32(), "time": pa.time64("us")}
 
 
@@ -161,11 +162,12 @@ def _from_integers(values: Sequence[Any]) -> _Scalars:
 
 def _from_decimals(values: Sequence[Any]) -> _Scalars:
     numbers = [None if value is None else _decimal(value) for value in values]
-    if all(number is None or number.is_finite() for number in numbers):
-        with suppress(pa.ArrowInvalid):  # more digits than decimal256 can hold
-            decimals = pa.array(numbers)
-            if pa.types.is_decimal128(decimals.type):
-                return _Scalars(decimals)
+    exponents = {number.as_tuple().exponent for number in numbers if number is not None}
+    if not any(isinstance(exponent, str) for exponent in exponents):  # of NaN and infinity
+        scale = max([0, *(-int(exponent) for exponent in exponents)])
+        with suppress(ValueError):  # more digits than decimal128 can hold
+            # Finding the type is by far the slowest part of pa.array(numbers).
+            return _Scalars(pa.array(numbers, pa.decimal128(_DECIMAL128_DIGITS, scale)))
     return _as_text(values)
 
 

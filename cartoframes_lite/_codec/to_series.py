@@ -7,6 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from typing import Any, Literal
@@ -63,7 +64,7 @@ def to_series(
         texts = _objects(values, text_writer(str(rule.element)), name)
         values = pa.chunked_array([pa.array(texts.tolist(), pa.large_string())])
     elif rule.kind is Kind.JSON:
-        return _objects(values, _json_parser(values), name)
+        return _json(values, name)
     elif rule.kind is Kind.ARRAY:
         return _arrays(values, str(rule.element), name, coerce_float=coerce_float)
     elif rule.kind is Kind.BINARY_ARRAY:
@@ -143,6 +144,21 @@ def _floats(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 _INFINITIES = ["Infinity", "-Infinity"]
+
+
+def _json(values: pa.ChunkedArray, name: str) -> Any:
+    """Parse JSON, a chunk as one array: this takes half the time, and the texts of repeated keys are shared."""
+    parse = _json_parser(values)
+    texts = (pc.fill_null(chunk, "null").to_pylist() for chunk in values.chunks)
+    items: list[Any] = []
+    with suppress(*_CONVERSION_ERRORS):  # raised again for the value
+        for chunk in texts:
+            items += parse(f"[{','.join(chunk)}]")
+    if len(items) != len(values):
+        return _objects(values, parse, name)
+    result = np.empty(len(items), object)
+    result[:] = items
+    return pd.Series(result, dtype=object)
 
 
 def _json_parser(values: pa.ChunkedArray) -> Callable[[str], Any]:
