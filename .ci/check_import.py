@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LONGEST_S = 1.0
+LARGEST_RATIO = 1.15
 RUNS = 7  # the fastest counts: the others have waited for the disk or for another program
 IMPORT = """
 import time
@@ -32,7 +32,7 @@ def main() -> int:
     if not advises:
         print(said)
     # Programs beside this one make the clock run on, but not the processor's time of this one.
-    return 0 if processor < LONGEST_S and advises else 1
+    return 0 if processor < LARGEST_RATIO * beneath and advises else 1
 
 
 if __name__ == "__main__":

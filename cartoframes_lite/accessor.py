@@ -1,4 +1,7 @@
-"""The accessor ``DataFrame.carto``: delegates to the functions and classes of the package."""
+"""The accessor ``DataFrame.carto``: delegates to the functions and classes of the package.
+
+The package registers it, and imports this module at its first use.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,6 @@ from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.options import FrameOptions, frame_keywords
 
 
-@pd.api.extensions.register_dataframe_accessor("carto")
 class CartoAccessor:
     """Accessor ``df.carto``: write a frame to a table, and get the Dataset of a frame.
 

@@ -22,7 +22,6 @@ from cartoframes_lite._client.imports import (
     OPTION_DEFAULTS,
     ImportJob,
     ImportOptions,
-    Imports,
     Privacy,
     PrivacyOfTable,
     complete_options,
@@ -977,10 +976,6 @@ class Dataset:
         if entry is None:
             return f"<code>{escape(repr(self))}</code>"
         return entry._repr_html_()
-
-
-# Import jobs open their datasets with this class; their module cannot import it.
-Imports.dataset_type = Dataset
 
 
 def _import_options(keywords: Mapping[str, object]) -> ImportOptions:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import ast
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
+
+import pandas as pd
 
 import cartoframes_lite as cfl
 from cartoframes_lite import errors
@@ -13,13 +16,55 @@ from cartoframes_lite import errors
 ROOT = Path(__file__).parents[1]
 
 
-def test_all_public_names_are_listed():
-    public = {
-        name for name, value in vars(cfl).items() if not name.startswith("_") and not isinstance(value, ModuleType)
-    }
-    public.discard("annotations")
-    assert public == set(cfl.__all__)
+def test_type_checkers_see_all_public_names():
+    tree = ast.parse(Path(cfl.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.asname: node.module for node in imports for alias in node.names}
+    assert {seen.pop(name) for name in ("dask", "local")} == {"cartoframes_lite"}
+    assert seen == {name: f"cartoframes_lite.{module}" for name, module in cfl._MODULES.items()}
+
+
+def test_all_public_names_can_be_imported():
+    names: dict[str, object] = {}
+    exec("from cartoframes_lite import *", names)
+    assert set(cfl.__all__) <= set(names)
     assert cfl.__all__ == sorted(cfl.__all__)
+    assert dir(cfl) == sorted([*cfl.__all__, "__version__", "dask", "local"])
+    assert not hasattr(cfl, "nothing")
+
+
+def test_an_import_of_the_package_imports_only_pandas():
+    script = (
+        "import sys, pandas; before = set(sys.modules)\n"
+        "import cartoframes_lite\n"
+        "print(*(name for name in set(sys.modules) - before if '.' not in name or name.startswith('cartoframes')))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["cartoframes_lite"]
+
+
+def test_the_accessor_is_imported_at_its_first_use():
+    script = (
+        "import sys, pandas, cartoframes_lite\n"
+        "frame = pandas.DataFrame({'carto': [1], 'n': [2]})\n"
+        "assert 'carto' in dir(frame) and 'cartoframes_lite.accessor' not in sys.modules\n"
+        "assert type(frame.carto) is pandas.DataFrame.carto is cartoframes_lite.CartoAccessor\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
+def test_import_jobs_open_datasets_without_an_import(credentials: cfl.Credentials):
+    cfl.to_carto(pd.DataFrame({"n": [1]}), "t", credentials)
+    script = (
+        "import sys, cartoframes_lite as cfl\n"
+        "imports = cfl.Client().imports\n"
+        "job = imports.wait(imports.create_from_table('t', 'u', cfl._client.imports.complete_options({})))\n"
+        "assert 'cartoframes_lite.dataset' not in sys.modules\n"
+        "assert job.dataset == cfl.Dataset('u', cfl.Client().credentials)\n"
+    )
+    account = {"CARTO_API_URL": str(credentials.base_url), "CARTO_API_KEY": str(credentials.api_key)}
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, **account}, check=True)
 
 
 def test_importing_has_no_side_effects():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypedDict, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, cast, get_args
 
 from requests_toolbelt import MultipartEncoder
 
@@ -230,9 +231,6 @@ class Imports:
     transport : Transport
     """
 
-    # Dataset: set by dataset.py, which this module cannot import, because Dataset is made of these services.
-    dataset_type: ClassVar[type[Any]]
-
     def __init__(self, transport: Transport) -> None:
         self._platform = Platform(transport)
 
@@ -354,7 +352,7 @@ class Imports:
         return job
 
     def _parse(self, response: Any) -> ImportJob[Any]:
-        return ImportJob.from_response(response, self._platform.transport.credentials, self.dataset_type)
+        return ImportJob.from_response(response, self._platform.transport.credentials, _open_dataset)
 
     def _create(self, source: Mapping[str, Any], options: ImportOptions) -> str:
         body = {**option_parameters(options), **source}
@@ -391,6 +389,11 @@ def note_if_started(what: str, listing: str) -> Iterator[None]:
                 f"The {what} may have started nevertheless: check {listing}() and list_tables() before you try again."
             )
         raise
+
+
+def _open_dataset(name: str, credentials: Credentials) -> Any:
+    """Return a Dataset. Its module is made of these services, so that this one can import it only when it is used."""
+    return importlib.import_module("cartoframes_lite.dataset").Dataset(name, credentials)
 
 
 def _multipart(file_name: str, file: SizedReader, boundary: str | None = None) -> MultipartEncoder:
