@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from runpy import run_path
 from typing import NoReturn
 
 _QUICKSTART_OPTIONS = ("--picture", "--page", "--basemap")  # of `python -m cartoframes_lite`
@@ -41,10 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["serve"]:  # has the options of the embedded server
-        from cartoframes_lite.local.__main__ import main as serve
+    if given[:1] == ["serve"]:
+        server_options = _parse_server(given[1:])
+        from cartoframes_lite.local.__main__ import serve
 
-        return serve(given[1:], program="cartoframes-lite serve")
+        return serve(server_options)
     options = _parse(given)
     if options.command == "completion":
         from cartoframes_lite.cli.completion import script
@@ -63,9 +65,11 @@ def is_quickstart(arguments: Sequence[str]) -> bool:
 
 def exit_without_package(arguments: Sequence[str]) -> None:
     """Exit if the arguments ask for help, the version or completion, or are invalid, which needs no pandas."""
-    if is_quickstart(arguments) or arguments[0] == "serve":
+    if is_quickstart(arguments):
         return
-    if _parse(list(arguments)).command == "completion":
+    if arguments[0] == "serve":
+        _parse_server(arguments[1:])
+    elif _parse(list(arguments)).command == "completion":
         sys.exit(main(arguments))
 
 
@@ -75,6 +79,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.command == "upload" and (options.if_exists == "upsert") is (options.key is None):
         parser.error("upload: --if-exists upsert and --key COLUMNS require each other")
+    return options
+
+
+def _parse_server(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments of ``serve``, which are those of the embedded server; exit as ``_parse`` does."""
+    # From its file, as the launcher loads this one: an import by name would import the package.
+    parser = run_path(str(Path(__file__).parents[1] / "local" / "arguments.py"))["make_parser"]
+    options: argparse.Namespace = parser("cartoframes-lite serve").parse_args(arguments)
     return options
 
 

@@ -16,6 +16,7 @@ import pytest
 import cartoframes_lite as cfl
 from tests.cli.conftest import Run
 
+COMMANDS = ("upload", "download", "sql", "list", "info", "delete", "serve", "completion")
 HELP = Path(cfl.__file__).with_name("cli") / "launcher.py"
 
 
@@ -188,7 +189,8 @@ def test_help_does_not_import_pandas(tmp_path: Path) -> None:
         "try: main()\n"
         "finally: print(sorted({'pandas', 'numpy', 'cartoframes_lite'} & set(sys.modules)), file=sys.stderr)"
     )
-    for arguments, code in ((["--help"], 0), (["upload", "--help"], 0), (["upload", "a"], 2)):
+    helps = [[command, "--help"] for command in COMMANDS]
+    for arguments, code in (*((arguments, 0) for arguments in (["--help"], *helps)), (["upload", "a"], 2)):
         command = [sys.executable, "-c", script, str(HELP), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(cfl.__file__).parents[1])
         assert done.returncode == code
@@ -196,7 +198,8 @@ def test_help_does_not_import_pandas(tmp_path: Path) -> None:
 
 
 def test_help_of_the_module_does_not_import_pandas(environment: dict[str, str]) -> None:
-    for arguments, code in ((["--help"], 0), (["--version"], 0), (["sql"], 2), (["completion", "bash"], 0)):
+    known = ((["--help"], 0), (["--version"], 0), (["sql"], 2), (["completion", "bash"], 0), (["serve", "--help"], 0))
+    for arguments, code in known:
         command = [sys.executable, "-X", "importtime", "-m", "cartoframes_lite", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == code
