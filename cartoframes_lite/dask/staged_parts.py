@@ -76,7 +76,7 @@ class PartUploader:
         if not prepared.rows:
             return StagedPart(None)
         destination = Destination(Client(self.credentials, progress=False), self.schema, self.plan.table)
-        upload = Upload(self.plan.columns, payloads, with_primary_key=False)
+        upload = Upload(self.plan.columns, payloads, with_sequence=False)
         with self.slot(), share_with_processes():
             staged = stage_part(destination, upload, self.parent_staging, number, compression=self.compression)
         return StagedPart(staged)
@@ -101,7 +101,7 @@ def write_parts(
     upload : callable
         Stages all partitions, given the name of the parent staging table.
     """
-    with staged_parts(destination, plan.columns, with_primary_key=plan.with_primary_key) as parent:
+    with staged_parts(destination, plan.columns, with_sequence=plan.with_sequence) as parent:
         results = upload(parent.name)
         tables = [result.staged for result in results if result.staged is not None]
         staged = Staged(parent.name, parent.oid, sum(part.rows for part in tables), parent.shape)

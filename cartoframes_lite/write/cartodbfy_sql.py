@@ -1,10 +1,11 @@
-"""Compose SQL that makes a table a CARTO table: primary key, sequence, and a checked CDB_CartodbfyTable."""
+"""Compose SQL that makes a table a CARTO table: key, sequence, indexes, and a checked CDB_CartodbfyTable."""
 
 from __future__ import annotations
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite.write.columns import CARTODB_ID
+from cartoframes_lite.write.indexes_sql import spatial_index_suffix
 
 
 def set_sequence(schema: str, table: str) -> str:
@@ -17,15 +18,23 @@ def set_sequence(schema: str, table: str) -> str:
     )
 
 
-def rename_key_and_sequence(schema: str, staging: str, table: str) -> str:
-    """Compose the steps that rename the primary key and the sequence after the table, unless the names are in use."""
+def rename_dependents(schema: str, staging: str, table: str) -> str:
+    """Compose the steps that rename key, sequence and spatial indexes, where they exist, after the table.
+
+    A name that is in use is not taken.
+    """
+    suffixes = {
+        "_pkey": "INDEX",
+        f"_{CARTODB_ID}_seq": "SEQUENCE",
+        spatial_index_suffix(THE_GEOM): "INDEX",
+        spatial_index_suffix(WEB_MERCATOR): "INDEX",
+    }
     return "\n".join(
-        f"IF to_regclass({literal(qualify(schema, new))}) IS NULL THEN"
+        f"IF to_regclass({literal(qualify(schema, old))}) IS NOT NULL"
+        f" AND to_regclass({literal(qualify(schema, new))}) IS NULL THEN"
         f" ALTER {kind} {qualify(schema, old)} RENAME TO {quote(new)}; END IF;"
-        for kind, old, new in (
-            ("INDEX", f"{staging}_pkey", _dependent_name(table, "_pkey")),
-            ("SEQUENCE", f"{staging}_{CARTODB_ID}_seq", _dependent_name(table, f"_{CARTODB_ID}_seq")),
-        )
+        for suffix, kind in suffixes.items()
+        for old, new in ((staging + suffix, _dependent_name(table, suffix)),)
     )
 
 

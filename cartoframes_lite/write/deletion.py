@@ -61,7 +61,7 @@ def _delete(target: Target, oid: int, condition: str) -> int:
         response = destination.client.sql.send(delete)
         return parsed(lambda found: int(found["total_rows"]), response, PATH)
     drop_stale_staging(target)
-    upload = Upload((_COUNT,), lambda: iter(()), with_primary_key=False)
+    upload = Upload((_COUNT,), lambda: iter(()), with_sequence=False)
     with stage(destination, upload, compression=None, progress=False) as staged:
         block = _delete_and_count(destination, staged, delete, oid)
         publish(destination, staged, transaction(block, destination.schema, staged), leaves_receipt=False)

@@ -31,6 +31,7 @@ from cartoframes_lite.write.plan import WritePlan, make_plan
 from cartoframes_lite.write.prepare import PreparedFrame, prepare, warn_about_renamed
 from cartoframes_lite.write.replanning import check_target, publish_plan
 from cartoframes_lite.write.source import RowSource
+from cartoframes_lite.write.spatial_indexes import build_spatial_indexes
 from cartoframes_lite.write.staging import Upload, stage
 from cartoframes_lite.write.staging_names import is_staging
 from cartoframes_lite.write.target import Destination, Target, drop_stale_staging, inspect_target, reclaim_space
@@ -232,7 +233,7 @@ def _stage_and_publish(destination: Destination, plan: WritePlan, source: RowSou
     upload = Upload(
         plan.columns,
         partial(plan.staged_rows, source),
-        with_primary_key=plan.with_primary_key,
+        with_sequence=plan.with_sequence,
         may_be_slow=source.may_be_slow,
         rows=source.rows,
     )
@@ -241,6 +242,7 @@ def _stage_and_publish(destination: Destination, plan: WritePlan, source: RowSou
         stage(destination, upload, compression=options["compression"], progress=progress) as staged,
         Waiting("publishing", progress),
     ):
+        build_spatial_indexes(destination, staged, plan.spatial_indexes)
         publish_plan(destination, staged, plan, source.columns, options)
 
 

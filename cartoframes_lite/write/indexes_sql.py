@@ -1,16 +1,29 @@
-"""Compose SQL that recreates indexes which were dropped with a column that was replaced.
+"""Compose SQL for indexes: of the geometries of a new table, and those that a change of columns drops.
 
 PostgreSQL drops an index with any of its columns, including those used by its expressions or its condition.
 """
 
 from __future__ import annotations
 
-from cartoframes_lite._codec.names import literal
+from cartoframes_lite._codec.names import literal, qualify, quote
 
 _COLUMNS = (
     "SELECT jsonb_agg(attname) FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid"
     " WHERE classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = rel::oid AND refobjsubid > 0"
 )
+
+
+def spatial_index_suffix(column: str) -> str:
+    """Return what PostgreSQL appends to the name of a table to name the index of a column."""
+    return f"_{column}_idx"
+
+
+def create_spatial_index(schema: str, table: str, column: str) -> str:
+    """Compose the statement that creates the spatial index of a column, if there is no index of that name."""
+    return (
+        f"CREATE INDEX IF NOT EXISTS {quote(table + spatial_index_suffix(column))} ON {qualify(schema, table)}"
+        f" USING gist ({quote(column)})"
+    )
 
 
 def save_indexes() -> str:

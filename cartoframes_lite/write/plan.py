@@ -66,9 +66,16 @@ class WritePlan:
         return (self.change is None) is (other.change is None) and own == others
 
     @property
-    def with_primary_key(self) -> bool:
-        """Whether the staging table gets the primary key of a CARTO table, since it becomes one."""
+    def with_sequence(self) -> bool:
+        """Check whether cartodb_id gets a sequence in the staging table, since that becomes a CARTO table."""
         return self.change is None and self.cartodbfy
+
+    @property
+    def spatial_indexes(self) -> tuple[str, ...]:
+        """Columns whose spatial indexes the staging table can have, since publishing does not rewrite its rows."""
+        if not self.with_sequence or any(column.final_type != column.staged_type for column in self.columns):
+            return ()
+        return (THE_GEOM, WEB_MERCATOR)
 
     @property
     def leaves_dead_rows(self) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Sequence
 
 from cartoframes_lite._codec.names import literal, qualify, quote
-from cartoframes_lite.write.cartodbfy_sql import make_carto_table, rename_key_and_sequence, set_sequence
+from cartoframes_lite.write.cartodbfy_sql import make_carto_table, rename_dependents, set_sequence
 from cartoframes_lite.write.casts import cast
 from cartoframes_lite.write.column_changes_sql import change_columns
 from cartoframes_lite.write.columns import CARTODB_ID, Column
@@ -94,7 +94,11 @@ def publish_new(
     if changes:
         steps.append(f"ALTER TABLE {target} {', '.join(changes)};")
     if cartodbfy:
-        steps += [rename_key_and_sequence(schema, staged.name, table), set_sequence(schema, table)]
+        steps += [
+            f"ALTER TABLE {target} ADD PRIMARY KEY ({quote(CARTODB_ID)});",
+            rename_dependents(schema, staged.name, table),
+            set_sequence(schema, table),
+        ]
         steps.append(make_carto_table(schema, table, has_carto_columns=True))
     if key:
         steps += [f"rel := to_regclass({literal(target)});", require_unique_key(target, key, SAME_KEY_STAGED)]

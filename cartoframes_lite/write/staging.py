@@ -41,8 +41,8 @@ class Upload:
         Columns of the staging table, in the order of the COPY stream.
     payloads : callable
         Returns an iterator of the payloads, with these columns, for each attempt; may raise if they are consumed.
-    with_primary_key : bool
-        Create the staging table with the primary key of a CARTO table.
+    with_sequence : bool
+        Create the staging table with the sequence of the key of a CARTO table.
     may_be_slow : bool
         Whether the payloads may come more slowly than the network takes them.
     rows : int or None
@@ -51,7 +51,7 @@ class Upload:
 
     columns: Columns
     payloads: Callable[[], Iterator[Payload]]
-    with_primary_key: bool
+    with_sequence: bool
     may_be_slow: bool = False
     rows: int | None = None
 
@@ -82,7 +82,7 @@ def _drop_on_error(destination: Destination, staging: str) -> Iterator[None]:
 
 
 @contextmanager
-def staged_parts(destination: Destination, columns: Columns, *, with_primary_key: bool) -> Iterator[Staged]:
+def staged_parts(destination: Destination, columns: Columns, *, with_sequence: bool) -> Iterator[Staged]:
     """Create the parent staging table of a write in partitions; drop all its staging tables when the context exits.
 
     The parent has no rows. It exists until the write is published or has failed, and is dropped first, so that a
@@ -90,7 +90,7 @@ def staged_parts(destination: Destination, columns: Columns, *, with_primary_key
     """
     name = begin_write()
     try:
-        parent = _create(destination, name, columns, with_primary_key=with_primary_key)
+        parent = _create(destination, name, columns, with_sequence=with_sequence)
         with keep_lease(destination.client, destination.schema, name):
             yield parent
     except PublishUnknown:
@@ -165,9 +165,9 @@ def _fill_with_retries(
     return call_with_retries(fill, delay_s)
 
 
-def _create(destination: Destination, staging: str, columns: Columns, *, with_primary_key: bool) -> Staged:
+def _create(destination: Destination, staging: str, columns: Columns, *, with_sequence: bool) -> Staged:
     """Create an empty staging table."""
-    request = create_staging(destination.schema, staging, columns, with_primary_key=with_primary_key)
+    request = create_staging(destination.schema, staging, columns, with_sequence=with_sequence)
     row = destination.client.sql.row(request, "oid", "shape", "name")
     if row["name"] != staging:
         raise ConnectionFailed("the response belongs to another request")
@@ -176,7 +176,7 @@ def _create(destination: Destination, staging: str, columns: Columns, *, with_pr
 
 def _fill(destination: Destination, upload: Upload, chunks: _Chunks, staging: str, compression: Compression) -> Staged:
     relation = qualify(destination.schema, staging)
-    created = _create(destination, staging, upload.columns, with_primary_key=upload.with_primary_key)
+    created = _create(destination, staging, upload.columns, with_sequence=upload.with_sequence)
     sent = 0
     with keep_lease(destination.client, destination.schema, staging):
         while chunks.start():

@@ -30,13 +30,13 @@ def lease_has_expired(table: str) -> str:
     )
 
 
-def create_staging(schema: str, staging: str, columns: Sequence[Column], *, with_primary_key: bool) -> str:
+def create_staging(schema: str, staging: str, columns: Sequence[Column], *, with_sequence: bool) -> str:
     """Compose the request that creates a staging table with a lease, and returns its oid, its shape and its name.
 
     It is idempotent.
     """
     relation = qualify(schema, staging)
-    create = f"CREATE TABLE IF NOT EXISTS {relation} ({column_definitions(columns, with_primary_key=with_primary_key)})"
+    create = f"CREATE TABLE IF NOT EXISTS {relation} ({column_definitions(columns, with_sequence=with_sequence)})"
     shape = f"PERFORM set_config({literal(_SHAPE)}, {shape_of(f'to_regclass({literal(relation)})')}, true);"
     return (
         f"{create};\n{do_block(f'{set_lease(schema, staging)}{chr(10)}{shape}')};\n"

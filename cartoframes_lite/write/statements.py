@@ -17,11 +17,14 @@ def copy_in(staging: str) -> str:
     return f"COPY {staging} FROM STDIN WITH (FORMAT binary)"
 
 
-def column_definitions(columns: Sequence[Column], *, with_primary_key: bool) -> str:
-    """Compose the column definitions of a staging table; ``with_primary_key`` makes cartodb_id the primary key."""
+def column_definitions(columns: Sequence[Column], *, with_sequence: bool) -> str:
+    """Compose the column definitions of a staging table; ``with_sequence`` gives cartodb_id a sequence.
+
+    It has no primary key: creating that when the rows are published is faster than keeping it during the COPY.
+    """
     return ", ".join(
-        f"{quote(column.name)} bigserial PRIMARY KEY"
-        if with_primary_key and column.name == CARTODB_ID
+        f"{quote(column.name)} bigserial"
+        if with_sequence and column.name == CARTODB_ID
         else f"{quote(column.name)} {column.staged_type}"
         for column in columns
     )

@@ -111,7 +111,7 @@ class Measurement:
     def post(self) -> None:
         """POST ready-made bytes, and publish."""
         self.client.sql.send("DROP TABLE IF EXISTS posted")
-        create = create_staging("public", "stage", self.columns, with_primary_key=True)
+        create = create_staging("public", "stage", self.columns, with_sequence=True)
         oid = int(self.client.sql.send(create)["rows"][0]["oid"])
         self.client.copy.copy_from(copy_in('"stage"'), lambda: iter(self.binary))
         staged = Staged("stage", oid, len(self.frame))

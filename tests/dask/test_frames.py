@@ -390,8 +390,8 @@ def test_partitions_of_active_writes_are_not_dropped(credentials, sql):
 def test_a_part_that_comes_too_late_is_dropped(credentials, sql):
     destination = target.Destination(cfl.Client(credentials), "public", "t")
     prepared = prepare(pd.DataFrame({"a": [1]}))
-    upload = staging.Upload(prepared.columns, prepared.payloads, with_primary_key=False)
-    with staging.staged_parts(destination, prepared.columns, with_primary_key=False) as whole:
+    upload = staging.Upload(prepared.columns, prepared.payloads, with_sequence=False)
+    with staging.staged_parts(destination, prepared.columns, with_sequence=False) as whole:
         staging.stage_part(destination, upload, whole.name, 1, compression=None)
         assert len(leftovers(sql)) == 2
     assert leftovers(sql) == []

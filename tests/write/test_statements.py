@@ -34,10 +34,10 @@ def test_the_copy_statement_of_an_upload():
     assert copy_in('"s"."t"') == 'COPY "s"."t" FROM STDIN WITH (FORMAT binary)'
 
 
-def test_a_staging_table_has_a_key_if_asked_for():
+def test_a_staging_table_has_a_sequence_if_asked_for():
     columns = with_carto_columns(prepare(pd.DataFrame({"a": [1]})).columns)
-    assert '"cartodb_id" bigserial PRIMARY KEY' in create_staging("public", "t", columns, with_primary_key=True)
-    assert '"cartodb_id" bigint,' in create_staging("public", "t", columns, with_primary_key=False)
+    assert '"cartodb_id" bigserial,' in create_staging("public", "t", columns, with_sequence=True)
+    assert '"cartodb_id" bigint,' in create_staging("public", "t", columns, with_sequence=False)
 
 
 def test_a_new_table_has_the_types_that_were_chosen():
