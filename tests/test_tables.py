@@ -57,6 +57,13 @@ def test_copy(cartodbfy, table, credentials):
         cfl.copy_table("places", "copy", credentials, if_exists="append")
 
 
+def test_indexes_of_copies_are_named_after_them(table, credentials, carto):
+    cfl.copy_table("places", "copy", credentials)
+    with psycopg.connect(carto.dsn) as connection:
+        found = connection.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'copy' ORDER BY 1").fetchall()
+    assert found == [("copy_pkey",), ("copy_the_geom_idx",), ("copy_the_geom_webmercator_idx",)]
+
+
 def test_create_from_query(table, credentials):
     query = "SELECT n * 10 AS tens, the_geom FROM places -- a comment"
     assert cfl.create_table_from_query(query, "tens", credentials) == "tens"

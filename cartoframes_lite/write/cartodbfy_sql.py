@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
 from cartoframes_lite.write.columns import CARTODB_ID
 from cartoframes_lite.write.indexes_sql import spatial_index_suffix
+
+# What PostgreSQL appends to the name of a table to name its key, sequence and indexes.
+PRIMARY_KEY, SEQUENCE = "_pkey", f"_{CARTODB_ID}_seq"
+SPATIAL_INDEXES = (spatial_index_suffix(THE_GEOM), spatial_index_suffix(WEB_MERCATOR))
 
 
 def set_sequence(schema: str, table: str) -> str:
@@ -18,22 +24,16 @@ def set_sequence(schema: str, table: str) -> str:
     )
 
 
-def rename_dependents(schema: str, staging: str, table: str) -> str:
-    """Compose the steps that rename key, sequence and spatial indexes, where they exist, after the table.
+def rename_dependents(schema: str, staging: str, table: str, suffixes: Iterable[str]) -> str:
+    """Compose the steps that rename key, sequence or indexes, where they exist, after the table.
 
     A name that is in use is not taken.
     """
-    suffixes = {
-        "_pkey": "INDEX",
-        f"_{CARTODB_ID}_seq": "SEQUENCE",
-        spatial_index_suffix(THE_GEOM): "INDEX",
-        spatial_index_suffix(WEB_MERCATOR): "INDEX",
-    }
     return "\n".join(
         f"IF to_regclass({literal(qualify(schema, old))}) IS NOT NULL"
         f" AND to_regclass({literal(qualify(schema, new))}) IS NULL THEN"
-        f" ALTER {kind} {qualify(schema, old)} RENAME TO {quote(new)}; END IF;"
-        for suffix, kind in suffixes.items()
+        f" ALTER {'SEQUENCE' if suffix == SEQUENCE else 'INDEX'} {qualify(schema, old)} RENAME TO {quote(new)}; END IF;"
+        for suffix in suffixes
         for old, new in ((staging + suffix, _dependent_name(table, suffix)),)
     )
 

@@ -13,7 +13,13 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Sequence
 
 from cartoframes_lite._codec.names import literal, qualify, quote
-from cartoframes_lite.write.cartodbfy_sql import make_carto_table, rename_dependents, set_sequence
+from cartoframes_lite.write.cartodbfy_sql import (
+    SEQUENCE,
+    SPATIAL_INDEXES,
+    make_carto_table,
+    rename_dependents,
+    set_sequence,
+)
 from cartoframes_lite.write.casts import cast
 from cartoframes_lite.write.column_changes_sql import change_columns
 from cartoframes_lite.write.columns import CARTODB_ID, Column
@@ -96,7 +102,7 @@ def publish_new(
     if cartodbfy:
         steps += [
             f"ALTER TABLE {target} ADD PRIMARY KEY ({quote(CARTODB_ID)});",
-            rename_dependents(schema, staged.name, table),
+            rename_dependents(schema, staged.name, table, (SEQUENCE, *(SPATIAL_INDEXES if parts is None else ()))),
             set_sequence(schema, table),
         ]
         steps.append(make_carto_table(schema, table, has_carto_columns=True))

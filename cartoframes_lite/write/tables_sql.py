@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite._codec.names import literal, qualify, quote
-from cartoframes_lite.write.cartodbfy_sql import make_carto_table, rename_dependents
+from cartoframes_lite.write.cartodbfy_sql import (
+    PRIMARY_KEY,
+    SEQUENCE,
+    SPATIAL_INDEXES,
+    make_carto_table,
+    rename_dependents,
+)
 from cartoframes_lite.write.columns import CARTODB_ID
 from cartoframes_lite.write.existing_table import ANSWER
 from cartoframes_lite.write.staged_sql import TAKEN, Staged, lock_staging, transaction
@@ -120,7 +126,8 @@ def publish_copy(schema: str, staged: Staged, table: str, replaced_oid: int | No
         f"COMMENT ON TABLE {target} IS NULL;",
     ]
     if make_carto:
-        steps += [rename_dependents(schema, staged.name, table), f"DELETE FROM {target} WHERE false;"]
+        suffixes = (PRIMARY_KEY, SEQUENCE, *SPATIAL_INDEXES)
+        steps += [rename_dependents(schema, staged.name, table, suffixes), f"DELETE FROM {target} WHERE false;"]
     block = do_block("\n".join(step for step in steps if step) + f"\n{TAKEN}", declare="item text; queue text;")
     return transaction(block, schema, staged)
 

@@ -74,7 +74,9 @@ class Ways:
         self._copy(self._rows)
         return time.perf_counter() - started
 
-    def run(self, before: Sequence[str] = (), *, rows: Rows | None = None, settings: str = "", build: str = "") -> float:
+    def run(
+        self, before: Sequence[str] = (), *, rows: Rows | None = None, settings: str = "", build: str = ""
+    ) -> float:
         """Seconds from the COPY to the published table.
 
         Parameters
