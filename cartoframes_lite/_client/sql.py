@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
@@ -13,13 +13,13 @@ from cartoframes_lite._client.http.downloads import FORMATS, check_bytes, write_
 from cartoframes_lite._client.http.json_fields import drop_none, integer, parsed, record, records, required, text
 from cartoframes_lite._client.http.request import STATEMENT_TIMEOUT_S
 from cartoframes_lite._client.http.transport import Transport
-from cartoframes_lite._codec.layout_sql import LAYOUT, columns_with_layout
+from cartoframes_lite._codec.layout_sql import LAYOUT, TYPE_NAMES, columns_with_layout
 from cartoframes_lite._codec.names import literal, normalize, qualify
 from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite.errors import SQLError, TableNotFoundError
 
 PATH = "api/v2/sql"
-_MAX_QUERY_BYTES = 1_000_000  # limit of the API for the body of a request
+MAX_QUERY_BYTES = 1_000_000  # limit of the API for the body of a request
 _TABLES = ("table", "view", "materialized view", "foreign table")  # as pg_identify_object calls them
 _JSON_FORMATS = (None, "json", "geojson")
 _SIMILAR = 0.7  # of difflib: "tt" is not similar to "t" or "rt_t"
@@ -179,23 +179,24 @@ class SQL:
         return self._named(self._read(query, _columns))
 
     def columns_and_layout(self, source: str, *, is_query: bool) -> tuple[list[SourceColumn], str | None]:
-        """Return the columns as ``columns`` does, and a fingerprint of the definitions of all tables of the source.
+        """Return the columns as ``columns`` does, and the layout of the source: see ``layout_sql``.
 
-        The fingerprint changes if a table is recreated or its columns are changed. None: it cannot be determined.
+        The layout changes if a table or view is recreated or its columns are changed. None: it cannot be determined.
         """
 
-        def read(response: Any) -> tuple[list[SourceColumn], str | None]:
+        def read(response: Any) -> tuple[list[SourceColumn], str | None, dict[str, Any]]:
             (row,) = _table(response)["rows"]
-            return [column for column in _columns(response) if column.name != LAYOUT], text(row, LAYOUT)
+            columns = [column for column in _columns(response) if column.name not in (LAYOUT, TYPE_NAMES)]
+            return columns, text(row, LAYOUT), record(row.get(TYPE_NAMES) or {})
 
         query = columns_with_layout(source, is_query=is_query)
-        if len(query.encode()) > _MAX_QUERY_BYTES:
+        if len(query.encode()) > MAX_QUERY_BYTES:
             return self.columns(source), None
         try:
-            columns, layout = self._read(query, read)
+            columns, layout, type_names = self._read(query, read)
         except SQLError:  # if the source itself is invalid, this query raises an error about the source only
             return self.columns(source), None
-        return self._named(columns), layout
+        return self._named(columns, type_names), layout
 
     def _read(self, query: str, read: Callable[[Any], T]) -> T:
         """Run a read-only query and convert its response."""
@@ -203,18 +204,21 @@ class SQL:
             "POST", PATH, idempotent=True, form={"q": query}, read=read, statement_timeout_s=STATEMENT_TIMEOUT_S
         )
 
-    def _named(self, columns: list[SourceColumn]) -> list[SourceColumn]:
-        names = self._user_types([column.pgtype for column in columns])
+    def _named(self, columns: list[SourceColumn], type_names: Mapping[str, Any] | None = None) -> list[SourceColumn]:
+        names = self._user_types([column.pgtype for column in columns], type_names or {})
         return [replace(column, pgtype=names.get(column.pgtype, column.pgtype)) for column in columns]
 
-    def _user_types(self, pgtypes: list[str]) -> dict[str, str]:
-        """Return the names of types that the API returns as an OID only: enums, domains, types of extensions."""
+    def _user_types(self, pgtypes: list[str], type_names: Mapping[str, Any]) -> dict[str, str]:
+        """Return the names of types that the API returns as an OID only: enums, domains, types of extensions.
+
+        Those in ``type_names``, by OID, are not queried.
+        """
         unknown = {text: found[1] for text in pgtypes if (found := re.fullmatch(r"unknown\((\d+)\)", text))}
-        if not unknown:
-            return {}
-        selected = ", ".join(f'{oid}::regtype::text AS "{oid}"' for oid in unknown.values())
-        row = self.row(f"SELECT {selected}", *unknown.values())
-        names = {text: str(row[oid]) for text, oid in unknown.items()}
+        missing = [oid for oid in unknown.values() if oid not in type_names]
+        if missing:
+            selected = ", ".join(f'{oid}::regtype::text AS "{oid}"' for oid in missing)
+            type_names = {**type_names, **self.row(f"SELECT {selected}", *missing)}
+        names = {text: str(type_names[oid]) for text, oid in unknown.items()}
         arrays = [name for name in names.values() if name.endswith("[]")]
         if not arrays:
             return names
@@ -273,8 +277,8 @@ class SQL:
 def _check_size(query: str) -> None:
     """Raise ValueError if a query is longer than the SQL API accepts."""
     size = len(query.encode())
-    if size > _MAX_QUERY_BYTES:
-        raise ValueError(f"the query has {size} bytes, and the SQL API accepts {_MAX_QUERY_BYTES}: send data by COPY")
+    if size > MAX_QUERY_BYTES:
+        raise ValueError(f"the query has {size} bytes, and the SQL API accepts {MAX_QUERY_BYTES}: send data by COPY")
 
 
 def _relation(schema: str | None, table: str) -> str:

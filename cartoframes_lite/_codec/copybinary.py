@@ -55,16 +55,22 @@ class Decoder:
         timestamp[us] with or without time zone, large_string, large_binary.
     sync : bytes
         The 8 bytes that are the first column of every row.
+    other_sync : bytes, optional
+        8 bytes that may be the first column of every row in place of them.
 
     Attributes
     ----------
     infinite : set of str
         Columns in which infinite (or not representable) dates or timestamps became null.
+    first_sync : bytes or None
+        Which of both the rows have; None before the first row.
     """
 
     schema: pa.Schema
     sync: bytes
+    other_sync: bytes | None = None
     infinite: set[str] = field(default_factory=set)
+    first_sync: bytes | None = None
     _rest: bytes = b""
     _header_seen: bool = False
     _buffer: Bytes = field(default_factory=lambda: np.empty(0, np.uint8), repr=False)
@@ -121,7 +127,9 @@ class Decoder:
     def _row_starts(self, data: Bytes) -> Ints:
         """Return the offsets of all rows: the positions of a field count, the length of the sync, and the sync."""
         mark = (len(self.schema) + 1).to_bytes(2, "big") + SYNC_BYTES.to_bytes(4, "big")
-        (sync,) = np.frombuffer(self.sync, np.uint64)
+        if self.first_sync is None:
+            self.first_sync = self._find_sync(data[len(mark) : len(mark) + SYNC_BYTES].tobytes())
+        (sync,) = np.frombuffer(self.first_sync or self.sync, np.uint64)
         found = []
         for shift in range(8):  # eight fast passes over aligned words instead of a slow one over bytes
             words = np.frombuffer(data, np.uint64, (len(data) - shift) // 8, shift)
@@ -133,6 +141,10 @@ class Decoder:
         if len(starts) and starts[0] != 0:
             raise BrokenStream("a row does not begin where the previous one ended", self._rest)
         return starts
+
+    def _find_sync(self, first: bytes) -> bytes | None:
+        """Return the sync if the first row begins with one."""
+        return first if first in (self.sync, self.other_sync) else None
 
     def _decode(self, data: Bytes, starts: Ints, ends: Ints) -> pa.RecordBatch:
         """Decode each column for all rows at once, and check that each row ends at ``ends``."""

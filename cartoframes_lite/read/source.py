@@ -9,6 +9,7 @@ from typing import Any
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._codec.frame import WEB_MERCATOR
+from cartoframes_lite._codec.layout_sql import sync_by_layout
 from cartoframes_lite._codec.names import normalize, qualify, quote, split_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite._codec.placeholders import Params, fill
@@ -120,10 +121,33 @@ def single_condition(where: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SourceLayout:
-    """Columns of a source, and a fingerprint of its tables, which differs if they were recreated or altered."""
+    """Columns of a source, and a fingerprint of its tables and views; it differs if they were recreated or altered."""
 
     columns: list[SourceColumn]
     layout: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutCheck:
+    """Check, made by the COPY itself, that the layout of a source has not changed since it was queried.
+
+    Attributes
+    ----------
+    origin : Source
+    layout : str
+    other_sync : bytes
+        What the COPY selects in place of the sync if the layout is not the same.
+    """
+
+    origin: Source
+    layout: str
+    other_sync: bytes
+
+    def sql(self, sync: bytes) -> str:
+        """Return the expression for the first column."""
+        return sync_by_layout(
+            self.origin.sql, self.layout, _bytea(sync), _bytea(self.other_sync), is_query=not self.origin.is_table
+        )
 
 
 def inspect_source(client: Client, origin: Source) -> list[SourceColumn]:
@@ -167,12 +191,21 @@ def select(found: list[SourceColumn], columns: Sequence[str] | None, source: str
     return [by_name[name] for name in columns]
 
 
-def copy_out(source: str, columns: Iterable[SourceColumn], sync: bytes, limit: int | None) -> str:
-    """Compose the COPY that reads columns of ``source`` (a table, or a query in parentheses with an alias)."""
-    # Not '\x...', where the meaning of the backslash depends on standard_conforming_strings.
-    sync_value = f"decode('{sync.hex()}', 'hex')"
+def copy_out(
+    source: str, columns: Iterable[SourceColumn], sync: bytes, limit: int | None, *, check: LayoutCheck | None = None
+) -> str:
+    """Compose the COPY that reads columns of ``source`` (a table, or a query in parentheses with an alias).
+
+    With a check, ``sync`` is the first column only if the layout is unchanged.
+    """
+    sync_value = _bytea(sync) if check is None else check.sql(sync)
     selected = [sync_value, *(column.rule.select.format(quote(column.name)) for column in columns)]
     query = f"SELECT {', '.join(selected)} FROM {source}"
     if limit is not None:
         query += f" LIMIT {limit:d}"
     return f"COPY ({query}) TO STDOUT WITH (FORMAT binary)"
+
+
+def _bytea(value: bytes) -> str:
+    # Not '\x...', where the meaning of the backslash depends on standard_conforming_strings.
+    return f"decode('{value.hex()}', 'hex')"

@@ -14,6 +14,7 @@ from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._client.http.prefetch import prefetched
 from cartoframes_lite._client.http.progress import Progress
+from cartoframes_lite._client.sql import MAX_QUERY_BYTES
 from cartoframes_lite._codec.copybinary import SYNC_BYTES, BrokenStream, Decoder, decode
 from cartoframes_lite._codec.frame import arrow_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
@@ -28,7 +29,7 @@ from cartoframes_lite.read.batch import staged
 from cartoframes_lite.read.filters import SpatialFilter
 from cartoframes_lite.read.options import SourceOptions
 from cartoframes_lite.read.repeated_names import explained_repeated_names
-from cartoframes_lite.read.source import Source, SourceLayout, copy_out, find_source, query_layout, select
+from cartoframes_lite.read.source import LayoutCheck, Source, SourceLayout, copy_out, find_source, query_layout, select
 
 Check = Callable[[list[SourceColumn]], None]
 
@@ -67,9 +68,9 @@ class Read:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Download and decode; ends without error only if the stream is complete and the columns are unchanged."""
-        sync = os.urandom(SYNC_BYTES)
-        decoder = Decoder(arrow_schema(self.columns), sync)
-        query = copy_out(self.rows.sql, self.columns, sync, self.limit)
+        sync, other_sync = os.urandom(SYNC_BYTES), os.urandom(SYNC_BYTES)
+        query, has_check = self._query(sync, other_sync)
+        decoder = Decoder(arrow_schema(self.columns), sync, other_sync)
         try:
             with (
                 explained_repeated_names(self.client, self.origin),
@@ -82,7 +83,8 @@ class Read:
                     yield batch
         except BrokenStream as error:
             raise _stream_error(error) from error
-        if self.is_outdated():
+        is_proved = has_check and decoder.first_sync == sync
+        if not is_proved and self.is_outdated():
             raise IncompleteRead("the columns of the source changed during the read; nothing is returned, read again")
         if decoder.infinite:
             user_warnings.warn(
@@ -90,6 +92,16 @@ class Read:
                 "they are read as missing values",
                 ConversionWarning,
             )
+
+    def _query(self, sync: bytes, other_sync: bytes) -> tuple[str, bool]:
+        """Compose the COPY; return also whether it checks the layout, so that ``sync`` proves that it is unchanged."""
+        layout = self.layout.layout
+        if layout is not None:
+            check = LayoutCheck(self.origin, layout, other_sync)
+            query = copy_out(self.rows.sql, self.columns, sync, self.limit, check=check)
+            if len(query.encode()) <= MAX_QUERY_BYTES:
+                return query, True
+        return copy_out(self.rows.sql, self.columns, sync, self.limit), False
 
     def _estimate_rows(self) -> int | None:
         """Query the planner's estimate of the rows of a table; None for a query, whose estimate may be far off."""
@@ -103,10 +115,11 @@ class Read:
         return rows if self.limit is None else min(rows, self.limit)
 
     def is_outdated(self) -> bool:
-        """Return whether the columns or the table have changed since the layout was queried.
+        """Query whether the columns or the tables have changed since the layout was queried.
 
         A column type may change between that query and the COPY. Also, a COPY that waited for the lock of an ALTER
-        TABLE reads the old rows with the new columns, as NULL, even if the types are the same.
+        TABLE reads the old rows with the new columns, as NULL, even if the types are the same. The COPY itself proves
+        that this did not happen, except if it returns no rows, or if functions of the query lock other tables.
         """
         return query_layout(self.client, self.origin) != self.layout
 

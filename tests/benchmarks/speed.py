@@ -51,6 +51,25 @@ def frame_of(rows: int) -> gpd.GeoDataFrame:
     )
 
 
+def best(function: Callable[[], Any], repeat: int) -> float:
+    """Return the shortest time in seconds; throwing the result away does not count."""
+    return min(_durations(function, repeat))
+
+
+def _durations(function: Callable[[], Any], repeat: int, notify: Callable[[], None] = lambda: None) -> list[float]:
+    """Return the times of several calls; ``notify`` is called before and after each."""
+    times = []
+    for _ in range(repeat):
+        gc.collect()
+        notify()
+        started = time.perf_counter()
+        result = function()
+        times.append(time.perf_counter() - started)
+        notify()
+        del result
+    return times
+
+
 class Timings:
     """Measure and print the shortest duration of a call, and its mean processor time."""
 
@@ -58,18 +77,13 @@ class Timings:
         self._clock, self._repeat, self._rows = clock, repeat, rows
 
     def add(self, name: str, function: Callable[[], Any], *, repeat: int | None = None) -> float:
-        """Return the shortest duration of a call in seconds; throwing the result away does not count."""
-        durations, processor_time = [], ProcessorTime(0, 0, 0)
-        for _ in range(repeat or self._repeat):
-            gc.collect()
-            before, started = self._clock.read(), time.perf_counter()
-            result = function()
-            durations.append(time.perf_counter() - started)
-            processor_time += self._clock.read() - before
-            del result
-        each = processor_time / len(durations)
-        print(f"{name}: {min(durations):.3f} s; for a million rows {each.per_million(self._rows)}")
-        return min(durations)
+        """Return the shortest duration of a call in seconds."""
+        readings: list[ProcessorTime] = []
+        times = _durations(function, repeat or self._repeat, lambda: readings.append(self._clock.read()))
+        spent = [after - before for before, after in zip(readings[::2], readings[1::2], strict=True)]
+        each = sum(spent, ProcessorTime(0, 0, 0)) / len(spent)
+        print(f"{name}: {min(times):.3f} s; for a million rows {each.per_million(self._rows)}")
+        return min(times)
 
 
 class Measurement:

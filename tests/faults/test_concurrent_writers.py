@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
-import psycopg
 import pytest
 
 import cartoframes_lite as cfl
 from tests.counters import COUNTERS
-from tests.fault_proxy import Fault
 from tests.faults.written_tables import ROWS, Mode
 
 SAME, OTHER = Mode("replace", False, True, 1), Mode("replace", True, True, 1)
@@ -65,44 +62,6 @@ def test_readers_never_see_an_empty_or_a_mixed_table(mode, credentials, is_long)
         finally:
             over.set()
         assert all(reader.result() > 0 for reader in readers)
-
-
-NEW_ROWS = "INSERT INTO public.t (a) VALUES (4), (5), (6)"
-CHANGES = {
-    "other type": ["DELETE FROM public.t", "ALTER TABLE public.t DROP COLUMN a, ADD COLUMN a float8"],
-    "same type": ["DELETE FROM public.t", "ALTER TABLE public.t DROP COLUMN a, ADD COLUMN a bigint"],
-    "another table": ["DROP TABLE public.t", "CREATE TABLE public.t (a bigint)", "GRANT ALL ON public.t TO PUBLIC"],
-    "truncated": ["TRUNCATE public.t"],
-    "rewritten": [
-        "DELETE FROM public.t",
-        "ALTER TABLE public.t ALTER a TYPE text",
-        "ALTER TABLE public.t ALTER a TYPE bigint USING a::bigint",
-    ],
-}
-
-
-@pytest.mark.parametrize("source", ["t", "SELECT a FROM t"])
-@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-def test_a_reader_that_waited_for_new_columns_reads_again(
-    changes, source, credentials, through, proxy, database, carto
-):
-    """Its snapshot is older than the columns that it finds: the old rows without a value, or no rows."""
-    cfl.to_carto(pd.DataFrame({"a": [1, 2]}), "t", credentials, cartodbfy=False)
-    fault = Fault(b"/copyto", "request", 0, "delay", pause_s=0.3)
-    proxy.play(fault)
-    with ThreadPoolExecutor(1) as pool, psycopg.connect(carto.dsn) as other:
-        reading = pool.submit(cfl.read_carto, source, through, progress=False)
-        while not fault.fired:
-            time.sleep(0.001)
-        for statement in (*changes, NEW_ROWS):
-            other.execute(statement)
-        waiting = "SELECT count(*) AS n FROM pg_locks WHERE relation = 'public.t'::regclass AND NOT granted"
-        while database.connection.execute(waiting).fetchall()[0]["n"] == 0:
-            time.sleep(0.001)
-        other.commit()
-        COUNTERS.faults += 1
-        COUNTERS.survived += 1
-        assert sorted(reading.result()["a"]) == [4, 5, 6]
 
 
 @pytest.mark.parametrize("first", [SAME, OTHER], ids=["same-columns", "other-columns"])
