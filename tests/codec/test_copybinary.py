@@ -12,6 +12,7 @@ from cartoframes_lite._codec import copybinary
 from cartoframes_lite._codec.copybinary import BrokenStream, Decoder, decode, encode
 
 SYNC = bytes.fromhex("a1b2c3d4e5f60718")
+OTHER_SYNC = bytes.fromhex("18a1b2c3d4e5f607")
 SCHEMA = pa.schema(
     [
         ("small", pa.int16()),
@@ -172,3 +173,26 @@ def test_text_that_is_not_utf8_is_refused():
     data = stream(pa.table({"words": pa.array([b"\xff\xfe"])}))
     with pytest.raises(BrokenStream, match="UTF-8"):
         decoded(data, schema)
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 1 << 20])
+@pytest.mark.parametrize("sync", [SYNC, OTHER_SYNC])
+def test_rows_may_have_either_sync(sync, pieces):
+    decoder = Decoder(SCHEMA, SYNC, OTHER_SYNC)
+    data = stream(rows_of(ROW, {}, ROW), sync)
+    blocks = [data[start : start + pieces] for start in range(0, len(data), pieces)]
+    assert pa.Table.from_batches(decode(blocks, decoder), SCHEMA) == rows_of(ROW, {}, ROW)
+    assert decoder.first_sync == sync
+
+
+def test_rows_with_both_syncs_are_broken():
+    second = stream(rows_of(ROW), OTHER_SYNC)[19:]
+    data = stream(rows_of(ROW))[:-2] + second
+    with pytest.raises(BrokenStream):
+        list(decode([data], Decoder(SCHEMA, SYNC, OTHER_SYNC)))
+
+
+def test_a_stream_without_rows_has_no_sync():
+    decoder = Decoder(SCHEMA, SYNC, OTHER_SYNC)
+    assert sum(batch.num_rows for batch in decode([stream(rows_of())], decoder)) == 0
+    assert decoder.first_sync is None
