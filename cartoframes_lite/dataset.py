@@ -64,7 +64,7 @@ from cartoframes_lite.read.source import filtered, single_condition, table_sourc
 from cartoframes_lite.tables import delete_table, rename_table
 from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.deletion import delete_rows
-from cartoframes_lite.write.frames import normalized_table_name, set_privacy
+from cartoframes_lite.write.frames import normalized_table_name, set_privacy, write_to_existing
 from cartoframes_lite.write.staging_names import is_staging
 
 
@@ -675,12 +675,12 @@ class Dataset:
             If the table name is not normalized, as ``to_carto`` requires.
         """
         client = Client(self.credentials)
-        table = self._own_table(client)
+        table = self._table_to_write(client)
         if normalize(table) != table:
             raise ValueError(
                 f"cannot append to {table!r}: its name is not normalized; rename it to {normalize(table)!r} first"
             )
-        to_carto(dataframe, table, client.credentials, if_exists="append", progress=progress)
+        write_to_existing(dataframe, table, client.credentials, if_exists="append", progress=progress)
 
     def delete_rows(self, where: str, params: Params | None = None) -> int:
         """Delete the rows that meet a condition: all of them, or none if an error is raised.
@@ -720,7 +720,7 @@ class Dataset:
         check_sql("where", where)
         condition = single_condition(*fill([where], params))
         client = Client(self.credentials)
-        return delete_rows(client, self._own_table(client), condition)
+        return delete_rows(client, self._table_to_write(client), condition)
 
     def columns(self) -> dict[str, str]:
         """Return the columns and their types.
@@ -960,6 +960,11 @@ class Dataset:
                 f"cannot change {self.name!r}: it belongs to another account; use the credentials of its owner"
             )
         return table
+
+    def _table_to_write(self, client: Client) -> str:
+        """Return the name of the table as ``_own_table`` does, but leave it to the write whether the table exists."""
+        schema, table = self._schema_and_table
+        return table if schema is None else self._own_table(client)
 
     @property
     def _schema_and_table(self) -> tuple[str | None, str]:

@@ -274,14 +274,14 @@ def to_carto(
             return _compute(ddf, uploader, parent_staging)
 
     try:
-        write_parts(destination, plan, model, keywords, upload)
+        size_bytes = write_parts(destination, plan, model, keywords, upload)
     except (SQLError, TableChangedError):
         created = inspect_target(client, table).existing if target.existing is None else None
         if created is not None:
             check_target(table_name, table, created, if_exists)  # another process created the table first
         raise
     if plan.leaves_dead_rows:
-        reclaim_space(destination)
+        reclaim_space(destination, size_bytes)
     if privacy is not None:
         set_privacy(client, table, privacy)
     return table

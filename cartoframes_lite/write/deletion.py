@@ -6,27 +6,30 @@ was committed, as when rows are published.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._client.sql import PATH
 from cartoframes_lite._codec.names import literal, qualify, quote
-from cartoframes_lite.errors import CartoError, PublishUnknown, TableNotFoundError
+from cartoframes_lite.errors import CartoError, PublishUnknown
 from cartoframes_lite.write.columns import Column
-from cartoframes_lite.write.publishing import publish
+from cartoframes_lite.write.early_staging import inspect_and_stage
+from cartoframes_lite.write.publishing import publish, published_size
 from cartoframes_lite.write.staged_checks_sql import require_shape
-from cartoframes_lite.write.staged_sql import BUSY, Staged, lock_staging, transaction
+from cartoframes_lite.write.staged_sql import BUSY, Staged, lock_staging, size_of, transaction
 from cartoframes_lite.write.staging import Upload, stage
 from cartoframes_lite.write.staging_sql import RECEIPT
 from cartoframes_lite.write.statements import do_block
 from cartoframes_lite.write.target import (
     Destination,
-    Target,
     drop_staging_tables,
     drop_stale_staging,
-    inspect_target,
     reclaim_space,
+    require_existing,
 )
 
 _COUNT = Column("deleted", "bigint", pa.int64())
@@ -44,34 +47,29 @@ def delete_rows(client: Client, table: str, condition: str) -> int:
     PublishUnknown
         If the connection is lost, and it cannot be determined whether the rows were deleted, or how many.
     """
-    target = inspect_target(client, table)
-    if target.existing is None:
-        raise TableNotFoundError(f"there is no table {table!r}")
-    number = _delete(target, target.existing.oid, condition)
-    if number:
-        reclaim_space(target.destination)
-    return number
-
-
-def _delete(target: Target, oid: int, condition: str) -> int:
-    """Delete the rows in one transaction."""
-    destination = target.destination
-    delete = f"DELETE FROM {destination.relation} WHERE (\n{condition}\n)"
-    if not target.may_create:
-        response = destination.client.sql.send(delete)
-        return parsed(lambda found: int(found["total_rows"]), response, PATH)
-    drop_stale_staging(target)
     upload = Upload((_COUNT,), lambda: iter(()), with_sequence=False)
-    with stage(destination, upload, compression=None, progress=False) as staged:
-        block = _delete_and_count(destination, staged, delete, oid)
-        publish(destination, staged, transaction(block, destination.schema, staged), leaves_receipt=False)
-        number = _deleted(destination, staged)
-        drop_staging_tables(destination, [staged.name + RECEIPT])
+    with inspect_and_stage(client, table, new=None, existing=upload.definition) as (target, early):
+        destination, oid = target.destination, require_existing(target).oid
+        delete = f"DELETE FROM {destination.relation} WHERE (\n{condition}\n)"
+        if not target.may_create:
+            response = client.sql.send(delete)
+            return parsed(lambda found: int(found["total_rows"]), response, PATH)
+        drop_stale_staging(target)
+        with stage(destination, upload, early, compression=None, progress=False) as staged:
+            request = _delete_and_count(destination, staged, delete, oid)
+            result = publish(destination, staged, request, leaves_receipt=False)
+            number = _deleted(destination, staged, result)
+            drop_staging_tables(destination, [staged.name + RECEIPT])
+    if number:
+        reclaim_space(destination, published_size(result))
     return number
 
 
 def _delete_and_count(destination: Destination, staged: Staged, delete: str, oid: int) -> str:
-    """Compose the block that deletes the rows, stores their number, and renames the staging table to a receipt."""
+    """Compose the transaction that deletes the rows, stores their number, and renames the staging table to a receipt.
+
+    The number is in the result, too, so that the receipt is read only if the response is lost.
+    """
     staging, target = qualify(destination.schema, staged.name), literal(destination.relation)
     body = "\n".join(
         (
@@ -86,15 +84,20 @@ def _delete_and_count(destination: Destination, staged: Staged, delete: str, oid
             BUSY,
         )
     )
-    return do_block(body, declare="n bigint; item text; queue text;")
+    block = do_block(body, declare="n bigint; item text; queue text;")
+    number = f"({_select_number(destination, staged)}) AS n"
+    return transaction(block, destination.schema, staged, number, size_of(destination.relation))
 
 
-def _deleted(destination: Destination, staged: Staged) -> int:
-    """Query the number of deleted rows."""
-    receipt = qualify(destination.schema, staged.name + RECEIPT)
+def _select_number(destination: Destination, staged: Staged) -> str:
+    return f"SELECT {quote(_COUNT.name)}::text AS n FROM {qualify(destination.schema, staged.name + RECEIPT)}"
+
+
+def _deleted(destination: Destination, staged: Staged, result: Mapping[str, Any] | None) -> int:
+    """Return the number of deleted rows from the result of the transaction, or query it."""
     try:
-        row = destination.client.sql.row(f"SELECT {quote(_COUNT.name)}::text AS n FROM {receipt}", "n")
-        return parsed(int, row["n"], "the deleted rows")
+        row = destination.client.sql.row(_select_number(destination, staged), "n") if result is None else result
+        return parsed(lambda row: int(row["n"]), row, "the deleted rows")
     except CartoError as error:
         raise PublishUnknown(
             f"rows of table {destination.table!r} were deleted, but the connection was lost before their number was"

@@ -160,14 +160,16 @@ def signature(table: str) -> str:
     return f"md5(({_DESCRIPTION.format(table=table)})::text)"
 
 
-def inspect_table(table: str, staging_prefix: str) -> str:
-    """Compose the query that describes a table of the account and lists the staging tables of its schema.
+def inspect_table(table: str, staging_prefix: str, create: str = "") -> str:
+    """Compose the request that describes a table of the account and lists the staging tables of its schema.
 
     Parameters
     ----------
     table : str
     staging_prefix : str
         Prefix of the names of staging tables.
+    create : str
+        Steps that create a staging table, from ``staging_sql.create_early``.
     """
     name = literal(qualify(None, table))
     leftovers = (
@@ -181,10 +183,12 @@ def inspect_table(table: str, staging_prefix: str) -> str:
         "IF rel IS NOT NULL THEN\n"
         f"description := {_DESCRIPTION.format(table='rel')};\n"
         "END IF;\n"
+        f"{create}\n"
         f"PERFORM set_config({literal(ANSWER)}, jsonb_build_object("
         "'schema', current_schema(), 'oid', rel::oid::text,"
         " 'may_create', has_schema_privilege(current_schema(), 'CREATE'),"
-        f" 'table', description, 'signature', md5(description::text), 'leftovers', {leftovers})::text, true);"
+        " 'table', description, 'signature', md5(description::text), 'staging', staging,"
+        f" 'leftovers', {leftovers})::text, true);"
     )
-    block = do_block(body, declare="rel regclass; description jsonb;")
+    block = do_block(body, declare="rel regclass; description jsonb; item text; staging jsonb;")
     return f"{block};\nSELECT current_setting({literal(ANSWER)})::json AS answer"

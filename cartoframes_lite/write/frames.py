@@ -10,7 +10,6 @@ import pandas as pd
 
 from cartoframes_lite import user_warnings
 from cartoframes_lite._client import Client
-from cartoframes_lite._client.http.progress import Waiting
 from cartoframes_lite._client.imports import Privacy
 from cartoframes_lite._codec.names import normalize, refuse_system_name
 from cartoframes_lite._codec.whole_tables import mark_whole
@@ -19,25 +18,15 @@ from cartoframes_lite.errors import (
     CartoError,
     ConversionWarning,
     PrivacyNotSet,
-    SQLError,
-    TableChangedError,
 )
 from cartoframes_lite.write.arrow_frames import ArrowStream, as_frames, count_rows
+from cartoframes_lite.write.attempts import write_rows
 from cartoframes_lite.write.columns import Columns, require_geometry
-from cartoframes_lite.write.direct import plan_direct, refuse_staging
 from cartoframes_lite.write.frame_geometry import find_lnglat
 from cartoframes_lite.write.options import FrameOptions, WriteOptions, check_options, frame_keywords
-from cartoframes_lite.write.plan import WritePlan, make_plan
 from cartoframes_lite.write.prepare import PreparedFrame, prepare, warn_about_renamed
-from cartoframes_lite.write.replanning import check_target, publish_plan
 from cartoframes_lite.write.source import RowSource
-from cartoframes_lite.write.spatial_indexes import build_spatial_indexes
-from cartoframes_lite.write.staging import Upload, stage
 from cartoframes_lite.write.staging_names import is_staging
-from cartoframes_lite.write.target import Destination, Target, drop_stale_staging, inspect_target, reclaim_space
-
-_MAX_PLANS = 5  # whole writes, each from a new description of the table
-_ACTIONS = {"replace": "replace the rows of", "upsert": "upsert into", "delete_rows": "replace the rows of"}
 
 
 @frame_keywords
@@ -105,6 +94,37 @@ def to_carto(
     >>> cfl.to_carto(gdf, "Stations in 2026", if_exists="upsert", key="name")
     'stations_in_2026'
     """
+    return _to_carto(dataframe, table_name, credentials, keywords, must_exist=False)
+
+
+@frame_keywords
+def write_to_existing(
+    dataframe: pd.DataFrame | Iterable[pd.DataFrame] | ArrowStream,
+    table_name: str,
+    credentials: Credentials | None = None,
+    **keywords: Unpack[FrameOptions],
+) -> str:
+    """Write as ``to_carto`` does, but raise TableNotFoundError if the table does not exist.
+
+    Parameters
+    ----------
+    dataframe, table_name, credentials
+        As in ``to_carto``.
+    **keywords
+        See ``FrameOptions``.
+    """
+    return _to_carto(dataframe, table_name, credentials, keywords, must_exist=True)
+
+
+def _to_carto(
+    dataframe: pd.DataFrame | Iterable[pd.DataFrame] | ArrowStream,
+    table_name: str,
+    credentials: Credentials | None,
+    keywords: FrameOptions,
+    *,
+    must_exist: bool,
+) -> str:
+    """Check and write frames; with ``must_exist``, only to an existing table."""
     table = normalized_table_name(table_name)
     check_options(keywords)
     frames = as_frames(dataframe)
@@ -118,7 +138,7 @@ def to_carto(
     privacy = keywords["privacy"]
     if privacy is not None:
         client.visualizations.require_privacy_permission()
-    _write(client, table, source, keywords, given_name=table_name)
+    write_rows(client, table, source, keywords, given_name=table_name, must_exist=must_exist)
     if privacy is not None:
         set_privacy(client, table, privacy)
     if isinstance(dataframe, pd.DataFrame):
@@ -186,75 +206,3 @@ def normalized_table_name(name: str) -> str:
         raise ValueError(f"table name {table!r} is reserved for staging tables, which are dropped: choose another name")
     refuse_system_name(table)
     return table
-
-
-def _refuse_schema(client: Client, table_name: str) -> None:
-    """Raise ValueError for the name of an existing table with its schema, of which another name would be made."""
-    schema, _, table = table_name.partition(".")
-    if schema and table and client.sql.has_table(schema, table):
-        raise ValueError(
-            f"table_name={table_name!r} is the name of a table with its schema, and rows are written to the schema of"
-            f" the account: pass {table!r}"
-        )
-
-
-def _write(client: Client, table: str, source: RowSource, options: FrameOptions, *, given_name: str) -> None:
-    """Plan and write; plan again if the table was created, dropped or changed concurrently."""
-    stale_dropped = False
-    for plans_left in reversed(range(_MAX_PLANS)):
-        target = inspect_target(client, table)
-        if target.existing is not None:
-            check_target(given_name, table, target.existing, options["if_exists"])
-        elif "." in given_name:
-            _refuse_schema(client, given_name)
-        if not stale_dropped:
-            drop_stale_staging(target)
-            stale_dropped = True
-        plan = make_plan(table, source.columns, target.existing, options)
-        source.check(plan)
-        if not target.may_create:
-            _append_directly(target, plan, source, options)
-            return
-        try:
-            _stage_and_publish(target.destination, plan, source, options)
-        except (SQLError, TableChangedError) as error:
-            if source.failure is not None or not plans_left:
-                raise
-            if isinstance(error, SQLError) and inspect_target(client, table).existing == target.existing:
-                raise
-        else:
-            if plan.leaves_dead_rows:
-                reclaim_space(target.destination)
-            return
-
-
-def _stage_and_publish(destination: Destination, plan: WritePlan, source: RowSource, options: FrameOptions) -> None:
-    """Upload all rows to a staging table and publish them."""
-    upload = Upload(
-        plan.columns,
-        partial(plan.staged_rows, source),
-        with_sequence=plan.with_sequence,
-        may_be_slow=source.may_be_slow,
-        rows=source.rows,
-    )
-    progress = options["progress"]
-    with (
-        stage(destination, upload, compression=options["compression"], progress=progress) as staged,
-        Waiting("publishing", progress),
-    ):
-        build_spatial_indexes(destination, staged, plan.spatial_indexes)
-        publish_plan(destination, staged, plan, source.columns, options)
-
-
-def _append_directly(target: Target, plan: WritePlan, source: RowSource, options: FrameOptions) -> None:
-    """Append with a key that may not create staging tables; raise PermissionDenied for any other write."""
-    if target.existing is None or options["if_exists"] != "append":
-        action = "create" if target.existing is None else _ACTIONS[options["if_exists"]]
-        refuse_staging(target.destination, action, "rows are uploaded to a staging table")
-    plan_direct(target.destination, target.existing, plan.columns).run(
-        partial(plan.staged_rows, source),
-        rows=source.rows,
-        may_be_slow=source.may_be_slow,
-        compression=options["compression"],
-        progress=options["progress"],
-    )

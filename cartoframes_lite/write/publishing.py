@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from cartoframes_lite._client.http.retry import backoff_s, call_with_retries
 from cartoframes_lite._client.transaction import run
@@ -66,7 +67,7 @@ BLOCK_ERRORS: dict[str, type[CartoError]] = {
 
 def publish(
     destination: Destination, staged: Staged, transaction: str, *, leaves_receipt: bool, may_replan: bool = False
-) -> None:
+) -> Mapping[str, Any] | None:
     """Run the publishing transaction until it is known to be committed or to have failed.
 
     Parameters
@@ -80,6 +81,12 @@ def publish(
     may_replan : bool, default False
         Whether to keep the staging table for a new plan when raising TableChangedError or ColumnMisfit. A caller that
         does not publish it then must call ``withdraw``.
+
+    Returns
+    -------
+    mapping or None
+        Result of the transaction, see ``staged_sql.transaction``. None if it is not known, since the response was lost,
+        or it ran as a batch job.
 
     Raises
     ------
@@ -95,8 +102,9 @@ def publish(
         If the transaction failed. No rows were written, nor will be by a request that is delayed.
     """
     retries = _Retries(destination, staged)
+    result = None
     try:
-        call_with_retries(lambda: _run(destination, staged, transaction), retries.delay_s)
+        result = call_with_retries(lambda: _run(destination, staged, transaction), retries.delay_s)
     except PublishUnknown:
         raise
     except CartoError as error:
@@ -112,14 +120,24 @@ def publish(
             ) from error
     if leaves_receipt:
         drop_staging_tables(destination, [staged.name + RECEIPT])
+    return result
 
 
-def _run(destination: Destination, staged: Staged, transaction: str) -> None:
+def published_size(result: Mapping[str, Any] | None) -> int | None:
+    """Return the size of the table from the result of a publishing transaction; None if it is not known."""
+    size_bytes = None if result is None else result.get("size_bytes")
+    return int(size_bytes) if isinstance(size_bytes, str) and size_bytes.isdecimal() else None
+
+
+def _run(destination: Destination, staged: Staged, transaction: str) -> Mapping[str, Any]:
     """Run the publishing transaction once; raise unless the response confirms that it was committed."""
     sql, batch = destination.client.sql, destination.client.batch
     result = run(sql, batch, transaction, what=f"publishing {destination.table!r}")
-    if not _confirms_publish(result, staged):  # a batch job has no result, and a proxy may return another one
-        raise ConnectionFailed("the response does not confirm that the rows were published")
+    match result:
+        case {"rows": [{"state": "published", "name": staged.name} as row]}:
+            return cast(Mapping[str, Any], row)
+    # A batch job has no result, and a proxy may return another one.
+    raise ConnectionFailed("the response does not confirm that the rows were published")
 
 
 class _Retries:
@@ -160,10 +178,6 @@ def withdraw(destination: Destination, staged: Staged) -> bool:
     Returns False if they have been published already.
     """
     return _final_state(destination, staged) != "published"
-
-
-def _confirms_publish(result: Any, staged: Staged) -> bool:
-    return isinstance(result, dict) and result.get("rows") == [{"state": "published", "name": staged.name}]
 
 
 def block_error_code(error: CartoError) -> str | None:

@@ -34,7 +34,7 @@ from cartoframes_lite.write.staged_checks_sql import (
     require_rows,
     require_shape,
 )
-from cartoframes_lite.write.staged_sql import BUSY, TAKEN, Parts, Staged, lock_staging, transaction
+from cartoframes_lite.write.staged_sql import BUSY, TAKEN, Parts, Staged, lock_staging, size_of, transaction
 from cartoframes_lite.write.staging_sql import RECEIPT
 from cartoframes_lite.write.statements import do_block
 from cartoframes_lite.write.upsert_sql import COUNT_ROWS, SAME_KEY_STAGED, SAME_KEY_STORED, require_unique_key, upsert
@@ -195,7 +195,7 @@ def publish_into(
         " END IF;"
     )
     block = do_block("\n".join(step for step in steps if step) + f"\n{BUSY}", declare=_DECLARE)
-    return transaction(block, schema, staged)
+    return transaction(block, schema, staged, size_of(target))
 
 
 def _lock_target(target: str, table: str, existing: ExistingTable, *, replace: bool) -> list[str]:

@@ -66,12 +66,22 @@ class Parts:
         return hashlib.md5("".join(f"{oid} {rows}," for oid, rows in self.contents).encode()).hexdigest()
 
 
-def transaction(block: str, schema: str, staged: Staged) -> str:
+def transaction(block: str, schema: str, staged: Staged, *results: str) -> str:
     """Compose the request for a publishing block, whose result confirms that the block was committed.
 
     READ COMMITTED, since after waiting for a lock, the next statement must see what the other transaction committed.
+    ``results`` are further columns of the result, such as ``size_of``.
     """
-    return f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED;\n{block};\n{state_of(schema, staged.name, staged.oid)}"
+    result = ", ".join((state_of(schema, staged.name, staged.oid), *results))
+    return f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED;\n{block};\n{result}"
+
+
+def size_of(relation: str) -> str:
+    """Compose the column ``size_bytes`` of a result: the size of a table without indexes; NULL if it has partitions.
+
+    Only for a table that the transaction has locked, since otherwise it could wait for a lock.
+    """
+    return f"nullif(pg_table_size(to_regclass({literal(relation)})), 0)::text AS size_bytes"
 
 
 def lock_staging(relation: str, staged: Staged) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -17,14 +17,15 @@ from cartoframes_lite._codec.copybinary import encode
 from cartoframes_lite._codec.names import qualify
 from cartoframes_lite.errors import CartoError, ConnectionFailed, PublishUnknown, QueryTimeout
 from cartoframes_lite.write.columns import Columns, arrow_schema
+from cartoframes_lite.write.early_staging import EarlyStaging
 from cartoframes_lite.write.lease import keep_lease
 from cartoframes_lite.write.options import Compression
 from cartoframes_lite.write.payload import Payload
 from cartoframes_lite.write.slow_source import Batches, SlowBatches, SourceIsSlow
 from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging_names import begin_write, end_write, part_name
-from cartoframes_lite.write.staging_sql import create_staging
-from cartoframes_lite.write.statements import copy_in
+from cartoframes_lite.write.staging_sql import create_staging, drop_staging
+from cartoframes_lite.write.statements import column_definitions, copy_in
 from cartoframes_lite.write.target import Destination, drop_staging_tables, inspect_target
 
 # The SQL API limits one COPY to 2 GB as sent, compressed or not; this limit counts bytes before compression.
@@ -55,13 +56,23 @@ class Upload:
     may_be_slow: bool = False
     rows: int | None = None
 
+    @property
+    def definition(self) -> str:
+        """Definition of the staging table."""
+        return column_definitions(self.columns, with_sequence=self.with_sequence)
+
 
 @contextmanager
 def stage(
-    destination: Destination, upload: Upload, *, compression: Compression, progress: bool | None
+    destination: Destination,
+    upload: Upload,
+    early: EarlyStaging,
+    *,
+    compression: Compression,
+    progress: bool | None,
 ) -> Iterator[Staged]:
     """Fill a staging table and keep its lease until the context exits; drop it after an error."""
-    staged = _fill_with_retries(destination, upload, begin_write, compression=compression, progress=progress)
+    staged = _fill_with_retries(destination, upload, begin_write, early, compression=compression, progress=progress)
     with _drop_on_error(destination, staged.name), keep_lease(destination.client, destination.schema, staged.name):
         yield staged
 
@@ -90,7 +101,7 @@ def staged_parts(destination: Destination, columns: Columns, *, with_sequence: b
     """
     name = begin_write()
     try:
-        parent = _create(destination, name, columns, with_sequence=with_sequence)
+        parent = _create(destination, name, column_definitions(columns, with_sequence=with_sequence))
         with keep_lease(destination.client, destination.schema, name):
             yield parent
     except PublishUnknown:
@@ -125,9 +136,8 @@ def stage_part(
     CartoError
         If the write was published or has failed in the meantime.
     """
-    staged = _fill_with_retries(
-        destination, upload, lambda: part_name(parent_staging, number), compression=compression, progress=False
-    )
+    new_name = partial(part_name, parent_staging, number)
+    staged = _fill_with_retries(destination, upload, new_name, EarlyStaging(), compression=compression, progress=False)
     if not destination.client.sql.has_table(destination.schema, parent_staging):
         drop_staging_tables(destination, [staged.name])
         raise CartoError(f"partition {number} arrived after the write to table {destination.table!r} had ended")
@@ -138,20 +148,24 @@ def _fill_with_retries(
     destination: Destination,
     upload: Upload,
     new_name: Callable[[], str],
+    early: EarlyStaging,
     *,
     compression: Compression,
     progress: bool | None,
 ) -> Staged:
-    """Fill a staging table; after a failure that another attempt may avoid, fill a new one."""
+    """Fill the early staging table or another one; after a failure that another attempt may avoid, fill a new one."""
     source_failed = False
 
     def fill() -> Staged:
         nonlocal source_failed
-        staging = new_name()
+        created = early.take(upload.definition)
+        staging = new_name() if created is None else created.name
         with Progress("writing", progress, total=upload.rows) as bar:
             chunks = _Chunks(upload, bar)
             try:
-                return _fill(destination, upload, chunks, staging, compression)
+                if created is None:
+                    created = _create(destination, staging, upload.definition, early)
+                return _fill(destination, created, chunks, compression)
             except BaseException:
                 source_failed = chunks.source_failed
                 drop_staging_tables(destination, [staging])
@@ -165,20 +179,23 @@ def _fill_with_retries(
     return call_with_retries(fill, delay_s)
 
 
-def _create(destination: Destination, staging: str, columns: Columns, *, with_sequence: bool) -> Staged:
-    """Create an empty staging table."""
-    request = create_staging(destination.schema, staging, columns, with_sequence=with_sequence)
+def _create(destination: Destination, staging: str, definition: str, early: EarlyStaging | None = None) -> Staged:
+    """Create an empty staging table, and drop the early one that does not have this definition."""
+    request = create_staging(destination.schema, staging, definition)
+    if early is not None and early.staged is not None:
+        request = f"{drop_staging(destination.schema, [early.staged.name])};\n{request}"
     row = destination.client.sql.row(request, "oid", "shape", "name")
     if row["name"] != staging:
         raise ConnectionFailed("the response belongs to another request")
+    if early is not None:
+        early.on_dropped()
     return Staged(staging, parsed(int, row["oid"], "the staging table"), 0, str(row["shape"]))
 
 
-def _fill(destination: Destination, upload: Upload, chunks: _Chunks, staging: str, compression: Compression) -> Staged:
-    relation = qualify(destination.schema, staging)
-    created = _create(destination, staging, upload.columns, with_sequence=upload.with_sequence)
+def _fill(destination: Destination, created: Staged, chunks: _Chunks, compression: Compression) -> Staged:
+    relation = qualify(destination.schema, created.name)
     sent = 0
-    with keep_lease(destination.client, destination.schema, staging):
+    with keep_lease(destination.client, destination.schema, created.name):
         while chunks.start():
             stored = chunks.send(
                 partial(destination.client.copy.copy_from, copy_in(relation), chunks.body, compress=compression)
@@ -190,7 +207,7 @@ def _fill(destination: Destination, upload: Upload, chunks: _Chunks, staging: st
             sent += stored
             if chunks.repeated:
                 _require_rows(destination.client, relation, sent)
-    return Staged(staging, created.oid, sent, created.shape)
+    return replace(created, rows=sent)
 
 
 def _require_rows(client: Client, relation: str, rows: int) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from cartoframes_lite._codec.names import literal, qualify, quote
-from cartoframes_lite.write.columns import Column
-from cartoframes_lite.write.statements import column_definitions, do_block
+from cartoframes_lite.write.statements import do_block
 
 _LEASE_H = 24
 _MARK = "cartoframes_lite: rows on their way into a table, kept until "
@@ -30,18 +29,54 @@ def lease_has_expired(table: str) -> str:
     )
 
 
-def create_staging(schema: str, staging: str, columns: Sequence[Column], *, with_sequence: bool) -> str:
+def create_staging(schema: str, staging: str, definition: str) -> str:
     """Compose the request that creates a staging table with a lease, and returns its oid, its shape and its name.
 
-    It is idempotent.
+    It is idempotent. ``definition`` is from ``statements.column_definitions``.
     """
     relation = qualify(schema, staging)
-    create = f"CREATE TABLE IF NOT EXISTS {relation} ({column_definitions(columns, with_sequence=with_sequence)})"
+    create = f"CREATE TABLE IF NOT EXISTS {relation} ({definition})"
     shape = f"PERFORM set_config({literal(_SHAPE)}, {shape_of(f'to_regclass({literal(relation)})')}, true);"
     return (
         f"{create};\n{do_block(f'{set_lease(schema, staging)}{chr(10)}{shape}')};\n"
         f"SELECT to_regclass({literal(relation)})::oid::text AS oid, current_setting({literal(_SHAPE)}) AS shape,"
         f" {literal(staging)} AS name"
+    )
+
+
+def create_early(new: tuple[str, str] | None, existing: tuple[str, str] | None) -> str:
+    """Compose the steps that create a staging table in the block of ``existing_table.inspect_table``.
+
+    They have no effect if that fails: the error is raised when the table is created with a request of its own. They
+    are idempotent.
+
+    Parameters
+    ----------
+    new : tuple of (str, str), optional
+        Name and definition of the staging table if the table ``rel`` does not exist. None: create none then.
+    existing : tuple of (str, str), optional
+        If the table exists. The name must differ, so that a repeated request, which may find another case, does not
+        take a table with the other definition.
+    """
+    create = "\n".join(
+        f"IF {condition} THEN\n"
+        f"EXECUTE {literal(f'CREATE TABLE IF NOT EXISTS {quote(table[0])} ({table[1]})')};\n"
+        f"{set_lease(None, table[0])}\nitem := {literal(table[0])};\nEND IF;"
+        for condition, table in (
+            ("rel IS NULL", new),
+            ("EXISTS (SELECT FROM pg_class WHERE oid = rel AND relkind IN ('r', 'p'))", existing),
+        )
+        if table is not None
+    )
+    if not create:
+        return ""
+    return (
+        "BEGIN\n"
+        "IF has_schema_privilege(current_schema(), 'CREATE') AND NOT starts_with(current_schema()::text, 'pg_') THEN\n"
+        f"{create}\nEND IF;\n"
+        "IF item IS NOT NULL THEN staging := jsonb_build_object('name', item, 'oid', to_regclass(item)::oid::text,"
+        f" 'shape', {shape_of('to_regclass(item)')}); END IF;\n"
+        "EXCEPTION WHEN OTHERS THEN staging := NULL; END;"
     )
 
 
@@ -55,7 +90,7 @@ def shape_of(table: str) -> str:
     return f"(SELECT md5(concat({flags}, {columns})) FROM pg_class c WHERE oid = {table})"
 
 
-def set_lease(schema: str, table: str) -> str:
+def set_lease(schema: str | None, table: str) -> str:
     """Compose the statement, for a block, that starts or renews the lease of a staging table."""
     until = f"to_char((clock_timestamp() AT TIME ZONE 'UTC') + interval '{_LEASE_H} hours', {literal(_FORMAT)})"
     comment = f"COMMENT ON TABLE {qualify(schema, table)} IS "
@@ -68,8 +103,10 @@ def renew_lease(schema: str, table: str) -> str:
     return do_block(f"IF to_regclass({relation}) IS NOT NULL THEN {set_lease(schema, table)} END IF;")
 
 
-def drop_staging(schema: str, names: Iterable[str], *, only_expired: bool = False) -> str:
+def drop_staging(schema: str | None, names: Iterable[str], *, only_expired: bool = False) -> str:
     """Compose the request that drops staging tables, except those in use.
+
+    ``schema`` is None for the schema in which tables are created.
 
     The lock timeout is half a second per table: a broken upload can keep the lock on its table for hours. With
     ``only_expired``, a table whose lease has been renewed in the meantime is kept.

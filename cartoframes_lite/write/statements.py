@@ -18,7 +18,7 @@ def copy_in(staging: str) -> str:
 
 
 def column_definitions(columns: Sequence[Column], *, with_sequence: bool) -> str:
-    """Compose the column definitions of a staging table; ``with_sequence`` gives cartodb_id a sequence.
+    """Compose the definition of a staging table, its columns; ``with_sequence`` gives cartodb_id a sequence.
 
     It has no primary key: creating that when the rows are published is faster than keeping it during the COPY.
     """

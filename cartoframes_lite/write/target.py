@@ -9,11 +9,12 @@ from typing import Any
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._codec.names import qualify
-from cartoframes_lite.errors import CartoError, ConversionError
+from cartoframes_lite.errors import CartoError, ConversionError, TableNotFoundError
 from cartoframes_lite.write.existing_table import ExistingTable, inspect_table
 from cartoframes_lite.write.staging_names import PREFIX, is_abandoned, write_of
 from cartoframes_lite.write.staging_sql import drop_staging
 
+_MIN_VACUUM_BYTES = 256 << 10
 _DROP_BATCH = 50  # staging tables dropped by one transaction, which holds a lock on each of them
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "p": "a partitioned table"}
 
@@ -55,6 +56,12 @@ class Target:
 
 def inspect_target(client: Client, table: str) -> Target:
     """Fetch the schema of the account, the description of a table and the staging tables, in one request."""
+    row = client.sql.row(inspect_table(table, PREFIX), "answer")
+    return read_target(client, table, row["answer"])
+
+
+def read_target(client: Client, table: str, answer: Any) -> Target:
+    """Read the result of ``inspect_table``."""
 
     def read(answer: Any) -> Target:
         existing = None if answer["oid"] is None else ExistingTable.of(answer)
@@ -62,9 +69,8 @@ def inspect_target(client: Client, table: str) -> Target:
         destination = Destination(client, str(answer["schema"]), table)
         return Target(destination, existing, leftovers, answer["may_create"] is not False)
 
-    row = client.sql.row(inspect_table(table, PREFIX), "answer")
-    target = parsed(read, row["answer"], f"the table {table!r}")
-    require_schema(row["answer"]["schema"])
+    target = parsed(read, answer, f"the table {table!r}")
+    require_schema(answer["schema"])
     return target
 
 
@@ -83,6 +89,15 @@ def require_schema(schema: str | None) -> str:
             " use another key"
         )
     return schema
+
+
+def require_existing(target: Target) -> ExistingTable:
+    """Return the description of the table; raise TableNotFoundError, with similar names, if it does not exist."""
+    if target.existing is None:
+        table = target.destination.table
+        target.destination.client.sql.require_table(None, table)
+        raise TableNotFoundError(f"there was no table {table!r}: another client has created it meanwhile")
+    return target.existing
 
 
 def require_writable(table: str, existing: ExistingTable, *, replace: bool) -> None:
@@ -121,12 +136,21 @@ def require_writable(table: str, existing: ExistingTable, *, replace: bool) -> N
         )
 
 
-def reclaim_space(destination: Destination) -> None:
-    """Start a batch job that lets the table reuse the space of deleted rows; do nothing if the API key may not.
+def reclaim_space(destination: Destination, size_bytes: int | None) -> None:
+    """Start a batch job that lets a table reuse the space of deleted rows; do nothing if the API key may not.
 
     Else each replace, upsert or deletion would add to the size of the table, which counts against the quota of the
-    account. The job is not waited for. Not in the SQL API, whose time limit it may exceed.
+    account. The job is not waited for. Not in the SQL API, whose time limit it may exceed. A small table is left to
+    autovacuum, and to the write that makes it larger: its space is not worth a request.
+
+    Parameters
+    ----------
+    destination : Destination
+    size_bytes : int or None
+        Size of the table after the write; None if it is not known.
     """
+    if size_bytes is not None and size_bytes < _MIN_VACUUM_BYTES:
+        return
     with suppress(CartoError, OSError):
         destination.client.batch.create(f"VACUUM {destination.relation}")
 

@@ -28,7 +28,7 @@ from cartoframes_lite.write.prepare import prepare
 from cartoframes_lite.write.publishing_sql import publish_new
 from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging_sql import create_staging
-from cartoframes_lite.write.statements import copy_in
+from cartoframes_lite.write.statements import column_definitions, copy_in
 from tests.benchmarks.processor_time import ProcessorClock, ProcessorTime
 from tests.benchmarks.server_process import server
 
@@ -125,7 +125,7 @@ class Measurement:
     def post(self) -> None:
         """POST ready-made bytes, and publish."""
         self.client.sql.send("DROP TABLE IF EXISTS posted")
-        create = create_staging("public", "stage", self.columns, with_sequence=True)
+        create = create_staging("public", "stage", column_definitions(self.columns, with_sequence=True))
         oid = int(self.client.sql.send(create)["rows"][0]["oid"])
         self.client.copy.copy_from(copy_in('"stage"'), lambda: iter(self.binary))
         staged = Staged("stage", oid, len(self.frame))

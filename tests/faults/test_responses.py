@@ -89,7 +89,7 @@ def test_every_request_is_repeated(proxy, trial):
 def test_staging_tables_dropped_by_another_client(proxy, trial, database):
     """By hand, or by a clean-up of their own, at every step: nothing is reported as written that was not."""
     recorded = record(proxy, trial)
-    for number in range(1, len(recorded[True])):
+    for number in range(len(recorded[True])):
         drop = Fault(number, "response", 0, "delay", pause_s=0.0, then=database.drop_staging)
         write_with_faults(proxy, trial, drop)
 

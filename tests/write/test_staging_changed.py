@@ -8,7 +8,7 @@ import pytest
 
 import cartoframes_lite as cfl
 from cartoframes_lite import tables
-from cartoframes_lite.write import frames, replanning
+from cartoframes_lite.write import attempts, replanning
 
 FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 OTHERS = {
@@ -29,14 +29,14 @@ OTHERS = {
 def between(monkeypatch, credentials):
     """Run SQL between the upload and publishing."""
     sql = cfl.Client(credentials).sql
-    publish = frames.publish_plan
+    publish = attempts.publish_plan
 
     def play(statements: str) -> None:
         def publish_after(destination, staged, *others):
             sql.send(statements.format(f'"{staged.name}"'))
             publish(destination, staged, *others)
 
-        monkeypatch.setattr(frames, "publish_plan", publish_after)
+        monkeypatch.setattr(attempts, "publish_plan", publish_after)
 
     return play
 
@@ -74,7 +74,7 @@ def test_staging_tables_used_by_views_are_dropped_later(between, credentials):
 def test_a_table_created_and_dropped_during_the_write(if_exists, between, monkeypatch, credentials):
     sql = cfl.Client(credentials).sql
     between("DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT 0 AS other")
-    ask = frames.inspect_target
+    ask = attempts.inspect_target
 
     def asked(client, table):
         sql.send("DROP TABLE IF EXISTS t")
@@ -82,7 +82,7 @@ def test_a_table_created_and_dropped_during_the_write(if_exists, between, monkey
         return ask(client, table)
 
     planned = []
-    for module in (frames, replanning):
+    for module in (attempts, replanning):
         monkeypatch.setattr(module, "inspect_target", lambda *others: (asked if planned else ask)(*others))
         monkeypatch.setattr(
             module,

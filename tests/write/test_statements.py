@@ -13,8 +13,8 @@ from cartoframes_lite.write.existing_table import ExistingTable
 from cartoframes_lite.write.prepare import prepare
 from cartoframes_lite.write.publishing_sql import publish_into, publish_new
 from cartoframes_lite.write.staged_sql import Staged
-from cartoframes_lite.write.staging_sql import create_staging, publication_state
-from cartoframes_lite.write.statements import copy_in
+from cartoframes_lite.write.staging_sql import publication_state
+from cartoframes_lite.write.statements import column_definitions, copy_in
 
 HOSTILE = 'a"; DROP TABLE b; --'
 QUOTED = '"a""; DROP TABLE b; --"'
@@ -36,8 +36,8 @@ def test_the_copy_statement_of_an_upload():
 
 def test_a_staging_table_has_a_sequence_if_asked_for():
     columns = with_carto_columns(prepare(pd.DataFrame({"a": [1]})).columns)
-    assert '"cartodb_id" bigserial,' in create_staging("public", "t", columns, with_sequence=True)
-    assert '"cartodb_id" bigint,' in create_staging("public", "t", columns, with_sequence=False)
+    assert '"cartodb_id" bigserial,' in column_definitions(columns, with_sequence=True)
+    assert '"cartodb_id" bigint,' in column_definitions(columns, with_sequence=False)
 
 
 def test_a_new_table_has_the_types_that_were_chosen():
