@@ -27,7 +27,7 @@ from cartoframes_lite.write.prepare import prepare
 from cartoframes_lite.write.publishing_sql import publish_new
 from cartoframes_lite.write.staged_sql import Staged
 from cartoframes_lite.write.staging_sql import create_staging
-from cartoframes_lite.write.statements import copy_in
+from cartoframes_lite.write.statements import column_definitions, copy_in
 from tests.benchmarks.server_process import server
 from tests.benchmarks.speed import frame_of
 
@@ -158,7 +158,7 @@ class Ways:
 
     def _create(self, rows: Rows) -> int:
         self._client.sql.send(f"DROP TABLE IF EXISTS {TABLE}, {STAGING}")
-        create = create_staging("public", STAGING, rows.columns, with_sequence=True)
+        create = create_staging("public", STAGING, column_definitions(rows.columns, with_sequence=True))
         return int(self._client.sql.send(create)["rows"][0]["oid"])
 
     def _copy(self, rows: Rows) -> None:
