@@ -29,6 +29,8 @@ class FileServer(ThreadingHTTPServer):
     ----------
     host : str
         Address or name to listen on.
+    port : int, optional
+        0: any that is free.
     tls : ssl.SSLContext, optional
     idle_s : float, optional
         Connections on which nothing comes for this time are closed.
@@ -52,9 +54,14 @@ class FileServer(ThreadingHTTPServer):
     request_queue_size = 100
 
     def __init__(
-        self, host: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None, idle_s: float | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        tls: ssl.SSLContext | None = None,
+        idle_s: float | None = None,
     ) -> None:
-        super().__init__((host, 0), _Handler)
+        super().__init__((host, port), _Handler)
         self.url = f"{'https' if tls else 'http'}://{host}:{self.server_port}"
         self.idle_s = idle_s
         self.files: dict[str, bytes] = {}

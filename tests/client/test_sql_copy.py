@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from cartoframes_lite import Client
-from cartoframes_lite._client.http.connection import _Connection
+from cartoframes_lite._client.http.connection import Connection
 from cartoframes_lite._client.http.prefetch import prefetched
 from cartoframes_lite._client.sql_copy import ABORT, Copy
 from cartoframes_lite.errors import ConnectionFailed, SQLError
@@ -371,7 +371,7 @@ def test_an_interrupt_after_the_last_byte_awaits_the_response(
     def interrupted(self: object) -> None:
         raise Alarm
 
-    monkeypatch.setattr(_Connection, "getresponse", interrupted)
+    monkeypatch.setattr(Connection, "getresponse", interrupted)
     with pytest.raises(Alarm):
         Copy(scripted_server.play(slow)).copy_from("COPY t FROM STDIN", [b"1\n"])
     scripted_server.close()

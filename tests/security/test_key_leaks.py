@@ -140,7 +140,7 @@ def test_pickled_credentials_hold_nothing_of_the_session():
         assert SECRET.encode() in pickled
         assert b"of-the-session" not in pickled
         assert pickle.loads(pickled) == kept
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="pickle its credentials"):
         pickle.dumps(cfl.Client(account))
 
 

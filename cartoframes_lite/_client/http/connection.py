@@ -7,27 +7,34 @@
   stay open on the server: the SQL API detects a closed connection only after its COPY has begun.
 - Servers close connections that have been idle for some seconds. Whether a request sent at that moment was executed is
   unknown, so requests that are not idempotent do not reuse a connection that may be about to close.
+- No request reuses a connection that has been idle for longer than the server announced: a router may have dropped it
+  silently, and a request would wait for its timeout.
+- Idle connections are kept for all pools together (`idle_connections`), and connections with the same TLS settings
+  share a context (`tls_contexts`).
 """
 
 from __future__ import annotations
 
+import copy
 import http.client
-import queue
+import os
 import re
 import selectors
 import socket
+import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from cartoframes_lite._client.http.idle_connections import IdleConnections
 from cartoframes_lite._client.http.response import Response, is_interim
+from cartoframes_lite._client.http.tls_contexts import tls_context
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -42,6 +49,8 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 45, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 8}  # seco
 # A server with a shorter idle timeout than this would fail with any client.
 _DEFAULT_KEEP_ALIVE_S = 0.5
 _KEEP_ALIVE_FRACTION = 0.6  # the rest allows for the time the response took to arrive
+_MAX_IDLE_S = 60.0  # shorter than the timeouts of routers, which drop idle connections silently
+_MAX_POOLS = 16  # servers; the least recently used ones are forgotten first
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _INTERIM_PREFIXES = (b"HTTP/1.1 1", b"HTTP/1.0 1")
@@ -67,24 +76,31 @@ def use_fresh_connections(only: bool) -> None:
     _fresh_only.set(only)
 
 
-class _Connection(HTTPConnection):
+class Connection(HTTPConnection):
     """Common part of HTTP and HTTPS connections."""
 
     debuglevel = 0  # setting it globally on http.client would print all headers, including the API key
     response_class = Response
+    owner: IdleConnections | None = None
     _responses = 0
     _last_response_at = 0.0
-    _open_for_s = _DEFAULT_KEEP_ALIVE_S
+    _idle_since = (0.0, 0.0)
+    _keep_alive_s: float | None = None
+    _process = 0
     _body: Any = None
     _head_is_sent = False
     _sending: tuple[memoryview, list[int]] = (memoryview(b""), [])  # current data, and the sizes of the parts sent
     _body_cut = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sock_lock = threading.Lock()
+
     def connect(self) -> None:
         super().connect()
         self.sock.settimeout(_SEND_TIMEOUT_S)
         _enable_keepalive(self.sock)
-        self._body_cut = False
+        self._body_cut, self._process, self._keep_alive_s = False, os.getpid(), None
 
     def close(self) -> None:
         """Close the connection after ending an unfinished upload (urllib3 closes it on any exception)."""
@@ -94,14 +110,45 @@ class _Connection(HTTPConnection):
             if body is not None:
                 self._end_upload(body)
         finally:
-            super().close()
+            with self._sock_lock:
+                super().close()
+
+    def take_over(self) -> Self:
+        """Return another object for the connection, and leave this one closed.
+
+        A response keeps its connection, and another thread may interrupt or close it after its end has been read.
+        """
+        with self._sock_lock:
+            successor = copy.copy(self)
+            self.sock = None
+        successor._idle_since = (time.monotonic(), time.time())
+        return successor
+
+    def interrupt(self) -> None:
+        """Shut the socket down, to wake a thread that is waiting for data; closing it would not."""
+        with self._sock_lock:
+            if self.sock is not None and self._process == os.getpid():
+                self.sock.shutdown(socket.SHUT_RD)
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the server has not closed the connection, and is not expected to have closed it."""
+        since, since_wall = self._idle_since
+        # The monotonic clock stands still while a computer sleeps.
+        idle_s = max(time.monotonic() - since, time.time() - since_wall)
+        limit_s = _MAX_IDLE_S if self._keep_alive_s is None else min(self._keep_alive_s, _MAX_IDLE_S)
+        return idle_s < limit_s and super().is_connected
 
     @property
     def is_connected(self) -> bool:
         """Whether the pool may reuse the connection: no unfinished body, and not about to be closed by the server."""
-        if self._body_cut or not super().is_connected:
+        if self._body_cut or not self.is_reusable:
             return False
-        return not _fresh_only.get() or time.monotonic() - self._last_response_at < self._open_for_s
+        if not _fresh_only.get():
+            return True
+        keep_alive_s = self._keep_alive_s
+        open_for_s = _DEFAULT_KEEP_ALIVE_S if keep_alive_s is None else _KEEP_ALIVE_FRACTION * keep_alive_s
+        return time.monotonic() - self._last_response_at < open_for_s
 
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
         self._head_is_sent, self._sending = False, (memoryview(b""), [])
@@ -146,7 +193,7 @@ class _Connection(HTTPConnection):
             raise
         self._responses += 1
         self._last_response_at = time.monotonic()
-        self._open_for_s = _open_for_s(response.headers.get("Keep-Alive", ""))
+        self._keep_alive_s = _keep_alive_s(response.headers.get("Keep-Alive", ""))
         return response
 
     def _wait_until_writable(self) -> None:
@@ -159,8 +206,8 @@ class _Connection(HTTPConnection):
         If the body has been sent completely, the server stores it.
         """
         view, sent = self._sending
-        if self.sock is None or (not self._head_is_sent and not sent):
-            return  # nothing was sent, or the connection is closed
+        if self.sock is None or self._process != os.getpid() or (not self._head_is_sent and not sent):
+            return  # the connection is closed, or that of the parent process, or nothing was sent
         rest = view[sum(sent) :].tobytes()
         if body.can_be_aborted and (view != _LAST_CHUNK or not sent):
             ending = body.abort(_INTERRUPT_TIMEOUT_S)
@@ -171,7 +218,7 @@ class _Connection(HTTPConnection):
             self.sock.recv(1)
 
 
-class _EarlyResponseConnection(_Connection):
+class _EarlyResponseConnection(Connection):
     """HTTP connection that detects a response while it still sends the body."""
 
     _selector: selectors.BaseSelector | None = None
@@ -181,12 +228,6 @@ class _EarlyResponseConnection(_Connection):
         # Not epoll, whose descriptor would be shared with a forked process.
         self._selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
         self._selector.register(self.sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
-
-    def close(self) -> None:
-        if self._selector is not None:
-            self._selector.close()
-            self._selector = None
-        super().close()
 
     def _wait_until_writable(self) -> None:
         assert self._selector is not None  # since connect
@@ -220,43 +261,31 @@ class _EarlyResponseConnection(_Connection):
                 return False
 
 
-class _TLSConnection(_Connection, HTTPSConnection):
+class _TLSConnection(Connection, HTTPSConnection):
     """HTTPS connection; early responses are not detected, because readable data may be TLS protocol data."""
 
-
-class _FreeConnections:
-    """Stack of the free connections of a pool, without a lock.
-
-    Replaces ``queue.LifoQueue``: an interrupt just after its lock was acquired would leave it locked, and the pool
-    would block when it closes the connection. The pools do not block, so no waiting is needed.
-    """
-
-    def __init__(self, maxsize: int) -> None:
-        self._maxsize, self._free = maxsize, deque[Any]()
-
-    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+    def connect(self) -> None:
+        if self.proxy is not None or self.ssl_context is not None or self.cert_file is not None:
+            super().connect()
+            return
+        certificates = self.ca_certs, self.ca_cert_dir
+        self.ssl_context = tls_context(self.cert_reqs, *certificates)
+        self.ca_certs = self.ca_cert_dir = None  # urllib3 would load them again
         try:
-            return self._free.pop()
-        except IndexError:
-            raise queue.Empty from None
-
-    def put(self, connection: Any, block: bool = False, timeout: float | None = None) -> None:
-        if len(self._free) >= self._maxsize:
-            raise queue.Full
-        self._free.append(connection)
-
-    def qsize(self) -> int:
-        return len(self._free)
+            super().connect()
+        finally:
+            self.ssl_context = None
+            self.ca_certs, self.ca_cert_dir = certificates
 
 
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _EarlyResponseConnection
-    QueueCls = _FreeConnections  # type: ignore[assignment]  # all that a pool uses of a LifoQueue
+    QueueCls = IdleConnections  # type: ignore[assignment]  # all that a pool uses of a LifoQueue
 
 
 class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
-    QueueCls = _FreeConnections  # type: ignore[assignment]  # all that a pool uses of a LifoQueue
+    QueueCls = IdleConnections  # type: ignore[assignment]  # all that a pool uses of a LifoQueue
 
 
 class Adapter(HTTPAdapter):
@@ -264,7 +293,7 @@ class Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Create the pool manager."""
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(_MAX_POOLS, *args[1:], **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
 
@@ -290,7 +319,7 @@ def _may_be_interim(data: bytes) -> bool:
     return data != b"" and any(prefix.startswith(data[: len(prefix)]) for prefix in _INTERIM_PREFIXES)
 
 
-def _open_for_s(keep_alive: str) -> float:
-    """Return for how long after a response the server keeps the connection open, from its Keep-Alive header."""
-    timeout = re.search(r"(?i)\btimeout *= *([0-9]{1,6})\b", keep_alive)
-    return _DEFAULT_KEEP_ALIVE_S if timeout is None else _KEEP_ALIVE_FRACTION * int(timeout[1])
+def _keep_alive_s(header: str) -> float | None:
+    """Return for how long after a response the server keeps the connection open; None if it does not say."""
+    timeout = re.search(r"(?i)\btimeout *= *([0-9]{1,6})\b", header)
+    return None if timeout is None else float(timeout[1])

@@ -1,18 +1,24 @@
-"""Sessions of requests: one for each thread, or that of the user; safe after a fork."""
+"""Sessions of requests: shared by all clients of a process, or that of the user; safe after a fork.
+
+The shared sessions keep connections open between calls. They hold nothing of an account: key, URL and TLS settings are
+arguments of each request, and cookies are not stored. Which connection a request may use is decided by urllib3, which
+has a pool for each server, proxy and CA bundle.
+"""
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakSet
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
 
 from cartoframes_lite._client.http.connection import Adapter, use_fresh_connections
+from cartoframes_lite._client.http.idle_connections import close_idle
 from cartoframes_lite._client.http.request import BasicAuth, Request, user_agent
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import CredentialsError
@@ -20,10 +26,11 @@ from cartoframes_lite.errors import CredentialsError
 FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)  # that requests and urllib3 raise
 
 _user_sessions: WeakSet[requests.Session] = WeakSet()
+_shared: dict[bool, requests.Session] = {}  # by trust_env
 
 
 class Sessions:
-    """Send requests to one account once, with the session of the credentials or one for each thread.
+    """Send requests to one account once, with the session of the credentials or the one that all accounts share.
 
     Parameters
     ----------
@@ -36,7 +43,9 @@ class Sessions:
     def __init__(self, credentials: Credentials, *, is_local: bool) -> None:
         self._credentials, self._is_local = credentials, is_local
         self._base_url = str(credentials.base_url)
-        self._local = threading.local()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Client cannot be pickled: pickle its credentials, and create a Client of them")
 
     def send(self, request: Request) -> requests.Response:
         """Send a request and return the response, whose body has not been read.
@@ -81,19 +90,29 @@ class Sessions:
             raise error.with_traceback(None) from None
 
     def _session(self) -> requests.Session:
-        """Return the session from the credentials, or the one of this thread."""
+        """Return the session from the credentials, or the shared one."""
         if self._credentials.session is not None:
             _user_sessions.add(self._credentials.session)
             return self._credentials.session
-        # A forked process must not share its parent's connections: either could read the other's responses.
-        if getattr(self._local, "process", None) != os.getpid():
-            self._local.session, self._local.process = new_session(trust_env=not self._is_local), os.getpid()
-        session: requests.Session = self._local.session
-        return session
+        trust_env = not self._is_local
+        session = _shared.get(trust_env)
+        # If several threads create one at a time, all of them use the first.
+        return session or _shared.setdefault(trust_env, new_session(trust_env=trust_env))
+
+
+class _NoCookies(RequestsCookieJar):
+    """Cookie jar that stays empty: requests with other API keys use the same session."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Ignore the cookies of a response."""
 
 
 class _RequestsSession(requests.Session):
-    """Session that never resolves the target of a redirect, which may be no valid URL."""
+    """Session that stores no cookies, and never resolves the target of a redirect, which may be no valid URL."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cookies = _NoCookies()
 
     def resolve_redirects(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
         return iter(())
@@ -116,8 +135,10 @@ def new_session(*, trust_env: bool = True, redirects: bool = False) -> requests.
     return session
 
 
-def _reset_pools_after_fork() -> None:
-    """Replace the connection pools of the users' sessions: parent and child would read each other's responses."""
+def _reset_after_fork() -> None:
+    """Leave the connections to the parent: both processes would read each other's responses."""
+    _shared.clear()
+    close_idle()  # closes only the descriptors of this process
     for session in _user_sessions:
         adapters: list[Any] = [one for one in session.adapters.values() if isinstance(one, HTTPAdapter)]
         for adapter in adapters:
@@ -126,4 +147,4 @@ def _reset_pools_after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_pools_after_fork)
+    os.register_at_fork(after_in_child=_reset_after_fork)

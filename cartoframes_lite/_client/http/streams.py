@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import urllib3
 
+from cartoframes_lite._client.http.connection import Connection
 from cartoframes_lite._client.http.content_encoding import EncodingError, decoded
 from cartoframes_lite.errors import ConnectionFailed, ResponseTimeout
 
@@ -44,9 +45,13 @@ class Stream(Iterator[bytes]):
 
 def interrupt_read(response: requests.Response) -> None:
     """Shut the socket down to wake a thread that waits for the next block; closing it would not."""
+    connection = getattr(response.raw, "connection", None)
     # The last block may have arrived meanwhile, and the connection may be back in its pool.
     with suppress(OSError, ValueError, RuntimeError):
-        response.raw.shutdown()
+        if isinstance(connection, Connection):
+            connection.interrupt()  # no effect on the next request of the connection
+        else:
+            response.raw.shutdown()
 
 
 def close(response: requests.Response) -> None:
