@@ -12,6 +12,7 @@ import pytest
 
 import cartoframes_lite as cfl
 import cartoframes_lite.local
+from cartoframes_lite._client.http.idle_connections import close_idle
 from cartoframes_lite._client.http.request import STATEMENT_TIMEOUT_S
 
 SLOW = "SELECT n FROM (SELECT nextval('runs') AS n, pg_sleep(%s)) AS _slow"
@@ -97,6 +98,7 @@ def test_long_queries_keep_their_connection_alive(credentials, monkeypatch):
 
     monkeypatch.setattr(socket, "socket", Recorder)
     assert callable(connect)
+    close_idle()  # so that a connection is opened
     cfl.read_carto("SELECT 1 AS a", credentials)
     assert (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1) in options
 
