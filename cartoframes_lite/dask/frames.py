@@ -31,7 +31,7 @@ from cartoframes_lite.write.options import WriteOptions, check_options, write_ke
 from cartoframes_lite.write.plan import make_plan
 from cartoframes_lite.write.prepare import warn_about_renamed
 from cartoframes_lite.write.replanning import check_target
-from cartoframes_lite.write.target import drop_stale_staging, inspect_target, reclaim_space
+from cartoframes_lite.write.target import drop_stale_staging, inspect_target
 
 try:
     import dask
@@ -274,14 +274,12 @@ def to_carto(
             return _compute(ddf, uploader, parent_staging)
 
     try:
-        size_bytes = write_parts(destination, plan, model, keywords, upload)
+        write_parts(destination, plan, model, keywords, upload)
     except (SQLError, TableChangedError):
         created = inspect_target(client, table).existing if target.existing is None else None
         if created is not None:
             check_target(table_name, table, created, if_exists)  # another process created the table first
         raise
-    if plan.leaves_dead_rows:
-        reclaim_space(destination, size_bytes)
     if privacy is not None:
         set_privacy(client, table, privacy)
     return table

@@ -88,7 +88,7 @@ def write_parts(
     columns: Columns,
     options: WriteOptions,
     upload: Callable[[str], Sequence[StagedPart]],
-) -> int | None:
+) -> None:
     """Stage all partitions and publish them in one transaction.
 
     Parameters
@@ -100,11 +100,6 @@ def write_parts(
     options : WriteOptions
     upload : callable
         Stages all partitions, given the name of the parent staging table.
-
-    Returns
-    -------
-    int or None
-        Size of an existing table after the write, as ``publish_plan`` returns it.
     """
     with staged_parts(destination, plan.columns, with_sequence=plan.with_sequence) as parent:
         results = upload(parent.name)
@@ -114,4 +109,4 @@ def write_parts(
             tuple(part.name.removeprefix(parent.name) for part in tables),
             tuple((part.oid, part.rows) for part in tables),
         )
-        return publish_plan(destination, staged, plan, columns, options, parts)
+        publish_plan(destination, staged, plan, columns, options, parts)

@@ -9,7 +9,7 @@ from cartoframes_lite._client.http.progress import Waiting
 from cartoframes_lite.errors import SQLError, TableChangedError
 from cartoframes_lite.write.direct import plan_direct, refuse_staging
 from cartoframes_lite.write.early_staging import EarlyStaging, inspect_and_stage
-from cartoframes_lite.write.expected_staging import expected_definitions
+from cartoframes_lite.write.expected_staging import expected_staging
 from cartoframes_lite.write.options import FrameOptions
 from cartoframes_lite.write.plan import WritePlan, make_plan
 from cartoframes_lite.write.replanning import check_target, publish_plan
@@ -21,7 +21,6 @@ from cartoframes_lite.write.target import (
     Target,
     drop_stale_staging,
     inspect_target,
-    reclaim_space,
     require_existing,
 )
 
@@ -46,9 +45,15 @@ def write_rows(
         Whether to raise TableNotFoundError if the table does not exist.
     """
     stale_dropped = False
-    new, existing = expected_definitions(source.columns, options, given_name=given_name, must_exist=must_exist)
+    expected = expected_staging(
+        (str(client.credentials.base_url), table),
+        source.columns,
+        options,
+        given_name=given_name,
+        must_exist=must_exist,
+    )
     for plans_left in reversed(range(_MAX_PLANS)):
-        with inspect_and_stage(client, table, new=new, existing=existing) as (target, early):
+        with inspect_and_stage(client, table, new=expected.new, existing=expected.existing) as (target, early):
             if must_exist:
                 require_existing(target)
             if target.existing is not None:
@@ -60,6 +65,8 @@ def write_rows(
                 stale_dropped = True
             plan = make_plan(table, source.columns, target.existing, options)
             source.check(plan)
+            if plan.change is not None:
+                expected.remember(plan.staging_definition)
             if not target.may_create:
                 _append_directly(target, plan, source, options)
                 return
@@ -101,9 +108,7 @@ def _stage_and_publish(
         Waiting("publishing", progress),
     ):
         build_spatial_indexes(destination, staged, plan.spatial_indexes)
-        size_bytes = publish_plan(destination, staged, plan, source.columns, options)
-    if plan.leaves_dead_rows:
-        reclaim_space(destination, size_bytes)
+        publish_plan(destination, staged, plan, source.columns, options)
 
 
 def _append_directly(target: Target, plan: WritePlan, source: RowSource, options: FrameOptions) -> None:

@@ -26,9 +26,8 @@ from cartoframes_lite.write.staging_sql import RECEIPT
 from cartoframes_lite.write.statements import do_block
 from cartoframes_lite.write.target import (
     Destination,
-    drop_staging_tables,
+    drop_receipt,
     drop_stale_staging,
-    reclaim_space,
     require_existing,
 )
 
@@ -59,9 +58,7 @@ def delete_rows(client: Client, table: str, condition: str) -> int:
             request = _delete_and_count(destination, staged, delete, oid)
             result = publish(destination, staged, request, leaves_receipt=False)
             number = _deleted(destination, staged, result)
-            drop_staging_tables(destination, [staged.name + RECEIPT])
-    if number:
-        reclaim_space(destination, published_size(result))
+            drop_receipt(destination, staged.name, has_dead_rows=number > 0, size_bytes=published_size(result))
     return number
 
 

@@ -22,7 +22,7 @@ from cartoframes_lite.write.options import IfExists, WriteOptions
 from cartoframes_lite.write.payload import Payload, Values
 from cartoframes_lite.write.publishing_sql import publish_into, publish_new
 from cartoframes_lite.write.staged_sql import Parts, Staged
-from cartoframes_lite.write.statements import CARTO_COLUMNS
+from cartoframes_lite.write.statements import CARTO_COLUMNS, column_definitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,11 @@ class WritePlan:
     def with_sequence(self) -> bool:
         """Check whether cartodb_id gets a sequence in the staging table, since that becomes a CARTO table."""
         return self.change is None and self.cartodbfy
+
+    @property
+    def staging_definition(self) -> str:
+        """Definition of the staging table."""
+        return column_definitions(self.columns, with_sequence=self.with_sequence)
 
     @property
     def spatial_indexes(self) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ from cartoframes_lite.errors import (
     TableChangedError,
 )
 from cartoframes_lite.write.staged_sql import Staged
-from cartoframes_lite.write.staging_sql import RECEIPT, publication_state
-from cartoframes_lite.write.target import Destination, drop_staging_tables
+from cartoframes_lite.write.staging_sql import publication_state
+from cartoframes_lite.write.target import Destination, drop_receipt
 
 _ATTEMPTS = 3
 _STATE_QUERIES = 7  # with pauses of 16 to 32 s in all, enough for a database to restart
@@ -66,7 +66,13 @@ BLOCK_ERRORS: dict[str, type[CartoError]] = {
 
 
 def publish(
-    destination: Destination, staged: Staged, transaction: str, *, leaves_receipt: bool, may_replan: bool = False
+    destination: Destination,
+    staged: Staged,
+    transaction: str,
+    *,
+    leaves_receipt: bool,
+    leaves_dead_rows: bool = False,
+    may_replan: bool = False,
 ) -> Mapping[str, Any] | None:
     """Run the publishing transaction until it is known to be committed or to have failed.
 
@@ -77,7 +83,9 @@ def publish(
     transaction : str
         The SQL to run.
     leaves_receipt : bool
-        Whether it renames the staging table to a receipt, instead of to the new table.
+        Whether it renames the staging table to a receipt, which is dropped then, instead of to the new table.
+    leaves_dead_rows : bool, default False
+        Whether to start a vacuum of the table when the receipt is dropped.
     may_replan : bool, default False
         Whether to keep the staging table for a new plan when raising TableChangedError or ColumnMisfit. A caller that
         does not publish it then must call ``withdraw``.
@@ -119,7 +127,7 @@ def publish(
                 destination, staged, error, state, is_lost=is_lost, leaves_receipt=leaves_receipt
             ) from error
     if leaves_receipt:
-        drop_staging_tables(destination, [staged.name + RECEIPT])
+        drop_receipt(destination, staged.name, has_dead_rows=leaves_dead_rows, size_bytes=published_size(result))
     return result
 
 

@@ -11,7 +11,7 @@ from cartoframes_lite.write.columns import Columns
 from cartoframes_lite.write.existing_table import ExistingTable
 from cartoframes_lite.write.options import IfExists, WriteOptions
 from cartoframes_lite.write.plan import WritePlan, make_plan
-from cartoframes_lite.write.publishing import ColumnMisfit, publish, published_size, withdraw
+from cartoframes_lite.write.publishing import ColumnMisfit, publish, withdraw
 from cartoframes_lite.write.staged_sql import Parts, Staged
 from cartoframes_lite.write.target import Destination, inspect_target, require_writable
 
@@ -25,7 +25,7 @@ def publish_plan(
     columns: Columns,
     options: WriteOptions,
     parts: Parts | None = None,
-) -> int | None:
+) -> None:
     """Publish the staged rows, with another plan if necessary, provided that the staged columns still fit.
 
     Parameters
@@ -38,18 +38,20 @@ def publish_plan(
     options : WriteOptions
     parts : Parts, optional
         Staging tables of the partitions.
-
-    Returns
-    -------
-    int or None
-        Size of an existing table after the write, in bytes. None if it is not known, or the table is new.
     """
     deadline = time.monotonic() + _REPLAN_TIMEOUT_S
     misfits: frozenset[str] = frozenset()
     while True:
         transaction = plan.publish(destination.schema, staged, parts)
         try:
-            result = publish(destination, staged, transaction, leaves_receipt=plan.change is not None, may_replan=True)
+            publish(
+                destination,
+                staged,
+                transaction,
+                leaves_receipt=plan.change is not None,
+                leaves_dead_rows=plan.leaves_dead_rows,
+                may_replan=True,
+            )
         except (ColumnMisfit, TableChangedError) as error:
             if isinstance(error, ColumnMisfit):
                 misfits |= {plan.columns[at].name for at in error.positions}
@@ -58,9 +60,9 @@ def publish_plan(
             except (CartoError, ValueError):
                 if withdraw(destination, staged):
                     raise
-                return None
+                return
         else:
-            return published_size(result)
+            return
 
 
 def _plan_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from cartoframes_lite._codec.names import qualify
 from cartoframes_lite.errors import CartoError, ConversionError, TableNotFoundError
 from cartoframes_lite.write.existing_table import ExistingTable, inspect_table
 from cartoframes_lite.write.staging_names import PREFIX, is_abandoned, write_of
-from cartoframes_lite.write.staging_sql import drop_staging
+from cartoframes_lite.write.staging_sql import RECEIPT, drop_staging
 
 _MIN_VACUUM_BYTES = 256 << 10
 _DROP_BATCH = 50  # staging tables dropped by one transaction, which holds a lock on each of them
@@ -136,21 +137,38 @@ def require_writable(table: str, existing: ExistingTable, *, replace: bool) -> N
         )
 
 
-def reclaim_space(destination: Destination, size_bytes: int | None) -> None:
-    """Start a batch job that lets a table reuse the space of deleted rows; do nothing if the API key may not.
+def drop_receipt(destination: Destination, staging: str, *, has_dead_rows: bool, size_bytes: int | None) -> None:
+    """Drop the receipt of a publish, and start a vacuum of the table at the same time if it is worth a request.
 
-    Else each replace, upsert or deletion would add to the size of the table, which counts against the quota of the
-    account. The job is not waited for. Not in the SQL API, whose time limit it may exceed. A small table is left to
-    autovacuum, and to the write that makes it larger: its space is not worth a request.
+    A small table is left to autovacuum, and to the write that makes it larger.
 
     Parameters
     ----------
     destination : Destination
+    staging : str
+        Name that the receipt had as a staging table.
+    has_dead_rows : bool
+        Whether rows of the table were updated or deleted.
     size_bytes : int or None
         Size of the table after the write; None if it is not known.
     """
-    if size_bytes is not None and size_bytes < _MIN_VACUUM_BYTES:
-        return
+    vacuum = None
+    if has_dead_rows and (size_bytes is None or size_bytes >= _MIN_VACUUM_BYTES):
+        vacuum = threading.Thread(
+            target=_reclaim_space, args=(destination,), name="cartoframes_lite vacuum", daemon=True
+        )
+        vacuum.start()
+    drop_staging_tables(destination, [staging + RECEIPT])
+    if vacuum is not None:
+        vacuum.join()
+
+
+def _reclaim_space(destination: Destination) -> None:
+    """Start a batch job that lets a table reuse the space of deleted rows; do nothing if the API key may not.
+
+    Else each replace, upsert or deletion would add to the size of the table, which counts against the quota of the
+    account. The job is not waited for. Not in the SQL API, whose time limit it may exceed.
+    """
     with suppress(CartoError, OSError):
         destination.client.batch.create(f"VACUUM {destination.relation}")
 

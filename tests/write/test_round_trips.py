@@ -109,11 +109,25 @@ def test_an_append_with_a_regular_key_takes_four_requests(create, requests_of, c
 
 
 @pytest.mark.parametrize("column", ["half", "missing"])
-def test_another_staging_table_takes_one_request_more(column, requests_of, credentials, leftovers):
-    frame = FRAME.assign(missing=None)
+def test_an_unexpected_staging_table_takes_one_request_more_once(column, requests_of, credentials, leftovers):
+    frame = FRAME.assign(missing=None)[["n", column]]
     cfl.to_carto(FRAME.assign(missing=1.5), "owned", credentials, dtype={"half": "numeric"})
-    assert len(requests_of(to_carto(frame[["n", column]], if_exists="append"), credentials)) == 5
-    assert cfl.read_carto("owned", credentials)[column].isna().sum() == (10 if column == "missing" else 0)
+    append = to_carto(frame, if_exists="append")
+    assert [len(requests_of(append, credentials)) for _ in "123"] == [5, 4, 4]
+    assert cfl.read_carto("owned", credentials)[column].isna().sum() == (30 if column == "missing" else 0)
+    assert leftovers() == []
+
+
+def test_what_is_remembered_of_a_table_is_never_relied_on(requests_of, credentials, leftovers):
+    sql = cfl.Client(credentials).sql
+    frame = pd.DataFrame({"n": [1], "missing": [None]})
+    cfl.to_carto(frame.assign(missing=1.5), "owned", credentials)
+    for declared in ("timestamp", "boolean", "text", "timestamp"):
+        sql.send(f"ALTER TABLE owned ALTER missing TYPE {declared} USING NULL")
+        requests_of(to_carto(frame, if_exists="append"), credentials)
+    sql.send("DROP TABLE owned")
+    requests_of(to_carto(frame.assign(missing="text"), if_exists="append"), credentials)
+    assert cfl.read_carto("owned", credentials)["missing"].tolist() == ["text"]
     assert leftovers() == []
 
 
@@ -135,7 +149,12 @@ def test_a_refused_frame_leaves_no_staging_table(requests_of, proxy, credentials
 def test_only_large_tables_are_vacuumed(requests_of, credentials):
     rows = pd.DataFrame({"n": range(5_000), "name": "a name of some length"})
     cfl.to_carto(rows, "owned", credentials)
-    for write in (to_carto(rows, if_exists="replace"), to_carto(rows[:1], if_exists="upsert", key="n")):
-        assert requests_of(write, credentials)[4:] == ["v2/sql/job"]
-    delete = EXISTING["Dataset.delete_rows"][1]
-    assert requests_of(delete, credentials)[3:] == ["v2/sql/job"]
+    writes = {
+        to_carto(rows, if_exists="replace"): 5,
+        to_carto(rows[:1], if_exists="upsert", key="n"): 5,
+        EXISTING["Dataset.delete_rows"][1]: 4,
+    }
+    for write, number in writes.items():
+        requests = requests_of(write, credentials)
+        assert len(requests) == number
+        assert "v2/sql/job" in requests[-2:]  # at the same time as the receipt is dropped
