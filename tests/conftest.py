@@ -131,7 +131,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def carto_server() -> Iterator[LocalCarto]:
     """Start the server that all tests share."""
     make_template()
-    with cartoframes_lite.local.start(user="tester") as server:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONWARNINGS", "error")  # in the server as in the tests
+        # A test of broken connections does not wait long for the server behind them.
+        server = cartoframes_lite.local.start(user="tester", abandoned_upload_s=0.3)
+    with server:
         yield server
 
 

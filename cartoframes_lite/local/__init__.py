@@ -9,19 +9,18 @@ It serves CARTO's APIs from a real PostgreSQL with PostGIS and listens on loopba
 from __future__ import annotations
 
 import os
-import re
-from pathlib import Path
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from cartoframes_lite.local.errors import LocalServerError
+from cartoframes_lite.local.options import ServerOptions
 from cartoframes_lite.local.plan import Plan
 
 if TYPE_CHECKING:
     from cartoframes_lite.credentials import Credentials
-    from cartoframes_lite.local.postgres.cluster import Cluster
-    from cartoframes_lite.local.server import Server
-    from cartoframes_lite.local.state import State
+    from cartoframes_lite.local.embedded import EmbeddedServer
+    from cartoframes_lite.local.process import ServerProcess
 
 __all__ = ["LocalCarto", "LocalServerError", "Plan", "start"]
 
@@ -45,13 +44,14 @@ class LocalCarto:
         Credentials of the account's owner, with the master key.
     """
 
-    def __init__(self, cluster: Cluster, state: State, server: Server) -> None:
-        self._cluster = cluster
-        self._state = state
+    def __init__(self, server: EmbeddedServer | ServerProcess, user: str) -> None:
         self._server = server
+        self._user = user
+        self._starter = os.getpid()
         self._stopped = False
-        self.base_url = f"{server.url}/user/{state.user}"
-        self.dsn = cluster.dsn
+        self.base_url = f"{server.url}/user/{user}"
+        self.dsn = server.dsn
+        self._master_key = server.master_key()
 
     def __repr__(self) -> str:
         return f"<LocalCarto {self.base_url}{' (stopped)' if self._stopped else ''}>"
@@ -65,15 +65,22 @@ class LocalCarto:
         """Credentials of the account's owner."""
         from cartoframes_lite.credentials import Credentials
 
-        return Credentials(self._state.user, self._state.master_key.token, base_url=self.base_url)
+        if not self._stopped and os.getpid() == self._starter:
+            self._master_key = self._server.master_key()  # it can be regenerated
+        return Credentials(self._user, self._master_key, base_url=self.base_url)
 
     def reset(self) -> None:
         """Empty the account.
 
         Terminates running queries and drops all tables, types, functions and schemas, all API keys except the
         master key, and all jobs, imports and synchronizations. Meant to be called before each test.
+
+        Raises
+        ------
+        LocalServerError
+            If the server is stopped or its process has ended, or in a fork of the process that started it.
         """
-        self._state.reset()
+        self._running().reset()
 
     def advance_clock(self, seconds: float) -> None:
         """Move the server's clock forward. Synchronizations that become due run immediately.
@@ -82,22 +89,33 @@ class LocalCarto:
         ----------
         seconds : float
             Must not be negative. `reset` sets the clock back to the system time.
+
+        Raises
+        ------
+        LocalServerError
+            As in `reset`.
         """
-        self._state.clock.advance(seconds)
+        self._running().advance_clock(seconds)
 
     def stop(self) -> None:
         """Stop the server and its private PostgreSQL, and remove a temporary data directory.
 
-        Calling it again has no effect.
+        Calling it again has no effect, nor has calling it in a fork of the process that started the server.
         """
-        if self._stopped:
-            return
-        self._stopped = True
-        try:
+        if os.getpid() == self._starter:
+            self._stopped = True
             self._server.stop()
-            self._state.close()
-        finally:
-            self._cluster.stop()
+
+    def _running(self) -> EmbeddedServer | ServerProcess:
+        """Return the server; raise LocalServerError if it cannot be called."""
+        if self._stopped:
+            raise LocalServerError("the embedded server is stopped; start another")
+        if os.getpid() != self._starter:
+            raise LocalServerError(
+                f"process {os.getpid()} is a fork: only process {self._starter}, which started the embedded server,"
+                " can control it; requests can be sent by both"
+            )
+        return self._server
 
     def __enter__(self) -> LocalCarto:
         return self
@@ -122,8 +140,11 @@ def start(
     statement_timeout_s: float | None = None,
     abandoned_upload_s: float = 5.0,
     plan: Plan | None = None,
+    in_process: bool = False,
 ) -> LocalCarto:
     """Start an embedded CARTO server.
+
+    It runs in a process of its own, which ends with this one.
 
     Parameters
     ----------
@@ -150,6 +171,9 @@ def start(
         started, in seconds. CARTO keeps it for five hours.
     plan : Plan, optional
         Limits of the account, mainly of imports. None means the limits of CARTO's largest plan.
+    in_process : bool
+        Whether to run the server in threads of this process, for debugging or where Python cannot be started. It is
+        slower then, because both share the interpreter lock.
 
     Returns
     -------
@@ -172,64 +196,22 @@ def start(
     ...     carto.base_url
     'http://127.0.0.1:.../user/tester'
     """
-    _check_arguments(dsn, user, api_key, data_dir, rate_limit, statement_timeout_s, abandoned_upload_s)
-    try:
-        from cartoframes_lite.local.app import create_app
-        from cartoframes_lite.local.connections import ConnectionLimits
-        from cartoframes_lite.local.postgres.cluster import open_cluster
-        from cartoframes_lite.local.server import Server
-        from cartoframes_lite.local.state import State
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing == "cartoframes_lite":
-            raise
-        raise ImportError(
-            f'the embedded server needs {missing}: pip install "cartoframes_lite[local]"', name=missing
-        ) from error
-    cluster = open_cluster(dsn, None if data_dir is None else Path(data_dir))
-    try:
-        state = State(
-            cluster,
-            user,
-            api_key=api_key,
-            rate_limit=rate_limit,
-            statement_timeout_s=statement_timeout_s,
-            abandoned_upload_s=abandoned_upload_s,
-            plan=plan,
-        )
-        try:
-            limits = ConnectionLimits(state.plan.connections, state.plan.head_timeout_s, state.plan.idle_timeout_s)
-            server = Server(create_app(state), port, limits)
-        except BaseException:
-            state.close()
-            raise
-    except BaseException:  # including KeyboardInterrupt: PostgreSQL must not keep running
-        cluster.stop()
-        raise
-    return LocalCarto(cluster, state, server)
+    options = ServerOptions(
+        dsn=dsn,
+        user=user,
+        api_key=api_key,
+        port=port,
+        data_dir=None if data_dir is None else os.fspath(data_dir),
+        rate_limit=rate_limit,
+        statement_timeout_s=statement_timeout_s,
+        abandoned_upload_s=abandoned_upload_s,
+        plan=plan or Plan(),
+    )
+    # In a program that contains its interpreter, sys.executable is empty or the program itself.
+    if in_process or not sys.executable or getattr(sys, "frozen", False):
+        from cartoframes_lite.local.embedded import EmbeddedServer
 
+        return LocalCarto(EmbeddedServer(options), user)
+    from cartoframes_lite.local.process import ServerProcess
 
-def _check_arguments(
-    dsn: str | None,
-    user: str,
-    api_key: str | None,
-    data_dir: str | os.PathLike[str] | None,
-    rate_limit: tuple[float, int] | None,
-    statement_timeout_s: float | None,
-    abandoned_upload_s: float,
-) -> None:
-    """Raise ValueError for invalid arguments, before anything is started."""
-    if dsn is not None and data_dir is not None:
-        raise ValueError("dsn and data_dir are mutually exclusive: data_dir belongs to a private PostgreSQL")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", user):
-        raise ValueError(
-            f"invalid user {user!r}: user is part of URLs and must consist of letters, digits, '-', '_' and '.'"
-        )
-    if api_key is not None and (not api_key or api_key == "default_public"):
-        raise ValueError(f"invalid api_key {api_key!r}: the master key must not be empty or default_public")
-    if rate_limit is not None and (rate_limit[0] <= 0 or rate_limit[1] < 0):
-        raise ValueError(f"rate_limit must be (requests per second > 0, burst >= 0), not {rate_limit}")
-    if statement_timeout_s is not None and statement_timeout_s <= 0:
-        raise ValueError(f"statement_timeout_s must be positive, not {statement_timeout_s}")
-    if abandoned_upload_s < 0:
-        raise ValueError(f"abandoned_upload_s must not be negative, not {abandoned_upload_s}")
+    return LocalCarto(ServerProcess(options), user)

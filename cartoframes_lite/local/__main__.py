@@ -50,6 +50,7 @@ def serve(options: argparse.Namespace) -> int:
             rate_limit=options.rate_limit,
             statement_timeout_s=options.statement_timeout,
             abandoned_upload_s=options.abandoned_upload,
+            in_process=True,
         )
     except (LocalServerError, ImportError, ValueError) as error:
         print(f"cannot start: {error}", file=sys.stderr)

@@ -13,13 +13,10 @@ from tests.fault_proxy import FaultProxy
 from tests.faults.write_trials import Trial
 from tests.faults.written_tables import Database, Mode
 
-ABANDONED_S = 0.3
-
 
 @pytest.fixture
-def quick(carto: LocalCarto, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for milliseconds where the client, or the server behind a broken upload, waits for seconds."""
-    monkeypatch.setattr(carto._state, "abandoned_upload_s", ABANDONED_S)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for milliseconds where the client waits for seconds."""
     monkeypatch.setattr("cartoframes_lite._client.http.retry._FIRST_DELAY_S", 0.0005)
 
 

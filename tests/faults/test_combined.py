@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from cartoframes_lite.local import LocalCarto
+from cartoframes_lite.local import LocalCarto, start
+from cartoframes_lite.local.embedded import EmbeddedServer
 from cartoframes_lite.write import staging_names
+from tests.cluster_template import make_template
 from tests.fault_proxy import Fault, FaultProxy
 from tests.faults.test_order import CLIENT_OUTCOMES, delayed
 from tests.faults.test_responses import WRONG
@@ -123,8 +125,12 @@ class Surroundings:
 
     def _time_out(self, chance: random.Random) -> None:
         """Let what waits for the table time out."""
-        self._carto._state.statement_timeout_s = 2 * PAUSE_S
+        self._limit_statements(2 * PAUSE_S)
         self._hold_lock(chance)
+
+    def _limit_statements(self, timeout_s: float | None) -> None:
+        assert isinstance(self._carto._server, EmbeddedServer)
+        self._carto._server.state.statement_timeout_s = timeout_s
 
     def _do_later(self, action: Callable[[], None]) -> None:
         timer = threading.Timer(PAUSE_S * (1 + len(self._later) % 4), action)
@@ -137,7 +143,7 @@ class Surroundings:
             timer.join()
         self._later.clear()
         self._step_s = 0.0
-        self._carto._state.statement_timeout_s = None
+        self._limit_statements(None)
 
     def close(self) -> None:
         """End the other processes."""
@@ -146,13 +152,19 @@ class Surroundings:
             other.close()
 
 
+@pytest.fixture(scope="module")
+def carto_server() -> Iterator[LocalCarto]:
+    """Start a server in this process, where its limits can be changed while it runs."""
+    make_template()
+    with start(user="tester", abandoned_upload_s=0.3, in_process=True) as server:
+        yield server
+
+
 @pytest.fixture
 def surroundings(carto, database, proxy, tmp_path, monkeypatch) -> Iterator[Surroundings]:
-    before = carto._state.statement_timeout_s
     surroundings = Surroundings(carto, database, str(tmp_path), monkeypatch)
     yield surroundings
     surroundings.close()
-    carto._state.statement_timeout_s = before
 
 
 def draw(chance: random.Random, last: int, surroundings: Surroundings) -> Fault:

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+import cartoframes_lite.local
 from cartoframes_lite.local import LocalCarto
 from cartoframes_lite.local.postgres.cluster import Cluster, open_cluster
 from cartoframes_lite.local.state import State
@@ -58,6 +59,21 @@ def connect(state: State) -> Iterator[Callable[[str | None], psycopg.Connection[
     yield log_in
     for connection in opened:
         connection.close()
+
+
+@pytest.fixture(scope="session")
+def server_in_process() -> Iterator[LocalCarto]:
+    """Start a server in this process, so that tests can replace its functions and see its log records."""
+    make_template()
+    with cartoframes_lite.local.start(user="tester", in_process=True) as server:
+        yield server
+
+
+@pytest.fixture
+def carto_in_process(server_in_process: LocalCarto) -> LocalCarto:
+    """Return the server in this process, with an empty account."""
+    server_in_process.reset()
+    return server_in_process
 
 
 @dataclass(frozen=True)

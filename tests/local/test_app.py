@@ -111,9 +111,16 @@ def test_a_key_may_stand_in_four_places(carto: LocalCarto, sql: SQLClient, where
     assert response.status_code == 200
 
 
+@pytest.fixture
+def sql_in_process(carto_in_process: LocalCarto) -> SQLClient:
+    return SQLClient(carto_in_process.base_url, carto_in_process.credentials.api_key)
+
+
 def test_unexpected_errors_are_logged_without_keys(
-    sql: SQLClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    sql_in_process: SQLClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    sql = sql_in_process
+
     def broken(*_: object) -> None:
         raise ZeroDivisionError("broken")
 
@@ -128,8 +135,8 @@ def test_unexpected_errors_are_logged_without_keys(
     assert sql.key not in caplog.text
 
 
-def test_unexpected_errors_keep_the_connection(sql: SQLClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = urlsplit(sql.base_url)
+def test_unexpected_errors_keep_the_connection(sql_in_process: SQLClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = urlsplit(sql_in_process.base_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
     monkeypatch.setattr(sql_routes, "run_query", lambda *_: 1 / 0)
     for body in (b"q=SELECT+1", b"q=SELECT+1&x=" + b"x" * 500_000):

@@ -85,6 +85,7 @@ def test_failed_start_leaves_no_postgresql(carto: LocalCarto, tmp_path: Path) ->
         ({"user": ""}, "user is part of URLs"),
         ({"api_key": ""}, "api_key"),
         ({"api_key": "default_public"}, "api_key"),
+        ({"port": 65536}, "port must be between 0 and 65535, not 65536"),
         ({"rate_limit": (0, 1)}, "rate_limit"),
         ({"statement_timeout_s": 0}, "statement_timeout_s"),
     ],
@@ -94,15 +95,24 @@ def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], mes
         start(**arguments)
 
 
-def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = "raise ModuleNotFoundError('No module named starlette', name='starlette')"
+    (tmp_path / "starlette.py").write_text(missing)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r'needs starlette: pip install "cartoframes_lite\[local\]"') as caught:
+        start()
+    assert caught.value.name == "starlette"
+
+
+def test_extra_is_missing_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("cartoframes_lite.local.")]:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("app", "postgres", "server", "state"):
+    for name in ("app", "embedded", "postgres", "server", "state"):
         monkeypatch.delattr(cartoframes_lite.local, name, raising=False)
     monkeypatch.setitem(sys.modules, "starlette", None)
     monkeypatch.setitem(sys.modules, "starlette.applications", None)
     with pytest.raises(ImportError, match=r'pip install "cartoframes_lite\[local\]"'):
-        start()
+        start(in_process=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -213,7 +213,12 @@ class PrivateCluster:
         if template is not None:  # cp and not shutil: it runs as the cluster's user, who can enter both directories
             command = ["cp", "-R", f"{template}/.", self._data]
         process = self._user.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        output, _ = process.communicate()
+        try:
+            output, _ = process.communicate()
+        except BaseException:  # KeyboardInterrupt: it must not go on to write into a directory that is removed
+            os.killpg(process.pid, signal.SIGKILL)  # and its children
+            process.communicate()
+            raise
         if process.returncode:
             raise LocalServerError(f"{Path(command[0]).name} failed: {output.decode(errors='replace').strip()}")
 

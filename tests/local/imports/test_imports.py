@@ -494,7 +494,10 @@ def test_connector_that_takes_too_long(small: Importer) -> None:
     assert small.tables() == []
 
 
-def test_an_unexpected_error_ends_only_the_import(importer: Importer, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_ends_only_the_import(
+    carto_in_process: LocalCarto, caplog: pytest.LogCaptureFixture
+) -> None:
+    importer = Importer(carto_in_process)
     importer.csv("t.csv", CSV)
     with psycopg.connect(importer.carto.dsn, autocommit=True) as admin, psycopg.connect(importer.carto.dsn) as other:
         other.execute("LOCK TABLE public.t")

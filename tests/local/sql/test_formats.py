@@ -17,6 +17,7 @@ import pytest
 import requests
 
 import cartoframes_lite.local
+from cartoframes_lite.local import LocalCarto
 from tests.local.sql_client import SQLClient, error_of
 
 QUERY = "SELECT * FROM places ORDER BY cartodb_id"
@@ -165,10 +166,11 @@ def test_a_filename_leads_nowhere(sql: SQLClient, filename: str) -> None:
     assert response.content.startswith(b"SQLite format 3\0")
 
 
-def test_exports_leave_no_files(sql: SQLClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exports_leave_no_files(carto_in_process: LocalCarto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sql = SQLClient(carto_in_process.base_url, carto_in_process.credentials.api_key)
     for format in ("shp", "kml", "csv"):
-        download(sql, format)
+        download(sql, format, "SELECT 1 AS a, ST_SetSRID(ST_MakePoint(1, 2), 4326) AS the_geom")
     sql.send("SELECT 1 AS a", format="kml")
     assert list(tmp_path.iterdir()) == []
 
@@ -208,8 +210,11 @@ def test_others_are_answered_during_a_large_export(sql: SQLClient, format: str) 
     assert max(waits) < took / 2
 
 
-def test_an_export_ends_when_its_client_leaves(sql: SQLClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_ends_when_its_client_leaves(
+    carto_in_process: LocalCarto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sql = SQLClient(carto_in_process.base_url, carto_in_process.credentials.api_key)
     query = "SELECT n, repeat('x', 100) AS t, ST_MakePoint(n % 170, 1) AS the_geom FROM generate_series(1, 400000) n"
     with pytest.raises(requests.ReadTimeout):
         requests.get(sql.url, {"q": query, "format": "kml", "api_key": sql.key}, timeout=1)
