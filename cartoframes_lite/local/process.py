@@ -22,12 +22,13 @@ from cartoframes_lite.local.options import ServerOptions
 _STOP_TIMEOUT_S = 30.0  # of a stop that takes long: running statements, a checkpoint of PostgreSQL
 _END_TIMEOUT_S = 5.0  # between the end of the channel and the end of the process, if it was killed
 _STDERR = 2
-# Its arguments are not secret, `ps` shows them; those of the server go through the channel. The path is that of this
-# process, which may find the package on a path that only it knows. The package's own module is not executed: the server
-# needs neither the client nor pandas.
+# Its arguments are not secret, `ps` shows them; those of the server go through the channel. What can be imported is the
+# same as in this process, which may have a path of its own, and None in sys.modules. The package's own module is not
+# executed: the server needs neither the client nor pandas.
 _PROGRAM = """
 import sys
-_, descriptor, parent, *sys.path = sys.argv
+_, descriptor, parent, blocked, *sys.path = sys.argv
+sys.modules |= dict.fromkeys(blocked.split())
 import importlib.util
 sys.modules["cartoframes_lite"] = importlib.util.module_from_spec(importlib.util.find_spec("cartoframes_lite"))
 from cartoframes_lite.local.process_main import main
@@ -138,7 +139,8 @@ def _start_interpreter(channel: socket.socket) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", *(flag for name, flag in _FLAGS.items() if getattr(sys.flags, name))]
     command += [f"-W{option}" for option in sys.warnoptions]
     command += ["-X", "utf8"] if sys.flags.utf8_mode else []
-    command += ["-c", _PROGRAM, str(channel.fileno()), str(os.getpid())]
+    blocked = [name for name, module in list(sys.modules.items()) if module is None]
+    command += ["-c", _PROGRAM, str(channel.fileno()), str(os.getpid()), " ".join(blocked)]
     command += [entry for entry in sys.path if isinstance(entry, str)]
     try:
         os.fstat(_STDERR)

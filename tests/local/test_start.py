@@ -95,24 +95,16 @@ def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], mes
         start(**arguments)
 
 
-def test_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = "raise ModuleNotFoundError('No module named starlette', name='starlette')"
-    (tmp_path / "starlette.py").write_text(missing)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ImportError, match=r'needs starlette: pip install "cartoframes_lite\[local\]"') as caught:
-        start()
-    assert caught.value.name == "starlette"
-
-
-def test_extra_is_missing_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_process", [False, True])
+def test_missing_extra_is_named(in_process: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("cartoframes_lite.local.")]:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("app", "embedded", "postgres", "server", "state"):
+    for name in ("app", "embedded", "postgres", "process", "server", "state"):
         monkeypatch.delattr(cartoframes_lite.local, name, raising=False)
     monkeypatch.setitem(sys.modules, "starlette", None)
     monkeypatch.setitem(sys.modules, "starlette.applications", None)
     with pytest.raises(ImportError, match=r'pip install "cartoframes_lite\[local\]"'):
-        start(in_process=True)
+        start(in_process=in_process)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
