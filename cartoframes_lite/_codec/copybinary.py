@@ -13,35 +13,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
-SYNC_BYTES = 8
+from cartoframes_lite._codec.copy_rows import (
+    PADDING_BYTES,
+    ROW_HEAD_BYTES,
+    SYNC_BYTES,
+    BrokenStream,
+    Bytes,
+    Ints,
+    RowDecoder,
+    gather,
+)
+
+_WORD_BYTES = 4
 BLOCK_BYTES = 1 << 20  # decoding is fastest if a block and its columns fit in the CPU cache
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _NO_FIELDS = bytes(2)
-_PADDING = bytes(8)  # a NULL at the end of the data is read as if it were 8 bytes wide
-
-_EPOCH_DAYS = 10_957  # from 1970-01-01 to PostgreSQL's 2000-01-01
-_EPOCH_US = _EPOCH_DAYS * 86_400_000_000
-_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31 in days from 1970-01-01
-
-Bytes = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-
-
-class BrokenStream(ValueError):
-    """The bytes are not a complete binary COPY; ``rest`` contains those that were not decoded."""
-
-    def __init__(self, message: str, rest: bytes = b"") -> None:
-        super().__init__(message)
-        self.rest = rest
+_PADDING = bytes(PADDING_BYTES)
 
 
 @dataclass(slots=True)
@@ -60,8 +53,6 @@ class Decoder:
 
     Attributes
     ----------
-    infinite : set of str
-        Columns in which infinite (or not representable) dates or timestamps became null.
     first_sync : bytes or None
         Which of both the rows have; None before the first row.
     """
@@ -69,11 +60,19 @@ class Decoder:
     schema: pa.Schema
     sync: bytes
     other_sync: bytes | None = None
-    infinite: set[str] = field(default_factory=set)
     first_sync: bytes | None = None
     _rest: bytes = b""
     _header_seen: bool = False
     _buffer: Bytes = field(default_factory=lambda: np.empty(0, np.uint8), repr=False)
+    _rows: RowDecoder = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._rows = RowDecoder(self.schema)
+
+    @property
+    def infinite(self) -> set[str]:
+        """Columns in which infinite (or not representable) dates or timestamps became null."""
+        return self._rows.infinite
 
     def feed(self, *blocks: bytes) -> pa.RecordBatch | None:
         """Decode the complete rows; the last one is kept until the beginning of the next one confirms its end."""
@@ -82,7 +81,7 @@ class Decoder:
         if len(starts) < 2:
             self._rest = data[: -len(_PADDING)].tobytes()
             return None
-        batch = self._decode(data, starts[:-1], starts[1:])
+        batch = self._rows.decode(data, starts[:-1], starts[1:])
         self._rest = data[starts[-1] : -len(_PADDING)].tobytes()
         return batch
 
@@ -101,7 +100,7 @@ class Decoder:
         starts = self._row_starts(data)
         if len(starts) == 0 and end:
             raise BrokenStream("bytes that are not a row precede the trailer", self._rest)
-        return self._decode(data, starts, np.append(starts, end)[1:])
+        return self._rows.decode(data, starts, np.append(starts, end)[1:])
 
     def _join(self, blocks: tuple[bytes, ...]) -> Bytes:
         """Join the remaining and the new bytes in the buffer, without the header and with padding.
@@ -128,125 +127,26 @@ class Decoder:
         """Return the offsets of all rows: the positions of a field count, the length of the sync, and the sync."""
         mark = (len(self.schema) + 1).to_bytes(2, "big") + SYNC_BYTES.to_bytes(4, "big")
         if self.first_sync is None:
-            self.first_sync = self._find_sync(data[len(mark) : len(mark) + SYNC_BYTES].tobytes())
-        (sync,) = np.frombuffer(self.first_sync or self.sync, np.uint64)
-        found = []
-        for shift in range(8):  # eight fast passes over aligned words instead of a slow one over bytes
-            words = np.frombuffer(data, np.uint64, (len(data) - shift) // 8, shift)
-            found.append(np.flatnonzero(words == sync) * 8 + shift)
-        starts: Ints = np.sort(np.concatenate(found)) - len(mark)
-        starts = starts[starts >= 0]
-        marks = np.ndarray((len(data) - 5,), "V6", data, strides=(1,))
-        starts = starts[marks[starts] == np.void(mark)]
+            first = data[len(mark) : ROW_HEAD_BYTES].tobytes()
+            self.first_sync = first if first in (self.sync, self.other_sync) else None
+        head = mark + (self.first_sync or self.sync)
+        # Wherever a sync begins, four of its first bytes are an aligned word. To compare all aligned words with the
+        # four possible values is faster than to compare all bytes.
+        words = data[: len(data) // _WORD_BYTES * _WORD_BYTES].view(np.uint32)
+        parts = [np.frombuffer(head, np.uint32, 1, len(mark) + shift)[0] for shift in range(_WORD_BYTES)]
+        is_part = words == parts[0]
+        for part in parts[1:]:
+            is_part |= words == part
+        positions = np.flatnonzero(is_part)
+        found = words[positions]
+        starts: Ints = positions * _WORD_BYTES - len(mark)
+        for shift, part in enumerate(parts[1:], 1):
+            starts[found == part] -= shift
+        starts = starts[(starts >= 0) & (starts <= len(data) - len(head))]
+        starts = starts[gather(data, f"V{len(head)}", starts) == np.void(head)]
         if len(starts) and starts[0] != 0:
             raise BrokenStream("a row does not begin where the previous one ended", self._rest)
         return starts
-
-    def _find_sync(self, first: bytes) -> bytes | None:
-        """Return the sync if the first row begins with one."""
-        return first if first in (self.sync, self.other_sync) else None
-
-    def _decode(self, data: Bytes, starts: Ints, ends: Ints) -> pa.RecordBatch:
-        """Decode each column for all rows at once, and check that each row ends at ``ends``."""
-        at = starts + (2 + 4 + SYNC_BYTES)
-        arrays = []
-        for column in self.schema:
-            lengths = self._lengths(data, at)
-            valid = lengths >= 0
-            arrays.append(self._column(column, data, at + 4, lengths, valid))
-            at = at + 4 + np.where(valid, lengths, 0)
-        if not np.array_equal(at, ends):
-            raise BrokenStream("a row does not end where the next one begins", data.tobytes())
-        if not arrays:
-            return without_columns(len(starts))
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-
-    @staticmethod
-    def _lengths(data: Bytes, at: Ints) -> Ints:
-        view = np.ndarray((len(data) - 3,), ">i4", data, strides=(1,))
-        if len(at) and at.max() >= len(view):
-            raise BrokenStream("a field begins after the end of the data", data.tobytes())
-        lengths = view[at].astype(np.int64)
-        if len(at) and (lengths.min() < -1 or (at + lengths).max() > len(data) - 4 - len(_PADDING)):
-            raise BrokenStream("a field is longer than the data", data.tobytes())
-        return lengths
-
-    def _column(self, column: pa.Field, data: Bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
-        if pa.types.is_large_string(column.type) or pa.types.is_large_binary(column.type):
-            return _gather(column.type, data, at, lengths, valid)
-        dtype = _WIRE_DTYPES[column.type.id]
-        view = np.ndarray((len(data) - dtype.itemsize + 1,), dtype, data, strides=(1,))
-        if np.any((lengths != dtype.itemsize) & valid):
-            raise BrokenStream(f"a field of column {column.name!r} is not {dtype.itemsize} bytes long", data.tobytes())
-        values: npt.NDArray[Any] = view[at].astype(dtype.newbyteorder("="))
-        if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
-            finite = _to_unix_epoch(values)
-            if np.any(valid & ~finite):
-                self.infinite.add(column.name)
-                valid = valid & finite
-        if pa.types.is_boolean(column.type):
-            values = np.packbits(values != 0, bitorder="little")
-        buffers = [_bitmap(valid), pa.py_buffer(values)]
-        return pa.Array.from_buffers(column.type, len(valid), buffers)
-
-
-_WIRE_DTYPES: dict[int, np.dtype[Any]] = {
-    pa.int16().id: np.dtype(">i2"),
-    pa.int32().id: np.dtype(">i4"),
-    pa.int64().id: np.dtype(">i8"),
-    pa.float32().id: np.dtype(">f4"),
-    pa.float64().id: np.dtype(">f8"),
-    pa.bool_().id: np.dtype("u1"),
-    pa.date32().id: np.dtype(">i4"),
-    pa.time64("us").id: np.dtype(">i8"),
-    pa.timestamp("us").id: np.dtype(">i8"),
-}
-
-
-def without_columns(rows: int) -> pa.RecordBatch:
-    """Create a batch with rows and no columns."""
-    return pa.record_batch([pa.nulls(rows)], names=["none"]).select([])
-
-
-def _bitmap(valid: Bools) -> pa.Buffer | None:
-    return None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
-
-
-def _to_unix_epoch(values: npt.NDArray[Any]) -> Bools:
-    """Shift dates (days) or timestamps (microseconds) to epoch 1970 in place; return a mask of the valid ones."""
-    if values.dtype.itemsize == 4:  # pandas shows Arrow dates as datetime.date, which has the years 1 to 9999
-        shift = _EPOCH_DAYS
-        finite: Bools = (values >= _FIRST_DAY - shift) & (values <= _LAST_DAY - shift)
-    else:
-        shift = _EPOCH_US
-        limits = np.iinfo(values.dtype)
-        finite = (values != limits.min) & (values <= limits.max - shift)
-    values[finite] += values.dtype.type(shift)
-    return finite
-
-
-def _gather(kind: pa.DataType, data: Bytes, at: Ints, lengths: Ints, valid: Bools) -> pa.Array:
-    """Gather values of variable length.
-
-    The block is viewed as an Arrow array whose items are alternately a value and the bytes up to the next value;
-    ``take`` selects every second item.
-    """
-    count = len(at)
-    if count == 0:
-        return pa.array([], kind)
-    bounds = np.empty(2 * count, np.int64)
-    bounds[0::2] = at
-    bounds[1::2] = at + np.where(valid, lengths, 0)
-    whole = pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), 2 * count - 1, [None, pa.py_buffer(bounds), pa.py_buffer(data)]
-    )
-    values = whole.take(pa.array(np.arange(0, 2 * count, 2)))
-    _, offsets, content = values.buffers()
-    values = pa.LargeBinaryArray.from_buffers(pa.large_binary(), count, [_bitmap(valid), offsets, content])
-    try:
-        return values if kind == pa.large_binary() else values.cast(kind)
-    except pa.ArrowInvalid as error:
-        raise BrokenStream(f"text that is not UTF-8: {error}", data.tobytes()) from error
 
 
 def decode(blocks: Iterable[bytes], decoder: Decoder) -> Iterator[pa.RecordBatch]:

@@ -15,7 +15,8 @@ from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._client.http.prefetch import prefetched
 from cartoframes_lite._client.http.progress import Progress
 from cartoframes_lite._client.sql import MAX_QUERY_BYTES
-from cartoframes_lite._codec.copybinary import SYNC_BYTES, BrokenStream, Decoder, decode
+from cartoframes_lite._codec.copy_rows import SYNC_BYTES, BrokenStream
+from cartoframes_lite._codec.copybinary import Decoder, decode
 from cartoframes_lite._codec.frame import arrow_schema
 from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite.errors import (

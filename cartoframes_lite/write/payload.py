@@ -9,7 +9,7 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from cartoframes_lite._codec import geometry
-from cartoframes_lite._codec.copybinary import without_columns
+from cartoframes_lite._codec.copy_rows import without_columns
 from cartoframes_lite._codec.frame import WEB_MERCATOR
 from cartoframes_lite.write.columns import Column, Columns, arrow_schema
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
-from cartoframes_lite._codec.copybinary import BrokenStream, Decoder, decode, encode
+from cartoframes_lite._codec.copy_rows import BrokenStream
+from cartoframes_lite._codec.copybinary import Decoder, decode, encode
 
 SYNC = bytes.fromhex("a1b2c3d4e5f60718")
 SCHEMA = pa.schema(

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartoframes_lite._codec import copybinary
-from cartoframes_lite._codec.copybinary import BrokenStream, Decoder, decode, encode
+from cartoframes_lite._codec.copy_rows import BrokenStream
+from cartoframes_lite._codec.copybinary import Decoder, decode, encode
 
 SYNC = bytes.fromhex("a1b2c3d4e5f60718")
 OTHER_SYNC = bytes.fromhex("18a1b2c3d4e5f607")
