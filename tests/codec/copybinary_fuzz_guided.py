@@ -6,7 +6,7 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["cartoframes_lite._codec.copybinary"]):
+with atheris.instrument_imports(include=["cartoframes_lite._codec.copybinary", "cartoframes_lite._codec.copy_rows"]):
     from tests.codec.copybinary_fuzzing import agrees
 
 
