@@ -158,3 +158,17 @@ def test_only_large_tables_are_vacuumed(requests_of, credentials):
         requests = requests_of(write, credentials)
         assert len(requests) == number
         assert "v2/sql/job" in requests[-2:]  # at the same time as the receipt is dropped
+
+
+@pytest.mark.parametrize(
+    "rows", [pytest.param(FRAME, id="small"), pytest.param(pd.concat([FRAME] * 500), id="vacuumed")]
+)
+def test_a_second_write_opens_no_connection(rows, carto):
+    cfl.to_carto(rows, "owned", carto.credentials)
+    with DelayProxy(carto.base_url, 0.1) as proxy:
+        account = cfl.Credentials(api_key=carto.credentials.api_key, base_url=proxy.base_url)
+        write = to_carto(rows, if_exists="replace")
+        write(account)
+        proxy.reset()
+        write(account)
+        assert (proxy.round_trips, proxy.connections) == (4, 0)
