@@ -22,6 +22,8 @@ from cartoframes_lite.write.staging_names import PREFIX, begin_write, end_write
 from cartoframes_lite.write.staging_sql import create_early, drop_staging
 from cartoframes_lite.write.target import Target, drop_staging_tables, read_target
 
+_DROP_TIMEOUT_S = 5.0  # after an error or an interrupt, which may be due to a server that does not respond
+
 
 class _OtherResponse(ConnectionFailed):
     """The response is a table, but not the result of this request."""
@@ -79,7 +81,7 @@ def inspect_and_stage(
     except BaseException as error:
         if definitions and not _has_no_effect(error):
             with suppress(CartoError, OSError):
-                client.sql.send(drop_staging(None, definitions), idempotent=True)
+                client.sql.send(drop_staging(None, definitions), idempotent=True, timeout_s=_DROP_TIMEOUT_S)
         for name in definitions:
             end_write(name)
         raise

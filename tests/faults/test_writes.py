@@ -7,6 +7,7 @@ from typing import get_args
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
+from cartoframes_lite.write import expected_staging
 from tests.fault_proxy import Fault, FaultProxy, Side, request_steps
 from tests.faults.write_trials import (
     Trial,
@@ -28,6 +29,17 @@ def test_a_write_cut_at_every_step(proxy, trial):
 @few_modes_unless_long("new-plain-3", "replace-geometry-3", "replace-other-columns-plain-3", "append-geometry-3")
 def test_a_network_lost_for_good_at_every_step(proxy, trial):
     cut_at_every_step(proxy, trial, for_good=True)
+
+
+@few_modes_unless_long("replace-other-columns-plain-1", "append-plain-3")
+def test_an_unexpected_staging_table_cut_at_every_step(proxy, trial, monkeypatch):
+    """Each plan needs another staging table than the one that was created with the description of the target."""
+    expected_columns = expected_staging._expected_columns
+    monkeypatch.setattr(expected_staging, "_MAX_REMEMBERED", 0)
+    monkeypatch.setattr(
+        expected_staging, "_expected_columns", lambda *columns, **options: expected_columns(*columns, **options)[::-1]
+    )
+    cut_at_every_step(proxy, trial, for_good=False)
 
 
 def cut_at_every_step(proxy: FaultProxy, trial: Trial, *, for_good: bool) -> None:
