@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack, cast, get_args, overload
@@ -16,6 +18,7 @@ import pandas as pd
 from cartoframes_lite import user_warnings
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.connectors import redact_secrets, unwrap_connector
+from cartoframes_lite._client.http.json_fields import drop_none, parsed
 from cartoframes_lite._client.http.uploads import File, name_after_import
 from cartoframes_lite._client.import_codes import describe
 from cartoframes_lite._client.imports import (
@@ -36,6 +39,7 @@ from cartoframes_lite._client.visualizations import (
     Permission,
     Visualization,
     catalog_changes,
+    check_changes,
     require_privacy,
 )
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
@@ -48,6 +52,7 @@ from cartoframes_lite.errors import (
     ImportFailed,
     IncompleteImportWarning,
     PermissionDenied,
+    SQLError,
     TableExistsError,
     TableNotFoundError,
 )
@@ -57,11 +62,11 @@ from cartoframes_lite.maps.backgrounds import Basemap
 from cartoframes_lite.maps.layers import layer_keywords
 from cartoframes_lite.maps.styling import LayerOptions
 from cartoframes_lite.maps.widgets import Widget
-from cartoframes_lite.read import read_arrow, read_carto
+from cartoframes_lite.read import read_arrow
 from cartoframes_lite.read.frames import check_read, read_source
 from cartoframes_lite.read.options import ChunkedRead, ReadOptions, WholeRead, check_sql, read_keywords
 from cartoframes_lite.read.source import filtered, single_condition, table_source
-from cartoframes_lite.tables import delete_table, rename_table
+from cartoframes_lite.tables import drop_table, existing_entry, rename_table
 from cartoframes_lite.write import to_carto
 from cartoframes_lite.write.deletion import delete_rows
 from cartoframes_lite.write.frames import normalized_table_name, set_privacy, write_to_existing
@@ -120,6 +125,10 @@ _FORMATS: dict[str, Format] = {
 }
 
 
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+# Rows of plain tables may have other SRIDs. As bytes, because text and JSON depend on settings of the database role.
+_WGS84 = f"CASE WHEN ST_SRID({THE_GEOM}) IN (0, 4326) THEN {THE_GEOM} ELSE ST_Transform({THE_GEOM}, 4326) END"
+_BOUNDS = ", ".join(f"encode(float8send(ST_{edge}(ST_Extent({_WGS84}))), 'hex') AS {edge}" for edge in _EDGES)
 _COORDINATE_DECIMALS = 15  # enough decimals to write any double in degrees without loss
 
 
@@ -631,10 +640,8 @@ class Dataset:
         TableNotFoundError
             If the table does not exist.
         """
-        client = Client(self.credentials)
-        client.sql.require_table(*self._schema_and_table)
-        row = client.sql.row(f"SELECT count(*)::text AS rows FROM {qualify(*self._schema_and_table)}", "rows")
-        return int(row["rows"])
+        row = Client(self.credentials).sql.table_row(*self._schema_and_table, "count(*)::text AS rows", "rows")
+        return parsed(int, row["rows"], self.name)
 
     def __bool__(self) -> bool:
         """Return True: without this method, ``if dataset:`` would count the rows."""
@@ -643,17 +650,18 @@ class Dataset:
     @property
     def bounds(self) -> tuple[float, float, float, float] | None:
         """Bounds of ``the_geom``, (minx, miny, maxx, maxy) in EPSG:4326; None if there is no geometry."""
-        client = Client(self.credentials)
-        columns = {column.name: column for column in self._columns(client.sql)}
-        if THE_GEOM not in columns:
-            raise ValueError(f"{self.name!r} has no column {THE_GEOM!r}, and so no bounds: it has {list(columns)}")
-        shape = quote(THE_GEOM)
-        if columns[THE_GEOM].srid > 0 and columns[THE_GEOM].srid != 4326:  # a plain table
-            shape = f"ST_Transform({shape}, 4326)"
-        box = f"(SELECT ST_Extent({shape}) AS box FROM {qualify(*self._schema_and_table)}) AS _boxes"
-        query = f"SELECT ST_XMin(box) AS a, ST_YMin(box) AS b, ST_XMax(box) AS c, ST_YMax(box) AS d FROM {box}"
-        found = read_carto(query, client.credentials, progress=False).iloc[0]  # exact, unlike JSON
-        return None if found.isna().any() else (float(found.a), float(found.b), float(found.c), float(found.d))
+        sql = Client(self.credentials).sql
+        try:
+            row = sql.table_row(*self._schema_and_table, _BOUNDS, *_EDGES)
+        except SQLError:
+            names = [column.name for column in self._columns(sql)]
+            if THE_GEOM in names:
+                raise
+            raise ValueError(f"{self.name!r} has no column {THE_GEOM!r}, and so no bounds: it has {names}") from None
+        if None in row.values():
+            return None
+        west, south, east, north = (parsed(_float_of_hex, row[edge], self.name) for edge in _EDGES)
+        return west, south, east, north
 
     def append(self, dataframe: pd.DataFrame | Iterable[pd.DataFrame], *, progress: bool | None = None) -> None:
         """Append rows to the table: all of them, or none if an error is raised.
@@ -776,10 +784,17 @@ class Dataset:
             If a view depends on it.
         """
         client = Client(self.credentials)
-        table = self._own_table(client)
-        if not force:
-            _require_no_maps(client, table)
-        delete_table(table, client.credentials)
+        table = self._table_to_write(client)
+        try:
+            is_dropped = drop_table(
+                client, table, (lambda: None) if force else partial(_require_no_maps, client, table)
+            )
+        except (PermissionDenied, SQLError):  # nothing was dropped
+            client.sql.require_table(None, table)
+            raise
+        if not is_dropped:
+            client.sql.require_table(None, table)
+            raise TableNotFoundError(f"there was no table {table!r}: another client has created it meanwhile")
 
     @layer_keywords
     def map(
@@ -882,9 +897,7 @@ class Dataset:
         PermissionDenied
             If the dataset is private and the key is not the master key.
         """
-        client = Client(self.credentials)
-        client.sql.require_table(*self._schema_and_table)
-        return client.visualizations.get(self.name)
+        return self._entry(Client(self.credentials))
 
     @catalog_changes
     def update(self, **keywords: Unpack[CatalogChanges]) -> Visualization:
@@ -900,7 +913,9 @@ class Dataset:
         Visualization
             The updated entry, as returned by ``info``.
         """
-        return self.info().update(**keywords)
+        client = Client(self.credentials)
+        check_changes(keywords)
+        return client.visualizations.update_entry(self._entry(client), **drop_none(**keywords))
 
     @property
     def privacy(self) -> PrivacyOfTable:
@@ -911,8 +926,7 @@ class Dataset:
     def privacy(self, privacy: Privacy) -> None:
         require_privacy(privacy)
         client = Client(self.credentials)
-        client.sql.require_table(*self._schema_and_table)
-        client.visualizations.set_privacy(self.name, privacy)
+        client.visualizations.update_entry(self._entry(client), privacy=privacy)
 
     @property
     def permissions(self) -> tuple[Permission, ...]:
@@ -948,8 +962,11 @@ class Dataset:
 
     def _columns(self, sql: SQL) -> list[SourceColumn]:
         """Request the columns; raise TableNotFoundError if the table does not exist."""
-        sql.require_table(*self._schema_and_table)
-        return sql.columns(qualify(*self._schema_and_table))
+        return sql.table_columns(*self._schema_and_table)
+
+    def _entry(self, client: Client) -> Visualization:
+        """Request the catalog entry; raise TableNotFoundError if the table does not exist."""
+        return existing_entry(client, self.name)
 
     def _own_table(self, client: Client) -> str:
         """Return the name of the table; raise TableNotFoundError unless it is in the schema of the account."""
@@ -991,6 +1008,13 @@ def _import_options(keywords: Mapping[str, object]) -> ImportOptions:
     if name is not None and not name.strip():
         raise ValueError(f"name must not be blank, got {name!r}")
     return complete_options({name: keywords[name] for name in OPTION_DEFAULTS})
+
+
+def _float_of_hex(text: str) -> float:
+    """Return a float8 that the server has sent as the hexadecimal digits of its bytes."""
+    number: float
+    (number,) = struct.unpack(">d", bytes.fromhex(text))
+    return number
 
 
 def _is_parquet(file: object) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.json_fields import parsed
 from cartoframes_lite._client.listing import Listing
+from cartoframes_lite._client.parallel import both
 from cartoframes_lite._client.transaction import run
-from cartoframes_lite._client.visualizations import require_privacy
+from cartoframes_lite._client.visualizations import Visualization, require_privacy
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
-from cartoframes_lite._codec.names import is_truncated, literal, normalize, qualify, refuse_system_name
+from cartoframes_lite._codec.names import is_truncated, literal, normalize, qualify, refuse_system_name, split_schema
 from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import (
@@ -109,11 +112,23 @@ def delete_table(table_name: str, credentials: Credentials | None = None) -> boo
     >>> cfl.delete_table("stations"), cfl.delete_table("stations")
     (True, False)
     """
-    client = Client(credentials)
-    schema, version = _find(client, table_name)
+    return drop_table(Client(credentials), table_name, lambda: None)
+
+
+def drop_table(client: Client, table: str, check: Callable[[], None]) -> bool:
+    """Drop a table; return False if it does not exist.
+
+    Parameters
+    ----------
+    client : Client
+    table : str
+    check : callable
+        May send requests, at the same time as those that look for the table. If it raises, nothing is dropped.
+    """
+    _, (schema, version) = both(client.credentials, check, partial(_find, client, table))
     if version is None:
         return False
-    _change(client, tables_sql.drop_table(schema, table_name, version), "dropped", version)
+    _change(client, tables_sql.drop_table(schema, table, version), "dropped", version)
     return True
 
 
@@ -295,20 +310,23 @@ def describe_table(
     {'privacy': 'private', 'num_rows': 3, 'geom_type': 'point'}
     """
     client = Client(credentials)
-    client.sql.require_table(schema, table_name)
-    relation = qualify(schema, table_name)
-    count = client.sql.row(f"SELECT count(*)::int8 AS num_rows FROM {relation}", "num_rows")
-    geom_type = None
-    columns = client.sql.columns(relation)
-    if any((column.name, column.pgtype) == (THE_GEOM, "geometry") for column in columns):
-        rows = client.sql.rows(
-            f"SELECT replace(GeometryType(the_geom), 'MULTI', '') AS kind FROM {relation}"
-            " WHERE the_geom IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
-        )
-        geom_type = rows[0]["kind"] if rows else None
+    columns = client.sql.table_columns(schema, table_name)
     is_carto_table = _CARTO_COLUMNS.issubset(column.name for column in columns)
-    privacy = _privacy(client, schema, table_name) if is_carto_table else None
-    return {"privacy": privacy, "num_rows": count["num_rows"], "geom_type": _GEOM_TYPES.get(geom_type or "", geom_type)}
+    kind = "NULL::text"
+    if any((column.name, column.pgtype) == (THE_GEOM, "geometry") for column in columns):
+        kind = (
+            f"(SELECT replace(GeometryType(the_geom), 'MULTI', '') FROM {qualify(schema, table_name)}"
+            " WHERE the_geom IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 1)"
+        )
+    privacy, row = both(
+        client.credentials,
+        lambda: _privacy(client, schema, table_name) if is_carto_table else None,
+        lambda: client.sql.table_row(
+            schema, table_name, f"count(*)::int8 AS num_rows, {kind} AS kind", "num_rows", "kind"
+        ),
+    )
+    geom_type = _GEOM_TYPES.get(row["kind"] or "", row["kind"])
+    return {"privacy": privacy, "num_rows": row["num_rows"], "geom_type": geom_type}
 
 
 def _privacy(client: Client, schema: str | None, table_name: str) -> str | None:
@@ -352,8 +370,24 @@ def update_privacy_table(
     """
     require_privacy(privacy)
     client = Client(credentials)
-    client.sql.require_table(None, table_name)
-    client.visualizations.set_privacy(table_name, privacy)
+    client.visualizations.update_entry(existing_entry(client, table_name), privacy=privacy)
+
+
+def existing_entry(client: Client, name: str) -> Visualization:
+    """Request the catalog entry of a table, also of another account; raise TableNotFoundError if there is no table."""
+    schema, table = split_schema(name)
+    try:
+        entry, exists = both(
+            client.credentials,
+            partial(client.visualizations.find, name),
+            partial(client.sql.has_table, schema, table),
+        )
+    except CartoError:
+        client.sql.require_table(schema, table)
+        raise
+    if not exists:
+        client.sql.require_table(schema, table)
+    return entry or client.visualizations.get(name)
 
 
 def check_new_name(name: object, if_exists: object) -> None:

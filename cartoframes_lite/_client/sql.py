@@ -22,6 +22,7 @@ PATH = "api/v2/sql"
 MAX_QUERY_BYTES = 1_000_000  # limit of the API for the body of a request
 _TABLES = ("table", "view", "materialized view", "foreign table")  # as pg_identify_object calls them
 _JSON_FORMATS = (None, "json", "geojson")
+_FOUND = " table exists "  # not plausible as a column name
 _SIMILAR = 0.7  # of difflib: "tt" is not similar to "t" or "rt_t"
 
 T = TypeVar("T")
@@ -198,6 +199,61 @@ class SQL:
             return self.columns(source), None
         return self._named(columns, type_names), layout
 
+    def table_columns(self, schema: str | None, table: str) -> list[SourceColumn]:
+        """Return the columns of a table as ``columns`` does.
+
+        Raises
+        ------
+        TableNotFoundError
+            If the table does not exist; with similar names.
+        """
+
+        def read(response: Any) -> tuple[list[SourceColumn], bool]:
+            (row,) = _table(response)["rows"]
+            return [column for column in _columns(response) if column.name != _FOUND], bool(row[_FOUND])
+
+        relation = qualify(schema, table)
+        found = f'(SELECT {_exists(schema, table)}) AS _table("{_FOUND}")'
+        query = f"SELECT {relation}.*, _table.* FROM {found} LEFT JOIN {relation} ON false"
+        return self._named(self._read_table(schema, table, query, read))
+
+    def table_row(self, schema: str | None, table: str, selected: str, *names: str) -> dict[str, Any]:
+        """Query aggregates of a table, and return the named columns of the only row.
+
+        Parameters
+        ----------
+        schema : str or None
+            None: the schema of the account.
+        table : str
+        selected : str
+            What SELECT lists.
+        *names : str
+
+        Raises
+        ------
+        TableNotFoundError
+            If the table does not exist; with similar names.
+        """
+
+        def read(response: Any) -> tuple[dict[str, Any], bool]:
+            (row,) = _table(response)["rows"]
+            return {name: row[name] for name in names}, bool(row[_FOUND])
+
+        query = f'SELECT {selected}, {_exists(schema, table)} AS "{_FOUND}" FROM {qualify(schema, table)}'
+        return self._read_table(schema, table, query, read)
+
+    def _read_table(self, schema: str | None, table: str, query: str, read: Callable[[Any], tuple[T, bool]]) -> T:
+        """Run a query of a table that also finds out whether the table exists, in the schema that is meant."""
+        try:
+            result, is_found = self._read(query, read)
+        except SQLError:
+            self.require_table(schema, table)
+            raise
+        if not is_found:
+            self.require_table(schema, table)
+            raise TableNotFoundError(f"there was no table {table!r}: another client has created it meanwhile")
+        return result
+
     def _read(self, query: str, read: Callable[[Any], T]) -> T:
         """Run a read-only query and convert its response."""
         return self._transport.json(
@@ -253,9 +309,7 @@ class SQL:
 
     def has_table(self, schema: str | None, table: str) -> bool:
         """Return whether a table or view exists; the key need not have access to it."""
-        kind = f"(pg_identify_object('pg_class'::regclass, {_relation(schema, table)}::oid, 0)).type"
-        kinds = ", ".join(map(literal, _TABLES))
-        return bool(self.row(f"SELECT coalesce({kind} IN ({kinds}), false) AS found", "found")["found"])
+        return bool(self.row(f"SELECT {_exists(schema, table)} AS found", "found")["found"])
 
     def has_relation(self, schema: str | None, table: str) -> bool:
         """Return whether a name is taken by a table, view, index, sequence or composite type."""
@@ -279,6 +333,12 @@ def _check_size(query: str) -> None:
     size = len(query.encode())
     if size > MAX_QUERY_BYTES:
         raise ValueError(f"the query has {size} bytes, and the SQL API accepts {MAX_QUERY_BYTES}: send data by COPY")
+
+
+def _exists(schema: str | None, table: str) -> str:
+    """Compose the SQL expression whether a table or view exists; the key need not have access to it."""
+    kind = f"(pg_identify_object('pg_class'::regclass, {_relation(schema, table)}::oid, 0)).type"
+    return f"coalesce({kind} IN ({', '.join(map(literal, _TABLES))}), false)"
 
 
 def _relation(schema: str | None, table: str) -> str:

@@ -521,15 +521,17 @@ class Visualizations:
         APIError
             If the server silently keeps the old name.
         """
+        check_changes(changes)
+        return self.update_entry(self.get(which), **changes)
+
+    def update_entry(self, entry: Visualization, /, **changes: Any) -> Visualization:
+        """Update an entry that has just been requested, as ``update`` does."""
         nonpublic.warn(PATH, self._platform.transport)
-        if "privacy" in changes:
-            require_privacy(changes["privacy"])
+        check_changes(changes)
         if changes.get("tags") is not None:
-            _check_tags(changes["tags"])
             changes["tags"] = list(changes["tags"])
-        entry = self.get(which)
         body = {"id": entry.id, **changes}
-        what = f"changing the dataset {which!r}"
+        what = f"changing the dataset {entry.name!r}"
         changed = self._platform.json("PUT", _path(entry.id), what=what, read=self._parse, json_body=body)
         if "name" in changes:
             _check_new_name(entry, changes["name"], changed)
@@ -673,6 +675,14 @@ def _check_new_name(entry: Visualization, name: str, changed: Visualization) -> 
             f"the dataset {entry.name!r} is named {changed.name!r} now, because {expected!r} was taken",
             NameTakenWarning,
         )
+
+
+def check_changes(changes: Mapping[str, Any]) -> None:
+    """Raise TypeError or ValueError for invalid changes of an entry."""
+    if "privacy" in changes:
+        require_privacy(changes["privacy"])
+    if changes.get("tags") is not None:
+        _check_tags(changes["tags"])
 
 
 def check_privacy(privacy: object) -> None:
