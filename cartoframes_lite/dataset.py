@@ -57,9 +57,9 @@ from cartoframes_lite.errors import (
     TableNotFoundError,
 )
 from cartoframes_lite.geoparquet import SUFFIXES, read_parquet, write_parquet
-from cartoframes_lite.maps import Layer, Map
+from cartoframes_lite.maps import Map
 from cartoframes_lite.maps.backgrounds import Basemap
-from cartoframes_lite.maps.layers import layer_keywords
+from cartoframes_lite.maps.layers import DatasetLayer, layer_keywords
 from cartoframes_lite.maps.styling import LayerOptions
 from cartoframes_lite.maps.widgets import Widget
 from cartoframes_lite.read import read_arrow
@@ -793,8 +793,7 @@ class Dataset:
             client.sql.require_table(None, table)
             raise
         if not is_dropped:
-            client.sql.require_table(None, table)
-            raise TableNotFoundError(f"there was no table {table!r}: another client has created it meanwhile")
+            raise client.sql.missing_table(table)
 
     @layer_keywords
     def map(
@@ -825,12 +824,8 @@ class Dataset:
         ValueError
             If a column does not exist, or as for ``Layer``.
         """
-        client = Client(self.credentials)
-        names = [column.name for column in self._columns(client.sql)]
-        if keywords["popup"] is None and not keywords["interactivity"]:
-            keywords["popup"] = "cartodb_id" in names
-        layer = Layer(self, cartocss, **keywords)
-        return Map(layer, client.credentials, bbox=bbox, basemap=basemap, title=keywords["title"], widgets=widgets)
+        layer = DatasetLayer(self, cartocss, **keywords)
+        return Map(layer, self.credentials, bbox=bbox, basemap=basemap, title=keywords["title"], widgets=widgets)
 
     @property
     def sync(self) -> Sync | None:

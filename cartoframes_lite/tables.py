@@ -386,7 +386,7 @@ def existing_entry(client: Client, name: str) -> Visualization:
         client.sql.require_table(schema, table)
         raise
     if not exists:
-        client.sql.require_table(schema, table)
+        raise client.sql.missing_table(table)
     return entry or client.visualizations.get(name)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +15,7 @@ from cartoframes_lite._client.http.json_fields import drop_none, integer, parsed
 from cartoframes_lite._client.http.request import STATEMENT_TIMEOUT_S
 from cartoframes_lite._client.http.transport import Transport
 from cartoframes_lite._codec.layout_sql import LAYOUT, TYPE_NAMES, columns_with_layout
-from cartoframes_lite._codec.names import literal, normalize, qualify
+from cartoframes_lite._codec.names import literal, normalize, qualify, quote
 from cartoframes_lite._codec.pgtypes import SourceColumn
 from cartoframes_lite.errors import SQLError, TableNotFoundError
 
@@ -199,6 +200,31 @@ class SQL:
             return self.columns(source), None
         return self._named(columns, type_names), layout
 
+    def columns_and_values(
+        self, source: str, alias: str, values: Mapping[str, str]
+    ) -> tuple[list[SourceColumn], dict[str, Any]]:
+        """Return the columns as ``columns`` does, and the values of SQL expressions, in one request.
+
+        Parameters
+        ----------
+        source : str
+            As in ``columns``.
+        alias : str
+            How SQL refers to the source.
+        values : mapping of str to str
+            Expressions by name; the names must not be those of columns.
+        """
+
+        def read(response: Any) -> tuple[list[SourceColumn], dict[str, Any]]:
+            (row,) = _table(response)["rows"]
+            columns = [column for column in _columns(response) if column.name not in values]
+            return columns, {name: row[name] for name in values}
+
+        selected = ", ".join(f"{expression} AS {quote(name)}" for name, expression in values.items())
+        query = f"SELECT {alias}.*, _values.* FROM (SELECT {selected}) AS _values LEFT JOIN {source} ON false"
+        columns, found = self._read(query, read)
+        return self._named(columns), found
+
     def table_columns(self, schema: str | None, table: str) -> list[SourceColumn]:
         """Return the columns of a table as ``columns`` does.
 
@@ -207,15 +233,12 @@ class SQL:
         TableNotFoundError
             If the table does not exist; with similar names.
         """
-
-        def read(response: Any) -> tuple[list[SourceColumn], bool]:
-            (row,) = _table(response)["rows"]
-            return [column for column in _columns(response) if column.name != _FOUND], bool(row[_FOUND])
-
         relation = qualify(schema, table)
-        found = f'(SELECT {_exists(schema, table)}) AS _table("{_FOUND}")'
-        query = f"SELECT {relation}.*, _table.* FROM {found} LEFT JOIN {relation} ON false"
-        return self._named(self._read_table(schema, table, query, read))
+        with self._explain_missing(schema, table):
+            columns, found = self.columns_and_values(relation, relation, {_FOUND: _exists(schema, table)})
+        if not found[_FOUND]:  # only in another schema
+            raise self.missing_table(table)
+        return columns
 
     def table_row(self, schema: str | None, table: str, selected: str, *names: str) -> dict[str, Any]:
         """Query aggregates of a table, and return the named columns of the only row.
@@ -234,25 +257,21 @@ class SQL:
         TableNotFoundError
             If the table does not exist; with similar names.
         """
+        query = f"SELECT {selected}, {_exists(schema, table)} AS {quote(_FOUND)} FROM {qualify(schema, table)}"
+        with self._explain_missing(schema, table):
+            row = self.row(query, *names, _FOUND)
+        if not row[_FOUND]:  # only in another schema
+            raise self.missing_table(table)
+        return {name: row[name] for name in names}
 
-        def read(response: Any) -> tuple[dict[str, Any], bool]:
-            (row,) = _table(response)["rows"]
-            return {name: row[name] for name in names}, bool(row[_FOUND])
-
-        query = f'SELECT {selected}, {_exists(schema, table)} AS "{_FOUND}" FROM {qualify(schema, table)}'
-        return self._read_table(schema, table, query, read)
-
-    def _read_table(self, schema: str | None, table: str, query: str, read: Callable[[Any], tuple[T, bool]]) -> T:
-        """Run a query of a table that also finds out whether the table exists, in the schema that is meant."""
+    @contextmanager
+    def _explain_missing(self, schema: str | None, table: str) -> Iterator[None]:
+        """Raise TableNotFoundError if a query of a table has failed because there is no such table."""
         try:
-            result, is_found = self._read(query, read)
+            yield
         except SQLError:
             self.require_table(schema, table)
             raise
-        if not is_found:
-            self.require_table(schema, table)
-            raise TableNotFoundError(f"there was no table {table!r}: another client has created it meanwhile")
-        return result
 
     def _read(self, query: str, read: Callable[[Any], T]) -> T:
         """Run a read-only query and convert its response."""
@@ -317,15 +336,18 @@ class SQL:
 
     def require_table(self, schema: str | None, table: str) -> None:
         """Raise TableNotFoundError, with similar names, if a table does not exist."""
-        if self.has_table(schema, table):
-            return
+        if not self.has_table(schema, table):
+            raise self.missing_table(table)
+
+    def missing_table(self, table: str) -> TableNotFoundError:
+        """Return the error for a table that does not exist, with similar names; requests the names of the tables."""
         tables = self.tables()
         name = normalize(table)
         similar = [name] if name in tables else difflib.get_close_matches(table, tables, n=3, cutoff=_SIMILAR)
         advice = f"did you mean {' or '.join(map(repr, similar))}?" if similar else "list_tables() returns all tables"
         if re.search(r"\s", table) and not similar:
             advice = "a query begins with SELECT, WITH, VALUES or TABLE"
-        raise TableNotFoundError(f"there is no table {table!r}: {advice}")
+        return TableNotFoundError(f"there is no table {table!r}: {advice}")
 
 
 def _check_size(query: str) -> None:

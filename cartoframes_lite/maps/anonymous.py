@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.maps.backgrounds import Basemap, theme_of
@@ -43,6 +43,8 @@ class AnonymousMap(InstantiatedMap):
     >>> picture = shown.static_image(400, 300, center=(2.35, 48.85), zoom=11)
     """
 
+    _checks_sources: ClassVar[bool] = False  # whether a missing table is an error at once, or when it is displayed
+
     def __init__(
         self,
         layers_or_config: Layers | Mapping[str, Any],
@@ -52,5 +54,6 @@ class AnonymousMap(InstantiatedMap):
         basemap: Basemap = None,
         widgets: Widget | Sequence[Widget] = (),
     ) -> None:
-        source = ComposedSource(layers_or_config, credentials, theme_of(basemap), widgets)
+        theme, checks_sources = theme_of(basemap), self._checks_sources
+        source = ComposedSource(layers_or_config, credentials, theme, widgets, checks_sources=checks_sources)
         super().__init__(source, bbox=bbox, basemap=basemap)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.maps import Filters, Layergroup
+from cartoframes_lite._client.parallel import at_once
 from cartoframes_lite._codec.sql_text import single_statement
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, AuthenticationError, NotFound, PermissionDenied, SQLError
@@ -39,6 +40,7 @@ _NO_SERVER = (
     " it. Upload the frame and map the table: gdf.carto.to_table(name).map()"
 )
 
+T = TypeVar("T")
 Layers = Layer | Sequence[Layer | Mapping[str, Any]]
 
 
@@ -63,6 +65,8 @@ class ComposedSource:
         Needed only if a layer is on a server.
     theme : {"light", "dark"}
     widgets : Widget or sequence of Widget
+    checks_sources : bool, default False
+        Whether tables and queries are checked now, also if nothing needs their columns.
 
     Raises
     ------
@@ -79,6 +83,8 @@ class ComposedSource:
         credentials: Credentials | None,
         theme: Theme,
         widgets: Widget | Sequence[Widget],
+        *,
+        checks_sources: bool = False,
     ) -> None:
         is_config = isinstance(layers_or_config, Mapping)
         self._options: Mapping[str, Any] = layers_or_config if isinstance(layers_or_config, Mapping) else {}
@@ -87,26 +93,44 @@ class ComposedSource:
         self._widgets = check_widgets(widgets, len(self._layers))
         self.has_server = is_config or not self._layers or not all(map(_is_frame, self._layers))
         self._client = Client(credentials) if self.has_server else None
-        for layer in self._layers:
-            if isinstance(layer, Layer):
-                self._check(layer)
+        # Types of the columns by position of the layer, as far as the words of the layers need them.
+        checks = [partial(self._check, layer, checks_sources) for layer in self._layers]
+        self._types = dict(enumerate(self._at_once(checks)))
         for widget in self._widgets:
             self._check_widget(widget)
 
-    def _check(self, layer: Layer) -> None:
-        """Raise ValueError if a frame cannot be drawn, or a word names a column that does not exist."""
+    def _at_once(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Call functions at the same time, if they can send requests."""
+        return at_once(self.client.credentials, *calls) if self.has_server else [call() for call in calls]
+
+    def _check(self, layer: Layer | Mapping[str, Any], checks_source: bool) -> Mapping[str, str] | None:
+        """Return the types of the columns of a layer if its words need them.
+
+        Raises
+        ------
+        ValueError
+            If a frame cannot be drawn, or a word names a column that does not exist.
+        """
+        if not isinstance(layer, Layer):
+            return None
         if layer.frame is not None:
             check_frame(layer.frame)
-        else:
-            layer.check(self.client)
+            return None
+        types = layer.check(self.client)
+        if types is None and checks_source:
+            layer.check_source(self.client)
+        return types
 
     def _check_widget(self, widget: Widget) -> None:
         """Raise ValueError if a layer lacks a column of a widget, or the widget cannot display its values."""
-        layer = self._layers[layer_of(widget, len(self._layers))]
+        position = layer_of(widget, len(self._layers))
+        layer = self._layers[position]
         if isinstance(layer, Layer) and layer.frame is not None:
             check_frame_widget(widget, layer.frame)
         elif isinstance(layer, Layer) and widget.column is not None:
-            check_widget(widget, column_types(self.client, layer.sql))
+            if (types := self._types[position]) is None:
+                self._types[position] = types = column_types(self.client, layer.sql)
+            check_widget(widget, types)
 
     @property
     def client(self) -> Client:
@@ -243,29 +267,39 @@ class ComposedSource:
         indexes: dict[int, int] = {}  # in the MapConfig, by the position on the map
         columns: dict[int, WidgetColumns] = {}
         appearances: dict[int, Appearance] = {}
-        for position, layer in enumerate(self._layers):
+        types: dict[int, Mapping[str, str]] = {}  # of the columns, by the index in the MapConfig
+        compiled_layers = self._at_once([partial(self._compile, position) for position in range(len(self._layers))])
+        for position, (layer, compiled) in enumerate(zip(self._layers, compiled_layers, strict=True)):
             if isinstance(layer, Layer) and layer.frame is not None:
                 own = {number: widget for number, (at, widget) in widgets.items() if at == position}
                 page, found = compile_frame(layer, layer.frame, self._theme, own)
                 columns |= found
                 pages.append(page)
                 continue
-            indexes[position] = len(config["layers"])
-            if isinstance(layer, Layer):
-                compiled = layer.compile(self.client, self._theme)
+            index = indexes[position] = len(config["layers"])
+            if compiled is not None:
                 config["layers"].append(compiled.config)
-                pages.append(_tile_layer(compiled, indexes[position]))
+                pages.append(_tile_layer(compiled, index))
+                types[index] = compiled.types
                 if compiled.appearance is not None:
-                    appearances[indexes[position]] = compiled.appearance
+                    appearances[index] = compiled.appearance
             else:
-                config["layers"].append(dict(layer))
-                pages.append(TileLayer.of_options(indexes[position], layer.get("options")))
+                options = cast("Mapping[str, Any]", layer)
+                config["layers"].append(dict(options))
+                pages.append(TileLayer.of_options(index, options.get("options")))
         on_server = {number: (indexes[at], widget) for number, (at, widget) in widgets.items() if at in indexes}
         if on_server:
-            config, found = add_dataviews(self.client, config, on_server)
+            config, found = add_dataviews(self.client, config, on_server, types)
             columns |= found
         shown = [page_widget(number, widget, columns[number], at) for number, (at, widget) in widgets.items()]
         return _Composed(config, pages, appearances, shown)
+
+    def _compile(self, position: int) -> CompiledLayer | None:
+        """Compile a layer of the server; None if the page contains it, or it is one of the Maps API."""
+        layer = self._layers[position]
+        if not isinstance(layer, Layer) or layer.frame is not None:
+            return None
+        return layer.compile(self.client, self._theme, types=self._types[position])
 
     def _queries(self) -> list[str]:
         """Return the queries of the layers and analyses."""

@@ -72,7 +72,10 @@ def page_widget(number: int, widget: Widget, columns: WidgetColumns, layer: int)
 
 
 def add_dataviews(
-    client: Client, config: Mapping[str, Any], widgets: Mapping[int, tuple[int, Widget]]
+    client: Client,
+    config: Mapping[str, Any],
+    widgets: Mapping[int, tuple[int, Widget]],
+    known_types: Mapping[int, Mapping[str, str]],
 ) -> tuple[dict[str, Any], dict[int, WidgetColumns]]:
     """Add the dataviews of widgets to a MapConfig.
 
@@ -85,6 +88,8 @@ def add_dataviews(
     config : mapping
     widgets : mapping of int to (int, Widget)
         Index of the layer in the MapConfig and widget, by the position of the widget on the map.
+    known_types : mapping of int to mapping
+        Types of columns by name, by the index of the layer; those of other layers are queried.
 
     Returns
     -------
@@ -104,7 +109,7 @@ def add_dataviews(
     all_columns: dict[int, WidgetColumns] = {}
     for index in sorted({index for index, _ in widgets.values()}):
         node = _node_of(changed["layers"][index], index, nodes)
-        types = column_types(client, node["params"]["query"])
+        types = known_types.get(index) or column_types(client, node["params"]["query"])
         expressions: list[str] = []
         for number, (at, widget) in widgets.items():
             if at == index:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import quote
 
 import pandas as pd
@@ -19,6 +19,7 @@ from xyzservices import TileProvider
 from cartoframes_lite._client.http.downloads import write_blocks
 from cartoframes_lite._client.http.json_fields import drop_none
 from cartoframes_lite._client.maps import Filters, Maps
+from cartoframes_lite._client.parallel import at_once, both
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import APIError, PermissionDenied
 from cartoframes_lite.maps import token_maps
@@ -353,9 +354,10 @@ class InstantiatedMap:
             page = self._build_page(view, None, self._embedded_layers(view), None)
             write_blocks(target, [page.standalone_html().encode()], check=lambda _: None)
             return target
+        view = self._open()
         token_map = self._create_token_map(persistent=True)
         try:
-            page, _ = self._page(token_map)
+            page = self._page(view, token_map)
             write_blocks(target, [page.standalone_html().encode()], check=lambda _: None)
         except BaseException:
             if token_map is not None:
@@ -419,17 +421,38 @@ class InstantiatedMap:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """Return the map as an interactive page in an iframe, or as a picture if that is not allowed."""
-        try:
-            token_map = self._create_token_map(persistent=False)
-        except PermissionDenied:
-            html, picture = self._picture_instead_of_page(_MASTER_KEY_REQUIRED)
-        except token_maps.PlaceholderMarkError as error:
-            html, picture = self._picture_instead_of_page(str(error))
+        view = self._open()
+        layers = self._page_layers()
+        if not self._source.has_server:
+            picture, token_map = self._picture(view, layers), None
         else:
-            page, picture = self._page(token_map)
-            html = page.iframe_html()
+            picture, token_map = both(
+                self._credentials, partial(self._picture, view, layers), self._token_map_or_reason
+            )
+        if isinstance(token_map, str):
+            image = image_element(picture.complete) if picture else ""
+            html = f"<p>{escape(token_map)}. Showing a picture.</p>{image}"
+        else:
+            html = self._build_page(view, self._page_server(token_map), layers, picture).iframe_html()
         bundle = {"text/plain": repr(self), "text/html": html}
         return bundle | ({"image/png": b64encode(picture.complete).decode()} if picture else {})
+
+    def _token_map_or_reason(self) -> token_maps.TokenMap | str | None:
+        """Create the named map of a page as ``_create_token_map`` does; return why there is none if that fails."""
+        try:
+            return self._create_token_map(persistent=False)
+        except PermissionDenied:
+            return _MASTER_KEY_REQUIRED
+        except token_maps.PlaceholderMarkError as error:
+            return str(error)
+
+    def _open(self) -> Viewport:
+        """Instantiate the map, find out whether it needs the key, and return the initial view: at the same time."""
+        _ = self._source.instantiation  # raises errors of the styles
+        if not self._source.has_server:
+            return self._view()
+        instantiated = self._layergroups.get, lambda: self._source.needs_key, self._view
+        return cast(Viewport, at_once(self._credentials, *cast("list[Callable[[], object]]", instantiated))[-1])
 
     def _tile_url(self, tiles: TileSelection) -> TileURL:
         """Compose the URL template of tiles, with the key or token if the map is not public."""
@@ -456,26 +479,24 @@ class InstantiatedMap:
         token_maps.PlaceholderMarkError
             If a named map would interpret a part of the MapConfig as a placeholder.
         """
-        if not self._source.has_server:
-            self._source.layers()  # raises errors of the styles
-            return None
-        self._layergroups.get()  # raises errors that do not depend on the key
-        if not self._source.needs_key:
+        if not self._source.has_server or not self._source.needs_key:
             return None
         account, config = str(self._credentials.base_url), self._source.instantiation.body
         return token_maps.create(self._maps, account, config, persistent=persistent, page=page)
 
-    def _page(self, token_map: token_maps.TokenMap | None) -> tuple[MapPage, MapPicture | None]:
-        """Build the page, which contains the token of ``token_map`` if there is one, and its picture."""
-        server = None
-        if self._source.has_server:
-            instantiation = self._source.instantiation
-            if token_map is not None:
-                instantiation = Instantiation.of_named_map(token_map.name, {}, token_map.token)
-            server = MapServer(str(self._credentials.base_url), instantiation)
-        view, layers = self._view(), self._page_layers()
-        picture = self._picture(view, layers)
-        return self._build_page(view, server, layers, picture), picture
+    def _page(self, view: Viewport, token_map: token_maps.TokenMap | None) -> MapPage:
+        """Build the page, with its picture; it contains the token of ``token_map`` if there is one."""
+        layers = self._page_layers()
+        return self._build_page(view, self._page_server(token_map), layers, self._picture(view, layers))
+
+    def _page_server(self, token_map: token_maps.TokenMap | None) -> MapServer | None:
+        """Return what the page needs to reach the server; None if no server has any of the layers."""
+        if not self._source.has_server:
+            return None
+        instantiation = self._source.instantiation
+        if token_map is not None:
+            instantiation = Instantiation.of_named_map(token_map.name, {}, token_map.token)
+        return MapServer(str(self._credentials.base_url), instantiation)
 
     def _build_page(
         self, view: Viewport, server: MapServer | None, layers: Sequence[PageLayer], picture: MapPicture | None
@@ -512,12 +533,6 @@ class InstantiatedMap:
         place = f"{zoom}/{latitude:.10g}/{longitude:.10g}/{width}/{height}.png"
         query = {**self._source.query, "layer": layer}
         return self._layergroups.send(lambda id: self._maps.fetch(f"static/center/{id}/{place}", query))
-
-    def _picture_instead_of_page(self, reason: str) -> tuple[str, MapPicture | None]:
-        """Return HTML with the reason and a picture, and that picture; None if the server does not return one."""
-        picture = self._picture(self._view(), self._page_layers())
-        image = image_element(picture.complete) if picture else ""
-        return f"<p>{escape(reason)}. Showing a picture.</p>{image}", picture
 
     def _view(self) -> Viewport:
         """Return the initial view of the page."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Unpack
 
 import geopandas as gpd
@@ -24,17 +24,20 @@ from cartoframes_lite.maps.styling.aggregation import (
 from cartoframes_lite.maps.styling.cartocss import Appearance
 from cartoframes_lite.maps.styling.classification import classify
 from cartoframes_lite.maps.styling.density import marker_growth, marker_width
+from cartoframes_lite.maps.styling.expectation import expected_queries
 from cartoframes_lite.maps.styling.frame_statistics import kind_of_series
-from cartoframes_lite.maps.styling.geometries import Geometries, read_geometries
+from cartoframes_lite.maps.styling.geometries import Geometries, geometries_sql, read_geometries
 from cartoframes_lite.maps.styling.kinds import check_kinds
 from cartoframes_lite.maps.styling.legend import Legend
 from cartoframes_lite.maps.styling.options import (
     LAYER_DEFAULTS,
+    Columns,
     LayerOptions,
     check_columns,
     check_options,
     named_columns,
 )
+from cartoframes_lite.maps.styling.queries import LayerQueries
 from cartoframes_lite.maps.styling.sizes import size_classes
 from cartoframes_lite.maps.styling.sql_statistics import SQLStatistics, kind_of_pgtype
 from cartoframes_lite.maps.styling.statistics import ColumnStatistics
@@ -73,6 +76,8 @@ class CompiledLayer:
         Columns to show when a feature is clicked, and while the pointer is over it.
     appearance : Appearance, optional
         What the style sheet was made of. None: it is the user's own.
+    types : mapping
+        Types of the columns of the table or query by name; empty if nothing needed them.
     """
 
     config: dict[str, Any]
@@ -81,6 +86,7 @@ class CompiledLayer:
     popup: tuple[str, ...] = ()
     hover: tuple[str, ...] = ()
     appearance: Appearance | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 def _check_source(source: Any) -> Any:
@@ -173,28 +179,51 @@ class Layer:
         """SQL query of the layer; ends with a newline if its last line may be a comment."""
         if isinstance(self.source, gpd.GeoDataFrame):
             raise ValueError("the layer is drawn from a GeoDataFrame, so it has no query")
-        name = self._table_or_query
-        if isinstance(self.source, str) and is_query(name):
+        if self._is_query:
             # CARTO appends a closing parenthesis, which a trailing `--` comment would hide.
-            return f"{single_statement(name).strip()}\n"
-        schema, _, table = name.strip().rpartition(".")
-        return f"SELECT * FROM {qualify(schema or None, table)}"
+            return f"{single_statement(self._table_or_query).strip()}\n"
+        return f"SELECT * FROM {qualify(*self._schema_and_table)}"
 
     @property
     def title(self) -> str:
         """Name of the layer on the map; empty for a query or frame without a title."""
         if self.options["title"] is not None:
             return self.options["title"]
-        if self.frame is not None or (isinstance(self.source, str) and is_query(self.source)):
+        if self.frame is not None or self._is_query:
             return ""
         return self._table_or_query.strip()
 
-    def check(self, client: Client) -> None:
-        """Raise ValueError if the table or query lacks a column that the words name or need."""
-        if self.frame is None and any(self._words_with_columns):
-            self._shown_columns(self._read_columns(client))
+    def check(self, client: Client) -> dict[str, str] | None:
+        """Check that the table or query has the columns that the words name or need.
 
-    def compile(self, client: Client, theme: Theme = "light") -> CompiledLayer:
+        Returns
+        -------
+        dict or None
+            Types of the columns by name. None: the words name no column, and nothing was requested.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing.
+        TableNotFoundError, SQLError
+            If the table does not exist, or the query is invalid.
+        """
+        if self.frame is not None or not any(self._words_with_columns):
+            return None
+        types = self._read_columns(client)
+        self._shown_columns(types)
+        return types
+
+    def check_source(self, client: Client) -> None:
+        """Raise TableNotFoundError or SQLError if the table does not exist, or the query is invalid."""
+        if self._is_query:
+            client.sql.columns(f"({self.sql}\n) AS source")
+        else:
+            client.sql.require_table(*self._schema_and_table)
+
+    def compile(
+        self, client: Client, theme: Theme = "light", *, types: Mapping[str, str] | None = None
+    ) -> CompiledLayer:
         """Compose the layer of the MapConfig, its legends and the columns it shows.
 
         Parameters
@@ -203,6 +232,8 @@ class Layer:
             Used to query the columns, the geometry types and the values.
         theme : {"light", "dark"}
             Basemap that the colors have to be visible on.
+        types : mapping, optional
+            Types of the columns when ``check`` was called.
 
         Raises
         ------
@@ -211,19 +242,20 @@ class Layer:
         """
         sql, cartocss, legends = self.sql, self.cartocss, tuple[Legend, ...]()
         appearance = None
-        types = self._read_columns(client) if any(self._words_with_columns) else {}
-        popup, hover = self._shown_columns(types)
+        queries = LayerQueries(client, sql)
+        current = self._prefetch(queries, client, types, theme)
+        popup, hover = self._shown_columns(current)
         aggregation = None
         if cartocss is None:
-            geometries = read_geometries(client, sql)
-            aggregation = self._aggregation_kind(client, geometries, types)
+            geometries = read_geometries(queries, sql)
+            aggregation = self._aggregation_kind(client, geometries, current)
             if aggregation is None or aggregation == "sample":
                 appearance = self.appearance(
-                    geometries, lambda column: SQLStatistics(client, self.sql, column, types[column]), theme
+                    geometries, lambda column: SQLStatistics(queries, self.sql, column, current[column]), theme
                 )
                 sql, cartocss, legends = appearance.extend_query(sql), appearance.cartocss, appearance.legends
             else:
-                cells = cell_style(client, sql, aggregation, geometries.box, self.options, theme)
+                cells = cell_style(queries, sql, aggregation, geometries.box, self.options, theme)
                 cartocss, legends = cells.cartocss, (cells.legend,) if self.options["legend"] else ()
                 if popup:
                     popup, hover = (COUNT_COLUMN, *popup), (COUNT_COLUMN,)
@@ -234,7 +266,25 @@ class Layer:
         if shown:
             options["interactivity"] = [_ID, *(name for name in shown if name != _ID)]
             options["attributes"] = {"id": _ID, "columns": [name for name in shown if name != COUNT_COLUMN]}
-        return CompiledLayer({"type": "cartodb", "options": options}, legends, self.title, popup, hover, appearance)
+        config = {"type": "cartodb", "options": options}
+        return CompiledLayer(config, legends, self.title, popup, hover, appearance, current)
+
+    def _prefetch(
+        self, queries: LayerQueries, client: Client, known: Mapping[str, str] | None, theme: Theme
+    ) -> dict[str, str]:
+        """Send the queries that the style is expected to need; return the types of the columns, empty if unknown."""
+        needs_columns = any(self._words_with_columns)
+        if known is None and needs_columns:
+            known = self._read_columns(client)
+        expected: dict[str, str | None] = {}
+        if self.cartocss is None:
+            expected[geometries_sql(self.sql)] = None
+            expected |= expected_queries(queries, self.sql, self.options, known or {}, theme)
+        current = queries.prefetch(expected) if expected else None
+        if current is not None:
+            self._check_types(current)
+            return current
+        return self._read_columns(client) if needs_columns else {}
 
     def __repr__(self) -> str:
         source = f"<GeoDataFrame of {len(self.frame)} rows>" if self.frame is not None else repr(self._table_or_query)
@@ -256,10 +306,27 @@ class Layer:
 
     def _read_columns(self, client: Client) -> dict[str, str]:
         """Return the types of the columns by name, after checking those that the words name."""
-        types = {column.name: column.pgtype for column in client.sql.columns(f"({self.sql}\n) AS source")}
+        if self._is_query:
+            columns = client.sql.columns(f"({self.sql}\n) AS source")
+        else:
+            columns = client.sql.table_columns(*self._schema_and_table)
+        types = {column.name: column.pgtype for column in columns}
+        self._check_types(types)
+        return types
+
+    def _check_types(self, types: Mapping[str, str]) -> None:
+        """Raise ValueError if the words name columns that do not exist, or have types that do not fit."""
         check_columns(self.options, types, self._table_or_query.strip())
         check_kinds(self.options, lambda column: kind_of_pgtype(types[column]))
-        return types
+
+    @property
+    def _is_query(self) -> bool:
+        return isinstance(self.source, str) and is_query(self.source)
+
+    @property
+    def _schema_and_table(self) -> tuple[str | None, str]:
+        schema, _, table = self._table_or_query.strip().rpartition(".")
+        return schema or None, table
 
     @property
     def _words_with_columns(self) -> Iterator[object]:
@@ -274,8 +341,8 @@ class Layer:
             source = self._table_or_query.strip()
             raise ValueError(f"popup and hover need the column {_ID}, which {source} does not have")
         every = tuple(name for name, pgtype in types.items() if pgtype not in _SPATIAL_TYPES and name != _ID)
-        popup = options["interactivity"] if options["popup"] is None else options["popup"]
-        popup = every if popup is True else tuple(popup or ())
+        word = self._popup_word(types)
+        popup = every if word is True else tuple(word or ())
         hover = options["hover"]
         if hover is None:
             named = (options["color_by"], options["size_by"]) if popup else ()
@@ -283,6 +350,10 @@ class Layer:
         elif isinstance(hover, bool):
             hover = (popup or every) if hover else ()
         return popup, tuple(hover)
+
+    def _popup_word(self, types: Mapping[str, str]) -> Columns:
+        """Return the columns of the popup; True: all of them."""
+        return self.options["interactivity"] if self.options["popup"] is None else self.options["popup"]
 
     def _aggregation_kind(
         self, client: Client, geometries: Geometries, types: Mapping[str, str]
@@ -322,3 +393,18 @@ class Layer:
         growth = marker_growth(width, geometries.box)
         color = layer_color(self.options, theme)
         return Appearance(geometries.shapes, color, colors.stroke, self.options, classes, sizes, width, growth)
+
+
+class DatasetLayer(Layer):
+    """Layer of a dataset: by default, its popup shows all columns, if the table has the column ``cartodb_id``."""
+
+    __slots__ = ()
+
+    @property
+    def _words_with_columns(self) -> Iterator[object]:
+        yield True
+
+    def _popup_word(self, types: Mapping[str, str]) -> Columns:
+        if self.options["popup"] is None and not self.options["interactivity"]:
+            return _ID in types
+        return super()._popup_word(types)

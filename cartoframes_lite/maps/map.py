@@ -9,9 +9,6 @@ import geopandas as gpd
 
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.publications import PublicationPrivacy, check_publication
-from cartoframes_lite._client.sql import SQL
-from cartoframes_lite._codec.names import split_schema
-from cartoframes_lite._codec.sql_text import is_query
 from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.maps import token_maps
 from cartoframes_lite.maps.anonymous import AnonymousMap
@@ -65,6 +62,8 @@ class Map(AnonymousMap):
     'Stations of Paris'
     """
 
+    _checks_sources = True
+
     @short_traceback
     def __init__(
         self,
@@ -78,11 +77,7 @@ class Map(AnonymousMap):
     ) -> None:
         self.title = check_title(title)
         self._account = credentials
-        as_layers = _as_layers(layers)
-        super().__init__(as_layers, credentials, bbox=bbox, basemap=basemap, widgets=widgets)
-        for layer in as_layers:
-            if isinstance(layer, Layer) and layer.frame is None:
-                _check_source(layer, self._source.client.sql)
+        super().__init__(_as_layers(layers), credentials, bbox=bbox, basemap=basemap, widgets=widgets)
 
     @short_traceback
     def publish(self, name: str, privacy: PublicationPrivacy = "link", password: str | None = None) -> str:
@@ -115,9 +110,10 @@ class Map(AnonymousMap):
         """
         client = Client(self._account)
         check_publication(name, privacy, password)
+        view = self._open()
         token_map = self._create_token_map(persistent=True, page=name)
         try:
-            page, _ = self._page(token_map)
+            page = self._page(view, token_map)
             published = client.publications.create(
                 page.standalone_html(), name=name, privacy=privacy, password=password, if_exists="replace"
             )
@@ -127,15 +123,6 @@ class Map(AnonymousMap):
             raise
         token_maps.delete_published(client.maps, name, keep=token_map)
         return published.url
-
-
-def _check_source(layer: Layer, sql: SQL) -> None:
-    """Raise TableNotFoundError or SQLError if a table or query cannot be read."""
-    source = layer.source
-    if isinstance(source, str) and is_query(source):
-        sql.columns(f"({layer.sql}\n) AS source")
-    else:
-        sql.require_table(*split_schema(source if isinstance(source, str) else source.name))
 
 
 def _as_layers(layers: Any) -> list[Layer | Mapping[str, Any]]:

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cartoframes_lite._client import Client
 from cartoframes_lite.maps.styling.colormaps import Colormap, resolve
 from cartoframes_lite.maps.styling.density import Box, fit_zoom, meters_per_pixel
 from cartoframes_lite.maps.styling.geometries import Geometries
 from cartoframes_lite.maps.styling.labels import integer_ranges, nice_below
 from cartoframes_lite.maps.styling.legend import Legend, LegendItem
 from cartoframes_lite.maps.styling.options import LayerOptions
+from cartoframes_lite.maps.styling.queries import LayerQueries
 from cartoframes_lite.maps.styling.themes import Theme, theme_colors
 
 AggregationKind = Literal["grid", "heatmap", "sample"]
@@ -73,11 +73,16 @@ def aggregation_config(kind: AggregationKind) -> dict[str, Any]:
 
 
 def cell_style(
-    client: Client, query: str, kind: Literal["grid", "heatmap"], box: Box | None, options: LayerOptions, theme: Theme
+    queries: LayerQueries,
+    query: str,
+    kind: Literal["grid", "heatmap"],
+    box: Box | None,
+    options: LayerOptions,
+    theme: Theme,
 ) -> CellStyle:
     """Return the style of a grid or heatmap: classes of the number of points of a cell, where all are visible."""
     meters = _CELL_PX[kind] * (meters_per_pixel(box) if box is not None else 0) or 1.0
-    [row] = client.sql.rows(
+    row = queries.row(
         "SELECT max(points) AS most FROM (SELECT count(*) AS points FROM"
         f" (SELECT the_geom_webmercator AS g FROM ({query}\n) AS source) AS geometries WHERE g IS NOT NULL"
         f" GROUP BY floor(ST_X(g) / {meters!r}), floor(ST_Y(g) / {meters!r})) AS cells"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cartoframes_lite._client import Client
 from cartoframes_lite.maps.styling.cartocss import SHAPES, Shape, shapes_of
 from cartoframes_lite.maps.styling.density import Box
+from cartoframes_lite.maps.styling.queries import LayerQueries
 
 _MAX_ROWS = 200_000  # beyond, the figures are those of the first rows
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -34,13 +34,18 @@ class Geometries:
     types: frozenset[str] = frozenset()
 
 
-def read_geometries(client: Client, query: str) -> Geometries:
-    """Return number, types and extent of the geometries of a query."""
+def geometries_sql(query: str) -> str:
+    """Compose the query for number, types and extent of the geometries of a query."""
     edges = ", ".join(f"ST_{edge}(ST_Extent(g)) AS {edge}" for edge in _EDGES)
-    rows = client.sql.rows(
+    return (
         f"SELECT GeometryType(g) AS type, count(*) AS count, {edges} FROM (SELECT the_geom_webmercator AS g"
         f" FROM ({query}\n) AS source LIMIT {_MAX_ROWS}) AS geometries WHERE g IS NOT NULL GROUP BY 1"
     )
+
+
+def read_geometries(queries: LayerQueries, query: str) -> Geometries:
+    """Return number, types and extent of the geometries of a query."""
+    rows = queries.rows(geometries_sql(query))
     types = frozenset(str(row["type"]) for row in rows)
     shapes = shapes_of(types) or ("point",)
     count = sum(int(row["count"]) for row in rows)

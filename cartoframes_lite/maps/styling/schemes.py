@@ -98,8 +98,8 @@ def centered_breaks(statistics: ColumnStatistics, k: int) -> list[float]:
 
 
 def between(low: float, high: float, share: float) -> float:
-    """Return a value between two others, without overflow."""
-    return high if share == 1 else low * (1 - share) + high * share
+    """Return a value between two others, without overflow; exact if they are equal."""
+    return high if share == 1 or low == high else low * (1 - share) + high * share
 
 
 def _multiples(k: int) -> list[int]:

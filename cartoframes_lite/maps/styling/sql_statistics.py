@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from cartoframes_lite._client import Client
 from cartoframes_lite._codec.names import quote
+from cartoframes_lite.maps.styling.queries import LayerQueries
 from cartoframes_lite.maps.styling.statistics import MAX_DISTINCT, ColumnKind, Group, Summary
 
 SAMPLED_ROWS = 100_000
@@ -49,37 +49,50 @@ class SQLStatistics:
 
     Parameters
     ----------
-    client : Client
+    queries : LayerQueries
     query : str
     name : str
     pgtype : str
         PostgreSQL's type of the column.
     """
 
-    def __init__(self, client: Client, query: str, name: str, pgtype: str) -> None:
-        self._client, self._query = client, query
+    def __init__(self, queries: LayerQueries, query: str, name: str, pgtype: str) -> None:
+        self._queries, self._query = queries, query
         self.name = name
         self.kind = kind_of_pgtype(pgtype)
 
     @cached_property
     def summary(self) -> Summary:
         """Figures of the values."""
-        if self.kind in ("text", "boolean"):
-            source = f"(SELECT {text_sql(self.name)} AS v FROM ({self._query}\n) AS source) AS texts"
-            row = self._row(
-                f"SELECT count(*) AS rows, count(v) AS count, {_distinct_sql(f'{source} WHERE v IS NOT NULL')}"
-                f" AS distinct_values FROM {source}"
-            )
-            return Summary(int(row["count"]), int(row["rows"]) - int(row["count"]), int(row["distinct_values"]))
-        rows = f"(SELECT {number_sql(self.name, self.kind)} AS v FROM ({self._query}\n) AS source) AS numbers"
-        finite = f"(SELECT v FROM {rows} WHERE {is_finite_sql('v')}) AS finite"
-        row = self._row(
-            f"SELECT count(v) AS count, min(v) AS minimum, max(v) AS maximum, (SELECT count(*) FROM {rows}) AS rows,"
-            f" {_distinct_sql(finite)} AS distinct_values FROM {finite}"
-        )
-        count = int(row["count"])
+        row = self._row(self.summary_sql)
+        count, distinct = int(row["count"]), int(row["distinct_values"])
         limits = float(row["minimum"] or 0), float(row["maximum"] or 0)
-        return Summary(count, int(row["rows"]) - count, int(row["distinct_values"]), *limits)
+        return Summary(count, int(row["rows"]) - count, distinct, *limits)
+
+    @property
+    def summary_sql(self) -> str:
+        """The query for the summary."""
+        if self.kind in ("text", "boolean"):
+            return (
+                "SELECT count(*) AS rows, count(v) AS count, NULL AS minimum, NULL AS maximum,"
+                f" {self.distinct_sql} AS distinct_values FROM {self._texts}"
+            )
+        rows = f"(SELECT {number_sql(self.name, self.kind)} AS v FROM ({self._query}\n) AS source) AS numbers"
+        return (
+            f"SELECT count(v) AS count, min(v) AS minimum, max(v) AS maximum, (SELECT count(*) FROM {rows}) AS rows,"
+            f" {self.distinct_sql} AS distinct_values FROM {self._finite}"
+        )
+
+    @property
+    def distinct_sql(self) -> str:
+        """The SQL expression of the number of distinct values."""
+        is_text = self.kind in ("text", "boolean")
+        return _distinct_sql(f"{self._texts} WHERE v IS NOT NULL" if is_text else self._finite)
+
+    @property
+    def has_negative_sql(self) -> str:
+        """The SQL condition that there are negative numbers."""
+        return f"(SELECT min(v) < 0 FROM {self._finite})"
 
     def mean_and_std(self) -> tuple[float, float]:
         """Return the mean and the sample standard deviation of the finite values."""
@@ -98,7 +111,7 @@ class SQLStatistics:
 
     def groups(self, most: int) -> list[Group]:
         """Return the finite values in ascending order, in groups of about the same size; equal values together."""
-        rows = self._client.sql.rows(
+        rows = self._rows(
             f"SELECT max(v) AS top, sum(v / n * c) AS mean, n AS size FROM ("
             f"SELECT v, c, part, sum(c) OVER (PARTITION BY part) AS n FROM ("
             f"SELECT v, c, CASE WHEN number_of_values <= {most} THEN place"
@@ -112,16 +125,15 @@ class SQLStatistics:
 
     def frequent_texts(self, most: int) -> list[tuple[str, int]]:
         """Return the most frequent values as text, with their numbers; equally frequent ones in order."""
-        rows = self._client.sql.rows(
-            f"SELECT v AS value, count(*) AS count FROM"
-            f" (SELECT {text_sql(self.name)} AS v FROM ({self._query}\n) AS source) AS texts"
+        rows = self._rows(
+            f"SELECT v AS value, count(*) AS count FROM {self._texts}"
             f' WHERE v IS NOT NULL GROUP BY v ORDER BY 2 DESC, v COLLATE "C" LIMIT {most}'
         )
         return [(str(row["value"]), int(row["count"])) for row in rows]
 
     def frequent_numbers(self, most: int) -> list[tuple[float, int]]:
         """Return the most frequent finite values, with their numbers; equally frequent ones in order."""
-        rows = self._client.sql.rows(
+        rows = self._rows(
             f"SELECT v AS value, count(*) AS count FROM {self._finite} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {most}"
         )
         return [(float(row["value"]), int(row["count"])) for row in rows]
@@ -133,17 +145,22 @@ class SQLStatistics:
         return f"(SELECT {number} AS v FROM ({self._query}\n) AS source WHERE {is_finite_sql(number)}) AS finite"
 
     @property
+    def _texts(self) -> str:
+        """The values as text, as an item of a FROM clause with the column ``v``."""
+        return f"(SELECT {text_sql(self.name)} AS v FROM ({self._query}\n) AS source) AS texts"
+
+    @property
     def _sample(self) -> str:
         """The finite values, or of many an even sample, as an item of a FROM clause with the column ``v``."""
-        step = -(-self.summary.count // SAMPLED_ROWS)
-        if step <= 1:
-            return self._finite
+        step = f"(SELECT greatest(1, ceil(count(*) / {SAMPLED_ROWS}.0))::bigint FROM {self._finite})"
         numbered = f"(SELECT v, row_number() OVER () AS place FROM {self._finite}) AS numbered"
         return f"(SELECT v FROM {numbered} WHERE place % {step} = 0) AS sample"
 
+    def _rows(self, query: str) -> list[dict[str, Any]]:
+        return self._queries.rows(query)
+
     def _row(self, query: str) -> dict[str, Any]:
-        [row] = self._client.sql.rows(query)
-        return row
+        return self._queries.row(query)
 
 
 def _distinct_sql(source: str) -> str:

@@ -18,6 +18,7 @@ from cartoframes_lite.maps.styling.frame_statistics import FrameStatistics, numb
 from cartoframes_lite.maps.styling.labels import integer_ranges
 from cartoframes_lite.maps.styling.natural_breaks import natural_breaks
 from cartoframes_lite.maps.styling.options import LAYER_DEFAULTS, check_options
+from cartoframes_lite.maps.styling.queries import LayerQueries
 from cartoframes_lite.maps.styling.schemes import scheme_breaks
 from cartoframes_lite.maps.styling.sizes import size_classes
 from cartoframes_lite.maps.styling.sql_statistics import SQLStatistics, kind_of_pgtype
@@ -94,7 +95,7 @@ def test_every_value_is_in_one_class_everywhere(pgtype, client):
     @given(st.lists(VALUES[pgtype], min_size=1, max_size=30), st.integers(2, 7))
     def check(values, k):
         query, series = sources(values, pgtype)
-        by_server, by_frame = SQLStatistics(client, query, "v", pgtype), FrameStatistics(series)
+        by_server, by_frame = SQLStatistics(LayerQueries(client, query), query, "v", pgtype), FrameStatistics(series)
         is_numeric = pgtype not in ("text", "bool")
         classifications = [
             classify(by_server, options_of(scheme, k if scheme is not None else None))
@@ -125,7 +126,7 @@ def test_statistics_of_many_values_agree(client):
     values = np.round(random.lognormal(2, 1, 4000), 3)
     frame = FrameStatistics(pd.Series([*values, math.nan, math.inf], name="v"))
     query, _ = sources([*values.tolist(), math.nan, math.inf], "float8")
-    server = SQLStatistics(client, query, "v", "float8")
+    server = SQLStatistics(LayerQueries(client, query), query, "v", "float8")
     assert server.summary == frame.summary
     assert server.summary.missing == 2
     fractions = [0.1, 0.25, 0.5, 1.0]
@@ -147,7 +148,7 @@ def test_statistics_of_many_values_agree(client):
 def test_samples_of_many_values_are_even(client, monkeypatch):
     monkeypatch.setattr("cartoframes_lite.maps.styling.sql_statistics.SAMPLED_ROWS", 1000)
     query = "SELECT n::float8 AS v FROM generate_series(1, 100000) AS n"
-    statistics = SQLStatistics(client, query, "v", "float8")
+    statistics = SQLStatistics(LayerQueries(client, query), query, "v", "float8")
     assert statistics.quantiles([0.5])[0] == pytest.approx(50_000, rel=0.01)
     assert len(statistics.groups(50)) <= 51
 
@@ -155,7 +156,7 @@ def test_samples_of_many_values_are_even(client, monkeypatch):
 def test_sizes_of_server_and_frame_agree(client):
     values = [9.0, 4.0, 1.0, 0.0, -3.0, 8.99, None]
     query, series = sources(values, "float8")
-    sizes = size_classes(SQLStatistics(client, query, "v", "float8"), "#000000", is_line=False)
+    sizes = size_classes(SQLStatistics(LayerQueries(client, query), query, "v", "float8"), "#000000", is_line=False)
     assert sizes == size_classes(FrameStatistics(series), "#000000", is_line=False)
     rows = client.sql.rows(f"SELECT {size_class_sql(sizes)} AS size FROM ({query}) AS q ORDER BY place")
     expected = [sum(value > limit for limit in sizes.limits) if value is not None else 0 for value in values]
@@ -172,6 +173,7 @@ def test_sizes_of_integers_have_integer_labels(maximum, expected):
 
 
 @example([0, 2], 5, "equal_interval")
+@example([15], 3, "equal_interval")
 @given(
     st.lists(st.integers(-20, 20), min_size=1, max_size=20),
     st.integers(2, 9),
