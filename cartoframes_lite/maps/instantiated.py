@@ -481,8 +481,8 @@ class InstantiatedMap:
         """
         if not self._source.has_server or not self._source.needs_key:
             return None
-        account, config = str(self._credentials.base_url), self._source.instantiation.body
-        return token_maps.create(self._maps, account, config, persistent=persistent, page=page)
+        config = self._source.instantiation.body
+        return token_maps.create(self._maps, self._credentials, config, persistent=persistent, page=page)
 
     def _page(self, view: Viewport, token_map: token_maps.TokenMap | None) -> MapPage:
         """Build the page, with its picture; it contains the token of ``token_map`` if there is one."""

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from cartoframes_lite._client.maps import Maps
+from cartoframes_lite._client.parallel import both
+from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.errors import CartoError, NotFound
 
 _SHOWN, _SAVED, _PUBLISHED = "cfl_shown_", "cfl_saved_", "cfl_published_"
@@ -42,7 +45,7 @@ class PlaceholderMarkError(ValueError):
 
 
 def create(
-    maps: Maps, account: str, config: Mapping[str, Any], *, persistent: bool, page: str | None = None
+    maps: Maps, credentials: Credentials, config: Mapping[str, Any], *, persistent: bool, page: str | None = None
 ) -> TokenMap:
     """Create a named map of a MapConfig.
 
@@ -50,8 +53,8 @@ def create(
     ----------
     maps : Maps
         With the master key.
-    account : str
-        URL of the account.
+    credentials : Credentials
+        Of ``maps``.
     config : mapping
     persistent : bool
         Whether to keep the named map after Python exits. If False, calls with the same MapConfig share one named map,
@@ -71,18 +74,20 @@ def create(
         raise PlaceholderMarkError(
             'A map of private data cannot be displayed as a page: its SQL or CartoCSS contains "<%"; remove it'
         )
-    key = account, content
+    key = str(credentials.base_url), content
     if not persistent and key in _temporary and _exists(maps, _temporary[key].name):
         return _temporary[key]
     kind = _SHOWN if not persistent else _SAVED if page is None else _published_prefix(page)
     name = f"{kind}{datetime.now(UTC):{_DAY}}_{secrets.token_hex(6)}"
     token_map = TokenMap(maps, name, secrets.token_urlsafe(24))
     auth = {"method": "token", "valid_tokens": [token_map.token]}
-    maps.create_template({"version": "0.0.1", "name": name, "auth": auth, "layergroup": dict(config)})
+    template = {"version": "0.0.1", "name": name, "auth": auth, "layergroup": dict(config)}
+    if persistent or _temporary:
+        maps.create_template(template)
+    else:
+        both(credentials, partial(maps.create_template, template), partial(_delete_stale, maps))
+        atexit.register(delete_shown)
     if not persistent:
-        if not _temporary:
-            atexit.register(delete_shown)
-            _delete_stale(maps)
         _temporary[key] = token_map
     return token_map
 
