@@ -34,7 +34,7 @@ def test_all_public_names_can_be_imported():
     assert not hasattr(cfl, "nothing")
 
 
-def test_an_import_of_the_package_imports_only_pandas():
+def test_the_package_imports_only_pandas():
     script = (
         "import sys, pandas; before = set(sys.modules)\n"
         "import cartoframes_lite\n"
@@ -54,7 +54,7 @@ def test_the_accessor_is_imported_at_its_first_use():
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
 
 
-def test_import_jobs_open_datasets_without_an_import(credentials: cfl.Credentials):
+def test_import_jobs_import_the_class_of_datasets(credentials: cfl.Credentials):
     cfl.to_carto(pd.DataFrame({"n": [1]}), "t", credentials)
     script = (
         "import sys, cartoframes_lite as cfl\n"
