@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from cartoframes_lite.credentials import Credentials
-from cartoframes_lite.maps.backgrounds import Basemap, theme_of
+from cartoframes_lite.maps.backgrounds import Basemap, check_basemap, theme_of
 from cartoframes_lite.maps.composed import ComposedSource, Layers
 from cartoframes_lite.maps.instantiated import InstantiatedMap
-from cartoframes_lite.maps.validation import BBox
+from cartoframes_lite.maps.validation import BBox, check_bbox
 from cartoframes_lite.maps.widgets import Widget
 
 
@@ -54,6 +54,8 @@ class AnonymousMap(InstantiatedMap):
         basemap: Basemap = None,
         widgets: Widget | Sequence[Widget] = (),
     ) -> None:
+        check_basemap(basemap)  # before the requests that check the layers
+        bbox = None if bbox is None else check_bbox(bbox)
         theme, checks_sources = theme_of(basemap), self._checks_sources
         source = ComposedSource(layers_or_config, credentials, theme, widgets, checks_sources=checks_sources)
         super().__init__(source, bbox=bbox, basemap=basemap)
