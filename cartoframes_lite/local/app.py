@@ -136,6 +136,7 @@ def create_app(state: State) -> Starlette:
         await run_in_threadpool(imports.close)
         await run_in_threadpool(exports.close)
         sessions.close()
+        tiles.close()
         reading.close()
 
     app = Starlette(

@@ -1,36 +1,36 @@
 """Tiles of a million points: vector tiles, compared with the bare ST_AsMVT query over one connection, and pictures.
 
-    python -m tests.benchmarks.tiles [--points 1000000] [--scale 1]
+    python -m tests.benchmarks.tiles [--rows 1000000] [--repeat 3] [--scale 1] [--parts floor,new,...]
 
 Each tile is fetched once over one HTTP connection that is kept, and queried once straight from PostgreSQL, in turn and
 in changing order, with the same envelope, margin, columns and role. Take the ratios: both share the machine's noise.
+The parts are repeated with maps of their own, so that no tile comes from the cache unless that is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
 import math
+import os
 import random
 import statistics
 import time
-import urllib.parse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-
-import psycopg
+from dataclasses import dataclass, field
 
 import cartoframes_lite as cfl
-from cartoframes_lite.credentials import Credentials
+from tests.benchmarks.processor_time import ProcessorTime, listener, parent_of
 from tests.benchmarks.server_process import server
+from tests.benchmarks.tile_clients import Bare, Place, Served, hello_server
 
 # How many tiles of a zoom there are in a sample: of low zooms there are few, and they take seconds.
 TILES = {0: 1, 3: 12, 6: 100, 9: 100, 12: 100, 14: 100}
+_SMALL_ZOOM = 14
+_SMALL_TILES = 300
 _SEED = 7
 _PARALLEL = 4
 _HALF_WORLD = 20037508.342789244
-_BUFFER = 64  # of 4096: the margin of the server's tiles
 
 # Towns of very different sizes, as people live: the hundredth has a hundredth of the points of the first.
 _POINTS = """
@@ -46,91 +46,184 @@ SELECT n AS number, 'place number ' || n AS name, (random() * 1000)::integer AS 
            least(greatest(longitude + size * sqrt(-2 * ln(1 - r1)) * cos(2 * pi() * r2), -180), 180),
            least(greatest(latitude + size * sqrt(-2 * ln(1 - r1)) * sin(2 * pi() * r2), -85), 85)), 4326) AS the_geom
   FROM (SELECT n, random() AS r1, random() AS r2, floor(501 ^ random())::integer AS t
-          FROM generate_series(1, {points}) n) points
+          FROM generate_series(1, {rows}) n) points
   JOIN towns USING (t);
 SELECT cartodb.CDB_CartodbfyTable('crowd');
 GRANT SELECT ON crowd TO publicuser;
 """
-_TILE = """
-SELECT ST_AsMVT(tile, 'layer0', 4096, 'the_geom_webmercator')
-  FROM (SELECT ST_AsMVTGeom(the_geom_webmercator, ST_TileEnvelope({z}, {x}, {y}), 4096, {buffer}, true)
-                   AS the_geom_webmercator, cartodb_id, number, name, people, height, kind, active
-          FROM crowd
-         WHERE the_geom_webmercator && ST_TileEnvelope({z}, {x}, {y}, margin => {margin})) tile
-"""
 
-Place = tuple[int, int, int]
 Times = dict[int, list[tuple[float, float]]]
 
 
-class Bare:
-    """Runs the query alone, over a separate connection, with the role for requests without a key."""
+@dataclass
+class Benchmark:
+    """The account, the samples, and the parts that are printed."""
 
-    def __init__(self, dsn: str) -> None:
-        self._connection = psycopg.connect(dsn, user="publicuser", autocommit=True, prepare_threshold=None)
+    credentials: cfl.Credentials
+    dsn: str
+    scale: float
+    run: int = 0
+    rng: random.Random = field(default_factory=lambda: random.Random(_SEED))
 
-    def get(self, place: Place) -> bytes:
-        z, x, y = place
-        query = _TILE.format(z=z, x=x, y=y, buffer=_BUFFER, margin=_BUFFER / 4096)
-        row = self._connection.execute(query, binary=True).fetchone()
-        assert row is not None
-        return bytes(row[0])
+    def __post_init__(self) -> None:
+        self.client = cfl.Client(self.credentials)
+        self.bare = Bare(self.dsn)
+        self.points = self.bare.points()
+        self._server = listener(int(str(self.credentials.base_url).split(":")[2].partition("/")[0]))
+        self._postmaster = parent_of(self.bare.connection.info.backend_pid)
 
-    def points(self) -> list[tuple[float, float]]:
-        """Return some of the points, EPSG:3857."""
-        query = "SELECT ST_X(the_geom_webmercator), ST_Y(the_geom_webmercator) FROM crowd ORDER BY number LIMIT 20000"
-        return self._connection.execute(query).fetchall()
+    def used(self) -> ProcessorTime:
+        """Return the processor time of all processes."""
+        return ProcessorTime.now(self._server, self._postmaster)
 
-    def close(self) -> None:
-        self._connection.close()
+    def served(self, *, aggregated: bool = False, options: dict[str, object] | None = None, **form: str) -> Served:
+        """Return a connection to a map that this run has not used before: its query has the number of the run."""
+        query: dict[str, object] = {"sql": f"SELECT * FROM crowd /* run {self.run} */"}
+        return Served(self.credentials, options or (query if aggregated else {**query, "aggregation": False}), **form)
+
+    # The parts
+
+    def floor(self) -> None:
+        """Print what a response and a query take that do nothing."""
+        with hello_server() as http:
+            times = [timed(lambda _: http.ask("GET", "/token/14/0/0.mvt"), (0, 0, 0)) for _ in range(1000)]
+        query = self.bare.connection.cursor()
+        pings = [timed(lambda _: bytes(bool(query.execute("SELECT 1"))), (0, 0, 0)) for _ in range(1000)]
+        print(f"floor: response of uvicorn and Starlette {quantile(times, 0.5):.2f} ms,", end=" ")
+        print(f"SELECT 1 with psycopg {quantile(pings, 0.5):.2f} ms")
+
+    def new(self) -> None:
+        """Compare tiles of all zooms with their queries."""
+        self._compare("all points", self.served())
+
+    def aggregated(self) -> None:
+        """Compare tiles with points taken together, which is the default of maps of vector tiles."""
+        self._compare("points taken together", self.served(aggregated=True))
+
+    def small(self) -> None:
+        """Print the ratio for small tiles, and the processor time of each process."""
+        served = self.served()
+        places = self.sample({_SMALL_ZOOM: _SMALL_TILES})
+        pairs = compare(served, self.bare, places[: len(places) // 2])[_SMALL_ZOOM]
+        print(heading("small tiles"))
+        print(row(str(_SMALL_ZOOM), pairs))
+        for name, one in (("new", served), ("bare", self.bare)):
+            before = self.used()
+            for place in places[len(places) // 2 :]:
+                one.get(place)
+            print(f"  processor time of a {name} tile, ms: {self.used().since(before).per(len(places) // 2)}")
+        served.close()
+
+    def cached(self) -> None:
+        """Print what tiles take that were made before."""
+        served, places = self.served(), self.sample({_SMALL_ZOOM: _SMALL_TILES})
+        for place in places:
+            served.get(place)
+        before, times = self.used(), []
+        for place in places * 3:
+            times.append(timed(served.get, place))
+        print(f"from the cache: p50 {quantile(times, 0.5):.2f} ms, p95 {quantile(times, 0.95):.2f} ms")
+        print(f"  processor time, ms: {self.used().since(before).per(len(times))}")
+        served.close()
+
+    def parallel(self) -> None:
+        """Print how many tiles a second several connections give."""
+        places = self.sample({zoom: count for zoom, count in TILES.items() if zoom > 3})
+        rates = {}
+        opened: dict[str, Callable[[], Served | Bare]] = {"tiles": self.served, "queries": lambda: Bare(self.dsn)}
+        for name in list(opened)[:: 1 if self.run % 2 else -1]:
+            connections = [opened[name]() for _ in range(_PARALLEL)]
+            for connection in connections:
+                connection.get((20, 0, 0)) if isinstance(connection, Served) else connection.get(places[0])
+            before, started = self.used(), time.perf_counter()
+            with ThreadPoolExecutor(_PARALLEL) as pool:
+                shares = [places[at::_PARALLEL] for at in range(_PARALLEL)]
+                list(pool.map(lambda way, share: [way.get(place) for place in share], connections, shares))
+            rates[name] = len(places) / (time.perf_counter() - started)
+            print(f"  processor time of {name}, ms: {self.used().since(before).per(len(places))}")
+            for connection in connections:
+                connection.close()
+        print(f"{_PARALLEL} connections: {rates['tiles']:.0f} tiles/s, {rates['queries']:.0f} queries/s,", end=" ")
+        print(f"ratio {rates['tiles'] / rates['queries']:.2f}")
+
+    def changed(self) -> None:
+        """Print how long a tile takes after a change of its table, which it has to show."""
+        served, kind = self.served(), f"changed{self.run}"
+        [place] = self.sample({3: 1})
+        before, kept_ms = served.get(place), timed(served.get, place)
+        self.client.sql.send(f"UPDATE crowd SET kind = '{kind}' WHERE number <= 1000")
+        changed_ms = timed(served.get, place)
+        after = served.get(place)
+        assert after != before or kind.encode() not in before
+        print(f"tile {place}: {kept_ms:.1f} ms from the cache, {changed_ms:.0f} ms after a change of the table")
+        served.close()
+
+    def pictures(self) -> None:
+        """Print how long the pictures of displayed maps take: with aggregated points, and with colors by value."""
+        places = self.sample({zoom: min(count, 25) for zoom, count in TILES.items()})
+        for title, layer in (
+            ("a grid of numbers of points, the default", cfl.Layer("crowd")),
+            ("heatmap", cfl.Layer("crowd", aggregation="heatmap")),
+            ("colors by value", cfl.Layer("crowd", color_by="height")),
+        ):
+            started = time.perf_counter()
+            options = dict(layer.compile(self.client).config["options"])
+            drawn = self.served(options={**options, "sql": f"{options['sql']} /* run {self.run} */"}, format="png")
+            made_s, before = time.perf_counter() - started, self.used()
+            times = [timed(drawn.get, place) for place in places]
+            drawn.close()
+            world_ms = times[[place[0] for place in places].index(0)]
+            print(
+                f"PNG, {title}: made in {made_s:.1f} s; p50 {quantile(times, 0.5):.0f} ms,"
+                f" p95 {quantile(times, 0.95):.0f} ms; the world {world_ms:.0f} ms"
+            )
+            print(f"  processor time, ms: {self.used().since(before).per(len(places))}")
+
+    def _compare(self, title: str, served: Served) -> None:
+        """Print the table of a comparison of tiles with their queries."""
+        served.get((20, 0, 0))
+        times = compare(served, self.bare, self.sample(TILES))
+        print(heading(title))
+        for zoom, pairs in sorted(times.items()):
+            print(row(str(zoom), pairs))
+        print(row("all", [pair for pairs in times.values() for pair in pairs]))
+        served.close()
+
+    def sample(self, tiles: dict[int, int]) -> list[Place]:
+        """Choose distinct tiles, around points."""
+        chosen: dict[Place, None] = {}
+        for zoom, count in tiles.items():
+            wanted = len(chosen) + max(1, round(count * (self.scale if zoom else 1)))
+            side, last = 2 * _HALF_WORLD / 2**zoom, 2**zoom - 1
+            for x, y in self.rng.sample(self.points, len(self.points)):
+                if len(chosen) == wanted:
+                    break
+                chosen[zoom, min(int((x + _HALF_WORLD) / side), last), min(int((_HALF_WORLD - y) / side), last)] = None
+        return list(chosen)
 
 
-class Served:
-    """Requests tiles of a map of the embedded server, over one connection."""
-
-    def __init__(
-        self, credentials: Credentials, options: Mapping[str, object] | None = None, *, format: str = "mvt"
-    ) -> None:
-        self._format = format
-        url = urllib.parse.urlsplit(str(credentials.base_url))
-        self._http = http.client.HTTPConnection(url.hostname or "", url.port, timeout=120)
-        layer = {"type": "mapnik", "options": options or {"sql": "SELECT * FROM crowd", "aggregation": False}}
-        made = self._ask("POST", f"{url.path}/api/v1/map", json.dumps({"version": "1.8.0", "layers": [layer]}))
-        self._path = f"{url.path}/api/v1/map/{json.loads(made)['layergroupid']}"
-
-    def get(self, place: Place) -> bytes:
-        return self._ask("GET", "{}/{}/{}/{}.{}".format(self._path, *place, self._format))
-
-    def close(self) -> None:
-        self._http.close()
-
-    def _ask(self, method: str, path: str, body: str | None = None) -> bytes:
-        self._http.request(method, path, body, {"Content-Type": "application/json"} if body else {})
-        response = self._http.getresponse()
-        content = response.read()
-        assert response.status in (200, 204), content
-        return content
+PARTS: dict[str, Callable[[Benchmark], None]] = {
+    part.__name__: part
+    for part in (
+        Benchmark.floor,
+        Benchmark.new,
+        Benchmark.small,
+        Benchmark.parallel,
+        Benchmark.cached,
+        Benchmark.changed,
+        Benchmark.aggregated,
+        Benchmark.pictures,
+    )
+}
 
 
 def timed(get: Callable[[Place], bytes], place: Place) -> float:
     """Return the time in milliseconds that a tile takes, which must not be empty."""
     started = time.perf_counter()
-    assert get(place)
-    return (time.perf_counter() - started) * 1000
-
-
-def sample(points: Sequence[tuple[float, float]], rng: random.Random, scale: float) -> list[Place]:
-    """Choose distinct tiles, around points."""
-    chosen: dict[Place, None] = {}
-    for zoom, count in TILES.items():
-        wanted = len(chosen) + max(1, round(count * (scale if zoom else 1)))
-        for x, y in rng.sample(points, len(points)):
-            if len(chosen) == wanted:
-                break
-            side = 2 * _HALF_WORLD / 2**zoom
-            last = 2**zoom - 1
-            chosen[zoom, min(int((x + _HALF_WORLD) / side), last), min(int((_HALF_WORLD - y) / side), last)] = None
-    return list(chosen)
+    content = get(place)
+    took_ms = (time.perf_counter() - started) * 1000
+    assert content
+    return took_ms
 
 
 def quantile(times: Iterable[float], share: float) -> float:
@@ -149,6 +242,12 @@ def compare(served: Served, bare: Bare, places: Sequence[Place]) -> Times:
     return times
 
 
+def heading(title: str) -> str:
+    """Write the heading of a table of rows."""
+    columns = f"{'p50 ms':>9} {'bare':>9} {'ratio':>6}  {'p95 ms':>9} {'bare':>9} {'ratio':>6}  {'more, ms':>8}"
+    return f"\n{title}\n{'zoom':>12} {'tiles':>6}  {columns}"
+
+
 def row(name: str, pairs: Sequence[tuple[float, float]]) -> str:
     """Write a row of the table."""
     ours, theirs = zip(*pairs, strict=True)
@@ -160,97 +259,27 @@ def row(name: str, pairs: Sequence[tuple[float, float]]) -> str:
     return "  ".join([*cells, f"{difference:>8.2f}"])
 
 
-def report(title: str, times: Times) -> None:
-    """Print the table of a comparison."""
-    print(f"\n{title}\n{'zoom':>12} {'tiles':>6}  {'p50 ms':>9} {'bare':>9} {'ratio':>6}", end="  ")
-    print(f"{'p95 ms':>9} {'bare':>9} {'ratio':>6}  {'more, ms':>8}")
-    for zoom, pairs in sorted(times.items()):
-        print(row(str(zoom), pairs))
-    print(row("all", [pair for pairs in times.values() for pair in pairs]))
-
-
-def report_cached(served: Served, places: Sequence[Place]) -> None:
-    """Print how long tiles take that were made before."""
-    times = []
-    for place in places:
-        served.get(place)
-        times.append(timed(served.get, place))
-    print(f"\nfrom the cache: p50 {quantile(times, 0.5):.2f} ms, p95 {quantile(times, 0.95):.2f} ms")
-
-
-def report_parallel(make: Sequence[Callable[[], Served | Bare]], places: Sequence[Place]) -> None:
-    """Print how many tiles a second several connections give."""
-    rates = []
-    for open_connection in make:
-        connections = [open_connection() for _ in range(_PARALLEL)]
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            started = time.perf_counter()
-            shares = [places[at::_PARALLEL] for at in range(_PARALLEL)]
-            list(pool.map(lambda way, share: [way.get(place) for place in share], connections, shares))
-            rates.append(len(places) / (time.perf_counter() - started))
-        for connection in connections:
-            connection.close()
-    print(f"{_PARALLEL} connections: {rates[0]:.0f} tiles/s, bare {rates[1]:.0f}, ratio {rates[1] / rates[0]:.2f}")
-
-
-def report_changed(client: cfl.Client, served: Served, place: Place) -> None:
-    """Print how long a tile takes after a change of its table, which it has to show."""
-    before, kept_ms = served.get(place), timed(served.get, place)
-    client.sql.send("UPDATE crowd SET kind = 'changed' WHERE number <= 1000")
-    changed_ms = timed(served.get, place)
-    assert b"changed" in served.get(place)
-    assert b"changed" not in before
-    print(f"tile {place}: {kept_ms:.0f} ms from the cache, {changed_ms:.0f} ms after a change of the table")
-
-
-def report_pictures(client: cfl.Client, credentials: Credentials, places: Sequence[Place]) -> None:
-    """Print how long the tiles of displayed maps take: with aggregated points, and with colors by value."""
-    for title, layer in (
-        ("a grid of numbers of points, the default", cfl.Layer("crowd")),
-        ("heatmap", cfl.Layer("crowd", aggregation="heatmap")),
-        ("colors by value", cfl.Layer("crowd", color_by="height")),
-    ):
-        started = time.perf_counter()
-        drawn = Served(credentials, layer.compile(client).config["options"], format="png")
-        made_s = time.perf_counter() - started
-        times = [timed(drawn.get, place) for place in places]
-        drawn.close()
-        slowest = max(zip(times, places, strict=True))
-        print(
-            f"PNG, {title}: made in {made_s:.1f} s; p50 {quantile(times, 0.5):.0f} ms,"
-            f" p95 {quantile(times, 0.95):.0f} ms; slowest {slowest[0]:.0f} ms at zoom {slowest[1][0]}"
-        )
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1, help="of the numbers of tiles")
+    parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated; default: all")
     options = parser.parse_args()
     with server() as (credentials, dsn):
         client = cfl.Client(credentials)
-        client.sql.send(_POINTS.format(points=options.points))
+        client.sql.send(_POINTS.format(rows=options.rows))
         client.sql.send("VACUUM ANALYZE crowd")
-        bare, served = Bare(dsn), Served(credentials)
-        points = bare.points()
-        rng = random.Random(_SEED)
-        places = sample(points, rng, options.scale)
-        for place in places[-20:]:  # both have to have loaded PostGIS
-            bare.get(place)
-        served.get((20, 0, 0))
-        print(f"{options.points:,} points, {len(places)} tiles")
-        report("all points", compare(served, bare, places))
-        known = set(places)
-        fresh = [place for place in sample(points, rng, options.scale) if place not in known and place[0] > 3]
-        report_parallel([lambda: Served(credentials), lambda: Bare(dsn)], fresh)
-        report_cached(served, places[-100:])
-        report_changed(client, served, next(place for place in places if place[0] == 3))
-        together = Served(credentials, {"sql": "SELECT * FROM crowd"})
-        report("points taken together, as maps of vector tiles do by default", compare(together, bare, places))
-        report_pictures(client, credentials, places)
-        for connection in (served, together, bare):
-            connection.close()
+        benchmark = Benchmark(credentials, dsn, options.scale)
+        for place in benchmark.sample({_SMALL_ZOOM: 20}):  # all processes have to have loaded PostGIS
+            benchmark.bare.get(place)
+        print(f"{options.rows:,} points, {os.cpu_count()} cores")
+        for benchmark.run in range(1, options.repeat + 1):
+            print(f"\nrun {benchmark.run}")
+            for name in options.parts.split(","):
+                PARTS[name](benchmark)
+        benchmark.bare.close()
 
 
 if __name__ == "__main__":

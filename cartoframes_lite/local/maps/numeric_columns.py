@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from cartoframes_lite.local.maps.queries import fetch
 from cartoframes_lite.local.postgres.errors import SQLError
 from cartoframes_lite.local.postgres.session import Session
 
@@ -16,7 +15,7 @@ async def type_of(session: Session, source: sql.Composable, value: sql.Composabl
     """Return the type OID of an expression; None if there are no rows or no such column."""
     query = sql.SQL("SELECT pg_typeof({})::oid FROM {} AS cdb_typed LIMIT 1").format(value, source)
     try:
-        result = await fetch(session, query.as_string())
+        result = await session.read(query.as_string())
     except SQLError as error:
         if not error.sqlstate.startswith("42"):  # a missing column is reported by the query itself
             raise

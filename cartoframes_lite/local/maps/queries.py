@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 from psycopg import sql
 from psycopg.pq.abc import PGresult
 from starlette.concurrency import run_in_threadpool
 
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.postgres.errors import SQLError
 from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.json_values import Rows
 
@@ -104,23 +101,6 @@ def column_list(columns: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
-async def fetch(session: Session, query: str, *, binary: bool = False) -> PGresult:
-    """Run a query in its own read-only transaction.
-
-    After its first snapshot, PostgreSQL does not allow a READ ONLY transaction to become READ WRITE. Settings that the
-    query changes end with the transaction, so they do not affect the next layer or request.
-    """
-    await session.execute("BEGIN READ ONLY")
-    try:
-        result = await session.execute(query, binary=binary)
-    except SQLError:
-        with suppress(SQLError, psycopg.OperationalError):  # the connection may be lost; raise the first error
-            await session.execute("ROLLBACK")
-        raise
-    await session.execute("ROLLBACK")
-    return result
-
-
 async def fetch_rows(session: Session, query: sql.Composable) -> list[dict[str, Any]]:
     """Run a query; return its rows with values as in the JSON of the Maps API.
 
@@ -129,7 +109,7 @@ async def fetch_rows(session: Session, query: sql.Composable) -> list[dict[str, 
     MapError
         If there are more than 100,000 rows.
     """
-    result = await fetch(session, query.as_string())
+    result = await session.read(query.as_string())
     if result.ntuples > MAX_ROWS:
         raise MapError(f"the result has {result.ntuples} rows, more than {MAX_ROWS}", status=400)
     if result.ntuples < _MANY_ROWS:
@@ -152,13 +132,13 @@ def _as_json(result: PGresult) -> list[dict[str, Any]]:
 
 async def columns_of(session: Session, source: sql.Composable) -> list[Column]:
     """Return the columns of a query in parentheses; raise SQLError if it fails."""
-    result = await fetch(session, sql.SQL("SELECT * FROM {} AS cdbq LIMIT 0").format(source).as_string())
+    result = await session.read(sql.SQL("SELECT * FROM {} AS cdbq LIMIT 0").format(source).as_string())
     return [Column(_name(result, index), result.ftype(index)) for index in range(result.nfields)]
 
 
 async def estimated_rows(session: Session, text: str) -> int:
     """Return the number of rows that the PostgreSQL planner estimates."""
-    result = await fetch(session, f"EXPLAIN (FORMAT JSON) SELECT * FROM {subquery(text).as_string()} AS cdbq")
+    result = await session.read(f"EXPLAIN (FORMAT JSON) SELECT * FROM {subquery(text).as_string()} AS cdbq")
     return int(json.loads(result.get_value(0, 0) or b"")[0]["Plan"]["Plan Rows"])
 
 

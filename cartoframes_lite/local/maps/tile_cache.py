@@ -6,12 +6,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import lru_cache
-
-from psycopg import sql
-
-from cartoframes_lite.local.maps.queries import fetch, statement
-from cartoframes_lite.local.postgres.session import Session
 
 _MAX_AGE_S = 60.0  # results of functions such as now() change without a change of a table
 _MAX_BYTES = 64 * 1024 * 1024
@@ -39,13 +33,13 @@ class TileCache:
         self._tiles: OrderedDict[Hashable, CachedTile] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: Hashable) -> CachedTile | None:
-        """Return a tile, which is valid if its tables are still in the same state; None if there is none."""
+    def get(self, key: Hashable, state: str) -> bytes | None:
+        """Return a tile if its tables are still in the same state; None if there is none."""
         cached = self._tiles.get(key)
-        if cached is None or time.monotonic() - cached.created_s > _MAX_AGE_S:
+        if cached is None or cached.state != state or time.monotonic() - cached.created_s > _MAX_AGE_S:
             return None
         self._tiles.move_to_end(key)
-        return cached
+        return cached.tile
 
     def put(self, key: Hashable, tile: bytes, state: str) -> None:
         """Add or replace a tile."""
@@ -60,34 +54,3 @@ class TileCache:
         """Remove all tiles."""
         self._tiles.clear()
         self._bytes = 0
-
-
-@lru_cache
-def state_expression(tables: tuple[str, ...]) -> sql.SQL:
-    """Return an SQL expression whose value changes whenever one of the tables changes.
-
-    The value is NULL if a table is not in ``cdb_tablemetadata``, or the role of the session cannot read all its rows;
-    and if there are no tables, since privileges on functions change without a change of a table. Each transaction that
-    writes to a table updates the row of the table in ``cdb_tablemetadata``, and the row lock serializes them: snapshots
-    that see different rows of the table also see different versions (xmin) of that row.
-    """
-    states = [
-        sql.SQL(
-            "(SELECT concat(tabname::oid, '/', m.xmin) FROM cartodb.cdb_tablemetadata m"
-            " WHERE tabname = to_regclass({}) AND has_table_privilege(tabname, 'SELECT')"
-            " AND NOT row_security_active(tabname))"
-        ).format(sql.Literal(table))
-        for table in tables
-    ]
-    return statement(sql.SQL(" || ',' || ").join(states).as_string() if states else "NULL")
-
-
-async def state_of(session: Session, tables: tuple[str, ...]) -> str | None:
-    """Return the state of some tables; None if it is not known."""
-    result = await fetch(session, sql.SQL("SELECT {}").format(state_expression(tables)).as_string())
-    return decode_state(result.get_value(0, 0))
-
-
-def decode_state(value: bytes | None) -> str | None:
-    """Decode the value of `state_expression`."""
-    return None if value is None else value.decode()

@@ -25,11 +25,11 @@ from cartoframes_lite.local.maps.queries import (
     Column,
     envelope,
     expand_box,
-    fetch,
     statement,
     tile_box,
 )
-from cartoframes_lite.local.maps.tile_cache import TileCache, decode_state, state_expression, state_of
+from cartoframes_lite.local.maps.table_states import TableStates
+from cartoframes_lite.local.maps.tile_cache import TileCache
 from cartoframes_lite.local.maps.viewports import Viewport
 from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.sessions import Sessions
@@ -46,9 +46,6 @@ _RENDER_TIMEOUT_MESSAGE = (
 _UNSTYLED_MESSAGE = "Unsupported format: 'cartocss' option is missing for {}"
 _GRID_KEY = "cartodb_id"
 
-_TileAndState = tuple[bytes, str | None]
-"""A tile, and the state of its tables in the same or an earlier snapshot, so that a stale tile is never cached."""
-
 
 class Tiles:
     """Render tiles, or return them from the cache.
@@ -61,9 +58,11 @@ class Tiles:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._states = TableStates(sessions)
         self._cache = TileCache()
         self._budget = PixelBudget()
         self.clear = self._cache.clear
+        self.close = self._states.close
 
     async def vector(
         self, group: Layergroup, layers: Sequence[InspectedLayer], zxy: tuple[int, int, int], role: str
@@ -81,10 +80,9 @@ class Tiles:
         """
         pixels = group.config.buffer_sizes.get("mvt", _BUFFER_PIXELS)
 
-        async def make(session: Session) -> _TileAndState:
-            query = _vector_query(layers, tile_box(*zxy), pixels, group.tables)
-            result = await fetch(session, query, binary=True)
-            return result.get_value(0, 0) or b"", decode_state(result.get_value(0, 1))
+        async def make(session: Session) -> bytes:
+            result = await session.read(_vector_query(layers, tile_box(*zxy), pixels), binary=True)
+            return result.get_value(0, 0) or b""
 
         key = ("mvt", group.id, tuple(inspected.layer.index for inspected in layers), zxy, role)
         return await self._cached(group, role, key, make) if layers else b""
@@ -95,10 +93,9 @@ class Tiles:
         """Return a PNG tile of 256 times ``scale`` pixels."""
         check_drawable(group, layers, "png")
 
-        async def make(session: Session) -> _TileAndState:
-            state = await state_of(session, group.tables)
+        async def make(session: Session) -> bytes:
             view = Viewport(tile_box(*zxy), zxy[0], TILE_PIXELS, TILE_PIXELS)
-            return await _render(session, group, layers, view, scale=scale, kind="png"), state
+            return await _render(session, group, layers, view, scale=scale, kind="png")
 
         key = ("png", group.id, tuple(layer.index for layer in layers), zxy, role, scale)
         async with self._budget.reserve((TILE_PIXELS * scale) ** 2):
@@ -118,24 +115,26 @@ class Tiles:
         if not layer.interactivity:
             raise MapError("Tileset has no interactivity", status=400)
 
-        async def make(session: Session) -> _TileAndState:
-            state = await state_of(session, group.tables)
-            return await _render_grid(session, group, layer, zxy), state
+        async def make(session: Session) -> bytes:
+            return await _render_grid(session, group, layer, zxy)
 
         return await self._cached(group, role, ("grid", group.id, layer.index, zxy, role), make)
 
     async def _cached(
-        self, group: Layergroup, role: str, key: Hashable, make: Callable[[Session], Awaitable[_TileAndState]]
+        self, group: Layergroup, role: str, key: Hashable, make: Callable[[Session], Awaitable[bytes]]
     ) -> bytes:
-        """Return a tile from the cache if no table has changed, else make and keep it."""
-        async with self._sessions.open(role) as session:
-            cached = self._cache.get(key)
-            if cached is not None and cached.state == await state_of(session, group.tables):
-                return cached.tile
-            tile, state = await make(session)
+        """Return a tile from the cache if no table has changed, else make and keep it.
+
+        The state of the tables is older than the tile, so that a tile is never kept longer than it is valid.
+        """
+        state = await self._states.of(role, group.tables)
+        tile = None if state is None else self._cache.get(key, state)
+        if tile is None:
+            async with self._sessions.open(role) as session:
+                tile = await make(session)
             if state is not None:
                 self._cache.put(key, tile, state)
-            return tile
+        return tile
 
 
 def parse_zxy(zoom: str, x: str, y: str) -> tuple[int, int, int]:
@@ -241,7 +240,7 @@ def _rows_of(
     async def fetch_box(box: Box) -> list[tuple[bytes, dict[str, Any]]]:
         rows = []
         for offset in _world_offsets(view.box, box):
-            result = await fetch(session, _rows_query(inspected, columns, box, resolution, offset), binary=True)
+            result = await session.read(_rows_query(inspected, columns, box, resolution, offset), binary=True)
             for row in range(result.ntuples):
                 geometry, attributes = result.get_value(row, 0), result.get_value(row, 1)
                 rows.append((geometry or b"", json.loads(attributes or b"{}")))
@@ -286,11 +285,10 @@ def _rows_query(inspected: InspectedLayer, columns: Sequence[str], view: Box, re
     )
 
 
-def _vector_query(layers: Sequence[InspectedLayer], box: Box, pixels: float, tables: tuple[str, ...]) -> str:
-    """Return the query for a vector tile and, in the same snapshot, the state of its tables."""
+def _vector_query(layers: Sequence[InspectedLayer], box: Box, pixels: float) -> str:
+    """Return the query for a vector tile."""
     parts = [_layer_query(inspected, box, pixels) for inspected in layers]
-    tile = sql.SQL(" || ").join(parts)
-    return sql.SQL("SELECT {}, {}").format(tile, state_expression(tables)).as_string()
+    return sql.SQL("SELECT {}").format(sql.SQL(" || ").join(parts)).as_string()
 
 
 def _layer_query(inspected: InspectedLayer, box: Box, pixels: float) -> sql.Composed:

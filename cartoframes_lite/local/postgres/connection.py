@@ -98,6 +98,31 @@ class Connection:
         values = [value if value is None else value.encode() for value in parameters]
         self.pgconn.send_query_params(encode_query(query), values, result_format=int(binary))
 
+    async def run_pipeline(
+        self, statements: Sequence[str], limit: ResultSizeLimit, *, binary: bool = False
+    ) -> list[PGresult]:
+        """Run statements one after the other, until one fails, in one round trip; return their results in order.
+
+        Each is sent with the extended query protocol. Results of statements after the failed one have the status
+        ``PIPELINE_ABORTED``. Raises SQLError if a result exceeds the limit.
+        """
+        results: list[PGresult] = []
+        self.pgconn.enter_pipeline_mode()
+        for statement in statements:
+            self.send_statement(statement, binary=binary)
+        self.pgconn.pipeline_sync()
+        await self.flush()
+        while True:
+            result = await self.result(limit)
+            if result is not None and result.status != ExecStatus.PIPELINE_SYNC:
+                results.append(result)
+                limit.start_row()
+            elif result is not None:
+                self.pgconn.exit_pipeline_mode()
+                return results
+            elif not self.is_open:  # otherwise the end of the result of a statement
+                return results
+
     async def flush(self) -> None:
         """Wait until libpq has sent the data that it has buffered."""
         with suppress(psycopg.OperationalError):

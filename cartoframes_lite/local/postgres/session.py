@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Self
 
@@ -92,6 +93,24 @@ class Session:
         if result.status in FAILED:
             raise SQLError.of(result)
         return result
+
+    async def read(self, query: str, *, binary: bool = False) -> PGresult:
+        """Run a query in a READ ONLY transaction of its own, in one round trip; raise SQLError if it fails.
+
+        After its first snapshot, PostgreSQL does not allow a READ ONLY transaction to become READ WRITE. It is rolled
+        back: settings that the query changes end with it.
+        """
+        if self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            await self._execute("ROLLBACK")
+        limit = ResultSizeLimit(self.max_row_bytes and _RESULT_ROWS * self.max_row_bytes)
+        statements = ("BEGIN READ ONLY", query, "ROLLBACK")
+        results = await self.connection.run_pipeline(statements, limit, binary=binary)
+        failure = next((result for result in results if result.status in FAILED), None)
+        if failure is None:
+            return results[1]
+        with suppress(SQLError, psycopg.OperationalError):  # the connection may be lost; raise the first error
+            await self._execute("ROLLBACK")
+        raise SQLError.of(failure)
 
     async def results(self, query: str) -> AsyncIterator[list[PGresult]]:
         """Run statements and yield their results in lists, as they arrive.

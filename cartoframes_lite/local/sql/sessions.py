@@ -207,7 +207,7 @@ class Sessions:
         deadline = time.monotonic() + RECOVERY_TIMEOUT_S
         while True:
             try:
-                return await session_class.connect(self._conninfo(role))
+                return await session_class.connect(self.conninfo(role))
             except SQLError as error:
                 if not is_recovering(error.message) or time.monotonic() > deadline:
                     raise
@@ -217,7 +217,7 @@ class Sessions:
         """Return whether sessions of a role are read-only."""
         return self._read_only or role == PUBLIC_ROLE
 
-    def _conninfo(self, role: str) -> str:
+    def conninfo(self, role: str) -> str:
         """Return the connection string of a role, with the settings of the SQL API."""
         conninfo = self._state.conninfo(role)
         options = f"{conninfo_to_dict(conninfo).get('options') or ''} {SETTINGS}"

@@ -253,9 +253,10 @@ def test_tile_cache_drops_the_least_recently_used() -> None:
     tile = bytes(20 * 1024 * 1024)
     for key in "abc":
         cache.put(key, tile, "state")
-    cache.get("a")
+    cache.get("a", "state")
     cache.put("d", tile, "state")
-    assert [key for key in "abcd" if cache.get(key) is not None] == ["a", "c", "d"]
+    assert [key for key in "abcd" if cache.get(key, "state")] == ["a", "c", "d"]
+    assert cache.get("d", "another state") is None
 
 
 def test_nul_and_surrogates_are_rejected(call: Call) -> None:
