@@ -124,6 +124,7 @@ def create_app(state: State) -> Starlette:
     reading, derived = Sessions(state, read_only=True), NamedMapTemplates(state, catalog, SavedLayers(state, catalog))
     layergroups, templates, tiles = Layergroups(state, reading), Templates(state, derived.find), Tiles(reading)
     maps_authenticator = MapsAuthenticator(state, limits, layergroups, templates)
+    tile_routes, other_tile_routes = map_tiles.routes(maps_authenticator, tiles)
     state.on_reset += [layergroups.clear, tiles.clear]
     state.on_reset += [limits.reset, jobs.reset, imports.clear, syncs.clear, exports.clear]
 
@@ -141,13 +142,14 @@ def create_app(state: State) -> Starlette:
 
     app = Starlette(
         routes=[  # matched in this order: the most frequent ones first
+            *tile_routes,
             *sql_copy.routes(authenticator, sessions, state),
             *sql_batch.routes(authenticator, jobs),
             *sql.routes(authenticator, sessions),
             *named_maps.routes(state, maps_authenticator, layergroups, templates, tiles),
             *static_maps.routes(state, maps_authenticator, layergroups, templates, tiles),
             *maps.routes(state, maps_authenticator, layergroups, reading),
-            *map_tiles.routes(maps_authenticator, tiles),
+            *other_tile_routes,
             *api_keys.routes(state),
             *import_routes.routes(state, imports),
             *sync_routes.routes(state, syncs),

@@ -136,4 +136,4 @@ def basic_credentials(header: str) -> tuple[str, str] | None:
 
 def query_parameters(request: Request) -> Parameters:
     """Return the parameters of the query string; a repeated parameter is a list."""
-    return collect(request.query_params.multi_items())
+    return collect(request.query_params.multi_items()) if request.scope["query_string"] else {}

@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import sql
 
 from cartoframes_lite.local.maps.errors import MapError
-from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, Box, envelope, statement, subquery
+from cartoframes_lite.local.maps.queries import GEOMETRY_COLUMN, statement, subquery
 
 _THRESHOLD = 100_000
 _MAX_VALUE = 1e15
@@ -101,7 +101,7 @@ def parse_aggregation(content: Any, layer: Mapping[str, Any], *, vector_only: bo
     )
 
 
-def query(aggregation: Aggregation, text: str, box: Box, resolution: float) -> sql.Composed:
+def query(aggregation: Aggregation, text: str, box: sql.Composable, resolution: float) -> sql.Composed:
     """Return the query for the aggregated rows of a tile.
 
     Parameters
@@ -109,8 +109,8 @@ def query(aggregation: Aggregation, text: str, box: Box, resolution: float) -> s
     aggregation : Aggregation
     text : str
         The query of the layer.
-    box : tuple of float
-        Extent of the tile, EPSG:3857.
+    box : Composable
+        Extent of the tile: expression for a geometry in EPSG:3857.
     resolution : float
         Meters per pixel.
     """
@@ -124,7 +124,7 @@ def query(aggregation: Aggregation, text: str, box: Box, resolution: float) -> s
         geometry=sql.Identifier(GEOMETRY_COLUMN),
         cell=sql.Literal(cell),
         source=source,
-        box=envelope(box),
+        box=box,
     )
     return _sample_query(points, source) if aggregation.is_sample else _group_query(aggregation, points, cell)
 

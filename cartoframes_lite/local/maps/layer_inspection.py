@@ -15,10 +15,10 @@ from cartoframes_lite.local.maps.errors import MapError, error_status
 from cartoframes_lite.local.maps.queries import (
     DRAWABLE_OIDS,
     GEOMETRY_COLUMN,
-    Box,
     Column,
     column_list,
     columns_of,
+    envelope,
     estimated_rows,
     fetch_rows,
     statement,
@@ -28,7 +28,7 @@ from cartoframes_lite.local.postgres.errors import SQLError
 from cartoframes_lite.local.postgres.session import Session
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # hashed by identity, as a key of caches
 class InspectedLayer:
     """A query layer, with its columns, row count and style.
 
@@ -54,8 +54,8 @@ class InspectedLayer:
     style: Style | None
     cells: tuple[Column, ...] = ()
 
-    def source(self, box: Box, resolution: float) -> sql.Composable:
-        """Return the query for an extent and a resolution in meters per pixel, in parentheses."""
+    def source(self, box: sql.Composable, resolution: float) -> sql.Composable:
+        """Return the query for an extent (an expression) and a resolution in meters per pixel, in parentheses."""
         text = self.layer.sql or ""
         if self.aggregated and self.layer.aggregation is not None:
             return aggregation.query(self.layer.aggregation, text, box, resolution)
@@ -106,7 +106,7 @@ async def inspect_layer(session: Session, layer: MapLayer, style: Style | None) 
     inspected = InspectedLayer(layer, tuple(columns), row_count, aggregated, style)
     if aggregated:
         inspected = replace(
-            inspected, cells=tuple(await columns_of(session, inspected.source((0.0, 0.0, 1.0, 1.0), 1.0)))
+            inspected, cells=tuple(await columns_of(session, inspected.source(envelope((0.0, 0.0, 1.0, 1.0)), 1.0)))
         )
     available = {column.name for column in (*columns, *inspected.cells)}
     for name in required:

@@ -51,7 +51,17 @@ def without_semicolon(text: str) -> str:
     return stripped[:-1] if stripped.endswith(";") else text
 
 
-def subquery(text: str, *, box: Box = WORLD, resolution: float = 2 * HALF_WORLD / 256) -> sql.Composed:
+def envelope(box: Box) -> sql.Composed:
+    """Return a box as an SQL expression."""
+    return sql.SQL("ST_MakeEnvelope({}, 3857)").format(sql.SQL(", ").join(map(sql.Literal, box)))
+
+
+_WORLD_ENVELOPE = envelope(WORLD)
+
+
+def subquery(
+    text: str, *, box: sql.Composable = _WORLD_ENVELOPE, resolution: float = 2 * HALF_WORLD / 256
+) -> sql.Composed:
     """Return a query of the user in parentheses, with the tokens of CARTO replaced.
 
     A comment in the last line of the query hides the closing parenthesis, as in CARTO.
@@ -59,8 +69,8 @@ def subquery(text: str, *, box: Box = WORLD, resolution: float = 2 * HALF_WORLD 
     Parameters
     ----------
     text : str
-    box : tuple of float
-        Value of ``!bbox!``, EPSG:3857.
+    box : Composable
+        Value of ``!bbox!``: expression for a geometry in EPSG:3857.
     resolution : float
         Meters per pixel, for ``!pixel_width!`` and ``!scale_denominator!``.
     """
@@ -72,15 +82,10 @@ def subquery(text: str, *, box: Box = WORLD, resolution: float = 2 * HALF_WORLD 
             case "scale_denominator":
                 return repr(resolution / _METERS_PER_DOT)
             case "bbox":
-                return envelope(box).as_string()
+                return box.as_string()
         return token[0]
 
     return sql.SQL("({})").format(statement(_TOKEN.sub(fill_in, without_semicolon(text))))
-
-
-def envelope(box: Box) -> sql.Composed:
-    """Return a box as an SQL expression."""
-    return sql.SQL("ST_MakeEnvelope({}, 3857)").format(sql.SQL(", ").join(map(sql.Literal, box)))
 
 
 def tile_box(zoom: int, x: int, y: int) -> Box:

@@ -124,6 +124,8 @@ def _is_json(request: Request) -> bool:
 
 async def _read_body(request: Request) -> Any:
     """Parse a JSON body; None if it is empty or of another content type."""
+    if not any(name in request.headers for name in ("content-length", "transfer-encoding")):
+        return None
     body = await _receive_body(request)
     if not _is_json(request) or not body.strip():
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from psycopg import sql
@@ -22,23 +22,19 @@ from cartoframes_lite.local.maps.queries import (
     HALF_WORLD,
     NUMBER_OIDS,
     Box,
-    Column,
     envelope,
-    expand_box,
-    statement,
     tile_box,
 )
 from cartoframes_lite.local.maps.table_states import TableStates
 from cartoframes_lite.local.maps.tile_cache import TileCache
+from cartoframes_lite.local.maps.vector_queries import TILE_PIXELS, vector_query
 from cartoframes_lite.local.maps.viewports import Viewport
 from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.sql.sessions import Sessions
 
-TILE_PIXELS = 256
-_EXTENT = 4096
+_BUFFER_PIXELS = 4.0  # so that lines along a tile edge are not clipped to half their width
 _MAX_ZOOM = 30
 _IMAGE_BUFFER_PIXELS = 64
-_BUFFER_PIXELS = 4.0  # so that lines along a tile edge are not clipped to half their width
 _MAX_FEATURES = 65_535  # per layer of an image or UTFGrid, as in CARTO
 _RENDER_TIMEOUT_MESSAGE = (
     "You are over platform's limits: Render timeout error. Contact CARTO support for more details."
@@ -78,14 +74,16 @@ class Tiles:
         role : str
             Database role to read with.
         """
+        if not layers:
+            return b""
         pixels = group.config.buffer_sizes.get("mvt", _BUFFER_PIXELS)
 
         async def make(session: Session) -> bytes:
-            result = await session.read(_vector_query(layers, tile_box(*zxy), pixels), binary=True)
+            result = await session.read(vector_query(layers, zxy, pixels), binary=True)
             return result.get_value(0, 0) or b""
 
         key = ("mvt", group.id, tuple(inspected.layer.index for inspected in layers), zxy, role)
-        return await self._cached(group, role, key, make) if layers else b""
+        return await self._cached(group, role, key, make)
 
     async def png(
         self, group: Layergroup, layers: Sequence[MapLayer], zxy: tuple[int, int, int], role: str, *, scale: int
@@ -277,41 +275,9 @@ def _rows_query(inspected: InspectedLayer, columns: Sequence[str], view: Box, re
             drawn=sql.SQL("ST_Translate({}, {}, 0)").format(geometry, offset) if offset else geometry,
             geometry=geometry,
             attributes=attributes,
-            source=inspected.source(box, resolution),
+            source=inspected.source(envelope(box), resolution),
             box=envelope(box),
             most=sql.Literal(_MAX_FEATURES),
         )
         .as_string()
     )
-
-
-def _vector_query(layers: Sequence[InspectedLayer], box: Box, pixels: float) -> str:
-    """Return the query for a vector tile."""
-    parts = [_layer_query(inspected, box, pixels) for inspected in layers]
-    return sql.SQL("SELECT {}").format(sql.SQL(" || ").join(parts)).as_string()
-
-
-def _layer_query(inspected: InspectedLayer, box: Box, pixels: float) -> sql.Composed:
-    """Return the SQL expression for a layer of a vector tile."""
-    geometry = sql.Identifier(GEOMETRY_COLUMN)
-    return sql.SQL(
-        "(SELECT ST_AsMVT(tile, {name}, {extent}, {column}) FROM (SELECT"
-        " ST_AsMVTGeom({geometry}, {box}, {extent}, {buffer}, true) AS {geometry}{values}"
-        " FROM {source} AS cdbq WHERE {geometry} && {buffered}) AS tile)"
-    ).format(
-        name=sql.Literal(inspected.layer.id),
-        extent=sql.Literal(_EXTENT),
-        column=sql.Literal(GEOMETRY_COLUMN),
-        box=envelope(box),
-        buffer=sql.Literal(round(pixels * _EXTENT / TILE_PIXELS)),
-        geometry=geometry,
-        values=_values(tuple(inspected.drawable_columns)),
-        source=inspected.source(box, (box[2] - box[0]) / TILE_PIXELS),
-        buffered=envelope(expand_box(box, pixels, TILE_PIXELS)),
-    )
-
-
-@lru_cache
-def _values(columns: tuple[Column, ...]) -> sql.SQL:
-    """Return columns to append to a SELECT list."""
-    return statement("".join(f", {sql.Identifier(column.name).as_string()}" for column in columns))

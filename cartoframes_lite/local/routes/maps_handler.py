@@ -30,6 +30,7 @@ _CORS_HEADERS = {
     "Vary": "Authorization",
     "Cache-Control": "no-cache",
 }
+_RAW_CORS_HEADERS = [(name.lower().encode(), value.encode()) for name, value in _CORS_HEADERS.items()]
 _HANDLED_ERRORS = (MapError, SQLError, RequestError, psycopg.OperationalError, psycopg.DataError, UnicodeError)
 
 Handler = Callable[[MapsRequest], Awaitable[Response]]
@@ -75,8 +76,9 @@ class MapsHandler:
             response = await handler(maps_request)
         except _HANDLED_ERRORS as error:
             response = _error_response(request, error)
-        for name, value in {**_CORS_HEADERS, **maps_request.headers}.items():
-            response.headers.setdefault(name, value)
+        present = {name for name, _ in response.raw_headers}
+        rate_limit = [(name.lower().encode(), value.encode()) for name, value in maps_request.headers.items()]
+        response.raw_headers += [pair for pair in (*_RAW_CORS_HEADERS, *rate_limit) if pair[0] not in present]
         return response
 
 
