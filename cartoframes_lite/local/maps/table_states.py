@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from contextlib import suppress
+from functools import partial
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cartoframes_lite.local.postgres.errors import SQLError
-from cartoframes_lite.local.postgres.prepared import PreparedQuery
+from cartoframes_lite.local.postgres.prepared import PreparedQuery, Values
 from cartoframes_lite.local.sql.sessions import Sessions
 
 # A value that changes whenever the table changes. Each transaction that writes to a table updates the row of the table
 # in cdb_tablemetadata, and the row lock serializes them: snapshots that see different rows of the table also see
-# different versions (xmin) of that row. No row if the role of the session cannot read all rows of the table.
+# different versions (xmin) of that row. A table that has not changed since it got its trigger has no such row. The
+# query returns nothing if the role of the session cannot read all rows of the table.
 _QUERY = """
-SELECT concat(tabname::oid, '/', m.xmin) FROM cartodb.cdb_tablemetadata m
- WHERE tabname = to_regclass($1) AND has_table_privilege(tabname, 'SELECT') AND NOT row_security_active(tabname)
+SELECT concat(oid, '/', m.xmin)
+  FROM (SELECT to_regclass($1)::oid AS oid OFFSET 0) changed LEFT JOIN cartodb.cdb_tablemetadata m ON tabname = oid
+ WHERE has_table_privilege(oid, 'SELECT') AND NOT row_security_active(oid)
+   AND (tabname IS NOT NULL
+        OR EXISTS (SELECT FROM pg_trigger WHERE tgrelid = changed.oid AND tgenabled IN ('O', 'A')
+                                            AND tgfoid = 'cartodb.cdb_tablemetadata_trigger'::regproc))
 """
 # Planned once, and with the operators and functions of PostgreSQL whatever the settings of the role.
 _OPTIONS = "-c plan_cache_mode=force_generic_plan -c search_path=pg_catalog,pg_temp"
@@ -37,8 +43,8 @@ class TableStates:
         self._queries: dict[str, PreparedQuery] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def of(self, role: str, tables: tuple[str, ...]) -> str | None:
-        """Return the state of some tables at a time after the call.
+    def ask(self, role: str, tables: tuple[str, ...]) -> asyncio.Future[str | None]:
+        """Ask for the state of some tables, at a time after the call; sent at once if the connection is open.
 
         Parameters
         ----------
@@ -49,28 +55,32 @@ class TableStates:
 
         Returns
         -------
-        str or None
-            Differs if a table has changed in the meantime. None if the state is not known: one of the tables is not in
-            ``cdb_tablemetadata``, or the role cannot read all its rows; or there are no tables, since privileges on
-            functions change without a change of a table.
+        asyncio.Future of str or None
+            Differs if a table has changed in the meantime. None if the state is not known: one of the tables has no
+            trigger that tracks its changes, or the role cannot read all its rows; or there are no tables, since
+            privileges on functions change without a change of a table.
         """
-        if not tables:
-            return None
         query = self._queries.get(role)
-        if query is None or not query.is_open:
-            query = await self._connect(role)
-            if query is None:
-                return None
-        known = [value.decode() for value in await query.run(tables) if value is not None]
-        return ",".join(known) if len(known) == len(tables) else None
+        if tables and (query is None or not query.is_open):
+            return asyncio.ensure_future(self._ask_first(role, tables))
+        state: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        if query is None or not tables:
+            state.set_result(None)
+        else:
+            query.run(tables, partial(_resolve, state, len(tables)))
+        return state
 
     def close(self) -> None:
         """Close all connections."""
         for query in self._queries.values():
             query.close()
 
-    async def _connect(self, role: str) -> PreparedQuery | None:
-        """Open the connection of a role; None if that is not possible, and then the tile gets the error."""
+    async def _ask_first(self, role: str, tables: tuple[str, ...]) -> str | None:
+        """Open the connection of a role and ask for the state of some tables."""
+        return await self.ask(role, tables) if await self._connect(role) else None
+
+    async def _connect(self, role: str) -> bool:
+        """Open the connection of a role; return False if that is not possible, and then the tile gets the error."""
         async with self._locks[role]:
             query = self._queries.get(role)
             if query is None or not query.is_open:
@@ -79,4 +89,11 @@ class TableStates:
                 self._queries.pop(role, None)
                 with suppress(SQLError):
                     self._queries[role] = await PreparedQuery.connect(make_conninfo(conninfo, options=options), _QUERY)
-            return self._queries.get(role)
+            return role in self._queries
+
+
+def _resolve(state: asyncio.Future[str | None], tables: int, values: Values) -> None:
+    """Return the state of a number of tables, if it is known for each, to the request that waits for it."""
+    known = [value.decode() for value in values if value is not None]
+    if not state.done():  # the request was canceled
+        state.set_result(",".join(known) if len(known) == tables else None)

@@ -33,16 +33,22 @@ class TileCache:
         self._tiles: OrderedDict[Hashable, CachedTile] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: Hashable, state: str) -> bytes | None:
-        """Return a tile if its tables are still in the same state; None if there is none."""
+    def __contains__(self, key: Hashable) -> bool:
+        """Return whether there is a tile, valid or not."""
+        return key in self._tiles
+
+    def get(self, key: Hashable, state: str | None) -> bytes | None:
+        """Return a tile if its tables are still in the same state; None if there is none, or the state is not known."""
         cached = self._tiles.get(key)
         if cached is None or cached.state != state or time.monotonic() - cached.created_s > _MAX_AGE_S:
             return None
         self._tiles.move_to_end(key)
         return cached.tile
 
-    def put(self, key: Hashable, tile: bytes, state: str) -> None:
-        """Add or replace a tile."""
+    def put(self, key: Hashable, tile: bytes, state: str | None) -> None:
+        """Add or replace a tile, if the state of its tables is known."""
+        if state is None:
+            return
         old = self._tiles.pop(key, None)
         cached = self._tiles[key] = CachedTile(tile, state, time.monotonic())
         self._bytes += cached.size_bytes - (0 if old is None else old.size_bytes)

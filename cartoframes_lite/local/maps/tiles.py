@@ -125,13 +125,15 @@ class Tiles:
 
         The state of the tables is older than the tile, so that a tile is never kept longer than it is valid.
         """
-        state = await self._states.of(role, group.tables)
-        tile = None if state is None else self._cache.get(key, state)
-        if tile is None:
-            async with self._sessions.open(role) as session:
-                tile = await make(session)
-            if state is not None:
-                self._cache.put(key, tile, state)
+        asked = self._states.ask(role, group.tables)
+        if key in self._cache:
+            cached = self._cache.get(key, await asked)
+            if cached is not None:
+                return cached
+        async with self._sessions.open(role) as session:
+            state = await asked
+            tile = await make(session)
+        self._cache.put(key, tile, state)
         return tile
 
 

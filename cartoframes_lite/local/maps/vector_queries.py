@@ -53,7 +53,7 @@ def _layer_query(inspected: InspectedLayer, zoom: int, buffer_pixels: float) -> 
             box=box,
             buffer=sql.Literal(round(buffer_pixels * _EXTENT / TILE_PIXELS)),
             geometry=sql.Identifier(GEOMETRY_COLUMN),
-            values=sql.Composed(columns),
+            values=sql.Composed(list(columns)),
             source=inspected.source(box, 2 * HALF_WORLD / 2**zoom / TILE_PIXELS),
             buffered=buffered,
         )

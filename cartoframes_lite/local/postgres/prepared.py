@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import psycopg
@@ -26,9 +26,9 @@ class PreparedQuery:
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection, self._socket = connection, connection.pgconn.socket
+        self.connection, self._socket = connection, connection.pgconn.socket
         self._loop = asyncio.get_running_loop()
-        self._running: deque[tuple[asyncio.Future[Values], Values]] = deque()
+        self._running: deque[tuple[Callable[[Values], object], Values]] = deque()
         connection.pgconn.enter_pipeline_mode()
         self._loop.add_reader(self._socket, self._receive)
 
@@ -53,20 +53,20 @@ class PreparedQuery:
     @property
     def is_open(self) -> bool:
         """Whether the connection is open, as far as libpq knows."""
-        return self._connection.is_open
+        return self.connection.is_open
 
-    def run(self, parameters: Sequence[str]) -> asyncio.Future[Values]:
+    def run(self, parameters: Sequence[str], on_values: Callable[[Values], object]) -> None:
         """Run the query with each of the parameters.
 
-        Returns
-        -------
-        asyncio.Future
-            The value for each parameter, in order; None if the query failed or returned no row. Fewer values if the
-            connection was lost.
+        Parameters
+        ----------
+        parameters : sequence of str
+        on_values : callable
+            Called with the value for each parameter, in order; None if the query failed or returned no row. Fewer
+            values if the connection was lost.
         """
-        values: asyncio.Future[Values] = self._loop.create_future()
-        self._running.append((values, []))
-        pgconn = self._connection.pgconn
+        self._running.append((on_values, []))
+        pgconn = self.connection.pgconn
         try:
             for parameter in parameters:
                 pgconn.send_query_prepared(_NAME, [parameter.encode()])
@@ -74,19 +74,18 @@ class PreparedQuery:
             self._flush()
         except psycopg.OperationalError:
             self.close()
-        return values
 
     def close(self) -> None:
         """Close the connection; the queries that are running return the values that have arrived."""
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
-        self._connection.close()
+        self.connection.close()
         while self._running:
             self._finish()
 
     def _flush(self) -> None:
         """Send what libpq has buffered, now or when the socket is writable."""
-        if self._connection.pgconn.flush():
+        if self.connection.pgconn.flush():
             self._loop.add_writer(self._socket, self._flush_later)
 
     def _flush_later(self) -> None:
@@ -99,7 +98,7 @@ class PreparedQuery:
 
     def _receive(self) -> None:
         """Assign the results that have arrived."""
-        pgconn = self._connection.pgconn
+        pgconn = self.connection.pgconn
         try:
             pgconn.consume_input()
             while self._running and not pgconn.is_busy():
@@ -117,7 +116,6 @@ class PreparedQuery:
             self.close()
 
     def _finish(self) -> None:
-        """Return the values of the oldest running query."""
-        values, arrived = self._running.popleft()
-        if not values.done():  # its request was canceled
-            values.set_result(arrived)
+        """Return the values of the oldest running queries."""
+        on_values, values = self._running.popleft()
+        on_values(values)

@@ -95,13 +95,47 @@ def test_overlapping_transactions_invalidate_cached_tiles(call: Call, sql: SQLCl
     assert sorted(names(call, f"{path}/0/0/0.mvt")) == ["North", "South"]
 
 
-def test_unchanged_tables_use_cached_tiles(call: Call, sql: SQLClient) -> None:
-    sql.run("DELETE FROM towns WHERE false")  # its trigger has to have fired once
+@pytest.mark.parametrize("touched", [False, True])
+def test_unchanged_tables_use_cached_tiles(call: Call, sql: SQLClient, touched: bool) -> None:
+    if touched:
+        sql.run("DELETE FROM towns WHERE false")
     path = instantiate(call, described(mapnik("SELECT *, clock_timestamp()::text AS name_at FROM towns")))
     made, again = (call("GET", f"{path}/0/0/0.mvt").body for _ in range(2))
     assert made == again
     sql.run("UPDATE towns SET people = people")
     assert call("GET", f"{path}/0/0/0.mvt").body != made
+
+
+def test_lost_connections_leave_tiles_fresh(call: Call, sql: SQLClient, carto: LocalCarto) -> None:
+    path = instantiate(call, described(mapnik("SELECT *, clock_timestamp()::text AS made_at FROM towns")))
+    before = call("GET", f"{path}/0/0/0.mvt").body
+    with psycopg.connect(carto.dsn, autocommit=True) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE usename <> current_user AND datname = current_database()"
+        )
+        admin.execute("UPDATE towns SET people = 21 WHERE name = 'North'")
+    for _ in range(3):  # the first ones may find out that connections are lost
+        after = call("GET", f"{path}/0/0/0.mvt")
+        assert (after.status, after.body != before) == (200, True)
+    assert call("GET", f"{path}/0/0/0.mvt").body == after.body
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("1/-1/0.mvt", 200),
+        ("all/1/1/0.mvt", 200),
+        ("1/1/0.mvt/0/0", 404),
+        ("1/1/0", 400),
+        ("1/1/0.mvt.gz", 400),
+        ("9999999999999999999/1/0.mvt", 400),
+        (f"1/{'9' * 5000}/0.mvt", 400),
+        ("%D9%A1/1/0.mvt", 200),
+    ],
+)
+def test_paths_of_tiles(call: Call, path: str, status: int) -> None:
+    assert call("GET", f"{instantiate(call, described(mapnik()))}/{path}").status == status
 
 
 def test_tiles_do_not_share_settings(call: Call) -> None:

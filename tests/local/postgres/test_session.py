@@ -12,13 +12,14 @@ from psycopg.pq import ExecStatus
 
 from cartoframes_lite.local.http.responses import error_status
 from cartoframes_lite.local.postgres.errors import SQLError
+from cartoframes_lite.local.postgres.prepared import PreparedQuery
 from cartoframes_lite.local.postgres.session import Session
 from cartoframes_lite.local.state import State
 
 Work = Callable[[Session], Awaitable[object]]
 
 
-def break_connection(session: Session) -> None:
+def break_connection(session: Session | PreparedQuery) -> None:
     """Shut down the socket of a session."""
     with socket.socket(fileno=os.dup(session.connection.pgconn.socket)) as connection:
         connection.shutdown(socket.SHUT_RDWR)
@@ -26,6 +27,10 @@ def break_connection(session: Session) -> None:
 
 async def execute(session: Session) -> None:
     await session.execute("SELECT pg_sleep(60)")
+
+
+async def read(session: Session) -> None:
+    await session.read("SELECT pg_sleep(60)")
 
 
 async def results(session: Session) -> None:
@@ -44,7 +49,7 @@ async def start_copy_in(session: Session) -> None:
     await session.start_copy_in("COPY (SELECT pg_sleep(60)) TO STDOUT")
 
 
-@pytest.mark.parametrize("work", [execute, results, copy_out, start_copy_in])
+@pytest.mark.parametrize("work", [execute, read, results, copy_out, start_copy_in])
 def test_broken_connections_raise_sqlerror(state: State, work: Work) -> None:
     async def scenario() -> None:
         session = await Session.connect(state.conninfo(state.owner_role))
@@ -55,6 +60,30 @@ def test_broken_connections_raise_sqlerror(state: State, work: Work) -> None:
             await asyncio.wait_for(running, 10)
         assert error_status(caught.value) == (400, {"error": ["Connection terminated"]})
         assert not await session.begin_cleaning()
+        session.close()
+
+    asyncio.run(scenario())
+
+
+def test_reads_cannot_write_and_leave_no_settings(state: State) -> None:
+    async def scenario() -> None:
+        session = await Session.connect(state.conninfo(state.owner_role))
+        await session.execute("CREATE TABLE t AS SELECT 1 AS a")
+        await session.execute(
+            "CREATE FUNCTION grow() RETURNS int LANGUAGE sql AS"
+            " $$ INSERT INTO t SELECT 2 WHERE set_config('transaction_read_only', 'off', true) = 'off' RETURNING a $$"
+        )
+        with pytest.raises(SQLError, match=r"cannot execute INSERT in a read-only transaction|must be set before any query"):
+            await session.read("SELECT grow()")
+        with pytest.raises(SQLError, match="multiple commands"):
+            await session.read("SELECT 1; COMMIT")
+        with pytest.raises(SQLError, match="must be set before any query"):
+            await session.read("SELECT set_config('transaction_read_only', 'off', true)")
+        read = await session.read("SELECT a, set_config('search_path', 'pg_catalog', false) FROM public.t")
+        assert [read.get_value(0, column) for column in range(2)] == [b"1", b"pg_catalog"]
+        assert (await session.read("SELECT count(*) FROM t")).get_value(0, 0) == b"1"
+        await session.execute("BEGIN")
+        assert (await session.read("SELECT current_setting('transaction_read_only')")).get_value(0, 0) == b"on"
         session.close()
 
     asyncio.run(scenario())
