@@ -20,14 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import cartoframes_lite as cfl
-from tests.benchmarks.processor_time import ProcessorTime, listener, parent_of
+from tests.benchmarks.processor_time import ProcessorClock, ProcessorTime
 from tests.benchmarks.server_process import server
 from tests.benchmarks.tile_clients import Bare, Place, Served, hello_server
 
 # How many tiles of a zoom there are in a sample: of low zooms there are few, and they take seconds.
 TILES = {0: 1, 3: 12, 6: 100, 9: 100, 12: 100, 14: 100}
 _SMALL_ZOOM = 14
-_SMALL_TILES = 300
+_SMALL_TILES = 1000
 _SEED = 7
 _PARALLEL = 4
 _HALF_WORLD = 20037508.342789244
@@ -69,12 +69,8 @@ class Benchmark:
         self.client = cfl.Client(self.credentials)
         self.bare = Bare(self.dsn)
         self.points = self.bare.points()
-        self._server = listener(int(str(self.credentials.base_url).split(":")[2].partition("/")[0]))
-        self._postmaster = parent_of(self.bare.connection.info.backend_pid)
-
-    def used(self) -> ProcessorTime:
-        """Return the processor time of all processes."""
-        return ProcessorTime.now(self._server, self._postmaster)
+        self._clock = ProcessorClock(self.dsn)
+        self.used = self._clock.read
 
     def served(self, *, aggregated: bool = False, options: dict[str, object] | None = None, **form: str) -> Served:
         """Return a connection to a map that this run has not used before: its query has the number of the run."""
@@ -111,7 +107,7 @@ class Benchmark:
             before = self.used()
             for place in places[len(places) // 2 :]:
                 one.get(place)
-            print(f"  processor time of a {name} tile, ms: {self.used().since(before).per(len(places) // 2)}")
+            print(f"  processor time of a {name} tile, ms: {per_request(self.used() - before, len(places) // 2)}")
         served.close()
 
     def cached(self) -> None:
@@ -120,10 +116,10 @@ class Benchmark:
         for place in places:
             served.get(place)
         before, times = self.used(), []
-        for place in places * 3:
+        for place in places * 10:
             times.append(timed(served.get, place))
         print(f"from the cache: p50 {quantile(times, 0.5):.2f} ms, p95 {quantile(times, 0.95):.2f} ms")
-        print(f"  processor time, ms: {self.used().since(before).per(len(times))}")
+        print(f"  processor time, ms: {per_request(self.used() - before, len(times))}")
         served.close()
 
     def parallel(self) -> None:
@@ -140,7 +136,7 @@ class Benchmark:
                 shares = [places[at::_PARALLEL] for at in range(_PARALLEL)]
                 list(pool.map(lambda way, share: [way.get(place) for place in share], connections, shares))
             rates[name] = len(places) / (time.perf_counter() - started)
-            print(f"  processor time of {name}, ms: {self.used().since(before).per(len(places))}")
+            print(f"  processor time of {name}, ms: {per_request(self.used() - before, len(places))}")
             for connection in connections:
                 connection.close()
         print(f"{_PARALLEL} connections: {rates['tiles']:.0f} tiles/s, {rates['queries']:.0f} queries/s,", end=" ")
@@ -177,7 +173,7 @@ class Benchmark:
                 f"PNG, {title}: made in {made_s:.1f} s; p50 {quantile(times, 0.5):.0f} ms,"
                 f" p95 {quantile(times, 0.95):.0f} ms; the world {world_ms:.0f} ms"
             )
-            print(f"  processor time, ms: {self.used().since(before).per(len(places))}")
+            print(f"  processor time, ms: {per_request(self.used() - before, len(places))}")
 
     def _compare(self, title: str, served: Served) -> None:
         """Print the table of a comparison of tiles with their queries."""
@@ -224,6 +220,12 @@ def timed(get: Callable[[Place], bytes], place: Place) -> float:
     took_ms = (time.perf_counter() - started) * 1000
     assert content
     return took_ms
+
+
+def per_request(used: ProcessorTime, requests: int) -> str:
+    """Describe the processor time of each process for a request, in milliseconds."""
+    each = used / requests
+    return f"client {1000 * each.client:.2f}  server {1000 * each.server:.2f}  PostgreSQL {1000 * each.postgres:.2f}"
 
 
 def quantile(times: Iterable[float], share: float) -> float:

@@ -73,7 +73,9 @@ def test_reads_cannot_write_and_leave_no_settings(state: State) -> None:
             "CREATE FUNCTION grow() RETURNS int LANGUAGE sql AS"
             " $$ INSERT INTO t SELECT 2 WHERE set_config('transaction_read_only', 'off', true) = 'off' RETURNING a $$"
         )
-        with pytest.raises(SQLError, match=r"cannot execute INSERT in a read-only transaction|must be set before any query"):
+        with pytest.raises(
+            SQLError, match=r"cannot execute INSERT in a read-only transaction|must be set before any query"
+        ):
             await session.read("SELECT grow()")
         with pytest.raises(SQLError, match="multiple commands"):
             await session.read("SELECT 1; COMMIT")
