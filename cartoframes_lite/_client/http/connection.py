@@ -121,6 +121,7 @@ class Connection(HTTPConnection):
         with self._sock_lock:
             successor = copy.copy(self)
             self.sock = None
+        successor._sock_lock = threading.Lock()
         successor._idle_since = (time.monotonic(), time.time())
         return successor
 
