@@ -27,6 +27,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -58,6 +59,7 @@ _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _MAX_INTERIM_BYTES = 1 << 16
 
 _fresh_only: ContextVar[bool] = ContextVar("fresh_only", default=False)
+_sockets: WeakSet[Any] = WeakSet()
 
 
 class ClosedWhileIdleError(http.client.RemoteDisconnected):
@@ -76,6 +78,18 @@ def use_fresh_connections(only: bool) -> None:
     _fresh_only.set(only)
 
 
+def disconnect_after_fork() -> None:
+    """Replace the sockets of the parent by the null device, in this process: nothing can be read or sent on them.
+
+    They are not closed here: objects of the parent would close other files that have got their descriptors meanwhile.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for sock in list(_sockets):
+        if sock.fileno() >= 0:
+            os.dup2(null, sock.fileno(), inheritable=False)
+    os.close(null)
+
+
 class Connection(HTTPConnection):
     """Common part of HTTP and HTTPS connections."""
 
@@ -86,7 +100,6 @@ class Connection(HTTPConnection):
     _last_response_at = 0.0
     _idle_since = (0.0, 0.0)
     _keep_alive_s: float | None = None
-    _process = 0
     _body: Any = None
     _head_is_sent = False
     _sending: tuple[memoryview, list[int]] = (memoryview(b""), [])  # current data, and the sizes of the parts sent
@@ -100,7 +113,8 @@ class Connection(HTTPConnection):
         super().connect()
         self.sock.settimeout(_SEND_TIMEOUT_S)
         _enable_keepalive(self.sock)
-        self._body_cut, self._process, self._keep_alive_s = False, os.getpid(), None
+        _sockets.add(self.sock)
+        self._body_cut, self._keep_alive_s = False, None
 
     def close(self) -> None:
         """Close the connection after ending an unfinished upload (urllib3 closes it on any exception)."""
@@ -128,7 +142,7 @@ class Connection(HTTPConnection):
     def interrupt(self) -> None:
         """Shut the socket down, to wake a thread that is waiting for data; closing it would not."""
         with self._sock_lock:
-            if self.sock is not None and self._process == os.getpid():
+            if self.sock is not None:
                 self.sock.shutdown(socket.SHUT_RD)
 
     @property
@@ -207,8 +221,8 @@ class Connection(HTTPConnection):
         If the body has been sent completely, the server stores it.
         """
         view, sent = self._sending
-        if self.sock is None or self._process != os.getpid() or (not self._head_is_sent and not sent):
-            return  # the connection is closed, or that of the parent process, or nothing was sent
+        if self.sock is None or (not self._head_is_sent and not sent):
+            return  # nothing was sent, or the connection is closed
         rest = view[sum(sent) :].tobytes()
         if body.can_be_aborted and (view != _LAST_CHUNK or not sent):
             ending = body.abort(_INTERRUPT_TIMEOUT_S)

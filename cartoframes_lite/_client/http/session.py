@@ -17,7 +17,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
 
-from cartoframes_lite._client.http.connection import Adapter, use_fresh_connections
+from cartoframes_lite._client.http.connection import Adapter, disconnect_after_fork, use_fresh_connections
 from cartoframes_lite._client.http.idle_connections import close_idle
 from cartoframes_lite._client.http.request import BasicAuth, Request, user_agent
 from cartoframes_lite.credentials import Credentials
@@ -137,8 +137,9 @@ def new_session(*, trust_env: bool = True, redirects: bool = False) -> requests.
 
 def _reset_after_fork() -> None:
     """Leave the connections to the parent: both processes would read each other's responses."""
+    disconnect_after_fork()
     _shared.clear()
-    close_idle()  # closes only the descriptors of this process
+    close_idle()
     for session in _user_sessions:
         adapters: list[Any] = [one for one in session.adapters.values() if isinstance(one, HTTPAdapter)]
         for adapter in adapters:

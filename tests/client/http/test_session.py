@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import random
+import signal
 import ssl
 import subprocess
 import sys
@@ -10,7 +13,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -25,7 +30,7 @@ from cartoframes_lite.credentials import Credentials
 from cartoframes_lite.local import LocalCarto
 from tests.certificates import OPENSSL, self_signed, server_context
 from tests.delay_proxy import DelayProxy
-from tests.http_servers import ANYWHERE, KEY, FileServer
+from tests.http_servers import ANYWHERE, KEY, FileServer, ScriptedServer, response
 
 ROWS = b'{"rows": []}'
 
@@ -258,6 +263,44 @@ def test_a_response_left_half_way_closes_its_connection(server: FileServer) -> N
     assert len(server.connections) == 2
 
 
+class Alarm(BaseException):
+    """An interrupt, like Ctrl-C."""
+
+
+# Between the making of a socket and its entry in the connection an interrupt leaves it to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers that interrupt")
+def test_interrupts_never_mix_up_responses(server: FileServer) -> None:
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise Alarm
+
+    def echo(request: BaseHTTPRequestHandler) -> None:
+        body = f'{{"path": "{request.path}"}}'.encode()
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    server.responses[ANYWHERE] = echo
+    transport, chance = Transport(Credentials("ann", KEY, base_url=server.base_url)), random.Random(5)
+    interrupted, before = 0, signal.signal(signal.SIGALRM, ring)
+    try:
+        for number in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.004))
+                answer = transport.json("POST", f"p{number}", idempotent=False)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                assert answer == {"path": f"/user/ann/p{number}"}
+            except Alarm:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
+    gc.collect()
+    assert transport.json("POST", "last", idempotent=False) == {"path": "/user/ann/last"}
+
+
 def test_a_late_interrupt_leaves_the_next_request_alone(server: FileServer) -> None:
     """What a thread does to a response that another thread has read meanwhile."""
     server.put("/user/ann/rows", ROWS)
@@ -299,11 +342,70 @@ def test_parent_and_child_of_a_fork_have_separate_connections(server: FileServer
     assert (len(server.requests), len(server.connections)) == (4, 2)
 
 
+_FORK_WITHIN_A_READ = """
+import os, sys
+from cartoframes_lite._client.http.transport import Transport
+from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.errors import ConnectionFailed
+
+transport = Transport(Credentials("ann", "key", base_url=sys.argv[1], verify=sys.argv[2]))
+with transport.stream("POST", "long") as blocks:
+    size, child = len(next(blocks)), os.fork()
+    if child == 0:
+        try:
+            size = sum(map(len, blocks))
+        except ConnectionFailed:
+            os._exit(7)
+        os._exit(8)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert size + sum(map(len, blocks)) == 10_000_000
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
+def test_a_child_cannot_read_the_response_to_its_parent(
+    server: FileServer, tls_server: FileServer, certificate: Path, encrypted: bool
+) -> None:
+    asked = tls_server if encrypted else server
+    asked.put("/user/ann/long", b"x" * 10_000_000)
+    command = [sys.executable, "-W", "error", "-c", _FORK_WITHIN_A_READ, asked.base_url, str(certificate)]
+    subprocess.run(command, check=True, timeout=60)
+
+
+_FORK_WITHIN_A_WRITE = """
+import os, sys
+from cartoframes_lite._client.http.transport import Transport
+from cartoframes_lite.credentials import Credentials
+
+def body():
+    yield b"first"
+    child = os.fork()
+    if child == 0:
+        raise RuntimeError("of the child")
+    os.waitpid(child, 0)
+    yield b"second"
+
+transport = Transport(Credentials("ann", "key", base_url=sys.argv[1]))
+transport.upload("x", query={}, body=body, abort=b"abort")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_failing_child_does_not_abort_the_upload(scripted_server: ScriptedServer) -> None:
+    scripted_server.play(response("200 OK", b"{}"))
+    command = [sys.executable, "-c", _FORK_WITHIN_A_WRITE, scripted_server.base_url]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, timeout=60)
+    scripted_server.close()
+    (sent,) = scripted_server.heads
+    assert sent.endswith(b"5\r\nfirst\r\n6\r\nsecond\r\n0\r\n\r\n")
+
+
 _EXIT = """
 import sys
-import cartoframes_lite as cfl
 from cartoframes_lite._client.http.transport import Transport
-account = cfl.Credentials("ann", "key", base_url=sys.argv[1], verify=sys.argv[2])
+from cartoframes_lite.credentials import Credentials
+account = Credentials("ann", "key", base_url=sys.argv[1], verify=sys.argv[2])
 transport = Transport(account)
 transport.json("POST", "x", idempotent=False)
 left = transport.stream("POST", "long")
@@ -318,6 +420,6 @@ def test_open_connections_at_exit_give_no_warning(
 ) -> None:
     asked = tls_server if encrypted else server
     asked.put("/user/ann/long", b"x" * 10_000_000)
-    command = [sys.executable, "-W", "error", "-X", "dev", "-c", _EXIT, asked.base_url, str(certificate)]
+    command = [sys.executable, "-W", "error", "-c", _EXIT, asked.base_url, str(certificate)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
