@@ -15,9 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -30,7 +30,8 @@ from tests.benchmarks.server_process import server
 from tests.certificates import self_signed, server_context
 from tests.delay_proxy import DelayProxy
 
-_THEIRS = Path(__file__).with_name("latency_cartoframes.py")
+OURS, THEIRS = "cartoframes_lite", "cartoframes 1.2.5"
+_SCRIPT = Path(__file__).with_name("latency_cartoframes.py")
 Call = Callable[[cfl.Credentials, str], Any]
 Runner = Callable[[str, cfl.Credentials, str], float]  # name of a call, credentials, table; returns its seconds
 
@@ -80,12 +81,30 @@ NEW = "to_carto new"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one call cost; ``time`` is in units of the delay."""
+    """What one call cost, or the medians of several; ``time`` is in units of the delay."""
 
     time: float
-    round_trips: int
-    requests: int
-    connections: int
+    round_trips: float
+    requests: float
+    connections: float
+
+    @classmethod
+    def median(cls, costs: Iterable[Cost]) -> Cost:
+        """Return the median of each figure."""
+        return cls(*map(median, zip(*map(astuple, costs), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Costs of the first and of the second call, and the seconds of a call without delay."""
+
+    cold: Cost
+    warm: Cost
+    bare_s: float
+
+    def pair(self, field: str, digits: int = 0) -> str:
+        """Return a figure of both calls."""
+        return " / ".join(f"{getattr(cost, field):.{digits}f}" for cost in (self.cold, self.warm))
 
 
 def run_ours(name: str, account: cfl.Credentials, table: str) -> float:
@@ -99,7 +118,7 @@ def run_ours(name: str, account: cfl.Credentials, table: str) -> float:
 def cartoframes(python: str, certificate: Path) -> Iterator[Runner]:
     """Start a process that runs the same calls with cartoframes."""
     environment = {**os.environ, "REQUESTS_CA_BUNDLE": str(certificate), "PYTHONWARNINGS": "ignore"}
-    command = [python, str(_THEIRS)]
+    command = [python, str(_SCRIPT)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
@@ -127,21 +146,15 @@ class Measurement:
         self._account, self._certificate, self._delay_s, self._repeat = account, certificate, delay_s, repeat
         self._numbers = count()
 
-    def print_row(self, name: str, run: Runner, *, encrypted: bool) -> None:
-        """Measure a call, and print its row."""
-        bare = [self._without_delay(name, run) for _ in range(self._repeat)]
+    def row(self, name: str, run: Runner, *, encrypted: bool) -> Row:
+        """Measure a call, and print its costs."""
+        bare_s = median(self._without_delay(name, run) for _ in range(self._repeat))
         costs = [self._costs(name, run, encrypted) for _ in range(self._repeat)]
-        cold, warm = ([cost[i] for cost in costs] for i in (0, 1))
-        cells = [
-            f"{median(cost.time for cost in cold):.1f} / {median(cost.time for cost in warm):.1f}",
-            *(
-                f"{median(getattr(cost, field) for cost in cold):.0f} /"
-                f" {median(getattr(cost, field) for cost in warm):.0f}"
-                for field in ("round_trips", "requests", "connections")
-            ),
-            f"{median(bare) * 1000:.0f} ms",
-        ]
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+        cold, warm = map(Cost.median, zip(*costs, strict=True))
+        row = Row(cold, warm, bare_s)
+        cells = [row.pair("time", 1), *map(row.pair, ("round_trips", "requests", "connections"))]
+        print(f"| {name} | {' | '.join(cells)} | {bare_s * 1000:.0f} ms |", flush=True)
+        return row
 
     def _table(self, name: str) -> str:
         """Return the name of a new table, which exists unless the call creates it."""
@@ -179,33 +192,44 @@ def main() -> None:
     parser.add_argument("--delay-ms", type=float, default=100)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only", default="", help="only calls whose name contains this")
-    parser.add_argument("--plain", action="store_true", help="without the tables for TLS")
     options = parser.parse_args()
     python = os.environ.get("CARTOFRAMES_PYTHON")
     with server() as (account, _), tempfile.TemporaryDirectory() as folder:
         certificate = self_signed(Path(folder))
         run = Measurement(account, certificate, options.delay_ms / 1000, options.repeat)
         names = [name for name in CALLS if options.only in name]
-        for encrypted in (False,) if options.plain else (False, True):
-            _print_head("cartoframes_lite", encrypted)
-            for name in names:
-                run.print_row(name, run_ours, encrypted=encrypted)
+        rows: dict[tuple[str, bool], dict[str, Row]] = {}
+        for encrypted in (False, True):
+            _print_head(OURS, encrypted)
+            rows[OURS, encrypted] = {name: run.row(name, run_ours, encrypted=encrypted) for name in names}
             if python:
-                _print_head("cartoframes 1.2.5", encrypted)
+                _print_head(THEIRS, encrypted)
                 with cartoframes(python, certificate) as run_theirs:
-                    for name in names:
-                        if f'"{name}"' in _THEIRS.read_text():
-                            run.print_row(name, run_theirs, encrypted=encrypted)
+                    theirs = [name for name in names if f'"{name}"' in _SCRIPT.read_text()]
+                    rows[THEIRS, encrypted] = {name: run.row(name, run_theirs, encrypted=encrypted) for name in theirs}
+    _print_summary(names, rows)
     if not python:
         print("\ncartoframes was not measured: CARTOFRAMES_PYTHON is not set", file=sys.stderr)
 
 
 def _print_head(package: str, encrypted: bool) -> None:
-    print(
-        f"\n| {package}, {'TLS' if encrypted else 'plain'}, cold / warm | time / delay | round trips | requests |",
-        end="",
-    )
-    print(" connections | without delay |\n|---|---|---|---|---|---|")
+    scheme = "TLS" if encrypted else "plain"
+    print(f"\n| {package}, {scheme}, cold / warm | time / delay | round trips | requests | connections | no delay |")
+    print("|---|---|---|---|---|---|")
+
+
+def _print_summary(names: list[str], rows: dict[tuple[str, bool], dict[str, Row]]) -> None:
+    """Print the table of docs/performance.md."""
+    print(f"\n| first / second call | requests | round trips | TLS | time | TLS | {THEIRS}: requests | time | TLS |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name in names:
+        plain, tls = rows[OURS, False][name], rows[OURS, True][name]
+        cells = [plain.pair("requests"), *(row.pair("round_trips") for row in (plain, tls))]
+        cells += [row.pair("time", 1) for row in (plain, tls)]
+        theirs = [rows.get((THEIRS, encrypted), {}).get(name) for encrypted in (False, True)]
+        cells += [row.pair("requests") if row else "" for row in theirs[:1]]
+        cells += [row.pair("time", 1) if row else "" for row in theirs]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
