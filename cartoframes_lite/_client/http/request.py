@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -93,6 +94,7 @@ def no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+@cache  # reading the metadata of the package takes as long as composing a request
 def user_agent() -> str:
     """Return the User-Agent header of this package."""
     try:
