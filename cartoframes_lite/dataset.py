@@ -762,7 +762,7 @@ class Dataset:
         TableNotFoundError, TableExistsError
         """
         client = Client(self.credentials)
-        renamed = rename_table(self._own_table(client), new_name, client.credentials)
+        renamed = rename_table(self._table_to_write(client), new_name, client.credentials)
         return Dataset(renamed, client.credentials)
 
     def delete(self, *, force: bool = False) -> None:

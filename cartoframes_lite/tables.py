@@ -23,7 +23,6 @@ from cartoframes_lite.errors import (
     ServerError,
     TableChangedError,
     TableExistsError,
-    TableNotFoundError,
 )
 from cartoframes_lite.write import tables_sql
 from cartoframes_lite.write.publishing import publish
@@ -35,6 +34,7 @@ IfExists = Literal["fail", "replace"]
 
 _PUBLISH_ATTEMPTS = 5  # repeated when another client creates a table of the same name at the same time
 _CARTO_COLUMNS = frozenset({"cartodb_id", THE_GEOM, WEB_MERCATOR})  # of cartodbfied tables
+_TABLE_KINDS = frozenset("rpvmf")  # relkind of tables and views
 _GEOM_TYPES = {"POINT": "point", "LINESTRING": "line", "POLYGON": "polygon"}
 
 
@@ -125,7 +125,7 @@ def drop_table(client: Client, table: str, check: Callable[[], None]) -> bool:
     check : callable
         May send requests, at the same time as those that look for the table. If it raises, nothing is dropped.
     """
-    _, (schema, version) = both(client.credentials, check, partial(_find, client, table))
+    _, (schema, (version,)) = both(client.credentials, check, partial(_find, client, table))
     if version is None:
         return False
     _change(client, tables_sql.drop_table(schema, table, version), "dropped", version)
@@ -176,16 +176,9 @@ def rename_table(
     >>> cfl.rename_table("stations", "Old stations")
     'old_stations'
     """
+    new = new_name(table_name, new_table_name, if_exists)
     client = Client(credentials)
-    check_new_name(new_table_name, if_exists)
-    client.sql.require_table(None, table_name)
-    new = resolve_new_name(client, table_name, new_table_name, if_exists)
-    schema, version = _find(client, table_name)
-    if version is None:
-        raise TableNotFoundError(
-            f"another client dropped the table {table_name!r} during this call: check list_tables()"
-        )
-    replaced = _find(client, new)[1] if if_exists == "replace" else None
+    schema, version, replaced = _find_both(client, table_name, new, new_table_name, if_exists)
     try:
         replaced_oid = None if replaced is None else replaced.oid
         _change(client, tables_sql.rename_table(schema, table_name, version, new, replaced_oid), "renamed", version)
@@ -242,12 +235,11 @@ def copy_table(
     >>> cfl.copy_table("stations", "stations_2026")
     'stations_2026'
     """
+    new = new_name(table_name, new_table_name, if_exists)
     client = Client(credentials)
-    check_new_name(new_table_name, if_exists)
-    client.sql.require_table(None, table_name)
-    new = resolve_new_name(client, table_name, new_table_name, if_exists)
-    schema, _ = _find(client, table_name)
-    return _create(client, f"SELECT * FROM {qualify(schema, table_name)}", new, if_exists, cartodbfy)
+    schema, _, replaced = _find_both(client, table_name, new, new_table_name, if_exists)
+    query = f"SELECT * FROM {qualify(schema, table_name)}"
+    return _create(Destination(client, schema, new), query, replaced, if_exists, cartodbfy)
 
 
 def create_table_from_query(
@@ -282,9 +274,11 @@ def create_table_from_query(
     >>> cfl.create_table_from_query("SELECT * FROM stations WHERE year < 1900", "old_stations")
     'old_stations'
     """
+    new, statement = new_name(None, new_table_name, if_exists), single_statement(query)
     client = Client(credentials)
-    new = resolve_new_name(client, None, new_table_name, if_exists)
-    return _create(client, single_statement(query), new, if_exists, cartodbfy)
+    schema, (replaced,) = _find(client, new)
+    _require_free(new, replaced, new_table_name, if_exists)
+    return _create(Destination(client, schema, new), statement, replaced, if_exists, cartodbfy)
 
 
 def describe_table(
@@ -390,61 +384,77 @@ def existing_entry(client: Client, name: str) -> Visualization:
     return entry or client.visualizations.get(name)
 
 
-def check_new_name(name: object, if_exists: object) -> None:
-    """Raise TypeError or ValueError for an invalid name or option, before any request."""
+def new_name(old: str | None, name: str, if_exists: str) -> str:
+    """Normalize a new table name; raise TypeError or ValueError if it, or ``if_exists``, is invalid."""
     if if_exists not in ("fail", "replace"):
         raise ValueError(f'if_exists must be "fail" or "replace", not {if_exists!r}')
     if not isinstance(name, str) or not name.strip():
         raise TypeError(f"the new table name must be a non-empty str, not {name!r}")
-
-
-def resolve_new_name(client: Client, old: str | None, name: str, if_exists: str) -> str:
-    """Normalize a new table name and check that it can be used."""
-    check_new_name(name, if_exists)
     new = normalize(name)
     if new == old:
         raise ValueError(f"the table is already named {new!r}: choose another name")
     if is_staging(new):
         raise ValueError(f"{new!r} is reserved for staging tables, which later writes drop: choose another name")
     refuse_system_name(new)
-    if (if_exists == "fail" or is_truncated(name)) and client.sql.has_relation(None, new):
+    return new
+
+
+def _require_free(new: str, existing: tables_sql.Version | None, name: str, if_exists: str) -> None:
+    """Raise TableExistsError if a new name, normalized from ``name``, is taken and must not be replaced."""
+    if existing is not None and (if_exists == "fail" or is_truncated(name)):
         normalized_from = "" if new == name else f" (normalized from {name!r})"
         raise TableExistsError(
             f"the table {new!r}{normalized_from} exists already: choose another name, or replace {new!r} with"
             ' if_exists="replace"'
         )
-    return new
 
 
-def _find(client: Client, table: str) -> tuple[str, tables_sql.Version | None]:
-    """Return the schema of the account, and the version of a table or view in it (None: it does not exist)."""
+def _find(client: Client, *tables: str) -> tuple[str, list[tables_sql.Version | None]]:
+    """Return the schema of the account, and the versions of relations in it (None: there is none of this name)."""
 
-    def read(found: Any) -> tuple[str | None, tables_sql.Version | None]:
-        if found["table"] != table:
-            raise ValueError("the response belongs to another request")
+    def version(found: Any) -> tables_sql.Version | None:
         if found["oid"] is None:
-            return found["schema"], None
-        return str(found["schema"]), tables_sql.Version(int(found["oid"]), int(found["changed_by"]))
+            return None
+        return tables_sql.Version(int(found["oid"]), int(found["changed_by"]), found["kind"] in _TABLE_KINDS)
 
-    row = client.sql.row(tables_sql.find_table(table), "answer")
-    schema, version = parsed(read, row["answer"], f"the table {table!r}")
-    return require_schema(schema), version
+    def read(answer: Any) -> tuple[str | None, list[tables_sql.Version | None]]:
+        return answer["schema"], [version(answer["tables"][table]) for table in tables]
+
+    row = client.sql.row(tables_sql.find_tables(tables), "answer")
+    schema, versions = parsed(read, row["answer"], f"the table {tables[0]!r}")
+    return require_schema(schema), versions
 
 
-def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: bool) -> str:
+def _find_both(
+    client: Client, table: str, new: str, name: str, if_exists: str
+) -> tuple[str, tables_sql.Version, tables_sql.Version | None]:
+    """Return the schema of the account, the version of a table, and that of the relation with its new name, if any.
+
+    Raises
+    ------
+    TableNotFoundError
+        If the table does not exist.
+    TableExistsError
+        If the new name, normalized from ``name``, is taken and must not be replaced.
+    """
+    schema, (version, replaced) = _find(client, table, new)
+    if version is None or not version.is_table:
+        raise client.sql.missing_table(table)
+    _require_free(new, replaced, name, if_exists)
+    return schema, version, replaced
+
+
+def _create(
+    destination: Destination, query: str, replaced: tables_sql.Version | None, if_exists: str, cartodbfy: bool
+) -> str:
     """Fill a staging table with the rows of a query, and rename it when it is complete."""
-    schema, replaced = _find(client, new)
+    client, new = destination.client, destination.table
     replaced_oid = replaced.oid if replaced is not None and if_exists == "replace" else None
-    destination, name, is_published = Destination(client, schema, new), begin_write(), False
+    name, is_published = begin_write(), False
     try:
-        staging = tables_sql.stage_query(schema, name, query, make_carto=cartodbfy)
-        run(client.sql, client.batch, staging, what=f"creating {new!r}")
-        staged = _find(client, name)[1]
-        if staged is None:
-            raise CartoError(
-                f"the table {new!r} was not created, because another client dropped its staging table: try again"
-            )
-        _publish(destination, Staged(name, staged.oid, 0), replaced_oid, if_exists, cartodbfy)
+        staging = tables_sql.stage_query(destination.schema, name, query, make_carto=cartodbfy)
+        response = run(client.sql, client.batch, staging, what=f"creating {new!r}")
+        _publish(destination, Staged(name, _oid_of(destination, name, response), 0), replaced_oid, if_exists, cartodbfy)
         is_published = True
     except PublishUnknown:
         raise
@@ -454,6 +464,19 @@ def _create(client: Client, query: str, new: str, if_exists: str, cartodbfy: boo
     finally:
         end_write(name, leaves_nothing=is_published)
     return new
+
+
+def _oid_of(destination: Destination, staging: str, response: Any) -> int:
+    """Return the oid of a staging table, which the response contains unless a batch job has created it."""
+    if rows := response.get("rows"):
+        return parsed(lambda found: int(found[0]["oid"]), rows, staging)
+    _, (staged,) = _find(destination.client, staging)
+    if staged is None:
+        raise CartoError(
+            f"the table {destination.table!r} was not created, because another client dropped its staging table: try"
+            " again"
+        )
+    return staged.oid
 
 
 def _publish(
@@ -475,7 +498,7 @@ def _publish(
                 ) from error
             if not may_replan:
                 raise
-            replaced = _find(destination.client, destination.table)[1]
+            _, (replaced,) = _find(destination.client, destination.table)
             replaced_oid = None if replaced is None else replaced.oid
         else:
             return

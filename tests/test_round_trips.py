@@ -11,7 +11,7 @@ import pytest
 import cartoframes_lite as cfl
 from tests.delay_proxy import DelayProxy
 
-ROUND_TRIP_S = 0.3  # long enough for a busy machine to send several requests at the same time
+ROUND_TRIP_S = 0.15  # long enough for a busy machine to send several requests at the same time
 FRAME = gpd.GeoDataFrame(
     {"name": list("abcde") * 4, "height": [n / 7 - 1 for n in range(20)], "year": range(20), "floors": [1, 2] * 10},
     geometry=gpd.points_from_xy(range(20), range(20)),
@@ -50,6 +50,9 @@ DATASETS: dict[str, tuple[int, Call]] = {
     "list_tables": (1, lambda key: cfl.list_tables(key)),
     "describe_table": (3, lambda key: cfl.describe_table("t", key)),
     "update_privacy_table": (3, lambda key: cfl.update_privacy_table("t", "public", key)),
+    "rename_table": (2, lambda key: cfl.rename_table("t", "u", key)),
+    "copy_table": (3, lambda key: cfl.copy_table("t", "u", key)),
+    "create_table_from_query": (3, lambda key: cfl.create_table_from_query("SELECT * FROM t", "u", key)),
     "delete_table": (2, lambda key: cfl.delete_table("t", key)),
     "len": (1, lambda key: len(cfl.Dataset("t", key))),
     "columns": (1, lambda key: cfl.Dataset("t", key).columns()),
@@ -59,6 +62,7 @@ DATASETS: dict[str, tuple[int, Call]] = {
     "privacy": (2, lambda key: cfl.Dataset("t", key).privacy),
     "set privacy": (3, set_privacy),
     "update": (3, lambda key: cfl.Dataset("t", key).update(tags=["new"])),
+    "rename": (2, lambda key: cfl.Dataset("t", key).rename("u")),
     "delete": (3, lambda key: cfl.Dataset("t", key).delete()),
     "delete force": (2, lambda key: cfl.Dataset("t", key).delete(force=True)),
 }
@@ -111,6 +115,7 @@ def test_round_trips_with_open_connections(through):
     assert round_trips(lambda: cfl.Map(layers[0], credentials)._repr_mimebundle_()) == 4
     assert round_trips(lambda: cfl.Map(layers, credentials)._repr_mimebundle_()) == 4
     assert round_trips(lambda: dataset.map(color_by="name")._repr_mimebundle_()) == 4
+    assert round_trips(cfl.Map(layers, credentials).tile_url) == 2
     assert round_trips(dataset.delete) == 2
 
 
@@ -124,6 +129,13 @@ def test_missing_tables_are_named(through):
     for layer in (cfl.Layer("tt_"), cfl.Layer("tt_", color_by="name")):
         with pytest.raises(cfl.TableNotFoundError, match="there is no table 'tt_'"):
             cfl.Map(layer, credentials)
+
+
+def test_indexes_are_not_tables(account):
+    index = cfl.Dataset("t_pkey", account)
+    for call in (index.columns, index.info, index.delete, lambda: index.rename("u"), lambda: len(index)):
+        with pytest.raises(cfl.TableNotFoundError, match="there is no table 't_pkey'"):
+            call()
 
 
 def test_tables_of_other_schemas_are_not_found(credentials):

@@ -456,9 +456,10 @@ class InstantiatedMap:
 
     def _tile_url(self, tiles: TileSelection) -> TileURL:
         """Compose the URL template of tiles, with the key or token if the map is not public."""
-        layergroup = self._layergroups.get()
+        _ = self._source.instantiation  # raises errors of the styles
+        layergroup, needs_key = both(self._credentials, self._layergroups.get, lambda: self._source.needs_key)
         query = dict(self._source.query)
-        query |= drop_none(api_key=self._credentials.api_key if self._source.needs_key else None)
+        query |= drop_none(api_key=self._credentials.api_key if needs_key else None)
         return build_tile_url(self._credentials, layergroup, tiles, query)
 
     def _default_image(self, size: str) -> bytes:

@@ -6,6 +6,7 @@ name, or a later version, does not change it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
@@ -36,26 +37,33 @@ class Version:
     oid : int
     changed_by : int
         Id of the transaction that last created, renamed or altered the table; changes of rows do not count.
+    is_table : bool
+        Whether it is a table or view, and not an index, a sequence or a type.
     """
 
     oid: int
     changed_by: int
+    is_table: bool = True
 
     def is_current(self) -> str:
         """Compose the condition that the table has not been renamed, altered or dropped since."""
         return f"EXISTS (SELECT FROM pg_class WHERE oid = {self.oid:d} AND xmin = '{self.changed_by:d}'::xid)"
 
 
-def find_table(table: str) -> str:
-    """Compose the query for the schema of the account, and for the version of a table or view in it."""
-    name = literal(qualify(None, table))
+def find_tables(tables: Iterable[str]) -> str:
+    """Compose the query for the schema of the account, and for the versions of tables and other relations in it."""
     # In a block, since in plain queries, the SQL API allows the system catalogs for the master key only.
+    steps = [
+        f"rel := to_regclass(quote_ident(current_schema()) || '.' || {literal(qualify(None, table))});\n"
+        f"found := found || jsonb_build_object({literal(table)}, jsonb_build_object('oid', rel::oid::text,"
+        " 'changed_by', (SELECT xmin::text FROM pg_class WHERE oid = rel),"
+        " 'kind', (SELECT relkind::text FROM pg_class WHERE oid = rel)));"
+        for table in tables
+    ]
+    answer = "jsonb_build_object('schema', current_schema(), 'tables', found)::text"
     block = do_block(
-        f"rel := to_regclass(quote_ident(current_schema()) || '.' || {name});\n"
-        f"PERFORM set_config({literal(ANSWER)}, jsonb_build_object('table', {literal(table)},"
-        " 'schema', current_schema(), 'oid', rel::oid::text,"
-        " 'changed_by', (SELECT xmin::text FROM pg_class WHERE oid = rel))::text, true);",
-        declare="rel regclass;",
+        "\n".join([*steps, f"PERFORM set_config({literal(ANSWER)}, {answer}, true);"]),
+        declare="rel regclass; found jsonb := '{}';",
     )
     return f"{block};\nSELECT current_setting({literal(ANSWER)})::json AS answer"
 
@@ -103,7 +111,10 @@ def name_of(oid: int) -> str:
 
 
 def stage_query(schema: str, staging: str, query: str, *, make_carto: bool) -> str:
-    """Compose the request that creates a staging table from a query, as a CARTO table if ``make_carto``."""
+    """Compose the request that creates a staging table from a query, as a CARTO table if ``make_carto``.
+
+    Its result is the oid of the table.
+    """
     relation = qualify(schema, staging)
     steps = ""
     if make_carto:
@@ -113,7 +124,8 @@ def stage_query(schema: str, staging: str, query: str, *, make_carto: bool) -> s
             f"{make_carto_table(schema, staging, has_carto_columns=False, compare=_HAS_THE_GEOM)}\n"
         )
     block = do_block(steps + set_lease(schema, staging), declare="rel regclass; shape text; item text;")
-    return f"CREATE TABLE {relation} AS (\n{query}\n);\n{block}"
+    oid = f"SELECT {literal(relation)}::regclass::oid::text AS oid"
+    return f"CREATE TABLE {relation} AS (\n{query}\n);\n{block};\n{oid}"
 
 
 def publish_copy(schema: str, staged: Staged, table: str, replaced_oid: int | None, *, make_carto: bool) -> str:

@@ -150,3 +150,11 @@ def test_failed_and_slow_jobs_leave_nothing(credentials):
     deadline = time.monotonic() + 30
     while sql.row("SELECT count(*)::int AS n FROM pg_stat_activity WHERE query LIKE '%pg_sleep(30)%b%'", "n")["n"] > 1:
         assert time.monotonic() < deadline
+
+
+def test_a_batch_job_creates_tables_of_slow_queries(strict_server):
+    account = strict_server.credentials
+    query = "SELECT n, pg_sleep(0.7)::text AS slept FROM generate_series(1, 2) AS n"
+    assert cfl.create_table_from_query(query, "slow", account) == "slow"
+    assert sorted(cfl.read_carto("slow", account)["n"]) == [1, 2]
+    assert cfl.delete_table("slow", account)
