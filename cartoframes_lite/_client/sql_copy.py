@@ -60,7 +60,8 @@ class Copy:
             A callable, path or seekable file allows retries of a rejected request. If reading it raises an exception,
             the request is ended so that the server stores no rows, and the exception is raised.
         compress : {"auto", "gzip"} or None
-            "auto": gzip, unless the server is on this host.
+            With gzip. "auto": if the server is not on this host, and only while the connection is slower than
+            compressing, which is measured during the upload.
 
         Returns
         -------
@@ -70,15 +71,16 @@ class Copy:
         Raises
         ------
         ValueError
-            If the query is not ``COPY ... FROM STDIN``.
+            If the query is not ``COPY ... FROM STDIN``, or ``compress`` is another value.
         """
         _check(query, "FROM")
-        gzip = compress == "gzip" or (compress == "auto" and not self._transport.is_local)
+        if compress not in ("auto", "gzip", None):
+            raise ValueError(f'compress must be "auto", "gzip" or None, not {compress!r}')
         return self._transport.upload(
             f"{PATH}/copyfrom",
             query={"q": query},
             body=_factory(source),
-            compress=gzip,
+            compression=None if compress == "auto" and self._transport.is_local else compress,
             abort=ABORT,
             read=lambda response: required_integer(response, "total_rows"),
         )

@@ -47,7 +47,8 @@ class WriteOptions(TypedDict, total=False):
         table unchanged and gives a new table the default of the account. Not with ``cartodbfy=False``, except to
         append: a plain table has no privacy.
     compression : {"auto", "gzip"} or None
-        "auto" compresses uploads with gzip unless the server is on this host; None never compresses.
+        "auto" compresses uploads with gzip if the server is not on this host, and only while the connection is slower
+        than compressing, which is measured during the upload. "gzip" always compresses, None never.
     """
 
     if_exists: IfExists

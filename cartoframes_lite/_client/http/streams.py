@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import urllib3
 
 from cartoframes_lite._client.http.connection import Connection
 from cartoframes_lite._client.http.content_encoding import EncodingError, decoded
+from cartoframes_lite._client.http.gzip_encoding import Compression, Encoder, Gzip, in_pieces, new_encoder
 from cartoframes_lite.errors import ConnectionFailed, ResponseTimeout
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 1 << 18
 
-_GZIP = 31  # wbits of zlib for a gzip header
 _NO_CONTENT = 204
 _ABORT_TIMEOUT_S = 30.0
 _MAX_HELD_S = 1.0  # in which compressed bytes may wait for more
@@ -138,8 +137,8 @@ class Body(Iterator[bytes]):
     ----------
     make : callable
         Returns an iterable of the blocks; called when the first block is needed.
-    compress : bool
-        Compress with gzip level 1; higher levels are slower than the network.
+    compression : {"auto", "gzip"} or None
+        With gzip: always, or where that is faster; None: not at all.
     abort : bytes, optional
         Final bytes that make the server reject the body. None: the connection is closed if the blocks raise.
     errors : list
@@ -157,14 +156,14 @@ class Body(Iterator[bytes]):
         self,
         make: Callable[[], Iterable[bytes]],
         *,
-        compress: bool,
+        compression: Compression,
         abort: bytes | None,
         errors: list[BaseException],
         size_bytes: int | None = None,
     ) -> None:
         self._make = make
-        self._blocks: Iterator[bytes] | None = None
-        self._compressor = zlib.compressobj(level=1, wbits=_GZIP) if compress else None
+        self._blocks: Iterator[bytes | bytearray | memoryview] | None = None
+        self._encoder = new_encoder(compression)
         self._abort, self._errors = abort, errors
         self._is_finished = False
         self._sent_at = time.monotonic()
@@ -177,7 +176,14 @@ class Body(Iterator[bytes]):
         """Whether the body can still be ended so that the server rejects it."""
         return self._abort is not None and self.timeout_s is None
 
+    @property
+    def max_unsent_bytes(self) -> int:
+        """Number of bytes that may wait in the send buffer of the socket; 0: as many as the system allows."""
+        return 0 if self._encoder is None else self._encoder.max_unsent_bytes
+
     def __next__(self) -> bytes:
+        if self._encoder is not None:
+            self._encoder.on_sent()
         if self._is_finished:
             raise StopIteration
         try:
@@ -193,32 +199,38 @@ class Body(Iterator[bytes]):
     def abort(self, timeout_s: float) -> bytes:
         """Abort the body and return its last bytes."""
         assert self._abort is not None  # guaranteed by can_be_aborted
-        compressor = self._compressor
-        if compressor is not None and self._is_finished:  # the gzip stream has ended: append another member
-            compressor = zlib.compressobj(wbits=_GZIP)
+        encoder = self._encoder
+        if encoder is not None and self._is_finished:  # the gzip stream has ended: append another member
+            encoder = Gzip()
         self._is_finished, self.timeout_s = True, timeout_s
-        return self._abort if compressor is None else compressor.compress(self._abort) + compressor.flush()
+        return self._abort if encoder is None else encoder.encode(self._abort) + encoder.finish()
 
     def _next(self) -> bytes:
         if self._blocks is None:
-            self._blocks = iter(self._make())
+            blocks = _checked(self._make())
+            self._blocks = blocks if self._encoder is None else in_pieces(blocks)
         for block in self._blocks:
-            if not isinstance(block, bytes | bytearray | memoryview):
-                raise TypeError(f"the blocks of a request body must be bytes, not {type(block).__name__}")
-            data = bytes(block) if self._compressor is None else self._compress(block)
+            data = bytes(block) if self._encoder is None else self._encode(self._encoder, block)
             if data:
                 return data
         self._is_finished = True
-        if self._compressor is None:
+        if self._encoder is None:
             raise StopIteration
-        return self._compressor.flush()
+        return self._encoder.finish()
 
-    def _compress(self, block: bytes | bytearray | memoryview) -> bytes:
-        """Compress a block; if blocks come slowly, nothing is held back, since servers close silent requests."""
-        assert self._compressor is not None  # checked by the caller
-        data = self._compressor.compress(block)
+    def _encode(self, encoder: Encoder, block: bytes | bytearray | memoryview) -> bytes:
+        """Encode a block; if blocks come slowly, nothing is held back, since servers close silent requests."""
+        data = encoder.encode(block)
         if time.monotonic() - self._sent_at > _MAX_HELD_S:
-            data += self._compressor.flush(zlib.Z_SYNC_FLUSH)
+            data += encoder.flush()
         if data:
             self._sent_at = time.monotonic()
         return data
+
+
+def _checked(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Raise TypeError for blocks that are not bytes."""
+    for block in blocks:
+        if not isinstance(block, bytes | bytearray | memoryview):
+            raise TypeError(f"the blocks of a request body must be bytes, not {type(block).__name__}")
+        yield block

@@ -19,6 +19,7 @@ import requests
 
 from cartoframes_lite._client.http import json_fields
 from cartoframes_lite._client.http.failures import status_error, type_of
+from cartoframes_lite._client.http.gzip_encoding import Compression
 from cartoframes_lite._client.http.request import (
     CONNECT_TIMEOUT_S,
     COPY_TIMEOUT_S,
@@ -234,7 +235,7 @@ class Transport:
         *,
         query: Mapping[str, str],
         body: Callable[[], Iterable[bytes]],
-        compress: bool = False,
+        compression: Compression = None,
         content_type: str = "application/octet-stream",
         size_bytes: int | None = None,
         abort: bytes | None = None,
@@ -250,8 +251,8 @@ class Transport:
         body : callable
             Returns an iterable of the body's blocks; called once per attempt. An exception raised by the iterable
             aborts the request, so that nothing is committed, and is raised unchanged.
-        compress : bool
-            With gzip.
+        compression : {"auto", "gzip"} or None
+            With gzip: always, or where the connection is slower than compressing; None: not at all.
         size_bytes : int, optional
             Length of an uncompressed body. None: chunked encoding.
         abort : bytes, optional
@@ -261,11 +262,11 @@ class Transport:
             As in ``json``.
         """
         _check_length(query)
-        headers = {"Content-Type": content_type, **({"Content-Encoding": "gzip"} if compress else {})}
+        headers = {"Content-Type": content_type, **({} if compression is None else {"Content-Encoding": "gzip"})}
         body_errors: list[BaseException] = []
 
         def arguments() -> dict[str, Any]:
-            data = Body(body, compress=compress, abort=abort, errors=body_errors, size_bytes=size_bytes)
+            data = Body(body, compression=compression, abort=abort, errors=body_errors, size_bytes=size_bytes)
             return {"params": query, "data": data, "headers": headers, "timeout": (CONNECT_TIMEOUT_S, COPY_TIMEOUT_S)}
 
         try:

@@ -47,7 +47,7 @@ def test_an_early_refusal_ends_the_upload(scripted_server: ScriptedServer) -> No
 
     transport = scripted_server.play(refuse)
     with pytest.raises(SQLError, match="relation does not exist"):
-        transport.upload("x", query={"q": "COPY"}, body=body, compress=False)
+        transport.upload("x", query={"q": "COPY"}, body=body, compression=None)
     assert len(sent) < 1000
 
 
@@ -61,7 +61,7 @@ def test_the_socket_timeout_during_uploads(scripted_server: ScriptedServer, monk
 
     monkeypatch.setattr(module._EarlyResponseConnection, "connect", watched)
     scripted_server.play(respond_with(response("200 OK", b"{}"))).upload(
-        "x", query={}, body=lambda: [b"x"], compress=False
+        "x", query={}, body=lambda: [b"x"], compression=None
     )
     assert patience == [module._SEND_TIMEOUT_S]
 
@@ -87,7 +87,7 @@ def test_a_refusal_ends_an_upload_with_full_buffers(scripted_server: ScriptedSer
 
     transport = scripted_server.play(refuse)
     with pytest.raises(SQLError, match="relation does not exist"):
-        transport.upload("x", query={"q": "COPY"}, body=lambda: [bytes(64 << 20)], compress=False)
+        transport.upload("x", query={"q": "COPY"}, body=lambda: [bytes(64 << 20)], compression=None)
     done.set()
 
 

@@ -193,7 +193,7 @@ def test_a_rate_limited_upload_starts_from_the_beginning(scripted_server: Script
         yield b"two"
 
     transport = scripted_server.play(LIMITED, response("200 OK", b'{"total_rows": 2}'))
-    answer = transport.upload("copyfrom", query={"q": "COPY t"}, body=body, compress=False)
+    answer = transport.upload("copyfrom", query={"q": "COPY t"}, body=body, compression=None)
     scripted_server.close()
     assert answer == {"total_rows": 2}
     assert len(made) == 2
@@ -202,7 +202,7 @@ def test_a_rate_limited_upload_starts_from_the_beginning(scripted_server: Script
 
 def test_an_upload_is_compressed_on_the_way(scripted_server: ScriptedServer) -> None:
     transport = scripted_server.play(response("200 OK", b'{"total_rows": 1}'))
-    transport.upload("copyfrom", query={"q": "COPY t"}, body=lambda: iter([b"a" * 9999]), compress=True)
+    transport.upload("copyfrom", query={"q": "COPY t"}, body=lambda: iter([b"a" * 9999]), compression="gzip")
     scripted_server.close()
     head, _, chunks = scripted_server.heads[0].partition(b"\r\n\r\n")
     assert b"Content-Encoding: gzip" in head
@@ -230,7 +230,7 @@ def test_an_early_refusal_of_an_upload_is_the_error(scripted_server: ScriptedSer
             time.sleep(0.01)
 
     with pytest.raises(errors.SQLError, match="invalid input syntax"):
-        scripted_server.play(refuse).upload("copyfrom", query={"q": "COPY t"}, body=body, compress=False)
+        scripted_server.play(refuse).upload("copyfrom", query={"q": "COPY t"}, body=body, compression=None)
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), OSError("mine"), KeyboardInterrupt("mine")], ids=repr)
@@ -246,7 +246,7 @@ def test_an_error_of_the_body_ends_the_upload(scripted_server: ScriptedServer, e
 
     transport = scripted_server.play(listen)
     with pytest.raises(type(error), match="mine") as caught:
-        transport.upload("copyfrom", query={"q": "COPY t"}, body=body, compress=False)
+        transport.upload("copyfrom", query={"q": "COPY t"}, body=body, compression=None)
     assert caught.value is error
     del transport
     scripted_server._thread.join(timeout=5)
@@ -260,7 +260,7 @@ def test_an_upload_with_a_lost_response_is_not_retried(scripted_server: Scripted
 
     with pytest.raises(errors.ConnectionFailed):
         scripted_server.play(vanish).upload(
-            "copyfrom", query={"q": "COPY t"}, body=lambda: iter([b"x"]), compress=False
+            "copyfrom", query={"q": "COPY t"}, body=lambda: iter([b"x"]), compression=None
         )
     assert scripted_server.slept == []
 
@@ -268,7 +268,7 @@ def test_an_upload_with_a_lost_response_is_not_retried(scripted_server: Scripted
 def test_a_statement_too_long_for_a_url_is_refused(scripted_server: ScriptedServer) -> None:
     with pytest.raises(ValueError, match="URL"):
         scripted_server.play().upload(
-            "copyfrom", query={"q": "COPY " + "x" * 8000}, body=lambda: iter([]), compress=False
+            "copyfrom", query={"q": "COPY " + "x" * 8000}, body=lambda: iter([]), compression=None
         )
 
 
