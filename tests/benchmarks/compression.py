@@ -18,11 +18,11 @@ import numpy as np
 
 import cartoframes_lite as cfl
 from cartoframes_lite._client.http.gzip_encoding import Compression
-from cartoframes_lite.write.staging_sql import create_staging
+from cartoframes_lite.write.statements import column_definitions
 from tests.benchmarks.publishing import Rows
+from tests.benchmarks.rate_proxy import limited_rate
 from tests.benchmarks.server_process import server
 from tests.benchmarks.speed import frame_of
-from tests.rate_proxy import limited_rate
 
 WAYS: tuple[Compression, ...] = (None, "gzip", "auto")
 _ROW_BYTES = 160  # of the frame
@@ -72,7 +72,7 @@ def main() -> None:
         for mbit_s in options.mbit:
             size = int(min(options.seconds, 0.5 if mbit_s == 1000 else options.seconds) * mbit_s * 1e6 / 8)
             rows = Rows.of(frame_of(size // _ROW_BYTES))
-            create_rows = create_staging("public", "sent", rows.columns, with_sequence=True)
+            create_rows = f"CREATE TABLE sent ({column_definitions(rows.columns, with_sequence=True)})"
             kinds = {"rows": (create_rows, rows.blocks), "random bytes": ("CREATE TABLE sent (a bytea)", noise(size))}
             with limited_rate(str(credentials.base_url), mbit_s) as base_url:
                 for kind, (create, blocks) in kinds.items():

@@ -21,6 +21,7 @@ import pytest
 
 from cartoframes_lite import Client
 from cartoframes_lite._client.http.connection import Connection
+from cartoframes_lite._client.http.gzip_encoding import AdaptiveGzip
 from cartoframes_lite._client.http.prefetch import prefetched
 from cartoframes_lite._client.sql_copy import ABORT, Copy
 from cartoframes_lite.errors import ConnectionFailed, SQLError
@@ -44,6 +45,64 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
     "list": lambda folder: [b"a,", b"b\n"],
     "factory": lambda folder: lambda: iter([b"a,b\n"]),
 }
+
+
+@pytest.fixture
+def remote(carto: LocalCarto) -> Client:
+    """Client of a server that seems to be on another host."""
+    client = Client(carto.credentials)
+    client.copy._transport.is_local = False
+    return client
+
+
+def test_auto_is_stored_whatever_is_compressed(remote: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cartoframes_lite._client.http.gzip_encoding._WINDOW_BYTES", 1 << 14)
+    monkeypatch.setattr("cartoframes_lite._client.http.gzip_encoding._PIECE_BYTES", 1 << 13)
+    changes = 0
+
+    def change_each_time(encoder: AdaptiveGzip, _: float) -> None:
+        nonlocal changes
+        changes += 1
+        encoder._change()
+
+    monkeypatch.setattr(AdaptiveGzip, "_decide", change_each_time)
+    remote.sql.send("CREATE TABLE t (a int, b text)")
+    rows = "".join(f"{row},{row * 7919 % 104729:x}\n" for row in range(20_000)).encode()
+    assert remote.copy.copy_from("COPY t FROM STDIN WITH (FORMAT csv)", [rows]) == 20_000
+    assert changes > 10
+    with remote.copy.copy_to("COPY (SELECT * FROM t ORDER BY a) TO STDOUT WITH (FORMAT csv)") as stream:
+        assert b"".join(stream) == rows
+
+
+def test_auto_compresses_for_other_hosts_only(scripted_server: ScriptedServer) -> None:
+    copy = Copy(scripted_server.play(STORED, STORED))
+    copy.copy_from("COPY t FROM STDIN", [b"a,b\n"])
+    copy._transport.is_local = False
+    copy.copy_from("COPY t FROM STDIN", [b"a,b\n"])
+    scripted_server.close()
+    assert [b"Content-Encoding: gzip" in head for head in scripted_server.heads] == [False, True]
+
+
+def test_other_compressions_are_refused(remote: Client) -> None:
+    with pytest.raises(ValueError, match='"auto", "gzip" or None, not \'zstd\''):
+        remote.copy.copy_from("COPY t FROM STDIN", [b"1\n"], compress="zstd")  # type: ignore[arg-type]  # refused
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system has no such limit")
+def test_few_bytes_wait_while_auto_compresses(remote: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    limit = Connection._limit_unsent
+
+    def observe(connection: Connection, max_bytes: int) -> None:
+        limit(connection, max_bytes)
+        seen.append(connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT))
+
+    monkeypatch.setattr(Connection, "_limit_unsent", observe)
+    remote.sql.send("CREATE TABLE t (a text)")
+    remote.copy.copy_from("COPY t FROM STDIN", [b"a\n" * 1000])
+    assert remote.sql.rows("SELECT count(*)::int AS n FROM t") == [{"n": 1000}]
+    assert seen[0] == seen[-1] == 0
+    assert max(seen) == 1 << 17
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
@@ -173,7 +232,7 @@ def unchunked(chunks: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("response", [REFUSED, STORED, b"", LIMITED], ids=["refused", "stored", "none", "limited"])
-@pytest.mark.parametrize("compress", [None, "gzip"])
+@pytest.mark.parametrize("compress", [None, "gzip", "auto"])
 @pytest.mark.parametrize("error", [OSError("mine"), ValueError("mine"), KeyboardInterrupt("mine")], ids=repr)
 def test_a_failed_body_ends_with_invalid_copy_data(
     scripted_server: ScriptedServer, error: BaseException, compress: Any, response: bytes
@@ -183,6 +242,7 @@ def test_a_failed_body_ends_with_invalid_copy_data(
         raise error
 
     copy = Copy(scripted_server.play(response))
+    copy._transport.is_local = False
     with pytest.raises(type(error), match="mine") as caught:
         copy.copy_from("COPY t FROM STDIN BINARY", source, compress=compress)
     assert caught.value is error
@@ -280,7 +340,7 @@ class Alarm(BaseException):
 @UNCLOSED
 @pytest.mark.usefixtures("collected")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers that interrupt")
-@pytest.mark.parametrize("compress", [None, "gzip"])
+@pytest.mark.parametrize("compress", [None, "gzip", "auto"])
 def test_an_interrupt_at_any_moment_leaves_nothing_open(carto: LocalCarto, compress: Any) -> None:
     def ring(number: int, frame: FrameType | None) -> None:
         raise Alarm
@@ -290,6 +350,7 @@ def test_an_interrupt_at_any_moment_leaves_nothing_open(carto: LocalCarto, compr
             yield b"1,one\n" * 10_000
 
     client, chance = Client(carto.credentials), random.Random(11)
+    client.copy._transport.is_local = False
     client.sql.send("CREATE TABLE t (a int, b text)")
     before = signal.signal(signal.SIGALRM, ring)
     interrupted = 0

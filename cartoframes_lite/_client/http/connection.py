@@ -104,6 +104,7 @@ class Connection(HTTPConnection):
     _head_is_sent = False
     _sending: tuple[memoryview, list[int]] = (memoryview(b""), [])  # current data, and the sizes of the parts sent
     _body_cut = False
+    _max_unsent_bytes = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -114,7 +115,7 @@ class Connection(HTTPConnection):
         self.sock.settimeout(_SEND_TIMEOUT_S)
         _enable_keepalive(self.sock)
         _sockets.add(self.sock)
-        self._body_cut, self._keep_alive_s = False, None
+        self._body_cut, self._keep_alive_s, self._max_unsent_bytes = False, None, 0
 
     def close(self) -> None:
         """Close the connection after ending an unfinished upload (urllib3 closes it on any exception)."""
@@ -184,12 +185,20 @@ class Connection(HTTPConnection):
         timeout_s = _SEND_TIMEOUT_S if self._body is None else self._body.timeout_s or _SEND_TIMEOUT_S
         if self.sock.gettimeout() != timeout_s:
             self.sock.settimeout(timeout_s)
+        self._limit_unsent(0 if self._body is None else self._body.max_unsent_bytes)
         view, sent = self._sending = (memoryview(data), [])
         while (at := sum(sent)) < len(view):
             self._wait_until_writable()
             # Sending and recording the size happen in one C call: an interrupt in between would lose the size.
             sent.extend(map(_writer(self.sock), (view[at : at + _SEND_BYTES],)))
         self._head_is_sent = True
+
+    def _limit_unsent(self, max_bytes: int) -> None:
+        """Limit the bytes in the send buffer that the network has not taken, where the system can; 0: its default."""
+        option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        if option is not None and max_bytes != self._max_unsent_bytes:
+            self.sock.setsockopt(socket.IPPROTO_TCP, option, max_bytes)
+            self._max_unsent_bytes = max_bytes
 
     def getresponse(self) -> BaseHTTPResponse:  # type: ignore[override]  # that of urllib3 2.0 on
         if self._body is not None and self._body.timeout_s is not None:

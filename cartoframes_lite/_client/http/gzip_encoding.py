@@ -23,11 +23,11 @@ _LAST_BLOCK = b"\x03\0"
 _MAX_STORED = 0xFFFF
 
 # Part of the time spent in sending from which on the connection is what limits the speed; below, buffers take the data.
-_LIMITED_BY_CONNECTION = 0.15
+_LIMITED_BY_CONNECTION = 0.1
 _MAX_UNSENT_BYTES = 1 << 17  # that buffers may take, so that a slow connection is noticed within a window
 # Compressing must be faster by this factor, since the processor time is not free.
 _MIN_GAIN = 1.1
-_REMEMBERED_WINDOWS = 16  # after which a measurement of the other way is too old
+_REMEMBERED_WINDOWS = 64  # after which a measurement of the other way is too old
 _SLOW_WINDOWS = 2  # before the way is changed on a slow connection: one may be slow by chance
 
 
@@ -44,7 +44,7 @@ class Encoder(Protocol):
     def max_unsent_bytes(self) -> int:
         """Number of bytes that may wait in the send buffer."""
 
-    def encode(self, block: bytes | bytearray | memoryview) -> bytes:
+    def encode(self, block: bytes | memoryview) -> bytes:
         """Return bytes to send, which may be none; the rest is held back."""
 
     def flush(self) -> bytes:
@@ -64,13 +64,14 @@ def new_encoder(compression: Compression) -> Encoder | None:
     return AdaptiveGzip() if compression == "auto" else Gzip()
 
 
-def in_pieces(blocks: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes | bytearray | memoryview]:
+def in_pieces(blocks: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes | memoryview]:
     """Split large blocks."""
     for block in blocks:
-        if len(block) <= _PIECE_BYTES:
-            yield block
+        data = block if isinstance(block, bytes) else bytes(block)
+        if len(data) <= _PIECE_BYTES:
+            yield data
         else:
-            view = memoryview(block)
+            view = memoryview(data)
             yield from (view[at : at + _PIECE_BYTES] for at in range(0, len(view), _PIECE_BYTES))
 
 
@@ -82,7 +83,7 @@ class Gzip:
     def __init__(self) -> None:
         self._compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
 
-    def encode(self, block: bytes | bytearray | memoryview) -> bytes:
+    def encode(self, block: bytes | memoryview) -> bytes:
         """Compress a block."""
         return self._compressor.compress(block)
 
@@ -101,9 +102,9 @@ class Gzip:
 class AdaptiveGzip:
     """Encoder that compresses blocks only while that makes the upload faster.
 
-    After each window of 1 MB or a quarter of a second, the rate at which it has been encoded and sent is compared with that of the other way:
-    its last measurement if there is a recent one, else an estimate. Compressed is the beginning, since a wrong choice
-    on a slow connection takes more time than one on a fast connection.
+    After each window of 1 MB or a quarter of a second, the rate at which it has been encoded and sent is compared with
+    that of the other way: its last measurement if there is one, else an estimate. The first window is compressed, since
+    a wrong choice costs more time on a slow connection than on a fast one.
 
     Parameters
     ----------
@@ -113,6 +114,9 @@ class AdaptiveGzip:
     Attributes
     ----------
     is_compressing : bool
+        Whether blocks are compressed at present.
+    max_unsent_bytes : int
+        See ``Encoder``.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -135,7 +139,7 @@ class AdaptiveGzip:
         """Whether blocks are compressed at present."""
         return self._compressor is not None
 
-    def encode(self, block: bytes | bytearray | memoryview) -> bytes:
+    def encode(self, block: bytes | memoryview) -> bytes:
         """Compress or store a block."""
         started = self._clock()
         if self._window_bytes >= _WINDOW_BYTES or (self._window_bytes and started - self._began > _WINDOW_S):
@@ -221,7 +225,7 @@ class AdaptiveGzip:
         return self._window_bytes / max(made_s + self._encoded_s * self._window_bytes, sent_s)
 
 
-def _stored(block: bytes | bytearray | memoryview) -> bytes:
+def _stored(block: bytes | memoryview) -> bytes:
     """Encode a block as stored blocks of deflate."""
     view = memoryview(block)
     parts: list[bytes | memoryview] = []

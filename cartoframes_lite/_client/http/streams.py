@@ -162,7 +162,7 @@ class Body(Iterator[bytes]):
         size_bytes: int | None = None,
     ) -> None:
         self._make = make
-        self._blocks: Iterator[bytes | bytearray | memoryview] | None = None
+        self._blocks: Iterator[bytes | memoryview] | None = None
         self._encoder = new_encoder(compression)
         self._abort, self._errors = abort, errors
         self._is_finished = False
@@ -218,7 +218,7 @@ class Body(Iterator[bytes]):
             raise StopIteration
         return self._encoder.finish()
 
-    def _encode(self, encoder: Encoder, block: bytes | bytearray | memoryview) -> bytes:
+    def _encode(self, encoder: Encoder, block: bytes | memoryview) -> bytes:
         """Encode a block; if blocks come slowly, nothing is held back, since servers close silent requests."""
         data = encoder.encode(block)
         if time.monotonic() - self._sent_at > _MAX_HELD_S:

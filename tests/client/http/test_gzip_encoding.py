@@ -44,6 +44,7 @@ class Simulation:
 
         monkeypatch.setattr(zlib, "compressobj", Compressor)
         monkeypatch.setattr(gzip_encoding, "_WINDOW_BYTES", WINDOW_BYTES)
+        monkeypatch.setattr(gzip_encoding, "_REMEMBERED_WINDOWS", 16)
         monkeypatch.setattr(gzip_encoding, "_PIECE_BYTES", PIECE_BYTES)
 
     def clock(self) -> float:
@@ -77,7 +78,6 @@ class Simulation:
 @pytest.fixture
 def simulation(monkeypatch) -> Simulation:
     return Simulation(monkeypatch)
-
 
 
 @pytest.mark.parametrize("data", [TEXT, NOISE], ids=["text", "noise"])
@@ -138,6 +138,14 @@ def test_the_server_decodes_all_sizes(sizes, make: Callable[[], Gzip | AdaptiveG
     gunzip = _Gunzip()
     assert b"".join(part for piece in sent for part in gunzip.blocks(piece)) == b"".join(blocks)
     assert gunzip.complete
+
+
+def test_blocks_of_other_types():
+    words = np.arange(1 << 17, dtype=np.int32)
+    blocks = [memoryview(words), memoryview(words)[::2], bytearray(b"end")]
+    pieces = list(in_pieces(blocks))
+    assert b"".join(pieces) == words.tobytes() + words[::2].tobytes() + b"end"
+    assert max(map(len, pieces)) == 1 << 18
 
 
 def test_flushed_bytes_are_decodable_at_once(simulation):

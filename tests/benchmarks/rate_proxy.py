@@ -21,7 +21,7 @@ _BURST_S = 0.002  # by which forwarding may be late without becoming slower
 def limited_rate(base_url: str, mbit_s: float) -> Iterator[str]:
     """Return the base URL of an account behind the proxy."""
     server = urlsplit(base_url)
-    command = [sys.executable, "-m", "tests.rate_proxy", str(server.hostname), str(server.port), str(mbit_s)]
+    command = [sys.executable, "-m", "tests.benchmarks.rate_proxy", str(server.hostname), str(server.port), str(mbit_s)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
