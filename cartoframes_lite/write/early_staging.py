@@ -101,11 +101,12 @@ def _send(client: Client, table: str, request: str, definitions: Mapping[str, st
     """Send the request; a response that belongs to another one, as proxies may return, is not accepted."""
 
     def read(rows: Any) -> tuple[Target, Staged | None]:
-        ((answer,),) = [row.values() for row in rows]
-        target, found = read_target(client, table, answer), answer["staging"]
+        (row,) = rows
+        target, found = read_target(client, table, row["answer"]), row["answer"]["staging"]
         if found is None:
             return target, None
-        definitions[found["name"]]
+        if found["name"] not in definitions:
+            raise ConnectionFailed("the response belongs to another request")
         return target, Staged(found["name"], int(found["oid"]), 0, str(found["shape"]))
 
     def ask() -> tuple[Target, Staged | None]:

@@ -167,3 +167,28 @@ def test_replaces_with_different_columns_follow_each_other(credentials, written)
         writer.join()
     assert written() == 100
     assert len(cfl.read_carto("t", credentials).columns) == 3
+
+
+@pytest.mark.parametrize("foreign", ["no answer", "another staging table"])
+def test_a_description_of_another_request_is_asked_for_again(foreign, proxy, through, credentials, written):
+    answer = {"schema": "public", "oid": None, "may_create": True, "table": None, "signature": None, "leftovers": None}
+    staging = {"name": "cfl_staging_00000000_00000000", "oid": "1", "shape": ""}
+    row = {"other": 1} if foreign == "no answer" else {"answer": {**answer, "staging": staging}}
+    body = json.dumps({"rows": [row], "time": 0.001, "total_rows": 1}).encode()
+    cfl.to_carto(FRAME, "t", credentials)
+    fault = Fault(0, "response", action="replace", instead=gateway_response("200 OK", body))
+    proxy.play(fault)
+    cfl.to_carto(FRAME, "t", through, if_exists="append")
+    assert fault.fired
+    assert written() == 200
+
+
+def test_an_interrupt_of_the_first_request_leaves_nothing(proxy, through, written, monkeypatch):
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cartoframes_lite.write.early_staging.read_target", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        cfl.to_carto(FRAME, "t", through)
+    assert len(proxy.exchanges) == 2
+    assert written() == 0
