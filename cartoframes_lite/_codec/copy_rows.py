@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 SYNC_BYTES = 8
-ROW_HEAD_BYTES = 2 + 4 + SYNC_BYTES  # field count, length of the sync, and the sync
+ROW_HEAD = np.dtype([("count", ">u2"), ("length", ">u4"), ("sync", "u8")])
 PADDING_BYTES = 8  # after the data: a NULL at its end is read as if it were 8 bytes wide
 _LENGTH_BYTES = 4
 
@@ -69,7 +69,7 @@ class RowDecoder:
 
     def decode(self, data: Bytes, starts: Ints, ends: Ints) -> pa.RecordBatch:
         """Decode the rows that begin at ``starts``, and check that each ends at ``ends``; ``data`` has padding."""
-        at = starts + ROW_HEAD_BYTES
+        at = starts + ROW_HEAD.itemsize
         arrays: list[pa.Array] = []
         for segment in self._segments:
             records = segment.gather(data, at)

@@ -20,7 +20,7 @@ from pgpq import ArrowToPostgresBinaryEncoder
 
 from cartoframes_lite._codec.copy_rows import (
     PADDING_BYTES,
-    ROW_HEAD_BYTES,
+    ROW_HEAD,
     SYNC_BYTES,
     BrokenStream,
     Bytes,
@@ -30,7 +30,7 @@ from cartoframes_lite._codec.copy_rows import (
 )
 
 _WORD_BYTES = 4
-BLOCK_BYTES = 1 << 20  # decoding is fastest if a block and its columns fit in the CPU cache
+BLOCK_BYTES = 1 << 21  # decoding is slower in smaller blocks, and in blocks that do not fit in the CPU cache
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _NO_FIELDS = bytes(2)
@@ -125,25 +125,27 @@ class Decoder:
 
     def _row_starts(self, data: Bytes) -> Ints:
         """Return the offsets of all rows: the positions of a field count, the length of the sync, and the sync."""
-        mark = (len(self.schema) + 1).to_bytes(2, "big") + SYNC_BYTES.to_bytes(4, "big")
+        count, before = len(self.schema) + 1, ROW_HEAD.itemsize - SYNC_BYTES
         if self.first_sync is None:
-            first = data[len(mark) : ROW_HEAD_BYTES].tobytes()
+            first = data[before : ROW_HEAD.itemsize].tobytes()
             self.first_sync = first if first in (self.sync, self.other_sync) else None
-        head = mark + (self.first_sync or self.sync)
-        # Wherever a sync begins, four of its first bytes are an aligned word. To compare all aligned words with the
-        # four possible values is faster than to compare all bytes.
+        sync = self.first_sync or self.sync
+        # Wherever a sync begins, four of its first seven bytes are an aligned word. To compare all aligned words with
+        # the four possible values is faster than to compare all bytes.
         words = data[: len(data) // _WORD_BYTES * _WORD_BYTES].view(np.uint32)
-        parts = [np.frombuffer(head, np.uint32, 1, len(mark) + shift)[0] for shift in range(_WORD_BYTES)]
+        parts = [np.frombuffer(sync, np.uint32, 1, shift)[0] for shift in range(_WORD_BYTES)]
         is_part = words == parts[0]
         for part in parts[1:]:
             is_part |= words == part
         positions = np.flatnonzero(is_part)
         found = words[positions]
-        starts: Ints = positions * _WORD_BYTES - len(mark)
+        starts: Ints = positions * _WORD_BYTES - before
         for shift, part in enumerate(parts[1:], 1):
             starts[found == part] -= shift
-        starts = starts[(starts >= 0) & (starts <= len(data) - len(head))]
-        starts = starts[gather(data, f"V{len(head)}", starts) == np.void(head)]
+        starts = starts[(starts >= 0) & (starts <= len(data) - ROW_HEAD.itemsize)]
+        heads = gather(data, ROW_HEAD, starts)
+        is_start = (heads["count"] == count) & (heads["length"] == SYNC_BYTES)
+        starts = starts[is_start & (heads["sync"] == np.frombuffer(sync, np.uint64))]
         if len(starts) and starts[0] != 0:
             raise BrokenStream("a row does not begin where the previous one ended", self._rest)
         return starts

@@ -28,7 +28,9 @@ _POINT_TYPE, _COLLECTION_TYPE = 0, 7
 _MAX_DEPTH = 100  # of nested collections; the limit of PostGIS is about 200
 _Z_FLAG = 0x80  # in the last byte of the EWKB type
 _POINT_WKB_TYPE = 1
-_POINT_BYTES = 25  # byte order, type, SRID, x and y
+_POINT_WITH_SRID = 0x20000001  # EWKB type
+_POINT = np.dtype([("order", "u1"), ("type", "<u4"), ("srid", "<u4"), ("x", "<f8"), ("y", "<f8")])
+_POINT_BYTES = _POINT.itemsize
 
 _MISSING_TYPE = -1
 _M_FLAG = 0x40  # in the last byte of the EWKB type
@@ -307,7 +309,7 @@ def _point_ewkb(coordinates: Coordinates, present: npt.NDArray[np.bool_], srid: 
 
 
 def _point_header(srid: int) -> bytes:
-    return b"\x01" + (0x20000001).to_bytes(4, "little") + srid.to_bytes(4, "little")
+    return b"\x01" + _POINT_WITH_SRID.to_bytes(4, "little") + srid.to_bytes(4, "little")
 
 
 def _to_meters(lon_lat: Coordinates) -> Coordinates:
@@ -426,13 +428,15 @@ def _decode_points(chunk: pa.LargeBinaryArray) -> tuple[Geometries, set[int]] | 
     bounds = np.frombuffer(offsets, np.int64, len(chunk) + 1)
     if not (np.diff(bounds) == _POINT_BYTES).all():
         return None
-    wkb = np.frombuffer(content, np.uint8, len(chunk) * _POINT_BYTES, bounds[0]).reshape(-1, _POINT_BYTES)
-    srid = int.from_bytes(wkb[0, 5:9].tobytes(), "little")
-    if not (wkb[:, :9] == np.frombuffer(_point_header(srid), np.uint8)).all():
+    # As records: comparing a column of numbers is several times faster than comparing rows of bytes.
+    points = np.frombuffer(content, _POINT, len(chunk), bounds[0])
+    srid = int(points["srid"][0])
+    expected = (("order", 1), ("type", _POINT_WITH_SRID), ("srid", srid))
+    if not all((points[name] == value).all() for name, value in expected):
         return None
-    coordinates: Coordinates = np.ascontiguousarray(wkb[:, 9:]).view("<f8")
+    coordinates: Coordinates = np.column_stack([points["x"], points["y"]])
     if np.isnan(coordinates).any():  # an empty point
         return None
     with _without_collector():
-        points: Any = shapely.points(coordinates)
-    return points, {srid} - {0}
+        geometries: Any = shapely.points(coordinates)
+    return geometries, {srid} - {0}
