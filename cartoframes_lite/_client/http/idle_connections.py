@@ -77,7 +77,12 @@ class IdleConnections:
 def close_idle(*, only_dropped: bool = False) -> None:
     """Close the idle connections of all pools, or only those that would not be used again."""
     for connection in _idle.copy():
-        if not (only_dropped and connection.is_reusable) and _remove(connection):
+        if not _remove(connection):
+            continue
+        # Examined only now: another thread that had taken it could be closing it.
+        if only_dropped and connection.is_reusable:
+            _idle.append(connection)  # after all of them, the order is as before
+        else:
             connection.close()
 
 

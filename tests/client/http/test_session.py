@@ -217,6 +217,28 @@ def test_connections_to_stopped_servers_are_closed(server: FileServer) -> None:
     assert [kept.port for kept in idle_connections._idle] == [server.server_port]
 
 
+def test_no_other_thread_has_an_idle_connection_that_is_examined(
+    server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examine = connection_module.Connection.is_reusable.fget
+    examined = []
+
+    def watched(connection: connection_module.Connection) -> bool:
+        examined.append(connection in idle_connections._idle)
+        return examine(connection)
+
+    monkeypatch.setattr(connection_module.Connection, "is_reusable", property(watched))
+    close_idle()
+    ask(server.base_url)
+    with FileServer() as second:
+        second.put(ANYWHERE, ROWS)
+        ask(second.base_url)
+    assert examined
+    assert not any(examined)
+    ports = [connection.port for connection in idle_connections._idle]
+    assert ports == [server.server_port, second.server_port]
+
+
 def wait_until_dropped() -> None:
     """Wait until the server has closed the connection that was used last."""
     give_up = time.monotonic() + 10
