@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 SYNC_BYTES = 8
 ROW_HEAD = np.dtype([("count", ">u2"), ("length", ">u4"), ("sync", "u8")])
 PADDING_BYTES = 8  # after the data: a NULL at its end is read as if it were 8 bytes wide
-_LENGTH_BYTES = 4
+_LENGTH = np.dtype([("length", ">i4")])
 
 _EPOCH_DAYS = 10_957  # from 1970-01-01 to PostgreSQL's 2000-01-01
 _EPOCH_US = _EPOCH_DAYS * 86_400_000_000
@@ -73,16 +73,18 @@ class RowDecoder:
         arrays: list[pa.Array] = []
         for segment in self._segments:
             records = segment.gather(data, at)
-            if records is None:
-                for column in segment.fixed:
-                    at = self._decode_nullable(column, data, at, arrays)
-                records = gather(data, segment.end_dtype, at)
-                at = at + segment.end_dtype.itemsize
-            else:
+            if records is not None:
                 for column, name in zip(segment.fixed, segment.value_names, strict=True):
                     arrays.append(self._array(column, records[name], None))
                 at = at + segment.dtype.itemsize
+            else:
+                for column in segment.fixed:
+                    at = self._decode_nullable(column, data, at, arrays)
+                if segment.last is not None:
+                    records = gather(data, _LENGTH, at)
+                    at = at + _LENGTH.itemsize
             if segment.last is not None:
+                assert records is not None  # gathered above
                 at = _decode_variable(segment.last, data, at, records["length"].astype(np.int64), arrays)
         if not np.array_equal(at, ends):
             raise BrokenStream("a row does not end where the next one begins", data.tobytes())
@@ -99,7 +101,7 @@ class RowDecoder:
         if not np.all(valid | (lengths == -1)):
             raise BrokenStream(f"a field of column {column.name!r} is not {dtype.itemsize} bytes long", data.tobytes())
         arrays.append(self._array(column, records["value"], valid))
-        return at + np.where(valid, _LENGTH_BYTES + dtype.itemsize, _LENGTH_BYTES)
+        return at + np.where(valid, _LENGTH.itemsize + dtype.itemsize, _LENGTH.itemsize)
 
     def _array(self, column: pa.Field, wire: Array, valid: Bools | None) -> pa.Array:
         """Convert values of constant size; ``valid`` is None if there is no NULL."""
@@ -122,8 +124,8 @@ class _Segment:
 
     Attributes
     ----------
-    dtype, end_dtype : numpy.dtype
-        Record of the lengths and values of the columns, with the length of the last one; only the latter.
+    dtype : numpy.dtype
+        Record of the lengths and values of the columns, and the length of the last one.
     value_names : tuple of str
         Fields of the values of ``fixed`` in ``dtype``.
     """
@@ -131,7 +133,6 @@ class _Segment:
     fixed: tuple[pa.Field, ...]
     last: pa.Field | None
     dtype: np.dtype[Any]
-    end_dtype: np.dtype[Any]
     value_names: tuple[str, ...]
 
     @classmethod
@@ -140,9 +141,10 @@ class _Segment:
         fields: list[tuple[str, Any]] = []
         for number, column in enumerate(fixed):
             fields += [(f"length {number}", ">i4"), (f"value {number}", _WIRE_DTYPES[column.type.id])]
-        end = [] if last is None else [("length", ">i4")]
+        if last is not None:
+            fields.append(("length", ">i4"))
         names = tuple(f"value {number}" for number in range(len(fixed)))
-        return cls(tuple(fixed), last, np.dtype(fields + end), np.dtype(end), names)
+        return cls(tuple(fixed), last, np.dtype(fields), names)
 
     def gather(self, data: Bytes, at: Ints) -> Array | None:
         """Return the records of all rows; None if they do not have this form, because of NULL."""

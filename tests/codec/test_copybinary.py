@@ -197,3 +197,15 @@ def test_a_stream_without_rows_has_no_sync():
     decoder = Decoder(SCHEMA, SYNC, OTHER_SYNC)
     assert sum(batch.num_rows for batch in decode([stream(rows_of())], decoder)) == 0
     assert decoder.first_sync is None
+
+
+@pytest.mark.parametrize(
+    "names", [["big"], ["big", "words"], ["words", "flag"], ["day", "flag", "raw", "small", "double"]]
+)
+def test_nulls_at_any_place_between_columns(names):
+    schema = pa.schema([SCHEMA.field(name) for name in names])
+    whole = {name: ROW[name] for name in names}
+    rows = [whole] + [{**whole, name: None} for name in names] + [dict.fromkeys(names)]
+    for first in range(len(rows)):
+        table = pa.Table.from_pylist(rows[first:], schema)
+        assert decoded(stream(table), schema) == table
