@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from importlib.abc import MetaPathFinder
 from typing import Any
 
 from cartoframes_lite.local.channel import serve
@@ -24,6 +25,15 @@ from cartoframes_lite.local.options import ServerOptions
 
 _SIGNALS = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 _POLL_S = 0.5
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Let pandas and geopandas be missing: pyogrio imports them if it can, and the server needs neither."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Raise ModuleNotFoundError for them; pyarrow does not understand None in sys.modules."""
+        if name in ("pandas", "geopandas"):
+            raise ModuleNotFoundError(f"the embedded server does not import {name}", name=name)
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -41,6 +51,7 @@ def main(descriptor: int, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent, channel), daemon=True).start()
     for number in _SIGNALS:
         signal.signal(number, lambda *_: sys.exit())
+    sys.meta_path.insert(0, _WithoutPandas())
     with suppress(SystemExit), ExitStack() as stopping:
         functions: dict[str, Callable[..., Any]] = {}
 

@@ -69,6 +69,23 @@ def test_the_server_ends_with_its_kernel(now: bool, tmp_path: Path) -> None:
     assert has_ended(pid, home)
 
 
+def test_errors_of_the_server_appear_in_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # with it, a kernel does not capture the output of its subprocesses
+    source = """
+import psycopg, requests
+import cartoframes_lite as cfl
+
+with cfl.local.start() as server:
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute("ALTER SCHEMA cartodb_local RENAME TO renamed")
+    assert requests.get(server.base_url + "/api/v1/viz", auth=("local", server.credentials.api_key)).status_code == 500
+"""
+    shown = {output["name"]: output["text"] for output in kernels.outputs(source, tmp_path)}
+    assert list(shown) == ["stderr"]
+    assert "GET /api/v1/viz failed" in shown["stderr"]
+    assert "Traceback" in shown["stderr"]
+
+
 @pytest.mark.slow
 def test_a_restarted_kernel_starts_the_server_again(tmp_path: Path) -> None:
     manager = kernels.start(tmp_path)

@@ -466,3 +466,9 @@ def test_missing_interpreter_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     with pytest.raises(LocalServerError, match="cannot start /nonexistent/python: No such file or directory"):
         start()
+
+
+def test_server_does_without_pandas(shared: LocalCarto) -> None:
+    loaded = Path(f"/proc/{pid_of(shared)}/maps").read_text()
+    assert "/pyogrio/" in loaded
+    assert "/pandas/" not in loaded

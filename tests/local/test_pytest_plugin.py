@@ -90,6 +90,24 @@ def test_missing_server_packages_are_named(pytester, run_apart):
     result.stdout.fnmatch_lines(['*pip install "cartoframes_lite*local*'])
 
 
+def test_errors_of_the_server_are_captured(pytester, run_apart):
+    pytester.makepyfile(
+        """
+        import psycopg
+        import requests
+
+        def test_it(carto_local):
+            with psycopg.connect(carto_local.dsn, autocommit=True) as connection:
+                connection.execute("ALTER SCHEMA cartodb_local RENAME TO renamed")
+            key = carto_local.credentials.api_key
+            requests.get(carto_local.base_url + "/api/v1/viz", auth=("local", key)).raise_for_status()
+        """
+    )
+    result = run_apart()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Captured stderr call*", "GET /api/v1/viz failed", "Traceback*"])
+
+
 def test_the_fixtures_are_listed_with_what_they_are(run_apart):
     result = run_apart("--fixtures")
     result.stdout.fnmatch_lines(["carto_local_server * -- *", "carto_local -- *", "carto_credentials -- *"])

@@ -22,8 +22,6 @@ from pathlib import Path
 from tempfile import mkstemp
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
-
 from cartoframes_lite.local.imports.allowed_addresses import resolve
 from cartoframes_lite.local.imports.file_names import decode_header, response_file_name
 from cartoframes_lite.local.imports.files import ImportJobError
@@ -216,6 +214,8 @@ def _connect(addresses: list[str], port: int, timeout_s: float) -> socket.socket
 
 def _tls_context() -> ssl.SSLContext:
     """Return a TLS context with the certificates of the system and those of `requests`."""
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH  # most servers never need it
+
     context = ssl.create_default_context()
     context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     return context
