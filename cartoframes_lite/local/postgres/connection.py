@@ -2,15 +2,16 @@
 
 psycopg's own connections and cursors hide features of the simple query protocol that the SQL API exposes: several
 statements in one string, values as text, notices, rows before an error. Results and COPY data are processed in batches
-as they arrive, without a thread or an ``await`` for each: a binary COPY of 300,000 rows is about as fast as with
-``psql``.
+as they arrive, without a thread or an ``await`` for each.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import select
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -21,8 +22,9 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from cartoframes_lite.local.postgres.errors import SQLError
 from cartoframes_lite.local.postgres.query_encoding import encode_query
-from cartoframes_lite.local.postgres.result_size import ResultSizeLimit
+from cartoframes_lite.local.postgres.result_size import ResultSizeLimit, unread_bytes
 
+_FEED_BYTES = 8192  # of a socket pair, which has room for more
 FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
@@ -36,11 +38,14 @@ class Connection:
     pgconn : psycopg.pq.PGconn
     notices : list of (str, str)
         Severity and message of the notices, in order.
+    receiver : callable, optional
+        Reads the socket in place of libpq, and gives to `feed` what libpq is to handle. Called when data has arrived.
     """
 
     def __init__(self, pgconn: PGconn) -> None:
         self.pgconn = pgconn
         self.notices: list[tuple[str, str]] = []
+        self.receiver: Callable[[], object] | None = None
         pgconn.notice_handler = self._keep_notice
 
     @classmethod
@@ -71,13 +76,22 @@ class Connection:
         return bool(self.pgconn.status == pq.ConnStatus.OK)
 
     @property
+    def is_unix(self) -> bool:
+        """Whether the connection is a Unix socket, which libpq never encrypts."""
+        return self.pgconn.host.startswith(b"/")
+
+    @property
     def is_active(self) -> bool:
         """Whether a statement is running."""
         return self.is_open and self.pgconn.transaction_status == TransactionStatus.ACTIVE
 
     def is_lost(self) -> bool:
         """Return whether PostgreSQL has closed an idle connection: its socket is readable then."""
-        return not self.is_open or bool(select.select([self.pgconn.socket], [], [], 0)[0])
+        if not self.is_open:
+            return True
+        readable = select.poll()  # not `select`, which is limited to 1024 open files
+        readable.register(self.pgconn.socket, select.POLLIN)
+        return bool(readable.poll(0))
 
     def cancel(self) -> None:
         """Request the cancellation of the running statement."""
@@ -151,7 +165,31 @@ class Connection:
     def read(self) -> None:
         """Read the data that has arrived."""
         with suppress(psycopg.OperationalError):
-            self.pgconn.consume_input()
+            if self.receiver is None:
+                self.pgconn.consume_input()
+            else:
+                self.receiver()
+
+    def feed(self, data: bytes) -> None:
+        """Let libpq read data as if it came from PostgreSQL.
+
+        Meanwhile the file descriptor that libpq reads from belongs to a socket pair.
+        """
+        descriptor = self.pgconn.socket
+        saved = os.dup(descriptor)
+        try:
+            source, target = socket.socketpair()
+            with source, target:
+                target.setblocking(False)
+                os.dup2(target.fileno(), descriptor, inheritable=False)
+                for start in range(0, len(data), _FEED_BYTES):
+                    source.sendall(data[start : start + _FEED_BYTES])
+                    while unread_bytes(self.pgconn):
+                        self.pgconn.consume_input()
+        finally:
+            if self.is_open:  # otherwise libpq has closed the descriptor
+                os.dup2(saved, descriptor, inheritable=False)
+            os.close(saved)
 
     def copy_data(self) -> tuple[int, bytes | memoryview]:
         """Return length and data of a COPY row; length 0 if none has arrived, -1 after the last."""
@@ -163,14 +201,22 @@ class Connection:
             return -1, b""
         return length, data
 
-    async def wait(self, *, write: bool = False) -> None:
-        """Wait until the socket is readable or, with ``write``, readable or writable."""
+    async def wait(self, *, write: bool = False, until: Callable[[], bool] | None = None) -> None:
+        """Wait until the socket is readable or, with ``write``, readable or writable.
+
+        With ``until``, which is called each time, wait until it returns True.
+        """
         loop, descriptor = asyncio.get_running_loop(), self.pgconn.socket
         ready: asyncio.Future[None] = loop.create_future()
 
         def wake() -> None:
-            if not ready.done():
-                ready.set_result(None)
+            if ready.done():
+                return
+            try:
+                if until is None or until():
+                    ready.set_result(None)
+            except (psycopg.Error, OSError, MemoryError) as error:
+                ready.set_exception(error)
 
         loop.add_reader(descriptor, wake)
         if write:

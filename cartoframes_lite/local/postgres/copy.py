@@ -10,16 +10,15 @@ import psycopg
 from psycopg.pq import ExecStatus
 
 from cartoframes_lite.local.postgres.connection import FAILED, Connection
+from cartoframes_lite.local.postgres.copy_rows import discard_rows, open_rows
 from cartoframes_lite.local.postgres.errors import CONNECTION_FAILURE, SQLError, UnexpectedCopyError
 
-_BLOCK_BYTES = 262_144  # of COPY data passed on at once; larger blocks were not faster
 # PostgreSQL sends data when its buffer is full, or the statement has ended.
 _SEND_BUFFER_BYTES = 8192
-_COPY_DATA_HEADER_BYTES = 5  # of the protocol message of each row
 
 
 async def start_copy(connection: Connection, expected: ExecStatus) -> None:
-    """Read the results of the sent statements until a COPY starts.
+    """Read the results of the statements that were sent, until a COPY starts.
 
     Parameters
     ----------
@@ -34,7 +33,6 @@ async def start_copy(connection: Connection, expected: ExecStatus) -> None:
     UnexpectedCopyError
         If no COPY in the expected direction starts.
     """
-    await connection.flush()
     while (result := await connection.result()) is not None:
         if result.status in FAILED:
             while await connection.result():
@@ -50,14 +48,14 @@ async def start_copy(connection: Connection, expected: ExecStatus) -> None:
     raise UnexpectedCopyError
 
 
-async def read_copy(connection: Connection, start: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
-    """Yield the data of a COPY TO STDOUT in blocks of 256 KB or a little more, and end it.
+async def read_copy(connection: Connection, send: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
+    """Yield the data of a COPY TO STDOUT in blocks of about 256 KB, and end it.
 
     Parameters
     ----------
     connection : Connection
-    start : callable
-        Starts the COPY, before the first block is read.
+    send : callable
+        Sends the statement, before the first block is read.
 
     Raises
     ------
@@ -65,43 +63,21 @@ async def read_copy(connection: Connection, start: Callable[[], Awaitable[None]]
         If the statement fails. Data received before the error is yielded first, except less than 8 KB: PostgreSQL
         would not have sent it yet.
     """
-    await start()
-    parts: list[bytes | memoryview] = []
-    size = header_bytes = 0
-    has_yielded = False
-    copy_data = connection.copy_data  # called for each row
-    while True:
-        length, data = copy_data()
-        if length == 0:
-            connection.read()
-            length, data = copy_data()
-        if length < 0:
-            break
-        if length == 0:
-            await connection.receive()
-            continue
-        parts.append(data)
-        size += length
-        header_bytes += _COPY_DATA_HEADER_BYTES
-        if size >= _BLOCK_BYTES:
-            yield b"".join(parts)
-            parts, size, has_yielded = [], 0, True
-            await asyncio.sleep(0)  # let other requests run, even if the client reads without a pause
-    if has_yielded or size + header_bytes > _SEND_BUFFER_BYTES:
-        if parts:
-            yield b"".join(parts)
+    await send()
+    rows = open_rows(connection)
+    await start_copy(connection, ExecStatus.COPY_OUT)
+    block = await rows.read()
+    has_sent = not rows.is_complete or rows.message_bytes > _SEND_BUFFER_BYTES
+    if not has_sent:
         await finish_copy(connection)
-    else:
+    if block:
+        yield block
+    while not rows.is_complete:
+        await asyncio.sleep(0)  # let other requests run, even if the client reads without a pause
+        if block := await rows.read():
+            yield block
+    if has_sent:
         await finish_copy(connection)
-        if parts:
-            yield b"".join(parts)
-
-
-async def discard_copy(connection: Connection) -> None:
-    """Discard the data of a COPY TO STDOUT."""
-    while (length := connection.copy_data()[0]) >= 0:
-        if length == 0:
-            await connection.receive()
 
 
 async def write_copy(connection: Connection, data: bytes) -> None:
@@ -129,7 +105,7 @@ async def finish_copy(connection: Connection) -> int:
         elif result.status == ExecStatus.COPY_IN:  # a second COPY in the same query string: there is no data for it
             await end_copy(connection, "one COPY of data at a time")
         elif result.status == ExecStatus.COPY_OUT:
-            await discard_copy(connection)
+            await discard_rows(connection)
         elif (result.command_status or b"").startswith(b"COPY"):
             rows = result.command_tuples or 0
     if failure:

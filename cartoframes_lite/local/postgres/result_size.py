@@ -41,14 +41,14 @@ class ResultSizeLimit:
 
     def read(self, pgconn: PGconn) -> None:
         """Read the data that has arrived, as `Connection.read` does; raise SQLError if the result is too large."""
-        before = 0 if self._max_bytes is None else _unread_bytes(pgconn)
+        before = 0 if self._max_bytes is None else unread_bytes(pgconn)
         if self._single_row:
             self._size += before
             self._check()
         with suppress(psycopg.OperationalError):
             pgconn.consume_input()
         if not self._single_row and self._max_bytes is not None:
-            after = _unread_bytes(pgconn) if pgconn.status == pq.ConnStatus.OK else before
+            after = unread_bytes(pgconn) if pgconn.status == pq.ConnStatus.OK else before
             self._size += max(min(before, _MIN_READ_BYTES), before - after)
             self._check()
 
@@ -67,6 +67,6 @@ class ResultSizeLimit:
             raise self.error()
 
 
-def _unread_bytes(pgconn: PGconn) -> int:
+def unread_bytes(pgconn: PGconn) -> int:
     """Return the number of bytes in the socket that can be read."""
     return int.from_bytes(fcntl.ioctl(pgconn.socket, termios.FIONREAD, bytes(4)), sys.byteorder)

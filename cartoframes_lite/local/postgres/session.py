@@ -14,6 +14,7 @@ from psycopg.pq.abc import PGresult
 
 from cartoframes_lite.local.postgres import copy
 from cartoframes_lite.local.postgres.connection import FAILED, Connection
+from cartoframes_lite.local.postgres.copy_rows import discard_rows
 from cartoframes_lite.local.postgres.errors import SQLError
 from cartoframes_lite.local.postgres.result_size import ResultSizeLimit
 from cartoframes_lite.local.postgres.time_limit import TimeLimit
@@ -145,7 +146,7 @@ class Session:
                 if result.status == ExecStatus.COPY_IN:
                     await copy.end_copy(connection, "No source stream defined")
                 elif result.status == ExecStatus.COPY_OUT:
-                    await copy.discard_copy(connection)
+                    await discard_rows(connection)
                 elif not failed:  # an error can be followed by that of a lost connection
                     if is_continued and limit.is_exceeded_by(result):
                         yield [*arrived, self._fail_row(limit.error())]
@@ -174,11 +175,12 @@ class Session:
 
     def copy_out(self, query: str) -> AsyncIterator[bytes]:
         """Run a COPY TO STDOUT and yield its data in blocks; see `copy.read_copy` for errors."""
-        return copy.read_copy(self.connection, partial(self._start_copy, query, ExecStatus.COPY_OUT))
+        return copy.read_copy(self.connection, partial(self._send_copy, query))
 
     async def start_copy_in(self, query: str) -> None:
         """Start a COPY FROM STDIN; return when it waits for data. See `copy.start_copy` for errors."""
-        await self._start_copy(query, ExecStatus.COPY_IN)
+        await self._send_copy(query)
+        await copy.start_copy(self.connection, ExecStatus.COPY_IN)
 
     async def copy_in(self, data: bytes) -> None:
         """Send a block of data, with backpressure. Errors of PostgreSQL are raised by `end_copy_in`."""
@@ -235,10 +237,10 @@ class Session:
         """Send statements."""
         self.connection.send(query)
 
-    async def _start_copy(self, query: str, expected: ExecStatus) -> None:
-        """Run statements until a COPY in the expected direction starts."""
+    async def _send_copy(self, query: str) -> None:
+        """Send the statements of a COPY."""
         self._send(query)
-        await copy.start_copy(self.connection, expected)
+        await self.connection.flush()
 
     def _start_time_limit(self) -> TimeLimit:
         """Return a context manager that cancels the running statements after ``time_limit_s``."""

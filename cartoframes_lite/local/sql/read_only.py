@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
-from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
+from psycopg.pq import DiagnosticField, TransactionStatus
 from psycopg.pq.abc import PGresult
 from starlette.concurrency import run_in_threadpool
 
@@ -72,10 +72,10 @@ class ReadOnlySession(Session):
         """Send one statement with the extended query protocol, which rejects several statements."""
         self.connection.send_statement(query)
 
-    async def _start_copy(self, query: str, expected: ExecStatus) -> None:
-        """Start a COPY, read-only."""
+    async def _send_copy(self, query: str) -> None:
+        """Send the statement of a COPY, read-only."""
         await self._protect(query)
-        await super()._start_copy(query, expected)
+        await super()._send_copy(query)
 
     async def _protect(self, statement: str) -> None:
         """Ensure that the next statement runs in a READ ONLY transaction with a snapshot."""
