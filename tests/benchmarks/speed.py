@@ -9,6 +9,7 @@ of the repeats.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import time
 from collections.abc import Callable
@@ -106,6 +107,14 @@ class Measurement:
         with self.client.copy.copy_to(self._copy) as blocks:
             self.size = sum(map(len, blocks))
 
+    def drain_directly(self) -> None:
+        """Fetch it with psycopg, without the server."""
+        with (
+            contextlib.closing(self.engine.raw_connection()) as connection,
+            connection.cursor().copy(self._copy) as blocks,
+        ):
+            sum(map(len, blocks))
+
     @property
     def _copy(self) -> str:
         return (
@@ -168,9 +177,11 @@ def main() -> None:
 def print_reads(run: Measurement, timings: Timings) -> None:
     """Measure reads, and print their ratios."""
     drain = timings.add("drain", run.drain)
+    direct = timings.add("drain, directly from PostgreSQL", run.drain_directly)
     print(f"{len(run.frame):,} rows, {run.size / 1e6:.0f} MB of binary COPY")
     read = timings.add("read_carto", run.read)
     read_postgis = timings.add("geopandas.read_postgis", run.read_postgis, repeat=1)
+    print(f"drain / the same directly from PostgreSQL = {drain / direct:.2f}")
     print(f"read_carto / drain = {read / drain:.2f} (at most 1.2)")
     print(f"read_postgis / read_carto = {read_postgis / read:.1f} (at least 5)")
 
