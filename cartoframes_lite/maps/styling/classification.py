@@ -31,9 +31,7 @@ OTHER, NO_DATA = "other", "no data"
 
 _CLASSES = 5
 _TIME_CLASSES = 7
-CATEGORIES = 8
-"""Integers with more different values are divided into classes by default."""
-
+_CATEGORIES = 8
 _MANY_CATEGORIES = "tab20"  # has as many colors as there can be classes
 _GRAYS = {"#7f7f7f": "#393b79", "#c7c7c7": "#e6ab02"}  # of it, and what replaces them: values that are "other" are gray
 _STEPS = 32  # of a gradient
@@ -133,7 +131,7 @@ class _Classifier:
             return "categories"
         if scheme is None and (self._options["vmin"] is not None or self._options["vmax"] is not None):
             return "continuous"
-        if scheme is None and kind == "integer" and self._k is None and self._summary.distinct <= CATEGORIES:
+        if scheme is None and kind == "integer" and self._k is None and self._summary.distinct <= _CATEGORIES:
             return "categories"
         return scheme
 
@@ -204,7 +202,7 @@ class _Classifier:
         if self._cmap is None and (self._k or 0) > len(colormap.colors) and kind != "boolean":
             many = resolve(_MANY_CATEGORIES)
             colormap = of_colors([_GRAYS.get(color, color) for color in many.colors], many.nature)
-        most = self._k or (len(colormap.colors) if colormap.nature == "qualitative" else CATEGORIES)
+        most = self._k or (len(colormap.colors) if colormap.nature == "qualitative" else _CATEGORIES)
         most = len(colormap.categories(most))
         texts, numbers = None, None
         if kind in ("text", "boolean", "integer"):

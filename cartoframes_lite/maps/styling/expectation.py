@@ -1,7 +1,8 @@
 """The queries that the classes of a column are expected to need, before anything is known about its values.
 
 The classification itself is run with typical figures, and its queries are recorded. If the figures are others, it
-needs other queries, which are then sent on their own.
+needs other queries, which are then sent on their own. Of many rows, only the figures are queried, since queries that are
+not needed would take longer than a round trip.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from cartoframes_lite.maps.styling.classification import CATEGORIES, classify
+from cartoframes_lite.maps.styling.classification import classify
 from cartoframes_lite.maps.styling.options import LayerOptions
 from cartoframes_lite.maps.styling.queries import LayerQueries
 from cartoframes_lite.maps.styling.sql_statistics import SQLStatistics
@@ -29,7 +30,7 @@ class _Recorder(SQLStatistics):
 
     def __init__(self, queries: LayerQueries, query: str, name: str, pgtype: str, typical: Summary) -> None:
         super().__init__(queries, query, name, pgtype)
-        self.recorded = [self.summary_sql]
+        self.recorded: list[str] = []
         self._typical = typical
 
     @cached_property
@@ -66,17 +67,12 @@ def expected_queries(
     if (color_by := options["color_by"]) is None:
         return expected
 
-    def record(typical: Summary, condition: str | None = None) -> None:
+    statistics = SQLStatistics(queries, query, color_by, types[color_by])
+    expected[statistics.summary_sql] = None
+    for typical in (_MANY, _ON_BOTH_SIDES, _FEW):
         recorder = _Recorder(queries, query, color_by, types[color_by], typical)
         with suppress(ValueError):  # raised again, or not, with the figures of the values
             classify(recorder, options, theme)
         for recorded in recorder.recorded:
-            expected.setdefault(recorded, condition)
-
-    record(_MANY)
-    statistics = SQLStatistics(queries, query, color_by, types[color_by])
-    if statistics.kind in ("integer", "number"):
-        record(_ON_BOTH_SIDES, statistics.has_negative_sql)
-    if statistics.kind == "integer":
-        record(_FEW, f"{statistics.distinct_sql} <= {CATEGORIES}")
+            expected.setdefault(recorded, statistics.is_small_sql)
     return expected

@@ -75,24 +75,24 @@ class SQLStatistics:
         if self.kind in ("text", "boolean"):
             return (
                 "SELECT count(*) AS rows, count(v) AS count, NULL AS minimum, NULL AS maximum,"
-                f" {self.distinct_sql} AS distinct_values FROM {self._texts}"
+                f" {self._distinct} AS distinct_values FROM {self._texts}"
             )
         rows = f"(SELECT {number_sql(self.name, self.kind)} AS v FROM ({self._query}\n) AS source) AS numbers"
         return (
             f"SELECT count(v) AS count, min(v) AS minimum, max(v) AS maximum, (SELECT count(*) FROM {rows}) AS rows,"
-            f" {self.distinct_sql} AS distinct_values FROM {self._finite}"
+            f" {self._distinct} AS distinct_values FROM {self._finite}"
         )
 
     @property
-    def distinct_sql(self) -> str:
+    def _distinct(self) -> str:
         """The SQL expression of the number of distinct values."""
         is_text = self.kind in ("text", "boolean")
         return _distinct_sql(f"{self._texts} WHERE v IS NOT NULL" if is_text else self._finite)
 
     @property
-    def has_negative_sql(self) -> str:
-        """The SQL condition that there are negative numbers."""
-        return f"(SELECT min(v) < 0 FROM {self._finite})"
+    def is_small_sql(self) -> str:
+        """The SQL condition that there are so few rows that no sample is needed."""
+        return f"NOT EXISTS (SELECT FROM ({self._query}\n) AS source OFFSET {SAMPLED_ROWS})"
 
     def mean_and_std(self) -> tuple[float, float]:
         """Return the mean and the sample standard deviation of the finite values."""
@@ -152,7 +152,9 @@ class SQLStatistics:
     @property
     def _sample(self) -> str:
         """The finite values, or of many an even sample, as an item of a FROM clause with the column ``v``."""
-        step = f"(SELECT greatest(1, ceil(count(*) / {SAMPLED_ROWS}.0))::bigint FROM {self._finite})"
+        step = -(-self.summary.count // SAMPLED_ROWS)
+        if step <= 1:
+            return self._finite
         numbered = f"(SELECT v, row_number() OVER () AS place FROM {self._finite}) AS numbered"
         return f"(SELECT v FROM {numbered} WHERE place % {step} = 0) AS sample"
 
