@@ -1,8 +1,8 @@
 """The queries that the classes of a column are expected to need, before anything is known about its values.
 
 The classification itself is run with typical figures, and its queries are recorded. If the figures are others, it
-needs other queries, which are then sent on their own. Of many rows, only the figures are queried, since queries that are
-not needed would take longer than a round trip.
+needs other queries, which are then sent on their own. Of many rows, only the figures are queried, since queries that
+are not needed would take longer than a round trip.
 """
 
 from __future__ import annotations
