@@ -127,7 +127,9 @@ class Connection:
         self.pgconn.pipeline_sync()
         await self.flush()
         while True:
-            result = await self.result(limit)
+            while self.is_busy():
+                await self.receive(limit)
+            result = self.pgconn.get_result()
             if result is not None and result.status != ExecStatus.PIPELINE_SYNC:
                 results.append(result)
                 limit.start_row()

@@ -15,6 +15,7 @@ from cartoframes_lite.local.sql.sessions import IDLE_PER_ROLE, MAX_PER_ROLE, Ses
 from cartoframes_lite.local.state import State
 
 Connect = Callable[[str | None], psycopg.Connection[Any]]
+Run = Callable[[Session, str], Awaitable[object]]
 LEFTOVERS = (
     "SELECT set_config('search_path', 'pg_catalog', false), set_config('statement_timeout', '5000', false)",
     "SELECT pg_advisory_lock(11)",
@@ -168,12 +169,13 @@ def test_many_rows_may_be_more_than_one(sessions: Sessions, state: State) -> Non
     asyncio.run(scenario())
 
 
-def test_buffered_results_are_limited(sessions: Sessions, state: State) -> None:
+@pytest.mark.parametrize("run", [Session.execute, Session.read])
+def test_buffered_results_are_limited(sessions: Sessions, state: State, run: Run) -> None:
     async def scenario() -> None:
         async def ask() -> None:
             async with sessions.open(PUBLIC_ROLE) as session:
                 session.max_row_bytes = 10_000
-                await session.execute("SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
+                await run(session, "SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
 
         with pytest.raises(SQLError, match="Row too large, was more than 40000 bytes"):
             await ask()
