@@ -259,13 +259,18 @@ def to_ewkb(geometries: Geometries, srid: int, *, has_z: bool = False) -> pa.Arr
     """
     coordinates = _points(geometries)
     if coordinates is None:
-        with_srid = shapely.set_srid(geometries, srid)
-        values = shapely.to_wkb(with_srid, include_srid=True, flavor="extended", byte_order=1)
-        if has_z:
-            empty_2d = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
-            values[empty_2d] = [_empty_with_z(wkb) for wkb in values[empty_2d]]
-        return pa.array(values, pa.large_binary())
+        return _any_ewkb(geometries, srid, has_z=has_z)
     return _point_ewkb(coordinates, ~shapely.is_missing(geometries), srid)
+
+
+def _any_ewkb(geometries: Geometries, srid: int, *, has_z: bool) -> pa.Array:
+    """Encode geometries of any type as EWKB."""
+    with_srid = shapely.set_srid(geometries, srid)
+    values = shapely.to_wkb(with_srid, include_srid=True, flavor="extended", byte_order=1)
+    if has_z:
+        empty_2d = shapely.is_empty(geometries) & ~shapely.has_z(geometries)
+        values[empty_2d] = [_empty_with_z(wkb) for wkb in values[empty_2d]]
+    return pa.array(values, pa.large_binary())
 
 
 def _empty_with_z(wkb: bytes) -> bytes:
@@ -276,7 +281,21 @@ def _empty_with_z(wkb: bytes) -> bytes:
 
 def to_web_mercator_ewkb(geometries: Geometries, *, has_z: bool = False) -> pa.Array:
     """Encode EPSG:4326 geometries as EWKB in EPSG:3857, clipped as CARTO does; null if nothing is left."""
+    return _web_mercator_ewkb(geometries, _points(geometries), has_z=has_z)
+
+
+def to_both_ewkb(geometries: Geometries, *, has_z: bool = False) -> tuple[pa.Array, pa.Array]:
+    """Encode EPSG:4326 geometries as EWKB in EPSG:4326 and in EPSG:3857; points are looked at only once."""
     coordinates = _points(geometries)
+    if coordinates is None:
+        lon_lat = _any_ewkb(geometries, 4326, has_z=has_z)
+    else:
+        lon_lat = _point_ewkb(coordinates, ~shapely.is_missing(geometries), 4326)
+    return lon_lat, _web_mercator_ewkb(geometries, coordinates, has_z=has_z)
+
+
+def _web_mercator_ewkb(geometries: Geometries, coordinates: Coordinates | None, *, has_z: bool) -> pa.Array:
+    """Encode EPSG:4326 geometries as EWKB in EPSG:3857; ``coordinates`` are those of points."""
     if coordinates is None:
         return to_ewkb(_transform(_clip(geometries)), 3857, has_z=has_z)
     west, south, east, north = _VALID_EXTENT

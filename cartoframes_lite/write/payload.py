@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
 from cartoframes_lite._codec import geometry
 from cartoframes_lite._codec.copy_rows import without_columns
-from cartoframes_lite._codec.frame import WEB_MERCATOR
+from cartoframes_lite._codec.frame import THE_GEOM, WEB_MERCATOR
 from cartoframes_lite.write.columns import Column, Columns, arrow_schema
 
 Values: TypeAlias = pa.ChunkedArray | geometry.Geometries
@@ -42,7 +43,15 @@ class Payload:
         """Encode geometries to EWKB, and return the rows as one record batch."""
         if not self.columns:
             return without_columns(self.rows)
-        arrays = [_to_arrow(column, self.values[column.name]) for column in self.columns]
+        encoded: dict[str, pa.Array] = {}
+        lon_lat = self.values.get(THE_GEOM)
+        if isinstance(lon_lat, np.ndarray) and lon_lat is self.values.get(WEB_MERCATOR):
+            has_z = any(column.has_z for column in self.columns if column.name == THE_GEOM)
+            encoded[THE_GEOM], encoded[WEB_MERCATOR] = geometry.to_both_ewkb(lon_lat, has_z=has_z)
+        arrays = [
+            encoded[column.name] if column.name in encoded else _to_arrow(column, self.values[column.name])
+            for column in self.columns
+        ]
         return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(self.columns))
 
 

@@ -62,6 +62,19 @@ def test_web_mercator_agrees_with_proj(lon_lat):
     assert srid == 3857
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [[], [None], ["POINT (1 2)", None, "POINT (3 89)"], ["POINT Z (1 2 3)"], ["POINT EMPTY"], ["LINESTRING (0 0, 9 9)"]],
+    ids=str,
+)
+def test_both_projections_at_once_are_the_same(texts):
+    geometries = np.array([None if text is None else shapely.from_wkt(text) for text in texts], dtype=object)
+    has_z = any(" Z " in str(text) for text in texts)
+    lon_lat, mercator = geometry.to_both_ewkb(geometries, has_z=has_z)
+    assert lon_lat.equals(geometry.to_ewkb(geometries, 4326, has_z=has_z))
+    assert mercator.equals(geometry.to_web_mercator_ewkb(geometries, has_z=has_z))
+
+
 def test_web_mercator_is_clipped_at_the_poles():
     world = array_of("POLYGON ((-180 -90, 180 -90, 180 90, -180 90, -180 -90))", "POINT (0 89.5)", "POINT (0 0)")
     meters, _ = decoded(geometry.to_web_mercator_ewkb(world))
