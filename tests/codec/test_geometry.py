@@ -64,7 +64,14 @@ def test_web_mercator_agrees_with_proj(lon_lat):
 
 @pytest.mark.parametrize(
     "texts",
-    [[], [None], ["POINT (1 2)", None, "POINT (3 89)"], ["POINT Z (1 2 3)"], ["POINT EMPTY"], ["LINESTRING (0 0, 9 9)"]],
+    [
+        [],
+        [None],
+        ["POINT (1 2)", None, "POINT (3 89)"],
+        ["POINT Z (1 2 3)"],
+        ["POINT EMPTY"],
+        ["LINESTRING (0 0, 9 9)"],
+    ],
     ids=str,
 )
 def test_both_projections_at_once_are_the_same(texts):
