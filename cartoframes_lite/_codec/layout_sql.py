@@ -12,7 +12,6 @@ from cartoframes_lite._codec.names import literal
 
 LAYOUT, TYPE_NAMES = " layout of the source ", " names of its types "  # not plausible as column names
 _MIN_VERSION = 140_000  # before PostgreSQL 14, pg_describe_object raises for a missing column
-_MAX_COLUMNS = 1_600
 _FIRST_USER_OID = 16_384
 
 
@@ -45,35 +44,34 @@ def _alias(source: str, *, is_query: bool) -> str:
 
 
 def _layout(alias: str) -> str:
-    return f"concat_ws(' ', {_types(alias)}, _relations.list)"
+    return f"concat_ws(' ', encode({_types(alias)}, 'hex'), _relations.list)"
 
 
 def _types(alias: str) -> str:
-    """Compose an expression for the types of the columns: in hex, their number, then oid and NULL for each."""
-    return f"encode(record_send(ROW({alias}.*)), 'hex')"
+    """Compose an expression for the types of the columns, as bytes: their number, then oid and NULL for each."""
+    return f"record_send(ROW({alias}.*))"
 
 
+# Of bytes and not of their hex digits: PostgreSQL counts the characters of a text from its beginning.
 _TYPE_NAMES = (
     "SELECT json_object_agg(_type, _type::regtype) FROM (SELECT DISTINCT"
-    " ('x' || substring({types} FROM 9 + 16 * _number FOR 8))::bit(32)::integer::oid"
-    " FROM generate_series(0, length({types}) / 16 - 1) AS _numbers(_number)) AS _types(_type)"
-    f" WHERE _type >= {_FIRST_USER_OID}"
+    " ('x' || encode(substring(_sent FROM 5 + 8 * _number FOR 4), 'hex'))::bit(32)::integer::oid"
+    " FROM (SELECT {types} OFFSET 0) AS _columns(_sent), generate_series(0, length(_sent) / 8 - 1) AS _numbers(_number))"
+    f" AS _types(_type) WHERE _type >= {_FIRST_USER_OID}"
 )
 
-# Bisection with pg_describe_object, which also works for roles that cannot read the catalog. Numbers are not reused.
-_HIGHEST_COLUMN = (
-    f"WITH RECURSIVE _numbers(low, high) AS (SELECT 0, {_MAX_COLUMNS + 1} UNION ALL"
-    " SELECT CASE WHEN is_one THEN middle ELSE low END, CASE WHEN is_one THEN high ELSE middle END FROM"
-    " (SELECT low, high, (low + high) / 2 AS middle,"
-    " pg_describe_object('pg_class'::regclass, _locked.oid, (low + high) / 2) IS NOT NULL AS is_one"
-    " FROM _numbers WHERE high - low > 1) AS _halves) SELECT max(low) FROM _numbers"
+# Descriptions by number until there is none; dropped columns have one, too. All roles can read them, unlike the catalog.
+_COLUMN_NAMES = (
+    "WITH RECURSIVE _columns(number, name) AS (SELECT 0, '' UNION ALL"
+    " SELECT number + 1, pg_describe_object('pg_class'::regclass, _locked.oid, number + 1)"
+    " FROM _columns WHERE name IS NOT NULL) SELECT md5(array_agg(name ORDER BY number)::text) FROM _columns"
 )
 
 # The statement has locked the tables, views and partitions that its query names or is rewritten to, and their indexes.
 # OFFSET 0 prevents that functions are called for the locks of other sessions.
 _LOCK_LIST = (
     "SELECT string_agg(concat_ws('/', _locked.oid, pg_relation_filenode(_locked.oid),"
-    f" CASE WHEN current_setting('server_version_num')::integer >= {_MIN_VERSION} THEN ({_HIGHEST_COLUMN}) END),"
+    f" CASE WHEN current_setting('server_version_num')::integer >= {_MIN_VERSION} THEN ({_COLUMN_NAMES}) END),"
     " ' ' ORDER BY _locked.oid) FROM (SELECT DISTINCT relation FROM pg_lock_status() AS _lock"
     " WHERE pid = pg_backend_pid() AND locktype = 'relation' AND mode <> 'SIReadLock' OFFSET 0) AS _locked(oid)"
     " WHERE pg_index_has_property(_locked.oid, 'clusterable') IS NULL"

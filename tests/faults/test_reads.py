@@ -202,6 +202,17 @@ DEFINITIONS: dict[str, tuple[list[str], str, list[str]]] = {
             "INSERT INTO public.v VALUES (4), (5), (6)",
         ],
     ),
+    "columns that exchange their names": (
+        ["CREATE TABLE t AS SELECT unnest(ARRAY[1, 2]) AS a, 0 AS b"],
+        "SELECT a FROM t",
+        [
+            "DELETE FROM public.t",
+            "INSERT INTO public.t (b, a) VALUES (4, 0), (5, 0), (6, 0)",
+            "ALTER TABLE public.t RENAME a TO old",
+            "ALTER TABLE public.t RENAME b TO a",
+            "ALTER TABLE public.t RENAME old TO b",
+        ],
+    ),
     "truncated partition": (
         [
             "CREATE TABLE v (a int) PARTITION BY LIST (a)",
