@@ -56,11 +56,11 @@ def _types(alias: str) -> str:
 _TYPE_NAMES = (
     "SELECT json_object_agg(_type, _type::regtype) FROM (SELECT DISTINCT"
     " ('x' || encode(substring(_sent FROM 5 + 8 * _number FOR 4), 'hex'))::bit(32)::integer::oid"
-    " FROM (SELECT {types} OFFSET 0) AS _columns(_sent), generate_series(0, length(_sent) / 8 - 1) AS _numbers(_number))"
+    " FROM (SELECT {types} OFFSET 0) AS _row(_sent), generate_series(0, length(_sent) / 8 - 1) AS _numbers(_number))"
     f" AS _types(_type) WHERE _type >= {_FIRST_USER_OID}"
 )
 
-# Descriptions by number until there is none; dropped columns have one, too. All roles can read them, unlike the catalog.
+# Descriptions by number until there is none; dropped columns have one, too. Each role can read them.
 _COLUMN_NAMES = (
     "WITH RECURSIVE _columns(number, name) AS (SELECT 0, '' UNION ALL"
     " SELECT number + 1, pg_describe_object('pg_class'::regclass, _locked.oid, number + 1)"
