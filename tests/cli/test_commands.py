@@ -160,9 +160,9 @@ def test_every_exit_code_of_a_process(run_process: Run, tmp_path: Path, credenti
 def test_an_interrupt_has_an_exit_code(environment: dict[str, str], credentials: cfl.Credentials) -> None:
     command = [sys.executable, "-m", "cartoframes_lite", "sql", "SELECT pg_sleep(60)::text AS waiting"]
     sql = cfl.Client(credentials).sql
-    running = "SELECT count(*)::int AS n FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%waiting%'"
+    running = "SELECT count(*)::int AS n FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while sql.row(running, "n")["n"] < 2:  # one is this query
+        while sql.row(running, "n")["n"] < 1:
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, message = process.communicate()
