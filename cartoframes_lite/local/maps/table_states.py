@@ -15,10 +15,11 @@ from cartoframes_lite.local.sql.sessions import Sessions
 
 # A value that changes whenever the table changes. Each transaction that writes to a table updates the row of the table
 # in cdb_tablemetadata, and the row lock serializes them: snapshots that see different rows of the table also see
-# different versions (xmin) of that row. A table that has not changed since it got its trigger has no such row. The
-# query returns nothing if the role of the session cannot read all rows of the table.
+# different versions (xmin) of that row. A table that has not changed since it got its trigger has no such row. ALTER
+# TABLE fires no trigger, but writes the rows of pg_attribute for the columns that it adds, drops, renames or converts.
+# The query returns nothing if the role of the session cannot read all rows of the table.
 _QUERY = """
-SELECT concat(oid, '/', m.xmin)
+SELECT concat(oid, '/', m.xmin, ARRAY(SELECT xmin FROM pg_attribute WHERE attrelid = changed.oid AND attnum > 0))
   FROM (SELECT to_regclass($1)::oid AS oid OFFSET 0) changed LEFT JOIN cartodb.cdb_tablemetadata m ON tabname = oid
  WHERE has_table_privilege(oid, 'SELECT') AND NOT row_security_active(oid)
    AND (tabname IS NOT NULL

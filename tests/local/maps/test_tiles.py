@@ -106,6 +106,29 @@ def test_unchanged_tables_use_cached_tiles(call: Call, sql: SQLClient, touched: 
     assert call("GET", f"{path}/0/0/0.mvt").body != made
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["ALTER people TYPE integer USING people + 1", "DROP people", "RENAME people TO persons", "ADD added int DEFAULT 7"],
+)
+def test_changed_columns_invalidate_cached_tiles(call: Call, sql: SQLClient, change: str) -> None:
+    described_map = described(mapnik("SELECT * FROM towns WHERE name = 'West'"))
+
+    def properties() -> dict[str, object]:
+        [feature] = read_tile(call("GET", f"{instantiate(call, described_map)}/0/0/0.mvt").body)["layer0"]
+        return {name: feature[name] for name in feature if name != "cartodb_id"}
+
+    before = properties()
+    sql.run(f"ALTER TABLE towns {change}")
+    expected = {
+        "ALTER": before | {"people": 31},
+        "DROP": {"name": "West"},
+        "RENAME": {"name": "West", "persons": 30},
+        "ADD": before | {"added": 7},
+    }
+    assert before == {"name": "West", "people": 30}
+    assert properties() == expected[change.split()[0]]
+
+
 def test_lost_connections_leave_tiles_fresh(call: Call, sql: SQLClient, carto: LocalCarto) -> None:
     path = instantiate(call, described(mapnik("SELECT *, clock_timestamp()::text AS made_at FROM towns")))
     before = call("GET", f"{path}/0/0/0.mvt").body
