@@ -13,6 +13,8 @@ from cartoframes_lite.write.indexes_sql import spatial_index_suffix
 PRIMARY_KEY, SEQUENCE = "_pkey", f"_{CARTODB_ID}_seq"
 SPATIAL_INDEXES = (spatial_index_suffix(THE_GEOM), spatial_index_suffix(WEB_MERCATOR))
 
+_MAX_NUMBER = 999  # after a name of a key, sequence or index
+
 
 def set_sequence(schema: str, table: str) -> str:
     """Compose the step that sets the sequence of cartodb_id to the largest id, if the API key may do so."""
@@ -27,19 +29,22 @@ def set_sequence(schema: str, table: str) -> str:
 def rename_dependents(schema: str, staging: str, table: str, suffixes: Iterable[str]) -> str:
     """Compose the steps that rename key, sequence or indexes, where they exist, after the table.
 
-    A name that is in use is not taken.
+    As in PostgreSQL, a name that is in use is followed by a number. The block must declare ``item text``.
     """
-    return "\n".join(
-        f"IF to_regclass({literal(qualify(schema, old))}) IS NOT NULL"
-        f" AND to_regclass({literal(qualify(schema, new))}) IS NULL THEN"
-        f" ALTER {'SEQUENCE' if suffix == SEQUENCE else 'INDEX'} {qualify(schema, old)} RENAME TO {quote(new)}; END IF;"
-        for suffix in suffixes
-        for old, new in ((staging + suffix, _dependent_name(table, suffix)),)
+    return "\n".join(_rename_dependent(schema, staging + suffix, table, suffix) for suffix in suffixes)
+
+
+def _rename_dependent(schema: str, old: str, table: str, suffix: str) -> str:
+    """Compose the step that gives a key, sequence or index the first free name; it keeps its name if there is none."""
+    name = f"left({literal(table)}, {63 - len(suffix):d} - length(number)) || {literal(suffix)} || number"
+    numbers = f"SELECT coalesce(nullif(n, 0)::text, '') AS number FROM generate_series(0, {_MAX_NUMBER:d}) n"
+    rename = f"ALTER {'SEQUENCE' if suffix == SEQUENCE else 'INDEX'} {qualify(schema, old)} RENAME TO "
+    return (
+        f"IF to_regclass({literal(qualify(schema, old))}) IS NOT NULL THEN\n"
+        f"SELECT name INTO item FROM (SELECT {name} AS name FROM ({numbers}) numbers) names"
+        f" WHERE to_regclass(format('%I.%I', {literal(schema)}, name)) IS NULL LIMIT 1;\n"
+        f"IF item IS NOT NULL THEN EXECUTE {literal(rename)} || quote_ident(item); END IF;\nEND IF;"
     )
-
-
-def _dependent_name(table: str, suffix: str) -> str:
-    return table[: 63 - len(suffix)] + suffix
 
 
 def make_carto_table(schema: str, table: str, *, has_carto_columns: bool, compare: str | None = None) -> str:

@@ -120,9 +120,22 @@ def test_publishing_builds_indexes_that_are_missing(options, statement, proxy, t
 
 def test_index_names_in_use_are_not_taken(through, carto):
     with psycopg.connect(carto.dsn) as connection:
-        connection.execute("CREATE TABLE t_the_geom_idx (); CREATE TABLE t_pkey ()")
+        connection.execute("CREATE TABLE t_the_geom_idx (); CREATE TABLE t_the_geom_idx1 (); CREATE TABLE t_pkey ()")
+        connection.execute("CREATE SEQUENCE t_cartodb_id_seq")
     cfl.to_carto(POINTS, "t", through)
-    assert sorted(indexes(carto.dsn).values()) == sorted(EXPECTED.values())
+    numbered = {"t_pkey": "t_pkey1", "t_the_geom_idx": "t_the_geom_idx2"}
+    assert indexes(carto.dsn) == {numbered.get(name, name): columns for name, columns in EXPECTED.items()}
+    with psycopg.connect(carto.dsn) as connection:
+        found = connection.execute("SELECT pg_get_serial_sequence('t', 'cartodb_id')").fetchone()
+    assert found == ("public.t_cartodb_id_seq1",)
+
+
+def test_copies_of_renamed_tables_number_indexes(through, carto):
+    cfl.to_carto(POINTS, "t", through)
+    with psycopg.connect(carto.dsn) as connection:
+        connection.execute("ALTER TABLE t RENAME TO old")  # its indexes keep their names
+    cfl.copy_table("old", "t", through)
+    assert indexes(carto.dsn) == {f"{name}1": columns for name, columns in EXPECTED.items()}
 
 
 def test_duplicate_ids_are_refused_when_published(through, carto):

@@ -108,13 +108,19 @@ def test_unchanged_tables_use_cached_tiles(call: Call, sql: SQLClient, touched: 
 
 @pytest.mark.parametrize(
     "change",
-    ["ALTER people TYPE integer USING people + 1", "DROP people", "RENAME people TO persons", "ADD added int DEFAULT 7"],
+    [
+        "ALTER people TYPE integer USING people + 1",
+        "DROP people",
+        "RENAME people TO persons",
+        "ADD added int DEFAULT 7",
+    ],
 )
 def test_changed_columns_invalidate_cached_tiles(call: Call, sql: SQLClient, change: str) -> None:
-    described_map = described(mapnik("SELECT * FROM towns WHERE name = 'West'"))
+    config = described(mapnik("SELECT * FROM towns WHERE name = 'West'"))
 
     def properties() -> dict[str, object]:
-        [feature] = read_tile(call("GET", f"{instantiate(call, described_map)}/0/0/0.mvt").body)["layer0"]
+        path = instantiate(call, config)
+        [feature] = read_tile(call("GET", f"{path}/0/0/0.mvt").body)["layer0"]
         return {name: feature[name] for name in feature if name != "cartodb_id"}
 
     before = properties()
