@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Unpack
+from typing import Any, Unpack
 
 import pandas as pd
 
@@ -198,7 +198,8 @@ def to_carto(
     ----------
     ddf : dask.dataframe.DataFrame or dask_geopandas.GeoDataFrame
         The first partition that has rows determines the column types, like the first frame of an iterable in
-        ``cartoframes_lite.to_carto``; it, and any empty partitions before it, are computed twice.
+        ``cartoframes_lite.to_carto``. A cluster keeps it in the memory of a worker until the write has
+        ended; with threads or processes, it and any empty partitions before it are computed twice.
     table_name : str
         Normalized like column names: lower case, ASCII letters, digits and underscores.
     credentials : Credentials, optional
@@ -261,7 +262,8 @@ def to_carto(
     if target.existing is not None:
         check_target(table_name, table, target.existing, if_exists)
     drop_stale_staging(target)
-    model = _first_model(ddf, prepare_frame) or for_several_frames(empty.columns)
+    delayed = list(ddf.to_delayed())
+    model = _first_model(ddf, delayed, prepare_frame) or for_several_frames(empty.columns)
     if keywords["cartodbfy"]:
         require_geometry(model)
     plan = make_plan(table, model, target.existing, keywords)
@@ -271,7 +273,7 @@ def to_carto(
             uploader = PartUploader(
                 credentials, prepare_frame, plan, destination.schema, parent_staging, compression, slot
             )
-            return _compute(ddf, uploader, parent_staging)
+            return _compute(delayed, uploader, parent_staging)
 
     try:
         write_parts(destination, plan, model, keywords, upload)
@@ -296,11 +298,19 @@ def _check_arguments(ddf: object, uploads_at_once: object) -> None:
         raise ValueError(f"uploads_at_once must be an integer >= 1, not {uploads_at_once!r}")
 
 
-def _first_model(ddf: dd.DataFrame, prepare_frame: Prepare) -> Columns | None:
-    """Return the model of the first partition that has rows; None if all are empty."""
-    for number in range(ddf.npartitions):
-        (first,) = ddf.partitions[number].to_delayed()
-        model_or_none = dask.delayed(_model_or_none)(first, prepare_frame, dask_key_name=f"to_carto-columns-{number}")
+def _first_model(ddf: dd.DataFrame, partitions: list[Any], prepare_frame: Prepare) -> Columns | None:
+    """Return the model of the first partition that has rows; None if all are empty.
+
+    On a cluster, the partitions computed for it are kept by their workers, and replaced in ``partitions`` by what is
+    kept.
+    """
+    on_cluster = _cluster_client(ddf) is not None
+    for number, partition in enumerate(partitions):
+        if on_cluster:
+            (partitions[number],) = dask.persist(partition)
+        model_or_none = dask.delayed(_model_or_none)(
+            partitions[number], prepare_frame, dask_key_name=f"to_carto-columns-{number}"
+        )
         model: Columns | None = model_or_none.compute()
         if model is not None:
             return model
@@ -311,12 +321,12 @@ def _model_or_none(frame: pd.DataFrame, prepare_frame: Prepare) -> Columns | Non
     return for_several_frames(prepare_frame(frame).columns) if len(frame) else None
 
 
-def _compute(ddf: dd.DataFrame, upload_partition: PartUploader, parent_staging: str) -> Sequence[StagedPart]:
+def _compute(partitions: Sequence[Any], upload_partition: PartUploader, parent_staging: str) -> Sequence[StagedPart]:
     parts = [
         dask.delayed(_upload_partition)(
             frame, upload_partition, number, dask_key_name=f"to_carto-{parent_staging}-{number}"
         )
-        for number, frame in enumerate(ddf.to_delayed())
+        for number, frame in enumerate(partitions)
     ]
     return list(dask.compute(*parts))
 
@@ -328,16 +338,22 @@ def _upload_partition(frame: pd.DataFrame, upload_partition: PartUploader, numbe
 @contextmanager
 def _slots(ddf: dd.DataFrame, parent_staging: str, count: int) -> Iterator[Slot]:
     """Yield a factory of context managers that workers hold while uploading; on a cluster, they limit uploads."""
-    distributed = sys.modules.get("distributed")
-    cluster = getattr(get_scheduler(collections=[ddf]), "__self__", None)
-    if distributed is None or not isinstance(cluster, distributed.Client):
+    cluster = _cluster_client(ddf)
+    if cluster is None:
         yield nullcontext
         return
     try:
         yield partial(_cluster_slot, parent_staging, count)
     finally:
         with cluster.as_current():
-            distributed.Semaphore(count, name=parent_staging).close()
+            sys.modules["distributed"].Semaphore(count, name=parent_staging).close()
+
+
+def _cluster_client(ddf: dd.DataFrame) -> Any:
+    """Return the client of the cluster that computes a frame; None for another scheduler."""
+    distributed = sys.modules.get("distributed")
+    cluster = getattr(get_scheduler(collections=[ddf]), "__self__", None)
+    return cluster if distributed is not None and isinstance(cluster, distributed.Client) else None
 
 
 @contextmanager

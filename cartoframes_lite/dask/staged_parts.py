@@ -11,6 +11,7 @@ import pandas as pd
 from cartoframes_lite._client import Client
 from cartoframes_lite._client.http.rate_limit import share_with_processes
 from cartoframes_lite.credentials import Credentials
+from cartoframes_lite.dask.merged_parts import merge_large
 from cartoframes_lite.write.columns import Columns
 from cartoframes_lite.write.options import Compression, WriteOptions
 from cartoframes_lite.write.payload import Payload
@@ -109,4 +110,5 @@ def write_parts(
             tuple(part.name.removeprefix(parent.name) for part in tables),
             tuple((part.oid, part.rows) for part in tables),
         )
-        publish_plan(destination, staged, plan, columns, options, parts)
+        is_merged = merge_large(destination, plan, staged, parts)
+        publish_plan(destination, staged, plan, columns, options, None if is_merged else parts)

@@ -20,7 +20,7 @@ from cartoframes_lite.write.fit import cast_columns, cast_values, is_checked
 from cartoframes_lite.write.model import with_types_for_missing
 from cartoframes_lite.write.options import IfExists, WriteOptions
 from cartoframes_lite.write.payload import Payload, Values
-from cartoframes_lite.write.publishing_sql import publish_into, publish_new
+from cartoframes_lite.write.publishing_sql import merge_parts, publish_into, publish_new
 from cartoframes_lite.write.staged_sql import Parts, Staged
 from cartoframes_lite.write.statements import CARTO_COLUMNS, column_definitions
 
@@ -124,6 +124,10 @@ class WritePlan:
                     values[column.name] = _added_values(column, values, first_id, payload.rows)
             yield Payload(self.columns, values, payload.rows, payload.first_row)
             first_id += payload.rows
+
+    def merge(self, schema: str, staged: Staged, parts: Parts) -> str:
+        """Compose the request that moves the rows of the partitions of a new table to their parent, if not done yet."""
+        return merge_parts(schema, staged, self.columns, parts, assign_ids=self.assign_ids)
 
     def publish(self, schema: str, staged: Staged, parts: Parts | None = None) -> str:
         """Compose the transaction that publishes a staging table, or the staging tables of its partitions."""

@@ -215,10 +215,10 @@ def _publish_error(
             " another process, before or after the rows were published: check whether"
             f" {destination.table!r} has the rows before you write them again"
         )
-    return _as_user_error(destination, error, code)
+    return as_user_error(destination, error, code)
 
 
-def _as_user_error(destination: Destination, error: CartoError, code: str | None) -> CartoError:
+def as_user_error(destination: Destination, error: CartoError, code: str | None) -> CartoError:
     """Convert an error raised by the publishing block to its class and message; return other errors unchanged."""
     if code is None:
         return error

@@ -80,11 +80,7 @@ def publish_new(
     if parts is None:
         steps.append(require_shape(f"{staged.oid:d}", staged))
     else:
-        values = [
-            f"{quote(column.name)} + $1" if assign_ids and column.name == CARTODB_ID else quote(column.name)
-            for column in columns
-        ]
-        steps.append(_move_parts(schema, staged, parts, staging, columns, values, names))
+        steps.append(_move_parts_to_parent(schema, staged, parts, columns, assign_ids=assign_ids))
     steps += [
         f"SELECT count(*) INTO n FROM {staging};",
         require_rows(staged, parts),
@@ -110,6 +106,28 @@ def publish_new(
         steps += [f"rel := to_regclass({literal(target)});", require_unique_key(target, key, SAME_KEY_STAGED)]
     block = do_block("\n".join(step for step in steps if step) + f"\n{TAKEN}", declare=_DECLARE)
     return transaction(block, schema, staged)
+
+
+def merge_parts(
+    schema: str, staged: Staged, columns: Sequence[Column], parts: Parts, *, assign_ids: bool = False
+) -> str:
+    """Compose the request that moves the rows of all partitions to the parent, and returns the name of the parent.
+
+    It is idempotent: if the parent has rows, they have been moved. ``assign_ids`` is that of ``publish_new``, which
+    publishes the parent afterwards.
+    """
+    staging = qualify(schema, staged.name)
+    block = do_block(
+        f"{lock_staging(staging, staged)}\n"
+        f"IF NOT EXISTS (SELECT FROM {staging}) THEN\n"
+        f"{_move_parts_to_parent(schema, staged, parts, columns, assign_ids=assign_ids)}\n"
+        f"{require_rows(staged, parts)}\nEND IF;\n{BUSY}",
+        declare=_DECLARE,
+    )
+    return (
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;\n"  # another request that moves them may hold the lock
+        f"{block};\nSELECT {literal(staged.name)} AS name"
+    )
 
 
 def publish_into(
@@ -252,6 +270,18 @@ _NET_INSERTS = (
     "(SELECT sum(pg_stat_get_xact_tuples_inserted(part) - pg_stat_get_xact_tuples_deleted(part))"
     " FROM (SELECT rel::oid AS part UNION SELECT relid::oid FROM pg_partition_tree(rel)) parts)"
 )
+
+
+def _move_parts_to_parent(
+    schema: str, staged: Staged, parts: Parts, columns: Sequence[Column], *, assign_ids: bool
+) -> str:
+    """Compose the steps that move the rows of all partitions to the parent, which becomes a new table."""
+    values = [
+        f"{quote(column.name)} + $1" if assign_ids and column.name == CARTODB_ID else quote(column.name)
+        for column in columns
+    ]
+    names = {column.name for column in columns}
+    return _move_parts(schema, staged, parts, qualify(schema, staged.name), columns, values, names)
 
 
 def _move_parts(

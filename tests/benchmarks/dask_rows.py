@@ -1,29 +1,51 @@
-"""Write and read many rows with the workers of a Dask cluster, compared with one process.
+"""Write and read rows with the workers of a Dask cluster, compared with one process and with the database alone. Linux.
 
-    python -m tests.benchmarks.dask_rows [--rows 20000000] [--workers 2] [--chunk-rows 250000]
+    python -m tests.benchmarks.dask_rows [--rows 500000] [--workers 2] [--chunk-rows 125000] [--timeout-s 25]
 
-The account has CARTO's time limit for statements, so that the publish runs as a batch job. One process writes and reads
-the same rows from and into frames of the same size, or a part of them with --one-process-rows. Take the ratios.
+The account has CARTO's time limit for statements, so that the publish of many rows runs as a batch job. One process
+writes and reads the same rows from and into frames of the same size. The database alone receives the same rows as
+prepared bytes, over direct connections, and publishes them with the same transactions. Take the ratios.
+
+``busy`` is the processor time of all these processes, divided by the time and the number of cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 
 import dask.dataframe as dd
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import psycopg
 from distributed import Client, LocalCluster
+from psycopg import sql
 
 import cartoframes_lite as cfl
+from cartoframes_lite._codec.copybinary import encode
+from cartoframes_lite.dask.merged_parts import merge_large
+from cartoframes_lite.write.columns import arrow_schema
+from cartoframes_lite.write.plan import WritePlan, plan_new
+from cartoframes_lite.write.prepare import prepare
+from cartoframes_lite.write.spatial_indexes import MIN_ROWS, build_spatial_indexes
+from cartoframes_lite.write.staged_sql import Parts, Staged
+from cartoframes_lite.write.staging_sql import create_staging
+from cartoframes_lite.write.statements import column_definitions
+from cartoframes_lite.write.target import Destination
+from tests.benchmarks.processor_time import ProcessorClock, ProcessorTime
 from tests.benchmarks.server_process import server
 
 STATEMENT_TIMEOUT_S = 25.0
+CORES = len(os.sched_getaffinity(0))
+_WARM_UP_ROWS = 100
 
 
 def frame_of(first: int, rows: int) -> gpd.GeoDataFrame:
@@ -48,57 +70,185 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-@contextmanager
-def timed(what: str, rows: int) -> Iterator[None]:
-    """Print the duration and the rows per second."""
-    started = time.perf_counter()
-    yield
-    took_s = time.perf_counter() - started
-    print(f"{what:<28}{rows:>12,} rows {took_s:>8.1f} s {rows / took_s:>10,.0f} rows/s", flush=True)
-
-
-def tell_memory(client: Client, before: dict[str, float]) -> None:
-    """Print the largest resident size of each worker, and the share of rows."""
+def print_memory(client: Client, before: dict[str, float]) -> None:
+    """Print the largest resident size of each worker, and how much of it is due to rows."""
     peaks = client.run(peak_mb)
     print("peak of each worker: " + ", ".join(f"{mb:.0f} MB (+{mb - before[name]:.0f})" for name, mb in peaks.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Stopwatch:
+    """Measure calls, and print their time and the processor time of each process."""
+
+    clock: ProcessorClock
+
+    def __call__(self, what: str, rows: int, function: Callable[[], object]) -> float:
+        """Return the duration of a call in seconds."""
+        before, started = self.clock.read(), time.perf_counter()
+        function()
+        took_s = time.perf_counter() - started
+        self._print(what, rows, took_s, self.clock.read() - before)
+        return took_s
+
+    @staticmethod
+    def _print(what: str, rows: int, took_s: float, spent: ProcessorTime) -> None:
+        print(
+            f"{what:<40}{took_s:7.2f} s {rows / took_s:10,.0f} rows/s; a million rows: {spent.per_million(rows)};"
+            f" busy {spent.total / took_s / CORES:.0%}",
+            flush=True,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """The first rows of all, in slices."""
+
+    rows: int
+    step: int
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Number of rows of each slice, by its first row."""
+        return {first: min(self.step, self.rows - first) for first in range(0, self.rows, self.step)}
+
+    def partitions(self) -> dd.DataFrame:
+        """Return a Dask frame of one partition per slice."""
+        return dd.from_map(frame_of, list(self.sizes), list(self.sizes.values()), meta=frame_of(0, 0))
+
+    def frames(self) -> Iterator[gpd.GeoDataFrame]:
+        """Make the frames one after the other."""
+        return (frame_of(first, rows) for first, rows in self.sizes.items())
+
+
+def read_partitions(table: str, credentials: cfl.Credentials, rows: int, step: int) -> None:
+    """Read a table with the workers."""
+    read = cfl.dask.read_carto(table, credentials, chunk_rows=step)
+    assert read.map_partitions(lambda frame: pd.Series([len(frame)])).compute().sum() == rows
+
+
+def read_chunks(table: str, credentials: cfl.Credentials, rows: int, step: int) -> None:
+    """Read a table with this process."""
+    chunks = cfl.read_carto(table, credentials, chunksize=step, progress=False)
+    assert sum(map(len, chunks)) == rows
+
+
+class DatabaseAlone:
+    """The same rows as prepared bytes, sent to PostgreSQL over direct connections."""
+
+    def __init__(self, credentials: cfl.Credentials, dsn: str, slices: Slices) -> None:
+        self._client, self._dsn, self._slices = cfl.Client(credentials), dsn, slices
+        self._destination = Destination(self._client, "public", "bare")
+        self._plan: WritePlan = plan_new("bare", prepare(frame_of(0, 1)).columns, cartodbfy=True)
+        self._parts = [self._encoded([frame]) for frame in slices.frames()]
+        self._whole = [self._encoded(slices.frames())]
+
+    def _encoded(self, frames: Iterable[gpd.GeoDataFrame]) -> list[bytes]:
+        payloads = chain.from_iterable(prepare(frame).payloads() for frame in frames)
+        batches = (payload.record_batch() for payload in self._plan.staged_rows(payloads))
+        return list(encode(batches, arrow_schema(self._plan.columns)))
+
+    def create(self, names: Sequence[str], kind: str = "") -> list[Staged]:
+        """Create empty staging tables; the first one has a sequence, as the parent of the others."""
+        created = []
+        for name in names:
+            definition = column_definitions(self._plan.columns, with_sequence=name == names[0])
+            request = create_staging("public", name, definition).replace("CREATE TABLE", f"CREATE {kind} TABLE", 1)
+            (row,) = self._client.sql.send(request)["rows"]
+            created.append(Staged(name, int(row["oid"]), 0, row["shape"]))
+        return created
+
+    def copy(self, tables: Sequence[str], connections: int) -> None:
+        """Send the rows to one table, or the slices to a table each, over several connections at the same time."""
+
+        def send(blocks: list[bytes], table: str) -> None:
+            with psycopg.connect(self._dsn) as connection, connection.cursor() as cursor:
+                statement = sql.SQL("COPY {} FROM STDIN WITH (FORMAT binary)").format(sql.Identifier("public", table))
+                with cursor.copy(statement) as copy:
+                    for block in blocks:
+                        copy.write(block)
+
+        with ThreadPoolExecutor(connections) as threads:
+            list(threads.map(send, self._whole if len(tables) == 1 else self._parts, tables))
+
+    def publish_parts(self, parent: Staged, parts: Sequence[Staged]) -> None:
+        """Publish as a Dask write does."""
+        counts = self._slices.sizes.values()
+        suffixes = tuple(part.name.removeprefix(parent.name) for part in parts)
+        contents = tuple((part.oid, rows) for part, rows in zip(parts, counts, strict=True))
+        staged = Staged(parent.name, parent.oid, sum(counts), parent.shape)
+        merged = merge_large(self._destination, self._plan, staged, Parts(suffixes, contents))
+        assert merged == (staged.rows >= MIN_ROWS)
+        self._client.sql.send(self._plan.publish("public", staged, None if merged else Parts(suffixes, contents)))
+
+    def publish_whole(self, whole: Staged) -> None:
+        """Build the indexes over two connections, and run the publishing transaction of ``to_carto``."""
+        staged = Staged(whole.name, whole.oid, sum(self._slices.sizes.values()), whole.shape)
+        build_spatial_indexes(self._destination, staged, self._plan.spatial_indexes)
+        self._client.sql.send(self._plan.publish("public", staged))
+
+    def drop(self, *names: str) -> None:
+        """Drop tables."""
+        self._client.sql.send(f"DROP TABLE IF EXISTS {', '.join(names)}")
+
+
+def measure_database(watch: Stopwatch, alone: DatabaseAlone, slices: Slices) -> tuple[float, float]:
+    """Return the seconds that the database alone takes for the write by workers, and for that by one process."""
+    names = [f"bare_part_{number}_000000" for number in range(len(slices.sizes))]
+    for connections in (1, 2):
+        alone.create(names, "UNLOGGED")
+        watch(f"COPY into unlogged tables, {connections} conn.", slices.rows, partial(alone.copy, names, connections))
+        alone.drop(*names)
+    whole, *_ = alone.create(["bare_part"])
+    copied_s = watch("COPY into one table, 1 conn.", slices.rows, lambda: alone.copy(["bare_part"], 1))
+    one_s = copied_s + watch("publish one table", slices.rows, lambda: alone.publish_whole(whole))
+    alone.drop("bare")
+    parent, *parts = alone.create(["bare_part", *names])
+    copied_s = watch("COPY into tables of partitions, 2 conn.", slices.rows, lambda: alone.copy(names, 2))
+    workers_s = copied_s + watch("publish partitions", slices.rows, lambda: alone.publish_parts(parent, parts))
+    alone.drop("bare")
+    return workers_s, one_s
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=20_000_000)
-    parser.add_argument("--chunk-rows", type=int, default=250_000)
+    parser.add_argument("--rows", type=int, default=500_000)
+    parser.add_argument("--chunk-rows", type=int, default=125_000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--one-process-rows", type=int)
+    parser.add_argument("--timeout-s", type=float, default=STATEMENT_TIMEOUT_S)
     options = parser.parse_args()
     rows, step = options.rows, options.chunk_rows
-    firsts = list(range(0, rows, step))
-    few = min(options.one_process_rows or rows, rows)
+    slices, few = Slices(rows, step), Slices(_WARM_UP_ROWS, _WARM_UP_ROWS // 2 // options.workers)
     with (
-        server(statement_timeout_s=STATEMENT_TIMEOUT_S) as (credentials, _),
+        server(statement_timeout_s=options.timeout_s) as (credentials, dsn),
         LocalCluster(
             n_workers=options.workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as cluster,
         Client(cluster) as client,
     ):
-        client.run(frame_of, 0, 10)  # imports
+        print(f"{rows:,} rows in partitions of {step:,}; {CORES} cores")
+        watch = Stopwatch(ProcessorClock(dsn))
+        cfl.dask.to_carto(few.partitions(), "warm_up", credentials)
+        read_partitions("warm_up", credentials, few.rows, few.step)
         before = client.run(peak_mb)
-        frames = dd.from_map(frame_of, firsts, [min(step, rows - first) for first in firsts], meta=frame_of(0, 0))
-        with timed(f"up, {options.workers} workers", rows):
-            cfl.dask.to_carto(frames, "many", credentials)
-        tell_memory(client, before)
-        with timed(f"down, {options.workers} workers", rows):
-            read = cfl.dask.read_carto("many", credentials, chunk_rows=step)
-            print(f"{read.npartitions} partitions planned", flush=True)
-            assert read.map_partitions(lambda frame: pd.Series([len(frame)])).compute().sum() == rows
-        tell_memory(client, before)
-        total = read.id.sum().compute()
+        workers = f"{options.workers} workers"
+        write_s = watch(f"write, {workers}", rows, lambda: cfl.dask.to_carto(slices.partitions(), "many", credentials))
+        print_memory(client, before)
+        read_s = watch(f"read, {workers}", rows, lambda: read_partitions("many", credentials, rows, step))
+        print_memory(client, before)
+        total = cfl.dask.read_carto("many", credentials).id.sum().compute()
         assert total == rows * (rows - 1) // 2, total
-        with timed("up, one process", few):
-            chunks = (frame_of(first, min(step, few - first)) for first in range(0, few, step))
-            cfl.to_carto(chunks, "few", credentials, progress=False)
-        with timed("down, one process", few):
-            assert sum(len(f) for f in cfl.read_carto("few", credentials, chunksize=step, progress=False)) == few
+        write_one_s = watch(
+            "write, one process", rows, lambda: cfl.to_carto(slices.frames(), "one", credentials, progress=False)
+        )
+        read_one_s = watch("read, one process", rows, lambda: read_chunks("one", credentials, rows, step))
+        alone = DatabaseAlone(credentials, dsn, slices)
+        limit_s, limit_one_s = measure_database(watch, alone, slices)
+    print(f"write: one process / {workers} = {write_one_s / write_s:.2f}")
+    print(f"read: one process / {workers} = {read_one_s / read_s:.2f}")
+    print(f"write: {workers} / database alone = {write_s / limit_s:.2f}")
+    print(f"write: one process / database alone = {write_one_s / limit_one_s:.2f}")
+    print(f"database alone: one table / a table per partition = {limit_one_s / limit_s:.2f}")
 
 
 if __name__ == "__main__":

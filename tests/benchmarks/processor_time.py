@@ -17,7 +17,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class ProcessorTime:
-    """Seconds of processor time, of all threads and ended subprocesses."""
+    """Seconds of processor time, of all threads and ended subprocesses; ``client`` includes its other subprocesses."""
 
     client: float
     server: float
@@ -33,6 +33,11 @@ class ProcessorTime:
 
     def __truediv__(self, calls: int) -> ProcessorTime:
         return ProcessorTime(self.client / calls, self.server / calls, self.postgres / calls)
+
+    @property
+    def total(self) -> float:
+        """Sum over all processes."""
+        return self.client + self.server + self.postgres
 
     def per_million(self, rows: int) -> str:
         """Describe the time for a million rows, if this is the time for ``rows``."""
@@ -58,9 +63,11 @@ class ProcessorClock:
         """Return the processor time since the processes started."""
         processes = {int(path.name): _Process.read(int(path.name)) for path in _PROCESSES.glob("[0-9]*")}
         postgres = _tree(processes, self._postmaster)
+        server = _tree(processes, self._server)
+        workers = _tree(processes, os.getpid()) - {os.getpid()} - server
         return ProcessorTime(
-            client=time.process_time(),
-            server=sum(processes[pid].seconds for pid in _tree(processes, self._server) - postgres),
+            client=time.process_time() + sum(processes[pid].seconds for pid in workers),
+            server=sum(processes[pid].seconds for pid in server - postgres),
             postgres=sum(processes[pid].seconds for pid in postgres),
         )
 

@@ -27,8 +27,8 @@ import cartoframes_lite.local
 from cartoframes_lite._client import sql_batch
 from cartoframes_lite._client.http import retry
 from cartoframes_lite._client.http.rate_limit import share_with_processes
-from cartoframes_lite.write import staging, staging_names, target
-from cartoframes_lite.write.plan import plan_new
+from cartoframes_lite.write import spatial_indexes, staging, staging_names, target
+from cartoframes_lite.write.plan import WritePlan, plan_new
 from cartoframes_lite.write.prepare import prepare
 from cartoframes_lite.write.staged_sql import Parts, Staged
 
@@ -297,6 +297,42 @@ def test_a_table_like_the_one_that_to_carto_writes(credentials, scheduler, sql):
     assert sql.rows("SELECT max(cartodb_id) AS last FROM in_parts") == [{"last": ROWS + 1}]
 
 
+@pytest.fixture
+def large(monkeypatch):
+    """Treat every new table as one with many rows."""
+    monkeypatch.setattr(spatial_indexes, "MIN_ROWS", 1)
+
+
+INDEXES = "SELECT indexname FROM pg_indexes WHERE tablename = 't' ORDER BY 1"
+
+
+def test_partitions_of_large_tables_are_merged_first(large, credentials, scheduler, sql, monkeypatch):
+    built = []
+    build = spatial_indexes.build_spatial_indexes
+
+    def count_rows_and_build(destination, staged, columns):
+        built.extend(sql.rows(f'SELECT count(*) AS n FROM "{staged.name}"'))
+        build(destination, staged, columns)
+        built.extend(sql.rows(f"SELECT count(*) AS n FROM pg_indexes WHERE tablename = '{staged.name}'"))
+
+    monkeypatch.setattr(spatial_indexes, "build_spatial_indexes", count_rows_and_build)
+    write(dask_geopandas.from_geopandas(frame_of()[["n", "geometry"]], npartitions=7), "t", credentials)
+    assert built == [{"n": ROWS}, {"n": 2}]
+    found = sorted_table("t", credentials)
+    assert found.cartodb_id.tolist() == list(range(1, ROWS + 1))
+    names = [row["indexname"] for row in sql.rows(INDEXES)]
+    assert names == ["t_pkey", "t_the_geom_idx", "t_the_geom_webmercator_idx"]
+    assert leftovers(sql) == []
+
+
+def test_merging_beyond_the_time_limit_is_left_to_publishing(large, monkeypatch):
+    merge = WritePlan.merge
+    monkeypatch.setattr(WritePlan, "merge", lambda *plan: f"SELECT pg_sleep(20); {merge(*plan)}")
+    with cartoframes_lite.local.start(statement_timeout_s=2) as server:
+        write(dd.from_pandas(pd.DataFrame({"n": range(50)}), npartitions=3), "t", server.credentials)
+        assert sorted_table("t", server.credentials).cartodb_id.tolist() == list(range(1, 51))
+
+
 @pytest.mark.parametrize("if_exists", ["append", "replace"])
 def test_into_a_table(if_exists, table, credentials, scheduler, sql):
     ddf = dask_geopandas.from_geopandas(frame_of(300, ROWS)[["n", "geometry"]], npartitions=3)
@@ -400,36 +436,41 @@ def test_a_part_that_comes_too_late_is_dropped(credentials, sql):
     assert leftovers(sql) == []
 
 
-def test_partitions_that_contradict_their_receipt_are_not_published(credentials, sql, monkeypatch):
+def one_more_row(staging_table: str, cartodbfy: bool) -> str:
+    columns, values = ("a, cartodb_id", "0, 99") if cartodbfy else ("a", "0")
+    return f'INSERT INTO "{staging_table}" ({columns}) VALUES ({values})'
+
+
+@pytest.mark.parametrize("cartodbfy", [False, True])  # only CARTO tables are merged before publishing
+def test_partitions_that_contradict_their_receipt_are_not_published(cartodbfy, large, credentials, sql, monkeypatch):
     stage_part = staging.stage_part
 
     def with_one_more(destination, upload, whole, number, **arguments):
         staged = stage_part(destination, upload, whole, number, **arguments)
-        sql.send(f'INSERT INTO "{staged.name}" (a) VALUES (0)')
+        sql.send(one_more_row(staged.name, cartodbfy))
         return staged
 
     monkeypatch.setattr("cartoframes_lite.dask.staged_parts.stage_part", with_one_more)
     ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
     with pytest.raises(cfl.CartoError, match="12 rows arrived, but 10 were sent"):
-        write(ddf, "t", credentials, cartodbfy=False)
+        write(ddf, "t", credentials, cartodbfy=cartodbfy)
     assert not cfl.has_table("t", credentials)
     assert leftovers(sql) == []
 
 
-def test_row_counts_are_checked_per_partition(credentials, sql, monkeypatch):
+@pytest.mark.parametrize("cartodbfy", [False, True])  # only CARTO tables are merged before publishing
+def test_row_counts_are_checked_per_partition(cartodbfy, large, credentials, sql, monkeypatch):
     stage_part = staging.stage_part
 
     def with_other_rows(destination, upload, whole, number, **arguments):
         staged = stage_part(destination, upload, whole, number, **arguments)
-        sql.send(
-            f'INSERT INTO "{staged.name}" (a) VALUES (0)' if number else f'DELETE FROM "{staged.name}" WHERE a = 0'
-        )
+        sql.send(one_more_row(staged.name, cartodbfy) if number else f'DELETE FROM "{staged.name}" WHERE a = 0')
         return staged
 
     monkeypatch.setattr("cartoframes_lite.dask.staged_parts.stage_part", with_other_rows)
     ddf = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2)
     with pytest.raises(cfl.CartoError, match="rows of the partitions are not those sent"):
-        write(ddf, "t", credentials, cartodbfy=False)
+        write(ddf, "t", credentials, cartodbfy=cartodbfy)
     assert not cfl.has_table("t", credentials)
     assert leftovers(sql) == []
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from distributed import Client, LocalCluster
 
 import cartoframes_lite as cfl
 import cartoframes_lite.dask
+from cartoframes_lite.write import spatial_indexes
 from tests.counters import COUNTERS
 from tests.fault_proxy import Fault
 
@@ -151,6 +153,52 @@ def test_a_table_is_read_although_a_worker_is_killed(client, proxy, through, car
     until(lambda: fault.fired)
     os.kill(pids[worker_with(client, "")], signal.SIGKILL)
     assert sorted(future.result().n) == list(range(ROWS))
+
+
+MERGE = b"IF+NOT+EXISTS+%28SELECT+FROM"
+PUBLISH = b"RENAME+TO+%22t%22"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(lambda: Fault(MERGE, "response"), id="lost response"),
+        pytest.param(lambda: Fault(MERGE, "request", 500), id="lost request"),
+        pytest.param(lambda: Fault(MERGE, action="send_twice"), id="sent twice"),
+        pytest.param(lambda: Fault(MERGE, action="send_again", before=PUBLISH), id="again before publishing"),
+        pytest.param(lambda: Fault(MERGE, action="send_again", pause_s=0.5), id="again later"),
+        pytest.param(lambda: Fault(MERGE, action="deliver_late", before=PUBLISH), id="late, before publishing"),
+        pytest.param(lambda: Fault(MERGE, action="deliver_late", before=b"never"), id="late, after publishing"),
+    ],
+)
+def test_partitions_are_merged_exactly_once(fault, proxy, through, database, carto, monkeypatch):
+    monkeypatch.setattr(spatial_indexes, "MIN_ROWS", 1)
+    played = fault()
+    proxy.play(played)
+    with dask.config.set(scheduler="threads"):
+        cfl.dask.to_carto(frames(1), "t", through)
+    proxy.wait_for_late()
+    assert played.fired
+    COUNTERS.faults += 1
+    found = cfl.read_carto("t", carto.credentials, progress=False)
+    assert count(found) == list(range(ROWS))
+    assert sorted(found.cartodb_id) == list(range(1, ROWS + 1))
+    database.settle()
+    assert database.leftovers() == []
+
+
+def note_and_frame_of(number: int, folder: str) -> pd.DataFrame:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{number}-", delete=False):
+        return frame_of(number, 1).iloc[: None if number else 0]
+
+
+def test_a_cluster_computes_every_partition_once(client, carto, tmp_path):
+    ddf = dd.from_map(note_and_frame_of, range(3), folder=str(tmp_path), meta=frame_of(0, 1).iloc[:0])
+    cfl.dask.to_carto(ddf, "t", carto.credentials)
+    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["0", "1", "2"]
+    assert count(cfl.read_carto("t", carto.credentials, progress=False)) == list(
+        range(ROWS // PARTS, 3 * ROWS // PARTS)
+    )
 
 
 def fails(frame: pd.DataFrame) -> pd.DataFrame:
