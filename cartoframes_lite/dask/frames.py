@@ -346,7 +346,9 @@ def _slots(ddf: dd.DataFrame, parent_staging: str, count: int) -> Iterator[Slot]
         yield partial(_cluster_slot, parent_staging, count)
     finally:
         with cluster.as_current():
-            sys.modules["distributed"].Semaphore(count, name=parent_staging).close()
+            semaphore = sys.modules["distributed"].Semaphore(count, name=parent_staging)
+            if not semaphore.get_value():  # after a failure, another worker may still hold it, and closing would warn
+                semaphore.close()
 
 
 def _cluster_client(ddf: dd.DataFrame) -> Any:
