@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from cartoframes_lite.errors import ConnectionFailed
 
 _BLOCKS = 64  # of about 256 KB: enough to keep both threads busy in bounded memory
 
@@ -15,8 +18,9 @@ def prefetched(blocks: Iterator[bytes], stop: Callable[[], None]) -> Iterator[It
     """Iterate stopped blocks in a thread, a bounded number of blocks ahead.
 
     An exception of ``blocks`` is raised in place of the block. Leaving the context ends the thread: ``stop`` is called
-    and must wake the thread if it waits for a block.
+    and must wake the thread if it waits for a block. A fork, which does not have the thread, gets ConnectionFailed.
     """
+    starter = os.getpid()
     # SimpleQueue is written in C; an interrupt in queue.Queue could leave its lock acquired.
     ahead: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
     free_slots: queue.SimpleQueue[None] = queue.SimpleQueue()  # one item per free slot
@@ -36,8 +40,15 @@ def prefetched(blocks: Iterator[bytes], stop: Callable[[], None]) -> Iterator[It
         else:
             ahead.put(None)
 
+    def next_item() -> bytes | BaseException | None:
+        if os.getpid() != starter:
+            raise ConnectionFailed(
+                f"process {os.getpid()} is a fork: only process {starter} receives the rest of this read; read again"
+            )
+        return ahead.get()
+
     def received() -> Iterator[bytes]:
-        while (item := ahead.get()) is not None:
+        while (item := next_item()) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item

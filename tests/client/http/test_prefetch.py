@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -80,3 +83,27 @@ def test_a_stream_that_stalls_can_be_left(scripted_server: ScriptedServer) -> No
     took = time.monotonic() - begun
     released.set()
     assert took < 300
+
+
+_FORK = """
+import os
+from cartoframes_lite._client.http.prefetch import prefetched
+from cartoframes_lite.errors import ConnectionFailed
+
+with prefetched(iter([b"a", b"b", b"c"]), lambda: None) as received:
+    next(received)
+    child = os.fork()
+    if child == 0:
+        try:
+            next(received)
+        except ConnectionFailed as error:
+            os._exit(7 if "fork" in str(error) else 8)
+        os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert list(received) == [b"b", b"c"]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_does_not_wait_for_the_thread() -> None:
+    subprocess.run([sys.executable, "-c", _FORK], check=True, timeout=60)
