@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] == __name__:
@@ -172,6 +173,9 @@ _NAMES_BY_MODULE = {
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 _OPTIONAL = ("dask", "local")  # modules that need optional dependencies
 
+# Threads that import modules of the same packages in different orders would find some of them without their names.
+_importing = threading.RLock()
+
 __all__ = sorted(_MODULES)
 
 if not TYPE_CHECKING:  # type checkers would accept any name
@@ -179,11 +183,13 @@ if not TYPE_CHECKING:  # type checkers would accept any name
     def __getattr__(name: str) -> Any:
         """Import a public name, or a module, at its first use."""
         if name in _MODULES:
-            module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+            with _importing:
+                module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
             globals()[name] = value = getattr(module, name)
             return value
         if name in _NAMES_BY_MODULE or name in _OPTIONAL:
-            return importlib.import_module(f"{__name__}.{name}")
+            with _importing:
+                return importlib.import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -196,7 +202,8 @@ class _LazyAccessor:
     """Descriptor ``DataFrame.carto``: imports the class of the accessor at its first use."""
 
     def __get__(self, frame: pandas.DataFrame | None, owner: type) -> Any:
-        from cartoframes_lite.accessor import CartoAccessor
+        with _importing:
+            from cartoframes_lite.accessor import CartoAccessor
 
         return CartoAccessor if frame is None else CartoAccessor(frame)
 

@@ -44,6 +44,28 @@ def test_the_package_imports_only_pandas():
     assert done.stdout.split() == ["cartoframes_lite"]
 
 
+def test_threads_may_import_all_names_at_once():
+    script = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+import pandas
+import cartoframes_lite as cfl
+
+begin = threading.Barrier(8)
+
+def use(number):
+    begin.wait()
+    if number == 0:
+        pandas.DataFrame.carto
+    for name in cfl.__all__[::-1] if number % 2 else cfl.__all__:
+        getattr(cfl, name)
+
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(use, range(8)))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_the_accessor_is_imported_at_its_first_use():
     script = (
         "import sys, pandas, cartoframes_lite\n"
