@@ -6,6 +6,7 @@ import fcntl
 import sys
 import termios
 from contextlib import suppress
+from itertools import product, starmap
 
 import psycopg
 from psycopg import pq
@@ -50,6 +51,13 @@ class ResultSizeLimit:
         if not self._single_row and self._max_bytes is not None:
             after = unread_bytes(pgconn) if pgconn.status == pq.ConnStatus.OK else before
             self._size += max(min(before, _MIN_READ_BYTES), before - after)
+            self._check()
+
+    def check(self, result: PGresult) -> None:
+        """Raise SQLError if a complete result is too large: data that arrived while `read` ran was not counted."""
+        if self._max_bytes is not None:
+            values = starmap(result.get_value, product(range(result.ntuples), range(result.nfields)))
+            self._size = sum(len(value) for value in values if value is not None)
             self._check()
 
     def is_exceeded_by(self, row: PGresult) -> bool:

@@ -93,6 +93,7 @@ class Session:
         assert result is not None  # every statement has a result
         if result.status in FAILED:
             raise SQLError.of(result)
+        limit.check(result)
         return result
 
     async def read(self, query: str, *, binary: bool = False) -> PGresult:
@@ -108,6 +109,7 @@ class Session:
         results = await self.connection.run_pipeline(statements, limit, binary=binary)
         failure = next((result for result in results if result.status in FAILED), None)
         if failure is None:
+            limit.check(results[1])
             return results[1]
         with suppress(SQLError, psycopg.OperationalError):  # the connection may be lost; raise the first error
             await self._execute("ROLLBACK")

@@ -183,3 +183,18 @@ def test_buffered_results_are_limited(sessions: Sessions, state: State, run: Run
             assert await value(session, "SELECT 1") == "1"
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("run", [Session.execute, Session.read])
+def test_large_values_are_refused_whenever_they_arrive(sessions: Sessions, run: Run) -> None:
+    async def scenario() -> None:
+        async def ask() -> None:
+            async with sessions.open(PUBLIC_ROLE) as session:
+                session.max_row_bytes = 10_000
+                await run(session, "SELECT repeat('x', 45000)")
+
+        for _ in range(20):
+            with pytest.raises(SQLError, match="Row too large, was more than 40000 bytes"):
+                await ask()
+
+    asyncio.run(scenario())
