@@ -31,19 +31,17 @@ def rename_dependents(schema: str, staging: str, table: str, suffixes: Iterable[
 
     As in PostgreSQL, a name that is in use is followed by a number. The block must declare ``item text``.
     """
-    return "\n".join(_rename_dependent(schema, staging + suffix, table, suffix) for suffix in suffixes)
-
-
-def _rename_dependent(schema: str, old: str, table: str, suffix: str) -> str:
-    """Compose the step that gives a key, sequence or index the first free name; it keeps its name if there is none."""
-    name = f"left({literal(table)}, {63 - len(suffix):d} - length(number)) || {literal(suffix)} || number"
+    name = f"left({literal(table)}, 63 - length(suffix || number)) || suffix || number"
     numbers = f"SELECT coalesce(nullif(n, 0)::text, '') AS number FROM generate_series(0, {_MAX_NUMBER:d}) n"
-    rename = f"ALTER {'SEQUENCE' if suffix == SEQUENCE else 'INDEX'} {qualify(schema, old)} RENAME TO "
-    return (
-        f"IF to_regclass({literal(qualify(schema, old))}) IS NOT NULL THEN\n"
-        f"SELECT name INTO item FROM (SELECT {name} AS name FROM ({numbers}) numbers) names"
-        f" WHERE to_regclass(format('%I.%I', {literal(schema)}, name)) IS NULL LIMIT 1;\n"
-        f"IF item IS NOT NULL THEN EXECUTE {literal(rename)} || quote_ident(item); END IF;\nEND IF;"
+    free = (
+        f"SELECT name FROM (SELECT {name} AS name FROM ({numbers}) numbers) names"
+        f" WHERE to_regclass(format('%I.%I', {literal(schema)}, name)) IS NULL LIMIT 1"
+    )
+    old = f"format('%I.%I', {literal(schema)}, {literal(staging)} || suffix)"
+    return (  # ALTER TABLE renames sequences and indexes, too
+        f"FOR item IN SELECT 'ALTER TABLE ' || {old} || ' RENAME TO ' || quote_ident(({free}))"
+        f" FROM unnest({literal('{' + ','.join(suffixes) + '}')}::text[]) suffix WHERE to_regclass({old}) IS NOT NULL"
+        " LOOP\nCONTINUE WHEN item IS NULL;\nEXECUTE item;\nEND LOOP;"
     )
 
 
