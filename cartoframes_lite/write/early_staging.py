@@ -76,25 +76,33 @@ def inspect_and_stage(
     request = inspect_table(
         table, PREFIX, create_early(*(None if item is None else (next(names), item) for item in (new, existing)))
     )
+    early = EarlyStaging()
     try:
-        target, staged = _send(client, table, request, definitions)
-    except BaseException as error:
-        if definitions and not _has_no_effect(error):
-            with suppress(CartoError, OSError):
-                client.sql.send(drop_staging(None, definitions), idempotent=True, timeout_s=_DROP_TIMEOUT_S)
+        target, staged = _send_or_drop(client, table, request, definitions)
+        if staged is not None:
+            early.definition, early.staged = definitions[staged.name], staged
         for name in definitions:
-            end_write(name)
-        raise
-    for name in definitions:
-        if staged is None or name != staged.name:
-            end_write(name, leaves_nothing=True)
-    early = EarlyStaging() if staged is None else EarlyStaging(definitions[staged.name], staged)
-    try:
+            if staged is None or name != staged.name:
+                end_write(name, leaves_nothing=True)
         yield target, early
     finally:
         if early.staged is not None:
             drop_staging_tables(target.destination, [early.staged.name])
-            end_write(early.staged.name)
+        for name in definitions:  # also of a table that was taken, or lost by an interrupt: the next write drops it
+            end_write(name)
+
+
+def _send_or_drop(
+    client: Client, table: str, request: str, definitions: Mapping[str, str]
+) -> tuple[Target, Staged | None]:
+    """Send the request; drop what it may have created if it fails."""
+    try:
+        return _send(client, table, request, definitions)
+    except BaseException as error:
+        if definitions and not _has_no_effect(error):
+            with suppress(CartoError, OSError):
+                client.sql.send(drop_staging(None, definitions), idempotent=True, timeout_s=_DROP_TIMEOUT_S)
+        raise
 
 
 def _send(client: Client, table: str, request: str, definitions: Mapping[str, str]) -> tuple[Target, Staged | None]:

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 import cartoframes_lite as cfl
-from cartoframes_lite.write import staging_names
+from cartoframes_lite.write import attempts, early_staging, staging_names
+from cartoframes_lite.write.early_staging import EarlyStaging
 from tests.delay_proxy import DelayProxy
 from tests.test_keys import ALL, regular_key
 
@@ -172,3 +173,23 @@ def test_a_second_write_opens_no_connection(rows, carto):
         proxy.reset()
         write(account)
         assert (proxy.round_trips, proxy.connections) == (4, 0)
+
+
+def test_an_interrupt_after_the_response_leaves_no_table(credentials, leftovers, monkeypatch):
+    """A signal may arrive between the response that names the staging table and its first use."""
+
+    def interrupted(*args: object, **keywords: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    to_carto()(credentials)
+    for name in "end_write", "check_target":
+        module = early_staging if name == "end_write" else attempts
+        monkeypatch.setattr(module, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            to_carto(if_exists="append")(credentials)
+    monkeypatch.setattr(EarlyStaging, "take", lambda early, definition: setattr(early, "staged", None) or interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        to_carto(if_exists="append")(credentials)
+    to_carto(if_exists="append")(credentials)
+    assert leftovers() == []
