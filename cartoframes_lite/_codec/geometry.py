@@ -47,6 +47,7 @@ _TYPE_IDS = {
     "geometrycollection": (7,),
 }
 _TYPE_NAMES = {*_TYPE_IDS, "geometry"}
+_SLICE_ROWS = 1 << 12
 
 Geometries = npt.NDArray[np.object_]
 Coordinates = npt.NDArray[np.float64]
@@ -68,13 +69,11 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
             f"gdf[{label!r}] = gdf[{label!r}].set_crs(4326)"
         )
     geometries = np.asarray(series.array)
-    types, coordinates = shapely.get_type_id(geometries), shapely.get_coordinates(geometries)
-    if (types == _POINT_TYPE).all() and len(coordinates) == len(geometries):  # fast path: no missing or empty ones
-        has_coordinates = np.ones(len(geometries), np.bool_)
-    else:
-        has_coordinates = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-        if (types == _COLLECTION_TYPE).any():
-            _check_collections(series, name)
+    if all(map(_is_simple, _slices(geometries))):
+        return False
+    has_coordinates = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
+    if (shapely.get_type_id(geometries) == _COLLECTION_TYPE).any():
+        _check_collections(series, name)
     present = _select(geometries, has_coordinates)
 
     def row(is_bad: npt.NDArray[np.bool_]) -> str:
@@ -86,8 +85,8 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
             f"geometry column {name!r} mixes coordinate systems (SRIDs {', '.join(map(str, found[found > 0]))}): "
             "reproject the geometries to one CRS and reset their SRIDs with shapely.set_srid(geometries, 0)"
         )
-    if not np.isfinite(coordinates).all():
-        finite = [bool(np.isfinite(shapely.get_coordinates(shape)).all()) for shape in present]
+    if not all(map(_is_finite, _slices(present))):
+        finite = [_is_finite(shape) for shape in present]
         raise ConversionError(
             f"geometry column {name!r} has coordinates that are NaN or infinite in {row(~np.array(finite))}: "
             "PostGIS would store such a point as empty; set the geometry to None"
@@ -106,6 +105,27 @@ def check(series: gpd.GeoSeries, name: str) -> bool:
             "column has one dimension: use shapely.force_2d or shapely.force_3d"
         )
     return True
+
+
+def _slices(geometries: Geometries) -> Iterator[Geometries]:
+    """Yield some geometries at a time: the coordinates of all would take as much memory as the geometries."""
+    for start in range(0, len(geometries), _SLICE_ROWS):
+        yield geometries[start : start + _SLICE_ROWS]
+
+
+def _is_simple(geometries: Geometries) -> bool:
+    """Check whether no geometry has anything that could be refused, or Z values."""
+    return bool(
+        _is_finite(geometries)
+        and (shapely.get_type_id(geometries) != _COLLECTION_TYPE).all()
+        and (shapely.get_srid(geometries) <= 0).all()
+        and (shapely.get_coordinate_dimension(geometries) <= 2).all()
+    )
+
+
+def _is_finite(geometries: Any) -> bool:
+    """Check whether all coordinates of one or several geometries are finite."""
+    return bool(np.isfinite(shapely.get_coordinates(geometries)).all())
 
 
 def _has_m(geometries: Geometries) -> npt.NDArray[np.bool_]:

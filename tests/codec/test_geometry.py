@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import tracemalloc
 
 import geopandas as gpd
 import numpy as np
@@ -255,3 +256,17 @@ def test_the_first_mismatched_shape_is_found():
         1,
         1,
     ]
+
+
+def test_coordinates_are_checked_without_a_copy_of_all():
+    series = gpd.GeoSeries(gpd.points_from_xy(np.arange(300_000) % 180, np.arange(300_000) % 90), crs=4326)
+    geometry.check(series, "g")
+    tracemalloc.start()
+    try:
+        assert not geometry.check(series, "g")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000  # the coordinates are 4.8 MB
+    finally:
+        tracemalloc.stop()
+    series.iloc[-1] = shapely.Point(np.inf, 0)
+    with pytest.raises(ConversionError, match="infinite in row 299999"):
+        geometry.check(series, "g")
