@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import requests
 from xyzservices import TileProvider
 
 import cartoframes_lite as cfl
@@ -24,8 +26,17 @@ def group(identity: str = "abc:1", **members: object) -> bytes:
     return response("200 OK", json.dumps(answer).encode())
 
 
-def account(scripted_server: ScriptedServer, key: str | None = KEY) -> cfl.Credentials:
-    return cfl.Credentials("ann", key, base_url=scripted_server.base_url)
+def account(
+    scripted_server: ScriptedServer, key: str | None = KEY, session: requests.Session | None = None
+) -> cfl.Credentials:
+    return cfl.Credentials("ann", key, base_url=scripted_server.base_url, session=session)
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    """Return a session, with which requests are sent one after the other, so that their order is known."""
+    with requests.Session() as session:
+        yield session
 
 
 def lines(scripted_server: ScriptedServer) -> list[str]:
@@ -56,9 +67,12 @@ def test_a_map_is_instantiated_once_on_first_use(scripted_server: ScriptedServer
         ({"layer": np.int64(1), "format": "grid.json"}, "abc:1/1/{z}/{x}/{y}.grid.json"),
     ],
 )
-def test_urls_of_tiles(arguments: dict[str, object], path: str, scripted_server: ScriptedServer) -> None:
+def test_urls_of_tiles(
+    arguments: dict[str, object], path: str, scripted_server: ScriptedServer, session: requests.Session
+) -> None:
     scripted_server.play(group(), PRIVATE)
-    url = AnonymousMap([LAYER], account(scripted_server)).tile_url(**arguments)  # type: ignore[arg-type]  # of several types
+    shown = AnonymousMap([LAYER], account(scripted_server, session=session))
+    url = shown.tile_url(**arguments)  # type: ignore[arg-type]  # of several types
     assert url == f"{scripted_server.base_url}/api/v1/map/{path}?api_key={KEY}"
 
 
@@ -70,9 +84,9 @@ def test_a_public_map_has_no_key_in_its_urls(scripted_server: ScriptedServer) ->
     assert "CARTO" in provider.attribution
 
 
-def test_urls_of_public_tiles_have_no_key(scripted_server: ScriptedServer) -> None:
+def test_urls_of_public_tiles_have_no_key(scripted_server: ScriptedServer, session: requests.Session) -> None:
     scripted_server.play(group(), group())
-    shown = AnonymousMap([LAYER], account(scripted_server))
+    shown = AnonymousMap([LAYER], account(scripted_server, session=session))
     assert KEY not in shown.tile_url()
     assert KEY not in shown.tile_url(0, "mvt")  # it was asked for once
     ours, everybodys = scripted_server.heads  # the same question, without the key
