@@ -9,7 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
+from cartoframes_lite._client.parallel import at_once
 from cartoframes_lite.errors import CartoError
 from cartoframes_lite.write.indexes_sql import create_spatial_index
 from cartoframes_lite.write.staged_sql import Staged
@@ -33,35 +35,16 @@ def build_spatial_indexes(destination: Destination, staged: Staged, columns: Seq
     """
     if staged.rows < MIN_ROWS or not columns:
         return
-    first, *others = columns
     interrupted = threading.Event()
-    threads = [
-        threading.Thread(
-            target=_build_in_thread,
-            args=(destination, staged, column, interrupted),
-            name="cartoframes_lite index",
-            daemon=True,
-        )
-        for column in others
-    ]
-    for thread in threads:
-        thread.start()
+
+    def build(column: str) -> None:
+        with suppress(CartoError, OSError):
+            destination.client.sql.send(create_spatial_index(destination.schema, staged.name, column))
+        if interrupted.is_set():  # until now, the statement has kept the lock of the table
+            drop_staging_tables(destination, [staged.name])
+
     try:
-        _build(destination, staged, first)
-        for thread in threads:
-            thread.join()
+        at_once(destination.client.credentials, *(partial(build, column) for column in columns))
     except BaseException:
         interrupted.set()
         raise
-
-
-def _build(destination: Destination, staged: Staged, column: str) -> None:
-    with suppress(CartoError, OSError):
-        destination.client.sql.send(create_spatial_index(destination.schema, staged.name, column))
-
-
-def _build_in_thread(destination: Destination, staged: Staged, column: str, interrupted: threading.Event) -> None:
-    """Build an index; after an interrupt, drop the table, whose lock the statement kept until now."""
-    _build(destination, staged, column)
-    if interrupted.is_set():
-        drop_staging_tables(destination, [staged.name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ import geopandas as gpd
 import numpy as np
 import psycopg
 import pytest
+import requests
 from psycopg import sql
 
 import cartoframes_lite as cfl
@@ -97,6 +99,28 @@ def test_both_indexes_are_built_at_once(proxy, through, carto):
     with while_both_wait(proxy, carto.dsn, waited.set):
         cfl.to_carto(POINTS, "t", through)
     assert waited.is_set()
+    assert indexes(carto.dsn) == EXPECTED
+
+
+class RecordingSession(requests.Session):
+    """Session that records by which threads the indexes are built."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[int] = []
+
+    def request(self, *args, **options):
+        if "USING gist" in str(options.get("data")) and "CREATE INDEX" in str(options.get("data")):
+            self.threads.append(threading.get_ident())
+        return super().request(*args, **options)
+
+
+def test_a_session_of_the_user_is_used_by_one_thread(credentials, carto, monkeypatch):
+    monkeypatch.setattr(spatial_indexes, "MIN_ROWS", 50)
+    with RecordingSession() as session:
+        cfl.to_carto(POINTS, "t", dataclasses.replace(credentials, session=session))
+    assert len(session.threads) >= 2
+    assert set(session.threads) == {threading.get_ident()}
     assert indexes(carto.dsn) == EXPECTED
 
 
